@@ -1,0 +1,94 @@
+# Every target does its own set-up: all it needs is make, Python 3.11 to 3.13 and a package index.
+# `make demo` and `make test` are the two to know. The virtual environment in .venv is made once from requirements.lock
+# (every package pinned by its hash) and again only when the lock or pyproject.toml changes.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
+MLSERVER := .venv-mlserver
+MLSERVER_READY := $(MLSERVER)/.ready
+SERVERS := .venv-servers
+SERVERS_READY := $(SERVERS)/.ready
+
+# The first Python that fits; override with PYTHON=…
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
+
+.PHONY: help demo test test-all lint types ci calibration bench load test-mlserver test-servers test-browser test-watchers \
+	image-test docs lock clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml tools/make_venv.py
+	@test -n "$(PYTHON)" || { echo "Understudy needs Python 3.11, 3.12 or 3.13; found none" >&2; exit 1; }
+	$(PYTHON) tools/make_venv.py $(VENV) requirements.lock
+	@touch $@
+
+demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
+	$(BIN)/understudy demo
+
+test: $(READY) ## all tests that need nothing but this machine (under five minutes)
+	$(BIN)/pytest -m "not slow and not mlserver and not servers and not browser and not image"
+
+test-all: $(READY) ## the slow ones too
+	$(BIN)/pytest -m "not mlserver and not servers and not browser and not image"
+
+lint: $(READY) ## ruff: format and rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+ci: ## what continuous integration runs
+	.ci/run
+
+calibration: $(READY) ## the statistics against their targets; writes docs/calibration.md (about 20 minutes)
+	$(BIN)/python -m tests.calibration
+
+$(BENCH_READY): $(READY) requirements-bench.lock
+	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-bench.lock
+	@touch $@
+
+bench: $(BENCH_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
+	$(BIN)/python loadtests/bench_dataplane.py
+
+load: $(READY) ## locust against shadow and canary for 20 seconds; no request may fail
+	$(BIN)/python -m loadtests.run_locust
+
+$(MLSERVER_READY): requirements-mlserver.lock tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(MLSERVER) requirements-mlserver.lock
+	@touch $@
+
+test-mlserver: $(READY) $(MLSERVER_READY) ## scikit-learn models on MLServer behind the proxy (a large installation)
+	MLSERVER_VENV=$(CURDIR)/$(MLSERVER) $(BIN)/pytest -m mlserver
+
+$(SERVERS_READY): requirements-servers.lock tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(SERVERS) requirements-servers.lock
+	@touch $@
+
+test-servers: $(READY) $(SERVERS_READY) ## KServe, MLflow, tritonclient and the openai client (a large installation)
+	SERVERS_VENV=$(CURDIR)/$(SERVERS) $(BIN)/pytest -m servers
+
+test-browser: $(READY) ## the console in a real browser (needs Chromium; UNDERSTUDY_SCREENSHOTS=DIR keeps pictures)
+	$(BIN)/python -m pip install -q playwright==1.65.2 axe-playwright-python==0.1.8
+	$(BIN)/pytest -m browser tests/console
+
+image-test: $(READY) ## build the image and run it (root, buildah; UNDERSTUDY_BASE=… or debootstrap)
+	$(BIN)/pytest -m image -s tests/image
+
+test-watchers: $(READY) ## a real Prometheus and Alertmanager; schemathesis against the admin port
+	$(BIN)/python -m pip install -q schemathesis==4.32.5
+	$(BIN)/pytest tests/integration/test_prometheus.py tests/integration/test_alertmanager.py tests/e2e/test_admin_port.py
+
+docs: $(READY) ## docs/configuration.md from the schema
+	$(BIN)/python tools/configuration_page.py
+
+lock: $(READY) ## pin the newest versions that pyproject.toml allows
+	$(PYTHON) tools/lock.py
+
+clean: ## remove the virtual environments and caches
+	rm -rf $(VENV) $(MLSERVER) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

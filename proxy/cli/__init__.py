@@ -1,0 +1,385 @@
+"""The command line, thin: each command reads its options, calls one function and turns what comes back into a code.
+
+Exit codes: 0 fine, 1 failed, 2 bad usage or configuration. What a person reads goes to standard output, what went
+wrong to standard error.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from proxy import __version__
+from proxy.cli.admin import DEFAULT_URL, Admin, NotFoundError
+from proxy.cli.table import overview
+from proxy.config import Config, load, schema
+from proxy.config.units import nearest
+from proxy.config.words import RATES, describe, warnings
+from proxy.errors import ConfigError, UnderstudyError
+
+FAILED, BAD_USAGE = 1, 2
+
+
+class _Group(click.Group):
+    """Commands in the order in which they are needed, and a hint for a misspelt one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{cmd_name}'. {nearest(cmd_name, self.commands)}".strip())
+        return found
+
+
+class _Unreadable(click.ClickException):
+    """A configuration file that cannot be read."""
+
+    exit_code = BAD_USAGE
+
+    def __init__(self, path: Path, error: Exception) -> None:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        super().__init__(f"cannot read {path}: {reason}")
+
+
+def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn the errors that are raised on purpose into a message and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            sys.exit(command(*args, **kwargs))
+        except ConfigError as error:
+            click.echo(str(error), err=True)
+            sys.exit(BAD_USAGE)
+        except UnderstudyError as error:
+            click.echo(f"understudy: {error}", err=True)
+            sys.exit(FAILED)
+        except BrokenPipeError:
+            sys.exit(FAILED)
+
+    return run
+
+
+config_option = click.option(
+    "--config",
+    "-c",
+    "path",
+    required=True,
+    envvar="UNDERSTUDY_CONFIG",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The configuration file; also UNDERSTUDY_CONFIG.",
+)
+
+
+def _admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--token", envvar="UNDERSTUDY_ADMIN_TOKEN", help="Admin token; also UNDERSTUDY_ADMIN_TOKEN."),
+        click.option(
+            "--admin", "url", envvar="UNDERSTUDY_ADMIN_URL", default=DEFAULT_URL, show_default=True, metavar="URL",
+            help="The admin port; also UNDERSTUDY_ADMIN_URL.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="understudy")
+def main() -> None:
+    """A shadow-scoring and canary proxy for machine-learning inference.
+
+    \b
+    Start here:
+      understudy demo                                    watch one model promoted, two rolled back
+      understudy check --config config/quickstart.yaml   what a configuration will do, in words
+      understudy serve --config config/quickstart.yaml   run it
+    """
+
+
+@main.command()
+@config_option
+@_guarded
+def serve(path: Path) -> int:
+    """Run the proxy.
+
+    SIGTERM and SIGINT drain and end it; SIGHUP reads the file again.
+
+    \b
+    Example:
+      understudy serve --config understudy.yaml
+    """
+    from proxy import supervisor  # the other commands need no event loop
+
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise _Unreadable(path, error) from error
+    return supervisor.run(path)
+
+
+@main.command()
+@click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--rate", "rates", multiple=True, type=click.FloatRange(min=0, min_open=True), metavar="N",
+              help="Requests per second to reckon with; may be repeated.")  # fmt: skip
+@click.option("--schema", "wants_schema", is_flag=True, help="Print the JSON Schema of the file instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print mistakes, warnings and plans as JSON.")
+@_guarded
+def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_json: bool) -> int:
+    """Say in words what a configuration will do.
+
+    Exit code 2 when it has mistakes; each is named with its line, its path and the nearest right spelling.
+
+    \b
+    Examples:
+      understudy check --config understudy.yaml
+      understudy check --config understudy.yaml --rate 250
+      understudy check --schema > understudy.schema.json
+    """
+    if wants_schema:
+        click.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+        return 0
+    if path is None:
+        raise click.UsageError("Missing option '--config' / '-c'.")
+    try:
+        config = load(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Unreadable(path, error) from error
+    except ConfigError as error:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "mistakes": [asdict(mistake) for mistake in error.mistakes]}, indent=2))
+            return BAD_USAGE
+        raise
+    if as_json:
+        plans = {name: asdict(plan) for name, plan in config.plans.items()}
+        click.echo(json.dumps({"ok": True, "warnings": list(warnings(config)), "plans": plans}, indent=2))
+    else:
+        click.echo(describe(config, rates or RATES), nl=False)
+    return 0
+
+
+@main.command()
+@click.option("--keep", is_flag=True, help="Leave everything running at the end and print the URLs.")
+@_guarded
+def demo(keep: bool) -> int:
+    """Watch a good candidate promoted and two bad ones rolled back.
+
+    Real models on real data, on this machine, in under two minutes.
+
+    \b
+    Example:
+      understudy demo --keep
+    """
+    from proxy import demo as play  # scikit-learn is an extra
+
+    return play.main(keep=keep)
+
+
+def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Completion of a rollout's name, from the running proxy; nothing when there is none."""
+    url = ctx.params.get("url") or DEFAULT_URL
+    try:
+        names = [rollout["name"] for rollout in Admin(url, ctx.params.get("token"), timeout=1.0).rollouts()]
+    except UnderstudyError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@main.command()
+@click.argument("rollout", required=False, shell_complete=_names)
+@click.option("--json", "as_json", is_flag=True, help="Print what the admin API answers.")
+@click.option("--watch", is_flag=True, help="Draw again every --interval seconds until Ctrl-C.")
+@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS")
+@_admin_options
+@_guarded
+def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url: str, token: str | None) -> int:
+    """Show rollouts: stage, weight, findings, ledger.
+
+    \b
+    Examples:
+      understudy status
+      understudy status credit/credit-v2 --watch
+      understudy status --json | jq '.rollouts[].verdict'
+    """
+    admin = Admin(url, token)
+    while True:
+        found = [_one(admin, rollout)] if rollout else admin.rollouts()
+        text = json.dumps(found[0] if rollout else {"rollouts": found}, indent=2) if as_json else overview(found)
+        if watch and not as_json:
+            click.clear()
+        click.echo(text)
+        if not watch:
+            return 0
+        try:
+            time.sleep(interval)
+        except KeyboardInterrupt:
+            return 0
+
+
+def _one(admin: Admin, name: str) -> dict[str, Any]:
+    try:
+        return admin.rollout(name)
+    except NotFoundError:
+        raise _unknown(admin, name) from None
+
+
+def _unknown(admin: Admin, name: str) -> UnderstudyError:
+    names = [rollout["name"] for rollout in admin.rollouts()]
+    hint = nearest(name, names) or (f"there is {', '.join(names)}" if names else "there is none")
+    return UnderstudyError(f"there is no rollout `{name}` ({hint})")
+
+
+def _hand_action(action: str, about: str, example: str) -> Callable[..., Any]:
+    """A command that does one thing to one rollout by hand."""
+
+    def command(
+        rollout: str, reason: str, actor: str, as_json: bool, url: str, token: str | None, full: bool = False
+    ) -> int:
+        admin = Admin(url, token)
+        try:
+            after = admin.act(rollout, action, reason=reason, actor=actor, full=full)
+        except NotFoundError:
+            raise _unknown(admin, rollout) from None
+        click.echo(json.dumps(after, indent=2) if as_json else overview([after]))
+        return 0
+
+    command.__doc__ = f"{about}\n\n\b\nExample:\n  understudy {action} credit/credit-v2 --reason {example!r}"
+    options: list[Callable[[Any], Any]] = [
+        click.argument("rollout", shell_complete=_names),
+        click.option("--reason", required=True, help="Why, for the journal and the webhook."),
+        click.option("--actor", default=_me, show_default="you@host", help="Who it was, for the journal."),
+        click.option("--json", "as_json", is_flag=True, help="Print the rollout afterwards as JSON."),
+        _admin_options,
+    ]
+    if action == "promote":
+        options.append(click.option("--full", is_flag=True, help="Straight to 100%, past the other stages."))
+    whole = _guarded(command)
+    for option in reversed(options):
+        whole = option(whole)
+    return main.command(action)(whole)
+
+
+def _me() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"unknown@{socket.gethostname()}"
+
+
+promote = _hand_action("promote", "Send a rollout to its next stage, or approve a pass.", "looks good in the console")
+abort = _hand_action("abort", "Roll a rollout back.", "support tickets")
+pause = _hand_action("pause", "Stop a rollout from climbing (not from rolling back).", "release freeze")
+resume = _hand_action("resume", "Let a paused rollout climb again.", "the freeze is over")
+retry = _hand_action("retry", "Try a rolled back version again; its evidence is kept.", "the database was down")
+
+
+_recording = click.argument("file", type=click.Path(path_type=Path))
+_rollout_option = click.option(
+    "--rollout", default="", metavar="ROUTE/CANDIDATE", help="Whose plan; the file's own if absent."
+)
+
+
+@main.command()
+@_recording
+@click.option(
+    "--config",
+    "-c",
+    "path",
+    envvar="UNDERSTUDY_CONFIG",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The guards to judge by; a store's journal needs none.",
+)
+@_rollout_option
+@click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
+@_guarded
+def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
+    """Judge recorded pairs, or a store's journal, again.
+
+    A recorded file is judged by the guards of --config: would they have fired last week? Every entry of a journal is
+    judged by the evidence saved with it, which must say what it said then. Exit code 1: rolled back, or it differs.
+
+    \b
+    Examples:
+      understudy judge state/pairs.jsonl.zst --config stricter.yaml
+      understudy judge state/understudy.db
+    """
+    from proxy.cli.judge import judge_file  # numpy takes its time, and the other commands need none
+
+    return judge_file(file, _config(path) if path is not None else None, rollout, as_json=as_json)
+
+
+@main.command()
+@_recording
+@config_option
+@_rollout_option
+@click.option("--candidate", required=True, metavar="URL", help="The model server to try.")
+@click.option("--live", metavar="URL", help="Ask live anew as well; without it latency relative to live is not judged.")
+@click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(min=0.1), help="Requests per second.")
+@click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
+@click.option("--junit", "xml", type=click.Path(path_type=Path), metavar="FILE", help="Write a JUnit report.")
+@click.option("--allow-undecided", is_flag=True, help="Exit code 0 when there is not enough evidence.")
+@_guarded
+def replay(
+    file: Path,
+    path: Path,
+    rollout: str,
+    candidate: str,
+    live: str | None,
+    rate: float,
+    as_json: bool,
+    xml: Path | None,
+    allow_undecided: bool,
+) -> int:
+    """Send recorded requests to a candidate before it is ever deployed.
+
+    Exit code 0: it passes; 1: it fails, or there is not enough evidence to say.
+
+    \b
+    Example:
+      understudy replay pairs.jsonl.gz --candidate http://127.0.0.1:9002 -c understudy.yaml --junit replay.xml
+    """
+    from proxy.cli.judge import replay_file
+
+    return replay_file(
+        file, _config(path), rollout, candidate=candidate, live=live, rate=rate, as_json=as_json, xml=xml,
+        allow_undecided=allow_undecided,
+    )  # fmt: skip
+
+
+def _config(path: Path) -> Config:
+    try:
+        return load(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Unreadable(path, error) from error
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@_guarded
+def completion(shell: str) -> int:
+    """Print a completion script for your shell.
+
+    \b
+    Examples:
+      eval "$(understudy completion bash)"
+      understudy completion fish > ~/.config/fish/completions/understudy.fish
+    """
+    kind = get_completion_class(shell)
+    if kind is None:  # every choice above is one that click knows
+        raise UnderstudyError(f"no completion for {shell}")
+    click.echo(kind(main, {}, "understudy", "_UNDERSTUDY_COMPLETE").source())
+    return 0

@@ -1,0 +1,99 @@
+"""The admin API as the command line sees it: blocking, with a deadline, every failure in words."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from proxy.errors import UnderstudyError
+
+DEFAULT_URL = "http://127.0.0.1:9090"
+
+
+class AdminError(UnderstudyError):
+    """The admin API could not be asked, or refused."""
+
+
+class NotFoundError(AdminError):
+    """There is no such rollout."""
+
+
+class Admin:
+    """The admin API at `url`. Every method raises `AdminError`; `timeout` is seconds for one exchange."""
+
+    def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = 10.0) -> None:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise AdminError(f"{url} is not a URL such as {DEFAULT_URL}")
+        self._url = url.rstrip("/")
+        self._token = token
+        self._timeout = timeout
+        # A proxy named in the environment is for the world outside, not for an admin port.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Every rollout."""
+        found: list[dict[str, Any]] = self._ask("GET", "/api/v1/rollouts")["rollouts"]
+        return found
+
+    def rollout(self, name: str) -> dict[str, Any]:
+        """One rollout; raises `NotFoundError`."""
+        return self._ask("GET", _path(name))
+
+    def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+        """Do something to a rollout by hand; the rollout afterwards."""
+        return self._ask("POST", f"{_path(name)}/{action}", {"reason": reason, "actor": actor, "full": full})
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        headers = {"accept": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        data = None
+        if body is not None:
+            data, headers["content-type"] = json.dumps(body).encode(), "application/json"
+        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - scheme checked
+        try:
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                return _object(answer.read(), self._url)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refusal(error, self._url) from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise AdminError(
+                f"cannot reach the admin port at {self._url}: {reason} (is `understudy serve` up?)"
+            ) from None
+
+
+def _path(name: str) -> str:
+    route, slash, candidate = name.partition("/")
+    if not (route and slash and candidate) or "/" in candidate:
+        raise AdminError(f"`{name}` is not a rollout's name, which is ROUTE/CANDIDATE, e.g. credit/credit-v2")
+    return f"/api/v1/rollouts/{quote(route, safe='')}/{quote(candidate, safe='')}"
+
+
+def _object(body: bytes, url: str) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise AdminError(f"{url} does not answer like an understudy admin port")
+    return value
+
+
+def _refusal(error: urllib.error.HTTPError, url: str) -> AdminError:
+    """A refusal in words, from its problem+json (RFC 9457) where there is one."""
+    if error.code == 401:
+        return AdminError(f"{url} wants a token: --token or UNDERSTUDY_ADMIN_TOKEN")
+    try:
+        problem = json.loads(error.read())
+        said = problem.get("detail") or problem.get("title")
+    except (ValueError, AttributeError, OSError):
+        said = None
+    if error.code == 404:
+        return NotFoundError(said or "not found")
+    return AdminError(f"refused ({error.code}): {said or error.reason}")

@@ -1,0 +1,102 @@
+"""`judge` and `replay`: what they read, what they print, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sys
+from pathlib import Path
+
+import click
+from click.termui import progressbar
+
+from proxy.config import Config
+from proxy.config.units import nearest
+from proxy.core.delivery import rfc3339
+from proxy.core.gate import Gate, gate, junit, report
+from proxy.core.judging import audit, judge
+from proxy.core.model import Plan, Verdict
+from proxy.errors import UnderstudyError
+from proxy.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
+
+
+def plan_of(config: Config, path: Path, name: str) -> Plan:
+    """The plan to judge a recorded file by: of the rollout named, else of the one it was recorded for."""
+    wanted = name or recorded_rollout(path)
+    found = config.plans.get(wanted)
+    if found is None and not name and len(config.plans) == 1:
+        return next(iter(config.plans.values()))
+    if found is None:
+        hint = nearest(wanted, config.plans) or f"there is {', '.join(config.plans) or 'none'}"
+        raise UnderstudyError(f"the configuration has no rollout `{wanted}` ({hint}); choose one with --rollout")
+    return found
+
+
+def judge_file(path: Path, config: Config | None, name: str, *, as_json: bool) -> int:
+    """Judge a recorded file under a configuration, or a store's journal by its own evidence; the exit code."""
+    if is_store(path):
+        return _judge_journal(path, name, as_json=as_json)
+    if config is None:
+        raise click.UsageError("Missing option '--config' / '-c': a recorded file is judged by its guards.")
+    plan = plan_of(config, path, name)
+    result = gate(plan, judge(plan, recorded_pairs(path)))
+    _show(plan.name, result, as_json=as_json)
+    return 1 if result.verdict is Verdict.FAIL else 0
+
+
+def _judge_journal(path: Path, name: str, *, as_json: bool) -> int:
+    audits = [audit(entry, evidence) for entry, evidence in journal_entries(path, name)]
+    if not audits:
+        raise UnderstudyError(f"{path}: the journal has no entry" + (f" of `{name}`" if name else ""))
+    if as_json:
+        keys = ("number", "rollout", "kind", "reason", "then", "now")
+        shown = [{**{key: getattr(one, key) for key in keys}, "differences": list(one.differences)} for one in audits]
+        click.echo(json.dumps({"entries": shown, "holds": all(one.holds for one in audits)}, indent=2))
+    else:
+        for one in audits:
+            said = "holds" if one.holds else "DIFFERS: " + "; ".join(one.differences)
+            click.echo(f"{one.number:>5}  {rfc3339(one.time)}  {one.rollout}  {one.kind:<14} {one.now:<9} {said}")
+    return 0 if all(one.holds for one in audits) else 1
+
+
+def replay_file(
+    path: Path,
+    config: Config,
+    name: str,
+    *,
+    candidate: str,
+    live: str | None,
+    rate: float,
+    as_json: bool,
+    xml: Path | None,
+    allow_undecided: bool,
+) -> int:
+    """Send a recorded file's requests and judge the answers; the exit code."""
+    from proxy.replay import Terms, replay  # the other commands need no HTTP client
+
+    plan = plan_of(config, path, name)
+    count = sum(1 for _ in recorded_pairs(path))
+    timeout = config.upstreams[plan.candidate].timeout
+    with progressbar(length=count, label="replay", file=sys.stderr) as bar:
+        terms = Terms(candidate, live, rate, timeout=timeout)
+        judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
+    result = gate(plan, judgement, live_timed=live is not None)
+    _show(plan.name, result, as_json=as_json)
+    if xml is not None:
+        xml.write_text(junit(plan.name, result), "utf-8")
+    fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)
+    return 0 if fine else 1
+
+
+def _show(name: str, result: Gate, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(report(name, result), indent=2, allow_nan=False))
+        return
+    for finding in result.judgement.assessment.findings:
+        left_out = "not judged: no live timings" if finding.guard in result.left_out else finding.reason
+        click.echo(f"  {finding.verdict.value:<9} {left_out}")
+    fired = result.judgement.failed_at or result.judgement.tripped_at
+    if fired:
+        click.echo(f"  it would have been rolled back by pair {fired} of {result.judgement.pairs}")
+    click.echo(f"{name}: {result.sentence}")

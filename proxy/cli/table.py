@@ -1,0 +1,98 @@
+"""Rollouts as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from proxy.config.words import rough
+
+_COLOURS = {
+    "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",
+    "watching": "yellow", "shadow": "cyan", "canary": "cyan",
+}  # fmt: skip
+_SHARES = frozenset({"max_disagreement", "max_big_change", "max_extra_errors", "max_quality_drop"})
+_COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "pairs", "pass in", "verdict")
+
+
+def overview(rollouts: list[dict[str, Any]]) -> str:
+    """Every rollout: one block each. `rollouts` as the admin API gives them."""
+    if not rollouts:
+        return "No rollout. Name a candidate under `routes: … rollouts:` in the configuration, then reload."
+    return "\n\n".join(_rollout(rollout) for rollout in rollouts)
+
+
+def _rollout(one: dict[str, Any]) -> str:
+    stage = one.get("stage") or {}
+    flags = [" paused"] * bool(one.get("paused")) + [f" blocked by {one['blocked_by']}"] * bool(one.get("blocked_by"))
+    head = (
+        f"{click.style(one['name'], bold=True)}  {_word(one['state'])}{''.join(flags)}  verdict {_word(one['verdict'])}"
+    )
+    lines = [head, f"  live {one['live']} → candidate {one['candidate']}, version {one['version']}"]
+    if stage:
+        since = f" since {stage['entered_at']}" if stage.get("entered_at") else ""
+        rung = f" ({stage['index'] + 1} of {len(one['stages'])})" if stage["index"] < len(one.get("stages", ())) else ""
+        lines.append(f"  stage {stage['name']}{rung}, weight {one['weight']:g}%{since}")
+        if stage.get("waiting_for"):
+            lines.append(f"  waiting for: {stage['waiting_for']}")
+    if one.get("findings"):
+        lines += ["", *_table([_row(finding) for finding in one["findings"]])]
+        lines += [f"  ! {f['reason']}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")]
+    lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
+    if one.get("repeats"):
+        lines.append(f"  repeats left out: {one['repeats']:,}")
+    if one.get("candidate_failures"):
+        lines.append("  candidate's failures: " + _counts(one["candidate_failures"]))
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int], first: str = "") -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n or name == first) or "none"
+
+
+def _word(word: str) -> str:
+    return click.style(word.replace("_", " "), fg=_COLOURS.get(word))
+
+
+def _row(finding: dict[str, Any]) -> tuple[str, ...]:
+    guard, eta = finding["guard"], finding.get("eta_seconds")
+    name = guard if finding.get("segment") is None else f"{guard} [{finding['segment']}]"
+    interval = "–"
+    if finding.get("low") is not None and finding.get("high") is not None:
+        interval = f"{_amount(guard, finding['low'])} … {_amount(guard, finding['high'])}"
+    return (
+        _printable(name),
+        _amount(guard, finding.get("value")),
+        interval,
+        _amount(guard, finding["limit"]),
+        f"{finding['evidence'] * 100:.0f}%",
+        f"{finding['pairs']:,}",
+        "–" if eta is None or finding["verdict"] != "watching" else rough(eta),
+        finding["verdict"],
+    )
+
+
+def _amount(guard: str, value: float | None) -> str:
+    """A value in the guard's own unit, three digits."""
+    if value is None:
+        return "–"
+    return f"{value * 100:.3g}%" if guard in _SHARES else f"{value:.3g}"
+
+
+def _printable(text: str) -> str:
+    """Segments are named by clients: no control characters into a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:60]
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[n]) for row in (_COLUMNS, *rows)) for n in range(len(_COLUMNS))]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)),
+        ]
+        return "  " + "   ".join([*cells, _word(row[-1])])
+
+    return [click.style(line(_COLUMNS), dim=True), *(line(row) for row in rows)]

@@ -1,0 +1,65 @@
+"""The configuration file: YAML to one frozen tree, with every default, unit and check.
+
+`parse(text)` gives a `Config` or raises `ConfigError` with *every* mistake at once. The way in is four steps:
+
+    text     YAML to plain data that knows its lines; `${NAME}` from the environment
+    types    each value read by its unit (`units`), each section checked for its keys (`server`, `route`, `tree`)
+    checks   what needs the neighbours: names that lead nowhere, plans that cannot end
+    words    the plan as a person reads it, with warnings
+
+Invariants
+- An unknown key, a bad unit, a name that leads nowhere or a plan that can never end is a mistake, never a silent
+  default.
+- Nothing here touches the network, and nothing from the environment is ever part of a mistake or of `repr`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxy.config.checks import check
+from proxy.config.json_schema import schema
+from proxy.config.reading import read_tree
+from proxy.config.route import Guards, Mirror, Prediction, Record, Rescue, Rollout, Route
+from proxy.config.server import Admin, Server, Upstream, Webhook
+from proxy.config.text import read
+from proxy.config.tree import Config
+from proxy.errors import ConfigError
+
+__all__ = [
+    "Admin", "Config", "Guards", "Mirror", "Prediction", "Record", "Rescue", "Rollout", "Route", "Server", "Upstream",
+    "Webhook", "load", "parse", "schema",
+]  # fmt: skip
+
+
+def parse(
+    text: str,
+    source: str = "configuration",
+    *,
+    directory: str | Path = ".",
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """The configuration in `text`; raises `ConfigError` with every mistake.
+
+    `source` is what errors call the file, `directory` where its relative paths start, `environ` what `${NAME}` is
+    taken from (the process's environment when absent).
+
+    >>> config = parse("upstreams: {m1: {url: 'http://127.0.0.1:9001'}}\\nroutes: [{name: all, live: m1}]")
+    >>> config.upstreams["m1"].timeout
+    30.0
+    """
+    document = read(text, os.environ if environ is None else environ)
+    config, broken = read_tree(document, Path(directory))
+    if config is not None:
+        check(config, document, broken)
+    if document.mistakes or config is None:
+        raise ConfigError(sorted(document.mistakes, key=lambda mistake: mistake.line), source)
+    return config
+
+
+def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration in a file; raises `ConfigError` and `OSError`."""
+    file = Path(path)
+    return parse(file.read_text("utf-8"), str(path), directory=file.resolve().parent, environ=environ)

@@ -1,0 +1,296 @@
+"""What is wrong between the lines: names that lead nowhere, names given twice, plans that cannot be carried out.
+
+Each check looks at one thing and blames the path where the owner would correct it. A plan that is allowed but surely
+not meant (a limit that can never pass, say) is a warning of `words`, not a mistake.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proxy.config.route import Prediction, Rollout, Route
+from proxy.config.text import Document, Path, show
+from proxy.config.tree import Config
+from proxy.config.types import Section
+from proxy.config.units import duration, is_loopback, nearest
+from proxy.core.delivery import signing_key
+from proxy.core.model import BUCKETS, Guard, Kind, Stage, State
+from proxy.errors import Mistake
+
+_EVERY = frozenset(Kind) - {Kind.AUTO}
+_COUNTED = frozenset({Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES, Kind.TEXT})  # text by its length
+
+FITS: dict[str, frozenset[Kind]] = {
+    "max_disagreement": _EVERY - {Kind.NUMBER, Kind.VECTOR},
+    "max_mean_shift": _COUNTED,
+    "max_ks": _COUNTED,
+    "max_psi": _COUNTED,
+    "max_big_change": _EVERY,
+    "max_spread_change": _COUNTED,
+    "min_similarity": _EVERY,
+    "max_quality_drop": _EVERY - {Kind.VECTOR},
+}
+"""The kinds of prediction that a guard can judge; a guard that is not here needs no prediction. A test holds it to the
+evidence's own table, which is not imported because a worker reads the configuration and needs no numpy."""
+
+BELOW_ONE = frozenset({"max_disagreement", "max_big_change", "max_extra_errors", "max_ks", "max_quality_drop"})
+"""Guards on a quantity that never exceeds 1, so that a limit of 1 or more never fails."""
+
+
+NOT_BUILT = "is part of the vocabulary, but this version cannot do it"
+"""Better refused than read and ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Blamer:
+    """Notes mistakes, but none about what was broken before."""
+
+    document: Document
+    broken: set[Path]
+
+    def __call__(self, path: Path, problem: str, hint: str = "") -> None:
+        if not any(path[: len(other)] == other for other in self.broken):
+            self.document.mistakes.append(Mistake(show(path), problem, hint, self.document.line(path)))
+
+    def is_broken(self, path: Path) -> bool:
+        """Whether something at or below `path` is already blamed."""
+        return any(other[: len(path)] == path for other in self.broken)
+
+
+def check(config: Config, document: Document, broken: set[Path]) -> None:
+    """Note every mistake between the lines of `config` in `document`; `broken` paths are blamed already."""
+    blame = _Blamer(document, broken)
+    named = document.data.get("upstreams")  # as the file names them, also those that are mistaken
+    known = list(named) if isinstance(named, dict) else []
+    if not known and not blame.is_broken(("upstreams",)):
+        blame(("upstreams",), "no model server is named")
+    if not config.routes and config.default is None and not blame.is_broken(("routes",)):
+        blame(("routes",), "no request would be answered", "write a route, or `default: {live: …}`")
+    _sides(config, blame)
+    _webhooks(config, blame)
+    if config.default is not None:
+        _known(("default", "live"), config.default.live, known, blame)
+    _twice((("routes", n, "name") for n in range(len(config.routes))), [r.name for r in config.routes], "route", blame)
+    for n, route in enumerate(config.routes):
+        _route(("routes", n), route, known, blame)
+        _reachable(n, config.routes, blame)
+
+
+def _sides(config: Config, blame: _Blamer) -> None:
+    if config.admin.token is None and not is_loopback(config.admin.listen) and not blame.is_broken(("admin", "token")):
+        blame(("admin", "listen"), f"{config.admin.listen} is open to others", "set `admin.token`, or use 127.0.0.1")
+    for name, upstream in config.upstreams.items():
+        path: Path = ("upstreams", name)
+        tls = upstream.tls
+        if tls is not None and (tls.cert is None) != (tls.key is None):
+            blame((*path, "tls"), "`cert` and `key` go together")
+        if tls is not None and not any(url.startswith("https:") for url in upstream.urls):
+            blame((*path, "tls"), "no URL of this upstream is https")
+        if len({url.partition(":")[0] for url in upstream.urls}) > 1:
+            blame((*path, "urls"), "http and https mixed")
+        _twice(((*path, "urls", n) for n in range(len(upstream.urls))), upstream.urls, "URL", blame)
+        _positive(path, blame, timeout=upstream.timeout, connect_timeout=upstream.connect_timeout)
+    if config.server.grpc_listen is not None:
+        blame(("server", "grpc_listen"), NOT_BUILT, "let gRPC clients reach the model server directly")
+    limits, timeouts = config.server.limits, config.server.timeouts
+    if limits.max_header < 1024:
+        blame(("server", "limits", "max_header"), "less than 1KiB refuses ordinary requests")
+    _positive(("server", "timeouts"), blame, header=timeouts.header, body=timeouts.body, idle=timeouts.idle)
+
+
+def _webhooks(config: Config, blame: _Blamer) -> None:
+    for n, webhook in enumerate(config.webhooks):
+        path: Path = ("webhooks", n)
+        twins = [m for m, other in enumerate(config.webhooks[:n]) if other.url == webhook.url]
+        if twins:
+            blame((*path, "url"), f"the same receiver as webhooks[{twins[0]}]", "one entry may name several events")
+        for m, secret in enumerate(webhook.secrets):
+            try:
+                signing_key(secret.get_secret_value())
+            except ValueError as error:
+                blame((*path, "secrets", m), f"cannot sign: {error}", "`whsec_` and base64, or any other text")
+
+
+def _positive(path: Path, blame: _Blamer, **values: float | None) -> None:
+    for key, value in values.items():
+        if value is not None and value <= 0:
+            blame((*path, key), "must be more than 0")
+
+
+def _known(path: Path, name: str, known: list[str], blame: _Blamer) -> None:
+    if name not in known:
+        hint = nearest(name, known) or (f"known: {', '.join(known)}" if known else "")
+        blame(path, f"there is no upstream `{name}`", hint)
+
+
+def _twice(paths: Iterable[Path], names: Iterable[str], what: str, blame: _Blamer) -> None:
+    first: dict[str, Path] = {}
+    for path, name in zip(paths, names, strict=True):
+        if name in first:
+            blame(path, f"the {what} `{name}` is there twice", f"first at {show(first[name])}")
+        first.setdefault(name, path)
+
+
+def _reachable(n: int, routes: tuple[Route, ...], blame: _Blamer) -> None:
+    """A route is never reached when an earlier one takes every request that it would take."""
+    here = routes[n].match
+    for m, route in enumerate(routes[:n]):
+        there = route.match
+        wider = _covers(there.path, here.path) and there.headers.items() <= here.headers.items()
+        if wider and (not there.methods or (here.methods and set(here.methods) <= set(there.methods))):
+            hint = f"routes[{m}] (`{route.name}`) takes all its requests; put this one first, or narrow that one"
+            if not blame.is_broken(("routes", m, "match")) and not blame.is_broken(("routes", n, "match")):
+                blame(("routes", n), f"the route `{routes[n].name}` is never reached", hint)
+            return
+
+
+def _covers(wide: str | None, narrow: str | None) -> bool:
+    """Whether every path that matches `narrow` matches `wide`.
+
+    >>> _covers("/v2/*", "/v2/models/m/infer"), _covers("/v2/*", None), _covers(None, "/a")
+    (True, False, True)
+    """
+    if wide is None:
+        return True
+    return narrow is not None and (narrow.startswith(wide[:-1]) if wide.endswith("*") else wide == narrow)
+
+
+def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
+    _known((*path, "live"), route.live, known, blame)
+    candidates = [rollout.candidate for rollout in route.rollouts]
+    _twice(((*path, "rollouts", n, "candidate") for n in range(len(candidates))), candidates, "candidate", blame)
+    _one((*path, "sticky"), route.sticky, ("header", "cookie"), blame)
+    _one((*path, "segments"), route.segments, ("header", "request_field"), blame)
+    if route.prediction is not None:
+        _prediction((*path, "prediction"), route.prediction, blame)
+    starters = [n for n, rollout in enumerate(route.rollouts) if rollout.ladder and rollout.ladder[0].weight > 0]
+    for n in starters[1:]:
+        problem = f"starts with a canary, as rollouts[{starters[0]}] does, and only one may have a weight at a time"
+        blame((*path, "rollouts", n), problem, "begin with a `shadow` stage")
+    for n, rollout in enumerate(route.rollouts):
+        here = (*path, "rollouts", n)
+        _known((*here, "candidate"), rollout.candidate, known, blame)
+        if rollout.candidate == route.live:
+            hint = "to compare a model with itself, name its URL twice under `upstreams`"
+            blame((*here, "candidate"), f"`{rollout.candidate}` is the live upstream of this route", hint)
+        _stages(here, rollout, blame)
+        _guards(here, rollout, route.prediction, blame)
+        _costs(here, rollout, blame)
+
+
+def _one(path: Path, section: Section | None, keys: tuple[str, str], blame: _Blamer) -> None:
+    given = [key for key in keys if section is not None and getattr(section, key) is not None]
+    if section is not None and len(given) != 1 and not blame.is_broken(path):
+        blame(path, f"has {'both' if given else 'neither'} of `{keys[0]}` and `{keys[1]}`", "write one of them")
+
+
+def _prediction(path: Path, rule: Prediction, blame: _Blamer) -> None:
+    if rule.low >= rule.high:
+        blame((*path, "low"), f"{rule.low:g} is not below `high` ({rule.high:g})")
+    if rule.output and rule.protocol == "json":
+        blame((*path, "output"), "has no meaning with `protocol: json`", "use `pointer`")
+    if rule.pointer and rule.protocol not in ("json", "auto"):
+        blame((*path, "pointer"), f"has no meaning with `protocol: {rule.protocol}`", "use `protocol: json`")
+    for key in rule.model_fields_set & {"low", "high"}:
+        if rule.kind not in (Kind.SCORE, Kind.AUTO):
+            blame((*path, key), f"has no meaning for predictions of kind `{rule.kind}`", "only a score has a range")
+
+
+def _stages(path: Path, rollout: Rollout, blame: _Blamer) -> None:
+    for key in ("shadow", "canary"):
+        if rollout.stages and getattr(rollout, key) is not None:
+            blame((*path, key), "the short form stands beside `stages`", "move it into `stages`")
+    for n, rule in enumerate(rollout.stages):
+        if not rule.is_one and not blame.is_broken((*path, "stages", n)):
+            blame((*path, "stages", n), "a stage is either `shadow: 100%` or `canary: 5%`")
+    if not rollout.ladder:
+        blame((*path, "stages"), "no stage", "write `shadow: 100%`, `canary: 5%`, or a list of stages")
+    before = None
+    for n, stage in enumerate(rollout.ladder):
+        here = (*path, "stages", n) if rollout.stages else path
+        if blame.is_broken(here) or (rollout.stages and not rollout.stages[n].is_one):
+            continue
+        _climb((*here, "shadow" if stage.kind is State.SHADOW else "canary"), stage, before, blame)
+        _times(here, stage, rollout.stages[n].model_fields_set if rollout.stages else set(), blame)
+        before = stage
+
+
+def _climb(path: Path, stage: Stage, before: Stage | None, blame: _Blamer) -> None:
+    """A stage's share is one that can be given, and more than the one before."""
+    if before is not None and stage.kind is State.SHADOW:
+        problem = "a second shadow stage" if before.kind is State.SHADOW else "shadow after canary"
+        blame(path, problem, "shadow comes once, first")
+    elif before is not None and stage.weight <= before.weight and stage.weight > 0:
+        blame(path, f"{stage.percent:g}% after {before.percent:g}%: stages climb", "raise it, or leave it out")
+    if round(stage.percent * 100) < 1:
+        blame(path, "gets no requests, so nothing can be learnt", "at least 0.01%")
+    elif abs(stage.percent * 100 - round(stage.percent * 100)) > 1e-9:
+        blame(path, f"{stage.percent:g}% is finer than 0.01%")
+    if stage.kind is State.CANARY and stage.weight >= BUCKETS:
+        blame(path, "100% is promotion, which follows the last stage by itself", "leave this stage out")
+
+
+def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
+    if stage.max_time is not None and stage.max_time <= stage.min_time:
+        problem = f"{duration(stage.max_time)} is not more than `min_time` ({duration(stage.min_time)})"
+        blame((*path, "max_time"), f"{problem}: the stage can never pass")
+    if stage.on_timeout == "abort" and stage.max_time is None:
+        blame((*path, "on_timeout"), "does nothing without `max_time`")
+    if stage.kind is State.SHADOW and "mirror" in given:
+        blame((*path, "mirror"), "a shadow stage has its share in `shadow` already")
+
+
+def _guards(path: Path, rollout: Rollout, prediction: Prediction | None, blame: _Blamer) -> None:
+    here = (*path, "guards")
+    if rollout.guards is not None and not rollout.limits and not blame.is_broken(here):
+        blame(here, "no guard: nothing could ever be proven", "leave `guards` out for the default ones")
+    canary = any(stage.weight > 0 for stage in rollout.ladder)
+    reads = [guard for guard in rollout.limits if guard.name in FITS]
+    for guard in reads:
+        at = (*here, guard.name)
+        if prediction is None:
+            blame(at, "needs to read the answers", "write `prediction: {protocol: …, kind: …}` on the route")
+        elif prediction.kind is not Kind.AUTO and prediction.kind not in FITS[guard.name]:
+            fit = [name for name, kinds in FITS.items() if prediction.kind in kinds]
+            blame(at, f"cannot judge predictions of kind `{prediction.kind}`", f"fit for it: {', '.join(fit)}")
+    if prediction is not None and reads and canary:
+        for key, explicit in (("protocol", "v2"), ("kind", "label")):
+            if getattr(prediction, key) == "auto":
+                problem = f"`{key}: auto` may fill findings, but does not decide about a canary"
+                blame((*path[:2], "prediction", key), problem, f"write what it is, e.g. `{key}: {explicit}`")
+    for guard in rollout.limits:
+        _limit((*here, guard.name), guard, blame)
+    for key in ("false_rollback_rate", "false_promotion_rate"):
+        if not 0 < getattr(rollout, key) <= 0.5:
+            blame((*path, key), "must be more than 0% and at most 50%")
+
+
+def _limit(path: Path, guard: Guard, blame: _Blamer) -> None:
+    if guard.name in BELOW_ONE and guard.limit >= 1:
+        blame(path, "a limit of 100% can never fail")
+    if guard.name == "min_similarity" and guard.limit > 1:
+        blame(path, "a similarity is at most 1")
+    latency = guard.name in ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
+    if latency and guard.limit <= 0:
+        blame(path, "must be more than 0")
+
+
+def _costs(path: Path, rollout: Rollout, blame: _Blamer) -> None:
+    mirror, record = rollout.mirror, rollout.record
+    if mirror.max_memory < 4 * mirror.max_body:
+        problem = "holds not even one pair: a pair is up to four bodies"
+        blame((*path, "mirror", "max_memory"), f"{problem} of `max_body`", "raise it, or lower `max_body`")
+    _positive((*path, "mirror"), blame, timeout=mirror.timeout)
+    for key, given in (("set_json", mirror.set_json), ("max_tokens_per_minute", mirror.max_tokens_per_minute)):
+        if given:
+            blame((*path, "mirror", key), NOT_BUILT)
+    if not isinstance(rollout.rescue.after, str):
+        _positive((*path, "rescue"), blame, after=rollout.rescue.after)
+    _positive(path, blame, lead_time_slo=rollout.lead_time_slo)
+    if record is not None and not record.path.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
+        blame((*path, "record", "path"), "ends neither in .jsonl nor in .jsonl.gz or .jsonl.zst")
+    if record is not None and record.path.endswith(".zst") and importlib.util.find_spec("zstandard") is None:
+        blame((*path, "record", "path"), ".zst needs a package", "pip install 'understudy[zstd]', or end it in .gz")
+    _positive((*path, "record"), blame, **({"share": record.share, "max_size": record.max_size} if record else {}))

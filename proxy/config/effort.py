@@ -1,0 +1,88 @@
+"""How many pairs, and so how long, a good candidate needs to pass a stage.
+
+Estimates for planning, not promises: the expected growth of each guard's PASS evidence per pair, for a candidate at a
+quarter of its limits, against the evidence that is needed. The formulas are those of the e-processes (an e-value grows
+by its expected log per pair); the constants that depend on the traffic (how much two good models differ) are stated.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+from proxy.core.model import Guard, Plan, Stage, State
+
+P99_PASS = 4500
+"""Latency pairs until `p99_latency: 1.2x` passes for an equal candidate with lognormal times."""
+MEDIAN_PASS = 200
+"""Latency pairs until a median limit passes for an equal candidate."""
+TABLE_PASS = 1000
+"""Pairs until a guard on the whole distribution passes: 500 to learn live's thresholds, then its evidence."""
+SPREAD = 0.14
+"""Assumed standard deviation of the difference between two good scores on [0, 1]."""
+CANDIDATE_PAIRS = 200
+"""Pairs of a canary stage that must be answered by the candidate (fewer if `min_pairs` is less)."""
+
+
+EXCESS = frozenset({"max_disagreement", "min_similarity"})
+"""Guards that count, under a noise floor, only the pairs for which live is asked twice."""
+
+
+def _rate(limit: float, truth: float) -> float:
+    """Growth per pair of the evidence that a rate is below `limit` when it is `truth`: their relative entropy, nats."""
+    event = truth * log(truth / limit) if truth else 0.0
+    return event + (1 - truth) * log((1 - truth) / (1 - limit))
+
+
+def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
+    """Pairs (latency pairs for latency guards) until a guard passes for a good candidate; infinite when it never can.
+
+    >>> from proxy.core.model import Guard
+    >>> round(pairs_to_pass(Guard("max_disagreement", 0.02)), -1), pairs_to_pass(Guard("p99_latency", 1.2, True))
+    (650.0, 4500)
+    """
+    needed = log(1 / false_promotion_rate) + log(10)  # the second: what a mixture over ten bets costs at most
+    if guard.limit <= 0:
+        return float("inf")
+    if guard.relative:
+        return P99_PASS if guard.name == "p99_latency" else MEDIAN_PASS
+    if guard.name in ("median_latency", "time_to_first_token", "time_per_token"):
+        return MEDIAN_PASS
+    if guard.name == "p99_latency":
+        return needed / _rate(0.01, 0.0025)
+    if guard.name in ("max_disagreement", "max_big_change") and guard.limit < 1:
+        return needed / _rate(guard.limit, guard.limit / 4)
+    if guard.name == "max_extra_errors":
+        return needed / log(1 + 0.98 * guard.limit)
+    if guard.name in ("max_mean_shift", "max_quality_drop", "max_spread_change"):
+        return needed / min(0.5 * guard.limit, guard.limit**2 / (2 * SPREAD**2))
+    return TABLE_PASS
+
+
+def is_latency(guard: Guard) -> bool:
+    """Whether a guard takes one pair per latency block instead of every pair."""
+    return guard.name in ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
+
+
+def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
+    """Seconds until a good candidate passes a stage at `rate` requests per second on the route, and what takes longest.
+
+    >>> from proxy.core.model import Guard, Plan, Stage, State
+    >>> plan = Plan("r/c", "r", "l", "c", "1", (), (Guard("p99_latency", 1.2, True),))
+    >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
+    (455.0, 'p99_latency')
+    """
+    share = stage.share / 10_000
+    weight = stage.weight / 10_000
+    pairs = rate * (share if stage.kind is State.SHADOW else weight + (1 - weight) * share)
+    # A block gives a latency pair when at least one request falls into it (arrivals taken as Poisson).
+    block = plan.latency_block
+    spacing = block / (1 - exp(-pairs * block)) if block else 1 / pairs
+    waits = {"min_time": stage.min_time, "min_pairs": stage.min_pairs / pairs}
+    if stage.kind is State.CANARY:
+        waits["pairs answered by the candidate"] = min(CANDIDATE_PAIRS, stage.min_pairs) / (rate * weight)
+    for guard in plan.guards:
+        count = pairs_to_pass(guard, plan.false_promotion_rate)
+        asked_twice = plan.noise_floor if plan.noise_floor and guard.name in EXCESS else 1.0
+        waits[guard.name] = (count + plan.warmup) * spacing if is_latency(guard) else count / (pairs * asked_twice)
+    slowest = max(waits, key=lambda name: waits[name])
+    return waits[slowest], slowest

@@ -1,0 +1,158 @@
+"""Plain data to the tree, collecting every mistake instead of stopping at the first.
+
+Pydantic reports all that is wrong with the shapes, but then there is no tree to check the rest on. So what is wrong is
+blamed, taken out (its default stands in) or given a stand-in, and reading starts again, until a tree comes out. What
+`checks` would say of a stand-in is left unsaid: one mistake, one line.
+"""
+
+from __future__ import annotations
+
+import copy
+import types
+import typing
+from collections import Counter
+from pathlib import Path as Folder
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from proxy.config.text import Document, Path
+from proxy.config.tree import Config
+from proxy.config.units import Unfit, nearest
+
+STAND_IN = "stand-in"
+_STAND_INS: dict[str, Any] = {
+    "urls": ["http://stand.in"],
+    "url": "http://stand.in",
+    "secrets": [STAND_IN],
+    "path": "/stand-in",
+    "rate": "1%",
+    "tolerance": 1,
+    "upstreams": {},
+}
+ROUNDS = 20
+TRIES = 2
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "too_short": "at least one entry",
+    "string_too_short": "text that is not empty",
+}
+
+
+def read_tree(document: Document, directory: Folder) -> tuple[Config | None, set[Path]]:
+    """The tree, and the paths in it that are not what the file says because that was a mistake."""
+    if document.data is None:
+        if not document.mistakes:
+            document.blame((), "the file is empty", "start with `upstreams:` and `routes:`")
+        return None, set()
+    tries: Counter[Path] = Counter()
+    data = copy.deepcopy(document.data)  # what the file says stays as it was
+    for _ in range(ROUNDS):
+        try:
+            return Config.model_validate(data, context={"directory": directory}), set(tries)
+        except ValidationError as errors:
+            found = [(_real(error["loc"], data), error) for error in errors.errors(include_url=False)]
+        if not isinstance(data, dict):
+            _blame(document, (), found[0][1])
+            return None, set(tries)
+        broken = set(tries)
+        for path, error in found:
+            if not any(path[: len(other)] == other for other in broken) and not _follows(error["type"], path, found):
+                _blame(document, path, error)
+        for path, error in sorted(found, key=lambda one: -len(one[0])):  # higher up first would take these along
+            while tries[path] >= TRIES:  # neither a default nor a stand-in helped: the whole section goes
+                path = path[:-1]
+            tries[path] += 1
+            _mend(data, path, error["type"])
+    return None, set(tries)
+
+
+def _follows(kind: str, path: Path, found: list[tuple[Path, Any]]) -> bool:
+    """Whether a mistake is only what another one left behind: an emptied list, or a key that was misspelt."""
+    if kind == "too_short":
+        return any(other[: len(path)] == path and error["type"] != kind for other, error in found)
+    strangers = [other[-1] for other, error in found if error["type"] == "extra_forbidden" and other[:-1] == path[:-1]]
+    return kind == "missing" and any(nearest(str(key), [str(path[-1])]) for key in strangers)
+
+
+def _real(loc: tuple[int | str, ...], data: Any) -> Path:
+    """The path in the file: pydantic marks a mistaken key of a mapping with `[key]`, and that is not a step."""
+    steps = tuple(step for step in loc if step != "[key]")
+    for short, long in (("url", "urls"), ("secret", "secrets")):
+        for at, step in enumerate(steps):
+            if step == long and isinstance(holder := _at(data, steps[:at]), dict) and long not in holder:
+                return (*steps[:at], short)
+    return steps
+
+
+def _at(data: Any, path: Path) -> Any:
+    for step in path:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _blame(document: Document, path: Path, error: Any) -> None:
+    kind, unfit = error["type"], error.get("ctx", {}).get("error")
+    if kind == "extra_forbidden":
+        known = _keys(path[:-1])
+        document.blame(path, "unknown key", nearest(str(path[-1]), known) or f"known: {', '.join(known)}")
+        return
+    if kind == "missing":
+        document.blame(path, "is missing")
+        return
+    found = document.found(path, error["input"])
+    if isinstance(unfit, Unfit):
+        hint = "" if path in document.secret else unfit.hint
+        document.blame(path, f"found {found}, expected {unfit.expected}", hint)
+        return
+    expected = _EXPECTED.get(kind) or str(error["msg"]).removeprefix("Input should be ")
+    expected = expected.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+    hint = ""
+    if kind in ("literal_error", "enum") and isinstance(error["input"], str) and path not in document.secret:
+        hint = nearest(
+            error["input"], [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        )
+    document.blame(path, f"found {found}, expected {expected}", hint)
+
+
+def _keys(path: Path) -> list[str]:
+    """The keys that a mapping at `path` may have, by the tree's own types."""
+    kind: Any = Config
+    for step in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and step in kind.model_fields:
+            kind = kind.model_fields[str(step)].annotation
+        else:  # an entry of a tuple or a dict
+            kind = [arg for arg in typing.get_args(kind) if arg is not Ellipsis][-1]
+        while typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
+            kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+    short = {"urls": "url", "secrets": "secret"}
+    keys = list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    return [key for name in keys for key in ((short[name], name) if name in short else (name,))]
+
+
+def _mend(data: Any, path: Path, kind: str) -> None:
+    """Take what is wrong out of the data, or put a stand-in there."""
+    holder = _at(data, path[:-1])
+    if not path or holder is None:
+        return
+    last = path[-1]
+    if kind == "missing" and isinstance(holder, dict):
+        holder[last] = copy.deepcopy(_STAND_INS.get(str(last), STAND_IN))
+    elif isinstance(holder, dict):
+        holder.pop(last, None)
+    elif isinstance(holder, list) and isinstance(last, int) and last < len(holder):
+        holder[last] = {} if kind.startswith("model") or isinstance(holder[last], dict) else STAND_IN

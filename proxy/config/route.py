@@ -1,0 +1,343 @@
+"""The part of the tree that is about routes and their rollouts; `plan` turns a rollout into what the core works with.
+
+An attribute is named as its key in the file. Durations are seconds, sizes bytes, shares of traffic percent (0 to 100),
+rates and limits ratios (0 to 1).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from proxy.config.types import (
+    After,
+    Count,
+    CountFromZero,
+    Duration,
+    FilePath,
+    Header,
+    HeaderValue,
+    Latency,
+    Method,
+    Name,
+    Number,
+    Percent,
+    Pointer,
+    Ratio,
+    Section,
+    Size,
+    one_of,
+    or_text,
+)
+from proxy.config.units import LatencyLimit, Unfit
+from proxy.core.model import Guard, Kind, PredictionSpec, Stage, State
+
+Protocol = Literal["auto", "v2", "json", "tensorflow", "kserve-v1", "mlflow", "sagemaker", "torchserve", "openai"]
+
+
+class Match(Section):
+    """Which requests belong to a route; everything given must match."""
+
+    path: Annotated[str, Field(pattern=r"^/\S*$")] | None = None
+    """The request's path, without its query; a trailing `*` matches any rest. Any path when absent."""
+    methods: tuple[Method, ...] = ()
+    """Request methods; any when empty."""
+    headers: dict[Header, HeaderValue] = Field(default_factory=dict)
+    """Headers with their exact values."""
+
+
+class Sticky(Section):
+    """What keeps one user on one arm: a header or a cookie."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("header", "cookie"))
+
+    header: Header | None = None
+    """Name of a request header."""
+    cookie: Header | None = None
+    """Name of a cookie; case does not matter."""
+
+
+class ByHeader(Section):
+    """A request header."""
+
+    header: Header
+    """Its name."""
+
+
+class Prediction(Section):
+    """How to read an answer."""
+
+    protocol: Protocol = "auto"
+    """What the model servers speak; `auto` looks at the path and the body."""
+    kind: Kind = Kind.AUTO
+    """What the model predicts; `auto` looks at live's first answers."""
+    output: str = ""
+    """Name of the output (v2, TensorFlow, KServe) or column (tabular answers) to compare; the only one when absent."""
+    pointer: Pointer = ""
+    """`json`: JSON pointer (RFC 6901) to the value to compare."""
+    ignore: tuple[Pointer, ...] = ()
+    """Fields of the request that always differ (ids, timestamps) and do not make it a new one."""
+    low: float = 0.0
+    """Smallest possible score."""
+    high: float = 1.0
+    """Largest possible score."""
+
+    @property
+    def spec(self) -> PredictionSpec:
+        """As the core knows it."""
+        return PredictionSpec(
+            self.protocol, self.kind, self.output, self.pointer, self.ignore, float(self.low), float(self.high)
+        )
+
+
+class SegmentRule(Section):
+    """How to split traffic for findings of their own."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("header", "request_field"))
+
+    header: Header | None = None
+    """By the value of a request header."""
+    request_field: Pointer | None = None
+    """By a field of the request's JSON."""
+    top: Annotated[int, Field(strict=True, ge=1, le=100)] = 20
+    """The first so many values are kept apart, the rest is `other`."""
+
+
+_FRAMING = frozenset(
+    {"content-length", "transfer-encoding", "connection", "host", "expect", "upgrade", "te", "trailer"}
+)
+
+
+class HeaderRules(Section):
+    """What a copy's head may carry."""
+
+    drop: tuple[Header, ...] = ("authorization", "cookie")
+    """Headers left out of a copy; a list given here replaces the default."""
+    set: dict[Header, HeaderValue] = Field(default_factory=dict, repr=False)
+    """Headers added to a copy; not those of framing and routing, which are the proxy's."""
+
+    @field_validator("set")
+    @classmethod
+    def _keeps_the_framing(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name.lower() in _FRAMING:
+                raise Unfit("a header other than those of framing and routing", f"`{name}` is the proxy's to set")
+        return value
+
+
+class Mirror(Section):
+    """Copies to the arm that did not serve, and what they may cost."""
+
+    max_in_flight: Count = 64
+    """Copies under way over all workers; one more is shed and counted."""
+    max_body: Size = 1 << 20
+    """Longest request or answer kept for a pair."""
+    max_memory: Size = 64 << 20
+    """Memory of one worker for kept bodies and the queue to the controller."""
+    timeout: Duration | None = None
+    """For a copy's answer; the upstream's timeout when absent."""
+    headers: HeaderRules = HeaderRules()
+    """What a copy's head may carry."""
+    noise_floor: Ratio = 0.0
+    """Share of pairs for which live is asked twice, to know how much it differs from itself."""
+    set_json: dict[Pointer, Any] = Field(default_factory=dict)
+    """Fields of a JSON body that are set on the copy, by JSON pointer. Not in this version: refused."""
+    max_tokens_per_minute: Count | None = None
+    """Budget of model tokens spent on copies. Not in this version: refused."""
+
+
+class Rescue(Section):
+    """Live answers instead when the candidate was to serve and fails or is slow; `rescue: off` for short."""
+
+    model_config = ConfigDict(json_schema_extra=or_text)
+
+    after: After = "auto"
+    """How slow; `auto` is twice live's recent p99, at least 20ms; `off` when a request must not be sent twice."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"after": value} if isinstance(value, str) else value
+
+
+class Record(Section):
+    """A sampled, bounded, rotating file of pairs, for `judge` and `replay`."""
+
+    path: FilePath
+    """The file, JSON Lines; `.gz` or `.zst` at the end compresses it."""
+    share: Ratio = 0.01
+    """Share of pairs kept."""
+    max_size: Size = 256 << 20
+    """Size of one file."""
+    files: Count = 4
+    """Files kept."""
+    redact: tuple[Pointer, ...] = ()
+    """Fields of bodies whose values are replaced, by JSON pointer; in the console too."""
+
+
+class StageRule(Section):
+    """One rung: `shadow` copies a share of requests, `canary` lets the candidate answer a share."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("shadow", "canary"))
+
+    shadow: Percent | None = None
+    """Share of requests copied."""
+    canary: Percent | None = None
+    """The candidate's weight."""
+    mirror: Percent = 100.0
+    """Canary: share of the requests answered by live that are copied too."""
+    min_pairs: Count = 1000
+    """Compared pairs of this stage before it can pass."""
+    min_time: Duration = 0.0
+    """Time in this stage before it can pass."""
+    max_time: Duration | None = None
+    """Time in this stage after which `on_timeout` applies; unbounded when absent."""
+    on_timeout: Literal["hold", "abort"] = "hold"
+    """What happens after `max_time`: wait for a person, or roll back."""
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is either shadow or canary."""
+        return (self.shadow is None) != (self.canary is None)
+
+    @property
+    def stage(self) -> Stage:
+        """As the core knows it."""
+        kind, percent = (State.CANARY, self.canary) if self.shadow is None else (State.SHADOW, self.shadow)
+        return Stage(kind, percent or 0.0, self.mirror, self.min_pairs, self.min_time, self.max_time, self.on_timeout)
+
+
+class BigChange(Section):
+    """How many answers may change by more than a tolerance."""
+
+    tolerance: Annotated[Number, Field(gt=0)]
+    """What counts as big, in the prediction's own unit."""
+    rate: Ratio
+    """Share of pairs that may change that much."""
+
+
+class Guards(Section):
+    """The limits; all must pass for the rollout to climb, and their pooled evidence rolls it back."""
+
+    max_disagreement: Ratio | None = None
+    """Share of pairs whose label (top class, text) differs; beyond live's own noise under `mirror.noise_floor`."""
+    max_mean_shift: Number | None = None
+    """Mean difference, candidate minus live, either way."""
+    max_ks: Number | None = None
+    """Largest distance between the two distributions (Kolmogorov-Smirnov)."""
+    max_psi: Number | None = None
+    """Population stability index between the two distributions."""
+    max_big_change: BigChange | None = None
+    """Share of pairs that differ by more than a tolerance."""
+    max_spread_change: Number | None = None
+    """Change of the mean distance from live's median, in live's interquartile ranges."""
+    min_similarity: Number | None = None
+    """Mean similarity of the two answers, 0 to 1; relative to live's with itself under `mirror.noise_floor`."""
+    max_quality_drop: Number | None = None
+    """Mean loss of quality against delayed outcomes."""
+    p99_latency: Latency | None = None
+    """The candidate's 99th percentile: a multiple of live's, or absolute."""
+    median_latency: Latency | None = None
+    """The median of candidate over live, or the candidate's own median."""
+    time_to_first_token: Latency | None = None
+    """Streams: median time to the first token."""
+    time_per_token: Latency | None = None
+    """Streams: median time per token after the first."""
+    max_extra_errors: Ratio | None = None
+    """Failures of the candidate beyond live's, as a share of pairs."""
+
+    @property
+    def listed(self) -> tuple[Guard, ...]:
+        """As the core knows them, in the order above."""
+        found: list[Guard] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, BigChange):
+                found.append(Guard(name, value.rate, tolerance=value.tolerance))
+            elif isinstance(value, LatencyLimit):
+                found.append(Guard(name, value.limit, relative=value.relative))
+            elif value is not None:
+                found.append(Guard(name, value))
+        return tuple(found)
+
+
+DEFAULT_GUARDS = Guards.model_validate({"p99_latency": "1.2x", "max_extra_errors": "1%"})
+"""What a rollout without `guards` gets."""
+
+
+class Rollout(Section):
+    """One candidate's climb on one route."""
+
+    candidate: Name
+    """Name of the candidate's upstream."""
+    mirror: Mirror = Mirror()
+    """Copies and what they may cost."""
+    rescue: Rescue = Rescue()
+    """Live answers instead when the candidate fails or is slow."""
+    record: Record | None = None
+    """A file of pairs; none when absent."""
+    stages: tuple[StageRule, ...] = ()
+    """The rungs, in order."""
+    shadow: Percent | None = None
+    """Short form: one shadow stage."""
+    canary: Percent | None = None
+    """Short form: one canary stage (after the shadow stage, if there is one)."""
+    on_pass: Literal["advance", "hold"] = "advance"
+    """When a stage passes: go on, or wait for a person."""
+    false_rollback_rate: Ratio = 0.01
+    """Chance that a candidate within every limit is ever rolled back: whole trial, all guards, any number of looks."""
+    false_promotion_rate: Ratio = 0.05
+    """Chance that a stage is passed by a candidate beyond a limit."""
+    consecutive_failures: Count = 20
+    """So many failures of the candidate in a row, where live succeeded, roll it back at once."""
+    guards: Guards | None = None
+    """The limits; `p99_latency: 1.2x` and `max_extra_errors: 1%` when absent."""
+    warmup: CountFromZero = 50
+    """The first pairs of each stage that give no latency evidence."""
+    latency_block: Duration = 0.1
+    """Latency evidence takes the first pair of each block of this length; 0s takes every pair."""
+    cluster_by: ByHeader | None = None
+    """Near-duplicates share this header's value; one request of each such cluster counts at a time."""
+    lead_time_slo: Duration | None = None
+    """How long from `signed_off_at` to weight 100 is still in time."""
+
+    @property
+    def ladder(self) -> tuple[Stage, ...]:
+        """The stages as the core knows them, short forms written out."""
+        short = ((State.SHADOW, self.shadow), (State.CANARY, self.canary))
+        written_out = tuple(Stage(kind, percent) for kind, percent in short if percent is not None)
+        return tuple(rule.stage for rule in self.stages) or written_out
+
+    @property
+    def limits(self) -> tuple[Guard, ...]:
+        """The guards as the core knows them, the default ones filled in."""
+        return (self.guards or DEFAULT_GUARDS).listed
+
+
+class Route(Section):
+    """A rule on path, method and headers, naming a live upstream and its rollouts."""
+
+    name: Name
+    """Name of the route; the first half of a rollout's name."""
+    match: Match = Match()
+    """Which requests belong to it; every request when absent."""
+    live: Name
+    """Name of the upstream in production."""
+    sticky: Sticky | None = None
+    """What keeps one user on one arm; the request id when absent."""
+    override: ByHeader | None = None
+    """Header by which a caller may ask for `live` or `candidate`; off when absent."""
+    prediction: Prediction | None = None
+    """How to read an answer; answers are not read when absent."""
+    segments: SegmentRule | None = None
+    """How to split traffic for findings of their own."""
+    rollouts: tuple[Rollout, ...] = ()
+    """Its candidates."""
+
+
+class DefaultRoute(Section):
+    """Where requests go that match no route."""
+
+    live: Name
+    """Name of the upstream."""

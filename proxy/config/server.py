@@ -1,0 +1,202 @@
+"""The part of the tree that is about servers: ours, the admin port, the models', and where results go.
+
+An attribute is named as its key in the file. Durations are seconds, sizes bytes. The line below each key is its
+description in the JSON Schema and in `docs/configuration.md`. What can be said of a value on its own is checked here;
+what needs its neighbours is in `checks`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, SecretStr, model_validator
+
+from proxy.config.types import (
+    Count,
+    Duration,
+    FilePath,
+    Flag,
+    Listen,
+    Moment,
+    Section,
+    ServerUrl,
+    Size,
+    Url,
+    Version,
+    Workers,
+    one_of,
+)
+from proxy.config.units import Unfit
+
+Event = Literal["rollout.rolled_back", "rollout.promoted", "rollout.advanced", "rollout.stalled"]
+
+
+class Tls(Section):
+    """TLS on the listening side."""
+
+    cert: FilePath
+    """Certificate chain, PEM."""
+    key: FilePath
+    """Private key, PEM."""
+    client_ca: FilePath | None = None
+    """Certificates that sign the clients' own; when set, a client without one is refused (mTLS)."""
+
+
+class Limits(Section):
+    """What one client may cost."""
+
+    max_header: Size = 32 << 10
+    """Longest request head; a longer one is answered with 431 (414 when its target alone is too long)."""
+    max_body: Size = 64 << 20
+    """Longest request body; a longer one is answered with 413."""
+    max_connections: Count = 10_000
+    """Client connections over all workers; one more is answered with 503."""
+
+
+class Timeouts(Section):
+    """How long a client may take, and how long the proxy takes to leave."""
+
+    header: Duration = 10.0
+    """For the whole request head; then 408."""
+    body: Duration = 30.0
+    """Between two pieces of a request body; then 408."""
+    idle: Duration = 75.0
+    """A kept-alive connection without a request is closed after this."""
+    drain: Duration = 30.0
+    """After SIGTERM, requests in flight have this long to finish."""
+    drain_delay: Duration = 5.0
+    """After SIGTERM, readiness fails this long before the drain begins, for a balancer to notice. SIGINT skips it."""
+
+
+class Server(Section):
+    """The data path's own side."""
+
+    listen: Listen = "0.0.0.0:8080"
+    """Address of the data port."""
+    grpc_listen: Listen | None = None
+    """Address for gRPC. Not in this version: refused."""
+    workers: Workers = "auto"
+    """Worker processes; `auto` is one per core that affinity and the cgroup's quota grant."""
+    tls: Tls | None = None
+    """TLS on the data port; plain HTTP when absent."""
+    limits: Limits = Limits()
+    """What one client may cost."""
+    timeouts: Timeouts = Timeouts()
+    """How long a client may take."""
+    controller_lost: Duration = 30.0
+    """After this long without a controller, workers give every unpromoted candidate the weight 0."""
+
+
+class Admin(Section):
+    """The admin port: API, console, metrics."""
+
+    listen: Listen = "127.0.0.1:9090"
+    """Address of the admin port."""
+    token: SecretStr | None = None
+    """Bearer token asked of every request but health and metrics; required when not listening on loopback."""
+
+
+class UpstreamTls(Section):
+    """TLS to a model server."""
+
+    ca: FilePath | None = None
+    """Certificates to trust, PEM; the system's when absent."""
+    cert: FilePath | None = None
+    """Client certificate, PEM."""
+    key: FilePath | None = None
+    """The client certificate's key, PEM."""
+    verify: Flag = True
+    """Whether the server's certificate is checked."""
+
+
+class Health(Section):
+    """Active health checks; without them a URL is judged by its traffic alone."""
+
+    path: Annotated[str, Field(pattern="^/")]
+    """Asked with GET; any 2xx is healthy."""
+    interval: Duration = 5.0
+    """Between two checks of one URL."""
+
+
+class Upstream(Section):
+    """A named model server: one or more URLs that serve the same model."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("url", "urls"))
+
+    urls: Annotated[tuple[ServerUrl, ...], Field(min_length=1)]
+    """Where it is; of two picked at random the less loaded one is asked. `url:` for one."""
+    timeout: Duration = 30.0
+    """From the last byte of the request to the answer's head, then between two pieces of a stream; for a copy and for
+    an answer that is held, to its last byte."""
+    connect_timeout: Duration = 0.5
+    """For a new connection."""
+    max_connections: Count = 256
+    """Connections over all workers."""
+    version: Version | None = None
+    """A new version starts a new trial; when absent, a hash of the sorted URLs."""
+    signed_off_at: Moment | None = None
+    """When the model was approved; lead time is measured from here."""
+    tls: UpstreamTls | None = None
+    """TLS settings for https URLs."""
+    health: Health | None = None
+    """Active health checks; off when absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_url(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "url" not in value:
+            return value
+        if "urls" in value:
+            raise Unfit("either `url` or `urls`, not both")
+        return {"urls": [value["url"]], **{key: item for key, item in value.items() if key != "url"}}
+
+    @property
+    def effective_version(self) -> str:
+        """`version`, else a hash of the sorted URLs.
+
+        >>> Upstream(urls=("http://a:1", "http://b:2")).effective_version
+        'urls-d9a898e1'
+        """
+        return self.version or "urls-" + hashlib.sha256("\n".join(sorted(self.urls)).encode()).hexdigest()[:8]
+
+
+class Webhook(Section):
+    """A receiver of rollout events."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("secret", "secrets"))
+
+    url: Url = Field(repr=False)
+    """Where events are posted."""
+    events: Annotated[tuple[Event, ...], Field(min_length=1)] = ("rollout.rolled_back", "rollout.promoted")
+    """Which events."""
+    secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
+    """Each signs every event, the first one first, so that a receiver may be given a new one at leisure. `secret:`
+    for one."""
+    template: Literal["standard", "alertmanager"] = "standard"
+    """Body: Understudy's own (Standard Webhooks), or Alertmanager's version 4."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_secret(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "secret" not in value:
+            return value
+        if "secrets" in value:
+            raise Unfit("either `secret` or `secrets`, not both")
+        return {"secrets": [value["secret"]], **{key: item for key, item in value.items() if key != "secret"}}
+
+
+class Store(Section):
+    """Where rollouts survive a restart."""
+
+    path: FilePath = Field(default="state/understudy.db", validate_default=True)
+    """SQLite file; its folder is made when missing."""
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    format: Literal["json", "text"] = "json"
+    """One JSON object per line, or text for a person."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line that is written."""

@@ -1,0 +1,168 @@
+"""YAML text to plain data that still knows the line of every key, with `${NAME}` taken from the environment.
+
+Invariants
+- Scalars follow the YAML 1.2 core schema, not 1.1: `off` is a word, `1:30` is not 90, a date stays text.
+- A duplicate key is a mistake: YAML would silently keep the last one.
+- `${NAME}` is replaced *after* parsing, so that a value from the environment can never add keys. What came from the
+  environment is remembered by path and shown as `${NAME}` wherever a mistake quotes what was found.
+- Aliases and merge keys work, within `MAX_NODES` (a few lines of nested aliases can otherwise fill the memory).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from proxy.errors import Mistake
+
+Path = tuple[str | int, ...]
+
+MAX_NODES = 100_000
+
+_YAML = "tag:yaml.org,2002:"
+_TAGS = frozenset({"map", "seq", "str", "bool", "int", "float", "null", "merge"})
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the resolvers of the YAML 1.2 core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - yaml's own protocol
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(_YAML + _tag, re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def show(path: Path) -> str:
+    """A path as it is written in a mistake.
+
+    >>> show(("routes", 0, "live"))
+    'routes[0].live'
+    """
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".") or "(top)"
+
+
+@dataclass
+class Document:
+    """Plain data, the line of every path in it, what came from the environment, and the mistakes met on the way."""
+
+    data: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    secret: dict[Path, str] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def line(self, path: Path) -> int:
+        """Line of `path`, else of the nearest enclosing one; 0 when there is none."""
+        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
+
+    def found(self, path: Path, value: Any) -> str:
+        """What was found at `path`, short, without what came from the environment."""
+        if path in self.secret:
+            return f"`{self.secret[path]}`"
+        if isinstance(value, dict):
+            return "a mapping"
+        if isinstance(value, (list, tuple)):
+            return "a list"
+        text = "nothing" if value is None else repr(value) if isinstance(value, str) else str(value)
+        return text if len(text) <= 80 else f"{text[:77]}…"
+
+    def blame(self, path: Path, problem: str, hint: str = "") -> None:
+        """Note a mistake at `path`."""
+        self.mistakes.append(Mistake(show(path), problem, hint, self.line(path)))
+
+
+def read(text: str, environ: Mapping[str, str]) -> Document:
+    """The document in `text`; what is wrong with it is in its `mistakes`."""
+    document = Document()
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None:
+            document.data = _Reader(loader, document, environ).value(node, ())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        document.mistakes.append(Mistake("(file)", f"not YAML: {said}", "", mark.line + 1 if mark else 0))
+        document.data = None
+    except RecursionError:
+        document.mistakes.append(Mistake("(file)", "nested too deeply"))
+    return document
+
+
+class _Reader:
+    """One walk over the nodes."""
+
+    def __init__(self, loader: _Loader, document: Document, environ: Mapping[str, str]) -> None:
+        self._loader, self._document, self._environ = loader, document, environ
+        self._nodes = 0
+        self._inside: set[int] = set()
+
+    def value(self, node: yaml.Node, path: Path) -> Any:
+        self._nodes += 1
+        self._document.lines.setdefault(path, node.start_mark.line + 1)
+        if self._nodes > MAX_NODES or id(node) in self._inside:
+            problem = "an alias to itself" if id(node) in self._inside else f"more than {MAX_NODES} values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        if node.tag.removeprefix(_YAML) not in _TAGS:
+            raise yaml.MarkedYAMLError(problem=f"unknown tag {node.tag}", problem_mark=node.start_mark)
+        self._inside.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
+            return self._scalar(node, path)
+        finally:
+            self._inside.discard(id(node))
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen and name != "<<":
+                first = f"first on line {seen[name]}"
+                self._document.mistakes.append(Mistake(show((*path, name)), "the key is there twice", first, line))
+            seen[name] = line
+        self._loader.flatten_mapping(node)
+        found: dict[str, Any] = {}
+        for key, child in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
+            self._document.lines[(*path, key.value)] = key.start_mark.line + 1
+            found[key.value] = self.value(child, (*path, key.value))
+        return found
+
+    def _scalar(self, node: yaml.Node, path: Path) -> Any:
+        if node.tag != _YAML + "str":
+            try:
+                return self._loader.construct_object(node)
+            except ValueError:
+                problem = f"not of type {node.tag.removeprefix(_YAML)}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+        text = str(node.value)
+        if "${" not in text:
+            return text
+        self._document.secret[path] = text
+        return _VARIABLE.sub(lambda match: self._variable(match[1], path), text)
+
+    def _variable(self, variable: str, path: Path) -> str:
+        if not _VARIABLE_NAME.fullmatch(variable):
+            self._document.blame(path, f"`${{{variable}}}` is not the name of an environment variable")
+        elif variable not in self._environ:
+            self._document.blame(path, f"the environment variable {variable} is not set")
+        elif not self._environ[variable]:
+            self._document.blame(path, f"the environment variable {variable} is empty")
+        return self._environ.get(variable, "")

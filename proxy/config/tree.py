@@ -1,0 +1,74 @@
+"""The whole configuration, and the plans it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from proxy.config.route import DefaultRoute, Rollout, Route
+from proxy.config.server import Admin, Log, Server, Store, Upstream, Webhook
+from proxy.config.types import Name, Section
+from proxy.core.model import Plan, PredictionSpec, Segments
+
+NO_PREDICTION = PredictionSpec(protocol="none")
+"""How the answers of a route without `prediction` are read: not at all."""
+
+
+class Config(Section):
+    """A configuration file with every default filled in."""
+
+    server: Server = Server()
+    """The data path's own side."""
+    admin: Admin = Admin()
+    """The admin port."""
+    upstreams: dict[Name, Upstream]
+    """The model servers, by name."""
+    routes: tuple[Route, ...] = ()
+    """Rules, tried in order; the first that matches has the request."""
+    default: DefaultRoute | None = None
+    """Where requests go that match no route; they get 404 when absent."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Receivers of rollout events."""
+    store: Store = Store()
+    """Where rollouts survive a restart."""
+    log: Log = Log()
+    """What is written to standard error."""
+
+    def rollouts(self) -> Iterator[tuple[Route, Rollout]]:
+        """Every rollout with its route, in the order of the file."""
+        return ((route, rollout) for route in self.routes for rollout in route.rollouts)
+
+    def plan(self, route: Route, rollout: Rollout) -> Plan:
+        """One rollout as the core works with it; both upstreams must exist."""
+        candidate = self.upstreams[rollout.candidate]
+        return Plan(
+            name=f"{route.name}/{rollout.candidate}",
+            route=route.name,
+            live=route.live,
+            candidate=rollout.candidate,
+            version=candidate.effective_version,
+            stages=rollout.ladder,
+            guards=rollout.limits,
+            prediction=route.prediction.spec if route.prediction else NO_PREDICTION,
+            segments=_segments(route),
+            on_pass=rollout.on_pass,
+            false_rollback_rate=rollout.false_rollback_rate,
+            false_promotion_rate=rollout.false_promotion_rate,
+            consecutive_failures=rollout.consecutive_failures,
+            warmup=rollout.warmup,
+            latency_block=rollout.latency_block,
+            noise_floor=rollout.mirror.noise_floor,
+            cluster_by=rollout.cluster_by.header if rollout.cluster_by else "",
+            signed_off_at=candidate.signed_off_at,
+            lead_time_slo=rollout.lead_time_slo,
+        )
+
+    @cached_property
+    def plans(self) -> dict[str, Plan]:
+        """Every rollout's plan by the rollout's name, `ROUTE/CANDIDATE`."""
+        return {plan.name: plan for plan in (self.plan(*pair) for pair in self.rollouts())}
+
+
+def _segments(route: Route) -> Segments | None:
+    rule = route.segments
+    return Segments(rule.header or "", rule.request_field or "", rule.top) if rule else None

@@ -1,0 +1,110 @@
+"""Types of the configuration tree: each is a reader of `units` with the JSON Schema of what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic_core import CoreSchema, core_schema
+
+from proxy.config import units
+from proxy.config.units import LatencyLimit
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as metadata of a type must be
+class Reads:
+    """What pydantic is told of a type: how its text is read, the JSON Schema of that text, how it is written again."""
+
+    read: Callable[[Any], Any]
+    schema: dict[str, Any]
+    write: Callable[[Any], str] | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        back = self.write and core_schema.plain_serializer_function_ser_schema(self.write, when_used="json")
+        return core_schema.no_info_plain_validator_function(self.read, serialization=back)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+def _text(pattern: str, *examples: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern, "examples": list(examples)}
+
+
+def _after(value: float | str) -> str:
+    return value if isinstance(value, str) else units.duration(value)
+
+
+DURATION = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)$"
+SIZE = r"^[0-9]+(\.[0-9]+)?\s*(B|KB|MB|GB|KiB|MiB|GiB)$"
+PERCENT = r"^[0-9]+(\.[0-9]+)?\s*%$"
+LATENCY = r"^[0-9]+(\.[0-9]+)?\s*(x|us|ms|s|m)$"
+_ANY_NUMBER = {"anyOf": [{"type": "number", "minimum": 0}, _text(PERCENT, "5%")]}
+
+Duration = Annotated[float, Reads(units.seconds, _text(DURATION, "250ms", "10m"), units.duration)]
+Size = Annotated[int, Reads(units.size, _text(SIZE, "1MiB"), units.bytes_text)]
+Percent = Annotated[float, Reads(units.percent, _text(PERCENT, "5%"), units.percent_text)]
+Ratio = Annotated[float, Reads(units.ratio, _text(PERCENT, "1%"), units.ratio_text)]
+Number = Annotated[float, Reads(units.number, _ANY_NUMBER)]
+Latency = Annotated[LatencyLimit, Reads(units.latency, _text(LATENCY, "1.2x", "250ms"), str)]
+Moment = Annotated[float, Reads(units.moment, {"type": "string", "format": "date-time"})]
+Name = Annotated[str, Reads(units.name, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "credit-v2"))]
+Version = Annotated[str, Reads(units.version, {"type": ["string", "integer"], "examples": ["2026-11-20"]})]
+Header = Annotated[str, Reads(units.header, _text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "x-user-id"))]
+HeaderValue = Annotated[str, Reads(units.header_value, {"type": "string"})]
+Method = Annotated[str, Reads(units.method, _text("^[A-Za-z-]+$", "POST"))]
+Pointer = Annotated[str, Reads(units.pointer, _text(r"^(/.*)?$", "/score"))]
+Url = Annotated[str, Reads(units.url, _text("^https?://", "https://deploy.example/hooks"))]
+ServerUrl = Annotated[str, Reads(units.server_url, _text("^https?://[^/]+/?$", "http://127.0.0.1:9001"))]
+Listen = Annotated[str, Reads(units.listen, _text(":[0-9]{1,5}$", "0.0.0.0:8080"))]
+Workers = Annotated[
+    int | Literal["auto"],
+    Reads(units.workers, {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),
+]
+After = Annotated[
+    float | Literal["auto", "off"],
+    Reads(units.after, {"anyOf": [{"enum": ["auto", "off"]}, _text(DURATION, "250ms")]}, _after),
+]
+Count = Annotated[int, Field(strict=True, ge=1)]
+CountFromZero = Annotated[int, Field(strict=True, ge=0)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+def _beside(path: str, info: ValidationInfo) -> str:
+    return str(Path((info.context or {}).get("directory", ".")) / path)
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_beside)]
+"""A path; a relative one is taken from the folder of the configuration file."""
+
+
+class Section(BaseModel):
+    """What every part of the tree shares: frozen, and an unknown key is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def one_of(*keys: str) -> Callable[[dict[str, Any]], None]:
+    """For the JSON Schema: exactly one of the keys; a plural one brings its short form for a single entry along."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        short, plural = keys
+        if plural == f"{short}s":
+            schema["properties"][short] = {
+                **schema["properties"][plural]["items"],
+                "description": f"One of `{plural}`.",
+            }
+            schema["required"] = [key for key in schema["required"] if key != plural]
+        schema["oneOf"] = [{"required": [key]} for key in keys]
+
+    return extend
+
+
+def or_text(schema: dict[str, Any]) -> None:
+    """For the JSON Schema: a mapping, or text alone."""
+    mapping = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [mapping, {"type": "string"}]

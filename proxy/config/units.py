@@ -1,0 +1,391 @@
+"""Words of the configuration file that carry a unit, read into plain numbers.
+
+A number without its unit is refused rather than guessed: `timeout: 2` could be seconds or milliseconds, and a wrong
+guess is found in production. Each reader takes what YAML gave and returns a value or raises `Unfit`, which says what
+would have been right and never repeats what was found (that may be a secret; whoever reports decides).
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SIZE = {
+    "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
+}  # fmt: skip
+
+_SPELLINGS = {
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+    "hr": "h", "hour": "h", "hours": "h", "day": "d", "days": "d", "msec": "ms", "millis": "ms", "milliseconds": "ms",
+    "µs": "us", "usec": "us", "k": "KiB", "kb": "KB", "kib": "KiB", "m": "MiB", "mb": "MB", "mib": "MiB", "g": "GiB",
+    "gb": "GB", "gib": "GiB", "b": "B", "bytes": "B",
+}  # fmt: skip
+
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_WITH_UNIT = re.compile(_NUMBER + r"\s*([A-Za-zµ]*)")
+_PERCENT = re.compile(_NUMBER + r"\s*%")
+_MULTIPLE = re.compile(_NUMBER + r"\s*x")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+
+
+class Unfit(ValueError):  # noqa: N818 - reads as what it says of a value
+    """A value that does not fit: `expected` in words, and a `hint` that may quote the value."""
+
+    def __init__(self, expected: str, hint: str = "") -> None:
+        self.expected = expected
+        self.hint = hint
+        super().__init__(expected)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint with the known word most like `word`, or nothing.
+
+    >>> nearest("max_disagrement", ["max_disagreement", "max_ks"])
+    'did you mean `max_disagreement`?'
+    >>> nearest("zzz", ["max_ks"])
+    ''
+    """
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), folded, 1, 0.6)
+    return f"did you mean `{folded[close[0]]}`?" if close else ""
+
+
+def _with_unit(value: Any, units: dict[str, float], expected: str) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise Unfit(expected, "a unit is missing")
+    match = _WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise Unfit(expected)
+    if match[2] not in units:
+        if not match[2]:
+            raise Unfit(expected, "a unit is missing")
+        likely = _SPELLINGS.get(match[2].lower(), "")
+        hint = f"did you mean `{match[1]}{likely}`?" if likely in units else f"known units: {', '.join(units)}"
+        raise Unfit(expected, hint)
+    return float(match[1]) * units[match[2]]
+
+
+def seconds(value: Any) -> float:
+    """Seconds of a duration such as `250ms`; raises `Unfit`.
+
+    >>> seconds("250ms"), seconds("10m"), seconds("0s")
+    (0.25, 600.0, 0.0)
+    """
+    return _with_unit(value, TIME, "a duration such as 250ms, 10s or 3d")
+
+
+def size(value: Any) -> int:
+    """Bytes of a size such as `1MiB`; raises `Unfit`.
+
+    >>> size("1MiB"), size("1.5KiB")
+    (1048576, 1536)
+    """
+    return int(_with_unit(value, dict(SIZE), "a size such as 32KiB or 1MiB"))
+
+
+def percent(value: Any) -> float:
+    """The number before a percent sign, 0 to 100; raises `Unfit`.
+
+    >>> percent("0.5%")
+    0.5
+    """
+    expected = "a percentage from 0% to 100%"
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        bare = isinstance(value, (int, float)) and not isinstance(value, bool)
+        raise Unfit(expected, f"did you mean `{value:g}%`?" if bare else "")
+    if float(match[1]) > 100:
+        raise Unfit(expected)
+    return float(match[1])
+
+
+def ratio(value: Any) -> float:
+    """0 to 1, written as a percentage; raises `Unfit`.
+
+    >>> ratio("2%")
+    0.02
+    """
+    return percent(value) / 100
+
+
+def number(value: Any) -> float:
+    """A number of at least 0, or a percentage of 1; raises `Unfit`.
+
+    >>> number(0.05), number("5%")
+    (0.05, 0.05)
+    """
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return ratio(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise Unfit("a number of at least 0, such as 0.05")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyLimit:
+    """A limit on a latency: a multiple of live's when `relative`, else seconds."""
+
+    limit: float
+    relative: bool
+
+    def __str__(self) -> str:
+        return f"{self.limit:g}x" if self.relative else duration(self.limit)
+
+
+def latency(value: Any) -> LatencyLimit:
+    """A latency limit, `1.2x` (of live) or `250ms` (absolute); raises `Unfit`.
+
+    >>> latency("1.2x"), latency("250ms")
+    (LatencyLimit(limit=1.2, relative=True), LatencyLimit(limit=0.25, relative=False))
+    """
+    match = _MULTIPLE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
+        return LatencyLimit(float(match[1]), True)
+    try:
+        return LatencyLimit(seconds(value), False)
+    except Unfit as unfit:
+        raise Unfit("a multiple of live such as 1.2x, or a duration such as 250ms", unfit.hint) from None
+
+
+def after(value: Any) -> float | Literal["auto", "off"]:
+    """When live is asked to rescue a slow candidate: a duration, `auto` or `off`; raises `Unfit`.
+
+    >>> after("auto"), after("250ms")
+    ('auto', 0.25)
+    """
+    if value in ("auto", "off"):
+        return "auto" if value == "auto" else "off"
+    try:
+        return seconds(value)
+    except Unfit as unfit:
+        raise Unfit("`auto`, `off`, or a duration such as 250ms", unfit.hint) from None
+
+
+def workers(value: Any) -> int | Literal["auto"]:
+    """A number of worker processes, 1 to 256, or `auto`; raises `Unfit`.
+
+    >>> workers("auto"), workers(2)
+    ('auto', 2)
+    """
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 256:
+        raise Unfit("`auto` or a whole number from 1 to 256")
+    return value
+
+
+def moment(value: Any) -> float:
+    """Epoch seconds of an RFC 3339 time with its offset; raises `Unfit`.
+
+    >>> moment("2026-11-18T09:00:00Z")
+    1794992400.0
+    """
+    expected = "a time with its offset, such as 2026-11-18T09:00:00Z"
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise Unfit(expected) from None
+    if time.tzinfo is None:
+        raise Unfit(expected, "the offset is missing")
+    return time.timestamp()
+
+
+def name(value: Any) -> str:
+    """A name that can stand in a URL path, a metric label and a file name; raises `Unfit`.
+
+    >>> name("credit-v2")
+    'credit-v2'
+    """
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise Unfit("a name: letters, digits, `.`, `_` and `-`, at most 64, starting with a letter or digit")
+    return value
+
+
+def version(value: Any) -> str:
+    """A version as text; raises `Unfit` for a decimal number, because YAML has already made 1.1 of 1.10.
+
+    >>> version("2026-11-20"), version(7)
+    ('2026-11-20', '7')
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not 0 < len(value) <= 128 or not value.isprintable():
+        raise Unfit("a version as text of 1 to 128 characters", "put it in quotes" if isinstance(value, float) else "")
+    return value
+
+
+def header(value: Any) -> str:
+    """A header's name, in lower case; raises `Unfit`.
+
+    >>> header("X-User-Id")
+    'x-user-id'
+    """
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise Unfit("the name of a header, such as x-user-id")
+    return value.lower()
+
+
+def header_value(value: Any) -> str:
+    """A header's value: visible characters, blanks inside; raises `Unfit`.
+
+    >>> header_value("credit-v2")
+    'credit-v2'
+    """
+    if not isinstance(value, str) or value != value.strip() or not value.isascii() or not (value + "x").isprintable():
+        raise Unfit("the value of a header, as text in ASCII", "" if isinstance(value, str) else "put it in quotes")
+    return value
+
+
+def method(value: Any) -> str:
+    """A request method, in upper case; raises `Unfit`.
+
+    >>> method("post")
+    'POST'
+    """
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise Unfit("a request method, such as POST")
+    return value.upper()
+
+
+def pointer(value: Any) -> str:
+    """A JSON pointer (RFC 6901): empty for the whole document, else starting with a slash; raises `Unfit`.
+
+    >>> pointer("/outputs/0/data")
+    '/outputs/0/data'
+    """
+    if not isinstance(value, str) or (value and not value.startswith("/")) or re.search(r"~(?![01])", value):
+        hint = f"did you mean `/{value}`?" if isinstance(value, str) and not value.startswith(("/", "$")) else ""
+        raise Unfit("a JSON pointer such as /score", hint)
+    return value
+
+
+def url(value: Any) -> str:
+    """An http or https URL without credentials or fragment; raises `Unfit`.
+
+    >>> url("http://127.0.0.1:9001")
+    'http://127.0.0.1:9001'
+    """
+    expected = "a URL such as http://127.0.0.1:9001"
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
+        raise Unfit(expected)
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise Unfit(expected, "the scheme is missing" if "://" not in value else "")
+    if parts.username is not None or parts.password is not None:
+        raise Unfit(expected, "credentials in a URL end up in logs; use a header")
+    if parts.fragment:
+        raise Unfit(expected, "a fragment is never sent")
+    return value
+
+
+def server_url(value: Any) -> str:
+    """The URL of a model server: scheme, host and port only, because a request keeps its own path; raises `Unfit`.
+
+    >>> server_url("http://127.0.0.1:9001/")
+    'http://127.0.0.1:9001'
+    """
+    parts = urlsplit(url(value))
+    if parts.path not in ("", "/") or parts.query:
+        raise Unfit("a URL of scheme, host and port", "a request keeps its own path; leave the path out")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def listen(value: Any) -> str:
+    """An address to listen on, `HOST:PORT`; port 0 lets the kernel choose; raises `Unfit`.
+
+    >>> listen("127.0.0.1:8080"), listen("[::1]:0")
+    ('127.0.0.1:8080', '[::1]:0')
+    """
+    try:
+        address(value)
+    except (TypeError, ValueError):
+        raise Unfit("an address HOST:PORT such as 0.0.0.0:8080", "a host is missing" * _is_port(value)) from None
+    return str(value)
+
+
+def _is_port(value: Any) -> bool:
+    return isinstance(value, int) or (isinstance(value, str) and value.lstrip(":").isdigit())
+
+
+def address(value: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; an IPv6 host stands in brackets. Raises `ValueError`.
+
+    >>> address("[::1]:9090")
+    ('::1', 9090)
+    """
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", value)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError("not an address")
+    if match[1]:
+        ipaddress.IPv6Address(match[1])
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(value: str) -> bool:
+    """Whether an address `HOST:PORT` can be reached from this machine only.
+
+    >>> is_loopback("127.0.0.1:9090"), is_loopback("0.0.0.0:9090"), is_loopback("localhost:1")
+    (True, False, True)
+    """
+    host, _ = address(value)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def duration(value: float) -> str:
+    """A duration in the largest unit that keeps it short, as it would be written in the file.
+
+    >>> duration(0.25), duration(600), duration(86400), duration(5400), duration(0)
+    ('250ms', '10m', '1d', '90m', '0s')
+    """
+    if value == 0:
+        return "0s"
+    for unit in ("d", "h", "m", "s", "ms"):
+        amount = value / TIME[unit]
+        if amount >= 1 and abs(amount - round(amount)) < 1e-9 * amount:
+            return f"{round(amount)}{unit}"
+    return f"{value:g}s" if value >= 1 else f"{value * 1000:g}ms"
+
+
+def bytes_text(value: int) -> str:
+    """A size in the largest binary unit that divides it, as it would be written in the file.
+
+    >>> bytes_text(1 << 20), bytes_text(1000)
+    ('1MiB', '1000B')
+    """
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if value % SIZE[unit] == 0)
+    return f"{value // SIZE[unit]}{unit}"
+
+
+def percent_text(value: float) -> str:
+    """A percentage as it would be written in the file.
+
+    >>> percent_text(0.5)
+    '0.5%'
+    """
+    return f"{value:.10g}%"
+
+
+def ratio_text(value: float) -> str:
+    """A ratio as a percentage.
+
+    >>> ratio_text(0.02)
+    '2%'
+    """
+    return percent_text(value * 100)

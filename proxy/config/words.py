@@ -1,0 +1,232 @@
+"""A configuration in words: what each stage does, what it waits for, how long it takes, what was filled in, warnings.
+
+This is what `understudy check` prints. A warning is something that is allowed and most likely not meant.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from proxy.config.effort import EXCESS, P99_PASS, is_latency, seconds_to_pass
+from proxy.config.route import Rollout, Route
+from proxy.config.tree import Config
+from proxy.config.types import Section
+from proxy.config.units import duration
+from proxy.core.model import Guard, Kind, Plan, Stage, State
+
+RATES = (10.0, 100.0, 1000.0)
+"""Requests per second for which `check` says how long a stage takes, unless it is told others."""
+
+
+def limit(guard: Guard) -> str:
+    """A guard's limit as it is written in the file.
+
+    >>> limit(Guard("p99_latency", 1.2, relative=True)), limit(Guard("max_disagreement", 0.02))
+    ('1.2x', '2%')
+    """
+    if is_latency(guard):
+        return f"{guard.limit:g}x" if guard.relative else duration(guard.limit)
+    if guard.name in ("max_disagreement", "max_extra_errors"):
+        return f"{guard.limit * 100:g}%"
+    if guard.name == "max_big_change":
+        return f"{guard.limit * 100:g}% beyond {guard.tolerance:g}"
+    return f"{guard.limit:g}"
+
+
+def rough(seconds: float) -> str:
+    """A duration to two digits, for reading.
+
+    >>> rough(455.0), rough(0.4), rough(200000.0), rough(float("inf"))
+    ('7.6 min', '1 s', '2.3 days', 'never')
+    """
+    if seconds == float("inf"):
+        return "never"
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{max(1, round(seconds))} s"
+
+
+def describe(config: Config, rates: Sequence[float] = RATES) -> str:
+    """The whole plan in words, ending with a line break."""
+    server = config.server
+    lines = [
+        f"Listens on {server.listen} ({server.workers} workers), admin on {config.admin.listen}, state in "
+        f"{config.store.path}.",
+    ]
+    for route in config.routes:
+        lines += ["", f"Route {route.name}: {_match(route)} → {route.live}"]
+        if not route.rollouts:
+            lines.append("  no rollout: requests are forwarded, nothing is compared")
+        for rollout in route.rollouts:
+            lines += ["", *_rollout(config, route, rollout, rates)]
+    if config.default is not None:
+        lines += ["", f"Everything else → {config.default.live}"]
+    else:
+        lines += ["", "Everything else gets 404."]
+    warned = list(warnings(config))
+    if warned:
+        lines += ["", "Warnings", *(f"  ! {warning}" for warning in warned)]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(start: str, text: str) -> str:
+    return textwrap.fill(text, 110, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False)
+
+
+def _match(route: Route) -> str:
+    match = route.match
+    words = ["/".join(match.methods) or "any method", match.path or "any path"]
+    return " ".join(words) + "".join(f", {name}: {value}" for name, value in match.headers.items())
+
+
+def _rollout(config: Config, route: Route, rollout: Rollout, rates: Sequence[float]) -> Iterator[str]:
+    plan = config.plan(route, rollout)
+    yield f"  Rollout {plan.name}, version {plan.version}"
+    for number, stage in enumerate(plan.stages, 1):
+        yield _wrapped(f"    {number}. ", f"{stage.name}: {_stage(plan, stage)}")
+    last = f"promoted: {plan.candidate} answers everything, {plan.live} gets the copies."
+    yield _wrapped(f"    {len(plan.stages) + 1}. ", last)
+    yield _wrapped("    ", f"Guards: {', '.join(f'{guard.name} {limit(guard)}' for guard in plan.guards)}.")
+    risk, miss = plan.false_rollback_rate * 100, plan.false_promotion_rate * 100
+    yield _wrapped(
+        "    ",
+        f"A candidate within all limits is rolled back with a chance of at most {risk:g}% in the whole trial; "
+        f"one beyond a limit passes a stage with a chance of at most {miss:g}%. "
+        f"{plan.consecutive_failures} failures of {plan.candidate} in a row roll it back at once.",
+    )
+    if plan.noise_floor:
+        named = " and ".join(guard.name for guard in plan.guards if guard.name in EXCESS) or "No guard"
+        share = f"the {plan.noise_floor * 100:g}% of pairs for which live is asked twice"
+        yield _wrapped("    ", f"{named} judges what goes beyond live's own noise, from {share}.")
+    yield _wrapped("    ", "Filled in: " + "; ".join(_filled_in(config, rollout)) + ".")
+    yield from _durations(plan, rates)
+
+
+def _durations(plan: Plan, rates: Sequence[float]) -> Iterator[str]:
+    yield "    A good candidate passes in about"
+    yield "      " + "stage".ljust(12) + "".join(f"at {rate:,g}/s".rjust(14) for rate in rates) + "   held up by"
+    for stage in plan.stages:
+        times = [seconds_to_pass(plan, stage, rate) for rate in rates]
+        row = "".join(rough(seconds).rjust(14) for seconds, _ in times)
+        yield f"      {stage.name:12}{row}   {', '.join(dict.fromkeys(why for _, why in times))}"
+    if any(guard.name == "p99_latency" and guard.relative for guard in plan.guards):
+        least = f"{rough(P99_PASS * plan.latency_block)} per stage" if plan.latency_block else "every pair counts"
+        yield (
+            f"      (p99_latency needs about {P99_PASS:,} latency pairs, at most one per latency_block of "
+            f"{duration(plan.latency_block)}: {least})"
+        )
+
+
+def _stage(plan: Plan, stage: Stage) -> str:
+    if stage.kind is State.SHADOW:
+        does = f"{stage.percent:g}% of requests are copied to {plan.candidate}, which answers nobody"
+    else:
+        does = (
+            f"{plan.candidate} answers {stage.percent:g}% of requests (copied to {plan.live}); "
+            f"{stage.mirror:g}% of the others are copied to {plan.candidate}"
+        )
+    waits = [f"{stage.min_pairs:,} pairs"]
+    if stage.kind is State.CANARY:
+        waits.append(f"{min(200, stage.min_pairs)} of them answered by {plan.candidate}")
+    if stage.min_time:
+        waits.append(duration(stage.min_time))
+    then = "then advances" if plan.on_pass == "advance" else "then waits for `understudy promote`"
+    late = ""
+    if stage.max_time is not None:
+        action = "rolls back" if stage.on_timeout == "abort" else "waits for a person"
+        late = f"; after {duration(stage.max_time)} without a pass it {action}"
+    return f"{does}. Waits for {', '.join(waits)} and every guard to pass, {then}{late}."
+
+
+def _filled_in(config: Config, rollout: Rollout) -> list[str]:
+    """The defaults that decide something, as they would be written."""
+    found = []
+    if rollout.guards is None:
+        found.append("guards " + ", ".join(f"{guard.name}: {limit(guard)}" for guard in rollout.limits))
+    if config.upstreams[rollout.candidate].version is None:
+        found.append("version, a hash of the URLs")
+    found += [
+        text
+        for key, text in (
+            ("consecutive_failures", f"consecutive_failures: {rollout.consecutive_failures}"),
+            ("false_rollback_rate", f"false_rollback_rate: {rollout.false_rollback_rate * 100:g}%"),
+            ("false_promotion_rate", f"false_promotion_rate: {rollout.false_promotion_rate * 100:g}%"),
+            ("latency_block", f"latency_block: {duration(rollout.latency_block)}"),
+            ("warmup", f"warmup: {rollout.warmup}"),
+            ("rescue", "rescue: auto"),
+        )
+        if key not in rollout.model_fields_set
+    ]
+    if any("min_pairs" not in rule.model_fields_set for rule in rollout.stages) or not rollout.stages:
+        found.append("min_pairs: 1000")
+    return found or ["nothing"]
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """What is allowed and most likely not meant, one sentence each."""
+    for route, rollout in config.rollouts():
+        plan = config.plan(route, rollout)
+        yield from (f"{plan.name}: {text}" for text in _rollout_warnings(plan, route, rollout))
+    if any(True for _ in config.rollouts()) and not config.webhooks:
+        yield "no webhook: a roll back is journaled and shown, but nobody is told"
+    for name, upstream in config.upstreams.items():
+        if upstream.tls is not None and not upstream.tls.verify:
+            yield f"upstream {name}: `verify: false` trusts anyone who answers"
+    used = {route.live for route in config.routes} | {rollout.candidate for _, rollout in config.rollouts()}
+    used |= {config.default.live} if config.default else set()
+    yield from (f"upstream {name} is not used" for name in config.upstreams if name not in used)
+    yield from (f"{path} is not there" for path in _files(config) if not Path(path).exists())
+
+
+def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[str]:
+    guards = {guard.name: guard for guard in plan.guards}
+    for guard in plan.guards:
+        if guard.limit == 0:
+            yield f"`{guard.name}: {limit(guard)}` can never pass: no number of pairs proves a difference of nothing"
+        if guard.relative and guard.limit <= 1:
+            yield f"`{guard.name}: {limit(guard)}` asks the candidate to beat live; an equal one never passes"
+    if "max_psi" in guards and "max_extra_errors" not in guards:
+        yield "max_psi leaves failures out, so it can pass only beside `max_extra_errors`"
+    if "max_extra_errors" not in guards:
+        yield "without `max_extra_errors`, only failures in a row count against the candidate"
+    if plan.stages[0].kind is State.CANARY:
+        yield "no shadow stage: the first requests that it ever gets are answered to users"
+    if plan.stages[-1].kind is State.SHADOW and plan.on_pass == "advance":
+        yield "no canary stage: a pass in shadow sends it all traffic at once"
+    if rollout.rescue.after == "off" and any(stage.weight for stage in plan.stages):
+        yield "`rescue: off`: clients see the candidate's failures"
+    if route.sticky is None and any(stage.weight for stage in plan.stages):
+        yield "no `sticky`: one user may be answered by both models in turn"
+    if plan.lead_time_slo is not None and plan.signed_off_at is None:
+        yield "`lead_time_slo` is never measured without `signed_off_at` on the candidate's upstream"
+    if plan.noise_floor and not guards.keys() & EXCESS:
+        yield "`mirror.noise_floor` asks live twice, but no guard uses it (max_disagreement and min_similarity do)"
+    if plan.prediction.kind is Kind.TEXT and not plan.noise_floor:
+        yield "a text model seldom repeats itself; `mirror.noise_floor` measures how much live differs from itself"
+    yield from _too_short(plan)
+
+
+def _too_short(plan: Plan) -> Iterator[str]:
+    for stage in plan.stages:
+        fastest, why = seconds_to_pass(plan, stage, rate=1e9)
+        if stage.max_time is not None and fastest > stage.max_time:
+            took = (
+                f"takes at least about {rough(fastest)} ({why})" if fastest < float("inf") else f"never passes ({why})"
+            )
+            yield f"{stage.name}: `max_time` is {duration(stage.max_time)}, but the stage {took}"
+
+
+def _files(part: BaseModel) -> Iterator[str]:
+    """Files that must be there before the start: every certificate and key in the tree."""
+    for name, value in part:
+        if isinstance(value, Section):
+            yield from _files(value)
+        elif isinstance(value, dict):
+            yield from (path for item in value.values() if isinstance(item, Section) for path in _files(item))
+        elif name in ("cert", "key", "ca", "client_ca") and isinstance(value, str):
+            yield value

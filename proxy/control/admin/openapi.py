@@ -1,0 +1,262 @@
+"""The API, described (OpenAPI 3.1). Written by hand, held to the routes by a test and to the behaviour by schemathesis.
+
+By hand, because the handlers have no types to derive it from and because half of a good description is sentences.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.control.metrics import package_version
+from proxy.control.view import ACTIONS
+from proxy.core.model import State, Verdict
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer", "minimum": 0}
+MOMENT: Schema = {"type": "string", "format": "date-time"}
+
+
+def _maybe(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(properties: dict[str, Schema], required: tuple[str, ...] | None = None, **more: Any) -> Schema:
+    names = list(properties) if required is None else list(required)
+    return {"type": "object", "properties": properties, "required": names} | more
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+NUMBER = _maybe({"type": "number"})
+FINDING = _object(
+    {
+        "guard": TEXT,
+        "segment": _maybe(TEXT),
+        "verdict": {"enum": [*Verdict]},
+        "value": NUMBER,
+        "low": NUMBER,
+        "high": NUMBER,
+        "limit": NUMBER,
+        "evidence": {"type": "number", "description": "Share of what is needed to fail; 1 is decided."},
+        "pairs": WHOLE,
+        "eta_seconds": NUMBER,
+        "reason": TEXT,
+    }
+)
+PARTS = ("sampled", "compared", "shed", "too_large", "live_failed", "unparseable", "link_full", "pending")
+STAGE = _object({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT})
+ROLLOUT = _object(
+    {
+        "name": TEXT,
+        "route": TEXT,
+        "live": TEXT,
+        "candidate": TEXT,
+        "version": TEXT,
+        "state": {"enum": [*State]},
+        "paused": {"type": "boolean"},
+        "blocked_by": _maybe(TEXT),
+        "stage": _ref("Stage"),
+        "weight": {"type": "number", "minimum": 0, "maximum": 100, "description": "Percent."},
+        "verdict": {"enum": [*Verdict]},
+        "findings": _list(_ref("Finding")),
+        "ledger": _ref("Ledger"),
+        "repeats": WHOLE,
+        "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
+    }
+)
+ENTRY = _object({"number": WHOLE, "time": {"type": "number"}, "kind": TEXT, "actor": TEXT, "reason": TEXT})
+SEEN_PAIR = _object({"id": TEXT, "time": MOMENT, "served": {"enum": ["live", "candidate"]}})
+ENDPOINT = _object({"url": TEXT, "ended": {"type": "boolean"}, "deliveries": {"type": "object"}})
+_WHO: dict[str, Schema] = {
+    "reason": {"type": "string", "maxLength": 1000},
+    "actor": {"type": "string", "minLength": 1, "maxLength": 200, "default": "api"},
+}
+_FULL: Schema = {"type": "boolean", "default": False, "description": "All the way to 100 %."}
+PROMOTION = _object(_WHO | {"full": _FULL}, required=(), additionalProperties=False)
+HAND = _object(_WHO | {"full": {"const": False}}, required=(), additionalProperties=False)
+_GIVEN: dict[str, Schema] = {
+    "label": {"type": ["string", "integer", "boolean"]},
+    "value": {"type": "number"},
+    "reward": {"type": "number"},
+}
+OUTCOME: Schema = {
+    "oneOf": [
+        _object({"id": {"type": "string", "minLength": 1, "maxLength": 128}, name: kind}, additionalProperties=False)
+        for name, kind in _GIVEN.items()
+    ]
+}
+PROBLEM = _object({"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT})
+
+SCHEMAS = {
+    "Rollout": ROLLOUT,
+    "Stage": STAGE,
+    "Finding": FINDING,
+    "Ledger": _object({part: {"type": "integer"} for part in PARTS}),
+    "Pair": SEEN_PAIR,
+    "Entry": ENTRY,
+    "Endpoint": ENDPOINT,
+    "HandAction": HAND,
+    "Promotion": PROMOTION,
+    "Outcome": OUTCOME,
+    "Problem": PROBLEM,
+}
+
+# --- where -----------------------------------------------------------------------------------------------------------
+
+_WHY = {
+    400: "An input that is not as described here.",
+    401: "The token is missing or wrong.",
+    403: "A browser sent this for another site.",
+    404: "There is no such rollout.",
+    409: "Not possible in the rollout's present state.",
+    413: "The body is too long.",
+    422: "The file has mistakes; the old configuration stays in force.",
+    503: "Not now; the detail says why.",
+}
+
+
+def _content(schema: Schema, kind: str = "application/json") -> Schema:
+    return {"content": {kind: {"schema": schema}}}
+
+
+def _answers(good: Schema, *problems: int) -> Schema:
+    bad = {str(code): {"$ref": f"#/components/responses/{code}"} for code in problems}
+    return {"200": {"description": "As asked."} | good} | bad
+
+
+def _get(operation: str, text: str, good: Schema, *problems: int, query: tuple[Schema, ...] = ()) -> Schema:
+    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems)}
+    return {"get": found | ({"parameters": list(query)} if query else {})}
+
+
+def _post(operation: str, text: str, good: Schema, *problems: int, body: Schema | None = None) -> Schema:
+    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems)}
+    return {"post": found | ({"requestBody": body} if body else {})}
+
+
+def _query(name: str, schema: Schema, text: str) -> Schema:
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+
+
+def _whole(low: int, high: int, default: int | None = None) -> Schema:
+    schema: Schema = {"type": "integer", "minimum": low, "maximum": high}
+    return schema if default is None else schema | {"default": default}
+
+
+_DATA = (400, 401, 403)
+_ONE = (*_DATA, 404)
+_OPEN: Schema = {"security": []}
+_ROLLOUT = "/api/v1/rollouts/{route}/{candidate}"
+_NAMES = [{"name": n, "in": "path", "required": True, "schema": TEXT} for n in ("route", "candidate")]
+
+
+def _open(path: Schema) -> Schema:
+    return {method: operation | _OPEN for method, operation in path.items()}
+
+
+def _action(action: str) -> Schema:
+    body = {"required": False} | _content(_ref("Promotion" if action == "promote" else "HandAction"))
+    text = f"{action.capitalize()} by hand; the rollout afterwards."
+    return _post(action, text, _content(_ref("Rollout")), *_ONE, 409, 413, 503, body=body)
+
+
+def _paths() -> dict[str, Schema]:
+    status = _content(_object({"status": TEXT}))
+    plain = _content(TEXT, "text/plain")
+    page = (_query("limit", _whole(1, 500, 50), "Entries."), _query("before", _whole(0, (1 << 63) - 1), "Older than."))
+    worst = _query("order", {"enum": ["worst", "latest"], "default": "worst"}, "Which pairs.")
+    many = {"oneOf": [_ref("Outcome"), _list(_ref("Outcome"))]}
+    entries = _object({"journal": _list(_ref("Entry")), "next": _maybe(WHOLE)})
+    of_one = {
+        "": _get("rollout", "One rollout.", _content(_ref("Rollout")), *_ONE),
+        "/findings": _get(
+            "findings",
+            "Its verdict and findings.",
+            _content(_object({"verdict": TEXT, "findings": _list(_ref("Finding"))})),
+            *_ONE,
+        ),
+        "/pairs": _get(
+            "pairs",
+            "Kept pairs, redacted.",
+            _content(_object({"order": TEXT, "pairs": _list(_ref("Pair"))})),
+            *_ONE,
+            query=(worst, _query("limit", _whole(1, 200, 20), "How many.")),
+        ),
+        "/charts": _get(
+            "charts",
+            "What can be drawn: distributions, latencies, labels, history.",
+            _content(_object({"pairs": WHOLE, "units": {"type": "object"}, "history": {"type": "object"}})),
+            *_ONE,
+        ),
+        "/journal": _get("journal", "Every change, newest first.", _content(entries), *_ONE, 503, query=page),
+    } | {f"/{action}": _action(action) for action in ACTIONS}
+    return {
+        "/healthz": _open(_get("healthz", "The process is up.", status)),
+        "/readyz": _open(_get("readyz", "It can do its work; 503 says why not.", status, 503)),
+        "/metrics": _open(_get("metrics", "Prometheus or OpenMetrics text.", plain)),
+        "/-/reload": _post("reload", "Read the configuration again.", status, 401, 403, 422),
+        "/api/v1/rollouts": _get(
+            "rollouts", "Every rollout.", _content(_object({"rollouts": _list(_ref("Rollout"))})), *_DATA
+        ),
+        **{_ROLLOUT + end: {"parameters": _NAMES} | path for end, path in of_one.items()},
+        "/api/v1/outcomes": _post(
+            "outcomes",
+            "Delayed labels by request id.",
+            _content({"type": "object", "additionalProperties": WHOLE}),
+            *_DATA,
+            413,
+            503,
+            body={"required": True} | _content(many),
+        ),
+        "/api/v1/events": _get(
+            "events", "Server-sent events, without end.", _content(TEXT, "text/event-stream"), *_DATA, 503
+        ),
+        "/api/v1/traffic": _get(
+            "traffic",
+            "Exchanges and errors by route, upstream and leg.",
+            _content(_object({"time": {"type": "number"}, "routes": {"type": "object"}})),
+            *_DATA,
+        ),
+        "/api/v1/processes": _get("processes", "The process tree.", _content({"type": "object"}), *_DATA),
+        "/api/v1/webhooks": _get(
+            "webhooks",
+            "Delivery state of each endpoint.",
+            _content(_object({"webhooks": _list(_ref("Endpoint"))})),
+            *_DATA,
+            503,
+        ),
+        "/api/v1/openapi.json": _get("openapi", "This document.", _content({"type": "object"}), 401, 403),
+    }
+
+
+DOCUMENT: Schema = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "Understudy admin API",
+        "version": package_version(),
+        "description": "Watch rollouts and act on them. Weights are in percent, shares and limits are ratios.",
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    },
+    "servers": [{"url": "/"}],
+    "security": [{"token": []}, {}],
+    "paths": _paths(),
+    "components": {
+        "schemas": SCHEMAS,
+        "responses": {
+            str(code): {"description": why} | _content(_ref("Problem"), "application/problem+json")
+            for code, why in _WHY.items()
+        },
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+    },
+}
+"""The document at `/api/v1/openapi.json`."""

@@ -1,0 +1,29 @@
+"""Exchanges with the upstreams since the start, for a page that shows rates: plain sums, taken from the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def is_error(code: str) -> bool:
+    """Whether a status or reason word is a failure of the upstream (DESIGN 1): a word, 429 or any 5xx.
+
+    >>> is_error("200"), is_error("404"), is_error("429"), is_error("503"), is_error("timeout")
+    (False, False, True, True, True)
+    """
+    return not code.isdigit() or code == "429" or code >= "500"
+
+
+def by_route(requests: Mapping[tuple[str, str, str, str], int]) -> dict[str, Any]:
+    """`{route: {upstream: {leg: {"exchanges", "errors"}}}}` of counts by route, upstream, leg and code.
+
+    >>> by_route({("r", "u", "served", "200"): 3, ("r", "u", "served", "timeout"): 1})
+    {'r': {'u': {'served': {'exchanges': 4, 'errors': 1}}}}
+    """
+    found: dict[str, Any] = {}
+    for (route, upstream, leg, code), count in requests.items():
+        sums = found.setdefault(route, {}).setdefault(upstream, {}).setdefault(leg, {"exchanges": 0, "errors": 0})
+        sums["exchanges"] += count
+        sums["errors"] += count * is_error(code)
+    return found

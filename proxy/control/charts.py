@@ -1,0 +1,223 @@
+"""What a person wants to see of a rollout beside its findings: distributions, latencies, labels, and how it went.
+
+This decides nothing and costs next to nothing: a pair leaves a small tuple behind, and everything is worked out when
+somebody looks. The evidence itself cannot be drawn, because its counts are differences within pairs.
+
+Invariants
+- Memory is bounded: `RECENT` pairs with at most `ROWS` rows each, `POINTS` points of history.
+- History spans the whole trial: when it is full, every second point goes and the step between points doubles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.core.model import Assessment, Guard, Kind, Plan, Prediction, Reading
+
+RECENT = 1000
+"""Pairs that distributions, labels and latencies are drawn from."""
+
+FRESH = 1.0
+"""Seconds for which a drawing is good enough; drawing holds the event loop for some milliseconds."""
+
+ROWS = 4
+POINTS = 240
+BINS = 32
+LABELS = 12
+"""Labels with a row of their own in the agreement table; the others share one."""
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+OTHER = "(other)"
+_LATENCY = ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
+_SHARES = ("max_disagreement", "max_extra_errors", "max_big_change", "max_quality_drop")
+_DRAWN = frozenset({Kind.LABEL, Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES})
+
+Floats = NDArray[np.float64]
+
+
+def unit(guard: Guard) -> str:
+    """How a guard's value is written: `percent`, `times`, `seconds` or `number`.
+
+    >>> unit(Guard("p99_latency", 1.2, relative=True)), unit(Guard("max_disagreement", 0.02))
+    ('times', 'percent')
+    """
+    if guard.name in _LATENCY:
+        return "times" if guard.relative else "seconds"
+    return "percent" if guard.name in _SHARES else "number"
+
+
+class _History:
+    """How the guards went, thinned as it grows."""
+
+    def __init__(self) -> None:
+        self._points: list[dict[str, Any]] = []
+        self._step = 1.0
+
+    def add(self, now: float, assessment: Assessment, weight: float) -> None:
+        if self._points and now < self._points[-1]["time"] + self._step:
+            return
+        if len(self._points) >= POINTS:
+            self._points = self._points[::2]
+            self._step *= 2.0
+        guards = {f.guard: (f.value, f.evidence) for f in assessment.findings if f.segment is None}
+        self._points.append({"time": now, "weight": weight, "guards": guards})
+
+    def shown(self) -> dict[str, Any]:
+        names = dict.fromkeys(name for point in self._points for name in point["guards"])
+        none = (None, None)
+        columns = {name: [point["guards"].get(name, none) for point in self._points] for name in names}
+        return {
+            "time": [point["time"] for point in self._points],
+            "weight": [point["weight"] for point in self._points],
+            "guards": {
+                name: {"value": [_finite(value) for value, _ in column], "evidence": [e for _, e in column]}
+                for name, column in columns.items()
+            },
+        }
+
+
+class Charts:
+    """The drawable side of one trial."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[Any, Any, float, float]] = deque(maxlen=RECENT)
+        self._kind: Kind | None = None
+        self._history = _History()
+        self._drawn: dict[str, Any] | None = None
+        self._drawn_at = 0.0
+
+    def add(self, readings: Sequence[Reading]) -> None:
+        """Remember readings of the trial."""
+        for reading in readings:
+            live, candidate = reading.live, reading.candidate
+            drawn = live is not None and candidate is not None and live.kind in _DRAWN
+            if live is not None and drawn:
+                self._kind = live.kind
+            rows = (_first(live), _first(candidate)) if drawn else (None, None)
+            self._recent.append((*rows, reading.live_seconds, reading.seconds))
+
+    def look(self, now: float, assessment: Assessment, weight: float) -> None:
+        """Remember how the guards stand; `now` in epoch seconds, `weight` in percent."""
+        self._history.add(now, assessment, weight)
+
+    def shown(self, plan: Plan, now: float) -> dict[str, Any]:
+        """Everything, as JSON values; worked out at most once in `FRESH` seconds, however many look at it."""
+        if self._drawn is None or not self._drawn_at <= now < self._drawn_at + FRESH:
+            self._drawn, self._drawn_at = self._draw(plan), now
+        return self._drawn
+
+    def _draw(self, plan: Plan) -> dict[str, Any]:
+        times = np.array([(live, candidate) for _, _, live, candidate in self._recent], dtype=np.float64).reshape(-1, 2)
+        return {
+            "pairs": len(self._recent),
+            "window": RECENT,
+            "units": {guard.name: unit(guard) for guard in plan.guards},
+            "latency": _latency(times[:, 0], times[:, 1]),
+            "predictions": self._predictions(plan),
+            "history": self._history.shown(),
+        }
+
+    def _predictions(self, plan: Plan) -> dict[str, Any] | None:
+        if self._kind is None:
+            return None
+        both = [(a, b) for live, candidate, *_ in self._recent if live for a, b in zip(live, candidate, strict=False)]
+        found: dict[str, Any] = {"kind": self._kind.value, "labels": None, "values": None}
+        if self._kind is Kind.LABEL:
+            found["labels"] = _agreement(both)
+        elif self._kind is Kind.PROBABILITIES:
+            (live, sure), (candidate, sure_too) = (_tops(rows) for rows in zip(*both, strict=True))
+            found["labels"] = _agreement(list(zip(live, candidate, strict=True)))
+            found["values"] = _distributions(list(zip(sure, sure_too, strict=True)), (0.0, 1.0))
+        else:
+            span = (plan.prediction.low, plan.prediction.high) if self._kind is Kind.SCORE else None
+            found["values"] = _distributions(both, span)
+        return found
+
+
+def _first(prediction: Prediction | None) -> Any:
+    """The first rows of a prediction; labels cut to what a table can show."""
+    if prediction is None:
+        return None
+    rows = prediction.rows[:ROWS]
+    if prediction.kind is Kind.LABEL:
+        return tuple(str(row)[:80] for row in rows)
+    return rows
+
+
+def _tops(rows: Sequence[Sequence[float]]) -> tuple[list[str], list[float]]:
+    """The most probable class of each row, and its probability.
+
+    >>> _tops([(0.2, 0.8), (0.9, 0.1)])
+    (['1', '0'], [0.8, 0.9])
+    """
+    if len({len(row) for row in rows}) > 1:  # a model that changes its mind about its classes: rare, so slowly
+        return [str(max(range(len(row)), key=row.__getitem__)) for row in rows], [max(row) for row in rows]
+    table = np.array(rows, dtype=np.float64)
+    return [str(label) for label in table.argmax(1).tolist()], table.max(1).tolist()
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _agreement(both: list[tuple[str, str]]) -> dict[str, Any]:
+    """How often each label of live met each of the candidate's: rows are live, columns the candidate.
+
+    >>> _agreement([("a", "a"), ("a", "b"), ("a", "a")])
+    {'names': ['a', 'b'], 'counts': [[2, 1], [0, 0]]}
+    """
+    common = Counter(label for pair in both for label in pair).most_common()
+    names = sorted((label for label, _ in common[:LABELS]), key=_label_order)
+    if len(common) > LABELS:
+        names.append(OTHER)
+    place = {name: i for i, name in enumerate(names)}
+    counts = [[0] * len(names) for _ in names]
+    for live, candidate in both:
+        counts[place.get(live, len(names) - 1)][place.get(candidate, len(names) - 1)] += 1
+    return {"names": names, "counts": counts}
+
+
+def _label_order(label: str) -> tuple[float, str]:
+    """Numbers as numbers, before words."""
+    try:
+        number = float(label)
+    except ValueError:
+        number = math.inf
+    return (number if not math.isnan(number) else math.inf, label)
+
+
+def _histograms(live: Floats, candidate: Floats, edges: Floats) -> dict[str, Any]:
+    def counts(values: Floats) -> list[int]:
+        return [int(n) for n in np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]]
+
+    return {"edges": [float(edge) for edge in edges], "live": counts(live), "candidate": counts(candidate)}
+
+
+def _distributions(both: list[tuple[float, float]], span: tuple[float, float] | None) -> dict[str, Any] | None:
+    values = np.array(both, dtype=np.float64).reshape(-1, 2)
+    if not len(values):
+        return None
+    low, high = span or (float(values.min()), float(values.max()))
+    if not low < high:
+        low, high = low - 0.5, high + 0.5
+    return _histograms(values[:, 0], values[:, 1], np.linspace(low, high, BINS + 1))
+
+
+def _latency(live: Floats, candidate: Floats) -> dict[str, Any] | None:
+    """Quantiles of both arms' seconds, and both histograms on a logarithmic scale."""
+    live, candidate = live[live > 0], candidate[candidate > 0]
+    if not (live.size and candidate.size):
+        return None
+    low, high = (float(f(f(live), f(candidate))) for f in (min, max))
+    edges = np.geomspace(low * 0.999, max(high, low * 1.01) * 1.001, BINS + 1)
+    quantiles = {
+        name: {f"p{q * 100:g}": float(np.quantile(values, q)) for q in QUANTILES}
+        for name, values in (("live", live), ("candidate", candidate))
+    }
+    return {"quantiles": quantiles} | _histograms(live, candidate, edges)

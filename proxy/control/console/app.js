@@ -1,0 +1,217 @@
+// The page's clock: which view is open, what it shows, when to ask again.
+//
+// An event says that something changed; the state itself is always asked for, so that a lost event makes the page late
+// and never wrong. Nothing is asked for while the page is hidden.
+
+import * as api from "./api.js";
+import { askToken } from "./dialogs.js";
+import { announce, h, name } from "./dom.js";
+import * as f from "./format.js";
+import { overview } from "./overview.js";
+import { rolloutView } from "./rollout.js";
+
+const SOONEST = 1000; // between two refreshes, milliseconds
+const LATEST = 5000; // a refresh without any event
+const RATE_OVER = 10; // seconds over which rates are taken
+const MOST_RECALLED = 20; // rollouts whose journals are read when the page is opened
+
+const $ = (id) => document.getElementById(id);
+const state = { rollouts: [], rates: {}, events: [], entries: [], pairs: [], next: null, rollout: null, charts: null };
+let view = null;
+let route = null;
+let timer = null;
+let refreshedAt = 0;
+let asking = false;
+let refused = false;
+let recalled = false;
+
+// --- rates -----------------------------------------------------------------------------------------------------------
+
+const samples = [];
+
+function sum(legs) {
+  const all = Object.values(legs);
+  return { exchanges: all.reduce((n, leg) => n + leg.exchanges, 0), errors: all.reduce((n, leg) => n + leg.errors, 0) };
+}
+
+function takeRates(traffic) {
+  samples.push(traffic);
+  while (samples.length > 2 && traffic.time - samples[1].time >= RATE_OVER) samples.shift();
+  const before = samples[0];
+  const elapsed = traffic.time - before.time;
+  if (elapsed <= 0) return;
+  state.rates = {};
+  for (const [of, upstreams] of Object.entries(traffic.routes)) {
+    state.rates[of] = {};
+    for (const [upstream, legs] of Object.entries(upstreams)) {
+      const [now, then] = [sum(legs), sum(before.routes[of]?.[upstream] ?? {})];
+      const made = Math.max(0, now.exchanges - then.exchanges);
+      state.rates[of][upstream] = { rate: made / elapsed, errors: made ? Math.max(0, now.errors - then.errors) / made : 0 };
+    }
+  }
+}
+
+// --- asking ----------------------------------------------------------------------------------------------------------
+
+/** What happened before this page was opened, once, from the journals. */
+async function recall() {
+  if (recalled) return;
+  recalled = true;
+  const pages = await Promise.all(state.rollouts.slice(0, MOST_RECALLED).map(({ name: of }) => api.journal(of).then(({ journal }) => journal.map((entry) => ({ of, entry })), () => [])));
+  const before = pages.flat().map(({ of, entry }) => ({ type: entry.kind, timestamp: entry.time, data: { rollout: of, reason: entry.reason } }));
+  const heard = new Set(state.events.map((event) => event.data.rollout));
+  state.events.push(...before.filter((event) => !heard.has(event.data.rollout)).sort((a, b) => b.timestamp - a.timestamp));
+}
+
+async function load() {
+  takeRates(await api.traffic());
+  if (route === null) {
+    state.rollouts = await api.rollouts();
+    await recall();
+    return;
+  }
+  const asked = route;
+  const [rollout, charts, pairs, journal] = await Promise.all([api.rollout(asked), api.charts(asked), api.pairs(asked, "worst"), api.journal(asked)]);
+  const kept = state.entries.filter((entry) => journal.journal.length && entry.number < journal.journal.at(-1).number);
+  const changed = state.rollout && (state.rollout.state !== rollout.state || state.rollout.weight !== rollout.weight);
+  Object.assign(state, { rollout, charts, pairs, entries: [...journal.journal, ...kept], next: kept.length ? state.next : journal.next });
+  if (changed) announce(`${rollout.name} is now ${f.words(rollout.state)} at ${f.weight(rollout.weight)}`);
+}
+
+async function refresh() {
+  if (asking || refused || document.hidden) return;
+  asking = true;
+  refreshedAt = Date.now();
+  const before = route;
+  try {
+    await load();
+    if (before === route) show();
+  } catch (error) {
+    failed(error);
+  }
+  asking = false;
+  if (before !== route) soon(0);
+}
+
+function failed(error) {
+  if (error.status === 401) {
+    refused = true;
+    message("A token is needed", "This port shows pairs of real requests, so it asks who you are.", h("button", { type: "button", class: "primary", onclick: () => askToken(start) }, "Enter the token"));
+  } else if (error.status === 404) {
+    message("There is no such rollout", error.message, h("a", { href: "#/" }, "All rollouts"));
+  } else if (!view) {
+    message("The controller does not answer", "Workers go on serving with the last routing table. This page tries again by itself.");
+  }
+}
+
+function message(title, text, action) {
+  view?.leave();
+  view = null;
+  $("view").replaceChildren(h("section", { class: "card empty" }, h("h1", {}, title), h("p", {}, text), action ?? null));
+  $("view").setAttribute("aria-busy", "false");
+}
+
+function soon(wait = SOONEST) {
+  clearTimeout(timer);
+  const due = Math.max(0, Math.min(wait, LATEST) - (wait === LATEST ? 0 : Date.now() - refreshedAt));
+  timer = setTimeout(async () => {
+    await refresh();
+    soon(LATEST);
+  }, wait === 0 ? 0 : due);
+}
+
+async function older() {
+  try {
+    const page = await api.journal(route, state.next);
+    state.entries.push(...page.journal);
+    state.next = page.next;
+    show();
+  } catch (error) {
+    failed(error);
+  }
+}
+
+// --- showing ---------------------------------------------------------------------------------------------------------
+
+function show() {
+  if (!view) {
+    view = route === null ? overview() : rolloutView(() => soon(0), older);
+    $("view").replaceChildren(view.element);
+  }
+  view.show(state);
+  document.title = `${view.title(state)} · Understudy`;
+  $("view").setAttribute("aria-busy", "false");
+}
+
+function navigate() {
+  const hash = location.hash.replace(/^#\/?/, "");
+  if (hash === "view") return; // the skip link
+  view?.leave();
+  view = null;
+  route = hash ? hash.split("/").map(decodeURIComponent).join("/") : null;
+  Object.assign(state, { rollout: null, charts: null, pairs: [], entries: [], next: null });
+  $("crumbs").replaceChildren(...(route ? [h("a", { href: "#/" }, "all rollouts"), " / ", name(route)] : []));
+  $("view").setAttribute("aria-busy", "true");
+  soon(0);
+}
+
+async function showProcesses() {
+  try {
+    const { workers } = await api.processes();
+    const connected = workers.filter((worker) => worker.connected !== false).length;
+    $("processes").textContent = `${connected} of ${workers.length} worker${workers.length === 1 ? "" : "s"}`;
+    $("processes").classList.toggle("lacking", connected < workers.length);
+  } catch {
+    $("processes").textContent = "";
+  }
+}
+
+// --- theme -----------------------------------------------------------------------------------------------------------
+
+function turnTheme() {
+  const order = ["auto", "light", "dark"];
+  const next = order[(order.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % 3];
+  if (next === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = next;
+  try {
+    next === "auto" ? localStorage.removeItem("understudy.theme") : localStorage.setItem("understudy.theme", next);
+  } catch {
+    // storage may be forbidden; the theme then lasts until the page is left
+  }
+  showTheme();
+  document.dispatchEvent(new Event("themechange"));
+}
+
+const showTheme = () => ($("theme").textContent = `theme: ${document.documentElement.dataset.theme ?? "auto"}`);
+
+// --- beginning -------------------------------------------------------------------------------------------------------
+
+function heard(event) {
+  if (event.type !== "rollout.changed") state.events.unshift(event);
+  state.events.length = Math.min(state.events.length, 100);
+  soon();
+}
+
+function connection(word) {
+  $("connection").dataset.state = word;
+  $("connection").textContent = word;
+  if (word === "live") {
+    soon();
+    showProcesses();
+  }
+}
+
+function start() {
+  refused = false;
+  navigate();
+  api.events(heard, connection);
+}
+
+showTheme();
+$("theme").addEventListener("click", turnTheme);
+$("token").addEventListener("click", () => askToken(() => location.reload()));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themechange")));
+document.addEventListener("visibilitychange", () => soon(0));
+window.addEventListener("hashchange", navigate);
+setInterval(showProcesses, 15_000);
+start();

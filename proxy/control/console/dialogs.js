@@ -1,0 +1,85 @@
+// The two questions this page ever asks: the token, and why a person acts.
+
+import * as api from "./api.js";
+import { announce, h, name } from "./dom.js";
+
+const dialog = () => document.getElementById("dialog");
+const remembered = (key, value) => {
+  try {
+    if (value !== undefined) localStorage.setItem(key, value);
+    return localStorage.getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+};
+
+function open(title, content, confirm, danger, submit) {
+  const problem = h("p", { class: "problem", role: "alert" });
+  const button = h("button", { type: "submit", class: danger ? "danger" : "primary" }, confirm);
+  const form = h(
+    "form",
+    {
+      onsubmit: async (event) => {
+        event.preventDefault();
+        button.disabled = true;
+        try {
+          await submit(new FormData(form));
+          dialog().close();
+        } catch (error) {
+          problem.textContent = error.message;
+        }
+        button.disabled = false;
+      },
+    },
+    h("h2", { id: "dialog-title" }, title),
+    content,
+    problem,
+    h("div", { class: "row end" }, h("button", { type: "button", class: "quiet", onclick: () => dialog().close() }, "Cancel"), button),
+  );
+  dialog().replaceChildren(form);
+  dialog().showModal();
+}
+
+const field = (label, control, help) => h("label", { class: "field" }, h("span", {}, label), control, help ? h("small", { class: "muted" }, help) : null);
+
+const tokenField = () =>
+  field("Token", h("input", { type: "password", name: "token", autocomplete: "off", value: api.token() }), "admin.token of the configuration; kept in this tab only.");
+
+/** Ask for the token; `then` runs when there is a new one. */
+export function askToken(then) {
+  open("This port asks for a token", [tokenField()], "Use it", false, (form) => {
+    api.token(form.get("token"));
+    then();
+  });
+}
+
+const MEANING = {
+  promote: "The candidate goes to the next stage without waiting for the verdict.",
+  abort: "All traffic leaves the candidate at once. It stays out until a new version or a retry.",
+  pause: "The rollout climbs no further; guards still watch and can still roll it back.",
+  resume: "The rollout climbs again when its stage passes.",
+  retry: "The same version starts again from the first stage and keeps its evidence.",
+};
+const VERB = { promote: "Promote", abort: "Abort", pause: "Pause", resume: "Resume", retry: "Retry" };
+
+/** Ask for a reason and carry out an action; `done(rollout)` afterwards. */
+export function askAction(rollout, action, done) {
+  const content = [
+    h("p", {}, name(rollout.name), ": ", MEANING[action]),
+    field("Reason", h("textarea", { name: "reason", rows: 3, maxlength: 1000, required: true, autofocus: true }), "Goes into the journal and the webhook."),
+    field("Your name", h("input", { name: "actor", maxlength: 200, required: true, value: remembered("understudy.actor") })),
+    action === "promote" ? h("label", { class: "check" }, h("input", { type: "checkbox", name: "full" }), " All the way to 100 %") : null,
+    api.token() ? tokenField() : null,
+  ];
+  open(`${VERB[action]} this rollout?`, content, VERB[action], action === "abort", async (form) => {
+    if (form.get("token") !== null) api.token(form.get("token"));
+    const actor = form.get("actor").trim();
+    remembered("understudy.actor", actor);
+    const body = { reason: form.get("reason"), actor, full: form.get("full") !== null };
+    const after = await api.act(rollout.name, action, body).catch((error) => {
+      throw error.status === 401 ? new Error("The token is missing or wrong; close this and set it at the top right.") : error;
+    });
+    announce(`${VERB[action]}: done`);
+    done(after);
+  });
+}

@@ -1,0 +1,73 @@
+// Numbers and times as people read them. Every number keeps about three significant digits.
+
+const plain = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
+const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+export const count = (value) => (value === null || value === undefined ? "–" : whole.format(value));
+export const number = (value) => (value === null || value === undefined ? "–" : plain.format(value));
+export const percent = (ratio) => (ratio === null || ratio === undefined ? "–" : `${plain.format(ratio * 100)} %`);
+export const weight = (value) => `${plain.format(value)} %`;
+
+export function seconds(value) {
+  if (value === null || value === undefined) return "–";
+  if (value < 0.001) return `${plain.format(value * 1e6)} µs`;
+  if (value < 1) return `${plain.format(value * 1e3)} ms`;
+  return value < 90 ? `${plain.format(value)} s` : duration(value);
+}
+
+/** A long time in at most two units: 2 h 5 min. */
+export function duration(value) {
+  if (value === null || value === undefined) return "–";
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const at = Math.max(0, units.findIndex(([, size]) => value >= size));
+  if (value < 1) return "under 1 s";
+  const [unit, size] = units[at];
+  const rest = units[at + 1] ? Math.floor((value % size) / units[at + 1][1]) : 0;
+  return `${Math.floor(value / size)} ${unit}${rest ? ` ${rest} ${units[at + 1][0]}` : ""}`;
+}
+
+/** A guard's value in its unit. */
+export function inUnit(value, unit) {
+  if (value === null || value === undefined) return "–";
+  if (unit === "percent") return percent(value);
+  if (unit === "times") return `${plain.format(value)}×`;
+  return unit === "seconds" ? seconds(value) : number(value);
+}
+
+const asDate = (time) => (typeof time === "number" ? new Date(time * 1000) : new Date(time));
+
+/** A moment in the viewer's zone: the time, with the date when it is not today. */
+export function moment(time) {
+  const date = asDate(time);
+  if (Number.isNaN(date.getTime())) return "–";
+  return date.toDateString() === new Date().toDateString() ? clock.format(date) : day.format(date);
+}
+
+export function exactMoment(time) {
+  const date = asDate(time);
+  return Number.isNaN(date.getTime()) ? "" : full.format(date);
+}
+
+export const since = (time) => Math.max(0, (Date.now() - asDate(time).getTime()) / 1000);
+
+const GUARDS = {
+  max_disagreement: "disagreement",
+  max_mean_shift: "mean shift",
+  max_ks: "distribution distance (KS)",
+  max_psi: "distribution distance (PSI)",
+  max_big_change: "big changes",
+  max_spread_change: "spread change",
+  min_similarity: "similarity",
+  max_quality_drop: "quality drop",
+  p99_latency: "p99 latency",
+  median_latency: "median latency",
+  time_to_first_token: "time to first token",
+  time_per_token: "time per token",
+  max_extra_errors: "extra errors",
+};
+export const guardName = (guard) => GUARDS[guard] ?? guard;
+export const stageName = (stage) => String(stage).replace(/^canary-(.*)$/, "canary $1 %").replace("_", " ");
+export const words = (word) => String(word).replaceAll("_", " ");

@@ -1,0 +1,93 @@
+// The first page: every rollout at a glance, and what has happened lately.
+
+import { cut, h, name, part } from "./dom.js";
+import * as f from "./format.js";
+import { arms, bar, ladder, ledgerLine, nearest, standing, when } from "./widgets.js";
+
+const EXAMPLE = `routes:
+  - name: credit
+    live: credit-v1
+    rollouts:
+      - candidate: credit-v2
+        shadow: 100%`;
+
+const link = (rollout) => `#/${rollout.name.split("/").map(encodeURIComponent).join("/")}`;
+
+function closest(rollout) {
+  const finding = nearest(rollout.findings);
+  if (!finding) return h("p", { class: "muted" }, "No pair has been judged yet.");
+  return h(
+    "div",
+    { class: "closest" },
+    h("span", { class: "muted" }, `${finding.verdict === "fail" ? "failed" : "closest to failing"}: ${f.guardName(finding.guard)}`),
+    bar(finding, rollout.units?.[finding.guard]),
+    h("span", { class: "num" }, `${f.percent(finding.evidence)} of the evidence`),
+  );
+}
+
+function row(rollout, rates) {
+  return h(
+    "li",
+    { class: `card rollout ${rollout.state}` },
+    h("div", { class: "head" }, h("h2", {}, h("a", { href: link(rollout) }, name(rollout.name))), standing(rollout)),
+    h("div", { class: "weight" }, h("span", { class: "big" }, f.weight(rollout.weight)), h("span", { class: "muted" }, "answered by the candidate")),
+    h("div", { class: "climb" }, ladder(rollout), rollout.reason && rollout.state === "rolled_back" ? h("p", { class: "cause" }, rollout.reason) : h("p", { class: "waiting" }, rollout.stage.waiting_for)),
+    h("div", { class: "now" }, arms(rollout, rates), ledgerLine(rollout.ledger), h("p", { class: "muted num" }, `${f.count(rollout.ledger.compared)} of ${f.count(rollout.ledger.sampled)} compared`)),
+    closest(rollout),
+  );
+}
+
+function empty() {
+  return h(
+    "section",
+    { class: "card empty" },
+    h("h2", {}, "No rollout is configured"),
+    h("p", {}, "Add a candidate under a route in the configuration file and reload (SIGHUP, or POST /-/reload). The shortest one that does something:"),
+    h("pre", { tabindex: "0" }, EXAMPLE),
+  );
+}
+
+function happened(events) {
+  if (!events.length) return h("p", { class: "muted" }, "Nothing has happened yet. Stages entered, roll backs and what people did by hand appear here.");
+  return h(
+    "ol",
+    { class: "events" },
+    events.map((event) =>
+      h(
+        "li",
+        {},
+        when(event.timestamp),
+        " ",
+        h("strong", {}, f.words(event.type.replace("rollout.", ""))),
+        " ",
+        name(event.data.rollout ?? ""),
+        " ",
+        h("span", { class: "muted" }, cut(event.data.reason ?? "", 400)),
+      ),
+    ),
+  );
+}
+
+/** The view: `element`, and `show(state)`. */
+export function overview() {
+  const list = part("div", {}, (rollouts, rates) =>
+    rollouts.length ? h("ul", { class: "rollouts" }, rollouts.map((one) => row(one, rates))) : empty(),
+  );
+  const events = part("div", {}, happened);
+  const element = h(
+    "div",
+    { class: "overview" },
+    h("h1", { class: "unseen" }, "Rollouts"),
+    list.element,
+    h("section", { class: "card lately", "aria-labelledby": "lately" }, h("h2", { id: "lately" }, "Lately"), events.element),
+  );
+  return {
+    element,
+    title: (state) => `${state.rollouts.length} rollout${state.rollouts.length === 1 ? "" : "s"}`,
+    show(state) {
+      list.update(state.rollouts, state.rates);
+      events.update(state.events.slice(0, 20));
+    },
+    leave() {},
+  };
+}

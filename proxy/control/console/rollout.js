@@ -1,0 +1,239 @@
+// One rollout: where it is and why, in the order in which a person asks.
+
+import { askAction } from "./dialogs.js";
+import { diff } from "./diff.js";
+import { h, name, part } from "./dom.js";
+import * as f from "./format.js";
+import { evidence, hue, overlay, overlayData } from "./plots.js";
+import { arms, bar, facts, ladder, ledgerLine, ledgerParts, partHelp, spark, standing, verdict, when } from "./widgets.js";
+
+const panel = (title, attributes, ...children) => h("section", { class: `card ${attributes?.class ?? ""}`, "aria-label": title }, h("h2", {}, title), children);
+
+// --- head ------------------------------------------------------------------------------------------------------------
+
+function actions(rollout, done) {
+  const ended = ["rolled_back", "completed"].includes(rollout.state);
+  const possible = ended
+    ? rollout.state === "rolled_back" ? ["retry"] : []
+    : [rollout.state === "promoted" ? null : "promote", rollout.paused ? "resume" : "pause", "abort"].filter(Boolean);
+  const label = { promote: "Promote", pause: "Pause", resume: "Resume", abort: "Abort", retry: "Retry" };
+  return h(
+    "div",
+    { class: "row actions" },
+    possible.map((action) => h("button", { type: "button", class: action === "abort" ? "danger" : "plain", onclick: () => askAction(rollout, action, done) }, label[action])),
+  );
+}
+
+function head(rollout) {
+  const stage = rollout.stage;
+  return [
+    h("div", { class: "head" }, h("h1", {}, name(rollout.name)), standing(rollout)),
+    h(
+      "p",
+      { class: "versus" },
+      h("span", { class: "arm-name live" }, "live"), " ", name(rollout.live), " against ",
+      h("span", { class: "arm-name candidate" }, "candidate"), " ", name(rollout.candidate), " version ", name(rollout.version),
+    ),
+    ladder(rollout),
+    h("p", { class: "waiting" }, h("strong", {}, f.weight(rollout.weight)), " answered by the candidate. In this stage since ", when(stage.entered_at), ". ", stage.waiting_for),
+    rollout.reason && ["rolled_back", "completed"].includes(rollout.state) ? h("p", { class: "cause" }, rollout.reason) : null,
+    rollout.blocked_by ? h("p", { class: "cause held" }, "Waits in shadow: ", name(rollout.blocked_by), " has the canary traffic of this route.") : null,
+  ];
+}
+
+// --- guards ----------------------------------------------------------------------------------------------------------
+
+function guard(finding, units, history, at) {
+  const unit = units?.[finding.guard];
+  const past = history?.guards?.[finding.guard]?.evidence ?? [];
+  return h(
+    "li",
+    { class: `guard ${finding.verdict}` },
+    h("div", { class: "what" }, h("h3", {}, h("span", { class: "key", style: { background: `var(--${hue(at)})` }, "aria-hidden": "true" }), f.guardName(finding.guard)), verdict(finding.verdict)),
+    h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : `${f.inUnit(finding.low, unit)} … ${f.inUnit(finding.high, unit)}`), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
+    h("div", { class: "how" }, spark(past, `evidence of ${f.guardName(finding.guard)} over time`), h("span", { class: "num muted" }, `${f.percent(finding.evidence)} evidence`)),
+    h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "watching" ? h("span", { class: "muted" }, ` About ${f.duration(finding.eta_seconds)} to go.`) : null),
+  );
+}
+
+function guards(findings, units, history) {
+  const whole = findings.filter((one) => !one.segment);
+  if (!whole.length) return h("p", { class: "muted" }, "No pair has been judged yet. Send requests to the route; the first findings come within a second.");
+  return h("ol", { class: "guards" }, whole.map((finding, at) => guard(finding, units, history, at)));
+}
+
+function segments(findings, units) {
+  const found = findings.filter((one) => one.segment).sort((a, b) => b.evidence - a.evidence);
+  if (!found.length) return null;
+  const rows = found.slice(0, 50).map((one) =>
+    h(
+      "tr",
+      { class: one.verdict },
+      h("th", { scope: "row" }, name(one.segment)),
+      h("td", {}, f.guardName(one.guard)),
+      h("td", { class: "num" }, f.inUnit(one.value, units?.[one.guard])),
+      h("td", { class: "num" }, f.inUnit(one.limit, units?.[one.guard])),
+      h("td", { class: "num" }, f.percent(one.evidence)),
+      h("td", { class: "num" }, f.count(one.pairs)),
+    ),
+  );
+  const titles = ["segment", "guard", "value", "limit", "evidence", "pairs"];
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "segments" }, h("table", {}, h("thead", {}, h("tr", {}, titles.map((title, at) => h("th", { scope: "col", class: at > 1 ? "num" : null }, title)))), h("tbody", {}, rows)));
+}
+
+// --- distributions ---------------------------------------------------------------------------------------------------
+
+function quantiles(latency) {
+  const names = Object.keys(latency.quantiles.live);
+  const row = (arm) => h("tr", {}, h("th", { scope: "row" }, h("span", { class: `arm-name ${arm}` }, arm)), names.map((q) => h("td", { class: "num" }, f.seconds(latency.quantiles[arm][q]))));
+  const ratio = names.map((q) => h("td", { class: "num muted" }, `${f.number(latency.quantiles.candidate[q] / latency.quantiles.live[q])}×`));
+  return h("table", { class: "quantiles" }, h("thead", {}, h("tr", {}, h("td", {}), names.map((q) => h("th", { scope: "col" }, q)))), h("tbody", {}, row("live"), row("candidate"), h("tr", {}, h("th", { scope: "row", class: "muted" }, "ratio"), ratio)));
+}
+
+function agreement({ names, counts }) {
+  const total = counts.flat().reduce((a, b) => a + b, 0);
+  const same = counts.reduce((sum, row, i) => sum + row[i], 0);
+  const most = Math.max(1, ...counts.flatMap((row, i) => row.filter((_, j) => j !== i)));
+  const cell = (n, i, j) => {
+    const strength = i === j ? 0 : n / most;
+    return h("td", { class: `num${i === j ? " same" : n ? " differs" : " none"}`, style: strength ? { "--strength": strength } : null }, n ? f.count(n) : "·");
+  };
+  return [
+    h("p", {}, h("strong", {}, f.percent(same / Math.max(1, total))), ` of ${f.count(total)} recent predictions agree. Rows are live, columns the candidate.`),
+    h(
+      "div",
+      { class: "scroll", tabindex: "0", role: "group", "aria-label": "agreement of labels" },
+      h(
+        "table",
+        { class: "agreement" },
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "live \\ candidate")), names.map((label) => h("th", { scope: "col" }, name(label))))),
+        h("tbody", {}, counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, name(names[i])), row.map((n, j) => cell(n, i, j))))),
+      ),
+    ),
+  ];
+}
+
+// --- pairs, journal, ledger ------------------------------------------------------------------------------------------
+
+const armLine = (arm, side) =>
+  h("span", { class: `arm-name ${arm}` }, `${arm} ${side.reason ? f.words(side.reason) : side.status}${side.seconds === null ? "" : ` in ${f.seconds(side.seconds)}`}`);
+
+function pair(one, open) {
+  const details = h(
+    "details",
+    { open: open.has(one.id), ontoggle: () => (details.open ? open.add(one.id) : open.delete(one.id)) },
+    h(
+      "summary",
+      {},
+      h("span", { class: "num score", title: "difference" }, one.difference >= 2 ? "failed" : f.number(one.difference)),
+      h("code", {}, name(one.id)),
+      armLine("live", one.live),
+      armLine("candidate", one.candidate),
+      h("span", { class: "muted" }, when(one.time)),
+    ),
+    one.detail ? h("p", { class: "cause" }, one.detail) : null,
+    diff(one.live.body, one.candidate.body),
+    h("details", { class: "request" }, h("summary", {}, "request"), h("pre", { tabindex: "0" }, `${one.request.method} ${one.request.path}\n\n`, h("bdi", {}, String(one.request.body).slice(0, 4000)))),
+  );
+  return h("li", {}, details);
+}
+
+function journal(entries) {
+  if (!entries.length) return h("p", { class: "muted" }, "Nothing is written yet.");
+  return h(
+    "ol",
+    { class: "journal" },
+    entries.map((entry) =>
+      h("li", { class: entry.kind }, h("div", {}, when(entry.time), " ", h("strong", {}, f.words(entry.kind)), h("span", { class: "muted" }, " by ", name(entry.actor))), entry.reason ? h("p", {}, entry.reason) : null),
+    ),
+  );
+}
+
+function ledger(rollout) {
+  const failures = Object.entries(rollout.candidate_failures).sort((a, b) => b[1] - a[1]);
+  return [
+    ledgerLine(rollout.ledger),
+    facts([
+      ["sampled", h("span", { class: "num" }, f.count(rollout.ledger.sampled))],
+      ...ledgerParts.map((part) => [h("span", { title: partHelp(part) }, f.words(part)), h("span", { class: "num" }, f.count(rollout.ledger[part]))]),
+      rollout.repeats ? [h("span", { title: "equal request bodies, counted once" }, "repeats"), h("span", { class: "num" }, f.count(rollout.repeats))] : null,
+    ]),
+    failures.length ? [h("h3", {}, "Failures of the candidate"), facts(failures.map(([reason, n]) => [f.words(reason), h("span", { class: "num" }, f.count(n))]))] : null,
+  ];
+}
+
+// --- the page --------------------------------------------------------------------------------------------------------
+
+/** The view of one rollout: `element`, `show(state)`, `leave()`. `done` is called after an action. */
+export function rolloutView(done, older) {
+  const open = new Set();
+  const parts = {
+    head: part("div", { class: "top-text" }, head),
+    actions: part("div", {}, (rollout) => actions(rollout, done)),
+    guards: part("div", {}, guards),
+    segments: part("div", {}, segments),
+    quantiles: part("div", {}, quantiles),
+    agreement: part("div", {}, agreement),
+    pairs: part("div", {}, (pairs) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open))) : h("p", { class: "muted" }, "No two answers have differed yet."))),
+    journal: part("div", {}, (entries, next) => [journal(entries), next ? h("button", { type: "button", class: "quiet", onclick: older }, "Older entries") : null]),
+    ledger: part("div", {}, ledger),
+    arms: part("div", {}, arms),
+  };
+  const plots = {
+    evidence: evidence("evidence of each guard over time"),
+    values: overlay("distribution of predictions", f.number, false),
+    latency: overlay("distribution of latency", f.seconds, true),
+  };
+  const sections = {
+    evidence: panel("Evidence over time", {}, h("p", { class: "muted small" }, "How much of what is needed to fail each guard has. The broken line is the decision; colours are those of the guards above."), plots.evidence.element),
+    values: panel("Predictions", {}, h("p", { class: "legend" }, h("span", { class: "arm-name live" }, "live"), " ", h("span", { class: "arm-name candidate" }, "candidate")), plots.values.element),
+    latency: panel("Latency", {}, plots.latency.element, parts.quantiles.element),
+    agreement: panel("Agreement of labels", {}, parts.agreement.element),
+    segments: panel("Segments", {}, parts.segments.element),
+  };
+  const element = h(
+    "div",
+    { class: "rollout-page" },
+    h("header", { class: "card top" }, parts.head.element, parts.actions.element),
+    h(
+      "div",
+      { class: "columns" },
+      h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement, sections.segments), panel("Worst pairs", {}, parts.pairs.element)),
+      h("div", { class: "side-column" }, panel("Traffic", {}, parts.arms.element), panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
+    ),
+  );
+
+  function showCharts(charts) {
+    const { history, latency, predictions } = charts;
+    const names = Object.keys(history.guards);
+    sections.evidence.hidden = history.time.length < 2;
+    if (history.time.length >= 2) plots.evidence.update({ columns: [history.time, ...names.map((guard) => history.guards[guard].evidence)], shape: names });
+    sections.latency.hidden = !latency;
+    if (latency) {
+      plots.latency.update(overlayData(latency), `latency of ${charts.pairs} recent pairs; the table below has the quantiles`);
+      parts.quantiles.update(latency);
+    }
+    sections.values.hidden = !predictions?.values;
+    if (predictions?.values) plots.values.update(overlayData(predictions.values), `distribution of ${predictions.kind} over ${charts.pairs} recent pairs`);
+    sections.agreement.hidden = !predictions?.labels;
+    if (predictions?.labels) parts.agreement.update(predictions.labels);
+  }
+
+  return {
+    element,
+    title: (state) => `${state.rollout.name}: ${f.words(["shadow", "canary"].includes(state.rollout.state) ? state.rollout.verdict : state.rollout.state)}`,
+    show({ rollout, charts, pairs, entries, next, rates }) {
+      parts.head.update(rollout);
+      parts.actions.update(rollout);
+      parts.guards.update(rollout.findings, charts.units, charts.history);
+      parts.segments.update(rollout.findings, charts.units);
+      sections.segments.hidden = !rollout.findings.some((one) => one.segment);
+      parts.pairs.update(pairs);
+      parts.journal.update(entries, next);
+      parts.ledger.update(rollout);
+      parts.arms.update(rollout, rates);
+      showCharts(charts);
+    },
+    leave: () => Object.values(plots).forEach((one) => one.leave()),
+  };
+}

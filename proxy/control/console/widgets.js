@@ -1,0 +1,132 @@
+// Small pieces that both views use: verdicts, the ladder, a guard's bar, traffic by arm.
+
+import { h, name, svg } from "./dom.js";
+import * as f from "./format.js";
+
+const MARK = { pass: "✓", fail: "✕", watching: "…" };
+const STATE_MARK = { rolled_back: "fail", promoted: "pass", completed: "pass" };
+
+/** A word with a mark, so that colour is never the only sign. */
+export const verdict = (word) => h("span", { class: `tag ${word}` }, h("span", { "aria-hidden": "true" }, MARK[word] ?? "·"), ` ${f.words(word)}`);
+
+/** What to say of a rollout in one word: how it ended, else its verdict. */
+export function standing(rollout) {
+  const ended = STATE_MARK[rollout.state];
+  if (ended) return h("span", { class: `tag ${ended}` }, h("span", { "aria-hidden": "true" }, MARK[ended]), ` ${f.words(rollout.state)}`);
+  if (rollout.paused) return h("span", { class: "tag held" }, "paused");
+  return verdict(rollout.verdict);
+}
+
+/** The rungs from shadow to promoted, with the present one marked. */
+export function ladder(rollout) {
+  const rungs = [...(rollout.stages ?? [rollout.stage.name]), "promoted"];
+  const here = rollout.state === "promoted" || rollout.state === "completed" ? rungs.length - 1 : rollout.stage.index;
+  const out = rollout.state === "rolled_back";
+  return h(
+    "ol",
+    { class: `ladder${out ? " out" : ""}` },
+    rungs.map((rung, at) => {
+      const state = at < here ? "done" : at === here ? "here" : "ahead";
+      return h(
+        "li",
+        { class: state, "aria-current": at === here ? "step" : null },
+        h("span", { class: "rung" }, f.stageName(rung)),
+        at === here && out ? h("span", { class: "unseen" }, "rolled back here") : null,
+      );
+    }),
+  );
+}
+
+/** Where a guard stands between 0 and its limit: a band for the interval, a mark for the value, a line for the limit. */
+export function bar(finding, unit) {
+  const { value, low, high, limit } = finding;
+  const atLeast = finding.guard.startsWith("min_");
+  const top = atLeast ? 1 : Math.max(limit * 1.5, Math.min((value ?? 0) * 1.06, limit * 3)) || 1;
+  const at = (x) => `${(100 * Math.max(0, Math.min(top, x))) / top}%`;
+  const known = value !== null && value !== undefined;
+  const said = known
+    ? `${f.inUnit(value, unit)}, between ${f.inUnit(low, unit)} and ${f.inUnit(high, unit)}, limit ${f.inUnit(limit, unit)}`
+    : `nothing measured yet, limit ${f.inUnit(limit, unit)}`;
+  const band =
+    known && low !== null && high !== null
+      ? h("span", { class: "band", style: { left: at(low), width: `calc(${at(high)} - ${at(low)})` } })
+      : null;
+  return h(
+    "div",
+    { class: `gauge ${finding.verdict}`, role: "img", "aria-label": said },
+    h("span", { class: "zone", style: atLeast ? { left: "0", width: at(limit) } : { left: at(limit), right: "0" } }),
+    band,
+    known ? h("span", { class: "value", style: { left: at(value) } }) : null,
+    h("span", { class: "limit", style: { left: at(limit) } }),
+  );
+}
+
+/** Evidence over time as a line from 0 to 1. */
+export function spark(values, label) {
+  const known = values.filter((value) => value !== null);
+  if (known.length < 2) return h("span", { class: "spark empty" });
+  const [width, height] = [120, 28];
+  const x = (i) => (i / (values.length - 1)) * width;
+  const y = (value) => height - 2 - Math.max(0, Math.min(1, value)) * (height - 4);
+  const points = values.map((value, i) => (value === null ? null : `${x(i).toFixed(1)},${y(value).toFixed(1)}`)).filter(Boolean);
+  const last = known.at(-1);
+  return svg(
+    "svg",
+    { class: "spark", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${label}: now ${f.percent(last)}` },
+    svg("line", { x1: 0, x2: width, y1: 2, y2: 2, class: "top" }),
+    svg("polyline", { points: points.join(" ") }),
+  );
+}
+
+/** The finding that has failed, else the one nearest to it. */
+export function nearest(findings) {
+  const trouble = (one) => one.evidence + (one.verdict === "fail" ? 1 : 0);
+  return findings.filter((one) => !one.segment).reduce((worst, one) => (worst === null || trouble(one) > trouble(worst) ? one : worst), null);
+}
+
+export const ledgerParts = ["compared", "pending", "shed", "too_large", "live_failed", "unparseable", "link_full"];
+
+const PART_HELP = {
+  compared: "both answers were read and compared",
+  pending: "on its way",
+  shed: "the copy was left out: the mirror budget was used up",
+  too_large: "request or live answer longer than mirror.max_body",
+  live_failed: "live itself failed, so there is nothing to compare with",
+  unparseable: "live's answer could not be read as a prediction",
+  link_full: "lost between worker and controller",
+};
+export const partHelp = (part) => PART_HELP[part] ?? "";
+
+/** One stacked line for what became of the sampled requests. */
+export function ledgerLine(ledger) {
+  const total = Math.max(1, ledger.sampled);
+  const dropped = ledger.sampled - ledger.compared - ledger.pending;
+  return h(
+    "div",
+    { class: "stack", role: "img", "aria-label": `${f.count(ledger.compared)} of ${f.count(ledger.sampled)} sampled requests compared, ${f.count(dropped)} left out` },
+    h("span", { class: "compared", style: { width: `${(100 * ledger.compared) / total}%` } }),
+    h("span", { class: "pending", style: { width: `${(100 * ledger.pending) / total}%` } }),
+    h("span", { class: "dropped", style: { width: `${(100 * dropped) / total}%` } }),
+  );
+}
+
+/** Rates of both arms: exchanges a second and the share of them that failed. */
+export function arms(rollout, rates) {
+  const row = (arm, upstream) => {
+    const rate = rates?.[rollout.route]?.[upstream];
+    return h(
+      "div",
+      { class: `arm ${arm}` },
+      h("span", { class: "key", "aria-hidden": "true" }),
+      h("span", { class: "who" }, h("span", { class: "unseen" }, `${arm}: `), name(upstream)),
+      h("span", { class: "rate" }, rate ? `${f.number(rate.rate)}/s` : "–"),
+      h("span", { class: `errors${rate && rate.errors > 0 ? " some" : ""}` }, rate ? `${f.percent(rate.errors)} failed` : ""),
+    );
+  };
+  return h("div", { class: "arms" }, row("live", rollout.live), row("candidate", rollout.candidate));
+}
+
+/** Field names and values. */
+export const facts = (pairs) => h("dl", { class: "facts" }, pairs.filter(Boolean).map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]));
+
+export const when = (time) => h("time", { datetime: new Date(typeof time === "number" ? time * 1000 : time).toISOString(), title: f.exactMoment(time) }, f.moment(time));

@@ -1,0 +1,141 @@
+"""Pairs kept to be looked at: the worst and the latest of a rollout, few and small.
+
+A person who reads "disagreement 5 %" wants to see five. Kept are at most `MOST` of each sort with at most `MAX_BODY`
+bytes of each body, so the memory is bounded whatever the traffic; what is beyond is shown as cut.
+
+Invariant: what leaves here has `redact` applied. A body that is to be redacted and cannot be read as JSON is not shown.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from proxy.core.delivery import rfc3339
+from proxy.core.model import Kind, Outcome, Pair, Prediction, Reading
+from proxy.core.reasons import Reason
+from proxy.core.redaction import redact
+
+MOST = 50
+MAX_BODY = 16 * 1024
+
+
+class _Entry(NamedTuple):
+    """Ordered by badness, then by age: the number is its own, so that nothing behind it is ever compared."""
+
+    badness: float
+    number: int
+    pair: Pair
+    reading: Reading
+
+
+def badness(reading: Reading) -> float:
+    """How bad a pair is for the candidate, to sort by: a failure is 2, else the difference of the answers in 0..1.
+
+    >>> from proxy.core.model import Arm
+    >>> one = lambda v: Prediction(Kind.SCORE, (v,))
+    >>> difference(one(0.5), one(0.75))
+    0.25
+    """
+    if reading.fault is not Reason.NONE:
+        return 2.0 if reading.live_fault is Reason.NONE else 0.0
+    if reading.live is None or reading.candidate is None:
+        return 0.0
+    return difference(reading.live, reading.candidate)
+
+
+def difference(live: Prediction, candidate: Prediction) -> float:
+    """Largest difference over the rows, 0..1: whether they differ, or for numbers the distance, at most 1."""
+    rows = zip(live.rows, candidate.rows, strict=False)
+    if live.kind in (Kind.SCORE, Kind.NUMBER):
+        return max((min(1.0, abs(a - b)) for a, b in rows), default=0.0)
+    if live.kind is Kind.PROBABILITIES:
+        return max((sum(abs(x - y) for x, y in zip(a, b, strict=False)) / 2 for a, b in rows), default=0.0)
+    if live.kind is Kind.VECTOR:
+        return max((_angle(a, b) for a, b in rows), default=0.0)
+    return max((float(a != b) for a, b in rows), default=0.0)
+
+
+def _angle(a: Sequence[float], b: Sequence[float]) -> float:
+    norm = math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+    return min(1.0, 1.0 - sum(x * y for x, y in zip(a, b, strict=False)) / norm) if norm > 0 else float(a != b)
+
+
+def _cut(outcome: Outcome) -> Outcome:
+    return outcome if len(outcome.body) <= MAX_BODY else replace(outcome, body=outcome.body[:MAX_BODY])
+
+
+class Kept:
+    """The worst and the latest pairs of one rollout."""
+
+    def __init__(self) -> None:
+        self._worst: list[_Entry] = []
+        self._latest: deque[_Entry] = deque(maxlen=MOST)
+        self._number = 0
+
+    def add(self, pair: Pair, reading: Reading) -> None:
+        """Look at one more pair."""
+        self._number += 1
+        entry = _Entry(badness(reading), self._number, _small(pair), reading)
+        self._latest.append(entry)
+        if entry.badness <= 0.0:
+            return
+        if len(self._worst) < MOST:
+            heapq.heappush(self._worst, entry)
+        elif entry.badness > self._worst[0].badness:
+            heapq.heapreplace(self._worst, entry)
+
+    def shown(self, order: str, limit: int, pointers: Sequence[str]) -> list[dict[str, Any]]:
+        """At most `limit` pairs as JSON values, `order` `worst` or `latest`, with `pointers` redacted in every body."""
+        found = sorted(self._worst, reverse=True) if order == "worst" else list(self._latest)[::-1]
+        return [_shown(entry, pointers) for entry in found[:limit]]
+
+
+def _small(pair: Pair) -> Pair:
+    """The pair with its bodies cut: slices are copies, so a cut pair does not hold the whole body."""
+    if max(len(pair.request_body), len(pair.live.body), len(pair.candidate.body)) <= MAX_BODY:
+        return pair
+    return replace(
+        pair, request_body=pair.request_body[:MAX_BODY], live=_cut(pair.live), candidate=_cut(pair.candidate)
+    )
+
+
+def _shown(entry: _Entry, pointers: Sequence[str]) -> dict[str, Any]:
+    pair, reading = entry.pair, entry.reading
+    method, path, *_ = (*pair.request_head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")
+    return {
+        "id": pair.id,
+        "time": rfc3339(pair.time),
+        "served": pair.served.value,
+        "difference": entry.badness,
+        "fault": reading.fault.value or None,
+        "live_fault": reading.live_fault.value or None,
+        "detail": "" if pointers else reading.detail,
+        "segment": reading.segment or None,
+        "request": {"method": method, "path": path, "body": _text(pair.request_body, pointers)},
+        "live": _arm(pair.live, reading.live, pointers),
+        "candidate": _arm(pair.candidate, reading.candidate, pointers),
+    }
+
+
+def _arm(outcome: Outcome, prediction: Prediction | None, pointers: Sequence[str]) -> dict[str, Any]:
+    # Predictions and details may quote the very thing that is to be hidden: with `redact` only the bodies show.
+    rows = list(prediction.rows[:10]) if prediction is not None and not pointers else None
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason.value or None,
+        "seconds": None if math.isnan(outcome.seconds) else outcome.seconds,
+        "body": _text(outcome.body, pointers),
+        "prediction": rows,
+    }
+
+
+def _text(body: bytes, pointers: Sequence[str]) -> str:
+    if pointers:
+        redacted = redact(body, pointers)
+        return "(not shown: it is to be redacted and is not whole JSON)" if redacted is None else redacted.decode()
+    return body.decode("utf-8", "replace")

@@ -1,0 +1,271 @@
+"""Prometheus metrics: a scrape reads the counts that exist anyway and writes them out; no request ever does any work.
+
+A custom collector instead of prometheus-client's own counters, because the numbers are born in the workers (as plain
+integers, merged by addition) and the library's `labels().inc()` costs more than the rest of a request's bookkeeping.
+
+Invariants
+- Every label value comes from the configuration or from a closed set: an upstream's invented status is counted under
+  its class (`2xx`), an unknown word under `internal`. A scrape's size does not depend on what clients send.
+- What can be known before it happens (each rollout's ledger parts, each end, each webhook result) is present with 0,
+  so that `rate()` and alerts see the first event.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from proxy.config import Config
+from proxy.control.view import Counts
+from proxy.core.delivery import Result
+from proxy.core.link import BOUNDS
+from proxy.core.model import Verdict
+from proxy.core.reasons import REASONS
+
+PREFIX = "understudy_"
+PARTS = ("compared", "shed", "too_large", "live_failed", "unparseable", "link_full")
+ENDS = ("promoted", "rolled_back")
+
+ROLLBACK_BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds from the deciding batch to weight 0 on every worker; the target is below 0.1."""
+
+TRIAL_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 7 * 86400.0)
+"""Seconds of a trial: from a crash at once to a drift that takes a week to prove."""
+
+DAY = 86400.0
+LEAD_BOUNDS = (3600.0, 6 * 3600.0, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY)
+"""Seconds from sign-off to weight 100."""
+
+_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
+_WORDS = frozenset(word.value for word in REASONS if word)
+
+
+class Source(Protocol):
+    """The part of `view.Surface` that is used here."""
+
+    @property
+    def config(self) -> Config: ...
+    def rollouts(self) -> list[dict[str, Any]]: ...
+    def counts(self) -> Counts: ...
+
+
+class Deliveries(Protocol):
+    """The part of `webhooks.Sender` that is used here."""
+
+    counts: Counter[tuple[str, str]]
+
+
+def code_label(code: str) -> str:
+    """The label of a status or reason word: itself when it is one of a closed set, else its class.
+
+    >>> code_label("200"), code_label("599"), code_label("timeout"), code_label("<script>")
+    ('200', '5xx', 'timeout', 'internal')
+    """
+    if code in _STATUSES or code in _WORDS:
+        return code
+    if len(code) == 3 and code.isascii() and code.isdigit() and code[0] in "12345":
+        return f"{code[0]}xx"
+    return "internal"
+
+
+def package_version() -> str:
+    """The installed version, `unknown` when run from a bare checkout."""
+    try:
+        return version("understudy")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Metrics:
+    """Everything of DESIGN 11 as text, for one scrape at a time."""
+
+    def __init__(self, source: Source, deliveries: Deliveries) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Collector(source, deliveries))
+        ProcessCollector(registry=self._registry)  # this process: CPU, memory, file descriptors
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Body and content type in the format that an `Accept` header asks for: OpenMetrics, or Prometheus' text."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _Collector(Collector):
+    """Families from the counts of one moment."""
+
+    def __init__(self, source: Source, deliveries: Deliveries) -> None:
+        self._source, self._deliveries = source, deliveries
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        counts, plans = self._source.counts(), self._source.config.plans
+        # An archived rollout may bear the name of a configured one, which comes first in the list.
+        by_name = {
+            rollout["name"]: rollout for rollout in reversed(self._source.rollouts()) if rollout["name"] in plans
+        }
+        current = list(by_name.values())
+        names = [rollout["name"] for rollout in current]
+        yield from _traffic(counts)
+        yield from _pairs(counts, names)
+        yield from _guards(current)
+        yield from _rollouts(current, self._stages())
+        yield from _ends(counts, names)
+        yield self._webhooks()
+        yield from _store(counts)
+        build = {"version": package_version(), "python": python_version()}
+        yield InfoMetricFamily(PREFIX + "build", "What is running.", build)
+
+    def _stages(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(stage.name for stage in plan.stages) for name, plan in self._source.config.plans.items()}
+
+    def _webhooks(self) -> Metric:
+        known = {(event, str(r)) for hook in self._source.config.webhooks for event in hook.events for r in Result}
+        totals = dict.fromkeys(sorted(known), 0) | {(e, str(r)): n for (e, r), n in self._deliveries.counts.items()}
+        return _counter("webhook_deliveries", "Attempts to deliver an event.", ("event", "result"), totals)
+
+
+# --- families --------------------------------------------------------------------------------------------------------
+
+
+def _counter(name: str, text: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric([key] if isinstance(key, str) else list(key), value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric([key] if isinstance(key, str) else list(key), value)
+    return family
+
+
+def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    """Prometheus' buckets of plain ones: each counts what is at or below its bound.
+
+    >>> _cumulative((1.0, 2.0), [3, 4, 5])
+    [('1.0', 3.0), ('2.0', 7.0), ('+Inf', 12.0)]
+    """
+    total, buckets = 0.0, list[tuple[str, float]]()
+    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
+
+
+def _histogram(
+    name: str, text: str, labels: Sequence[str], bounds: Sequence[float], values: Mapping[Any, tuple[list[int], float]]
+) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
+    for key, (counts, total) in values.items():
+        family.add_metric([key] if isinstance(key, str) else list(key), _cumulative(bounds, counts), total)
+    return family
+
+
+def _binned(bounds: Sequence[float], values: Mapping[str, list[float]], names: Iterable[str]) -> dict[Any, Any]:
+    """Plain buckets of single values, for each of `names`."""
+    binned = {}
+    for name in names:
+        counts = [0] * (len(bounds) + 1)
+        for value in values.get(name, ()):
+            counts[bisect_left(bounds, value)] += 1
+        binned[name] = (counts, sum(values.get(name, ())))
+    return binned
+
+
+def _merged(values: Mapping[Any, int], key: Callable[[Any], Any]) -> Counter[Any]:
+    """Values added up under new keys."""
+    total: Counter[Any] = Counter()
+    for old, value in values.items():
+        total[key(old)] += value
+    return total
+
+
+def _traffic(counts: Counts) -> Iterable[Metric]:
+    leg = ("route", "upstream", "leg")
+    requests = _merged(counts.requests, lambda k: (*k[:3], code_label(k[3])))
+    yield _counter("requests", "Exchanges with upstreams, by status or reason word.", (*leg, "code"), requests)
+    yield _histogram(
+        "request_duration_seconds", "Last request byte to last answer byte.", leg, BOUNDS, counts.durations
+    )
+    yield _histogram(
+        "proxy_overhead_seconds", "Time in the proxy, not in the model.", ("route",), BOUNDS, counts.overhead
+    )
+    rescues = _merged(counts.rescues, lambda k: (k[0], code_label(k[1])))
+    yield _counter("rescues", "Requests live answered for the candidate.", ("rollout", "reason"), rescues)
+    yield _gauge("upstream_connections", "Connections open now.", ("upstream", "state"), counts.connections)
+
+
+def _pairs(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
+    parts = {(name, part): 0 for name in names for part in PARTS} | counts.pairs
+    yield _counter("pairs", "What became of each sampled request.", ("rollout", "result"), parts)
+    sampled = dict.fromkeys(names, 0) | counts.sampled
+    yield _counter("pairs_sampled", "Requests chosen to become a pair.", ("rollout",), sampled)
+    failures = _merged(counts.candidate_failures, lambda k: (k[0], code_label(k[1])))
+    yield _counter("candidate_failures", "Failures of the candidate.", ("rollout", "reason"), failures)
+
+
+_GUARD_GAUGES = (
+    ("guard_value", "value", "What a guard measures now."),
+    ("guard_limit", "limit", "The limit a guard holds it to."),
+    ("guard_evidence_ratio", "evidence", "Share of the evidence needed to fail; 1 is decided."),
+)
+
+
+def _guards(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
+    found = [(r["name"], f) for r in rollouts for f in r["findings"] if not f.get("segment")]
+    for name, key, text in _GUARD_GAUGES:
+        values = {(rollout, f["guard"]): f[key] for rollout, f in found if f[key] is not None}
+        yield _gauge(name, text, ("rollout", "guard"), values)
+    verdicts = {(name, f["guard"], str(v)): float(f["verdict"] == v) for name, f in found for v in Verdict}
+    yield _gauge("guard_verdict", "1 for the verdict a guard has now.", ("rollout", "guard", "verdict"), verdicts)
+
+
+def _rollouts(rollouts: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequence[str]]) -> Iterable[Metric]:
+    weights = {rollout["name"]: rollout["weight"] / 100 for rollout in rollouts}
+    yield _gauge("rollout_weight_ratio", "The candidate's share of answered requests.", ("rollout",), weights)
+    present = {(name, stage): 0.0 for name in weights for stage in stages[name]}
+    for rollout in rollouts:
+        ended = rollout["state"] if rollout["state"] in (*ENDS, "completed") else None
+        for stage in (*ENDS, "completed"):
+            present[rollout["name"], stage] = float(stage == ended)
+        if ended is None:
+            present[rollout["name"], rollout["stage"]["name"]] = 1.0
+    text = "1 for the stage a rollout is in: a rung, or how it ended."
+    yield _gauge("rollout_stage", text, ("rollout", "stage"), present)
+
+
+def _ends(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
+    ends = {(name, end): 0 for name in names for end in ENDS} | counts.results
+    yield _counter("rollouts", "Rollouts that ended, by how.", ("rollout", "result"), ends)
+    for name, text, bounds, values in (
+        ("rollback_duration_seconds", "Deciding batch to weight 0 on all.", ROLLBACK_BOUNDS, counts.rollback_seconds),
+        ("detection_duration_seconds", "First pair to decision.", TRIAL_BOUNDS, counts.detection_seconds),
+        ("deployment_lead_time_seconds", "Sign-off to weight 100.", LEAD_BOUNDS, counts.lead_seconds),
+    ):
+        binned = _binned(bounds, values, dict.fromkeys((*names, *values)))
+        yield _histogram(name, text, ("rollout",), bounds, binned)
+
+
+def _store(counts: Counts) -> Iterable[Metric]:
+    yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})
+    yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})

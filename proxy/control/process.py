@@ -1,0 +1,128 @@
+"""The controller's life as a process: `python -m proxy.control.controller`, started by the supervisor.
+
+CONFIG comes first; READY goes back when the store has been read and every socket listens. Later CONFIG frames are
+reloads, answered with RESULT. DRAIN, or the end of the channel (the supervisor is gone), ends it with exit code 0 after
+what is in hand has been judged and saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import setproctitle
+import uvloop
+from aiohttp import web
+
+from proxy import logs
+from proxy.channel import Channel
+from proxy.config import parse
+from proxy.control import admin
+from proxy.control.controller import Controller
+from proxy.control.store import Store
+from proxy.control.surface import Desk
+from proxy.control.webhooks import Sender
+from proxy.core import link
+from proxy.core.link import Frame
+from proxy.errors import ConfigError, StoreError
+
+log = logging.getLogger("understudy.controller")
+
+NICE = 5
+CONFIG_DEADLINE = 30.0
+ADMIN_DRAIN = 1.0
+"""Seconds that requests to the admin API may take to finish at the end."""
+
+
+class Process:
+    """One controller process: the control channel, and what it starts."""
+
+    def __init__(self, control: socket.socket, listener: socket.socket, runtime: Path) -> None:
+        self._control, self._listener, self._runtime = control, listener, runtime
+        self._configs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._end = asyncio.Event()
+        self._desk: Desk | None = None
+        self._tree: dict[str, Any] = {}
+
+    async def run(self) -> int:
+        """Serve until told to leave; the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
+        channel = Channel(self._heard, lambda _: self._end.set())
+        await loop.create_connection(lambda: channel, sock=self._control)
+        first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
+        config = parse(first["text"], directory=first["directory"])
+        logs.setup(config.log.format, config.log.level, "controller")
+        controller = Controller(config, first["text"], Store(Path(config.store.path)))
+        controller.generation = int(first["generation"])
+        try:
+            await controller.start(self._runtime)
+        except StoreError as error:
+            logs.event(log, "store.unreadable", logging.CRITICAL, error=str(error))
+            return 1
+        self._desk = Desk(controller, channel)
+        self._desk.tree(self._tree)
+        await self._serve(controller, self._desk, channel)
+        return 0
+
+    async def _serve(self, controller: Controller, desk: Desk, channel: Channel) -> None:
+        sender = Sender(desk)
+        runner = web.AppRunner(admin.application(desk, sender), access_log=None, shutdown_timeout=ADMIN_DRAIN)
+        await runner.setup()
+        await web.SockSite(runner, self._listener).start()
+        sender.start()
+        reloads = asyncio.create_task(self._reload(controller, channel))
+        channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
+        await self._end.wait()
+        desk.draining = True
+        reloads.cancel()
+        await sender.stop()
+        await runner.cleanup()
+        await controller.stop()
+
+    def _heard(self, channel: Channel, kind: Frame, payload: bytes) -> None:
+        if kind is Frame.CONFIG:
+            self._configs.put_nowait(link.read_note(payload))
+        elif kind is Frame.DRAIN:
+            self._end.set()
+        elif kind is Frame.HELLO:
+            self._tree = link.read_note(payload)
+            if self._desk is not None:
+                self._desk.tree(self._tree)
+        elif kind is Frame.RESULT and self._desk is not None:
+            self._desk.reloaded(link.read_note(payload))
+
+    async def _reload(self, controller: Controller, channel: Channel) -> None:
+        while True:
+            new = await self._configs.get()
+            generation = int(new["generation"])
+            try:
+                error = await controller.reload(parse(new["text"], directory=new["directory"]), new["text"], generation)
+            except ConfigError as mistakes:
+                error = str(mistakes)
+            except Exception as bug:  # a bug in a reload must not end the judging of what runs
+                log.exception("reload failed")
+                error = repr(bug)
+            channel.send(link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error}))
+
+
+def main() -> None:
+    """Run the controller; ends the process."""
+    parser = argparse.ArgumentParser(prog="proxy.control.controller")
+    for name in ("control-fd", "listen-fd"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--runtime", type=Path, required=True)
+    arguments = parser.parse_args()
+    setproctitle.setproctitle("understudy: controller")
+    os.nice(NICE)
+    control, listener = socket.socket(fileno=arguments.control_fd), socket.socket(fileno=arguments.listen_fd)
+    code = uvloop.run(Process(control, listener, arguments.runtime).run())
+    logging.shutdown()
+    os._exit(code)  # a thread that waits for a dead disk must not keep the process

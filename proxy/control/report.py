@@ -1,0 +1,142 @@
+"""What a rollout looks like from outside: the JSON of the API, of `status --json` and of a webhook's `data`.
+
+Weights are in percent here, shares and limits are ratios, times RFC 3339. Pure functions of a `Trial`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from proxy.control.trials import Trial
+from proxy.core.delivery import rfc3339
+from proxy.core.events import Rollout, Save
+from proxy.core.model import Finding, Ledger, Plan, State, Verdict
+from proxy.core.waiting import stage_of, waiting_for
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """A finding as JSON values; what is not a finite number is `null`."""
+    value = asdict(finding)
+    value["verdict"] = finding.verdict.value
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
+
+
+def ledger_json(ledger: Ledger) -> dict[str, int]:
+    """A ledger with what is pending."""
+    return {**asdict(ledger), "pending": ledger.pending}
+
+
+def stage_name(rollout: Rollout, plan: Plan) -> str:
+    """`shadow`, `canary-5` or `promoted`; after the end, the stage it was in."""
+    return "promoted" if rollout.state is State.PROMOTED else stage_of(rollout, plan).name
+
+
+def stage_json(trial: Trial) -> dict[str, Any]:
+    """The stage of a rollout and what it waits for."""
+    rollout, plan = trial.rollout, trial.plan
+    promoted = rollout.state is State.PROMOTED
+    return {
+        "index": len(plan.stages) if promoted else min(rollout.stage, len(plan.stages) - 1),
+        "name": stage_name(rollout, plan),
+        "entered_at": rfc3339(rollout.entered_at),
+        "waiting_for": waiting_for(rollout, plan, trial.looked),
+    }
+
+
+def findings_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
+    """The verdict and the findings of the last look."""
+    if trial.looked is None:
+        return Verdict.WATCHING.value, []
+    assessment = trial.looked.assessment
+    return assessment.verdict.value, [finding_json(finding) for finding in assessment.findings]
+
+
+def rollout_json(trial: Trial) -> dict[str, Any]:
+    """One rollout, whole."""
+    rollout, plan = trial.rollout, trial.plan
+    verdict, findings = findings_json(trial)
+    return {
+        "name": plan.name,
+        "route": plan.route,
+        "live": plan.live,
+        "candidate": plan.candidate,
+        "version": plan.version,
+        "state": rollout.state.value,
+        "paused": rollout.paused,
+        "blocked_by": rollout.blocked_by,
+        "stage": stage_json(trial),
+        "stages": [stage.name for stage in plan.stages],
+        "weight": rollout.weight / 100,
+        "verdict": verdict,
+        "findings": findings,
+        "ledger": ledger_json(trial.ledger),
+        "repeats": trial.evidence.repeats,
+        "candidate_failures": trial.evidence.candidate_failures,
+        "began_at": rfc3339(rollout.began_at),
+        "cause": rollout.cause or None,
+        "reason": rollout.reason or None,
+        "lead_time": lead_json(trial),
+        "protocol": trial.protocol or None,
+        "record": trial.recorder.state() if trial.recorder is not None else None,
+    }
+
+
+def lead_seconds(trial: Trial) -> float | None:
+    """Seconds from the candidate's sign-off to the first answer served at weight 100; `None` until then."""
+    signed, first = trial.plan.signed_off_at, trial.books.first_full
+    return None if signed is None or first is None else first - signed
+
+
+def lead_json(trial: Trial) -> dict[str, Any] | None:
+    """Lead time and whether it kept to `lead_time_slo` (`null`: none is set); `null` while it is not known."""
+    seconds, slo = lead_seconds(trial), trial.plan.lead_time_slo
+    if seconds is None:
+        return None
+    return {"seconds": seconds, "slo_seconds": slo, "within_slo": None if slo is None else seconds <= slo}
+
+
+def event_data(trial: Trial, rollout: Rollout, save: Save, console_url: str) -> dict[str, Any]:
+    """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of."""
+    plan = trial.plan
+    verdict, findings = findings_json(trial)
+    return {
+        "rollout": plan.name,
+        "route": plan.route,
+        "live": plan.live,
+        "candidate": plan.candidate,
+        "version": plan.version,
+        "state": rollout.state.value,
+        "stage": stage_name(rollout, plan),
+        "weight": rollout.weight / 100,
+        "verdict": verdict,
+        "reason": save.reason,
+        "actor": save.actor,
+        "findings": findings,
+        "ledger": ledger_json(trial.ledger),
+        "console_url": console_url,
+    }
+
+
+def journal_detail(trial: Trial, before: Rollout, after: Rollout, config_hash: str) -> dict[str, Any]:
+    """A journal entry's inputs: with the evidence beside it, all that is needed to judge again."""
+    evidence = trial.evidence
+    verdict, findings = findings_json(trial)
+    return {
+        "trial": after.trial,
+        "change": after.change,
+        "from": {"state": before.state.value, "stage": before.stage, "weight": before.weight / 100},
+        "to": {"state": after.state.value, "stage": after.stage, "weight": after.weight / 100, "cause": after.cause},
+        "verdict": verdict,
+        "causes": list(trial.looked.assessment.causes) if trial.looked else [],
+        "findings": findings,
+        "stage_pairs": evidence.stage_pairs,
+        "stage_candidate_pairs": evidence.stage_candidate_pairs,
+        "state_hash": evidence.state_hash,
+        "limits_hash": evidence.limits_hash,
+        "config_hash": config_hash,
+        "plan": orjson.loads(orjson.dumps(trial.plan)),
+    }

@@ -1,0 +1,363 @@
+"""SQLite: what the controller must not forget. Rollouts with their evidence, the journal, the outbox.
+
+Everything runs in one thread of its own, in the order asked for, so that a slow disk delays nobody but the one who
+awaits it, and a later change can never be saved before an earlier one. (aiosqlite does the same with one more
+dependency and no bound on its queue; a connection on the event loop was measured to hold it for the length of an fsync,
+tens of milliseconds on a busy disk.)
+
+Invariants
+- `save` is one transaction: rollout, evidence, ledger, table number, journal entry and outbox rows, or none of them.
+- The journal only grows (a trigger refuses updates); `retain` alone takes its oldest entries away.
+- Whatever the disk does (full, read-only, gone, slow) is a `StoreError`; the next call tries again by itself.
+- A file that is not a sound database is set aside under another name, never deleted, and a new one is begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from proxy.control.schema import open_database, set_aside, set_meta
+from proxy.control.webhooks import Delivery
+from proxy.core.delivery import Event
+from proxy.core.events import Rollout
+from proxy.core.model import Plan
+from proxy.core.saved import plan_from, rollout_from
+from proxy.errors import StoreError
+
+log = logging.getLogger("understudy.store")
+
+T = TypeVar("T")
+
+MAX_WAITING = 64
+"""Calls that may wait for the disk; one more is refused, so that a disk that hangs does not fill the memory."""
+
+KEEP_ENTRIES = 1000
+"""Journal entries kept of each rollout."""
+
+KEEP_TRIALS = 50
+"""Ended trials kept of each rollout, so that a version that comes back is known."""
+
+KEEP_DELIVERIES = 30 * 86400.0
+"""Seconds that a finished delivery is kept to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One rollout as the store holds it. `ledger` is what `ledger.Books.dump` gave."""
+
+    rollout: Rollout
+    plan: Plan
+    evidence: bytes
+    ledger: dict[str, Any]
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One transaction: a rollout after a change, and why. `table` is the routing table number that goes with it.
+
+    `saved.evidence` is what was decided on; it becomes part of the journal entry. `event` goes to each of `endpoints`.
+    `token` makes it safe to save a change again when it is not known whether the first time went through.
+    """
+
+    saved: Saved
+    table: int
+    time: float
+    kind: str
+    actor: str
+    reason: str
+    detail: dict[str, Any]
+    event: Event | None = None
+    endpoints: tuple[str, ...] = ()
+    token: str = field(default_factory=lambda: os.urandom(12).hex())
+
+
+@dataclass(slots=True)
+class Contents:
+    """All that a controller needs to go on where the last one was."""
+
+    identity: str
+    table: int
+    rollouts: list[Saved] = field(default_factory=list)
+
+
+class Store:
+    """The database at `path`. Every coroutine may raise `StoreError`; `failures` counts those of writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._waiting = 0
+        self._closed = False
+        self.set_aside: Path | None = None
+        self.failures = 0
+        self.error = ""
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
+        if self._closed:
+            raise StoreError(f"{self._path}: closed")
+        if self._waiting >= MAX_WAITING:
+            raise StoreError(f"{self._path}: {MAX_WAITING} calls already wait for the disk")
+        self._waiting += 1
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work, write)
+        except StoreError as error:
+            if write:
+                self.failures += 1
+                self.error = str(error)
+            raise
+        finally:
+            self._waiting -= 1
+        if write:
+            self.error = ""
+        return result
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T], write: bool) -> T:
+        try:
+            connection = self._connection or self._connect()
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk may have rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+        except (sqlite3.Error, OSError) as error:
+            self._drop()  # the next call opens it anew: a remounted disk is found, a half-broken handle is not kept
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                log.debug("closing a broken database", exc_info=True)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = open_database(self._path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only: not the file's fault
+                raise
+            self.set_aside = set_aside(self._path)
+            log.error("%s is not a sound database (%s): set aside as %s", self._path, error, self.set_aside)
+            self._connection = open_database(self._path)
+        return self._connection
+
+    async def close(self) -> None:
+        """Finish what waits and close the file, for good."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
+        self._thread.shutdown(wait=False)
+
+    # --- rollouts and journal ----------------------------------------------------------------------------------------
+
+    async def load(self) -> Contents:
+        """Everything saved. When the disk takes no writes, it is read from a copy; raises when that fails too."""
+        try:
+            return await self._run(_load, write=False)
+        except StoreError as error:
+            log.error("the store does not open, reading a copy: %s", error)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._load_copy)
+
+    def _load_copy(self) -> Contents:
+        try:
+            if not self._path.exists():
+                raise StoreError(f"{self._path}: cannot be created")
+            with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+                for suffix in ("", "-wal"):  # the newest changes may be in the log still
+                    if (source := Path(f"{self._path}{suffix}")).exists():
+                        shutil.copy(source, Path(folder) / f"copy{suffix}")
+                with closing(open_database(Path(folder) / "copy")) as connection:
+                    return _load(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    async def save(self, change: Change) -> None:
+        """One change, whole or not at all."""
+        await self._run(lambda connection: _save(connection, change))
+
+    async def snapshot(self, saved: list[Saved], now: float) -> None:
+        """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved."""
+        # A snapshot taken before a new trial was saved must not overwrite that trial's evidence. The row itself is
+        # missing only when the file was set aside under way.
+        sql = _PUT + " WHERE trial = excluded.trial"
+        rows = [_row(one, now) for one in saved]
+        await self._run(lambda connection: connection.executemany(sql, rows) and None)
+
+    async def past(self, trial: str) -> Saved | None:
+        """How a trial that another one has replaced had ended."""
+        sql = "SELECT state, plan, evidence, ledger, archived FROM past WHERE trial = ?"
+        row = await self._run(lambda c: c.execute(sql, (trial,)).fetchone(), write=False)
+        return None if row is None else _saved(row)
+
+    async def set_table(self, number: int) -> None:
+        """Remember the highest routing table number given out."""
+        await self._run(lambda connection: set_meta(connection, "table", number))
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
+        sql = (
+            "SELECT number, time, kind, actor, reason, detail, length(evidence) FROM journal"
+            " WHERE rollout = ? AND number < ? ORDER BY number DESC LIMIT ?"
+        )
+        top = before if before is not None else 1 << 62
+        rows = await self._run(lambda c: c.execute(sql, (name, top, limit)).fetchall(), write=False)
+        keys = ("number", "time", "kind", "actor", "reason", "detail", "evidence_bytes")
+        return [dict(zip(keys, (*row[:5], orjson.loads(row[5]), row[6]), strict=True)) for row in rows]
+
+    async def retain(self, now: float) -> int:
+        """Take away what is beyond the retention; how many rows."""
+        return await self._run(lambda connection: _retain(connection, now))
+
+    # --- outbox (see `webhooks.Outbox`) ------------------------------------------------------------------------------
+
+    async def next_delivery(self, endpoint: str, now: float) -> Delivery | None:
+        """Of the rows due by `now` the one with fewest attempts, then the oldest; else the one due first."""
+        sql = (
+            "SELECT id, type, time, data, attempts, due FROM outbox WHERE endpoint = :e AND state = 'waiting'"
+            " ORDER BY due > :now, CASE WHEN due > :now THEN due END, attempts, time, rowid LIMIT 1"
+        )
+        row = await self._run(lambda c: c.execute(sql, {"e": endpoint, "now": now}).fetchone(), write=False)
+        if row is None:
+            return None
+        return Delivery(Event(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])
+
+    async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
+        """Write what became of an attempt."""
+        state = "waiting" if due is not None else result
+        sql = (
+            "UPDATE outbox SET attempts = ?, due = coalesce(?, due), state = ?, answer = ?, attempted = ?"
+            " WHERE id = ? AND endpoint = ?"
+        )
+        values = (delivery.attempts + 1, due, state, answer, now, delivery.event.id, delivery.endpoint)
+        await self._run(lambda connection: connection.execute(sql, values) and None)
+
+    async def end_subscription(self, endpoint: str, now: float) -> None:
+        """Its waiting rows end, and no new ones are written for it."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR IGNORE INTO ended VALUES (?, ?)", (endpoint, now))
+            connection.execute(
+                "UPDATE outbox SET state = 'ended' WHERE endpoint = ? AND state = 'waiting'", (endpoint,)
+            )
+
+        await self._run(work)
+
+    async def is_ended(self, endpoint: str) -> bool:
+        """Whether the endpoint has answered 410."""
+        sql = "SELECT 1 FROM ended WHERE endpoint = ?"
+        return await self._run(lambda c: c.execute(sql, (endpoint,)).fetchone() is not None, write=False)
+
+    async def delivery_counts(self, endpoint: str) -> dict[str, int]:
+        """Rows by state."""
+        sql = "SELECT state, count(*) FROM outbox WHERE endpoint = ? GROUP BY state"
+        return dict(await self._run(lambda c: c.execute(sql, (endpoint,)).fetchall(), write=False))
+
+
+# --- inside a transaction --------------------------------------------------------------------------------------------
+
+
+def _load(connection: sqlite3.Connection) -> Contents:
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    rows = connection.execute("SELECT state, plan, evidence, ledger, archived FROM rollouts ORDER BY rowid").fetchall()
+    return Contents(str(meta.get("identity", "")), int(meta.get("table", 0)), [_saved(row) for row in rows])
+
+
+def _saved(row: tuple[Any, ...]) -> Saved:
+    state, plan, evidence, books, archived = row
+    try:
+        rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
+        return Saved(rollout, kept, bytes(evidence), orjson.loads(books), bool(archived))
+    except (TypeError, ValueError, KeyError) as error:
+        raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
+
+
+_PUT = (
+    "INSERT INTO rollouts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET trial = excluded.trial,"
+    " state = excluded.state, plan = excluded.plan, evidence = excluded.evidence, ledger = excluded.ledger,"
+    " archived = excluded.archived, updated = excluded.updated"
+)
+_PASS_ON = (
+    "INSERT OR REPLACE INTO past SELECT trial, name, state, plan, evidence, ledger, archived, updated FROM rollouts"
+    " WHERE name = ? AND trial <> ?"
+)
+"""Before a new trial takes a rollout's row, the old one's goes here."""
+
+
+def _row(saved: Saved, now: float) -> tuple[Any, ...]:
+    state, plan, books = (orjson.dumps(part).decode() for part in (saved.rollout, saved.plan, saved.ledger))
+    return saved.rollout.name, saved.rollout.trial, state, plan, saved.evidence, books, saved.archived, now
+
+
+def _save(connection: sqlite3.Connection, change: Change) -> None:
+    saved = change.saved
+    name = saved.rollout.name
+    if connection.execute("SELECT 1 FROM journal WHERE token = ?", (change.token,)).fetchone():
+        return
+    connection.execute(_PASS_ON, (name, saved.rollout.trial))
+    connection.execute(_PUT, _row(saved, change.time))
+    connection.execute(
+        "INSERT INTO journal (rollout, time, kind, actor, reason, detail, evidence, token)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            name,
+            change.time,
+            change.kind,
+            change.actor,
+            change.reason,
+            orjson.dumps(change.detail).decode(),
+            saved.evidence,
+            change.token,
+        ),
+    )
+    set_meta(connection, "table", change.table)
+    event = change.event
+    if event is not None:
+        connection.executemany(
+            "INSERT INTO outbox (id, endpoint, type, time, data, due) SELECT ?, ?, ?, ?, ?, ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM ended WHERE endpoint = ?) ON CONFLICT (id, endpoint) DO NOTHING",
+            [
+                (event.id, to, event.type, event.time, orjson.dumps(event.data).decode(), change.time, to)
+                for to in change.endpoints
+            ],
+        )
+
+
+def _retain(connection: sqlite3.Connection, now: float) -> int:
+    entries = connection.execute(
+        "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER"
+        " (PARTITION BY rollout ORDER BY number DESC) AS age FROM journal) WHERE age > ?)",
+        (KEEP_ENTRIES,),
+    ).rowcount
+    trials = connection.execute(
+        "DELETE FROM past WHERE trial IN (SELECT trial FROM (SELECT trial, row_number() OVER"
+        " (PARTITION BY name ORDER BY updated DESC) AS age FROM past) WHERE age > ?)",
+        (KEEP_TRIALS,),
+    ).rowcount
+    deliveries = connection.execute(
+        "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - KEEP_DELIVERIES,)
+    ).rowcount
+    return entries + trials + deliveries

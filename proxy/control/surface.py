@@ -1,0 +1,232 @@
+"""The controller as its API sees it: fulfils `view.Surface` over a `Controller` and the channel to the supervisor.
+
+Reading never changes anything; `act` turns a person's word into an event of `core.rollout` and waits until it has been
+carried out or refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from proxy.channel import Channel
+from proxy.config import Config
+from proxy.control.controller import Controller
+from proxy.control.report import lead_seconds, rollout_json
+from proxy.control.store import Store
+from proxy.control.trials import Trial
+from proxy.control.view import ACTIONS, Counts, RefusedError
+from proxy.core import link
+from proxy.core.events import Abort, Event, Pause, Promote, Resume, Retry
+from proxy.core.link import Frame
+from proxy.errors import StoreError
+
+RELOAD_DEADLINE = 60.0
+"""Seconds to wait for the supervisor's answer to a reload."""
+
+
+class Desk:
+    """What the admin API, the metrics and the webhooks are given."""
+
+    def __init__(self, controller: Controller, supervisor: Channel, clock: Callable[[], float] = time.time) -> None:
+        self._controller, self._supervisor, self._clock = controller, supervisor, clock
+        self._tree: dict[str, Any] = {}
+        self._reloads: list[asyncio.Future[tuple[bool, str]]] = []
+        self.draining = False
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._controller.config
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+        return self._controller.generation
+
+    @property
+    def store(self) -> Store:
+        """Outbox and journal."""
+        return self._controller.store
+
+    @property
+    def outbox_added(self) -> asyncio.Event:
+        """Set after a transaction that put deliveries into the outbox."""
+        return self._controller.outbox_added
+
+    def _find(self, name: str) -> Trial | None:
+        return self._controller.trials.get(name) or self._controller.ended.get(name)
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Every rollout in the configuration's order, then the ended ones."""
+        controller = self._controller
+        running = [controller.trials[name] for name in self.config.plans if name in controller.trials]
+        ended = sorted(controller.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
+        return [rollout_json(trial) for trial in (*running, *ended)]
+
+    def rollout(self, name: str) -> dict[str, Any] | None:
+        """One rollout."""
+        trial = self._find(name)
+        return None if trial is None else rollout_json(trial)
+
+    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+        """Kept pairs, redacted as `record.redact` says."""
+        trial = self._find(name)
+        if trial is None:
+            return None
+        return trial.kept.shown(order, limit, self._redacted(name))
+
+    def charts(self, name: str) -> dict[str, Any] | None:
+        """What can be drawn of a rollout; not its labels when answers are to be redacted."""
+        trial = self._find(name)
+        if trial is None:
+            return None
+        shown = trial.charts.shown(trial.plan, self._clock())
+        return shown | {"predictions": None} if self._redacted(name) else shown
+
+    def _redacted(self, name: str) -> tuple[str, ...]:
+        rollouts = self.config.rollouts()
+        return next(
+            (r.record.redact for route, r in rollouts if f"{route.name}/{r.candidate}" == name and r.record), ()
+        )
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Journal entries, newest first."""
+        return await self.store.journal(name, limit, before)
+
+    def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
+        """A queue of what happens."""
+        return self._controller.streams.subscribe()
+
+    def unsubscribe(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
+        """End a subscription."""
+        self._controller.streams.unsubscribe(queue)
+
+    # --- by hand -----------------------------------------------------------------------------------------------------
+
+    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+        """Carry out an action; the rollout afterwards. Raises `RefusedError`."""
+        trial = self._controller.trials.get(name)
+        if trial is None or action not in ACTIONS:
+            raise RefusedError(
+                404, f"no rollout is called {name}" if trial is None else f"no action is called {action}"
+            )
+        try:
+            refusal = await self._controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+        except StoreError as error:
+            raise RefusedError(503, str(error)) from error
+        if refusal is not None:
+            raise RefusedError(409, refusal.reason)
+        return rollout_json(trial)
+
+    def _event(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Event:
+        now = self._clock()
+        blocked_by = self._controller.decisions.blocked_by(trial)
+        match action:
+            case "promote":
+                return Promote(now, actor, reason, full, blocked_by)
+            case "abort":
+                return Abort(now, actor, reason)
+            case "pause":
+                return Pause(now, actor, reason)
+            case "resume":
+                return Resume(now, actor, reason)
+            case _:
+                trial.flush()
+                return Retry(now, actor, trial.look(now, blocked_by).assessment, reason)
+
+    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
+        """Delayed truth by request id, given to every rollout that waits for it; counts `joined` and `unknown`.
+
+        Unknown are requests that were not compared, or too long ago, or have their truth already (the first wins).
+        """
+        joined = 0
+        for entry in entries:
+            truth = next(entry[word] for word in ("label", "value", "reward") if word in entry)
+            waiting = sum(trial.outcome(entry["id"], truth) for trial in self._controller.trials.values())
+            joined += waiting > 0
+        return {"joined": joined, "unknown": len(entries) - joined}
+
+    # --- the process tree --------------------------------------------------------------------------------------------
+
+    def tree(self, tree: dict[str, Any]) -> None:
+        """The supervisor's word on which processes there are. A worker that is not among them is gone for good."""
+        self._tree = tree
+        self.draining = self.draining or bool(tree.get("draining"))
+        pids = {worker.get("pid") for worker in tree.get("workers", ())}
+        for worker in list(self._controller.links.workers.values()):
+            if worker.pid not in pids:
+                self._controller.links.drop(worker.name)
+
+    def processes(self) -> dict[str, Any]:
+        """The process tree, with which workers are connected."""
+        connected = {worker.pid for worker in self._controller.links.workers.values() if worker.connected}
+        workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self._tree.get("workers", ())]
+        return {**self._tree, "workers": workers}
+
+    async def reload(self) -> tuple[bool, str]:
+        """Ask the supervisor to read the file again."""
+        answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        self._reloads.append(answer)
+        if not self._supervisor.send(link.note(Frame.RELOAD, {})):
+            self._reloads.remove(answer)
+            return False, "no supervisor to ask"
+        try:
+            return await asyncio.wait_for(answer, RELOAD_DEADLINE)
+        except TimeoutError:
+            return False, f"no answer from the supervisor within {RELOAD_DEADLINE:g} s"
+
+    def reloaded(self, result: dict[str, Any]) -> None:
+        """The supervisor's answer to the oldest request."""
+        while self._reloads:
+            answer = self._reloads.pop(0)
+            if not answer.done():
+                answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
+                return
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether the controller can do its work, and why not."""
+        controller, reasons = self._controller, []
+        if self.draining:
+            reasons.append("draining")
+        if not controller.loaded:
+            reasons.append("the store has not been read yet")
+        if controller.store.error:
+            reasons.append(f"the store cannot save: {controller.store.error}")
+        missing = [worker["slot"] for worker in self.processes()["workers"] if not worker["connected"]]
+        if missing or not self._tree:
+            reasons.append(
+                f"not connected: worker {', '.join(map(str, missing))}" if missing else "no worker is known yet"
+            )
+        return not reasons, reasons
+
+    def counts(self) -> Counts:
+        """All counts now."""
+        controller = self._controller
+        counts = controller.tallies.merged()
+        for trial in controller.trials.values():
+            _count_trial(counts, trial)
+        figures = controller.decisions.figures
+        counts.results = dict(figures.results)
+        counts.rollback_seconds = {name: list(seconds) for name, seconds in figures.rollback.items()}
+        counts.detection_seconds = {name: list(seconds) for name, seconds in figures.detection.items()}
+        everyone = (*controller.trials.values(), *controller.ended.values())
+        counts.lead_seconds = {trial.name: [lead] for trial in everyone if (lead := lead_seconds(trial)) is not None}
+        counts.store_failures, counts.store_ok = controller.store.failures, not controller.store.error
+        return counts
+
+
+PARTS = ("compared", "shed", "too_large", "live_failed", "unparseable", "link_full")
+
+
+def _count_trial(counts: Counts, trial: Trial) -> None:
+    ledger, name = trial.ledger, trial.name
+    counts.sampled[name] = ledger.sampled
+    for part in PARTS:
+        counts.pairs[name, part] = getattr(ledger, part)
+    for reason, n in trial.evidence.candidate_failures.items():
+        counts.candidate_failures[name, reason] = n

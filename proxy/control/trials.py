@@ -1,0 +1,256 @@
+"""One rollout while it runs: pairs in, readings in request order, evidence, and a look at it when it is due.
+
+Nothing here waits, writes (but one log line) or sends; time comes in as an argument. What a look leads to is decided in
+`core.rollout` and carried out in `decisions`.
+
+Invariants
+- Evidence, books and tripwire belong to one trial (`plan.trial`); a new trial gets new ones, together.
+- `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
+  that is in force once it is saved. On the way down the lane leads, on the way up the store does; they meet when a
+  decision has been carried out.
+- Looks cost at most `LOOK_SHARE` of a core: when looking is dear it is done less often, but at least once a `TICK`.
+  Whether the budget has crossed costs far less to know, and is asked between looks within a share of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from proxy import logs
+from proxy.control.charts import Charts
+from proxy.control.kept import Kept
+from proxy.control.ledger import Books
+from proxy.control.recorder import Recorder
+from proxy.core.events import Looked, Rollout, Tripped
+from proxy.core.evidence import Evidence, RequestOrder, Tripwire
+from proxy.core.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
+from proxy.core.predictions import booking, protocol_of, read
+from proxy.core.rollout import share_of
+
+log = logging.getLogger("understudy.trials")
+
+BATCH = 128
+"""Readings that make a micro-batch; fewer wait at most the batch time of the controller."""
+
+LOOK_SHARE = 0.05
+"""Share of one core that looks at one rollout may take."""
+
+RATE_MEMORY = 30.0
+"""Seconds over which the rate of compared pairs is averaged."""
+
+
+def fresh_evidence(plan: Plan) -> Evidence:
+    """Evidence with nothing in it and a random seed of its own."""
+    return Evidence.begin(plan, int.from_bytes(os.urandom(8), "little"))
+
+
+def lane_of(rollout: Rollout, plan: Plan) -> Lane:
+    """What workers are told of a rollout."""
+    return Lane(rollout.name, rollout.trial, rollout.state, rollout.weight, share_of(rollout, plan), rollout.entry)
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Compared pairs per second, averaged with an exponential memory."""
+
+    value: float = 0.0
+    at: float = math.nan
+    count: int = 0
+
+    def update(self, count: int, now: float) -> float:
+        if math.isnan(self.at) or count < self.count:
+            self.at, self.count = now, count
+        elif now > self.at:
+            share = 1.0 - math.exp((self.at - now) / RATE_MEMORY)
+            self.value += share * ((count - self.count) / (now - self.at) - self.value)
+            self.at, self.count = now, count
+        return self.value
+
+
+class Trial:
+    """A rollout at work. `added_at` is the monotonic time at which the last pair that mattered was added."""
+
+    def __init__(self, plan: Plan, rollout: Rollout, evidence: Evidence, books: Books) -> None:
+        self.plan = plan
+        self.rollout = self.saved = rollout
+        self.rising: Rollout | None = None
+        self.lane = lane_of(rollout, plan)
+        self.evidence = evidence
+        self.books = books
+        self.kept = Kept()
+        self.charts = Charts()
+        self.recorder: Recorder | None = None
+        self.protocol = ""
+        self.tripwire = Tripwire(plan.consecutive_failures)
+        self.looked: Looked | None = None
+        self.batch: list[Reading] = []
+        self.added_at = 0.0
+        self.unsnapshot = False
+        self._orders: dict[str, RequestOrder] = {}
+        self._rate = _Rate()
+        self._changed = True
+        self._look_cost = 0.0
+        self._looked_at = 0.0
+        self._ask_cost = 0.0
+        self._asked_at = 0.0
+
+    @property
+    def name(self) -> str:
+        """The rollout's name, `ROUTE/CANDIDATE`."""
+        return self.plan.name
+
+    @property
+    def weights(self) -> bool:
+        """Whether the candidate has weight, is about to have it, or may have it still."""
+        return bool(self.rollout.weight or self.lane.weight or (self.rising and self.rising.weight))
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every sampled request."""
+        return self.books.ledger()
+
+    # --- pairs in ----------------------------------------------------------------------------------------------------
+
+    def refresh(self, now: float) -> None:
+        """Look again if the evidence has changed since the last look, so that what is journaled belongs together."""
+        if self.looked is None or self._changed:
+            self.look(now, self.rollout.blocked_by)
+
+    def take(self, pair: Pair) -> Tripped | None:
+        """Read a pair and put it in its place; the event when it trips the wire."""
+        plan = self.plan
+        reading = read(plan.prediction, pair, plan.segments, plan.cluster_by)
+        self.books.arrived(pair.worker)
+        self.books.begin(pair.time)
+        if self.rollout.state is State.PROMOTED and pair.served is Arm.CANDIDATE and pair.stage >= self.rollout.entry:
+            self.books.answered_in_full(
+                pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
+            )
+        self.kept.add(pair, reading)
+        if not self.protocol and reading.live is not None:
+            self._recognise(pair)
+        if self.recorder is not None:
+            self.recorder.offer(pair, reading.request_hash)
+        self._queue(self._order(pair.worker).add(reading))
+        if self.tripwire.add(reading) and not self.rollout.over:
+            self.added_at = time.perf_counter()
+            return Tripped(pair.time, self.tripwire.count, reading.detail or reading.fault.value)
+        return None
+
+    def _recognise(self, pair: Pair) -> None:
+        """Say once by which protocol answers are read, which matters where the owner left that to `auto`."""
+        self.protocol = protocol_of(self.plan.prediction, pair)
+        if self.plan.prediction.protocol == "auto":
+            logs.event(log, "prediction.recognised", rollout=self.name, protocol=self.protocol)
+
+    def mark(self, worker: str, sequence: int) -> None:
+        """Every sequence below `sequence` is settled in this worker."""
+        self._queue(self._order(worker).mark(sequence))
+
+    def counts(self, worker: str, counts: dict[str, int]) -> None:
+        """A worker's totals for this trial."""
+        shed = self.books.account(worker).report(counts)
+        if shed > 0:
+            self.evidence.shed(shed)
+        self._changed = self.unsnapshot = True
+
+    def gone(self, worker: str) -> None:
+        """Nothing more will come from a worker: what waits for its earlier pairs waits no longer."""
+        order = self._orders.pop(worker, None)
+        if order is not None:
+            self._queue(order.lost())
+        self.flush()
+        self.books.close(worker)
+
+    def _order(self, worker: str) -> RequestOrder:
+        found = self._orders.get(worker)
+        if found is None:
+            found = self._orders[worker] = RequestOrder()
+        return found
+
+    def _queue(self, readings: list[Reading]) -> None:
+        self.batch += readings
+
+    def flush(self) -> None:
+        """Add the waiting readings to the evidence."""
+        batch, self.batch = self.batch, []
+        if not batch:
+            return
+        for reading in batch:
+            self.books.book(reading.worker, booking(reading))
+        self.evidence.add(batch)
+        self.charts.add(batch)
+        self.added_at = time.perf_counter()
+        self._changed = self.unsnapshot = True
+
+    def outcome(self, name: str, truth: Any) -> bool:
+        """The truth of a request has come; whether it was waited for."""
+        self.flush()
+        joined = self.evidence.outcome(name, truth)
+        if joined:
+            self.added_at = time.perf_counter()
+            self._changed = self.unsnapshot = True
+        return joined
+
+    # --- looks -------------------------------------------------------------------------------------------------------
+
+    def may_look(self) -> bool:
+        """Whether a look now keeps within `LOOK_SHARE`."""
+        return time.perf_counter() - self._looked_at >= self._look_cost / LOOK_SHARE
+
+    def crossed(self) -> bool:
+        """Whether the budget has crossed, so that a look is due at once; asked as often as `LOOK_SHARE` allows."""
+        began = time.perf_counter()
+        if self.rollout.over or began - self._asked_at < self._ask_cost / LOOK_SHARE:
+            return False
+        crossed = self.evidence.crossed()
+        self._asked_at = time.perf_counter()
+        self._ask_cost = self._asked_at - began
+        return crossed
+
+    def look(self, now: float, blocked_by: str | None) -> Looked:
+        """Look at the evidence (again only if it changed); `now` in epoch seconds."""
+        rate = self._rate.update(self.books.compared, now)
+        if self.looked is None or self._changed:
+            began = time.perf_counter()
+            assessment = self.evidence.assess(rate)
+            self._looked_at = time.perf_counter()
+            self._look_cost = self._looked_at - began
+            self._changed = False
+        else:
+            assessment = self.looked.assessment
+        pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
+        self.charts.look(now, assessment, self.rollout.weight / 100)
+        self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate)
+        return self.looked
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def renew(self, plan: Plan) -> None:
+        """A new trial: nothing of the old one's evidence goes into it."""
+        self.evidence = fresh_evidence(plan)
+        self.books = Books()
+        self.kept = Kept()
+        self.charts = Charts()
+        self._orders = {}
+        self._rate = _Rate()
+        self.batch = []
+        self.looked = None
+        self.adopt(plan)
+
+    def adopt(self, plan: Plan) -> None:
+        """The same trial under a changed plan."""
+        self.plan = plan
+        self.tripwire = Tripwire(plan.consecutive_failures)
+        self._changed = True
+
+    def entered(self) -> None:
+        """The rollout has entered another stage: evidence since then counts by itself, failures in a row anew."""
+        self.evidence.enter_stage(self.rollout.entry, promoted=self.rollout.state is State.PROMOTED)
+        self.tripwire = Tripwire(self.plan.consecutive_failures)
+        self._changed = self.unsnapshot = True

@@ -1,0 +1,296 @@
+"""Webhooks: takes events from the store's outbox and delivers each at least once.
+
+The transaction that saves a rollout's new state also writes one outbox row per subscribed endpoint (DESIGN 5.6), so an
+event exists exactly when the change it tells of does. This module only reads those rows, tries, and writes back what
+happened; what an answer means and when to try again is decided in `core.delivery`.
+
+Invariants
+- One task per endpoint: a receiver that hangs or is dead delays nobody else's events, and never the loop (every attempt
+  has a deadline; answers are read up to `MAX_ANSWER` bytes and only for the connection's sake).
+- A row leaves the queue only by a 2xx, by a 410, or by the end of its day; a crash between an attempt and its record
+  repeats the attempt with the same `webhook-id`.
+- New events go first: a backlog of retries to a receiver that has just come back cannot hold up a roll back.
+- No secret is logged, stored or shown: endpoints are known by their URL without credentials and query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aiohttp
+from yarl import URL
+
+from proxy.config import Config, Webhook
+from proxy.core.delivery import Answer, Event, Result, Step, body, headers, judge, rfc3339, signing_key
+from proxy.errors import StoreError
+from proxy.logs import event
+
+log = logging.getLogger("understudy.webhooks")
+
+DEADLINE = 15.0
+"""Seconds that one attempt may take, connecting included (Standard Webhooks recommends 15 to 30)."""
+
+MAX_ANSWER = 64 * 1024
+RELOAD_LOOK = 1.0  # how soon a reload of the configuration is noticed
+IDLE_LOOK = 30.0  # an endpoint with nothing due looks at the store this often even if nobody woke it
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One row of the outbox: an event on its way to one endpoint. `attempts` so far, `due` epoch seconds."""
+
+    event: Event
+    endpoint: str
+    attempts: int
+    due: float
+
+
+class Outbox(Protocol):
+    """What webhooks need of the store; all of it may raise `StoreError`. An endpoint is named by its configured URL.
+
+    The transaction that saves a change writes a row (`core.delivery.Event`, endpoint, 0 attempts, due at once) for each
+    configured endpoint that subscribes to the event and has not ended.
+    """
+
+    async def next_delivery(self, endpoint: str, now: float) -> Delivery | None:
+        """Of the rows due by `now` the one with fewest attempts, then the oldest; else the one due first."""
+
+    async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
+        """Write what became of an attempt: `result` a word of `core.delivery.Result`, `due` set exactly for a retry."""
+
+    async def end_subscription(self, endpoint: str, now: float) -> None:
+        """Remember that `endpoint` answered 410: its waiting rows end, and no new ones are written for it."""
+
+    async def is_ended(self, endpoint: str) -> bool:
+        """Whether `endpoint` has answered 410."""
+
+    async def delivery_counts(self, endpoint: str) -> Mapping[str, int]:
+        """Rows by state: `waiting`, `delivered`, `gave_up`, `ended`."""
+
+
+class Source(Protocol):
+    """The part of `view.Surface` that is used here."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def store(self) -> Outbox: ...
+    @property
+    def outbox_added(self) -> asyncio.Event: ...
+
+
+_LEVELS = {
+    Result.DELIVERED: logging.INFO,
+    Result.RETRY: logging.WARNING,
+    Result.GAVE_UP: logging.ERROR,
+    Result.ENDED: logging.WARNING,
+}
+
+Post = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
+"""Send one attempt. Must end within `DEADLINE` and never raise but for cancellation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One receiver as configured. `keys` sign in order."""
+
+    url: str = field(repr=False)  # its query may be a credential
+    events: frozenset[str]
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
+    template: str = "standard"
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> Endpoint:
+        """The endpoint of a configured webhook; raises `ValueError` for a secret that cannot be a key."""
+        keys = tuple(signing_key(secret.get_secret_value()) for secret in webhook.secrets)
+        return cls(webhook.url, frozenset(webhook.events), keys, webhook.template)
+
+
+def shown_url(url: str) -> str:
+    """A URL without what may be secret in it: user, password, query, fragment.
+
+    >>> shown_url("https://me:pw@hooks.example/T0/abc?token=x")
+    'https://hooks.example/T0/abc'
+    """
+    return str(URL(url).with_user(None).with_query(None).with_fragment(None))
+
+
+async def _set_within(flag: asyncio.Event, seconds: float) -> None:
+    """Wait for `flag`, at most `seconds`. (`asyncio.wait_for` can swallow a cancellation before Python 3.12.)"""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await flag.wait()
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The running state of one endpoint."""
+
+    endpoint: Endpoint
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    hold_until: float = 0.0  # the receiver asked for silence until then
+    failures: int = 0  # in a row
+    last_answer: str = ""
+    last_attempt: float | None = None
+
+
+class Sender:
+    """Delivers the outbox of `surface.store` to the endpoints of `surface.config`.
+
+    `start()` needs a running loop. `post`, `clock` (epoch seconds) and `draw` (0..1) are injected by tests.
+    """
+
+    def __init__(
+        self,
+        surface: Source,
+        *,
+        post: Post | None = None,
+        clock: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._surface, self._clock, self._draw = surface, clock, draw
+        self._post = post or self._send
+        self._session: aiohttp.ClientSession | None = None
+        self._generation = -1
+        self._queues: dict[str, _Queue] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._main: asyncio.Task[None] | None = None
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Attempts by (event type, `core.delivery.Result`) since this process started, for the metric."""
+
+    def start(self) -> None:
+        """Begin to deliver, in tasks of the running loop."""
+        self._main = asyncio.create_task(self._watch(), name="webhooks")
+
+    async def stop(self) -> None:
+        """Stop delivering; attempts under way are abandoned, and made again by the next process."""
+        tasks = [task for task in (self._main, *self._tasks.values()) if task is not None]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def state(self) -> list[dict[str, Any]]:
+        """Each endpoint's delivery state, for the API; no secrets. Raises `StoreError`."""
+        return [await self._state_of(queue) for queue in list(self._queues.values())]
+
+    async def _watch(self) -> None:
+        """Follow reloads and pass on the word that something was added."""
+        added = self._surface.outbox_added
+        while True:
+            if self._surface.generation != self._generation:
+                self._generation = self._surface.generation
+                self._configure([Endpoint.of(webhook) for webhook in self._surface.config.webhooks])
+            await _set_within(added, RELOAD_LOOK)
+            if added.is_set():
+                added.clear()
+                for queue in self._queues.values():
+                    queue.wake.set()
+
+    def _configure(self, endpoints: Sequence[Endpoint]) -> None:
+        """New endpoints start, removed ones stop, kept ones keep their running state."""
+        wanted = {endpoint.url: endpoint for endpoint in endpoints}
+        for url in self._queues.keys() - wanted.keys():
+            del self._queues[url]
+            self._tasks.pop(url).cancel()
+        for url, endpoint in wanted.items():
+            if url in self._queues:
+                self._queues[url].endpoint = endpoint
+            else:
+                queue = self._queues[url] = _Queue(endpoint)
+                self._tasks[url] = asyncio.create_task(self._serve(queue), name=f"webhook {shown_url(url)}")
+
+    # --- one endpoint ---
+
+    async def _serve(self, queue: _Queue) -> None:
+        while True:
+            queue.wake.clear()
+            pause = IDLE_LOOK
+            try:
+                delivery = await self._next(queue)
+                if delivery is not None:
+                    pause = max(delivery.due, queue.hold_until) - self._clock()
+                    if pause <= 0:
+                        await self._attempt(queue, delivery)
+                        continue
+            except StoreError as error:
+                event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
+            except Exception:  # a bug must not end an endpoint's deliveries for good, and must not be hidden either
+                log.exception("webhook.attempt_broke", extra={"fields": {"url": shown_url(queue.endpoint.url)}})
+            await _set_within(queue.wake, min(pause, IDLE_LOOK))
+
+    async def _next(self, queue: _Queue) -> Delivery | None:
+        url = queue.endpoint.url
+        store = self._surface.store
+        return None if await store.is_ended(url) else await store.next_delivery(url, self._clock())
+
+    async def _attempt(self, queue: _Queue, delivery: Delivery) -> None:
+        endpoint, told, now = queue.endpoint, delivery.event, self._clock()
+        content = body(told, endpoint.template)
+        answer = await self._post(endpoint.url, headers(told, endpoint.keys, now, content), content)
+        now = self._clock()
+        step = judge(answer, delivery.attempts + 1, told.time, now, self._draw())
+        self.counts[told.type, step.result] += 1
+        queue.last_attempt, queue.last_answer = now, answer.words
+        queue.failures = 0 if step.result is Result.DELIVERED else queue.failures + 1
+        if step.hold and step.at is not None:
+            queue.hold_until = step.at
+        await self._record(delivery, now, answer, step)
+
+    async def _record(self, delivery: Delivery, now: float, answer: Answer, step: Step) -> None:
+        await self._surface.store.record_attempt(delivery, now, answer.words, step.result, step.at)
+        if step.result is Result.ENDED:
+            await self._surface.store.end_subscription(delivery.endpoint, now)
+        event(
+            log,
+            f"webhook.{step.result}",
+            _LEVELS[step.result],
+            type=delivery.event.type,
+            id=delivery.event.id,
+            url=shown_url(delivery.endpoint),
+            attempt=delivery.attempts + 1,
+            answer=answer.words,
+            again_in_seconds=None if step.at is None else round(step.at - now, 1),
+        )
+
+    async def _send(self, url: str, head: Mapping[str, str], content: bytes) -> Answer:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE))
+        try:
+            async with self._session.post(url, data=content, headers=head, allow_redirects=False) as answer:
+                retry_after = answer.headers.get("retry-after", "")
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    await answer.content.read(MAX_ANSWER)  # what is said after the status changes nothing
+                return Answer(answer.status, retry_after)
+        except TimeoutError:
+            return Answer(0, error="timeout")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Answer(0, error=type(error).__name__)
+
+    async def _state_of(self, queue: _Queue) -> dict[str, Any]:
+        endpoint, store = queue.endpoint, self._surface.store
+        return {
+            "url": shown_url(endpoint.url),
+            "events": sorted(endpoint.events),
+            "template": endpoint.template,
+            "signed": bool(endpoint.keys),
+            "ended": await store.is_ended(endpoint.url),
+            "deliveries": dict(await store.delivery_counts(endpoint.url)),
+            "failures_in_a_row": queue.failures,
+            "last_attempt": None if queue.last_attempt is None else rfc3339(queue.last_attempt),
+            "last_answer": queue.last_answer or None,
+            "held_until": rfc3339(queue.hold_until) if queue.hold_until > self._clock() else None,
+        }

@@ -1,0 +1,264 @@
+"""A webhook's delivery, the pure part: what is sent, how it is signed, what an answer means and when to try again.
+
+The wire format is Standard Webhooks 1.0 (https://www.standardwebhooks.com): `webhook-id` names the event and never
+changes, `webhook-timestamp` is the time of the attempt, `webhook-signature` is a space-separated list of
+`v1,<base64 HMAC-SHA256 of id.timestamp.body>`. Every secret of an endpoint signs, the first one first: a receiver that
+knows either the old or the new secret accepts the event, so that a rotation needs no order between the two sides.
+
+Invariants
+- `judge` is total: any answer, in any state, gives exactly one of delivered, retry, gave_up, ended.
+- A retry is never later than `GIVE_UP_AFTER` seconds after the event, and up to then never sooner than the receiver
+  asked for (a `Retry-After` of a year is cut to one last try at the end: a broken header loses no event).
+- The body is a function of the event alone, so that a retry carries the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+GIVE_UP_AFTER = 24 * 3600.0
+"""An event older than this (seconds) is not tried again; it stays in the store as `gave_up`."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 3600.0
+PREFIX = "whsec_"
+NO_END = "0001-01-01T00:00:00Z"  # Go's zero time: Alertmanager's way to say "still firing"
+
+
+class Result(StrEnum):
+    """What became of one attempt."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    GAVE_UP = "gave_up"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to tell: `id` is unique and stable, `type` such as `rollout.rolled_back`, `time` epoch seconds."""
+
+    id: str
+    type: str
+    time: float
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one attempt met: an HTTP status, or 0 and what broke; `retry_after` is that header as sent."""
+
+    status: int
+    retry_after: str = ""
+    error: str = ""
+
+    @property
+    def words(self) -> str:
+        """What happened, for a person: `500`, or `timeout`."""
+        return self.error or str(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do after an attempt; `at` (epoch seconds) is set exactly for a retry.
+
+    `hold` says that the receiver itself named the time, so that nothing else should be sent to it before.
+    """
+
+    result: Result
+    at: float | None = None
+    hold: bool = False
+
+
+# --- signing ---------------------------------------------------------------------------------------------------------
+
+
+def signing_key(secret: str) -> bytes:
+    """Bytes of a secret: base64 after `whsec_` (as the standard writes it), else the text itself as UTF-8.
+
+    Raises `ValueError` for an empty secret or bad base64; the message never holds the secret.
+
+    >>> signing_key("whsec_MfKQ"), signing_key("plain")
+    (b'1\\xf2\\x90', b'plain')
+    """
+    if not secret.startswith(PREFIX):
+        key = secret.encode()
+    else:
+        text = secret.removeprefix(PREFIX)
+        try:
+            key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except binascii.Error:
+            raise ValueError("what follows whsec_ is not base64") from None
+    if not key:
+        raise ValueError("the secret is empty")
+    return key
+
+
+def signature(keys: tuple[bytes, ...], event_id: str, timestamp: int, body: bytes) -> str:
+    """The `webhook-signature` header: one `v1,…` per key, in order.
+
+    >>> signature((b"k",), "msg_1", 1700000000, b"{}")
+    'v1,LTBsW2zNVsMNlXYZbgw/T+jGxr1msQBcXoa3h1dR9wQ='
+    """
+    text = b"%s.%d.%s" % (event_id.encode(), timestamp, body)
+    digests = (hmac.new(key, text, hashlib.sha256).digest() for key in keys)
+    return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
+
+
+def headers(event: Event, keys: tuple[bytes, ...], now: float, body: bytes) -> dict[str, str]:
+    """Headers of one attempt at time `now` (epoch seconds); unsigned when there are no keys."""
+    sent = {
+        "content-type": "application/json",
+        "user-agent": "understudy",
+        "webhook-id": event.id,
+        "webhook-timestamp": str(int(now)),
+    }
+    if keys:
+        sent["webhook-signature"] = signature(keys, event.id, int(now), body)
+    return sent
+
+
+# --- what an answer means --------------------------------------------------------------------------------------------
+
+
+def pause(attempts: int, draw: float) -> float:
+    """Seconds to wait after `attempts` failures: 1, 2, 4 … 3600, of which half is drawn (`draw` in 0..1).
+
+    Half fixed, half random ("equal jitter", Brooker 2015): receivers that failed together are not all asked again at
+    once, and no draw makes the pause vanish.
+
+    >>> pause(1, 0.0), pause(1, 1.0), pause(4, 1.0), pause(99, 1.0)
+    (0.5, 1.0, 8.0, 3600.0)
+    """
+    ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempts - 1, 30))
+    return ceiling * (0.5 + 0.5 * draw)
+
+
+def asked_pause(value: str, now: float) -> float | None:
+    """Seconds that a `Retry-After` header asks for (RFC 9110 §10.2.3: seconds or a date), `None` if it says nothing.
+
+    >>> asked_pause("120", 0.0), asked_pause("Thu, 01 Jan 1970 00:01:00 GMT", 0.0), asked_pause("soon", 0.0)
+    (120.0, 60.0, None)
+    """
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text) if len(text) < 12 else GIVE_UP_AFTER
+    try:
+        when = parsedate_to_datetime(text)
+        return max(0.0, when.replace(tzinfo=when.tzinfo or UTC).timestamp() - now)
+    except (ValueError, OverflowError, IndexError):
+        return None
+
+
+def judge(answer: Answer, attempts: int, created: float, now: float, draw: float) -> Step:
+    """What to do after attempt number `attempts` (from 1) of an event of time `created`.
+
+    Any 2xx is a delivery, 410 ends the subscription, everything else (a redirect too: it is not followed, so that no
+    receiver can point the signed event elsewhere) is tried again. The last try is made when the event is 24 h old.
+
+    >>> judge(Answer(204), 1, 0.0, 0.0, 0.0).result, judge(Answer(410), 1, 0.0, 0.0, 0.0).result
+    (<Result.DELIVERED: 'delivered'>, <Result.ENDED: 'ended'>)
+    >>> judge(Answer(503, "60"), 1, 0.0, 10.0, 0.0)
+    Step(result=<Result.RETRY: 'retry'>, at=70.0, hold=True)
+    """
+    if 200 <= answer.status < 300:
+        return Step(Result.DELIVERED)
+    if answer.status == 410:
+        return Step(Result.ENDED)
+    end = created + GIVE_UP_AFTER
+    if now >= end:
+        return Step(Result.GAVE_UP)
+    own = pause(attempts, draw)
+    asked = asked_pause(answer.retry_after, now)
+    return Step(Result.RETRY, min(end, now + max(own, asked or 0.0)), hold=asked is not None)
+
+
+# --- what is sent ----------------------------------------------------------------------------------------------------
+
+
+def body(event: Event, template: str) -> bytes:
+    """The JSON body of an event in one of the templates `standard` and `alertmanager`."""
+    render = alertmanager if template == "alertmanager" else standard
+    return orjson.dumps(render(event))
+
+
+def rfc3339(time: float) -> str:
+    """Epoch seconds as RFC 3339 in UTC, to the millisecond.
+
+    >>> rfc3339(0.25)
+    '1970-01-01T00:00:00.250Z'
+    """
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def standard(event: Event) -> dict[str, Any]:
+    """The body as Standard Webhooks recommends it: `type`, `timestamp`, `data`."""
+    return {"type": event.type, "timestamp": rfc3339(event.time), "data": event.data}
+
+
+_SEVERITY = {"rollout.rolled_back": "critical", "rollout.stalled": "warning"}
+_IDENTITY = ("rollout", "route", "live", "candidate", "version")
+
+
+def alertmanager(event: Event) -> dict[str, Any]:
+    """The body as Alertmanager sends it to a webhook receiver (payload version 4).
+
+    A roll back and a stall fire; every other event resolves the alert of the same trial. So that a receiver can match
+    the two, the alert is one per trial and its fingerprint is that of the trial's identity, not of all labels.
+    """
+    identity = {"alertname": "UnderstudyRollout"} | {key: str(event.data.get(key, "")) for key in _IDENTITY}
+    severity = _SEVERITY.get(event.type, "info")
+    firing = event.type in _SEVERITY
+    labels = identity | {"severity": severity, "event": event.type}
+    annotations = {"summary": summary(event), "description": _description(event)}
+    text = "\xff".join(f"{key}\xff{value}" for key, value in sorted(identity.items()))
+    fingerprint = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    url = str(event.data.get("console_url") or "")
+    when = rfc3339(event.time)
+    alert = {
+        "status": "firing" if firing else "resolved",
+        "labels": labels,
+        "annotations": annotations,
+        "startsAt": when,
+        "endsAt": NO_END if firing else when,
+        "generatorURL": url,
+        "fingerprint": fingerprint,
+    }
+    return {
+        "version": "4",
+        "groupKey": f"understudy:{fingerprint}",
+        "truncatedAlerts": 0,
+        "status": alert["status"],
+        "receiver": "understudy",
+        "groupLabels": {"alertname": identity["alertname"]},
+        "commonLabels": labels,
+        "commonAnnotations": annotations,
+        "externalURL": url,
+        "alerts": [alert],
+    }
+
+
+def summary(event: Event) -> str:
+    """One sentence about the event.
+
+    >>> summary(Event("e", "rollout.rolled_back", 0.0, {"rollout": "a/b", "version": "2"}))
+    'Rollout a/b (version 2) was rolled back.'
+    """
+    words = event.type.removeprefix("rollout.").replace("_", " ")
+    verb = "has" if words == "stalled" else "was"
+    return f"Rollout {event.data.get('rollout', '?')} (version {event.data.get('version', '?')}) {verb} {words}."
+
+
+def _description(event: Event) -> str:
+    findings = event.data.get("findings") or ()
+    said = [f["reason"] for f in findings if f.get("verdict") == "fail" and f.get("reason")]
+    return " ".join(said) or str(event.data.get("reason") or summary(event))

@@ -1,0 +1,196 @@
+"""Findings: what a person reads. Effect size, interval, evidence, forecast, and one sentence; never a p-value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from proxy.core.evidence.budget import Pool
+from proxy.core.evidence.estimate import Estimate
+from proxy.core.evidence.guards import Slot, fits_kind
+from proxy.core.evidence.psi import Psi
+from proxy.core.evidence.state import State
+from proxy.core.evidence.tally import segment_shares
+from proxy.core.evidence.wealth import Counts
+from proxy.core.evidence.words import forecast_words, gap_words, number, title
+from proxy.core.model import Finding, Plan, Verdict
+
+FARTHEST = 10_000_000
+"""Pairs beyond which a forecast is no help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the evidence: what every finding needs."""
+
+    plan: Plan
+    state: State
+    pooled: Pool
+    rate: float | None
+
+    @property
+    def level(self) -> float:
+        """Log of the e-value that a PASS needs."""
+        return float(-np.log(self.plan.false_promotion_rate))
+
+
+def find(look: Look) -> tuple[Finding, ...]:
+    """The finding of each guard over all traffic, in the plan's order, then those of its segments."""
+    slots = look.state.tally.slots
+    whole = [_whole(look, i, slot) for i, slot in enumerate(slots)]
+    names = list(look.state.segments)
+    rows = look.state.tally.segments
+    if len(names) + 1 == len(rows) and rows[-1].any():
+        names.append("other")
+    parts = []
+    for i, slot in enumerate(slots):
+        logs = look.state.tally.log_segments(i) if names else []
+        parts += [_segment(look, i, slot, s, name, logs[s]) for s, name in enumerate(names)]
+    return (*whole, *parts)
+
+
+def passes(look: Look, slot: Slot) -> bool:
+    """Whether a guard passes now: on the carried evidence and on this stage's alone."""
+    tally = look.state.tally
+    both = np.stack([tally.carried(slot), tally.since_stage(slot)])
+    if not (slot.rule.log_pass(both, slot.guard.limit) >= look.level).all():
+        return False
+    # The index has no place for an answer that never came, so somebody else must vouch for those.
+    if isinstance(slot.rule, Psi) and both[0][-1]:
+        errors = next((other for other in tally.slots if other.guard.name == "max_extra_errors"), None)
+        return errors is not None and passes(look, errors)
+    return True
+
+
+def pairs_until_pass(look: Look, slot: Slot) -> int | None:
+    """Pairs of this guard until a pass if what was seen goes on, 0 if it passes now, `None` if it will not.
+
+    The profile of all pairs so far is added to both the carried and the stage's counts until both pass.
+    """
+    carried, stage = look.state.tally.carried(slot), look.state.tally.since_stage(slot)
+    pairs = slot.rule.estimate(carried, slot.guard.limit).pairs
+    if not pairs:
+        return None
+    profile = carried / pairs
+
+    def enough(more: int) -> bool:
+        counts = np.stack([carried, stage]) + more * profile
+        return bool((slot.rule.log_pass(counts, slot.guard.limit) >= look.level).all())
+
+    if enough(0):
+        return 0
+    low, high = 0, 64
+    while not enough(high):
+        low, high = high, high * 2
+        if high > FARTHEST:
+            return None
+    while high - low > max(1, low // 50):
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _whole(look: Look, i: int, slot: Slot) -> Finding:
+    tally, guard = look.state.tally, slot.guard
+    counts = tally.carried(slot)
+    estimate = slot.rule.estimate(counts, guard.limit)
+    caused = guard.name in look.state.causes
+    passed = passes(look, slot)
+    verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.WATCHING
+    share = 1.0 if caused else float(np.exp(min(0.0, look.pooled.shares[i])))
+    more = None if caused else pairs_until_pass(look, slot)
+    return Finding(
+        guard=guard.name,
+        segment=None,
+        verdict=verdict,
+        value=_finite(estimate.value),
+        low=_finite(estimate.low),
+        high=_finite(estimate.high),
+        limit=guard.limit,
+        evidence=share,
+        pairs=estimate.pairs,
+        eta_seconds=_eta(look, slot, estimate, more),
+        reason=_sentence(look, slot, estimate, verdict, share, more, counts),
+    )
+
+
+def _segment(look: Look, i: int, slot: Slot, s: int, name: str, log_e: float) -> Finding:
+    tally, guard = look.state.tally, slot.guard
+    counts = tally.segments[s, slot.start : slot.stop]
+    estimate = slot.rule.estimate(counts, guard.limit)
+    weight = look.state.weights[i] * 0.5 * float(segment_shares(len(tally.segments))[s])
+    share = float(np.exp(min(0.0, log_e + np.log(weight * look.plan.false_rollback_rate))))
+    # A segment is named as failing when its own part alone crossed; otherwise the whole guard's finding says it.
+    verdict = Verdict.FAIL if guard.name in look.state.causes and share >= 1.0 else Verdict.WATCHING
+    return Finding(
+        guard=guard.name,
+        segment=name,
+        verdict=verdict,
+        value=_finite(estimate.value),
+        low=_finite(estimate.low),
+        high=_finite(estimate.high),
+        limit=guard.limit,
+        evidence=share,
+        pairs=estimate.pairs,
+        eta_seconds=None,
+        reason=_effect(slot, estimate) + f" in {name or '(none)'}",
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _eta(look: Look, slot: Slot, estimate: Estimate, more: int | None) -> float | None:
+    """Seconds until `more` pairs of this guard, at the present rate and this guard's share of the pairs."""
+    if more is None or not look.rate or not look.state.compared:
+        return 0.0 if more == 0 else None
+    return more / (look.rate * min(1.0, estimate.pairs / look.state.compared))
+
+
+def _effect(slot: Slot, estimate: Estimate) -> str:
+    name = title(slot.guard)
+    if estimate.value is None:
+        return f"{name}: nothing to compare yet, limit {number(slot.guard, slot.guard.limit)}"
+    value, low, high = (number(slot.guard, x) for x in (estimate.value, estimate.low, estimate.high))
+    return f"{name} now {value} ({low} – {high}), limit {number(slot.guard, slot.guard.limit)}"
+
+
+def _sentence(
+    look: Look, slot: Slot, estimate: Estimate, verdict: Verdict, share: float, more: int | None, counts: Counts
+) -> str:
+    parts = [_effect(slot, estimate)]
+    scale = round(1.0 / look.plan.false_rollback_rate)
+    if verdict is Verdict.FAIL:
+        parts.append("the evidence against it is enough: fail")
+    else:
+        parts.append(f"evidence {share * scale:.0f} of {scale}" if share * scale >= 0.5 else f"evidence 0 of {scale}")
+        parts.append("pass" if verdict is Verdict.PASS else _outlook(look, slot, estimate, more, counts))
+    if estimate.failed:
+        parts.append(f"{estimate.failed} failed answers count as the worst")
+    if estimate.note:
+        parts.append(estimate.note)
+    if look.state.repeats > look.state.compared // 2:
+        parts.append("more than half of the requests were repeats and gave no evidence")
+    return ", ".join(part for part in parts if part)
+
+
+def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, counts: Counts) -> str:
+    """When a pass may come, or what stands in its way."""
+    if not fits_kind(slot.guard.name, look.state.kind):
+        return f"it cannot judge predictions of kind {look.state.kind.value}"
+    if estimate.value is None:
+        return gap_words(slot.guard)
+    if isinstance(slot.rule, Psi) and more == 0:
+        return "no pass before max_extra_errors passes too, because failed answers have no bin"
+    if more is not None:
+        return forecast_words(more)
+    shed_at = slot.rule.shed_at
+    if shed_at is not None and counts[shed_at]:
+        without = counts.copy()
+        without[shed_at] = 0
+        scaled = without.astype(np.float64) * (FARTHEST / max(1, estimate.pairs))
+        if float(slot.rule.log_pass(scaled, slot.guard.limit)) >= look.level:
+            return "no pass while copies are shed: lower the stage's mirror share or raise mirror.max_in_flight"
+    return "no pass in sight at this level"

@@ -1,0 +1,144 @@
+"""What a reading may say, decided one by one in request order: the only part of the evidence where order matters.
+
+A run is readings that may be counted together: no restart, no minute of the watch and no freezing of the reference
+falls inside it. Cutting there is what makes the state the same for every way of batching the same stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxy.core.evidence.after_promotion import BLOCK
+from proxy.core.evidence.batch import Batch, Bools
+from proxy.core.evidence.guards import Slot
+from proxy.core.evidence.mean import Labelled
+from proxy.core.evidence.prf import key_of
+from proxy.core.evidence.quality import loss
+from proxy.core.evidence.reference import WARMUP
+from proxy.core.evidence.restarts import EVERY
+from proxy.core.evidence.state import State
+from proxy.core.model import Arm, Kind, Plan, PredictionSpec, Reading
+from proxy.core.reasons import Reason
+
+KINDS_FROM = 50
+"""Live answers from which `kind: auto` is decided."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Readings that are counted together, by field, with what was decided about each: whether its body is fresh, its
+    stage the present one, and that stage warm."""
+
+    readings: Sequence[Reading]
+    fields: dict[str, tuple[Any, ...]]
+    fresh: Bools
+    current: Bools
+    warm: Bools
+
+
+def restart_due(state: State, reading: Reading) -> float | None:
+    """The request time at which a restart begins before this reading; `None` if none does."""
+    if state.follows is not None:
+        done = len(state.marks)
+        due = done < len(state.follows) and reading.time >= state.follows[done]
+        return state.follows[done] if due else None
+    due = reading.live_fault is Reason.NONE and state.compared >= (state.restarted + 1) * EVERY
+    return reading.time if due else None
+
+
+def length(state: State, readings: Sequence[Reading], start: int) -> int:
+    """How many readings from `start` on can be counted together for certain, at least one.
+
+    Each reading brings a restart, the freezing of the reference and the choice of the kind nearer by at most one, so
+    none of them can fall inside a run that is no longer than what is missing.
+    """
+    most = len(readings) - start
+    if state.follows is None:
+        most = min(most, (state.restarted + 1) * EVERY - state.compared)
+    elif len(state.marks) < len(state.follows):
+        most = _before(readings, start, state.follows[len(state.marks)], most)
+    if state.kind is Kind.AUTO:
+        most = min(most, KINDS_FROM - sum(state.kinds.values()))
+    elif state.learning:
+        most = min(most, WARMUP - len(state.learned))
+    if state.watch is not None:
+        minute = readings[start].time // BLOCK if state.watch.minute is None else state.watch.minute
+        most = _before(readings, start, (minute + 1) * BLOCK, most)
+    return max(1, most)
+
+
+def _before(readings: Sequence[Reading], start: int, time: float, most: int) -> int:
+    """How many of the next `most` readings come before the first one of this time or later."""
+    return next((i for i in range(most) if readings[start + i].time >= time), most)
+
+
+def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
+    """Count of a run what its values do not matter for, and decide what each reading may say."""
+    # One transposition instead of an attribute access per reading and field.
+    fields = dict(zip(Reading._fields, zip(*readings, strict=True), strict=True))
+    is_new = state.recent.is_new
+    fresh = np.array([is_new(h, t) for h, t in zip(fields["request_hash"], fields["time"], strict=True)], dtype=bool)
+    if plan.cluster_by:
+        fresh &= _first_of_cluster(state, fields["cluster"], fields["time"])
+    current = np.array([stage >= state.stage for stage in fields["stage"]], dtype=bool)
+    warm = np.ones(len(readings), dtype=bool)
+    if state.warm_left > 0:
+        cold = np.flatnonzero(current)[: state.warm_left]
+        warm[cold] = False
+        state.warm_left -= len(cold)
+    answered = np.array([fault is Reason.NONE for fault in fields["live_fault"]], dtype=bool)
+    state.compared += int(answered.sum())
+    state.repeats += int((answered & ~fresh).sum())
+    state.stage_pairs += int((answered & current).sum())
+    candidates = np.array([arm is Arm.CANDIDATE for arm in fields["served"]], dtype=bool)
+    state.stage_candidate_pairs += int((answered & current & candidates).sum())
+    for fault in fields["fault"]:
+        if fault is not Reason.NONE:
+            state.failures[fault] = state.failures.get(fault, 0) + 1
+    if state.watch is not None:
+        state.watch.open(fields["time"][0])
+    if state.kind is Kind.AUTO:
+        for live in fields["live"]:
+            if live is not None:
+                state.kinds[live.kind.value] = state.kinds.get(live.kind.value, 0) + 1
+    return Run(readings, fields, fresh, current, warm)
+
+
+def _first_of_cluster(state: State, clusters: Sequence[str], times: Sequence[float]) -> Bools:
+    """Whether a reading's cluster is not among those of the last 1,000 clustered requests; without one it never is."""
+    keys = [key_of(state.seed, "cluster", name) for name in clusters]
+    is_new = state.clusters.is_new
+    return np.array([not c or is_new(k, t) for c, k, t in zip(clusters, keys, times, strict=True)], dtype=bool)
+
+
+def learned_enough(state: State) -> bool:
+    """Whether enough of live's answers are known to decide the kind or to freeze the reference."""
+    if state.kind is Kind.AUTO:
+        return sum(state.kinds.values()) >= KINDS_FROM
+    return len(state.learned) >= WARMUP
+
+
+def keep_for_labels(state: State, readings: Sequence[Reading], batch: Batch) -> None:
+    """Let comparable pairs wait for their labels."""
+    keys = batch.keys.tolist()
+    for i, reading in enumerate(readings):
+        live, candidate = reading.live, reading.candidate
+        if batch.fresh[i] and live is not None and candidate is not None and live.kind is candidate.kind is state.kind:
+            state.waiting.add(reading.id, live, candidate, keys[i], reading.stage)
+
+
+def label(state: State, slot: Slot, spec: PredictionSpec, pair: tuple[Any, Any, int, int], truth: Any) -> bool:
+    """Count the difference of the two losses against the truth; whether the truth fits the kind."""
+    live, candidate, key, stage = pair
+    scale = state.reference.scale if state.reference is not None else 1.0
+    losses = [loss(state.kind, row, truth, spec.low, spec.high, scale) for row in (candidate, live)]
+    if losses[0] is None or losses[1] is None or not isinstance(slot.rule, Labelled):
+        return False
+    at = slot.start + slot.rule.label_bin(losses[0] - losses[1], key, slot.salt)
+    state.tally.count_one(at, current=stage >= state.stage)
+    state.waiting.labelled += 1
+    return True

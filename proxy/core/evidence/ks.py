@@ -1,0 +1,108 @@
+"""Paired Kolmogorov-Smirnov: do the two arms' answers have the same distribution, at each frozen threshold?
+
+For a threshold x let X = 1{c ≤ x} − 1{l ≤ x}. FAIL: the discordance e-process of X and of −X with margin ε, averaged
+over thresholds and signs (H0: |E[X]| ≤ ε at every x). PASS: the minimum over all of them. Because both answers are to
+the same request, only pairs that x separates count, so close models are told apart from equal ones far sooner than by
+two unpaired samples. It certifies the thresholds: the sup over all x is at most ε plus the largest mass of live between
+neighbouring thresholds. Nearest published relative: arXiv 2604.21851. Thresholds are frozen (`reference`).
+
+State: histograms of c, of l and of max(c, l) over the thresholds' bins, and failures. n⁺ at x is the pairs with c ≤ x
+minus those with both ≤ x, and "both ≤ x" is "max ≤ x".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.discordance import fail_bets, pass_bets
+from proxy.core.evidence.estimate import Estimate, interval
+from proxy.core.evidence.reference import THRESHOLDS
+from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
+
+BINS = THRESHOLDS + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ks:
+    """The rule of `max_ks`. `thresholds` are empty until they are frozen; then there is no evidence.
+
+    Categories: 3 histograms of `BINS` bins (c, l, their maximum), then failures.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    gap: float = 0.0  # largest share of live's answers between neighbouring thresholds, when they were frozen
+    width: int = 3 * BINS + 1
+    shed_at: int | None = None
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """Three bins of each pair that can be compared."""
+        live, candidate = batch.measures["live"], batch.measures["candidate"]
+        if not self.thresholds:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        who, failed = batch.valued, batch.worst
+        who = who[~(np.isnan(live[who]) | np.isnan(candidate[who]))]
+        # Bin i holds thresholds[i-1] < value ≤ thresholds[i], so "value ≤ thresholds[i]" is "bin ≤ i".
+        edges = np.asarray(self.thresholds)
+        c, ours = np.searchsorted(edges, candidate[who], "left"), np.searchsorted(edges, live[who], "left")
+        parts = [c, BINS + ours, 2 * BINS + np.maximum(c, ours), np.full(len(failed), 3 * BINS)]
+        return np.concatenate([who, who, who, failed]), np.concatenate(parts).astype(np.int64)
+
+    def cells(self, counts: Numbers) -> tuple[Floats, Floats]:
+        """Per threshold and sign the counts [n⁰, n⁺, n⁻], (…, 2T, 3), and the failures (…, 1)."""
+        last = len(self.thresholds)
+        below = [np.cumsum(counts[..., i * BINS : (i + 1) * BINS], -1)[..., :last].astype(np.float64) for i in range(3)]
+        total = counts[..., :BINS].sum(-1)[..., None]
+        plus, minus = below[0] - below[2], below[1] - below[2]
+        neither = total - plus - minus
+        rising = np.stack([neither, plus, minus], axis=-1)
+        falling = np.stack([neither, minus, plus], axis=-1)
+        return np.concatenate([rising, falling], axis=-2), counts[..., -1:].astype(np.float64)
+
+    def _logs(self, counts: Numbers, bets: Floats, worst: Floats) -> Floats:
+        """Log of each threshold's and sign's average over bets, (…, 2T); a failure multiplies `worst` per bet."""
+        cells, failed = self.cells(counts)
+        return log_mean_exp(cells @ bets + failed[..., None] * worst)
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "at no threshold do the distributions differ by more than `limit`"."""
+        if not self.thresholds:
+            return np.zeros(counts.shape[:-1])
+        bets = fail_bets(limit)
+        return log_mean_exp(self._logs(counts, bets, bets.max(axis=0)))
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "at some threshold the distributions differ by at least `limit`"."""
+        if not self.thresholds:
+            return np.zeros(counts.shape[:-1])
+        bets = pass_bets(limit)
+        return np.asarray(self._logs(counts, bets, bets.min(axis=0)).min(axis=-1))
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (thresholds and signs, 1, bets); see `after_promotion`."""
+        if not self.thresholds:
+            return np.zeros((1, 1, 1))
+        bets = fail_bets(limit)
+        cells, failed = self.cells(counts)
+        return np.asarray(cells @ bets + failed[..., None] * bets.max(axis=0))[:, None]
+
+    def estimate(self, counts: Counts, limit: float) -> Estimate:
+        """Largest difference at a threshold, with its interval (the evidence above, inverted in the margin)."""
+        failed = int(counts[-1])
+        if not self.thresholds or not counts[:BINS].sum():
+            note = "" if self.thresholds else "thresholds are being learned from live's first answers"
+            return Estimate(None, None, None, failed, failed, note)
+        cells, _ = self.cells(counts)
+        total = float(counts[:BINS].sum())
+        value = float(np.abs(cells[..., 1] - cells[..., 2]).max() / total)
+        low, high = interval(
+            lambda m: float(log_mean_exp(log_mean_exp(cells @ fail_bets.__wrapped__(m)))),
+            lambda m: float(log_mean_exp(cells @ pass_bets.__wrapped__(m)).min()),
+            value,
+            0.0,
+            1.0 - 1e-9,
+        )
+        note = f"between thresholds it may be up to {self.gap:.3g} more"
+        return Estimate(value, low, high, int(total) + failed, failed, note)

@@ -1,0 +1,360 @@
+"""Latency guards on one quantity of an answer (whole time, time to first token, …): `Slower` and `Ratio`.
+
+`Slower`: the share of pairs beyond an edge, p0 = 1 − quantile, with the e-processes of `rate`. With an absolute limit
+the quantity is the candidate's time in seconds; for the relative median it is the ratio c / l (the median of the
+*ratio*, not the ratio of medians). The histogram has the limit on a bin edge, so the verdict reads two sums, and a
+person gets the quantile with an interval.
+
+`Ratio`: p99(c) against r·p99(l), unpaired quantiles over paired requests. FAIL for each bin edge q: the mean over
+(a, b) of Π(1 + a(1{c/(r(1+w)) > q} − p) + b(p − 1{l > q})); E = min over q, because *some* q is live's quantile and for
+that one E_q is an e-process. PASS (H0: p99(c) ≥ r·p99(l)): 1 + a(p − 1{c(1+w)/r > q}) + b(1{l > q} − p), grids swapped.
+Log bins of width w ≈ 2 % with r a whole number of bins; r(1+w) and r/(1+w) make binning conservative on both sides.
+One q must serve the whole trial: under a drifting p99 only α × (number of bins visited) is proved.
+
+Order effects: a copy runs second, on warm caches, and a hedge exists only because the candidate was slow. So there are
+two arrays, live first and candidate first: FAIL = ½ each; PASS from live first, and candidate first with ≥ 200 pairs
+must not speak against it (P ≥ 1). Hedged or rescued pairs: c is real; l is left out of FAIL and is 0 for PASS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from proxy.core.evidence.batch import Batch, Ints, Placed
+from proxy.core.evidence.estimate import LEVEL, Estimate
+from proxy.core.evidence.rate import fail_bets, pass_bets
+from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp, mixed, weakest
+
+STEP = float(np.log(1.02))
+SHORTEST, LONGEST = 2e-4, 120.0
+"""Seconds; what is outside goes to the outer bins."""
+RATIOS = (1 / 64, 64.0)
+ENOUGH = 200
+"""Candidate-first pairs from which they may hold back a pass."""
+NEVER = float(np.log(1e-6))
+
+
+def log_edges(anchor: float, step: float, shortest: float, longest: float) -> Floats:
+    """Edges `anchor · exp(i·step)` that cover [shortest, longest].
+
+    >>> edges = log_edges(0.25, STEP, 2e-4, 120.0)
+    >>> 0.25 in edges, bool(edges[0] <= 2e-4), bool(edges[-1] >= 120.0)
+    (True, True, True)
+    """
+    first = min(0, int(np.floor(np.log(shortest / anchor) / step)))
+    last = max(0, int(np.ceil(np.log(longest / anchor) / step)))
+    return np.asarray(anchor * np.exp(step * np.arange(first, last + 1)))
+
+
+def _pass_both_orders(live_first: Floats, candidate_first: Floats, pairs: Floats) -> Floats:
+    """A pass rests on live first; candidate first may only object."""
+    return np.where((pairs >= ENOUGH) & (candidate_first < 0.0), np.minimum(live_first, NEVER), live_first)
+
+
+@dataclass(frozen=True)  # without slots, for the cached array: making one of 700 edges takes longer than the search
+class Slower:
+    """The share of pairs beyond the limit, where p0 of them are allowed. Absolute, or relative to live.
+
+    Categories, per order array (one if absolute, two if relative): the histogram's bins, unpaired, shed.
+    """
+
+    quantity: str
+    limit: float
+    p0: float
+    relative: bool
+    edges: tuple[float, ...]
+
+    @classmethod
+    def at(cls, quantity: str, limit: float, p0: float, *, relative: bool) -> Slower:
+        """The rule for a limit in seconds, or for a ratio to live's time if relative."""
+        shortest, longest = RATIOS if relative else (SHORTEST, LONGEST)
+        return cls(quantity, limit, p0, relative, tuple(log_edges(limit, STEP, shortest, longest).tolist()))
+
+    @cached_property
+    def _edges(self) -> Floats:
+        return np.asarray(self.edges)
+
+    @property
+    def _block(self) -> int:
+        return len(self.edges) + 3
+
+    @property
+    def width(self) -> int:
+        """Categories."""
+        return self._block * (2 if self.relative else 1)
+
+    @property
+    def shed_at(self) -> int | None:
+        """Category of shed copies: they were to run second, after live."""
+        return self._block - 1
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """Bin of each timed pair."""
+        live, candidate = batch.times(self.quantity)
+        known = ~np.isnan(candidate) & (~np.isnan(live) if self.relative else True)
+        who = np.flatnonzero(batch.timed & known)
+        value = candidate[who]
+        if self.relative:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                value = np.where(np.isinf(value) & np.isinf(live[who]), 1.0, value / live[who])
+            value = np.where(np.isnan(value), 1.0, value)  # 0 s against 0 s
+        category = np.searchsorted(self._edges, value, side="left")
+        if self.relative:
+            category = np.where(batch.unpaired[who], len(self.edges) + 1, category)
+            category = category + self._block * batch.candidate_first[who]
+        return who, category.astype(np.int64)
+
+    def _parts(self, counts: Numbers) -> list[tuple[Numbers, ...]]:
+        """Per order array: pairs within the limit, beyond it, unpaired, shed; each (…)."""
+        at = self.edges.index(self.limit) + 1
+        bins = len(self.edges) + 1
+        parts: list[tuple[Numbers, ...]] = []
+        for start in range(0, self.width, self._block):
+            block = counts[..., start : start + self._block]
+            within, beyond = block[..., :at].sum(-1), block[..., at:bins].sum(-1)
+            parts.append((within, beyond, block[..., bins], block[..., bins + 1]))
+        return parts
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "at most p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
+        bets = fail_bets(self.p0)
+        logs = [mixed(np.stack([within, beyond], -1), [bets]) for within, beyond, _, _ in self._parts(counts)]
+        return log_mean_exp(np.stack(logs, -1))
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "at least p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
+        parts, bets = self._parts(counts), pass_bets(self.p0)
+        logs = [weakest(np.stack([within, beyond + un + shed], -1), [bets]) for within, beyond, un, shed in parts]
+        if len(logs) == 1:
+            return logs[0]
+        pairs = parts[1][0] + parts[1][1] + parts[1][2]
+        return _pass_both_orders(logs[0], logs[1], pairs)
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `after_promotion`."""
+        bets = fail_bets(self.p0)
+        return np.stack([np.array([p[0], p[1]]) @ bets for p in self._parts(counts)])[:, None]
+
+    def estimate(self, counts: Counts, limit: float) -> Estimate:
+        """The quantile itself (seconds, or the median ratio), its interval by inverting the rate at each edge."""
+        bins = len(self.edges) + 1
+        blocks = counts.reshape(-1, self._block)
+        shed = int(blocks[:, -1].sum())
+        histogram = blocks[:, :bins].sum(0)
+        total = int(histogram.sum())
+        if not total:
+            return Estimate(None, None, None, 0, 0, _shed_note(shed))
+        value, low, high = quantile(histogram, self.edges, self.p0)
+        return Estimate(value, low, high, total, int(histogram[-1]), _shed_note(shed))
+
+
+def quantile(histogram: Counts, edges: tuple[float, ...], p0: float) -> tuple[float, float, float]:
+    """The (1 − p0) quantile of a histogram with `len(edges) + 1` bins, and its 95 % anytime interval.
+
+    The quantile is beyond edge q exactly when more than p0 lies beyond it, so the interval of the *share* at each edge
+    says which edges the quantile may lie between. Bounds beyond the edges are 0 and infinity.
+
+    >>> edges = tuple(float(e) for e in log_edges(1.0, STEP, 0.1, 10.0))
+    >>> sample = np.exp(np.random.default_rng(0).normal(0.0, 0.3, 4000))
+    >>> histogram = np.bincount(np.searchsorted(edges, sample), minlength=len(edges) + 1)
+    >>> value, low, high = quantile(histogram, edges, 0.5)
+    >>> low < 1.0 < high and high / low < 1.15
+    True
+    """
+    total = int(histogram.sum())
+    beyond = total - np.cumsum(histogram)[:-1]
+    at = int(np.searchsorted(-beyond, -p0 * total, side="left"))
+    outer = (0.0, *edges, float("inf"))
+    # In the middle of the bin (geometrically) that holds the quantile; the outer bins have only one finite edge.
+    left, right = outer[at], outer[min(at + 1, len(outer) - 1)]
+    value = float(np.sqrt(left * right)) if left > 0.0 and np.isfinite(right) else (right if left == 0.0 else left)
+    # The share beyond falls with q: edges where it is surely above p0 come first, those where it is surely below last.
+    shares = np.stack([total - beyond, beyond], axis=-1)
+    low_at = int((mixed(shares, [fail_bets(p0)]) >= LEVEL).sum())
+    high_at = len(edges) - int((weakest(shares, [pass_bets(p0)]) >= LEVEL).sum())
+    return value, outer[low_at], outer[high_at + 1]
+
+
+def _shed_note(shed: int) -> str:
+    return f"{shed} shed copies count as the slowest for a pass" if shed else ""
+
+
+# --- the ratio of two quantiles --------------------------------------------------------------------------------------
+
+_LARGE = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_SMALL = (0.0, 0.1, 0.2, 0.4, 0.8)
+
+
+@lru_cache(maxsize=16)
+def ratio_bets(p: float) -> tuple[Floats, Floats]:
+    """Log factors against both nulls: rows [neither, c only, l only, both, c without l, not c without l].
+
+    Columns are the pairs (a, b) of the grids with all factors positive, without (0, 0).
+
+    >>> fail, passing = ratio_bets(0.01)
+    >>> fail.shape, passing.shape
+    ((6, 39), (6, 39))
+    """
+    return _grid(_LARGE, _SMALL, p, 1.0), _grid(_SMALL, _LARGE, p, -1.0)
+
+
+def _grid(on_c: tuple[float, ...], on_l: tuple[float, ...], p: float, sign: float) -> Floats:
+    columns = []
+    for a in on_c:
+        for b in on_l:
+            cells = [1.0 + sign * (a * (c - p) + b * (p - above)) for above in (0.0, 1.0) for c in (0.0, 1.0)]
+            alone = [1.0 + sign * a * (c - p) for c in (1.0, 0.0)]
+            if (a or b) and min(cells + alone) > 0.0:
+                columns.append(np.log(cells + alone))
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)  # without slots, as `Slower`
+class Ratio:
+    """p-quantile of the candidate against `limit` times that of live.
+
+    Categories per order array, each a histogram of `edges + 1` bins: l, c, min(l, c shifted for FAIL), min(l, c shifted
+    for PASS), c of unpaired pairs; then one for shed copies. "Above edge q" is "bin > q".
+    """
+
+    quantity: str
+    limit: float
+    p: float
+    steps: int  # r is this many bins
+    edges: tuple[float, ...]
+
+    @classmethod
+    def at(cls, quantity: str, limit: float, p: float) -> Ratio:
+        """The rule for `limit` times live's quantile."""
+        steps = round(np.log(limit) / STEP)
+        width = float(np.log(limit)) / steps if steps else STEP
+        return cls(quantity, limit, p, steps, tuple(log_edges(SHORTEST, width, SHORTEST, LONGEST).tolist()))
+
+    @cached_property
+    def _edges(self) -> Floats:
+        return np.asarray(self.edges)
+
+    @property
+    def _bins(self) -> int:
+        return len(self.edges) + 1
+
+    @property
+    def _block(self) -> int:
+        return 5 * self._bins + 1
+
+    @property
+    def width(self) -> int:
+        """Categories."""
+        return 2 * self._block
+
+    @property
+    def shed_at(self) -> int | None:
+        """Category of shed copies: they were to run second, after live."""
+        return self._block - 1
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """Four bins of each timed pair; one of each unpaired one."""
+        live, candidate = batch.times(self.quantity)
+        who = np.flatnonzero(batch.timed & ~np.isnan(live) & ~np.isnan(candidate))
+        edges, bins, top = self._edges, self._bins, self._bins - 1
+        ours, c = np.searchsorted(edges, live[who], "left"), np.searchsorted(edges, candidate[who], "left")
+        start = self._block * batch.candidate_first[who]
+        alone = batch.unpaired[who]
+        paired = np.flatnonzero(~alone)
+        lp, cp, sp = ours[paired], c[paired], start[paired]
+        least_fail = np.minimum(lp, self._shifted(cp, self.steps + 1, top))
+        least_pass = np.minimum(lp, self._shifted(cp, self.steps - 1, top))
+        parts = [sp + lp, sp + bins + cp, sp + 2 * bins + least_fail, sp + 3 * bins + least_pass]
+        owners = [who[paired]] * 4
+        if alone.any():
+            parts.append(start[alone] + 4 * bins + c[alone])
+            owners.append(who[alone])
+        return np.concatenate(owners), np.concatenate(parts).astype(np.int64)
+
+    @staticmethod
+    def _shifted(c: Ints, steps: int, top: int) -> Ints:
+        """Bin of c divided by `steps` bins; what is beyond the last edge (failures) stays there."""
+        return np.where(c == top, top, np.clip(c - steps, 0, top))
+
+    def _above(self, histogram: Numbers, shift: int = 0) -> Floats:
+        """How many lie above each edge once moved down by `shift` bins; (…, bins) → (…, edges)."""
+        above = np.cumsum(histogram[..., ::-1], axis=-1)[..., ::-1][..., 1:].astype(np.float64)
+        if shift == 0:
+            return above
+        at = np.arange(above.shape[-1]) + shift
+        moved = above[..., np.clip(at, 0, above.shape[-1] - 1)]
+        # Shifted upwards (r < 1), all that is finite lies above the lowest edges.
+        return np.where(at < 0, histogram.sum(-1)[..., None], moved)
+
+    def _cells(self, block: Numbers, shift: int, least: int) -> Floats:
+        """Counts of the six rows of `ratio_bets` at each edge: (…, edges, 6)."""
+        bins = self._bins
+        live, c = self._above(block[..., :bins]), self._above(block[..., bins : 2 * bins], shift)
+        both = self._above(block[..., least * bins : (least + 1) * bins])
+        total = block[..., :bins].sum(-1)[..., None]
+        alone = block[..., 4 * bins : 5 * bins]
+        alone_above = self._above(alone, shift)
+        alone_not = alone.sum(-1)[..., None] - alone_above
+        return np.stack([total - live - c + both, c - both, live - both, both, alone_above, alone_not], axis=-1)
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against p99(c) ≤ r·p99(l); counts (…, width) → (…)."""
+        bets = ratio_bets(self.p)[0]
+        logs = [least(self._cells(block, self.steps + 1, 2), bets) for block in self._blocks(counts)]
+        return log_mean_exp(np.stack(logs, -1))
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against p99(c) ≥ r·p99(l); unpaired pairs count with l = 0, shed ones with c infinite too."""
+        bets = ratio_bets(self.p)[1]
+        logs, pairs = [], []
+        for block in self._blocks(counts):
+            cells = self._cells(block, self.steps - 1, 3)
+            cells[..., 1] += cells[..., 4] + block[..., -1][..., None]
+            cells[..., 0] += cells[..., 5]
+            logs.append(least(cells[..., :4], bets[:4]))
+            pairs.append(block[..., : self._bins].sum(-1) + block[..., 4 * self._bins : -1].sum(-1))
+        return _pass_both_orders(logs[0], logs[1], pairs[1])
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every fifth FAIL bet, (order arrays, edges, 8): enough to watch with; see `after_promotion`."""
+        bets = ratio_bets(self.p)[0][:, ::5]
+        return np.stack([self._cells(block, self.steps + 1, 2) @ bets for block in self._blocks(counts)])
+
+    def _blocks(self, counts: Numbers) -> list[Numbers]:
+        return [counts[..., : self._block], counts[..., self._block :]]
+
+    def estimate(self, counts: Counts, limit: float) -> Estimate:
+        """Ratio of the two quantiles, with an interval from those of each (2.5 % of error apiece: wide, and valid)."""
+        blocks = counts.reshape(2, self._block)
+        bins, shed = self._bins, int(blocks[:, -1].sum())
+        live, candidate = blocks[:, :bins].sum(0), (blocks[:, bins : 2 * bins] + blocks[:, 4 * bins : -1]).sum(0)
+        if not live.sum():
+            return Estimate(None, None, None, 0, 0, _shed_note(shed))
+        yardstick, least_live, most_live = quantile(live, self.edges, self.p)
+        value, least_own, most_own = quantile(candidate, self.edges, self.p)
+        low = least_own / most_live if np.isfinite(most_live) else 0.0
+        high = most_own / least_live if least_live > 0.0 and np.isfinite(most_own) else float("inf")
+        return Estimate(value / yardstick, low, high, int(candidate.sum()), int(candidate[-1]), _shed_note(shed))
+
+
+def least(cells: Floats, bets: Floats) -> Floats:
+    """The minimum over edges of the log of the average over bets: cells (…, edges, rows), bets (rows, k) → (…).
+
+    Exact, at a fraction of the cost: between two values seen all edges are alike, so one of them serves; and the
+    average over k bets is at least any one of them divided by k, so edges whose bound is above the best edge's value
+    cannot be the minimum and are not evaluated.
+    """
+    flat = cells.reshape(-1, *cells.shape[-2:])
+    probes = bets[:, :: max(1, bets.shape[1] // 6)]
+    result = np.zeros(len(flat))
+    for i, every in enumerate(flat):
+        edges = every[np.append(True, (every[1:] != every[:-1]).any(axis=1))]
+        if not edges.any():
+            continue
+        bound = (edges @ probes).max(-1) - np.log(bets.shape[1])
+        best = float(log_mean_exp(edges[bound.argmin()] @ bets))
+        result[i] = min(best, float(log_mean_exp(edges[bound < best] @ bets).min(initial=best)))
+    return result.reshape(cells.shape[:-2])

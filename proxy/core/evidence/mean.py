@@ -1,0 +1,186 @@
+"""Mean guards: is the mean of a bounded difference beyond its limit?
+
+FAIL (H0: E[d] ≤ m): the average over k of Π(1 + λ_k(d_i − m)), λ_k = 2⁻ᵏ/(m − lo), k = 1…10. PASS (H0: E[d] ≥ m): of
+Π(1 − λ_k(d_i − m)), λ_k = 2⁻ᵏ/(hi − m). Two-sided |E[d]| ≤ m: FAIL = ½(E⁺ + E⁻), PASS = min(P⁺, P⁻). Source:
+Waudby-Smith & Ramdas, arXiv 2010.09686, with a fixed grid of bets so that the state is a histogram.
+
+A value between two of the 513 bin centres goes to either, with probabilities that keep its mean, so the products above
+stay e-processes for the value itself (the factors are linear in d). Its uniform number is a PRF (`prf`), never a
+generator: the same pairs give the same counts however they arrive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.estimate import Estimate, interval
+from proxy.core.evidence.prf import uniforms
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
+
+STEPS = 512
+BINS = STEPS + 1
+BETS = 2.0 ** -np.arange(1, 11)
+
+
+@lru_cache(maxsize=8)
+def centres(lo: float, hi: float) -> Floats:
+    """Centres of the 513 bins, both ends included.
+
+    >>> float(centres(-1.0, 1.0)[256])
+    0.0
+    """
+    return np.asarray(lo + (hi - lo) * (np.arange(BINS) / STEPS))
+
+
+@lru_cache(maxsize=256)
+def above_bets(lo: float, hi: float, m: float) -> Floats:
+    """Log factors (514, 10) against H0: E[d] ≤ m; the last row is a failure: the largest factor.
+
+    >>> factors = np.exp(above_bets(-1.0, 1.0, 0.0))
+    >>> bool(np.allclose((factors[0] + factors[512]) / 2, 1.0))  # a fair coin on the ends wins nothing
+    True
+    """
+    d = centres(lo, hi)
+    if m <= lo:  # nothing above the bottom is allowed: the first such value is certainty
+        logs = np.where(d > lo, CERTAIN, 0.0)[:, None]
+    elif m >= hi:  # everything is allowed
+        logs = np.zeros((BINS, 1))
+    else:
+        logs = np.log1p(BETS[None, :] / (m - lo) * (d[:, None] - m))
+    return np.concatenate([logs, logs.max(axis=0, keepdims=True)])
+
+
+@lru_cache(maxsize=256)
+def below_bets(lo: float, hi: float, m: float) -> Floats:
+    """Log factors (514, 10) against H0: E[d] ≥ m; the last row is a failure: the smallest factor, as for a PASS.
+
+    >>> below_bets(0.0, 1.0, 0.5).shape
+    (514, 10)
+    """
+    d = centres(lo, hi)
+    if m <= lo:  # the mean of what lies in [lo, hi] is never below lo: it can never pass
+        logs = np.where(d > lo, -CERTAIN, 0.0)[:, None]
+    elif m >= hi:
+        logs = np.full((BINS, 1), CERTAIN)
+    else:
+        logs = np.log1p(-BETS[None, :] / (hi - m) * (d[:, None] - m))
+    return np.concatenate([logs, logs.min(axis=0, keepdims=True)])
+
+
+@lru_cache(maxsize=256)
+def _sides(lo: float, hi: float, m: float, *, fail: bool) -> tuple[Floats, ...]:
+    """Both directions of a two-sided limit: the upper one, and the lower one with d mirrored."""
+    bets = above_bets if fail else below_bets
+    mirrored = bets(-hi, -lo, m)
+    return bets(lo, hi, m), np.concatenate([mirrored[:BINS][::-1], mirrored[BINS:]])
+
+
+def bins(values: Floats, uniform: Floats, lo: float, hi: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Bin of each value in [lo, hi] (clipped to it), rounded up with the probability that keeps the mean.
+
+    >>> bins(np.array([0.25 / 512]), np.array([0.2]), 0.0, 1.0), bins(np.array([0.25 / 512]), np.array([0.3]), 0.0, 1.0)
+    (array([1]), array([0]))
+    """
+    # Minimum and maximum rather than `clip`, which takes longer to decide how to clip than to do it.
+    position = (np.minimum(np.maximum(values, lo), hi) - lo) * (STEPS / (hi - lo))
+    floor = position.astype(np.int64)  # not negative, so this is the floor
+    return np.minimum(floor + (uniform < position - floor), STEPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A rule on the mean of a measure in [lo, hi]. Categories: 513 bins, then failures."""
+
+    measure: str
+    lo: float
+    hi: float
+    two_sided: bool
+    width: int = BINS + 1
+    shed_at: int | None = None
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """Bin of each pair that gives evidence; `salt` is the PRF key of this guard's rounding."""
+        who, value = batch.measured(self.measure)
+        index = bins(value, uniforms(batch.keys[who], salt), self.lo, self.hi)
+        if not len(batch.worst):
+            return who, index
+        return np.concatenate([who, batch.worst]), np.concatenate([index, np.full(len(batch.worst), BINS)])
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "the mean is within the limit"; counts (…, 514) → (…)."""
+        if self.two_sided:
+            return mixed(counts, _sides(self.lo, self.hi, limit, fail=True))
+        return mixed(counts, [above_bets(self.lo, self.hi, limit)])
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "the mean is at or beyond the limit" (either limit, if two-sided); (…, 514) → (…)."""
+        if self.two_sided:
+            return weakest(counts, _sides(self.lo, self.hi, limit, fail=False))
+        return weakest(counts, [below_bets(self.lo, self.hi, limit)])
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (directions, 1, bets); see `after_promotion`."""
+        sides = _sides(self.lo, self.hi, limit, fail=True) if self.two_sided else (above_bets(self.lo, self.hi, limit),)
+        return np.stack([counts @ side for side in sides])[:, None]
+
+    def estimate(self, counts: Counts, limit: float) -> Estimate:
+        """Mean with its interval (signed if two-sided). Failures have no value and are left out of both."""
+        seen = np.flatnonzero(counts[:BINS])
+        weights = counts[seen].astype(np.float64)
+        total = float(weights.sum())
+        failed = int(counts[BINS])
+        if not total:
+            return Estimate(None, None, None, failed, failed)
+        values = centres(self.lo, self.hi)[seen]
+        mean = float(weights @ values / total)
+        edge = 1e-9 * (self.hi - self.lo)
+        low, high = interval(
+            lambda m: float(log_mean_exp(weights @ np.log1p(np.outer(values - m, BETS / (m - self.lo))))),
+            lambda m: float(log_mean_exp(weights @ np.log1p(np.outer(m - values, BETS / (self.hi - m))))),
+            mean,
+            self.lo + edge,
+            self.hi - edge,
+        )
+        return Estimate(mean, low, high, int(total) + failed, failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Similarity(Mean):
+    """The rule of `min_similarity`: the mean similarity 1 − d of a distance d in [0, 1] is at least the limit."""
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "the mean similarity is at least the limit"."""
+        return mixed(counts, [above_bets(self.lo, self.hi, 1.0 - limit)])
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "the mean similarity is at most the limit"."""
+        return weakest(counts, [below_bets(self.lo, self.hi, 1.0 - limit)])
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
+        return np.asarray(counts @ above_bets(self.lo, self.hi, 1.0 - limit))[None, None]
+
+    def estimate(self, counts: Counts, limit: float) -> Estimate:
+        """Mean similarity with its interval."""
+        far = Mean.estimate(self, counts, limit)
+        if far.value is None or far.low is None or far.high is None:
+            return far
+        return Estimate(1.0 - far.value, 1.0 - far.high, 1.0 - far.low, far.pairs, far.failed, far.note)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled(Mean):
+    """The rule of `max_quality_drop`: differences of losses in [−1, 1], which come with the labels, not with pairs."""
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """Nothing: see `label_bin`."""
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    def label_bin(self, difference: float, key: int, salt: int) -> int:
+        """Bin of one difference of losses; `key` is its pair's PRF key."""
+        uniform = uniforms(np.array([key], dtype=np.uint64), salt)
+        return int(bins(np.array([difference]), uniform, self.lo, self.hi)[0])

@@ -1,0 +1,307 @@
+"""What is measured on a pair of predictions, per kind: numbers the rules can count.
+
+Rows of one request are one cluster, not independent: measures for means are the request's mean, all others use *one*
+row, drawn by the PRF. The estimand is per request.
+
+    differs    0/1: another label, another top-1, another side of the middle (score), not the same text
+    shift      mean of candidate − live, in the score's own units, or in interquartile ranges for numbers (cut at ±8)
+    distance   mean distance in [0, 1]
+    jump       size of the change of the drawn row, in the units of `max_big_change`
+    live, candidate   the drawn row as one number, for KS, PSI and spread
+    spread     |c − med|/s − |l − med|/s of the drawn row, clipped to ±8
+    excess     mean distance of candidate to live minus that of live to its own second answer, in [−1, 1]
+    excess_differs   the same of `differs`, on the drawn row
+
+A pair without a value (a failure, another kind) is nan everywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxy.core.evidence.reference import Reference
+from proxy.core.evidence.wealth import Floats
+from proxy.core.model import Kind, Prediction, Reading
+
+CLIP = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """How rows of one kind are compared. `scalar` makes one number of a row (or there is none), `distance` is in
+    [0, 1], `differs` is the same decision or not; `span` is the length of a score's range."""
+
+    distance: Callable[[Any, Any], float]
+    differs: Callable[[Any, Any], bool]
+    scalar: Callable[[Any], float] | None = None
+
+
+def total_variation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Half the L1 distance of two distributions over the same classes, in [0, 1].
+
+    >>> total_variation((0.5, 0.5), (0.75, 0.25))
+    0.25
+    """
+    return min(1.0, 0.5 * sum(abs(x - y) for x, y in zip(a, b, strict=True)))
+
+
+def confidence(row: Sequence[float]) -> float:
+    """One number of a row of probabilities: P(second class) if there are two, else that of the top class.
+
+    >>> confidence((0.25, 0.75)), confidence((0.2, 0.5, 0.3))
+    (0.75, 0.5)
+    """
+    return row[1] if len(row) == 2 else max(row)
+
+
+def top(row: Sequence[float]) -> int:
+    """Index of the largest, the first if several.
+
+    >>> top((0.2, 0.4, 0.4))
+    1
+    """
+    return max(range(len(row)), key=row.__getitem__)
+
+
+def cosine_distance(a: Sequence[float], b: Sequence[float]) -> float:
+    """1 − cosine, cut to [0, 1] (opposite vectors are as far as orthogonal ones); a zero vector is far from others.
+
+    >>> cosine_distance((1.0, 0.0), (0.0, 2.0)), cosine_distance((1.0, 1.0), (2.0, 2.0)) < 1e-12
+    (1.0, True)
+    """
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    scale = float(max(np.abs(x).max(), np.abs(y).max()))
+    if scale == 0.0:
+        return 0.0
+    x, y = x / scale, y / scale  # so that squares neither overflow nor vanish
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return min(1.0, max(0.0, 1.0 - float(x @ y) / norm)) if norm > 0.0 else 1.0
+
+
+def rank_biased_distance(a: Sequence[Any], b: Sequence[Any], p: float = 0.9) -> float:
+    """1 − rank-biased overlap, normalised to the longer list (Webber, Moffat, Zobel, ACM TOIS 28(4), 2010).
+
+    >>> rank_biased_distance("abc", "abc"), rank_biased_distance("abc", "xyz")
+    (0.0, 1.0)
+    """
+    seen_a: set[Any] = set()
+    seen_b: set[Any] = set()
+    depth = max(len(a), len(b))
+    agreement = weight = 0.0
+    for d in range(depth):
+        seen_a.update(a[d : d + 1])
+        seen_b.update(b[d : d + 1])
+        agreement += p**d * len(seen_a & seen_b) / (d + 1)
+        weight += p**d
+    return min(1.0, max(0.0, 1.0 - agreement / weight)) if weight else 0.0
+
+
+def text_distance(a: str, b: str) -> float:
+    """1 − Dice coefficient of the two bags of words, ignoring case: order does not matter, wording does.
+
+    >>> text_distance("yes it is", "Yes it is"), text_distance("yes it is", "no")
+    (0.0, 1.0)
+    """
+    x, y = Counter(a.lower().split()), Counter(b.lower().split())
+    total = x.total() + y.total()
+    return 1.0 - 2.0 * (x & y).total() / total if total else 0.0
+
+
+def relative_change(a: float, b: float) -> float:
+    """|a − b| as a share of the larger of the two, at most 1.
+
+    >>> relative_change(10.0, 5.0), relative_change(0.0, 0.0)
+    (0.5, 0.0)
+    """
+    larger = max(abs(a), abs(b))
+    return min(1.0, abs(a - b) / larger) if larger else 0.0
+
+
+def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
+    """The ruler of a kind; `low` and `high` are a score's range."""
+    middle, span = 0.5 * (low + high), high - low
+    unequal: Callable[[Any, Any], bool] = lambda a, b: a != b  # noqa: E731 - a ruler is a table of small functions
+    rulers = {
+        Kind.AUTO: Ruler(lambda _a, _b: 0.0, lambda _a, _b: False),  # nothing is of this kind: it is not known yet
+        Kind.LABEL: Ruler(lambda a, b: float(a != b), unequal),
+        Kind.SCORE: Ruler(lambda a, b: min(1.0, abs(a - b) / span), lambda a, b: (a > middle) != (b > middle), float),
+        Kind.NUMBER: Ruler(relative_change, unequal, float),
+        Kind.PROBABILITIES: Ruler(total_variation, lambda a, b: top(a) != top(b), confidence),
+        Kind.VECTOR: Ruler(cosine_distance, unequal),
+        Kind.RANKING: Ruler(rank_biased_distance, lambda a, b: a[:1] != b[:1]),
+        Kind.TEXT: Ruler(text_distance, unequal, lambda a: float(len(a))),
+    }
+    return rulers[kind]
+
+
+def comparable(kind: Kind, reading: Reading) -> bool:
+    """Whether both arms gave rows of this kind, as many of each."""
+    live, candidate = reading.live, reading.candidate
+    return live is not None and candidate is not None and fits(kind, live, candidate)
+
+
+def fits(kind: Kind, live: Prediction, other: Prediction) -> bool:
+    """Whether two predictions are of this kind and of the same number of rows."""
+    return live.kind is kind and other.kind is kind and len(live.rows) == len(other.rows) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The comparable pairs of a batch. `at[i]` is the row drawn of pair i; `who[i]` its place in the batch."""
+
+    readings: Sequence[Reading]
+    who: list[int]
+    live: list[Sequence[Any]]
+    candidate: list[Sequence[Any]]
+    at: list[int]
+    kind: Kind
+    ruler: Ruler
+    reference: Reference | None
+
+    @property
+    def drawn(self) -> list[tuple[Any, Any]]:
+        """Live's and the candidate's drawn row."""
+        return [(a[i], b[i]) for a, b, i in zip(self.live, self.candidate, self.at, strict=True)]
+
+    @property
+    def scale(self) -> float:
+        """What a difference is divided by: 1, or live's interquartile range (nan until known) for unbounded numbers."""
+        if self.kind not in (Kind.NUMBER, Kind.TEXT):
+            return 1.0
+        return self.reference.scale if self.reference is not None else float("nan")
+
+    def scalars(self, rows: list[Sequence[Any]]) -> Floats:
+        """One number of each drawn row, (n,); nan where the kind has none."""
+        scalar = self.ruler.scalar
+        if scalar is None:
+            return np.full(len(rows), np.nan)
+        return np.array([scalar(row[i]) for row, i in zip(rows, self.at, strict=True)], dtype=np.float64)
+
+    def again(self, i: int) -> Sequence[Any] | None:
+        """Live's second answer to pair i, if it was asked and can be compared."""
+        reading = self.readings[self.who[i]]
+        if reading.again is None or reading.live is None or not fits(self.kind, reading.live, reading.again):
+            return None
+        return reading.again.rows
+
+
+def measure(
+    readings: Sequence[Reading],
+    kind: Kind,
+    ruler: Ruler,
+    draw: Floats,
+    reference: Reference | None,
+    wanted: frozenset[str],
+) -> dict[str, Floats]:
+    """Columns (n,) of the `wanted` measures. `draw` (n,) in [0, 1) picks the row."""
+    names = wanted & _COLUMNS.keys()
+    columns = {name: np.full(len(readings), np.nan) for name in names}
+    who = [i for i, r in enumerate(readings) if comparable(kind, r)] if names else []
+    if not who:
+        return columns
+    live: list[Sequence[Any]] = [readings[i].live.rows for i in who]  # type: ignore[union-attr]
+    candidate: list[Sequence[Any]] = [readings[i].candidate.rows for i in who]  # type: ignore[union-attr]
+    at = [int(u * len(rows)) for u, rows in zip(draw[who].tolist(), live, strict=True)]
+    compared = Compared(readings, who, live, candidate, at, kind, ruler, reference)
+    for name, column in columns.items():
+        column[who] = _COLUMNS[name](compared)
+    return columns
+
+
+def live_scalars(readings: Sequence[Reading], kind: Kind, ruler: Ruler, draw: Floats) -> list[float]:
+    """One number of each live answer of this kind (its drawn row), for the reference; others are left out."""
+    if ruler.scalar is None:
+        return []
+    found = []
+    for reading, u in zip(readings, draw.tolist(), strict=True):
+        if reading.live is not None and reading.live.kind is kind:
+            rows = reading.live.rows
+            found.append(ruler.scalar(rows[int(u * len(rows))]))
+    return found
+
+
+def _mean(distance: Callable[[Any, Any], float], a: Sequence[Any], b: Sequence[Any]) -> float:
+    if len(a) == 1:
+        return distance(a[0], b[0])
+    return sum(map(distance, a, b)) / len(a)
+
+
+def _differs(pairs: Compared) -> list[float]:
+    differs = pairs.ruler.differs
+    return [float(differs(a, b)) for a, b in pairs.drawn]
+
+
+def _distance(pairs: Compared) -> list[float]:
+    distance = pairs.ruler.distance
+    return [_mean(distance, a, b) for a, b in zip(pairs.live, pairs.candidate, strict=True)]
+
+
+def _shift(pairs: Compared) -> Floats:
+    scalar, scale = pairs.ruler.scalar, pairs.scale
+    if scalar is None or np.isnan(scale):
+        return np.full(len(pairs.who), np.nan)
+    clip = np.inf if scale == 1.0 and pairs.kind in (Kind.SCORE, Kind.PROBABILITIES) else CLIP
+    if all(len(rows) == 1 for rows in pairs.live):
+        with np.errstate(over="ignore"):
+            return np.clip((pairs.scalars(pairs.candidate) - pairs.scalars(pairs.live)) / scale, -clip, clip)
+    means = []
+    for live, candidate in zip(pairs.live, pairs.candidate, strict=True):
+        with np.errstate(over="ignore"):
+            rows = np.array([scalar(b) - scalar(a) for a, b in zip(live, candidate, strict=True)]) / scale
+        means.append(float(np.clip(rows, -clip, clip).mean()))
+    return np.array(means)
+
+
+def _jump(pairs: Compared) -> Any:
+    if pairs.kind in (Kind.SCORE, Kind.NUMBER):
+        with np.errstate(over="ignore"):  # two finite numbers may lie further apart than the largest one
+            return np.abs(pairs.scalars(pairs.candidate) - pairs.scalars(pairs.live)) / pairs.scale
+    return [pairs.ruler.distance(a, b) for a, b in pairs.drawn]
+
+
+def _spread(pairs: Compared) -> Floats:
+    live, candidate, ref = pairs.scalars(pairs.live), pairs.scalars(pairs.candidate), pairs.reference
+    if ref is None:
+        return np.full(len(live), np.nan)
+    with np.errstate(over="ignore"):
+        far = [np.minimum(np.abs(x - ref.median) / ref.scale, 1e6) for x in (candidate, live)]
+    return np.asarray(np.clip(far[0] - far[1], -CLIP, CLIP))
+
+
+def _excess(pairs: Compared) -> list[float]:
+    distance, values = pairs.ruler.distance, []
+    for i, (live, candidate) in enumerate(zip(pairs.live, pairs.candidate, strict=True)):
+        again = pairs.again(i)
+        floor = float("nan") if again is None else _mean(distance, again, live)
+        values.append(_mean(distance, candidate, live) - floor)
+    return values
+
+
+def _excess_differs(pairs: Compared) -> list[float]:
+    differs, values = pairs.ruler.differs, []
+    for i, (live, candidate) in enumerate(pairs.drawn):
+        again = pairs.again(i)
+        floor = float("nan") if again is None else float(differs(again[pairs.at[i]], live))
+        values.append(float(differs(candidate, live)) - floor)
+    return values
+
+
+_COLUMNS: dict[str, Callable[[Compared], Any]] = {
+    "differs": _differs,
+    "shift": _shift,
+    "distance": _distance,
+    "jump": _jump,
+    "live": lambda pairs: pairs.scalars(pairs.live),
+    "candidate": lambda pairs: pairs.scalars(pairs.candidate),
+    "spread": _spread,
+    "excess": _excess,
+    "excess_differs": _excess_differs,
+}
+
+MEASURES = frozenset(_COLUMNS)
+"""Names of all measures."""

@@ -1,0 +1,115 @@
+"""Rate guards: is an event (a disagreement, a big change) more frequent than its limit?
+
+FAIL (H0: p ≤ p0): the average of likelihood ratios at p1 = p0·{1.1 … 50}. PASS (H0: p ≥ p0): the same at
+p0·{.02 … .95}. For p ≤ p0 < p1 the ratio's mean is ≤ 1, so each is an e-process (Wald's likelihood ratio; arXiv
+2210.01948). State: two integers and the candidate's failures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.estimate import Estimate, interval
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, mixed, weakest
+
+RISES = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+FALLS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95)
+
+
+@lru_cache(maxsize=256)
+def fail_bets(p0: float) -> Floats:
+    """Log factors (2, bets) of [no event, event] against H0: p ≤ p0.
+
+    With p0 = 0 the first event is certainty; with p0 = 1 nothing can be against it.
+
+    >>> bool(np.all((1 - 0.02) * np.exp(fail_bets(0.02)[0]) + 0.02 * np.exp(fail_bets(0.02)[1]) <= 1 + 1e-12))
+    True
+    """
+    if p0 <= 0.0:
+        return np.array([[0.0], [CERTAIN]])
+    if p0 >= 1.0:
+        return np.zeros((2, 1))
+    p1 = np.array([p0 * rise for rise in RISES if p0 * rise < 1.0] or [(1.0 + p0) / 2.0])
+    return np.stack([np.log1p(-p1) - np.log1p(-p0), np.log(p1 / p0)])
+
+
+@lru_cache(maxsize=256)
+def pass_bets(p0: float) -> Floats:
+    """Log factors (2, bets) of [no event, event] against H0: p ≥ p0. With p0 = 0 nothing can ever pass.
+
+    >>> bool(np.all((1 - 0.02) * np.exp(pass_bets(0.02)[0]) + 0.02 * np.exp(pass_bets(0.02)[1]) <= 1 + 1e-12))
+    True
+    """
+    if p0 <= 0.0:
+        return np.array([[0.0], [-CERTAIN]])
+    if p0 >= 1.0:
+        return np.full((2, 1), CERTAIN)
+    p1 = p0 * np.array(FALLS)
+    return np.stack([np.log1p(-p1) - np.log1p(-p0), np.log(p1 / p0)])
+
+
+def rate_interval(none: float, events: float) -> tuple[float, float]:
+    """95 % anytime interval of a rate from its two counts, by inverting the two e-processes above.
+
+    >>> low, high = rate_interval(990, 10)
+    >>> 0.002 < low < 0.01 < high < 0.03
+    True
+    """
+    counts = np.array([none, events])
+    total = none + events
+    rate = events / total if total else 0.0
+    low, high = interval(
+        lambda limit: float(mixed(counts, [fail_bets.__wrapped__(limit)])),
+        lambda limit: float(weakest(counts, [pass_bets.__wrapped__(limit)])),
+        rate,
+        1e-9,
+        1.0 - 1e-9,
+    )
+    return (low if low > 1e-9 else 0.0), (high if high < 1.0 - 1e-9 else 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rule on the share of pairs whose measure exceeds `above`. Categories: [no event, event, failed].
+
+    A failed candidate multiplies the worst factor: for FAIL the event's (p1 > p0), for PASS the event's too (p1 < p0).
+    """
+
+    measure: str
+    above: float = 0.5
+    width: int = 3
+    shed_at: int | None = None
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """Category of each pair that gives evidence."""
+        who, value = batch.measured(self.measure)
+        category = (value > self.above).astype(np.int64)
+        if not len(batch.worst):
+            return who, category
+        return np.concatenate([who, batch.worst]), np.concatenate([category, np.full(len(batch.worst), 2)])
+
+    def _two(self, counts: Numbers) -> Numbers:
+        return np.stack([counts[..., 0], counts[..., 1] + counts[..., 2]], axis=-1)
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against H0: p ≤ limit; counts (…, 3) → (…)."""
+        return mixed(self._two(counts), [fail_bets(limit)])
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against H0: p ≥ limit; counts (…, 3) → (…)."""
+        return weakest(self._two(counts), [pass_bets(limit)])
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
+        return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+
+    def estimate(self, counts: Counts, limit: float) -> Estimate:
+        """Share of events with its interval; failures count as events, as in the verdict."""
+        none, events = float(counts[0]), float(counts[1] + counts[2])
+        total = none + events
+        low, high = rate_interval(none, events)
+        return Estimate(events / total if total else None, low, high, int(total), int(counts[2]))

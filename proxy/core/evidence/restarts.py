@@ -1,0 +1,72 @@
+"""Restarts: a break late in a trial must not wait until early good evidence is used up.
+
+FAIL evidence of a guard is `½·E⁽⁰⁾ + Σ_j E⁽ʲ⁾ / (2j(j+1))`: E⁽⁰⁾ over the whole trial, E⁽ʲ⁾ started at the j-th restart
+and 1 before. The weights sum to one, so the mixture is an e-process (STATISTICS 4). Counts are kept per *row*: row 0 is
+the base, every further row what was counted since its restart. On overflow the two oldest restarts are added into the
+base and their terms dropped, which only lowers E.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from proxy.core.evidence.wealth import Counts, Floats, log_sum
+
+ROWS = 20
+"""Row 0 (the base) and 19 restarts."""
+
+EVERY = 1000
+"""Compared pairs between restarts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """Which restarts are kept: `ordinals[i]` is the j of row i + 1; `total` restarts so far, dropped ones included."""
+
+    ordinals: tuple[int, ...] = ()
+    total: int = 0
+
+    @property
+    def row(self) -> int:
+        """The row that counts now."""
+        return len(self.ordinals)
+
+    def start(self, rows: Counts) -> Restarts:
+        """Begin a restart; on overflow fold the two oldest into the base, changing `rows` (ROWS, width) in place.
+
+        >>> rows, restarts = np.ones((ROWS, 1), np.int64), Restarts()
+        >>> for _ in range(20): restarts = restarts.start(rows)
+        >>> restarts.total, restarts.row, int(rows[0, 0]), int(rows.sum())
+        (20, 18, 3, 20)
+        """
+        kept = self
+        if kept.row == ROWS - 1:
+            rows[0] += rows[1] + rows[2]
+            rows[1:-2] = rows[3:].copy()
+            rows[-2:] = 0
+            kept = replace(kept, ordinals=kept.ordinals[2:])
+        # The row that is about to count is empty, except in the doctest above, where nothing depends on it.
+        return Restarts((*kept.ordinals, kept.total + 1), kept.total + 1)
+
+    def since(self, rows: Counts, opened: int = 0) -> tuple[Counts, Floats]:
+        """Counts since each kept start after restart number `opened`, with log weights; the first is the whole.
+
+        Returns `(k, width)` suffix sums and `(k,)` log weights, base first.
+        """
+        first = next((i for i, j in enumerate(self.ordinals) if j > opened), len(self.ordinals))
+        suffixes = np.cumsum(rows[: self.row + 1][::-1], axis=0)[::-1]
+        kept = np.concatenate([suffixes[:1], suffixes[first + 1 :]])
+        relative = np.asarray(self.ordinals[first:], dtype=np.float64) - opened
+        logs = np.concatenate([[np.log(0.5)], -np.log(2.0 * relative * (relative + 1.0))])
+        return kept, logs
+
+    def mixture(self, log_e: Floats, log_weights: Floats, opened: int = 0) -> float:
+        """Log of the mixture, with the terms that have not started yet at 1: they weigh 1 / (2(J+1)) together.
+
+        >>> Restarts().mixture(np.array([0.0]), np.array([np.log(0.5)]))  # nothing seen: E = 1
+        0.0
+        """
+        unstarted = -float(np.log(2.0 * (self.total - opened + 1)))
+        return log_sum([*(log_e + log_weights).tolist(), unstarted])

@@ -1,0 +1,293 @@
+"""State to bytes and back, and two states into one: exact, versioned, and suspicious of what it reads.
+
+A snapshot is the magic word, then zlib over: the length of a JSON header (`<I`), the header, and the int64 arrays in
+the order the header lists them. Rules are not stored: they follow from the guards, the kind and the frozen reference.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import orjson
+
+from proxy.core.evidence.after_promotion import Watch
+from proxy.core.evidence.guards import RULES, Context, layout
+from proxy.core.evidence.quality import WAITING, Waiting
+from proxy.core.evidence.reference import Reference
+from proxy.core.evidence.repeats import Recent
+from proxy.core.evidence.restarts import ROWS, Restarts
+from proxy.core.evidence.state import EvidenceError, State
+from proxy.core.evidence.tally import Chapter, Tally
+from proxy.core.evidence.wealth import Counts, Floats
+from proxy.core.model import Guard, Kind, Plan
+from proxy.core.reasons import Reason
+
+MAGIC = b"understudy-evidence-1\n"
+_LENGTH = struct.Struct("<I")
+_MOST = 256 * 1024 * 1024
+
+
+def dump(state: State) -> bytes:
+    """The snapshot of a state."""
+    tally = state.tally
+    chapters = [(name, c) for name, closed in sorted(tally.closed.items()) for c in closed]
+    header = orjson.dumps(
+        {
+            **{name: getattr(state, name) for name in _PLAIN},
+            "kind": state.kind.value,
+            "reference": _reference_out(state.reference),
+            "clusters": [[time, f"{h:x}"] for time, h in state.clusters.entries],
+            "waiting": [
+                [name, live, other, f"{key:x}", stage] for name, live, other, key, stage in state.waiting.entries
+            ],
+            "labelled": state.waiting.labelled,
+            "watch": _watch_out(state.watch),
+            "failures": {reason.value: n for reason, n in state.failures.items()},
+            "recent": [[time, f"{h:x}"] for time, h in state.recent.entries],
+            "seed": f"{state.seed:x}",
+            "guards": [_guard_out(slot.guard) for slot in tally.slots],
+            "opened": tally.opened,
+            "restarts": [tally.restarts.ordinals, tally.restarts.total],
+            "segment_rows": len(tally.segments),
+            "chapters": [
+                [name, _guard_out(c.guard), [c.restarts.ordinals, c.restarts.total], c.opened] for name, c in chapters
+            ],
+        }
+    )
+    arrays = [tally.rows, tally.stage, tally.segments]
+    if state.watch is not None:
+        arrays.append(state.watch.counts)
+    for _, c in chapters:
+        arrays += [c.rows, c.segments]
+    body = b"".join(np.ascontiguousarray(a, dtype="<i8").tobytes() for a in arrays)
+    return MAGIC + zlib.compress(_LENGTH.pack(len(header)) + header + body, 1)
+
+
+_PLAIN = (
+    "trial", "weights", "warm_left", "stage", "compared", "stage_pairs", "stage_candidate_pairs", "repeats", "shed",
+    "segments", "marks", "restarted", "follows", "causes", "kinds", "learned",
+)  # fmt: skip
+
+
+def load(plan: Plan, data: bytes) -> State:
+    """The state of a snapshot; raises `EvidenceError` for bytes that are not one of this trial."""
+    if not data.startswith(MAGIC):
+        raise EvidenceError("not a snapshot of evidence of this version")
+    try:
+        unpacked = zlib.decompressobj().decompress(data[len(MAGIC) :], _MOST)
+        (length,) = _LENGTH.unpack_from(unpacked)
+        start = _LENGTH.size
+        header = orjson.loads(unpacked[start : start + length])
+        if header["trial"] != plan.trial:
+            raise EvidenceError(f"a snapshot of another trial: {header['trial']!r} is not {plan.trial!r}")
+        return _restore(plan, header, unpacked[start + length :])
+    except EvidenceError:
+        raise
+    except (zlib.error, struct.error, KeyError, TypeError, ValueError) as error:
+        raise EvidenceError(f"a damaged snapshot: {error!r}") from None
+
+
+def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
+    kind, reference, seed = Kind(header["kind"]), _reference_in(header["reference"]), int(header["seed"], 16)
+    context = Context(kind, plan.prediction, reference, plan.noise_floor > 0)
+    slots = layout(tuple(_guard_in(g) for g in header["guards"]), context, seed)
+    reader = _Arrays(body)
+    width, segments = (slots[-1].stop if slots else 0), header["segment_rows"]
+    tally = Tally(
+        slots,
+        reader.take(ROWS, width),
+        reader.take(width),
+        reader.take(segments, width),
+        list(header["opened"]),
+        _restarts_in(header["restarts"]),
+    )
+    watch = None
+    if header["watch"] is not None:
+        watch = Watch(reader.take(width), *_watch_in(header["watch"]))
+    for name, raw, restarts, opened in header["chapters"]:
+        guard = _guard_in(raw)
+        rule = RULES[guard.name](guard, context)
+        rows, parts = reader.take(ROWS, rule.width), reader.take(segments, rule.width)
+        tally.closed.setdefault(name, []).append(Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened))
+    reader.end()
+    plain = {name: header[name] for name in _PLAIN}
+    plain["causes"] = tuple(plain["causes"])
+    return State(
+        seed=seed,
+        kind=kind,
+        reference=reference,
+        tally=tally,
+        failures={Reason(word): n for word, n in header["failures"].items()},
+        recent=Recent((time, int(h, 16)) for time, h in header["recent"]),
+        clusters=Recent((time, int(h, 16)) for time, h in header["clusters"]),
+        waiting=Waiting(
+            ((n, a, b, int(key, 16), stage) for n, a, b, key, stage in header["waiting"]), header["labelled"]
+        ),
+        watch=watch,
+        **plain,
+    )
+
+
+class _Arrays:
+    """Cuts int64 arrays off a body; raises `EvidenceError` when it does not hold exactly those asked for."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body, self._at = body, 0
+
+    def take(self, *shape: int) -> Counts:
+        size = int(np.prod(shape)) * 8
+        part = self._body[self._at : self._at + size]
+        if len(part) != size:
+            raise EvidenceError("a damaged snapshot: it ends too early")
+        self._at += size
+        return np.frombuffer(part, dtype="<i8").astype(np.int64).reshape(shape)
+
+    def end(self) -> None:
+        if self._at != len(self._body):
+            raise EvidenceError("a damaged snapshot: it is too long")
+
+
+def _guard_out(guard: Guard) -> list[Any]:
+    return [guard.name, guard.limit, guard.relative, guard.tolerance]
+
+
+def _guard_in(raw: list[Any]) -> Guard:
+    return Guard(*raw)
+
+
+def _restarts_in(raw: list[Any]) -> Restarts:
+    return Restarts(tuple(raw[0]), raw[1])
+
+
+def _reference_out(reference: Reference | None) -> list[Any] | None:
+    if reference is None:
+        return None
+    return [reference.median, reference.scale, reference.thresholds, reference.edges, reference.gap]
+
+
+def _reference_in(raw: list[Any] | None) -> Reference | None:
+    return None if raw is None else Reference(raw[0], raw[1], tuple(raw[2]), tuple(raw[3]), raw[4])
+
+
+def _watch_out(watch: Watch | None) -> Any:
+    """The e-detector's sums as hexadecimal floats: exact."""
+    if watch is None:
+        return None
+    logs = {name: [list(log.shape), [x.hex() for x in log.ravel().tolist()]] for name, log in watch.logs.items()}
+    return [watch.minute, logs, watch.blocks]
+
+
+def _watch_in(raw: list[Any]) -> tuple[int | None, dict[str, Floats], int]:
+    minute, logs, blocks = raw
+    read = {name: np.array([float.fromhex(x) for x in values]).reshape(shape) for name, (shape, values) in logs.items()}
+    return minute, read, blocks
+
+
+# --- joining ---------------------------------------------------------------------------------------------------------
+
+
+def follower(state: State) -> State:
+    """An empty state that counts exactly as `state` does."""
+    tally = Tally.empty(state.tally.slots, len(state.tally.segments))
+    follows = list(state.marks)
+    other = State(
+        trial=state.trial,
+        seed=state.seed,
+        kind=state.kind,
+        reference=state.reference,
+        tally=tally,
+        weights=list(state.weights),
+        warm_left=0,
+        stage=state.stage,
+        segments=dict(state.segments),
+        follows=follows,
+    )
+    for _ in range(state.restarted - len(follows)):
+        tally.restart()
+        other.restarted += 1
+    return other
+
+
+def merge(a: State, b: State) -> State:
+    """One state of two that count the same things; the order makes no difference, to the bit.
+
+    Counts are added; restarts that one has not reached yet are made up; the recent bodies are the last 1,000 of both.
+    """
+    if a.watch is not None or b.watch is not None:
+        raise EvidenceError("the watch after promotion is not a sum, so it cannot be joined")
+    if a.learning or b.learning or a.kind is Kind.AUTO:
+        raise EvidenceError("live's first answers are still being learned from")
+    a, b = copied(a), copied(b)
+    for behind, ahead in ((a, b), (b, a)):
+        while behind.restarted < ahead.restarted:
+            behind.restart(_mark(ahead, behind.restarted))
+    if a.tally.restarts != b.tally.restarts or a.marks != b.marks:
+        raise EvidenceError("the two restarted at different moments")
+    segments, shorter = sorted((a.segments, b.segments), key=len, reverse=True)
+    if list(segments)[: len(shorter)] != list(shorter):
+        raise EvidenceError("the two tell different segments apart")
+    for mine, theirs in (
+        (a.tally.rows, b.tally.rows),
+        (a.tally.stage, b.tally.stage),
+        (a.tally.segments, b.tally.segments),
+    ):
+        mine += theirs
+    for name, chapters in a.tally.closed.items():
+        for mine_c, theirs_c in zip(chapters, b.tally.closed[name], strict=True):
+            mine_c.rows[:] += theirs_c.rows
+            mine_c.segments[:] += theirs_c.segments
+    for name in ("compared", "stage_pairs", "stage_candidate_pairs", "repeats", "shed"):
+        setattr(a, name, getattr(a, name) + getattr(b, name))
+    for reason, n in b.failures.items():
+        a.failures[reason] = a.failures.get(reason, 0) + n
+    a.failures = dict(sorted(a.failures.items()))
+    a.segments = dict(segments)
+    a.warm_left = min(a.warm_left, b.warm_left)
+    a.recent, a.clusters = a.recent.merge(b.recent), a.clusters.merge(b.clusters)
+    entries = sorted([*a.waiting.entries, *b.waiting.entries], key=repr)
+    a.waiting = Waiting(entries[-WAITING:], a.waiting.labelled + b.waiting.labelled)
+    a.follows = None if a.follows is None or b.follows is None else a.follows
+    a.causes = tuple(slot.guard.name for slot in a.tally.slots if slot.guard.name in a.causes + b.causes)
+    return a
+
+
+def _mark(state: State, number: int) -> float:
+    """Request time of a restart by its number; raises `EvidenceError` for one that is forgotten."""
+    at = number - (state.restarted - len(state.marks))
+    if at < 0:
+        raise EvidenceError("the two are too far apart to be joined")
+    return state.marks[at]
+
+
+def copied(state: State) -> State:
+    """A copy that shares no mutable part."""
+    tally = state.tally
+    closed = {
+        name: [Chapter(c.guard, c.rule, c.rows.copy(), c.segments.copy(), c.restarts, c.opened) for c in chapters]
+        for name, chapters in tally.closed.items()
+    }
+    copy = Tally(
+        tally.slots,
+        tally.rows.copy(),
+        tally.stage.copy(),
+        tally.segments.copy(),
+        list(tally.opened),
+        tally.restarts,
+        closed,
+    )
+    fields = {name: getattr(state, name) for name in _PLAIN}
+    fields |= {"weights": list(state.weights), "segments": dict(state.segments), "marks": list(state.marks)}
+    return State(
+        seed=state.seed,
+        kind=state.kind,
+        reference=state.reference,
+        tally=copy,
+        failures=dict(state.failures),
+        recent=Recent(state.recent.entries),
+        clusters=Recent(state.clusters.entries),
+        waiting=Waiting(state.waiting.entries, state.waiting.labelled),
+        **fields,
+    )

@@ -1,0 +1,152 @@
+"""The state of a trial's evidence: what is kept, dumped and merged, and nothing that can be derived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from proxy.core.evidence.after_promotion import Watch
+from proxy.core.evidence.guards import Context, Slot, layout, needs_reference
+from proxy.core.evidence.quality import Waiting
+from proxy.core.evidence.reference import Reference
+from proxy.core.evidence.repeats import Recent
+from proxy.core.evidence.tally import Chapter, Tally
+from proxy.core.model import Kind, Plan
+from proxy.core.reasons import Reason
+
+MOST_CHAPTERS = 8
+"""Limits one guard may have had in one trial; the next change needs a new version."""
+
+MARKS = 64
+"""Restart times that are remembered; more restarts than the tally keeps rows for."""
+
+
+class EvidenceError(ValueError):
+    """Evidence that cannot be loaded, merged or changed as asked."""
+
+
+@dataclass(slots=True)
+class State:
+    """All of it. `follows` are the restart times of the evidence this one follows (`None`: it makes its own)."""
+
+    trial: str
+    seed: int
+    kind: Kind
+    reference: Reference | None
+    tally: Tally
+    weights: list[float]
+    warm_left: int
+    stage: int = -1
+    compared: int = 0
+    stage_pairs: int = 0
+    stage_candidate_pairs: int = 0
+    repeats: int = 0
+    shed: int = 0
+    failures: dict[Reason, int] = field(default_factory=dict)
+    recent: Recent = field(default_factory=Recent)
+    segments: dict[str, int] = field(default_factory=dict)
+    marks: list[float] = field(default_factory=list)
+    restarted: int = 0
+    follows: list[float] | None = None
+    causes: tuple[str, ...] = ()
+    kinds: dict[str, int] = field(default_factory=dict)
+    learned: list[float] = field(default_factory=list)
+    clusters: Recent = field(default_factory=Recent)
+    watch: Watch | None = None
+    waiting: Waiting = field(default_factory=Waiting)
+
+    @property
+    def learning(self) -> bool:
+        """Whether live's first answers are still being collected for the reference."""
+        guards = (slot.guard for slot in self.tally.slots)
+        return self.reference is None and needs_reference(guards, self.kind)
+
+    def rebuild(self, plan: Plan) -> None:
+        """Make the rules again, for what has become known of the kind or the reference; no width changes by that."""
+        guards = tuple(slot.guard for slot in self.tally.slots)
+        self.tally.slots = layout(guards, self.context(plan), self.seed)
+
+    def context(self, plan: Plan) -> Context:
+        """What rules depend on besides their guards."""
+        return Context(self.kind, plan.prediction, self.reference, plan.noise_floor > 0)
+
+    def restart(self, time: float) -> None:
+        """Begin a restart with the request of this time."""
+        self.tally.restart()
+        self.marks = [*self.marks, time][-MARKS:]
+        self.restarted += 1
+
+    def segment_of(self, name: str) -> int:
+        """Row of a segment: the first `top` names seen have their own, the rest share the last."""
+        known = self.segments.get(name)
+        if known is None:
+            other = len(self.tally.segments) - 1
+            known = len(self.segments)
+            if known >= other:
+                return other
+            self.segments[name] = known
+        return known
+
+    def change_limits(self, plan: Plan, log_e: list[float]) -> None:
+        """Close the chapter of each guard that changed; move the wealth of guards that left to those that came.
+
+        Weights are shares of one capital: a guard that stays keeps at most its own, so Σ w_i E_i of the new guards at
+        this moment is at most that of the old, and the pool stays an e-process.
+        """
+        tally = self.tally
+        old = {slot.guard.name: i for i, slot in enumerate(tally.slots)}
+        slots = layout(tuple(plan.guards), self.context(plan), self.seed)
+        full = [s.guard.name for s in slots if len(tally.closed.get(s.guard.name, ())) >= MOST_CHAPTERS]
+        full = [name for name in full if name in old and self._changed(tally.slots[old[name]], slots, name)]
+        if full:
+            raise EvidenceError(f"the limit of {', '.join(full)} was changed {MOST_CHAPTERS} times in this trial")
+        fresh = Tally.empty(slots, len(tally.segments))
+        fresh.restarts = tally.restarts
+        fresh.closed = {name: list(c) for name, c in tally.closed.items() if name in {s.guard.name for s in slots}}
+        for i, slot in enumerate(slots):
+            if slot.guard.name not in old:
+                fresh.opened[i] = tally.restarts.total
+            else:
+                self._take_over(old[slot.guard.name], i, fresh)
+        self.weights = self._reweigh(slots, old, log_e)
+        self.tally = fresh
+        if self.watch is not None:  # a minute under way and sums under the old limits: the watch begins anew
+            self.watch = Watch(np.zeros_like(fresh.stage))
+
+    @staticmethod
+    def _changed(before: Slot, slots: tuple[Slot, ...], name: str) -> bool:
+        return next(s.guard for s in slots if s.guard.name == name) != before.guard
+
+    def _take_over(self, was: int, now: int, fresh: Tally) -> None:
+        """Keep a guard's counts if its limit is the same, else close its chapter and begin an empty one."""
+        tally, before, after = self.tally, self.tally.slots[was], fresh.slots[now]
+        source, target = slice(before.start, before.stop), slice(after.start, after.stop)
+        if before.guard == after.guard:
+            fresh.rows[:, target] = tally.rows[:, source]
+            fresh.stage[target] = tally.stage[source]
+            fresh.segments[:, target] = tally.segments[:, source]
+            fresh.opened[now] = tally.opened[was]
+            return
+        chapter = Chapter(
+            before.guard,
+            before.rule,
+            tally.rows[:, source].copy(),
+            tally.segments[:, source].copy(),
+            tally.restarts,
+            tally.opened[was],
+        )
+        fresh.closed.setdefault(after.guard.name, []).append(chapter)
+        fresh.opened[now] = tally.restarts.total
+
+    def _reweigh(self, slots: tuple[Slot, ...], old: dict[str, int], log_e: list[float]) -> list[float]:
+        names = [slot.guard.name for slot in slots]
+        come = sum(name not in old for name in names)
+        if not come:
+            return [self.weights[old[name]] for name in names]
+        equal = 1.0 / len(names)
+        kept = {name: min(equal, self.weights[old[name]]) for name in names if name in old}
+        freed = sum(
+            (self.weights[i] - kept.get(name, 0.0)) * float(np.exp(min(0.0, log_e[i]))) for name, i in old.items()
+        )
+        return [kept.get(name, min(equal, max(freed, 1e-9) / come)) for name in names]

@@ -1,0 +1,75 @@
+"""Units and names of guards, as people read them."""
+
+from __future__ import annotations
+
+from proxy.core.model import Guard
+
+PERCENT = frozenset(("max_disagreement", "max_extra_errors", "max_big_change"))
+LATENCY = frozenset(("p99_latency", "median_latency", "time_to_first_token", "time_per_token"))
+
+_TITLES = {
+    "max_disagreement": "disagreement",
+    "max_mean_shift": "mean shift",
+    "max_ks": "largest difference of the distributions (KS)",
+    "max_psi": "population stability index",
+    "max_big_change": "big changes",
+    "max_spread_change": "change of spread",
+    "max_quality_drop": "quality drop",
+    "max_extra_errors": "extra errors",
+    "min_similarity": "similarity",
+    "p99_latency": "p99 latency",
+    "median_latency": "median latency",
+    "time_to_first_token": "median time to first token",
+    "time_per_token": "median time per token",
+}
+
+
+def title(guard: Guard) -> str:
+    """What the guard measures.
+
+    >>> title(Guard("max_disagreement", 0.02))
+    'disagreement'
+    """
+    return _TITLES.get(guard.name, guard.name.replace("_", " "))
+
+
+def number(guard: Guard, value: float | None) -> str:
+    """A value in the guard's unit.
+
+    >>> number(Guard("max_disagreement", 0.02), 0.0131), number(Guard("p99_latency", 0.25), 0.2501)
+    ('1.31 %', '250 ms')
+    >>> number(Guard("p99_latency", 1.2, relative=True), 1.304), number(Guard("p99_latency", 0.25), float("inf"))
+    ('1.30 x', 'unbounded')
+    """
+    if value is None:
+        return "unknown"
+    if value == float("inf"):
+        return "unbounded"
+    if guard.name in PERCENT:
+        return f"{100 * value:.3g} %"
+    if guard.name in LATENCY:
+        if guard.relative:
+            return f"{value:.2f} x"
+        return f"{value:.3g} s" if value >= 1.0 else f"{1000 * value:.3g} ms"
+    return f"{value:.3g}"
+
+
+def forecast_words(pairs: int) -> str:
+    """The forecast in words, rounded to what it is worth.
+
+    >>> forecast_words(1683), forecast_words(7)
+    ('pass expected in about 1,700 pairs', 'pass expected in about 7 pairs')
+    """
+    digits = max(0, len(str(pairs)) - 2)
+    return f"pass expected in about {round(pairs, -digits):,} pairs"
+
+
+def gap_words(guard: Guard) -> str:
+    """Why a guard has nothing to say yet.
+
+    >>> gap_words(Guard("p99_latency", 1.2, relative=True))
+    'no live timings yet'
+    """
+    if guard.name in LATENCY:
+        return "no live timings yet" if guard.relative else "no timings yet"
+    return "no pairs that can be compared yet"

@@ -1,0 +1,293 @@
+"""Frames between processes: encode, decode.
+
+A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket:
+
+    pairs    worker → controller   HELLO, then PAIR, MARK and COUNTS
+    tables   controller → worker   TABLE; back: HELLO, then ACK
+    control  supervisor ↔ child    CONFIG, DRAIN, RELOAD down; READY, RELOAD (asked for by an operator), RESULT up
+
+PAIR is binary, because a worker writes thousands a second and may not spend time on text; everything else is rare and
+is JSON, because it is read by people when something goes wrong.
+
+Invariants
+- Decoding never trusts a length: a frame over `MAX_FRAME`, an unknown kind or lengths that do not add up raise
+  `LinkError`, and the reader closes the connection. Peers are our own processes, so that is a bug or a version mix.
+- `decode_pair(encode_pair(p)) == p` for every pair (property test).
+- Trials are numbered per connection: PAIR carries a `u16` index that a preceding TRIAL frame has named.
+
+Payloads in JSON
+- HELLO (both links) `{"slot", "pid", "worker", "table", "weights": {rollout: basis points}}`: `worker` is the
+  incarnation (unique per process), `table` the last number that took effect (0 for none).
+- TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection.
+- COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
+  the next one, and merging is still addition over incarnations. `{"ledger": {trial: {"sampled", "shed", "too_large",
+  "live_failed", "link_full", "sent"}}, "requests": [[route, upstream, leg, code, n]], "durations": [[route, upstream,
+  leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]], "rescues": [[rollout, reason, n]],
+  "connections": [[upstream, state, n now]]}`; code is three digits or a reason word.
+- TABLE `{"number", "lanes"}`; ACK `{"number", "weights"}`.
+- CONFIG `{"generation", "text", "directory"}`: the file as the supervisor validated it. RESULT answers a CONFIG or a
+  RELOAD: `{"generation", "ok", "error"}`. READY `{"pid"}`: this process serves. RELOAD `{}`. DRAIN
+  `{"delay"}`: seconds in which readiness fails and everything else goes on (a worker's affair; others ignore it).
+
+Request order: `Pair.sequence` counts the sampled requests of one trial in one worker. MARK says "every sequence below
+this one is settled: sent or counted as dropped", so that the controller can enter pairs in request order without ever
+waiting for one that will not come.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import orjson
+
+from proxy.core.model import Arm, Lane, Outcome, Pair, State, Table
+from proxy.core.reasons import CODES, REASONS
+
+MAX_FRAME = 256 * 1024 * 1024
+BOUNDS = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
+    1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""Upper bounds (inclusive) of the duration histograms, seconds; shared by the worker that counts and the metric."""
+
+_HEAD = struct.Struct("<IB")
+_MARK = struct.Struct("<HQ")
+# trial, stage, sequence, time, flags; then the lengths of id, request head and request body.
+_PAIR = struct.Struct("<HHQdBHII")
+# status, reason, seconds, first, then the lengths of head and body.
+_OUTCOME = struct.Struct("<HBddII")
+
+CANDIDATE_SERVED, HEDGED, RESCUED, SLOT, AGAIN = 1, 2, 4, 8, 16
+"""Flags of a PAIR."""
+
+
+class Frame(IntEnum):
+    """Kinds of frame. Only ever added to."""
+
+    HELLO = 1
+    TRIAL = 2
+    PAIR = 3
+    MARK = 4
+    COUNTS = 5
+    TABLE = 6
+    ACK = 7
+    CONFIG = 8
+    DRAIN = 9
+    READY = 10
+    RELOAD = 11
+    RESULT = 12
+
+
+class LinkError(ValueError):
+    """Bytes on a link that are not a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Every sequence of `trial` (its index on this connection) below `sequence` is settled."""
+
+    trial: int
+    sequence: int
+
+
+def frame(kind: Frame, payload: bytes) -> bytes:
+    """One frame.
+
+    >>> frame(Frame.DRAIN, b"")
+    b'\\x00\\x00\\x00\\x00\\t'
+    """
+    return _HEAD.pack(len(payload), kind) + payload
+
+
+def note(kind: Frame, value: Any) -> bytes:
+    """One frame whose payload is JSON."""
+    return frame(kind, orjson.dumps(value))
+
+
+def read_note(payload: bytes) -> dict[str, Any]:
+    """The JSON object of a frame; raises `LinkError` when it is anything else."""
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise LinkError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise LinkError(f"expected an object, found {type(value).__name__}")
+    return value
+
+
+class FrameReader:
+    """Cuts a byte stream into frames, however the stream was cut.
+
+    >>> reader = FrameReader()
+    >>> list(reader.feed(frame(Frame.DRAIN, b"x")[:3])), list(reader.feed(frame(Frame.DRAIN, b"x")[3:]))
+    ([], [(<Frame.DRAIN: 9>, b'x')])
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Frame, bytes]]:
+        """Yield `(kind, payload)` of every frame that is now complete; raises `LinkError`."""
+        buffer = self._buffer
+        buffer += data
+        position, end = 0, len(buffer)
+        try:
+            while end - position >= _HEAD.size:
+                length, code = _HEAD.unpack_from(buffer, position)
+                if length > MAX_FRAME:
+                    raise LinkError(f"frame of {length} bytes, at most {MAX_FRAME} allowed")
+                start = position + _HEAD.size
+                if end - start < length:
+                    break
+                try:
+                    kind = Frame(code)
+                except ValueError:
+                    raise LinkError(f"unknown kind of frame: {code}") from None
+                position = start + length
+                yield kind, bytes(buffer[start:position])
+        finally:
+            del buffer[:position]
+
+
+def pack_outcome(status: int, code: int, seconds: float, first: float, head: bytes, body: bytes) -> bytes:
+    """One outcome as PAIR carries it; `code` is the reason's index in `REASONS`."""
+    return _OUTCOME.pack(status, code, seconds, first, len(head), len(body)) + head + body
+
+
+def pack_pair(
+    trial: int,
+    stage: int,
+    sequence: int,
+    time: float,
+    flags: int,
+    name: bytes,
+    request_head: bytes,
+    request_body: bytes,
+    outcomes: bytes,
+) -> bytes:
+    """A PAIR frame from its parts, for a worker, which has no time to make a `Pair` first.
+
+    `outcomes` are two or three `pack_outcome`: live, candidate, and live again when `flags` has `AGAIN`.
+    """
+    fixed = _PAIR.pack(trial, stage, sequence, time, flags, len(name), len(request_head), len(request_body))
+    length = len(fixed) + len(name) + len(request_head) + len(request_body) + len(outcomes)
+    return b"".join((_HEAD.pack(length, Frame.PAIR), fixed, name, request_head, request_body, outcomes))
+
+
+def _packed(outcome: Outcome) -> bytes:
+    code = CODES[outcome.reason]
+    return pack_outcome(outcome.status, code, outcome.seconds, outcome.first, outcome.head, outcome.body)
+
+
+def encode_pair(pair: Pair, trial: int) -> bytes:
+    """A PAIR frame. `trial` is the index that a TRIAL frame has named; `pair.worker` is the connection's, not sent."""
+    flags = (
+        (CANDIDATE_SERVED if pair.served is Arm.CANDIDATE else 0)
+        | (HEDGED if pair.hedged else 0)
+        | (RESCUED if pair.rescued else 0)
+        | (SLOT if pair.latency_slot else 0)
+        | (AGAIN if pair.again is not None else 0)
+    )
+    outcomes = _packed(pair.live) + _packed(pair.candidate)
+    if pair.again is not None:
+        outcomes += _packed(pair.again)
+    return pack_pair(
+        trial,
+        pair.stage,
+        pair.sequence,
+        pair.time,
+        flags,
+        pair.id.encode("ascii"),
+        pair.request_head,
+        pair.request_body,
+        outcomes,
+    )
+
+
+def _read_outcome(payload: bytes, at: int) -> tuple[Outcome, int]:
+    status, code, seconds, first, head, body = _OUTCOME.unpack_from(payload, at)
+    middle = at + _OUTCOME.size + head
+    end = middle + body
+    return Outcome(status, REASONS[code], payload[middle - head : middle], payload[middle:end], seconds, first), end
+
+
+def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
+    """The pair of a PAIR frame; raises `LinkError` when the payload is not one."""
+    try:
+        index, stage, sequence, time, flags, name, head, body = _PAIR.unpack_from(payload)
+        at = _PAIR.size
+        id_end = at + name
+        head_end = id_end + head
+        body_end = head_end + body
+        live, end = _read_outcome(payload, body_end)
+        candidate, end = _read_outcome(payload, end)
+        again = None
+        if flags & AGAIN:
+            again, end = _read_outcome(payload, end)
+        trial = trials[index]
+    except (struct.error, IndexError, KeyError) as error:
+        raise LinkError(f"not a pair: {error!r}") from None
+    if end != len(payload):
+        raise LinkError(f"a pair of {end} bytes in a frame of {len(payload)}")
+    return Pair(
+        trial=trial,
+        stage=stage,
+        worker=worker,
+        sequence=sequence,
+        id=payload[at:id_end].decode("ascii", "replace"),
+        time=time,
+        served=Arm.CANDIDATE if flags & CANDIDATE_SERVED else Arm.LIVE,
+        request_head=payload[id_end:head_end],
+        request_body=payload[head_end:body_end],
+        live=live,
+        candidate=candidate,
+        again=again,
+        hedged=bool(flags & HEDGED),
+        rescued=bool(flags & RESCUED),
+        latency_slot=bool(flags & SLOT),
+    )
+
+
+def encode_mark(trial: int, sequence: int) -> bytes:
+    """A MARK frame."""
+    return frame(Frame.MARK, _MARK.pack(trial, sequence))
+
+
+def decode_mark(payload: bytes) -> Mark:
+    """The mark of a MARK frame; raises `LinkError`."""
+    try:
+        return Mark(*_MARK.unpack(payload))
+    except struct.error as error:
+        raise LinkError(f"not a mark: {error}") from None
+
+
+def encode_table(table: Table) -> bytes:
+    """A TABLE frame."""
+    lanes = [
+        {
+            "rollout": a.rollout,
+            "trial": a.trial,
+            "state": a.state,
+            "weight": a.weight,
+            "share": a.share,
+            "stage": a.stage,
+        }
+        for a in table.lanes
+    ]
+    return note(Frame.TABLE, {"number": table.number, "lanes": lanes})
+
+
+def decode_table(payload: bytes) -> Table:
+    """The table of a TABLE frame; raises `LinkError`."""
+    value = read_note(payload)
+    try:
+        lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
+        return Table(value["number"], lanes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LinkError(f"not a routing table: {error!r}") from None

@@ -1,0 +1,23 @@
+"""Bytes to predictions, or a reason why not. Start in `reading.py`; one file per protocol.
+
+    reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
+    registry.py    the protocols by name, and `auto`
+    v2.py …        one protocol each: a decoded body in, a `Tensor` of raw values out
+    shapes.py      a tensor and a kind in, the rows of a `Prediction` out
+    json_tools.py  parsing, JSON pointers
+    rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label
+    message.py     one body with its head: header lookup, JSON parsed once
+    codings.py     content codings undone, within a bound
+    request.py     which requests count as equal; segment and cluster of a request
+
+Invariants
+- `read` raises for no bytes whatever. Everything below it raises `Unreadable`, one reason word and one sentence, and
+  nothing else for bytes that came from outside.
+- Work is bounded: depth, rank and rows have limits, and a compressed body is never inflated past `MAX_INFLATED`.
+- Each body is parsed at most once.
+"""
+
+from proxy.core.predictions.reading import booking, protocol_of, read
+from proxy.core.predictions.unreadable import Unreadable
+
+__all__ = ["Unreadable", "booking", "protocol_of", "read"]

@@ -1,0 +1,100 @@
+"""Content codings undone, each within the same bound: gzip and deflate always, br and zstd where their package is.
+
+A package that is missing is no error at start-up: an answer in that coding is then `bad_encoding`, and says so. It is
+asked for once and only when needed, since most never are.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.reasons import Reason
+
+MAX_INFLATED = 8 * 1024 * 1024
+"""Bytes a compressed body may inflate to. A kilobyte can inflate to a megabyte: what comes out is bounded."""
+
+MAX_CODINGS = 3
+"""Codings on one body; RFC 9110 allows any number, nobody sends more than one."""
+
+
+def _bomb() -> Unreadable:
+    return Unreadable(Reason.BAD_ENCODING, f"the compressed body grows over {MAX_INFLATED >> 20} MiB")
+
+
+def _inflate(body: bytes, window: int) -> bytes:
+    """Inflate every member of a deflate stream, never holding more than the bound."""
+    parts: list[bytes] = []
+    room = MAX_INFLATED
+    rest = body
+    try:
+        while rest:
+            stream = zlib.decompressobj(window)
+            part = stream.decompress(rest, room + 1)
+            parts.append(part)
+            room -= len(part)
+            if room < 0:
+                raise _bomb()
+            if not stream.eof:
+                raise Unreadable(Reason.TRUNCATED, "the compressed body breaks off")
+            rest = stream.unused_data
+    except zlib.error as error:
+        raise Unreadable(Reason.BAD_ENCODING, f"the compressed body is damaged: {error}") from None
+    return b"".join(parts)
+
+
+def _gzip(body: bytes) -> bytes:
+    return _inflate(body, 31)
+
+
+def _deflate(body: bytes) -> bytes:
+    """`deflate` means zlib's format, but some servers send the bare stream: told apart by zlib's header checksum."""
+    is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+    return _inflate(body, 15 if is_zlib else -15)
+
+
+def _brotli(body: bytes) -> bytes:
+    try:
+        import brotli
+    except ImportError:
+        raise Unreadable(Reason.BAD_ENCODING, "`br` needs a package: pip install 'understudy[br]'") from None
+    stream = brotli.Decompressor()
+    try:
+        found: bytes = stream.process(body, output_buffer_limit=MAX_INFLATED + 1)
+    except brotli.error as error:
+        raise Unreadable(Reason.BAD_ENCODING, f"the compressed body is damaged: {error}") from None
+    if len(found) > MAX_INFLATED:
+        raise _bomb()
+    if not stream.is_finished():
+        raise Unreadable(Reason.TRUNCATED, "the compressed body breaks off")
+    return found
+
+
+def _zstd(body: bytes) -> bytes:
+    try:
+        import zstandard
+    except ImportError:
+        raise Unreadable(Reason.BAD_ENCODING, "`zstd` needs a package: pip install 'understudy[zstd]'") from None
+    try:
+        # The frame may state its size, and the library would allocate whatever it states; -1 is "not stated".
+        if zstandard.frame_content_size(body) > MAX_INFLATED:
+            raise _bomb()
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_INFLATED)
+    except zstandard.ZstdError as error:
+        raise Unreadable(Reason.BAD_ENCODING, f"the compressed body is damaged: {error}") from None
+
+
+def _identity(body: bytes) -> bytes:
+    return body
+
+
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+    "identity": _identity,
+}
+"""What undoes each content coding that can be read here."""

@@ -1,0 +1,98 @@
+"""One body with its head: headers found in raw bytes, content coding undone within a bound, JSON parsed once.
+
+Heads arrive as bytes, and nearly always nothing in them matters here, so they are searched rather than parsed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from proxy.core.predictions.codings import CODINGS, MAX_CODINGS
+from proxy.core.predictions.json_tools import parse_json
+from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.reasons import Reason
+
+_UNREAD: Any = object()
+
+
+@lru_cache(maxsize=256)
+def mark_of(name: str) -> bytes:
+    """What stands before the value of a header in a lower-cased head."""
+    return b"\r\n" + name.lower().encode("latin-1", "replace") + b":"
+
+
+def header(head: bytes, name: str) -> str:
+    """The value of the first header called `name` in a raw head, without surrounding blanks; empty if there is none.
+
+    >>> header(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/csv\\r\\n\\r\\n", "content-type")
+    'text/csv'
+    """
+    mark = mark_of(name)
+    at = head.lower().find(mark)
+    if at < 0:
+        return ""
+    start = at + len(mark)
+    end = head.find(b"\r\n", start)
+    return head[start : end if end >= 0 else len(head)].decode("latin-1").strip()
+
+
+_ENCODING = mark_of("content-encoding")
+
+
+def media_type(head: bytes) -> str:
+    """The content type in lower case, without parameters.
+
+    >>> media_type(b"HTTP/1.1 200 OK\\r\\nContent-Type: Application/JSON; charset=utf-8\\r\\n\\r\\n")
+    'application/json'
+    """
+    return header(head, "content-type").partition(";")[0].strip().lower()
+
+
+class Message:
+    """A request or an answer. `body` is without content coding; making one raises `Unreadable` when that fails."""
+
+    __slots__ = ("_document", "_lower", "body", "head")
+
+    def __init__(self, head: bytes, body: bytes) -> None:
+        self.head = head
+        self._lower = head.lower()
+        self.body = body if self._lower.find(_ENCODING) < 0 else decoded(head, body)
+        self._document = _UNREAD
+
+    def has(self, mark: bytes) -> bool:
+        """Whether the head has a header, given as `mark_of(name)`: the cheap question before `header`."""
+        return self._lower.find(mark) >= 0
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON, parsed once; raises `Unreadable`. Do not change it: it is shared."""
+        if self._document is _UNREAD:
+            self._document = parse_json(self.body)
+        return self._document
+
+
+def target_of(head: bytes) -> str:
+    """The request target (path and query) in a request's head; empty for an answer's.
+
+    >>> target_of(b"POST /v2/models/a/infer?x=1 HTTP/1.1\\r\\n\\r\\n")
+    '/v2/models/a/infer?x=1'
+    """
+    parts = head.split(b"\r\n", 1)[0].split(b" ")
+    return parts[1].decode("latin-1") if len(parts) == 3 and not head.startswith(b"HTTP/") else ""
+
+
+def decoded(head: bytes, body: bytes) -> bytes:
+    """The body with its content codings undone (RFC 9110 section 8.4); raises `Unreadable`."""
+    if head.lower().find(_ENCODING) < 0:
+        return body
+    codings = [word for word in header(head, "content-encoding").lower().replace(" ", "").split(",") if word]
+    if len(codings) > MAX_CODINGS:
+        raise Unreadable(Reason.BAD_ENCODING, f"{len(codings)} content codings on one body")
+    for coding in reversed(codings):
+        undo = CODINGS.get(coding)
+        if undo is None:
+            known = ", ".join(CODINGS)
+            raise Unreadable(Reason.BAD_ENCODING, f"content coding `{coding[:40]}` cannot be read here (only {known})")
+        body = undo(body)
+    return body

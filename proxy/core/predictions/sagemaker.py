@@ -1,0 +1,83 @@
+"""SageMaker's `POST /invocations`, in the formats of its built-in and framework containers.
+
+    application/json        {"predictions": [{"score": 0.9, "predicted_label": 1}, …]}, or bare values or records
+    application/jsonlines   one such value per line
+    text/csv                one row per line; a single line is one row, or one value per row where the kind has one
+
+Source: SageMaker developer guide, "Common data formats for inference" and the algorithms' "Response" sections.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from proxy.core.model import PredictionSpec
+from proxy.core.predictions.json_tools import parse_json
+from proxy.core.predictions.message import Message, media_type
+from proxy.core.predictions.rows import rows_of
+from proxy.core.predictions.shapes import MAX_ROWS, Tensor, tensor
+from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.reasons import Reason
+
+LINES = frozenset(("application/jsonlines", "application/x-jsonlines", "application/x-ndjson", "application/jsonl"))
+
+
+def extract(spec: PredictionSpec, answer: Message) -> Tensor:
+    """The values of an answer of `/invocations`; raises `Unreadable`."""
+    kind = media_type(answer.head)
+    if kind == "text/csv":
+        return _csv(answer.body)
+    if kind in LINES:
+        return rows_of(spec, _lines(answer.body))
+    if kind in ("application/json", ""):
+        document = answer.document
+        if type(document) is dict and "predictions" in document:
+            document = document["predictions"]
+        return rows_of(spec, document)
+    raise Unreadable(Reason.BAD_ENCODING, f"content type `{kind[:60]}` is not JSON, JSON lines or CSV")
+
+
+def _lines(body: bytes) -> list[Any]:
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if not lines:
+        raise Unreadable(Reason.EMPTY, "the body is empty")
+    _check(len(lines))
+    return [parse_json(line) for line in lines]
+
+
+def _csv(body: bytes) -> Tensor:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(body.decode(), newline="")) if row]
+    except UnicodeDecodeError:
+        raise Unreadable(Reason.BAD_ENCODING, "the CSV is not UTF-8") from None
+    except csv.Error as error:
+        raise Unreadable(Reason.BAD_ENCODING, f"not CSV: {error}") from None
+    if not rows:
+        raise Unreadable(Reason.EMPTY, "the body is empty")
+    _check(len(rows))
+    values = [[_cell(cell) for cell in row] for row in rows]
+    return tensor(values[0] if len(values) == 1 else values)
+
+
+def _cell(text: str) -> Any:
+    """A number where the cell is one, else its text."""
+    text = text.strip()
+    whole = (int,) if len(text) < 19 else ()  # more does not fit into 64 bits, and JSON could not hold it
+    for number in (*whole, float) if "_" not in text else ():  # Python reads 1_000 as a number, CSV does not
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _check(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise Unreadable(Reason.BAD_SHAPE, f"{rows} rows, at most {MAX_ROWS} are read")
+
+
+def recognise(target: str, answer: Message) -> bool:
+    """Whether this answers `/invocations`; MLflow, which is asked first, is told apart by its `predictions`."""
+    return target.partition("?")[0] == "/invocations"

@@ -1,0 +1,266 @@
+"""From raw values and a kind to the rows of a prediction: the checks that all protocols share.
+
+A protocol hands over a `Tensor`: values in row-major order and their shape. What a row is follows from the kind: a
+label, score, number or text is one value, so `[n]` and `[n, 1]` are n rows; probabilities, a vector or a ranking are a
+sequence, so `[k]` is one row and `[n, k]` are n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from math import isfinite, prod
+from typing import Any
+
+from proxy.core.model import Kind, Prediction, PredictionSpec
+from proxy.core.predictions.json_tools import word_for
+from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.reasons import Reason
+
+MAX_RANK = 8
+"""Dimensions of a tensor."""
+
+MAX_ROWS = 65_536
+"""Rows of one answer; the evidence treats them as one cluster, so more would add cost and no knowledge."""
+
+SUM_TOLERANCE = 0.02
+"""How far from 1 the probabilities of a row may add up: half precision and rounding to two digits stay within it."""
+
+_LEAST, _MOST = 1.0 - SUM_TOLERANCE, 1.0 + SUM_TOLERANCE
+
+EDGE = 1e-6
+"""How far outside its range a value may lie and be taken for rounding; it is moved to the edge."""
+
+
+_AUTO = Kind.AUTO  # looking up a member of an enum costs 0.1 µs in Python 3.11
+
+
+@dataclass(slots=True)
+class Tensor:
+    """Values in row-major order and their shape; `len(data) == prod(shape)`.
+
+    `hint` is the kind if the owner left it open, `names` those of the values in a row, `tokens` how many tokens a
+    language model wrote (0 where nobody counts).
+    """
+
+    data: list[Any]
+    shape: tuple[int, ...]
+    hint: Kind = _AUTO
+    names: tuple[str, ...] = ()
+    tokens: int = 0
+
+    @property
+    def width(self) -> int:
+        """Values per row, if the first dimension counts rows."""
+        return prod(self.shape[1:])
+
+
+def tensor(value: Any, hint: Kind = Kind.AUTO) -> Tensor:
+    """A JSON value, nested arrays or a single one, as a tensor; raises `Unreadable` with `bad_shape` or `too_deep`.
+
+    >>> tensor([[1, 2], [3, 4]])
+    Tensor(data=[1, 2, 3, 4], shape=(2, 2), hint=<Kind.AUTO: 'auto'>, names=(), tokens=0)
+    """
+    if type(value) is not list:
+        return Tensor([value], (), hint)
+    shape = [len(value)]
+    while value and type(value[0]) is list:
+        if not all(type(item) is list for item in value):
+            raise Unreadable(Reason.BAD_SHAPE, "arrays and single values are mixed")
+        if len({len(item) for item in value}) > 1:
+            raise Unreadable(Reason.BAD_SHAPE, "the rows differ in length")
+        if len(shape) == MAX_RANK:
+            raise Unreadable(Reason.TOO_DEEP, f"arrays nested more than {MAX_RANK} levels deep")
+        shape.append(len(value[0]))
+        value = list(chain.from_iterable(value))
+    return Tensor(value, tuple(shape), hint)
+
+
+def predict(spec: PredictionSpec, values: Tensor, kind: Kind = Kind.AUTO) -> Prediction:
+    """The prediction in a tensor. `kind` is live's, for reading the candidate's by it; raises `Unreadable`.
+
+    >>> predict(PredictionSpec(kind=Kind.PROBABILITIES), Tensor([0.25, 0.75, 1.0, 0.0], (2, 2))).rows
+    ((0.25, 0.75), (1.0, 0.0))
+    """
+    if not values.data:
+        raise Unreadable(Reason.EMPTY, "the output holds no values")
+    if kind is _AUTO:
+        kind = spec.kind if spec.kind is not _AUTO else guess(values)
+    rows = _ROWS[kind](values, spec)
+    if len(rows) > MAX_ROWS:
+        raise Unreadable(Reason.BAD_SHAPE, f"{len(rows)} rows, at most {MAX_ROWS} are read")
+    return Prediction(kind, rows, values.names)
+
+
+_FLOATING = ({float}, {float, int})
+
+
+def guess(values: Tensor) -> Kind:
+    """The kind of a tensor whose owner left it open: what its protocol hints at, else by its values.
+
+    >>> guess(Tensor([0.2, 0.8], (1, 2))), guess(Tensor([7, 3], (2,))), guess(Tensor([7.5], (1, 1)))
+    (<Kind.PROBABILITIES: 'probabilities'>, <Kind.LABEL: 'label'>, <Kind.NUMBER: 'number'>)
+    """
+    if values.hint is not Kind.AUTO:
+        return values.hint
+    if set(map(type, values.data)) not in _FLOATING:
+        return Kind.LABEL
+    if values.width == 1:
+        return Kind.NUMBER
+    try:
+        _probabilities(values, PredictionSpec())
+    except Unreadable:
+        return Kind.VECTOR
+    return Kind.PROBABILITIES
+
+
+# --- one value per row -----------------------------------------------------------------------------------------------
+
+
+def _singles(values: Tensor, kind: str) -> list[Any]:
+    shape = values.shape
+    if values.width != 1:
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(shape)} has several values per row, a {kind} is one")
+    return values.data
+
+
+_LABELS = {str, int, bool}
+
+
+def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
+    data = _singles(values, "label")
+    if set(map(type, data)) <= _LABELS:
+        return tuple(data)
+    return tuple(map(_label, data))
+
+
+def _label(value: Any) -> Any:
+    if type(value) is float and value.is_integer():  # XGBoost and others write class numbers as floats
+        return int(value)
+    if type(value) in (str, int, bool):
+        return value
+    raise Unreadable(Reason.BAD_TYPE, f"{_show_value(value)} is not a label (text or a whole number)")
+
+
+def _texts(values: Tensor, _spec: PredictionSpec) -> tuple[str, ...]:
+    data = _singles(values, "text")
+    for value in data:
+        if type(value) is not str:
+            raise Unreadable(Reason.BAD_TYPE, f"expected text, found {word_for(value)}")
+    return tuple(data)
+
+
+def _scores(values: Tensor, spec: PredictionSpec) -> tuple[float, ...]:
+    data = floats(_singles(values, "score"))
+    low, high = spec.low, spec.high
+    if min(data) >= low and max(data) <= high:
+        return tuple(data)
+    return tuple(_within(value, low, high) for value in data)
+
+
+def _within(value: float, low: float, high: float) -> float:
+    slack = EDGE * max(1.0, high - low)
+    if not low - slack <= value <= high + slack:
+        raise Unreadable(Reason.OUT_OF_RANGE, f"{value:g} is outside {low:g} to {high:g}")
+    return min(max(value, low), high)
+
+
+def _numbers(values: Tensor, _spec: PredictionSpec) -> tuple[float, ...]:
+    return tuple(floats(_singles(values, "number")))
+
+
+# --- a sequence per row ----------------------------------------------------------------------------------------------
+
+
+def _sequences(values: Tensor, data: list[Any]) -> tuple[tuple[Any, ...], ...]:
+    shape = values.shape
+    if not shape:
+        raise Unreadable(Reason.BAD_SHAPE, "found a single value, expected a sequence per row")
+    width = len(data) // shape[0] if len(shape) > 1 else shape[0]
+    if len(data) == width:
+        return (tuple(data),)
+    return tuple(tuple(data[at : at + width]) for at in range(0, len(data), width))
+
+
+def _probabilities(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[float, ...], ...]:
+    shape = values.shape
+    if len(shape) > 2 and values.width != max(shape[1:]):
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(shape)} is no list of class probabilities per row")
+    data = floats(values.data)
+    if min(data) < 0.0 or max(data) > 1.0:
+        data = [_within(value, 0.0, 1.0) for value in data]
+    rows = _sequences(values, data)
+    if len(rows[0]) < 2:
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(shape)} has one value per row: kind score, perhaps")
+    for row in rows:
+        if not _LEAST <= sum(row) <= _MOST:
+            at = rows.index(row)
+            raise Unreadable(Reason.OUT_OF_RANGE, f"the probabilities of row {at} add up to {sum(row):.4g}, not 1")
+    return rows
+
+
+def _vectors(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[float, ...], ...]:
+    return _sequences(values, floats(values.data))
+
+
+def _rankings(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[Any, ...], ...]:
+    if len(values.shape) > 2:
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(values.shape)} is no list of items per row")
+    return _sequences(values, [_label(value) for value in values.data])
+
+
+_ROWS: dict[Kind, Callable[[Tensor, PredictionSpec], tuple[Any, ...]]] = {
+    Kind.LABEL: _labels,
+    Kind.SCORE: _scores,
+    Kind.NUMBER: _numbers,
+    Kind.PROBABILITIES: _probabilities,
+    Kind.VECTOR: _vectors,
+    Kind.RANKING: _rankings,
+    Kind.TEXT: _texts,
+}
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+_FLOATS, _NUMBERS = {float}, {float, int}
+
+
+def floats(data: list[Any]) -> list[float]:
+    """Finite floats; raises `Unreadable` with `bad_type` or `not_finite`.
+
+    >>> floats([1, 2.5])
+    [1.0, 2.5]
+    """
+    types = set(map(type, data))
+    if types != _FLOATS:
+        if not types <= _NUMBERS:
+            raise _no_number(data)
+        try:
+            data = [float(value) for value in data]
+        except OverflowError:
+            raise Unreadable(Reason.NOT_FINITE, "a number is too large for a double") from None
+    # A sum is finite only if every value is; it may overflow although they are, so only then is each one looked at.
+    if not isfinite(sum(data)):
+        for at, value in enumerate(data):
+            if not isfinite(value):
+                raise Unreadable(Reason.NOT_FINITE, f"value {at} is {value}")
+    return data
+
+
+def _no_number(data: list[Any]) -> Unreadable:
+    at, value = next((at, value) for at, value in enumerate(data) if type(value) not in (float, int))
+    if value is None:  # what JSON libraries write for NaN
+        return Unreadable(Reason.NOT_FINITE, f"value {at} is null")
+    return Unreadable(Reason.BAD_TYPE, f"value {at} is {_show_value(value)}, expected a number")
+
+
+def _show(shape: tuple[int, ...]) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _show_value(value: Any) -> str:
+    if type(value) is str:
+        return f"the text {value[:40]!r}"
+    return f"{value:g}" if type(value) in (int, float) else word_for(value)

@@ -1,0 +1,135 @@
+"""The Open Inference Protocol (KServe v2) over REST: `outputs`, each with a name, a shape, a datatype and data.
+
+Data is JSON, or raw bytes after the JSON (`v2_binary`), as Triton sends it to `tritonclient`.
+
+`id`, `model_name`, `model_version` and `parameters` are not looked at: they differ between two servers by design.
+Source: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from proxy.core.model import Kind, PredictionSpec
+from proxy.core.predictions.json_tools import word_for
+from proxy.core.predictions.message import Message, mark_of
+from proxy.core.predictions.shapes import MAX_RANK, Tensor, tensor
+from proxy.core.predictions.unreadable import Unreadable, names
+from proxy.core.predictions.v2_binary import binary_size, decode, raw_of, split
+from proxy.core.reasons import Reason
+
+_AUTO = Kind.AUTO
+
+NUMBERS = frozenset(
+    ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "BF16", "FP32", "FP64")
+)
+DATATYPES = NUMBERS | {"BOOL", "BYTES"}
+
+_JSON_TYPES: dict[str, frozenset[type]] = {
+    # null is how JSON libraries write NaN; whether it matters is for the kind to say.
+    **dict.fromkeys(NUMBERS, frozenset((int, float, bool, type(None)))),
+    "BOOL": frozenset((bool, int)),
+    "BYTES": frozenset((str,)),
+}
+"""What JSON values may stand for each datatype."""
+
+
+_BINARY = mark_of("inference-header-content-length")
+
+
+def extract(spec: PredictionSpec, answer: Message) -> Tensor:
+    """The values of the wanted output; raises `Unreadable`."""
+    if answer.has(_BINARY):
+        document, tail = split(answer)
+        output = chosen_output(spec, document)
+        raw = raw_of(document, output, tail)
+        values = output_values(output) if binary_size(output) is None else _binary_values(output, raw)
+    else:
+        output = chosen_output(spec, answer.document)
+        values = output_values(output)
+    if spec.kind is _AUTO:
+        values.hint = hint_for(output["datatype"], values.width)
+    return values
+
+
+def chosen_output(spec: PredictionSpec, document: Any) -> dict[str, Any]:
+    """The output called `spec.output`, or the only one when no name is given; raises `Unreadable`."""
+    outputs = document.get("outputs") if type(document) is dict else None
+    if type(outputs) is not list:
+        found = names(document) if type(document) is dict else word_for(document)
+        raise Unreadable(Reason.MISSING_OUTPUT, f"`outputs` is missing; found {found}")
+    for output in outputs:
+        if type(output) is not dict:
+            raise Unreadable(Reason.BAD_TYPE, f"an entry of `outputs` is {word_for(output)}, expected an object")
+        if output.get("name") == spec.output:
+            chosen: dict[str, Any] = output
+            return chosen
+    if not spec.output and len(outputs) == 1:
+        only: dict[str, Any] = outputs[0]
+        return only
+    found = names(output.get("name") for output in outputs)
+    if spec.output:
+        raise Unreadable(Reason.MISSING_OUTPUT, f"output `{spec.output}` is missing; found {found}")
+    if not outputs:
+        raise Unreadable(Reason.EMPTY, "`outputs` is empty")
+    raise Unreadable(Reason.MISSING_OUTPUT, f"several outputs ({found}) and none chosen by `output:`")
+
+
+def _binary_values(output: dict[str, Any], raw: bytes) -> Tensor:
+    return decode(checked_datatype(output), checked_shape(output), raw)
+
+
+def output_values(output: dict[str, Any]) -> Tensor:
+    """The values of one output that carries its data as JSON; raises `Unreadable`."""
+    allowed = _JSON_TYPES[checked_datatype(output)]
+    shape = checked_shape(output)
+    data = output.get("data")
+    if type(data) is not list:
+        raise Unreadable(Reason.BAD_TYPE, f"`data` is {word_for(data)}, expected an array")
+    if data and type(data[0]) is list:  # the protocol allows both flat and nested data
+        data = tensor(data).data
+    if len(data) != prod(shape):
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {list(shape)} wants {prod(shape)} values, found {len(data)}")
+    if not allowed.issuperset(map(type, data)):
+        found = next(value for value in data if type(value) not in allowed)
+        raise Unreadable(Reason.BAD_TYPE, f"datatype {output['datatype']}, but `data` holds {word_for(found)}")
+    return Tensor(data, shape)
+
+
+def checked_datatype(output: dict[str, Any]) -> str:
+    """The datatype of an output, one of `DATATYPES`; raises `Unreadable`."""
+    datatype = output.get("datatype")
+    if type(datatype) is not str or datatype not in DATATYPES:
+        raise Unreadable(Reason.BAD_TYPE, f"datatype {str(datatype)[:40]!r} is not one of the protocol's")
+    return datatype
+
+
+def checked_shape(output: dict[str, Any]) -> tuple[int, ...]:
+    """The shape of an output; raises `Unreadable`."""
+    shape = output.get("shape")
+    if type(shape) is not list:
+        raise Unreadable(Reason.BAD_SHAPE, f"`shape` is {word_for(shape)}, expected an array")
+    if len(shape) > MAX_RANK:
+        raise Unreadable(Reason.TOO_DEEP, f"a shape of {len(shape)} dimensions, at most {MAX_RANK} are read")
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise Unreadable(Reason.BAD_SHAPE, "`shape` is not an array of whole numbers")
+    return tuple(shape)
+
+
+def hint_for(datatype: str, width: int) -> Kind:
+    """The kind that a datatype suggests when the owner left it open; floats with several per row stay open.
+
+    >>> hint_for("INT64", 1), hint_for("FP32", 1), hint_for("FP32", 10)
+    (<Kind.LABEL: 'label'>, <Kind.NUMBER: 'number'>, <Kind.AUTO: 'auto'>)
+    """
+    if not datatype.startswith(("FP", "BF")):
+        return Kind.LABEL
+    return Kind.NUMBER if width == 1 else Kind.AUTO
+
+
+def recognise(target: str, _answer: Message) -> bool:
+    """Whether this answers a V2 inference request, by the path."""
+    path = target.partition("?")[0]
+    return path.startswith("/v2/") and path.endswith("/infer")

@@ -1,0 +1,101 @@
+"""The closed set of reason words.
+
+One word stands for one thing that can go wrong, and it is the same word in a metric label, a log line, the
+`x-understudy-error` header, a ledger, a finding and a webhook. The set is closed on purpose: metrics stay bounded,
+and a word that is not listed here is a bug that raises at once.
+
+Whose fault it is decides what is done about it: a *downstream* word is answered with a 4xx and is no evidence; an
+*upstream* word is an arm's failure (evidence against the candidate, an error answer or a rescue for a client); a
+*prediction* word says why an answer with a good status could not be read.
+
+On the wire a reason is its index in `Reason` (one byte), so new words are only ever added at the end.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Every reason word. `NONE` is the empty word: nothing went wrong."""
+
+    NONE = ""
+    # The client's fault (DownstreamError).
+    BAD_REQUEST = "bad_request"
+    REQUEST_TIMEOUT = "request_timeout"
+    BODY_TOO_LARGE = "body_too_large"
+    URI_TOO_LONG = "uri_too_long"
+    HEADER_TOO_LARGE = "header_too_large"
+    CLIENT_GONE = "client_gone"
+    NO_ROUTE = "no_route"
+    OVERRIDE_REFUSED = "override_refused"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    # A model server's fault (UpstreamError), by arm.
+    CONNECT = "connect"
+    CONNECT_TIMEOUT = "connect_timeout"
+    DISCONNECT = "disconnect"
+    BAD_REPLY = "bad_reply"
+    POOL_FULL = "pool_full"
+    TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
+    TLS = "tls"
+    STATUS_429 = "status_429"
+    STATUS_4XX = "status_4xx"
+    STATUS_5XX = "status_5xx"
+    COMMITTED = "committed"
+    SLOW = "slow"
+    # An answer that came whole and could not be read as a prediction.
+    NOT_JSON = "not_json"
+    TOO_DEEP = "too_deep"
+    BAD_ENCODING = "bad_encoding"
+    BAD_SHAPE = "bad_shape"
+    BAD_TYPE = "bad_type"
+    MISSING_OUTPUT = "missing_output"
+    NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"
+    EMPTY = "empty"
+    ROW_COUNT = "row_count"
+    TRUNCATED = "truncated"
+    UNKNOWN_PROTOCOL = "unknown_protocol"
+    # Ours.
+    DRAINING = "draining"
+    INTERNAL = "internal"
+
+
+REASONS: tuple[Reason, ...] = tuple(Reason)
+"""Reasons by their code on the wire."""
+
+CODES: dict[Reason, int] = {reason: code for code, reason in enumerate(REASONS)}
+"""Code on the wire (0 to 255) of each reason."""
+
+STATUS: dict[Reason, int] = {
+    Reason.BAD_REQUEST: 400,
+    Reason.REQUEST_TIMEOUT: 408,
+    Reason.BODY_TOO_LARGE: 413,
+    Reason.URI_TOO_LONG: 414,
+    Reason.HEADER_TOO_LARGE: 431,
+    Reason.CLIENT_GONE: 499,
+    Reason.NO_ROUTE: 404,
+    Reason.OVERRIDE_REFUSED: 403,
+    Reason.TOO_MANY_CONNECTIONS: 503,
+    Reason.CONNECT: 502,
+    Reason.CONNECT_TIMEOUT: 504,
+    Reason.DISCONNECT: 502,
+    Reason.BAD_REPLY: 502,
+    Reason.POOL_FULL: 503,
+    Reason.TIMEOUT: 504,
+    Reason.TOO_LARGE: 502,
+    Reason.TLS: 502,
+    Reason.DRAINING: 503,
+    Reason.INTERNAL: 500,
+}
+"""Status of the answer the proxy itself makes for a reason (499 is only ever counted, never sent)."""
+
+PREDICTION_WORDS: frozenset[Reason] = frozenset(
+    (
+        Reason.NOT_JSON, Reason.TOO_DEEP, Reason.BAD_ENCODING, Reason.BAD_SHAPE, Reason.BAD_TYPE,
+        Reason.MISSING_OUTPUT, Reason.NOT_FINITE, Reason.OUT_OF_RANGE, Reason.EMPTY, Reason.ROW_COUNT,
+        Reason.TRUNCATED, Reason.UNKNOWN_PROTOCOL, Reason.INTERNAL,
+    )
+)  # fmt: skip
+"""Words for an answer that came whole and could not be read; on live's side they make a pair `unparseable`."""

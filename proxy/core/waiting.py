@@ -1,0 +1,71 @@
+"""What a rollout waits for, and the sentence that says so.
+
+`missing` is the one place that knows when a stage has what it asked for: the machine climbs exactly when the sentence
+is empty, so that what a person reads and what is done can never differ.
+"""
+
+from __future__ import annotations
+
+from proxy.core.events import Looked, Rollout
+from proxy.core.model import Assessment, Plan, Stage, State, Verdict
+
+MIN_CANDIDATE_PAIRS = 200
+"""In a canary stage at least this many compared pairs (or `min_pairs`, if fewer) were answered by the candidate."""
+
+
+def stage_of(rollout: Rollout, plan: Plan) -> Stage:
+    """The stage the rollout is in, or was in when it ended."""
+    return plan.stages[min(rollout.stage, len(plan.stages) - 1)]
+
+
+def missing(rollout: Rollout, event: Looked, plan: Plan) -> str:
+    """What the stage still lacks for a pass, as a sentence; empty when it lacks nothing."""
+    stage = stage_of(rollout, plan)
+    needed = min(MIN_CANDIDATE_PAIRS, stage.min_pairs) if stage.kind is State.CANARY else 0
+    wants = []
+    if event.stage_pairs < stage.min_pairs:
+        wants.append(f"{stage.min_pairs - event.stage_pairs} more pairs{_forecast(stage, event)}")
+    if event.stage_candidate_pairs < needed:
+        wants.append(f"{needed - event.stage_candidate_pairs} more pairs answered by the candidate")
+    left = rollout.entered_at + stage.min_time - event.now
+    if left > 0:
+        wants.append(f"{left:.0f} s more time in the stage")
+    if event.assessment.verdict is not Verdict.PASS:
+        wants.append(_undecided(event.assessment))
+    return ", ".join(wants)
+
+
+def _forecast(stage: Stage, event: Looked) -> str:
+    if event.rate <= 0:
+        return " (none are coming now)" if event.stage_pairs else ""
+    return f" (about {(stage.min_pairs - event.stage_pairs) / event.rate:.0f} s at {event.rate:.3g} pairs/s)"
+
+
+def _undecided(assessment: Assessment) -> str:
+    open_guards = [f for f in assessment.findings if f.segment is None and f.verdict is not Verdict.PASS]
+    if not open_guards:
+        return "the first findings"
+    etas = [f.eta_seconds for f in open_guards]
+    names = ", ".join(f.guard for f in open_guards)
+    known = [eta for eta in etas if eta is not None]
+    return f"{names} to pass" + (f" (about {max(known):.0f} s)" if len(known) == len(etas) else "")
+
+
+def waiting_for(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
+    """What the rollout waits for, as one sentence for a person."""
+    if rollout.state is State.ROLLED_BACK:
+        return "A new version, or a retry by hand."
+    if rollout.state is State.COMPLETED:
+        return "Nothing: the candidate is live now."
+    if rollout.state is State.PROMOTED:
+        return f"The file to name {plan.candidate} as live; it is watched until then."
+    if rollout.paused:
+        return "A person to resume it."
+    if rollout.blocked_by:
+        return f"{rollout.blocked_by}, which serves on the same route."
+    if rollout.held:
+        return "A person to approve the next stage."
+    if look is None:
+        return "The first look at the evidence."
+    wants = missing(rollout, look, plan)
+    return f"{wants[0].upper()}{wants[1:]}." if wants else "The next look."

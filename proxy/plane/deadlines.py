@@ -1,0 +1,111 @@
+"""One coarse sweep per worker instead of a timer per request.
+
+A timer costs 1 to 2 µs to make and cancel, on every request, for something that almost never happens. Here a thing that
+may be late is *watched*: it lies in a slot of a wheel, and when the slot's time comes it is asked (`check`) what is due
+and when to look again. A connection that is used all the time is asked once per period, not once per request; what it
+needs for its answer (when the request was sent) it keeps anyway.
+
+The price is precision: a deadline is noticed up to one tick late. That is right for timeouts, and wrong for hedging,
+which has a finer clock of its own (`Soon`), running only while there is something to hedge.
+
+Invariant: a watched thing is asked no later than one tick after the earliest time it was watched for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+TICK = 0.05
+FINE = 0.002
+
+
+class Watched(Protocol):
+    """Something that may be late. `slot` belongs to the wheel; a new thing starts with 0."""
+
+    slot: int
+
+    def check(self, now: float) -> float:
+        """Do what is due; return when to look again (monotonic seconds), or 0.0 for never."""
+
+
+class Wheel:
+    """Slots of `TICK` seconds holding what is to be looked at then. Times are monotonic seconds.
+
+    >>> class Egg:
+    ...     slot = 0
+    ...     def check(self, now): return 0.0 if now >= 3.0 else 3.0
+    >>> wheel, egg = Wheel(), Egg()
+    >>> wheel.watch(egg, 1.0); wheel.sweep(1.2); egg.slot > 0
+    True
+    >>> wheel.sweep(3.2); egg.slot
+    0
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[int, list[Watched]] = {}
+        self._next = 0
+
+    def watch(self, thing: Watched, due: float) -> None:
+        """See to it that `thing.check` is called soon after `due`, or sooner if it is watched already."""
+        slot = int(due / TICK) + 1
+        if 0 < thing.slot <= slot:
+            return
+        thing.slot = slot  # an entry in a later slot is now stale, and skipped when its time comes
+        self._slots.setdefault(slot, []).append(thing)
+        if slot < self._next:
+            self._next = slot
+
+    def sweep(self, now: float) -> None:
+        """Ask everything whose slot has come."""
+        last = int(now / TICK)
+        if not self._slots:
+            self._next = last + 1
+            return
+        first, self._next = self._next, last + 1
+        due = range(first, last + 1) if last - first < len(self._slots) else sorted(s for s in self._slots if s <= last)
+        for slot in due:
+            for thing in self._slots.pop(slot, ()):
+                if thing.slot != slot:
+                    continue
+                thing.slot = 0
+                again = thing.check(now)
+                if again:
+                    self.watch(thing, max(again, now))
+
+
+class Soon:
+    """Calls `fire(key)` within `FINE` seconds after each key's due time; its timer runs only while there are keys."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
+        self._loop, self._clock = loop, clock
+        self._due: dict[Hedged, float] = {}
+        self._running = False
+
+    def add(self, key: Hedged, due: float) -> None:
+        """Call `key.late()` after `due` unless it is discarded before."""
+        self._due[key] = due
+        if not self._running:
+            self._running = True
+            self._loop.call_later(FINE, self._tick)
+
+    def discard(self, key: Hedged) -> None:
+        """Forget a key; nothing when it is not there."""
+        self._due.pop(key, None)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        for key in [key for key, due in self._due.items() if due <= now]:
+            if self._due.pop(key, None) is not None:
+                key.late()
+        self._running = bool(self._due)
+        if self._running:
+            self._loop.call_later(FINE, self._tick)
+
+
+class Hedged(Protocol):
+    """What `Soon` calls."""
+
+    def late(self) -> None:
+        """The time has come."""

@@ -1,0 +1,355 @@
+"""One request: which arm serves it, and whose answer the client gets.
+
+    client ──▶ Exchange ──┬── first   Served  the arm that was chosen
+                          ├── hedge   Served  live, when the candidate failed or is slow
+                          └── copies  Copy    the arms that did not serve, after the answer (`pairs`)
+
+The first leg whose answer is good enough *wins*: its bytes go to the client and nobody else's do. Live as first leg
+wins with its first byte. A candidate's answer is held until it is complete (while its weight is below 100 %), so that
+live can still answer instead: that is a rescue when it failed, a hedge when it is slow.
+
+Invariants
+- The client never waits for a leg that did not win, and copies start only after the client's answer has been written.
+- Every sampled request is settled once: published as a pair or counted under a reason.
+- Every leg that was started ends or is cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.core.headers import Request, forwarded, trace, without
+from proxy.core.reasons import Reason
+from proxy.core.routing import chosen
+from proxy.plane import pairs
+from proxy.plane.legs import Captured, Copy, Served
+
+if TYPE_CHECKING:
+    from proxy.plane.rollouts import Trial
+    from proxy.plane.routes import Route
+    from proxy.plane.server import Client
+    from proxy.plane.state import Plane
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+"""Methods that may be sent twice (RFC 9110, 9.2.2)."""
+EXPECT = frozenset({b"expect"})
+
+
+class Exchange:
+    """One request of one client, from its head to its pair. Times are monotonic seconds."""
+
+    trial: Trial | None = None
+    """The trial whose candidate serves this request; `None` when live does."""
+    first: Served
+    hedge: Served | None = None
+    winner: Served | None = None
+    live: Captured | None = None
+    """Live's leg, whatever it was asked for."""
+    overridden = False
+    hedged = False
+    rescued = False
+    answered = False
+    """The client has all it will get."""
+    abandoned = False
+    """The client left a candidate that had not answered: the pair is made all the same."""
+    body_done = False
+    ready = 0.0
+    """When the last byte of the request came."""
+    _rescue_for = Reason.NONE
+
+    parts: list[bytes] | None = None
+    """The request's body as it came, while it may be needed again."""
+    body_size = 0
+    uncharged = 0
+    """Bytes that came in one piece: they count against memory when a copy keeps them longer than the answer does."""
+    samples: Sequence[pairs.Sample] = ()
+
+    def __init__(self, client: Client, plane: Plane, request: Request, name: bytes, now: float) -> None:
+        self.client, self.plane, self.request = client, plane, request
+        self.route: Route = request.route
+        self.id = name
+        self.started = now
+        if request.plain:
+            self.base = b"".join((request.plain, client.lines, name, b"\r\n"))
+        else:
+            self.base = forwarded(request, name, client.peer, client.scheme)
+
+    # --- the request ---
+
+    def start(self, piece: bytes, done: bool) -> Reason:
+        """Choose the arm and send what is here of the request; a reason when it is refused."""
+        route, request = self.route, self.request
+        if route.trials and not request.upgrade:
+            refused = self._choose()
+            if refused:
+                return refused
+            pairs.sample(self)
+        trial = self.trial
+        if self.samples or trial is not None:
+            if done and len(piece) <= route.max_body:
+                self.parts = [piece]
+                self.uncharged = len(piece)
+            else:
+                self.parts = []
+                self._gather(piece)
+        if trial is None:
+            pool = route.live
+            self.first = self.live = leg = Served(self, pool, pool.timeout, route.meters.served, None)
+        else:
+            pool = trial.pool
+            self.first = leg = Served(self, pool, pool.timeout, trial.meters.served, trial)
+            leg.held = leg.strict_time = leg.optional = trial.held
+            if trial.terms.rescue and not done and b"expect" in request.found:
+                self._take_body()
+        if self.samples or leg.held:
+            leg.kept = []
+        if done and (route.repeatable or request.method in IDEMPOTENT):
+            leg.repeatable = True
+        leg.opening = b"".join((self.head_for_leg(self.base), b"\r\n", piece))
+        leg.whole = done
+        if done:
+            self._complete(self.started)
+        pool.submit(leg)
+        return Reason.NONE
+
+    def _take_body(self) -> None:
+        """Ask the client for the body it keeps back (RFC 9110, 10.1.1): whichever arm answers, it will be needed."""
+        self.client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.base = self.base_without(EXPECT)
+
+    def _choose(self) -> Reason:
+        route, request = self.route, self.request
+        trial = route.serving
+        asked = request.value(route.override).lower() if route.override else b""
+        if asked:
+            self.overridden = True
+            if asked == b"live":
+                trial = None
+            elif asked != b"candidate" or trial is None:
+                return Reason.OVERRIDE_REFUSED
+        elif trial is not None and not chosen(trial.serve_salt, route.sticky_key(request) or self.id, trial.weight):
+            trial = None
+        self.trial = trial
+        return Reason.NONE
+
+    def more(self, piece: bytes, done: bool) -> None:
+        """More of the request's body."""
+        if self.parts is not None:
+            self._gather(piece)
+        if done:
+            self._complete(monotonic())
+        if not self.first.ended:
+            self.first.send(piece, done)
+        if done and self._rescue_for:
+            self._ask_live(self._rescue_for)
+
+    def _complete(self, now: float) -> None:
+        self.body_done = True
+        self.ready = now
+        if self.trial is not None and self.trial.terms.rescue:
+            self.plane.soon.add(self, now + self.route.rescue_after(self.trial))
+
+    def _gather(self, piece: bytes) -> None:
+        assert self.parts is not None
+        self.parts.append(piece)
+        self.body_size += len(piece)
+        if not self.keeps(len(piece)) and self.trial is None:
+            self.parts = None
+            return
+        if self.body_size > self.route.max_body:
+            self.parts = None
+            pairs.drop(self, "too_large")
+
+    def keeps(self, size: int) -> bool:
+        """Charge what is kept, giving up samples for which there is no memory; whether any pair still needs it."""
+        self.charge(size)
+        if self.samples:
+            pairs.shed(self)
+        return bool(self.samples)
+
+    def charge(self, size: int) -> None:
+        """Kept bytes count against the memory of every trial they are kept for."""
+        for sample in self.samples:
+            sample.cost += size
+            sample.trial.memory += size
+
+    def head_for_leg(self, base: bytes) -> bytes:
+        """A head for one leg, without the blank line, with a span of its own when the client traces."""
+        if b"traceparent" in self.request.found:
+            base = trace(self.request, base, *self.plane.span())
+        return base
+
+    def base_without(self, names: frozenset[bytes]) -> bytes:
+        """The forwarded head without some headers."""
+        return self.base if names.isdisjoint(self.request.found) else without(self.base, names)
+
+    # --- the answer ---
+
+    def interim(self, leg: Served, head: bytes) -> None:
+        """A 1xx from the arm that was chosen goes to the client, unless live may still answer in its place."""
+        if leg is self.first and self.winner is None and not leg.held:
+            self.client.interim(head)
+
+    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> bool:
+        """A 101 makes the two connections a tunnel, if the client has asked for one."""
+        if not self.request.upgrade:
+            return False
+        self.answered = leg.ended = True
+        leg.meter.count(101)
+        self.client.upgraded(leg, head, rest)
+        return True
+
+    def another_may_answer(self, leg: Served) -> bool:
+        """Whether this leg may fail without the client noticing."""
+        if leg is self.hedge:
+            return not self.first.ended
+        return self._can_rescue() if self.hedge is None else not self.hedge.ended
+
+    def _can_rescue(self) -> bool:
+        return self.trial is not None and self.trial.terms.rescue and self.parts is not None
+
+    def win(self, leg: Served, piece: bytes, done: bool) -> None:
+        """This leg's answer goes to the client; `piece` is all of its body that is here."""
+        self.winner = leg
+        assert leg.answer is not None
+        self.client.answer(self, leg.answer, leg.pool.label, piece, done)
+        if self.ready:
+            came = leg.finished if done else leg.began
+            self.route.overhead.add(leg.sent - self.ready + monotonic() - came)
+        if leg.held and not done:  # committed: from here on it is a stream like any other
+            leg.held = leg.strict_time = False
+
+    def answer_too_large(self, leg: Served) -> bool:
+        """Too long for a pair; whether it is given up. A candidate's is a failure, and live may answer instead as long
+        as the client has no byte of it."""
+        if leg.trial is None:
+            pairs.drop(self, "too_large")
+        else:
+            leg.reason = Reason.TOO_LARGE
+        kept, leg.kept = leg.kept or [], None
+        rescued = self.winner is None and leg.trial is not None and self.another_may_answer(leg)
+        if rescued or self.abandoned or self.winner not in (None, leg):
+            leg.reason = Reason.TOO_LARGE
+            if not leg.ended:
+                leg.finished = monotonic()
+                leg.cancel()
+                self.leg_done(leg)
+            return True
+        if self.winner is None and leg.held:
+            self.win(leg, b"".join(kept[:-1]), False)  # the last piece follows on the way it came
+        if self.winner is leg and self.client.blocked and leg.connection is not None:
+            leg.connection.pause_reading()
+        return False
+
+    def leg_done(self, leg: Served) -> None:
+        """A leg that could serve has ended, well or not (`leg.reason`)."""
+        leg.count()
+        if self.winner is leg:
+            self._after_answer()
+        elif self.winner is None and not self.abandoned:
+            self._decide()
+        if self.samples and (self.trial is not None or leg is not self.winner):
+            pairs.settle(self)  # after live's own answer there is nothing to settle before the copies are back
+        del leg.exchange  # or the two would wait for the garbage collector
+
+    def leg_failed(self, leg: Served, reason: Reason) -> None:
+        """A leg that could serve broke; the client notices only if it has bytes of it already."""
+        leg.kept = None
+        if self.winner is leg:
+            leg.reason = Reason.COMMITTED if leg.trial is not None else reason
+            self.client.abort()
+        self.leg_done(leg)
+
+    def copy_done(self, leg: Copy) -> None:
+        """A copy has ended, well or not (`leg.reason`)."""
+        leg.count()
+        leg.payer.in_flight -= 1
+        pairs.settle(self)
+        del leg.exchange
+
+    def _decide(self) -> None:
+        """No answer has begun and a leg has just ended: deliver, ask live, wait, or give up."""
+        first, hedge = self.first, self.hedge
+        if first.good:
+            self._deliver(first)
+        elif not first.ended:
+            return
+        elif hedge is not None:
+            if hedge.ended or hedge.answer is not None:
+                self._deliver(hedge)
+        elif self._can_rescue():
+            self._rescue()
+        else:
+            self._deliver(first)
+
+    def _deliver(self, leg: Served) -> None:
+        """Give the client this leg's answer as far as it is here, or the error it ended with."""
+        if leg.answer is not None and leg.kept is not None:
+            self.win(leg, b"".join(leg.kept), leg.ended)
+        else:
+            self.client.refuse(leg.reason or Reason.DISCONNECT, self)
+        if leg.ended:
+            self._after_answer()
+
+    def _rescue(self) -> None:
+        first = self.first
+        reason = first.reason
+        if not reason and first.answer is not None:
+            reason = Reason.STATUS_429 if first.answer.status == 429 else Reason.STATUS_5XX
+        if self.body_done:
+            self._ask_live(reason)
+        else:
+            self._rescue_for = reason
+            self.client.resume_reading()  # whoever held it back is gone; live needs the whole body
+
+    def late(self) -> None:
+        """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""
+        if self.hedge is None and self.winner is None and self._can_rescue():
+            self.hedged = True
+            self._ask_live(Reason.SLOW)
+
+    def _ask_live(self, reason: Reason) -> None:
+        assert self.parts is not None
+        assert self.trial is not None
+        self.plane.soon.discard(self)
+        self.rescued = reason is not Reason.SLOW
+        self.plane.counts.rescue(self.trial.terms.name, reason)
+        live = self.route.live
+        self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
+        leg.kept = []
+        leg.repeatable = True
+        leg.opening = b"".join((self.head_for_leg(self.base_without(EXPECT)), b"\r\n", *self.parts))
+        live.submit(leg)
+
+    def _after_answer(self) -> None:
+        """The client has its answer: now the arms that did not serve are asked."""
+        if self.answered:
+            return
+        self.answered = True
+        if self.trial is not None:
+            self.plane.soon.discard(self)
+        if self.samples:
+            pairs.mirror(self)
+
+    def client_gone(self) -> None:
+        """The client left before it had its answer: nobody is asked any more.
+
+        Only a candidate that has not begun to answer runs on, and live is asked for the pair: a candidate must not be
+        spared by the patience of its clients (STATISTICS 5, trap 2).
+        """
+        if self.answered:
+            return
+        self.answered = True
+        self.plane.soon.discard(self)
+        if self.trial is not None and self.samples and self.body_done and self.parts is not None and not self.winner:
+            self.abandoned = True
+            pairs.mirror(self)
+            return
+        for leg in (self.first, self.hedge):
+            if leg is not None and not leg.ended:
+                leg.reason = Reason.CLIENT_GONE
+                leg.cancel()
+                leg.count()
+        pairs.drop(self, "live_failed")  # and through no fault of the candidate's

@@ -1,0 +1,188 @@
+"""What becomes of an answer: the legs that may serve the client, and the copies that serve nobody.
+
+`Served` streams to the client once it has won (see `exchange`), and keeps what a pair needs on the way. `Copy` only
+keeps. Both keep at most `max_body`: reading up to there never waits for a slow client, so both arms are timed alike.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.core.chunks import ChunkError, joined
+from proxy.core.headers import CHUNKED
+from proxy.core.link import pack_outcome
+from proxy.core.reasons import CODES, Reason
+from proxy.plane.upstream import Leg
+
+if TYPE_CHECKING:
+    from proxy.plane.counts import Meter
+    from proxy.plane.exchange import Exchange
+    from proxy.plane.pool import Pool
+    from proxy.plane.rollouts import Trial
+
+_NAN = float("nan")
+
+
+def is_failure(status: int) -> bool:
+    """Whether a candidate's status alone is a failure that live should answer instead (DESIGN 1, "failure")."""
+    return status >= 500 or status == 429
+
+
+class Captured(Leg):
+    """A leg whose answer is kept for a pair. `kept` is `None` when it is not, or no longer, kept.
+
+    `trial` is the candidate's trial, `None` when live is asked.
+    """
+
+    kept: list[bytes] | None = None
+    size = 0
+
+    def __init__(self, exchange: Exchange, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> None:
+        self.pool, self.timeout = pool, timeout
+        self.exchange, self.meter, self.trial = exchange, meter, trial
+        if exchange.request.method == b"HEAD":
+            self.to_head = True
+
+    @property
+    def good(self) -> bool:
+        """Whether it ended with an answer that a client may get."""
+        answer = self.answer
+        if not self.ended or self.reason or answer is None:
+            return False
+        return self.trial is None or not is_failure(answer.status)
+
+    def count(self) -> None:
+        """Enter the leg into the counts, once, when it has ended."""
+        meter, answer = self.meter, self.answer
+        if self.reason or answer is None:
+            meter.count(self.reason)
+            return
+        seconds = self.finished - self.sent
+        meter.add(answer.status, seconds)
+        if self.trial is None and self.exchange.route.trials:
+            self.exchange.route.recent.add(seconds)
+
+    def outcome(self) -> bytes:
+        """As PAIR carries it."""
+        answer, reason = self.answer, self.reason
+        body = b"".join(self.kept) if self.kept else b""
+        code = CODES[reason] if reason else 0
+        if answer is None:
+            return pack_outcome(0, code, self._since(self.finished), self._since(self.began), b"", b"")
+        if answer.length == CHUNKED and body:
+            try:
+                body = joined(body)
+            except ChunkError:  # broken off in the middle; `reason` says so
+                body = b""
+        sent = self.sent
+        return pack_outcome(answer.status, code, self.finished - sent, self.began - sent, answer.head, body)
+
+    def _since(self, then: float) -> float:
+        return then - self.sent if then and self.sent else _NAN
+
+
+class Served(Captured):
+    """A leg that may answer the client: the chosen arm's, or live's in place of the candidate."""
+
+    held = False
+    """The answer is kept until it is complete; only then may it win."""
+
+    def head(self, piece: bytes, done: bool) -> None:
+        exchange, answer = self.exchange, self.answer
+        assert answer is not None
+        given_up = False
+        if self.kept is not None:
+            if done and len(piece) <= exchange.route.max_body:
+                self.kept.append(piece)
+                exchange.uncharged += len(piece)
+            else:
+                given_up = self._keep(piece)
+        if exchange.winner is self:  # since a moment ago: too long to be held, and nobody else to ask
+            exchange.client.more(piece, done)
+        elif exchange.winner is None and not given_up and (exchange.trial is None or not self._must_wait(piece)):
+            exchange.win(self, piece, done)
+        if done:
+            exchange.leg_done(self)
+
+    def body(self, piece: bytes, done: bool) -> None:
+        exchange = self.exchange
+        given_up = self.kept is not None and self._keep(piece)
+        if exchange.winner is self:
+            exchange.client.more(piece, done)
+        elif exchange.winner is None and not given_up and not self._must_wait(piece):
+            assert self.kept is not None
+            exchange.win(self, b"".join(self.kept), done)
+        if done:
+            exchange.leg_done(self)
+
+    def _must_wait(self, piece: bytes) -> bool:
+        """Whether the answer so far must not reach the client yet."""
+        answer = self.answer
+        assert answer is not None
+        if self.exchange.abandoned:
+            return True
+        if is_failure(answer.status) and self.exchange.another_may_answer(self):
+            if self.kept is None:
+                self.kept = [piece]
+            self.held = True
+            return True
+        return self.held and not (answer.events and piece)
+
+    def _keep(self, piece: bytes) -> bool:
+        """Keep a piece; whether the answer is given up, as too long."""
+        assert self.kept is not None
+        self.kept.append(piece)
+        self.size += len(piece)
+        exchange = self.exchange
+        if not exchange.keeps(len(piece)) and exchange.winner is self:
+            self.kept = None
+        return self.size > exchange.route.max_body and exchange.answer_too_large(self)
+
+    def failed(self, reason: Reason) -> None:
+        self.exchange.leg_failed(self, reason)
+
+    def interim(self, head: bytes) -> None:
+        self.exchange.interim(self, head)
+
+    def upgraded(self, head: bytes, rest: bytes) -> bool:
+        return self.exchange.upgraded(self, head, rest)
+
+    def pause_source(self) -> None:
+        self.exchange.client.pause_reading()
+
+    def resume_source(self) -> None:
+        self.exchange.client.resume_reading()
+
+
+class Copy(Captured):
+    """A leg that serves nobody. `payer` is the trial whose budget of copies it uses."""
+
+    strict_time = optional = True
+    payer: Trial
+
+    def head(self, piece: bytes, done: bool) -> None:
+        self.kept = []
+        if done and len(piece) <= self.exchange.route.max_body:
+            self.kept.append(piece)
+            self.exchange.copy_done(self)
+        else:
+            self.body(piece, done)
+
+    def body(self, piece: bytes, done: bool) -> None:
+        assert self.kept is not None
+        self.kept.append(piece)
+        self.size += len(piece)
+        self.exchange.charge(len(piece))
+        if self.size > self.exchange.route.max_body:
+            if not done:
+                self.cancel()
+                self.finished = monotonic()
+            self.failed(Reason.TOO_LARGE)
+        elif done:
+            self.exchange.copy_done(self)
+
+    def failed(self, reason: Reason) -> None:
+        self.reason = reason
+        self.kept = None
+        self.exchange.copy_done(self)

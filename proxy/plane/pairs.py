@@ -1,0 +1,169 @@
+"""From an answered request to a pair: who is sampled, the copies, and the pair's way onto the link.
+
+A sampled request is booked in its trial's ledger before any answer exists. It ends in one of two ways: `settle` finds
+both outcomes and publishes the pair, or `drop` counts why there will be none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.core.chunks import joined
+from proxy.core.headers import CHUNKED, without
+from proxy.core.link import AGAIN, CANDIDATE_SERVED, HEDGED, RESCUED, SLOT
+from proxy.core.reasons import Reason
+from proxy.core.routing import chosen
+from proxy.plane.legs import Captured, Copy
+
+if TYPE_CHECKING:
+    from proxy.plane.exchange import Exchange
+    from proxy.plane.pool import Pool
+    from proxy.plane.rollouts import Trial
+
+_SECRETS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+"""Never part of a pair: the controller has no use for them, and records are files."""
+_NOT_FOR_LIVE = frozenset({b"expect", b"x-shadow"})
+
+
+class Sample:
+    """One request's place in one trial. `cost` is the memory it holds, bytes."""
+
+    candidate: Captured | None = None
+    again: Captured | None = None
+    cost = 0
+
+    def __init__(self, trial: Trial, sequence: int, slot: bool, wants_again: bool) -> None:
+        self.trial, self.sequence, self.slot, self.wants_again = trial, sequence, slot, wants_again
+        self.stage = trial.stage
+
+
+def sample(exchange: Exchange) -> None:
+    """Book the request in every trial that samples it, before any answer exists. A caller who asked for an arm is none:
+    who chooses the arm may choose the requests."""
+    if exchange.overridden:
+        return
+    name, plane, length = exchange.id, exchange.plane, exchange.request.length
+    samples: list[Sample] = []
+    for trial in exchange.route.trials:
+        if trial is not exchange.trial and not chosen(trial.sample_salt, name, trial.share):
+            continue
+        sequence, slot = trial.begin(exchange.started + plane.epoch)
+        terms = trial.terms
+        if length > terms.max_body:
+            trial.settle_dropped(sequence, "too_large")
+        elif trial.memory + plane.publisher.backlog > terms.max_memory:
+            trial.settle_dropped(sequence, "shed")
+        else:
+            again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)
+            samples.append(Sample(trial, sequence, slot, again))
+    exchange.samples = samples
+
+
+def drop(exchange: Exchange, why: str) -> None:
+    """There will be no pair for any trial; `why` is `shed`, `too_large` or `live_failed`."""
+    for one in exchange.samples:
+        _drop(one, why)
+    exchange.samples = ()
+
+
+def shed(exchange: Exchange) -> None:
+    """Give up the samples whose trial keeps more than its memory allows."""
+    for one in tuple(exchange.samples):
+        if one.trial.memory > one.trial.terms.max_memory:
+            exchange.samples = [other for other in exchange.samples if other is not one]
+            _drop(one, "shed")
+
+
+def _drop(one: Sample, why: str) -> None:
+    one.trial.settle_dropped(one.sequence, why)
+    one.trial.memory -= one.cost
+
+
+def mirror(exchange: Exchange) -> None:
+    """Ask the arms that did not serve, as far as the trials' budgets have room."""
+    if not exchange.body_done or exchange.parts is None:
+        drop(exchange, "shed")
+        return
+    exchange.charge(exchange.uncharged)
+    own = exchange.trial
+    if exchange.live is None:
+        # Live's copy is asked once, whoever pays, and pairs with every candidate.
+        payer = next((one.trial for one in exchange.samples if one.trial is own), exchange.samples[0].trial)
+        exchange.live = _copy(exchange, payer, exchange.route.live, None)
+        if exchange.live is None:
+            drop(exchange, "shed")
+            return
+    asked = []
+    for one in exchange.samples:
+        trial = one.trial
+        one.candidate = exchange.first if trial is own else _copy(exchange, trial, trial.pool, trial)
+        if one.candidate is None:
+            _drop(one, "shed")
+            continue
+        asked.append(one)
+        if one.wants_again:  # shed like any copy, but the pair does not need it
+            one.again = _copy(exchange, trial, exchange.route.live, None)
+    exchange.samples = asked
+    if any(one.candidate is not None and one.candidate.ended for one in asked):
+        settle(exchange)  # a copy may have failed at once
+
+
+def _copy(exchange: Exchange, payer: Trial, pool: Pool, trial: Trial | None) -> Copy | None:
+    """A copy to `pool`, or `None` when the budget is used up."""
+    terms = payer.terms
+    if payer.in_flight >= terms.max_in_flight:
+        return None
+    payer.in_flight += 1
+    meters = exchange.route.meters if trial is None else trial.meters
+    leg = Copy(exchange, pool, terms.timeout, meters.copy, trial)
+    leg.payer = payer
+    leg.repeatable = True
+    # Live has seen the caller's credentials on every other request; a candidate gets them only if the owner says so.
+    # What is set on copies is the candidate's: its token and its name are none of live's business.
+    if trial is None:
+        base = exchange.base_without(_NOT_FOR_LIVE) + b"x-shadow: %b\r\n" % pool.label
+    else:
+        base = exchange.base_without(terms.drop) + terms.set_lines
+    assert exchange.parts is not None
+    leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", *exchange.parts))
+    pool.submit(leg)
+    return leg
+
+
+def settle(exchange: Exchange) -> None:
+    """Publish every pair that has both outcomes now."""
+    live = exchange.live
+    if live is None or not live.ended or not exchange.answered:
+        return
+    waiting = []
+    for one in exchange.samples:
+        candidate, again = one.candidate, one.again
+        if candidate is None or not candidate.ended or (again is not None and not again.ended):
+            waiting.append(one)
+            continue
+        one.trial.memory -= one.cost
+        if live.reason is Reason.TOO_LARGE:
+            one.trial.settle_dropped(one.sequence, "too_large")
+        else:
+            _publish(exchange, one, live, candidate)
+    exchange.samples = waiting
+
+
+def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Captured) -> None:
+    request = exchange.request
+    assert exchange.parts is not None
+    body = b"".join(exchange.parts)
+    if request.length == CHUNKED:
+        body = joined(body)
+    head = request.head
+    if not _SECRETS.isdisjoint(request.found):
+        head = without(head, _SECRETS) + b"\r\n"
+    flags = SLOT if one.slot else 0
+    if exchange.trial is one.trial:
+        flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (RESCUED if exchange.rescued else 0)
+    outcomes = live.outcome() + candidate.outcome()
+    if one.again is not None:
+        flags |= AGAIN
+        outcomes += one.again.outcome()
+    time = exchange.started + exchange.plane.epoch
+    exchange.plane.publisher.pair(one, time, flags, exchange.id, head, body, outcomes)

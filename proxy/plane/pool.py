@@ -1,0 +1,319 @@
+"""Connections to one upstream: few, reused, bounded, and only to URLs that work.
+
+An upstream has one or more URLs (`Endpoint`). A leg gets an idle connection of the less busy of two URLs picked at
+random (Mitzenmacher, "The power of two choices", 2001); when there is none a new connection is opened; when there are
+as many as allowed the leg waits in a bounded queue, for at most `connect_timeout`.
+
+A URL that fails `EJECT_AFTER` times in a row is left out for a while, twice as long each time, unless all are out. One
+that could not be reached so often is dialled once a second for legs that the client does not need (copies, and a
+candidate that live can stand in for); in between they fail as the last attempt did.
+
+Invariants
+- Every connection is in exactly one place: opening, carrying a leg, or idle; `open` counts them all.
+- Bookkeeping per request is constant time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from dataclasses import dataclass
+from time import monotonic
+from urllib.parse import urlsplit
+
+from proxy.config.server import Health
+from proxy.core.headers import Answer
+from proxy.core.reasons import Reason
+from proxy.plane.deadlines import Wheel
+from proxy.plane.health import Checks
+from proxy.plane.upstream import IDLE, Connection, Leg
+
+EJECT_AFTER = 3
+EJECT_FIRST = 1.0
+EJECT_LONGEST = 30.0
+MAX_WAITING = 1024
+MAX_KNOWN = 256
+MAX_KNOWN_HEAD = 2048
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes two pools the same; limits are this worker's part. Times in seconds."""
+
+    name: str
+    urls: tuple[str, ...]
+    timeout: float
+    connect_timeout: float
+    max_connections: int
+    tls: object = None
+    health: Health | None = None
+
+
+class Endpoint:
+    """One URL: where it is, what is open to it, and whether it works."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self.secure = parts.scheme == "https"
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.secure else 80)
+        self.idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others can age
+        self.busy = 0
+        self.healthy = True
+        self.failed_checks = 0
+        self.unreachable = Reason.NONE
+        """Why the last attempts to connect failed, once there have been `EJECT_AFTER` of them in a row."""
+        self.dead_until = 0.0
+        self._refusals = 0
+        self._failures = 0
+        self._ejections = 0
+        self._out_until = 0.0
+
+    def usable(self, now: float) -> bool:
+        """Whether requests may go here."""
+        return self.healthy and now >= self._out_until
+
+    def succeeded(self) -> None:
+        """An answer came whole."""
+        if self._failures:
+            self._failures = self._ejections = 0
+
+    def reached(self, reason: Reason) -> None:
+        """An attempt to connect has ended: well (`NONE`) or with a reason."""
+        self._refusals = self._refusals + 1 if reason else 0
+        self.unreachable = reason if self._refusals >= EJECT_AFTER else Reason.NONE
+        self.dead_until = monotonic() + EJECT_FIRST
+        if reason:
+            self.failed()
+
+    def failed(self) -> None:
+        """It could not be reached, broke off, or spoke garbage."""
+        self._failures += 1
+        if self._failures >= EJECT_AFTER:
+            self._out_until = monotonic() + min(EJECT_LONGEST, EJECT_FIRST * 2.0**self._ejections)
+            self._ejections = min(self._ejections + 1, 10)  # 2.0 ** 1100 does not exist
+            self._failures = EJECT_AFTER - 1  # on its return, one more failure is enough
+
+
+class Pool:
+    """Connections of one worker to one upstream."""
+
+    slot = 0
+
+    def __init__(self, settings: Settings, wheel: Wheel, context: ssl.SSLContext | None = None) -> None:
+        self.settings, self.wheel, self.context = settings, wheel, context
+        self.name = settings.name
+        self.label = settings.name.encode()
+        self.timeout = settings.timeout
+        self.period = min(IDLE / 4, settings.timeout)
+        self.endpoints = tuple(Endpoint(url) for url in settings.urls)
+        self.open = 0
+        self.closing = False
+        self.known: dict[bytes, Answer] = {}
+        """Answers' heads that were read before: most models repeat theirs, or do within the second of their `date`."""
+        self._all: set[Connection] = set()
+        self._waiting: dict[Leg, float] = {}
+        self._opening: dict[Leg, asyncio.Task[None]] = {}
+        if settings.health is not None:
+            wheel.watch(Checks(self, settings.health), monotonic())
+        self._random = random.Random()  # noqa: S311 - picks a server, guards nothing
+
+    # --- legs in ---
+
+    def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
+        """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
+        idle = endpoint.idle
+        while idle and not fresh:
+            connection = idle.popitem()[0]
+            if not connection.transport.is_closing():
+                endpoint.busy += 1
+                connection.start(leg)
+                return
+        if leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
+            self._refuse(leg, endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
+            return
+        if self.open < self.settings.max_connections:
+            self._connect(endpoint, leg)
+            return
+        for other in self.endpoints:
+            if other.idle:
+                victim = other.idle.popitem()[0]
+                other.busy += 1
+                if not fresh:
+                    victim.start(leg)
+                    return
+                victim.drop()
+                self._connect(endpoint, leg)
+                return
+        self._wait(leg)
+
+    def _pick(self, avoid: Endpoint | None) -> Endpoint:
+        now = monotonic()
+        others = [e for e in self.endpoints if e is not avoid]
+        usable = [e for e in others if e.usable(now)] or others
+        if len(usable) == 1:
+            return usable[0]
+        a, b = self._random.sample(usable, 2)
+        return a if a.busy <= b.busy else b
+
+    def _wait(self, leg: Leg) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._refuse(leg, Reason.POOL_FULL)
+            return
+        now = monotonic()
+        self._waiting[leg] = now
+        self.wheel.watch(self, now + self.settings.connect_timeout)
+
+    def check(self, now: float) -> float:
+        """Refuse the legs that have waited too long."""
+        patience = self.settings.connect_timeout
+        while self._waiting:
+            leg, since = next(iter(self._waiting.items()))
+            if now - since < patience:
+                return since + patience
+            del self._waiting[leg]
+            self._refuse(leg, Reason.POOL_FULL)
+        return 0.0
+
+    @staticmethod
+    def _refuse(leg: Leg, reason: Reason) -> None:
+        leg.ended = True
+        leg.reason = reason
+        leg.failed(reason)
+
+    def forget(self, leg: Leg) -> None:
+        """The leg is cancelled: it needs no connection any more."""
+        self._waiting.pop(leg, None)
+        task = self._opening.pop(leg, None)
+        if task is not None:
+            task.cancel()
+
+    def remember(self, answer: Answer) -> None:
+        """Keep an answer's head for the next time; bounded in number and size."""
+        if len(answer.head) <= MAX_KNOWN_HEAD:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            self.known[answer.head] = answer
+
+    # --- connections ---
+
+    def _connect(self, endpoint: Endpoint, leg: Leg) -> None:
+        self.open += 1
+        endpoint.busy += 1
+        self._opening[leg] = asyncio.get_running_loop().create_task(self._open(endpoint, leg))
+
+    def probe(self, endpoint: Endpoint, leg: Leg) -> None:
+        """Send a health check to this URL, on a connection of its own; none when the pool is full of requests."""
+        if self.open < self.settings.max_connections:
+            self._connect(endpoint, leg)
+
+    async def _open(self, endpoint: Endpoint, leg: Leg) -> None:
+        reason = Reason.CONNECT
+        connection = None
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout):
+                connection = await self.dial(endpoint)
+        except TimeoutError:
+            reason = Reason.CONNECT_TIMEOUT
+        except ssl.SSLError:
+            reason = Reason.TLS
+        except OSError:
+            pass
+        except asyncio.CancelledError:  # the leg was cancelled: what it leaves free may serve another
+            asyncio.get_running_loop().call_soon(self._wake)
+            raise
+        finally:
+            if connection is None:
+                self.open -= 1
+                endpoint.busy -= 1
+        self._opening.pop(leg, None)
+        endpoint.reached(Reason.NONE if connection is not None else reason)
+        if connection is not None:
+            self._all.add(connection)
+            if not leg.ended:
+                connection.start(leg)
+            else:
+                self.release(connection)
+            return
+        self._wake()
+        if leg.ended:
+            return
+        if len(self.endpoints) > 1 and leg.tries < len(self.endpoints):
+            leg.tries += 1  # nothing was written, so another URL may be tried whatever the method
+            self.submit(leg, avoid=endpoint)
+        else:
+            self._refuse(leg, reason)
+
+    async def dial(self, endpoint: Endpoint) -> Connection:
+        """A new connection, not yet counted; raises `OSError` and `ssl.SSLError`."""
+        secure = self.context if endpoint.secure else None
+        name = endpoint.host if secure is not None else None
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self, endpoint), endpoint.host, endpoint.port, ssl=secure, server_hostname=name
+        )
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """A connection has done its leg well: the next one waiting gets it, else it is idle."""
+        if self._waiting:
+            leg = next(iter(self._waiting))
+            del self._waiting[leg]
+            connection.start(leg)
+            return
+        if self.closing:
+            connection.drop()
+        else:
+            connection.endpoint.busy -= 1
+            connection.endpoint.idle[connection] = None
+
+    def retire(self, connection: Connection) -> bool:
+        """Take a connection out of the idle ones; `False` when it is not there."""
+        endpoint = connection.endpoint
+        if connection not in endpoint.idle:
+            return False
+        del endpoint.idle[connection]
+        endpoint.busy += 1
+        return True
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is gone, for whatever reason. May be called twice."""
+        if connection not in self._all:
+            return
+        self._all.discard(connection)
+        if connection in connection.endpoint.idle:
+            del connection.endpoint.idle[connection]
+        else:
+            connection.endpoint.busy -= 1
+        self.open -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """There is room for one more connection: open it for the first leg that waits."""
+        if self._waiting and self.open < self.settings.max_connections:
+            leg = next(iter(self._waiting))
+            del self._waiting[leg]
+            self.submit(leg)
+
+    def close(self) -> None:
+        """The upstream is no longer configured: idle connections go now, the others after their leg."""
+        self.closing = True
+        for endpoint in self.endpoints:
+            for connection in list(endpoint.idle):
+                connection.drop()
+
+    def abort(self) -> None:
+        """Close every connection now, whatever it carries."""
+        self.closing = True
+        for task in self._opening.values():
+            task.cancel()
+        for connection in list(self._all):
+            connection.drop()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Connections idle and busy, and legs waiting for one."""
+        idle = sum(len(endpoint.idle) for endpoint in self.endpoints)
+        return idle, self.open - idle, len(self._waiting)

@@ -1,0 +1,114 @@
+"""Pairs on their way to the controller: gathered into batches, sent, and dropped by count when the link is full.
+
+Nothing here ever waits. A pair is handed over as bytes; a few milliseconds later, or when there are enough of them, one
+write carries them all. What the link does not take is booked as `link_full`, and MARK tells the controller which
+sequences it must not wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from proxy.channel import Channel
+from proxy.core import link
+from proxy.core.link import Frame
+from proxy.plane.pairs import Sample
+from proxy.plane.rollouts import Trial
+
+DELAY = 0.01
+"""Seconds a pair may wait for others to share a write with."""
+BATCH = 128 * 1024
+"""Bytes after which a batch does not wait."""
+MAX_BACKLOG = 16 * 1024 * 1024
+"""Bytes that may wait for the controller; a pair beyond them is dropped and counted."""
+
+
+class Publisher:
+    """The worker's end of the link for pairs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._channel: Channel | None = None
+        self._index: dict[str, int] = {}
+        self._marked: dict[Trial, int] = {}
+        self._batch: list[bytes] = []
+        self._booked: list[tuple[Trial, int]] = []
+        self._size = 0
+        self._planned = False
+        self.backlog = 0
+        """Bytes in the batch and in the socket, as of the last write."""
+
+    def connected(self, channel: Channel | None) -> None:
+        """The link is there, or (`None`) gone. A new controller learns the trials and the marks anew."""
+        self._channel = channel
+        self._lose()
+
+    def pair(
+        self, sample: Sample, time: float, flags: int, name: bytes, head: bytes, body: bytes, outcomes: bytes
+    ) -> None:
+        """Send a pair, or book it as `link_full`."""
+        trial = sample.trial
+        if self._channel is None or self.backlog + self._size > MAX_BACKLOG:
+            trial.settle_dropped(sample.sequence, "link_full")
+            return
+        index = self._index_of(trial)
+        frame = link.pack_pair(index, sample.stage, sample.sequence, time, flags, name, head, body, outcomes)
+        self._batch.append(frame)
+        self._booked.append((trial, sample.sequence))
+        self._size += len(frame)
+        trial.settle_sent(sample.sequence)
+        if self._size > BATCH:
+            self.flush()
+        elif not self._planned:
+            self._planned = True
+            self._loop.call_later(DELAY, self._flush_planned)
+
+    def _index_of(self, trial: Trial) -> int:
+        key = trial.terms.trial
+        index = self._index.get(key)
+        if index is None:
+            index = self._index[key] = len(self._index)
+            self._batch.append(link.note(Frame.TRIAL, {"index": index, "trial": key}))
+        return index
+
+    def _flush_planned(self) -> None:
+        self._planned = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is gathered."""
+        if not self._batch:
+            return
+        channel = self._channel
+        if channel is None or not channel.send(b"".join(self._batch)):
+            self._lose()
+        self._batch, self._booked, self._size = [], [], 0
+        self.backlog = channel.waiting if channel is not None else 0
+
+    def _lose(self) -> None:
+        """What is gathered will not arrive: book its pairs, and name trials and marks again to whoever listens next."""
+        for trial, sequence in self._booked:
+            trial.sent -= 1
+            trial.link_full += 1
+            trial.last_dropped = max(trial.last_dropped, sequence)
+        self._batch, self._booked, self._size = [], [], 0
+        self._index.clear()
+        self._marked.clear()
+
+    def mark(self, trials: list[Trial]) -> None:
+        """Tell the controller which sequences are settled, where some of them will not come."""
+        for trial in trials:
+            done = self._marked.get(trial, -1)
+            if trial.last_dropped >= done or trial not in self._marked:
+                mark = trial.mark
+                if mark > done and self._channel is not None:
+                    self._batch.append(link.encode_mark(self._index_of(trial), mark))
+                    self._marked[trial] = mark
+        self.flush()
+
+    def counts(self, payload: dict[str, Any]) -> None:
+        """Send the totals; a lost report is made good by the next."""
+        if self._channel is not None:
+            self._channel.send(link.note(Frame.COUNTS, payload))
+            self.backlog = self._channel.waiting

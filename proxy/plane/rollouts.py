@@ -1,0 +1,163 @@
+"""A rollout as a worker sees it: its numbers from the routing table, its budget for copies, its part of the ledger.
+
+A worker knows nothing of guards or verdicts. It is told a weight, a share and a stage number, and it keeps the books:
+
+    sampled = sent + shed + too_large + live_failed + link_full + still under way
+
+Invariants
+- `sequence` numbers are given in request order, one per sampled request, and each is settled exactly once: sent, or
+  counted under the reason why it was not.
+- `mark` is the lowest sequence that is not settled: everything below it has been sent or counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.core.model import BUCKETS, Lane, State
+from proxy.core.routing import salt
+from proxy.plane.counts import Meters
+from proxy.plane.pool import Pool
+
+FIRST_HEDGE = 0.25
+"""`rescue.after: auto` until `ENOUGH` answers of live are known, seconds."""
+SHORTEST_HEDGE = 0.02
+ENOUGH = 100
+_RECENT = 512
+
+
+class Recent:
+    """Live's last answers on one route, for `rescue.after: auto`: twice their 99th percentile.
+
+    >>> recent = Recent()
+    >>> for _ in range(100): recent.add(0.05)
+    >>> recent.refresh(); recent.after
+    0.1
+    """
+
+    __slots__ = ("_at", "_seconds", "after")
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self._at = 0
+        self.after = FIRST_HEDGE
+
+    def add(self, seconds: float) -> None:
+        """One answer of live, seconds."""
+        if len(self._seconds) < _RECENT:
+            self._seconds.append(seconds)
+        else:
+            self._seconds[self._at] = seconds
+            self._at = (self._at + 1) % _RECENT
+
+    def refresh(self) -> None:
+        """Take the quantile anew; called once a second, so that a request pays nothing for it."""
+        if len(self._seconds) >= ENOUGH:
+            ordered = sorted(self._seconds)
+            self.after = max(SHORTEST_HEDGE, 2.0 * ordered[int(0.99 * (len(ordered) - 1))])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the owner wrote about one rollout, as the hot path wants it. Limits are this worker's part."""
+
+    name: str
+    trial: str
+    version: str
+    route: str
+    max_in_flight: int
+    max_body: int
+    max_memory: int
+    timeout: float
+    drop: frozenset[bytes]
+    set_lines: bytes
+    rescue: bool
+    rescue_after: float | None
+    noise_floor: int
+    latency_block: float
+    slot: int
+    workers: int
+
+
+@dataclass(eq=False)
+class Trial:
+    """One trial of one rollout in this worker; survives reloads that do not begin a new trial."""
+
+    terms: Terms
+    pool: Pool
+    meters: Meters = field(init=False)
+    weight: int = 0
+    share: int = 0
+    stage: int = 0
+    state: State = State.SHADOW
+    in_flight: int = 0
+    memory: int = 0
+    sampled: int = 0
+    sent: int = 0
+    shed: int = 0
+    too_large: int = 0
+    live_failed: int = 0
+    link_full: int = 0
+    marked: int = 0
+    last_dropped: int = -1
+    pending: dict[int, None] = field(default_factory=dict)
+    _block: int = -1
+
+    def __post_init__(self) -> None:
+        names = (self.terms.route, self.pool.name, self.terms.version)
+        self.serve_salt, self.sample_salt, self.noise_salt = (salt(*names, use) for use in ("serve", "sample", "noise"))
+
+    def apply(self, lane: Lane | None) -> None:
+        """Take the numbers of a routing table; without a line there is no weight and no sampling."""
+        if lane is None:
+            self.weight = self.share = 0
+        else:
+            self.weight, self.share, self.stage, self.state = lane.weight, lane.share, lane.stage, lane.state
+
+    @property
+    def held(self) -> bool:
+        """Whether a candidate's answer is kept until it is complete, so that live can still answer instead."""
+        return self.weight < BUCKETS and self.terms.rescue
+
+    def begin(self, time: float) -> tuple[int, bool]:
+        """Sequence of a request newly sampled at `time`, and whether it was chosen for latency evidence."""
+        sequence = self.sampled
+        self.sampled = sequence + 1
+        self.pending[sequence] = None
+        terms = self.terms
+        if not terms.latency_block:
+            return sequence, True
+        block = int(time / terms.latency_block)
+        if block == self._block or block % terms.workers != terms.slot:
+            return sequence, False
+        self._block = block
+        return sequence, True
+
+    def settle_sent(self, sequence: int) -> None:
+        """The pair is on its way to the controller."""
+        self.sent += 1
+        del self.pending[sequence]
+
+    def settle_dropped(self, sequence: int, why: str) -> None:
+        """There will be no pair; `why` is the name of a part of the ledger."""
+        setattr(self, why, getattr(self, why) + 1)
+        del self.pending[sequence]
+        self.last_dropped = max(self.last_dropped, sequence)
+
+    @property
+    def mark(self) -> int:
+        """Every sequence below this one is settled."""
+        return next(iter(self.pending), self.sampled)
+
+    @property
+    def ledger(self) -> dict[str, Any]:
+        """This trial's part of COUNTS."""
+        return {
+            "sampled": self.sampled,
+            "shed": self.shed,
+            "too_large": self.too_large,
+            "live_failed": self.live_failed,
+            "link_full": self.link_full,
+            "sent": self.sent,
+        }

@@ -1,0 +1,169 @@
+"""The configuration as the hot path wants it: compiled once at reload, looked up many thousand times a second."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from proxy.config import Config
+from proxy.config import Rollout as RolloutConfig
+from proxy.config import Route as RouteConfig
+from proxy.core.headers import Request, read_request, request_scanner
+from proxy.core.model import Plan, State
+from proxy.core.routing import Router, Rule
+from proxy.plane.counts import Counts, Meters
+from proxy.plane.pool import Pool
+from proxy.plane.rollouts import Recent, Terms, Trial
+
+OWN = b"/-/"
+"""Paths that begin so are the proxy's own."""
+MAX_KNOWN = 1024
+MAX_KNOWN_HEAD = 2048
+"""At most so many heads of so many bytes are remembered, by a worker and by each pool."""
+
+
+class Route:
+    """A route of the configuration. `serving` is the one trial with a weight above 0, if any."""
+
+    def __init__(self, name: str, live: Pool, trials: tuple[Trial, ...], counts: Counts, recent: Recent) -> None:
+        self.name, self.live, self.trials, self.recent = name, live, trials, recent
+        self.overhead = counts.overhead(name)
+        self.sticky_header = self.sticky_cookie = self.override = b""
+        self.max_body = max((trial.terms.max_body for trial in trials), default=0)
+        # A rollout declares its route's requests safe to send twice.
+        self.repeatable = any(trial.terms.rescue for trial in trials)
+        self.serving: Trial | None = None
+        self.meters = Meters(counts, name, live.name)
+        for trial in trials:
+            trial.meters = Meters(counts, name, trial.pool.name)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """The trials' numbers have changed. At most one has a weight; should two, the first in the file serves."""
+        self.serving = next((trial for trial in self.trials if trial.weight > 0), None)
+
+    def sticky_key(self, request: Request) -> bytes:
+        """What keeps one user on one arm; nothing when the request does not say."""
+        if self.sticky_header:
+            return request.value(self.sticky_header)
+        return request.cookie(self.sticky_cookie) if self.sticky_cookie else b""
+
+    def rescue_after(self, trial: Trial) -> float:
+        """Seconds after which live is asked too."""
+        fixed = trial.terms.rescue_after
+        return self.recent.after if fixed is None else fixed
+
+
+class Routes:
+    """Every route of one configuration, and the pattern that finds the headers they look at."""
+
+    def __init__(self, rules: list[tuple[Rule, Route]], default: Route | None, names: frozenset[bytes]) -> None:
+        self.all = [route for _, route in rules] + ([default] if default is not None else [])
+        if default is not None:
+            rules = [*rules, (Rule(), default)]
+        self._router = Router(rules)
+        self._headers = tuple({name for rule, _ in rules for name, _ in rule.headers})
+        self.scanner: re.Pattern[bytes] = request_scanner(names)
+        self.known: dict[bytes, Request] = {}
+        """Heads that were read before, with what they mean and where they belong. Clients repeat themselves: an equal
+        head need not be checked, read and routed again."""
+
+    def read(self, head: bytes) -> Request:
+        """What a head means and where it belongs; raises `HeadError`."""
+        request = read_request(head, self.scanner)
+        if request.upgrade and (request.length or request.found[b"upgrade"].startswith(b"h2")):
+            # An offer that is not taken up: HTTP/2 would pass requests that nobody here could see.
+            request.upgrade = False
+        request.route = None if request.path.startswith(OWN) else self.find(request)
+        return request
+
+    def remember(self, request: Request) -> None:
+        """Keep a head that has passed every check, for the next time; bounded in number and size.
+
+        One that must change, or whose body llhttp has to see, is not kept.
+        """
+        if request.plain and request.length >= 0 and request.route is not None and len(request.head) <= MAX_KNOWN_HEAD:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            self.known[request.head] = request
+
+    def find(self, request: Request) -> Route | None:
+        """The route of a request, or `None`."""
+        headers = {name: request.value(name) for name in self._headers}
+        return self._router.find(request.path, request.method, headers)
+
+
+def part(total: int, slot: int, workers: int) -> int:
+    """This worker's part of a total; never 0, so with more workers than units the sum is a little larger.
+
+    >>> [part(10, slot, 4) for slot in range(4)]
+    [3, 3, 2, 2]
+    """
+    return max(1, total // workers + (1 if slot < total % workers else 0))
+
+
+def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float, slot: int, workers: int) -> Terms:
+    """What a worker needs of one rollout. `timeout` is the candidate's own, seconds."""
+    mirror, after = rollout.mirror, rollout.rescue.after
+    lines = {"x-shadow": rollout.candidate, **{name.lower(): value for name, value in mirror.headers.set.items()}}
+    added = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
+    dropped = {name.lower().encode() for name in (*mirror.headers.drop, *lines)}
+    return Terms(
+        name=plan.name,
+        trial=plan.trial,
+        version=plan.version,
+        route=route.name,
+        max_in_flight=part(mirror.max_in_flight, slot, workers),
+        max_body=mirror.max_body,
+        max_memory=mirror.max_memory,
+        timeout=mirror.timeout if mirror.timeout is not None else timeout,
+        drop=frozenset(dropped | {b"expect"}),
+        set_lines=added,
+        rescue=after != "off",
+        rescue_after=after if isinstance(after, float) else None,
+        noise_floor=round(mirror.noise_floor * 10_000),
+        latency_block=rollout.latency_block,
+        slot=slot,
+        workers=workers,
+    )
+
+
+def compile_routes(
+    config: Config,
+    pools: dict[str, Pool],
+    trial_for: Callable[[Terms, Pool], Trial],
+    recent_for: Callable[[str], Recent],
+    counts: Counts,
+    place: tuple[int, int],
+) -> Routes:
+    """The routes of a configuration. `trial_for`, `recent_for` keep what survives a reload; `place`: slot, workers."""
+    rules: list[tuple[Rule, Route]] = []
+    names: set[bytes] = set()
+    for item in config.routes:
+        trials = []
+        for rollout in item.rollouts:
+            pool = pools[rollout.candidate]
+            one = terms(config.plan(item, rollout), item, rollout, pool.timeout, *place)
+            names |= one.drop
+            trials.append(trial_for(one, pool))
+        route = Route(item.name, pools[item.live], tuple(trials), counts, recent_for(f"{item.name}|{item.live}"))
+        if item.sticky is not None:
+            route.sticky_header = (item.sticky.header or "").lower().encode()
+            route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
+        if item.override is not None:
+            route.override = item.override.header.lower().encode()
+        match = item.match
+        headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in match.headers.items())
+        names |= {route.sticky_header, route.override, *(name for name, _ in headers)} - {b""}
+        path = (match.path or "").encode()
+        rules.append((Rule(path, frozenset(m.encode() for m in match.methods), headers), route))
+    default = None
+    if config.default is not None:
+        live = config.default.live
+        default = Route("default", pools[live], (), counts, recent_for(f"default|{live}"))
+    return Routes(rules, default, frozenset(names))
+
+
+def is_unjudged(trial: Trial) -> bool:
+    """Whether a lost controller must take this trial's traffic away: only a promoted candidate keeps it."""
+    return trial.state is not State.PROMOTED

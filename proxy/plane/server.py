@@ -1,0 +1,420 @@
+"""The client side: one connection, its requests in order, and what each is answered.
+
+Bytes come in cut anywhere. The end of a head is found here; llhttp says whether the head is well-formed, `core.headers`
+what it means, `Framing` where the message ends. One request is in hand at a time (`exchange`); bytes of the next
+ones (pipelining) wait, and when too many wait the client is not read.
+
+A client that shuts down its sending side has not left: it may be waiting for its answer (RFC 9112, 9.6), or it may be
+gone for good, which looks the same. It gets `HALF_CLOSED` seconds from there to the first byte of its answer.
+
+Invariants
+- Answers leave in the order of requests, each exactly once, or the connection is closed.
+- After an error of framing nothing that follows on the connection is read as a request.
+- Whatever happens, `connection_lost` leaves no leg running for a client that is not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from httptools import HttpRequestParser
+
+from proxy.core.chunks import ChunkScanner
+from proxy.core.headers import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    Answer,
+    HeadError,
+    Request,
+    client_lines,
+    has_bare_lf,
+    read_answer,
+    without,
+)
+from proxy.core.ids import valid_id
+from proxy.core.reasons import Reason
+from proxy.plane.answers import error, health
+from proxy.plane.exchange import Exchange
+from proxy.plane.framing import Framing, FramingError
+from proxy.plane.routes import OWN
+from proxy.plane.tunnel import dig
+
+if TYPE_CHECKING:
+    from proxy.plane.legs import Served
+    from proxy.plane.state import Plane
+
+MAX_AHEAD = 64 * 1024
+"""Bytes of pipelined requests that may wait before the client is not read any more."""
+HALF_CLOSED = 1.0
+LINGER = 2.0
+"""Seconds after the last answer in which a client's surplus bytes are read and thrown away, so that closing does not
+reset the connection under an answer it has not read yet (RFC 9112, 9.6)."""
+LEAVE = 1.0
+"""Seconds an idle connection may stay while the worker drains, for a request that is already under way."""
+MAX_LINGER = 16 * 1024 * 1024
+
+
+_END = (b"\r\nconnection: close\r\n\r\n", b"\r\n\r\n")
+
+
+class Client(asyncio.Protocol):
+    """One client connection."""
+
+    slot = 0
+    transport: asyncio.Transport
+    peer = lines = b""
+    exchange: Exchange | None = None
+    blocked = False
+    """The client reads slowly: the kernel takes no more of its answer."""
+    closed = False
+    _ahead = b""
+    _pumping = False
+    _answering = False
+    _keep = True
+    _dechunk: ChunkScanner | None = None
+    _reading = True
+    _head_since = 0.0
+    _half_closed = 0.0
+    _over = False
+    """Nothing that comes from this client is a request any more."""
+    _lingering = 0.0
+    _thrown = 0
+    _blocked_since = 0.0
+
+    def __init__(self, plane: Plane, scheme: bytes = b"http") -> None:
+        self.plane, self.scheme = plane, scheme
+        self._framing = Framing(HttpRequestParser)
+        self._since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        plane = self.plane
+        plane.clients.add(self)
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]).encode() if isinstance(address, tuple) else b"unknown"
+        self.lines = client_lines(self.peer, self.scheme)
+        self._since = now = monotonic()
+        most = plane.limits.max_connections
+        if len(plane.clients) > 2 * most:
+            self.transport.abort()
+        elif len(plane.clients) > most:
+            self.refuse(Reason.TOO_MANY_CONNECTIONS)
+        else:
+            plane.wheel.watch(self, now + plane.limits.shortest)
+
+    # --- the request, in ---
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            if self._over:
+                self._throw_away(data)
+                return
+            end = data.find(b"\r\n\r\n") + 4
+            request = self.plane.routes.known.get(data[:end])
+            if request is not None and len(data) == end + request.length and not self._ahead:
+                self._begin(request, data[end:], True)  # a head that was read before, byte for byte
+            else:
+                self._pump(self._ahead + data if self._ahead else data)
+        elif not exchange.body_done:
+            self._more_body(exchange, data)
+        else:
+            self._ahead += data
+            if len(self._ahead) > MAX_AHEAD:
+                self.pause_reading()
+
+    def _pump(self, data: bytes) -> None:
+        """Take up the requests in `data`, one after the other, until one has to wait."""
+        self._pumping = True
+        left: bytes | None = data
+        while left and self.exchange is None and not self._over:
+            self._ahead = b""
+            left = self._one(left)
+        self._ahead += left or b""
+        self._pumping = False
+
+    def _one(self, data: bytes) -> bytes | None:
+        """Take up one request: what is left of `data` after it, or `None` when it is not complete enough yet."""
+        if data.startswith(b"\r\n"):
+            data = data[2:]  # RFC 9112, 2.2: one empty line before a request
+        end = data.find(b"\r\n\r\n") + 4
+        limits = self.plane.limits
+        if end < 4 or end > limits.max_header:
+            self._half_a_head(data)
+            return None
+        self._head_since = 0.0
+        framing = self._framing
+        try:
+            framing.head(data[:end])
+            request = self.plane.routes.read(data[:end])
+            framing.open(request.length)
+            if request.length > limits.max_body:
+                raise OverflowError
+            self.plane.routes.remember(request)
+            at = end if framing.done else framing.take(data, end)
+            self._check_size()
+        except (FramingError, HeadError, OverflowError) as error:
+            self.refuse(Reason.BODY_TOO_LARGE if isinstance(error, OverflowError) else Reason.BAD_REQUEST)
+            return None
+        self._begin(request, data[end:at], framing.done)
+        return data[at:]
+
+    def _half_a_head(self, data: bytes) -> None:
+        limits = self.plane.limits
+        end = data.find(b"\r\n\r\n")
+        if has_bare_lf(data if end < 0 else data[: end + 4]):  # a head that will never end
+            self.refuse(Reason.BAD_REQUEST)
+            return
+        if len(data) > limits.max_header:
+            line = data.find(b"\r\n")
+            long = line < 0 or line > limits.max_header
+            self.refuse(Reason.URI_TOO_LONG if long else Reason.HEADER_TOO_LARGE)
+            return
+        self._ahead = data
+        if data and not self._head_since:
+            self._head_since = monotonic()
+            self.plane.wheel.watch(self, self._head_since + limits.header)
+
+    def _check_size(self) -> None:
+        """Raises `OverflowError` when a chunked body is longer than allowed."""
+        scanner = self._framing.scanner
+        if scanner is not None and scanner.size > self.plane.limits.max_body:
+            raise OverflowError
+
+    def _begin(self, request: Request, piece: bytes, done: bool) -> None:
+        plane = self.plane
+        now = monotonic()
+        self._answering, self._keep = False, request.keep and done
+        name = request.value(b"x-request-id") if b"x-request-id" in request.found else b""
+        if not name or not valid_id(name):
+            name = plane.new_id(now)
+        if request.route is None:
+            self._without_route(request, name, done)
+            return
+        self.exchange = exchange = Exchange(self, plane, request, name, now)
+        refused = exchange.start(piece, done)
+        if refused:
+            self.exchange = None
+            self.refuse(refused, name=name)
+        elif not done:
+            self._since = now
+            plane.wheel.watch(self, now + plane.limits.body)
+
+    def _without_route(self, request: Request, name: bytes, done: bool) -> None:
+        """The proxy's own paths (health), or nowhere to go."""
+        plane = self.plane
+        if not request.path.startswith(OWN):
+            self.refuse(Reason.NO_ROUTE, name=name)
+            return
+        self._keep = self._keep and not plane.draining
+        self.transport.write(health(request.path, plane.ready and not plane.draining, request.method, self._keep))
+        self._finish(done)
+
+    def _more_body(self, exchange: Exchange, data: bytes) -> None:
+        framing = self._framing
+        try:
+            end = framing.take(data, 0)
+            self._check_size()
+        except (FramingError, OverflowError) as error:
+            exchange.client_gone()
+            self.refuse(Reason.BODY_TOO_LARGE if isinstance(error, OverflowError) else Reason.BAD_REQUEST)
+            return
+        self._since = monotonic()
+        if end < len(data):
+            self._ahead = data[end:]
+            data = data[:end]
+        exchange.more(data, framing.done)
+
+    def pause_reading(self) -> None:
+        """Whoever takes the request cannot take more."""
+        if self._reading and not self.closed:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """There is room again."""
+        if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD:
+            self._reading = True
+            self._since = monotonic()
+            self.transport.resume_reading()
+
+    # --- the answer, out ---
+
+    def interim(self, head: bytes) -> None:
+        """Pass on a 1xx (RFC 9110, 15.2); a client of HTTP/1.0 does not know them."""
+        exchange = self.exchange
+        if exchange is not None and not exchange.request.old and not self._answering:
+            self.transport.write(read_answer(head).base + b"\r\n")
+
+    def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
+        """Begin the client's answer with a model's head and what is here of its body."""
+        request = exchange.request
+        keep = request.keep and exchange.body_done and answer.length != UNTIL_CLOSE and not self.plane.draining
+        self._answering, self._keep = True, keep
+        end = _END[keep]
+        if request.old:
+            self._answer_old(exchange, answer, served_by, piece, done)
+            return
+        self.transport.write(
+            b"".join((answer.base, b"x-request-id: ", exchange.id, b"\r\nx-served-by: ", served_by, end, piece))
+        )
+        if done:
+            self._finish(exchange.body_done)
+
+    def _answer_old(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
+        """To a client of HTTP/1.0: no chunks, and keep-alive only if it asked for it (RFC 9112, 6.1, C.2.2)."""
+        if answer.length == CHUNKED:
+            self._dechunk = ChunkScanner()
+            self._keep = False
+        says = b"keep-alive" if self._keep else b"close"
+        lines = b"x-request-id: %b\r\nx-served-by: %b\r\nconnection: %b\r\n\r\n" % (exchange.id, served_by, says)
+        self.transport.write(without(answer.base, {b"transfer-encoding"}) + lines)
+        self.more(piece, done)
+
+    def more(self, piece: bytes, done: bool) -> None:
+        """Go on with the answer."""
+        if self._dechunk is not None:
+            out: list[bytes] = []
+            self._dechunk.feed(piece, 0, out)
+            piece = b"".join(out)
+        if piece:
+            self.transport.write(piece)
+        if done:
+            self._finish(self.exchange is None or self.exchange.body_done)
+
+    def refuse(self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"") -> None:
+        """Answer with an error of our own; `exchange` when its legs have been counted already."""
+        if exchange is None:
+            self.plane.refusals.count(reason)
+        if self._answering or self.closed:
+            self.abort()
+            return
+        current = exchange or self.exchange
+        if exchange is None:
+            self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
+        to_head = current is not None and current.request.method == b"HEAD"
+        self._keep = self._keep and not self.plane.draining
+        self.transport.write(error(reason, name or (current.id if current else b""), self._keep, to_head))
+        self._finish(self._framing.done and (exchange is not None or self._keep))
+
+    def abort(self) -> None:
+        """The answer cannot be completed: end the connection so that the client sees it was cut."""
+        if not self.closed:
+            self.transport.abort()
+
+    def _finish(self, request_done: bool) -> None:
+        """The answer is written: next request, or the end of the connection."""
+        self.exchange = None
+        self._answering = False
+        self._since = monotonic()
+        if not self._keep or not request_done:
+            self._close(request_done)
+        elif self._ahead or self._half_closed or not self._reading:
+            self._next()
+
+    def _next(self) -> None:
+        """Go on with what has waited behind the answer."""
+        if self._ahead and not self._pumping:
+            self._pump(self._ahead)
+        if self._half_closed:
+            if self.exchange is None and not self._pumping:
+                self._close(True)
+            else:
+                self._half_closed = self._since
+        self.resume_reading()
+
+    def _close(self, request_done: bool) -> None:
+        """Close after what is written; a client that still sends is read out for a while first."""
+        if self._over:
+            return
+        self._over = True
+        if request_done and not self._ahead:
+            self.transport.close()
+            return
+        self._lingering = monotonic()
+        self._ahead = b""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.resume_reading()
+        self.plane.wheel.watch(self, self._lingering + LINGER)
+
+    def _throw_away(self, data: bytes) -> None:
+        self._thrown += len(data)
+        if self._thrown > MAX_LINGER:
+            self.abort()
+
+    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> None:
+        """The model took up the upgrade: from here on both connections are one tunnel."""
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
+        dig(self, exchange, leg, read_answer(head).base, rest, self._ahead)
+
+    def leave(self, now: float) -> None:
+        """The worker is about to stop: an idle client goes now, a busy one with its answer."""
+        if self.exchange is None and not self._lingering and now - self._since > LEAVE:
+            self.transport.close()
+
+    # --- backpressure, ends, time ---
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self._blocked_since = now = monotonic()
+        self.plane.wheel.watch(self, now + self.plane.limits.idle)
+        winner = self.exchange.winner if self.exchange is not None else None
+        if winner is not None and winner.kept is None and winner.connection is not None:
+            winner.connection.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        winner = self.exchange.winner if self.exchange is not None else None
+        if winner is not None and winner.connection is not None:
+            winner.connection.resume_reading()
+
+    def eof_received(self) -> bool:
+        exchange = self.exchange
+        if exchange is None or not exchange.body_done:
+            return False
+        self._half_closed = monotonic()
+        self.plane.wheel.watch(self, self._half_closed + HALF_CLOSED)
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = self._over = True
+        self.plane.clients.discard(self)
+        if self.exchange is not None:
+            self.exchange.client_gone()
+            self.exchange = None
+
+    def check(self, now: float) -> float:
+        """Close or refuse when the client is late."""
+        limits, exchange = self.plane.limits, self.exchange
+        if self.closed:
+            return 0.0
+        if self._lingering:
+            return self._by(self._lingering + LINGER, now, Reason.NONE)
+        if self.blocked:
+            return self._by(self._blocked_since + limits.idle, now, Reason.NONE)
+        if exchange is None:
+            if self._head_since:
+                return self._by(self._head_since + limits.header, now, Reason.REQUEST_TIMEOUT)
+            return self._by(self._since + limits.idle, now, Reason.NONE)
+        if not exchange.body_done:
+            since = self._since if self._reading else now
+            return self._by(since + limits.body, now, Reason.REQUEST_TIMEOUT)
+        if self._half_closed and not self._answering:
+            return self._by(self._half_closed + HALF_CLOSED, now, Reason.NONE)
+        return now + limits.shortest
+
+    def _by(self, due: float, now: float, reason: Reason) -> float:
+        """End the connection if `due` has passed, with a 408 when there is a `reason`; else when to look again."""
+        if now < due:
+            return min(due, now + self.plane.limits.shortest)
+        if not reason:
+            self.abort()
+            return 0.0
+        if self.exchange is not None:
+            self.exchange.client_gone()
+        self.refuse(reason)
+        return now + self.plane.limits.shortest

@@ -1,0 +1,86 @@
+"""What all connections of a worker share: routes, limits, clocks, counters, the way to the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.core.ids import uuid7_tails, uuid7_time
+from proxy.core.model import Leg
+from proxy.plane.counts import Counts
+from proxy.plane.deadlines import Soon, Wheel
+from proxy.plane.publisher import Publisher
+from proxy.plane.routes import Routes
+
+if TYPE_CHECKING:
+    from proxy.plane.server import Client
+
+_ENTROPY = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may cost; `max_connections` is this worker's part. Bytes and seconds."""
+
+    max_header: int
+    max_body: int
+    max_connections: int
+    header: float
+    body: float
+    idle: float
+
+    @property
+    def shortest(self) -> float:
+        """How often a connection must be looked at so that no timeout is missed."""
+        return min(self.header, self.body, self.idle)
+
+
+class Plane:
+    """A worker's shared state."""
+
+    routes: Routes
+    limits: Limits
+    draining = False
+    ready = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.wheel = Wheel()
+        self.soon = Soon(loop, time.monotonic)
+        self.counts = Counts()
+        self.publisher = Publisher(loop)
+        self.clients: set[Client] = set()
+        self.refusals = self.counts.meter("", "", Leg.SERVED)
+        """Requests that were refused before an upstream was asked."""
+        self.epoch = time.time() - time.monotonic()
+        """Add to monotonic seconds to get epoch seconds."""
+        self._random = ""
+        self._at = 0
+        self._tails: list[bytes] = []
+        self._ms = -1
+        self._time = b""
+
+    def _hex(self, digits: int) -> str:
+        """Random hex digits; the kernel is asked once per hundreds of requests."""
+        at = self._at
+        if at + digits > len(self._random):
+            self._random, at = os.urandom(_ENTROPY).hex(), 0
+        self._at = at + digits
+        return self._random[at : at + digits]
+
+    def new_id(self, now: float) -> bytes:
+        """A request id: UUID version 7 of a monotonic time. Its random part is drawn hundreds at a time."""
+        milliseconds = int((now + self.epoch) * 1000)
+        if milliseconds != self._ms:
+            self._ms = milliseconds
+            self._time = uuid7_time(milliseconds)
+        if not self._tails:
+            self._tails = uuid7_tails(os.urandom(_ENTROPY))
+        return self._time + self._tails.pop()
+
+    def span(self) -> tuple[bytes, bytes]:
+        """A span id and a trace id (W3C Trace Context), of which the second is used for a new trace only."""
+        return self._hex(16).encode(), self._hex(32).encode()

@@ -1,0 +1,43 @@
+"""TLS contexts: towards clients (server side, reloadable) and towards models (verified by default)."""
+
+from __future__ import annotations
+
+import ssl
+
+from proxy.config import Upstream
+from proxy.config.server import Tls
+
+
+def for_clients(tls: Tls, context: ssl.SSLContext | None = None) -> ssl.SSLContext:
+    """A context that serves `tls`; an existing one takes over the new files for the connections to come.
+
+    Raises `OSError` and `ssl.SSLError` when a file cannot be read or does not fit; the old one stays as it was.
+    """
+    fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for one in (fresh, context):  # the fresh one first: it finds a mistake before the one in use is touched
+        if one is None:
+            continue
+        one.minimum_version = ssl.TLSVersion.TLSv1_2
+        one.set_alpn_protocols(["http/1.1"])
+        one.load_cert_chain(tls.cert, tls.key)
+        if tls.client_ca is not None:
+            one.load_verify_locations(tls.client_ca)
+            one.verify_mode = ssl.CERT_REQUIRED
+        else:
+            one.verify_mode = ssl.CERT_NONE
+    return context or fresh
+
+
+def for_upstream(upstream: Upstream) -> ssl.SSLContext | None:
+    """A context for an upstream's https URLs, `None` when it has none; raises like `for_clients`."""
+    if not any(url.startswith("https:") for url in upstream.urls):
+        return None
+    tls = upstream.tls
+    context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
+    context.set_alpn_protocols(["http/1.1"])
+    if tls is not None and tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    if tls is not None and not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,80 @@
+"""After an upgrade (RFC 9110, 7.8): two connections become one pipe. Bytes pass, with backpressure, and are not read.
+
+A tunnel without a byte either way for `server.timeouts.idle` is closed; when one side ends, so does the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.plane.exchange import Exchange
+    from proxy.plane.legs import Served
+    from proxy.plane.server import Client
+    from proxy.plane.upstream import Connection
+
+
+class _End(asyncio.Protocol):
+    """One end: what comes in here goes out there. `owner` keeps the books of the connection underneath."""
+
+    slot = 0
+    other: _End
+
+    def __init__(self, transport: asyncio.Transport, owner: Client | Connection, idle: float) -> None:
+        self.transport, self._owner, self._idle = transport, owner, idle
+        self.since = monotonic()
+
+    def data_received(self, data: bytes) -> None:
+        self.since = monotonic()
+        self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._owner.connection_lost(error)
+        self.other.transport.close()
+
+    def check(self, now: float) -> float:
+        """Close both ends when nothing has passed for too long."""
+        if self.transport.is_closing():
+            return 0.0
+        last = max(self.since, self.other.since)
+        if now - last >= self._idle:
+            self.transport.abort()
+            self.other.transport.abort()
+            return 0.0
+        return last + self._idle
+
+
+def dig(client: Client, exchange: Exchange, leg: Served, head: bytes, rest: bytes, ahead: bytes) -> None:
+    """Pass on the 101 and make one tunnel of the two connections.
+
+    `head` is the model's, without its blank line; `rest` and `ahead` are bytes of the new protocol that the model and
+    the client have sent already.
+    """
+    connection, plane = leg.connection, exchange.plane
+    assert connection is not None
+    lines = b"connection: upgrade\r\nupgrade: %b\r\nx-request-id: %b\r\nx-served-by: %b\r\n\r\n"
+    lines %= (exchange.request.value(b"upgrade"), exchange.id, leg.pool.label)
+    client.transport.write(head + lines + rest)
+    connection.leg = None
+    idle = plane.limits.idle
+    left, right = _End(client.transport, client, idle), _End(connection.transport, connection, idle)
+    left.other, right.other = right, left
+    client.transport.set_protocol(left)
+    connection.transport.set_protocol(right)
+    client.resume_reading()
+    connection.resume_reading()
+    if ahead:
+        connection.transport.write(ahead)
+    plane.wheel.watch(left, monotonic() + idle)

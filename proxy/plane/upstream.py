@@ -1,0 +1,360 @@
+"""The model side: one connection to a model server, and the leg (one exchange) it carries.
+
+A `Connection` knows bytes, framing and time; a `Leg` knows what the answer is for. The connection calls
+
+    leg.interim(head)          a 1xx came (`upgraded` for 101)
+    leg.head(piece, done)      the answer's head is in `leg.answer`; `piece` is what came of the body with it
+    leg.body(piece, done)      more of the body, verbatim, chunk framing included
+    leg.failed(reason)         it broke; nothing more will come
+
+and exactly one of `done=True` and `failed` ends every leg that was started. Nothing here decides who is told what.
+
+Invariants
+- A connection carries at most one leg, and goes back to its pool only when request and answer ended cleanly and both
+  sides want to keep it. Bytes that nobody asked for close it.
+- Reading stops while the one who takes the answer cannot take more; writing stops the client's reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from httptools import HttpResponseParser
+
+from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, has_bare_lf, read_answer
+from proxy.core.reasons import Reason
+from proxy.plane.framing import Framing, FramingError
+
+if TYPE_CHECKING:
+    from proxy.plane.pool import Endpoint, Pool
+
+MAX_ANSWER_HEAD = 64 * 1024
+VERSION = b"HTTP/1."
+"""What every answer begins with."""
+IDLE = 4.0
+"""Seconds after which an unused connection is closed: before the model server does it (uvicorn: after 5), so that a
+request is never written into a connection that is about to go away."""
+
+
+MAX_INTERIM = 16
+"""1xx answers before the answer proper; a model that sends more is not answering."""
+MAX_WAITING = 256 * 1024
+"""Bytes of a request that may wait for a connection before its sender is held back."""
+
+
+class Leg:
+    """One exchange with an upstream. Subclasses say what becomes of the answer."""
+
+    connection: Connection | None = None
+    answer: Answer | None = None
+    reason = Reason.NONE
+    opening = b""
+    """Head and as much of the body as is at hand when a connection is there."""
+    whole = True
+    """The request is complete: nothing will follow what was given."""
+    to_head = False
+    repeatable = False
+    """The whole request may be sent once more if a reused connection dies under it."""
+    strict_time = False
+    """The timeout runs to the last byte; else to the head, and then between two pieces."""
+    optional = False
+    """Nobody is without an answer if this leg fails at once because its upstream has just been found dead."""
+    ended = False
+    sent = 0.0
+    began = 0.0
+    finished = 0.0
+    tries = 0
+    interims = 0
+    held_back = False
+    """The sender of the request is not read until a connection is there."""
+    _waiting: list[bytes] | None = None
+    _waiting_size = 0
+
+    def __init__(self, pool: Pool, timeout: float) -> None:
+        self.pool = pool
+        self.timeout = timeout
+
+    def interim(self, head: bytes) -> None:
+        """A 1xx answer came before the answer proper."""
+
+    def upgraded(self, head: bytes, rest: bytes) -> bool:
+        """The model switches protocols (101), `rest` being its first bytes of the new one; whether that was wanted."""
+        return False
+
+    def head(self, piece: bytes, done: bool) -> None:
+        """The answer began."""
+        raise NotImplementedError
+
+    def body(self, piece: bytes, done: bool) -> None:
+        """The answer went on."""
+        raise NotImplementedError
+
+    def failed(self, reason: Reason) -> None:
+        """The leg broke."""
+        raise NotImplementedError
+
+    def pause_source(self) -> None:
+        """The model takes no more for now: stop reading the client."""
+
+    def resume_source(self) -> None:
+        """The model takes bytes again."""
+
+    def send(self, piece: bytes, last: bool) -> None:
+        """More of the request's body."""
+        self.whole = last
+        connection = self.connection
+        if connection is not None:
+            connection.send(piece, last)
+            return
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(piece)
+        self._waiting_size += len(piece)
+        if self._waiting_size > MAX_WAITING and not self.held_back:
+            self.held_back = True
+            self.pause_source()
+
+    def gather(self) -> bytes:
+        """Everything to write once a connection is there."""
+        if self._waiting is not None:
+            self.opening = b"".join((self.opening, *self._waiting))
+            self._waiting = None
+        return self.opening
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more: drop the connection, tell nobody."""
+        if not self.ended:
+            self.ended = True
+            self.pool.forget(self)
+            if self.connection is not None:
+                self.connection.drop()
+
+
+class Connection(asyncio.Protocol):
+    """One connection to one URL of an upstream."""
+
+    slot = 0
+    leg: Leg | None = None
+    transport: asyncio.Transport
+    _partial = b""
+    _reading = True
+    _blocked_since = 0.0
+    _used = False
+
+    def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
+        self.pool, self.endpoint = pool, endpoint
+        self._framing = Framing(HttpResponseParser)
+        self._since = 0.0
+        self.closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._since = now = monotonic()
+        self.pool.wheel.watch(self, now + self.pool.period)
+
+    # --- the request, out ---
+
+    def start(self, leg: Leg) -> None:
+        """Carry this leg; the connection must be idle."""
+        self.leg, leg.connection = leg, self
+        self.transport.write(leg.gather())
+        self._since = leg.sent = monotonic()
+        if leg.held_back and not self._blocked_since:
+            leg.held_back = False
+            leg.resume_source()
+        if leg.timeout < self.pool.period:
+            self.pool.wheel.watch(self, leg.sent + leg.timeout)
+
+    def send(self, piece: bytes, last: bool) -> None:
+        """More of the request's body."""
+        if piece:
+            self.transport.write(piece)
+        leg = self.leg
+        if last and leg is not None:
+            self._since = leg.sent = monotonic()
+
+    def pause_writing(self) -> None:
+        self._blocked_since = monotonic()
+        if self.leg is not None:
+            self.leg.pause_source()
+
+    def resume_writing(self) -> None:
+        self._blocked_since = 0.0
+        if self.leg is not None:
+            self.leg.resume_source()
+
+    # --- the answer, in ---
+
+    def pause_reading(self) -> None:
+        """The taker cannot take more."""
+        if self._reading and not self.closed:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The taker can take more."""
+        if not self._reading and not self.closed:
+            self._reading = True
+            self._since = monotonic()
+            self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        leg = self.leg
+        if leg is None or leg.ended:
+            self.drop()
+            return
+        if leg.answer is None and not self._partial and not leg.to_head:
+            end = data.find(b"\r\n\r\n") + 4
+            answer = self.pool.known.get(data[:end])
+            if answer is not None and len(data) == end + answer.length:  # a head that was read before, byte for byte
+                leg.answer = answer
+                leg.began = monotonic()
+                self._complete(leg, leg.began, clean=True)
+                leg.head(data[end:], True)
+                return
+        try:
+            if leg.answer is None:
+                self._head(leg, data)
+            else:
+                self._since = monotonic()
+                self._body(leg, data, 0)
+        except (FramingError, HeadError):
+            self._break(Reason.BAD_REPLY)
+
+    def _head(self, leg: Leg, data: bytes) -> None:
+        if not leg.began:
+            leg.began = monotonic()
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                if len(data) > MAX_ANSWER_HEAD or not data.startswith(VERSION[: len(data)]) or has_bare_lf(data):
+                    raise HeadError("not a head")  # at once: what will never be HTTP is not worth waiting a timeout for
+                self._partial = data
+                return
+            head = data[:end]
+            framing = self._framing
+            framing.head(head)
+            answer = read_answer(head, leg.to_head)
+            if answer.status >= 200 or answer.status == 101:
+                break
+            framing.open(0)
+            leg.interims += 1
+            if leg.interims > MAX_INTERIM:
+                raise HeadError("endless interim answers")
+            leg.interim(head)
+            data = data[end:]
+        if answer.status == 101:
+            if not leg.upgraded(head, data[end:]):
+                raise HeadError("an upgrade that nobody asked for")
+            return
+        leg.answer = answer
+        if answer.length > 0 and answer.keep and not leg.to_head:
+            self.pool.remember(answer)
+        if leg.to_head:
+            framing.checked = False
+        framing.open(answer.length)
+        self._body(leg, data, end)
+
+    def _body(self, leg: Leg, data: bytes, at: int) -> None:
+        framing = self._framing
+        end = at
+        if not framing.done:
+            end = framing.take(data, at)
+        done = framing.done
+        piece = data[at:end] if at or end < len(data) else data
+        if done:
+            self._complete(leg, monotonic(), clean=end == len(data))
+        if at:
+            leg.head(piece, done)
+        else:
+            leg.body(piece, done)
+
+    def _complete(self, leg: Leg, now: float, clean: bool) -> None:
+        """The answer has ended: give the connection back before anybody is told, so that a copy can use it."""
+        leg.finished = now
+        leg.ended = True
+        self.leg, leg.connection = None, None
+        self.endpoint.succeeded()
+        assert leg.answer is not None
+        if clean and leg.whole and leg.answer.keep and not self._blocked_since and not self.closed:
+            self._used = True
+            self._since = leg.finished
+            if not self._reading:
+                self.resume_reading()
+            self.pool.release(self)
+        else:
+            self.drop()
+
+    # --- ends ---
+
+    def eof_received(self) -> bool:
+        leg = self.leg
+        if leg is not None and leg.answer is not None and leg.answer.length == UNTIL_CLOSE and not leg.ended:
+            self._complete(leg, monotonic(), clean=False)
+            leg.body(b"", True)
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        leg = self.leg
+        self.pool.lost(self)
+        if leg is None or leg.ended:
+            return
+        self.leg, leg.connection = None, None
+        if self._used and leg.repeatable and not leg.began and not leg.tries:
+            # It died before a byte of the answer: the model had closed it, most likely before it read the request.
+            leg.tries = 1
+            self.pool.submit(leg, fresh=True)
+            return
+        self.endpoint.failed()
+        self._end(leg, Reason.DISCONNECT)
+
+    def _break(self, reason: Reason) -> None:
+        """End the leg and the connection."""
+        leg = self.leg
+        self.drop()
+        if leg is not None and not leg.ended:
+            if reason is not Reason.TIMEOUT:
+                self.endpoint.failed()
+            self._end(leg, reason)
+
+    @staticmethod
+    def _end(leg: Leg, reason: Reason) -> None:
+        leg.connection = None
+        leg.ended = True
+        leg.finished = monotonic()
+        leg.reason = reason
+        leg.failed(reason)
+
+    def drop(self) -> None:
+        """Close at once; the leg, if any, is let go of."""
+        self.leg = None
+        if not self.closed:
+            self.closed = True
+            self.pool.lost(self)
+            self.transport.abort()
+
+    def check(self, now: float) -> float:
+        """Close when idle for too long; fail a leg that is late."""
+        if self.closed:
+            return 0.0
+        leg = self.leg
+        if leg is None:
+            if now - self._since >= IDLE and self.pool.retire(self):
+                self.drop()
+                return 0.0
+            return now + self.pool.period
+        since = leg.sent if leg.strict_time else self._since
+        if not leg.whole:
+            since = self._blocked_since or now  # waiting for the client's body is not the model's fault
+        if not self._reading:
+            since = now  # nor is a client that reads slowly
+        if now - since >= leg.timeout:
+            self._break(Reason.TIMEOUT)
+            return 0.0
+        return min(since + leg.timeout, now + self.pool.period)

@@ -1,0 +1,377 @@
+"""A worker process: the data plane on one listening socket, told what to do by supervisor and controller.
+
+    python -m proxy.plane.worker --slot N --workers COUNT --listen-fd FD --control-fd FD --runtime DIR
+
+    control fd     CONFIG, DRAIN down; READY, RESULT up          supervisor
+    tables.sock    TABLE down; HELLO, ACK up                     controller
+    pairs.sock     HELLO, TRIAL, PAIR, MARK, COUNTS up           controller
+
+Invariants
+- The configuration comes from CONFIG, decisions come only by TABLE; a lane of a trial that is not in the configuration
+  waits until it is. A rollout without a lane has weight 0 and is not sampled.
+- Losing the controller changes nothing for `controller_lost` seconds; then unjudged candidates serve nobody.
+- Losing the supervisor is the same as being told to drain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import setproctitle
+import uvloop
+
+from proxy import logs
+from proxy.channel import Channel
+from proxy.config import Config, parse
+from proxy.core import link
+from proxy.core.link import Frame
+from proxy.core.model import Lane, Table
+from proxy.errors import UnderstudyError
+from proxy.plane.deadlines import TICK
+from proxy.plane.pool import Pool, Settings
+from proxy.plane.rollouts import Recent, Terms, Trial
+from proxy.plane.routes import compile_routes, is_unjudged, part
+from proxy.plane.server import Client
+from proxy.plane.state import Limits, Plane
+from proxy.plane.tls import for_clients, for_upstream
+
+log = logging.getLogger("understudy.worker")
+
+REPORT_EVERY = 1.0
+COLLECT = (10_000, 20, 50)
+"""Thresholds of the garbage collector. Requests leave no cycles behind, so it has little to find; at Python's default
+of 700 it would look thousands of times a second."""
+MARK_EVERY = 0.05
+RECONNECT_FIRST = 0.05
+RECONNECT_LONGEST = 1.0
+QUIET = 0.2
+"""Seconds without a client after which a draining worker leaves."""
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, slot: int, workers: int, runtime: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self.slot, self.workers, self.runtime, self.loop = slot, workers, runtime, loop
+        self.incarnation = uuid.uuid4().hex
+        self.plane = Plane(loop)
+        self.pools: dict[str, Pool] = {}
+        self.trials: dict[str, Trial] = {}
+        self._books: dict[str, Trial] = {}  # every trial this process has seen: its ledger is reported to the end
+        self._recents: dict[str, Recent] = {}
+        self._table = Table(0)
+        self._tables: Channel | None = None
+        self._controller_seen = time.monotonic()
+        self._context: ssl.SSLContext | None = None
+        self._config: Config | None = None
+        self._patience = 0.0
+        self._drain_delay = 0.0
+        self.stopped = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    # --- configuration ---
+
+    def configure(self, config: Config) -> None:
+        """Take a configuration; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
+        tls = config.server.tls
+        contexts = {name: for_upstream(upstream) for name, upstream in config.upstreams.items()}
+        self._context = for_clients(tls, self._context) if tls is not None else None
+        old = self.pools
+        self.pools = {name: self._pool(config, name, contexts[name]) for name in config.upstreams}
+        place = (self.slot, self.workers)
+        trials: dict[str, Trial] = {}
+
+        def trial_for(terms: Terms, pool: Pool) -> Trial:
+            trial = self._books.get(terms.trial)
+            if trial is None:
+                trial = Trial(terms, pool)
+            trial.terms, trial.pool = terms, pool
+            trials[terms.trial] = self._books[terms.trial] = trial
+            return trial
+
+        recent_for = self._recent
+        self.plane.routes = compile_routes(config, self.pools, trial_for, recent_for, self.plane.counts, place)
+        self.trials = trials
+        self._config = config
+        logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
+        self._patience = config.server.controller_lost
+        self.plane.limits = self._limits(config)
+        self._apply()
+        for name, pool in old.items():
+            if self.pools.get(name) is not pool:
+                pool.close()
+
+    def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:
+        upstream = config.upstreams[name]
+        settings = Settings(
+            name,
+            tuple(upstream.urls),
+            upstream.timeout,
+            upstream.connect_timeout,
+            part(upstream.max_connections, self.slot, self.workers),
+            upstream.tls,
+            upstream.health,
+        )
+        pool = self.pools.get(name)
+        if pool is not None and pool.settings == settings and context is None:
+            return pool
+        return Pool(settings, self.plane.wheel, context)
+
+    def _recent(self, name: str) -> Recent:
+        return self._recents.setdefault(name, Recent())
+
+    def _limits(self, config: Config) -> Limits:
+        limits, timeouts = config.server.limits, config.server.timeouts
+        return Limits(
+            limits.max_header,
+            limits.max_body,
+            part(limits.max_connections, self.slot, self.workers),
+            timeouts.header,
+            timeouts.body,
+            timeouts.idle,
+        )
+
+    # --- decisions ---
+
+    def _apply(self, lost: bool = False) -> None:
+        """Put the last routing table into force, or, when the controller is lost, take unjudged candidates out."""
+        lanes: dict[str, Lane] = {lane.trial: lane for lane in self._table.lanes}
+        for key, trial in self.trials.items():
+            trial.apply(lanes.get(key))
+            if lost and is_unjudged(trial):
+                trial.weight = 0
+        for route in self.plane.routes.all:
+            route.refresh()
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The weight in force of each rollout, basis points."""
+        return {trial.terms.name: trial.weight for trial in self.trials.values()}
+
+    def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
+        if kind is Frame.TABLE:
+            self._table = link.decode_table(payload)
+            self._apply()
+            channel.send(link.note(Frame.ACK, {"number": self._table.number, "weights": self.weights}))
+
+    def _hello(self) -> bytes:
+        return link.note(
+            Frame.HELLO,
+            {
+                "slot": self.slot,
+                "pid": os.getpid(),
+                "worker": self.incarnation,
+                "table": self._table.number,
+                "weights": self.weights,
+            },
+        )
+
+    # --- links to the controller ---
+
+    def _tables_open(self, channel: Channel) -> None:
+        self._tables = channel
+        channel.send(self._hello())
+
+    def _tables_closed(self, channel: Channel) -> None:
+        self._tables = None
+        self._controller_seen = time.monotonic()
+
+    def _pairs_open(self, channel: Channel) -> None:
+        channel.send(self._hello())
+        self.plane.publisher.connected(channel)
+
+    def _pairs_closed(self, channel: Channel) -> None:
+        self.plane.publisher.connected(None)
+
+    async def _keep_connected(
+        self,
+        name: str,
+        on_frame: Callable[[Channel, Frame, bytes], None],
+        on_open: Callable[[Channel], None],
+        on_close: Callable[[Channel], None],
+    ) -> None:
+        """Hold a link open for as long as the process lives."""
+        pause = RECONNECT_FIRST
+        while True:
+            ended = asyncio.Event()
+
+            def closed(channel: Channel, ended: asyncio.Event = ended) -> None:
+                on_close(channel)
+                ended.set()
+
+            try:
+                await self.loop.create_unix_connection(
+                    lambda closed=closed: Channel(on_frame, closed, on_open),  # type: ignore[misc]
+                    str(self.runtime / name),
+                )
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(RECONNECT_LONGEST, pause * 2)
+                continue
+            pause = RECONNECT_FIRST
+            await ended.wait()
+
+    # --- the clock ---
+
+    def _tick(self) -> None:
+        self.plane.wheel.sweep(time.monotonic())
+        self.plane.publisher.mark(list(self._books.values()))
+        self._timers["tick"] = self.loop.call_later(TICK, self._tick)
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        plane = self.plane
+        plane.epoch = time.time() - now  # the wall clock may have been set
+        for recent in self._recents.values():
+            recent.refresh()
+        connections = [
+            [name, state, n]
+            for name, pool in self.pools.items()
+            for state, n in zip(("idle", "busy", "waiting"), pool.counts, strict=True)
+        ]
+        plane.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
+        ledger = {key: trial.ledger for key, trial in self._books.items()}
+        plane.publisher.counts({**plane.counts.report(), "ledger": ledger, "connections": connections})
+        if self._tables is None and now - self._controller_seen > self._patience:
+            self._apply(lost=True)
+        self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
+
+    # --- the process ---
+
+    async def run(self, listener: socket.socket, control: socket.socket) -> None:
+        """Serve until told to drain."""
+        started = asyncio.Event()
+
+        def on_control(channel: Channel, kind: Frame, payload: bytes) -> None:
+            if kind is Frame.CONFIG:
+                note = link.read_note(payload)
+                self._on_config(channel, note)
+                started.set()
+            elif kind is Frame.DRAIN:
+                self._drain_delay = float(link.read_note(payload).get("delay", 0.0))
+                self.stopped.set()
+
+        transport_channel = Channel(on_control, lambda _: self.stopped.set())
+        await self.loop.create_connection(lambda: transport_channel, sock=control)
+        await self._either(started, self.stopped)
+        if self._config is None:
+            return
+        scheme = b"https" if self._context is not None else b"http"
+        server = await self.loop.create_server(
+            lambda: Client(self.plane, scheme),
+            sock=listener,
+            ssl=self._context,
+            ssl_handshake_timeout=self.plane.limits.header if self._context is not None else None,
+            backlog=1024,
+        )
+        self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
+        self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
+        self._tick()
+        self._report()
+        # What is here now stays: the collector need not look at it again, nor look often at what requests leave behind.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
+        self.plane.ready = True
+        transport_channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
+        try:
+            await self.stopped.wait()
+            await self._drain()
+        finally:
+            server.close()
+            self._close()
+            transport_channel.close()
+
+    @staticmethod
+    async def _either(*events: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.add(self.loop.create_task(work))
+
+    def _on_config(self, channel: Channel, note: dict[str, object]) -> None:
+        error = ""
+        first = self._config is None
+        try:
+            self.configure(parse(str(note["text"]), directory=str(note.get("directory", "."))))
+        except (UnderstudyError, OSError, ssl.SSLError) as problem:
+            error = str(problem)
+            log.error("configuration refused: %s", error)
+        if not first:
+            result = {"generation": note.get("generation"), "ok": not error, "error": error}
+            channel.send(link.note(Frame.RESULT, result))
+
+    def _close(self) -> None:
+        """Let go of everything."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for client in list(self.plane.clients):
+            client.abort()
+        for pool in self.pools.values():
+            pool.abort()
+
+    async def _drain(self) -> None:
+        """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left."""
+        assert self._config is not None
+        timeouts = self._config.server.timeouts
+        self.plane.draining = True
+        if self._drain_delay:
+            await asyncio.sleep(self._drain_delay)
+        deadline = time.monotonic() + timeouts.drain
+        quiet_since = time.monotonic()
+        while time.monotonic() < deadline:
+            now = time.monotonic()
+            for client in list(self.plane.clients):
+                client.leave(now)
+            if self.plane.clients or any(trial.pending for trial in self._books.values()):
+                quiet_since = now
+            elif now - quiet_since >= QUIET:
+                break
+            await asyncio.sleep(TICK)
+        self.plane.publisher.mark(list(self._books.values()))
+        await asyncio.sleep(TICK)
+
+
+def main() -> None:
+    """Run one worker; see the module's docstring for its arguments."""
+    options = argparse.ArgumentParser(prog="understudy worker")
+    options.add_argument("--slot", type=int, required=True)
+    options.add_argument("--workers", type=int, required=True)
+    options.add_argument("--listen-fd", type=int, required=True)
+    options.add_argument("--control-fd", type=int, required=True)
+    options.add_argument("--runtime", type=Path, required=True)
+    given = options.parse_args()
+    setproctitle.setproctitle(f"understudy: worker {given.slot}")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor says over control what they mean
+    listener = socket.socket(fileno=given.listen_fd)
+    control = socket.socket(fileno=given.control_fd)
+    listener.setblocking(False)
+    control.setblocking(False)
+
+    async def run() -> None:
+        worker = Worker(given.slot, given.workers, given.runtime, asyncio.get_running_loop())
+        await worker.run(listener, control)
+
+    uvloop.run(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Replay: recorded requests go to a candidate that nobody has deployed yet, and its answers are judged.
+
+The gate before the gate: what live answered is in the file (or asked anew with `--live`), the candidate answers now,
+and the same evidence as in production gives the verdict. Requests are sent at a set rate, whatever the answers take (an
+open loop), with a bound on how many are under way.
+
+Without `--live`, live's timings are those of another day on another machine, so they are left out: latency guards that
+are relative to live are not judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from proxy.core.judging import Bench, Judgement
+from proxy.core.model import Arm, Outcome, Plan
+from proxy.core.reasons import Reason
+from proxy.core.recording import Recorded
+
+MAX_ANSWER = 64 * 1024 * 1024
+NOT_SENT = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
+)
+"""Headers that belong to the recorded connection, not to the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Where to send, how fast (requests per second), how many at a time, how long to wait (seconds)."""
+
+    candidate: str
+    live: str | None = None
+    rate: float = 50.0
+    in_flight: int = 64
+    timeout: float = 30.0
+
+
+async def replay(
+    plan: Plan, pairs: Iterable[Recorded], terms: Terms, sent: Callable[[], None] = lambda: None
+) -> Judgement:
+    """Send every recorded request and judge the answers in request order; `sent` is called after each."""
+    bench = Bench(plan)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=terms.timeout),
+        auto_decompress=False,
+        skip_auto_headers={"user-agent", "accept", "accept-encoding", "content-type"},
+    ) as session:
+        async for recorded in _answered(session, pairs, terms):
+            bench.add(recorded)
+            sent()
+    return bench.judgement()
+
+
+async def _answered(session: aiohttp.ClientSession, pairs: Iterable[Recorded], terms: Terms) -> AsyncIterator[Recorded]:
+    """Answered pairs in request order; at most `in_flight` are under way or wait for an earlier one."""
+    async with _queue(terms.in_flight) as waiting:
+        due = time.monotonic()
+        for number, recorded in enumerate(pairs):
+            if len(waiting) >= terms.in_flight:
+                yield await waiting.pop(0)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            due = max(due, time.monotonic() - 1.0) + 1.0 / terms.rate  # at most a second of arrears is made good
+            waiting.append(asyncio.create_task(_ask_both(session, recorded, terms, number)))
+            while waiting and waiting[0].done():
+                yield await waiting.pop(0)
+        while waiting:
+            yield await waiting.pop(0)
+
+
+@asynccontextmanager
+async def _queue(size: int) -> AsyncIterator[list[asyncio.Task[Recorded]]]:
+    waiting: list[asyncio.Task[Recorded]] = []
+    try:
+        yield waiting
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: Terms, number: int) -> Recorded:
+    pair = recorded.pair
+    if terms.live is None:
+        live = replace(pair.live, seconds=math.nan, first=math.nan)
+    else:
+        live = await _ask(session, terms.live, recorded)
+    candidate = await _ask(session, terms.candidate, recorded)
+    pair = replace(
+        pair,
+        stage=0,
+        worker="replay",
+        sequence=number,
+        served=Arm.LIVE,
+        live=live,
+        candidate=candidate,
+        again=None,
+        hedged=False,
+        rescued=False,
+        latency_slot=True,
+    )
+    return Recorded(pair, recorded.request_hash)
+
+
+async def _ask(session: aiohttp.ClientSession, url: str, recorded: Recorded) -> Outcome:
+    """One exchange; a failure is an outcome."""
+    head = recorded.pair.request_head.decode("latin-1").split("\r\n")
+    method, path, *_ = head[0].split(" ")
+    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:]) if name]
+    kept = [(name, value) for name, value in headers if name.lower() not in NOT_SENT]
+    began = time.perf_counter()
+    try:
+        async with session.request(
+            method, url.rstrip("/") + path, headers=kept, data=recorded.pair.request_body, allow_redirects=False
+        ) as answer:
+            first = time.perf_counter() - began
+            body = await answer.content.read(MAX_ANSWER + 1)
+            if len(body) > MAX_ANSWER:
+                return Outcome(answer.status, Reason.TOO_LARGE)
+            while chunk := await answer.content.read(MAX_ANSWER + 1):
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    return Outcome(answer.status, Reason.TOO_LARGE)
+            lines = [f"HTTP/1.1 {answer.status} {answer.reason or ''}"]
+            lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+            seconds = time.perf_counter() - began
+            return Outcome(answer.status, Reason.NONE, _latin("\r\n".join([*lines, "", ""])), body, seconds, first)
+    except TimeoutError:
+        return Outcome(0, Reason.TIMEOUT)
+    except aiohttp.ClientConnectorError:
+        return Outcome(0, Reason.CONNECT)
+    except aiohttp.ClientResponseError:
+        return Outcome(0, Reason.BAD_REPLY)
+    except (aiohttp.ClientError, OSError):
+        return Outcome(0, Reason.DISCONNECT)
+
+
+def _latin(text: str) -> bytes:
+    return text.encode("latin-1", "replace")

@@ -1,0 +1,371 @@
+"""The process tree: starts the workers and the controller, restarts what dies, carries signals and reloads to them.
+
+    supervisor ── control channel (a socketpair each) ──┬── worker × N
+                                                        └── controller
+
+It owns what must outlive a child: the listening sockets (one per worker slot with SO_REUSEPORT, so a replacement takes
+over the connections that wait in its slot; the admin socket), the configuration as it was last validated, and the
+runtime directory of the links. It handles no request and no pair.
+
+Invariants
+- A child learns everything over its control channel, CONFIG first. When the supervisor dies the channel ends, and the
+  children drain and leave: nothing is orphaned.
+- A child that dies is replaced at once, then with growing pauses while it keeps dying (`pause_before_restart`).
+- A reload is tried on one process before the others see it; a refusal anywhere leaves the old configuration in force.
+- A child that cannot become ready at the first start, three times over, ends the start with exit code 1.
+- Drain: readiness fails first (for `drain_delay` after SIGTERM; Ctrl-C does not wait), then workers finish what is in
+  hand, and the controller leaves last, so that the last pairs are judged. A second signal ends everything at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import setproctitle
+
+from proxy import logs
+from proxy.channel import Channel
+from proxy.config import Config, parse
+from proxy.config.units import address
+from proxy.core import link
+from proxy.core.link import Frame
+from proxy.cores import quota, worker_count
+from proxy.errors import ConfigError
+from proxy.sockets import listen, show
+
+log = logging.getLogger("understudy.supervisor")
+
+PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
+START_DEADLINE = 30.0
+"""Seconds a child may take from its start to READY, imports included."""
+RESULT_DEADLINE = 10.0
+"""Seconds a child may take to answer a CONFIG."""
+LAST_PAIRS = 10.0
+"""Seconds the controller may take to judge and save what is in hand when it is told to drain."""
+FIRST_TRIES = 3
+"""Deaths before its first READY after which a child is held to be unable to start."""
+
+
+def pause_before_restart(deaths: list[float], now: float) -> float:
+    """Seconds to wait before a child is started again, from the times of its deaths.
+
+    The first death within a minute costs nothing; each further one doubles the pause from 0.1 s to at most 5 s, so that
+    a child that cannot start does not take the cores from those that serve.
+
+    >>> pause_before_restart([100.0], 100.0), pause_before_restart([1.0, 99.0, 99.5], 100.0)
+    (0.0, 0.1)
+    """
+    recent = sum(1 for death in deaths if now - death < 60.0)
+    return 0.0 if recent <= 1 else min(5.0, 0.1 * 2.0 ** (recent - 2))
+
+
+@dataclass
+class Child:
+    """One process of the tree and the supervisor's end of its control channel."""
+
+    name: str
+    arguments: list[str]
+    listener: socket.socket
+    process: asyncio.subprocess.Process | None = None
+    channel: Channel | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    started: float = 0.0
+    deaths: list[float] = field(default_factory=list)
+    restarts: int = 0
+    was_ready: bool = False
+    results: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self.process.pid if self.process is not None and self.process.returncode is None else None
+
+    def send(self, data: bytes) -> bool:
+        """Send a frame; `False` when the child is not there."""
+        return self.channel is not None and self.channel.send(data)
+
+
+class Supervisor:
+    """The process tree of one configuration file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._generation = 1
+        self._text, self._config = self._load()
+        self._runtime = Path(tempfile.mkdtemp(prefix="understudy-"))
+        self._draining = False
+        self._failed = False
+        self._drain_delay = 0.0
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._workers, self._controller = self._open()
+
+    @property
+    def _children(self) -> list[Child]:
+        return [self._controller, *self._workers]
+
+    def _load(self) -> tuple[str, Config]:
+        text = self._path.read_text(encoding="utf-8")
+        return text, parse(text, source=str(self._path), directory=self._path.resolve().parent)
+
+    def _open(self) -> tuple[list[Child], Child]:
+        server = self._config.server
+        count = worker_count(server.workers, cores=quota())
+        first = listen(server.listen, share=True)
+        same = show((address(server.listen)[0], first.getsockname()[1]))
+        sockets = [first, *(listen(same, share=True) for _ in range(count - 1))]
+        admin = listen(self._config.admin.listen, share=False)
+        runtime = ["--runtime", str(self._runtime)]
+        workers = [
+            Child(
+                f"worker {slot}", ["proxy.plane.worker", "--slot", f"{slot}", "--workers", f"{count}", *runtime], sock
+            )
+            for slot, sock in enumerate(sockets)
+        ]
+        self.data_address, self.admin_address = sockets[0].getsockname()[:2], admin.getsockname()[:2]
+        return workers, Child("controller", ["proxy.control.controller", *runtime], admin)
+
+    # --- one child ---------------------------------------------------------------------------------------------------
+
+    async def _start(self, child: Child) -> None:
+        ours, theirs = socket.socketpair()
+        fds = (child.listener.fileno(), theirs.fileno())
+        argv = [*child.arguments, "--listen-fd", f"{fds[0]}", "--control-fd", f"{fds[1]}"]
+        child.ready.clear()
+        child.results = asyncio.Queue()
+        # -P: a folder named `proxy` in the user's directory must not shadow the package.
+        child.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            *argv,
+            pass_fds=fds,
+            stdin=asyncio.subprocess.DEVNULL,
+            # One thread for numpy's matrix products: they are small, and OpenBLAS's idle threads spin on the cores
+            # that the workers need (8 times the CPU for the same evidence, measured on two busy cores).
+            env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": PACKAGE_PARENT},
+        )
+        theirs.close()
+        child.started = time.time()
+        loop = asyncio.get_running_loop()
+        _, child.channel = await loop.create_connection(
+            lambda: Channel(lambda _, kind, payload: self._heard(child, kind, payload)), sock=ours
+        )
+        child.send(self._config_frame())
+        self._announce_tree()
+
+    def _config_frame(self) -> bytes:
+        directory = str(self._path.resolve().parent)
+        return link.note(Frame.CONFIG, {"generation": self._generation, "text": self._text, "directory": directory})
+
+    def _heard(self, child: Child, kind: Frame, payload: bytes) -> None:
+        if kind is Frame.READY:
+            child.was_ready = True
+            child.ready.set()
+        elif kind is Frame.RESULT:
+            child.results.put_nowait(link.read_note(payload))
+        elif kind is Frame.RELOAD:
+            self._spawn(self._reload_for(child))
+
+    async def _keep(self, child: Child) -> None:
+        """Start the child and start it again whenever it dies, until the drain begins."""
+        while not self._draining:
+            await self._start(child)
+            assert child.process is not None
+            watchdog = self._spawn(self._expect_ready(child))
+            code = await child.process.wait()
+            watchdog.cancel()
+            if child.channel is not None:
+                child.channel.close()
+            if self._draining:
+                return
+            now = time.monotonic()
+            child.deaths = [*child.deaths[-20:], now]
+            child.restarts += 1
+            pause = pause_before_restart(child.deaths, now)
+            logs.event(log, "process.died", logging.ERROR, name=child.name, code=code, restart_in=pause)
+            self._announce_tree()
+            if not child.was_ready and child.restarts >= FIRST_TRIES:
+                self._failed = True
+                self._stop.set()
+                return
+            await asyncio.sleep(pause)
+
+    async def _expect_ready(self, child: Child) -> None:
+        try:
+            await asyncio.wait_for(child.ready.wait(), START_DEADLINE)
+            logs.event(log, "process.ready", name=child.name, pid=child.pid)
+        except TimeoutError:
+            logs.event(log, "process.stuck", logging.ERROR, name=child.name, seconds=START_DEADLINE)
+            if child.process is not None and child.process.returncode is None:
+                child.process.kill()
+
+    def _announce_tree(self) -> None:
+        tree = {
+            "supervisor": os.getpid(),
+            "controller": self._controller.pid,
+            "workers": [{"slot": n, "pid": w.pid, "started": w.started} for n, w in enumerate(self._workers)],
+            "restarts": {child.name: child.restarts for child in self._children},
+            "draining": self._draining,
+        }
+        self._controller.send(link.note(Frame.HELLO, tree))
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- reload ------------------------------------------------------------------------------------------------------
+
+    async def _reload_for(self, child: Child) -> None:
+        error = await self.reload()
+        child.send(link.note(Frame.RESULT, {"ok": not error, "error": error, "generation": self._generation}))
+
+    async def reload(self) -> str:
+        """Read the file again and hand it to every process; what stands in the way in words, empty when it is done."""
+        async with self._reloading:
+            error = await self._try_reload()
+        name, level = ("config.refused", logging.ERROR) if error else ("config.reloaded", logging.INFO)
+        logs.event(
+            log, name, level, path=str(self._path), generation=self._generation, **({"error": error} if error else {})
+        )
+        return error
+
+    async def _try_reload(self) -> str:
+        try:
+            text, config = self._load()
+        except (ConfigError, OSError, UnicodeDecodeError) as error:
+            return str(error)
+        fixed = needs_restart(self._config, config)
+        if fixed:
+            return f"{' and '.join(fixed)} needs a restart"
+        before = (self._text, self._config)
+        self._text, self._config = text, config
+        self._generation += 1
+        told: list[Child] = []
+        # One worker first (it opens certificates), then the controller (it judges), then all the others.
+        for child in [*self._workers[:1], self._controller, *self._workers[1:]]:
+            told.append(child)
+            refusal = await self._apply(child)
+            if refusal:
+                self._text, self._config = before
+                self._generation += 1
+                for one in told:
+                    await self._apply(one)
+                return f"{child.name}: {refusal}"
+        return ""
+
+    async def _apply(self, child: Child) -> str:
+        """Hand a child the present configuration; empty when it took it. A child that is down takes it at its start."""
+        if not child.ready.is_set() or not child.send(self._config_frame()):
+            return ""
+        try:
+            async with asyncio.timeout(RESULT_DEADLINE):
+                while (result := await child.results.get()).get("generation") != self._generation:
+                    pass  # the answer to an earlier generation that came too late
+        except TimeoutError:
+            return f"no answer within {RESULT_DEADLINE:g} s"
+        return "" if result.get("ok") else str(result.get("error"))
+
+    # --- the whole tree ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Serve until a signal; the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, lambda: self._on_stop(self._config.server.timeouts.drain_delay))
+        loop.add_signal_handler(signal.SIGINT, lambda: self._on_stop(0.0))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        try:
+            self._keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+            logs.event(log, "listening", data=show(self.data_address), admin=show(self.admin_address))
+            await self._stop.wait()
+            return await self._drain()
+        finally:
+            self._close()
+
+    def _on_stop(self, delay: float) -> None:
+        if self._stop.is_set():
+            self._kill(self._children)
+        self._drain_delay = delay
+        self._stop.set()
+
+    async def _drain(self) -> int:
+        self._draining = True
+        self._announce_tree()
+        delay, longest = self._drain_delay, self._config.server.timeouts.drain
+        logs.event(log, "draining", delay=delay, longest=longest)
+        clean = await self._leave(self._workers, delay + longest + 5.0)
+        clean = await self._leave([self._controller], LAST_PAIRS) and clean
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        logs.event(log, "stopped", clean=clean)
+        return 0 if clean and not self._failed else 1
+
+    async def _leave(self, children: list[Child], deadline: float) -> bool:
+        """Tell children to drain and wait for them; whether all left by themselves before the deadline (seconds)."""
+        for child in children:
+            child.send(link.note(Frame.DRAIN, {"delay": self._drain_delay}))
+        running = [child.process.wait() for child in children if child.process is not None]
+        try:
+            codes = await asyncio.wait_for(asyncio.gather(*running), deadline)
+        except TimeoutError:
+            stuck = [child for child in children if child.pid is not None]
+            logs.event(log, "drain.cut_off", logging.ERROR, names=[child.name for child in stuck])
+            self._kill(stuck)
+            return False
+        return not any(codes)
+
+    def _kill(self, children: list[Child]) -> None:
+        for child in children:
+            if child.process is not None and child.process.returncode is None:
+                child.process.kill()
+
+    def _close(self) -> None:
+        for task in (*self._keepers, *self._tasks):
+            task.cancel()
+        self._kill(self._children)
+        for child in self._children:
+            child.listener.close()
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+
+def needs_restart(before: Config, after: Config) -> list[str]:
+    """Keys that differ and cannot change while running."""
+    pairs = {
+        "server.listen": (before.server.listen, after.server.listen),
+        "server.tls": (before.server.tls is None, after.server.tls is None),
+        "server.workers": (before.server.workers, after.server.workers),
+        "server.grpc_listen": (before.server.grpc_listen, after.server.grpc_listen),
+        "admin.listen": (before.admin.listen, after.admin.listen),
+        "store": (before.store, after.store),
+    }
+    return [key for key, (old, new) in pairs.items() if old != new]
+
+
+def run(path: Path) -> int:
+    """Run the proxy from a configuration file until it is told to stop; the exit code.
+
+    Raises `ConfigError` for a bad file and `UnderstudyError` for an address that is taken, before anything is started.
+    """
+
+    async def main() -> int:
+        supervisor = Supervisor(path)
+        logs.setup(supervisor._config.log.format, supervisor._config.log.level, "supervisor")
+        return await supervisor.run()
+
+    setproctitle.setproctitle("understudy: supervisor")
+    return asyncio.run(main())

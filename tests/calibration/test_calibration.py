@@ -1,0 +1,42 @@
+"""Promise: error rates at the limit and delays are what docs/calibration.md says; here with few runs, all rows of it.
+
+The whole table is `make calibration`; these runs are seeded, so a row that fails here has changed, it was not unlucky.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.calibration.__main__ import every_case, report
+from tests.calibration.cases import Case, Row, delays, limits, pooled
+from tests.calibration.whole import good_then_bad, one_stream
+
+
+@pytest.mark.parametrize("case", list(limits()))
+def test_at_the_limit(case: Case) -> None:
+    row = case(0.01)
+    assert row.ok, row
+
+
+@pytest.mark.parametrize("case", [*delays(), good_then_bad, one_stream])
+def test_delays(case: Case) -> None:
+    row = case(0.1)
+    assert row.ok, row
+
+
+def test_ten_guards_are_not_much_slower_than_one() -> None:
+    row = pooled(1.0)
+    assert row.ok, row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", every_case())
+def test_every_row(case: Case) -> None:
+    row = case(0.25)
+    assert row.ok, row
+
+
+def test_the_table_names_what_was_missed() -> None:
+    text = report([Row("t", "g", "1", "2", "3", True), Row("u", "h", "4", "5", "6", False)], 1.0)
+    assert "| t | `g` | 1 | 2 | 3 | kept |" in text
+    assert "| u | `h` | 4 | 5 | 6 | **missed** |" in text

@@ -1,0 +1,217 @@
+"""Streams with a known truth, as columns: what is simulated, one function per truth.
+
+Each takes a generator and a number of pairs and gives a `Batch`. The reference is the exact one of the distribution, so
+that a limit can be hit exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from proxy.core.evidence.batch import Batch
+from proxy.core.evidence.measures import MEASURES
+from proxy.core.evidence.reference import Reference
+
+Rng = np.random.Generator
+Truth = Callable[[Rng, int], Batch]
+
+
+def batch(rng: Rng, n: int, **columns: np.ndarray) -> Batch:
+    """Pairs in which everything is well except what `columns` says; measures by their name."""
+    yes, no, nan = np.ones(n, bool), np.zeros(n, bool), np.full(n, np.nan)
+    fields = {
+        "keys": rng.integers(0, 2**64, n, dtype=np.uint64),
+        **{name: yes.copy() for name in ("answered", "fresh", "timed")},
+        **{name: no.copy() for name in ("live_broke", "failed", "candidate_first", "unpaired")},
+        **{name: nan.copy() for name in ("live_seconds", "seconds", "live_first", "first", "live_token", "token")},
+    }
+    measures = dict.fromkeys(MEASURES, nan)
+    measures |= {name: values for name, values in columns.items() if name not in fields}
+    fields |= {name: values for name, values in columns.items() if name in fields}
+    return Batch(**fields, measures=measures)  # type: ignore[arg-type]
+
+
+def quantiles(ppf: Callable[[np.ndarray], np.ndarray]) -> Reference:
+    """The reference of a continuous distribution, from its quantile function."""
+    at = np.unique([*(np.arange(1, 32) / 32), 1e-3, 5e-3, 0.01, 0.99, 0.995, 0.999])
+    edges = ppf(np.arange(1, 10) / 10)
+    quartiles = ppf(np.array([0.25, 0.75]))
+    return Reference(
+        median=float(ppf(np.array([0.5]))[0]),
+        scale=float(quartiles[1] - quartiles[0]),
+        thresholds=tuple(ppf(at).tolist()),
+        edges=tuple(edges.tolist()),
+        gap=1 / 32,
+    )
+
+
+UNIFORM = quantiles(lambda q: np.asarray(q))
+NORMAL = quantiles(stats.norm.ppf)
+
+
+def events(measure: str, p: float) -> Truth:
+    """A 0/1 measure that is 1 with probability p."""
+    return lambda rng, n: batch(rng, n, **{measure: (rng.random(n) < p).astype(float)})
+
+
+def jumps(p: float) -> Truth:
+    """A share p of big changes."""
+    return lambda rng, n: batch(rng, n, jump=np.where(rng.random(n) < p, 0.9, 0.01))
+
+
+def shifted(mean: float, sd: float = 0.09, measure: str = "shift") -> Truth:
+    """A normal difference with this mean; sd 0.09 is that of two uniform scores with correlation 0.95."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        return batch(rng, n, **{measure: np.clip(rng.normal(mean, sd, n), -1.0, 1.0)})
+
+    return make
+
+
+def correlated(rng: Rng, n: int, rho: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two standard normal columns with correlation rho."""
+    live = rng.standard_normal(n)
+    return live, rho * live + np.sqrt(1 - rho**2) * rng.standard_normal(n)
+
+
+def scores(shift: float = 0.0, rho: float = 0.9, scrambled: float = 0.0) -> Truth:
+    """Uniform scores with this (normal) correlation; the candidate's are moved, or a share drawn anew."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        a, b = correlated(rng, n, rho)
+        live, candidate = stats.norm.cdf(a), np.clip(stats.norm.cdf(b) + shift, 0.0, 1.0)
+        anew = rng.random(n) < scrambled
+        candidate[anew] = rng.random(int(anew.sum()))
+        return score_batch(rng, live, candidate)
+
+    return make
+
+
+def score_batch(rng: Rng, live: np.ndarray, candidate: np.ndarray, **columns: np.ndarray) -> Batch:
+    """All measures of two columns of scores in [0, 1]."""
+    far = [np.abs(x - UNIFORM.median) / UNIFORM.scale for x in (candidate, live)]
+    return batch(
+        rng,
+        len(live),
+        live=live,
+        candidate=candidate,
+        differs=((live > 0.5) != (candidate > 0.5)).astype(float),
+        shift=candidate - live,
+        jump=np.abs(candidate - live),
+        spread=np.clip(far[0] - far[1], -8, 8),
+        **columns,
+    )
+
+
+def normals(delta: float, rho: float) -> Truth:
+    """Unbounded normal answers, the candidate's moved by delta standard deviations."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        live, candidate = correlated(rng, n, rho)
+        return batch(rng, n, live=live, candidate=candidate + delta)
+
+    return make
+
+
+def crossing(mass: float) -> Truth:
+    """Uniform scores of which this mass crosses 0.5 downwards: the distributions differ by exactly that there."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        live = rng.random(n)
+        moved = (live > 0.5) & (live <= 0.5 + mass)
+        return batch(rng, n, live=live, candidate=np.where(moved, live - mass, live))
+
+    return make
+
+
+def psi_of(target: float) -> Truth:
+    """Independent answers in ten bins whose population stability index is exactly the target."""
+    p = np.full(10, 0.1)
+    tilt = np.linspace(-1.0, 1.0, 10)
+
+    def tilted(t: float) -> np.ndarray:
+        q = p * np.exp(t * tilt)
+        return q / q.sum()
+
+    low, high = 0.0, 4.0
+    for _ in range(60):
+        t = 0.5 * (low + high)
+        q = tilted(t)
+        low, high = (t, high) if float(((q - p) * np.log(q / p)).sum()) < target else (low, t)
+    cumulative = np.cumsum(tilted(low))
+
+    def make(rng: Rng, n: int) -> Batch:
+        bins = np.minimum(np.searchsorted(cumulative, rng.random(n)), 9)
+        return batch(rng, n, live=rng.random(n), candidate=(bins + rng.random(n)) / 10)
+
+    return make
+
+
+def times(factor: float = 1.0, tail: float = 0.0, tail_factor: float = 5.0) -> Truth:
+    """Lognormal times, shared σ 0.5 and own σ 0.3; the candidate's times a factor, a share `tail` slower still."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        shared, own = rng.normal(-4.0, 0.5, n), rng.normal(0.0, 0.3, (2, n))
+        slow = np.where(rng.random(n) < tail, tail_factor, 1.0)
+        live, candidate = np.exp(shared + own[0]), np.exp(shared + own[1]) * factor * slow
+        return batch(rng, n, live_seconds=live, seconds=candidate)
+
+    return make
+
+
+def errors(extra: float, base: float = 0.001) -> Truth:
+    """Independent failures: live's at the base rate, the candidate's at that and `extra`."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        failed, broke = rng.random(n) < base + extra, rng.random(n) < base
+        return batch(rng, n, failed=failed, live_broke=broke, answered=~broke)
+
+    return make
+
+
+def everything(shift: float = 0.0, cycle: float = 0.0) -> Truth:
+    """All columns at once: scores with correlation 0.95, equal times, equal rare failures. `cycle` is the amplitude, in
+    standard deviations of the inputs, of a cycle that takes 5,000 pairs."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        a, b = correlated(rng, n, 0.95)
+        wave = cycle * np.sin(np.arange(n) * (2 * np.pi / 5000))
+        live, candidate = stats.norm.cdf(a + wave), np.clip(stats.norm.cdf(b + wave) + shift, 0.0, 1.0)
+        same = rng.random(n) < 0.95  # most decisions near the middle are the same too: 1 % differ
+        candidate = np.where(same & ((live > 0.5) != (candidate > 0.5)), live, candidate)
+        time = times()(rng, n)
+        failed, broke = rng.random(n) < 0.001, rng.random(n) < 0.001
+        return score_batch(
+            rng,
+            live,
+            candidate,
+            live_seconds=time.live_seconds,
+            seconds=np.where(failed, np.inf, time.seconds),
+            failed=failed,
+            live_broke=broke,
+            answered=~broke,
+        )
+
+    return make
+
+
+def stalls(length: int, share: float, block: int) -> Truth:
+    """Equal arms that stall now and then, independently, for `length` requests, adding a second to a `share` of all.
+
+    One pair per `block` requests is chosen for latency, beforehand; 1 is every pair.
+    """
+
+    def make(rng: Rng, n: int) -> Batch:
+        time = times()(rng, n)
+        slow = []
+        for _ in range(2):
+            starts = rng.random(n) < share / length
+            slow.append(np.convolve(starts, np.ones(length))[:n] > 0)
+        timed = np.arange(n) % block == 0
+        live, candidate = time.live_seconds + slow[0], time.seconds + slow[1]
+        return batch(rng, n, live_seconds=live, seconds=candidate, timed=timed)
+
+    return make

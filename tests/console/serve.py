@@ -1,0 +1,28 @@
+"""The console over scenes that move: `python -m tests.console.serve [PORT]`, for working on the console by eye."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from aiohttp import web
+
+from proxy.control.admin import application
+from tests.console.scenes import SceneSurface, usual
+from tests.control.surface import FakeSender
+
+
+async def main(port: int) -> None:
+    surface = SceneSurface(usual())
+    runner = web.AppRunner(application(surface, FakeSender()))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    sys.stdout.write(f"http://127.0.0.1:{runner.addresses[0][1]}/\n")
+    sys.stdout.flush()
+    while True:
+        await asyncio.sleep(1)
+        surface.step()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))

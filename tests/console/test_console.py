@@ -1,0 +1,374 @@
+"""Promise: in a real browser the console shows a rollout as it goes and lets a person act, in both themes, on a phone,
+by keyboard and to a screen reader, needs nothing from elsewhere, and takes every hostile string as the text it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestServer
+
+from proxy.control.admin import application
+from proxy.core.model import Guard, Kind, State
+from tests.console.scenes import Scene, SceneSurface, plan, usual
+from tests.control.surface import FakeSender
+
+playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
+expect = playwright_api.expect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SHOTS = os.environ.get("UNDERSTUDY_SCREENSHOTS")
+"""A folder to write screenshots for the documentation to."""
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+
+DIGITS = "digits/digits-forest"
+
+
+class Seen:
+    """What a page did beside being shown."""
+
+    def __init__(self, page: Any, origin: str) -> None:
+        self.problems: list[str] = []
+        self.abroad: list[str] = []
+        page.on("console", lambda m: self.problems.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda r: None if r.url.startswith((origin, "data:")) else self.abroad.append(r.url))
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Any]:
+    async with playwright_api.async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        await found.close()
+
+
+@asynccontextmanager
+async def opened(browser: Any, surface: SceneSurface, **how: Any) -> AsyncIterator[tuple[Any, str, Seen]]:
+    """A page of the console over `surface`, its origin, and what else it did; there must be no error at the end."""
+    async with TestServer(application(surface, FakeSender())) as server:
+        origin = str(server.make_url("/"))
+        context = await browser.new_context(**({"viewport": {"width": 1360, "height": 1000}} | how))
+        page = await context.new_page()
+        page.set_default_timeout(10_000)
+        seen = Seen(page, origin)
+        yield page, origin, seen
+        await context.close()
+        assert seen.problems == []
+        assert seen.abroad == []
+
+
+async def shoot(page: Any, name: str) -> None:
+    if SHOTS:
+        await page.mouse.move(0, 0)
+        await asyncio.sleep(0.6)  # transitions
+        await page.evaluate("scrollTo(0, 0)")
+        await page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+
+
+async def passing_time(surface: SceneSurface, until: Callable[[], Any]) -> None:
+    """Let seconds pass in the scenes, ten times as fast as outside, until a check of the page holds."""
+
+    async def steps() -> None:
+        while True:
+            surface.step()
+            await asyncio.sleep(0.1)
+
+    stepping = asyncio.create_task(steps())
+    try:
+        await until()
+    finally:
+        stepping.cancel()
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+async def test_every_rollout_is_on_the_first_page(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(origin)
+        await expect(page.locator(".rollout")).to_have_count(4)
+        first = page.locator(".rollout", has_text=DIGITS)
+        await expect(first.locator(".weight")).to_contain_text("5 %")
+        await expect(first.locator("[aria-current=step]")).to_have_text("canary 5 %")
+        await expect(page.locator(".rollout", has_text="fraud")).to_contain_text("rolled back")
+        await expect(page.locator("#connection")).to_have_text("live")
+        await expect(page).to_have_title(re.compile("4 rollouts"))
+        await passing_time(surface, lambda: expect(first.locator(".arm.live")).to_contain_text("/s"))
+        await expect(page.locator(".events li").first).to_contain_text("Sale is over.")  # before the page was opened
+        surface.emit("rollout.advanced", {"rollout": DIGITS, "reason": "canary 5 % passed: all 4 guards."})
+        await expect(page.locator(".events li").first).to_contain_text("advanced digits/digits-forest")
+        await expect(page.locator(".events li").first).to_contain_text("canary 5 % passed")
+        await shoot(page, "console-overview")
+
+
+async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> None:
+    scene = Scene(
+        plan("fraud/fraud-v9", Guard("max_disagreement", 0.02), Guard("p99_latency", 1.2, relative=True)),
+        State.SHADOW,
+        Kind.PROBABILITIES,
+        stage=0,
+        minutes=1,
+    )
+    surface = SceneSurface([scene])
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/fraud/fraud-v9")
+        here = page.locator("[aria-current=step]")
+        await expect(here).to_have_text("shadow")
+        await expect(page.locator(".guard")).to_have_count(2)
+
+        scene.state, scene.how["stage"] = State.CANARY, 1
+        surface.emit("rollout.advanced", {"rollout": scene.plan.name})
+        await passing_time(surface, lambda: expect(here).to_have_text("canary 5 %"))
+        await expect(page.locator("#announce")).to_have_text("fraud/fraud-v9 is now canary at 5 %")
+
+        scene.state, scene.how["cause"], scene.compared = State.ROLLED_BACK, "max_disagreement", 20_000
+        scene.how["reason"] = "max_disagreement: 4.8 % of 9,000 pairs differ, limit 2 %."
+        scene.how["waiting_for"] = "A new version, or a retry by hand."
+        await passing_time(surface, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
+        await expect(page.locator(".top .cause")).to_contain_text("4.8 %")
+        await expect(page.locator(".guard.fail")).to_contain_text("disagreement")
+        await expect(page.get_by_role("button", name="Retry")).to_be_visible()
+        await expect(page.get_by_role("button", name="Abort")).to_have_count(0)
+        await expect(page).to_have_title(re.compile("rolled back"))
+        await shoot(page, "console-rolled-back")
+
+
+async def test_charts_and_tables_show_both_arms(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await expect(page.locator(".plot canvas")).to_have_count(3)
+        await passing_time(surface, lambda: expect(page.locator(".arm.candidate")).to_contain_text("/s"))
+        await expect(page.locator(".quantiles tbody tr")).to_have_count(3)
+        await expect(page.locator(".agreement tbody tr")).to_have_count(10)
+        segments = page.get_by_role("group", name="segments").locator("tbody th")
+        await expect(segments).to_have_text(["tenant-7", "tenant-1", "tenant-12"])
+        await shoot(page, "console-rollout")
+
+
+async def test_a_pair_is_compared_field_by_field_and_stays_open(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await page.locator(".pairs > li > details > summary").nth(1).click()
+        table = page.locator(".diff").first
+        await expect(table.locator("tbody tr").first).to_contain_text("/outputs/0/data/")
+        await expect(table).to_contain_text("fields are equal")
+        surface.kept = surface.kept[:5]
+        surface.emit("rollout.changed", {})
+        await expect(page.locator(".pairs > li")).to_have_count(5)
+        await expect(page.locator(".pairs > li > details").nth(1)).to_have_attribute("open", "")
+
+
+async def test_nothing_yet_says_what_to_do(browser: Any) -> None:
+    surface = SceneSurface([])
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(origin)
+        await expect(page.locator("h2", has_text="No rollout is configured")).to_be_visible()
+        await expect(page.locator("pre")).to_contain_text("candidate: credit-v2")
+        surface.scenes = [Scene(plan("a/b", Guard("p99_latency", 1.2)), State.SHADOW, Kind.TEXT, stage=0, minutes=0)]
+        surface.emit("rollout.changed", {})
+        await page.get_by_role("link", name="a/b").click()
+        await expect(page.locator("h1")).to_have_text("a/b")
+
+
+async def test_an_unknown_rollout_is_said_to_be_unknown(browser: Any) -> None:
+    async with opened(browser, SceneSurface(usual())) as (page, origin, seen):
+        await page.goto(f"{origin}#/no/such")
+        await expect(page.locator("h1")).to_have_text("There is no such rollout")
+        assert all("404" in text for text in seen.problems)  # the browser's own note of the answer
+        seen.problems.clear()
+
+
+# --- acting ----------------------------------------------------------------------------------------------------------
+
+
+async def test_abort_by_button_with_a_reason(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await page.get_by_role("button", name="Abort").click()
+        dialog = page.get_by_role("dialog", name="Abort this rollout?")
+        await dialog.get_by_role("button", name="Abort").click()
+        assert surface.acts == []  # a reason is asked for first
+        await dialog.get_by_label("Reason").fill("complaints from support <b>")
+        await dialog.get_by_label("Your name").fill("ada")
+        await shoot(page, "console-abort")
+        await dialog.get_by_role("button", name="Abort").click()
+        await expect(dialog).to_be_hidden()
+        await expect(page.locator("h1 + .tag")).to_contain_text("rolled back")
+        await expect(page.locator(".journal li").first).to_contain_text("complaints from support <b>")
+        assert surface.acts == [(DIGITS, "abort", "complaints from support <b>", "ada", False)]
+
+
+async def test_pause_and_resume_by_keyboard_alone(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(origin)
+        await expect(page.locator(".rollout")).to_have_count(4)
+        await page.get_by_role("link", name=DIGITS).focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("button", name="Pause").focus()
+        await page.keyboard.press("Space")
+        await page.keyboard.type("sale until noon")  # the reason has the focus
+        await page.keyboard.press("Tab")
+        await page.keyboard.type("grace")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("h1 + .tag")).to_have_text("paused")
+        await page.get_by_role("button", name="Resume").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("dialog")).to_be_hidden()
+        assert [act[1:4] for act in surface.acts] == [("pause", "sale until noon", "grace")]
+
+
+async def test_promote_can_go_all_the_way(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await page.get_by_role("button", name="Promote").click()
+        await page.get_by_label("Reason").fill("checked by hand")
+        await page.get_by_label("Your name").fill("ada")
+        await page.get_by_label("All the way to 100 %").check()
+        await page.get_by_role("dialog").get_by_role("button", name="Promote").click()
+        await expect(page.get_by_role("dialog")).to_be_hidden()
+        assert surface.acts == [(DIGITS, "promote", "checked by hand", "ada", True)]
+
+
+async def test_the_token_is_asked_for_and_kept_in_the_tab(browser: Any) -> None:
+    async with opened(browser, SceneSurface(usual(), token="sesame")) as (page, origin, seen):
+        await page.goto(origin)
+        await page.get_by_role("button", name="Enter the token").click()
+        await page.get_by_role("textbox", name="Token").fill("wrong")
+        await page.get_by_role("button", name="Use it").click()
+        await page.get_by_role("button", name="Enter the token").click()
+        await page.get_by_role("textbox", name="Token").fill("sesame")
+        await page.get_by_role("button", name="Use it").click()
+        await expect(page.locator(".rollout")).to_have_count(4)
+        await expect(page.locator("#connection")).to_have_text("live")
+        await page.reload()
+        await expect(page.locator(".rollout")).to_have_count(4)
+        assert (
+            await page.evaluate("Object.keys(localStorage).some((key) => localStorage[key].includes('sesame'))")
+            is False
+        )
+        assert all("401" in text for text in seen.problems)
+        seen.problems.clear()
+
+
+# --- for everybody ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1360])
+async def test_axe_finds_nothing_and_nothing_is_cut_off(browser: Any, theme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.async_playwright")
+    surface = SceneSurface(usual())
+    how = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
+    async with opened(browser, surface, **how) as (page, origin, _):
+        for place, ready in (("#/", ".rollout"), (f"#/{DIGITS}", ".guard"), ("#/fraud/fraud-skewed", ".guard.fail")):
+            await page.goto(origin + place)
+            await expect(page.locator(ready).first).to_be_visible()
+            if place.endswith("forest"):
+                await page.locator(".pairs > li > details > summary").nth(1).click()
+            await asyncio.sleep(0.5)  # transitions
+            found = await axe.Axe().run(page)
+            violations = [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found.response["violations"]]
+            assert violations == []
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            if (theme, width, ready) == ("dark", 400, ".guard"):
+                await shoot(page, "console-phone")
+        await page.goto(f"{origin}#/{DIGITS}")
+        await page.get_by_role("button", name="Abort").click()
+        assert (await axe.Axe().run(page)).response["violations"] == []
+
+
+async def test_the_theme_can_be_chosen_and_is_remembered(browser: Any) -> None:
+    async with opened(browser, SceneSurface(usual()), color_scheme="light") as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        ground = "getComputedStyle(document.documentElement).backgroundColor"
+        light = await page.evaluate(ground)
+        await page.get_by_role("button", name="theme: auto").click()
+        await page.get_by_role("button", name="theme: light").click()
+        dark = await page.evaluate(ground)
+        assert dark != light
+        await page.reload()
+        await expect(page.get_by_role("button", name="theme: dark")).to_be_visible()
+        assert await page.evaluate(ground) == dark
+
+
+# --- against everybody -----------------------------------------------------------------------------------------------
+
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\u202eevil\u202c", "x" * 1_000_000]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=["script", "attribute", "right-to-left", "long"])
+async def test_hostile_strings_are_text(browser: Any, text: str) -> None:
+    scene = Scene(
+        plan("r/c", Guard("max_disagreement", 0.02)),
+        State.CANARY,
+        Kind.LABEL,
+        minutes=1,
+        segments=(text,),
+        waiting_for=text[:1000],
+        failures={text[:200]: 3},
+    )
+    surface = SceneSurface([scene])
+    surface.kept = [pair | {"id": text[:128], "detail": text[:1000]} for pair in surface.kept[:2]]
+    for arm in ("live", "candidate", "request"):
+        surface.kept[1] = surface.kept[1] | {arm: surface.kept[1][arm] | {"body": f'{{"{arm}": "{text[:500]}"}}'}}
+    surface.kept[0] = surface.kept[0] | {"live": surface.kept[0]["live"] | {"body": text}}
+    surface.entries = [entry | {"actor": text, "reason": text[:1000]} for entry in surface.entries]
+    async with opened(browser, surface, viewport={"width": 400, "height": 900}) as (page, origin, _):
+        await page.goto(f"{origin}#/r/c")
+        await page.locator(".pairs > li > details > summary").first.click()
+        await page.locator(".pairs > li > details > summary").nth(1).click()
+        await expect(page.locator(".journal li").first).to_contain_text(text[:50])
+        await expect(page.get_by_role("group", name="segments")).to_contain_text(text[:50])
+        assert await page.evaluate("document.querySelectorAll('main script, main img').length") == 0
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 400
+        assert len(await page.locator("main").inner_text()) < 100_000
+
+
+async def test_inline_script_and_style_do_not_run(browser: Any) -> None:
+    async with opened(browser, SceneSurface(usual())) as (page, origin, seen):
+        await page.goto(origin)
+        await page.evaluate(
+            """() => {
+                const script = document.createElement("script");
+                script.textContent = "window.hit = 1";
+                document.body.append(script);
+                document.body.insertAdjacentHTML("beforeend", '<b id="b" onclick="window.hit = 1">b</b>');
+                document.getElementById("b").click();
+            }"""
+        )
+        assert await page.evaluate("window.hit") is None
+        assert any("Content Security Policy" in text for text in seen.problems)
+        seen.problems.clear()
+
+
+async def test_it_finds_back_when_the_controller_restarts(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    async with opened(browser, surface) as (page, origin, seen):
+        await page.goto(origin)
+        await expect(page.locator("#connection")).to_have_text("live")
+        await page.context.set_offline(True)
+        for queue in list(surface.queues):
+            queue.put_nowait({"type": "rollout.changed", "timestamp": "", "data": {}})
+        await page.evaluate("fetch('/healthz').catch(() => 0)")
+        await page.context.set_offline(False)
+        await expect(page.locator(".rollout")).to_have_count(4)
+        await expect(page.locator("#connection")).to_have_text("live")
+        seen.problems.clear()

@@ -1,0 +1,448 @@
+"""Keeps the controller's promises over real sockets and a real store: good candidates climb and bad ones lose their
+traffic before anything is saved, a failing disk forbids climbing only, and a restart goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from proxy.channel import Channel
+from proxy.config import parse
+from proxy.control.controller import Controller
+from proxy.control.store import Change, Store
+from proxy.control.surface import Desk
+from proxy.control.view import RefusedError
+from proxy.core.model import BUCKETS, Arm, Outcome, State
+from proxy.core.reasons import Reason
+from proxy.errors import StoreError
+from tests.control.worker import FakeWorker, answer
+
+CONFIG = """
+upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "VERSION"}, d: {url: "http://127.0.0.1:3"}}
+routes:
+  - name: r
+    live: l
+    prediction: {protocol: v2, output: y, kind: label}
+    rollouts:
+      - candidate: c
+        stages: [{shadow: 100%, min_pairs: 100}, {canary: 5%, min_pairs: 100}]
+        consecutive_failures: 5
+        guards: {max_disagreement: LIMIT}
+webhooks: [{url: "http://127.0.0.1:4/hook", secret: x, events: [rollout.rolled_back, rollout.promoted]}]
+"""
+NAME, HOOK = "r/c", "http://127.0.0.1:4/hook"
+FAST = 0.02
+
+
+def config_text(version: str = "1", limit: str = "10%", more: str = "") -> str:
+    return CONFIG.replace("VERSION", version).replace("LIMIT", limit) + more
+
+
+class Shaky(Store):
+    """A store whose disk can be told to fail; `saves` are those that went through."""
+
+    broken = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.saves: list[Change] = []
+
+    async def save(self, change: Change) -> None:
+        if self.broken:
+            self.error = "disk full"
+            self.failures += 1
+            raise StoreError("disk full")
+        await super().save(change)
+        self.saves.append(change)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.control.controller.TICK", FAST)
+    monkeypatch.setattr("proxy.control.controller.SNAPSHOT", FAST)
+    monkeypatch.setattr("proxy.control.trials.LOOK_SHARE", 1.0)
+
+
+@asynccontextmanager
+async def running(folder: Path, text: str | None = None) -> AsyncIterator[Controller]:
+    text = text or config_text()
+    controller = Controller(parse(text, directory=folder), text, Shaky(folder / "u.db"))
+    await controller.start(folder)
+    try:
+        yield controller
+    finally:
+        await controller.stop()
+
+
+@pytest.fixture
+async def controller(tmp_path: Path) -> AsyncIterator[Controller]:
+    async with running(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+async def worker(controller: Controller, tmp_path: Path) -> AsyncIterator[FakeWorker]:
+    one = await FakeWorker(tmp_path).connect()
+    await one.until(lambda: one.lane(NAME))
+    yield one
+    one.disconnect()
+
+
+async def eventually(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  # what is waited for here has no event of its own
+            await asyncio.sleep(0.005)
+
+
+def kinds(controller: Controller) -> list[str]:
+    return [change.kind for change in controller.store.saves]  # type: ignore[attr-defined]
+
+
+def trial_of(controller: Controller) -> str:
+    return controller.trials[NAME].plan.trial
+
+
+async def to_canary(controller: Controller, worker: FakeWorker) -> None:
+    worker.good(trial_of(controller), 400)
+    await worker.weight(NAME, 500)
+
+
+# --- up and down -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_good_candidate_climbs_and_each_step_is_saved_before_it_is_published(
+    controller: Controller, worker: FakeWorker
+) -> None:
+    await to_canary(controller, worker)
+    stage = worker.lane(NAME).stage  # type: ignore[union-attr]
+    worker.good(trial_of(controller), 400, stage=stage, served=Arm.CANDIDATE)
+    await worker.weight(NAME, BUCKETS)
+    assert kinds(controller) == ["began", "advanced", "promoted"]
+    numbers = [change.table for change in controller.store.saves]  # type: ignore[attr-defined]
+    assert [table.number for table in worker.tables][-2:] == numbers[-2:]
+    assert await controller.store.delivery_counts(HOOK) == {"waiting": 1}
+
+
+async def test_a_bad_candidate_loses_its_traffic_is_saved_and_announced_once(
+    controller: Controller, worker: FakeWorker
+) -> None:
+    await to_canary(controller, worker)
+    worker.bad(trial_of(controller), 200, stage=1)
+    await worker.weight(NAME, 0)
+    await eventually(lambda: kinds(controller)[-1] == "rolled_back")
+    delivery = await controller.store.next_delivery(HOOK, 1e12)
+    assert delivery is not None
+    data = delivery.event.data
+    assert (data["rollout"], data["weight"], data["verdict"], data["state"]) == (NAME, 0.0, "fail", "rolled_back")
+    assert data["findings"][0]["guard"] == "max_disagreement"
+    assert controller.decisions.figures.rollback[NAME][0] < 1.0
+
+
+async def test_traffic_leaves_before_the_save_and_the_save_waits_for_every_worker(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    quiet = await FakeWorker(tmp_path, slot=1, name="w1", pid=2).connect()
+    await to_canary(controller, worker)
+    quiet.acks = False
+    before = kinds(controller)
+    worker.bad(trial_of(controller), 200, stage=1)
+    await quiet.weight(NAME, 0)
+    await worker.weight(NAME, 0)
+    assert kinds(controller) == before
+    quiet.disconnect()  # a worker that is gone is not waited for
+    await eventually(lambda: kinds(controller) == [*before, "rolled_back"])
+
+
+async def test_failures_in_a_row_trip_the_wire_at_once(controller: Controller, worker: FakeWorker) -> None:
+    await to_canary(controller, worker)
+    for _ in range(5):
+        worker.send(trial_of(controller), answer(1), Outcome(0, Reason.CONNECT), stage=1, served=Arm.CANDIDATE)
+    await worker.weight(NAME, 0)
+    rollout = controller.trials[NAME].rollout
+    assert (rollout.cause, rollout.state) == ("tripwire", State.ROLLED_BACK)
+    assert "5 candidate failures in a row" in rollout.reason
+
+
+# --- a disk that fails -----------------------------------------------------------------------------------------------
+
+
+async def test_a_failing_disk_forbids_climbing_but_not_rolling_back(controller: Controller, worker: FakeWorker) -> None:
+    await to_canary(controller, worker)
+    store = controller.store
+    assert isinstance(store, Shaky)
+    store.broken = True
+    worker.good(trial_of(controller), 400, stage=1, served=Arm.CANDIDATE)
+    await eventually(lambda: store.failures > 0)
+    assert controller.trials[NAME].rollout.state is State.CANARY
+    worker.bad(trial_of(controller), 400, stage=1)
+    await worker.weight(NAME, 0)
+    await eventually(lambda: controller.decisions.unsaved == [NAME])
+    assert await store.delivery_counts(HOOK) == {}
+    store.broken = False
+    await eventually(lambda: kinds(controller)[-1] == "rolled_back")
+    assert await store.delivery_counts(HOOK) == {"waiting": 1}
+    assert BUCKETS not in [lane.weight for table in worker.tables for lane in table.lanes]
+
+
+async def test_a_person_is_told_when_an_action_could_not_be_saved(controller: Controller, worker: FakeWorker) -> None:
+    desk = Desk(controller, Channel(lambda *_: None))
+    controller.store.broken = True  # type: ignore[attr-defined]
+    with pytest.raises(RefusedError) as refused:
+        await desk.act(NAME, "promote", reason="", actor="ann", full=True)
+    assert refused.value.status == 503
+    assert worker.lane(NAME).weight == 0  # type: ignore[union-attr]
+    after = await desk.act(NAME, "abort", reason="enough", actor="ann")
+    assert (after["state"], after["weight"]) == ("rolled_back", 0.0)
+
+
+# --- restarts --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_goes_on_with_stage_evidence_and_ledger(tmp_path: Path) -> None:
+    async with running(tmp_path) as first:
+        worker = await FakeWorker(tmp_path).connect()
+        await to_canary(first, worker)
+        worker.good(trial_of(first), 50, stage=1)
+        worker.counts(trial_of(first))
+        await eventually(lambda: first.trials[NAME].ledger.compared == 450)
+        worker.disconnect()
+        evidence = first.trials[NAME].evidence
+        hashes = (evidence.state_hash, evidence.limits_hash)
+    async with running(tmp_path) as second:
+        trial = second.trials[NAME]
+        assert (trial.rollout.state, trial.rollout.weight, trial.evidence.stage_pairs) == (State.CANARY, 500, 50)
+        assert (trial.evidence.state_hash, trial.evidence.limits_hash) == hashes
+        assert kinds(second) == []
+        await worker.connect()
+        worker.good(trial_of(second), 10, stage=1)
+        worker.mark(trial_of(second))
+        worker.counts(trial_of(second))
+        await eventually(lambda: trial.ledger.compared == 460)
+        assert (trial.ledger.sampled, trial.ledger.pending, trial.ledger.link_full) == (460, 0, 0)
+        worker.disconnect()
+
+
+async def test_an_unfinished_roll_back_is_completed_and_the_weight_does_not_come_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as first:
+        worker = await FakeWorker(tmp_path).connect()
+        await to_canary(first, worker)
+        worker.disconnect()
+    seen = len(worker.tables)
+    worker.number, worker.weights = worker.number + 1, {NAME: 0}  # a table that was published and never saved
+    async with running(tmp_path) as second:
+        await worker.connect()
+        await eventually(lambda: kinds(second) == ["rolled_back"])
+        assert second.trials[NAME].rollout.cause == "unfinished"
+        assert [lane.weight for table in worker.tables[seen:] for lane in table.lanes] in ([0], [0, 0])
+        assert worker.tables[-1].number > seen
+        worker.disconnect()
+
+
+async def test_weight_that_a_worker_took_away_itself_is_restored_and_journaled(tmp_path: Path) -> None:
+    async with running(tmp_path) as first:
+        worker = await FakeWorker(tmp_path).connect()
+        await to_canary(first, worker)
+        worker.disconnect()
+    worker.weights = {NAME: 0}  # under a table that was saved
+    async with running(tmp_path) as second:
+        await worker.connect()
+        await worker.weight(NAME, 500)
+        await eventually(lambda: kinds(second) == ["restored"])
+        worker.disconnect()
+
+
+async def test_a_worker_that_missed_a_climb_is_no_sign_of_a_roll_back(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    await to_canary(controller, worker)
+    behind = FakeWorker(tmp_path, slot=1, name="w1", pid=2)
+    behind.number, behind.weights = 1, {NAME: 0}
+    await behind.connect()
+    await behind.weight(NAME, 500)
+    assert kinds(controller) == ["began", "advanced"]
+    behind.disconnect()
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+async def test_pairs_lost_with_a_worker_are_booked_and_the_parts_sum_up(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    trial = controller.trials[NAME]
+    worker.good(trial_of(controller), 20)
+    worker.send(trial_of(controller), answer(1), answer(1), skip=3)  # arrived, but three before it did not
+    worker.counts(trial_of(controller), sampled=30, sent=22, shed=4)
+    await eventually(lambda: trial.ledger.sampled == 30 and trial.ledger.compared == 20)
+    assert (trial.ledger.pending, trial.ledger.link_full) == (5, 1)  # one waits here for the three before it
+    desk = Desk(controller, Channel(lambda *_: None))
+    worker.disconnect()
+    desk.tree({"supervisor": 1, "workers": [{"slot": 0, "pid": 99}], "controller": 2})
+    await eventually(lambda: trial.ledger.pending == 0)
+    assert (trial.ledger.compared, trial.ledger.shed, trial.ledger.link_full) == (21, 4, 5)
+    assert desk.counts().requests[("r", "l", "served", "200")] == 7
+
+
+async def test_answers_of_live_that_fail_or_cannot_be_read_have_parts_of_their_own(
+    controller: Controller, worker: FakeWorker
+) -> None:
+    trial = trial_of(controller)
+    worker.send(trial, Outcome(503), answer(1))
+    worker.send(trial, Outcome(200, body=b"<html>"), answer(1))
+    worker.send(trial, answer(1), Outcome(200, body=b"<html>"))
+    await eventually(lambda: controller.trials[NAME].books.compared == 1)
+    ledger = controller.trials[NAME].ledger
+    assert (ledger.compared, ledger.live_failed, ledger.unparseable, ledger.pending) == (1, 1, 1, 0)
+
+
+# --- reload ----------------------------------------------------------------------------------------------------------
+
+
+async def reload(controller: Controller, text: str, folder: Path) -> str:
+    return await controller.reload(parse(text, directory=folder), text, controller.generation + 1)
+
+
+async def test_a_new_version_starts_at_weight_0_with_nothing_of_the_old_evidence(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    await to_canary(controller, worker)
+    assert await reload(controller, config_text(version="2"), tmp_path) == ""
+    trial = controller.trials[NAME]
+    assert (trial.rollout.state, trial.ledger.sampled, trial.evidence.compared) == (State.SHADOW, 0, 0)
+    await worker.weight(NAME, 0)
+    assert worker.lane(NAME).trial == trial.plan.trial  # type: ignore[union-attr]
+    assert kinds(controller)[-1] == "began"
+
+
+async def test_a_failed_version_that_comes_back_is_still_rolled_back_with_its_evidence(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    worker.bad(trial_of(controller), 200)
+    await eventually(lambda: kinds(controller)[-1] == "rolled_back")
+    reason = controller.trials[NAME].rollout.reason
+    assert await reload(controller, config_text(version="2"), tmp_path) == ""
+    assert controller.trials[NAME].rollout.state is State.SHADOW
+    assert await reload(controller, config_text(version="1"), tmp_path) == ""
+    trial = controller.trials[NAME]
+    assert (trial.rollout.state, trial.rollout.reason) == (State.ROLLED_BACK, reason)
+    assert trial.evidence.compared > 0
+    desk = Desk(controller, Channel(lambda *_: None))
+    with pytest.raises(RefusedError, match="still says fail"):
+        await desk.act(NAME, "retry", reason="", actor="ann")
+
+
+async def test_changed_limits_keep_stage_and_evidence(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    await to_canary(controller, worker)
+    assert await reload(controller, config_text(limit="20%"), tmp_path) == ""
+    trial = controller.trials[NAME]
+    assert (trial.rollout.state, trial.evidence.compared) == (State.CANARY, 400)
+    assert kinds(controller)[-1] == "limits_changed"
+
+
+async def test_a_rollout_taken_out_loses_its_lane_and_comes_back_with_its_evidence(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    await to_canary(controller, worker)
+    without = config_text().replace("candidate: c", "candidate: d")
+    assert await reload(controller, without, tmp_path) == ""
+    await worker.until(lambda: worker.lane(NAME) is None or worker.lane(NAME).weight == 0)  # type: ignore[union-attr]
+    desk = Desk(controller, Channel(lambda *_: None))
+    assert [one["name"] for one in desk.rollouts()] == ["r/d", "r/c"]
+    assert await reload(controller, config_text(), tmp_path) == ""
+    trial = controller.trials[NAME]
+    assert (trial.rollout.state, trial.evidence.compared) == (State.SHADOW, 400)
+
+
+async def test_a_promoted_candidate_that_the_file_makes_live_is_completed(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    desk = Desk(controller, Channel(lambda *_: None))
+    await desk.act(NAME, "promote", reason="sure", actor="ann", full=True)
+    await worker.weight(NAME, BUCKETS)
+    done = config_text().replace("live: l", "live: c").replace("candidate: c", "candidate: d")
+    assert await reload(controller, done, tmp_path) == ""
+    assert controller.ended[NAME].rollout.state is State.COMPLETED
+    assert kinds(controller)[-2:] == ["completed", "began"]
+
+
+# --- several on one route --------------------------------------------------------------------------------------------
+
+SECOND = """      - candidate: d
+        stages: [{canary: 10%, min_pairs: 100}]
+        guards: {max_disagreement: 10%}
+"""
+
+
+async def test_only_one_rollout_of_a_route_has_weight_and_the_other_says_whom_it_waits_for(tmp_path: Path) -> None:
+    text = config_text().replace("webhooks:", SECOND + "webhooks:")
+    async with running(tmp_path, text) as controller:
+        worker = await FakeWorker(tmp_path).connect()
+        await worker.weight("r/d", 1000)  # its first stage is a canary
+        worker.good(trial_of(controller), 400)
+        await eventually(lambda: controller.trials[NAME].rollout.blocked_by == "r/d")
+        desk = Desk(controller, Channel(lambda *_: None))
+        with pytest.raises(RefusedError, match="r/d serves"):
+            await desk.act(NAME, "promote", reason="", actor="ann")
+        await desk.act("r/d", "abort", reason="", actor="ann")
+        await worker.weight(NAME, 500)
+        assert all(sum(lane.weight > 0 for lane in table.lanes) <= 1 for table in worker.tables)
+        worker.disconnect()
+
+
+# --- by hand and to be seen ------------------------------------------------------------------------------------------
+
+
+async def test_what_is_done_by_hand_is_journaled_with_who_and_why(controller: Controller, worker: FakeWorker) -> None:
+    desk = Desk(controller, Channel(lambda *_: None))
+    await desk.act(NAME, "pause", reason="holiday", actor="ann")
+    with pytest.raises(RefusedError) as refused:
+        await desk.act(NAME, "pause", reason="", actor="ann")
+    assert refused.value.status == 409
+    with pytest.raises(RefusedError) as refused:
+        await desk.act("r/nobody", "pause", reason="", actor="ann")
+    assert refused.value.status == 404
+    newest = (await desk.journal(NAME, 1))[0]
+    assert (newest["kind"], newest["actor"], newest["reason"]) == ("paused", "ann", "holiday")
+    assert newest["detail"]["config_hash"] == controller.config_hash
+    assert newest["detail"]["plan"]["version"] == "1"
+    assert newest["evidence_bytes"] > 0
+
+
+async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker: FakeWorker) -> None:
+    worker.bad(trial_of(controller), 3)
+    worker.counts(trial_of(controller))
+    desk = Desk(controller, Channel(lambda *_: None))
+    await eventually(lambda: desk.rollout(NAME)["ledger"]["compared"] == 3)  # type: ignore[index]
+    await eventually(lambda: desk.rollout(NAME)["findings"])  # type: ignore[index]
+    shown = desk.rollout(NAME)
+    assert shown is not None
+    assert {k: shown[k] for k in ("name", "route", "live", "candidate", "version", "state", "paused", "weight")} == {
+        "name": NAME, "route": "r", "live": "l", "candidate": "c", "version": "1", "state": "shadow", "paused": False,
+        "weight": 0.0,
+    }  # fmt: skip
+    assert (shown["stage"]["index"], shown["stage"]["name"]) == (0, "shadow")
+    assert "97 more pairs" in shown["stage"]["waiting_for"]
+    assert set(shown["findings"][0]) == {
+        "guard", "segment", "verdict", "value", "low", "high", "limit", "evidence", "pairs", "eta_seconds", "reason",
+    }  # fmt: skip
+    worst = desk.pairs(NAME, "worst", 2)
+    assert worst is not None
+    assert [pair["difference"] for pair in worst] == [1.0, 1.0]
+
+
+async def test_readiness_names_what_is_missing(controller: Controller, worker: FakeWorker) -> None:
+    desk = Desk(controller, Channel(lambda *_: None))
+    assert desk.ready() == (False, ["no worker is known yet"])
+    desk.tree({"workers": [{"slot": 0, "pid": 1}, {"slot": 1, "pid": 2}]})
+    await eventually(lambda: desk.processes()["workers"][0]["connected"])
+    assert desk.ready() == (False, ["not connected: worker 1"])
+    desk.tree({"workers": [{"slot": 0, "pid": 1}]})
+    assert desk.ready() == (True, [])
+    controller.store.error = "disk full"
+    assert desk.ready() == (False, ["the store cannot save: disk full"])

@@ -1,0 +1,49 @@
+"""Keeps the promise that worker counts merge by addition, and that a sum never falls when a worker dies."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.control.counting import Tallies
+from proxy.core.link import BOUNDS
+
+buckets = st.lists(st.integers(0, 9), min_size=len(BOUNDS) + 1, max_size=len(BOUNDS) + 1)
+names, codes = st.sampled_from(["a", "b"]), st.sampled_from(["200", "timeout"])
+payloads = st.fixed_dictionaries(
+    {
+        "requests": st.lists(st.tuples(names, names, st.just("served"), codes, st.integers(0, 9))),
+        "durations": st.lists(st.tuples(names, names, st.just("copy"), buckets, st.floats(0, 9)), max_size=3),
+        "overhead": st.lists(st.tuples(names, buckets, st.floats(0, 9)), max_size=3),
+        "rescues": st.lists(st.tuples(names, st.just("timeout"), st.integers(0, 9)), max_size=3),
+        "connections": st.lists(st.tuples(names, st.just("idle"), st.integers(0, 9)), max_size=3),
+    }
+)  # fmt: skip
+
+
+@given(st.lists(payloads, max_size=4), st.integers(0, 3))
+def test_the_dead_stay_in_the_sum_but_for_their_connections(reports: list[dict[str, object]], died: int) -> None:
+    tallies = Tallies()
+    for number, report in enumerate(reports):
+        tallies.report(f"w{number}", report)
+    before = tallies.merged()
+    tallies.gone(f"w{died}")
+    after = tallies.merged()
+    assert (after.requests, after.rescues) == (before.requests, before.rescues)
+    assert {key: counts for key, (counts, _) in after.durations.items()} == {
+        key: counts for key, (counts, _) in before.durations.items()
+    }
+    assert {key: counts for key, (counts, _) in after.overhead.items()} == {
+        key: counts for key, (counts, _) in before.overhead.items()
+    }
+    assert sum(after.connections.values()) <= sum(before.connections.values())
+    assert sum(before.requests.values()) == sum(n for r in reports for *_, n in r["requests"])  # type: ignore[attr-defined]
+
+
+def test_a_report_replaces_the_last_one_of_its_worker() -> None:
+    tallies = Tallies()
+    for count in (3, 5):
+        tallies.report("w", {"requests": [["r", "u", "served", "200", count]]})
+    assert tallies.merged().requests == {("r", "u", "served", "200"): 5}
+    tallies.merged().requests.clear()  # a fresh value each time
+    assert tallies.merged().requests != {}

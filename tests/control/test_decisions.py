@@ -1,0 +1,386 @@
+"""Keeps the promises of a decision whatever happens in between: for thousands of orders of events, with the disk
+failing or hanging and the controller killed between any two effects, traffic never exceeds what the saved state allows,
+every change is announced exactly once, and after a restart everything agrees again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from proxy.control.decisions import Decisions
+from proxy.control.ledger import Books
+from proxy.control.links import Worker
+from proxy.control.store import Change, Saved
+from proxy.control.trials import Trial
+from proxy.core.events import Abort, Event, Looked, Pause, Promote, Reloaded, Resume, Retry, Tripped
+from proxy.core.model import Assessment, Guard, Plan, Stage, State, Table, Verdict
+from proxy.core.rollout import begin
+from proxy.errors import StoreError
+
+STAGES = (Stage(State.SHADOW, 100.0, min_pairs=1), *(Stage(State.CANARY, p, min_pairs=1) for p in (5.0, 25.0)))
+PLANS = {name: Plan(f"r/{name}", "r", "l", name, "1", STAGES, (Guard("max_disagreement", 0.1),)) for name in "ab"}
+
+
+class Killed(BaseException):
+    """The controller is killed here."""
+
+
+class Disk:
+    """What survives: saved rollouts, the highest table number, journal, outbox. Can fail, hang, or be the last thing a
+    controller touches: `kill` counts the effects until it dies, before an effect or right after it."""
+
+    def __init__(self) -> None:
+        self.rollouts: dict[str, Saved] = {}
+        self.table = 0
+        self.journal: list[Change] = []
+        self.outbox: Counter[str] = Counter()
+        self.fails = False
+        self.hangs: asyncio.Event | None = None
+        self.kill = -1
+        self.error = ""
+
+    def tick(self) -> None:
+        """One more point at which the controller may be killed."""
+        if self.kill == 0:
+            raise Killed
+        self.kill -= 1
+
+    async def save(self, change: Change) -> None:
+        if self.hangs is not None:
+            await self.hangs.wait()
+        if self.fails:
+            raise StoreError("disk full")
+        self.tick()
+        if change.token not in {one.token for one in self.journal}:
+            self.rollouts[change.saved.rollout.name] = change.saved
+            self.table = max(self.table, change.table)
+            self.journal.append(change)
+            if change.event is not None:
+                self.outbox[change.event.id] += 1
+        self.tick()
+
+    async def set_table(self, number: int) -> None:
+        if self.fails:
+            raise StoreError("disk full")
+        self.tick()
+        self.table = max(self.table, number)
+
+
+class Plane:
+    """Two workers that outlive controllers: each does what the last table that reached it says."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.tables = {0: Table(0), 1: Table(0)}
+        self.connected: set[int] = set()
+        self.lost = False
+        self.deaf: asyncio.Event | None = None
+        self.fallen: dict[str, int] = {}  # rollouts seen to lose weight, and how long the journal was then
+
+    def publish(self, table: Table) -> None:
+        for slot in sorted(self.connected):
+            self.disk.tick()
+            assert table.number > self.tables[slot].number, "a table number was given out twice"
+            self.take(slot, table)
+        self.disk.tick()
+
+    def take(self, slot: int, table: Table) -> None:
+        before = {lane.rollout: lane for lane in self.tables[slot].lanes}
+        for lane in table.lanes:
+            if lane.rollout in before and lane.weight < before[lane.rollout].weight:
+                self.fallen[lane.rollout] = len(self.disk.journal)
+        self.tables[slot] = table
+
+    def send(self, worker: Worker, table: Table) -> None:
+        self.tables[worker.slot] = table
+
+    async def acknowledged(self, number: int, deadline: float) -> list[str]:
+        if self.deaf is not None:
+            await self.deaf.wait()
+        return []
+
+    def weights(self, slot: int) -> dict[str, int]:
+        away = {State.CANARY} if self.lost else set()
+        return {lane.rollout: 0 if lane.state in away else lane.weight for lane in self.tables[slot].lanes}
+
+
+class Nobody:
+    console_url = config_hash = ""
+
+    def endpoints(self, event: str) -> tuple[str, ...]:
+        return ("http://hook",)
+
+    def announce(self, event: object) -> None: ...
+    def saved(self, announced: bool) -> None: ...
+
+
+class NoEvidence:
+    """Evidence as far as a decision touches it."""
+
+    stage_pairs = stage_candidate_pairs = repeats = 0
+    state_hash = limits_hash = ""
+    candidate_failures: dict[str, int] = {}  # noqa: RUF012
+
+    def dump(self) -> bytes:
+        return b""
+
+    def assess(self, rate: float) -> Assessment:
+        return Assessment(Verdict.WATCHING)
+
+    def enter_stage(self, entry: int, *, promoted: bool = False) -> None: ...
+
+
+def make_trial(plan: Plan, rollout: Any) -> Trial:
+    return Trial(plan, rollout, NoEvidence(), Books())  # type: ignore[arg-type]
+
+
+names = st.sampled_from("ab")
+
+
+class Life(RuleBasedStateMachine):
+    """Controllers come and go over one disk and two workers; two rollouts share a route."""
+
+    @initialize()
+    def start(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.disk = Disk()
+        self.plane = Plane(self.disk)
+        self.plans = dict(PLANS)
+        self.now = 1.0
+        self.boot()
+
+    def teardown(self) -> None:
+        if hasattr(self, "loop"):
+            self.end_tasks()
+            self.loop.close()
+
+    # --- the controller's life ---
+
+    def boot(self) -> None:
+        """A controller starts: it takes up what is saved and workers connect to it."""
+        self.disk.kill, self.disk.fails, self.disk.hangs, self.plane.deaf = -1, False, None, None
+        self.trials: dict[str, Trial] = {}
+        self.decisions = Decisions(self.trials, self.disk, self.plane, Nobody(), lambda: self.now)  # type: ignore[arg-type]
+        self.decisions.number = self.decisions.saved_number = self.disk.table
+        self.plane.connected = set()
+        self.tasks: list[asyncio.Task[Any]] = []
+        for plan in self.plans.values():
+            saved = self.disk.rollouts.get(plan.name)
+            if saved is not None:
+                trial = self.trials[plan.name] = make_trial(saved.plan, saved.rollout)
+                self.run(lambda t=trial, p=plan: self.replan(t, p))
+            else:
+                rollout, effects = begin(plan, self.now)
+                trial = self.trials[plan.name] = make_trial(plan, rollout)
+                self.run(lambda t=trial, r=rollout, e=effects: self.decisions.adopt(t, r, e))
+        for slot in (0, 1):
+            self.connect(slot)
+        self.plane.lost = False
+
+    def has_fallen(self, name: str) -> bool:
+        """Whether a rollout was seen to lose weight and has not begun again since."""
+        since = self.disk.journal[self.plane.fallen.get(name, len(self.disk.journal)) :]
+        again = [c for c in since if c.saved.rollout.name == name and c.kind in ("began", "retried")]
+        return name in self.plane.fallen and not again
+
+    def replan(self, trial: Trial, plan: Plan) -> Any:
+        previous, trial.plan = trial.plan, plan
+        return self.decisions.decide(trial, Reloaded(self.now, previous))
+
+    def connect(self, slot: int) -> None:
+        worker = Worker(f"w{slot}", slot, slot)
+        hello = {"table": self.plane.tables[slot].number, "weights": self.plane.weights(slot)}
+        self.plane.connected.add(slot)
+        for trial, event in self.decisions.greeted(worker, hello):
+            self.run(lambda t=trial, e=event: self.decisions.decide(t, e))
+        self.decisions.send_table(worker)
+
+    def run(self, start: Any) -> None:
+        """Start a decision and let it go as far as it can; a controller that is killed on the way is replaced."""
+        try:
+            self.spin(start())
+        except Killed:
+            self.end_tasks()
+            self.boot()
+
+    def spin_or_boot(self) -> None:
+        try:
+            self.spin()
+        except Killed:
+            self.end_tasks()
+            self.boot()
+
+    def spin(self, work: Any = None) -> None:
+        async def steps() -> None:
+            if work is not None:
+                self.tasks.append(asyncio.ensure_future(work))
+            for _ in range(30):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(steps())
+        done = [task for task in self.tasks if task.done()]
+        self.tasks = [task for task in self.tasks if not task.done()]
+        for task in done:
+            if (error := task.exception()) is not None and not isinstance(error, StoreError):
+                raise error
+
+    def end_tasks(self) -> None:
+        async def end() -> None:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+
+        self.loop.run_until_complete(end())
+        self.tasks = []
+
+    # --- what happens ---
+
+    def happen(self, name: str, event: Event) -> None:
+        self.now += 1.0
+        trial = self.trials[PLANS[name].name]
+        self.run(lambda: self.decisions.decide(trial, event))
+
+    @rule(name=names, verdict=st.sampled_from([Verdict.PASS, Verdict.PASS, Verdict.WATCHING, Verdict.FAIL]))
+    def look(self, name: str, verdict: Verdict) -> None:
+        blocked_by = self.decisions.blocked_by(self.trials[PLANS[name].name])
+        self.happen(name, Looked(self.now, Assessment(verdict), 1, 1, blocked_by))
+
+    @rule(name=names)
+    def trip(self, name: str) -> None:
+        self.happen(name, Tripped(self.now, 20))
+
+    @rule(name=names, action=st.sampled_from([Pause, Resume, Abort]))
+    def act(self, name: str, action: Any) -> None:
+        self.happen(name, action(self.now, "ann"))
+
+    @rule(name=names, full=st.booleans())
+    def promote(self, name: str, full: bool) -> None:
+        blocked_by = self.decisions.blocked_by(self.trials[PLANS[name].name])
+        self.happen(name, Promote(self.now, "ann", "", full, blocked_by))
+
+    @rule(name=names)
+    def retry(self, name: str) -> None:
+        self.happen(name, Retry(self.now, "ann", Assessment(Verdict.WATCHING)))
+
+    @rule(name=names, version=st.sampled_from("123"))
+    def reload(self, name: str, version: str) -> None:
+        plan = self.plans[name] = replace(PLANS[name], version=version)
+        trial = self.trials[plan.name]
+        if plan.name not in self.decisions._saving:  # the controller waits for that first
+            self.run(lambda: self.replan(trial, plan))
+
+    @rule()
+    def disk_fails(self) -> None:
+        self.disk.fails = True
+
+    @rule()
+    def disk_works(self) -> None:
+        self.disk.fails = False
+        if self.disk.hangs is not None:
+            self.disk.hangs.set()
+            self.disk.hangs = None
+        self.run(lambda: self.decisions.retry())
+
+    @rule()
+    def disk_hangs(self) -> None:
+        self.disk.hangs = self.disk.hangs or asyncio.Event()
+
+    @rule()
+    def workers_keep_quiet(self) -> None:
+        self.plane.deaf = self.plane.deaf or asyncio.Event()
+
+    @rule()
+    def workers_acknowledge(self) -> None:
+        if self.plane.deaf is not None:
+            self.plane.deaf.set()
+            self.plane.deaf = None
+        self.spin_or_boot()
+
+    @rule(after=st.integers(0, 6))
+    def kill_soon(self, after: int) -> None:
+        self.disk.kill = after
+
+    @rule()
+    def kill_now(self) -> None:
+        self.end_tasks()
+        self.boot()
+
+    @rule()
+    def nobody_for_long(self) -> None:
+        """Killed, and not back before the workers have taken the weight of unjudged candidates away."""
+        self.end_tasks()
+        before = {name: saved.rollout.state for name, saved in self.disk.rollouts.items()}
+        fallen = [name for name in self.plane.fallen if self.has_fallen(name)]
+        self.plane.lost = True
+        self.boot()
+        for name, state in before.items():
+            if name not in fallen and self.trials[name].rollout.trial == self.disk.rollouts[name].rollout.trial:
+                assert self.disk.rollouts[name].rollout.state is state, "taken for a roll back"
+
+    @rule(slot=st.sampled_from([0, 1]))
+    def link_breaks(self, slot: int) -> None:
+        self.plane.connected.discard(slot)
+
+    @precondition(lambda self: len(self.plane.connected) < 2)
+    @rule()
+    def links_return(self) -> None:
+        for slot in {0, 1} - self.plane.connected:
+            self.connect(slot)
+
+    # --- what must hold at any moment ---
+
+    @invariant()
+    def traffic_is_never_above_what_is_saved(self) -> None:
+        for slot in getattr(self.plane, "connected", ()):
+            for name, weight in self.plane.weights(slot).items():
+                saved = self.disk.rollouts.get(name)
+                assert weight <= (saved.rollout.weight if saved is not None else 0), (slot, name, weight, saved)
+
+    @invariant()
+    def who_has_fallen_stays_down(self) -> None:
+        """Even when the controller was killed before it could save that, or the disk took no writes."""
+        for name in self.plane.fallen:
+            if self.has_fallen(name):
+                assert all(not self.plane.weights(slot).get(name) for slot in self.plane.connected), name
+
+    @invariant()
+    def one_rollout_of_the_route_has_weight(self) -> None:
+        for slot in self.plane.connected:
+            assert sum(weight > 0 for weight in self.plane.weights(slot).values()) <= 1
+
+    @invariant()
+    def what_is_announced_is_journaled_and_announced_once(self) -> None:
+        assert all(count == 1 for count in self.disk.outbox.values()), self.disk.outbox
+        told = [change.event.id for change in self.disk.journal if change.event is not None]
+        assert Counter(told) == self.disk.outbox
+
+    @invariant()
+    def the_journal_tells_a_story_without_gaps(self) -> None:
+        """Each entry starts where the last one of its rollout ended, but for a climb that a way down overtook."""
+        ends: dict[str, set[tuple[str, float]]] = {}
+        for change in self.disk.journal:
+            name, detail = change.saved.rollout.name, change.detail
+            start = (detail["from"]["state"], detail["from"]["weight"])
+            end = (detail["to"]["state"], detail["to"]["weight"])
+            assert name not in ends or start in ends[name], (name, detail, ends[name])
+            ends[name] = {start, end} if change.kind in ("advanced", "promoted") else {end}
+
+    @invariant()
+    def when_nothing_is_under_way_everything_agrees(self) -> None:
+        if self.tasks or self.decisions.unsaved or self.plane.connected != {0, 1}:
+            return
+        for trial in self.trials.values():
+            saved = self.disk.rollouts[trial.name].rollout
+            assert (saved.state, saved.weight) == (trial.rollout.state, trial.rollout.weight)
+            for slot in (0, 1):
+                assert self.plane.weights(slot).get(trial.name, 0) == trial.rollout.weight
+
+
+Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLife = Life.TestCase

@@ -1,0 +1,68 @@
+"""Keeps the promises of the pairs that are shown: the worst and the latest, few, small, and redacted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.control.kept import MAX_BODY, MOST, Kept, difference
+from proxy.core.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
+from proxy.core.predictions import read
+from proxy.core.reasons import Reason
+from tests.control.worker import HEAD, answer
+
+SPEC = PredictionSpec("v2", Kind.LABEL, "y")
+
+
+def add(kept: Kept, number: int, candidate: Outcome, body: bytes = b"{}") -> None:
+    pair = Pair("t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, body, answer(0), candidate)
+    kept.add(pair, read(SPEC, pair))
+
+
+def test_the_worst_are_kept_however_many_come_after() -> None:
+    kept = Kept()
+    add(kept, 0, Outcome(0, Reason.CONNECT))
+    for number in range(1, 300):
+        add(kept, number, answer(number % 2))
+    worst = kept.shown("worst", 100, ())
+    assert len(worst) == MOST
+    assert (worst[0]["id"], worst[0]["fault"], worst[0]["difference"]) == ("i0", "connect", 2.0)
+    assert all(pair["difference"] == 1.0 for pair in worst[1:])
+    assert [pair["id"] for pair in kept.shown("latest", 2, ())] == ["i299", "i298"]
+
+
+def test_what_is_kept_is_small() -> None:
+    kept = Kept()
+    add(kept, 0, answer(1), body=b"x" * (1 << 20))
+    assert len(kept.shown("latest", 1, ())[0]["request"]["body"]) == MAX_BODY
+
+
+def test_what_is_to_be_redacted_is_never_shown() -> None:
+    kept = Kept()
+    add(kept, 0, answer("private"), body=b'{"name": "private"}')
+    add(kept, 1, answer("private"), body=b'{"name": "private", "cut": "' + b"x" * MAX_BODY)
+    shown = repr(kept.shown("latest", 2, ["/name", "/outputs/0/data"]))
+    assert "private" not in shown
+    assert "[redacted]" in shown
+    assert "not whole JSON" in shown
+
+
+numbers = st.floats(-1e6, 1e6)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5))
+@pytest.mark.parametrize("kind", [Kind.SCORE, Kind.NUMBER, Kind.LABEL])
+def test_a_difference_is_0_for_equal_answers_and_never_beyond_1(kind: Kind, rows: list[tuple[float, float]]) -> None:
+    a, b = (Prediction(kind, tuple(row[arm] for row in rows)) for arm in (0, 1))
+    assert 0.0 <= difference(a, b) <= 1.0
+    assert difference(a, a) == 0.0
+
+
+def test_a_difference_of_vectors_is_their_angle() -> None:
+    def one(*values: float) -> Prediction:
+        return Prediction(Kind.VECTOR, (values,))
+
+    assert difference(one(1.0, 0.0), one(0.0, 2.0)) == 1.0
+    assert difference(one(1.0, 1.0), one(3.0, 3.0)) == pytest.approx(0.0)
+    assert difference(one(0.0, 0.0), one(0.0, 1.0)) == 1.0

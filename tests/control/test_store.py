@@ -1,0 +1,246 @@
+"""Keeps the store's promises: a change is saved whole or not at all and survives a restart, the journal only grows, and
+whatever the disk does is a `StoreError` after which the next call works again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.control import store as module
+from proxy.control.store import Change, Saved, Store
+from proxy.core.delivery import Event
+from proxy.core.events import Rollout
+from proxy.core.model import Guard, Kind, Plan, PredictionSpec, Segments, Stage, State
+from proxy.errors import StoreError
+
+PLAN = Plan(
+    "r/c", "r", "l", "c", "1",
+    (Stage(State.SHADOW, 100.0), Stage(State.CANARY, 5.0, max_time=60.0)),
+    (Guard("max_disagreement", 0.02), Guard("p99_latency", 1.2, relative=True)),
+    prediction=PredictionSpec("v2", Kind.SCORE, "y", ignore=("/id",)),
+    segments=Segments("x-tenant"),
+)  # fmt: skip
+ROLLOUT = Rollout("r/c", PLAN.trial, 1.0, State.CANARY, stage=1, entry=2, weight=500, change=3, blocked_by="r/b")
+
+
+def saved(evidence: bytes = b"e", name: str = "r/c", **fields: object) -> Saved:
+    return Saved(replace(ROLLOUT, name=name, **fields), replace(PLAN, name=name), evidence, {"n": 1})  # type: ignore[arg-type]
+
+
+def change(number: int = 1, *endpoints: str, name: str = "r/c", evidence: bytes = b"e") -> Change:
+    event = Event(f"evt_{number}", "rollout.advanced", float(number), {"rollout": name})
+    one = saved(evidence, name, change=number)
+    return Change(one, number, float(number), "advanced", "ann", f"why {number}", {"n": number}, event, endpoints)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    one = Store(tmp_path / "state" / "u.db")
+    yield one
+    await one.close()
+
+
+async def reopened(store: Store) -> Store:
+    await store.close()
+    return Store(store._path)
+
+
+async def test_a_change_survives_a_restart_whole(store: Store) -> None:
+    await store.save(change(7, "http://a", evidence=b"\x00\xff"))
+    again = await reopened(store)
+    contents = await again.load()
+    assert contents.rollouts == [replace(change(7, evidence=b"\x00\xff").saved)]
+    assert contents.table == 7
+    assert contents.identity == (await again.load()).identity
+    delivery = await again.next_delivery("http://a", 7.0)
+    assert delivery is not None
+    assert (delivery.event, delivery.attempts) == (change(7).event, 0)
+    await again.close()
+
+
+async def test_a_change_that_fails_at_its_last_row_leaves_nothing(store: Store) -> None:
+    await store.save(change(1, "http://a"))
+    twice = replace(change(2), endpoints=("http://a", None))  # type: ignore[arg-type]  # no endpoint: the row is refused
+    with pytest.raises(StoreError):
+        await store.save(twice)
+    contents = await store.load()
+    assert (contents.table, [s.rollout.change for s in contents.rollouts]) == (1, [1])
+    assert [entry["reason"] for entry in await store.journal("r/c", 9)] == ["why 1"]
+    assert (store.failures, bool(store.error)) == (1, True)
+    await store.save(change(3, "http://a"))
+    assert (store.failures, store.error) == (1, "")
+
+
+async def test_a_change_saved_again_because_nobody_knew_is_saved_once(store: Store) -> None:
+    one = change(1, "http://a")
+    await store.save(one)
+    await store.save(one)
+    assert len(await store.journal("r/c", 9)) == 1
+    await store.save(replace(one, token="another decision of the same change"))
+    assert await store.delivery_counts("http://a") == {"waiting": 1}
+
+
+async def test_the_journal_pages_newest_first_and_refuses_updates(store: Store) -> None:
+    for number in range(1, 6):
+        await store.save(change(number, evidence=b"x" * number))
+    await store.save(change(6, name="r/other"))
+    page = await store.journal("r/c", 2)
+    assert [(e["number"], e["evidence_bytes"], e["detail"]) for e in page] == [(5, 5, {"n": 5}), (4, 4, {"n": 4})]
+    assert [e["number"] for e in await store.journal("r/c", 9, before=4)] == [3, 2, 1]
+    with sqlite3.connect(store._path) as other, pytest.raises(sqlite3.IntegrityError, match="only grows"):
+        other.execute("UPDATE journal SET reason = 'nicer'")
+    other.close()
+
+
+async def test_retention_takes_the_oldest_entries_of_each_rollout(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_ENTRIES", 2)
+    for number in range(1, 6):
+        await store.save(change(number))
+    await store.save(change(6, name="r/other"))
+    assert await store.retain(0.0) == 3
+    assert [e["number"] for e in await store.journal("r/c", 9)] == [5, 4]
+    assert [e["number"] for e in await store.journal("r/other", 9)] == [6]
+
+
+async def test_a_snapshot_replaces_evidence_but_not_that_of_a_newer_trial(store: Store) -> None:
+    await store.save(change(1))
+    await store.snapshot([saved(b"later")], 2.0)
+    assert (await store.load()).rollouts[0].evidence == b"later"
+    await store.snapshot([saved(b"of an old trial", trial="old")], 3.0)
+    assert (await store.load()).rollouts[0].evidence == b"later"
+
+
+# --- outbox ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_outbox_gives_fresh_events_before_retries_and_then_the_next_due(store: Store) -> None:
+    for number in (1, 2):
+        await store.save(change(number, "http://a", "http://b"))
+    first = await store.next_delivery("http://a", 5.0)
+    assert first is not None
+    await store.record_attempt(first, 5.0, "500", "retry", 6.0)
+    second = await store.next_delivery("http://a", 10.0)
+    assert second is not None
+    assert (first.event.id, second.event.id) == ("evt_1", "evt_2")
+    await store.record_attempt(second, 10.0, "200", "delivered", None)
+    late = await store.next_delivery("http://a", 5.5)
+    assert late is not None
+    assert (late.event.id, late.attempts, late.due) == ("evt_1", 1, 6.0)
+    assert await store.delivery_counts("http://a") == {"waiting": 1, "delivered": 1}
+    assert await store.delivery_counts("http://b") == {"waiting": 2}
+
+
+async def test_an_ended_subscription_gets_no_new_rows(store: Store) -> None:
+    await store.save(change(1, "http://a"))
+    await store.end_subscription("http://a", 2.0)
+    await store.save(change(2, "http://a", "http://b"))
+    assert await store.is_ended("http://a")
+    assert await store.next_delivery("http://a", 9.0) is None
+    assert await store.delivery_counts("http://a") == {"ended": 1}
+    assert await store.delivery_counts("http://b") == {"waiting": 1}
+
+
+# --- bad disks -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_that_is_no_database_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    path = tmp_path / "u.db"
+    path.write_bytes(b"not a database at all" * 500)
+    store = Store(path)
+    assert (await store.load()).rollouts == []
+    assert store.set_aside is not None
+    assert store.set_aside.read_bytes().startswith(b"not a database")
+    await store.save(change(1))
+    await store.close()
+
+
+async def test_a_torn_page_is_found_at_the_start(store: Store) -> None:
+    for number in range(1, 50):
+        await store.save(change(number, evidence=os.urandom(5000)))
+    await store.close()
+    size = store._path.stat().st_size
+    with store._path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (size // 2))
+    again = Store(store._path)
+    assert (await again.load()).rollouts == []
+    assert again.set_aside is not None
+    await again.close()
+
+
+async def test_a_full_disk_is_a_store_error_and_passes(store: Store) -> None:
+    await store.save(change(1))
+
+    def limit(connection: sqlite3.Connection) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+
+    await store._run(limit)
+    with pytest.raises(StoreError, match="full"):
+        await store.save(change(2, evidence=b"x" * 100_000))
+    await store.save(change(3, evidence=b"x" * 100_000))  # opened anew, without the limit
+    assert [s.rollout.change for s in (await store.load()).rollouts] == [3]
+
+
+async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store: Store, tmp_path: Path) -> None:
+    await store.save(change(1))
+    state = store._path.parent
+    copy = tmp_path / "frozen"
+    shutil.copytree(state, copy)  # with the log, as a killed process leaves it
+    frozen = Store(copy / "u.db")
+
+    def refuse(*_: object, **__: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    frozen._connect = refuse  # type: ignore[method-assign]
+    assert [s.rollout.change for s in (await frozen.load()).rollouts] == [1]
+    with pytest.raises(StoreError, match="readonly"):
+        await frozen.save(change(2))
+    await frozen.close()
+
+
+async def test_a_place_that_cannot_be_is_a_store_error_not_a_fresh_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "u.db")
+    with pytest.raises(StoreError):
+        await store.load()
+    await store.close()
+
+
+async def test_a_file_of_a_newer_version_is_refused_untouched(store: Store) -> None:
+    await store.save(change(1))
+    await store.close()
+    connection = sqlite3.connect(store._path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    again = Store(store._path)
+    with pytest.raises(StoreError, match="newer"):
+        await again.load()
+    assert again.set_aside is None
+    await again.close()
+
+
+async def test_calls_beyond_the_bound_are_refused_while_the_disk_hangs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    hang = threading.Event()
+    stuck = asyncio.ensure_future(store._run(lambda _: hang.wait() and None))
+    queued = asyncio.ensure_future(store.save(change(1)))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="wait for the disk"):
+        await store.save(change(2))
+    hang.set()
+    await asyncio.gather(stuck, queued)
+    assert [s.rollout.change for s in (await store.load()).rollouts] == [1]

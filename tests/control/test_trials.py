@@ -1,0 +1,122 @@
+"""Keeps a trial's promises: a crossed budget is seen without a whole look, looks keep to their share of a core, delayed
+truth and the lead time find their pair, and a new trial has nothing of the old one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.control import trials as module
+from proxy.control.ledger import Books
+from proxy.control.report import lead_json, rollout_json
+from proxy.control.trials import Trial, fresh_evidence
+from proxy.core.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State, Verdict
+from proxy.core.reasons import Reason
+from proxy.core.rollout import begin
+from tests.control.worker import HEAD, answer
+
+PLAN = Plan(
+    "r/c", "r", "l", "c", "1", (Stage(State.SHADOW, 100.0),), (Guard("max_disagreement", 0.1),),
+    prediction=PredictionSpec("v2", Kind.LABEL, "y"), signed_off_at=900.0, lead_time_slo=200.0,
+)  # fmt: skip
+
+
+def make(plan: Plan = PLAN) -> Trial:
+    rollout, _ = begin(plan, 1000.0)
+    return Trial(plan, rollout, fresh_evidence(plan), Books())
+
+
+def pair(number: int, candidate: Outcome, **more: object) -> Pair:
+    one = Pair("t", 0, "w", number, f"i{number}", 1000.0 + number, Arm.LIVE, HEAD, b"%d" % number, answer(0), candidate)
+    return replace(one, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_crossed_budget_is_seen_at_once_and_agrees_with_the_look(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e9)
+    trial = make()
+    seen = []
+    for number in range(200):
+        trial.take(pair(number, answer(wrong)))
+        trial.flush()
+        crossed = trial.crossed()
+        seen.append(crossed)
+        assert crossed is (trial.look(2000.0, None).assessment.verdict is Verdict.FAIL)
+    assert any(seen) is bool(wrong)
+
+
+def test_looking_keeps_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = make()
+    assert trial.may_look()
+    trial.look(1000.0, None)
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e-9)
+    assert not trial.may_look()
+    trial.crossed()
+    assert not trial.crossed()
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e9)
+    assert trial.may_look()
+
+
+def test_an_unchanged_trial_is_not_looked_at_twice() -> None:
+    trial = make()
+    first = trial.look(1000.0, None)
+    assert trial.look(1001.0, None).assessment is first.assessment
+    trial.take(pair(0, answer(0)))
+    trial.flush()
+    assert trial.look(1002.0, None).assessment is not first.assessment
+
+
+def test_delayed_truth_is_joined_once_and_only_with_a_guard_that_wants_it() -> None:
+    trial = make(replace(PLAN, guards=(Guard("max_quality_drop", 0.1),)))
+    trial.take(pair(0, answer(1)))
+    assert not trial.outcome("i8", 0)
+    assert trial.outcome("i0", 0)
+    assert not trial.outcome("i0", 0)
+    without = make()
+    without.take(pair(0, answer(1)))
+    assert not without.outcome("i0", 0)
+
+
+def test_quality_that_drops_fails_the_candidate() -> None:
+    trial = make(replace(PLAN, guards=(Guard("max_quality_drop", 0.1),)))
+    for number in range(300):
+        trial.take(pair(number, answer(1)))
+        assert trial.outcome(f"i{number}", 0)  # live said 0, and that was right
+    assert trial.look(2000.0, None).assessment.verdict is Verdict.FAIL
+
+
+def test_lead_time_runs_from_sign_off_to_the_first_answer_at_full_weight() -> None:
+    trial = make()
+    trial.rollout = replace(trial.rollout, state=State.PROMOTED, entry=3)
+    trial.take(pair(50, replace(answer(0), seconds=0.5), served=Arm.CANDIDATE, stage=2))  # of the stage before
+    assert lead_json(trial) is None
+    trial.take(pair(60, replace(answer(0), seconds=0.5), served=Arm.CANDIDATE, stage=3))
+    trial.take(pair(90, replace(answer(0), seconds=0.5), served=Arm.CANDIDATE, stage=3))
+    assert lead_json(trial) == {"seconds": 160.5, "slo_seconds": 200.0, "within_slo": True}
+    assert rollout_json(trial)["lead_time"]["within_slo"] is True
+
+
+def test_a_new_trial_has_nothing_of_the_old_one() -> None:
+    trial = make()
+    for number in range(30):
+        trial.take(pair(number, Outcome(0, Reason.CONNECT)))
+    trial.flush()
+    assert trial.tripwire.tripped
+    trial.renew(replace(PLAN, version="2"))
+    assert not trial.tripwire.tripped
+    assert (trial.ledger.sampled, trial.evidence.compared, trial.kept.shown("worst", 9, ())) == (0, 0, [])
+
+
+def test_a_protocol_left_open_is_told_once_it_is_known(caplog: pytest.LogCaptureFixture) -> None:
+    open_plan = replace(PLAN, prediction=PredictionSpec("auto", Kind.LABEL, "y"))
+    trial = make(open_plan)
+    v2 = b"POST /v2/models/m/infer HTTP/1.1\r\n\r\n"
+    with caplog.at_level("INFO", "understudy.trials"):
+        assert rollout_json(trial)["protocol"] is None
+        trial.take(pair(0, answer(0), request_head=b"POST /unknown HTTP/1.1\r\n\r\n"))
+        assert rollout_json(trial)["protocol"] is None
+        for number in (1, 2):
+            trial.take(pair(number, answer(0), request_head=v2))
+    assert rollout_json(trial)["protocol"] == "v2"
+    assert [record.message for record in caplog.records] == ["prediction.recognised"]

@@ -1,0 +1,419 @@
+"""Promise: every event in the outbox reaches every subscribed receiver at least once or is given up after its day, and
+no receiver, however it behaves, delays another or loses an event."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+from standardwebhooks.webhooks import Webhook as Receiver
+
+from proxy import config
+from proxy.control import webhooks
+from proxy.control.webhooks import Delivery, Endpoint, Sender, shown_url
+from proxy.core.delivery import Answer, Event
+from proxy.errors import StoreError
+
+SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+A, B = "http://a.example/hook", "http://b.example/hook"
+
+
+class FakeOutbox:
+    """The store's outbox in memory, with the same contract."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self.ended: set[str] = set()
+        self.broken = False
+        self.settled = asyncio.Condition()
+
+    def add(self, endpoint: str, event: Event) -> None:
+        row = {"delivery": Delivery(event, endpoint, 0, event.time), "state": "waiting", "answers": []}
+        self.rows[endpoint, event.id] = row
+
+    async def next_delivery(self, endpoint: str, now: float) -> Delivery | None:
+        if self.broken:
+            raise StoreError("disk full")
+        waiting = [r["delivery"] for (url, _), r in self.rows.items() if url == endpoint and r["state"] == "waiting"]
+        due = sorted((d for d in waiting if d.due <= now), key=lambda d: (d.attempts, d.event.time))
+        return due[0] if due else min(waiting, key=lambda d: d.due, default=None)
+
+    async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
+        row = self.rows[delivery.endpoint, delivery.event.id]
+        row["answers"].append(answer)
+        row["state"] = "waiting" if result == "retry" else result
+        row["delivery"] = replace(delivery, attempts=delivery.attempts + 1, due=due or delivery.due)
+        async with self.settled:
+            self.settled.notify_all()
+
+    async def end_subscription(self, endpoint: str, now: float) -> None:
+        self.ended.add(endpoint)
+        async with self.settled:
+            self.settled.notify_all()
+
+    async def is_ended(self, endpoint: str) -> bool:
+        return endpoint in self.ended
+
+    async def delivery_counts(self, endpoint: str) -> Mapping[str, int]:
+        states = [row["state"] for (url, _), row in self.rows.items() if url == endpoint]
+        return {state: states.count(state) for state in ("waiting", "delivered", "gave_up", "ended")}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5), self.settled:
+            await self.settled.wait_for(condition)
+
+    def state(self, endpoint: str, event_id: str) -> str:
+        return str(self.rows[endpoint, event_id]["state"])
+
+    def answers(self, endpoint: str, event_id: str) -> list[str]:
+        return list(self.rows[endpoint, event_id]["answers"])
+
+
+class FakeController:
+    """As much of `view.Surface` as the sender uses."""
+
+    def __init__(self, *urls: str) -> None:
+        self.store = FakeOutbox()
+        self.outbox_added = asyncio.Event()
+        self.generation = 1
+        self.config = settings(*urls)
+
+    def tell(self, event_id: str, *urls: str, time: float = 0.0) -> None:
+        for url in urls:
+            self.store.add(url, Event(event_id, "rollout.rolled_back", time, {"rollout": "r/c"}))
+        self.outbox_added.set()
+
+
+def settings(*urls: str) -> config.Config:
+    hooks = tuple(config.Webhook(url=url, secrets=(SecretStr(SECRET),)) for url in urls)
+    return config.Config.model_construct(webhooks=hooks)
+
+
+class Clock:
+    """A clock that jumps to whenever the sender wants to sleep until, so that a day passes in a moment."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def passed_on(controller: FakeController) -> None:
+    """Wait until the sender has taken notice of what was added."""
+    async with asyncio.timeout(5):
+        while controller.outbox_added.is_set():  # noqa: ASYNC110 - the sender only clears it
+            await asyncio.sleep(0)
+
+
+Script = Callable[[str, str], Awaitable[Answer]]
+
+
+class Net:
+    """Receivers as a script: `(url, event id) -> Answer`."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.sent: list[tuple[str, str]] = []
+
+    async def __call__(self, url: str, head: Mapping[str, str], content: bytes) -> Answer:
+        self.sent.append((url, head["webhook-id"]))
+        return await self.script(url, head["webhook-id"])
+
+
+@asynccontextmanager
+async def sending(controller: FakeController, script: Script, clock: Clock | None = None) -> AsyncIterator[Sender]:
+    sender = Sender(controller, post=Net(script), clock=clock or Clock(), draw=lambda: 0.0)
+    sender.start()
+    try:
+        yield sender
+    finally:
+        await sender.stop()
+
+
+def answering(*answers: Answer) -> Script:
+    """Each attempt gets the next answer, the last one for ever."""
+    left = list(answers)
+
+    async def script(url: str, event_id: str) -> Answer:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return script
+
+
+@pytest.fixture(autouse=True)
+def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The injected clock jumps while the loop's does not: look again often enough to notice.
+    monkeypatch.setattr(webhooks, "IDLE_LOOK", 0.01)
+    monkeypatch.setattr(webhooks, "RELOAD_LOOK", 0.01)
+
+
+async def test_an_event_is_delivered_once_and_recorded() -> None:
+    controller = FakeController(A)
+    async with sending(controller, answering(Answer(204))) as sender:
+        controller.tell("e1", A)
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
+        assert sender.counts == {("rollout.rolled_back", "delivered"): 1}
+        assert (await sender.state())[0]["deliveries"]["delivered"] == 1
+
+
+async def test_a_hung_receiver_holds_up_nobody_else() -> None:
+    controller = FakeController(A, B)
+
+    async def script(url: str, event_id: str) -> Answer:
+        if url == A:
+            await asyncio.Event().wait()
+        return Answer(200)
+
+    async with sending(controller, script):
+        for name in ("e1", "e2", "e3"):
+            controller.tell(name, A, B)
+        await controller.store.until(
+            lambda: all(controller.store.state(B, e) == "delivered" for e in ("e1", "e2", "e3"))
+        )
+        assert controller.store.answers(A, "e1") == []
+
+
+@pytest.mark.parametrize("bad", [Answer(500), Answer(302), Answer(404), Answer(0, error="timeout"), Answer(429, "7")])
+async def test_a_failed_attempt_is_made_again_when_due_and_not_before(bad: Answer) -> None:
+    controller, clock = FakeController(A), Clock()
+    async with sending(controller, answering(bad, Answer(200)), clock):
+        controller.tell("e1", A, time=clock.now)
+        await controller.store.until(lambda: len(controller.store.answers(A, "e1")) == 1)
+        due = controller.store.rows[A, "e1"]["delivery"].due
+        assert due == clock.now + (7.0 if bad.retry_after else 0.5)
+        clock.now = due - 0.1
+        await asyncio.sleep(0)
+        assert controller.store.state(A, "e1") == "waiting"
+        clock.now = due
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
+        assert controller.store.answers(A, "e1") == [bad.words, "200"]
+
+
+async def test_retry_after_silences_the_endpoint_for_new_events_too() -> None:
+    controller, clock = FakeController(A), Clock()
+    async with sending(controller, answering(Answer(503, "60"), Answer(200)), clock) as sender:
+        controller.tell("e1", A, time=clock.now)
+        await controller.store.until(lambda: len(controller.store.answers(A, "e1")) == 1)
+        assert (await sender.state())[0]["held_until"] == "1970-01-01T00:17:40.000Z"
+        clock.now += 30
+        controller.tell("e2", A, time=clock.now)
+        await passed_on(controller)
+        assert controller.store.answers(A, "e2") == []
+        clock.now += 30
+        await controller.store.until(lambda: controller.store.state(A, "e2") == "delivered")
+
+
+async def test_a_new_event_goes_before_a_backlog_of_retries() -> None:
+    controller, clock = FakeController(A), Clock()
+    order: list[str] = []
+
+    async def script(url: str, event_id: str) -> Answer:
+        order.append(event_id)
+        return Answer(200 if clock.now > 2000 else 500)
+
+    async with sending(controller, script, clock):
+        controller.tell("old1", A, time=1.0)
+        controller.tell("old2", A, time=2.0)
+        await controller.store.until(lambda: bool(controller.store.answers(A, "old2")))
+        order.clear()
+        controller.store.add(A, Event("new", "rollout.rolled_back", 2999.0, {}))
+        clock.now = 3000.0
+        await controller.store.until(lambda: controller.store.state(A, "old2") == "delivered")
+    assert order[0] == "new"
+
+
+async def test_410_ends_the_subscription_and_only_that_one() -> None:
+    controller = FakeController(A, B)
+
+    async def script(url: str, event_id: str) -> Answer:
+        return Answer(410 if url == A else 200)
+
+    async with sending(controller, script) as sender:
+        controller.tell("e1", A, B)
+        await controller.store.until(lambda: A in controller.store.ended)
+        controller.tell("e2", A, B)
+        await controller.store.until(lambda: controller.store.state(B, "e2") == "delivered")
+        assert controller.store.answers(A, "e2") == []
+        assert [s["ended"] for s in await sender.state()] == [True, False]
+
+
+async def test_after_a_day_it_is_given_up_and_said_so() -> None:
+    controller, clock = FakeController(A), Clock()
+
+    async def script(url: str, event_id: str) -> Answer:
+        clock.now += 40_000
+        return Answer(500)
+
+    async with sending(controller, script, clock) as sender:
+        controller.tell("e1", A, time=clock.now)
+        await controller.store.until(lambda: bool(controller.store.answers(A, "e1")))
+        clock.now += 3600
+        await controller.store.until(lambda: len(controller.store.answers(A, "e1")) == 2)
+        clock.now += 3600
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "gave_up")
+        assert sender.counts["rollout.rolled_back", "gave_up"] == 1
+
+
+async def test_what_was_not_sent_before_a_restart_is_sent_after_it_with_the_same_id() -> None:
+    controller, seen = FakeController(A), []
+
+    async def hang(url: str, event_id: str) -> Answer:
+        seen.append(event_id)
+        started.set()
+        await asyncio.Event().wait()
+        return Answer(200)
+
+    async def fine(url: str, event_id: str) -> Answer:
+        seen.append(event_id)
+        return Answer(200)
+
+    started = asyncio.Event()
+    async with sending(controller, hang):
+        controller.tell("e1", A)
+        await asyncio.wait_for(started.wait(), 5)
+    async with sending(controller, fine):
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
+    assert seen == ["e1", "e1"]
+
+
+async def test_a_store_that_fails_is_asked_again() -> None:
+    controller = FakeController(A)
+    controller.store.broken = True
+    async with sending(controller, answering(Answer(200))):
+        controller.tell("e1", A)
+        await asyncio.sleep(0.03)
+        assert controller.store.answers(A, "e1") == []
+        controller.store.broken = False
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
+
+
+async def test_a_reload_starts_new_endpoints_and_stops_removed_ones() -> None:
+    controller = FakeController(A)
+    async with sending(controller, answering(Answer(200))) as sender:
+        controller.tell("e1", A)
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
+        controller.config, controller.generation = settings(B), 2
+        controller.tell("e2", A, B)
+        await controller.store.until(lambda: controller.store.state(B, "e2") == "delivered")
+        assert controller.store.answers(A, "e2") == []
+        assert [s["url"] for s in await sender.state()] == [B]
+
+
+def test_an_endpoint_shows_no_secret() -> None:
+    endpoint = Endpoint.of(config.Webhook(url="https://h.example/x?key=sesame", secrets=(SecretStr(SECRET),)))
+    assert "sesame" not in repr(endpoint)
+    assert "MDEy" not in repr(endpoint)
+    assert "0123" not in repr(endpoint)
+    assert shown_url(endpoint.url) == "https://h.example/x"
+
+
+# --- over real sockets -----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def receiver(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """A receiver on loopback; yields its URL."""
+    server = web.Server(handler)
+    runner = web.ServerRunner(server, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def real(controller: FakeController) -> AsyncIterator[Sender]:
+    sender = Sender(controller, draw=lambda: 0.0)
+    sender.start()
+    try:
+        yield sender
+    finally:
+        await sender.stop()
+
+
+async def test_a_real_receiver_verifies_the_signature_with_the_standard_library() -> None:
+    got: list[Any] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        got.append(Receiver(SECRET).verify(await request.read(), dict(request.headers)))
+        return web.Response(status=204)
+
+    async with receiver(handler) as url:
+        controller = FakeController(url)
+        async with real(controller):
+            controller.tell("e1", url, time=time.time())
+            await controller.store.until(lambda: controller.store.state(url, "e1") != "waiting")
+    assert got[0]["type"] == "rollout.rolled_back"
+    assert got[0]["data"] == {"rollout": "r/c"}
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    paths: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        paths.append(request.path)
+        return web.Response(status=307, headers={"location": "/stolen"})
+
+    async with receiver(handler) as url:
+        controller = FakeController(url)
+        async with real(controller):
+            controller.tell("e1", url, time=time.time())
+            await controller.store.until(lambda: bool(controller.store.answers(url, "e1")))
+            assert controller.store.answers(url, "e1") == ["307"]
+    assert set(paths) == {"/hook"}
+
+
+async def test_a_receiver_that_hangs_hits_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "DEADLINE", 0.2)
+    release = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    async with receiver(handler) as url:
+        controller = FakeController(url)
+        async with real(controller):
+            controller.tell("e1", url, time=time.time())
+            await controller.store.until(lambda: bool(controller.store.answers(url, "e1")))
+            assert controller.store.answers(url, "e1")[0] == "timeout"
+        release.set()
+
+
+async def test_a_receiver_that_drops_the_connection_or_floods_loses_nothing() -> None:
+    behaviour = iter(["drop", "flood"])
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if next(behaviour) == "drop":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        return web.Response(body=b"x" * 5_000_000)
+
+    async with receiver(handler) as url:
+        controller = FakeController(url)
+        async with real(controller):
+            controller.tell("e1", url, time=time.time())
+            await controller.store.until(lambda: controller.store.state(url, "e1") == "delivered")
+    assert len(controller.store.answers(url, "e1")) == 2
+
+
+async def test_nobody_listens() -> None:
+    url = "http://127.0.0.1:9/"  # discard: nothing listens there
+    controller = FakeController(url)
+    async with real(controller):
+        controller.tell("e1", url, time=time.time())
+        await controller.store.until(lambda: bool(controller.store.answers(url, "e1")))
+        assert controller.store.answers(url, "e1")[0] == "ClientConnectorError"

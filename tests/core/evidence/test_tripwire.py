@@ -1,0 +1,29 @@
+"""Promise: so many candidate failures in a row where live succeeded trip the wire, and nothing else does."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.evidence import Tripwire
+from proxy.core.reasons import Reason
+from tests.core.evidence.streams import make_reading
+
+GOOD = make_reading(0)
+BAD = make_reading(1, fault=Reason.TIMEOUT)
+BOTH = make_reading(2, fault=Reason.TIMEOUT, live_fault=Reason.STATUS_5XX)
+LIVE = make_reading(3, live_fault=Reason.STATUS_5XX)
+
+
+@given(st.lists(st.sampled_from([GOOD, BAD, BOTH, LIVE]), max_size=60), st.integers(1, 6))
+def test_against_the_definition(stream: list, limit: int) -> None:
+    wire = Tripwire(limit)
+    for i, reading in enumerate(stream):
+        said = [r for r in stream[: i + 1] if r is not BOTH]  # live failed too: it says nothing
+        row = next((n for n, r in enumerate(reversed(said)) if r is not BAD), len(said))
+        assert wire.add(reading) == wire.tripped == (row >= limit)
+
+
+def test_a_limit_of_zero_never_trips() -> None:
+    wire = Tripwire(0)
+    assert not any(wire.add(BAD) for _ in range(100))

@@ -1,0 +1,42 @@
+"""Promise: the configuration on each page of docs/servers works as written, and reads the answer shown there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.config import parse
+from proxy.core.predictions import read
+from tests.core.predictions.pairs import answer, pair
+
+FOLDER = Path(__file__).parents[3] / "docs" / "servers"
+PAGES = sorted(page for page in FOLDER.glob("*.md") if page.name != "README.md")
+
+
+def block(page: Path, language: str) -> str:
+    """The only block of that language."""
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+    assert len(found) == 1
+    return found[0]
+
+
+def test_every_page_is_listed() -> None:
+    listed = re.findall(r"\]\(([a-z-]+\.md)\)", (FOLDER / "README.md").read_text())
+    assert sorted(listed) == [page.name for page in PAGES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_page_is_right(page: Path) -> None:
+    text = block(page, "yaml")
+    assert len(text.splitlines()) <= 10
+    (route,) = parse(text).routes
+    assert route.prediction is not None
+    outcome = answer(block(page, "json").encode())
+    head = f"POST {route.match.path} HTTP/1.1\r\n\r\n".encode()
+    reading = read(route.prediction.spec, pair(outcome, outcome, head=head))
+    assert reading.detail == ""
+    assert reading.live is not None
+    assert reading.live.kind is route.prediction.kind
+    assert reading.live == reading.candidate

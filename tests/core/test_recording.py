@@ -1,0 +1,119 @@
+"""Keeps the promises of recorded files: a pair comes back as it was but for what was redacted, no credential and no
+redacted value is in the file, and what is not a recorded file is refused in words."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.model import Arm, Outcome, Pair
+from proxy.core.reasons import Reason
+from proxy.core.recording import Recorded, RecordError, header_line, is_chosen, line_of, pair_of, read_lines
+from proxy.core.redaction import MASK, redact
+
+HEAD = b"POST /v2/models/m/infer?x=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nX-Tenant: t\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nset-cookie: secret\r\n\r\n"
+
+bodies = st.binary(max_size=50)
+seconds = st.floats(0, 100) | st.just(float("nan"))
+outcomes = st.builds(
+    Outcome, st.sampled_from([0, 200, 404, 599]), st.sampled_from(Reason), st.just(b""), bodies, seconds, seconds
+)
+pairs = st.builds(
+    Pair,
+    trial=st.text(max_size=5),
+    stage=st.integers(0, 100),
+    worker=st.text(max_size=5),
+    sequence=st.integers(0, 2**53),
+    id=st.text(max_size=5),
+    time=st.floats(0, 2e9),
+    served=st.sampled_from(Arm),
+    request_head=st.just(HEAD),
+    request_body=bodies,
+    live=outcomes,
+    candidate=outcomes,
+    again=st.none() | outcomes,
+    hedged=st.booleans(),
+    rescued=st.booleans(),
+    latency_slot=st.booleans(),
+)
+
+
+@given(pairs, st.integers(0, 2**64 - 1))
+def test_a_pair_comes_back_as_it_was(pair: Pair, request_hash: int) -> None:
+    back = pair_of(orjson.loads(line_of(Recorded(pair, request_hash))))
+    assert back.request_hash == request_hash
+    assert repr(replace(back.pair, request_head=b"", live=_bare(back.pair.live), candidate=_bare(back.pair.candidate),
+                        again=_bare(back.pair.again))) == repr(replace(pair, request_head=b""))  # fmt: skip
+    assert back.pair.request_head.startswith(b"POST /v2/models/m/infer?x=1 HTTP/1.1\r\nHost: a\r\n")
+
+
+def _bare(outcome: Outcome | None) -> Outcome | None:
+    return None if outcome is None else replace(outcome, head=b"")
+
+
+def test_credentials_and_redacted_values_are_not_in_the_file() -> None:
+    body = orjson.dumps({"inputs": [{"data": [1, "private"]}]})
+    pair = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, HEAD, body, Outcome(200, head=ANSWER, body=body), Outcome(502))
+    line = line_of(Recorded(pair, 1), ["/inputs/0/data/1"], {"authorization"})
+    assert b"secret" not in line
+    kept = orjson.loads(base64.b64decode(orjson.loads(line)["request"]["body"]))
+    assert kept == {"inputs": [{"data": [1, MASK]}]}
+    assert pair_of(orjson.loads(line)).pair.live.head.count(b"content-type") == 1
+
+
+def test_a_body_that_cannot_be_redacted_is_not_kept() -> None:
+    pair = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, HEAD, b"\x1f\x8bprivate", Outcome(200), Outcome(200))
+    assert orjson.loads(line_of(Recorded(pair, 1), ["/a"]))["request"]["body"] is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers(-(2**53), 2**53) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_redaction_never_raises_and_never_leaves_the_value(value: object) -> None:
+    redacted = redact(orjson.dumps({"a": value, "b": [value, 1]}), ["/a", "/b/*", "/c/~1/0"])
+    assert redacted is not None
+    assert orjson.loads(redacted) == {"a": MASK, "b": [MASK, MASK]}
+
+
+@given(st.text(max_size=20), st.floats(0, 1), st.floats(0, 1))
+def test_a_larger_share_holds_the_smaller_one(name: str, a: float, b: float) -> None:
+    small, large = sorted((a, b))
+    assert is_chosen(name, large) or not is_chosen(name, small)
+
+
+def test_the_share_is_about_what_it_says() -> None:
+    chosen = sum(is_chosen(f"request-{n}", 0.1) for n in range(10_000))
+    assert 900 < chosen < 1100
+
+
+PAIR = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, HEAD, b"{}", Outcome(200), Outcome(200))
+LINE = line_of(Recorded(PAIR, 1))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "empty"),
+        ([LINE], "does not begin"),
+        ([b'{"understudy_record": 9}'], "format 9"),
+        ([header_line("r/c", ""), b"{}"], "line 2: not a pair"),
+        ([header_line("r/c", ""), b"{torn", LINE], "line 2"),
+    ],
+)
+def test_what_is_not_a_recorded_file_is_refused(lines: list[bytes], said: str) -> None:
+    with pytest.raises(RecordError, match=said):
+        list(read_lines(lines))
+
+
+def test_a_torn_last_line_and_a_continued_file_are_read() -> None:
+    lines = [header_line("r/c", ""), LINE, header_line("r/c", ""), LINE, LINE[:20]]
+    assert len(list(read_lines(lines))) == 2

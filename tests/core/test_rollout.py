@@ -1,0 +1,395 @@
+"""Keeps the promises of a rollout: weight rises only on a pass or by hand, rolled back means weight 0 until a new
+version or a retry, each change is told once and in the right order, the same events give the same end, and `advance`
+never raises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.events import (
+    Abort,
+    Effects,
+    Event,
+    Looked,
+    Pause,
+    Promote,
+    Publish,
+    Refuse,
+    Reloaded,
+    Removed,
+    Restored,
+    Resume,
+    Retry,
+    Rollout,
+    Save,
+    Tripped,
+    Unfinished,
+    lowers_first,
+)
+from proxy.core.model import BUCKETS, Assessment, Finding, Plan, Stage, State, Verdict
+from proxy.core.rollout import advance, begin, share_of
+from proxy.core.waiting import missing, waiting_for
+
+SHADOW = Stage(State.SHADOW, 100.0, min_pairs=100, min_time=60.0)
+CANARY5 = Stage(State.CANARY, 5.0, min_pairs=1000, min_time=60.0)
+CANARY25 = Stage(State.CANARY, 25.0, min_pairs=50, max_time=3600.0)
+PLAN = Plan("r/c", "r", "l", "c", "1", (SHADOW, CANARY5, CANARY25), ())
+
+PASS, FAIL, WATCHING = (Assessment(v) for v in (Verdict.PASS, Verdict.FAIL, Verdict.WATCHING))
+
+
+def looked(now: float, assessment: Assessment = PASS, pairs: int = 5000, served: int = 500, **more: object) -> Looked:
+    return Looked(now, assessment, pairs, served, **more)  # type: ignore[arg-type]
+
+
+def run(events: list[Event], plan: Plan = PLAN) -> tuple[Rollout, list[Effects]]:
+    rollout, effects = begin(plan, 0.0)
+    told = [effects]
+    for event in events:
+        rollout, effects = advance(rollout, event, plan)
+        told.append(effects)
+    return rollout, told
+
+
+def announced(told: list[Effects]) -> list[str]:
+    return [e.announce for effects in told for e in effects if isinstance(e, Save) and e.announce]
+
+
+CLIMB: list[Event] = [looked(100.0), looked(200.0), looked(300.0)]
+
+
+# --- the climb -------------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_that_always_passes_climbs_every_stage_and_is_promoted() -> None:
+    seen = []
+    rollout, _ = begin(PLAN, 0.0)
+    for event in CLIMB:
+        rollout, effects = advance(rollout, event, PLAN)
+        seen.append((rollout.state, rollout.stage, rollout.weight))
+        assert not lowers_first(effects)
+    assert seen == [(State.CANARY, 1, 500), (State.CANARY, 2, 2500), (State.PROMOTED, 2, BUCKETS)]
+    assert announced(run(CLIMB)[1]) == ["rollout.advanced", "rollout.advanced", "rollout.promoted"]
+
+
+@pytest.mark.parametrize(
+    ("event", "word"),
+    [
+        (looked(100.0, pairs=99), "1 more pairs"),
+        (looked(59.0), "1 s more time"),
+        (looked(100.0, WATCHING), "first findings"),
+    ],
+)
+def test_a_stage_lacking_anything_is_not_left_and_says_what_it_lacks(event: Looked, word: str) -> None:
+    rollout, told = run([event])
+    assert (rollout.state, told[-1]) == (State.SHADOW, ())
+    assert word in waiting_for(rollout, PLAN, event)
+
+
+@pytest.mark.parametrize(("served", "state"), [(199, State.CANARY), (200, State.CANARY)])
+def test_a_canary_stage_wants_its_share_of_pairs_answered_by_the_candidate(served: int, state: State) -> None:
+    rollout, _ = run([looked(100.0), looked(200.0, served=served)])
+    assert (rollout.state, rollout.stage) == (state, 1 if served < 200 else 2)
+
+
+def test_the_share_wanted_of_the_candidate_is_at_most_min_pairs() -> None:
+    at_25 = [*CLIMB[:2], looked(300.0, served=50)]
+    assert run(at_25)[0].state is State.PROMOTED
+    assert run([*CLIMB[:2], looked(300.0, served=49)])[0].state is State.CANARY
+
+
+def test_the_forecast_is_part_of_the_sentence() -> None:
+    finding = Finding("max_disagreement", None, Verdict.WATCHING, 0.01, 0.0, 0.02, 0.02, 0.1, 50, 340.0, "so far good")
+    look = looked(100.0, Assessment(Verdict.WATCHING, (finding,)), pairs=50, rate=5.0)
+    rollout, _ = begin(PLAN, 0.0)
+    said = waiting_for(rollout, PLAN, look)
+    assert said == "50 more pairs (about 10 s at 5 pairs/s), max_disagreement to pass (about 340 s)."
+
+
+def test_a_plan_that_starts_as_a_canary_enters_it_at_the_first_look_without_evidence() -> None:
+    plan = replace(PLAN, stages=(CANARY5,))
+    rollout, effects = begin(plan, 0.0)
+    assert (rollout.state, rollout.weight) == (State.SHADOW, 0)
+    rollout, effects = advance(rollout, looked(1.0, WATCHING, pairs=0, served=0), plan)
+    assert (rollout.state, rollout.weight, rollout.stage) == (State.CANARY, 500, 0)
+    assert [type(e) for e in effects] == [Save, Publish]
+
+
+# --- holding back ----------------------------------------------------------------------------------------------------
+
+
+def test_hold_waits_for_a_person_is_told_once_and_promote_approves_it() -> None:
+    plan = replace(PLAN, on_pass="hold")
+    rollout, told = run([looked(100.0), looked(101.0), looked(102.0, WATCHING), looked(103.0)], plan)
+    assert (rollout.state, rollout.held) == (State.SHADOW, True)
+    assert announced(told) == ["rollout.stalled"]
+    assert "approve" in waiting_for(rollout, plan, None)
+    rollout, _ = advance(rollout, Promote(104.0, "ann"), plan)
+    assert (rollout.state, rollout.held) == (State.CANARY, False)
+
+
+def test_paused_does_not_climb_but_falls() -> None:
+    rollout, _ = run([Pause(1.0, "ann"), looked(100.0)])
+    assert (rollout.state, rollout.paused) == (State.SHADOW, True)
+    assert advance(rollout, looked(101.0, FAIL), PLAN)[0].state is State.ROLLED_BACK
+    rollout, _ = advance(rollout, Resume(102.0, "ann"), PLAN)
+    assert advance(rollout, looked(103.0), PLAN)[0].state is State.CANARY
+
+
+def test_another_rollout_with_weight_blocks_the_climb_until_it_is_gone() -> None:
+    rollout, told = run([looked(100.0, blocked_by="r/b")])
+    assert (rollout.state, rollout.blocked_by, told[-1]) == (State.SHADOW, "r/b", ())
+    assert isinstance(advance(rollout, Promote(101.0, "ann", blocked_by="r/b"), PLAN)[1][0], Refuse)
+    rollout, _ = advance(rollout, looked(102.0), PLAN)
+    assert (rollout.state, rollout.blocked_by) == (State.CANARY, None)
+
+
+@pytest.mark.parametrize(("on_timeout", "state"), [("hold", State.CANARY), ("abort", State.ROLLED_BACK)])
+def test_max_time_stalls_once_or_aborts(on_timeout: str, state: State) -> None:
+    plan = replace(PLAN, stages=(SHADOW, replace(CANARY25, on_timeout=on_timeout)))
+    late = 100.0 + 3600.0
+    events = [looked(100.0), looked(late, WATCHING), looked(late + 1, WATCHING), looked(late + 2, WATCHING)]
+    rollout, told = run(events, plan)
+    assert rollout.state is state
+    assert len(announced(told)) == 2  # advanced, then once what happened
+
+
+def test_little_traffic_is_never_a_failure() -> None:
+    rollout, told = run([looked(float(10**9), WATCHING, pairs=0, served=0)])
+    assert (rollout.state, told[-1]) == (State.SHADOW, ())
+
+
+# --- the falls -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+@pytest.mark.parametrize("event", [looked(400.0, FAIL), Tripped(400.0, 20), Abort(400.0, "ann", "smells")])
+def test_every_way_down_publishes_before_it_saves_and_ends_at_weight_0(steps: int, event: Event) -> None:
+    rollout, told = run([*CLIMB[:steps], event])
+    assert (rollout.state, rollout.weight) == (State.ROLLED_BACK, 0)
+    assert share_of(rollout, PLAN) == 0
+    assert lowers_first(told[-1])
+    assert announced(told[-1:]) == ["rollout.rolled_back"]
+
+
+def test_the_reason_of_a_failure_is_that_of_the_guards_named_as_its_cause() -> None:
+    def finding(guard: str, verdict: Verdict) -> Finding:
+        return Finding(guard, None, verdict, None, None, None, 0.0, 0.0, 0, None, f"{guard} says so")
+
+    findings = (finding("a", Verdict.WATCHING), finding("b", Verdict.FAIL))
+    rollout, _ = run([looked(1.0, Assessment(Verdict.FAIL, findings, causes=("b",)))])
+    assert (rollout.cause, rollout.reason) == ("fail", "b says so")
+
+
+def test_rolled_back_refuses_everything_but_a_retry_and_says_what_is_possible() -> None:
+    rollout, _ = run([Abort(1.0, "ann")])
+    for event in (Promote(2.0, "ann"), Promote(2.0, "ann", full=True), Abort(2.0, "a"), Pause(2.0, "a")):
+        after, effects = advance(rollout, event, PLAN)
+        assert after == rollout
+        assert isinstance(effects[0], Refuse)
+        assert "retry" in effects[0].reason
+
+
+def test_retry_keeps_to_the_foot_of_the_plan_and_is_refused_while_the_evidence_says_fail() -> None:
+    rollout, _ = run([*CLIMB[:1], Abort(150.0, "ann")])
+    after, effects = advance(rollout, Retry(200.0, "ann", FAIL), PLAN)
+    assert after == rollout
+    assert isinstance(effects[0], Refuse)
+    after, effects = advance(rollout, Retry(200.0, "ann", WATCHING), PLAN)
+    assert (after.state, after.stage, after.weight, after.trial) == (State.SHADOW, 0, 0, rollout.trial)
+    assert after.entry > rollout.entry
+
+
+def test_a_promoted_candidate_is_watched_and_can_still_be_rolled_back() -> None:
+    promoted, _ = run(CLIMB)
+    assert advance(promoted, looked(400.0, WATCHING), PLAN) == (promoted, ())
+    assert advance(promoted, looked(400.0, FAIL), PLAN)[0].weight == 0
+
+
+def test_a_roll_back_cut_short_by_a_crash_is_completed() -> None:
+    rollout, told = run([*CLIMB[:1], Unfinished(150.0)])
+    assert (rollout.state, rollout.cause) == (State.ROLLED_BACK, "unfinished")
+    assert announced(told[-1:]) == ["rollout.rolled_back"]
+
+
+def test_weight_taken_away_for_want_of_a_controller_is_restored_and_journaled_not_announced() -> None:
+    rollout, told = run([*CLIMB[:1], Restored(150.0)])
+    assert (rollout.state, rollout.weight) == (State.CANARY, 500)
+    assert [e.kind for e in told[-1] if isinstance(e, Save)] == ["restored"]
+    assert announced(told[-1:]) == []
+
+
+# --- the file changes ------------------------------------------------------------------------------------------------
+
+
+def reload(rollout: Rollout, plan: Plan, previous: Plan = PLAN, limits: bool = False) -> tuple[Rollout, Effects]:
+    return advance(rollout, Reloaded(1000.0, previous, limits), plan)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_new_version_is_a_fresh_trial_at_weight_0(steps: int) -> None:
+    rollout, _ = run(CLIMB[:steps])
+    after, effects = reload(rollout, replace(PLAN, version="2"))
+    assert (after.state, after.weight, after.stage, after.trial) == (
+        State.SHADOW,
+        0,
+        0,
+        replace(PLAN, version="2").trial,
+    )
+    assert lowers_first(effects) is (rollout.weight > 0)
+    assert after.change > rollout.change
+
+
+def test_a_new_version_frees_what_was_rolled_back() -> None:
+    rollout, _ = run([Abort(1.0, "ann")])
+    assert reload(rollout, replace(PLAN, version="2"))[0].state is State.SHADOW
+    assert reload(rollout, PLAN) == (rollout, ())
+
+
+def test_a_version_that_was_rolled_back_is_so_still_when_it_comes_back() -> None:
+    fallen, _ = run([Abort(1.0, "ann", "smells")])
+    second = replace(PLAN, version="2")
+    other, _ = reload(fallen, second)
+    promoted, _ = advance(other, Promote(5.0, "ann", full=True), second)
+    after, effects = advance(promoted, Reloaded(9.0, second, earlier=fallen), PLAN)
+    assert (after.state, after.weight, after.trial, after.cause) == (State.ROLLED_BACK, 0, PLAN.trial, "abort")
+    assert lowers_first(effects)
+    assert after.change == promoted.change + 1
+    climbing, _ = run(CLIMB[:1])
+    assert advance(promoted, Reloaded(9.0, second, earlier=climbing), PLAN)[0].state is State.SHADOW
+
+
+def test_changed_limits_are_journaled_and_change_no_weight() -> None:
+    rollout, _ = run(CLIMB[:1])
+    after, effects = reload(rollout, PLAN, limits=True)
+    assert (after.state, after.weight) == (rollout.state, rollout.weight)
+    assert [e.kind for e in effects if isinstance(e, Save)] == ["limits_changed"]
+
+
+CANARY3, CANARY50 = Stage(State.CANARY, 3.0), Stage(State.CANARY, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "stages", "stage", "weight"),
+    [
+        (1, (SHADOW, CANARY3, CANARY5, CANARY25), 2, 500),  # one put in below: the same stage, found again
+        (2, (SHADOW, CANARY5), 1, 500),  # the present one taken out: the next lower
+        (2, (SHADOW, CANARY3, CANARY50), 1, 300),
+        (1, (SHADOW, CANARY25), 0, 0),  # only more weight above: back to shadow
+        (1, (CANARY25,), 0, 0),  # nothing as low: wait at the foot
+        (0, (CANARY5, CANARY25), 0, 0),
+        (0, (Stage(State.SHADOW, 10.0), SHADOW, CANARY5), 0, 0),  # no stage is skipped
+        (3, (SHADOW,), 0, BUCKETS),  # promoted stays promoted
+    ],
+)
+def test_changed_stages_keep_the_place_and_never_raise_the_weight(
+    steps: int, stages: tuple[Stage, ...], stage: int, weight: int
+) -> None:
+    rollout, _ = run(CLIMB[:steps])
+    after, effects = reload(rollout, replace(PLAN, stages=stages))
+    assert (after.stage, after.weight) == (stage, weight)
+    assert lowers_first(effects) is (weight < rollout.weight) or weight == rollout.weight == 0
+
+
+def test_waiting_at_a_canary_does_not_skip_a_shadow_put_before_it() -> None:
+    only = replace(PLAN, stages=(CANARY5,))
+    rollout, _ = begin(only, 0.0)
+    after, _ = reload(rollout, PLAN, previous=only)
+    assert (after.state, after.stage) == (State.SHADOW, 0)
+    assert missing(after, looked(0.0, WATCHING, pairs=0), PLAN)
+
+
+def test_taken_out_of_the_file_and_put_back_goes_on_from_the_foot_with_its_evidence() -> None:
+    rollout, told = run([*CLIMB[:1], Removed(150.0)])
+    assert (rollout.weight, rollout.cause) == (0, "removed")
+    assert lowers_first(told[-1])
+    after, _ = reload(rollout, PLAN)
+    assert (after.state, after.weight, after.trial) == (State.SHADOW, 0, rollout.trial)
+
+
+def test_what_was_rolled_back_stays_so_through_removal_and_return() -> None:
+    rollout, _ = run([Abort(1.0, "ann"), Removed(2.0)])
+    assert reload(rollout, PLAN)[0].state is State.ROLLED_BACK
+
+
+def test_a_promoted_candidate_that_becomes_live_is_completed() -> None:
+    rollout, told = run([*CLIMB, Removed(400.0, became_live=True)])
+    assert (rollout.state, rollout.weight) == (State.COMPLETED, 0)
+    assert announced(told[-1:]) == ["rollout.completed"]
+    assert run([*CLIMB[:1], Removed(400.0, became_live=True)])[0].cause == "removed"
+
+
+# --- promises over every order of events -----------------------------------------------------------------------------
+
+stages = st.sampled_from([(SHADOW, CANARY5, CANARY25), (CANARY5,), (SHADOW,), (SHADOW, CANARY3, CANARY50), (CANARY25,)])
+plans = st.builds(
+    lambda s, v, p: replace(PLAN, stages=s, version=v, on_pass=p),
+    stages,
+    st.sampled_from(["1", "2"]),
+    st.sampled_from(["advance", "hold"]),
+)
+assessments = st.sampled_from([PASS, FAIL, WATCHING])
+times = st.floats(-1e9, 1e12)
+counts = st.integers(0, 5000)
+blockers = st.sampled_from([None, None, "r/b"])
+actors = st.just("ann")
+events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(Looked, times, st.sampled_from([PASS, PASS, WATCHING, FAIL]), counts, counts, blockers),
+    st.builds(Tripped, times, counts),
+    st.builds(Unfinished, times),
+    st.builds(Restored, times),
+    st.builds(Promote, times, actors, full=st.booleans(), blocked_by=blockers),
+    st.builds(Abort, times, actors),
+    st.builds(Pause, times, actors),
+    st.builds(Resume, times, actors),
+    st.builds(Retry, times, actors, assessments),
+    st.builds(Removed, times, st.booleans()),
+)
+steps = st.lists(st.one_of(events, plans), max_size=40)
+
+
+@given(plans, steps)
+def test_the_promises_hold_in_every_order_of_events(plan: Plan, todo: list[Event | Plan]) -> None:
+    rollout, _ = begin(plan, 0.0)
+    for step in todo:
+        event = Reloaded(0.0, plan, True) if isinstance(step, Plan) else step
+        plan = step if isinstance(step, Plan) else plan
+        after, effects = advance(rollout, event, plan)
+        assert advance(rollout, event, plan) == (after, effects)
+        check_step(rollout, event, after, effects, plan)
+        rollout = after
+
+
+def check_step(before: Rollout, event: Event, after: Rollout, effects: Effects, plan: Plan) -> None:
+    saves = [e for e in effects if isinstance(e, Save)]
+    assert len(saves) <= 1
+    assert after.change == before.change + len(saves)
+    if after.weight > before.weight:
+        by_hand = isinstance(event, Promote)
+        passed = isinstance(event, Looked) and event.assessment.verdict is Verdict.PASS
+        foot = before.state is State.SHADOW and after.stage == 0 and plan.stages[0].kind is State.CANARY
+        first = isinstance(event, Looked) and foot and event.assessment.verdict is not Verdict.FAIL
+        assert by_hand or passed or first
+        assert [type(e) for e in effects] == [Save, Publish]
+        assert before.weight > 0 or not getattr(event, "blocked_by", None)
+    if after.weight < before.weight:
+        assert [type(e) for e in effects] == [Publish, Save]
+    if (after.weight, after.state, share_of(after, plan), after.entry) != (
+        before.weight, before.state, share_of(before, plan), before.entry,
+    ) and not isinstance(event, Reloaded):  # fmt: skip
+        assert Publish() in effects
+    if before.state is State.ROLLED_BACK and after.state is not State.ROLLED_BACK:
+        assert isinstance(event, Retry | Reloaded)
+    if after.state in (State.ROLLED_BACK, State.COMPLETED, State.SHADOW):
+        assert after.weight == 0
+    if after.trial == before.trial:
+        assert after.entry >= before.entry
+    if saves and saves[0].announce == "rollout.rolled_back":
+        assert before.state is not State.ROLLED_BACK
+    if (Refuse in map(type, effects)) or not effects:
+        assert replace(after, blocked_by=None) == replace(before, blocked_by=None)
+    assert waiting_for(after, plan, event if isinstance(event, Looked) else None).endswith(".")

@@ -1,0 +1,62 @@
+"""Real model servers in processes of their own: start on free ports, wait until they answer, end with all children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on. These servers take numbers, not sockets, so somebody could still be faster."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextmanager
+def server(
+    command: list[str], folder: Path, ready: str, log: Path, within: float = 120.0, path: Path | None = None
+) -> Iterator[None]:
+    """Run a server until the block ends; it serves as soon as `ready` (a URL) answers 200.
+
+    `path` is a folder in which it finds further commands.
+    """
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}"} if path else None
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        _wait(process, ready, log, within)
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], ready: str, log: Path, within: float) -> None:
+    end = time.monotonic() + within
+    while True:
+        said = log.read_text("utf-8", "replace")[-4000:]
+        assert process.poll() is None, f"the server ended:\n{said}"
+        assert time.monotonic() < end, f"the server was not ready within {within} s:\n{said}"
+        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(ready, timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)  # there is no event to wait for in somebody else's process

@@ -1,0 +1,265 @@
+"""Promise: reload, drain, a lost controller and new certificates cost no request and no connection."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from proxy.core import link
+from proxy.core.link import Frame
+from proxy.core.model import State
+from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
+from tests.plane.test_exchange import PLAIN, SHADOW
+
+ASK = b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+
+
+async def test_reload_keeps_connections_and_takes_new_routes() -> None:
+    one, two = Model(always(ok(b"one"))), Model(always(ok(b"two")))
+    async with rig(PLAIN, (one, two)) as it:
+        reader, writer = await it.connect()
+        writer.write(ASK)
+        assert (await read_answer(reader))[2] == b"one"
+        text = PLAIN.replace("{0}", two.url)
+        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        await eventually(lambda: len(it.replies) == 2)
+        assert it.replies[1] == (Frame.RESULT, {"generation": 2, "ok": True, "error": ""})
+        writer.write(ASK)
+        assert (await read_answer(reader))[2] == b"two"
+        await eventually(lambda: one.open == 0)
+        writer.close()
+
+
+async def test_reload_of_a_bad_file_changes_nothing() -> None:
+    model = Model()
+    async with rig(PLAIN, (model,)) as it:
+        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": "routes: 1", "directory": "."}))
+        await eventually(lambda: len(it.replies) == 2)
+        assert it.replies[1][1]["ok"] is False
+        assert it.replies[1][1]["error"]
+        assert (await it.ask())[0] == 200
+
+
+async def test_reload_lets_a_request_in_flight_finish() -> None:
+    go = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await go.wait()
+        await call.send(ok(b"old"))
+
+    one, two = Model(script), Model()
+    async with rig(PLAIN, (one, two)) as it:
+        asked = asyncio.create_task(it.ask())
+        await eventually(lambda: one.calls)
+        text = PLAIN.replace("{0}", two.url)
+        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        await eventually(lambda: len(it.replies) == 2)
+        go.set()
+        assert (await asked)[2] == b"old"
+        await eventually(lambda: one.open == 0)
+
+
+async def test_drain() -> None:
+    """What is in flight is answered, readiness fails first, idle connections end, then the worker leaves."""
+    go = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await go.wait()
+        await call.send(ok())
+
+    model = Model(script)
+    async with rig(PLAIN, (model,)) as it:
+        idle_reader, idle_writer = await it.connect()
+        reader, writer = await it.connect()
+        writer.write(ASK)
+        await eventually(lambda: model.calls)
+        it.control.send(link.note(Frame.DRAIN, {"delay": 0.1}))
+        await eventually(lambda: it.worker.plane.draining)
+        status, headers, _ = await it.ask(path=b"/-/readyz", method=b"GET")
+        assert (status, headers["connection"]) == (503, "close")
+        go.set()
+        status, headers, _ = await read_answer(reader)
+        assert (status, headers["connection"]) == (200, "close")
+        assert await asyncio.wait_for(idle_reader.read(), 5) == b""
+        await asyncio.wait_for(asyncio.shield(it.task), 5)
+        writer.close()
+        idle_writer.close()
+
+
+async def test_supervisor_gone_is_drain() -> None:
+    async with rig(PLAIN, (Model(),)) as it:
+        it.control.close()
+        await asyncio.wait_for(asyncio.shield(it.task), 5)
+
+
+async def test_lost_controller_takes_the_weight_away_and_gives_it_back() -> None:
+    live, candidate = Model(always(ok(b"live"))), Model(always(ok(b"candidate")))
+    config = SHADOW.replace("server: {", "server: {controller_lost: 100ms, ")
+    async with rig(config, (live, candidate)) as it:
+        await it.lane(weight=9_999)
+        assert (await it.ask())[1]["x-served-by"] == "v2"
+        await it.controller.stop()
+        await eventually(lambda: it.trial.weight == 0)
+        assert (await it.ask())[1]["x-served-by"] == "v1"
+        for name in ("pairs.sock", "tables.sock"):
+            (it.controller.runtime / name).unlink(missing_ok=True)
+        await it.controller.start()
+        await eventually(lambda: it.controller.tables)
+        assert it.controller.hellos[-1]["weights"] == {"r/v2": 0}
+        await it.lane(weight=9_999)
+        assert (await it.ask())[1]["x-served-by"] == "v2"
+
+
+async def test_lost_controller_leaves_a_promoted_candidate() -> None:
+    live, candidate = Model(), Model()
+    config = SHADOW.replace("server: {", "server: {controller_lost: 100ms, ")
+    async with rig(config, (live, candidate)) as it:
+        await it.lane(weight=10_000, state=State.PROMOTED)
+        await it.controller.stop()
+        it.worker._controller_seen -= 60.0
+        it.worker._report()
+        assert it.trial.weight == 10_000
+
+
+async def test_lost_link_is_counted_and_slows_nobody() -> None:
+    live, candidate = Model(), Model()
+    async with rig(SHADOW, (live, candidate)) as it:
+        await it.lane()
+        await it.controller.stop()
+        await eventually(lambda: it.worker.plane.publisher._channel is None)
+        for _ in range(5):
+            assert (await it.ask())[0] == 200
+        await it.settled()
+        assert it.trial.link_full == 5
+
+
+async def test_lane_of_another_trial_is_ignored() -> None:
+    async with rig(SHADOW, (Model(), Model())) as it:
+        lane = link.Lane("r/v2", "another trial", State.CANARY, 10_000, 10_000, 1)
+        await it.controller.publish(lane)
+        assert (await it.ask())[1]["x-served-by"] == "v1"
+        assert it.trial.sampled == 0
+
+
+async def test_counts() -> None:
+    async with rig(SHADOW, (Model(), Model())) as it:
+        await it.lane()
+        await it.ask()
+        await it.ask(path=b"/nowhere")
+        await it.settled()
+        await eventually(lambda: it.controller.counts.get("ledger", {}).get(it.trial.terms.trial, {}).get("sent") == 1)
+        requests = {tuple(row[:4]): row[4] for row in it.controller.counts["requests"]}
+        assert requests == {
+            ("r", "v1", "served", "200"): 1,
+            ("r", "v2", "copy", "200"): 1,
+            ("", "", "served", "no_route"): 1,
+        }
+        durations = {tuple(row[:3]): row for row in it.controller.counts["durations"]}
+        assert sum(durations["r", "v1", "served"][3]) == 1
+        assert sum(it.controller.counts["overhead"][0][1]) == 1
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, name: str, ca: str = "") -> None:
+    """`name.pem` and `name.key`, self-signed or signed by `ca`."""
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+    if ca:
+        command += ["-CA", str(folder / f"{ca}.pem"), "-CAkey", str(folder / f"{ca}.key")]
+        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    for name in ("one", "two", "ca"):
+        certificate(folder, name)
+    certificate(folder, "member", ca="ca")
+    return folder
+
+
+async def fetch(port: int, context: ssl.SSLContext) -> tuple[bytes, str, str | None]:
+    """An answer over TLS, the server's certificate name, and the ALPN protocol."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    tls = writer.get_extra_info("ssl_object")
+    writer.write(ASK.replace(b"Content", b"Connection: close\r\nContent"))
+    answer = await asyncio.wait_for(reader.read(), 5)
+    name = dict(pair[0] for pair in tls.getpeercert()["subject"])["commonName"]
+    writer.close()
+    return answer, name, tls.selected_alpn_protocol()
+
+
+async def test_tls_and_a_new_certificate_on_reload(certificates: Path) -> None:
+    model = Model()
+    config = PLAIN.replace(
+        "server: {", f"server: {{tls: {{cert: {certificates}/now.pem, key: {certificates}/now.key}}, "
+    )
+    for end in ("pem", "key"):
+        (certificates / f"now.{end}").write_bytes((certificates / f"one.{end}").read_bytes())
+    async with rig(config, (model,)) as it:
+        trust = ssl.create_default_context(cafile=str(certificates / "one.pem"))
+        trust.load_verify_locations(str(certificates / "two.pem"))
+        trust.set_alpn_protocols(["h2", "http/1.1"])
+        answer, name, alpn = await fetch(it.port, trust)
+        assert (answer[:15], name, alpn) == (b"HTTP/1.1 200 OK", "one", "http/1.1")
+        assert model.calls[0].headers["x-forwarded-proto"] == "https"
+        for end in ("pem", "key"):
+            (certificates / f"now.{end}").write_bytes((certificates / f"two.{end}").read_bytes())
+        text = config.replace("{0}", model.url)
+        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        await eventually(lambda: len(it.replies) == 2)
+        assert (await fetch(it.port, trust))[1] == "two"
+
+
+async def test_client_certificates(certificates: Path) -> None:
+    tls = f"cert: {certificates}/one.pem, key: {certificates}/one.key, client_ca: {certificates}/ca.pem"
+    async with rig(PLAIN.replace("server: {", f"server: {{tls: {{{tls}}}, "), (Model(),)) as it:
+        trust = ssl.create_default_context(cafile=str(certificates / "one.pem"))
+        try:
+            answer, _, _ = await fetch(it.port, trust)
+        except (ssl.SSLError, ConnectionError):
+            answer = b""  # with TLS 1.3 the refusal may also be an end without an answer
+        assert answer == b""
+        trust.load_cert_chain(certificates / "member.pem", certificates / "member.key")
+        assert (await fetch(it.port, trust))[0].startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("ca", "status"), [("one", 200), ("two", 502)])
+async def test_tls_to_models_is_verified(certificates: Path, ca: str, status: int) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "one.pem", certificates / "one.key")
+    model = Model()
+    server = await asyncio.start_server(model._serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    config = f"""
+server: {{listen: '127.0.0.1:0'}}
+upstreams: {{m: {{url: '{url}', tls: {{ca: {certificates}/{ca}.pem}}}}}}
+routes: [{{name: all, live: m}}]
+"""
+    async with rig(config) as it:
+        got, headers, _ = await it.ask()
+        assert got == status
+        assert headers.get("x-understudy-error") == (None if status == 200 else "tls")
+    await model.stop_tasks()
+    server.close()

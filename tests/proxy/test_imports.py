@@ -1,0 +1,128 @@
+"""Promise: rooms import only what lies below them, the core is pure, and no module imports itself round a corner."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FLOORS = (
+    {"__main__"},
+    {"cli", "supervisor", "demo", "cores", "recordings", "replay"},
+    {"plane", "control"},
+    {"config", "errors", "channel", "sockets", "logs"},
+    {"core"},
+)
+"""Rooms from the top down; one imports its own floor and what lies below (but see `ALONE`)."""
+
+ALONE = {("plane", "control"), ("control", "plane"), ("errors", "config")}
+"""Neighbours on one floor that never import each other."""
+
+PURE = {
+    "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "csv", "dataclasses",
+    "datetime", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "io", "itertools", "json",
+    "math", "operator", "re", "string", "struct", "types", "typing", "typing_extensions", "unicodedata",
+    "urllib.parse", "warnings", "zlib",
+}  # fmt: skip
+"""What the core may take of the standard library: nothing that waits, draws lots, looks at a clock or speaks.
+`email.utils` reads dates of headers."""
+
+DECODERS = {"numpy", "orjson", "zstandard", "brotli", "jmespath", "ml_dtypes", "google.protobuf"}
+"""What the core may take from outside: arrays, and decoding that does no I/O."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in sorted((ROOT / "proxy").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(name: str, *, at_start: bool = False) -> Iterator[str]:
+    """What a module imports, dotted; `at_start` leaves out what is imported later, or only sometimes."""
+    tree = ast.parse(MODULES[name].read_text("utf-8"))
+    later: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        condition = ast.unparse(node.test) if isinstance(node, ast.If) else ""
+        if (
+            "TYPE_CHECKING" in condition
+            or "__main__" in condition
+            or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        ):
+            later |= set(ast.walk(node)) - {node}
+    for node in ast.walk(tree):
+        if at_start and node in later:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative imports hide where a thing comes from"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else str(node.module)
+
+
+def room(module: str) -> str:
+    """The room of one of our modules: the part below `proxy`; the package itself belongs to none."""
+    return [*module.split("."), ""][1]
+
+
+def floor(name: str) -> int:
+    """A room's floor, 0 at the top."""
+    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_a_room_imports_only_what_lies_below(module: str) -> None:
+    here = room(module)
+    for other in imports(module):
+        there = room(other) if other.split(".")[0] == "proxy" else ""
+        if there and there != here:
+            assert floor(there) >= floor(here), f"{module} imports {other} from a floor above"
+            assert (here, there) not in ALONE, f"{module} imports its neighbour {other}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "core"])
+def test_the_core_is_pure(module: str) -> None:
+    for other in imports(module):
+        allowed = other in PURE or any(
+            other == one or other.startswith(f"{one}.") for one in DECODERS | PURE - {"urllib"}
+        )
+        assert allowed or other.startswith("proxy.core"), f"{module} imports {other}"
+        assert not other.startswith("numpy.random"), f"{module} draws lots; randomness comes in as an argument"
+
+
+def test_the_pure_part_is_of_the_standard_library() -> None:
+    assert {name.split(".")[0] for name in PURE} - sys.stdlib_module_names == {"typing_extensions"}
+
+
+def test_no_module_imports_itself_round_a_corner() -> None:
+    edges = {name: {other for other in imports(name, at_start=True) if other in MODULES} for name in MODULES}
+    done: set[str] = set()
+
+    def walk(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " → ".join([*way[way.index(name) :], name])
+        if name not in done:
+            for other in sorted(edges[name]):
+                walk(other, (*way, name))
+            done.add(name)
+
+    for name in MODULES:
+        walk(name, ())
+
+
+def test_the_rule_is_not_blind() -> None:
+    """The eyes of these tests see an import wherever it stands."""
+    assert "proxy.supervisor" in imports("proxy.cli")
+    assert "proxy.supervisor" not in imports("proxy.cli", at_start=True)
+    assert "proxy.core.model" in imports("proxy.core.link", at_start=True)

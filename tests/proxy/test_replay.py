@@ -1,0 +1,136 @@
+"""Keeps the promises of `judge` and `replay`: exit codes a pipeline can trust, for a good, a bad, a dead and a slow
+candidate, with requests sent as they were recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy.cli import main
+from proxy.core.model import Arm, Outcome, Pair
+from proxy.core.recording import Recorded, header_line, line_of
+from tests.fakes import FakeModel, Mood, answer, question
+
+CONFIG = """
+upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1", timeout: 2s}}
+routes:
+  - name: r
+    live: l
+    prediction: {protocol: v2, output: predict, kind: label}
+    rollouts:
+      - candidate: c
+        shadow: 100%
+        consecutive_failures: 20
+        latency_block: 0s
+        guards: {max_disagreement: 5%, max_extra_errors: 5%, p99_latency: 1.2x}
+"""
+LINES = ("POST /v2/models/m/infer HTTP/1.1", "Host: elsewhere", "Content-Length: 7", "Content-Type: application/json")
+HEAD = "\r\n".join([*LINES, "", ""]).encode()
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
+
+
+def pair(number: int, wrong: float = 0.0) -> Recorded:
+    body = question(number)
+    live = Outcome(200, head=OK, body=answer("l", body), seconds=0.001, first=0.001)
+    candidate = Outcome(200, head=OK, body=answer("c", body, wrong), seconds=0.001, first=0.001)
+    one = Pair("t", 0, "w", number, f"i{number}", 1000.0 + number, Arm.LIVE, HEAD, body, live, candidate)
+    return Recorded(one, number)
+
+
+def record(path: Path, count: int, wrong: float = 0.0) -> Path:
+    lines = [header_line("r/c", "hash"), *(line_of(pair(number, wrong)) for number in range(count))]
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "u.yaml"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+def understudy(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(("wrong", "code", "verdict"), [(0.0, 0, "not enough evidence"), (0.3, 1, "fail")])
+def test_judge_answers_whether_the_guards_would_have_fired(
+    tmp_path: Path, config: str, wrong: float, code: int, verdict: str
+) -> None:
+    result = understudy("judge", record(tmp_path / "p.jsonl", 400, wrong), "-c", config, "--json")
+    assert result.exit_code == code, result.output
+    report = orjson.loads(result.stdout)
+    assert (report["verdict"], report["pairs"]) == (verdict, 400)
+    assert (report["failed_at"] is not None) is (code == 1)
+
+
+def test_judge_names_what_it_cannot_use(tmp_path: Path, config: str) -> None:
+    recorded = record(tmp_path / "p.jsonl", 1)
+    assert understudy("judge", recorded).exit_code == 2
+    unknown = understudy("judge", recorded, "-c", config, "--rollout", "r/d")
+    assert unknown.exit_code == 1
+    assert "r/c" in unknown.stderr
+    assert "does not begin" in understudy("judge", config, "-c", config).stderr
+
+
+async def replayed(tmp_path: Path, config: str, mood: Mood, *more: object, count: int = 400) -> Result:
+    recorded = record(tmp_path / "p.jsonl", count)
+    model = await FakeModel("c", mood).start()
+    arguments = ("replay", recorded, "-c", config, "--candidate", model.url, "--rate", 2000, "--json", *more)
+    try:
+        return await asyncio.to_thread(understudy, *arguments)
+    finally:
+        model.die()
+
+
+async def test_replay_passes_a_good_candidate_without_judging_latency_against_another_day(
+    tmp_path: Path, config: str
+) -> None:
+    result = await replayed(tmp_path, config, Mood(), "--junit", tmp_path / "out.xml")
+    assert result.exit_code == 0, result.output
+    report = orjson.loads(result.stdout)
+    assert (report["verdict"], report["left_out"]) == ("pass", ["p99_latency"])
+    assert report["booked"]["compared"] == 400
+    assert '<skipped message="no live timings"/>' in (tmp_path / "out.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mood", "said"), [(Mood(wrong=0.3), "disagreement"), (Mood(mode="error"), "failures in a row")]
+)
+async def test_replay_fails_a_bad_candidate(tmp_path: Path, config: str, mood: Mood, said: str) -> None:
+    result = await replayed(tmp_path, config, mood)
+    assert result.exit_code == 1, result.output
+    report = orjson.loads(result.stdout)
+    assert report["verdict"] == "fail"
+    assert said in report["sentence"]
+
+
+async def test_replay_without_enough_evidence_is_no_pass_unless_asked_for(tmp_path: Path, config: str) -> None:
+    few = await replayed(tmp_path, config, Mood(), count=5)
+    assert (few.exit_code, orjson.loads(few.stdout)["verdict"]) == (1, "not enough evidence")
+    assert (await replayed(tmp_path, config, Mood(), "--allow-undecided", count=5)).exit_code == 0
+
+
+async def test_replay_asks_live_anew_and_then_judges_latency_too(tmp_path: Path, config: str) -> None:
+    live = await FakeModel("l").start()
+    result = await replayed(tmp_path, config, Mood(delay=0.05), "--live", live.url, count=200)
+    live.die()
+    report = orjson.loads(result.stdout)
+    assert report["left_out"] == []
+    assert live.requests == 200
+    latency = next(finding for finding in report["findings"] if finding["guard"] == "p99_latency")
+    assert latency["pairs"] > 0
+
+
+async def test_replay_to_nobody_is_a_candidate_that_fails(tmp_path: Path, config: str) -> None:
+    recorded = record(tmp_path / "p.jsonl", 50)
+    result = await asyncio.to_thread(
+        understudy, "replay", recorded, "-c", config, "--candidate", "http://127.0.0.1:1", "--rate", 2000, "--json"
+    )
+    assert result.exit_code == 1
+    assert orjson.loads(result.stdout)["candidate_failures"] == {"connect": 50}
