@@ -33,8 +33,8 @@ demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 test: $(READY) ## all tests that need nothing but this machine (under five minutes)
 	$(BIN)/pytest -m "not slow and not mlserver and not servers and not browser and not image"
 
-test-all: $(READY) ## the slow ones too
-	$(BIN)/pytest -m "not mlserver and not servers and not browser and not image"
+test-all: $(READY) ## the slow ones too, and new examples for every property
+	$(BIN)/pytest --hypothesis-profile=search -m "not mlserver and not servers and not browser and not image"
 
 lint: $(READY) ## ruff: format and rules
 	$(BIN)/ruff format --check .

@@ -315,13 +315,14 @@ class Life(RuleBasedStateMachine):
     def nobody_for_long(self) -> None:
         """Killed, and not back before the workers have taken the weight of unjudged candidates away."""
         self.end_tasks()
-        before = {name: saved.rollout.state for name, saved in self.disk.rollouts.items()}
+        before = {name: saved.rollout for name, saved in self.disk.rollouts.items()}
         fallen = [name for name in self.plane.fallen if self.has_fallen(name)]
         self.plane.lost = True
         self.boot()
-        for name, state in before.items():
-            if name not in fallen and self.trials[name].rollout.trial == self.disk.rollouts[name].rollout.trial:
-                assert self.disk.rollouts[name].rollout.state is state, "taken for a roll back"
+        for name, was in before.items():
+            now = self.disk.rollouts[name].rollout
+            if name not in fallen and now.trial == was.trial:  # a new version begins in shadow, wherever the old one was
+                assert now.state is was.state, "taken for a roll back"
 
     @rule(slot=st.sampled_from([0, 1]))
     def link_breaks(self, slot: int) -> None:
