@@ -23,6 +23,7 @@ from proxy.core.judging import Bench, Judgement
 from proxy.core.model import Arm, Outcome, Plan
 from proxy.core.reasons import Reason
 from proxy.core.recording import Recorded
+from proxy.core.rewriting import Rules, rewritten
 
 MAX_ANSWER = 64 * 1024 * 1024
 NOT_SENT = frozenset(
@@ -33,13 +34,15 @@ NOT_SENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Where to send, how fast (requests per second), how many at a time, how long to wait (seconds)."""
+    """Where to send, how fast (requests per second), how many at a time, how long to wait (seconds), what to change."""
 
     candidate: str
     live: str | None = None
     rate: float = 50.0
     in_flight: int = 64
     timeout: float = 30.0
+    set_json: Rules = ()
+    """What the candidate is asked instead (`mirror.set_json`)."""
 
 
 async def replay(
@@ -90,8 +93,8 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
     if terms.live is None:
         live = replace(pair.live, seconds=math.nan, first=math.nan)
     else:
-        live = await _ask(session, terms.live, recorded)
-    candidate = await _ask(session, terms.candidate, recorded)
+        live = await _ask(session, terms.live, recorded, ())
+    candidate = await _ask(session, terms.candidate, recorded, terms.set_json)
     pair = replace(
         pair,
         stage=0,
@@ -108,16 +111,21 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
     return Recorded(pair, recorded.request_hash)
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, recorded: Recorded) -> Outcome:
+async def _ask(session: aiohttp.ClientSession, url: str, recorded: Recorded, set_json: Rules) -> Outcome:
     """One exchange; a failure is an outcome."""
-    head = recorded.pair.request_head.decode("latin-1").split("\r\n")
+    pair = recorded.pair
+    asked = (pair.request_head, pair.request_body)
+    request = rewritten(*asked, set_json) if set_json else asked
+    if request is None:
+        return Outcome(0, Reason.NOT_REWRITTEN)
+    head = request[0].decode("latin-1").split("\r\n")
     method, path, *_ = head[0].split(" ")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:]) if name]
     kept = [(name, value) for name, value in headers if name.lower() not in NOT_SENT]
     began = time.perf_counter()
     try:
         async with session.request(
-            method, url.rstrip("/") + path, headers=kept, data=recorded.pair.request_body, allow_redirects=False
+            method, url.rstrip("/") + path, headers=kept, data=request[1], allow_redirects=False
         ) as answer:
             first = time.perf_counter() - began
             body = await answer.content.read(MAX_ANSWER + 1)

@@ -17,6 +17,7 @@ from proxy.core.delivery import rfc3339
 from proxy.core.gate import Gate, gate, junit, report
 from proxy.core.judging import audit, judge
 from proxy.core.model import Plan, Verdict
+from proxy.core.rewriting import Rules, rules
 from proxy.errors import UnderstudyError
 from proxy.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
 
@@ -79,7 +80,7 @@ def replay_file(
     count = sum(1 for _ in recorded_pairs(path))
     timeout = config.upstreams[plan.candidate].timeout
     with progressbar(length=count, label="replay", file=sys.stderr) as bar:
-        terms = Terms(candidate, live, rate, timeout=timeout)
+        terms = Terms(candidate, live, rate, timeout=timeout, set_json=_set_json(config, plan))
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
     result = gate(plan, judgement, live_timed=live is not None)
     _show(plan.name, result, as_json=as_json)
@@ -87,6 +88,12 @@ def replay_file(
         xml.write_text(junit(plan.name, result), "utf-8")
     fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)
     return 0 if fine else 1
+
+
+def _set_json(config: Config, plan: Plan) -> Rules:
+    """What the candidate of this plan is asked instead."""
+    named = {f"{route.name}/{rollout.candidate}": rollout for route, rollout in config.rollouts()}
+    return rules(named[plan.name].mirror.set_json)
 
 
 def _show(name: str, result: Gate, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from proxy.config.types import Section
 from proxy.config.units import duration, is_loopback, nearest
 from proxy.core.delivery import signing_key
 from proxy.core.model import BUCKETS, Guard, Kind, Stage, State
+from proxy.core.rewriting import rules
 from proxy.errors import Mistake
 
 _EVERY = frozenset(Kind) - {Kind.AUTO}
@@ -283,9 +284,13 @@ def _costs(path: Path, rollout: Rollout, blame: _Blamer) -> None:
         problem = "holds not even one pair: a pair is up to four bodies"
         blame((*path, "mirror", "max_memory"), f"{problem} of `max_body`", "raise it, or lower `max_body`")
     _positive((*path, "mirror"), blame, timeout=mirror.timeout)
-    for key, given in (("set_json", mirror.set_json), ("max_tokens_per_minute", mirror.max_tokens_per_minute)):
-        if given:
-            blame((*path, "mirror", key), NOT_BUILT)
+    for pointer, value in mirror.set_json.items():
+        try:
+            rules({pointer: value})
+        except ValueError as error:
+            blame((*path, "mirror", "set_json", pointer), str(error))
+    if mirror.max_tokens_per_minute:
+        blame((*path, "mirror", "max_tokens_per_minute"), NOT_BUILT)
     if not isinstance(rollout.rescue.after, str):
         _positive((*path, "rescue"), blame, after=rollout.rescue.after)
     _positive(path, blame, lead_time_slo=rollout.lead_time_slo)

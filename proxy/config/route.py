@@ -142,7 +142,7 @@ class Mirror(Section):
     noise_floor: Ratio = 0.0
     """Share of pairs for which live is asked twice, to know how much it differs from itself."""
     set_json: dict[Pointer, Any] = Field(default_factory=dict)
-    """Fields of a JSON body that are set on the copy, by JSON pointer. Not in this version: refused."""
+    """Fields of the request's JSON set for the candidate, by JSON pointer (`{/model: x}`), where it serves as well."""
     max_tokens_per_minute: Count | None = None
     """Budget of model tokens spent on copies. Not in this version: refused."""
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
+
+import orjson
 
 from proxy.config.route import DefaultRoute, Rollout, Route
 from proxy.config.server import Admin, Log, Server, Store, Upstream, Webhook
@@ -61,12 +65,20 @@ class Config(Section):
             cluster_by=rollout.cluster_by.header if rollout.cluster_by else "",
             signed_off_at=candidate.signed_off_at,
             lead_time_slo=rollout.lead_time_slo,
+            asked=_asked(rollout.mirror.set_json),
         )
 
     @cached_property
     def plans(self) -> dict[str, Plan]:
         """Every rollout's plan by the rollout's name, `ROUTE/CANDIDATE`."""
         return {plan.name: plan for plan in (self.plan(*pair) for pair in self.rollouts())}
+
+
+def _asked(set_json: dict[str, Any]) -> str:
+    """A hash, since the plan is shown and a value may be a secret; the order counts, it decides what comes of it."""
+    if not set_json:
+        return ""
+    return hashlib.blake2b(orjson.dumps(list(set_json.items())), digest_size=8).hexdigest()
 
 
 def _segments(route: Route) -> Segments | None:

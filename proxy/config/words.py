@@ -103,6 +103,10 @@ def _rollout(config: Config, route: Route, rollout: Rollout, rates: Sequence[flo
         named = " and ".join(guard.name for guard in plan.guards if guard.name in EXCESS) or "No guard"
         share = f"the {plan.noise_floor * 100:g}% of pairs for which live is asked twice"
         yield _wrapped("    ", f"{named} judges what goes beyond live's own noise, from {share}.")
+    if rollout.mirror.set_json:
+        fields = ", ".join(rollout.mirror.set_json)
+        text = f"{plan.candidate} is asked with {fields} set, where it serves as well; {plan.live} never is."
+        yield _wrapped("    ", text)
     yield _wrapped("    ", "Filled in: " + "; ".join(_filled_in(config, rollout)) + ".")
     yield from _durations(plan, rates)
 

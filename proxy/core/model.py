@@ -258,17 +258,20 @@ class Plan:
     cluster_by: str = ""
     signed_off_at: float | None = None
     lead_time_slo: float | None = None
+    asked: str = ""
+    """A hash of `mirror.set_json`; empty when the candidate is asked as live is."""
 
     @property
     def trial(self) -> str:
         """Name of the trial: a new live model, version or way of reading answers is a new trial.
 
-        So is another range of scores, or a noise floor where there was none: the evidence's bins depend on them.
+        So is a candidate that is asked for something else (`/model` may name another model), another range of scores,
+        or a noise floor where there was none: the evidence's bins depend on them.
         """
         read = self.prediction
         bins = f"{read.low:g}..{read.high:g}" + ("+noise" if self.noise_floor > 0 else "")
         words = (self.name, self.live, self.version, read.protocol, read.kind, read.output, read.pointer, bins)
-        return "|".join((*words, *read.ignore))
+        return "|".join((*words, *read.ignore, *([f"asked {self.asked}"] if self.asked else ())))
 
 
 # --- what was found --------------------------------------------------------------------------------------------------

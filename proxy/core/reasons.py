@@ -60,6 +60,7 @@ class Reason(StrEnum):
     # Ours.
     DRAINING = "draining"
     INTERNAL = "internal"
+    NOT_REWRITTEN = "not_rewritten"
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
@@ -95,7 +96,8 @@ PREDICTION_WORDS: frozenset[Reason] = frozenset(
     (
         Reason.NOT_JSON, Reason.TOO_DEEP, Reason.BAD_ENCODING, Reason.BAD_SHAPE, Reason.BAD_TYPE,
         Reason.MISSING_OUTPUT, Reason.NOT_FINITE, Reason.OUT_OF_RANGE, Reason.EMPTY, Reason.ROW_COUNT,
-        Reason.TRUNCATED, Reason.UNKNOWN_PROTOCOL, Reason.INTERNAL,
+        Reason.TRUNCATED, Reason.UNKNOWN_PROTOCOL, Reason.INTERNAL, Reason.NOT_REWRITTEN,
     )
 )  # fmt: skip
-"""Words for an answer that came whole and could not be read; on live's side they make a pair `unparseable`."""
+"""Words for an answer that came whole and could not be read, or a request that could not be copied as asked; on live's
+side they make a pair `unparseable`."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from proxy.core.headers import Request, forwarded, trace, without
 from proxy.core.reasons import Reason
 from proxy.core.routing import chosen
-from proxy.plane import pairs
+from proxy.plane import pairs, rewriting
 from proxy.plane.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ class Exchange:
     uncharged = 0
     """Bytes that came in one piece: they count against memory when a copy keeps them longer than the answer does."""
     samples: Sequence[pairs.Sample] = ()
+    gathered: rewriting.Gathered | None = None
+    """The body while nobody is asked yet: the candidate gets it changed, so it must be here whole first."""
+    rewritten: tuple[bytes, bytes] | None = None
+    """Head and body as the candidate that serves gets them, where its owner wants them changed."""
 
     def __init__(self, client: Client, plane: Plane, request: Request, name: bytes, now: float) -> None:
         self.client, self.plane, self.request = client, plane, request
@@ -85,6 +89,16 @@ class Exchange:
             refused = self._choose()
             if refused:
                 return refused
+            trial = self.trial
+            if trial is not None and trial.terms.set_json and not rewriting.decided(self, trial, piece, done):
+                return Reason.NONE
+        self.send(piece, done, self.started)
+        return Reason.NONE
+
+    def send(self, piece: bytes, done: bool, now: float) -> None:
+        """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
+        route, request = self.route, self.request
+        if route.trials and not request.upgrade:
             pairs.sample(self)
         trial = self.trial
         if self.samples or trial is not None:
@@ -102,19 +116,19 @@ class Exchange:
             self.first = leg = Served(self, pool, pool.timeout, trial.meters.served, trial)
             leg.held = leg.strict_time = leg.optional = trial.held
             if trial.terms.rescue and not done and b"expect" in request.found:
-                self._take_body()
+                self.take_body()
         if self.samples or leg.held:
             leg.kept = []
         if done and (route.repeatable or request.method in IDEMPOTENT):
             leg.repeatable = True
-        leg.opening = b"".join((self.head_for_leg(self.base), b"\r\n", piece))
+        head, body = self.rewritten or (self.base, piece)
+        leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))
         leg.whole = done
         if done:
-            self._complete(self.started)
+            self._complete(now)
         pool.submit(leg)
-        return Reason.NONE
 
-    def _take_body(self) -> None:
+    def take_body(self) -> None:
         """Ask the client for the body it keeps back (RFC 9110, 10.1.1): whichever arm answers, it will be needed."""
         self.client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.base = self.base_without(EXPECT)
@@ -136,6 +150,9 @@ class Exchange:
 
     def more(self, piece: bytes, done: bool) -> None:
         """More of the request's body."""
+        if self.gathered is not None:
+            rewriting.more(self, self.gathered, piece, done)
+            return
         if self.parts is not None:
             self._gather(piece)
         if done:
@@ -342,6 +359,9 @@ class Exchange:
         if self.answered:
             return
         self.answered = True
+        if self.gathered is not None:  # nobody has been asked yet
+            self.gathered.release()
+            return
         self.plane.soon.discard(self)
         if self.trial is not None and self.samples and self.body_done and self.parts is not None and not self.winner:
             self.abandoned = True

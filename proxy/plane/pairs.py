@@ -13,6 +13,7 @@ from proxy.core.headers import CHUNKED, without
 from proxy.core.link import AGAIN, CANDIDATE_SERVED, HEDGED, RESCUED, SLOT
 from proxy.core.reasons import Reason
 from proxy.core.routing import chosen
+from proxy.plane import rewriting
 from proxy.plane.legs import Captured, Copy
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def mirror(exchange: Exchange) -> None:
             drop(exchange, "shed")
             return
     asked = []
-    for one in exchange.samples:
+    samples, exchange.samples = exchange.samples, ()  # a copy may fail at once: nothing is settled before all are asked
+    for one in samples:
         trial = one.trial
         one.candidate = exchange.first if trial is own else _copy(exchange, trial, trial.pool, trial)
         if one.candidate is None:
@@ -105,7 +107,7 @@ def mirror(exchange: Exchange) -> None:
             one.again = _copy(exchange, trial, exchange.route.live, None)
     exchange.samples = asked
     if any(one.candidate is not None and one.candidate.ended for one in asked):
-        settle(exchange)  # a copy may have failed at once
+        settle(exchange)
 
 
 def _copy(exchange: Exchange, payer: Trial, pool: Pool, trial: Trial | None) -> Copy | None:
@@ -125,7 +127,14 @@ def _copy(exchange: Exchange, payer: Trial, pool: Pool, trial: Trial | None) -> 
     else:
         base = exchange.base_without(terms.drop) + terms.set_lines
     assert exchange.parts is not None
-    leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", *exchange.parts))
+    if trial is not None and terms.set_json:
+        changed = rewriting.for_candidate(exchange, trial, base, b"".join(exchange.parts))
+        if changed is None:
+            leg.refused(Reason.NOT_REWRITTEN)
+            return leg
+        leg.opening = b"".join((exchange.head_for_leg(changed[0]), b"\r\n", changed[1]))
+    else:
+        leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", *exchange.parts))
     pool.submit(leg)
     return leg
 

@@ -133,7 +133,7 @@ class Pool:
                 connection.start(leg)
                 return
         if leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
-            self._refuse(leg, endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
+            leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
             return
         if self.open < self.settings.max_connections:
             self._connect(endpoint, leg)
@@ -161,7 +161,7 @@ class Pool:
 
     def _wait(self, leg: Leg) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            self._refuse(leg, Reason.POOL_FULL)
+            leg.refused(Reason.POOL_FULL)
             return
         now = monotonic()
         self._waiting[leg] = now
@@ -175,14 +175,8 @@ class Pool:
             if now - since < patience:
                 return since + patience
             del self._waiting[leg]
-            self._refuse(leg, Reason.POOL_FULL)
+            leg.refused(Reason.POOL_FULL)
         return 0.0
-
-    @staticmethod
-    def _refuse(leg: Leg, reason: Reason) -> None:
-        leg.ended = True
-        leg.reason = reason
-        leg.failed(reason)
 
     def forget(self, leg: Leg) -> None:
         """The leg is cancelled: it needs no connection any more."""
@@ -245,7 +239,7 @@ class Pool:
             leg.tries += 1  # nothing was written, so another URL may be tried whatever the method
             self.submit(leg, avoid=endpoint)
         else:
-            self._refuse(leg, reason)
+            leg.refused(reason)
 
     async def dial(self, endpoint: Endpoint) -> Connection:
         """A new connection, not yet counted; raises `OSError` and `ssl.SSLError`."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.model import BUCKETS, Lane, State
+from proxy.core.rewriting import Rules
 from proxy.core.routing import salt
 from proxy.plane.counts import Meters
 from proxy.plane.pool import Pool
@@ -72,6 +73,7 @@ class Terms:
     timeout: float
     drop: frozenset[bytes]
     set_lines: bytes
+    set_json: Rules
     rescue: bool
     rescue_after: float | None
     noise_floor: int
@@ -136,13 +138,13 @@ class Trial:
 
     def settle_sent(self, sequence: int) -> None:
         """The pair is on its way to the controller."""
-        self.sent += 1
         del self.pending[sequence]
+        self.sent += 1
 
     def settle_dropped(self, sequence: int, why: str) -> None:
         """There will be no pair; `why` is the name of a part of the ledger."""
-        setattr(self, why, getattr(self, why) + 1)
         del self.pending[sequence]
+        setattr(self, why, getattr(self, why) + 1)
         self.last_dropped = max(self.last_dropped, sequence)
 
     @property

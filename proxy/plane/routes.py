@@ -10,6 +10,7 @@ from proxy.config import Rollout as RolloutConfig
 from proxy.config import Route as RouteConfig
 from proxy.core.headers import Request, read_request, request_scanner
 from proxy.core.model import Plan, State
+from proxy.core.rewriting import rules
 from proxy.core.routing import Router, Rule
 from proxy.plane.counts import Counts, Meters
 from proxy.plane.pool import Pool
@@ -119,6 +120,7 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
         timeout=mirror.timeout if mirror.timeout is not None else timeout,
         drop=frozenset(dropped | {b"expect"}),
         set_lines=added,
+        set_json=rules(mirror.set_json),
         rescue=after != "off",
         rescue_after=after if isinstance(after, float) else None,
         noise_floor=round(mirror.noise_floor * 10_000),

@@ -95,6 +95,12 @@ class Leg:
         """The leg broke."""
         raise NotImplementedError
 
+    def refused(self, reason: Reason) -> None:
+        """It ends before it was sent."""
+        self.ended = True
+        self.reason = reason
+        self.failed(reason)
+
     def pause_source(self) -> None:
         """The model takes no more for now: stop reading the client."""
 

@@ -321,7 +321,8 @@ class Life(RuleBasedStateMachine):
         self.boot()
         for name, was in before.items():
             now = self.disk.rollouts[name].rollout
-            if name not in fallen and now.trial == was.trial:  # a new version begins in shadow, wherever the old one was
+            # A new version begins in shadow, wherever the old one was.
+            if name not in fallen and now.trial == was.trial:
                 assert now.state is was.state, "taken for a roll back"
 
     @rule(slot=st.sampled_from([0, 1]))

@@ -270,7 +270,8 @@ webhooks: [{url: "http://x", events: [rollout.promotd], secret: s}]
         ("{shadow: 5%, consecutive_failures: 0}", "consecutive_failures", "at least 1"),
         ("{shadow: 5%, lead_time_slo: 3 weeks}", "lead_time_slo", "known units"),
         ("{shadow: 5%, rescue: {after: 5}}", "rescue.after", "a unit is missing"),
-        ("{shadow: 5%, mirror: {set_json: {/model: x}}}", "mirror.set_json", "this version cannot do it"),
+        ("{shadow: 5%, mirror: {set_json: {'': x}}}", "mirror.set_json.", "the empty pointer is the whole body"),
+        ("{shadow: 5%, mirror: {set_json: {model: x}}}", "mirror.set_json.model", "did you mean `/model`?"),
         ("{shadow: 5%, mirror: {max_tokens_per_minute: 9}}", "mirror.max_tokens_per_minute", "cannot do it"),
         ("{shadow: 5%, warmup: -1}", "warmup", "at least 0"),
     ],
@@ -281,6 +282,16 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(text: str, path: str, said
     found = mistakes(yaml.safe_dump(body))
     assert list(found) == [f"routes[0].rollouts[0].{path}"]
     assert said in found[f"routes[0].rollouts[0].{path}"]
+
+
+def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check_says_what_is_set() -> None:
+    set_model = "shadow: 5%%\n        mirror: {set_json: {/model: %s}}"
+    plain, one, two = (parse(PLAIN % text) for text in ("shadow: 5%", set_model % "x", set_model % "y"))
+    trials = {next(iter(parsed.plans.values())).trial for parsed in (plain, one, two)}
+    assert len(trials) == 3
+    assert not any('"x"' in trial for trial in trials)
+    assert "v2 is asked with /model set" in describe(one)
+    assert "/model" not in describe(plain)
 
 
 @pytest.mark.parametrize(

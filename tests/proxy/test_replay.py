@@ -134,3 +134,22 @@ async def test_replay_to_nobody_is_a_candidate_that_fails(tmp_path: Path, config
     )
     assert result.exit_code == 1
     assert orjson.loads(result.stdout)["candidate_failures"] == {"connect": 50}
+
+
+async def test_replay_asks_the_candidate_for_its_own_model_and_live_for_the_recorded_one(tmp_path: Path) -> None:
+    """`mirror.set_json` is part of what the candidate is; the fake's label is a function of the bytes it was asked."""
+    renamed = tmp_path / "renamed.yaml"
+    asked = "mirror: {set_json: {/inputs/0/name: y}}"
+    renamed.write_text(CONFIG.replace("shadow: 100%", f"shadow: 100%\n        {asked}"))
+    changed = [answer("c", question(number).replace(b'"x"', b'"y"')) for number in range(200)]
+    differ = sum(
+        orjson.loads(a)["outputs"] != orjson.loads(answer("l", question(n)))["outputs"] for n, a in enumerate(changed)
+    )
+    live, candidate = await FakeModel("l").start(), await FakeModel("c").start()
+    recorded = record(tmp_path / "p.jsonl", 200)
+    options = ("--candidate", candidate.url, "--live", live.url, "-c", str(renamed), "--json", "--rate", 2000)
+    result = await asyncio.to_thread(understudy, "replay", recorded, *options)
+    live.die(), candidate.die()
+    found = {finding["guard"]: finding for finding in orjson.loads(result.stdout)["findings"]}
+    assert found["max_disagreement"]["value"] == pytest.approx(differ / 200)
+    assert candidate.requests == live.requests == 200

@@ -27,7 +27,8 @@ class Tripwire:
         False
         """
         if reading.fault is Reason.NONE:
-            self.count = 0
+            if reading.live_fault is not Reason.NOT_REWRITTEN:  # or it was not asked
+                self.count = 0
         elif reading.live_fault is Reason.NONE:
             self.count += 1
         return self.tripped

@@ -24,6 +24,9 @@ from proxy.core.reasons import PREDICTION_WORDS, Reason
 _FINE = Reason.NONE
 _AUTO, _LABEL = Kind.AUTO, Kind.LABEL
 
+_OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
+"""What is no doing of the candidate: a bug of ours, and a request that `set_json` could not be applied to."""
+
 _SEQUENCES = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
 """Kinds whose rows must be as wide as live's; a ranking may be shorter or longer."""
 
@@ -51,8 +54,8 @@ def read(
             candidate, fault, detail, tokens = reader.answer(pair.candidate, live)
         if live is not None and pair.again is not None and not failure(pair.again, pair.live):
             again, _, _, _ = reader.answer(pair.again, live)
-        if fault and fault is Reason.INTERNAL:  # a bug of ours is never evidence against the candidate
-            live_fault, live_detail, fault = fault, detail, Reason.NONE
+    if fault and fault in _OURS:
+        live_fault, fault, live = fault, _FINE, None
     facts = request_facts(pair.request_head, pair.request_body, spec.ignore if spec else (), segments, cluster_by)
     return Reading(
         pair.stage,
@@ -206,6 +209,7 @@ _BROKE = {
     Reason.TIMEOUT: "no whole answer came in time",
     Reason.TOO_LARGE: "the answer was larger than `mirror.max_body`",
     Reason.TLS: "TLS could not be agreed on",
+    Reason.NOT_REWRITTEN: "not asked, since `mirror.set_json` cannot be applied to this request's body",
     Reason.COMMITTED: "the answer broke off after its first bytes had reached the client",
 }
 

@@ -15,11 +15,9 @@ FOLDER = Path(__file__).parents[3] / "docs" / "servers"
 PAGES = sorted(page for page in FOLDER.glob("*.md") if page.name != "README.md")
 
 
-def block(page: Path, language: str) -> str:
-    """The only block of that language."""
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
-    assert len(found) == 1
-    return found[0]
+def blocks(page: Path, language: str) -> list[str]:
+    """Every block of that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
 def test_every_page_is_listed() -> None:
@@ -29,14 +27,17 @@ def test_every_page_is_listed() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_page_is_right(page: Path) -> None:
-    text = block(page, "yaml")
+    text, *variants = blocks(page, "yaml")
     assert len(text.splitlines()) <= 10
     (route,) = parse(text).routes
     assert route.prediction is not None
-    outcome = answer(block(page, "json").encode())
+    (example,) = blocks(page, "json")
+    outcome = answer(example.encode())
     head = f"POST {route.match.path} HTTP/1.1\r\n\r\n".encode()
     reading = read(route.prediction.spec, pair(outcome, outcome, head=head))
     assert reading.detail == ""
     assert reading.live is not None
     assert reading.live.kind is route.prediction.kind
     assert reading.live == reading.candidate
+    for rollouts in variants:  # other rollouts for the same route
+        parse(text[: text.index("    rollouts:")] + rollouts)
