@@ -40,6 +40,11 @@ BELOW_ONE = frozenset({"max_disagreement", "max_big_change", "max_extra_errors",
 """Guards on a quantity that never exceeds 1, so that a limit of 1 or more never fails."""
 
 
+OWN = "/-/"
+"""Paths that begin so are answered by the proxy itself, whatever the routes say."""
+DEFAULT = "default"
+"""The name under which requests that match no route are counted."""
+
 NOT_BUILT = "is part of the vocabulary, but this version cannot do it"
 """Better refused than read and ignored."""
 
@@ -158,7 +163,17 @@ def _covers(wide: str | None, narrow: str | None) -> bool:
     return narrow is not None and (narrow.startswith(wide[:-1]) if wide.endswith("*") else wide == narrow)
 
 
+def _reserved(path: Path, route: Route, blame: _Blamer) -> None:
+    if (route.match.path or "").startswith(OWN):
+        problem = f"paths under {OWN} are the proxy's own (health), so this route is never reached"
+        blame((*path, "match", "path"), problem)
+    if route.name == DEFAULT:
+        hint = "another name, or `default: {live: …}` at the top for what matches no route"
+        blame((*path, "name"), f"`{DEFAULT}` is the name of the default route in metrics and logs", hint)
+
+
 def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
+    _reserved(path, route, blame)
     _known((*path, "live"), route.live, known, blame)
     candidates = [rollout.candidate for rollout in route.rollouts]
     _twice(((*path, "rollouts", n, "candidate") for n in range(len(candidates))), candidates, "candidate", blame)

@@ -82,7 +82,7 @@ class Counts:
         return self._overhead.setdefault(route, Histogram())
 
     def rescue(self, rollout: str, reason: Reason) -> None:
-        """Count one answer by live in place of the candidate."""
+        """Count one answer of live's that a client got in place of the candidate's; `reason` is why live was asked."""
         key = (rollout, reason)
         self._rescues[key] = self._rescues.get(key, 0) + 1
 

@@ -58,6 +58,7 @@ class Exchange:
     ready = 0.0
     """When the last byte of the request came."""
     _rescue_for = Reason.NONE
+    """Why live is asked in the candidate's place."""
 
     parts: list[bytes] | None = None
     """The request's body as it came, while it may be needed again."""
@@ -231,6 +232,8 @@ class Exchange:
         """This leg's answer goes to the client; `piece` is all of its body that is here."""
         self.winner = leg
         assert leg.answer is not None
+        if leg is self.hedge and self.trial is not None:
+            self.plane.counts.rescue(self.trial.terms.name, self._rescue_for)
         self.client.answer(self, leg.answer, leg.pool.label, piece, done)
         if self.ready:
             came = leg.finished if done else leg.began
@@ -332,7 +335,7 @@ class Exchange:
         assert self.trial is not None
         self.plane.soon.discard(self)
         self.rescued = reason is not Reason.SLOW
-        self.plane.counts.rescue(self.trial.terms.name, reason)
+        self._rescue_for = reason
         live = self.route.live
         self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
         leg.kept = []

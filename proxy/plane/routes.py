@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from proxy.config import Config
+from proxy.config import Config, checks
 from proxy.config import Rollout as RolloutConfig
 from proxy.config import Route as RouteConfig
 from proxy.core.headers import Request, read_request, request_scanner
@@ -16,7 +16,7 @@ from proxy.plane.counts import Counts, Meters
 from proxy.plane.pool import Pool
 from proxy.plane.rollouts import Recent, Terms, Trial
 
-OWN = b"/-/"
+OWN = checks.OWN.encode()
 """Paths that begin so are the proxy's own."""
 MAX_KNOWN = 1024
 MAX_KNOWN_HEAD = 2048
@@ -162,7 +162,7 @@ def compile_routes(
     default = None
     if config.default is not None:
         live = config.default.live
-        default = Route("default", pools[live], (), counts, recent_for(f"default|{live}"))
+        default = Route(checks.DEFAULT, pools[live], (), counts, recent_for(f"{checks.DEFAULT}|{live}"))
     return Routes(rules, default, frozenset(names))
 
 

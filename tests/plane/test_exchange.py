@@ -98,6 +98,12 @@ HOSTILE = {
 }
 
 
+def rescues(it: Rig) -> list[list[object]]:
+    """Rollout, reason and number of the answers that clients got from live in the candidate's place."""
+    found: list[list[object]] = it.worker.plane.counts.report()["rescues"]
+    return found
+
+
 async def pairs_of(it: Rig, count: int) -> list[Pair]:
     await eventually(lambda: len(it.controller.pairs) >= count, f"{count} pairs")
     await it.settled()
@@ -118,6 +124,7 @@ async def test_hostile_candidate_costs_the_client_nothing(name: str, weight: int
             assert pair.live.body == b'{"a":1}'
             assert (pair.served == "candidate") is bool(weight)
             assert (pair.hedged or pair.rescued) is bool(weight)
+        assert sum(int(str(n)) for _, _, n in rescues(it)) == (2 if weight else 0)
 
 
 @pytest.mark.parametrize("status", [b"500 No", b"503 No", b"429 Slow down"])
@@ -130,6 +137,7 @@ async def test_failing_canary_is_rescued_and_judged(status: bytes) -> None:
         assert pair.candidate.status == int(status[:3])
         assert pair.candidate.body == b"no"
         assert (pair.rescued, pair.hedged, pair.live.body) == (True, False, b'{"a":1}')
+        assert rescues(it) == [["r/v2", f"status_{'429' if status[:3] == b'429' else '5xx'}", 1]]
 
 
 async def test_wrong_but_well_framed_answer_is_not_rescued() -> None:
@@ -181,6 +189,7 @@ async def test_both_arms_fail() -> None:
         assert (status, headers["x-understudy-error"]) == (502, "disconnect")
         (pair,) = await pairs_of(it, 1)
         assert (pair.live.reason, pair.candidate.reason) == ("disconnect", "disconnect")
+        assert rescues(it) == []  # live was asked in vain
 
 
 async def test_rescue_off_lets_the_failure_through() -> None:
@@ -222,6 +231,7 @@ async def test_slow_canary_that_answers_first_wins() -> None:
         assert headers["x-served-by"] == "v2"
         (pair,) = await pairs_of(it, 1)
         assert pair.hedged
+        assert rescues(it) == []
         assert pair.live.body == b'{"a":1}'
 
 
