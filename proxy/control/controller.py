@@ -200,7 +200,7 @@ class Controller:
         previous, earlier = trial.plan, None
         if plan.trial != previous.trial:
             earlier = await self._earlier(plan)
-            trial.renew(plan)
+            trial.renew(plan, self.tallies.ledgers(plan.trial))
             if earlier is not None:
                 trial.evidence, trial.books = earlier.evidence, earlier.books
         else:
@@ -258,6 +258,8 @@ class Controller:
         for trial, event in self.decisions.greeted(worker, hello):
             self.spawn(self.decisions.decide(trial, event))
         self.decisions.send_table(worker)
+        for trial in (*self.trials.values(), *self.ended.values()):
+            trial.replaced(worker.name, self.links.workers)
 
     def on_gone(self, worker: str) -> None:
         self.tallies.gone(worker)

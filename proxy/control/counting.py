@@ -26,6 +26,12 @@ class Tallies:
         """Take a worker's totals."""
         self._reports[worker] = payload
 
+    def ledgers(self, trial: str) -> dict[str, dict[str, int]]:
+        """What each worker has reported of a trial, by incarnation."""
+        return {
+            name: found for name, payload in self._reports.items() if (found := payload.get("ledger", {}).get(trial))
+        }
+
     def gone(self, worker: str) -> None:
         """Keep what a dead worker had reported."""
         payload = self._reports.pop(worker, None)

@@ -14,15 +14,18 @@ has nothing pending.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from proxy.core.model import Ledger
 
+REPORTED = ("sampled", "shed", "too_large", "live_failed", "link_full", "sent")
+OURS = ("arrived", "booked", "lost")
+
 
 @dataclass(slots=True)
 class Account:
-    """One worker incarnation's part. The first six are its last report, the others are ours.
+    """One worker incarnation's part. The first six are its last report less `before`, the others are ours.
 
     `arrived` pairs came over the link, `booked` of them have entered the evidence; `lost` were sent and will not come.
     """
@@ -36,6 +39,7 @@ class Account:
     arrived: int = 0
     booked: int = 0
     lost: int = 0
+    before: dict[str, int] = field(default_factory=dict)
 
     def report(self, counts: Mapping[str, int]) -> int:
         """Take a report (totals); how many more were shed since the last one.
@@ -45,8 +49,8 @@ class Account:
         (2, 2)
         """
         before = self.shed
-        for name in ("sampled", "shed", "too_large", "live_failed", "link_full", "sent"):
-            setattr(self, name, int(counts.get(name, 0)))
+        for name in REPORTED:
+            setattr(self, name, max(0, int(counts.get(name, 0)) - self.before.get(name, 0)))
         self.lost = max(0, self.sent - self.arrived)
         return max(0, self.shed - before)
 
@@ -54,6 +58,10 @@ class Account:
     def known(self) -> int:
         """Requests whose fate is known or that have arrived."""
         return self.shed + self.too_large + self.live_failed + self.link_full + self.arrived + self.lost
+
+    def begin_at(self, counts: Mapping[str, int]) -> None:
+        """The totals so far are those of an earlier trial of the same name, which is over."""
+        self.before = dict(counts)
 
     def close(self) -> None:
         """The worker is gone: what is pending will not come."""
@@ -115,8 +123,19 @@ class Books:
         if account is None:
             return
         account.close()
-        for name, value in asdict(account).items():
-            setattr(self._closed, name, getattr(self._closed, name) + value)
+        for name in (*REPORTED, *OURS):
+            setattr(self._closed, name, getattr(self._closed, name) + getattr(account, name))
+
+    def predecessors(self, worker: str) -> list[str]:
+        """Open accounts of earlier processes in the slot of `worker`; an incarnation's name is `SLOT-…`.
+
+        >>> books = Books()
+        >>> _ = [books.account(name) for name in ("0-a", "1-b", "0-c")]
+        >>> books.predecessors("0-c")
+        ['0-a']
+        """
+        slot = worker.partition("-")[0]
+        return [name for name in self._accounts if name != worker and name.partition("-")[0] == slot]
 
     def ledger(self) -> Ledger:
         """The ledger now.

@@ -18,6 +18,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,10 @@ class Trial:
         """Read a pair and put it in its place; the event when it trips the wire."""
         plan = self.plan
         reading = read(plan.prediction, pair, plan.segments, plan.cluster_by)
+        order = self._order(pair.worker)
+        late, ready = order.late, order.add(reading)
+        if order.late > late:
+            return None  # its place has been settled: nothing will come of it, so it is not here either
         self.books.arrived(pair.worker)
         self.books.begin(pair.time)
         if self.rollout.state is State.PROMOTED and pair.served is Arm.CANDIDATE and pair.stage >= self.rollout.entry:
@@ -136,7 +141,7 @@ class Trial:
             self._recognise(pair)
         if self.recorder is not None:
             self.recorder.offer(pair, reading.request_hash)
-        self._queue(self._order(pair.worker).add(reading))
+        self._queue(ready)
         if self.tripwire.add(reading) and not self.rollout.over:
             self.added_at = time.perf_counter()
             return Tripped(pair.time, self.tripwire.count, reading.detail or reading.fault.value)
@@ -166,6 +171,12 @@ class Trial:
             self._queue(order.lost())
         self.flush()
         self.books.close(worker)
+
+    def replaced(self, worker: str, connected: Container[str]) -> None:
+        """A process has taken its slot: what earlier ones had under way, and are not here to finish, will not come."""
+        for name in self.books.predecessors(worker):
+            if name not in connected:
+                self.gone(name)
 
     def _order(self, worker: str) -> RequestOrder:
         found = self._orders.get(worker)
@@ -231,10 +242,13 @@ class Trial:
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
-    def renew(self, plan: Plan) -> None:
-        """A new trial: nothing of the old one's evidence goes into it."""
+    def renew(self, plan: Plan, counted: Mapping[str, Mapping[str, int]]) -> None:
+        """A new trial: nothing of the old one's evidence goes into it. `counted` is what each worker has reported of a
+        trial of this name before, which is over: workers count on from there."""
         self.evidence = fresh_evidence(plan)
         self.books = Books()
+        for worker, counts in counted.items():
+            self.books.account(worker).begin_at(counts)
         self.kept = Kept()
         self.charts = Charts()
         self._orders = {}

@@ -17,7 +17,7 @@ Invariants
 
 Payloads in JSON
 - HELLO (both links) `{"slot", "pid", "worker", "table", "weights": {rollout: basis points}}`: `worker` is the
-  incarnation (unique per process), `table` the last number that took effect (0 for none).
+  incarnation (`SLOT-…`, unique per process), `table` the last number that took effect (0 for none).
 - TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection.
 - COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
   the next one, and merging is still addition over incarnations. `{"ledger": {trial: {"sampled", "shed", "too_large",

@@ -96,6 +96,10 @@ class Publisher:
         self._index.clear()
         self._marked.clear()
 
+    def returned(self, trial: Trial) -> None:
+        """A trial is configured again: whoever took it for over has not kept which of its sequences are settled."""
+        self._marked.pop(trial, None)
+
     def mark(self, trials: list[Trial]) -> None:
         """Tell the controller which sequences are settled, where some of them will not come."""
         for trial in trials:

@@ -64,7 +64,7 @@ class Worker:
 
     def __init__(self, slot: int, workers: int, runtime: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.slot, self.workers, self.runtime, self.loop = slot, workers, runtime, loop
-        self.incarnation = uuid.uuid4().hex
+        self.incarnation = f"{slot}-{uuid.uuid4().hex}"
         self.plane = Plane(loop)
         self.pools: dict[str, Pool] = {}
         self.trials: dict[str, Trial] = {}
@@ -97,6 +97,8 @@ class Worker:
             trial = self._books.get(terms.trial)
             if trial is None:
                 trial = Trial(terms, pool)
+            elif terms.trial not in self.trials:
+                self.plane.publisher.returned(trial)
             trial.terms, trial.pool = terms, pool
             trials[terms.trial] = self._books[terms.trial] = trial
             return trial
@@ -231,6 +233,10 @@ class Worker:
         self._timers["tick"] = self.loop.call_later(TICK, self._tick)
 
     def _report(self) -> None:
+        self._send_report()
+        self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
+
+    def _send_report(self) -> None:
         now = time.monotonic()
         plane = self.plane
         plane.epoch = time.time() - now  # the wall clock may have been set
@@ -246,7 +252,6 @@ class Worker:
         plane.publisher.counts({**plane.counts.report(), "ledger": ledger, "connections": connections})
         if self._tables is None and now - self._controller_seen > self._patience:
             self._apply(lost=True)
-        self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
 
     # --- the process ---
 
@@ -346,6 +351,7 @@ class Worker:
                 break
             await asyncio.sleep(TICK)
         self.plane.publisher.mark(list(self._books.values()))
+        self._send_report()  # or what has happened since the last one would be pending for ever
         await asyncio.sleep(TICK)
 
 

@@ -318,6 +318,24 @@ async def test_a_new_version_starts_at_weight_0_with_nothing_of_the_old_evidence
     assert kinds(controller)[-1] == "began"
 
 
+async def test_a_version_that_comes_back_before_it_was_judged_starts_with_empty_books(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    """The worker has counted the first time too and counts on; the ledger must not."""
+    first = trial_of(controller)
+    worker.good(first, 20)
+    worker.counts(first)
+    await eventually(lambda: controller.trials[NAME].ledger.compared == 20)
+    for version in ("2", "1"):
+        assert await reload(controller, config_text(version=version), tmp_path) == ""
+    worker.mark(first)
+    worker.good(first, 3)
+    worker.counts(first)
+    await eventually(lambda: controller.trials[NAME].ledger.compared == 3)
+    ledger = controller.trials[NAME].ledger
+    assert (ledger.sampled, ledger.link_full, ledger.pending) == (3, 0, 0)
+
+
 async def test_a_failed_version_that_comes_back_is_still_rolled_back_with_its_evidence(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:

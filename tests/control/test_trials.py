@@ -103,9 +103,42 @@ def test_a_new_trial_has_nothing_of_the_old_one() -> None:
         trial.take(pair(number, Outcome(0, Reason.CONNECT)))
     trial.flush()
     assert trial.tripwire.tripped
-    trial.renew(replace(PLAN, version="2"))
+    trial.renew(replace(PLAN, version="2"), {})
     assert not trial.tripwire.tripped
     assert (trial.ledger.sampled, trial.evidence.compared, trial.kept.shown("worst", 9, ())) == (0, 0, [])
+
+
+def test_a_pair_that_comes_twice_is_counted_once() -> None:
+    """Whatever made it come twice: the second has no place in the request order, so it must not wait for one."""
+    trial = make()
+    for number in (0, 0, 1):
+        trial.take(pair(number, answer(0)))
+    trial.flush()
+    trial.counts("w", {"sampled": 2, "sent": 2})
+    assert (trial.ledger.sampled, trial.ledger.compared, trial.ledger.pending) == (2, 2, 0)
+
+
+def test_a_trial_of_a_name_that_was_used_before_counts_from_there() -> None:
+    trial = make()
+    trial.renew(PLAN, {"w": {"sampled": 50, "sent": 40, "shed": 10}})
+    trial.mark("w", 50)
+    trial.take(pair(50, answer(0)))
+    trial.flush()
+    trial.counts("w", {"sampled": 53, "sent": 41, "shed": 11})
+    ledger = trial.ledger
+    assert (ledger.sampled, ledger.compared, ledger.shed, ledger.link_full, ledger.pending) == (3, 1, 1, 0, 1)
+
+
+def test_what_an_earlier_process_in_the_slot_had_under_way_is_not_waited_for() -> None:
+    """After a restart of everything the saved books still have the accounts of the processes before."""
+    trial = make()
+    trial.counts("0-old", {"sampled": 5, "sent": 3})
+    trial.counts("1-old", {"sampled": 2})
+    trial.books = Books.load(trial.books.dump())
+    trial.replaced("0-new", {"0-new", "1-old"})
+    assert (trial.ledger.sampled, trial.ledger.link_full, trial.ledger.pending) == (7, 5, 2)
+    trial.replaced("1-new", {"0-new", "1-new"})
+    assert (trial.ledger.link_full, trial.ledger.pending) == (7, 0)
 
 
 def test_a_protocol_left_open_is_told_once_it_is_known(caplog: pytest.LogCaptureFixture) -> None:

@@ -147,6 +147,37 @@ async def test_lane_of_another_trial_is_ignored() -> None:
         assert it.trial.sampled == 0
 
 
+async def test_a_trial_that_comes_back_says_anew_what_is_settled() -> None:
+    """The controller began it afresh, and would wait for the sequences of the first time."""
+    models = Model(always(ok(b'{"a":1}'))), Model(always(ok(b'{"a":1}')))
+    async with rig(SHADOW, models) as it:
+        await it.lane()
+        first = it.trial.terms.trial
+        for _ in range(3):
+            await it.ask()
+        await eventually(lambda: len(it.controller.pairs) == 3)
+        text = SHADOW.replace("{0}", models[0].url).replace("{1}", models[1].url)
+        for generation, version in ((2, ", version: b"), (3, "")):
+            it.controller.marks.clear()
+            changed = text.replace("timeout: 300ms", f"timeout: 300ms{version}")
+            it.control.send(link.note(Frame.CONFIG, {"generation": generation, "text": changed, "directory": "."}))
+            await eventually(lambda generation=generation: len(it.replies) == generation, "RESULT")
+        assert it.trial.terms.trial == first
+        await eventually(lambda: it.controller.marks.get(first) == 3, "the mark")
+
+
+async def test_a_worker_that_leaves_says_last_what_became_of_everything() -> None:
+    async with rig(SHADOW, (Model(always(ok(b'{"a":1}'))), Model(always(ok(b'{"a":1}'))))) as it:
+        await it.lane()
+        for _ in range(3):
+            await it.ask()
+        await it.settled()
+        it.worker._timers["report"].cancel()  # the next one would have come after the end
+        it.control.send(link.note(Frame.DRAIN, {"delay": 0.0}))
+        await asyncio.wait_for(asyncio.shield(it.task), 5)
+        await eventually(lambda: it.controller.counts.get("ledger", {}).get(it.trial.terms.trial, {}).get("sent") == 3)
+
+
 async def test_counts() -> None:
     async with rig(SHADOW, (Model(), Model())) as it:
         await it.lane()
