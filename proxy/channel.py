@@ -73,3 +73,8 @@ class Channel(asyncio.Protocol):
         """Close after what waits has been written."""
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once: for a peer that may never read again what waits."""
+        if self._transport is not None:
+            self._transport.abort()

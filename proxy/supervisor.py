@@ -10,8 +10,10 @@ runtime directory of the links. It handles no request and no pair.
 Invariants
 - A child learns everything over its control channel, CONFIG first. When the supervisor dies the channel ends, and the
   children drain and leave: nothing is orphaned.
-- A child that dies is replaced at once, then with growing pauses while it keeps dying (`pause_before_restart`).
-- A reload is tried on one process before the others see it; a refusal anywhere leaves the old configuration in force.
+- A child that dies is replaced at once, then with growing pauses while it keeps dying (`pause_before_restart`). One
+  that hangs is killed when it has been silent for long (`longest_silence`).
+- A reload is tried on one process before the others see it; a refusal anywhere, or a death, leaves the old
+  configuration in force.
 - A child that cannot become ready at the first start, three times over, ends the start with exit code 1.
 - Drain: readiness fails first (for `drain_delay` after SIGTERM; Ctrl-C does not wait), then workers finish what is in
   hand, and the controller leaves last, so that the last pairs are judged. A second signal ends everything at once.
@@ -29,7 +31,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ import setproctitle
 
 from proxy import logs
 from proxy.channel import Channel
+from proxy.children import START_DEADLINE, Child, longest_silence
 from proxy.config import Config, parse
 from proxy.config.units import address
 from proxy.core import link
@@ -48,53 +50,12 @@ from proxy.sockets import listen, show
 log = logging.getLogger("understudy.supervisor")
 
 PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
-START_DEADLINE = 30.0
-"""Seconds a child may take from its start to READY, imports included."""
-RESULT_DEADLINE = 10.0
-"""Seconds a child may take to answer a CONFIG."""
+WATCH = 1.0
+"""Seconds between two looks for a child that hangs."""
 LAST_PAIRS = 10.0
 """Seconds the controller may take to judge and save what is in hand when it is told to drain."""
 FIRST_TRIES = 3
 """Deaths before its first READY after which a child is held to be unable to start."""
-
-
-def pause_before_restart(deaths: list[float], now: float) -> float:
-    """Seconds to wait before a child is started again, from the times of its deaths.
-
-    The first death within a minute costs nothing; each further one doubles the pause from 0.1 s to at most 5 s, so that
-    a child that cannot start does not take the cores from those that serve.
-
-    >>> pause_before_restart([100.0], 100.0), pause_before_restart([1.0, 99.0, 99.5], 100.0)
-    (0.0, 0.1)
-    """
-    recent = sum(1 for death in deaths if now - death < 60.0)
-    return 0.0 if recent <= 1 else min(5.0, 0.1 * 2.0 ** (recent - 2))
-
-
-@dataclass
-class Child:
-    """One process of the tree and the supervisor's end of its control channel."""
-
-    name: str
-    arguments: list[str]
-    listener: socket.socket
-    process: asyncio.subprocess.Process | None = None
-    channel: Channel | None = None
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    started: float = 0.0
-    deaths: list[float] = field(default_factory=list)
-    restarts: int = 0
-    was_ready: bool = False
-    results: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
-
-    @property
-    def pid(self) -> int | None:
-        """Process id while it runs."""
-        return self.process.pid if self.process is not None and self.process.returncode is None else None
-
-    def send(self, data: bytes) -> bool:
-        """Send a frame; `False` when the child is not there."""
-        return self.channel is not None and self.channel.send(data)
 
 
 class Supervisor:
@@ -145,8 +106,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         fds = (child.listener.fileno(), theirs.fileno())
         argv = [*child.arguments, "--listen-fd", f"{fds[0]}", "--control-fd", f"{fds[1]}"]
-        child.ready.clear()
-        child.results = asyncio.Queue()
+        child.starts()
         # -P: a folder named `proxy` in the user's directory must not shadow the package.
         child.process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -173,12 +133,8 @@ class Supervisor:
         return link.note(Frame.CONFIG, {"generation": self._generation, "text": self._text, "directory": directory})
 
     def _heard(self, child: Child, kind: Frame, payload: bytes) -> None:
-        if kind is Frame.READY:
-            child.was_ready = True
-            child.ready.set()
-        elif kind is Frame.RESULT:
-            child.results.put_nowait(link.read_note(payload))
-        elif kind is Frame.RELOAD:
+        child.heard(kind, payload)
+        if kind is Frame.RELOAD:
             self._spawn(self._reload_for(child))
 
     async def _keep(self, child: Child) -> None:
@@ -189,14 +145,9 @@ class Supervisor:
             watchdog = self._spawn(self._expect_ready(child))
             code = await child.process.wait()
             watchdog.cancel()
-            if child.channel is not None:
-                child.channel.close()
+            pause = child.died(time.monotonic())
             if self._draining:
                 return
-            now = time.monotonic()
-            child.deaths = [*child.deaths[-20:], now]
-            child.restarts += 1
-            pause = pause_before_restart(child.deaths, now)
             logs.event(log, "process.died", logging.ERROR, name=child.name, code=code, restart_in=pause)
             self._announce_tree()
             if not child.was_ready and child.restarts >= FIRST_TRIES:
@@ -211,8 +162,17 @@ class Supervisor:
             logs.event(log, "process.ready", name=child.name, pid=child.pid)
         except TimeoutError:
             logs.event(log, "process.stuck", logging.ERROR, name=child.name, seconds=START_DEADLINE)
-            if child.process is not None and child.process.returncode is None:
-                child.process.kill()
+            child.kill()
+
+    async def _watch(self) -> None:
+        """End children that hang: nothing else would ever replace them."""
+        while not self._draining:
+            await asyncio.sleep(WATCH)
+            longest = longest_silence(self._config.server.controller_lost)
+            for child in self._children:
+                if child.hangs(WATCH, longest):
+                    logs.event(log, "process.silent", logging.ERROR, name=child.name, pid=child.pid, seconds=longest)
+                    child.kill()
 
     def _announce_tree(self) -> None:
         tree = {
@@ -261,26 +221,14 @@ class Supervisor:
         # One worker first (it opens certificates), then the controller (it judges), then all the others.
         for child in [*self._workers[:1], self._controller, *self._workers[1:]]:
             told.append(child)
-            refusal = await self._apply(child)
+            refusal = await child.apply(self._config_frame(), self._generation)
             if refusal:
                 self._text, self._config = before
                 self._generation += 1
                 for one in told:
-                    await self._apply(one)
+                    await one.apply(self._config_frame(), self._generation)
                 return f"{child.name}: {refusal}"
         return ""
-
-    async def _apply(self, child: Child) -> str:
-        """Hand a child the present configuration; empty when it took it. A child that is down takes it at its start."""
-        if not child.ready.is_set() or not child.send(self._config_frame()):
-            return ""
-        try:
-            async with asyncio.timeout(RESULT_DEADLINE):
-                while (result := await child.results.get()).get("generation") != self._generation:
-                    pass  # the answer to an earlier generation that came too late
-        except TimeoutError:
-            return f"no answer within {RESULT_DEADLINE:g} s"
-        return "" if result.get("ok") else str(result.get("error"))
 
     # --- the whole tree ----------------------------------------------------------------------------------------------
 
@@ -292,6 +240,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
         try:
             self._keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+            self._spawn(self._watch())
             logs.event(log, "listening", data=show(self.data_address), admin=show(self.admin_address))
             await self._stop.wait()
             return await self._drain()
@@ -331,8 +280,7 @@ class Supervisor:
 
     def _kill(self, children: list[Child]) -> None:
         for child in children:
-            if child.process is not None and child.process.returncode is None:
-                child.process.kill()
+            child.kill()
 
     def _close(self) -> None:
         for task in (*self._keepers, *self._tasks):

@@ -85,7 +85,8 @@ class Server(Section):
     timeouts: Timeouts = Timeouts()
     """How long a client may take."""
     controller_lost: Duration = 30.0
-    """After this long without a controller, workers give every unpromoted candidate the weight 0."""
+    """After this long without a word of a controller, workers give every unpromoted candidate the weight 0. A process
+    that is silent three times as long is killed and started again."""
 
 
 class Admin(Section):

@@ -7,7 +7,8 @@ It is one process with one event loop at nice 5, so that on a full machine the l
 parts and keeps the time: micro-batches, looks, snapshots. `process.py` is its life as a child of the supervisor.
 
 Invariants
-- A look at a rollout happens at least once a `TICK`, and after a batch as often as its cost allows.
+- A look at a rollout happens at least once a `TICK`, and after a batch as often as its cost allows. A disk that hangs
+  holds no look up. Workers and the supervisor hear ALIVE from the same loop: a controller that judges, not one that is.
 - Evidence and books are saved together, of the same moment, about once a second while they change.
 - No rollout is known before the store has said what is saved of it: a controller that cannot read its store does not
   start, and the workers go on without one.
@@ -34,6 +35,7 @@ from proxy.control.recorder import Recorder, Rule
 from proxy.control.store import Saved, Store
 from proxy.control.streams import Streams
 from proxy.control.trials import BATCH, Trial, fresh_evidence
+from proxy.core import link
 from proxy.core.delivery import Event as Announcement
 from proxy.core.events import Reloaded, Removed
 from proxy.core.evidence import Evidence, EvidenceError
@@ -73,11 +75,12 @@ class Controller:
         self.decisions = Decisions(self.trials, store, self.links, self, clock)
         self.outbox_added = asyncio.Event()
         self.loaded = False
+        self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
         self._by_trial: dict[str, Trial] = {}
         self._planned: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._keeper: asyncio.Task[None] | None = None
+        self._keepers: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -85,8 +88,7 @@ class Controller:
     async def start(self, runtime: Path) -> None:
         """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
         contents = await self.store.load()
-        self.decisions.identity = contents.identity
-        self.decisions.number = self.decisions.saved_number = contents.table
+        self.decisions.take_up(contents)
         for saved in contents.rollouts:
             trial = self._restored(saved)
             (self.ended if saved.archived else self.trials)[trial.name] = trial
@@ -94,12 +96,12 @@ class Controller:
         await self.apply(self.config)
         self.loaded = True
         await self.links.start(runtime)
-        self._keeper = asyncio.create_task(self._keep_time())
+        self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
 
     async def stop(self) -> None:
         """Judge and save what is in hand, and end."""
-        if self._keeper is not None:
-            self._keeper.cancel()
+        for keeper in self._keepers:
+            keeper.cancel()
         for trial in self.trials.values():
             trial.flush()
             self._look(trial)
@@ -255,16 +257,23 @@ class Controller:
                 trial.counts(worker, ledger)
 
     def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
-        for trial, event in self.decisions.greeted(worker, hello):
+        for trial, event in self.decisions.greeted(link.table_from(hello.get("table")), bool(hello.get("lost"))):
             self.spawn(self.decisions.decide(trial, event))
         self.decisions.send_table(worker)
-        for trial in (*self.trials.values(), *self.ended.values()):
-            trial.replaced(worker.name, self.links.workers)
 
     def on_gone(self, worker: str) -> None:
         self.tallies.gone(worker)
-        for trial in self.trials.values():
+        for trial in (*self.trials.values(), *self.ended.values()):
             trial.gone(worker)
+
+    def _close_accounts(self) -> None:
+        """Close the accounts of workers that died while no controller was there to see it."""
+        if not self.links.complete:
+            return
+        for trial in (*self.trials.values(), *self.ended.values()):
+            for worker in trial.books.workers:
+                if worker not in self.links.workers:
+                    trial.gone(worker)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -293,14 +302,25 @@ class Controller:
             self.streams.tell("rollout.changed", self._clock(), {"rollout": trial.name})
         self.spawn(self.decisions.decide(trial, looked))
 
-    async def _keep_time(self) -> None:
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                self._close_accounts()
+                for trial in list(self.trials.values()):
+                    trial.flush()
+                    self._look(trial)
+            except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
+                log.exception("a look failed")
+                continue
+            self.links.alive()
+            self.alive()
+
+    async def _keep_saved(self) -> None:
         snapshot_at = retain_at = 0.0
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
-            for trial in list(self.trials.values()):
-                trial.flush()
-                self._look(trial)
             try:
                 await self.decisions.retry()
                 if now >= snapshot_at:
@@ -311,6 +331,8 @@ class Controller:
                     retain_at = now + RETENTION
             except StoreError as error:
                 logs.event(log, "store.failed", logging.ERROR, kind="snapshot", error=str(error))
+            except Exception:
+                log.exception("saving failed")
 
     async def _snapshot(self) -> float:
         """Save what changed since the last time; seconds of the event loop that it took."""

@@ -8,7 +8,8 @@ Invariants
 - Traffic to a candidate never exceeds what the saved state allows, but while a roll back awaits its save.
 - While a change of a rollout is unsaved, that rollout does not climb. Changes are saved in the order in which they
   were made.
-- Every table number is higher than any before, those of a controller that died included (see `greeted`).
+- A way down that workers were told of is carried out in the end, even if the controller died before it was saved: the
+  next one finds it in their tables (see `greeted`). Table numbers only grow, over the lives of controllers too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from typing import Any, Protocol
 from proxy import logs
 from proxy.control.links import Links, Worker
 from proxy.control.report import event_data, journal_detail
-from proxy.control.store import Change, Saved, Store
+from proxy.control.store import Change, Contents, Saved, Store
 from proxy.control.trials import Trial, lane_of
 from proxy.core.delivery import Event as Announcement
 from proxy.core.events import (
@@ -43,7 +45,7 @@ from proxy.core.events import (
     Unfinished,
     lowers_first,
 )
-from proxy.core.model import State, Table
+from proxy.core.model import Lane, State, Table
 from proxy.core.rollout import advance
 from proxy.errors import StoreError
 
@@ -105,11 +107,17 @@ class Decisions:
         self._savers: dict[str, asyncio.Lock] = {}  # one saver at a time, or a change would be saved twice
         self._unsaved: dict[str, list[_Turn]] = {}
         self._leaving: set[str] = set()
-        self._restored: set[str] = set()
-        self.identity = ""
+        self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
+        self._before: dict[str, Rollout] = {}  # rollouts as the last controller left them in the store
+        self._me = os.urandom(8).hex()
+        self._identity = ""
         self.number = 0
-        self.saved_number = 0
         self.figures = Figures()
+
+    def take_up(self, contents: Contents) -> None:
+        """Go on where the last controller was, as far as the store knows."""
+        self._identity, self.number = contents.identity, contents.table
+        self._before = {saved.rollout.name: saved.rollout for saved in contents.rollouts}
 
     # --- what is in force --------------------------------------------------------------------------------------------
 
@@ -124,7 +132,7 @@ class Decisions:
     def table(self) -> Table:
         """The present routing table."""
         lanes = tuple(t.lane for t in self._trials.values() if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes)
+        return Table(self.number, lanes, self._me)
 
     @property
     def unsaved(self) -> list[str]:
@@ -168,6 +176,7 @@ class Decisions:
         before, trial.rollout = trial.rollout, after
         trial.lane = lane_of(after, trial.plan)
         self._leaving.add(trial.name)
+        self._before.pop(trial.name, None)  # whatever a dead controller had cut short is done now
         number = self._publish()
         turn = self._queue(trial, self._change(trial, before, after, effects, number))
         if after.entry != before.entry:
@@ -204,8 +213,7 @@ class Decisions:
                 trial.entered()
             trial.lane = lane_of(after, trial.plan)
             if publish:
-                number = self._publish()
-                await self._cover(number)
+                self._publish()
         finally:
             trial.rising = None
             self._saving.pop(trial.name).set()
@@ -215,17 +223,6 @@ class Decisions:
         self.number += 1
         self._links.publish(self.table())
         return self.number
-
-    async def _cover(self, number: int) -> None:
-        """The store knows of every table but those of a way down under way; another rollout's table may have come
-        between the save of this one and its own table."""
-        if self.saved_number >= number:
-            return
-        try:
-            await self._store.set_table(number)
-            self.saved_number = max(self.saved_number, number)
-        except StoreError as error:
-            log.warning("table number %d not saved: %s", number, error)
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
@@ -245,7 +242,7 @@ class Decisions:
 
     def _event_id(self, after: Rollout, save: Save) -> str:
         """The same for the same change, however often it is attempted; different for every other one."""
-        key = f"{self.identity}|{after.name}|{after.began_at}|{after.change}|{save.announce}"
+        key = f"{self._identity}|{after.name}|{after.began_at}|{after.change}|{save.announce}"
         return "evt_" + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
 
     def _queue(self, trial: Trial, change: Change) -> _Turn:
@@ -273,7 +270,6 @@ class Decisions:
 
     def _told(self, trial: Trial, change: Change) -> None:
         trial.saved = change.saved.rollout
-        self.saved_number = max(self.saved_number, change.table)
         fields = {"rollout": trial.name, "actor": change.actor, "reason": change.reason}
         logs.event(log, f"rollout.{change.kind}", **fields, weight=change.saved.rollout.weight / 100)
         if change.event is not None:
@@ -283,31 +279,37 @@ class Decisions:
     async def retry(self) -> None:
         """Try again to save what could not be saved."""
         for name in self.unsaved:
-            trial = self._trials.get(name)
-            if trial is not None and self._unsaved[name][0].ready.is_set():
+            trial, turns = self._trials.get(name), self._unsaved[name]
+            # While another rollout's were saved, this one's may have been.
+            if trial is not None and turns and turns[0].ready.is_set():
                 await self._save_waiting(trial)
 
     # --- workers that come back --------------------------------------------------------------------------------------
 
-    def greeted(self, worker: Worker, hello: dict[str, Any]) -> list[tuple[Trial, Event]]:
-        """A worker connected its table link; what its HELLO tells of a crash.
-
-        Its table is one that was never saved, and it has less weight there than was saved: a way down was cut short.
-        Less weight without such a table: it had taken the weight away itself, for want of a controller.
-        """
-        table, weights = int(hello.get("table", 0)), dict(hello.get("weights", {}))
+    def greeted(self, table: Table, lost: bool) -> list[tuple[Trial, Event]]:
+        """What a worker's HELLO tells of the time without a controller: its last table, and whether it was `lost` and
+        had taken the weight of unjudged candidates away itself."""
         found: list[tuple[Trial, Event]] = []
-        for trial in self._trials.values():
-            weight = weights.get(trial.name)
-            if table == 0 or weight is None or weight >= trial.saved.weight or weight >= trial.rollout.weight:
+        for lane in table.lanes:
+            trial = self._trials.get(lane.rollout)
+            if trial is None or trial.rollout.trial != lane.trial or not trial.rollout.weight:
                 continue
-            if table > self.saved_number:
+            if table.by != self._me and self._cut_short(lane):
                 found.append((trial, Unfinished(self._clock())))
-            elif table == self.saved_number and trial.name not in self._restored:
-                self._restored.add(trial.name)  # told once, not by every worker
+            elif lost and lane.weight and self._restored.get(trial.name, -1) < table.number:
+                self._restored[trial.name] = max(self.number, table.number)  # told once, not by every worker
                 found.append((trial, Restored(self._clock())))
-        self.number = max(self.number, table)
+        self.number = max(self.number, table.number)
         return found
+
+    def _cut_short(self, lane: Lane) -> bool:
+        """Whether a line of a dead controller's table shows a way down that it did not live to save.
+
+        Less weight than was saved is not enough: it may be a way up that was saved and not published any more, but that
+        has entered a later stage than the line.
+        """
+        before = self._before.get(lane.rollout)
+        return before is not None and lane.weight < before.weight and lane.stage >= before.entry
 
     def send_table(self, worker: Worker) -> None:
         """Give a worker the present table. What `greeted` found must have been decided before."""

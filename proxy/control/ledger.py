@@ -118,24 +118,13 @@ class Books:
         self._results[result] += 1
 
     def close(self, worker: str) -> None:
-        """A worker is gone for good: its account is settled and added to the closed ones."""
+        """A worker is gone and will never report again: its account is settled and added to the closed ones."""
         account = self._accounts.pop(worker, None)
         if account is None:
             return
         account.close()
         for name in (*REPORTED, *OURS):
             setattr(self._closed, name, getattr(self._closed, name) + getattr(account, name))
-
-    def predecessors(self, worker: str) -> list[str]:
-        """Open accounts of earlier processes in the slot of `worker`; an incarnation's name is `SLOT-…`.
-
-        >>> books = Books()
-        >>> _ = [books.account(name) for name in ("0-a", "1-b", "0-c")]
-        >>> books.predecessors("0-c")
-        ['0-a']
-        """
-        slot = worker.partition("-")[0]
-        return [name for name in self._accounts if name != worker and name.partition("-")[0] == slot]
 
     def ledger(self) -> Ledger:
         """The ledger now.

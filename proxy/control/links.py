@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,6 +66,7 @@ class Links:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self.workers: dict[str, Worker] = {}
+        self._pids: frozenset[int | None] = frozenset()
         self._of: dict[Channel, Worker] = {}
         self._servers: list[asyncio.AbstractServer] = []
         self._changed = asyncio.Event()
@@ -103,6 +104,19 @@ class Links:
             worker = self.workers[name] = Worker(name, slot, pid)
         self._of[channel] = worker
         return worker, hello
+
+    def expect(self, pids: Iterable[int | None]) -> None:
+        """The supervisor's word on which worker processes there are (`None`: one that is not running now). Those that
+        are not among them are gone for good."""
+        self._pids = frozenset(pids)
+        for worker in list(self.workers.values()):
+            if worker.pid not in self._pids:
+                self.drop(worker.name)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every worker process there is has both its links here: then no other can come any more."""
+        return bool(self._pids) and self._pids <= {w.pid for w in self.workers.values() if w.connected}
 
     def drop(self, name: str) -> None:
         """Forget a worker whose process is gone. What it had written before it died still waits in the socket, so its
@@ -180,6 +194,13 @@ class Links:
         for worker in self.workers.values():
             if worker.tables is not None and not worker.tables.send(data):
                 worker.tables.close()
+
+    def alive(self) -> None:
+        """Let every connected worker hear that this controller judges."""
+        data = link.frame(Frame.ALIVE, b"")
+        for worker in self.workers.values():
+            if worker.tables is not None:
+                worker.tables.send(data)
 
     def send(self, worker: Worker, table: Table) -> None:
         """Write a table to one worker."""

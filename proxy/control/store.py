@@ -213,10 +213,6 @@ class Store:
         row = await self._run(lambda c: c.execute(sql, (trial,)).fetchone(), write=False)
         return None if row is None else _saved(row)
 
-    async def set_table(self, number: int) -> None:
-        """Remember the highest routing table number given out."""
-        await self._run(lambda connection: set_meta(connection, "table", number))
-
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
         sql = (

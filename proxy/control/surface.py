@@ -157,10 +157,7 @@ class Desk:
         """The supervisor's word on which processes there are. A worker that is not among them is gone for good."""
         self._tree = tree
         self.draining = self.draining or bool(tree.get("draining"))
-        pids = {worker.get("pid") for worker in tree.get("workers", ())}
-        for worker in list(self._controller.links.workers.values()):
-            if worker.pid not in pids:
-                self._controller.links.drop(worker.name)
+        self._controller.links.expect(worker.get("pid") for worker in tree.get("workers", ()))
 
     def processes(self) -> dict[str, Any]:
         """The process tree, with which workers are connected."""

@@ -18,7 +18,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,12 +171,6 @@ class Trial:
             self._queue(order.lost())
         self.flush()
         self.books.close(worker)
-
-    def replaced(self, worker: str, connected: Container[str]) -> None:
-        """A process has taken its slot: what earlier ones had under way, and are not here to finish, will not come."""
-        for name in self.books.predecessors(worker):
-            if name not in connected:
-                self.gone(name)
 
     def _order(self, worker: str) -> RequestOrder:
         found = self._orders.get(worker)

@@ -3,8 +3,8 @@
 A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket:
 
     pairs    worker → controller   HELLO, then PAIR, MARK and COUNTS
-    tables   controller → worker   TABLE; back: HELLO, then ACK
-    control  supervisor ↔ child    CONFIG, DRAIN, RELOAD down; READY, RELOAD (asked for by an operator), RESULT up
+    tables   controller → worker   TABLE, ALIVE; back: HELLO, then ACK
+    control  supervisor ↔ child    CONFIG, DRAIN, HELLO down; READY, RELOAD (asked for by an operator), RESULT, ALIVE up
 
 PAIR is binary, because a worker writes thousands a second and may not spend time on text; everything else is rare and
 is JSON, because it is read by people when something goes wrong.
@@ -16,15 +16,17 @@ Invariants
 - Trials are numbered per connection: PAIR carries a `u16` index that a preceding TRIAL frame has named.
 
 Payloads in JSON
-- HELLO (both links) `{"slot", "pid", "worker", "table", "weights": {rollout: basis points}}`: `worker` is the
-  incarnation (`SLOT-…`, unique per process), `table` the last number that took effect (0 for none).
+- HELLO (both links) `{"slot", "pid", "worker", "table", "lost"}`: `worker` is the incarnation (unique per process),
+  `table` the last TABLE (number 0 before the first), and `lost` says that the worker has taken the weight of unjudged
+  candidates away since, for want of a controller. Supervisor to controller, HELLO is the process tree.
 - TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection.
 - COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
   the next one, and merging is still addition over incarnations. `{"ledger": {trial: {"sampled", "shed", "too_large",
   "live_failed", "link_full", "sent"}}, "requests": [[route, upstream, leg, code, n]], "durations": [[route, upstream,
   leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]], "rescues": [[rollout, reason, n]],
   "connections": [[upstream, state, n now]]}`; code is three digits or a reason word.
-- TABLE `{"number", "lanes"}`; ACK `{"number", "weights"}`.
+- TABLE `{"number", "by", "lanes"}`; ACK `{"number"}`.
+- ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
 - CONFIG `{"generation", "text", "directory"}`: the file as the supervisor validated it. RESULT answers a CONFIG or a
   RELOAD: `{"generation", "ok", "error"}`. READY `{"pid"}`: this process serves. RELOAD `{}`. DRAIN
   `{"delay"}`: seconds in which readiness fails and everything else goes on (a worker's affair; others ignore it).
@@ -80,6 +82,7 @@ class Frame(IntEnum):
     READY = 10
     RELOAD = 11
     RESULT = 12
+    ALIVE = 13
 
 
 class LinkError(ValueError):
@@ -269,25 +272,18 @@ def decode_mark(payload: bytes) -> Mark:
 
 def encode_table(table: Table) -> bytes:
     """A TABLE frame."""
-    lanes = [
-        {
-            "rollout": a.rollout,
-            "trial": a.trial,
-            "state": a.state,
-            "weight": a.weight,
-            "share": a.share,
-            "stage": a.stage,
-        }
-        for a in table.lanes
-    ]
-    return note(Frame.TABLE, {"number": table.number, "lanes": lanes})
+    return note(Frame.TABLE, table)
 
 
 def decode_table(payload: bytes) -> Table:
     """The table of a TABLE frame; raises `LinkError`."""
-    value = read_note(payload)
+    return table_from(read_note(payload))
+
+
+def table_from(value: Any) -> Table:
+    """A table out of its JSON, in a TABLE or in a HELLO; raises `LinkError`."""
     try:
         lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
-        return Table(value["number"], lanes)
+        return Table(int(value["number"]), lanes, str(value["by"]))
     except (KeyError, TypeError, ValueError) as error:
         raise LinkError(f"not a routing table: {error!r}") from None

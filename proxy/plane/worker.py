@@ -2,14 +2,15 @@
 
     python -m proxy.plane.worker --slot N --workers COUNT --listen-fd FD --control-fd FD --runtime DIR
 
-    control fd     CONFIG, DRAIN down; READY, RESULT up          supervisor
-    tables.sock    TABLE down; HELLO, ACK up                     controller
+    control fd     CONFIG, DRAIN down; READY, RESULT, ALIVE up   supervisor
+    tables.sock    TABLE, ALIVE down; HELLO, ACK up              controller
     pairs.sock     HELLO, TRIAL, PAIR, MARK, COUNTS up           controller
 
 Invariants
 - The configuration comes from CONFIG, decisions come only by TABLE; a lane of a trial that is not in the configuration
   waits until it is. A rollout without a lane has weight 0 and is not sampled.
-- Losing the controller changes nothing for `controller_lost` seconds; then unjudged candidates serve nobody.
+- Losing the controller changes nothing for `controller_lost` seconds; then unjudged candidates serve nobody, whatever
+  is reloaded, until a TABLE comes. A controller that is silent that long is lost too, though its socket be open.
 - Losing the supervisor is the same as being told to drain.
 """
 
@@ -55,6 +56,8 @@ of 700 it would look thousands of times a second."""
 MARK_EVERY = 0.05
 RECONNECT_FIRST = 0.05
 RECONNECT_LONGEST = 1.0
+SILENCE = 3.0
+"""Seconds without ALIVE (it comes twice a second) before which a controller that is connected is not held for lost."""
 QUIET = 0.2
 """Seconds without a client after which a draining worker leaves."""
 
@@ -64,7 +67,7 @@ class Worker:
 
     def __init__(self, slot: int, workers: int, runtime: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.slot, self.workers, self.runtime, self.loop = slot, workers, runtime, loop
-        self.incarnation = f"{slot}-{uuid.uuid4().hex}"
+        self.incarnation = uuid.uuid4().hex
         self.plane = Plane(loop)
         self.pools: dict[str, Pool] = {}
         self.trials: dict[str, Trial] = {}
@@ -72,7 +75,9 @@ class Worker:
         self._recents: dict[str, Recent] = {}
         self._table = Table(0)
         self._tables: Channel | None = None
-        self._controller_seen = time.monotonic()
+        self._control: Channel | None = None
+        self._controller_heard = time.monotonic()
+        self._lost = False
         self._context: ssl.SSLContext | None = None
         self._config: Config | None = None
         self._patience = 0.0
@@ -147,26 +152,33 @@ class Worker:
 
     # --- decisions ---
 
-    def _apply(self, lost: bool = False) -> None:
-        """Put the last routing table into force, or, when the controller is lost, take unjudged candidates out."""
+    def _apply(self) -> None:
+        """Put the last routing table into force, but without unjudged candidates while the controller is lost."""
         lanes: dict[str, Lane] = {lane.trial: lane for lane in self._table.lanes}
         for key, trial in self.trials.items():
             trial.apply(lanes.get(key))
-            if lost and is_unjudged(trial):
+            if self._lost and is_unjudged(trial):
                 trial.weight = 0
         for route in self.plane.routes.all:
             route.refresh()
 
-    @property
-    def weights(self) -> dict[str, int]:
-        """The weight in force of each rollout, basis points."""
-        return {trial.terms.name: trial.weight for trial in self.trials.values()}
-
     def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
+        self._controller_heard = time.monotonic()
         if kind is Frame.TABLE:
-            self._table = link.decode_table(payload)
+            self._table, self._lost = link.decode_table(payload), False
             self._apply()
-            channel.send(link.note(Frame.ACK, {"number": self._table.number, "weights": self.weights}))
+            channel.send(link.note(Frame.ACK, {"number": self._table.number}))
+
+    def _look_for_controller(self, now: float) -> None:
+        """Take the weight of unjudged candidates away when nothing was heard of the controller for too long."""
+        silence = now - self._controller_heard
+        if self._lost or silence <= (self._patience if self._tables is None else max(self._patience, SILENCE)):
+            return
+        self._lost = True
+        self._apply()
+        if self._tables is not None:
+            # It may hear again on this very link: only a new HELLO tells it that the weight was taken away.
+            self._tables.abort()
 
     def _hello(self) -> bytes:
         return link.note(
@@ -175,8 +187,8 @@ class Worker:
                 "slot": self.slot,
                 "pid": os.getpid(),
                 "worker": self.incarnation,
-                "table": self._table.number,
-                "weights": self.weights,
+                "table": self._table,
+                "lost": self._lost,
             },
         )
 
@@ -188,7 +200,6 @@ class Worker:
 
     def _tables_closed(self, channel: Channel) -> None:
         self._tables = None
-        self._controller_seen = time.monotonic()
 
     def _pairs_open(self, channel: Channel) -> None:
         channel.send(self._hello())
@@ -250,8 +261,9 @@ class Worker:
         plane.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         ledger = {key: trial.ledger for key, trial in self._books.items()}
         plane.publisher.counts({**plane.counts.report(), "ledger": ledger, "connections": connections})
-        if self._tables is None and now - self._controller_seen > self._patience:
-            self._apply(lost=True)
+        self._look_for_controller(now)
+        if self._control is not None:
+            self._control.send(link.frame(Frame.ALIVE, b""))
 
     # --- the process ---
 
@@ -268,8 +280,8 @@ class Worker:
                 self._drain_delay = float(link.read_note(payload).get("delay", 0.0))
                 self.stopped.set()
 
-        transport_channel = Channel(on_control, lambda _: self.stopped.set())
-        await self.loop.create_connection(lambda: transport_channel, sock=control)
+        channel = self._control = Channel(on_control, lambda _: self.stopped.set())
+        await self.loop.create_connection(lambda: channel, sock=control)
         await self._either(started, self.stopped)
         if self._config is None:
             return
@@ -290,14 +302,14 @@ class Worker:
         gc.freeze()
         gc.set_threshold(*COLLECT)
         self.plane.ready = True
-        transport_channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
+        channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
         try:
             await self.stopped.wait()
             await self._drain()
         finally:
             server.close()
             self._close()
-            transport_channel.close()
+            channel.close()
 
     @staticmethod
     async def _either(*events: asyncio.Event) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from proxy.config import parse
 from proxy.control.controller import Controller
 from proxy.control.store import Change, Store
 from proxy.control.surface import Desk
+from proxy.control.trials import Trial
 from proxy.control.view import RefusedError
-from proxy.core.model import BUCKETS, Arm, Outcome, State
+from proxy.core.model import BUCKETS, Arm, Outcome, State, Table
 from proxy.core.reasons import Reason
 from proxy.errors import StoreError
 from tests.control.worker import FakeWorker, answer
@@ -109,6 +111,21 @@ def trial_of(controller: Controller) -> str:
 async def to_canary(controller: Controller, worker: FakeWorker) -> None:
     worker.good(trial_of(controller), 400)
     await worker.weight(NAME, 500)
+
+
+class Rounds:
+    """Counts rounds of looks."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.count = 0
+        controller.alive = self._one
+
+    def _one(self) -> None:
+        self.count += 1
+
+    async def more(self, count: int) -> None:
+        goal = self.count + count
+        await eventually(lambda: self.count >= goal)
 
 
 # --- up and down -----------------------------------------------------------------------------------------------------
@@ -226,13 +243,46 @@ async def test_a_restart_goes_on_with_stage_evidence_and_ledger(tmp_path: Path) 
         worker.disconnect()
 
 
+async def test_a_disk_that_hangs_and_a_look_that_breaks_stop_no_later_look(
+    controller: Controller, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, works_again = asyncio.Event(), asyncio.Event()
+
+    async def hangs(*_: object) -> None:
+        entered.set()
+        await works_again.wait()
+
+    monkeypatch.setattr(controller.store, "snapshot", hangs)
+    worker.good(trial_of(controller), 10)
+    await asyncio.wait_for(entered.wait(), 10)
+    rounds = Rounds(controller)
+    await rounds.more(3)
+    look, calls = controller._look, list[int]()
+
+    def breaks(trial: Trial) -> None:
+        calls.append(rounds.count)
+        if len(calls) < 3:
+            raise ZeroDivisionError
+        look(trial)
+
+    monkeypatch.setattr(controller, "_look", breaks)
+    await rounds.more(3)
+    assert calls[0] == calls[1] == calls[2], "a controller whose looks break is not alive"
+    works_again.set()
+
+
+def lowered(table: Table) -> Table:
+    """The next table of the same controller, with no weight for anybody."""
+    return replace(table, number=table.number + 1, lanes=tuple(replace(lane, weight=0) for lane in table.lanes))
+
+
 async def test_an_unfinished_roll_back_is_completed_and_the_weight_does_not_come_back(tmp_path: Path) -> None:
     async with running(tmp_path) as first:
         worker = await FakeWorker(tmp_path).connect()
         await to_canary(first, worker)
         worker.disconnect()
     seen = len(worker.tables)
-    worker.number, worker.weights = worker.number + 1, {NAME: 0}  # a table that was published and never saved
+    worker.table = lowered(worker.table)  # a table that was published, and whose change was never saved
     async with running(tmp_path) as second:
         await worker.connect()
         await eventually(lambda: kinds(second) == ["rolled_back"])
@@ -247,7 +297,7 @@ async def test_weight_that_a_worker_took_away_itself_is_restored_and_journaled(t
         worker = await FakeWorker(tmp_path).connect()
         await to_canary(first, worker)
         worker.disconnect()
-    worker.weights = {NAME: 0}  # under a table that was saved
+    worker.lost = True
     async with running(tmp_path) as second:
         await worker.connect()
         await worker.weight(NAME, 500)
@@ -260,7 +310,8 @@ async def test_a_worker_that_missed_a_climb_is_no_sign_of_a_roll_back(
 ) -> None:
     await to_canary(controller, worker)
     behind = FakeWorker(tmp_path, slot=1, name="w1", pid=2)
-    behind.number, behind.weights = 1, {NAME: 0}
+    behind.table = worker.tables[0]
+    assert behind.table.lanes[0].weight == 0
     await behind.connect()
     await behind.weight(NAME, 500)
     assert kinds(controller) == ["began", "advanced"]
@@ -268,6 +319,32 @@ async def test_a_worker_that_missed_a_climb_is_no_sign_of_a_roll_back(
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_account_of_a_worker_that_died_with_the_controller_is_closed(tmp_path: Path) -> None:
+    async with running(tmp_path) as first:
+        dead, alive = FakeWorker(tmp_path, pid=10), FakeWorker(tmp_path, slot=1, name="w1", pid=11)
+        for one in (dead, alive):
+            await one.connect()
+            one.good(trial_of(first), 20)
+            one.counts(trial_of(first), sampled=25)
+        await eventually(lambda: first.trials[NAME].ledger.pending == 10)
+    dead.disconnect()
+    alive.disconnect()
+    async with running(tmp_path) as second:
+        desk, trial = Desk(second, Channel(lambda *_: None)), second.trials[NAME]
+        desk.tree({"workers": [{"slot": 0, "pid": 12}, {"slot": 1, "pid": 11}]})
+        await alive.connect()
+        rounds = Rounds(second)
+        await rounds.more(3)
+        assert trial.ledger.pending == 10, "the worker in slot 0 may be the old one still"
+        heir = await FakeWorker(tmp_path, name="w2", pid=12).connect()
+        await eventually(lambda: trial.books.workers == ("w1",))
+        assert (trial.ledger.sampled, trial.ledger.pending, trial.ledger.link_full) == (50, 5, 5)
+        alive.counts(trial_of(second), sampled=25, shed=5)
+        await eventually(lambda: trial.ledger.pending == 0)
+        for one in (alive, heir):
+            one.disconnect()
 
 
 async def test_pairs_lost_with_a_worker_are_booked_and_the_parts_sum_up(

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from proxy.control.decisions import Decisions
 from proxy.control.ledger import Books
 from proxy.control.links import Worker
-from proxy.control.store import Change, Saved
+from proxy.control.store import Change, Contents, Saved
 from proxy.control.trials import Trial
 from proxy.core.events import Abort, Event, Looked, Pause, Promote, Reloaded, Resume, Retry, Tripped
 from proxy.core.model import Assessment, Guard, Plan, Stage, State, Table, Verdict
@@ -65,21 +66,16 @@ class Disk:
                 self.outbox[change.event.id] += 1
         self.tick()
 
-    async def set_table(self, number: int) -> None:
-        if self.fails:
-            raise StoreError("disk full")
-        self.tick()
-        self.table = max(self.table, number)
-
 
 class Plane:
-    """Two workers that outlive controllers: each does what the last table that reached it says."""
+    """Two workers that outlive controllers: each does what the last table that reached it says, unless it has not heard
+    of a controller for too long."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.tables = {0: Table(0), 1: Table(0)}
         self.connected: set[int] = set()
-        self.lost = False
+        self.lost: set[int] = set()
         self.deaf: asyncio.Event | None = None
         self.fallen: dict[str, int] = {}  # rollouts seen to lose weight, and how long the journal was then
 
@@ -93,12 +89,14 @@ class Plane:
     def take(self, slot: int, table: Table) -> None:
         before = {lane.rollout: lane for lane in self.tables[slot].lanes}
         for lane in table.lanes:
-            if lane.rollout in before and lane.weight < before[lane.rollout].weight:
+            last = before.get(lane.rollout)
+            if last is not None and last.trial == lane.trial and lane.weight < last.weight:
                 self.fallen[lane.rollout] = len(self.disk.journal)
         self.tables[slot] = table
+        self.lost.discard(slot)
 
     def send(self, worker: Worker, table: Table) -> None:
-        self.tables[worker.slot] = table
+        self.take(worker.slot, table)
 
     async def acknowledged(self, number: int, deadline: float) -> list[str]:
         if self.deaf is not None:
@@ -106,8 +104,17 @@ class Plane:
         return []
 
     def weights(self, slot: int) -> dict[str, int]:
-        away = {State.CANARY} if self.lost else set()
-        return {lane.rollout: 0 if lane.state in away else lane.weight for lane in self.tables[slot].lanes}
+        """What each rollout is served with now."""
+        lost = slot in self.lost
+        return {
+            lane.rollout: 0 if lost and lane.state is not State.PROMOTED else lane.weight
+            for lane in self.tables[slot].lanes
+        }
+
+    def lose(self) -> None:
+        """No controller for too long."""
+        self.lost = {0, 1}
+        self.connected = set()
 
 
 class Nobody:
@@ -167,7 +174,7 @@ class Life(RuleBasedStateMachine):
         self.disk.kill, self.disk.fails, self.disk.hangs, self.plane.deaf = -1, False, None, None
         self.trials: dict[str, Trial] = {}
         self.decisions = Decisions(self.trials, self.disk, self.plane, Nobody(), lambda: self.now)  # type: ignore[arg-type]
-        self.decisions.number = self.decisions.saved_number = self.disk.table
+        self.decisions.take_up(Contents("id", self.disk.table, list(self.disk.rollouts.values())))
         self.plane.connected = set()
         self.tasks: list[asyncio.Task[Any]] = []
         for plan in self.plans.values():
@@ -181,7 +188,6 @@ class Life(RuleBasedStateMachine):
                 self.run(lambda t=trial, r=rollout, e=effects: self.decisions.adopt(t, r, e))
         for slot in (0, 1):
             self.connect(slot)
-        self.plane.lost = False
 
     def has_fallen(self, name: str) -> bool:
         """Whether a rollout was seen to lose weight and has not begun again since."""
@@ -194,12 +200,10 @@ class Life(RuleBasedStateMachine):
         return self.decisions.decide(trial, Reloaded(self.now, previous))
 
     def connect(self, slot: int) -> None:
-        worker = Worker(f"w{slot}", slot, slot)
-        hello = {"table": self.plane.tables[slot].number, "weights": self.plane.weights(slot)}
         self.plane.connected.add(slot)
-        for trial, event in self.decisions.greeted(worker, hello):
+        for trial, event in self.decisions.greeted(self.plane.tables[slot], slot in self.plane.lost):
             self.run(lambda t=trial, e=event: self.decisions.decide(t, e))
-        self.decisions.send_table(worker)
+        self.decisions.send_table(Worker(f"w{slot}", slot, slot))
 
     def run(self, start: Any) -> None:
         """Start a decision and let it go as far as it can; a controller that is killed on the way is replaced."""
@@ -285,6 +289,10 @@ class Life(RuleBasedStateMachine):
         if self.disk.hangs is not None:
             self.disk.hangs.set()
             self.disk.hangs = None
+        self.spin_or_boot()
+
+    @rule()
+    def controller_saves_what_waits(self) -> None:
         self.run(lambda: self.decisions.retry())
 
     @rule()
@@ -315,10 +323,32 @@ class Life(RuleBasedStateMachine):
     def nobody_for_long(self) -> None:
         """Killed, and not back before the workers have taken the weight of unjudged candidates away."""
         self.end_tasks()
+        self.plane.lose()
+        self.nothing_falls(self.boot)
+
+    @rule()
+    def controller_hangs_for_long(self) -> None:
+        """The same controller goes on after the workers have given it up."""
+        self.plane.lose()
+        self.nothing_falls(self.links_return)
+
+    @rule(slot=st.sampled_from([0, 1]))
+    def link_breaks_for_long(self, slot: int) -> None:
+        self.plane.connected.discard(slot)
+        self.plane.lost.add(slot)
+        self.nothing_falls(self.links_return)
+
+    @rule(name=names, version=st.sampled_from("123"))
+    def file_changes_while_nobody_is_there(self, name: str, version: str) -> None:
+        self.end_tasks()
+        self.plans[name] = replace(PLANS[name], version=version)
+        self.nothing_falls(self.boot)
+
+    def nothing_falls(self, happens: Any) -> None:
+        """Let it happen; nobody may be rolled back by it who had not been on the way down before."""
         before = {name: saved.rollout for name, saved in self.disk.rollouts.items()}
         fallen = [name for name in self.plane.fallen if self.has_fallen(name)]
-        self.plane.lost = True
-        self.boot()
+        happens()
         for name, was in before.items():
             now = self.disk.rollouts[name].rollout
             # A new version begins in shadow, wherever the old one was.
@@ -384,5 +414,11 @@ class Life(RuleBasedStateMachine):
                 assert self.plane.weights(slot).get(trial.name, 0) == trial.rollout.weight
 
 
+class LongLife(Life):
+    """The same, for as many orders as take some minutes."""
+
+
 Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+LongLife.TestCase.settings = settings(max_examples=3000, stateful_step_count=40, deadline=None)
 TestLife = Life.TestCase
+TestLongLife = pytest.mark.slow(LongLife.TestCase)

@@ -123,5 +123,5 @@ async def test_waiting_for_acknowledgements_has_an_end(links: Links, ear: Ear, t
     assert await links.acknowledged(5, 0.05) == ["deaf"]
     deaf.disconnect()
     assert await links.acknowledged(5, 10.0) == []
-    assert good.number == 5
+    assert good.table.number == 5
     good.disconnect()

@@ -129,18 +129,6 @@ def test_a_trial_of_a_name_that_was_used_before_counts_from_there() -> None:
     assert (ledger.sampled, ledger.compared, ledger.shed, ledger.link_full, ledger.pending) == (3, 1, 1, 0, 1)
 
 
-def test_what_an_earlier_process_in_the_slot_had_under_way_is_not_waited_for() -> None:
-    """After a restart of everything the saved books still have the accounts of the processes before."""
-    trial = make()
-    trial.counts("0-old", {"sampled": 5, "sent": 3})
-    trial.counts("1-old", {"sampled": 2})
-    trial.books = Books.load(trial.books.dump())
-    trial.replaced("0-new", {"0-new", "1-old"})
-    assert (trial.ledger.sampled, trial.ledger.link_full, trial.ledger.pending) == (7, 5, 2)
-    trial.replaced("1-new", {"0-new", "1-new"})
-    assert (trial.ledger.link_full, trial.ledger.pending) == (7, 0)
-
-
 def test_a_protocol_left_open_is_told_once_it_is_known(caplog: pytest.LogCaptureFixture) -> None:
     open_plan = replace(PLAN, prediction=PredictionSpec("auto", Kind.LABEL, "y"))
     trial = make(open_plan)

@@ -32,8 +32,7 @@ class FakeWorker:
     def __init__(self, runtime: Path, slot: int = 0, name: str = "w0", pid: int = 1, *, acks: bool = True) -> None:
         self.runtime, self.slot, self.name, self.pid, self.acks = runtime, slot, name, pid, acks
         self.tables: list[Table] = []
-        self.weights: dict[str, int] = {}
-        self.number = 0
+        self.table, self.lost = Table(0), False
         self.counted: dict[str, dict[str, int]] = {}
         self._sequence: dict[str, int] = {}
         self._index: dict[str, int] = {}
@@ -46,8 +45,8 @@ class FakeWorker:
         self._pairs, self._tables, self._index = Channel(lambda *_: None), Channel(self._heard), {}
         await loop.create_unix_connection(lambda: self._pairs, str(self.runtime / "pairs.sock"))
         await loop.create_unix_connection(lambda: self._tables, str(self.runtime / "tables.sock"))
-        hello: dict[str, Any] = {"slot": self.slot, "pid": self.pid, "worker": self.name, "table": self.number}
-        hello["weights"] = self.weights
+        hello: dict[str, Any] = {"slot": self.slot, "pid": self.pid, "worker": self.name}
+        hello |= {"table": self.table, "lost": self.lost}
         for channel in (self._pairs, self._tables):
             channel.send(link.note(Frame.HELLO, hello))
         return self
@@ -57,12 +56,13 @@ class FakeWorker:
         self._tables.close()
 
     def _heard(self, channel: Channel, kind: Frame, payload: bytes) -> None:
+        if kind is Frame.ALIVE:
+            return
         assert kind is Frame.TABLE
-        table = link.decode_table(payload)
-        self.tables.append(table)
-        self.number, self.weights = table.number, {lane.rollout: lane.weight for lane in table.lanes}
+        self.table, self.lost = link.decode_table(payload), False
+        self.tables.append(self.table)
         if self.acks:
-            channel.send(link.note(Frame.ACK, {"number": table.number, "weights": self.weights}))
+            channel.send(link.note(Frame.ACK, {"number": self.table.number}))
         self._changed.set()
 
     def lane(self, rollout: str) -> Lane | None:

@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+import aiohttp
+import pytest
 
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import FakeModel, Load, Mood, model_process
@@ -18,10 +21,11 @@ GUARDS = {"max_disagreement": "10%", "max_extra_errors": "10%"}
 
 
 @asynccontextmanager
-async def _house(folder: Path) -> AsyncIterator[tuple[Understudy, str]]:
+async def _house(folder: Path, controller_lost: str = "30s") -> AsyncIterator[tuple[Understudy, str]]:
     """A proxy whose candidate is as good as live and climbs to a canary; and the URL clients use."""
     async with model_process("live") as (_, live), model_process("good") as (_, good):
         config = {
+            "server": {"listen": "127.0.0.1:0", "workers": 2, "controller_lost": controller_lost},
             "upstreams": {"live": {"url": live}, "good": {"url": good}},
             "routes": [route("r", "live", "good", STAGES, guards=GUARDS)],
         }
@@ -45,6 +49,79 @@ async def test_a_killed_controller_costs_no_request_and_comes_back_with_stage_an
         assert grown["findings"][0]["pairs"] > before["findings"][0]["pairs"] / 2, "evidence was lost"
         assert load.by("good") > 0
     assert load.problems() == []
+
+
+async def _journaled(understudy: Understudy, kind: str, times: int) -> None:
+    """Wait until the journal holds so many entries of a kind."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError, OSError):
+                journal = await understudy.api("/api/v1/rollouts/r/good/journal?limit=100")
+                if sum(entry["kind"] == kind for entry in journal["journal"]) >= times:
+                    return
+            await asyncio.sleep(0.1)
+
+
+async def _serves(load: Load, model: str) -> None:
+    """Wait until a model has answered once more."""
+    seen = load.by(model)
+    async with asyncio.timeout(30):
+        while load.by(model) == seen:
+            await load.more(20)
+
+
+async def test_a_controller_that_hangs_is_lost_and_found_again(tmp_path: Path) -> None:
+    async with _house(tmp_path, controller_lost="3s") as (understudy, url), Load(url) as load:
+        await understudy.until("r/good", lambda rollout: rollout["state"] == "canary")
+        first = (await understudy.processes())["controller"]
+        os.kill(first, signal.SIGSTOP)
+        await _gives_up(load)
+        os.kill(first, signal.SIGCONT)
+        await _journaled(understudy, "restored", 1)
+        await _serves(load, "good")
+        assert (await understudy.processes())["controller"] == first
+        assert (await understudy.rollout("r/good"))["state"] == "canary"
+    assert load.problems() == []
+
+
+@pytest.mark.slow
+async def test_a_controller_that_hangs_for_good_is_replaced(tmp_path: Path) -> None:
+    async with _house(tmp_path, controller_lost="3s") as (understudy, url), Load(url) as load:
+        await understudy.until("r/good", lambda rollout: rollout["state"] == "canary")
+        first = (await understudy.processes())["controller"]
+        os.kill(first, signal.SIGSTOP)
+        await _gives_up(load)
+        await _journaled(understudy, "restored", 1)
+        await _serves(load, "good")
+        assert (await understudy.processes())["controller"] != first
+        assert [event["name"] for event in understudy.events("process.silent")] == ["controller"]
+        assert (await understudy.rollout("r/good"))["state"] == "canary"
+    assert load.problems() == []
+
+
+@pytest.mark.slow
+async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
+    async with _house(tmp_path, controller_lost="2s") as (understudy, url), Load(url, reuse=False) as load:
+        worker = (await understudy.processes())["workers"][0]
+        os.kill(worker["pid"], signal.SIGSTOP)
+        async with asyncio.timeout(30):
+            while (await understudy.processes())["workers"][0]["pid"] in (worker["pid"], None):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        began = len(load.seen)
+        await load.more(400)
+        assert [event["name"] for event in understudy.events("process.silent")] == ["worker 0"]
+    late = [seen for seen in load.seen[began:] if load.problem(seen)]
+    assert len(late) <= 20, "more than what it held"
+
+
+async def _gives_up(load: Load) -> None:
+    """Wait until the workers let the candidate serve nobody."""
+    async with asyncio.timeout(30):
+        while True:
+            seen = load.by("good")
+            await load.more(60)  # at 20 % a run of sixty without the candidate is no accident
+            if load.by("good") == seen:
+                return
 
 
 async def _start_of_python() -> float:

@@ -218,6 +218,10 @@ class Rig:
         trials = self.worker.trials.values()
         await self.controller.publish(*(Lane(t.terms.name, t.terms.trial, state, weight, share, stage) for t in trials))
 
+    def hear(self, kind: Frame, payload: bytes) -> None:
+        if kind is not Frame.ALIVE:
+            self.replies.append((kind, link.read_note(payload)))
+
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
 
@@ -298,7 +302,7 @@ async def rig(config: str, models: tuple[Model, ...] = ()) -> AsyncIterator[Rig]
         port = listener.getsockname()[1]
         task = loop.create_task(worker.run(listener, its))
         it = Rig(worker, controller, port, task)
-        it.control = Channel(lambda _, kind, payload: it.replies.append((kind, link.read_note(payload))))
+        it.control = Channel(lambda _, kind, payload: it.hear(kind, payload))
         await loop.create_connection(lambda: it.control, sock=mine)
         it.control.send(link.note(Frame.CONFIG, {"generation": 1, "text": config, "directory": folder}))
         try:

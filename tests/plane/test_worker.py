@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from proxy.config import parse
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import State
+from proxy.plane.worker import SILENCE
 from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
 from tests.plane.test_exchange import PLAIN, SHADOW
 
@@ -111,7 +114,9 @@ async def test_lost_controller_takes_the_weight_away_and_gives_it_back() -> None
             (it.controller.runtime / name).unlink(missing_ok=True)
         await it.controller.start()
         await eventually(lambda: it.controller.tables)
-        assert it.controller.hellos[-1]["weights"] == {"r/v2": 0}
+        hello = it.controller.hellos[-1]
+        assert hello["lost"]
+        assert [lane["weight"] for lane in hello["table"]["lanes"]] == [9_999], "its own doing, not the table's"
         await it.lane(weight=9_999)
         assert (await it.ask())[1]["x-served-by"] == "v2"
 
@@ -122,9 +127,40 @@ async def test_lost_controller_leaves_a_promoted_candidate() -> None:
     async with rig(config, (live, candidate)) as it:
         await it.lane(weight=10_000, state=State.PROMOTED)
         await it.controller.stop()
-        it.worker._controller_seen -= 60.0
-        it.worker._report()
+        await eventually(lambda: it.worker._lost)
         assert it.trial.weight == 10_000
+
+
+async def test_a_reload_while_the_controller_is_lost_gives_no_weight_back() -> None:
+    config = SHADOW.replace("server: {", "server: {controller_lost: 100ms, ")
+    models = (Model(), Model())
+    async with rig(config, models) as it:
+        await it.lane(weight=9_999)
+        await it.controller.stop()
+        await eventually(lambda: it.trial.weight == 0)
+        text = config.replace("{0}", models[0].url).replace("{1}", models[1].url)
+        it.worker.configure(parse(text, directory="."))
+        assert it.trial.weight == 0
+        assert all(route.serving is None for route in it.worker.plane.routes.all)
+
+
+async def test_a_controller_that_is_silent_is_lost_though_its_socket_is_open() -> None:
+    config = SHADOW.replace("server: {", "server: {controller_lost: 100ms, ")
+    async with rig(config, (Model(), Model())) as it:
+        await it.lane(weight=9_999)
+        for _ in range(3):
+            it.worker._controller_heard -= SILENCE - 0.5  # as long as may be
+            for channel in it.controller.tables:
+                channel.send(link.frame(Frame.ALIVE, b""))
+            await eventually(lambda: time.monotonic() - it.worker._controller_heard < 1.0)
+            it.worker._look_for_controller(time.monotonic())
+            assert it.trial.weight == 9_999, "it was heard"
+        it.worker._controller_heard -= SILENCE
+        await eventually(lambda: it.trial.weight == 0)
+        await eventually(lambda: it.controller.hellos[-1]["lost"])
+        await eventually(lambda: it.controller.tables)
+        await it.lane(weight=9_999)
+        assert it.trial.weight == 9_999
 
 
 async def test_lost_link_is_counted_and_slows_nobody() -> None:

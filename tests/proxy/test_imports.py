@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"__main__"},
-    {"cli", "supervisor", "demo", "cores", "recordings", "replay"},
+    {"cli", "supervisor", "children", "demo", "cores", "recordings", "replay"},
     {"plane", "control"},
     {"config", "errors", "channel", "sockets", "logs"},
     {"core"},

@@ -1,20 +1,31 @@
-"""Promise: what the supervisor decides by itself (pauses, addresses, what needs a restart) is right."""
+"""Promise: what the supervisor decides by itself is right: pauses, addresses, who hangs, and what a reload means that
+meets a process which dies or has only begun."""
 
+from __future__ import annotations
+
+import asyncio
 import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import sockets, supervisor
+from proxy import children, sockets
+from proxy.channel import Channel
+from proxy.children import Child
+from proxy.core import link
+from proxy.core.link import Frame
 from proxy.errors import UnderstudyError
 
 
 @given(st.lists(st.floats(0, 1000), max_size=30), st.floats(1000, 2000))
 def test_pauses_are_bounded_and_the_first_is_none(deaths: list[float], now: float) -> None:
-    pause = supervisor.pause_before_restart(deaths, now)
+    pause = children.pause_before_restart(deaths, now)
     assert 0 <= pause <= 5
-    assert supervisor.pause_before_restart([now], now) == 0
+    assert children.pause_before_restart([now], now) == 0
 
 
 def test_a_taken_address_is_named() -> None:
@@ -31,3 +42,78 @@ def test_slots_share_one_port() -> None:
         port = first.getsockname()[1]
         with sockets.listen(f"127.0.0.1:{port}", share=True) as second:
             assert second.getsockname() == first.getsockname()
+
+
+# --- one child -------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def child_with(*, ready: bool) -> AsyncIterator[tuple[Child, list[Frame], Channel]]:
+    """A child with a real process; what it is sent, and its own end of the control channel."""
+    child = Child("controller", [], socket.socket())
+    child.process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
+    ours, theirs = socket.socketpair()
+    loop, told = asyncio.get_running_loop(), list[Frame]()
+    its = Channel(lambda _, kind, __: told.append(kind))
+    await loop.create_connection(lambda: its, sock=theirs)
+    _, child.channel = await loop.create_connection(lambda: Channel(lambda _, k, p: child.heard(k, p)), sock=ours)
+    if ready:
+        child.heard(Frame.READY, b"")
+    try:
+        yield child, told, its
+    finally:
+        child.kill()
+        await child.process.wait()
+        child.channel.close()
+        its.close()
+        child.listener.close()
+        await asyncio.sleep(0)
+
+
+def result(generation: int, error: str = "") -> bytes:
+    return link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error})
+
+
+async def test_a_child_that_dies_over_a_reload_is_not_waited_for_and_refuses_it() -> None:
+    async with asyncio.timeout(children.RESULT_DEADLINE / 2), child_with(ready=True) as (child, _, _):
+        applied = asyncio.ensure_future(child.apply(link.note(Frame.CONFIG, {}), 2))
+        await asyncio.sleep(0)
+        child.died(0.0)
+        assert await applied == "died while it took the configuration"
+
+
+async def test_a_child_that_is_starting_gets_the_new_configuration_too() -> None:
+    async with child_with(ready=False) as (child, told, its):
+        applied = asyncio.ensure_future(child.apply(link.note(Frame.CONFIG, {}), 3))
+        its.send(result(2, "an earlier one") + result(3))
+        assert await applied == ""
+        assert told == [Frame.CONFIG]
+
+
+async def test_a_child_that_dies_while_it_starts_takes_the_configuration_at_its_next_start() -> None:
+    async with child_with(ready=False) as (child, _, _):
+        applied = asyncio.ensure_future(child.apply(link.note(Frame.CONFIG, {}), 3))
+        await asyncio.sleep(0)
+        child.died(0.0)
+        assert await applied == ""
+        assert await child.apply(link.note(Frame.CONFIG, {}), 4) == "", "it is down"
+
+
+async def test_a_refusal_is_passed_on() -> None:
+    async with child_with(ready=True) as (child, _, its):
+        applied = asyncio.ensure_future(child.apply(link.note(Frame.CONFIG, {}), 3))
+        its.send(result(3, "no such certificate"))
+        assert await applied == "no such certificate"
+
+
+async def test_only_a_child_that_serves_and_says_nothing_for_long_hangs() -> None:
+    async with child_with(ready=False) as (child, _, _):
+        assert not any(child.hangs(1.0, 3.0) for _ in range(9)), "it is starting, which has a deadline of its own"
+        child.heard(Frame.READY, b"")
+        assert [child.hangs(1.0, 3.0) for _ in range(4)] == [False, False, False, True]
+        child.heard(Frame.ALIVE, b"")
+        assert not child.hangs(1.0, 3.0)
+        child.kill()
+        assert child.process is not None
+        await child.process.wait()
+        assert not any(child.hangs(1.0, 3.0) for _ in range(9)), "it is dead, which somebody else sees to"
