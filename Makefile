@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
+DOCS_READY := $(VENV)/.ready-docs
 MLSERVER := .venv-mlserver
 MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
 .PHONY: help demo test test-all lint types ci calibration bench load test-mlserver test-servers test-browser test-watchers \
-	image-test docs lock clean
+	image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -84,11 +85,20 @@ test-watchers: $(READY) ## a real Prometheus and Alertmanager; schemathesis agai
 	$(BIN)/python -m pip install -q schemathesis==4.32.5
 	$(BIN)/pytest tests/integration/test_prometheus.py tests/integration/test_alertmanager.py tests/e2e/test_admin_port.py
 
-docs: $(READY) ## docs/configuration.md from the schema
+$(DOCS_READY): $(READY) requirements-docs.lock
+	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-docs.lock
+	@touch $@
+
+docs: $(DOCS_READY) ## docs/configuration.md from the schema, and the site in site/ (a dead link fails)
 	$(BIN)/python tools/configuration_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html"
+
+test-docs: $(READY) ## the quick start as it is typed, and every page (a minute)
+	$(BIN)/pytest tests/docs
 
 lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(MLSERVER) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(MLSERVER) $(SERVERS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -48,7 +48,7 @@ def _undecided(assessment: Assessment) -> str:
     etas = [f.eta_seconds for f in open_guards]
     names = ", ".join(f.guard for f in open_guards)
     known = [eta for eta in etas if eta is not None]
-    return f"{names} to pass" + (f" (about {max(known):.0f} s)" if len(known) == len(etas) else "")
+    return f"a pass of {names}" + (f" (about {max(known):.0f} s)" if len(known) == len(etas) else "")
 
 
 def waiting_for(rollout: Rollout, plan: Plan, look: Looked | None) -> str:

@@ -107,7 +107,7 @@ def test_the_forecast_is_part_of_the_sentence() -> None:
     look = looked(100.0, Assessment(Verdict.WATCHING, (finding,)), pairs=50, rate=5.0)
     rollout, _ = begin(PLAN, 0.0)
     said = waiting_for(rollout, PLAN, look)
-    assert said == "50 more pairs (about 10 s at 5 pairs/s), max_disagreement to pass (about 340 s)."
+    assert said == "50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 340 s)."
 
 
 def test_a_plan_that_starts_as_a_canary_enters_it_at_the_first_look_without_evidence() -> None:
