@@ -36,14 +36,16 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
 
 def whole(part: dict[str, Any]) -> dict[str, Any] | None:
-    """A configuration with `part` in its place: at the top, on a route, on a rollout or as guards; `None` for YAML of
-    other programs."""
+    """A configuration with `part` in its place: at the top, on a route or on a rollout, with upstreams if it has none;
+    `None` for YAML of other programs."""
     rollout = {"candidate": "b", "stages": [{"shadow": "100%"}]}
     route = {"name": "r", "live": "a", "prediction": {"protocol": "v2", "kind": "label"}, "rollouts": [rollout]}
     found = {"upstreams": {"a": UPSTREAM, "b": UPSTREAM}, "routes": [route]}
     for section, place in ((Config, found), (Route, route), (Rollout, rollout)):
         if part.keys() <= section.model_fields.keys() | {"shadow", "canary"}:
             place.update(part)
+            if "upstreams" not in part:
+                found["upstreams"] = dict.fromkeys(re.findall(r"'(?:live|candidate)': '([^']+)'", str(found)), UPSTREAM)
             return found
     return None
 

@@ -26,7 +26,7 @@ from proxy.core.predictions.registry import PROTOCOLS
 from proxy.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
+EXAMPLES = [path for path in sorted((ROOT / "config").glob("**/*.yaml")) if path.read_text().find("\nupstreams:") >= 0]
 SECRETS = {"UNDERSTUDY_ADMIN_TOKEN": "correct horse", "UNDERSTUDY_WEBHOOK_SECRET": "battery staple"}
 
 PLAIN = """
