@@ -235,11 +235,14 @@ class Exchange:
         if leg is self.hedge and self.trial is not None:
             self.plane.counts.rescue(self.trial.terms.name, self._rescue_for)
         self.client.answer(self, leg.answer, leg.pool.label, piece, done)
-        if self.ready:
-            came = leg.finished if done else leg.began
-            self.route.overhead.add(leg.sent - self.ready + monotonic() - came)
         if leg.held and not done:  # committed: from here on it is a stream like any other
             leg.held = leg.strict_time = False
+
+    def written(self, now: float) -> None:
+        """The head of the answer has left, and all of the body that was here: what of the time was ours?"""
+        leg = self.winner
+        if leg is not None and self.ready:
+            self.route.overhead.add(leg.sent - self.ready + now - (leg.finished or leg.began))
 
     def answer_too_large(self, leg: Served) -> bool:
         """Too long for a pair; whether it is given up. A candidate's is a failure, and live may answer instead as long
@@ -271,7 +274,7 @@ class Exchange:
         elif self.winner is None and not self.abandoned:
             self._decide()
         if self.samples and (self.trial is not None or leg is not self.winner):
-            pairs.settle(self)  # after live's own answer there is nothing to settle before the copies are back
+            self.plane.turn.later(self.settle)  # after live's own answer nothing is settled before the copies are back
         del leg.exchange  # or the two would wait for the garbage collector
 
     def leg_failed(self, leg: Served, reason: Reason) -> None:
@@ -286,7 +289,7 @@ class Exchange:
         """A copy has ended, well or not (`leg.reason`)."""
         leg.count()
         leg.payer.in_flight -= 1
-        pairs.settle(self)
+        self.plane.turn.later(self.settle)
         del leg.exchange
 
     def _decide(self) -> None:
@@ -351,7 +354,17 @@ class Exchange:
         if self.trial is not None:
             self.plane.soon.discard(self)
         if self.samples:
+            self.plane.turn.later(self.mirror)
+
+    def mirror(self) -> None:
+        """The client has been served: ask the arms that did not serve."""
+        if self.samples:
             pairs.mirror(self)
+
+    def settle(self) -> None:
+        """A leg has ended: publish the pairs that have both outcomes now."""
+        if self.samples:
+            pairs.settle(self)
 
     def client_gone(self) -> None:
         """The client left before it had its answer: nobody is asked any more.

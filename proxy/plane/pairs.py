@@ -95,8 +95,7 @@ def mirror(exchange: Exchange) -> None:
             drop(exchange, "shed")
             return
     asked = []
-    samples, exchange.samples = exchange.samples, ()  # a copy may fail at once: nothing is settled before all are asked
-    for one in samples:
+    for one in exchange.samples:
         trial = one.trial
         one.candidate = exchange.first if trial is own else _copy(exchange, trial, trial.pool, trial)
         if one.candidate is None:
@@ -106,8 +105,6 @@ def mirror(exchange: Exchange) -> None:
         if one.wants_again:  # shed like any copy, but the pair does not need it
             one.again = _copy(exchange, trial, exchange.route.live, None)
     exchange.samples = asked
-    if any(one.candidate is not None and one.candidate.ended for one in asked):
-        settle(exchange)
 
 
 def _copy(exchange: Exchange, payer: Trial, pool: Pool, trial: Trial | None) -> Copy | None:

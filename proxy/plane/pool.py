@@ -27,6 +27,7 @@ from proxy.core.headers import Answer
 from proxy.core.reasons import Reason
 from proxy.plane.deadlines import Wheel
 from proxy.plane.health import Checks
+from proxy.plane.turn import Turn
 from proxy.plane.upstream import IDLE, Connection, Leg
 
 EJECT_AFTER = 3
@@ -102,8 +103,10 @@ class Pool:
 
     slot = 0
 
-    def __init__(self, settings: Settings, wheel: Wheel, context: ssl.SSLContext | None = None) -> None:
-        self.settings, self.wheel, self.context = settings, wheel, context
+    def __init__(
+        self, settings: Settings, wheel: Wheel, turn: Turn, context: ssl.SSLContext | None = None
+    ) -> None:
+        self.settings, self.wheel, self.turn, self.context = settings, wheel, turn, context
         self.name = settings.name
         self.label = settings.name.encode()
         self.timeout = settings.timeout

@@ -209,7 +209,7 @@ class Client(asyncio.Protocol):
             self.refuse(Reason.NO_ROUTE, name=name)
             return
         self._keep = self._keep and not plane.draining
-        self.transport.write(health(request.path, plane.ready and not plane.draining, request.method, self._keep))
+        self._write(health(request.path, plane.ready and not plane.draining, request.method, self._keep))
         self._finish(done)
 
     def _more_body(self, exchange: Exchange, data: bytes) -> None:
@@ -246,7 +246,7 @@ class Client(asyncio.Protocol):
         """Pass on a 1xx (RFC 9110, 15.2); a client of HTTP/1.0 does not know them."""
         exchange = self.exchange
         if exchange is not None and not exchange.request.old and not self._answering:
-            self.transport.write(read_answer(head).base + b"\r\n")
+            self._write(read_answer(head).base + b"\r\n")
 
     def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
         """Begin the client's answer with a model's head and what is here of its body."""
@@ -257,9 +257,8 @@ class Client(asyncio.Protocol):
         if request.old:
             self._answer_old(exchange, answer, served_by, piece, done)
             return
-        self.transport.write(
-            b"".join((answer.base, b"x-request-id: ", exchange.id, b"\r\nx-served-by: ", served_by, end, piece))
-        )
+        out = b"".join((answer.base, b"x-request-id: ", exchange.id, b"\r\nx-served-by: ", served_by, end, piece))
+        self.plane.turn.write(self.transport, out, exchange)
         if done:
             self._finish(exchange.body_done)
 
@@ -270,7 +269,7 @@ class Client(asyncio.Protocol):
             self._keep = False
         says = b"keep-alive" if self._keep else b"close"
         lines = b"x-request-id: %b\r\nx-served-by: %b\r\nconnection: %b\r\n\r\n" % (exchange.id, served_by, says)
-        self.transport.write(without(answer.base, {b"transfer-encoding"}) + lines)
+        self._write(without(answer.base, {b"transfer-encoding"}) + lines)
         self.more(piece, done)
 
     def more(self, piece: bytes, done: bool) -> None:
@@ -280,7 +279,7 @@ class Client(asyncio.Protocol):
             self._dechunk.feed(piece, 0, out)
             piece = b"".join(out)
         if piece:
-            self.transport.write(piece)
+            self._write(piece)
         if done:
             self._finish(self.exchange is None or self.exchange.body_done)
 
@@ -296,13 +295,17 @@ class Client(asyncio.Protocol):
             self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
         to_head = current is not None and current.request.method == b"HEAD"
         self._keep = self._keep and not self.plane.draining
-        self.transport.write(error(reason, name or (current.id if current else b""), self._keep, to_head))
+        self._write(error(reason, name or (current.id if current else b""), self._keep, to_head))
         self._finish(self._framing.done and (exchange is not None or self._keep))
 
     def abort(self) -> None:
         """The answer cannot be completed: end the connection so that the client sees it was cut."""
         if not self.closed:
+            self.plane.turn.flush()
             self.transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        self.plane.turn.now(self.transport, data)
 
     def _finish(self, request_done: bool) -> None:
         """The answer is written: next request, or the end of the connection."""
@@ -330,6 +333,7 @@ class Client(asyncio.Protocol):
         if self._over:
             return
         self._over = True
+        self.plane.turn.flush()
         if request_done and not self._ahead:
             self.transport.close()
             return

@@ -14,6 +14,7 @@ from proxy.plane.counts import Counts
 from proxy.plane.deadlines import Soon, Wheel
 from proxy.plane.publisher import Publisher
 from proxy.plane.routes import Routes
+from proxy.plane.turn import Turn
 
 if TYPE_CHECKING:
     from proxy.plane.server import Client
@@ -49,6 +50,7 @@ class Plane:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.wheel = Wheel()
+        self.turn = Turn(loop)
         self.soon = Soon(loop, time.monotonic)
         self.counts = Counts()
         self.publisher = Publisher(loop)

@@ -66,7 +66,7 @@ def dig(client: Client, exchange: Exchange, leg: Served, head: bytes, rest: byte
     assert connection is not None
     lines = b"connection: upgrade\r\nupgrade: %b\r\nx-request-id: %b\r\nx-served-by: %b\r\n\r\n"
     lines %= (exchange.request.value(b"upgrade"), exchange.id, leg.pool.label)
-    client.transport.write(head + lines + rest)
+    plane.turn.now(client.transport, head + lines + rest)  # from here on the two ends write for themselves
     connection.leg = None
     idle = plane.limits.idle
     left, right = _End(client.transport, client, idle), _End(connection.transport, connection, idle)

@@ -129,6 +129,11 @@ class Leg:
             self._waiting = None
         return self.opening
 
+    def written(self, now: float) -> None:
+        """All of the request that was at hand has left."""
+        if not self.ended:
+            self.sent = now
+
     def cancel(self) -> None:
         """Nobody wants the answer any more: drop the connection, tell nobody."""
         if not self.ended:
@@ -165,7 +170,7 @@ class Connection(asyncio.Protocol):
     def start(self, leg: Leg) -> None:
         """Carry this leg; the connection must be idle."""
         self.leg, leg.connection = leg, self
-        self.transport.write(leg.gather())
+        self.pool.turn.write(self.transport, leg.gather(), leg)
         self._since = leg.sent = monotonic()
         if leg.held_back and not self._blocked_since:
             leg.held_back = False
@@ -175,9 +180,9 @@ class Connection(asyncio.Protocol):
 
     def send(self, piece: bytes, last: bool) -> None:
         """More of the request's body."""
-        if piece:
-            self.transport.write(piece)
         leg = self.leg
+        if piece:
+            self.pool.turn.now(self.transport, piece)
         if last and leg is not None:
             self._since = leg.sent = monotonic()
 

@@ -134,7 +134,7 @@ class Worker:
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:
             return pool
-        return Pool(settings, self.plane.wheel, context)
+        return Pool(settings, self.plane.wheel, self.plane.turn, context)
 
     def _recent(self, name: str) -> Recent:
         return self._recents.setdefault(name, Recent())

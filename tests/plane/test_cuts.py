@@ -1,4 +1,5 @@
-"""Promise: what the proxy does with bytes does not depend on where they were cut, and no bytes make it raise.
+"""Promise: what the proxy does with bytes does not depend on where they were cut, nor on how many of the pieces came in
+one turn of the event loop, and no bytes make it raise.
 
 The protocols run here without sockets, against transports that write down what they are told. Hypothesis cuts valid
 messages anywhere, and damages them anywhere.
@@ -6,6 +7,7 @@ messages anywhere, and damages them anywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,20 @@ CONFIG = parse("upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all
 
 
 class Loop:
-    """What the protocols ask of a loop when nothing is ever due."""
+    """What the protocols ask of a loop when nothing is ever due; `turn` ends a turn."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
 
     def call_later(self, *_: Any) -> None:
         pass
 
+    def call_soon(self, work: Callable[[], None]) -> None:
+        self.soon.append(work)
 
-LOOP: Any = Loop()
+    def turn(self) -> None:
+        while self.soon:
+            self.soon.pop(0)()
 
 
 class Wire:
@@ -67,10 +76,12 @@ class Wire:
 
 
 class Bench:
-    """One client and one connection to the model, face to face without sockets."""
+    """One client and one connection to the model, face to face without sockets. `together`: how many pieces come in one
+    turn of the loop."""
 
-    def __init__(self) -> None:
-        worker = Worker(0, 1, Path(), LOOP)
+    def __init__(self, together: int = 1) -> None:
+        self.loop, self.together = Loop(), together
+        worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
         worker.configure(CONFIG)
         pool = worker.pools["m"]
         self.client, self.model = Client(worker.plane), Connection(pool, pool.endpoints[0])
@@ -83,12 +94,13 @@ class Bench:
 
     def feed(self, requests: bytes, answers: bytes, cuts: list[int], answer_cuts: list[int]) -> tuple[bytes, bytes]:
         """What the model got and what the client got."""
-        for piece in cut(requests, cuts):
-            if not self.client.transport.is_closing():
-                self.client.data_received(piece)
-        for piece in cut(answers, answer_cuts):
-            if not self.model.transport.is_closing():
-                self.model.data_received(piece)
+        for protocol, pieces in ((self.client, cut(requests, cuts)), (self.model, cut(answers, answer_cuts))):
+            for number, piece in enumerate(pieces, 1):
+                if not protocol.transport.is_closing():
+                    protocol.data_received(piece)
+                if number % self.together == 0:
+                    self.loop.turn()
+            self.loop.turn()
         return self.model.transport.out, self.client.transport.out  # type: ignore[attr-defined]
 
 
@@ -111,6 +123,7 @@ def body_of(data: bytes, sizes: list[int]) -> bytes:
 
 CUTS = st.lists(st.integers(0, 10_000), max_size=8)
 BODIES = st.binary(max_size=300)
+TOGETHER = st.integers(1, 8)
 SIZES = st.lists(st.integers(1, 80), max_size=4)
 
 
@@ -121,16 +134,16 @@ def message(first: bytes, body: bytes, sizes: list[int], chunked: bool) -> bytes
 
 
 @settings(max_examples=60, deadline=None)
-@given(BODIES, SIZES, st.booleans(), CUTS, BODIES, SIZES, st.booleans(), CUTS)
-@example(b"abc", [], True, list(range(200)), b"abc", [], True, list(range(200)))
+@given(BODIES, SIZES, st.booleans(), CUTS, BODIES, SIZES, st.booleans(), CUTS, TOGETHER)
+@example(b"abc", [], True, list(range(200)), b"abc", [], True, list(range(200)), 1)
 def test_cuts_do_not_matter(
     body: bytes, sizes: list[int], chunked: bool, cuts: list[int],
-    back: bytes, back_sizes: list[int], back_chunked: bool, back_cuts: list[int],
+    back: bytes, back_sizes: list[int], back_chunked: bool, back_cuts: list[int], together: int,
 ) -> None:  # fmt: skip
     request = message(b"POST /x HTTP/1.1\r\nHost: a\r\nX-User: b\r\n", body, sizes, chunked)
     answer = message(b"HTTP/1.1 200 OK\r\nX: y\r\n", back, back_sizes, back_chunked)
     whole = Bench().feed(request, answer, [], [])
-    assert Bench().feed(request, answer, cuts, back_cuts) == whole
+    assert Bench(together).feed(request, answer, cuts, back_cuts) == whole
     head, _, sent = whole[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /x HTTP/1.1\r\nHost: a\r\nX-User: b\r\n")
     assert sent == request.partition(b"\r\n\r\n")[2]
@@ -149,7 +162,7 @@ def damaged(data: bytes, damage: list[tuple[int, bytes, int]]) -> bytes:
 
 
 @settings(max_examples=100, deadline=None)
-@given(BODIES, st.booleans(), DAMAGE, CUTS, st.booleans(), DAMAGE, CUTS)
+@given(BODIES, st.booleans(), DAMAGE, CUTS, st.booleans(), DAMAGE, CUTS, TOGETHER)
 def test_no_bytes_make_it_raise(
     body: bytes,
     chunked: bool,
@@ -158,10 +171,11 @@ def test_no_bytes_make_it_raise(
     back_chunked: bool,
     back: list[Any],
     back_cuts: list[int],
+    together: int,
 ) -> None:
     request = message(b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n", body, [7], chunked)
     answer = message(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n", body, [9], back_chunked)
-    _, client = Bench().feed(damaged(request, damage) * 2, damaged(answer, back), cuts, back_cuts)
+    _, client = Bench(together).feed(damaged(request, damage) * 2, damaged(answer, back), cuts, back_cuts)
     assert client == b"" or client.startswith(b"HTTP/1.1 ")
 
 
