@@ -87,9 +87,10 @@ class Exchange:
         """Choose the arm and send what is here of the request; a reason when it is refused."""
         route, request = self.route, self.request
         if route.trials and not request.upgrade:
-            refused = self._choose()
-            if refused:
-                return refused
+            if route.serving is not None or route.override:
+                refused = self._choose()
+                if refused:
+                    return refused
             trial = self.trial
             if trial is not None and trial.terms.set_json and not rewriting.decided(self, trial, piece, done):
                 return Reason.NONE
@@ -126,7 +127,9 @@ class Exchange:
         leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))
         leg.whole = done
         if done:
-            self._complete(now)
+            self.body_done, self.ready = True, now
+            if trial is not None:
+                self._hedge_in_time()
         pool.submit(leg)
 
     def take_body(self) -> None:
@@ -157,17 +160,16 @@ class Exchange:
         if self.parts is not None:
             self._gather(piece)
         if done:
-            self._complete(monotonic())
+            self.body_done, self.ready = True, monotonic()
+            self._hedge_in_time()
         if not self.first.ended:
             self.first.send(piece, done)
         if done and self._rescue_for:
             self._ask_live(self._rescue_for)
 
-    def _complete(self, now: float) -> None:
-        self.body_done = True
-        self.ready = now
+    def _hedge_in_time(self) -> None:
         if self.trial is not None and self.trial.terms.rescue:
-            self.plane.soon.add(self, now + self.route.rescue_after(self.trial))
+            self.plane.soon.add(self, self.ready + self.route.rescue_after(self.trial))
 
     def _gather(self, piece: bytes) -> None:
         assert self.parts is not None

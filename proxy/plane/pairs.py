@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.core.chunks import joined
 from proxy.core.headers import CHUNKED, without
 from proxy.core.link import AGAIN, CANDIDATE_SERVED, HEDGED, RESCUED, SLOT
+from proxy.core.model import BUCKETS
 from proxy.core.reasons import Reason
 from proxy.core.routing import chosen
 from proxy.plane import rewriting
@@ -29,13 +30,13 @@ _NOT_FOR_LIVE = frozenset({b"expect", b"x-shadow"})
 class Sample:
     """One request's place in one trial. `cost` is the memory it holds, bytes."""
 
-    candidate: Captured | None = None
-    again: Captured | None = None
-    cost = 0
+    __slots__ = ("again", "candidate", "cost", "sequence", "slot", "stage", "trial", "wants_again")
 
     def __init__(self, trial: Trial, sequence: int, slot: bool, wants_again: bool) -> None:
         self.trial, self.sequence, self.slot, self.wants_again = trial, sequence, slot, wants_again
-        self.stage = trial.stage
+        self.stage, self.cost = trial.stage, 0
+        self.candidate: Captured | None = None
+        self.again: Captured | None = None
 
 
 def sample(exchange: Exchange) -> None:
@@ -46,7 +47,7 @@ def sample(exchange: Exchange) -> None:
     name, plane, length = exchange.id, exchange.plane, exchange.request.length
     samples: list[Sample] = []
     for trial in exchange.route.trials:
-        if trial is not exchange.trial and not chosen(trial.sample_salt, name, trial.share):
+        if trial.share < BUCKETS and trial is not exchange.trial and not chosen(trial.sample_salt, name, trial.share):
             continue
         sequence, slot = trial.begin(exchange.started + plane.epoch)
         terms = trial.terms

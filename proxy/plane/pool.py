@@ -68,7 +68,7 @@ class Endpoint:
         """Why the last attempts to connect failed, once there have been `EJECT_AFTER` of them in a row."""
         self.dead_until = 0.0
         self._refusals = 0
-        self._failures = 0
+        self.failures = 0
         self._ejections = 0
         self._out_until = 0.0
 
@@ -77,9 +77,8 @@ class Endpoint:
         return self.healthy and now >= self._out_until
 
     def succeeded(self) -> None:
-        """An answer came whole."""
-        if self._failures:
-            self._failures = self._ejections = 0
+        """An answer came whole after `failures`."""
+        self.failures = self._ejections = 0
 
     def reached(self, reason: Reason) -> None:
         """An attempt to connect has ended: well (`NONE`) or with a reason."""
@@ -91,11 +90,11 @@ class Endpoint:
 
     def failed(self) -> None:
         """It could not be reached, broke off, or spoke garbage."""
-        self._failures += 1
-        if self._failures >= EJECT_AFTER:
+        self.failures += 1
+        if self.failures >= EJECT_AFTER:
             self._out_until = monotonic() + min(EJECT_LONGEST, EJECT_FIRST * 2.0**self._ejections)
             self._ejections = min(self._ejections + 1, 10)  # 2.0 ** 1100 does not exist
-            self._failures = EJECT_AFTER - 1  # on its return, one more failure is enough
+            self.failures = EJECT_AFTER - 1  # on its return, one more failure is enough
 
 
 class Pool:
@@ -103,9 +102,7 @@ class Pool:
 
     slot = 0
 
-    def __init__(
-        self, settings: Settings, wheel: Wheel, turn: Turn, context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, wheel: Wheel, turn: Turn, context: ssl.SSLContext | None = None) -> None:
         self.settings, self.wheel, self.turn, self.context = settings, wheel, turn, context
         self.name = settings.name
         self.label = settings.name.encode()

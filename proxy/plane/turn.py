@@ -17,6 +17,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
@@ -36,8 +37,8 @@ class Turn:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._out: list[tuple[asyncio.WriteTransport, bytes, Written | None]] = []
-        self._later: list[Callable[[], None]] = []
+        self._out: deque[tuple[asyncio.WriteTransport, bytes, Written | None]] = deque()
+        self._later: deque[Callable[[], None]] = deque()
         self._planned = False
 
     def write(self, transport: asyncio.WriteTransport, data: bytes, whose: Written | None = None) -> None:
@@ -65,8 +66,9 @@ class Turn:
 
     def flush(self) -> None:
         """Send what has been gathered so far."""
-        out, self._out = self._out, []
-        for transport, data, whose in out:
+        out = self._out
+        while out:
+            transport, data, whose = out.popleft()
             if not transport.is_closing():
                 transport.write(data)
                 if whose is not None:
@@ -76,10 +78,9 @@ class Turn:
         try:
             while self._out or self._later:
                 self.flush()
-                later, self._later = self._later, []
-                for work in later:
-                    work()
+                for _ in range(len(self._later)):
+                    self._later.popleft()()
         finally:
             self._planned = False
-            if self._out or self._later:  # a piece of work failed; the others are not to suffer for it
+            if self._out or self._later:  # a piece of work failed: the others are not to suffer for it
                 self._plan()

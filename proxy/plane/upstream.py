@@ -290,7 +290,8 @@ class Connection(asyncio.Protocol):
         leg.finished = now
         leg.ended = True
         self.leg, leg.connection = None, None
-        self.endpoint.succeeded()
+        if self.endpoint.failures:
+            self.endpoint.succeeded()
         assert leg.answer is not None
         if clean and leg.whole and leg.answer.keep and not self._blocked_since and not self.closed:
             self._used = True

@@ -130,7 +130,7 @@ def test_ejection_grows_and_one_failure_is_enough_on_return() -> None:
         endpoint.failed()
     endpoint.succeeded()
     endpoint.failed()
-    assert endpoint._failures == 1
+    assert endpoint.failures == 1
 
 
 async def test_active_health_checks() -> None:

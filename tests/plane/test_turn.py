@@ -1,0 +1,114 @@
+"""Promise: what one turn gathers leaves in order, together, and before anything that no client waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from proxy.plane.turn import Turn
+
+
+class Loop:
+    """Runs what was asked for "soon" when told to."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, work: Callable[[], None]) -> None:
+        self.soon.append(work)
+
+    def run(self) -> None:
+        while self.soon:
+            self.soon.pop(0)()
+
+
+class Wire:
+    """A transport that writes into a log shared with others."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log, self.closing = name, log, False
+
+    def write(self, data: bytes) -> None:
+        self.log.append(f"{self.name}:{data.decode()}")
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def written(self, now: float) -> None:
+        assert now > 0.0
+        self.log.append(f"{self.name} left")
+
+
+@pytest.fixture
+def log() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def turn(loop: Loop) -> Turn:
+    return Turn(loop)  # type: ignore[arg-type]
+
+
+def test_nothing_leaves_before_everything_was_read(turn: Turn, loop: Loop, log: list[str]) -> None:
+    a, b = Wire("a", log), Wire("b", log)
+    turn.write(a, b"1", a)  # type: ignore[arg-type]
+    turn.write(b, b"2")  # type: ignore[arg-type]
+    assert not log
+    assert len(loop.soon) == 1  # one call a turn, however much it says
+    loop.run()
+    assert log == ["a:1", "a left", "b:2"]
+
+
+def test_answers_first_then_copies_then_pairs(turn: Turn, loop: Loop, log: list[str]) -> None:
+    client, copy = Wire("client", log), Wire("copy", log)
+
+    def mirror() -> None:
+        turn.write(copy, b"request")  # type: ignore[arg-type]
+        turn.later(lambda: log.append("pair"))
+
+    turn.later(mirror)
+    turn.write(client, b"answer")  # type: ignore[arg-type]
+    loop.run()
+    assert log == ["client:answer", "copy:request", "pair"]
+
+
+def test_a_stream_overtakes_nothing(turn: Turn, loop: Loop, log: list[str]) -> None:
+    a = Wire("a", log)
+    turn.write(a, b"head")  # type: ignore[arg-type]
+    turn.now(a, b"piece")  # type: ignore[arg-type]
+    turn.write(a, b"next")  # type: ignore[arg-type]
+    loop.run()
+    assert log == ["a:head", "a:piece", "a:next"]
+
+
+def test_who_has_gone_is_not_written_to(turn: Turn, loop: Loop, log: list[str]) -> None:
+    gone, here = Wire("gone", log), Wire("here", log)
+    turn.write(gone, b"1", gone)  # type: ignore[arg-type]
+    turn.write(here, b"2")  # type: ignore[arg-type]
+    gone.closing = True
+    loop.run()
+    assert log == ["here:2"]
+
+
+def test_work_that_fails_holds_nobody_up(turn: Turn, loop: Loop, log: list[str]) -> None:
+    a = Wire("a", log)
+
+    def fail() -> None:
+        turn.write(a, b"after all")  # type: ignore[arg-type]
+        raise ZeroDivisionError
+
+    turn.later(fail)
+    turn.later(lambda: log.append("the next one"))
+    with pytest.raises(ZeroDivisionError):
+        loop.run()
+    loop.run()
+    assert log == ["a:after all", "the next one"]
+    turn.write(a, b"more")  # type: ignore[arg-type]
+    loop.run()
+    assert log[-1] == "a:more"
