@@ -1,4 +1,4 @@
-"""TLS contexts: towards clients (server side, reloadable) and towards models (verified by default)."""
+"""TLS contexts: towards clients (made anew at every reload) and towards models (verified by default)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from proxy.config import Upstream
 from proxy.config.server import Tls
 
 
-def for_clients(tls: Tls, context: ssl.SSLContext | None = None) -> ssl.SSLContext:
-    """A context that serves `tls`; an existing one takes over the new files for the connections to come.
+def for_clients(tls: Tls) -> ssl.SSLContext:
+    """A context that serves `tls` from its files as they are now.
 
-    Raises `OSError` and `ssl.SSLError` when a file cannot be read or does not fit; the old one stays as it was.
+    Raises `OSError` and `ssl.SSLError` when a file cannot be read or does not fit.
     """
-    fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    for one in (fresh, context):  # the fresh one first: it finds a mistake before the one in use is touched
-        if one is None:
-            continue
-        one.minimum_version = ssl.TLSVersion.TLSv1_2
-        one.set_alpn_protocols(["http/1.1"])
-        one.load_cert_chain(tls.cert, tls.key)
-        if tls.client_ca is not None:
-            one.load_verify_locations(tls.client_ca)
-            one.verify_mode = ssl.CERT_REQUIRED
-        else:
-            one.verify_mode = ssl.CERT_NONE
-    return context or fresh
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(tls.cert, tls.key)
+    if tls.client_ca is not None:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def for_upstream(upstream: Upstream) -> ssl.SSLContext | None:

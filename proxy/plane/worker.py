@@ -40,6 +40,7 @@ from proxy.core.link import Frame
 from proxy.core.model import Lane, Table
 from proxy.errors import UnderstudyError
 from proxy.plane.deadlines import TICK
+from proxy.plane.door import Door
 from proxy.plane.pool import Pool, Settings
 from proxy.plane.rollouts import Recent, Terms, Trial
 from proxy.plane.routes import compile_routes, is_unjudged, part
@@ -79,6 +80,7 @@ class Worker:
         self._controller_heard = time.monotonic()
         self._lost = False
         self._context: ssl.SSLContext | None = None
+        self._door: Door | None = None
         self._config: Config | None = None
         self._patience = 0.0
         self._drain_delay = 0.0
@@ -92,7 +94,7 @@ class Worker:
         """Take a configuration; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
         tls = config.server.tls
         contexts = {name: for_upstream(upstream) for name, upstream in config.upstreams.items()}
-        self._context = for_clients(tls, self._context) if tls is not None else None
+        self._context = for_clients(tls) if tls is not None else None
         old = self.pools
         self.pools = {name: self._pool(config, name, contexts[name]) for name in config.upstreams}
         place = (self.slot, self.workers)
@@ -285,14 +287,8 @@ class Worker:
         await self._either(started, self.stopped)
         if self._config is None:
             return
-        scheme = b"https" if self._context is not None else b"http"
-        server = await self.loop.create_server(
-            lambda: Client(self.plane, scheme),
-            sock=listener,
-            ssl=self._context,
-            ssl_handshake_timeout=self.plane.limits.header if self._context is not None else None,
-            backlog=1024,
-        )
+        self._door = Door(listener, lambda scheme: Client(self.plane, scheme))
+        await self._door.open(self._context, self.plane.limits.header)
         self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
         self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
         self._tick()
@@ -307,7 +303,7 @@ class Worker:
             await self.stopped.wait()
             await self._drain()
         finally:
-            server.close()
+            self._door.close()
             self._close()
             channel.close()
 
@@ -319,11 +315,13 @@ class Worker:
             wait.cancel()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        self._tasks.add(self.loop.create_task(work))
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _on_config(self, channel: Channel, note: dict[str, object]) -> None:
         error = ""
-        first = self._config is None
+        before, first = self._context, self._config is None
         try:
             self.configure(parse(str(note["text"]), directory=str(note.get("directory", "."))))
         except (UnderstudyError, OSError, ssl.SSLError) as problem:
@@ -331,13 +329,19 @@ class Worker:
             log.error("configuration refused: %s", error)
         if not first:
             result = {"generation": note.get("generation"), "ok": not error, "error": error}
-            channel.send(link.note(Frame.RESULT, result))
+            self._spawn(self._changed(channel, result, self._context is not before))
+
+    async def _changed(self, channel: Channel, result: dict[str, object], context: bool) -> None:
+        """Say what became of a new configuration, when new connections are made with its TLS `context`."""
+        if context and self._door is not None:
+            await self._door.open(self._context, self.plane.limits.header)
+        channel.send(link.note(Frame.RESULT, result))
 
     def _close(self) -> None:
         """Let go of everything."""
         for timer in self._timers.values():
             timer.cancel()
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         for client in list(self.plane.clients):
             client.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import subprocess
 import time
@@ -260,9 +261,10 @@ def certificate(folder: Path, name: str, ca: str = "") -> None:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
-    for name in ("one", "two", "ca"):
+    for name in ("one", "two", "ca", "new-ca"):
         certificate(folder, name)
     certificate(folder, "member", ca="ca")
+    certificate(folder, "new-member", ca="new-ca")
     return folder
 
 
@@ -310,6 +312,42 @@ async def test_client_certificates(certificates: Path) -> None:
         assert answer == b""
         trust.load_cert_chain(certificates / "member.pem", certificates / "member.key")
         assert (await fetch(it.port, trust))[0].startswith(b"HTTP/1.1 200")
+
+
+async def test_another_client_ca_on_reload(certificates: Path) -> None:
+    """The old authority is not trusted any more, not even by way of a session that it opened; who is here may stay."""
+    model = Model()
+
+    def config(client_ca: str) -> str:
+        tls = f"cert: {certificates}/one.pem, key: {certificates}/one.key{client_ca}"
+        return PLAIN.replace("server: {", f"server: {{tls: {{{tls}}}, ")
+
+    def trust(member: str) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(certificates / "one.pem"))
+        context.load_cert_chain(certificates / f"{member}.pem", certificates / f"{member}.key")
+        return context
+
+    async def answer(context: ssl.SSLContext) -> bytes:
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            return (await fetch(it.port, context))[0][:12]
+        return b""
+
+    async def reload(generation: int, client_ca: str) -> None:
+        text = config(client_ca).replace("{0}", model.url)
+        it.control.send(link.note(Frame.CONFIG, {"generation": generation, "text": text, "directory": "."}))
+        await eventually(lambda: len(it.replies) == generation)
+
+    old, new = trust("member"), trust("new-member")
+    async with rig(config(f", client_ca: {certificates}/ca.pem"), (model,)) as it:
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.port, ssl=old)
+        assert (await answer(old), await answer(new)) == (b"HTTP/1.1 200", b"")
+        await reload(2, f", client_ca: {certificates}/new-ca.pem")
+        assert (await answer(old), await answer(new)) == (b"", b"HTTP/1.1 200")
+        writer.write(ASK)
+        assert (await reader.readexactly(12)) == b"HTTP/1.1 200"
+        writer.close()
+        await reload(3, "")
+        assert await answer(ssl.create_default_context(cafile=str(certificates / "one.pem"))) == b"HTTP/1.1 200"
 
 
 @pytest.mark.parametrize(("ca", "status"), [("one", 200), ("two", 502)])
