@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import aiohttp
 
@@ -91,12 +91,11 @@ async def _queue(size: int) -> AsyncIterator[list[asyncio.Task[Recorded]]]:
 async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: Terms, number: int) -> Recorded:
     pair = recorded.pair
     if terms.live is None:
-        live = replace(pair.live, seconds=math.nan, first=math.nan)
+        live = pair.live._replace(seconds=math.nan, first=math.nan)
     else:
         live = await _ask(session, terms.live, recorded, ())
     candidate = await _ask(session, terms.candidate, recorded, terms.set_json)
-    pair = replace(
-        pair,
+    pair = pair._replace(
         stage=0,
         worker="replay",
         sequence=number,

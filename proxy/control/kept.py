@@ -11,8 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from proxy.core.delivery import rfc3339
@@ -41,23 +40,30 @@ def badness(reading: Reading) -> float:
     >>> difference(one(0.5), one(0.75))
     0.25
     """
-    if reading.fault is not Reason.NONE:
-        return 2.0 if reading.live_fault is Reason.NONE else 0.0
-    if reading.live is None or reading.candidate is None:
-        return 0.0
-    return difference(reading.live, reading.candidate)
+    if reading.fault:
+        return 0.0 if reading.live_fault else 2.0
+    live, candidate = reading.live, reading.candidate
+    return 0.0 if live is None or candidate is None else difference(live, candidate)
 
 
 def difference(live: Prediction, candidate: Prediction) -> float:
     """Largest difference over the rows, 0..1: whether they differ, or for numbers the distance, at most 1."""
-    rows = zip(live.rows, candidate.rows, strict=False)
-    if live.kind in (Kind.SCORE, Kind.NUMBER):
-        return max((min(1.0, abs(a - b)) for a, b in rows), default=0.0)
-    if live.kind is Kind.PROBABILITIES:
-        return max((sum(abs(x - y) for x, y in zip(a, b, strict=False)) / 2 for a, b in rows), default=0.0)
-    if live.kind is Kind.VECTOR:
-        return max((_angle(a, b) for a, b in rows), default=0.0)
-    return max((float(a != b) for a, b in rows), default=0.0)
+    if live.rows == candidate.rows:
+        return 0.0
+    far = _FAR.get(live.kind, _differ)
+    return max((far(a, b) for a, b in zip(live.rows, candidate.rows, strict=False)), default=0.0)
+
+
+def _apart(a: float, b: float) -> float:
+    return min(1.0, abs(a - b))
+
+
+def _moved(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(abs(x - y) for x, y in zip(a, b, strict=False)) / 2
+
+
+def _differ(a: Any, b: Any) -> float:
+    return float(a != b)
 
 
 def _angle(a: Sequence[float], b: Sequence[float]) -> float:
@@ -65,8 +71,16 @@ def _angle(a: Sequence[float], b: Sequence[float]) -> float:
     return min(1.0, 1.0 - sum(x * y for x, y in zip(a, b, strict=False)) / norm) if norm > 0 else float(a != b)
 
 
+_FAR: dict[Kind, Callable[[Any, Any], float]] = {
+    Kind.SCORE: _apart,
+    Kind.NUMBER: _apart,
+    Kind.PROBABILITIES: _moved,
+    Kind.VECTOR: _angle,
+}
+
+
 def _cut(outcome: Outcome) -> Outcome:
-    return outcome if len(outcome.body) <= MAX_BODY else replace(outcome, body=outcome.body[:MAX_BODY])
+    return outcome if len(outcome.body) <= MAX_BODY else outcome._replace(body=outcome.body[:MAX_BODY])
 
 
 class Kept:
@@ -80,14 +94,16 @@ class Kept:
     def add(self, pair: Pair, reading: Reading) -> None:
         """Look at one more pair."""
         self._number += 1
-        entry = _Entry(badness(reading), self._number, _small(pair), reading)
+        bad = badness(reading)
+        entry = _Entry(bad, self._number, _small(pair), reading)
         self._latest.append(entry)
-        if entry.badness <= 0.0:
+        if bad <= 0.0:
             return
-        if len(self._worst) < MOST:
-            heapq.heappush(self._worst, entry)
-        elif entry.badness > self._worst[0].badness:
-            heapq.heapreplace(self._worst, entry)
+        worst = self._worst
+        if len(worst) < MOST:
+            heapq.heappush(worst, entry)
+        elif bad > worst[0][0]:
+            heapq.heapreplace(worst, entry)
 
     def shown(self, order: str, limit: int, pointers: Sequence[str]) -> list[dict[str, Any]]:
         """At most `limit` pairs as JSON values, `order` `worst` or `latest`, with `pointers` redacted in every body."""
@@ -97,11 +113,11 @@ class Kept:
 
 def _small(pair: Pair) -> Pair:
     """The pair with its bodies cut: slices are copies, so a cut pair does not hold the whole body."""
-    if max(len(pair.request_body), len(pair.live.body), len(pair.candidate.body)) <= MAX_BODY:
+    asked, live, candidate = pair.request_body, pair.live, pair.candidate
+    small = len(asked) <= MAX_BODY and len(live.body) <= MAX_BODY and len(candidate.body) <= MAX_BODY
+    if small and pair.again is None:
         return pair
-    return replace(
-        pair, request_body=pair.request_body[:MAX_BODY], live=_cut(pair.live), candidate=_cut(pair.candidate)
-    )
+    return pair._replace(request_body=asked[:MAX_BODY], live=_cut(live), candidate=_cut(candidate), again=None)
 
 
 def _shown(entry: _Entry, pointers: Sequence[str]) -> dict[str, Any]:

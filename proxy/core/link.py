@@ -57,11 +57,15 @@ BOUNDS = (
 """Upper bounds (inclusive) of the duration histograms, seconds; shared by the worker that counts and the metric."""
 
 _HEAD = struct.Struct("<IB")
+_HEAD_SIZE = _HEAD.size
 _MARK = struct.Struct("<HQ")
 # trial, stage, sequence, time, flags; then the lengths of id, request head and request body.
 _PAIR = struct.Struct("<HHQdBHII")
 # status, reason, seconds, first, then the lengths of head and body.
 _OUTCOME = struct.Struct("<HBddII")
+
+_PAIR_SIZE, _OUTCOME_SIZE = _PAIR.size, _OUTCOME.size
+_LIVE, _CANDIDATE = Arm.LIVE, Arm.CANDIDATE  # looking up a member of an enum costs 0.1 µs in Python 3.11
 
 CANDIDATE_SERVED, HEDGED, RESCUED, SLOT, AGAIN = 1, 2, 4, 8, 16
 """Flags of a PAIR."""
@@ -83,6 +87,9 @@ class Frame(IntEnum):
     RELOAD = 11
     RESULT = 12
     ALIVE = 13
+
+
+_KINDS = {int(kind): kind for kind in Frame}
 
 
 class LinkError(ValueError):
@@ -138,24 +145,27 @@ class FrameReader:
     def feed(self, data: bytes) -> Iterator[tuple[Frame, bytes]]:
         """Yield `(kind, payload)` of every frame that is now complete; raises `LinkError`."""
         buffer = self._buffer
-        buffer += data
-        position, end = 0, len(buffer)
+        if buffer:  # gathered in place until a frame is whole, so that a large one is not copied once per read
+            buffer += data
+            if len(buffer) >= _HEAD_SIZE and len(buffer) < _HEAD_SIZE + min(_HEAD.unpack_from(buffer)[0], MAX_FRAME):
+                return
+            data = bytes(buffer)
+        position, end = 0, len(data)
         try:
-            while end - position >= _HEAD.size:
-                length, code = _HEAD.unpack_from(buffer, position)
+            while end - position >= _HEAD_SIZE:
+                length, code = _HEAD.unpack_from(data, position)
                 if length > MAX_FRAME:
                     raise LinkError(f"frame of {length} bytes, at most {MAX_FRAME} allowed")
-                start = position + _HEAD.size
+                start = position + _HEAD_SIZE
                 if end - start < length:
                     break
-                try:
-                    kind = Frame(code)
-                except ValueError:
-                    raise LinkError(f"unknown kind of frame: {code}") from None
+                kind = _KINDS.get(code)
+                if kind is None:
+                    raise LinkError(f"unknown kind of frame: {code}")
                 position = start + length
-                yield kind, bytes(buffer[start:position])
+                yield kind, data[start:position]
         finally:
-            del buffer[:position]
+            buffer[:] = data[position:]
 
 
 def pack_outcome(status: int, code: int, seconds: float, first: float, head: bytes, body: bytes) -> bytes:
@@ -215,17 +225,17 @@ def encode_pair(pair: Pair, trial: int) -> bytes:
 
 def _read_outcome(payload: bytes, at: int) -> tuple[Outcome, int]:
     status, code, seconds, first, head, body = _OUTCOME.unpack_from(payload, at)
-    middle = at + _OUTCOME.size + head
+    start = at + _OUTCOME_SIZE
+    middle = start + head
     end = middle + body
-    return Outcome(status, REASONS[code], payload[middle - head : middle], payload[middle:end], seconds, first), end
+    return Outcome(status, REASONS[code], payload[start:middle], payload[middle:end], seconds, first), end
 
 
 def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
     """The pair of a PAIR frame; raises `LinkError` when the payload is not one."""
     try:
         index, stage, sequence, time, flags, name, head, body = _PAIR.unpack_from(payload)
-        at = _PAIR.size
-        id_end = at + name
+        id_end = _PAIR_SIZE + name
         head_end = id_end + head
         body_end = head_end + body
         live, end = _read_outcome(payload, body_end)
@@ -239,21 +249,21 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
     if end != len(payload):
         raise LinkError(f"a pair of {end} bytes in a frame of {len(payload)}")
     return Pair(
-        trial=trial,
-        stage=stage,
-        worker=worker,
-        sequence=sequence,
-        id=payload[at:id_end].decode("ascii", "replace"),
-        time=time,
-        served=Arm.CANDIDATE if flags & CANDIDATE_SERVED else Arm.LIVE,
-        request_head=payload[id_end:head_end],
-        request_body=payload[head_end:body_end],
-        live=live,
-        candidate=candidate,
-        again=again,
-        hedged=bool(flags & HEDGED),
-        rescued=bool(flags & RESCUED),
-        latency_slot=bool(flags & SLOT),
+        trial,
+        stage,
+        worker,
+        sequence,
+        payload[_PAIR_SIZE:id_end].decode("ascii", "replace"),
+        time,
+        _CANDIDATE if flags & CANDIDATE_SERVED else _LIVE,
+        payload[id_end:head_end],
+        payload[head_end:body_end],
+        live,
+        candidate,
+        again,
+        flags & HEDGED != 0,
+        flags & RESCUED != 0,
+        flags & SLOT != 0,
     )
 
 

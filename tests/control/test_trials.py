@@ -29,7 +29,7 @@ def make(plan: Plan = PLAN) -> Trial:
 
 def pair(number: int, candidate: Outcome, **more: object) -> Pair:
     one = Pair("t", 0, "w", number, f"i{number}", 1000.0 + number, Arm.LIVE, HEAD, b"%d" % number, answer(0), candidate)
-    return replace(one, **more)  # type: ignore[arg-type]
+    return one._replace(**more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
@@ -89,10 +89,10 @@ def test_quality_that_drops_fails_the_candidate() -> None:
 def test_lead_time_runs_from_sign_off_to_the_first_answer_at_full_weight() -> None:
     trial = make()
     trial.rollout = replace(trial.rollout, state=State.PROMOTED, entry=3)
-    trial.take(pair(50, replace(answer(0), seconds=0.5), served=Arm.CANDIDATE, stage=2))  # of the stage before
+    trial.take(pair(50, answer(0)._replace(seconds=0.5), served=Arm.CANDIDATE, stage=2))  # of the stage before
     assert lead_json(trial) is None
-    trial.take(pair(60, replace(answer(0), seconds=0.5), served=Arm.CANDIDATE, stage=3))
-    trial.take(pair(90, replace(answer(0), seconds=0.5), served=Arm.CANDIDATE, stage=3))
+    trial.take(pair(60, answer(0)._replace(seconds=0.5), served=Arm.CANDIDATE, stage=3))
+    trial.take(pair(90, answer(0)._replace(seconds=0.5), served=Arm.CANDIDATE, stage=3))
     assert lead_json(trial) == {"seconds": 160.5, "slo_seconds": 200.0, "within_slo": True}
     assert rollout_json(trial)["lead_time"]["within_slo"] is True
 

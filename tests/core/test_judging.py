@@ -88,7 +88,7 @@ def test_the_gate_says_in_a_sentence_what_is_good_and_what_is_not() -> None:
 def test_without_live_timings_relative_latency_is_left_out_not_failed() -> None:
     plan = replace(PLAN, guards=(*PLAN.guards, Guard("p99_latency", 1.2, relative=True)))
     untimed = [
-        replace(one, pair=replace(one.pair, live=replace(one.pair.live, seconds=math.nan, first=math.nan)))
+        replace(one, pair=one.pair._replace(live=one.pair.live._replace(seconds=math.nan, first=math.nan)))
         for one in recorded(2000)
     ]
     result = gate(plan, judge(plan, untimed), live_timed=False)

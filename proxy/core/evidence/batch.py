@@ -85,8 +85,7 @@ def columns(
     `tokens` asks for the times per token too, which cost a loop.
     """
     live_faults = by_field["live_fault"]
-    answered = np.array([fault is Reason.NONE for fault in live_faults], dtype=bool)
-    failed = np.array([fault is not Reason.NONE for fault in by_field["fault"]], dtype=bool)
+    answered, failed = faultless(live_faults), ~faultless(by_field["fault"])
     names = ("live_seconds", "seconds", "live_first", "first")
     live_seconds, seconds, live_first, first = np.array([by_field[name] for name in names], dtype=np.float64)
     live_token, token = _per_token(by_field) if tokens else np.full((2, len(fresh)), np.nan)
@@ -106,9 +105,9 @@ def columns(
         live_broke=broke,
         failed=failed,
         fresh=fresh,
-        timed=np.array(by_field["latency_slot"], dtype=bool) & warm & known,
-        candidate_first=np.array([arm is Arm.CANDIDATE for arm in by_field["served"]], dtype=bool),
-        unpaired=np.array(by_field["hedged"], dtype=bool) | np.array(by_field["rescued"], dtype=bool),
+        timed=_flags(by_field["latency_slot"]) & warm & known,
+        candidate_first=by_candidate(by_field["served"]),
+        unpaired=_flags(by_field["hedged"]) | _flags(by_field["rescued"]),
         live_seconds=live_seconds,
         seconds=seconds,
         live_first=live_first,
@@ -116,6 +115,32 @@ def columns(
         live_token=live_token,
         token=token,
     )
+
+
+def faultless(faults: Sequence[Reason]) -> Bools:
+    """Which of these are `NONE`, (n,).
+
+    >>> faultless([Reason.NONE, Reason.TIMEOUT]).tolist()
+    [True, False]
+    """
+    if not any(faults):  # the usual case, and a loop in C
+        return np.ones(len(faults), dtype=bool)
+    return np.array([not fault for fault in faults], dtype=bool)
+
+
+def by_candidate(served: Sequence[Arm]) -> Bools:
+    """Which requests the candidate answered, (n,).
+
+    >>> by_candidate([Arm.LIVE, Arm.CANDIDATE]).tolist()
+    [False, True]
+    """
+    if Arm.CANDIDATE not in served:
+        return np.zeros(len(served), dtype=bool)
+    return np.array([arm is Arm.CANDIDATE for arm in served], dtype=bool)
+
+
+def _flags(values: Sequence[bool]) -> Bools:
+    return np.array(values, dtype=bool) if any(values) else np.zeros(len(values), dtype=bool)
 
 
 def _per_token(by_field: Mapping[str, Sequence[Any]]) -> tuple[Floats, Floats]:
@@ -138,4 +163,6 @@ def _tokens(counted: int, prediction: Prediction | None) -> int:
 
 def _workers(workers: Sequence[str], seed: int) -> NDArray[np.uint64]:
     """The PRF key of each pair's worker incarnation: sequences are counted per worker."""
+    if workers.count(workers[0]) == len(workers):
+        return np.full(len(workers), key_of(seed, "worker", workers[0]), dtype=np.uint64)
     return np.array([key_of(seed, "worker", worker) for worker in workers], dtype=np.uint64)

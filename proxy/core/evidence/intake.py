@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from proxy.core.evidence.after_promotion import BLOCK
-from proxy.core.evidence.batch import Batch, Bools
+from proxy.core.evidence.batch import Batch, Bools, by_candidate, faultless
 from proxy.core.evidence.guards import Slot
 from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.prf import key_of
@@ -21,7 +21,7 @@ from proxy.core.evidence.quality import loss
 from proxy.core.evidence.reference import WARMUP
 from proxy.core.evidence.restarts import EVERY
 from proxy.core.evidence.state import State
-from proxy.core.model import Arm, Kind, Plan, PredictionSpec, Reading
+from proxy.core.model import Kind, Plan, PredictionSpec, Reading
 from proxy.core.reasons import Reason
 
 KINDS_FROM = 50
@@ -80,25 +80,22 @@ def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
     """Count of a run what its values do not matter for, and decide what each reading may say."""
     # One transposition instead of an attribute access per reading and field.
     fields = dict(zip(Reading._fields, zip(*readings, strict=True), strict=True))
-    is_new = state.recent.is_new
-    fresh = np.array([is_new(h, t) for h, t in zip(fields["request_hash"], fields["time"], strict=True)], dtype=bool)
+    fresh = np.array(state.recent.news(fields["request_hash"], fields["time"]), dtype=bool)
     if plan.cluster_by:
         fresh &= _first_of_cluster(state, fields["cluster"], fields["time"])
-    current = np.array([stage >= state.stage for stage in fields["stage"]], dtype=bool)
+    current = np.array(fields["stage"]) >= state.stage
     warm = np.ones(len(readings), dtype=bool)
     if state.warm_left > 0:
         cold = np.flatnonzero(current)[: state.warm_left]
         warm[cold] = False
         state.warm_left -= len(cold)
-    answered = np.array([fault is Reason.NONE for fault in fields["live_fault"]], dtype=bool)
+    answered = faultless(fields["live_fault"])
     state.compared += int(answered.sum())
     state.repeats += int((answered & ~fresh).sum())
     state.stage_pairs += int((answered & current).sum())
-    candidates = np.array([arm is Arm.CANDIDATE for arm in fields["served"]], dtype=bool)
-    state.stage_candidate_pairs += int((answered & current & candidates).sum())
-    for fault in fields["fault"]:
-        if fault is not Reason.NONE:
-            state.failures[fault] = state.failures.get(fault, 0) + 1
+    state.stage_candidate_pairs += int((answered & current & by_candidate(fields["served"])).sum())
+    for fault in filter(None, fields["fault"]):
+        state.failures[fault] = state.failures.get(fault, 0) + 1
     if state.watch is not None:
         state.watch.open(fields["time"][0])
     if state.kind is Kind.AUTO:
@@ -110,9 +107,11 @@ def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
 
 def _first_of_cluster(state: State, clusters: Sequence[str], times: Sequence[float]) -> Bools:
     """Whether a reading's cluster is not among those of the last 1,000 clustered requests; without one it never is."""
-    keys = [key_of(state.seed, "cluster", name) for name in clusters]
-    is_new = state.clusters.is_new
-    return np.array([not c or is_new(k, t) for c, k, t in zip(clusters, keys, times, strict=True)], dtype=bool)
+    named = [i for i, name in enumerate(clusters) if name]
+    first = np.ones(len(clusters), dtype=bool)
+    keys = [key_of(state.seed, "cluster", clusters[i]) for i in named]
+    first[named] = state.clusters.news(keys, [times[i] for i in named])
+    return first
 
 
 def learned_enough(state: State) -> bool:

@@ -34,11 +34,12 @@ CLIP = 8.0
 @dataclass(frozen=True, slots=True)
 class Ruler:
     """How rows of one kind are compared. `scalar` makes one number of a row (or there is none), `distance` is in
-    [0, 1], `differs` is the same decision or not; `span` is the length of a score's range."""
+    [0, 1], `differs` is the same decision or not; where that is the side of a `middle`, it is asked of a whole batch."""
 
     distance: Callable[[Any, Any], float]
     differs: Callable[[Any, Any], bool]
     scalar: Callable[[Any], float] | None = None
+    middle: float | None = None
 
 
 def total_variation(a: Sequence[float], b: Sequence[float]) -> float:
@@ -129,7 +130,9 @@ def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
     rulers = {
         Kind.AUTO: Ruler(lambda _a, _b: 0.0, lambda _a, _b: False),  # nothing is of this kind: it is not known yet
         Kind.LABEL: Ruler(lambda a, b: float(a != b), unequal),
-        Kind.SCORE: Ruler(lambda a, b: min(1.0, abs(a - b) / span), lambda a, b: (a > middle) != (b > middle), float),
+        Kind.SCORE: Ruler(
+            lambda a, b: min(1.0, abs(a - b) / span), lambda a, b: (a > middle) != (b > middle), float, middle
+        ),
         Kind.NUMBER: Ruler(relative_change, unequal, float),
         Kind.PROBABILITIES: Ruler(total_variation, lambda a, b: top(a) != top(b), confidence),
         Kind.VECTOR: Ruler(cosine_distance, unequal),
@@ -139,10 +142,25 @@ def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
     return rulers[kind]
 
 
-def comparable(kind: Kind, reading: Reading) -> bool:
-    """Whether both arms gave rows of this kind, as many of each."""
-    live, candidate = reading.live, reading.candidate
-    return live is not None and candidate is not None and fits(kind, live, candidate)
+Rows = list[Sequence[Any]]
+
+
+def comparable(kind: Kind, readings: Sequence[Reading]) -> tuple[list[int], Rows, Rows]:
+    """Positions of the readings in which both arms gave rows of this kind, as many of each, with live's rows and the
+    candidate's."""
+    who: list[int] = []
+    ours: Rows = []
+    theirs: Rows = []
+    for i, reading in enumerate(readings):
+        live, candidate = reading.live, reading.candidate
+        if live is None or candidate is None or live[0] is not kind or candidate[0] is not kind:
+            continue
+        rows, others = live[1], candidate[1]
+        if len(rows) == len(others) > 0:
+            who.append(i)
+            ours.append(rows)
+            theirs.append(others)
+    return who, ours, theirs
 
 
 def fits(kind: Kind, live: Prediction, other: Prediction) -> bool:
@@ -152,21 +170,20 @@ def fits(kind: Kind, live: Prediction, other: Prediction) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The comparable pairs of a batch. `at[i]` is the row drawn of pair i; `who[i]` its place in the batch."""
+    """The comparable pairs of a batch. `at[i]` is the row drawn of pair i; `who[i]` its place in the batch. `drawn` are
+    live's and the candidate's drawn rows, `scalars` (2, n) one number of each (nan where the kind has none)."""
 
     readings: Sequence[Reading]
     who: list[int]
-    live: list[Sequence[Any]]
-    candidate: list[Sequence[Any]]
+    live: Rows
+    candidate: Rows
     at: list[int]
+    drawn: tuple[list[Any], list[Any]]
+    scalars: Floats
+    single: bool  # every pair has one row only
     kind: Kind
     ruler: Ruler
     reference: Reference | None
-
-    @property
-    def drawn(self) -> list[tuple[Any, Any]]:
-        """Live's and the candidate's drawn row."""
-        return [(a[i], b[i]) for a, b, i in zip(self.live, self.candidate, self.at, strict=True)]
 
     @property
     def scale(self) -> float:
@@ -175,19 +192,38 @@ class Compared:
             return 1.0
         return self.reference.scale if self.reference is not None else float("nan")
 
-    def scalars(self, rows: list[Sequence[Any]]) -> Floats:
-        """One number of each drawn row, (n,); nan where the kind has none."""
-        scalar = self.ruler.scalar
-        if scalar is None:
-            return np.full(len(rows), np.nan)
-        return np.array([scalar(row[i]) for row, i in zip(rows, self.at, strict=True)], dtype=np.float64)
-
     def again(self, i: int) -> Sequence[Any] | None:
         """Live's second answer to pair i, if it was asked and can be compared."""
         reading = self.readings[self.who[i]]
         if reading.again is None or reading.live is None or not fits(self.kind, reading.live, reading.again):
             return None
         return reading.again.rows
+
+
+def compared(
+    readings: Sequence[Reading], kind: Kind, ruler: Ruler, draw: Floats, reference: Reference | None
+) -> Compared | None:
+    """The pairs of a batch that can be compared, if there are any. `draw` (n,) in [0, 1) picks the row."""
+    who, live, candidate = comparable(kind, readings)
+    if not who:
+        return None
+    single = max(map(len, live)) == 1
+    if single:
+        at = [0] * len(who)
+        drawn = [row for (row,) in live], [row for (row,) in candidate]
+    else:
+        at = [int(u * len(rows)) for u, rows in zip(draw[who].tolist(), live, strict=True)]
+        drawn = _pick(live, at), _pick(candidate, at)
+    scalar = ruler.scalar
+    if scalar is None:
+        scalars = np.full((2, len(who)), np.nan)
+    else:
+        scalars = np.array(drawn if scalar is float else [list(map(scalar, arm)) for arm in drawn], dtype=np.float64)
+    return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, ruler, reference)
+
+
+def _pick(arm: Rows, at: list[int]) -> list[Any]:
+    return [rows[i] for rows, i in zip(arm, at, strict=True)]
 
 
 def measure(
@@ -201,15 +237,10 @@ def measure(
     """Columns (n,) of the `wanted` measures. `draw` (n,) in [0, 1) picks the row."""
     names = wanted & _COLUMNS.keys()
     columns = {name: np.full(len(readings), np.nan) for name in names}
-    who = [i for i, r in enumerate(readings) if comparable(kind, r)] if names else []
-    if not who:
-        return columns
-    live: list[Sequence[Any]] = [readings[i].live.rows for i in who]  # type: ignore[union-attr]
-    candidate: list[Sequence[Any]] = [readings[i].candidate.rows for i in who]  # type: ignore[union-attr]
-    at = [int(u * len(rows)) for u, rows in zip(draw[who].tolist(), live, strict=True)]
-    compared = Compared(readings, who, live, candidate, at, kind, ruler, reference)
-    for name, column in columns.items():
-        column[who] = _COLUMNS[name](compared)
+    pairs = compared(readings, kind, ruler, draw, reference) if names else None
+    if pairs is not None:
+        for name, column in columns.items():
+            column[pairs.who] = _COLUMNS[name](pairs)
     return columns
 
 
@@ -231,9 +262,12 @@ def _mean(distance: Callable[[Any, Any], float], a: Sequence[Any], b: Sequence[A
     return sum(map(distance, a, b)) / len(a)
 
 
-def _differs(pairs: Compared) -> list[float]:
-    differs = pairs.ruler.differs
-    return [float(differs(a, b)) for a, b in pairs.drawn]
+def _differs(pairs: Compared) -> Any:
+    ruler, (live, candidate) = pairs.ruler, pairs.drawn
+    if ruler.middle is not None:
+        sides = pairs.scalars > ruler.middle
+        return sides[0] != sides[1]
+    return list(map(ruler.differs, live, candidate))
 
 
 def _distance(pairs: Compared) -> list[float]:
@@ -246,9 +280,9 @@ def _shift(pairs: Compared) -> Floats:
     if scalar is None or np.isnan(scale):
         return np.full(len(pairs.who), np.nan)
     clip = np.inf if scale == 1.0 and pairs.kind in (Kind.SCORE, Kind.PROBABILITIES) else CLIP
-    if all(len(rows) == 1 for rows in pairs.live):
+    if pairs.single:
         with np.errstate(over="ignore"):
-            return np.clip((pairs.scalars(pairs.candidate) - pairs.scalars(pairs.live)) / scale, -clip, clip)
+            return np.asarray(np.clip((pairs.scalars[1] - pairs.scalars[0]) / scale, -clip, clip))
     means = []
     for live, candidate in zip(pairs.live, pairs.candidate, strict=True):
         with np.errstate(over="ignore"):
@@ -260,12 +294,12 @@ def _shift(pairs: Compared) -> Floats:
 def _jump(pairs: Compared) -> Any:
     if pairs.kind in (Kind.SCORE, Kind.NUMBER):
         with np.errstate(over="ignore"):  # two finite numbers may lie further apart than the largest one
-            return np.abs(pairs.scalars(pairs.candidate) - pairs.scalars(pairs.live)) / pairs.scale
-    return [pairs.ruler.distance(a, b) for a, b in pairs.drawn]
+            return np.abs(pairs.scalars[1] - pairs.scalars[0]) / pairs.scale
+    return list(map(pairs.ruler.distance, *pairs.drawn))
 
 
 def _spread(pairs: Compared) -> Floats:
-    live, candidate, ref = pairs.scalars(pairs.live), pairs.scalars(pairs.candidate), pairs.reference
+    (live, candidate), ref = pairs.scalars, pairs.reference
     if ref is None:
         return np.full(len(live), np.nan)
     with np.errstate(over="ignore"):
@@ -284,7 +318,7 @@ def _excess(pairs: Compared) -> list[float]:
 
 def _excess_differs(pairs: Compared) -> list[float]:
     differs, values = pairs.ruler.differs, []
-    for i, (live, candidate) in enumerate(pairs.drawn):
+    for i, (live, candidate) in enumerate(zip(*pairs.drawn, strict=True)):
         again = pairs.again(i)
         floor = float("nan") if again is None else float(differs(again[pairs.at[i]], live))
         values.append(float(differs(candidate, live)) - floor)
@@ -296,8 +330,8 @@ _COLUMNS: dict[str, Callable[[Compared], Any]] = {
     "shift": _shift,
     "distance": _distance,
     "jump": _jump,
-    "live": lambda pairs: pairs.scalars(pairs.live),
-    "candidate": lambda pairs: pairs.scalars(pairs.candidate),
+    "live": lambda pairs: pairs.scalars[0],
+    "candidate": lambda pairs: pairs.scalars[1],
     "spread": _spread,
     "excess": _excess,
     "excess_differs": _excess_differs,

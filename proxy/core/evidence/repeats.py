@@ -8,7 +8,7 @@ longer than that is not covered.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 WINDOW = 1000
 
@@ -20,30 +20,39 @@ class Recent:
 
     def __init__(self, entries: Iterable[tuple[float, int]] = ()) -> None:
         self._window: deque[tuple[float, int]] = deque(entries, maxlen=WINDOW)
-        self._seen = Counter(h for _, h in self._window)
+        self._seen = dict(Counter(h for _, h in self._window))
 
     @property
     def entries(self) -> list[tuple[float, int]]:
         """(time, hash), oldest first, at most 1,000."""
         return list(self._window)
 
-    def is_new(self, request_hash: int, time: float) -> bool:
-        """Whether the body is not among the last 1,000; it is among them from now on.
+    def news(self, hashes: Sequence[int], times: Sequence[float]) -> list[bool]:
+        """Whether each body is not among the 1,000 before it; they are among the last 1,000 from now on.
 
         >>> recent = Recent()
-        >>> recent.is_new(7, 0.0), recent.is_new(7, 1.0)
-        (True, False)
+        >>> recent.news([7, 7, 8], [0.0, 1.0, 2.0]), recent.news([8], [3.0])
+        ([True, False, True], [False])
         """
         seen, window = self._seen, self._window
-        new = request_hash not in seen
-        if len(window) == WINDOW:
-            _, oldest = window[0]
-            if seen[oldest] == 1:
-                del seen[oldest]
+        count, room, new = seen.get, WINDOW - len(window), []
+        for entry in zip(times, hashes, strict=True):
+            h = entry[1]
+            times_seen = count(h, 0)
+            new.append(not times_seen)
+            if room > 0:
+                room -= 1
             else:
-                seen[oldest] -= 1
-        window.append((time, request_hash))
-        seen[request_hash] += 1
+                oldest = window[0][1]
+                left = seen[oldest] - 1
+                if left:
+                    seen[oldest] = left
+                else:
+                    del seen[oldest]
+                if oldest == h:
+                    times_seen = left
+            window.append(entry)
+            seen[h] = times_seen + 1
         return new
 
     def merge(self, other: Recent) -> Recent:

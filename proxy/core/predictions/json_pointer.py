@@ -13,10 +13,26 @@ from proxy.core.predictions.json_tools import Pointer, follow, parse_pointer
 from proxy.core.predictions.message import Message
 from proxy.core.predictions.shapes import Tensor, tensor
 
+_PLAIN = (float, int, str)
+
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     """The value at `spec.pointer`; raises `Unreadable`."""
     return tensor(_follow_all(answer.document, parse_pointer(spec.pointer)))
+
+
+def single(spec: PredictionSpec, document: Any) -> Any:
+    """The value at `spec.pointer` if it is one number or text, else `None`.
+
+    >>> single(PredictionSpec(pointer="/score"), {"score": 0.5}), single(PredictionSpec(pointer="/a"), {"a": [0.5]})
+    (0.5, None)
+    """
+    value = document
+    for token in parse_pointer(spec.pointer):
+        if type(value) is not dict:
+            return None
+        value = value.get(token)
+    return value if type(value) in _PLAIN else None
 
 
 def _follow_all(document: Any, pointer: Pointer) -> Any:

@@ -13,7 +13,8 @@ from proxy.core.predictions.json_tools import parse_json
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.reasons import Reason
 
-_UNREAD: Any = object()
+UNREAD: Any = object()
+"""A document that has not been parsed yet."""
 
 
 @lru_cache(maxsize=256)
@@ -40,6 +41,19 @@ def header(head: bytes, name: str) -> str:
 _ENCODING = mark_of("content-encoding")
 
 
+_BINARY = mark_of("inference-header-content-length")
+
+
+def is_plain(head: bytes) -> bool:
+    """Whether nothing in a head keeps its body from being read as it stands: no content coding, no binary tensors.
+
+    >>> is_plain(b"HTTP/1.1 200 OK\\r\\n\\r\\n"), is_plain(b"HTTP/1.1 200 OK\\r\\nContent-Encoding: gzip\\r\\n\\r\\n")
+    (True, False)
+    """
+    lower = head.lower()
+    return _ENCODING not in lower and _BINARY not in lower
+
+
 def media_type(head: bytes) -> str:
     """The content type in lower case, without parameters.
 
@@ -54,20 +68,20 @@ class Message:
 
     __slots__ = ("_document", "_lower", "body", "head")
 
-    def __init__(self, head: bytes, body: bytes) -> None:
+    def __init__(self, head: bytes, body: bytes, document: Any = UNREAD) -> None:
         self.head = head
-        self._lower = head.lower()
-        self.body = body if self._lower.find(_ENCODING) < 0 else decoded(head, body)
-        self._document = _UNREAD
+        lower = self._lower = head.lower()
+        self.body = body if _ENCODING not in lower else decoded(head, body)
+        self._document = document
 
     def has(self, mark: bytes) -> bool:
         """Whether the head has a header, given as `mark_of(name)`: the cheap question before `header`."""
-        return self._lower.find(mark) >= 0
+        return mark in self._lower
 
     @property
     def document(self) -> Any:
         """The body as JSON, parsed once; raises `Unreadable`. Do not change it: it is shared."""
-        if self._document is _UNREAD:
+        if self._document is UNREAD:
             self._document = parse_json(self.body)
         return self._document
 
@@ -84,7 +98,7 @@ def target_of(head: bytes) -> str:
 
 def decoded(head: bytes, body: bytes) -> bytes:
     """The body with its content codings undone (RFC 9110 section 8.4); raises `Unreadable`."""
-    if head.lower().find(_ENCODING) < 0:
+    if _ENCODING not in head.lower():
         return body
     codings = [word for word in header(head, "content-encoding").lower().replace(" ", "").split(",") if word]
     if len(codings) > MAX_CODINGS:

@@ -12,11 +12,13 @@ Whose fault is what (the words are `core.reasons`):
 
 from __future__ import annotations
 
+import orjson
+
 from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments
-from proxy.core.predictions.message import Message, target_of
+from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, Protocol, recognised
-from proxy.core.predictions.request import request_facts
-from proxy.core.predictions.shapes import Tensor, predict
+from proxy.core.predictions.request import body_hash, request_facts
+from proxy.core.predictions.shapes import Tensor, one_row, predict
 from proxy.core.predictions.unreadable import MAX_DETAIL, Unreadable, names
 from proxy.core.reasons import PREDICTION_WORDS, Reason
 
@@ -41,22 +43,29 @@ def read(
 
     `cluster_by` names a request header. Times are passed on as they are, in seconds.
     """
-    live_fault, fault = failure(pair.live, pair.candidate), failure(pair.candidate, pair.live)
-    live_detail = _broke(pair.live, live_fault) if live_fault else ""
-    detail = _broke(pair.candidate, fault) if fault else ""
+    ours, theirs = pair.live, pair.candidate
+    live_fault, fault = failure(ours, theirs), failure(theirs, ours)
+    live_detail = _broke(ours, live_fault) if live_fault else ""
+    detail = _broke(theirs, fault) if fault else ""
     live = candidate = again = None
     live_tokens = tokens = 0
     if spec is not None and spec.protocol != NONE:
         reader = _Reader(spec, pair)
         if not live_fault:
-            live, live_fault, live_detail, live_tokens = reader.answer(pair.live, None)
+            live, live_fault, live_detail, live_tokens = reader.answer(ours, None)
         if not fault:
-            candidate, fault, detail, tokens = reader.answer(pair.candidate, live)
-        if live is not None and pair.again is not None and not failure(pair.again, pair.live):
+            candidate, fault, detail, tokens = reader.answer(theirs, live)
+        if live is not None and pair.again is not None and not failure(pair.again, ours):
             again, _, _, _ = reader.answer(pair.again, live)
     if fault and fault in _OURS:
         live_fault, fault, live = fault, _FINE, None
-    facts = request_facts(pair.request_head, pair.request_body, spec.ignore if spec else (), segments, cluster_by)
+    ignore, segment, cluster = spec.ignore if spec else (), "", ""
+    if ignore or segments or cluster_by:
+        request_hash, segment, cluster = request_facts(
+            pair.request_head, pair.request_body, ignore, segments, cluster_by
+        )
+    else:
+        request_hash = body_hash(pair.request_head, pair.request_body)
     return Reading(
         pair.stage,
         pair.worker,
@@ -69,16 +78,16 @@ def read(
         live,
         candidate,
         again,
-        pair.live.seconds,
-        pair.candidate.seconds,
-        pair.live.first,
-        pair.candidate.first,
+        ours.seconds,
+        theirs.seconds,
+        ours.first,
+        theirs.first,
         pair.latency_slot,
         pair.hedged,
         pair.rescued,
-        facts.hash,
-        facts.segment,
-        facts.cluster,
+        request_hash,
+        segment,
+        cluster,
         _sentence(live_detail, detail) if live_detail or detail else "",
         live_tokens,
         tokens,
@@ -132,7 +141,7 @@ class _Reader:
     fault, not the other way round.
     """
 
-    __slots__ = ("_pair", "_protocol", "_spec")
+    __slots__ = ("_document", "_pair", "_protocol", "_spec")
 
     def __init__(self, spec: PredictionSpec, pair: Pair) -> None:
         self._spec = spec
@@ -147,6 +156,10 @@ class _Reader:
         if outcome.status >= 400:
             return None, _FINE, "", 0
         try:
+            if (quick := self._quick(outcome)) is not None:
+                if live is not None:
+                    _fit(quick, live)
+                return quick, _FINE, "", 0
             values = self._values(outcome)
             prediction = predict(self._spec, values, _AUTO if live is None else live.kind)
             if live is not None:
@@ -157,8 +170,21 @@ class _Reader:
         except Exception as bug:  # one odd body must not end the judging of every rollout; counted, and shown
             return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], 0
 
+    def _quick(self, outcome: Outcome) -> Prediction | None:
+        """The prediction of a plain JSON answer with one value; `None` sends any other the long way."""
+        spec, protocol = self._spec, self._protocol
+        self._document = UNREAD
+        if protocol is None or protocol.single is None or not is_plain(outcome.head):
+            return None
+        try:
+            document = self._document = orjson.loads(outcome.body)
+        except orjson.JSONDecodeError:
+            return None
+        rows = one_row(spec.kind, protocol.single(spec, document), spec)
+        return None if rows is None else Prediction(spec.kind, rows)
+
     def _values(self, outcome: Outcome) -> Tensor:
-        message = Message(outcome.head, outcome.body)
+        message = Message(outcome.head, outcome.body, self._document)
         protocol = self._protocol
         if protocol is None:
             if self._spec.protocol != AUTO:

@@ -33,6 +33,19 @@ class RequestFacts(NamedTuple):
     cluster: str = ""
 
 
+def body_hash(head: bytes, body: bytes) -> int:
+    """The hash alone, where nothing is ignored; raises nothing.
+
+    >>> body_hash(b"", b"{}") == request_facts(b"", b"{}").hash
+    True
+    """
+    try:
+        body = decoded(head, body)
+    except Unreadable:
+        pass  # the server will refuse it, or knows a coding that is not known here; its bytes still identify it
+    return _hash(body or _target(head))
+
+
 def request_facts(
     head: bytes, body: bytes, ignore: Sequence[str] = (), segments: Segments | None = None, cluster_by: str = ""
 ) -> RequestFacts:

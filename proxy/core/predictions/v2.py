@@ -34,6 +34,8 @@ _JSON_TYPES: dict[str, frozenset[type]] = {
 }
 """What JSON values may stand for each datatype."""
 
+_SINGLES = {**dict.fromkeys(NUMBERS, (float, int)), "BYTES": (str,)}
+
 
 _BINARY = mark_of("inference-header-content-length")
 
@@ -53,18 +55,40 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     return values
 
 
+def single(spec: PredictionSpec, document: Any) -> Any:
+    """The value of the wanted output if it is JSON, whole and exactly one number or text, else `None`.
+
+    >>> single(PredictionSpec(), {"outputs": [{"name": "y", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]})
+    0.5
+    """
+    try:
+        outputs, wanted = document["outputs"], spec.output
+        if type(outputs) is not list or len(outputs) != 1:
+            return None
+        output = outputs[0]
+        shape, data = output["shape"], output["data"]
+        # An equality of lists would take `true` and 1.0 for 1, which `extract` refuses.
+        one = (shape == [1] or shape == [1, 1]) and type(shape[0]) is type(shape[-1]) is int
+        if not one or type(data) is not list or len(data) != 1 or (wanted and output["name"] != wanted):
+            return None
+        value = data[0]
+        return value if type(value) in _SINGLES[output["datatype"]] else None
+    except (KeyError, TypeError):
+        return None
+
+
 def chosen_output(spec: PredictionSpec, document: Any) -> dict[str, Any]:
     """The output called `spec.output`, or the only one when no name is given; raises `Unreadable`."""
     outputs = document.get("outputs") if type(document) is dict else None
     if type(outputs) is not list:
         found = names(document) if type(document) is dict else word_for(document)
         raise Unreadable(Reason.MISSING_OUTPUT, f"`outputs` is missing; found {found}")
+    wanted = spec.output
     for output in outputs:
         if type(output) is not dict:
             raise Unreadable(Reason.BAD_TYPE, f"an entry of `outputs` is {word_for(output)}, expected an object")
-        if output.get("name") == spec.output:
-            chosen: dict[str, Any] = output
-            return chosen
+        if output.get("name") == wanted:
+            return output
     if not spec.output and len(outputs) == 1:
         only: dict[str, Any] = outputs[0]
         return only
