@@ -1,8 +1,7 @@
 """Runs of a truth against a guard: when does it fail, when does it pass, how often when it must not?
 
 `alone` is a single guard at weight 1 without restarts: the whole run is placed once, counts at every look are a
-cumulative sum, and all looks are judged in one call. `together` is what is shipped: all guards of the default budget
-with restarts, look by look on a `Tally`.
+cumulative sum, and all looks are judged in one call. `together` is all guards of the default budget with restarts.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import numpy as np
 from proxy.core.evidence.budget import pool
 from proxy.core.evidence.guards import Rule, Slot
 from proxy.core.evidence.prf import key_of
-from proxy.core.evidence.restarts import EVERY
+from proxy.core.evidence.batch import Batch
+from proxy.core.evidence.restarts import EVERY, ROWS
 from proxy.core.evidence.tally import Tally
 from proxy.core.model import Guard
 from tests.calibration.truths import Truth
@@ -22,6 +22,8 @@ from tests.calibration.truths import Truth
 LOOK = 100
 FAIL = float(np.log(100.0))
 PASS = float(np.log(20.0))
+CHUNK = 256
+"""Looks judged in one call, for the memory's sake."""
 
 
 @dataclass(frozen=True)
@@ -85,33 +87,64 @@ def slots_of(guards: list[tuple[Guard, Rule]]) -> tuple[Slot, ...]:
 
 
 def together(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, runs: int, seed: int) -> Result:
-    """Runs of all guards with an equal share of the budget, restarts on. PASS: all guards at the same look."""
+    """Runs of all guards with an equal share of the budget, restarts on. PASS: all guards at the same look.
+
+    All looks and restarts of a run are judged in a few calls; `by_tally` is the same look by look, as it is shipped.
+    """
+    assert pairs <= EVERY * ROWS, "a restart more, and the oldest would be folded into the base"
     slots = slots_of(guards)
-    weights = [1.0 / len(slots)] * len(slots)
     fails, passes = np.full(runs, np.inf), np.full(runs, np.inf)
     for run in range(runs):
-        rng = np.random.default_rng([seed, run])
-        batch = truth(rng, pairs)
-        placed = [(slot, *slot.rule.place(batch, slot.salt)) for slot in slots]
-        tally = Tally.empty(slots, 0)
-        edges = np.arange(0, pairs + 1, LOOK)
-        order = [(slot, *_sorted(who, where), edges) for slot, who, where in placed]
-        for look in range(len(edges) - 1):
-            if look and edges[look] % EVERY == 0:
-                tally.restart()
-            for slot, who, where, _ in order:
-                start, stop = np.searchsorted(who, edges[look : look + 2])
-                np.add.at(tally.rows[tally.restarts.row], where[start:stop] + slot.start, 1)
-            if pool([tally.log_fail(i) for i in range(len(slots))], weights, 0.01).crossed:
-                fails[run] = edges[look + 1]
-                break
-            if np.isinf(passes[run]) and all(
-                float(s.rule.log_pass(tally.carried(s), s.guard.limit)) >= PASS for s in slots
-            ):
-                passes[run] = edges[look + 1]
+        placed = placed_on(slots, truth(np.random.default_rng([seed, run]), pairs))
+        counts = [cumulated(slot, who, where, pairs) for slot, who, where in placed]
+        logs = np.stack([restarted(slot, c) for slot, c in zip(slots, counts, strict=True)])
+        fails[run] = first(np.logaddexp.reduce(logs - np.log(len(slots))) >= FAIL)
+        passed = [s.rule.log_pass(c, s.guard.limit) >= PASS for s, c in zip(slots, counts, strict=True)]
+        at = first(np.all(passed, axis=0))
+        passes[run] = at if at < fails[run] else np.inf
     return Result(fails, passes)
 
 
-def _sorted(who: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(who, kind="stable")
-    return who[order], where[order]
+def restarted(slot: Slot, counts: np.ndarray) -> np.ndarray:
+    """Log of the restart mixture at every look, from cumulative counts (looks, width) of one guard."""
+    looks, every = len(counts), EVERY // LOOK
+    started = np.arange(looks) // every  # restarts before each look's pairs are counted
+    total = np.log(0.5 / (started + 1.0))
+    for j in range(looks // every + 1):
+        since = counts[j * every :] - (counts[j * every - 1] if j else 0)
+        weight = np.log(0.5 / (j * (j + 1)) if j else 0.5)
+        parts = [slot.rule.log_fail(since[i : i + CHUNK], slot.guard.limit) for i in range(0, len(since), CHUNK)]
+        if parts:
+            total[j * every :] = np.logaddexp(total[j * every :], np.concatenate(parts) + weight)
+    return total
+
+
+def by_tally(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, rng: np.random.Generator) -> np.ndarray:
+    """Log of the pooled sum at every look of one run, counted and judged by the `Tally` that is shipped."""
+    slots = slots_of(guards)
+    placed = placed_on(slots, truth(rng, pairs))
+    tally = Tally.empty(slots, 0)
+    logs = []
+    for look in range(pairs // LOOK):
+        if look and look * LOOK % EVERY == 0:
+            tally.restart()
+        for slot, who, where in placed:
+            start, stop = np.searchsorted(who, (look * LOOK, (look + 1) * LOOK))
+            np.add.at(tally.rows[tally.restarts.row], where[start:stop] + slot.start, 1)
+        logs.append(pool([tally.log_fail(i) for i in range(len(slots))], [1.0 / len(slots)] * len(slots), 1.0).total)
+    return np.array(logs)
+
+
+def placed_on(slots: tuple[Slot, ...], batch: Batch) -> list[tuple[Slot, np.ndarray, np.ndarray]]:
+    placed = []
+    for slot in slots:
+        who, where = slot.rule.place(batch, slot.salt)
+        order = np.argsort(who, kind="stable")
+        placed.append((slot, who[order], where[order]))
+    return placed
+
+
+def cumulated(slot: Slot, who: np.ndarray, where: np.ndarray, pairs: int) -> np.ndarray:
+    counts = np.zeros((pairs // LOOK, slot.rule.width), np.int64)
+    np.add.at(counts, (who // LOOK, where), 1)
+    return np.cumsum(counts, axis=0)

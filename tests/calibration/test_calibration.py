@@ -5,10 +5,13 @@ The whole table is `make calibration`; these runs are seeded, so a row that fail
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.calibration.__main__ import every_case, report
-from tests.calibration.cases import Case, Row, delays, limits, pooled
+from tests.calibration.cases import DEFAULTS, Case, Row, delays, limits, pooled
+from tests.calibration.harness import cumulated, placed_on, by_tally, restarted, slots_of
+from tests.calibration.truths import everything
 from tests.calibration.whole import good_then_bad, one_stream
 
 
@@ -40,3 +43,12 @@ def test_the_table_names_what_was_missed() -> None:
     text = report([Row("t", "g", "1", "2", "3", True), Row("u", "h", "4", "5", "6", False)], 1.0)
     assert "| t | `g` | 1 | 2 | 3 | kept |" in text
     assert "| u | `h` | 4 | 5 | 6 | **missed** |" in text
+
+
+def test_judging_all_looks_at_once_is_what_the_tally_says_look_by_look() -> None:
+    truth = everything(shift=0.01)
+    slow = by_tally(DEFAULTS, truth, 4000, np.random.default_rng(5))
+    slots = slots_of(DEFAULTS)
+    placed = placed_on(slots, truth(np.random.default_rng(5), 4000))
+    logs = np.stack([restarted(slot, cumulated(slot, who, where, 4000)) for slot, who, where in placed])
+    np.testing.assert_allclose(np.logaddexp.reduce(logs - np.log(len(slots))), slow, atol=1e-6)

@@ -302,21 +302,27 @@ class Ratio:
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against p99(c) ≤ r·p99(l); counts (…, width) → (…)."""
-        bets = ratio_bets(self.p)[0]
-        logs = [least(self._cells(block, self.steps + 1, 2), bets) for block in self._blocks(counts)]
-        return log_mean_exp(np.stack(logs, -1))
+        return log_mean_exp(np.stack([self._fail(block) for block in self._blocks(counts)], -1))
+
+    def _fail(self, block: Numbers) -> Floats:
+        if not block.any():  # nothing seen in this order: E = 1
+            return np.zeros(block.shape[:-1])
+        return least(self._cells(block, self.steps + 1, 2), ratio_bets(self.p)[0])
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against p99(c) ≥ r·p99(l); unpaired pairs count with l = 0, shed ones with c infinite too."""
         bets = ratio_bets(self.p)[1]
         logs, pairs = [], []
         for block in self._blocks(counts):
-            cells = self._cells(block, self.steps - 1, 3)
-            cells[..., 1] += cells[..., 4] + block[..., -1][..., None]
-            cells[..., 0] += cells[..., 5]
-            logs.append(least(cells[..., :4], bets[:4]))
+            logs.append(self._pass(block, bets) if block.any() else np.zeros(block.shape[:-1]))
             pairs.append(block[..., : self._bins].sum(-1) + block[..., 4 * self._bins : -1].sum(-1))
         return _pass_both_orders(logs[0], logs[1], pairs[1])
+
+    def _pass(self, block: Numbers, bets: Floats) -> Floats:
+        cells = self._cells(block, self.steps - 1, 3)
+        cells[..., 1] += cells[..., 4] + block[..., -1][..., None]
+        cells[..., 0] += cells[..., 5]
+        return least(cells[..., :4], bets[:4])
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every fifth FAIL bet, (order arrays, edges, 8): enough to watch with; see `after_promotion`."""
@@ -348,13 +354,11 @@ def least(cells: Floats, bets: Floats) -> Floats:
     cannot be the minimum and are not evaluated.
     """
     flat = cells.reshape(-1, *cells.shape[-2:])
+    distinct = np.append(True, (flat[:, 1:] != flat[:, :-1]).any(axis=(0, 2)))
+    flat = flat[:, distinct]
     probes = bets[:, :: max(1, bets.shape[1] // 6)]
-    result = np.zeros(len(flat))
-    for i, every in enumerate(flat):
-        edges = every[np.append(True, (every[1:] != every[:-1]).any(axis=1))]
-        if not edges.any():
-            continue
-        bound = (edges @ probes).max(-1) - np.log(bets.shape[1])
-        best = float(log_mean_exp(edges[bound.argmin()] @ bets))
-        result[i] = min(best, float(log_mean_exp(edges[bound < best] @ bets).min(initial=best)))
-    return result.reshape(cells.shape[:-2])
+    bound = (flat @ probes).max(-1) - np.log(bets.shape[1])
+    best = log_mean_exp(flat[np.arange(len(flat)), bound.argmin(-1)] @ bets)
+    row, edge = np.nonzero(bound < best[:, None])
+    np.minimum.at(best, row, log_mean_exp(flat[row, edge] @ bets))
+    return np.asarray(best.reshape(cells.shape[:-2]))
