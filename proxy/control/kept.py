@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from proxy.core.delivery import rfc3339
 from proxy.core.model import Kind, Outcome, Pair, Prediction, Reading
-from proxy.core.reasons import Reason
 from proxy.core.redaction import redact
 
 MOST = 50

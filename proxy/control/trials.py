@@ -38,8 +38,8 @@ log = logging.getLogger("understudy.trials")
 BATCH = 128
 """Readings that make a micro-batch; fewer wait at most the batch time of the controller."""
 
-LOOK_SHARE = 0.05
-"""Share of one core that looks at one rollout may take."""
+LOOK_SHARE = 0.02
+"""Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
 
 RATE_MEMORY = 30.0
 """Seconds over which the rate of compared pairs is averaged."""

@@ -70,8 +70,8 @@ class Kind(StrEnum):
 
 
 class Outcome(NamedTuple):
-    """One arm's answer to one request. A named tuple, as `Pair` and `Reading`: thousands a second are made, and a frozen
-    dataclass takes four times as long.
+    """One arm's answer to one request. A named tuple, as `Pair` and `Reading` are: thousands a second are made, and a
+    frozen dataclass takes four times as long.
 
     `status` is the HTTP status, 0 when no answer head came. `reason` is `NONE` for an answer that came whole, whatever
     its status, else the word for what broke. `head` is the answer's head as received (status line to the blank line),

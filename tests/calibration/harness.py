@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxy.core.evidence.batch import Batch
 from proxy.core.evidence.budget import pool
 from proxy.core.evidence.guards import Rule, Slot
 from proxy.core.evidence.prf import key_of
-from proxy.core.evidence.batch import Batch
 from proxy.core.evidence.restarts import EVERY, ROWS
 from proxy.core.evidence.tally import Tally
 from proxy.core.model import Guard

@@ -10,7 +10,7 @@ import pytest
 
 from tests.calibration.__main__ import every_case, report
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, limits, pooled
-from tests.calibration.harness import cumulated, placed_on, by_tally, restarted, slots_of
+from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, slots_of
 from tests.calibration.truths import everything
 from tests.calibration.whole import good_then_bad, one_stream
 

@@ -34,7 +34,7 @@ CLIP = 8.0
 @dataclass(frozen=True, slots=True)
 class Ruler:
     """How rows of one kind are compared. `scalar` makes one number of a row (or there is none), `distance` is in
-    [0, 1], `differs` is the same decision or not; where that is the side of a `middle`, it is asked of a whole batch."""
+    [0, 1], `differs` is the same decision or not; where that is the side of a `middle`, a whole batch is asked."""
 
     distance: Callable[[Any, Any], float]
     differs: Callable[[Any, Any], bool]

@@ -1,8 +1,8 @@
 """The protocols by name.
 
 A protocol is one function from a spec and an answer to a `Tensor`, and one that recognises it, for `protocol: auto`.
-Some have a short cut for the commonest answer of all, JSON with one value. It changes nothing but the time: what it does
-not know it leaves to `extract`, and a property test holds the two together.
+Some have a short cut for the commonest answer of all, JSON with one value. It changes nothing but the time: what it
+does not know it leaves to `extract`, and a property test holds the two together.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """One way to write an answer. `extract` raises `Unreadable`; `recognise(target, answer)` never raises. `single(spec,
-    document)` is the one value that a JSON document holds for the spec, or `None` if it is any other document."""
+    """One way to write an answer. `extract` raises `Unreadable`; `recognise(target, answer)` never raises.
+    `single(spec, document)` is the one value that a JSON document holds, or `None` if it is any other document."""
 
     name: str
     extract: Callable[[PredictionSpec, Message], Tensor]

@@ -42,7 +42,7 @@ def body_hash(head: bytes, body: bytes) -> int:
     try:
         body = decoded(head, body)
     except Unreadable:
-        pass  # the server will refuse it, or knows a coding that is not known here; its bytes still identify it
+        return _hash(body or _target(head))  # its bytes still identify it
     return _hash(body or _target(head))
 
 

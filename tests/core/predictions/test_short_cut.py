@@ -19,7 +19,12 @@ from proxy.core.predictions import read, reading
 from proxy.core.predictions.registry import PROTOCOLS
 
 values = st.one_of(
-    st.floats(), st.integers(-3, 3), st.booleans(), st.none(), st.text(max_size=3), st.lists(st.floats(0, 1), max_size=2)
+    st.floats(),
+    st.integers(-3, 3),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+    st.lists(st.floats(0, 1), max_size=2),
 )
 sizes = st.one_of(st.integers(-1, 2), st.sampled_from([True, 1.0, "1", None]))
 outputs = st.fixed_dictionaries(
