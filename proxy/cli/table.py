@@ -12,7 +12,6 @@ _COLOURS = {
     "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",
     "watching": "yellow", "shadow": "cyan", "canary": "cyan",
 }  # fmt: skip
-_SHARES = frozenset({"max_disagreement", "max_big_change", "max_extra_errors", "max_quality_drop"})
 _COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "pairs", "pass in", "verdict")
 
 
@@ -35,7 +34,7 @@ def _rollout(one: dict[str, Any]) -> str:
         rung = f" ({stage['index'] + 1} of {len(one['stages'])})" if stage["index"] < len(one.get("stages", ())) else ""
         lines.append(f"  stage {stage['name']}{rung}, weight {one['weight']:g}%{since}")
         if stage.get("waiting_for"):
-            lines.append(f"  waiting for: {stage['waiting_for']}")
+            lines.append(f"  {stage['waiting_for']}")
     if one.get("findings"):
         lines += ["", *_table([_row(finding) for finding in one["findings"]])]
         lines += [f"  ! {f['reason']}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")]
@@ -56,16 +55,16 @@ def _word(word: str) -> str:
 
 
 def _row(finding: dict[str, Any]) -> tuple[str, ...]:
-    guard, eta = finding["guard"], finding.get("eta_seconds")
+    guard, unit, eta = finding["guard"], finding.get("unit", "number"), finding.get("eta_seconds")
     name = guard if finding.get("segment") is None else f"{guard} [{finding['segment']}]"
     interval = "–"
     if finding.get("low") is not None and finding.get("high") is not None:
-        interval = f"{_amount(guard, finding['low'])} … {_amount(guard, finding['high'])}"
+        interval = f"{_amount(unit, finding['low'])} … {_amount(unit, finding['high'])}"
     return (
         _printable(name),
-        _amount(guard, finding.get("value")),
+        _amount(unit, finding.get("value")),
         interval,
-        _amount(guard, finding["limit"]),
+        _amount(unit, finding["limit"]),
         f"{finding['evidence'] * 100:.0f}%",
         f"{finding['pairs']:,}",
         "–" if eta is None or finding["verdict"] != "watching" else rough(eta),
@@ -73,11 +72,17 @@ def _row(finding: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _amount(guard: str, value: float | None) -> str:
-    """A value in the guard's own unit, three digits."""
+def _amount(unit: str, value: float | None) -> str:
+    """A value in the guard's own unit, three digits.
+
+    >>> _amount("times", 1.2), _amount("seconds", 0.25), _amount("percent", 0.02), _amount("number", 0.0123)
+    ('1.2x', '250ms', '2%', '0.0123')
+    """
     if value is None:
         return "–"
-    return f"{value * 100:.3g}%" if guard in _SHARES else f"{value:.3g}"
+    if unit == "seconds":
+        return f"{value:.3g}s" if value >= 1 else f"{value * 1000:.3g}ms"
+    return f"{value * 100:.3g}%" if unit == "percent" else f"{value:.3g}{'x' * (unit == 'times')}"
 
 
 def _printable(text: str) -> str:

@@ -29,7 +29,15 @@ from proxy.config.types import (
 )
 from proxy.config.units import Unfit
 
-Event = Literal["rollout.rolled_back", "rollout.promoted", "rollout.advanced", "rollout.stalled"]
+Event = Literal[
+    "rollout.rolled_back",
+    "rollout.promoted",
+    "rollout.advanced",
+    "rollout.stalled",
+    "rollout.completed",
+    "rollout.removed",
+]
+"""Every event that `core.rollout` announces; a test holds the two together."""
 
 
 class Tls(Section):
@@ -94,6 +102,9 @@ class Admin(Section):
 
     listen: Listen = "127.0.0.1:9090"
     """Address of the admin port."""
+    url: Url | None = None
+    """Where people reach it, for the links in webhooks; when absent, `http://` and `listen`, with this machine's name
+    in the place of 0.0.0.0 or [::]."""
     token: SecretStr | None = None
     """Bearer token asked of every request but health and metrics; required when not listening on loopback."""
 
@@ -172,8 +183,8 @@ class Webhook(Section):
     events: Annotated[tuple[Event, ...], Field(min_length=1)] = ("rollout.rolled_back", "rollout.promoted")
     """Which events."""
     secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
-    """Each signs every event, the first one first, so that a receiver may be given a new one at leisure. `secret:`
-    for one."""
+    """Each signs every event, the first one first, so that a receiver may be given a new one at leisure: it accepts an
+    event when one signature fits. `secret:` for one."""
     template: Literal["standard", "alertmanager"] = "standard"
     """Body: Understudy's own (Standard Webhooks), or Alertmanager's version 4."""
 

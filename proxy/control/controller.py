@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -27,6 +28,7 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
+from proxy.config.units import address
 from proxy.control.counting import Tallies
 from proxy.control.decisions import Decisions
 from proxy.control.ledger import Books
@@ -42,6 +44,7 @@ from proxy.core.evidence import Evidence, EvidenceError
 from proxy.core.model import Pair, Plan, State
 from proxy.core.rollout import begin
 from proxy.errors import StoreError
+from proxy.sockets import show
 
 log = logging.getLogger("understudy.controller")
 
@@ -51,6 +54,8 @@ TICK = 0.5
 """Seconds between looks when nothing else calls for one."""
 SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence."""
+ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
+"""Hosts that mean every address of this machine, and lead nowhere from another one."""
 RETENTION = 3600.0
 """Seconds between two clean-ups of the store."""
 
@@ -75,6 +80,7 @@ class Controller:
         self.decisions = Decisions(self.trials, store, self.links, self, clock)
         self.outbox_added = asyncio.Event()
         self.loaded = False
+        self.admin_port = 0  # the one that is listened on, where the file says 0
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
         self._by_trial: dict[str, Trial] = {}
@@ -357,9 +363,16 @@ class Controller:
     def endpoints(self, event: str) -> tuple[str, ...]:
         return tuple(hook.url for hook in self.config.webhooks if event in hook.events)
 
-    @property
-    def console_url(self) -> str:
-        return f"http://{self.config.admin.listen}/"
+    def console_url(self, rollout: str) -> str:
+        return f"{self._base_url()}/#/{rollout}"
+
+    def _base_url(self) -> str:
+        admin = self.config.admin
+        if admin.url is not None:
+            return admin.url.rstrip("/")
+        host, port = address(admin.listen)
+        host = socket.gethostname() if host in ANYWHERE else host
+        return f"http://{show((host, self.admin_port or port))}"
 
     def announce(self, event: Announcement) -> None:
         self.streams.tell(event.type, event.time, event.data)

@@ -73,9 +73,8 @@ class Audience(Protocol):
     def endpoints(self, event: str) -> tuple[str, ...]:
         """Webhook URLs that subscribe to an event."""
 
-    @property
-    def console_url(self) -> str:
-        """Where a person looks at this controller."""
+    def console_url(self, rollout: str) -> str:
+        """Where a person looks at a rollout."""
 
     @property
     def config_hash(self) -> str:
@@ -234,7 +233,7 @@ class Decisions:
         saved = Saved(after, trial.plan, trial.evidence.dump(), trial.books.dump(), after.cause == "removed")
         event: Announcement | None = None
         if save.announce:
-            data = event_data(trial, after, save, self._audience.console_url)
+            data = event_data(trial, after, save, self._audience.console_url(trial.name))
             event = Announcement(self._event_id(after, save), save.announce, now, data)
         endpoints = self._audience.endpoints(save.announce)
         detail = journal_detail(trial, before, after, self._audience.config_hash)

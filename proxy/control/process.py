@@ -70,6 +70,7 @@ class Process:
         logs.setup(config.log.format, config.log.level, "controller")
         controller = Controller(config, first["text"], Store(Path(config.store.path)))
         controller.generation = int(first["generation"])
+        controller.admin_port = self._listener.getsockname()[1]
         controller.alive = lambda: channel.send(link.frame(Frame.ALIVE, b""))
         try:
             await controller.start(self._runtime)

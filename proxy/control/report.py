@@ -6,11 +6,13 @@ Weights are in percent here, shares and limits are ratios, times RFC 3339. Pure 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import orjson
 
+from proxy.control.charts import unit
 from proxy.control.trials import Trial
 from proxy.core.delivery import rfc3339
 from proxy.core.events import Rollout, Save
@@ -18,10 +20,9 @@ from proxy.core.model import Finding, Ledger, Plan, State, Verdict
 from proxy.core.waiting import stage_of, waiting_for
 
 
-def finding_json(finding: Finding) -> dict[str, Any]:
-    """A finding as JSON values; what is not a finite number is `null`."""
-    value = asdict(finding)
-    value["verdict"] = finding.verdict.value
+def finding_json(finding: Finding, units: Mapping[str, str]) -> dict[str, Any]:
+    """A finding as JSON values, with its guard's unit; what is not a finite number is `null`."""
+    value = asdict(finding) | {"verdict": finding.verdict.value, "unit": units.get(finding.guard, "number")}
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
 
 
@@ -51,8 +52,8 @@ def findings_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
     """The verdict and the findings of the last look."""
     if trial.looked is None:
         return Verdict.WATCHING.value, []
-    assessment = trial.looked.assessment
-    return assessment.verdict.value, [finding_json(finding) for finding in assessment.findings]
+    assessment, units = trial.looked.assessment, {guard.name: unit(guard) for guard in trial.plan.guards}
+    return assessment.verdict.value, [finding_json(finding, units) for finding in assessment.findings]
 
 
 def rollout_json(trial: Trial) -> dict[str, Any]:

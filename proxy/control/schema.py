@@ -37,6 +37,7 @@ MIGRATIONS = (
     CREATE INDEX outbox_due ON outbox (endpoint, state, due);
     CREATE TABLE ended (endpoint TEXT PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
     """,
+    "ALTER TABLE ended ADD COLUMN terms TEXT NOT NULL DEFAULT '';",
 )
 """One script for each version of the schema; a file is brought up to the newest when it is opened."""
 

@@ -20,7 +20,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ import orjson
 
 from proxy.control.schema import open_database, set_aside, set_meta
 from proxy.control.webhooks import Delivery
-from proxy.core.delivery import Event
+from proxy.core.delivery import GIVE_UP_AFTER, Event
 from proxy.core.events import Rollout
 from proxy.core.model import Plan
 from proxy.core.saved import plan_from, rollout_from
@@ -251,16 +251,21 @@ class Store:
         values = (delivery.attempts + 1, due, state, answer, now, delivery.event.id, delivery.endpoint)
         await self._run(lambda connection: connection.execute(sql, values) and None)
 
-    async def end_subscription(self, endpoint: str, now: float) -> None:
-        """Its waiting rows end, and no new ones are written for it."""
+    async def end_subscription(self, endpoint: str, terms: str, now: float) -> None:
+        """Its waiting rows end, and no new ones are written for it while its terms are these."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR IGNORE INTO ended VALUES (?, ?)", (endpoint, now))
+            connection.execute("INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", (endpoint, now, terms))
             connection.execute(
                 "UPDATE outbox SET state = 'ended' WHERE endpoint = ? AND state = 'waiting'", (endpoint,)
             )
 
         await self._run(work)
+
+    async def keep_endpoints(self, terms: Mapping[str, str], now: float) -> dict[str, int]:
+        """Only these endpoints are configured (URL → `Endpoint.terms`): rows that wait for another one end as `removed`
+        (how many, by URL), and an endpoint that had answered 410 under other terms, or was away since, begins anew."""
+        return await self._run(lambda connection: _keep_endpoints(connection, terms, now))
 
     async def is_ended(self, endpoint: str) -> bool:
         """Whether the endpoint has answered 410."""
@@ -342,6 +347,20 @@ def _save(connection: sqlite3.Connection, change: Change) -> None:
         )
 
 
+def _keep_endpoints(connection: sqlite3.Connection, terms: Mapping[str, str], now: float) -> dict[str, int]:
+    connection.executemany(
+        "DELETE FROM ended WHERE endpoint = ?",
+        [(url,) for url, then in connection.execute("SELECT endpoint, terms FROM ended") if terms.get(url) != then],
+    )
+    waiting = connection.execute("SELECT endpoint, count(*) FROM outbox WHERE state = 'waiting' GROUP BY endpoint")
+    gone = {url: n for url, n in waiting if url not in terms}
+    connection.executemany(
+        "UPDATE outbox SET state = 'removed', attempted = ? WHERE endpoint = ? AND state = 'waiting'",
+        [(now, url) for url in gone],
+    )
+    return gone
+
+
 def _retain(connection: sqlite3.Connection, now: float) -> int:
     entries = connection.execute(
         "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER"
@@ -353,6 +372,10 @@ def _retain(connection: sqlite3.Connection, now: float) -> int:
         " (PARTITION BY name ORDER BY updated DESC) AS age FROM past) WHERE age > ?)",
         (KEEP_TRIALS,),
     ).rowcount
+    # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
+    connection.execute(
+        "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - 2 * GIVE_UP_AFTER,)
+    )
     deliveries = connection.execute(
         "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - KEEP_DELIVERIES,)
     ).rowcount

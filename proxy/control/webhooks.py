@@ -7,8 +7,9 @@ happened; what an answer means and when to try again is decided in `core.deliver
 Invariants
 - One task per endpoint: a receiver that hangs or is dead delays nobody else's events, and never the loop (every attempt
   has a deadline; answers are read up to `MAX_ANSWER` bytes and only for the connection's sake).
-- A row leaves the queue only by a 2xx, by a 410, or by the end of its day; a crash between an attempt and its record
-  repeats the attempt with the same `webhook-id`.
+- A row leaves the queue only by a 2xx, by a 410, by the end of its day, or with its endpoint, which the owner takes out
+  of the file; a crash between an attempt and its record repeats the attempt with the same `webhook-id`.
+- A 410 ends a subscription until the owner changes it in the file, or takes it out and puts it back.
 - New events go first: a backlog of retries to a receiver that has just come back cannot hold up a roll back.
 - No secret is logged, stored or shown: endpoints are known by their URL without credentials and query.
 """
@@ -16,6 +17,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import time
@@ -66,14 +68,18 @@ class Outbox(Protocol):
     async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
         """Write what became of an attempt: `result` a word of `core.delivery.Result`, `due` set exactly for a retry."""
 
-    async def end_subscription(self, endpoint: str, now: float) -> None:
+    async def end_subscription(self, endpoint: str, terms: str, now: float) -> None:
         """Remember that `endpoint` answered 410: its waiting rows end, and no new ones are written for it."""
+
+    async def keep_endpoints(self, terms: Mapping[str, str], now: float) -> Mapping[str, int]:
+        """The endpoints that are configured now, with their terms: what waits for others ends as `removed` (how many,
+        by endpoint), and a 410 that was answered under other terms is forgotten."""
 
     async def is_ended(self, endpoint: str) -> bool:
         """Whether `endpoint` has answered 410."""
 
     async def delivery_counts(self, endpoint: str) -> Mapping[str, int]:
-        """Rows by state: `waiting`, `delivered`, `gave_up`, `ended`."""
+        """Rows by state: `waiting`, `delivered`, `gave_up`, `ended`, `removed`."""
 
 
 class Source(Protocol):
@@ -114,6 +120,12 @@ class Endpoint:
         """The endpoint of a configured webhook; raises `ValueError` for a secret that cannot be a key."""
         keys = tuple(signing_key(secret.get_secret_value()) for secret in webhook.secrets)
         return cls(webhook.url, frozenset(webhook.events), keys, webhook.template)
+
+    @property
+    def terms(self) -> str:
+        """A digest of all that the owner wrote of it but the URL, so short that it gives no secret away."""
+        said = repr((sorted(self.events), self.keys, self.template)).encode()
+        return hashlib.blake2b(said, digest_size=3).hexdigest()
 
 
 def shown_url(url: str) -> str:
@@ -189,16 +201,32 @@ class Sender:
 
     async def _watch(self) -> None:
         """Follow reloads and pass on the word that something was added."""
-        added = self._surface.outbox_added
+        added, kept = self._surface.outbox_added, False
         while True:
             if self._surface.generation != self._generation:
                 self._generation = self._surface.generation
                 self._configure([Endpoint.of(webhook) for webhook in self._surface.config.webhooks])
+                kept = False
+            kept = kept or await self._keep()
             await _set_within(added, RELOAD_LOOK)
             if added.is_set():
                 added.clear()
                 for queue in self._queues.values():
                     queue.wake.set()
+
+    async def _keep(self) -> bool:
+        """Tell the store which endpoints there are; whether it took it."""
+        try:
+            terms = {url: queue.endpoint.terms for url, queue in self._queues.items()}
+            removed = await self._surface.store.keep_endpoints(terms, self._clock())
+        except StoreError as error:
+            event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
+            return False
+        for url, rows in removed.items():
+            event(log, "webhook.removed", logging.WARNING, url=shown_url(url), undelivered=rows)
+        for queue in self._queues.values():
+            queue.wake.set()
+        return True
 
     def _configure(self, endpoints: Sequence[Endpoint]) -> None:
         """New endpoints start, removed ones stop, kept ones keep their running state."""
@@ -249,11 +277,11 @@ class Sender:
         if step.hold and step.at is not None:
             queue.hold_until = step.at
         await self._record(delivery, now, answer, step)
+        if step.result is Result.ENDED and queue.endpoint == endpoint:  # what was changed meanwhile begins anew
+            await self._surface.store.end_subscription(endpoint.url, endpoint.terms, now)
 
     async def _record(self, delivery: Delivery, now: float, answer: Answer, step: Step) -> None:
         await self._surface.store.record_attempt(delivery, now, answer.words, step.result, step.at)
-        if step.result is Result.ENDED:
-            await self._surface.store.end_subscription(delivery.endpoint, now)
         event(
             log,
             f"webhook.{step.result}",

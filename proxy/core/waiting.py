@@ -53,19 +53,20 @@ def _undecided(assessment: Assessment) -> str:
 
 def waiting_for(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
     """What the rollout waits for, as one sentence for a person."""
+    return f"Waits for {_awaited(rollout, plan, look)}."
+
+
+def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
     if rollout.state is State.ROLLED_BACK:
-        return "A new version, or a retry by hand."
+        return "a new version, or a retry by hand"
     if rollout.state is State.COMPLETED:
-        return "Nothing: the candidate is live now."
+        return "nothing: the candidate is live now"
     if rollout.state is State.PROMOTED:
-        return f"The file to name {plan.candidate} as live; it is watched until then."
+        return f"the file to name {plan.candidate} as live; it is watched until then"
     if rollout.paused:
-        return "A person to resume it."
+        return "a person to resume it"
     if rollout.blocked_by:
-        return f"{rollout.blocked_by}, which serves on the same route."
+        return f"{rollout.blocked_by}, which serves on the same route"
     if rollout.held:
-        return "A person to approve the next stage."
-    if look is None:
-        return "The first look at the evidence."
-    wants = missing(rollout, look, plan)
-    return f"{wants[0].upper()}{wants[1:]}." if wants else "The next look."
+        return "a person to approve the next stage"
+    return "the first look at the evidence" if look is None else missing(rollout, look, plan) or "the next look"

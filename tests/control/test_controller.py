@@ -4,6 +4,7 @@ traffic before anything is saved, a failing disk forbids climbing only, and a re
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -318,6 +319,30 @@ async def test_a_worker_that_missed_a_climb_is_no_sign_of_a_roll_back(
     behind.disconnect()
 
 
+@pytest.mark.parametrize(
+    ("admin", "base"),
+    [
+        ("{listen: 127.0.0.1:0}", "http://127.0.0.1:4711"),
+        ("{listen: 0.0.0.0:9090, token: t}", f"http://{socket.gethostname()}:4711"),
+        ("{listen: '[::]:9090', token: t}", f"http://{socket.gethostname()}:4711"),
+        (
+            "{listen: 0.0.0.0:9090, token: t, url: https://models.example/understudy/}",
+            "https://models.example/understudy",
+        ),
+    ],
+)
+async def test_webhooks_link_to_the_rollout_where_a_person_can_reach_it(tmp_path: Path, admin: str, base: str) -> None:
+    async with running(tmp_path, config_text(more=f"admin: {admin}\n")) as controller:
+        controller.admin_port = 4711
+        worker = await FakeWorker(tmp_path).connect()
+        await worker.until(lambda: worker.lane(NAME))
+        worker.bad(trial_of(controller), 200)
+        await eventually(lambda: kinds(controller)[-1] == "rolled_back")
+        change = controller.store.saves[-1]  # type: ignore[attr-defined]
+        assert change.event.data["console_url"] == f"{base}/#/r/c"
+        worker.disconnect()
+
+
 # --- the ledger ------------------------------------------------------------------------------------------------------
 
 
@@ -524,7 +549,8 @@ async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker
     assert (shown["stage"]["index"], shown["stage"]["name"]) == (0, "shadow")
     assert "97 more pairs" in shown["stage"]["waiting_for"]
     assert set(shown["findings"][0]) == {
-        "guard", "segment", "verdict", "value", "low", "high", "limit", "evidence", "pairs", "eta_seconds", "reason",
+        "guard", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs", "eta_seconds",
+            "reason",
     }  # fmt: skip
     worst = desk.pairs(NAME, "worst", 2)
     assert worst is not None

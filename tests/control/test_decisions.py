@@ -118,7 +118,10 @@ class Plane:
 
 
 class Nobody:
-    console_url = config_hash = ""
+    config_hash = ""
+
+    def console_url(self, rollout: str) -> str:
+        return ""
 
     def endpoints(self, event: str) -> tuple[str, ...]:
         return ("http://hook",)

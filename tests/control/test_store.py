@@ -8,12 +8,14 @@ import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxy.control import store as module
+from proxy.control.schema import MIGRATIONS
 from proxy.control.store import Change, Saved, Store
 from proxy.core.delivery import Event
 from proxy.core.events import Rollout
@@ -141,12 +143,57 @@ async def test_the_outbox_gives_fresh_events_before_retries_and_then_the_next_du
 
 async def test_an_ended_subscription_gets_no_new_rows(store: Store) -> None:
     await store.save(change(1, "http://a"))
-    await store.end_subscription("http://a", 2.0)
+    await store.end_subscription("http://a", "t1", 2.0)
     await store.save(change(2, "http://a", "http://b"))
     assert await store.is_ended("http://a")
     assert await store.next_delivery("http://a", 9.0) is None
     assert await store.delivery_counts("http://a") == {"ended": 1}
     assert await store.delivery_counts("http://b") == {"waiting": 1}
+
+
+async def test_only_configured_endpoints_are_waited_for_and_ended_ones_begin_anew_under_other_terms(
+    store: Store,
+) -> None:
+    await store.save(change(1, "http://a", "http://b", "http://c"))
+    await store.end_subscription("http://a", "t1", 2.0)
+    assert await store.keep_endpoints({"http://a": "t1", "http://b": "t"}, 3.0) == {"http://c": 1}
+    assert await store.delivery_counts("http://c") == {"removed": 1}
+    assert await store.delivery_counts("http://b") == {"waiting": 1}
+    assert await store.is_ended("http://a")
+    assert await store.keep_endpoints({"http://a": "t2", "http://b": "t"}, 4.0) == {}
+    assert not await store.is_ended("http://a")
+    await store.end_subscription("http://a", "t2", 5.0)
+    await store.keep_endpoints({"http://b": "t"}, 6.0)
+    assert not await store.is_ended("http://a"), "it was taken out of the file"
+    assert await store.delivery_counts("http://a") == {"ended": 1}
+
+
+async def test_a_row_that_nobody_tries_is_given_up(store: Store) -> None:
+    await store.save(change(1, "http://a"))
+    await store.retain(1.0 + 86400.0)
+    assert await store.delivery_counts("http://a") == {"waiting": 1}
+    await store.retain(2.0 + 2 * 86400.0)
+    assert await store.delivery_counts("http://a") == {"gave_up": 1}
+
+
+async def test_a_file_of_each_older_version_is_brought_up_to_this_one(tmp_path: Path) -> None:
+    for version in range(1, len(MIGRATIONS)):
+        path = tmp_path / f"{version}.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as old:
+            for script in MIGRATIONS[:version]:
+                old.executescript(script)
+            old.execute(f"PRAGMA user_version = {version}")
+            old.execute("INSERT INTO meta VALUES ('identity', 'me'), ('table', 7)")
+            old.execute("INSERT INTO ended (endpoint, time) VALUES ('http://a', 1.0)")
+        store = Store(path)
+        contents = await store.load()
+        assert (contents.identity, contents.table) == ("me", 7)
+        assert await store.is_ended("http://a")
+        await store.save(change(1, "http://a"))
+        assert await store.delivery_counts("http://a") == {}
+        await store.close()
+        with closing(sqlite3.connect(path)) as now:
+            assert now.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
 # --- bad disks -------------------------------------------------------------------------------------------------------

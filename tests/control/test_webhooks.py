@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,7 +32,7 @@ class FakeOutbox:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
-        self.ended: set[str] = set()
+        self.ended: dict[str, str] = {}
         self.broken = False
         self.settled = asyncio.Condition()
 
@@ -54,8 +55,19 @@ class FakeOutbox:
         async with self.settled:
             self.settled.notify_all()
 
-    async def end_subscription(self, endpoint: str, now: float) -> None:
-        self.ended.add(endpoint)
+    async def keep_endpoints(self, terms: Mapping[str, str], now: float) -> Mapping[str, int]:
+        if self.broken:
+            raise StoreError("disk full")
+        self.ended = {url: then for url, then in self.ended.items() if terms.get(url) == then}
+        gone = [r for (url, _), r in self.rows.items() if url not in terms and r["state"] == "waiting"]
+        for row in gone:
+            row["state"] = "removed"
+        async with self.settled:
+            self.settled.notify_all()
+        return Counter(row["delivery"].endpoint for row in gone)
+
+    async def end_subscription(self, endpoint: str, terms: str, now: float) -> None:
+        self.ended[endpoint] = terms
         async with self.settled:
             self.settled.notify_all()
 
@@ -64,7 +76,7 @@ class FakeOutbox:
 
     async def delivery_counts(self, endpoint: str) -> Mapping[str, int]:
         states = [row["state"] for (url, _), row in self.rows.items() if url == endpoint]
-        return {state: states.count(state) for state in ("waiting", "delivered", "gave_up", "ended")}
+        return {state: states.count(state) for state in ("waiting", "delivered", "gave_up", "ended", "removed")}
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(5), self.settled:
@@ -244,6 +256,79 @@ async def test_410_ends_the_subscription_and_only_that_one() -> None:
         await controller.store.until(lambda: controller.store.state(B, "e2") == "delivered")
         assert controller.store.answers(A, "e2") == []
         assert [s["ended"] for s in await sender.state()] == [True, False]
+
+
+async def test_an_ended_subscription_begins_anew_when_the_owner_changes_it_or_puts_it_back() -> None:
+    controller = FakeController(A)
+    said = {"gone": True}
+
+    async def script(url: str, event_id: str) -> Answer:
+        return Answer(410 if said["gone"] else 200)
+
+    async def reload(*hooks: config.Webhook) -> None:
+        controller.config = config.Config.model_construct(webhooks=hooks)
+        controller.generation += 1
+        controller.outbox_added.set()
+        await passed_on(controller)
+
+    (first,) = controller.config.webhooks
+    async with sending(controller, script) as sender:
+        controller.tell("e1", A)
+        await controller.store.until(lambda: A in controller.store.ended)
+        await reload(first)
+        assert [s["ended"] for s in await sender.state()] == [True], "a reload alone changes nothing"
+        said["gone"] = False
+        await reload(first.model_copy(update={"secrets": (SecretStr("another"),)}))
+        await controller.store.until(lambda: not controller.store.ended)
+        controller.tell("e2", A)
+        await controller.store.until(lambda: controller.store.state(A, "e2") == "delivered")
+        said["gone"] = True
+        controller.tell("e3", A)
+        await controller.store.until(lambda: A in controller.store.ended)
+        await reload()
+        await controller.store.until(lambda: not controller.store.ended)
+        said["gone"] = False
+        await reload(first)
+        controller.tell("e4", A)
+        await controller.store.until(lambda: controller.store.state(A, "e4") == "delivered")
+
+
+async def test_what_waits_for_an_endpoint_that_is_taken_out_ends_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    controller = FakeController(A, B)
+
+    async def script(url: str, event_id: str) -> Answer:
+        return Answer(500)
+
+    async with sending(controller, script):
+        controller.tell("e1", A, B)
+        await controller.store.until(
+            lambda: bool(controller.store.answers(A, "e1") and controller.store.answers(B, "e1"))
+        )
+        controller.store.broken = True  # it is tried again until the store takes it
+        controller.config = settings(B)
+        controller.generation += 1
+        controller.outbox_added.set()
+        await passed_on(controller)
+        controller.store.broken = False
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "removed")
+        assert controller.store.state(B, "e1") == "waiting"
+    told = [r.__dict__["fields"] for r in caplog.records if r.message == "webhook.removed"]
+    assert told == [{"url": A, "undelivered": 1}]
+
+
+def test_terms_are_all_that_the_owner_wrote_and_give_no_secret_away() -> None:
+    (hook,) = settings(A).webhooks
+    terms = {
+        Endpoint.of(hook.model_copy(update=changed)).terms
+        for changed in (
+            {},
+            {"secrets": (SecretStr("another"),)},
+            {"events": ("rollout.stalled",)},
+            {"template": "alertmanager"},
+        )
+    }
+    assert len(terms) == 4
+    assert all(len(one) == 6 for one in terms), "16 million values fit any secret that can be guessed"
 
 
 async def test_after_a_day_it_is_given_up_and_said_so() -> None:

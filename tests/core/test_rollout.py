@@ -4,12 +4,17 @@ never raises."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.server import Event as ConfiguredEvent
+from proxy.core import rollout as machine
 from proxy.core.events import (
     Abort,
     Effects,
@@ -62,6 +67,11 @@ def announced(told: list[Effects]) -> list[str]:
 CLIMB: list[Event] = [looked(100.0), looked(200.0), looked(300.0)]
 
 
+def test_every_event_that_is_announced_can_be_subscribed_to_and_no_other() -> None:
+    source = Path(machine.__file__).read_text("utf-8")
+    assert set(re.findall(r'"(rollout\.[a-z_]+)"', source)) == set(get_args(ConfiguredEvent))
+
+
 # --- the climb -------------------------------------------------------------------------------------------------------
 
 
@@ -107,7 +117,7 @@ def test_the_forecast_is_part_of_the_sentence() -> None:
     look = looked(100.0, Assessment(Verdict.WATCHING, (finding,)), pairs=50, rate=5.0)
     rollout, _ = begin(PLAN, 0.0)
     said = waiting_for(rollout, PLAN, look)
-    assert said == "50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 340 s)."
+    assert said == "Waits for 50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 340 s)."
 
 
 def test_a_plan_that_starts_as_a_canary_enters_it_at_the_first_look_without_evidence() -> None:

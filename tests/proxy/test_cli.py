@@ -29,13 +29,20 @@ BAD = "upstreams: {m: {url: http://a}}\nroutes: [{name: r, live: n}]\nservr: {}\
 ROLLOUT: dict[str, Any] = {
     "name": "credit/credit-v2", "route": "credit", "live": "credit-v1", "candidate": "credit-v2", "version": "7",
     "state": "canary", "paused": False, "blocked_by": None,
-    "stage": {"index": 1, "name": "canary-5", "entered_at": "2026-11-21T09:00:00Z", "waiting_for": "340 more pairs"},
+    "stage": {"index": 1, "name": "canary-5", "entered_at": "2026-11-21T09:00:00Z",
+              "waiting_for": "Waits for 340 more pairs."},
     "stages": ["shadow", "canary-5", "canary-25"], "weight": 5.0, "verdict": "watching",
     "findings": [
         {"guard": "max_disagreement", "segment": None, "verdict": "watching", "value": 0.013, "low": 0.009,
-         "high": 0.018, "limit": 0.02, "evidence": 0.14, "pairs": 2310, "eta_seconds": 340.0, "reason": "not yet"},
+         "high": 0.018, "limit": 0.02, "unit": "percent", "evidence": 0.14, "pairs": 2310, "eta_seconds": 340.0,
+         "reason": "not yet"},
+        {"guard": "p99_latency", "segment": None, "verdict": "watching", "value": 1.13, "low": None, "high": None,
+         "limit": 1.2, "unit": "times", "evidence": 0.1, "pairs": 310, "eta_seconds": None, "reason": "not yet"},
+        {"guard": "median_latency", "segment": None, "verdict": "pass", "value": 0.021, "low": 0.0202, "high": 1.5,
+         "limit": 0.25, "unit": "seconds", "evidence": 0.0, "pairs": 310, "eta_seconds": None, "reason": "fine"},
         {"guard": "max_disagreement", "segment": "tenant\x1b[2J", "verdict": "fail", "value": None, "low": None,
-         "high": None, "limit": 0.02, "evidence": 1.0, "pairs": 12, "eta_seconds": None, "reason": "tenant differs"},
+         "high": None, "limit": 0.02, "unit": "percent", "evidence": 1.0, "pairs": 12, "eta_seconds": None,
+         "reason": "tenant differs"},
     ],
     "ledger": {"sampled": 2400, "compared": 2310, "shed": 90, "too_large": 0, "live_failed": 0, "unparseable": 0,
                "link_full": 0, "pending": 0},
@@ -192,10 +199,12 @@ def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
     ]  # fmt: skip
     for part in (
         "canary-5 (2 of 3), weight 5%",
-        "waiting for: 340 more pairs",
+        "Waits for 340 more pairs.",
         "2,310 compared, 90 shed",
         "3 timeout",
         "! tenant",
+        "1.13x",
+        "21ms   20.2ms … 1.5s   250ms",
     ):
         assert part in result.output
 

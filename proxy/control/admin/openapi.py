@@ -47,6 +47,7 @@ FINDING = _object(
         "low": NUMBER,
         "high": NUMBER,
         "limit": NUMBER,
+        "unit": {"enum": ["percent", "times", "seconds", "number"], "description": "Of value, low, high and limit."},
         "evidence": {"type": "number", "description": "Share of what is needed to fail; 1 is decided."},
         "pairs": WHOLE,
         "eta_seconds": NUMBER,
