@@ -39,6 +39,11 @@ def _rollout(one: dict[str, Any]) -> str:
         lines += ["", *_table([_row(finding) for finding in one["findings"]])]
         lines += [f"  ! {f['reason']}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")]
     lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
+    if budget := one.get("token_budget"):
+        lines.append(
+            f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
+            f"which affords {budget['share']:.3g} of the pairs"
+        )
     if one.get("repeats"):
         lines.append(f"  repeats left out: {one['repeats']:,}")
     if one.get("candidate_failures"):

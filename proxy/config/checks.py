@@ -304,8 +304,6 @@ def _costs(path: Path, rollout: Rollout, blame: _Blamer) -> None:
             rules({pointer: value})
         except ValueError as error:
             blame((*path, "mirror", "set_json", pointer), str(error))
-    if mirror.max_tokens_per_minute:
-        blame((*path, "mirror", "max_tokens_per_minute"), NOT_BUILT)
     if not isinstance(rollout.rescue.after, str):
         _positive((*path, "rescue"), blame, after=rollout.rescue.after)
     _positive(path, blame, lead_time_slo=rollout.lead_time_slo)

@@ -144,7 +144,7 @@ class Mirror(Section):
     set_json: dict[Pointer, Any] = Field(default_factory=dict)
     """Fields of the request's JSON set for the candidate, by JSON pointer (`{/model: x}`), where it serves as well."""
     max_tokens_per_minute: Count | None = None
-    """Budget of model tokens spent on copies. Not in this version: refused."""
+    """Model tokens, in and out, that copies may cost; fewer requests become pairs where more would be spent."""
 
 
 class Rescue(Section):

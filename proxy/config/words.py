@@ -107,6 +107,9 @@ def _rollout(config: Config, route: Route, rollout: Rollout, rates: Sequence[flo
         fields = ", ".join(rollout.mirror.set_json)
         text = f"{plan.candidate} is asked with {fields} set, where it serves as well; {plan.live} never is."
         yield _wrapped("    ", text)
+    if rollout.mirror.max_tokens_per_minute:
+        text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
+        yield _wrapped("    ", f"{text} Where that does not last, fewer requests become pairs, and stages take longer.")
     yield _wrapped("    ", "Filled in: " + "; ".join(_filled_in(config, rollout)) + ".")
     yield from _durations(plan, rates)
 

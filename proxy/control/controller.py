@@ -166,6 +166,9 @@ class Controller:
 
     async def apply(self, config: Config) -> None:
         """Bring the rollouts in line with the plans of a configuration."""
+        budgets = {
+            f"{route.name}/{one.candidate}": one.mirror.max_tokens_per_minute for route, one in config.rollouts()
+        }
         for name in [name for name in self.trials if name not in config.plans]:
             await self._remove(self.trials[name], config)
         for name, plan in config.plans.items():
@@ -173,11 +176,13 @@ class Controller:
                 self.trials[name] = self.ended.pop(name)
             trial = self.trials.get(name)
             if trial is None:
-                await self._begin(plan)
+                await self._begin(plan, budgets[name])
             else:
+                trial.token_budget = budgets[name]
                 await self._replan(trial, plan)
         self._index()
         self._record(config)
+        self.decisions.retell()  # a budget may have come or gone
 
     def _record(self, config: Config) -> None:
         """Recorders as the configuration asks for them; one whose rule is unchanged goes on."""
@@ -197,9 +202,10 @@ class Controller:
         self._by_trial.clear()
         self._by_trial.update({trial.plan.trial: trial for trial in self.trials.values()})
 
-    async def _begin(self, plan: Plan) -> None:
+    async def _begin(self, plan: Plan, token_budget: int | None) -> None:
         rollout, effects = begin(plan, self._clock())
         trial = self.trials[plan.name] = Trial(plan, rollout, fresh_evidence(plan), Books())
+        trial.token_budget = token_budget
         self._index()
         await self.decisions.adopt(trial, rollout, effects)
 
@@ -316,6 +322,8 @@ class Controller:
                 for trial in list(self.trials.values()):
                     trial.flush()
                     self._look(trial)
+                if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
+                    self.decisions.retell()
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
                 log.exception("a look failed")
                 continue

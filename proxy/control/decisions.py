@@ -130,7 +130,7 @@ class Decisions:
 
     def table(self) -> Table:
         """The present routing table."""
-        lanes = tuple(t.lane for t in self._trials.values() if t.lane.state is not State.COMPLETED)
+        lanes = tuple(t.told() for t in self._trials.values() if t.lane.state is not State.COMPLETED)
         return Table(self.number, lanes, self._me)
 
     @property
@@ -222,6 +222,10 @@ class Decisions:
         self.number += 1
         self._links.publish(self.table())
         return self.number
+
+    def retell(self) -> None:
+        """Send the present table again: nothing was decided, but what a budget affords has changed."""
+        self._links.publish(self.table())
 
     # --- saving ------------------------------------------------------------------------------------------------------
 

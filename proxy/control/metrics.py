@@ -127,6 +127,7 @@ class _Collector(Collector):
         yield from _pairs(counts, names)
         yield from _guards(current)
         yield from _rollouts(current, self._stages())
+        yield from _budgets(current)
         yield from _ends(counts, names)
         yield self._webhooks()
         yield from _store(counts)
@@ -252,6 +253,16 @@ def _rollouts(rollouts: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequen
             present[rollout["name"], rollout["stage"]["name"]] = 1.0
     text = "1 for the stage a rollout is in: a rung, or how it ended."
     yield _gauge("rollout_stage", text, ("rollout", "stage"), present)
+
+
+def _budgets(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
+    """Rollouts with a token budget only."""
+    budgets = {rollout["name"]: budget for rollout in rollouts if (budget := rollout.get("token_budget"))}
+    total = {name: budget["total"] for name, budget in budgets.items()}
+    yield _counter("copy_tokens", "Tokens that copies cost, under a token budget.", ("rollout",), total)
+    share = {name: budget["share"] for name, budget in budgets.items()}
+    text = "Share of the stage's pairs that the token budget affords."
+    yield _gauge("copy_budget_share_ratio", text, ("rollout",), share)
 
 
 def _ends(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:

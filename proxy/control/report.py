@@ -16,7 +16,7 @@ from proxy.control.charts import unit
 from proxy.control.trials import Trial
 from proxy.core.delivery import rfc3339
 from proxy.core.events import Rollout, Save
-from proxy.core.model import Finding, Ledger, Plan, State, Verdict
+from proxy.core.model import BUCKETS, Finding, Ledger, Plan, State, Verdict
 from proxy.core.waiting import stage_of, waiting_for
 
 
@@ -82,8 +82,20 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "reason": rollout.reason or None,
         "lead_time": lead_json(trial),
         "protocol": trial.protocol or None,
+        "token_budget": budget_json(trial),
         "record": trial.recorder.state() if trial.recorder is not None else None,
     }
+
+
+def budget_json(trial: Trial) -> dict[str, Any] | None:
+    """Tokens per minute that copies may cost, what they cost in the last one and since this controller started, and the
+    share of the stage's pairs that this affords now; `null` without `mirror.max_tokens_per_minute`."""
+    if trial.token_budget is None:
+        return None
+    spending, share = trial.spending, trial.told().affords / BUCKETS
+    return {
+        "limit": trial.token_budget, "last_minute": spending.last_minute, "total": trial.tokens, "share": share
+    }  # fmt: skip
 
 
 def lead_seconds(trial: Trial) -> float | None:

@@ -19,7 +19,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy import logs
@@ -30,8 +30,9 @@ from proxy.control.recorder import Recorder
 from proxy.core.events import Looked, Rollout, Tripped
 from proxy.core.evidence import Evidence, RequestOrder, Tripwire
 from proxy.core.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
-from proxy.core.predictions import booking, protocol_of, read
+from proxy.core.predictions import booking, copies_cost, protocol_of, read
 from proxy.core.rollout import share_of
+from proxy.core.spending import Spending, Spent, spend, worth_telling
 
 log = logging.getLogger("understudy.trials")
 
@@ -99,6 +100,12 @@ class Trial:
         self._looked_at = 0.0
         self._ask_cost = 0.0
         self._asked_at = 0.0
+        self.token_budget: int | None = None
+        self.tokens = 0
+        self.spending = Spending()
+        self._affords = self.spending.affords
+        self._paid = 0
+        self._spent = (0, 0, 0)  # pairs, tokens and sampled requests at the last step
 
     @property
     def name(self) -> str:
@@ -136,6 +143,9 @@ class Trial:
             self.books.answered_in_full(
                 pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
             )
+        if self.token_budget is not None:
+            self.tokens += copies_cost(pair)
+            self._paid += 1
         self.kept.add(pair, reading)
         if not self.protocol and reading.live is not None:
             self._recognise(pair)
@@ -202,6 +212,26 @@ class Trial:
             self._changed = self.unsnapshot = True
         return joined
 
+    # --- token budget ------------------------------------------------------------------------------------------------
+
+    def afford(self, now: float) -> bool:
+        """Turn the share that the token budget affords (`now` in monotonic seconds); whether to tell the workers."""
+        if self.token_budget is None:
+            return False
+        ledger, before = self.ledger, self._spent
+        self._spent = (self._paid, self.tokens, ledger.sampled)
+        pairs, tokens, sampled = (max(0, new - old) for new, old in zip(self._spent, before, strict=True))
+        spent = Spent(pairs, tokens, sampled, max(0, ledger.pending))
+        self.spending = spend(self.spending, self.token_budget, now, spent)
+        if not worth_telling(self._affords, self.spending.affords):
+            return False
+        self._affords = self.spending.affords
+        return True
+
+    def told(self) -> Lane:
+        """The lane as workers are to have it."""
+        return self.lane if self.token_budget is None else replace(self.lane, affords=self._affords)
+
     # --- looks -------------------------------------------------------------------------------------------------------
 
     def may_look(self) -> bool:
@@ -247,6 +277,9 @@ class Trial:
         self.charts = Charts()
         self._orders = {}
         self._rate = _Rate()
+        self.spending = Spending()
+        self._affords = self.spending.affords
+        self._spent = (self._paid, self.tokens, 0)
         self.batch = []
         self.looked = None
         self.adopt(plan)

@@ -25,7 +25,8 @@ Payloads in JSON
   "live_failed", "link_full", "sent"}}, "requests": [[route, upstream, leg, code, n]], "durations": [[route, upstream,
   leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]], "rescues": [[rollout, reason, n]],
   "connections": [[upstream, state, n now]]}`; code is three digits or a reason word.
-- TABLE `{"number", "by", "lanes"}`; ACK `{"number"}`.
+- TABLE `{"number", "by", "lanes"}`, sent again under the same number when only what budgets afford has changed; ACK
+  `{"number"}`.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
 - CONFIG `{"generation", "text", "directory"}`: the file as the supervisor validated it. RESULT answers a CONFIG or a
   RELOAD: `{"generation", "ok", "error"}`. READY `{"pid"}`: this process serves. RELOAD `{}`. DRAIN

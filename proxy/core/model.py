@@ -335,7 +335,8 @@ class Ledger:
 class Lane:
     """One rollout's line in a routing table: all that a worker needs to know of a decision.
 
-    `weight` and `share` in basis points; `stage` the stage's entry number (see `Pair.stage`).
+    `weight` and `share` in basis points; `stage` the stage's entry number (see `Pair.stage`). `affords` is the part of
+    `share`, and of what the candidate serves, that the token budget affords, basis points.
     """
 
     rollout: str
@@ -344,6 +345,7 @@ class Lane:
     weight: int
     share: int
     stage: int
+    affords: int = BUCKETS
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ def sample(exchange: Exchange) -> None:
     name, plane, length = exchange.id, exchange.plane, exchange.request.length
     samples: list[Sample] = []
     for trial in exchange.route.trials:
-        if trial.share < BUCKETS and trial is not exchange.trial and not chosen(trial.sample_salt, name, trial.share):
+        share = trial.share if trial is not exchange.trial else trial.affords
+        if share < BUCKETS and not chosen(trial.sample_salt, name, share):
             continue
         sequence, slot = trial.begin(exchange.started + plane.epoch)
         terms = trial.terms

@@ -91,6 +91,8 @@ class Trial:
     meters: Meters = field(init=False)
     weight: int = 0
     share: int = 0
+    affords: int = 0
+    """Share of what the candidate serves that becomes a pair, basis points: all of it, but for a token budget."""
     stage: int = 0
     state: State = State.SHADOW
     in_flight: int = 0
@@ -113,9 +115,10 @@ class Trial:
     def apply(self, lane: Lane | None) -> None:
         """Take the numbers of a routing table; without a line there is no weight and no sampling."""
         if lane is None:
-            self.weight = self.share = 0
+            self.weight = self.share = self.affords = 0
         else:
-            self.weight, self.share, self.stage, self.state = lane.weight, lane.share, lane.stage, lane.state
+            self.weight, self.affords, self.stage, self.state = lane.weight, lane.affords, lane.stage, lane.state
+            self.share = -(-lane.share * lane.affords // BUCKETS)
 
     @property
     def held(self) -> bool:

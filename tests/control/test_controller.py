@@ -420,6 +420,22 @@ async def test_a_new_version_starts_at_weight_0_with_nothing_of_the_old_evidence
     assert kinds(controller)[-1] == "began"
 
 
+async def test_a_token_budget_reaches_workers_without_a_decision(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    """The number of the table stays: nothing was decided, so nothing has to be saved."""
+    await worker.until(lambda: worker.lane(NAME) is not None)
+    text = config_text().replace("consecutive_failures: 5", "mirror: {max_tokens_per_minute: 60}")
+    number = worker.tables[-1].number
+    assert await reload(controller, text, tmp_path) == ""
+    await worker.until(lambda: (lane := worker.lane(NAME)) is not None and lane.affords == 100)
+    worker.good(trial_of(controller), 20)  # some 30 tokens each, by their length
+    await worker.until(lambda: (lane := worker.lane(NAME)) is not None and lane.affords == 0)
+    assert await reload(controller, config_text(), tmp_path) == ""
+    await worker.until(lambda: (lane := worker.lane(NAME)) is not None and lane.affords == BUCKETS)
+    assert (worker.tables[-1].number, kinds(controller)) == (number, ["began"])
+
+
 async def test_a_version_that_comes_back_before_it_was_judged_starts_with_empty_books(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:

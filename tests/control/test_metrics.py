@@ -121,6 +121,15 @@ def test_every_metric_of_the_design_is_there_with_its_labels(name: str, labels: 
     assert {frozenset(sample.labels) for sample in found[name]} == {frozenset(labels)}
 
 
+def test_a_token_budget_is_seen_where_there_is_one() -> None:
+    budget = {"limit": 600, "last_minute": 90, "total": 750, "share": 0.25}
+    found = samples(Metrics(FakeController(rollouts=[rollout(token_budget=budget)]), FakeSender()))
+    assert value(found, "understudy_copy_tokens_total", rollout=NAME) == 750
+    assert value(found, "understudy_copy_budget_share_ratio", rollout=NAME) == 0.25
+    without = samples(Metrics(FakeController(rollouts=[rollout(token_budget=None)]), FakeSender()))
+    assert "understudy_copy_tokens_total" not in without
+
+
 def test_the_values_are_the_counts() -> None:
     found = samples(Metrics(FakeController(), FakeSender()))
     assert value(found, "understudy_requests_total", upstream="v1", code="200") == 8

@@ -129,6 +129,28 @@ def test_a_trial_of_a_name_that_was_used_before_counts_from_there() -> None:
     assert (ledger.sampled, ledger.compared, ledger.shed, ledger.link_full, ledger.pending) == (3, 1, 1, 0, 1)
 
 
+def test_a_token_budget_is_shown_and_turns_the_share_that_workers_are_told() -> None:
+    trial = make()
+    assert (trial.told(), trial.afford(0.0), rollout_json(trial)["token_budget"]) == (trial.lane, False, None)
+    trial.token_budget = 600
+    assert trial.told() == replace(trial.lane, affords=100)  # it starts small
+    trial.afford(0.0)
+    usage = b'{"model_name": "m", "outputs": [], "usage": {"total_tokens": 250}}'
+    for number in range(3):
+        trial.take(pair(number, Outcome(200, head=answer(0).head, body=usage)))
+    trial.flush()
+    trial.counts("w", {"sampled": 3, "sent": 3})
+    assert trial.afford(1.0)
+    assert trial.told().affords == 0
+    shown = rollout_json(trial)["token_budget"]
+    assert shown == {"limit": 600, "last_minute": 750, "total": 750, "share": 0.0}
+    assert not trial.afford(30.0)
+    assert trial.afford(61.5), "a minute later there is a budget again"
+    assert trial.told().affords > 0
+    trial.renew(PLAN, {})
+    assert (trial.told().affords, trial.tokens) == (100, 750)
+
+
 def test_a_protocol_left_open_is_told_once_it_is_known(caplog: pytest.LogCaptureFixture) -> None:
     open_plan = replace(PLAN, prediction=PredictionSpec("auto", Kind.LABEL, "y"))
     trial = make(open_plan)

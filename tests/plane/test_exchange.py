@@ -192,6 +192,24 @@ async def test_both_arms_fail() -> None:
         assert rescues(it) == []  # live was asked in vain
 
 
+@pytest.mark.parametrize("weight", [0, CANARY])
+async def test_a_token_budget_makes_fewer_pairs_by_the_hash_of_the_id_and_costs_no_request(weight: int) -> None:
+    """Whoever serves: of what the candidate serves the copies go to live, and cost tokens too."""
+    async with rig(SHADOW, (Model(always(LIVE)), Model(always(GOOD)))) as it:
+        trial, state = it.trial, State.CANARY if weight else State.SHADOW
+        for affords in (0, 3_000):
+            lane = Lane(trial.terms.name, trial.terms.trial, state, weight, 10_000, 1, affords)
+            await it.controller.publish(lane)
+            names = [b"%d-%d" % (affords, number) for number in range(30)]
+            before = len(it.controller.pairs)
+            for name in names:
+                assert (await it.ask(b"{}", b"x-request-id: " + name))[0] == 200
+            wanted = [name.decode() for name in names if bucket(trial.sample_salt, name) < affords]
+            found = await pairs_of(it, before + len(wanted))
+            assert [pair.id for pair in found[before:]] == wanted
+        assert trial.sampled == trial.sent == len(wanted) > 0
+
+
 async def test_rescue_off_lets_the_failure_through() -> None:
     config = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 'off'}")
     async with rig(config, (Model(always(LIVE)), Model(always(ok(b"no", status=b"500 No"))))) as it:

@@ -272,7 +272,7 @@ webhooks: [{url: "http://x", events: [rollout.promotd], secret: s}]
         ("{shadow: 5%, rescue: {after: 5}}", "rescue.after", "a unit is missing"),
         ("{shadow: 5%, mirror: {set_json: {'': x}}}", "mirror.set_json.", "the empty pointer is the whole body"),
         ("{shadow: 5%, mirror: {set_json: {model: x}}}", "mirror.set_json.model", "did you mean `/model`?"),
-        ("{shadow: 5%, mirror: {max_tokens_per_minute: 9}}", "mirror.max_tokens_per_minute", "cannot do it"),
+        ("{shadow: 5%, mirror: {max_tokens_per_minute: 0}}", "mirror.max_tokens_per_minute", "at least 1"),
         ("{shadow: 5%, warmup: -1}", "warmup", "at least 0"),
     ],
 )  # fmt: skip
@@ -282,6 +282,11 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(text: str, path: str, said
     found = mistakes(yaml.safe_dump(body))
     assert list(found) == [f"routes[0].rollouts[0].{path}"]
     assert said in found[f"routes[0].rollouts[0].{path}"]
+
+
+def test_check_says_what_a_token_budget_means() -> None:
+    wanted = parse(PLAIN % "shadow: 5%\n        mirror: {max_tokens_per_minute: 60000}")
+    assert "Copies may cost 60,000 tokens a minute." in describe(wanted)
 
 
 def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check_says_what_is_set() -> None:

@@ -75,6 +75,11 @@ ROLLOUT = _object(
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
     }
 )
+BUDGET = _object({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
+ROLLOUT["properties"] |= {  # said where there is something to say
+    "protocol": _maybe(TEXT) | {"description": "By which answers are read, once one could be."},
+    "token_budget": _maybe(BUDGET) | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
+}
 ENTRY = _object({"number": WHOLE, "time": {"type": "number"}, "kind": TEXT, "actor": TEXT, "reason": TEXT})
 SEEN_PAIR = _object({"id": TEXT, "time": MOMENT, "served": {"enum": ["live", "candidate"]}})
 ENDPOINT = _object({"url": TEXT, "ended": {"type": "boolean"}, "deliveries": {"type": "object"}})

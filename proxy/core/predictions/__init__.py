@@ -8,6 +8,7 @@
     rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label
     message.py     one body with its head: header lookup, JSON parsed once
     codings.py     content codings undone, within a bound
+    usage.py       what copies cost in tokens, for the budget
     request.py     which requests count as equal; segment and cluster of a request
 
 Invariants
@@ -19,5 +20,6 @@ Invariants
 
 from proxy.core.predictions.reading import booking, protocol_of, read
 from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.predictions.usage import copies_cost
 
-__all__ = ["Unreadable", "booking", "protocol_of", "read"]
+__all__ = ["Unreadable", "booking", "copies_cost", "protocol_of", "read"]
