@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -38,11 +37,11 @@ def test_what_the_engine_counted(usage: Any, tokens: int) -> None:
 
 def test_which_answers_are_copies() -> None:
     live, candidate, again = (said({"total_tokens": n}) for n in (1, 10, 100))
-    one = replace(pair(live, candidate), again=again)
+    one = pair(live, candidate)._replace(again=again)
     assert copies_cost(one) == 110
-    assert copies_cost(replace(one, served=Arm.CANDIDATE)) == 101
-    assert copies_cost(replace(one, served=Arm.CANDIDATE, hedged=True, again=None)) == 0
-    assert copies_cost(replace(one, served=Arm.CANDIDATE, rescued=True, again=None)) == 0
+    assert copies_cost(one._replace(served=Arm.CANDIDATE)) == 101
+    assert copies_cost(one._replace(served=Arm.CANDIDATE, hedged=True, again=None)) == 0
+    assert copies_cost(one._replace(served=Arm.CANDIDATE, rescued=True, again=None)) == 0
 
 
 def test_a_stream_with_and_without_its_usage() -> None:
@@ -77,6 +76,6 @@ def test_what_cannot_be_read_is_estimated(usage: Any) -> None:
     packed = Outcome(
         200, head=b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n", body=gzip.compress(said(CHAT).body)
     )
-    assert copies_cost(replace(one, candidate=packed)) == 21
-    assert copies_cost(replace(one, candidate=replace(packed, body=b"\x1f"))) == len(one.request_body) // 4
-    assert copies_cost(replace(one, candidate=Outcome(0, Reason.TIMEOUT))) == len(one.request_body) // 4
+    assert copies_cost(one._replace(candidate=packed)) == 21
+    assert copies_cost(one._replace(candidate=packed._replace(body=b"\x1f"))) == len(one.request_body) // 4
+    assert copies_cost(one._replace(candidate=Outcome(0, Reason.TIMEOUT))) == len(one.request_body) // 4
