@@ -126,11 +126,10 @@ async def _ask(session: aiohttp.ClientSession, url: str, recorded: Recorded, set
         async with session.request(
             method, url.rstrip("/") + path, headers=kept, data=request[1], allow_redirects=False
         ) as answer:
-            first = time.perf_counter() - began
-            body = await answer.content.read(MAX_ANSWER + 1)
-            if len(body) > MAX_ANSWER:
-                return Outcome(answer.status, Reason.TOO_LARGE)
-            while chunk := await answer.content.read(MAX_ANSWER + 1):
+            first, body, waits = time.perf_counter() - began, b"", answer.content_type == "text/event-stream"
+            while chunk := await answer.content.readany():
+                if waits and b"data:" in chunk:  # of a stream the first event, not the head
+                    first, waits = time.perf_counter() - began, False
                 body += chunk
                 if len(body) > MAX_ANSWER:
                     return Outcome(answer.status, Reason.TOO_LARGE)

@@ -76,7 +76,8 @@ class Outcome(NamedTuple):
     `status` is the HTTP status, 0 when no answer head came. `reason` is `NONE` for an answer that came whole, whatever
     its status, else the word for what broke. `head` is the answer's head as received (status line to the blank line),
     `body` its body *without* transfer framing (chunks joined) and with its content coding as sent. `seconds` runs from
-    the last request byte written to the last answer byte read, `first` to the first; both are `nan` when there is none.
+    the last request byte written to the last answer byte read, `first` to the first (of a stream: of its first event);
+    both are `nan` when there is none.
     """
 
     status: int

@@ -75,8 +75,8 @@ class Captured(Leg):
                 body = joined(body)
             except ChunkError:  # broken off in the middle; `reason` says so
                 body = b""
-        sent = self.sent
-        return pack_outcome(answer.status, code, self.finished - sent, self.began - sent, answer.head, body)
+        sent, first = self.sent, self.spoke or self.began
+        return pack_outcome(answer.status, code, self.finished - sent, first - sent, answer.head, body)
 
     def _since(self, then: float) -> float:
         return then - self.sent if then and self.sent else _NAN

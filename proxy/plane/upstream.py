@@ -64,6 +64,8 @@ class Leg:
     ended = False
     sent = 0.0
     began = 0.0
+    spoke = 0.0
+    """When the first event of a stream came: servers send the head, and comments, before the model has spoken."""
     finished = 0.0
     tries = 0
     interims = 0
@@ -278,6 +280,8 @@ class Connection(asyncio.Protocol):
             end = framing.take(data, at)
         done = framing.done
         piece = data[at:end] if at or end < len(data) else data
+        if not leg.spoke and leg.answer is not None and leg.answer.events and b"data:" in piece:
+            leg.spoke = monotonic()
         if done:
             self._complete(leg, monotonic(), clean=end == len(data))
         if at:

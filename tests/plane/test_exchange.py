@@ -210,6 +210,28 @@ async def test_a_token_budget_makes_fewer_pairs_by_the_hash_of_the_id_and_costs_
         assert trial.sampled == trial.sent == len(wanted) > 0
 
 
+@pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Connection: close"])
+async def test_the_first_token_of_a_stream_is_its_first_event_not_its_head(framing: bytes) -> None:
+    """Servers send the head when they begin, and comments to keep the connection, long before the model has spoken."""
+
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b\r\n\r\n" % framing)
+        for pause, text in ((0.05, b": wait\n\n"), (0.05, b"data: a\n\n"), (0.05, b"data: b\n\n")):
+            await asyncio.sleep(pause)
+            await call.send(b"%x\r\n%b\r\n" % (len(text), text) if b"chunked" in framing else text)
+        if b"chunked" not in framing:
+            raise ConnectionError
+        await call.send(b"0\r\n\r\n")
+
+    async with rig(SHADOW.replace("timeout: 300ms", "timeout: 5s"), (Model(script), Model(script))) as it:
+        await it.lane()
+        assert (await it.ask())[0] == 200
+        (pair,) = await pairs_of(it, 1)
+        for outcome in (pair.live, pair.candidate):
+            assert 0.09 < outcome.first < outcome.seconds - 0.04
+
+
 async def test_rescue_off_lets_the_failure_through() -> None:
     config = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 'off'}")
     async with rig(config, (Model(always(LIVE)), Model(always(ok(b"no", status=b"500 No"))))) as it:
