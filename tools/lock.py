@@ -13,9 +13,10 @@ from pathlib import Path
 UV = "uv>=0.5"
 COMMON = ["--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header", "--upgrade", "-q"]
 PROJECT = ["pyproject.toml", "--python-version", "3.11"]
-EXTRAS = [f"--extra={name}" for name in ("demo", "zstd", "load", "test")]
+IMAGE = [f"--extra={name}" for name in ("br", "otel", "zstd")]  # all that a configuration can ask for
+EXTRAS = [f"--extra={name}" for name in ("demo", "zstd", "otel", "load", "test")]
 LOCKS = (
-    [*PROJECT, "-o", "requirements-runtime.lock"],
+    [*PROJECT, *IMAGE, "-o", "requirements-runtime.lock"],
     [*PROJECT, *EXTRAS, "-c", "requirements-runtime.lock", "-o", "requirements.lock"],
     [*PROJECT, "--all-extras", "-c", "requirements.lock", "-o", "requirements-bench.lock"],
     ["requirements-mlserver.in", "--python-version", "3.11", "-o", "requirements-mlserver.lock"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from proxy.config.route import Prediction, Rollout, Route
 from proxy.config.text import Document, Path, show
@@ -76,6 +77,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> None:
         blame(("routes",), "no request would be answered", "write a route, or `default: {live: …}`")
     _sides(config, blame)
     _webhooks(config, blame)
+    _watching(config, blame)
     if config.default is not None:
         _known(("default", "live"), config.default.live, known, blame)
     _twice((("routes", n, "name") for n in range(len(config.routes))), [r.name for r in config.routes], "route", blame)
@@ -104,6 +106,23 @@ def _sides(config: Config, blame: _Blamer) -> None:
     if limits.max_header < 1024:
         blame(("server", "limits", "max_header"), "less than 1KiB refuses ordinary requests")
     _positive(("server", "timeouts"), blame, header=timeouts.header, body=timeouts.body, idle=timeouts.idle)
+
+
+def _watching(config: Config, blame: _Blamer) -> None:
+    if config.tracing is not None and not _has_otlp():
+        blame(("tracing",), "exporting traces needs packages", "pip install 'understudy[otel]'")
+    if config.tracing is not None and urlsplit(config.tracing.otlp).query:
+        blame(("tracing", "otlp"), "a base URL has no query", "a key belongs under `headers:`")
+    access = config.log.access
+    if access is not None:
+        _positive(("log", "access"), blame, share=access.share, max_size=access.max_size)
+
+
+def _has_otlp() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # nor what it is a part of
+        return False
 
 
 def _webhooks(config: Config, blame: _Blamer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from proxy.config.route import DefaultRoute, Rollout, Route
-from proxy.config.server import Admin, Log, Server, Store, Upstream, Webhook
+from proxy.config.server import Admin, Log, Server, Store, Tracing, Upstream, Webhook
 from proxy.config.types import Name, Section
 from proxy.core.model import Plan, PredictionSpec, Segments
 
@@ -37,6 +37,8 @@ class Config(Section):
     """Where rollouts survive a restart."""
     log: Log = Log()
     """What is written to standard error."""
+    tracing: Tracing | None = None
+    """Export of traces; off when absent. Traces are continued either way."""
 
     def rollouts(self) -> Iterator[tuple[Route, Rollout]]:
         """Every rollout with its route, in the order of the file."""

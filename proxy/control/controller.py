@@ -31,11 +31,13 @@ from proxy.config import Config
 from proxy.config.units import address
 from proxy.control.counting import Tallies
 from proxy.control.decisions import Decisions
+from proxy.control.exemplars import Exemplars
 from proxy.control.ledger import Books
 from proxy.control.links import Links, Worker
 from proxy.control.recorder import Recorder, Rule
 from proxy.control.store import Saved, Store
 from proxy.control.streams import Streams
+from proxy.control.trails import Trails
 from proxy.control.trials import BATCH, Trial, fresh_evidence
 from proxy.core import link
 from proxy.core.delivery import Event as Announcement
@@ -43,6 +45,7 @@ from proxy.core.events import Reloaded, Removed
 from proxy.core.evidence import Evidence, EvidenceError
 from proxy.core.model import Pair, Plan, State
 from proxy.core.rollout import begin
+from proxy.core.trails import Trail
 from proxy.errors import StoreError
 from proxy.sockets import show
 
@@ -76,6 +79,8 @@ class Controller:
         self.ended: dict[str, Trial] = {}
         self.tallies = Tallies()
         self.streams = Streams()
+        self.trails = Trails()
+        self.exemplars = Exemplars()
         self.links = Links(self)
         self.decisions = Decisions(self.trials, store, self.links, self, clock)
         self.outbox_added = asyncio.Event()
@@ -115,6 +120,7 @@ class Controller:
         for trial in self.trials.values():
             if trial.recorder is not None:
                 trial.recorder.close()
+        await asyncio.to_thread(self.trails.close)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.decisions.retry()
@@ -183,6 +189,7 @@ class Controller:
         self._index()
         self._record(config)
         self.decisions.retell()  # a budget may have come or gone
+        await asyncio.to_thread(self.trails.configure, config)  # one that ends may have to wait for its disk
 
     def _record(self, config: Config) -> None:
         """Recorders as the configuration asks for them; one whose rule is unchanged goes on."""
@@ -267,6 +274,10 @@ class Controller:
         for name, ledger in counts.get("ledger", {}).items():
             if (trial := self._by_trial.get(name)) is not None:
                 trial.counts(worker, ledger)
+
+    def on_trails(self, trails: list[Trail]) -> None:
+        self.trails.take(trails)
+        self.exemplars.take(trails)
 
     def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
         for trial, event in self.decisions.greeted(link.table_from(hello.get("table")), bool(hello.get("lost"))):

@@ -58,12 +58,14 @@ def _add(counts: Counts, payload: dict[str, Any]) -> None:
         _add_histogram(counts.overhead, route, buckets, total)
     for rollout, reason, n in payload.get("rescues", ()):
         counts.rescues[rollout, reason] = counts.rescues.get((rollout, reason), 0) + n
+    for sink, n in payload.get("trails", {}).items():
+        counts.trails[sink, "dropped"] = counts.trails.get((sink, "dropped"), 0) + n
     for upstream, state, n in payload.get("connections", ()):
         counts.connections[upstream, state] = counts.connections.get((upstream, state), 0) + n
 
 
 def _add_counts(counts: Counts, other: Counts) -> None:
-    for plain in ("requests", "rescues"):
+    for plain in ("requests", "rescues", "trails"):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proxy.channel import Channel
-from proxy.core import link
+from proxy.core import link, trails
 from proxy.core.link import Frame, LinkError
 from proxy.core.model import Pair, Table
+from proxy.core.trails import Trail
 
 
 @dataclass(slots=True)
@@ -52,6 +53,9 @@ class Listener(Protocol):
 
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         """A worker's totals."""
+
+    def on_trails(self, trails: list[Trail]) -> None:
+        """What became of some requests, for traces and the access log."""
 
     def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
         """A worker connected its table link and awaits the present table."""
@@ -161,6 +165,8 @@ class Links:
             self._listener.on_mark(worker.name, worker.trials[mark.trial], mark.sequence)
         elif kind is Frame.COUNTS:
             self._listener.on_counts(worker.name, link.read_note(payload))
+        elif kind is Frame.TRAILS:
+            self._listener.on_trails(trails.decode(payload))
         elif kind is Frame.TRIAL:
             self._name(worker, link.read_note(payload))
         else:

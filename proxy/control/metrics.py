@@ -30,6 +30,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from proxy.config import Config
 from proxy.control.view import Counts
@@ -52,6 +53,7 @@ DAY = 86400.0
 LEAD_BOUNDS = (3600.0, 6 * 3600.0, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY)
 """Seconds from sign-off to weight 100."""
 
+_NONE: Mapping[Any, Any] = {}
 _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _WORDS = frozenset(word.value for word in REASONS if word)
 
@@ -130,7 +132,7 @@ class _Collector(Collector):
         yield from _budgets(current)
         yield from _ends(counts, names)
         yield self._webhooks()
-        yield from _store(counts)
+        yield from _storage(counts)
         build = {"version": package_version(), "python": python_version()}
         yield InfoMetricFamily(PREFIX + "build", "What is running.", build)
 
@@ -146,10 +148,13 @@ class _Collector(Collector):
 # --- families --------------------------------------------------------------------------------------------------------
 
 
-def _counter(name: str, text: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+def _counter(
+    name: str, text: str, labels: Sequence[str], values: Mapping[Any, float], exemplars: Mapping[Any, Exemplar] = _NONE
+) -> Metric:
     family = CounterMetricFamily(PREFIX + name, text, labels=labels)
     for key, value in values.items():
-        family.add_metric([key] if isinstance(key, str) else list(key), value)
+        names = [key] if isinstance(key, str) else list(key)
+        family.add_metric(names, value, exemplar=exemplars.get(key))
     return family
 
 
@@ -160,25 +165,33 @@ def _gauge(name: str, text: str, labels: Sequence[str], values: Mapping[Any, flo
     return family
 
 
-def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+def _cumulative(
+    bounds: Sequence[float], counts: Sequence[int], exemplars: Mapping[int, Exemplar] = _NONE
+) -> list[tuple[str, float, Exemplar | None]]:
     """Prometheus' buckets of plain ones: each counts what is at or below its bound.
 
     >>> _cumulative((1.0, 2.0), [3, 4, 5])
-    [('1.0', 3.0), ('2.0', 7.0), ('+Inf', 12.0)]
+    [('1.0', 3.0, None), ('2.0', 7.0, None), ('+Inf', 12.0, None)]
     """
-    total, buckets = 0.0, list[tuple[str, float]]()
-    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
+    total, buckets = 0.0, list[tuple[str, float, Exemplar | None]]()
+    for n, (bound, count) in enumerate(zip((*map(str, bounds), "+Inf"), counts, strict=True)):
         total += count
-        buckets.append((bound, total))
+        buckets.append((bound, total, exemplars.get(n)))
     return buckets
 
 
 def _histogram(
-    name: str, text: str, labels: Sequence[str], bounds: Sequence[float], values: Mapping[Any, tuple[list[int], float]]
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    bounds: Sequence[float],
+    values: Mapping[Any, tuple[list[int], float]],
+    exemplars: Mapping[Any, Mapping[int, Exemplar]] = _NONE,
 ) -> Metric:
     family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
     for key, (counts, total) in values.items():
-        family.add_metric([key] if isinstance(key, str) else list(key), _cumulative(bounds, counts), total)
+        buckets: Any = _cumulative(bounds, counts, exemplars.get(key, _NONE))  # typed for two of the three it takes
+        family.add_metric([key] if isinstance(key, str) else list(key), buckets, total)
     return family
 
 
@@ -205,9 +218,8 @@ def _traffic(counts: Counts) -> Iterable[Metric]:
     leg = ("route", "upstream", "leg")
     requests = _merged(counts.requests, lambda k: (*k[:3], code_label(k[3])))
     yield _counter("requests", "Exchanges with upstreams, by status or reason word.", (*leg, "code"), requests)
-    yield _histogram(
-        "request_duration_seconds", "Last request byte to last answer byte.", leg, BOUNDS, counts.durations
-    )
+    text, exemplars = "Last request byte to last answer byte.", counts.exemplars.durations
+    yield _histogram("request_duration_seconds", text, leg, BOUNDS, counts.durations, exemplars)
     yield _histogram(
         "proxy_overhead_seconds", "Time in the proxy, not in the model.", ("route",), BOUNDS, counts.overhead
     )
@@ -222,7 +234,8 @@ def _pairs(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
     sampled = dict.fromkeys(names, 0) | counts.sampled
     yield _counter("pairs_sampled", "Requests chosen to become a pair.", ("rollout",), sampled)
     failures = _merged(counts.candidate_failures, lambda k: (k[0], code_label(k[1])))
-    yield _counter("candidate_failures", "Failures of the candidate.", ("rollout", "reason"), failures)
+    text, exemplars = "Failures of the candidate.", counts.exemplars.failures
+    yield _counter("candidate_failures", text, ("rollout", "reason"), failures, exemplars)
 
 
 _GUARD_GAUGES = (
@@ -277,6 +290,8 @@ def _ends(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
         yield _histogram(name, text, ("rollout",), bounds, binned)
 
 
-def _store(counts: Counts) -> Iterable[Metric]:
+def _storage(counts: Counts) -> Iterable[Metric]:
+    text = "Requests chosen for traces or the access log, by what became of them."
+    yield _counter("trails", text, ("sink", "result"), counts.trails)
     yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})
     yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})

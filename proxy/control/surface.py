@@ -205,8 +205,11 @@ class Desk:
         """All counts now."""
         controller = self._controller
         counts = controller.tallies.merged()
+        counts.exemplars = controller.exemplars
         for trial in controller.trials.values():
             _count_trial(counts, trial)
+        for (sink, result), n in controller.trails.counts.items():
+            counts.trails[sink, result] = counts.trails.get((sink, result), 0) + n
         figures = controller.decisions.figures
         counts.results = dict(figures.results)
         counts.rollback_seconds = {name: list(seconds) for name, seconds in figures.rollback.items()}
@@ -227,3 +230,5 @@ def _count_trial(counts: Counts, trial: Trial) -> None:
         counts.pairs[name, part] = getattr(ledger, part)
     for reason, n in trial.evidence.candidate_failures.items():
         counts.candidate_failures[name, reason] = n
+    for reason, (request_id, time_of) in trial.failed.items():
+        counts.exemplars.failed(name, reason, request_id, time_of)

@@ -31,6 +31,7 @@ from proxy.core.events import Looked, Rollout, Tripped
 from proxy.core.evidence import Evidence, RequestOrder, Tripwire
 from proxy.core.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.core.predictions import booking, copies_cost, protocol_of, read
+from proxy.core.reasons import Reason
 from proxy.core.rollout import share_of
 from proxy.core.spending import Spending, Spent, spend, worth_telling
 
@@ -86,6 +87,7 @@ class Trial:
         self.books = books
         self.kept = Kept()
         self.charts = Charts()
+        self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
         self.recorder: Recorder | None = None
         self.protocol = ""
         self.tripwire = Tripwire(plan.consecutive_failures)
@@ -147,6 +149,8 @@ class Trial:
             self.tokens += copies_cost(pair)
             self._paid += 1
         self.kept.add(pair, reading)
+        if reading.fault is not Reason.NONE:
+            self.failed[reading.fault.value] = pair.id, pair.time
         if not self.protocol and reading.live is not None:
             self._recognise(pair)
         if self.recorder is not None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.config import Config
+from proxy.control.exemplars import Exemplars
 from proxy.errors import UnderstudyError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Counts:
     `connections` is what is open now, of the workers that are connected. `pairs` holds each rollout's ledger parts by
     name (without `sampled` and `pending`), `sampled` the sampled requests. `rollback_seconds` and `detection_seconds`
     hold one value for each rollback since this controller started; `lead_seconds` one per promotion with a
-    `signed_off_at`. `results` counts ends: (rollout, "promoted" or "rolled_back").
+    `signed_off_at`. `results` counts ends: (rollout, "promoted" or "rolled_back"). `trails` counts what became of
+    requests for (sink, "written", "failed" or "dropped").
     """
 
     requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
@@ -58,6 +60,8 @@ class Counts:
     rollback_seconds: dict[str, list[float]] = field(default_factory=dict)
     detection_seconds: dict[str, list[float]] = field(default_factory=dict)
     lead_seconds: dict[str, list[float]] = field(default_factory=dict)
+    trails: dict[tuple[str, str], int] = field(default_factory=dict)
+    exemplars: Exemplars = field(default_factory=Exemplars)
     store_failures: int = 0
     store_ok: bool = True
 

@@ -49,9 +49,9 @@ _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _HOST = re.compile(rb"[^\s,/@?#\\]*")
 _TARGET = re.compile(rb"/[^#]*|\*")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
-_TRACE = re.compile(  # version 00 ends with the flags; a later one may go on after a dash (W3C Trace Context, 4.3)
+TRACE = re.compile(  # version 00 ends with the flags; a later one may go on after a dash (W3C Trace Context, 4.3)
     rb"[ \t]*(?!ff)(?:00(?!.{53}-)|(?!00)[0-9a-f]{2})"
-    rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-[^\r\n]*)?[ \t]*"
+    rb"-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?:-[^\r\n]*)?[ \t]*"
 )
 _TRACEPARENT = b"\r\ntraceparent:"
 
@@ -307,10 +307,10 @@ def trace(request: Request, head: bytes, span: bytes, fresh: bytes) -> bytes:
     if at < 0:  # the owner drops it on copies, or the client named it in Connection
         return head
     once = low.find(_TRACEPARENT, at + 1) < 0
-    match = _TRACE.fullmatch(head, at + len(_TRACEPARENT), head.find(b"\r\n", at + 2)) if once else None
+    match = TRACE.fullmatch(head, at + len(_TRACEPARENT), head.find(b"\r\n", at + 2)) if once else None
     if match is None:
         return without(head, {b"traceparent", b"tracestate"}) + b"traceparent: 00-%b-%b-01\r\n" % (fresh, span)
-    return head[: match.start(1)] + span + head[match.end(1) :]
+    return head[: match.start("span")] + span + head[match.end("span") :]
 
 
 # --- back to the client ----------------------------------------------------------------------------------------------

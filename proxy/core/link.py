@@ -2,7 +2,7 @@
 
 A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket:
 
-    pairs    worker → controller   HELLO, then PAIR, MARK and COUNTS
+    pairs    worker → controller   HELLO, then PAIR, MARK, COUNTS and TRAILS
     tables   controller → worker   TABLE, ALIVE; back: HELLO, then ACK
     control  supervisor ↔ child    CONFIG, DRAIN, HELLO down; READY, RELOAD (asked for by an operator), RESULT, ALIVE up
 
@@ -24,7 +24,8 @@ Payloads in JSON
   the next one, and merging is still addition over incarnations. `{"ledger": {trial: {"sampled", "shed", "too_large",
   "live_failed", "link_full", "sent"}}, "requests": [[route, upstream, leg, code, n]], "durations": [[route, upstream,
   leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]], "rescues": [[rollout, reason, n]],
-  "connections": [[upstream, state, n now]]}`; code is three digits or a reason word.
+  "connections": [[upstream, state, n now]], "trails": {sink: n dropped}}`; code is three digits or a reason word.
+- TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`core.trails`).
 - TABLE `{"number", "by", "lanes"}`, sent again under the same number when only what budgets afford has changed; ACK
   `{"number"}`.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
@@ -88,6 +89,7 @@ class Frame(IntEnum):
     RELOAD = 11
     RESULT = 12
     ALIVE = 13
+    TRAILS = 14
 
 
 _KINDS = {int(kind): kind for kind in Frame}

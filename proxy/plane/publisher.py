@@ -111,6 +111,10 @@ class Publisher:
                     self._marked[trial] = mark
         self.flush()
 
+    def aside(self, data: bytes) -> bool:
+        """Send a frame that may be lost, as long as there is room enough for pairs; whether it was taken."""
+        return self._channel is not None and self.backlog <= MAX_BACKLOG // 4 and self._channel.send(data)
+
     def counts(self, payload: dict[str, Any]) -> None:
         """Send the totals; a lost report is made good by the next."""
         if self._channel is not None:

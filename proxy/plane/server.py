@@ -36,12 +36,12 @@ from proxy.core.headers import (
 from proxy.core.ids import valid_id
 from proxy.core.reasons import Reason
 from proxy.plane.answers import error, health
-from proxy.plane.exchange import Exchange
 from proxy.plane.framing import Framing, FramingError
 from proxy.plane.routes import OWN
 from proxy.plane.tunnel import dig
 
 if TYPE_CHECKING:
+    from proxy.plane.exchange import Exchange
     from proxy.plane.legs import Served
     from proxy.plane.state import Plane
 
@@ -193,7 +193,7 @@ class Client(asyncio.Protocol):
         if request.route is None:
             self._without_route(request, name, done)
             return
-        self.exchange = exchange = Exchange(self, plane, request, name, now)
+        self.exchange = exchange = plane.exchange(self, plane, request, name, now)
         refused = exchange.start(piece, done)
         if refused:
             self.exchange = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,15 @@ from proxy.core.ids import uuid7_tails, uuid7_time
 from proxy.core.model import Leg
 from proxy.plane.counts import Counts
 from proxy.plane.deadlines import Soon, Wheel
+from proxy.plane.exchange import Exchange
 from proxy.plane.publisher import Publisher
 from proxy.plane.routes import Routes
+from proxy.plane.trails import Trails
 from proxy.plane.turn import Turn
 
 if TYPE_CHECKING:
+    from proxy.config import Config
+    from proxy.core.headers import Request
     from proxy.plane.server import Client
 
 _ENTROPY = 4096
@@ -54,6 +59,9 @@ class Plane:
         self.soon = Soon(loop, time.monotonic)
         self.counts = Counts()
         self.publisher = Publisher(loop)
+        self.trails = Trails()
+        self.exchange: Callable[[Client, Plane, Request, bytes, float], Exchange] = Exchange
+        """What a request becomes: `Exchange` itself, unless some requests are to leave a trail."""
         self.clients: set[Client] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
         """Requests that were refused before an upstream was asked."""
@@ -64,6 +72,11 @@ class Plane:
         self._tails: list[bytes] = []
         self._ms = -1
         self._time = b""
+
+    def follow(self, config: Config) -> None:
+        """Let requests leave trails as this configuration asks."""
+        self.trails.configure(config)
+        self.exchange = self.trails.exchange if self.trails.wanted else Exchange
 
     def _hex(self, digits: int) -> str:
         """Random hex digits; the kernel is asked once per hundreds of requests."""

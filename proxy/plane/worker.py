@@ -117,6 +117,7 @@ class Worker:
         logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
         self._patience = config.server.controller_lost
         self.plane.limits = self._limits(config)
+        self.plane.follow(config)
         self._apply()
         for name, pool in old.items():
             if self.pools.get(name) is not pool:
@@ -243,6 +244,7 @@ class Worker:
     def _tick(self) -> None:
         self.plane.wheel.sweep(time.monotonic())
         self.plane.publisher.mark(list(self._books.values()))
+        self.plane.trails.send(self.plane.publisher)
         self._timers["tick"] = self.loop.call_later(TICK, self._tick)
 
     def _report(self) -> None:
@@ -262,7 +264,8 @@ class Worker:
         ]
         plane.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         ledger = {key: trial.ledger for key, trial in self._books.items()}
-        plane.publisher.counts({**plane.counts.report(), "ledger": ledger, "connections": connections})
+        others = {"ledger": ledger, "connections": connections, "trails": plane.trails.dropped}
+        plane.publisher.counts({**plane.counts.report(), **others})
         self._look_for_controller(now)
         if self._control is not None:
             self._control.send(link.frame(Frame.ALIVE, b""))
@@ -367,6 +370,7 @@ class Worker:
                 break
             await asyncio.sleep(TICK)
         self.plane.publisher.mark(list(self._books.values()))
+        self.plane.trails.send(self.plane.publisher)
         self._send_report()  # or what has happened since the last one would be pending for ever
         await asyncio.sleep(TICK)
 

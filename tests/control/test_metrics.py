@@ -15,9 +15,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as classic
 
 from proxy import config
+from proxy.control.exemplars import Exemplars
 from proxy.control.metrics import Metrics, code_label
 from proxy.control.view import Counts
 from proxy.core.link import BOUNDS
+from proxy.core.trails import LegTrail, example
 
 FILE = """
 upstreams: {v1: {url: 'http://127.0.0.1:9001'}, v2: {url: 'http://127.0.0.1:9002', version: '7'}}
@@ -49,6 +51,7 @@ DESIGN_11 = {
     "understudy_deployment_lead_time_seconds_bucket": {"rollout", "le"},
     "understudy_webhook_deliveries_total": {"event", "result"},
     "understudy_upstream_connections": {"upstream", "state"},
+    "understudy_trails_total": {"sink", "result"},
     "understudy_build_info": {"version", "python"},
 }
 
@@ -97,6 +100,7 @@ def full() -> Counts:
         rollback_seconds={NAME: [0.02, 0.2]},
         detection_seconds={NAME: [30.0]},
         lead_seconds={NAME: [86400.0]},
+        trails={("traces", "written"): 4},
         store_failures=1,
         store_ok=False,
     )
@@ -227,6 +231,52 @@ def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None
     body, found = Metrics(FakeController(), FakeSender()).render(accept)
     assert found.startswith(content_type)
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
+
+
+def with_exemplars() -> Counts:
+    counts, found = full(), Exemplars()
+    leg = LegTrail("served", "live", "v1", "", 10.0, 0.0004, None, 200, "", "s")
+    late = leg._replace(seconds=99.0)
+    found.take([example(route="credit", trace="a" * 32, id="first", legs=(leg,))])
+    found.take([example(route="credit", trace="b" * 32, id="x" * 128, legs=(leg, late))])
+    found.take([example(route="credit", id="not exported", legs=(leg,))])
+    found.failed(NAME, "timeout", 'id "1"', 12.0)
+    found.failed(NAME, "timeout", "y" * 128, 13.0)
+    counts.exemplars = found
+    return counts
+
+
+def test_exemplars_lead_to_the_latest_trace_and_to_a_failure() -> None:
+    metrics = Metrics(FakeController(with_exemplars()), FakeSender())
+    text = metrics.render("application/openmetrics-text; version=1.0.0")[0].decode()
+    found = {
+        (sample.name, sample.labels.get("le")): sample.exemplar
+        for family in openmetrics(text)
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    durations = "understudy_request_duration_seconds_bucket"
+    assert found[durations, "0.0005"].labels == {"trace_id": "b" * 32}  # its request's id is too long to go along
+    assert (found[durations, "0.0005"].value, float(found[durations, "0.0005"].timestamp)) == (0.0004, 10.0)
+    assert found[durations, "+Inf"].value == 99.0
+    assert found["understudy_candidate_failures_total", None].labels == {"request_id": 'id "1"'}
+    assert len(found) == 3
+
+
+def test_the_text_format_knows_no_exemplars() -> None:
+    text = Metrics(FakeController(with_exemplars()), FakeSender()).render()[0].decode()
+    assert "trace_id" not in text
+    assert "request_id" not in text
+
+
+def test_exemplars_are_bounded_whatever_comes() -> None:
+    found = Exemplars()
+    for n in range(2000):
+        leg = LegTrail("copy", "candidate", "v2", "", float(n), n / 7.0, None, 200, "", "s")
+        found.take([example(trace="a" * 32, id=str(n), legs=(leg, leg._replace(status=0, reason="timeout")))])
+        found.failed(NAME, "timeout", str(n), float(n))
+    assert sum(len(series) for series in found.durations.values()) <= len(BOUNDS) + 1
+    assert len(found.failures) == 1
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's prometheus")

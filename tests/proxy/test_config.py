@@ -366,6 +366,19 @@ def test_a_format_whose_package_is_missing_is_refused(monkeypatch: pytest.Monkey
     assert "understudy[zstd]" in mistakes(text)["routes[0].rollouts[0].record.path"]
 
 
+def test_traces_without_the_sdk_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = rollout("shadow: 5%") + "\ntracing: {otlp: 'http://127.0.0.1:4318'}\n"
+    assert parse(text).tracing is not None
+
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    for absent in (missing, lambda name: None):
+        monkeypatch.setattr("importlib.util.find_spec", absent)
+        assert "understudy[otel]" in mistakes(text)["tracing"]
+    assert parse(rollout("shadow: 5%")).tracing is None
+
+
 def test_two_rollouts_may_not_both_start_as_canaries() -> None:
     body = yaml.safe_load(PLAIN % "canary: 1%")
     body["upstreams"]["v3"] = {"url": "http://c"}

@@ -1,0 +1,60 @@
+"""Exemplars: one request for a bucket of a histogram or for a counter, so that a point on a graph leads to a trace.
+
+They stand in the OpenMetrics format only. Durations have the trace of a request that was exported (`tracing:`),
+failures of the candidate the request id of a pair, which is what the console and the recorded pairs are searched by.
+
+Invariant: bounded by the configuration: one for each bucket of each series, the latest.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from prometheus_client.samples import Exemplar
+
+from proxy.core.link import BOUNDS
+from proxy.core.trails import Trail
+
+MAX_RUNES = 128
+"""Names and values of an exemplar's labels together (OpenMetrics 1.0, "Exemplars")."""
+
+Leg = tuple[str, str, str]
+
+
+class Exemplars:
+    """The latest of each. `durations`: (route, upstream, leg) → bucket → exemplar; `failures`: (rollout, reason)."""
+
+    def __init__(self) -> None:
+        self.durations: dict[Leg, dict[int, Exemplar]] = {}
+        self.failures: dict[tuple[str, str], Exemplar] = {}
+
+    def take(self, trails: Iterable[Trail]) -> None:
+        """Remember the legs of exported requests.
+
+        >>> from proxy.core.trails import LegTrail, example
+        >>> found, leg = Exemplars(), LegTrail("served", "live", "m", "", 1.0, 0.0004, None, 200, "", "s")
+        >>> found.take([example(trace="t" * 32, legs=(leg,))])
+        >>> found.durations["credit", "m", "served"][0].value
+        0.0004
+        """
+        for trail in trails:
+            if not trail.trace:
+                continue
+            labels = _short({"trace_id": trail.trace, "request_id": trail.id}) or {"trace_id": trail.trace}
+            for leg in trail.legs:
+                if leg.status and not leg.reason:
+                    series = self.durations.setdefault((trail.route, leg.upstream, leg.leg), {})
+                    time = round(leg.start + leg.seconds, 3)
+                    series[bisect_left(BOUNDS, leg.seconds)] = Exemplar(labels, leg.seconds, time)
+
+    def failed(self, rollout: str, reason: str, name: str, time: float) -> None:
+        """Remember a failure of the candidate by the request's id; `time` in epoch seconds."""
+        labels = _short({"request_id": name})
+        if labels:
+            self.failures[rollout, reason] = Exemplar(labels, 1.0, round(time, 3))
+
+
+def _short(labels: dict[str, str]) -> dict[str, str]:
+    """The labels if the format has room for them, else none."""
+    return labels if sum(len(name) + len(value) for name, value in labels.items()) <= MAX_RUNES else {}
