@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
 .PHONY: help demo test test-all lint types ci calibration bench load test-mlserver test-servers test-browser test-watchers \
-	image-test docs test-docs lock clean
+	fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -53,6 +53,10 @@ calibration: $(READY) ## the statistics against their targets; writes docs/calib
 $(BENCH_READY): $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-bench.lock
 	@touch $@
+
+fuzz: $(READY) ## coverage-guided fuzzing of both parsers' glue (FOR=60 seconds); needs a wheel of atheris
+	$(BIN)/python -m pip install -q atheris==3.0.0
+	$(BIN)/python -m tests.fuzz.run -max_total_time=$(or $(FOR),60) -max_len=4096 .fuzz
 
 bench: $(BENCH_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
 	$(BIN)/python loadtests/bench_dataplane.py

@@ -13,7 +13,7 @@ MAX_LINE = 4096
 """Bytes of one size line with its extensions, and of all trailers together twice this: nobody sends more in earnest."""
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:")
+_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class ChunkError(ValueError):
@@ -80,7 +80,7 @@ class ChunkScanner:
             self._trailer = 1
 
     def _trailer_line(self, line: bytes) -> None:
-        if _NAME.match(line) is None:
+        if _TRAILER.fullmatch(line, 0, len(line) - 2) is None:
             raise ChunkError(f"not a trailer: {line[:40]!r}")
         self._trailer += len(line)
 

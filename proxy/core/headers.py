@@ -46,6 +46,7 @@ _ANSWER_NAMES = _HOP | _OURS | {b"content-length", b"transfer-encoding", b"conte
 
 _PLAIN = frozenset({b"content-length", b"transfer-encoding", b"content-type"})
 _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
+_REASON = re.compile(rb"(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")  # RFC 9112, 4
 _HOST = re.compile(rb"[^\s,/@?#\\]*")
 _TARGET = re.compile(rb"/[^#]*|\*")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
@@ -158,6 +159,8 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
         raise HeadError("more than one space in the request line")
     self = Request()
     self.head, self.method, target, version = head, *line
+    if not head[:1].isalpha():  # llhttp skips a bare CR or LF before the method; not every server does
+        raise HeadError("a request line that does not begin with a method")
     if self.method == b"CONNECT":  # a tunnel to where the client likes; llhttp takes any target for it
         raise HeadError("CONNECT")
     old = _VERSIONS.get(version)
@@ -347,6 +350,8 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
     old = _VERSIONS.get(head[:8])
     if old is None:
         raise HeadError("not HTTP/1.1")
+    if _REASON.match(head, 12) is None:  # llhttp takes any bytes for it
+        raise HeadError("control bytes in the reason phrase")
     self.old, self.status = old, int(head[9:12])
     pairs = _ANSWERS.findall(head.lower())
     self.found = found = dict(pairs)

@@ -44,9 +44,13 @@ class Loop:
 class Wire:
     """A transport that writes down what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
         self.out = b""
         self.closed = False
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -85,8 +89,8 @@ class Bench:
         worker.configure(CONFIG)
         pool = worker.pools["m"]
         self.client, self.model = Client(worker.plane), Connection(pool, pool.endpoints[0])
-        self.client.connection_made(Wire())  # type: ignore[arg-type]
-        self.model.connection_made(Wire())  # type: ignore[arg-type]
+        for protocol in (self.client, self.model):
+            protocol.connection_made(Wire(protocol))  # type: ignore[arg-type]
         pool._all.add(self.model)
         pool.open = 1_000_000  # no connection but this one
         pool.endpoints[0].idle[self.model] = None
@@ -94,14 +98,15 @@ class Bench:
 
     def feed(self, requests: bytes, answers: bytes, cuts: list[int], answer_cuts: list[int]) -> tuple[bytes, bytes]:
         """What the model got and what the client got."""
-        for protocol, pieces in ((self.client, cut(requests, cuts)), (self.model, cut(answers, answer_cuts))):
+        wires: tuple[Any, Any] = (self.client.transport, self.model.transport)
+        for wire, pieces in zip(wires, (cut(requests, cuts), cut(answers, answer_cuts)), strict=True):
             for number, piece in enumerate(pieces, 1):
-                if not protocol.transport.is_closing():
-                    protocol.data_received(piece)
+                if not wire.is_closing():
+                    wire.protocol.data_received(piece)
                 if number % self.together == 0:
                     self.loop.turn()
             self.loop.turn()
-        return self.model.transport.out, self.client.transport.out  # type: ignore[attr-defined]
+        return wires[1].out, wires[0].out
 
 
 def cut(data: bytes, where: list[int]) -> list[bytes]:

@@ -1,0 +1,82 @@
+"""What lies around both parsers, under any bytes: tried by Hypothesis (`test_glue.py`) and by atheris (`run.py`).
+
+One input becomes a client's bytes, a model's bytes, and where both are cut. The protocols run without sockets, as in
+`tests/plane/test_cuts.py`. Whatever comes in:
+
+- nothing raises;
+- the client gets whole answers of HTTP/1.1 or none;
+- what went out to the model is read by h11, an independent and strict parser, as exactly the requests that were
+  forwarded: two servers that read one stream differently are what request smuggling is made of.
+"""
+
+from __future__ import annotations
+
+import h11
+
+from tests.plane.test_cuts import Bench
+
+SEEDS = (
+    b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n",
+    b"GET http://b/x?y HTTP/1.1\r\nHost: a\r\nConnection: close, x-a\r\nX-A: 1\r\nExpect: 100-continue\r\n\r\n",
+    b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\nX-Request-Id: 1\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+    b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05Hello",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\nHEAD / HTTP/1.1\r\nHost: a\r\ntraceparent: 00-1-2-3\r\n\r\n",
+)
+ANSWERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x02hi",
+    b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+    b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n",
+)
+MARK = b"\x00|\x00"
+"""Between the client's and the model's bytes of one input."""
+
+
+def once(data: bytes) -> None:
+    """Run one input: two bytes that say how it is cut, the client's bytes, `MARK`, the model's bytes."""
+    cuts, turns = (data[0], data[1]) if len(data) > 2 else (0, 0)
+    request, _, answer = data[2:].partition(MARK)
+    step = cuts % 17 * 7 + 1
+    bench = Bench(turns % 5 + 1)
+    places = list(range(0, len(request) + len(answer), step)) if cuts % 2 else []
+    model, client = bench.feed(request, answer, places, places)
+    assert not client or client.startswith(b"HTTP/1.1 "), client
+    if b"HTTP/1.1 101 " not in client:  # from there on it is not HTTP
+        answers_read_alike(client, requests_read_alike(model))
+
+
+def requests_read_alike(forwarded: bytes) -> list[bytes]:
+    """h11 reads what the model got without an objection, up to where it ends: the methods."""
+    methods: list[bytes] = []
+    while forwarded:
+        other = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+        other.receive_data(forwarded)
+        for event in iter(other.next_event, h11.NEED_DATA):
+            if isinstance(event, h11.Request):
+                methods.append(event.method)
+            if isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
+                break
+        else:
+            break
+        forwarded = other.trailing_data[0]
+    return methods
+
+
+def answers_read_alike(answers: bytes, methods: list[bytes]) -> None:
+    """h11 reads what the client got as answers to these requests, and then perhaps one of our own making."""
+    for method in [*methods, b"GET"]:
+        if not answers:
+            return
+        other = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+        other.send(h11.Request(method=method, target="/", headers=[("host", "a")]))
+        other.send(h11.EndOfMessage())
+        other.receive_data(answers)
+        for event in iter(other.next_event, h11.NEED_DATA):
+            if isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
+                break
+        else:
+            return  # cut short, and the connection with it
+        answers = other.trailing_data[0]
+    assert not answers, "more answers than requests"
