@@ -4,15 +4,15 @@ There is no end to a watch, so "at most α in all" cannot be promised; a rate of
 Shin, Ramdas and Rinaldo (arXiv 2203.03532): per bet M ← L·(M + 1) on each one-minute block, L the block's factor.
 Under the limits E[M] after t blocks is at most t, so acting at M ≥ 129,600 means at most one false alarm per 129,600
 non-empty minutes on average (90 days). Bets are averaged, the quantile ratio takes its least edge, guards are weighted.
-This is outside `false_rollback_rate`, and PSI, which has no bets, is not part of it.
+This is outside `false_rollback_rate`. PSI has no bets; the watch bets on what a PSI within its limit implies (`psi`).
 
-State: log M per guard and bet, and the counts of the minute under way. Unlike the rest of the evidence it is not a sum,
-so it is dumped but not merged.
+State: log M per guard and bet, and the counts of the minute under way. Two watches over different traffic merge to
+their average, weighted by how many went into each: each mean is at most the number of blocks, so theirs is too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,7 @@ class Watch:
     minute: int | None = None
     logs: dict[str, Floats] = field(default_factory=dict)
     blocks: int = 0
+    parts: int = 1
 
     def due(self, time: float) -> bool:
         """Whether a request of this time belongs to a later block."""
@@ -53,6 +54,22 @@ class Watch:
         self.counts[:] = 0
         self.minute = None
         self.blocks += 1
+
+    def merge(self, other: Watch, slots: Sequence[Slot]) -> Watch:
+        """The average of two watches; merging in either order gives the same. The older minute of two is ended."""
+        a, b = self.copy(), other.copy()
+        if a.minute is not None and b.minute is not None and a.minute != b.minute:
+            (a if a.minute < b.minute else b).close(slots)
+        total, logs = a.parts + b.parts, {}
+        for name in sorted(a.logs.keys() | b.logs.keys()):
+            parts = [(w.parts, w.logs[name]) for w in (a, b) if name in w.logs]  # M is 0 where no block has ended
+            logs[name] = np.logaddexp.reduce(np.broadcast_arrays(*(log + np.log(n / total) for n, log in parts)))
+        minute = a.minute if b.minute is None else b.minute
+        return Watch(a.counts + b.counts, minute, logs, max(a.blocks, b.blocks), total)
+
+    def copy(self) -> Watch:
+        """A copy that shares no mutable part."""
+        return Watch(self.counts.copy(), self.minute, dict(self.logs), self.blocks, self.parts)
 
     def log_m(self, slot: Slot) -> float:
         """Log of one guard's M: the mean over directions of the least over edges of the mean over bets."""

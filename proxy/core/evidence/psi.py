@@ -12,11 +12,14 @@ it is left out here, and a PASS requires `max_extra_errors` to be configured and
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.discordance import fail_bets
 from proxy.core.evidence.estimate import Estimate, interval
 from proxy.core.evidence.normal import log_cdf
 from proxy.core.evidence.wealth import Counts, Floats, Numbers
@@ -64,6 +67,24 @@ def asymptotic_log_e(estimate: Floats, sd: Floats, n: Floats, theta: float, sign
     return np.where(n >= EARLIEST, log_e, 0.0)
 
 
+@lru_cache(maxsize=64)
+def most_apart(psi: float) -> float:
+    """The most by which the probabilities of any event can differ under two distributions whose PSI is `psi`.
+
+    Putting bins together never raises the PSI (it is a sum of two Kullback-Leibler divergences), and of two outcomes
+    that differ by x it is least at 2x ln((1+x)/(1−x)).
+
+    >>> x = most_apart(0.2)
+    >>> round(x, 3), round(2 * x * math.log((1 + x) / (1 - x)), 6)
+    (0.222, 0.2)
+    """
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        x = 0.5 * (low + high)
+        low, high = (x, high) if 4.0 * x * math.atanh(x) < psi else (low, x)
+    return high
+
+
 @dataclass(frozen=True, slots=True)
 class Psi:
     """The rule of `max_psi`. Categories: the 10 × 10 table by row, then failures (shown, never used)."""
@@ -104,8 +125,19 @@ class Psi:
         return self._log_e(counts, limit, -1.0)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """No bet: an asymptotic e-value of a minute's pairs means nothing, so the watch does without; (1, 1, 1)."""
-        return np.zeros((1, 1, 1))
+        """Log-wealth of FAIL bets, (edges and signs, 1, bets); see `after_promotion`.
+
+        An asymptotic e-value of a minute's pairs means nothing, so the watch asks what a PSI within the limit implies:
+        at no edge do the two distributions differ by more than `most_apart(limit)`. That is exact, and blunter.
+        """
+        if not self.edges:
+            return np.zeros((1, 1, 1))
+        table, k = self.table(counts), len(self.edges) + 1
+        plus = np.array([table[i:, :i].sum() for i in range(1, k)])  # only the candidate's answer is below the edge
+        minus = np.array([table[:i, i:].sum() for i in range(1, k)])
+        neither = table.sum() - plus - minus
+        cells = np.concatenate([np.stack([neither, plus, minus], -1), np.stack([neither, minus, plus], -1)])
+        return np.asarray(cells @ fail_bets(most_apart(limit)))[:, None]
 
     def estimate(self, counts: Counts, limit: float) -> Estimate:
         """Debiased PSI (at least 0) with its interval."""

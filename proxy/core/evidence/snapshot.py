@@ -177,13 +177,13 @@ def _watch_out(watch: Watch | None) -> Any:
     if watch is None:
         return None
     logs = {name: [list(log.shape), [x.hex() for x in log.ravel().tolist()]] for name, log in watch.logs.items()}
-    return [watch.minute, logs, watch.blocks]
+    return [watch.minute, logs, watch.blocks, watch.parts]
 
 
-def _watch_in(raw: list[Any]) -> tuple[int | None, dict[str, Floats], int]:
-    minute, logs, blocks = raw
+def _watch_in(raw: list[Any]) -> tuple[int | None, dict[str, Floats], int, int]:
+    minute, logs, blocks, *parts = raw
     read = {name: np.array([float.fromhex(x) for x in values]).reshape(shape) for name, (shape, values) in logs.items()}
-    return minute, read, blocks
+    return minute, read, blocks, parts[0] if parts else 1
 
 
 # --- joining ---------------------------------------------------------------------------------------------------------
@@ -204,6 +204,7 @@ def follower(state: State) -> State:
         stage=state.stage,
         segments=dict(state.segments),
         follows=follows,
+        watch=None if state.watch is None else Watch(np.zeros_like(tally.stage)),
     )
     for _ in range(state.restarted - len(follows)):
         tally.restart()
@@ -216,8 +217,8 @@ def merge(a: State, b: State) -> State:
 
     Counts are added; restarts that one has not reached yet are made up; the recent bodies are the last 1,000 of both.
     """
-    if a.watch is not None or b.watch is not None:
-        raise EvidenceError("the watch after promotion is not a sum, so it cannot be joined")
+    if (a.watch is None) != (b.watch is None):
+        raise EvidenceError("one of the two is watched after promotion, the other not yet")
     if a.learning or b.learning or a.kind is Kind.AUTO:
         raise EvidenceError("live's first answers are still being learned from")
     a, b = copied(a), copied(b)
@@ -250,6 +251,8 @@ def merge(a: State, b: State) -> State:
     entries = sorted([*a.waiting.entries, *b.waiting.entries], key=repr)
     a.waiting = Waiting(entries[-WAITING:], a.waiting.labelled + b.waiting.labelled)
     a.follows = None if a.follows is None or b.follows is None else a.follows
+    if a.watch is not None and b.watch is not None:
+        a.watch = a.watch.merge(b.watch, a.tally.slots)
     a.causes = tuple(slot.guard.name for slot in a.tally.slots if slot.guard.name in a.causes + b.causes)
     return a
 
@@ -289,5 +292,6 @@ def copied(state: State) -> State:
         recent=Recent(state.recent.entries),
         clusters=Recent(state.clusters.entries),
         waiting=Waiting(state.waiting.entries, state.waiting.labelled),
+        watch=None if state.watch is None else state.watch.copy(),
         **fields,
     )

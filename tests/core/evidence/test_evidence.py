@@ -466,8 +466,43 @@ def test_after_promotion_the_watch_decides() -> None:
         assert part.assess().verdict is Verdict.FAIL
         assert part.assess().causes == ("max_disagreement",)
     assert again.dump() == evidence.dump()
-    with pytest.raises(EvidenceError, match="not a sum"):
-        evidence.merge(again)
+
+
+def test_watches_over_parts_of_the_traffic_merge_to_their_average() -> None:
+    plan = make_plan(DISAGREEMENT, kind=Kind.LABEL)
+    base = gather(plan, labels(200, 0))
+    with pytest.raises(EvidenceError, match="the other not yet"):
+        promoted(base, 0).merge(base.follower())
+    parts = [promoted(base).follower() for _ in range(3)]
+    for number, part in enumerate(parts):
+        stream = labels(900, 90 if number == 1 else 9, stage=1)
+        part.add([r._replace(time=7.0 * r.sequence + number, request_hash=3 * r.sequence + number) for r in stream])
+    a, b, c = parts
+    assert a.merge(b).dump() == b.merge(a).dump()
+    logs = [one._state.watch.log_m(one._state.tally.slots[0]) for one in (a, b, c, a.merge(b), a.merge(b).merge(c))]
+    assert logs[3] == pytest.approx(np.logaddexp(logs[0], logs[1]) - np.log(2))
+    assert logs[4] == pytest.approx(np.logaddexp.reduce(logs[:3]) - np.log(3))
+    assert a.merge(b).assess().verdict is b.assess().verdict is Verdict.FAIL
+    assert Evidence.load(plan, a.merge(b).dump()).dump() == a.merge(b).dump()
+
+
+def promoted(evidence: Evidence, entry: int = 1) -> Evidence:
+    again = Evidence.load(evidence._plan, evidence.dump())
+    again.enter_stage(entry, promoted=True)
+    return again
+
+
+def test_the_watch_sees_what_breaks_a_population_stability_index() -> None:
+    """PSI has no bets of its own: the watch bets on what a limit on it implies for every edge."""
+    plan = make_plan(Guard("max_psi", 0.2))
+    good = [r._replace(stage=1, time=5.0 * r.sequence) for r in score_stream(4000, 5)]
+    evidence = Evidence.begin(plan, 3)
+    evidence.enter_stage(1, promoted=True)
+    evidence.add(good)
+    assert evidence.assess().verdict is Verdict.WATCHING
+    low = make_reading(0, 0.5, 0.0).candidate
+    evidence.add([r._replace(time=r.time + 20_000.0, request_hash=-1 - r.sequence, candidate=low) for r in good[:600]])
+    assert evidence.assess().verdict is Verdict.FAIL
 
 
 def test_the_watch_is_the_same_however_the_stream_is_cut() -> None:
