@@ -26,7 +26,7 @@ _COUNTED = frozenset({Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES, Kind.TEXT})  
 
 FITS: dict[str, frozenset[Kind]] = {
     "max_disagreement": _EVERY - {Kind.NUMBER, Kind.VECTOR},
-    "max_mean_shift": _COUNTED,
+    "max_mean_shift": _COUNTED | {Kind.VECTOR},
     "max_ks": _COUNTED,
     "max_psi": _COUNTED,
     "max_big_change": _EVERY,

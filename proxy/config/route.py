@@ -223,7 +223,7 @@ class Guards(Section):
     max_disagreement: Ratio | None = None
     """Share of pairs whose label (top class, text) differs; beyond live's own noise under `mirror.noise_floor`."""
     max_mean_shift: Number | None = None
-    """Mean difference, candidate minus live, either way."""
+    """Mean difference, candidate minus live, either way; of vectors that of random projections."""
     max_ks: Number | None = None
     """Largest distance between the two distributions (Kolmogorov-Smirnov)."""
     max_psi: Number | None = None

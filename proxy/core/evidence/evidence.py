@@ -43,7 +43,7 @@ class Evidence:
     def __init__(self, plan: Plan, state: State) -> None:
         self._plan = plan
         self._state = state
-        self._draw_key = key_of(state.seed, "row")
+        self._draw_key, self._signs_key = key_of(state.seed, "row"), key_of(state.seed, "signs")
         self._derive()
 
     def _derive(self) -> None:
@@ -124,7 +124,9 @@ class Evidence:
         state, readings = self._state, run.readings
         batch = columns(run.fields, state.seed, run.fresh, run.warm, tokens=self._tokens)
         draw = uniforms(batch.keys, self._draw_key)
-        batch.measures = measure(readings, state.kind, self._ruler, draw, state.reference, self._wanted)
+        batch.measures = measure(
+            readings, state.kind, self._ruler, draw, state.reference, self._wanted, self._signs_key
+        )
         if state.learning:
             new = np.flatnonzero(run.fresh)
             state.learned += live_scalars([readings[i] for i in new.tolist()], state.kind, self._ruler, draw[new])

@@ -22,6 +22,7 @@ from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.wealth import Counts, Floats, Numbers
+from proxy.core.evidence.witnesses import WITNESS_NAMES, Witnesses
 from proxy.core.model import Guard, Kind, PredictionSpec
 
 
@@ -65,8 +66,11 @@ class Context:
         return self.spec.high - self.spec.low
 
 
-def _shift(context: Context) -> Mean:
-    """Range of a mean shift: a score's own, ±1 for probabilities, ±8 interquartile ranges for unbounded numbers."""
+def _shift(context: Context) -> Rule:
+    """A mean shift within its range: a score's own, ±1 for probabilities, ±8 interquartile ranges for numbers. For
+    vectors that of random projections, where the owner wrote the kind down: a width may not change in mid-trial."""
+    if context.spec.kind is Kind.VECTOR:
+        return Witnesses()
     bounded = {Kind.SCORE: context.span, Kind.PROBABILITIES: 1.0}
     reach = bounded.get(context.kind, CLIP)
     return Mean("shift", -reach, reach, two_sided=True)
@@ -123,7 +127,7 @@ RULES: dict[str, Callable[[Guard, Context], Rule]] = {
 _ORDERED = frozenset((Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES))
 FITS: dict[str, frozenset[Kind]] = {
     "max_disagreement": frozenset(Kind) - {Kind.NUMBER, Kind.VECTOR},
-    "max_mean_shift": _ORDERED | {Kind.TEXT},
+    "max_mean_shift": _ORDERED | {Kind.TEXT, Kind.VECTOR},
     "max_ks": _ORDERED | {Kind.TEXT},
     "max_psi": _ORDERED | {Kind.TEXT},
     "max_spread_change": _ORDERED | {Kind.TEXT},
@@ -157,6 +161,8 @@ def measures_of(rule: Rule) -> tuple[str, ...]:
     """Names of the measures that a rule reads."""
     if isinstance(rule, Ks | Psi):
         return ("live", "candidate")
+    if isinstance(rule, Witnesses):
+        return WITNESS_NAMES
     return (rule.measure,) if isinstance(rule, Rate | Mean) else ()
 
 

@@ -72,8 +72,13 @@ def below_bets(lo: float, hi: float, m: float) -> Floats:
 
 
 @lru_cache(maxsize=256)
-def _sides(lo: float, hi: float, m: float, *, fail: bool) -> tuple[Floats, ...]:
-    """Both directions of a two-sided limit: the upper one, and the lower one with d mirrored."""
+def sides(lo: float, hi: float, m: float, *, fail: bool) -> tuple[Floats, ...]:
+    """Log factors (514, 10) in both directions of a two-sided limit: the upper one, and the lower one with d mirrored.
+
+    >>> up, down = sides(-1.0, 1.0, 0.1, fail=True)
+    >>> bool(np.allclose(up[:513], down[:513][::-1]))
+    True
+    """
     bets = above_bets if fail else below_bets
     mirrored = bets(-hi, -lo, m)
     return bets(lo, hi, m), np.concatenate([mirrored[:BINS][::-1], mirrored[BINS:]])
@@ -113,19 +118,20 @@ class Mean:
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the mean is within the limit"; counts (…, 514) → (…)."""
         if self.two_sided:
-            return mixed(counts, _sides(self.lo, self.hi, limit, fail=True))
+            return mixed(counts, sides(self.lo, self.hi, limit, fail=True))
         return mixed(counts, [above_bets(self.lo, self.hi, limit)])
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the mean is at or beyond the limit" (either limit, if two-sided); (…, 514) → (…)."""
         if self.two_sided:
-            return weakest(counts, _sides(self.lo, self.hi, limit, fail=False))
+            return weakest(counts, sides(self.lo, self.hi, limit, fail=False))
         return weakest(counts, [below_bets(self.lo, self.hi, limit)])
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (directions, 1, bets); see `after_promotion`."""
-        sides = _sides(self.lo, self.hi, limit, fail=True) if self.two_sided else (above_bets(self.lo, self.hi, limit),)
-        return np.stack([counts @ side for side in sides])[:, None]
+        above = (above_bets(self.lo, self.hi, limit),)
+        both = sides(self.lo, self.hi, limit, fail=True) if self.two_sided else above
+        return np.stack([counts @ side for side in both])[:, None]
 
     def estimate(self, counts: Counts, limit: float) -> Estimate:
         """Mean with its interval (signed if two-sided). Failures have no value and are left out of both."""

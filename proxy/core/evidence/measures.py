@@ -9,6 +9,7 @@ row, drawn by the PRF. The estimand is per request.
     jump       size of the change of the drawn row, in the units of `max_big_change`
     live, candidate   the drawn row as one number, for KS, PSI and spread
     spread     |c − med|/s − |l − med|/s of the drawn row, clipped to ±8
+    witness0…3  what each random projection of the drawn vector moved by, cut at ±8 (`witnesses`)
     excess     mean distance of candidate to live minus that of live to its own second answer, in [−1, 1]
     excess_differs   the same of `differs`, on the drawn row
 
@@ -26,6 +27,7 @@ import numpy as np
 
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.wealth import Floats
+from proxy.core.evidence.witnesses import WITNESS_NAMES, WITNESSES, projected
 from proxy.core.model import Kind, Prediction, Reading
 
 CLIP = 8.0
@@ -184,6 +186,7 @@ class Compared:
     kind: Kind
     ruler: Ruler
     reference: Reference | None
+    key: int
 
     @property
     def scale(self) -> float:
@@ -201,9 +204,10 @@ class Compared:
 
 
 def compared(
-    readings: Sequence[Reading], kind: Kind, ruler: Ruler, draw: Floats, reference: Reference | None
+    readings: Sequence[Reading], kind: Kind, ruler: Ruler, draw: Floats, reference: Reference | None, key: int
 ) -> Compared | None:
-    """The pairs of a batch that can be compared, if there are any. `draw` (n,) in [0, 1) picks the row."""
+    """The pairs of a batch that can be compared, if there are any. `draw` (n,) in [0, 1) picks the row, `key` the
+    random projections."""
     who, live, candidate = comparable(kind, readings)
     if not who:
         return None
@@ -219,7 +223,7 @@ def compared(
         scalars = np.full((2, len(who)), np.nan)
     else:
         scalars = np.array(drawn if scalar is float else [list(map(scalar, arm)) for arm in drawn], dtype=np.float64)
-    return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, ruler, reference)
+    return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, ruler, reference, key)
 
 
 def _pick(arm: Rows, at: list[int]) -> list[Any]:
@@ -233,14 +237,18 @@ def measure(
     draw: Floats,
     reference: Reference | None,
     wanted: frozenset[str],
+    key: int = 0,
 ) -> dict[str, Floats]:
-    """Columns (n,) of the `wanted` measures. `draw` (n,) in [0, 1) picks the row."""
-    names = wanted & _COLUMNS.keys()
+    """Columns (n,) of the `wanted` measures. `draw` (n,) in [0, 1) picks the row, `key` the random projections."""
+    names = wanted & MEASURES
     columns = {name: np.full(len(readings), np.nan) for name in names}
-    pairs = compared(readings, kind, ruler, draw, reference) if names else None
+    pairs = compared(readings, kind, ruler, draw, reference, key) if names else None
     if pairs is not None:
-        for name, column in columns.items():
-            column[pairs.who] = _COLUMNS[name](pairs)
+        for name in names & _COLUMNS.keys():
+            columns[name][pairs.who] = _COLUMNS[name](pairs)
+        if names & SEEN:
+            for name, column in zip(WITNESS_NAMES, _witnessed(pairs).T, strict=True):
+                columns[name][pairs.who] = column
     return columns
 
 
@@ -325,6 +333,14 @@ def _excess_differs(pairs: Compared) -> list[float]:
     return values
 
 
+def _witnessed(pairs: Compared) -> Floats:
+    """What each witness saw move, (n, witnesses); nan for anything but vectors."""
+    if pairs.kind is not Kind.VECTOR:
+        return np.full((len(pairs.who), WITNESSES), np.nan)
+    moved = [projected(b, pairs.key) - projected(a, pairs.key) for a, b in zip(*pairs.drawn, strict=True)]
+    return np.asarray(np.clip(moved, -CLIP, CLIP))
+
+
 _COLUMNS: dict[str, Callable[[Compared], Any]] = {
     "differs": _differs,
     "shift": _shift,
@@ -337,5 +353,6 @@ _COLUMNS: dict[str, Callable[[Compared], Any]] = {
     "excess_differs": _excess_differs,
 }
 
-MEASURES = frozenset(_COLUMNS)
+SEEN = frozenset(WITNESS_NAMES)
+MEASURES = SEEN.union(_COLUMNS)
 """Names of all measures."""

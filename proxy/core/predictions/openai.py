@@ -6,6 +6,9 @@ vLLM, llama.cpp, TGI, Ollama and others speak it. One row per choice (per input 
     text            what was said; a call of a tool reads as JSON of its name and arguments (the default)
     tool_calls      the calls alone
     finish_reason   a label
+    json            whether the text is JSON, a label
+    json_form       the keys and types of that JSON, a label
+    refusal         whether the model refused, a label
     logprob         mean log-probability of the tokens, a number
     tokens          how many tokens were written, a number
 
@@ -31,6 +34,7 @@ from proxy.core.predictions.message import Message, media_type
 from proxy.core.predictions.openai_stream import assembled
 from proxy.core.predictions.shapes import Tensor, floats, tensor
 from proxy.core.predictions.sse import is_stream
+from proxy.core.predictions.text_checks import is_json, is_refusal, json_form
 from proxy.core.predictions.unreadable import Unreadable, names
 from proxy.core.reasons import Reason
 
@@ -158,10 +162,26 @@ def _logprob(choice: dict[str, Any]) -> float:
     return sum(floats(found)) / len(found)
 
 
+def _is_json(choice: dict[str, Any]) -> bool:
+    return is_json(_text(choice))
+
+
+def _json_form(choice: dict[str, Any]) -> str:
+    return json_form(_text(choice))
+
+
+def _refusal(choice: dict[str, Any]) -> bool:
+    said = _message(choice).get("refusal")
+    return bool(said) or choice.get("finish_reason") == "content_filter" or is_refusal(_text(choice))
+
+
 _PARTS: dict[str, tuple[Callable[[dict[str, Any]], Any], Kind]] = {
     "text": (_text, Kind.TEXT),
     "tool_calls": (_calls, Kind.TEXT),
     "finish_reason": (_finish, Kind.LABEL),
+    "json": (_is_json, Kind.LABEL),
+    "json_form": (_json_form, Kind.LABEL),
+    "refusal": (_refusal, Kind.LABEL),
     "logprob": (_logprob, Kind.NUMBER),
 }
 

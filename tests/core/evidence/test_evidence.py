@@ -575,6 +575,26 @@ def test_odd_values_of_every_kind_are_counted_without_a_word(kind: Kind) -> None
         assert Evidence.load(make_plan(*guards, kind=kind), evidence.dump()).dump() == evidence.dump()
 
 
+def test_vectors_that_move_are_seen_by_random_projections_and_jitter_is_not_taken_for_a_move() -> None:
+    rng = np.random.default_rng(8)
+    live = rng.normal(0.0, 1.0, (1500, 64))
+    towards = rng.normal(0.0, 1.0, 64)
+    verdicts = []
+    for moved in (0.0, 0.5):
+        candidate = live + rng.normal(0.0, 0.2, live.shape) + moved * towards
+        plan = make_plan(Guard("max_mean_shift", 0.1), kind=Kind.VECTOR)
+        pairs = zip(live.tolist(), candidate.tolist(), strict=True)
+        stream = [make_reading(i, tuple(a), tuple(b), kind=Kind.VECTOR) for i, (a, b) in enumerate(pairs)]
+        evidence = gather(plan, stream)
+        assert evidence.dump() == gather(plan, stream, (7, 300)).dump()
+        found = finding(evidence, "max_mean_shift")
+        assert found.low < found.value < found.high
+        assert found.pairs == 1500
+        verdicts.append(evidence.assess().verdict)
+    assert verdicts[1] is Verdict.FAIL
+    assert verdicts[0] is not Verdict.FAIL
+
+
 def test_an_empty_batch_and_other_kinds_than_expected_are_harmless() -> None:
     plan = make_plan(DISAGREEMENT, SHIFT)
     evidence = gather(plan, [])

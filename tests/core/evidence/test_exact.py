@@ -20,6 +20,7 @@ from proxy.core.evidence.latency import Ratio, Slower, ratio_bets
 from proxy.core.evidence.mean import BINS, Mean, Similarity
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.restarts import ROWS, Restarts
+from proxy.core.evidence.witnesses import WITNESSES, Witnesses
 
 MOST = 1.0 + 1e-9
 
@@ -97,6 +98,22 @@ def test_similarity_is_a_mean_of_the_distance() -> None:
     counts[:, [0, 512]] = cells
     for log_e in (rule.log_fail(counts, 0.9), rule.log_pass(counts, 0.9)):
         assert expected(cells, log_e, np.array([0.9, 0.1])) <= MOST
+
+
+@pytest.mark.parametrize("limit", [0.05, 0.5])
+def test_witnesses(limit: float) -> None:
+    """Two of the witnesses move by the limit, in opposite directions; all of them see the same pairs."""
+    rule = Witnesses()
+    at = [240, 256, 272]
+    values = np.array([-8.0 + i / 32 for i in at])
+    cells = np.array(list(compositions(8, 3)))
+    counts = np.zeros((len(cells), rule.width), np.int64)
+    for number in range(WITNESSES):
+        index = [number * BINS + i for i in (at if number % 2 else at[::-1])]
+        counts[:, index] = cells
+    for chances in _laws(values, limit):
+        assert expected(cells, rule.log_fail(counts, limit), chances) <= MOST
+        assert expected(cells, rule.log_pass(counts, limit), chances) <= MOST
 
 
 @pytest.mark.parametrize("limit", [0.02, 0.1])

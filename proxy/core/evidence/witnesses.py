@@ -1,0 +1,110 @@
+"""Vectors in a few numbers: does the cloud of answers move? Fixed random projections as witnesses.
+
+A vector's direction x/|x| is projected on `WITNESSES` random sign vectors, which is the sum of its coordinates with
+signs; for directions spread evenly over d dimensions that is about standard normal. The difference candidate − live of
+each, cut at ±8, is a bounded mean (`mean`). Signs come from the trial's seed, so that nobody outside can know which
+directions are looked at. FAIL averages the witnesses' e-values, so one that sees a move is enough (it has an eighth
+of the stake); PASS is the least of them, as for the thresholds of KS: all must have kept the limit.
+A move that is orthogonal to every witness is not seen by them; `min_similarity` sees it.
+
+Source: an average of e-values is one under any dependence (arXiv 2210.01948); random projections keep distances:
+Johnson and Lindenstrauss, Contemporary Mathematics 26, 1984.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.estimate import Estimate, interval
+from proxy.core.evidence.mean import BINS, bins, centres, sides
+from proxy.core.evidence.prf import mix, uniforms
+from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
+
+WITNESSES = 4
+WITNESS_NAMES = tuple(f"witness{number}" for number in range(WITNESSES))
+REACH = 8.0
+
+
+@lru_cache(maxsize=64)
+def signs(key: int, size: int) -> Floats:
+    """Random signs (size, `WITNESSES`), a function of the key.
+
+    >>> s = signs(1, 1000)
+    >>> s.shape, bool(np.all(np.abs(s) == 1.0)), bool(np.all(np.abs(s.mean(0)) < 0.2))
+    ((1000, 4), True, True)
+    """
+    at = np.arange(size * WITNESSES, dtype=np.uint64) ^ np.uint64(key)
+    return ((mix(at) >> np.uint64(63)).astype(np.float64) * 2.0 - 1.0).reshape(size, WITNESSES)
+
+
+def projected(vector: Sequence[float], key: int) -> Floats:
+    """What each witness sees of a vector, (`WITNESSES`,); zeros for a zero vector.
+
+    >>> bool(np.allclose(projected((3.0, 4.0), 7), projected((6e200, 8e200), 7)))
+    True
+    """
+    x = np.asarray(vector, dtype=np.float64)
+    largest = float(np.abs(x).max())
+    if largest == 0.0:
+        return np.zeros(WITNESSES)
+    x = x / largest  # so that squares neither overflow nor vanish
+    return np.asarray((x / np.sqrt(x @ x)) @ signs(key, len(x)))
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """The rule of `max_mean_shift` for vectors. Categories: `WITNESSES` histograms of 513 bins, then failures."""
+
+    width: int = WITNESSES * BINS + 1
+    shed_at: int | None = None
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """One bin per witness of each pair that gives evidence."""
+        parts, owners = [], []
+        for number, name in enumerate(WITNESS_NAMES):
+            who, value = batch.measured(name)
+            index = bins(value, uniforms(batch.keys[who], salt ^ (number + 1)), -REACH, REACH)
+            parts.append(index + number * BINS)
+            owners.append(who)
+        parts.append(np.full(len(batch.worst), WITNESSES * BINS))
+        return np.concatenate([*owners, batch.worst]), np.concatenate(parts).astype(np.int64)
+
+    def _logs(self, counts: Numbers, limit: float, *, fail: bool) -> Floats:
+        """Log e-value of each witness and direction, (…, 2 `WITNESSES`)."""
+        both = sides(-REACH, REACH, limit, fail=fail)
+        failed = counts[..., -1:]
+        each = [np.concatenate([counts[..., i * BINS : (i + 1) * BINS], failed], -1) for i in range(WITNESSES)]
+        return np.stack([log_mean_exp(one @ side) for one in each for side in both], axis=-1)
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "no witness's mean moved by more than `limit`"; counts (…, width) → (…)."""
+        return log_mean_exp(self._logs(counts, limit, fail=True))
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "some witness's mean moved by at least `limit`"; counts (…, width) → (…)."""
+        return np.asarray(self._logs(counts, limit, fail=False).min(axis=-1))
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (witnesses and directions, 1, bets); see `after_promotion`."""
+        both = sides(-REACH, REACH, limit, fail=True)
+        each = [np.append(counts[i * BINS : (i + 1) * BINS], counts[-1]) for i in range(WITNESSES)]
+        return np.stack([one @ side for one in each for side in both])[:, None]
+
+    def estimate(self, counts: Counts, limit: float) -> Estimate:
+        """Largest move that a witness sees, with its interval. Failures have no value and are left out."""
+        failed, seen = int(counts[-1]), counts.copy()
+        seen[-1] = 0
+        each = seen[:-1].reshape(WITNESSES, BINS)
+        total = int(each[0].sum())
+        if not total:
+            return Estimate(None, None, None, failed, failed)
+        value = float(np.abs(each @ centres(-REACH, REACH)).max() / total)
+        low, high = interval(
+            lambda m: float(self.log_fail(seen, m)), lambda m: float(self.log_pass(seen, m)), value, 0.0, REACH - 1e-6
+        )
+        return Estimate(value, low, high, total + failed, failed, "in standard deviations of a random direction")
