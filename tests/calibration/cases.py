@@ -19,6 +19,7 @@ from proxy.core.evidence.latency import Ratio, Slower
 from proxy.core.evidence.mean import Mean, Similarity
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
+from proxy.core.evidence.witnesses import Witnesses
 from proxy.core.model import Guard
 from tests.calibration import truths
 from tests.calibration.harness import alone, together
@@ -69,6 +70,18 @@ IDLE = Rate("excess_differs")
 """A guard that has nothing to say about the truth at hand, but has its share of the budget."""
 
 
+def most(rate: float, n: int) -> float:
+    """The largest share of n runs that keeps a promise: the rate and three standard errors."""
+    return float(rate + 3 * np.sqrt(rate * (1 - rate) / n))
+
+
+def share_of(count: int, n: int) -> str:
+    """A share with its 95 % interval (Clopper and Pearson)."""
+    low = stats.beta.ppf(0.025, count, n - count + 1) if count else 0.0
+    high = stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
+    return f"{count / n:.2%} ({low:.2%} – {high:.2%})"
+
+
 def runs_of(full: int, share: float) -> int:
     return max(4, round(full * share))
 
@@ -82,10 +95,10 @@ def at_limit(name: str, rule: Rule, limit: float, truth: Truth, runs: int = 2000
     def case(share: float) -> Row:
         n = runs_of(runs, share)
         found = alone(rule, limit, truth, pairs, n, seed=11)
-        most_fail = ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / n)
-        most_pass = ALPHA_PASS + 3 * np.sqrt(ALPHA_PASS * (1 - ALPHA_PASS) / n)
+        most_fail, most_pass = most(ALPHA, n), most(ALPHA_PASS, n)
         ok = found.fail_rate <= most_fail and found.pass_rate <= most_pass
-        measured = f"fail {found.fail_rate:.2%}, pass {found.pass_rate:.2%} of {n} runs"
+        fails, passes = (share_of(round(rate * n), n) for rate in (found.fail_rate, found.pass_rate))
+        measured = f"fail {fails}, pass {passes} of {n} runs"
         return Row("at the limit exactly", name, f"fail ≤ {most_fail:.2%}, pass ≤ {most_pass:.2%}", measured, "", ok)
 
     return case
@@ -96,6 +109,7 @@ def limits() -> Iterator[Case]:
     yield at_limit("max_disagreement: 2%", DIFFERS, 0.02, truths.events("differs", 0.02))
     yield at_limit("max_mean_shift: 0.01 (above)", SHIFT, 0.01, truths.shifted(0.01))
     yield at_limit("max_mean_shift: 0.01 (below)", SHIFT, 0.01, truths.shifted(-0.01))
+    yield at_limit("max_mean_shift of vectors: 0.1", Witnesses(), 0.1, truths.witnessed(0.1))
     yield at_limit("max_ks: 0.05", KS_U, 0.05, truths.crossing(0.05))
     yield at_limit("max_psi: 0.2", PSI, 0.2, truths.psi_of(0.2))
     yield at_limit("max_big_change: {0.3, 0.5%}", BIG, 0.005, truths.jumps(0.005))
@@ -107,7 +121,7 @@ def limits() -> Iterator[Case]:
     yield at_limit("max_disagreement, noise floor", excess, 0.02, truths.shifted(0.02, 0.2, "excess_differs"))
     quality = Mean("excess", -1.0, 1.0, two_sided=False)
     yield at_limit("max_quality_drop: 0.02", quality, 0.02, truths.shifted(0.02, 0.3, "excess"))
-    yield at_limit("p99_latency: 1.2x", P99, 1.2, truths.times(1.2), runs=500)
+    yield at_limit("p99_latency: 1.2x", P99, 1.2, truths.times(1.2))
     yield at_limit("median_latency: 1.2x", MEDIAN, 1.2, truths.times(1.2))
     limit = float(np.exp(-4.0 + stats.norm.ppf(0.99) * np.hypot(0.5, 0.3)))
     yield at_limit("p99_latency, absolute", Slower.at("whole", limit, 0.01, relative=False), limit, truths.times())
@@ -169,11 +183,11 @@ def delays() -> Iterator[Case]:
     yield delay("PSI 0.3, ρ 0", name, PSI, 0.2, truths.psi_of(0.3), fail=2800)
     yield delay("PSI 0.5, ρ 0", name, PSI, 0.2, truths.psi_of(0.5), fail=700)
     name = "p99_latency: 1.2x"
-    yield delay("p99 × 1.5", name, P99, 1.2, truths.times(1.5), fail=3300, runs=100)
+    yield delay("p99 × 1.5", name, P99, 1.2, truths.times(1.5), fail=3300)
     # Longer than its target by more than a quarter, and explained in docs/statistics.md: the two order arrays and the
     # conservative bins were not in the simulation that the target comes from.
-    yield delay("3 % of requests × 5", name, P99, 1.2, truths.times(tail=0.03), fail=2750, runs=100, slack=1.4)
-    yield delay("equal times", name, P99, 1.2, truths.times(), pass_=4500, runs=100)
+    yield delay("3 % of requests × 5", name, P99, 1.2, truths.times(tail=0.03), fail=2750, slack=1.4)
+    yield delay("equal times", name, P99, 1.2, truths.times(), pass_=4500)
     yield delay("uniformly × 1.5", "median_latency: 1.2x", MEDIAN, 1.2, truths.times(1.5), fail=200)
     yield delay("2 points on 0.1 %", "max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.02), fail=1100)
     scrambled = truths.scores(rho=0.99, scrambled=0.02)
@@ -194,7 +208,7 @@ def broken(share: float) -> Row:
         measures["shift"] = measures["candidate"] - measures["live"]
         return whole
 
-    n = runs_of(40, share)
+    n = runs_of(100, share)
     found = together(DEFAULTS, truth, 13_000, n, seed=14)
     median = found.fail_median - 10_000
     row = ("break of 0.2 sd at pair 10,000", "defaults", "fail within 1,000")
@@ -203,7 +217,7 @@ def broken(share: float) -> Row:
 
 def pooled(share: float) -> Row:
     """Ten guards of which one is bad against that one alone."""
-    n = runs_of(150, share)
+    n = runs_of(400, share)
     ten = [DEFAULTS[0], *((Guard(f"idle {i}", 0.02), IDLE) for i in range(9))]
     truth = truths.events("differs", 0.04)
     single = together(ten[:1], truth, 6000, n, seed=15).fail_median
@@ -212,23 +226,32 @@ def pooled(share: float) -> Row:
     return Row("ten guards, one bad", "pooled", "≤ 1.4 × the single guard's", "", measured, all_ten <= 1.4 * single)
 
 
-def daily_cycle(share: float) -> Row:
-    """The inputs wander by one standard deviation either way; the candidate is good."""
-    n = runs_of(60, share)
-    found = together(DEFAULTS, truths.everything(cycle=1.0), 20_000, n, seed=16)
-    most = ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / n)
-    text = f"fail {found.fail_rate:.2%} of {n} runs"
-    return Row(
-        "inputs cycle by ± 1 sd, good candidate", "defaults", f"fail ≤ {most:.2%}", "", text, found.fail_rate <= most
-    )
+def harmless(truth: str, what: Truth, runs: int = 400, pairs: int = 20_000, seed: int = 16) -> Case:
+    """A good candidate under difficult traffic, all defaults on: at most α of the runs fail."""
+
+    def case(share: float) -> Row:
+        n = runs_of(runs, share)
+        found = together(DEFAULTS, what, pairs, n, seed=seed)
+        text = f"fail {share_of(round(found.fail_rate * n), n)} of {n} runs"
+        return Row(truth, "defaults", f"fail ≤ {most(ALPHA, n):.2%}", "", text, found.fail_rate <= most(ALPHA, n))
+
+    return case
+
+
+def harmlesses() -> Iterator[Case]:
+    """Daily cycles, bursts and stalls against everything the documented example has."""
+    yield harmless("inputs cycle by ± 1 sd, good candidate", truths.everything(cycle=1.0))
+    yield harmless("bursts of 3, good candidate", truths.bursts(3, block=100), 300)
+    yield harmless("bursts of 50, good candidate", truths.bursts(50, block=100), 300)
+    yield harmless("stalls of 100 requests, good candidate", truths.bursts(1, block=100, stall=0.012), 200)
 
 
 def stalls(share: float) -> Row:
     """Independent stalls of 100 requests at 1,000 requests a second, one latency pair per 100 ms."""
-    n = runs_of(200, share)
+    n = runs_of(400, share)
     found = alone(P99, 1.2, truths.stalls(100, 0.012, block=100), 40_000, n, seed=17)
     every = alone(P99, 1.2, truths.stalls(100, 0.012, block=1), 20_000, max(4, n // 4), seed=17)
-    most = ALPHA + 3 * np.sqrt(ALPHA * (1 - ALPHA) / n)
-    text = f"fail {found.fail_rate:.2%} of {n} runs (every pair: {every.fail_rate:.0%})"
-    ok = found.fail_rate <= most < every.fail_rate
-    return Row("stalls of 100 requests, equal arms", "p99_latency: 1.2x", f"fail ≤ {most:.2%}", text, "", ok)
+    bound = most(ALPHA, n)
+    text = f"fail {share_of(round(found.fail_rate * n), n)} of {n} runs (every pair: {every.fail_rate:.0%})"
+    ok = found.fail_rate <= bound < every.fail_rate
+    return Row("stalls of 100 requests, equal arms", "p99_latency: 1.2x", f"fail ≤ {bound:.2%}", text, "", ok)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.calibration.__main__ import every_case, report
-from tests.calibration.cases import DEFAULTS, Case, Row, delays, limits, pooled
+from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, slots_of
+from tests.calibration.hostile import hostiles
 from tests.calibration.truths import everything
-from tests.calibration.whole import good_then_bad, one_stream
+from tests.calibration.whole import wholes
 
 
 @pytest.mark.parametrize("case", list(limits()))
@@ -21,7 +22,13 @@ def test_at_the_limit(case: Case) -> None:
     assert row.ok, row
 
 
-@pytest.mark.parametrize("case", [*delays(), good_then_bad, one_stream])
+@pytest.mark.parametrize("case", [*wholes(), *harmlesses(), stalls, *hostiles()])
+def test_difficult_traffic(case: Case) -> None:
+    row = case(0.01)
+    assert row.ok, row
+
+
+@pytest.mark.parametrize("case", list(delays()))
 def test_delays(case: Case) -> None:
     row = case(0.1)
     assert row.ok, row

@@ -215,3 +215,35 @@ def stalls(length: int, share: float, block: int) -> Truth:
         return batch(rng, n, live_seconds=live, seconds=candidate, timed=timed)
 
     return make
+
+
+def bursts(copies: int, block: int, stall: float = 0.0) -> Truth:
+    """`everything`, each request coming `copies` times in a row (the first is fresh), one latency pair per `block`.
+
+    With `stall` both arms stall independently, now and then for 100 requests, that share of the time.
+    """
+
+    def make(rng: Rng, n: int) -> Batch:
+        one = everything()(rng, -(-n // copies))
+        again = np.repeat(np.arange(one.size), copies)[:n]
+        columns = {name: values[again] for name, values in one.measures.items()}
+        plain = ("failed", "live_broke", "answered", "live_seconds", "seconds")
+        columns |= {name: getattr(one, name)[again] for name in plain}
+        for name in ("live_seconds", "seconds") if stall else ():
+            begins = rng.random(n) < stall / 100
+            columns[name] = columns[name] + (np.convolve(begins, np.ones(100))[:n] > 0)
+        at = np.arange(n)
+        return batch(rng, n, fresh=at % copies == 0, timed=at % block == 0, **columns)
+
+    return make
+
+
+def witnessed(mean: float) -> Truth:
+    """Four projections of vectors with one standard deviation between them; the first has moved by `mean`."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        moved = np.clip(rng.normal(0.0, 0.5, (4, n)), -8.0, 8.0)
+        moved[0] += mean
+        return batch(rng, n, **{f"witness{i}": moved[i] for i in range(4)})
+
+    return make
