@@ -201,6 +201,7 @@ class Controller:
                 rule = Rule.of(one.record, one.mirror.headers.drop)
             if trial.recorder is not None and trial.recorder.rule != rule:
                 trial.recorder.close()
+                trial.unrecorded += trial.recorder.dropped
                 trial.recorder = None
             if trial.recorder is None and rule is not None:
                 trial.recorder = Recorder(rule, trial.name, self.config_hash)

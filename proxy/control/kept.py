@@ -1,7 +1,8 @@
 """Pairs kept to be looked at: the worst and the latest of a rollout, few and small.
 
-A person who reads "disagreement 5 %" wants to see five. Kept are at most `MOST` of each sort with at most `MAX_BODY`
-bytes of each body, so the memory is bounded whatever the traffic; what is beyond is shown as cut.
+A person who reads "disagreement 5 %" wants to see five. Kept are at most `MOST` and `MAX_BYTES` of each sort, with at
+most `MAX_BODY` bytes of each body and the first values of each prediction, so the memory is bounded whatever the
+traffic (4 MiB a rollout); what is beyond is shown as cut.
 
 Invariant: what leaves here has `redact` applied. A body that is to be redacted and cannot be read as JSON is not shown.
 """
@@ -19,7 +20,13 @@ from proxy.core.model import Kind, Outcome, Pair, Prediction, Reading
 from proxy.core.redaction import redact
 
 MOST = 50
+MAX_BYTES = 2 * 1024 * 1024
+"""Bytes of all worst, and of all latest pairs, estimated from above."""
 MAX_BODY = 16 * 1024
+MAX_ROWS, MAX_VALUES, MAX_TEXT = 10, 64, 1000
+"""Rows kept of a prediction, values of a row, characters of a text."""
+SMALL = 1024
+"""An answer of so many bytes has no prediction that is worth cutting."""
 
 
 class _Entry(NamedTuple):
@@ -27,6 +34,7 @@ class _Entry(NamedTuple):
 
     badness: float
     number: int
+    size: int
     pair: Pair
     reading: Reading
 
@@ -87,22 +95,27 @@ class Kept:
 
     def __init__(self) -> None:
         self._worst: list[_Entry] = []
-        self._latest: deque[_Entry] = deque(maxlen=MOST)
+        self._latest: deque[_Entry] = deque()
+        self._worst_bytes = self._latest_bytes = 0
         self._number = 0
 
     def add(self, pair: Pair, reading: Reading) -> None:
         """Look at one more pair."""
         self._number += 1
         bad = badness(reading)
-        entry = _Entry(bad, self._number, _small(pair), reading)
-        self._latest.append(entry)
-        if bad <= 0.0:
+        pair = _small(pair)
+        entry = _Entry(bad, self._number, _size(pair), pair, _light(reading, pair))
+        latest, worst = self._latest, self._worst
+        latest.append(entry)
+        self._latest_bytes += entry.size
+        while len(latest) > MOST or self._latest_bytes > MAX_BYTES:
+            self._latest_bytes -= latest.popleft().size
+        if bad <= 0.0 or (len(worst) >= MOST and bad <= worst[0].badness):
             return
-        worst = self._worst
-        if len(worst) < MOST:
-            heapq.heappush(worst, entry)
-        elif bad > worst[0][0]:
-            heapq.heapreplace(worst, entry)
+        heapq.heappush(worst, entry)
+        self._worst_bytes += entry.size
+        while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
+            self._worst_bytes -= heapq.heappop(worst).size
 
     def shown(self, order: str, limit: int, pointers: Sequence[str]) -> list[dict[str, Any]]:
         """At most `limit` pairs as JSON values, `order` `worst` or `latest`, with `pointers` redacted in every body."""
@@ -117,6 +130,29 @@ def _small(pair: Pair) -> Pair:
     if small and pair.again is None:
         return pair
     return pair._replace(request_body=asked[:MAX_BODY], live=_cut(live), candidate=_cut(candidate), again=None)
+
+
+def _size(pair: Pair) -> int:
+    """Bytes that an entry takes at most: what it was sent and answered, and eight times as much for values decoded."""
+    asked, live, candidate = pair.request_head, pair.live, pair.candidate
+    values = min(len(live.body), MAX_ROWS * MAX_VALUES * 8) + min(len(candidate.body), MAX_ROWS * MAX_VALUES * 8)
+    heads = len(asked) + len(live.head) + len(candidate.head)
+    return 1024 + heads + len(pair.request_body) + len(live.body) + len(candidate.body) + 8 * values
+
+
+def _light(reading: Reading, pair: Pair) -> Reading:
+    """The reading with the first values of its predictions."""
+    if len(pair.live.body) <= SMALL and len(pair.candidate.body) <= SMALL:
+        return reading
+    return reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
+
+
+def _first(prediction: Prediction | None) -> Prediction | None:
+    if prediction is None:
+        return None
+    most = MAX_TEXT if prediction.kind in (Kind.TEXT, Kind.LABEL) else MAX_VALUES
+    rows = (row[:most] if isinstance(row, str | tuple) else row for row in prediction.rows[:MAX_ROWS])
+    return Prediction(prediction.kind, tuple(rows))
 
 
 def _shown(entry: _Entry, pointers: Sequence[str]) -> dict[str, Any]:
@@ -139,7 +175,7 @@ def _shown(entry: _Entry, pointers: Sequence[str]) -> dict[str, Any]:
 
 def _arm(outcome: Outcome, prediction: Prediction | None, pointers: Sequence[str]) -> dict[str, Any]:
     # Predictions and details may quote the very thing that is to be hidden: with `redact` only the bodies show.
-    rows = list(prediction.rows[:10]) if prediction is not None and not pointers else None
+    rows = list(prediction.rows[:MAX_ROWS]) if prediction is not None and not pointers else None
     return {
         "status": outcome.status,
         "reason": outcome.reason.value or None,

@@ -132,6 +132,9 @@ class _Collector(Collector):
         yield from _budgets(current)
         yield from _ends(counts, names)
         yield self._webhooks()
+        yield _counter("outcomes", "Delayed outcomes, by whether a pair waited for them.", ("result",), counts.outcomes)
+        text = "What a full queue of the controller lost: pairs, pairs of a record, events of a stream."
+        yield _counter("dropped", text, ("queue",), counts.dropped)
         yield from _storage(counts)
         build = {"version": package_version(), "python": python_version()}
         yield InfoMetricFamily(PREFIX + "build", "What is running.", build)

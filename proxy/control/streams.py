@@ -1,4 +1,4 @@
-"""Subscriptions to what happens. Each has a bounded queue; a slow reader loses the oldest, and nobody waits for it."""
+"""Subscriptions to what happens. Each has a bounded queue; a slow reader loses the oldest (counted); nobody waits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ class Streams:
 
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[dict[str, Any]]] = set()
+        self.dropped = 0
 
     def tell(self, kind: str, at: float, data: dict[str, Any]) -> None:
         """Give everyone an event `{"type", "timestamp", "data"}`; `at` in epoch seconds."""
         for queue in self._queues:
             if queue.full():
                 queue.get_nowait()
+                self.dropped += 1
             queue.put_nowait({"type": kind, "timestamp": rfc3339(at), "data": data})
 
     def subscribe(self) -> asyncio.Queue[dict[str, Any]]:

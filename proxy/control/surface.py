@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,7 @@ class Desk:
         self._controller, self._supervisor, self._clock = controller, supervisor, clock
         self._tree: dict[str, Any] = {}
         self._reloads: list[asyncio.Future[tuple[bool, str]]] = []
+        self._outcomes = Counter(joined=0, unknown=0)
         self.draining = False
 
     # --- what there is -----------------------------------------------------------------------------------------------
@@ -149,7 +151,9 @@ class Desk:
             truth = next(entry[word] for word in ("label", "value", "reward") if word in entry)
             waiting = sum(trial.outcome(entry["id"], truth) for trial in self._controller.trials.values())
             joined += waiting > 0
-        return {"joined": joined, "unknown": len(entries) - joined}
+        counted = {"joined": joined, "unknown": len(entries) - joined}
+        self._outcomes.update(counted)
+        return counted
 
     # --- the process tree --------------------------------------------------------------------------------------------
 
@@ -216,8 +220,19 @@ class Desk:
         counts.detection_seconds = {name: list(seconds) for name, seconds in figures.detection.items()}
         everyone = (*controller.trials.values(), *controller.ended.values())
         counts.lead_seconds = {trial.name: [lead] for trial in everyone if (lead := lead_seconds(trial)) is not None}
+        counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
         counts.store_failures, counts.store_ok = controller.store.failures, not controller.store.error
         return counts
+
+    def _dropped(self) -> dict[str, int]:
+        controller = self._controller
+        everyone = (*controller.trials.values(), *controller.ended.values())
+        recorders = [trial.recorder for trial in everyone if trial.recorder is not None]
+        return {
+            "order": sum(trial.late for trial in everyone),
+            "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
+            "events": controller.streams.dropped,
+        }
 
 
 PARTS = ("compared", "shed", "too_large", "live_failed", "unparseable", "link_full")

@@ -89,6 +89,8 @@ class Trial:
         self.charts = Charts()
         self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
         self.recorder: Recorder | None = None
+        self.late = 0  # pairs whose place in the request order had been settled
+        self.unrecorded = 0  # pairs that recorders now closed had dropped
         self.protocol = ""
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.looked: Looked | None = None
@@ -138,6 +140,7 @@ class Trial:
         order = self._order(pair.worker)
         late, ready = order.late, order.add(reading)
         if order.late > late:
+            self.late += 1
             return None  # its place has been settled: nothing will come of it, so it is not here either
         self.books.arrived(pair.worker)
         self.books.begin(pair.time)

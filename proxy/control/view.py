@@ -45,7 +45,8 @@ class Counts:
     name (without `sampled` and `pending`), `sampled` the sampled requests. `rollback_seconds` and `detection_seconds`
     hold one value for each rollback since this controller started; `lead_seconds` one per promotion with a
     `signed_off_at`. `results` counts ends: (rollout, "promoted" or "rolled_back"). `trails` counts what became of
-    requests for (sink, "written", "failed" or "dropped").
+    requests for (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`,
+    `dropped` what the controller's own queues had no room for.
     """
 
     requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
@@ -62,6 +63,8 @@ class Counts:
     lead_seconds: dict[str, list[float]] = field(default_factory=dict)
     trails: dict[tuple[str, str], int] = field(default_factory=dict)
     exemplars: Exemplars = field(default_factory=Exemplars)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     store_failures: int = 0
     store_ok: bool = True
 

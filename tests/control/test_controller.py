@@ -16,9 +16,11 @@ from proxy.channel import Channel
 from proxy.config import parse
 from proxy.control.controller import Controller
 from proxy.control.store import Change, Store
+from proxy.control.streams import MAX_EVENTS
 from proxy.control.surface import Desk
 from proxy.control.trials import Trial
 from proxy.control.view import RefusedError
+from proxy.core.evidence.quality import WAITING
 from proxy.core.model import BUCKETS, Arm, Outcome, State, Table
 from proxy.core.reasons import Reason
 from proxy.errors import StoreError
@@ -341,6 +343,39 @@ async def test_webhooks_link_to_the_rollout_where_a_person_can_reach_it(tmp_path
         change = controller.store.saves[-1]  # type: ignore[attr-defined]
         assert change.event.data["console_url"] == f"{base}/#/r/c"
         worker.disconnect()
+
+
+async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_unknown(tmp_path: Path) -> None:
+    text = config_text().replace("max_disagreement: 10%", "max_disagreement: 50%, max_quality_drop: 10%")
+    async with running(tmp_path, text) as controller:
+        desk, worker = Desk(controller, Channel(lambda *_: None)), await FakeWorker(tmp_path).connect()
+        await worker.until(lambda: worker.lane(NAME))
+        last = WAITING + 9
+        worker.good(trial_of(controller), last + 1)
+        await eventually(lambda: controller.trials[NAME].ledger.compared == last + 1)
+        first, latest = {"id": "w0-0", "label": 0}, {"id": f"w0-{last}", "label": 0}
+        assert await desk.outcomes([first, latest, {"id": "nobody's", "label": 0}]) == {"joined": 1, "unknown": 2}
+        assert await desk.outcomes([latest]) == {"joined": 0, "unknown": 1}, "the first one wins"
+        assert desk.counts().outcomes == {"joined": 1, "unknown": 3}
+        worker.disconnect()
+    async with running(tmp_path, text) as controller:
+        desk = Desk(controller, Channel(lambda *_: None))
+        before = {"id": f"w0-{last - 1}", "label": 0}
+        assert await desk.outcomes([before]) == {"joined": 1, "unknown": 0}, "what waits outlives the process"
+
+
+async def test_what_the_queues_of_the_controller_lose_is_counted(controller: Controller, worker: FakeWorker) -> None:
+    desk = Desk(controller, Channel(lambda *_: None))
+    assert desk.counts().dropped == {"order": 0, "record": 0, "events": 0}
+    desk.subscribe()
+    for number in range(MAX_EVENTS + 5):
+        controller.streams.tell("x", float(number), {})
+    worker.good(trial_of(controller), 1)
+    worker.mark(trial_of(controller))
+    worker._sequence[trial_of(controller)] = 0  # comes again
+    worker.good(trial_of(controller), 1)
+    await eventually(lambda: desk.counts().dropped["order"] == 1)
+    assert desk.counts().dropped["events"] >= 5
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.control.kept import MAX_BODY, MOST, Kept, difference
+from proxy.control.kept import MAX_BODY, MAX_BYTES, MOST, Kept, difference
 from proxy.core.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
 from proxy.core.predictions import read
 from proxy.core.reasons import Reason
 from tests.control.worker import HEAD, answer
+from tests.core.evidence.streams import deep_size
 
 SPEC = PredictionSpec("v2", Kind.LABEL, "y")
 
@@ -36,6 +38,27 @@ def test_what_is_kept_is_small() -> None:
     kept = Kept()
     add(kept, 0, answer(1), body=b"x" * (1 << 20))
     assert len(kept.shown("latest", 1, ())[0]["request"]["body"]) == MAX_BODY
+
+
+@pytest.mark.parametrize("answer_bytes", [500, 5_000, 1 << 20])
+def test_what_is_kept_is_bounded_in_bytes_whatever_is_answered(answer_bytes: int) -> None:
+    kept, head = Kept(), HEAD.replace(b"\r\n\r\n", b"\r\nx: " + b"h" * 30_000 + b"\r\n\r\n")
+    spec = PredictionSpec("v2", Kind.VECTOR, "y")
+    for number in range(120):
+        values = [(number + n) % 7 / 7 for n in range(answer_bytes // 10)]
+        arms = [vectors([values[0], 0.1 * arm, *values[2:]]) for arm in (1, 2)]
+        pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, head, b"x" * (1 << 18), *arms, arms[0])
+        kept.add(pair, read(spec, pair))
+    assert kept.shown("worst", 1, ())[0]["difference"] > 0
+    assert 10 <= len(kept.shown("latest", 100, ())) < 120
+    shared = deep_size(HEAD)
+    assert deep_size([kept._worst, kept._latest]) <= 2 * MAX_BYTES + shared
+    assert deep_size(kept._latest[-1].reading) + deep_size(kept._latest[-1].pair) <= kept._latest[-1].size
+
+
+def vectors(values: list[float]) -> Outcome:
+    output = {"name": "y", "datatype": "FP64", "shape": [1, len(values)], "data": values}
+    return answer(0)._replace(body=orjson.dumps({"model_name": "m", "outputs": [output]}))
 
 
 def test_what_is_to_be_redacted_is_never_shown() -> None:

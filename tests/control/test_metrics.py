@@ -101,6 +101,8 @@ def full() -> Counts:
         detection_seconds={NAME: [30.0]},
         lead_seconds={NAME: [86400.0]},
         trails={("traces", "written"): 4},
+        outcomes={"joined": 3, "unknown": 1},
+        dropped={"order": 1, "record": 2, "events": 3},
         store_failures=1,
         store_ok=False,
     )
@@ -149,6 +151,8 @@ def test_the_values_are_the_counts() -> None:
     assert value(found, "understudy_rollback_duration_seconds_bucket", le="0.1") == 1
     assert value(found, "understudy_rollback_duration_seconds_count") == 2
     assert value(found, "understudy_webhook_deliveries_total", event="rollout.rolled_back", result="delivered") == 2
+    assert value(found, "understudy_outcomes_total", result="unknown") == 1
+    assert value(found, "understudy_dropped_total", queue="record") == 2
     assert value(found, "understudy_store_up") == 0
 
 

@@ -7,23 +7,37 @@ incarnation and one trial: a pair waits only while an earlier sampled pair of th
 
 from __future__ import annotations
 
-from proxy.core.model import Reading
+from proxy.core.model import Prediction, Reading
 
-MOST = 65_536
-"""Readings that may wait."""
+MOST_BYTES = 32 * 1024 * 1024
+"""Bytes of readings that may wait, estimated from above: about 30,000 without large predictions."""
+
+
+def size(reading: Reading) -> int:
+    """Bytes that a reading takes, estimated from above."""
+    return 1024 + sum(_values(arm) for arm in (reading.live, reading.candidate, reading.again) if arm is not None)
+
+
+def _values(prediction: Prediction) -> int:
+    rows = prediction.rows
+    if isinstance(rows[0], str | tuple):
+        return sum(80 + 4 * len(row) if isinstance(row, str) else 64 + 40 * len(row) for row in rows)
+    return 40 * len(rows)
 
 
 class RequestOrder:
     """Hands readings over in order of `sequence`, counted from 0.
 
     `add` and `mark` return the readings that are now ready. `late` counts readings refused because their place had been
-    settled (a repeated frame), `skipped` sequences given up because more than `most` readings waited behind them.
+    settled (a repeated frame, or one that had been given up), `skipped` sequences given up because more than `most`
+    bytes of readings waited behind them.
     """
 
-    __slots__ = ("_most", "_next", "_waiting", "late", "skipped")
+    __slots__ = ("_bytes", "_most", "_next", "_waiting", "late", "skipped")
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST_BYTES) -> None:
         self._waiting: dict[int, Reading] = {}
+        self._bytes = 0
         self._next = 0
         self._most = most
         self.late = 0
@@ -43,8 +57,9 @@ class RequestOrder:
             self._next += 1
             return [reading]
         self._waiting[sequence] = reading
+        self._bytes += size(reading)
         ready = self._ready()
-        if len(self._waiting) > self._most:
+        while self._bytes > self._most:
             first = min(self._waiting)
             self.skipped += first - self._next
             self._next = first
@@ -56,7 +71,7 @@ class RequestOrder:
         ready = []
         if sequence > self._next:
             settled = sorted(s for s in self._waiting if s < sequence)
-            ready = [self._waiting.pop(s) for s in settled]
+            ready = [self._take(s) for s in settled]
             self._next = sequence
         return ready + self._ready()
 
@@ -67,6 +82,11 @@ class RequestOrder:
     def _ready(self) -> list[Reading]:
         ready = []
         while self._next in self._waiting:
-            ready.append(self._waiting.pop(self._next))
+            ready.append(self._take(self._next))
             self._next += 1
         return ready
+
+    def _take(self, sequence: int) -> Reading:
+        reading = self._waiting.pop(sequence)
+        self._bytes -= size(reading)
+        return reading

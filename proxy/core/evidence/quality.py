@@ -5,7 +5,7 @@ and probabilities (Brier), the absolute error in eighths of interquartile ranges
 in the order of the labels' arrival; the first label of a request wins; when an id was used again, the latest request
 has it. Selective labelling is not corrected for: if only some requests are ever labelled, the finding is about those.
 
-The pairs that wait for their labels are the last 4,096 with few enough values to keep.
+The pairs that wait for their labels are the last 4,096, or 2 MiB, with few enough values to keep.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from proxy.core.model import Kind, Prediction
 
 WAITING = 4096
 """Pairs that wait for a label."""
+WAITING_BYTES = 2 * 1024 * 1024
+"""Bytes of pairs that wait for a label, estimated from above."""
 MOST_VALUES = 64
 """Values or characters of a row beyond which it is not kept."""
 
@@ -57,13 +59,14 @@ def small(prediction: Prediction) -> bool:
 class Waiting:
     """Pairs that wait for their labels, by request id: (live's row, candidate's row, PRF key, stage)."""
 
-    __slots__ = ("_pairs", "labelled")
+    __slots__ = ("_bytes", "_pairs", "labelled")
 
     def __init__(self, entries: Iterable[Sequence[Any]] = (), labelled: int = 0) -> None:
         self._pairs: dict[str, tuple[Any, Any, int, int]] = {}
+        self._bytes = 0
         self.labelled = labelled
         for name, live, candidate, key, stage in entries:
-            self._pairs[name] = (_row(live), _row(candidate), int(key), int(stage))
+            self._keep(name, (_row(live), _row(candidate), int(key), int(stage)))
 
     @property
     def entries(self) -> list[list[Any]]:
@@ -77,18 +80,30 @@ class Waiting:
         """Keep a pair; the oldest goes when there are too many."""
         if not (small(live) and small(candidate)):
             return
-        self._pairs.pop(name, None)
-        self._pairs[name] = (live.rows[0], candidate.rows[0], key, stage)
-        if len(self._pairs) > WAITING:
-            del self._pairs[next(iter(self._pairs))]
+        self.take(name)
+        self._keep(name, (live.rows[0], candidate.rows[0], key, stage))
+
+    def _keep(self, name: str, pair: tuple[Any, Any, int, int]) -> None:
+        self._pairs[name] = pair
+        self._bytes += _size(name, pair)
+        while len(self._pairs) > WAITING or self._bytes > WAITING_BYTES:
+            self.take(next(iter(self._pairs)))
 
     def take(self, name: str) -> tuple[Any, Any, int, int] | None:
         """The pair of this request, which then no longer waits."""
-        return self._pairs.pop(name, None)
+        pair = self._pairs.pop(name, None)
+        if pair is not None:
+            self._bytes -= _size(name, pair)
+        return pair
 
     def put_back(self, name: str, pair: tuple[Any, Any, int, int]) -> None:
         """A label that did not fit was no label."""
-        self._pairs[name] = pair
+        self._keep(name, pair)
+
+
+def _size(name: str, pair: tuple[Any, Any, int, int]) -> int:
+    values = sum(40 * len(row) if isinstance(row, str | tuple) else 40 for row in pair[:2])
+    return 400 + 4 * len(name) + values
 
 
 def _row(row: Any) -> Any:

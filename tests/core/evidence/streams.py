@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -118,3 +121,13 @@ def cut(stream: Sequence[Any], sizes: Sequence[int]) -> list[Sequence[Any]]:
 def segments(top: int = 20) -> Segments:
     """Segments by a header."""
     return Segments(header="x-tenant", top=top)
+
+
+def deep_size(value: Any, seen: set[int] | None = None) -> int:
+    """Bytes of a value and all that it alone holds; enumerations are everybody's and free."""
+    seen = set() if seen is None else seen
+    if id(value) in seen or isinstance(value, Enum) or value is None:
+        return 0
+    seen.add(id(value))
+    inner = value if isinstance(value, tuple | list | deque) else value.values() if isinstance(value, dict) else ()
+    return sys.getsizeof(value) + sum(deep_size(one, seen) for one in inner)

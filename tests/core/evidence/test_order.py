@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.evidence import RequestOrder
-from proxy.core.model import Reading
-from tests.core.evidence.streams import make_reading
+from proxy.core.evidence.order import size
+from proxy.core.model import Kind, Prediction, Reading
+from tests.core.evidence.streams import deep_size, make_reading
 
 
 def numbers(readings: list[Reading]) -> list[int]:
@@ -64,8 +66,23 @@ def test_what_waits_for_a_dead_worker_is_handed_over_in_order() -> None:
     assert order.lost() == []
 
 
+@given(
+    st.one_of(
+        st.tuples(st.just(Kind.SCORE), st.lists(st.floats(0, 1), min_size=1, max_size=200)),
+        st.tuples(st.just(Kind.LABEL), st.lists(st.text(max_size=80), min_size=1, max_size=50)),
+        st.tuples(st.just(Kind.TEXT), st.lists(st.text(max_size=2000), min_size=1, max_size=2)),
+        st.tuples(st.just(Kind.VECTOR), st.lists(st.tuples(*[st.floats(-1, 1)] * 30), min_size=1, max_size=20)),
+    )
+)
+def test_the_size_of_a_reading_is_estimated_from_above(found: tuple[Kind, list[Any]]) -> None:
+    kind, rows = found
+    one, other = (Prediction(kind, tuple(rows)) for _ in range(2))
+    reading = make_reading(7)._replace(live=one, candidate=other)
+    assert size(reading) >= deep_size(reading)
+
+
 def test_a_full_buffer_gives_up_the_gap_and_says_how_much() -> None:
-    order = RequestOrder(most=3)
+    order = RequestOrder(most=3 * size(make_reading(0)))
     for sequence in (4, 2, 5):
         assert order.add(make_reading(sequence)) == []
     assert numbers(order.add(make_reading(9))) == [2]
