@@ -7,6 +7,7 @@ import socket
 from proxy.config.units import address as parts
 from proxy.errors import UnderstudyError
 
+ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 BACKLOG = 1024
 """Connections that may wait in the kernel for one listening socket."""
 
@@ -39,3 +40,14 @@ def show(address: tuple[str, int]) -> str:
     """
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reachable(listen: str, port: int) -> str:
+    """Where others may reach what listens on `HOST:PORT`, at `port` if that is not 0: an address that means all of this
+    machine's leads nowhere from another one, so its name stands there instead.
+
+    >>> reachable("10.0.0.7:9090", 0), reachable("[::1]:0", 4711)
+    ('10.0.0.7:9090', '[::1]:4711')
+    """
+    host, own = parts(listen)
+    return show((socket.gethostname() if host in ANYWHERE else host, port or own))

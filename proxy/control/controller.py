@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -28,7 +27,6 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
-from proxy.config.units import address
 from proxy.control.counting import Tallies
 from proxy.control.decisions import Decisions
 from proxy.control.exemplars import Exemplars
@@ -47,7 +45,7 @@ from proxy.core.model import Pair, Plan, State
 from proxy.core.rollout import begin
 from proxy.core.trails import Trail
 from proxy.errors import StoreError
-from proxy.sockets import show
+from proxy.sockets import reachable
 
 log = logging.getLogger("understudy.controller")
 
@@ -57,8 +55,6 @@ TICK = 0.5
 """Seconds between looks when nothing else calls for one."""
 SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence."""
-ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
-"""Hosts that mean every address of this machine, and lead nowhere from another one."""
 RETENTION = 3600.0
 """Seconds between two clean-ups of the store."""
 
@@ -384,15 +380,9 @@ class Controller:
         return tuple(hook.url for hook in self.config.webhooks if event in hook.events)
 
     def console_url(self, rollout: str) -> str:
-        return f"{self._base_url()}/#/{rollout}"
-
-    def _base_url(self) -> str:
         admin = self.config.admin
-        if admin.url is not None:
-            return admin.url.rstrip("/")
-        host, port = address(admin.listen)
-        host = socket.gethostname() if host in ANYWHERE else host
-        return f"http://{show((host, self.admin_port or port))}"
+        base = admin.url or f"http://{reachable(admin.listen, self.admin_port)}"
+        return f"{base.rstrip('/')}/#/{rollout}"
 
     def announce(self, event: Announcement) -> None:
         self.streams.tell(event.type, event.time, event.data)
