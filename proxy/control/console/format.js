@@ -9,6 +9,8 @@ const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: 
 export const count = (value) => (value === null || value === undefined ? "–" : whole.format(value));
 export const number = (value) => (value === null || value === undefined ? "–" : plain.format(value));
 export const percent = (ratio) => (ratio === null || ratio === undefined ? "–" : `${plain.format(ratio * 100)} %`);
+/** How far the case against a candidate has got: whole percents, for it is no measurement. */
+export const evidence = (ratio) => (ratio > 0 && ratio < 0.01 ? "under 1 %" : ratio === null || ratio === undefined ? "–" : `${whole.format(ratio * 100)} %`);
 export const weight = (value) => `${plain.format(value)} %`;
 
 export function seconds(value) {

@@ -21,7 +21,7 @@ function closest(rollout) {
     { class: "closest" },
     h("span", { class: "muted" }, `${finding.verdict === "fail" ? "failed" : "closest to failing"}: ${f.guardName(finding.guard)}`),
     bar(finding, rollout.units?.[finding.guard]),
-    h("span", { class: "num" }, `${f.percent(finding.evidence)} of the evidence`),
+    h("span", { class: "num" }, `${f.evidence(finding.evidence)} of the evidence`),
   );
 }
 

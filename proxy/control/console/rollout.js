@@ -51,7 +51,7 @@ function guard(finding, units, history, at) {
     { class: `guard ${finding.verdict}` },
     h("div", { class: "what" }, h("h3", {}, h("span", { class: "key", style: { background: `var(--${hue(at)})` }, "aria-hidden": "true" }), f.guardName(finding.guard)), verdict(finding.verdict)),
     h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : `${f.inUnit(finding.low, unit)} … ${f.inUnit(finding.high, unit)}`), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
-    h("div", { class: "how" }, spark(past, `evidence of ${f.guardName(finding.guard)} over time`), h("span", { class: "num muted" }, `${f.percent(finding.evidence)} evidence`)),
+    h("div", { class: "how" }, spark(past, `evidence of ${f.guardName(finding.guard)} over time`), h("span", { class: "num muted" }, `${f.evidence(finding.evidence)} evidence`)),
     h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "watching" ? h("span", { class: "muted" }, ` About ${f.duration(finding.eta_seconds)} to go.`) : null),
   );
 }
@@ -73,7 +73,7 @@ function segments(findings, units) {
       h("td", {}, f.guardName(one.guard)),
       h("td", { class: "num" }, f.inUnit(one.value, units?.[one.guard])),
       h("td", { class: "num" }, f.inUnit(one.limit, units?.[one.guard])),
-      h("td", { class: "num" }, f.percent(one.evidence)),
+      h("td", { class: "num" }, f.evidence(one.evidence)),
       h("td", { class: "num" }, f.count(one.pairs)),
     ),
   );
@@ -125,7 +125,7 @@ function pair(one, open) {
     h(
       "summary",
       {},
-      h("span", { class: "num score", title: "difference" }, one.difference >= 2 ? "failed" : f.number(one.difference)),
+      h("span", { class: "num score", title: "difference of the two answers, 0 to 1" }, one.difference >= 2 ? "failed" : `differs by ${f.number(one.difference)}`),
       h("code", {}, name(one.id)),
       armLine("live", one.live),
       armLine("candidate", one.candidate),
