@@ -5,7 +5,8 @@ somebody looks. The evidence itself cannot be drawn, because its counts are diff
 
 Invariants
 - Memory is bounded: `RECENT` pairs with at most `ROWS` rows each, `POINTS` points of history.
-- History spans the whole trial: when it is full, every second point goes and the step between points doubles.
+- History spans the whole trial, over restarts of the controller: when it is full, every second point goes and the step
+  between points doubles.
 """
 
 from __future__ import annotations
@@ -68,6 +69,12 @@ class _History:
         guards = {f.guard: (f.value, f.evidence) for f in assessment.findings if f.segment is None}
         self._points.append({"time": now, "weight": weight, "guards": guards})
 
+    def dump(self) -> dict[str, Any]:
+        return {"points": self._points, "step": self._step}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        self._points, self._step = list(saved["points"]), float(saved["step"])
+
     def shown(self) -> dict[str, Any]:
         names = dict.fromkeys(name for point in self._points for name in point["guards"])
         none = (None, None)
@@ -101,6 +108,14 @@ class Charts:
                 self._kind = live.kind
             rows = (_first(live), _first(candidate)) if drawn else (None, None)
             self._recent.append((*rows, reading.live_seconds, reading.seconds))
+
+    def dump(self) -> dict[str, Any]:
+        """How it went so far, as JSON values: at most `POINTS` points."""
+        return self._history.dump()
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go on where another controller's charts ended; distributions begin anew, being of the latest pairs only."""
+        self._history.load(saved)
 
     def look(self, now: float, assessment: Assessment, weight: float) -> None:
         """Remember how the guards stand; `now` in epoch seconds, `weight` in percent."""

@@ -55,6 +55,8 @@ TICK = 0.5
 """Seconds between looks when nothing else calls for one."""
 SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence."""
+CHARTS = 30.0
+"""Seconds between two times at which what is drawn is saved."""
 RETENTION = 3600.0
 """Seconds between two clean-ups of the store."""
 
@@ -99,11 +101,25 @@ class Controller:
         for saved in contents.rollouts:
             trial = self._restored(saved)
             (self.ended if saved.archived else self.trials)[trial.name] = trial
+        await self._take_up_charts()
         self._index()
         await self.apply(self.config)
         self.loaded = True
         await self.links.start(runtime)
         self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
+
+    async def _take_up_charts(self) -> None:
+        """Charts go on where they ended. They decide nothing, so whatever is wrong with them, they begin anew."""
+        try:
+            drawn = await self.store.charts()
+            for trial in (*self.trials.values(), *self.ended.values()):
+                if trial.plan.trial in drawn:
+                    trial.charts.load(drawn[trial.plan.trial])
+        except (StoreError, KeyError, TypeError, ValueError) as error:
+            logs.event(log, "charts.lost", logging.WARNING, error=str(error))
+
+    async def _keep_charts(self) -> None:
+        await self.store.keep_charts({trial.plan.trial: trial.charts.dump() for trial in self.trials.values()})
 
     async def stop(self) -> None:
         """Judge and save what is in hand, and end."""
@@ -121,6 +137,7 @@ class Controller:
         try:
             await self.decisions.retry()
             await self._snapshot()
+            await self._keep_charts()
         except StoreError as error:
             logs.event(log, "store.failed", logging.ERROR, kind="last snapshot", error=str(error))
         await self.store.close()
@@ -340,6 +357,7 @@ class Controller:
 
     async def _keep_saved(self) -> None:
         snapshot_at = retain_at = 0.0
+        charts_at = time.monotonic() + CHARTS
         while True:
             await asyncio.sleep(TICK)
             now = time.monotonic()
@@ -348,6 +366,9 @@ class Controller:
                 if now >= snapshot_at:
                     cost = await self._snapshot()
                     snapshot_at = now + max(SNAPSHOT, 20 * cost)
+                if now >= charts_at:
+                    await self._keep_charts()
+                    charts_at = now + CHARTS
                 if now >= retain_at:
                     await self.store.retain(self._clock())
                     retain_at = now + RETENTION

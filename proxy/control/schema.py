@@ -38,6 +38,7 @@ MIGRATIONS = (
     CREATE TABLE ended (endpoint TEXT PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
     """,
     "ALTER TABLE ended ADD COLUMN terms TEXT NOT NULL DEFAULT '';",
+    "CREATE TABLE charts (trial TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;",
 )
 """One script for each version of the schema; a file is brought up to the newest when it is opened."""
 

@@ -224,6 +224,16 @@ class Store:
         keys = ("number", "time", "kind", "actor", "reason", "detail", "evidence_bytes")
         return [dict(zip(keys, (*row[:5], orjson.loads(row[5]), row[6]), strict=True)) for row in rows]
 
+    async def keep_charts(self, charts: dict[str, Any]) -> None:
+        """Keep what is drawn of each trial (`charts.Charts.dump`) for the next controller; no decision needs it."""
+        rows = [(trial, orjson.dumps(data).decode()) for trial, data in charts.items()]
+        await self._run(lambda c: c.executemany("INSERT OR REPLACE INTO charts VALUES (?, ?)", rows) and None)
+
+    async def charts(self) -> dict[str, Any]:
+        """What was drawn of each trial."""
+        rows = await self._run(lambda c: c.execute("SELECT trial, data FROM charts").fetchall(), write=False)
+        return {trial: orjson.loads(data) for trial, data in rows}
+
     async def retain(self, now: float) -> int:
         """Take away what is beyond the retention; how many rows."""
         return await self._run(lambda connection: _retain(connection, now))
@@ -372,6 +382,7 @@ def _retain(connection: sqlite3.Connection, now: float) -> int:
         " (PARTITION BY name ORDER BY updated DESC) AS age FROM past) WHERE age > ?)",
         (KEEP_TRIALS,),
     ).rowcount
+    connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
     # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
     connection.execute(
         "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - 2 * GIVE_UP_AFTER,)

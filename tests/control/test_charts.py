@@ -118,6 +118,19 @@ def test_history_is_bounded_and_spans_the_trial() -> None:
     assert len(history["guards"]["max_disagreement"]["evidence"]) == len(times)
 
 
+def test_history_goes_on_where_it_was_saved_and_stays_bounded() -> None:
+    charts, other = Charts(), Charts()
+    for second in range(3 * POINTS):
+        look(charts, 1000.0 + second, second / 10_000)
+    other.load(orjson.loads(orjson.dumps(charts.dump())))
+    assert other.shown(PLAN, 0.0)["history"] == charts.shown(PLAN, 0.0)["history"]
+    for second in range(3 * POINTS, 20 * POINTS):
+        look(other, 1000.0 + second, second / 10_000)
+        look(charts, 1000.0 + second, second / 10_000)
+    assert orjson.dumps(other.dump()) == orjson.dumps(charts.dump())
+    assert len(other.dump()["points"]) <= POINTS
+
+
 def test_looks_that_follow_closely_are_one_point() -> None:
     charts = Charts()
     for tenth in range(20):

@@ -232,8 +232,11 @@ async def test_a_restart_goes_on_with_stage_evidence_and_ledger(tmp_path: Path) 
         worker.disconnect()
         evidence = first.trials[NAME].evidence
         hashes = (evidence.state_hash, evidence.limits_hash)
+    drawn = first.trials[NAME].charts.dump()["points"]
     async with running(tmp_path) as second:
         trial = second.trials[NAME]
+        went_on = trial.charts.dump()["points"]
+        assert [point["time"] for point in went_on[: len(drawn)]] == [point["time"] for point in drawn]
         assert (trial.rollout.state, trial.rollout.weight, trial.evidence.stage_pairs) == (State.CANARY, 500, 50)
         assert (trial.evidence.state_hash, trial.evidence.limits_hash) == hashes
         assert kinds(second) == []
