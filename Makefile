@@ -75,7 +75,7 @@ $(SERVERS_READY): requirements-servers.lock tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(SERVERS) requirements-servers.lock
 	@touch $@
 
-test-servers: $(READY) $(SERVERS_READY) ## KServe, MLflow, tritonclient and the openai client (a large installation)
+test-servers: $(READY) $(SERVERS_READY) ## KServe, MLflow, LitServe, BentoML, tritonclient and the openai client (a large installation)
 	SERVERS_VENV=$(CURDIR)/$(SERVERS) $(BIN)/pytest -m servers
 
 test-browser: $(READY) ## the console in a real browser (needs Chromium; UNDERSTUDY_SCREENSHOTS=DIR keeps pictures)

@@ -22,6 +22,7 @@ from typing import Any
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from tests.integration.language import NAMES, Words, questions
 from tests.integration.servers import free_ports, server
 
 HERE = Path(__file__).parent
@@ -90,6 +91,22 @@ def kserve(port: int) -> Iterator[dict[str, Any]]:
             yield {**answer, "protocol": "v2", "output": output, **expected}
 
 
+def litserve(port: int) -> Iterator[dict[str, Any]]:
+    """Its OpenAI protocol, streamed and not."""
+    question = questions()[0]
+    words = {"kind": "text", "rows": [" ".join(Words("live").says(question))]}
+    asked = {"model": NAMES["live"], "messages": [{"role": "user", "content": question}]}
+    for stream in (False, True):
+        answer = ask(port, "/v1/chat/completions", json.dumps({**asked, "stream": stream}).encode())
+        yield {**answer, "protocol": "openai", "output": "text", **words}
+
+
+def bentoml(port: int) -> Iterator[dict[str, Any]]:
+    answer = ask(port, "/classify", json.dumps({"rows": ROWS.tolist()}).encode())
+    for pointer, expected in (("/labels", LABEL), ("/probabilities", PROBABILITIES)):
+        yield {**answer, "protocol": "json", "output": "", "pointer": pointer, **expected}
+
+
 def mlflow(port: int) -> Iterator[dict[str, Any]]:
     answer = ask(port, "/invocations", json.dumps({"inputs": ROWS.tolist()}).encode())
     yield {**answer, "protocol": "mlflow", "output": "", **LABEL}
@@ -107,12 +124,19 @@ def serving(name: str, folder: Path) -> Iterator[int]:
     elif name == "kserve":
         command = [str(SERVERS), str(SCRIPTS / "kserve_model.py"), "live", f"--http_port={port}"]
         ready = "/v2/models/digits/ready"
+    elif name == "litserve":
+        command = [str(SERVERS), "-m", "tests.integration.litserve_model", "chat", "live", str(port)]
+        ready = "/health"
+    elif name == "bentoml":
+        settings = ["env", "ARM=live", f"BENTOML_HOME={folder}", "BENTOML_DO_NOT_TRACK=True", str(SERVERS)]
+        command = [*settings, "-m", "bentoml", "serve", "tests.integration.bento_model:Digits", "-p", str(port)]
+        ready = "/readyz"
     else:
         subprocess.run([SERVERS, SCRIPTS / "mlflow_model.py", "live", folder / "model"], check=True)
         serve = [str(SERVERS), "-m", "mlflow", "models", "serve", "--env-manager", "local", "-h", "127.0.0.1"]
         command, ready = [*serve, "-m", str(folder / "model"), "-p", str(port)], "/ping"
     url = f"http://127.0.0.1:{port}{ready}"
-    with server(command, folder, url, folder / "log", path=environment.parent):
+    with server(command, ROOT, url, folder / "log", path=environment.parent):
         yield port
 
 
@@ -122,6 +146,8 @@ def main() -> None:
         "mlserver": (MLSERVER, mlserver),
         "kserve": (SERVERS, kserve),
         "mlflow": (SERVERS, mlflow),
+        "litserve": (SERVERS, litserve),
+        "bentoml": (SERVERS, bentoml),
     }
     for name in sys.argv[1:] or everything:
         python, record = everything[name]

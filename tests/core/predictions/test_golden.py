@@ -27,7 +27,7 @@ def recorded() -> list[Any]:
 
 
 def test_there_are_recordings() -> None:
-    assert {file.stem for file in GOLDEN.glob("*.json")} == {"mlserver", "kserve", "mlflow"}
+    assert {file.stem for file in GOLDEN.glob("*.json")} == {"mlserver", "kserve", "mlflow", "litserve", "bentoml"}
 
 
 @pytest.mark.parametrize("recording", recorded())
@@ -36,8 +36,9 @@ def test_a_recorded_answer(recording: dict[str, Any], auto: bool) -> None:
     outcome = Outcome(200, head=recording["head"].encode(), body=base64.b64decode(recording["body"]))
     kind = Kind(recording["kind"])
     head = f"POST {recording['target']} HTTP/1.1\r\n\r\n".encode()
-    protocol = "auto" if auto else recording["protocol"]
-    spec = PredictionSpec(protocol, Kind.AUTO if auto else kind, recording["output"])
+    auto = auto and recording["protocol"] != "json"  # which nothing gives away
+    protocol, pointer = "auto" if auto else recording["protocol"], recording.get("pointer", "")
+    spec = PredictionSpec(protocol, Kind.AUTO if auto else kind, recording["output"], pointer)
     reading = read(spec, pair(outcome, outcome, head=head))
     assert reading.detail == ""
     assert reading.live is not None
@@ -52,8 +53,10 @@ def test_a_recorded_answer(recording: dict[str, Any], auto: bool) -> None:
 def test_a_recorded_answer_cut_short_is_refused(recording: dict[str, Any]) -> None:
     body = base64.b64decode(recording["body"])
     whole = Outcome(200, head=recording["head"].encode(), body=body)
-    spec = PredictionSpec(recording["protocol"], Kind(recording["kind"]), recording["output"])
-    for length in range(0, len(body), 7):
+    pointer = recording.get("pointer", "")
+    spec = PredictionSpec(recording["protocol"], Kind(recording["kind"]), recording["output"], pointer)
+    ends = len(body) - len(b"data: [DONE]\n\n") if body.endswith(b"[DONE]\n\n") else len(body)  # said by finish_reason
+    for length in range(0, ends, 7):
         reading = read(spec, pair(whole, Outcome(200, head=whole.head, body=body[:length])))
         assert reading.fault in ("truncated", "empty", "bad_encoding")
         assert reading.candidate is None
