@@ -153,5 +153,5 @@ def hostiles() -> Iterator[Case]:
     yield hostile("a stage every 700 pairs, at the limit", "max_disagreement + max_extra_errors", 300, stages)
     name = "the controller dies every 500 pairs"
     yield hostile(name, "max_disagreement + max_extra_errors", 200, restarts_of_the_controller)
-    yield hostile("8 workers, bad pairs arrive 100 later", "max_disagreement: 2%", 300, out_of_order)
+    yield hostile("8 workers, bad pairs arrive 100 later", "max_disagreement: 2%", 250, out_of_order)
     yield priced("failures just within the limit", "max_extra_errors: 2%", 300, failures, "in clumps of three")

@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
-from proxy.core.evidence.estimate import Estimate, interval
-from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, mixed, weakest
+from proxy.core.evidence.estimate import NOTHING, Estimate, intervals
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
 
 _GRID = 0.98 * 2.0 ** -np.arange(10)
 NEITHER, WORSE, BETTER, SHED = range(4)
@@ -31,8 +31,7 @@ def fail_bets(margin: float) -> Floats:
     """
     if margin >= 1.0:
         return np.zeros((3, 1))
-    bet = _GRID / (1.0 + margin)
-    return np.log1p(np.stack([-bet * margin, bet * (1.0 - margin), -bet * (1.0 + margin)]))
+    return np.asarray(fail_many(np.array([margin]))[0])
 
 
 @lru_cache(maxsize=256)
@@ -45,26 +44,46 @@ def pass_bets(margin: float) -> Floats:
     """
     if margin >= 1.0:
         return np.full((3, 1), CERTAIN)
-    bet = _GRID / (1.0 - margin)
-    return np.log1p(np.stack([bet * margin, -bet * (1.0 - margin), bet * (1.0 + margin)]))
+    return np.asarray(pass_many(np.array([margin]))[0])
 
 
-def discordance_interval(neither: float, worse: float, better: float) -> tuple[float, float]:
-    """95 % anytime interval of E[X] from the three counts.
+def discordance_intervals(cells: Floats) -> tuple[list[float], list[float]]:
+    """95 % anytime intervals of n means E[X] from the counts [n⁰, n⁺, n⁻], (n, 3).
 
-    >>> low, high = discordance_interval(980, 15, 5)
+    >>> (low,), (high,) = discordance_intervals(np.array([[980.0, 15.0, 5.0]]))
     >>> low < 0.01 < high
     True
     """
-    counts = np.array([neither, worse, better])
-    total = neither + worse + better
-    return interval(
-        lambda m: float(mixed(counts, [fail_bets.__wrapped__(m)])),
-        lambda m: float(weakest(counts, [pass_bets.__wrapped__(m)])),
-        (worse - better) / total if total else 0.0,
+    values = (cells[:, 1] - cells[:, 2]) / np.maximum(1.0, cells.sum(-1))
+    return intervals(
+        lambda m: log_mean_exp(np.matmul(cells[:, None], fail_many(m))[:, 0]),
+        lambda m: log_mean_exp(np.matmul(cells[:, None], pass_many(m))[:, 0]),
+        values,
         -1.0 + 1e-9,
         1.0 - 1e-9,
     )
+
+
+def fail_many(margins: Floats) -> Floats:
+    """`fail_bets` of many margins (n,) below 1: (n, 3, 10).
+
+    >>> bool(np.array_equal(fail_many(np.array([0.1, 0.002]))[1], fail_bets(0.002)))
+    True
+    """
+    m = margins[:, None]
+    bet = _GRID / (1.0 + m)
+    return np.log1p(np.stack([-bet * m, bet * (1.0 - m), -bet * (1.0 + m)], axis=1))
+
+
+def pass_many(margins: Floats) -> Floats:
+    """`pass_bets` of many margins (n,) below 1: (n, 3, 10).
+
+    >>> bool(np.array_equal(pass_many(np.array([0.1, 0.002]))[1], pass_bets(0.002)))
+    True
+    """
+    m = margins[:, None]
+    bet = _GRID / (1.0 - m)
+    return np.log1p(np.stack([bet * m, -bet * (1.0 - m), bet * (1.0 + m)], axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +118,14 @@ class ExtraErrors:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(counts[:3] @ fail_bets(limit))[None, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Difference of the failure rates, candidate minus live, with its interval."""
-        neither, worse, better, shed = (int(n) for n in counts)
-        total = neither + worse + better
-        if not total:
-            return Estimate(None, None, None, 0)
-        low, high = discordance_interval(neither, worse, better)
-        note = f"{shed} shed copies count as failures for a pass" if shed else ""
-        return Estimate((worse - better) / total, low, high, total, worse, note)
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Differences of the failure rates, candidate minus live, with their intervals; counts (n, 4)."""
+        cells = counts[:, :3].astype(np.float64)
+        low, high = discordance_intervals(cells)
+        found = []
+        for (neither, worse, better, shed), a, b in zip(counts.tolist(), low, high, strict=True):
+            total = neither + worse + better
+            note = f"{shed} shed copies count as failures for a pass" if shed else ""
+            value = (worse - better) / max(1, total)
+            found.append(Estimate(value, a, b, total, worse, note) if total else NOTHING)
+        return found

@@ -14,7 +14,7 @@ from math import erfc
 
 import numpy as np
 
-from proxy.core.evidence.estimate import interval
+from proxy.core.evidence.estimate import intervals
 from proxy.core.evidence.ks import BINS, Ks
 from proxy.core.evidence.psi import Psi, asymptotic_log_e
 from proxy.core.evidence.tally import Tally
@@ -49,7 +49,7 @@ def divergences(tally: Tally) -> tuple[Divergence, ...]:
     for slot in tally.slots:
         counts, rule = tally.carried(slot), slot.rule
         if isinstance(rule, Psi | Ks):
-            estimate = rule.estimate(counts, slot.guard.limit)
+            (estimate,) = rule.estimates(counts[None], slot.guard.limit)
             if estimate.value is None or estimate.low is None or estimate.high is None:
                 continue
             name = "psi" if isinstance(rule, Psi) else "ks"
@@ -130,11 +130,11 @@ def _wasserstein(rule: Ks, counts: Numbers) -> Divergence:
 
 def _asymptotic(value: float, sd: float, n: float) -> tuple[float, float]:
     """95 % asymptotic anytime interval of a value at least 0."""
-    at, spread, pairs = np.array(value), np.array(max(sd, _TINY)), np.array(n)
-    low, high = interval(
-        lambda m: float(asymptotic_log_e(at, spread, pairs, m, 1.0)),
-        lambda m: float(asymptotic_log_e(at, spread, pairs, m, -1.0)),
-        value,
+    at, spread, pairs = np.array([value]), np.array([max(sd, _TINY)]), np.array([n])
+    (low,), (high,) = intervals(
+        lambda m: asymptotic_log_e(at, spread, pairs, m, 1.0),
+        lambda m: asymptotic_log_e(at, spread, pairs, m, -1.0),
+        at,
         -1e3 * max(1.0, value),
         1e3 * max(1.0, value),
     )

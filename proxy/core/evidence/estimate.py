@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.core.evidence.wealth import crossing
+from proxy.core.evidence.wealth import Floats, crossings
 
 LEVEL = float(np.log(40.0))
 
@@ -32,21 +32,28 @@ class Estimate:
     note: str = ""
 
 
-def interval(
-    against_low: Callable[[float], float],
-    against_high: Callable[[float], float],
-    value: float,
+NOTHING = Estimate(None, None, None, 0)
+"""Nothing has been seen."""
+
+
+def intervals(
+    against_low: Callable[[Floats], Floats],
+    against_high: Callable[[Floats], Floats],
+    values: Floats,
     lo: float,
     hi: float,
-) -> tuple[float, float]:
-    """The interval around `value` within [lo, hi].
+    level: float = LEVEL,
+) -> tuple[list[float], list[float]]:
+    """Both ends of n intervals around `values` (n,) within [lo, hi]. They are solved together: n cost hardly more than
+    one.
 
-    `against_low(m)` is the log e-value against "the truth is ≤ m", `against_high(m)` against "it is ≥ m".
+    `against_low(limits)` (n,) are the log e-values against "the truth is ≤ limit", `against_high` against "it is ≥".
 
-    >>> interval(lambda m: 100 * (0.5 - m), lambda m: 100 * (m - 0.5), 0.5, 0.0, 1.0)[0] < 0.5
+    >>> low, high = intervals(lambda m: 100 * (0.5 - m), lambda m: 100 * (m - 0.5), np.array([0.5]), 0.0, 1.0)
+    >>> low[0] < 0.5 < high[0]
     True
     """
-    value = min(max(value, lo), hi)
-    low = crossing(against_low, value, lo, LEVEL)
-    high = crossing(against_high, value, hi, LEVEL)
-    return low, high
+    values = np.clip(values, lo, hi)
+    low = crossings(against_low, values, np.full(len(values), lo), level)
+    high = crossings(against_high, values, np.full(len(values), hi), level)
+    return low.tolist(), high.tolist()

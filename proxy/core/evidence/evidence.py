@@ -215,10 +215,11 @@ class Evidence:
         state = self._state
         if not state.tally.slots:
             return Assessment(Verdict.WATCHING)
-        pooled = self._pool()
+        parts = [state.tally.log_segments(i) for i in range(len(state.tally.slots))]
+        pooled = self._pool(parts)
         if pooled.crossed and not state.causes:
             state.causes = tuple(state.tally.slots[i].guard.name for i in pooled.causes())
-        findings = find(Look(self._plan, state, pooled, rate))
+        findings = find(Look(self._plan, state, pooled, rate, parts))
         whole = [finding for finding in findings if finding.segment is None]
         if state.causes:
             verdict = Verdict.FAIL
@@ -233,13 +234,15 @@ class Evidence:
         """Whether `assess` would say FAIL now; about a fifth of its cost, to be asked after every batch."""
         return bool(self._state.tally.slots) and (bool(self._state.causes) or self._pool().crossed)
 
-    def _pool(self) -> Pool:
-        """The budget of the trial; after promotion that of the watch."""
+    def _pool(self, parts: list[list[float]] | None = None) -> Pool:
+        """The budget of the trial; after promotion that of the watch. `parts` are the guards' evidence by segment."""
         state = self._state
         if state.watch is not None:
             logs = [state.watch.log_m(slot) for slot in state.tally.slots]
             return pool(logs, state.weights, float(np.exp(-ALARM)))
-        return pool(self.log_e(), state.weights, self._plan.false_rollback_rate)
+        tally = state.tally
+        logs = [tally.log_fail(i, parts[i] if parts is not None else None) for i in range(len(tally.slots))]
+        return pool(logs, state.weights, self._plan.false_rollback_rate)
 
     def divergences(self) -> tuple[Divergence, ...]:
         """PSI, KS, Jensen-Shannon and Wasserstein as far as `max_psi` and `max_ks` count them: for reading only."""

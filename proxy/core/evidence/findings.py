@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,13 @@ FARTHEST = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the evidence: what every finding needs."""
+    """One look at the evidence: what every finding needs. `parts` are the guards' evidence by segment, as logs."""
 
     plan: Plan
     state: State
     pooled: Pool
     rate: float | None
+    parts: list[list[float]]
 
     @property
     def level(self) -> float:
@@ -37,16 +39,18 @@ class Look:
 
 def find(look: Look) -> tuple[Finding, ...]:
     """The finding of each guard over all traffic, in the plan's order, then those of its segments."""
-    slots = look.state.tally.slots
-    whole = [_whole(look, i, slot) for i, slot in enumerate(slots)]
+    tally = look.state.tally
     names = list(look.state.segments)
-    rows = look.state.tally.segments
+    rows = tally.segments
     if len(names) + 1 == len(rows) and rows[-1].any():
         names.append("other")
-    parts = []
-    for i, slot in enumerate(slots):
-        logs = look.state.tally.log_segments(i) if names else []
-        parts += [_segment(look, i, slot, s, name, logs[s]) for s, name in enumerate(names)]
+    whole, parts = [], []
+    for i, slot in enumerate(tally.slots):
+        each = [tally.carried(slot)[None], rows[: len(names), slot.start : slot.stop]]
+        estimates = slot.rule.estimates(np.concatenate(each), slot.guard.limit)
+        whole.append(_whole(look, i, slot, estimates[0]))
+        for s, (name, estimate) in enumerate(zip(names, estimates[1:], strict=True)):
+            parts.append(_segment(look, i, slot, s, name, look.parts[i][s], estimate))
     return (*whole, *parts)
 
 
@@ -63,43 +67,46 @@ def passes(look: Look, slot: Slot) -> bool:
     return True
 
 
-def pairs_until_pass(look: Look, slot: Slot) -> int | None:
+LADDER = np.concatenate([[0], 64 * 2 ** np.arange(18)])
+"""Numbers of pairs that a forecast tries first."""
+RUNGS = 48
+"""Steps between two of them: a forecast is right to 2 %."""
+
+
+def pairs_until_pass(look: Look, slot: Slot, pairs: int) -> int | None:
     """Pairs of this guard until a pass if what was seen goes on, 0 if it passes now, `None` if it will not.
 
-    The profile of all pairs so far is added to both the carried and the stage's counts until both pass.
+    The profile of the `pairs` so far is added to both the carried and the stage's counts until both pass.
     """
-    carried, stage = look.state.tally.carried(slot), look.state.tally.since_stage(slot)
-    pairs = slot.rule.estimate(carried, slot.guard.limit).pairs
     if not pairs:
         return None
-    profile = carried / pairs
+    both = np.stack([look.state.tally.carried(slot), look.state.tally.since_stage(slot)])
+    profile = both[0] / pairs
 
-    def enough(more: int) -> bool:
-        counts = np.stack([carried, stage]) + more * profile
-        return bool((slot.rule.log_pass(counts, slot.guard.limit) >= look.level).all())
+    def enough(more: np.ndarray[Any, Any]) -> int | None:
+        """Index of the first number of pairs that is enough."""
+        counts = both[:, None] + more[:, None] * profile
+        passed = (slot.rule.log_pass(counts, slot.guard.limit) >= look.level).all(axis=0)
+        return int(passed.argmax()) if passed.any() else None
 
-    if enough(0):
+    if (rung := enough(LADDER)) is None:
+        return None
+    if rung == 0:
         return 0
-    low, high = 0, 64
-    while not enough(high):
-        low, high = high, high * 2
-        if high > FARTHEST:
-            return None
-    while high - low > max(1, low // 50):
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    low, high = LADDER[rung - 1 : rung + 1]
+    between = low + (high - low) * np.arange(1, RUNGS + 1) // RUNGS
+    step = enough(between)
+    return int(high if step is None else between[step])
 
 
-def _whole(look: Look, i: int, slot: Slot) -> Finding:
+def _whole(look: Look, i: int, slot: Slot, estimate: Estimate) -> Finding:
     tally, guard = look.state.tally, slot.guard
     counts = tally.carried(slot)
-    estimate = slot.rule.estimate(counts, guard.limit)
     caused = guard.name in look.state.causes
     passed = passes(look, slot)
     verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.WATCHING
     share = 1.0 if caused else float(np.exp(min(0.0, look.pooled.shares[i])))
-    more = None if caused else pairs_until_pass(look, slot)
+    more = None if caused else pairs_until_pass(look, slot, estimate.pairs)
     return Finding(
         guard=guard.name,
         segment=None,
@@ -115,10 +122,8 @@ def _whole(look: Look, i: int, slot: Slot) -> Finding:
     )
 
 
-def _segment(look: Look, i: int, slot: Slot, s: int, name: str, log_e: float) -> Finding:
+def _segment(look: Look, i: int, slot: Slot, s: int, name: str, log_e: float, estimate: Estimate) -> Finding:
     tally, guard = look.state.tally, slot.guard
-    counts = tally.segments[s, slot.start : slot.stop]
-    estimate = slot.rule.estimate(counts, guard.limit)
     weight = look.state.weights[i] * 0.5 * float(segment_shares(len(tally.segments))[s])
     share = float(np.exp(min(0.0, log_e + np.log(weight * look.plan.false_rollback_rate))))
     # A segment is named as failing when its own part alone crossed; otherwise the whole guard's finding says it.

@@ -37,7 +37,7 @@ class Rule(Protocol):
     def log_fail(self, counts: Numbers, limit: float) -> Floats: ...
     def log_pass(self, counts: Numbers, limit: float) -> Floats: ...
     def log_bets(self, counts: Counts, limit: float) -> Floats: ...
-    def estimate(self, counts: Counts, limit: float) -> Estimate: ...
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,11 @@ def needs_reference(guards: Iterable[Guard], kind: Kind) -> bool:
 
 
 def measures_of(rule: Rule) -> tuple[str, ...]:
-    """Names of the measures that a rule reads."""
+    """Names of the measures that a rule reads.
+
+    >>> measures_of(Rate("differs")), measures_of(Ks())
+    (('differs',), ('live', 'candidate'))
+    """
     if isinstance(rule, Ks | Psi):
         return ("live", "candidate")
     if isinstance(rule, Witnesses):
@@ -167,7 +171,12 @@ def measures_of(rule: Rule) -> tuple[str, ...]:
 
 
 def measures_of_rules(slots: Iterable[Slot]) -> frozenset[str]:
-    """Names of all measures that the guards' rules read."""
+    """Names of all measures that the guards' rules read.
+
+    >>> slots = layout((Guard("max_ks", 0.05), Guard("p99_latency", 0.25)), Context(Kind.SCORE, PredictionSpec()), 1)
+    >>> sorted(measures_of_rules(slots))
+    ['candidate', 'live']
+    """
     return frozenset(name for slot in slots for name in measures_of(slot.rule))
 
 

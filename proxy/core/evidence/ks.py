@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
-from proxy.core.evidence.discordance import fail_bets, pass_bets
-from proxy.core.evidence.estimate import Estimate, interval
+from proxy.core.evidence.discordance import fail_bets, fail_many, pass_bets, pass_many
+from proxy.core.evidence.estimate import Estimate, intervals
 from proxy.core.evidence.reference import THRESHOLDS
 from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
 
@@ -88,21 +88,22 @@ class Ks:
         cells, failed = self.cells(counts)
         return np.asarray(cells @ bets + failed[..., None] * bets.max(axis=0))[:, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Largest difference at a threshold, with its interval (the evidence above, inverted in the margin)."""
-        failed = int(counts[-1])
-        if not self.thresholds or not counts[:BINS].sum():
-            note = "" if self.thresholds else "thresholds are being learned from live's first answers"
-            return Estimate(None, None, None, failed, failed, note)
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Largest differences at a threshold, with their intervals (the evidence above, inverted in the margin); counts
+        (n, width)."""
+        failed, totals = counts[:, -1].tolist(), counts[:, :BINS].sum(-1)
+        if not self.thresholds:
+            note = "thresholds are being learned from live's first answers"
+            return [Estimate(None, None, None, f, f, note) for f in failed]
         cells, _ = self.cells(counts)
-        total = float(counts[:BINS].sum())
-        value = float(np.abs(cells[..., 1] - cells[..., 2]).max() / total)
-        low, high = interval(
-            lambda m: float(log_mean_exp(log_mean_exp(cells @ fail_bets.__wrapped__(m)))),
-            lambda m: float(log_mean_exp(cells @ pass_bets.__wrapped__(m)).min()),
-            value,
+        values = np.abs(cells[..., 1] - cells[..., 2]).max(-1) / np.maximum(1, totals)
+        low, high = intervals(
+            lambda m: log_mean_exp(log_mean_exp(cells @ fail_many(m))),
+            lambda m: np.asarray(log_mean_exp(cells @ pass_many(m)).min(-1)),
+            values,
             0.0,
             1.0 - 1e-9,
         )
         note = f"between thresholds it may be up to {self.gap:.3g} more"
-        return Estimate(value, low, high, int(total) + failed, failed, note)
+        rows = zip(values.tolist(), low, high, totals.tolist(), failed, strict=True)
+        return [Estimate(v, a, b, n + f, f, note) if n else Estimate(None, None, None, f, f) for v, a, b, n, f in rows]

@@ -138,21 +138,22 @@ class Slower:
         bets = fail_bets(self.p0)
         return np.stack([np.array([p[0], p[1]]) @ bets for p in self._parts(counts)])[:, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """The quantile itself (seconds, or the median ratio), its interval by inverting the rate at each edge."""
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """The quantile itself (seconds, or the median ratio) of each row of counts (n, width), its interval by
+        inverting the rate at each edge."""
         bins = len(self.edges) + 1
-        blocks = counts.reshape(-1, self._block)
-        shed = int(blocks[:, -1].sum())
-        histogram = blocks[:, :bins].sum(0)
-        total = int(histogram.sum())
-        if not total:
-            return Estimate(None, None, None, 0, 0, _shed_note(shed))
-        value, low, high = quantile(histogram, self.edges, self.p0)
-        return Estimate(value, low, high, total, int(histogram[-1]), _shed_note(shed))
+        blocks = counts.reshape(len(counts), -1, self._block)
+        shed, histograms = blocks[:, :, -1].sum(-1).tolist(), blocks[:, :, :bins].sum(1)
+        found = quantiles(histograms, self.edges, self.p0)
+        rows = zip(*found, histograms.sum(-1).tolist(), histograms[:, -1].tolist(), shed, strict=True)
+        return [
+            Estimate(v, a, b, n, f, _shed_note(s)) if n else Estimate(None, None, None, 0, 0, _shed_note(s))
+            for v, a, b, n, f, s in rows
+        ]
 
 
-def quantile(histogram: Counts, edges: tuple[float, ...], p0: float) -> tuple[float, float, float]:
-    """The (1 − p0) quantile of a histogram with `len(edges) + 1` bins, and its 95 % anytime interval.
+def quantiles(histograms: Counts, edges: tuple[float, ...], p0: float) -> tuple[list[float], list[float], list[float]]:
+    """The (1 − p0) quantiles of n histograms (n, `len(edges) + 1`): values, and both ends of 95 % anytime intervals.
 
     The quantile is beyond edge q exactly when more than p0 lies beyond it, so the interval of the *share* at each edge
     says which edges the quantile may lie between. Bounds beyond the edges are 0 and infinity.
@@ -160,22 +161,37 @@ def quantile(histogram: Counts, edges: tuple[float, ...], p0: float) -> tuple[fl
     >>> edges = tuple(float(e) for e in log_edges(1.0, STEP, 0.1, 10.0))
     >>> sample = np.exp(np.random.default_rng(0).normal(0.0, 0.3, 4000))
     >>> histogram = np.bincount(np.searchsorted(edges, sample), minlength=len(edges) + 1)
-    >>> value, low, high = quantile(histogram, edges, 0.5)
+    >>> _, (low,), (high,) = quantiles(histogram[None], edges, 0.5)
     >>> low < 1.0 < high and high / low < 1.15
     True
     """
-    total = int(histogram.sum())
-    beyond = total - np.cumsum(histogram)[:-1]
-    at = int(np.searchsorted(-beyond, -p0 * total, side="left"))
-    outer = (0.0, *edges, float("inf"))
+    totals = histograms.sum(-1)
+    beyond = totals[:, None] - np.cumsum(histograms, axis=-1)[:, :-1]  # falls from edge to edge
+    at = (beyond > p0 * totals[:, None]).sum(-1)
+    outer = np.array([0.0, *edges, np.inf])
     # In the middle of the bin (geometrically) that holds the quantile; the outer bins have only one finite edge.
-    left, right = outer[at], outer[min(at + 1, len(outer) - 1)]
-    value = float(np.sqrt(left * right)) if left > 0.0 and np.isfinite(right) else (right if left == 0.0 else left)
-    # The share beyond falls with q: edges where it is surely above p0 come first, those where it is surely below last.
-    shares = np.stack([total - beyond, beyond], axis=-1)
-    low_at = int((mixed(shares, [fail_bets(p0)]) >= LEVEL).sum())
-    high_at = len(edges) - int((weakest(shares, [pass_bets(p0)]) >= LEVEL).sum())
-    return value, outer[low_at], outer[high_at + 1]
+    left, right = outer[at], outer[np.minimum(at + 1, len(outer) - 1)]
+    with np.errstate(invalid="ignore"):
+        values = np.where((left > 0.0) & np.isfinite(right), np.sqrt(left * right), np.where(left == 0.0, right, left))
+    # Edges where the share beyond is surely above p0 come first, those where it is surely below last.
+    many, few = _decisive(totals, p0)
+    low_at, high_at = (beyond >= many[:, None]).sum(-1), len(edges) - (beyond <= few[:, None]).sum(-1)
+    return values.tolist(), outer[low_at].tolist(), outer[high_at + 1].tolist()
+
+
+def _decisive(totals: Ints, p0: float) -> tuple[Ints, Ints]:
+    """Of n totals, the fewest events that are evidence for more than p0, and the most that are for less (−1: none)."""
+    bounds = []
+    for bets, rising in ((fail_bets(p0), True), (pass_bets(p0), False)):
+        low, high = np.full(len(totals), -1), totals + 1  # evidence rises with events for FAIL, falls for PASS
+        while (high - low > 1).any():
+            events = np.clip((low + high) // 2, 0, totals)
+            enough = log_mean_exp(np.stack([totals - events, events], -1) @ bets) >= LEVEL
+            up = enough != rising
+            wide = high - low > 1
+            low, high = np.where(up & wide, events, low), np.where(~up & wide, events, high)
+        bounds.append(high if rising else low)
+    return bounds[0], bounds[1]
 
 
 def _shed_note(shed: int) -> str:
@@ -334,18 +350,26 @@ class Ratio:
     def _blocks(self, counts: Numbers) -> list[Numbers]:
         return [counts[..., : self._block], counts[..., self._block :]]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Ratio of the two quantiles, with an interval from those of each (2.5 % of error apiece: wide, and valid)."""
-        blocks = counts.reshape(2, self._block)
-        bins, shed = self._bins, int(blocks[:, -1].sum())
-        live, candidate = blocks[:, :bins].sum(0), (blocks[:, bins : 2 * bins] + blocks[:, 4 * bins : -1]).sum(0)
-        if not live.sum():
-            return Estimate(None, None, None, 0, 0, _shed_note(shed))
-        yardstick, least_live, most_live = quantile(live, self.edges, self.p)
-        value, least_own, most_own = quantile(candidate, self.edges, self.p)
-        low = least_own / most_live if np.isfinite(most_live) else 0.0
-        high = most_own / least_live if least_live > 0.0 and np.isfinite(most_own) else float("inf")
-        return Estimate(value / yardstick, low, high, int(candidate.sum()), int(candidate[-1]), _shed_note(shed))
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Ratio of the two quantiles of each row of counts (n, width), with an interval from those of each (2.5 % of
+        error apiece: wide, and valid)."""
+        n, bins = len(counts), self._bins
+        blocks = counts.reshape(n, 2, self._block)
+        shed = blocks[:, :, -1].sum(-1).tolist()
+        ours = blocks[:, :, :bins].sum(1)
+        theirs = (blocks[:, :, bins : 2 * bins] + blocks[:, :, 4 * bins : -1]).sum(1)
+        found = np.array(quantiles(np.concatenate([ours, theirs]), self.edges, self.p))
+        (live, least_live, most_live), (own, least_own, most_own) = found[:, :n], found[:, n:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low = np.where(np.isfinite(most_live), least_own / most_live, 0.0)
+            high = np.where((least_live > 0.0) & np.isfinite(most_own), most_own / least_live, np.inf)
+            value = own / live
+        totals, failed = (ours.any(-1) * theirs.sum(-1)).tolist(), theirs[:, -1].tolist()
+        rows = zip(value.tolist(), low.tolist(), high.tolist(), totals, failed, shed, strict=True)
+        return [
+            Estimate(v, a, b, m, f, _shed_note(s)) if m else Estimate(None, None, None, 0, 0, _shed_note(s))
+            for v, a, b, m, f, s in rows
+        ]
 
 
 def least(cells: Floats, bets: Floats) -> Floats:
@@ -354,6 +378,11 @@ def least(cells: Floats, bets: Floats) -> Floats:
     Exact, at a fraction of the cost: between two values seen all edges are alike, so one of them serves; and the
     average over k bets is at least any one of them divided by k, so edges whose bound is above the best edge's value
     cannot be the minimum and are not evaluated.
+
+    >>> cells = np.array([[[90.0, 10.0, 0.0, 0.0, 0.0, 0.0], [99.0, 1.0, 0.0, 0.0, 0.0, 0.0]]])  # at two edges
+    >>> each = [float(log_mean_exp(edge @ ratio_bets(0.01)[0])) for edge in cells[0]]
+    >>> bool(np.isclose(least(cells, ratio_bets(0.01)[0])[0], min(each)))
+    True
     """
     flat = cells.reshape(-1, *cells.shape[-2:])
     distinct = np.append(True, (flat[:, 1:] != flat[:, :-1]).any(axis=(0, 2)))

@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
-from proxy.core.evidence.estimate import Estimate, interval
+from proxy.core.evidence.estimate import LEVEL, Estimate, intervals
 from proxy.core.evidence.prf import uniforms
 from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
 
@@ -133,25 +133,42 @@ class Mean:
         both = sides(self.lo, self.hi, limit, fail=True) if self.two_sided else above
         return np.stack([counts @ side for side in both])[:, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Mean with its interval (signed if two-sided). Failures have no value and are left out of both."""
-        seen = np.flatnonzero(counts[:BINS])
-        weights = counts[seen].astype(np.float64)
-        total = float(weights.sum())
-        failed = int(counts[BINS])
-        if not total:
-            return Estimate(None, None, None, failed, failed)
-        values = centres(self.lo, self.hi)[seen]
-        mean = float(weights @ values / total)
-        edge = 1e-9 * (self.hi - self.lo)
-        low, high = interval(
-            lambda m: float(log_mean_exp(weights @ np.log1p(np.outer(values - m, BETS / (m - self.lo))))),
-            lambda m: float(log_mean_exp(weights @ np.log1p(np.outer(m - values, BETS / (self.hi - m))))),
-            mean,
-            self.lo + edge,
-            self.hi - edge,
-        )
-        return Estimate(mean, low, high, int(total) + failed, failed)
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Means with their intervals (signed if two-sided). Failures have no value and are left out of both; counts (n,
+        514)."""
+        failed, histograms = counts[:, BINS].tolist(), counts[:, :BINS]
+        totals = histograms.sum(-1)
+        means = histograms @ centres(self.lo, self.hi) / np.maximum(1, totals)
+        low, high = mean_intervals(histograms, means, self.lo, self.hi)
+        rows = zip(means.tolist(), low, high, totals.tolist(), failed, strict=True)
+        return [Estimate(v, a, b, n + f, f) if n else Estimate(None, None, None, f, f) for v, a, b, n, f in rows]
+
+
+def mean_intervals(
+    histograms: Counts, means: Floats, lo: float, hi: float, level: float = LEVEL
+) -> tuple[list[float], list[float]]:
+    """Anytime intervals of n means (n,) from their histograms (n, 513) over [lo, hi]; 95 % at the usual level.
+
+    >>> h = np.zeros((1, BINS), np.int64)
+    >>> h[0, 200], h[0, 300] = 500, 500
+    >>> (low,), (high,) = mean_intervals(h, np.array([0.0]), -1.0, 1.0)
+    >>> low < 0.0 < high
+    True
+    """
+    row, at = np.nonzero(histograms)  # few of the bins are occupied
+    weight, value = histograms[row, at][:, None].astype(np.float64), centres(lo, hi)[at]
+    filled, starts = np.unique(row, return_index=True)
+
+    def wealth(m: Floats, side: float, end: float) -> Floats:
+        logs = np.full(len(m), 0.0)
+        if len(starts):
+            bets = BETS / (side * (m - end))[:, None]
+            terms = weight * np.log1p((side * (value - m[row]))[:, None] * bets[row])
+            logs[filled] = log_mean_exp(np.add.reduceat(terms, starts, axis=0))
+        return logs
+
+    edge = 1e-9 * (hi - lo)
+    return intervals(lambda m: wealth(m, 1.0, lo), lambda m: wealth(m, -1.0, hi), means, lo + edge, hi - edge, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +187,14 @@ class Similarity(Mean):
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(counts @ above_bets(self.lo, self.hi, 1.0 - limit))[None, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Mean similarity with its interval."""
-        far = Mean.estimate(self, counts, limit)
-        if far.value is None or far.low is None or far.high is None:
-            return far
-        return Estimate(1.0 - far.value, 1.0 - far.high, 1.0 - far.low, far.pairs, far.failed, far.note)
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Mean similarities with their intervals."""
+        return [
+            far
+            if far.value is None or far.low is None or far.high is None
+            else Estimate(1.0 - far.value, 1.0 - far.high, 1.0 - far.low, far.pairs, far.failed, far.note)
+            for far in Mean.estimates(self, counts, limit)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,11 @@ def relative_change(a: float, b: float) -> float:
 
 
 def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
-    """The ruler of a kind; `low` and `high` are a score's range."""
+    """The ruler of a kind; `low` and `high` are a score's range.
+
+    >>> ruler_of(Kind.SCORE, 0.0, 2.0).distance(0.5, 1.5), ruler_of(Kind.RANKING, 0.0, 1.0).differs("ab", "ac")
+    (0.5, False)
+    """
     middle, span = 0.5 * (low + high), high - low
     unequal: Callable[[Any, Any], bool] = lambda a, b: a != b  # noqa: E731 - a ruler is a table of small functions
     rulers = {
@@ -166,7 +170,11 @@ def comparable(kind: Kind, readings: Sequence[Reading]) -> tuple[list[int], Rows
 
 
 def fits(kind: Kind, live: Prediction, other: Prediction) -> bool:
-    """Whether two predictions are of this kind and of the same number of rows."""
+    """Whether two predictions are of this kind and of the same number of rows.
+
+    >>> fits(Kind.LABEL, Prediction(Kind.LABEL, (1, 2)), Prediction(Kind.LABEL, (1,)))
+    False
+    """
     return live.kind is kind and other.kind is kind and len(live.rows) == len(other.rows) > 0
 
 

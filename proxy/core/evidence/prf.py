@@ -47,7 +47,12 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def pair_keys(workers: NDArray[np.uint64], sequences: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One key per pair from the worker incarnation's key and the pair's sequence, both (n,)."""
+    """One key per pair from the worker incarnation's key and the pair's sequence, both (n,).
+
+    >>> keys = pair_keys(np.array([1, 1, 2], np.uint64), np.array([0, 1, 0], np.uint64))
+    >>> len(set(keys.tolist()))
+    3
+    """
     return mix(workers ^ mix(sequences))
 
 

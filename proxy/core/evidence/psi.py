@@ -20,7 +20,7 @@ import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
 from proxy.core.evidence.discordance import fail_bets
-from proxy.core.evidence.estimate import Estimate, interval
+from proxy.core.evidence.estimate import Estimate, intervals
 from proxy.core.evidence.normal import log_cdf
 from proxy.core.evidence.wealth import Counts, Floats, Numbers
 
@@ -55,7 +55,7 @@ def psi_estimate(table: Numbers, k: int) -> tuple[Floats, Floats, Floats]:
     return estimate, np.sqrt(np.maximum(variance, _TINY)), n
 
 
-def asymptotic_log_e(estimate: Floats, sd: Floats, n: Floats, theta: float, sign: float) -> Floats:
+def asymptotic_log_e(estimate: Floats, sd: Floats, n: Floats, theta: float | Floats, sign: float) -> Floats:
     """Log of the one-sided normal-mixture e-value against "the truth is ≤ theta" (sign 1) or "≥ theta" (sign −1).
 
     >>> float(asymptotic_log_e(np.array(0.5), np.array(1.0), np.array(1000.0), 0.5, 1.0)) < 0.0
@@ -139,18 +139,22 @@ class Psi:
         cells = np.concatenate([np.stack([neither, plus, minus], -1), np.stack([neither, minus, plus], -1)])
         return np.asarray(cells @ fail_bets(most_apart(limit)))[:, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Debiased PSI (at least 0) with its interval."""
-        failed, pairs = int(counts[-1]), int(counts[:-1].sum())
-        if not self.edges or not pairs:
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Debiased PSI (at least 0) with its interval, of each row of counts (n, 101)."""
+        failed, pairs = counts[:, -1].tolist(), counts[:, :-1].sum(-1).tolist()
+        if not self.edges:
             note = "bins are being learned from live's first answers" if self.edges is None else "live gives one value"
-            return Estimate(None, None, None, pairs, failed, note)
-        estimate, sd, n = psi_estimate(self.table(counts), len(self.edges) + 1)
-        low, high = interval(
-            lambda m: float(asymptotic_log_e(estimate, sd, n, m, 1.0)),
-            lambda m: float(asymptotic_log_e(estimate, sd, n, m, -1.0)),
-            float(estimate),
+            return [Estimate(None, None, None, n, f, note) for n, f in zip(pairs, failed, strict=True)]
+        value, sd, n = psi_estimate(self.table(counts), len(self.edges) + 1)
+        low, high = intervals(
+            lambda m: asymptotic_log_e(value, sd, n, m, 1.0),
+            lambda m: asymptotic_log_e(value, sd, n, m, -1.0),
+            value,
             -20.0,
             20.0,
         )
-        return Estimate(max(0.0, float(estimate)), max(0.0, low), high, pairs, failed)
+        rows = zip(value.tolist(), low, high, pairs, failed, strict=True)
+        return [
+            Estimate(max(0.0, v), max(0.0, a), b, m, f) if m else Estimate(None, None, None, 0, f)
+            for v, a, b, m, f in rows
+        ]

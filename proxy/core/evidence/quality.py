@@ -49,7 +49,11 @@ def loss(kind: Kind, row: Any, truth: Any, low: float, high: float, scale: float
 
 
 def small(prediction: Prediction) -> bool:
-    """Whether a prediction is one row, short enough to be kept until its label comes."""
+    """Whether a prediction is one row, short enough to be kept until its label comes.
+
+    >>> small(Prediction(Kind.SCORE, (0.5,))), small(Prediction(Kind.SCORE, (0.5, 0.5)))
+    (True, False)
+    """
     rows = prediction.rows
     if len(rows) != 1:
         return False

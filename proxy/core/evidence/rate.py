@@ -13,11 +13,14 @@ from functools import lru_cache
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
-from proxy.core.evidence.estimate import Estimate, interval
-from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, mixed, weakest
+from proxy.core.evidence.estimate import NOTHING, Estimate, intervals
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
 
 RISES = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 FALLS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95)
+
+EDGE = 1e-9
+"""How near to 0 and 1 an interval is looked for."""
 
 
 @lru_cache(maxsize=256)
@@ -52,24 +55,33 @@ def pass_bets(p0: float) -> Floats:
     return np.stack([np.log1p(-p1) - np.log1p(-p0), np.log(p1 / p0)])
 
 
-def rate_interval(none: float, events: float) -> tuple[float, float]:
-    """95 % anytime interval of a rate from its two counts, by inverting the two e-processes above.
+def rate_intervals(none: Floats, events: Floats) -> tuple[list[float], list[float]]:
+    """95 % anytime intervals of n rates from their two counts (n,), by inverting the two e-processes above.
 
-    >>> low, high = rate_interval(990, 10)
+    >>> (low,), (high,) = rate_intervals(np.array([990.0]), np.array([10.0]))
     >>> 0.002 < low < 0.01 < high < 0.03
     True
     """
-    counts = np.array([none, events])
-    total = none + events
-    rate = events / total if total else 0.0
-    low, high = interval(
-        lambda limit: float(mixed(counts, [fail_bets.__wrapped__(limit)])),
-        lambda limit: float(weakest(counts, [pass_bets.__wrapped__(limit)])),
-        rate,
-        1e-9,
-        1.0 - 1e-9,
+    rates = events / np.maximum(1.0, none + events)
+    low, high = intervals(
+        lambda limits: _likelihood(none, events, limits, RISES),
+        lambda limits: _likelihood(none, events, limits, FALLS),
+        rates,
+        EDGE,
+        1.0 - EDGE,
     )
-    return (low if low > 1e-9 else 0.0), (high if high < 1.0 - 1e-9 else 1.0)
+    return [x if x > EDGE else 0.0 for x in low], [x if x < 1.0 - EDGE else 1.0 for x in high]
+
+
+def _likelihood(none: Floats, events: Floats, p0: Floats, factors: tuple[float, ...]) -> Floats:
+    """What `fail_bets` (rises) and `pass_bets` (falls) come to, for a limit of its own per row; all (n,)."""
+    p1 = p0[:, None] * np.array(factors)
+    p1[:, 0] = np.where(p1[:, 0] < 1.0, p1[:, 0], (1.0 + p0) / 2.0)
+    possible = p1 < 1.0
+    p1 = np.where(possible, p1, 0.5)
+    logs = none[:, None] * (np.log1p(-p1) - np.log1p(-p0)[:, None]) + events[:, None] * np.log(p1 / p0[:, None])
+    logs = np.where(possible, logs, -np.inf)
+    return np.asarray(log_mean_exp(logs) + np.log(logs.shape[-1] / possible.sum(-1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +119,11 @@ class Rate:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Share of events with its interval; failures count as events, as in the verdict."""
-        none, events = float(counts[0]), float(counts[1] + counts[2])
-        total = none + events
-        low, high = rate_interval(none, events)
-        return Estimate(events / total if total else None, low, high, int(total), int(counts[2]))
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Shares of events with their intervals; failures count as events, as in the verdict; counts (n, 3)."""
+        two = self._two(counts).astype(np.float64)
+        total, failed = two.sum(-1), counts[:, 2]
+        low, high = rate_intervals(two[:, 0], two[:, 1])
+        shares = (two[:, 1] / np.maximum(1.0, total)).tolist()
+        rows = zip(shares, low, high, total.tolist(), failed.tolist(), strict=True)
+        return [Estimate(v, a, b, int(n), f) if n else NOTHING for v, a, b, n, f in rows]

@@ -121,10 +121,13 @@ class Tally:
             logs = logs + old.rule.log_fail(old.segments, old.guard.limit)
         return [float(log) for log in logs]
 
-    def log_fail(self, i: int) -> float:
-        """Log of slot i's FAIL evidence: half to the whole, half over the segments by c / (s(s+1))."""
+    def log_fail(self, i: int, segments: list[float] | None = None) -> float:
+        """Log of slot i's FAIL evidence: half to the whole, half over the segments by c / (s(s+1)).
+
+        `segments` are those of `log_segments`, if they are known already.
+        """
         whole = self.log_whole(i)
-        segments = self.log_segments(i)
+        segments = self.log_segments(i) if segments is None else segments
         if not segments:
             return whole
         shares = np.log(segment_shares(len(segments))) + segments

@@ -56,6 +56,10 @@ def mixed(counts: Numbers, groups: Sequence[Floats]) -> Floats:
     """FAIL: the average over groups (directions, thresholds) of the average over each group's bets, as a log.
 
     `counts` is (…, width), each group (width, bets); the result is (…).
+
+    >>> up, down = np.log([[0.5], [1.5]]), np.log([[1.5], [0.5]])  # one bet each on heads and on tails
+    >>> float(np.exp(mixed(np.array([0, 1]), [up, down])))
+    1.0
     """
     logs = [log_mean_exp(counts @ group) for group in groups]
     return logs[0] if len(logs) == 1 else log_mean_exp(np.stack(logs, axis=-1))
@@ -63,36 +67,44 @@ def mixed(counts: Numbers, groups: Sequence[Floats]) -> Floats:
 
 def weakest(counts: Numbers, groups: Sequence[Floats]) -> Floats:
     """PASS: the *least* of the groups' averages. Averaging here would promote at the limit: each group has a null of
-    its own, and all of them must be rejected (intersection-union)."""
+    its own, and all of them must be rejected (intersection-union).
+
+    >>> up, down = np.log([[0.5], [1.5]]), np.log([[1.5], [0.5]])
+    >>> float(np.exp(weakest(np.array([0, 1]), [up, down])))
+    0.5
+    """
     logs = [log_mean_exp(counts @ group) for group in groups]
     return logs[0] if len(logs) == 1 else np.minimum.reduce(logs)
 
 
-def crossing(log_e: Callable[[float], float], near: float, far: float, level: float, steps: int = 24) -> float:
-    """The limit between `near` and `far` at which `log_e(limit)` reaches `level`, to 1 % of its distance from `near`.
+def crossings(log_e: Callable[[Floats], Floats], near: Floats, far: Floats, level: float, steps: int = 24) -> Floats:
+    """For each of n, the limit between `near` and `far` at which `log_e(limits)` reaches `level`, (n,), to 1 % of its
+    distance from `near`.
 
-    `near` is the point estimate (where there is no evidence), `far` the end of the range. Returns `far` when even there
+    `near` is the point estimate (where there is no evidence), `far` the end of the range. It is `far` where even there
     the evidence is below `level`: the interval then reaches to the end of the range. Always errs towards `far`.
 
     Regula falsi on the square root of the evidence, which is nearly a straight line (log e-values grow with the square
     of the distance), with every third step a bisection so that it cannot creep: a few evaluations instead of thirty.
 
-    >>> 0.5 <= crossing(lambda limit: 10.0 * limit, 0.0, 1.0, 5.0) <= 0.505
-    True
+    >>> found = crossings(lambda limits: 10.0 * limits, np.zeros(2), np.array([1.0, 0.25]), 5.0)
+    >>> 0.5 <= found[0] <= 0.505, float(found[1])
+    (np.True_, 0.25)
     """
-    start, goal = near, math.sqrt(level)
-    low, high = -goal, math.sqrt(max(0.0, log_e(far))) - goal
-    if high < 0.0:
-        return far
+    goal = math.sqrt(level)
+    start, near, far = near, near.copy(), far.copy()
+    low, high = np.full(len(near), -goal), np.sqrt(np.maximum(0.0, log_e(far))) - goal
+    reached = high >= 0.0
     for step in range(steps):
-        if abs(far - near) <= 0.01 * abs(far - start):
+        wide = reached & (np.abs(far - near) > 0.01 * np.abs(far - start))
+        if not wide.any():
             break
-        share = 0.5 if step % 3 == 2 else min(0.98, max(0.02, low / (low - high)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = 0.5 if step % 3 == 2 else np.clip(low / (low - high), 0.02, 0.98)
         # A little beyond the guess, so that both ends of the bracket close in.
-        middle = near + (far - near) * min(0.99, share * 1.004 + 0.001)
-        height = math.sqrt(max(0.0, log_e(middle))) - goal
-        if height >= 0.0:
-            far, high = middle, height
-        else:
-            near, low = middle, height
+        middle = near + (far - near) * np.minimum(0.99, share * 1.004 + 0.001)
+        height = np.sqrt(np.maximum(0.0, log_e(middle))) - goal
+        beyond, within = wide & (height >= 0.0), wide & (height < 0.0)
+        far[beyond], high[beyond] = middle[beyond], height[beyond]
+        near[within], low[within] = middle[within], height[within]
     return far

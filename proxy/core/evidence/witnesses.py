@@ -20,8 +20,8 @@ from functools import lru_cache
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
-from proxy.core.evidence.estimate import Estimate, interval
-from proxy.core.evidence.mean import BINS, bins, centres, sides
+from proxy.core.evidence.estimate import LEVEL, Estimate
+from proxy.core.evidence.mean import BINS, bins, centres, mean_intervals, sides
 from proxy.core.evidence.prf import mix, uniforms
 from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
 
@@ -95,16 +95,19 @@ class Witnesses:
         each = [np.append(counts[i * BINS : (i + 1) * BINS], counts[-1]) for i in range(WITNESSES)]
         return np.stack([one @ side for one in each for side in both])[:, None]
 
-    def estimate(self, counts: Counts, limit: float) -> Estimate:
-        """Largest move that a witness sees, with its interval. Failures have no value and are left out."""
-        failed, seen = int(counts[-1]), counts.copy()
-        seen[-1] = 0
-        each = seen[:-1].reshape(WITNESSES, BINS)
-        total = int(each[0].sum())
-        if not total:
-            return Estimate(None, None, None, failed, failed)
-        value = float(np.abs(each @ centres(-REACH, REACH)).max() / total)
-        low, high = interval(
-            lambda m: float(self.log_fail(seen, m)), lambda m: float(self.log_pass(seen, m)), value, 0.0, REACH - 1e-6
-        )
-        return Estimate(value, low, high, total + failed, failed, "in standard deviations of a random direction")
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Largest moves that a witness sees, with their intervals: those of the witness, at a fourth of the error each.
+        Failures have no value and are left out; counts (n, width)."""
+        failed = counts[:, -1].tolist()
+        each = counts[:, :-1].reshape(-1, BINS)
+        totals = each.sum(-1)
+        means = each @ centres(-REACH, REACH) / np.maximum(1, totals)
+        level = LEVEL + float(np.log(WITNESSES))
+        ends = mean_intervals(each, means, -REACH, REACH, level)
+        low, high = (np.array(end).reshape(-1, WITNESSES) for end in ends)
+        values, totals = np.abs(means).reshape(-1, WITNESSES).max(-1), totals.reshape(-1, WITNESSES)[:, 0]
+        least = np.maximum(0.0, np.maximum(low, -high)).max(-1)
+        most = np.maximum(np.abs(low), np.abs(high)).max(-1)
+        rows = zip(values.tolist(), least.tolist(), most.tolist(), totals.tolist(), failed, strict=True)
+        note = "in standard deviations of a random direction"
+        return [Estimate(v, a, b, n + f, f, note) if n else Estimate(None, None, None, f, f) for v, a, b, n, f in rows]

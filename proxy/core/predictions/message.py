@@ -19,7 +19,11 @@ UNREAD: Any = object()
 
 @lru_cache(maxsize=256)
 def mark_of(name: str) -> bytes:
-    """What stands before the value of a header in a lower-cased head."""
+    r"""What stands before the value of a header in a lower-cased head.
+
+    >>> mark_of("Content-Type")
+    b'\r\ncontent-type:'
+    """
     return b"\r\n" + name.lower().encode("latin-1", "replace") + b":"
 
 

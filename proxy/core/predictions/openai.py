@@ -232,7 +232,11 @@ def _embedding(value: Any) -> list[Any]:
 
 
 def tokens_of(document: dict[str, Any]) -> int:
-    """Tokens that the model says it wrote; 0 when it does not say."""
+    """Tokens that the model says it wrote; 0 when it does not say.
+
+    >>> tokens_of({"usage": {"completion_tokens": 7}}), tokens_of({})
+    (7, 0)
+    """
     usage = document.get("usage")
     if type(usage) is dict:
         for key in ("completion_tokens", "output_tokens"):

@@ -129,7 +129,7 @@ def test_ks_at_its_thresholds_is_scipys() -> None:
     counts = np.zeros(rule.width, np.int64)
     c, ours = np.searchsorted(thresholds, candidate), np.searchsorted(thresholds, live)
     np.add.at(counts, np.concatenate([c, KS_BINS + ours, 2 * KS_BINS + np.maximum(c, ours)]), 1)
-    value = rule.estimate(counts, 0.05).value
+    value = rule.estimates(counts[None], 0.05)[0].value
     assert value is not None
     sup = float(stats.ks_2samp(live, candidate).statistic)
     assert sup - 1 / 32 <= value <= sup + 1e-12
