@@ -132,7 +132,8 @@ def serve(path: Path) -> int:
 
 
 @main.command()
-@click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
+              help="The file to look at; also UNDERSTUDY_CONFIG.")  # fmt: skip
 @click.option("--rate", "rates", multiple=True, type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="Requests per second to reckon with; may be repeated.")  # fmt: skip
 @click.option("--schema", "wants_schema", is_flag=True, help="Print the JSON Schema of the file instead.")
@@ -202,7 +203,8 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 @click.argument("rollout", required=False, shell_complete=_names)
 @click.option("--json", "as_json", is_flag=True, help="Print what the admin API answers.")
 @click.option("--watch", is_flag=True, help="Draw again every --interval seconds until Ctrl-C.")
-@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS")
+@click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS",
+              help="Between two drawings.")  # fmt: skip
 @_admin_options
 @_guarded
 def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url: str, token: str | None) -> int:

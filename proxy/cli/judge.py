@@ -41,7 +41,8 @@ def judge_file(path: Path, config: Config | None, name: str, *, as_json: bool) -
     if config is None:
         raise click.UsageError("Missing option '--config' / '-c': a recorded file is judged by its guards.")
     plan = plan_of(config, path, name)
-    result = gate(plan, judge(plan, recorded_pairs(path)))
+    with progressbar(recorded_pairs(path), label="judge", file=sys.stderr, show_pos=True) as pairs:
+        result = gate(plan, judge(plan, pairs))
     _show(plan.name, result, as_json=as_json)
     return 1 if result.verdict is Verdict.FAIL else 0
 

@@ -44,7 +44,7 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def simple(script: str) -> list[list[str]]:
-    """The simple commands of a shell script, without redirections, assignments and comments.
+    """The simple commands of a shell script, those in `$(…)` last, without redirections, assignments and comments.
 
     >>> simple("A=1 make test && kill $x 2> log &")
     [['make', 'test'], ['kill', '$x']]
@@ -65,4 +65,5 @@ def simple(script: str) -> list[list[str]]:
             elif found[-1] or not (word in _LEADS or re.match("[A-Za-z_]+=", word)):
                 found[-1].append(word)
         found.append([])
-    return [words for words in found if words]
+    inner = [part for words in found for word in words for part in re.findall(r"\$\(([^()]*)\)", word)]
+    return [words for words in found if words] + [words for part in inner for words in simple(part)]

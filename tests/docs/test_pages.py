@@ -85,7 +85,7 @@ def test_the_configuration_in_the_readme_is_fifteen_lines_and_means_what_it_is_s
 def understudy(words: list[str]) -> None:
     """Is parsed by the command line as it is, options, choices and arguments; two words in a sentence are a name."""
     command = main.commands[words[0]]
-    if len(words) > 1:
+    if len(words) > 1 and words[1:] != ["--help"]:
         command.make_context(words[0], words[1:])
 
 
@@ -133,8 +133,8 @@ def anything(words: list[str]) -> None:
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "understudy": understudy, "make": make, "curl": curl, "pip": pip, "python": python, "python3": python, "cp": file,
     **dict.fromkeys(
-        (".", "cd", "docker", "git", "jq", "kill", "kubectl", "prometheus", "promtool", "rm", "sed", "sleep", "sqlite3",
-         "wait"), anything),
+        (".", "cd", "docker", "eval", "git", "jq", "kill", "kubectl", "pgrep", "prometheus", "promtool", "rm", "sed",
+         "sleep", "sqlite3", "wait"), anything),
 }  # fmt: skip
 
 
@@ -143,6 +143,14 @@ def test_every_command_that_is_shown_exists_with_its_options(page: Path) -> None
     for words in commands(page):
         assert words[0] in CHECKS, f"{words}: say in CHECKS how it is tested"
         CHECKS[words[0]](words[1:])
+
+
+def test_the_page_of_the_command_line_is_current_and_every_command_has_an_example() -> None:
+    written = text(ROOT / "docs" / "cli.md")
+    assert runpy.run_path(str(ROOT / "tools" / "command_page.py"))["page"]() == written, "run `make docs`"
+    for command in main.commands.values():
+        assert "Example" in (command.help or ""), command.name
+        assert all(one.help for one in command.params if isinstance(one, click.Option)), command.name
 
 
 def test_shell_blocks_are_shell() -> None:
