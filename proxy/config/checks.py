@@ -17,6 +17,7 @@ from proxy.config.tree import Config
 from proxy.config.types import Section
 from proxy.config.units import duration, is_loopback, nearest
 from proxy.core.delivery import signing_key
+from proxy.core.expressions import expression_problem
 from proxy.core.model import BUCKETS, Guard, Kind, Stage, State
 from proxy.core.rewriting import rules
 from proxy.errors import Mistake
@@ -226,8 +227,13 @@ def _prediction(path: Path, rule: Prediction, blame: _Blamer) -> None:
         blame((*path, "low"), f"{rule.low:g} is not below `high` ({rule.high:g})")
     if rule.output and rule.protocol == "json":
         blame((*path, "output"), "has no meaning with `protocol: json`", "use `pointer`")
-    if rule.pointer and rule.protocol not in ("json", "auto"):
-        blame((*path, "pointer"), f"has no meaning with `protocol: {rule.protocol}`", "use `protocol: json`")
+    for key in ("pointer", "jmespath"):
+        if getattr(rule, key) and rule.protocol not in ("json", "auto"):
+            blame((*path, key), f"has no meaning with `protocol: {rule.protocol}`", "use `protocol: json`")
+    if rule.pointer and rule.jmespath:
+        blame((*path, "jmespath"), "stands beside `pointer`", "write one of them")
+    if rule.jmespath and (problem := expression_problem(rule.jmespath)):
+        blame((*path, "jmespath"), f"is no JMESPath expression: {problem}", "e.g. `results[*].score`")
     for key in rule.model_fields_set & {"low", "high"}:
         if rule.kind not in (Kind.SCORE, Kind.AUTO):
             blame((*path, key), f"has no meaning for predictions of kind `{rule.kind}`", "only a score has a range")

@@ -76,6 +76,8 @@ class Prediction(Section):
     """Name of the output (v2, TensorFlow, KServe) or column (tabular answers) to compare; the only one when absent."""
     pointer: Pointer = ""
     """`json`: JSON pointer (RFC 6901) to the value to compare."""
+    jmespath: str = ""
+    """`json`: JMESPath expression for it, where a pointer cannot say it."""
     ignore: tuple[Pointer, ...] = ()
     """Fields of the request that always differ (ids, timestamps) and do not make it a new one."""
     low: float = 0.0
@@ -87,7 +89,14 @@ class Prediction(Section):
     def spec(self) -> PredictionSpec:
         """As the core knows it."""
         return PredictionSpec(
-            self.protocol, self.kind, self.output, self.pointer, self.ignore, float(self.low), float(self.high)
+            self.protocol,
+            self.kind,
+            self.output,
+            self.pointer,
+            self.ignore,
+            float(self.low),
+            float(self.high),
+            self.jmespath,
         )
 
 

@@ -168,7 +168,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PredictionSpec:
-    """How to read an answer. `output` names a V2 output, `pointer` is an RFC 6901 pointer into JSON."""
+    """How to read an answer. `output` names a V2 output, `pointer` (RFC 6901) or `jmespath` a place in JSON."""
 
     protocol: str = "auto"
     kind: Kind = Kind.AUTO
@@ -177,6 +177,7 @@ class PredictionSpec:
     ignore: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 1.0
+    jmespath: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,8 @@ class Plan:
         read = self.prediction
         bins = f"{read.low:g}..{read.high:g}" + ("+noise" if self.noise_floor > 0 else "")
         words = (self.name, self.live, self.version, read.protocol, read.kind, read.output, read.pointer, bins)
-        return "|".join((*words, *read.ignore, *([f"asked {self.asked}"] if self.asked else ())))
+        asked, found = [f"asked {self.asked}"] * bool(self.asked), [f"jmespath {read.jmespath}"] * bool(read.jmespath)
+        return "|".join((*words, *read.ignore, *asked, *found))
 
 
 # --- what was found --------------------------------------------------------------------------------------------------

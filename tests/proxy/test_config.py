@@ -292,8 +292,9 @@ def test_check_says_what_a_token_budget_means() -> None:
 def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check_says_what_is_set() -> None:
     set_model = "shadow: 5%%\n        mirror: {set_json: {/model: %s}}"
     plain, one, two = (parse(PLAIN % text) for text in ("shadow: 5%", set_model % "x", set_model % "y"))
-    trials = {next(iter(parsed.plans.values())).trial for parsed in (plain, one, two)}
-    assert len(trials) == 3
+    other = parse((PLAIN % "shadow: 5%").replace("protocol: v2", "protocol: json, jmespath: a"))
+    trials = {next(iter(parsed.plans.values())).trial for parsed in (plain, one, two, other)}
+    assert len(trials) == 4
     assert not any('"x"' in trial for trial in trials)
     assert "v2 is asked with /model set" in describe(one)
     assert "/model" not in describe(plain)
@@ -321,6 +322,12 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
          "routes[0].segments", "has neither of `header`"),
         ({"routes": [{"name": "a", "live": "v1", "prediction": {"protocol": "v2", "pointer": "/a"}}]},
          "routes[0].prediction.pointer", "has no meaning"),
+        ({"routes": [{"name": "a", "live": "v1", "prediction": {"protocol": "v2", "jmespath": "a"}}]},
+         "routes[0].prediction.jmespath", "has no meaning"),
+        ({"routes": [{"name": "a", "live": "v1", "prediction": {"protocol": "json", "pointer": "/a", "jmespath": "a"}}]},
+         "routes[0].prediction.jmespath", "stands beside `pointer`"),
+        ({"routes": [{"name": "a", "live": "v1", "prediction": {"protocol": "json", "jmespath": "a["}}]},
+         "routes[0].prediction.jmespath", "is no JMESPath expression: Invalid"),
         ({"routes": [{"name": "a", "live": "v1", "prediction": {"low": 1, "high": 1}}]},
          "routes[0].prediction.low", "not below `high`"),
         ({"routes": []}, "routes", "no request would be answered"),

@@ -1,23 +1,28 @@
 """Any JSON answer, read at one place: `pointer: /scores/0` (RFC 6901). The empty pointer is the whole document.
 
 One thing is added to the RFC: `*` stands for every element of an array, so `/results/*/score` reads a batch of objects.
-A key that is really called `*` is still found. (JMESPath could do more, but would interpret a language per answer.)
+A key that is really called `*` is still found. What needs more than that is said in JMESPath (`jmespath: …`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from proxy.core.expressions import ExpressionError, search
 from proxy.core.model import PredictionSpec
-from proxy.core.predictions.json_tools import Pointer, follow, parse_pointer
+from proxy.core.predictions.json_tools import Pointer, follow, parse_pointer, word_for
 from proxy.core.predictions.message import Message
 from proxy.core.predictions.shapes import Tensor, tensor
+from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.reasons import Reason
 
 _PLAIN = (float, int, str)
 
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
-    """The value at `spec.pointer`; raises `Unreadable`."""
+    """The value at `spec.pointer`, or what `spec.jmespath` finds; raises `Unreadable`."""
+    if spec.jmespath:
+        return tensor(_search(spec.jmespath, answer.document))
     return tensor(_follow_all(answer.document, parse_pointer(spec.pointer)))
 
 
@@ -43,3 +48,13 @@ def _follow_all(document: Any, pointer: Pointer) -> Any:
     if type(entries) is not list:
         return follow(entries, pointer[at:])
     return [_follow_all(entry, pointer[at + 1 :]) for entry in entries]
+
+
+def _search(expression: str, document: Any) -> Any:
+    try:
+        found = search(expression, document)
+    except ExpressionError as error:
+        raise Unreadable(Reason.BAD_TYPE, f"`{expression[:60]}` cannot be applied: {error}") from None
+    if found is None:
+        raise Unreadable(Reason.MISSING_OUTPUT, f"`{expression[:60]}` finds nothing; found {word_for(document)}")
+    return found
