@@ -324,7 +324,7 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
          "routes[0].prediction.pointer", "has no meaning"),
         ({"routes": [{"name": "a", "live": "v1", "prediction": {"protocol": "v2", "jmespath": "a"}}]},
          "routes[0].prediction.jmespath", "has no meaning"),
-        ({"routes": [{"name": "a", "live": "v1", "prediction": {"protocol": "json", "pointer": "/a", "jmespath": "a"}}]},
+        ({"routes": [{"name": "a", "live": "v1", "prediction": {"pointer": "/a", "jmespath": "a"}}]},
          "routes[0].prediction.jmespath", "stands beside `pointer`"),
         ({"routes": [{"name": "a", "live": "v1", "prediction": {"protocol": "json", "jmespath": "a["}}]},
          "routes[0].prediction.jmespath", "is no JMESPath expression: Invalid"),
