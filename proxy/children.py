@@ -52,6 +52,7 @@ class Child:
     name: str
     arguments: list[str]
     listener: socket.socket
+    grpc: socket.socket | None = None
     process: asyncio.subprocess.Process | None = None
     channel: Channel | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)

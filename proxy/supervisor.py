@@ -86,26 +86,32 @@ class Supervisor:
     def _open(self) -> tuple[list[Child], Child]:
         server = self._config.server
         count = worker_count(server.workers, cores=quota())
-        first = listen(server.listen, share=True)
-        same = show((address(server.listen)[0], first.getsockname()[1]))
-        sockets = [first, *(listen(same, share=True) for _ in range(count - 1))]
+        sockets = _slots(server.listen, count)
+        calls = _slots(server.grpc_listen, count) if server.grpc_listen is not None else [None] * count
         admin = listen(self._config.admin.listen, share=False)
         runtime = ["--runtime", str(self._runtime)]
         workers = [
             Child(
-                f"worker {slot}", ["proxy.plane.worker", "--slot", f"{slot}", "--workers", f"{count}", *runtime], sock
+                f"worker {slot}",
+                ["proxy.plane.worker", "--slot", f"{slot}", "--workers", f"{count}", *runtime],
+                sock,
+                grpc,
             )
-            for slot, sock in enumerate(sockets)
+            for slot, (sock, grpc) in enumerate(zip(sockets, calls, strict=True))
         ]
         self.data_address, self.admin_address = sockets[0].getsockname()[:2], admin.getsockname()[:2]
+        self.grpc_address = calls[0].getsockname()[:2] if calls[0] is not None else None
         return workers, Child("controller", ["proxy.control.controller", *runtime], admin)
 
     # --- one child ---------------------------------------------------------------------------------------------------
 
     async def _start(self, child: Child) -> None:
         ours, theirs = socket.socketpair()
-        fds = (child.listener.fileno(), theirs.fileno())
+        fds = [child.listener.fileno(), theirs.fileno()]
         argv = [*child.arguments, "--listen-fd", f"{fds[0]}", "--control-fd", f"{fds[1]}"]
+        if child.grpc is not None:
+            fds.append(child.grpc.fileno())
+            argv += ["--grpc-fd", f"{fds[2]}"]
         child.starts()
         # -P: a folder named `proxy` in the user's directory must not shadow the package.
         child.process = await asyncio.create_subprocess_exec(
@@ -241,7 +247,8 @@ class Supervisor:
         try:
             self._keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
             self._spawn(self._watch())
-            logs.event(log, "listening", data=show(self.data_address), admin=show(self.admin_address))
+            grpc = {"grpc": show(self.grpc_address)} if self.grpc_address is not None else {}
+            logs.event(log, "listening", data=show(self.data_address), **grpc, admin=show(self.admin_address))
             await self._stop.wait()
             return await self._drain()
         finally:
@@ -288,7 +295,16 @@ class Supervisor:
         self._kill(self._children)
         for child in self._children:
             child.listener.close()
+            if child.grpc is not None:
+                child.grpc.close()
         shutil.rmtree(self._runtime, ignore_errors=True)
+
+
+def _slots(where: str, count: int) -> list[socket.socket]:
+    """A listening socket per worker slot on one address; if its port is 0, the kernel chooses once for all."""
+    first = listen(where, share=True)
+    same = show((address(where)[0], first.getsockname()[1]))
+    return [first, *(listen(same, share=True) for _ in range(count - 1))]
 
 
 def needs_restart(before: Config, after: Config) -> list[str]:

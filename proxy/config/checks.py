@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from proxy.config.grpc import check_grpc, speaks
 from proxy.config.route import Prediction, Rollout, Route
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
@@ -77,6 +78,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> None:
     if not config.routes and config.default is None and not blame.is_broken(("routes",)):
         blame(("routes",), "no request would be answered", "write a route, or `default: {live: …}`")
     _sides(config, blame)
+    check_grpc(config, blame)
     _webhooks(config, blame)
     _watching(config, blame)
     if config.default is not None:
@@ -84,7 +86,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> None:
     _twice((("routes", n, "name") for n in range(len(config.routes))), [r.name for r in config.routes], "route", blame)
     for n, route in enumerate(config.routes):
         _route(("routes", n), route, known, blame)
-        _reachable(n, config.routes, blame)
+        _reachable(n, config, blame)
 
 
 def _sides(config: Config, blame: _Blamer) -> None:
@@ -95,14 +97,13 @@ def _sides(config: Config, blame: _Blamer) -> None:
         tls = upstream.tls
         if tls is not None and (tls.cert is None) != (tls.key is None):
             blame((*path, "tls"), "`cert` and `key` go together")
-        if tls is not None and not any(url.startswith("https:") for url in upstream.urls):
-            blame((*path, "tls"), "no URL of this upstream is https")
-        if len({url.partition(":")[0] for url in upstream.urls}) > 1:
-            blame((*path, "urls"), "http and https mixed")
+        if tls is not None and not any(url.startswith(("https:", "grpcs:")) for url in upstream.urls):
+            blame((*path, "tls"), "no URL of this upstream is https or grpcs")
+        schemes = sorted({url.partition(":")[0] for url in upstream.urls})
+        if len(schemes) > 1:
+            blame((*path, "urls"), f"{' and '.join(schemes)} mixed")
         _twice(((*path, "urls", n) for n in range(len(upstream.urls))), upstream.urls, "URL", blame)
         _positive(path, blame, timeout=upstream.timeout, connect_timeout=upstream.connect_timeout)
-    if config.server.grpc_listen is not None:
-        blame(("server", "grpc_listen"), NOT_BUILT, "let gRPC clients reach the model server directly")
     limits, timeouts = config.server.limits, config.server.timeouts
     if limits.max_header < 1024:
         blame(("server", "limits", "max_header"), "less than 1KiB refuses ordinary requests")
@@ -159,10 +160,13 @@ def _twice(paths: Iterable[Path], names: Iterable[str], what: str, blame: _Blame
         first.setdefault(name, path)
 
 
-def _reachable(n: int, routes: tuple[Route, ...], blame: _Blamer) -> None:
-    """A route is never reached when an earlier one takes every request that it would take."""
+def _reachable(n: int, config: Config, blame: _Blamer) -> None:
+    """A route is never reached when an earlier one, on the same listener, takes every request that it would take."""
+    routes = config.routes
     here = routes[n].match
     for m, route in enumerate(routes[:n]):
+        if speaks(config, route.live) is not speaks(config, routes[n].live):
+            continue
         there = route.match
         wider = _covers(there.path, here.path) and there.headers.items() <= here.headers.items()
         if wider and (not there.methods or (here.methods and set(here.methods) <= set(there.methods))):

@@ -59,7 +59,7 @@ class Limits(Section):
     max_header: Size = 32 << 10
     """Longest request head; a longer one is answered with 431 (414 when its target alone is too long)."""
     max_body: Size = 64 << 20
-    """Longest request body; a longer one is answered with 413."""
+    """Longest request body, answered with 413 when longer; longest message of a gRPC call (`RESOURCE_EXHAUSTED`)."""
     max_connections: Count = 10_000
     """Client connections over all workers; one more is answered with 503."""
 
@@ -85,11 +85,11 @@ class Server(Section):
     listen: Listen = "0.0.0.0:8080"
     """Address of the data port."""
     grpc_listen: Listen | None = None
-    """Address for gRPC. Not in this version: refused."""
+    """Address for gRPC (HTTP/2), for routes whose live upstream has `grpc://` URLs; none when absent."""
     workers: Workers = "auto"
     """Worker processes; `auto` is one per core that affinity and the cgroup's quota grant."""
     tls: Tls | None = None
-    """TLS on the data port; plain HTTP when absent."""
+    """TLS on the data port and for gRPC; plain when absent."""
     limits: Limits = Limits()
     """What one client may cost."""
     timeouts: Timeouts = Timeouts()
@@ -128,7 +128,8 @@ class Health(Section):
     """Active health checks; without them a URL is judged by its traffic alone."""
 
     path: Annotated[str, Field(pattern="^/")]
-    """Asked with GET; any 2xx is healthy."""
+    """Asked with GET; any 2xx is healthy. gRPC: a method, asked with an empty message; healthy by status OK, and of
+    `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive` and `ServerReady` by what they say."""
     interval: Duration = 5.0
     """Between two checks of one URL."""
 
@@ -139,7 +140,8 @@ class Upstream(Section):
     model_config = ConfigDict(json_schema_extra=one_of("url", "urls"))
 
     urls: Annotated[tuple[ServerUrl, ...], Field(min_length=1)]
-    """Where it is; of two picked at random the less loaded one is asked. `url:` for one."""
+    """Where it is; of two picked at random the less loaded one is asked. `url:` for one. `http`, `https`; `grpc` and
+    `grpcs` for a server that speaks gRPC."""
     timeout: Duration = 30.0
     """From the last byte of the request to the answer's head, then between two pieces of a stream; for a copy and for
     an answer that is held, to its last byte."""
@@ -152,7 +154,7 @@ class Upstream(Section):
     signed_off_at: Moment | None = None
     """When the model was approved; lead time is measured from here."""
     tls: UpstreamTls | None = None
-    """TLS settings for https URLs."""
+    """TLS settings for https and grpcs URLs."""
     health: Health | None = None
     """Active health checks; off when absent."""
 
@@ -164,6 +166,11 @@ class Upstream(Section):
         if "urls" in value:
             raise Unfit("either `url` or `urls`, not both")
         return {"urls": [value["url"]], **{key: item for key, item in value.items() if key != "url"}}
+
+    @property
+    def grpc(self) -> bool:
+        """Whether it speaks gRPC."""
+        return self.urls[0].startswith("grpc")
 
     @property
     def effective_version(self) -> str:

@@ -58,7 +58,9 @@ HeaderValue = Annotated[str, Reads(units.header_value, {"type": "string"})]
 Method = Annotated[str, Reads(units.method, _text("^[A-Za-z-]+$", "POST"))]
 Pointer = Annotated[str, Reads(units.pointer, _text(r"^(/.*)?$", "/score"))]
 Url = Annotated[str, Reads(units.url, _text("^https?://", "https://deploy.example/hooks"))]
-ServerUrl = Annotated[str, Reads(units.server_url, _text("^https?://[^/]+/?$", "http://127.0.0.1:9001"))]
+ServerUrl = Annotated[
+    str, Reads(units.server_url, _text("^(https?|grpcs?)://[^/]+/?$", "http://127.0.0.1:9001", "grpc://127.0.0.1:9003"))
+]
 Listen = Annotated[str, Reads(units.listen, _text(":[0-9]{1,5}$", "0.0.0.0:8080"))]
 Workers = Annotated[
     int | Literal["auto"],

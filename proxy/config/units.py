@@ -267,8 +267,8 @@ def pointer(value: Any) -> str:
     return value
 
 
-def url(value: Any) -> str:
-    """An http or https URL without credentials or fragment; raises `Unfit`.
+def url(value: Any, schemes: tuple[str, ...] = ("http", "https")) -> str:
+    """A URL of one of these schemes, without credentials or fragment; raises `Unfit`.
 
     >>> url("http://127.0.0.1:9001")
     'http://127.0.0.1:9001'
@@ -278,7 +278,7 @@ def url(value: Any) -> str:
         raise Unfit(expected)
     try:
         parts = urlsplit(value)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good:
@@ -293,10 +293,14 @@ def url(value: Any) -> str:
 def server_url(value: Any) -> str:
     """The URL of a model server: scheme, host and port only, because a request keeps its own path; raises `Unfit`.
 
+    `grpc` and `grpcs` (over TLS) are for servers that speak gRPC.
+
     >>> server_url("http://127.0.0.1:9001/")
     'http://127.0.0.1:9001'
+    >>> server_url("grpc://127.0.0.1:9003")
+    'grpc://127.0.0.1:9003'
     """
-    parts = urlsplit(url(value))
+    parts = urlsplit(url(value, ("http", "https", "grpc", "grpcs")))
     if parts.path not in ("", "/") or parts.query:
         raise Unfit("a URL of scheme, host and port", "a request keeps its own path; leave the path out")
     return f"{parts.scheme}://{parts.netloc}"

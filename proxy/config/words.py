@@ -54,8 +54,9 @@ def rough(seconds: float) -> str:
 def describe(config: Config, rates: Sequence[float] = RATES) -> str:
     """The whole plan in words, ending with a line break."""
     server = config.server
+    calls = f", for gRPC on {server.grpc_listen}" if server.grpc_listen is not None else ""
     lines = [
-        f"Listens on {server.listen} ({server.workers} workers), admin on {config.admin.listen}, state in "
+        f"Listens on {server.listen} ({server.workers} workers){calls}, admin on {config.admin.listen}, state in "
         f"{config.store.path}.",
     ]
     for route in config.routes:
@@ -67,7 +68,7 @@ def describe(config: Config, rates: Sequence[float] = RATES) -> str:
     if config.default is not None:
         lines += ["", f"Everything else → {config.default.live}"]
     else:
-        lines += ["", "Everything else gets 404."]
+        lines += ["", "Everything else gets 404" + (" (gRPC: UNIMPLEMENTED)." if calls else ".")]
     warned = list(warnings(config))
     if warned:
         lines += ["", "Warnings", *(f"  ! {warning}" for warning in warned)]

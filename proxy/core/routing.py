@@ -90,6 +90,14 @@ class Router(Generic[T]):
         paths = {r.path for r, _ in rules if r.path and not r.path.endswith(b"*")}
         self._exact = {p: tuple((r, t) for r, t in rules if r.path in (p, b"") or r.path.endswith(b"*")) for p in paths}
 
+    def is_exact(self, path: bytes) -> bool:
+        """Whether a rule is for this path and no other.
+
+        >>> Router([(Rule(b"/a"), 1), (Rule(b"/b*"), 2)]).is_exact(b"/b")
+        False
+        """
+        return path in self._exact
+
     def find(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> T | None:
         """What belongs to the first rule that applies, else `None`.
 

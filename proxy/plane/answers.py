@@ -23,14 +23,24 @@ _WORDS = {
     Reason.POOL_FULL: "every connection to the model server is in use",
     Reason.TIMEOUT: "the model server did not answer in time",
     Reason.TLS: "no trusted TLS connection to the model server",
+    Reason.COMMITTED: "the model server broke off its answer",
     Reason.DRAINING: "the proxy is about to stop",
 }
+
+
+def words(reason: Reason) -> str:
+    """What a reason means to a caller.
+
+    >>> words(Reason.NO_ROUTE)
+    'no route matches, and the configuration has no default'
+    """
+    return _WORDS.get(reason, HTTPStatus(STATUS.get(reason, 500)).phrase.lower())
 
 
 @cache
 def _parts(reason: Reason) -> tuple[bytes, bytes]:
     status = HTTPStatus(STATUS.get(reason, 500))
-    body = f'{{"error":"{reason.value}","message":"{_WORDS.get(reason, status.phrase.lower())}"}}\n'.encode()
+    body = f'{{"error":"{reason.value}","message":"{words(reason)}"}}\n'.encode()
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nx-understudy-error: {reason.value}\r\n"

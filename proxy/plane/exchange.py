@@ -27,9 +27,11 @@ from proxy.plane import pairs, rewriting
 from proxy.plane.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
+    from proxy.plane.counts import Meter
+    from proxy.plane.front import Front
+    from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
     from proxy.plane.routes import Route
-    from proxy.plane.server import Client
     from proxy.plane.state import Plane
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
@@ -66,12 +68,14 @@ class Exchange:
     uncharged = 0
     """Bytes that came in one piece: they count against memory when a copy keeps them longer than the answer does."""
     samples: Sequence[pairs.Sample] = ()
+    undecided = False
+    """Whether the request is sampled is not decided yet (`grpc.call`)."""
     gathered: rewriting.Gathered | None = None
     """The body while nobody is asked yet: the candidate gets it changed, so it must be here whole first."""
     rewritten: tuple[bytes, bytes] | None = None
     """Head and body as the candidate that serves gets them, where its owner wants them changed."""
 
-    def __init__(self, client: Client, plane: Plane, request: Request, name: bytes, now: float) -> None:
+    def __init__(self, client: Front, plane: Plane, request: Request, name: bytes, now: float) -> None:
         self.client, self.plane, self.request = client, plane, request
         self.route: Route = request.route
         self.id = name
@@ -101,9 +105,9 @@ class Exchange:
         """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
         route, request = self.route, self.request
         if route.trials and not request.upgrade:
-            pairs.sample(self)
+            self._sample(done)
         trial = self.trial
-        if self.samples or trial is not None:
+        if self.samples or trial is not None or self.undecided:
             if done and len(piece) <= route.max_body:
                 self.parts = [piece]
                 self.uncharged = len(piece)
@@ -112,10 +116,10 @@ class Exchange:
                 self._gather(piece)
         if trial is None:
             pool = route.live
-            self.first = self.live = leg = Served(self, pool, pool.timeout, route.meters.served, None)
+            self.first = self.live = leg = self._served(pool, pool.timeout, route.meters.served, None)
         else:
             pool = trial.pool
-            self.first = leg = Served(self, pool, pool.timeout, trial.meters.served, trial)
+            self.first = leg = self._served(pool, pool.timeout, trial.meters.served, trial)
             leg.held = leg.strict_time = leg.optional = trial.held
             if trial.terms.rescue and not done and b"expect" in request.found:
                 self.take_body()
@@ -131,6 +135,13 @@ class Exchange:
             if trial is not None:
                 self._hedge_in_time()
         pool.submit(leg)
+
+    def _sample(self, done: bool) -> None:
+        """Decide whether this request becomes a pair; `done` says that all of it is here."""
+        pairs.sample(self)
+
+    def _served(self, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> Served:
+        return Served(self, pool, timeout, meter, trial)
 
     def take_body(self) -> None:
         """Ask the client for the body it keeps back (RFC 9110, 10.1.1): whichever arm answers, it will be needed."""
@@ -164,7 +175,7 @@ class Exchange:
             self._hedge_in_time()
         if not self.first.ended:
             self.first.send(piece, done)
-        if done and self._rescue_for:
+        if done and self._rescue_for and self.hedge is None:
             self._ask_live(self._rescue_for)
 
     def _hedge_in_time(self) -> None:
@@ -319,15 +330,19 @@ class Exchange:
             self._after_answer()
 
     def _rescue(self) -> None:
-        first = self.first
-        reason = first.reason
-        if not reason and first.answer is not None:
-            reason = Reason.STATUS_429 if first.answer.status == 429 else Reason.STATUS_5XX
+        reason = self._why()
         if self.body_done:
             self._ask_live(reason)
         else:
             self._rescue_for = reason
             self.client.resume_reading()  # whoever held it back is gone; live needs the whole body
+
+    def _why(self) -> Reason:
+        """Why the first leg is no answer for the client."""
+        first = self.first
+        if not first.reason and first.answer is not None:
+            return Reason.STATUS_429 if first.answer.status == 429 else Reason.STATUS_5XX
+        return first.reason
 
     def late(self) -> None:
         """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""
@@ -345,6 +360,7 @@ class Exchange:
         self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
         leg.kept = []
         leg.repeatable = True
+        leg.whole = self.body_done
         leg.opening = b"".join((self.head_for_leg(self.base_without(EXPECT)), b"\r\n", *self.parts))
         live.submit(leg)
 

@@ -43,9 +43,13 @@ class Probe(Leg):
         self._book(False)
 
     def _book(self, good: bool) -> None:
-        endpoint = self._endpoint
-        endpoint.failed_checks = 0 if good else endpoint.failed_checks + 1
-        endpoint.healthy = endpoint.failed_checks < UNHEALTHY_AFTER
+        book(self._endpoint, good)
+
+
+def book(endpoint: Endpoint, good: bool) -> None:
+    """Enter the result of one check."""
+    endpoint.failed_checks = 0 if good else endpoint.failed_checks + 1
+    endpoint.healthy = endpoint.failed_checks < UNHEALTHY_AFTER
 
 
 class Checks:
@@ -62,5 +66,5 @@ class Checks:
         if pool.closing:
             return 0.0
         for endpoint in pool.endpoints:
-            pool.probe(endpoint, Probe(pool, endpoint, self._settings))
+            pool.probe(endpoint, pool.new_probe(endpoint, self._settings))
         return now + self._settings.interval

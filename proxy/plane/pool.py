@@ -26,7 +26,7 @@ from proxy.config.server import Health
 from proxy.core.headers import Answer
 from proxy.core.reasons import Reason
 from proxy.plane.deadlines import Wheel
-from proxy.plane.health import Checks
+from proxy.plane.health import Checks, Probe
 from proxy.plane.turn import Turn
 from proxy.plane.upstream import IDLE, Connection, Leg
 
@@ -57,7 +57,7 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self.url = url
-        self.secure = parts.scheme == "https"
+        self.secure = parts.scheme in ("https", "grpcs")
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.secure else 80)
         self.idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others can age
@@ -203,6 +203,10 @@ class Pool:
         """Send a health check to this URL, on a connection of its own; none when the pool is full of requests."""
         if self.open < self.settings.max_connections:
             self._connect(endpoint, leg)
+
+    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+        """One health check of one URL."""
+        return Probe(self, endpoint, settings)
 
     async def _open(self, endpoint: Endpoint, leg: Leg) -> None:
         reason = Reason.CONNECT

@@ -88,6 +88,10 @@ class Routes:
                 self.known.clear()
             self.known[request.head] = request
 
+    def names(self, path: bytes) -> bool:
+        """Whether a route is for exactly this path."""
+        return self._router.is_exact(path)
+
     def find(self, request: Request) -> Route | None:
         """The route of a request, or `None`."""
         headers = {name: request.value(name) for name in self._headers}
@@ -137,11 +141,15 @@ def compile_routes(
     recent_for: Callable[[str], Recent],
     counts: Counts,
     place: tuple[int, int],
+    grpc: bool = False,
 ) -> Routes:
-    """The routes of a configuration. `trial_for`, `recent_for` keep what survives a reload; `place`: slot, workers."""
+    """The routes of a configuration, those for HTTP or those for gRPC. `trial_for`, `recent_for` keep what survives a
+    reload; `place`: slot, workers."""
     rules: list[tuple[Rule, Route]] = []
-    names: set[bytes] = set()
+    names: set[bytes] = {b"grpc-timeout"} if grpc else set()
     for item in config.routes:
+        if config.upstreams[item.live].grpc is not grpc:
+            continue
         trials = []
         for rollout in item.rollouts:
             pool = pools[rollout.candidate]
@@ -160,7 +168,7 @@ def compile_routes(
         path = (match.path or "").encode()
         rules.append((Rule(path, frozenset(m.encode() for m in match.methods), headers), route))
     default = None
-    if config.default is not None:
+    if config.default is not None and config.upstreams[config.default.live].grpc is grpc:
         live = config.default.live
         default = Route(checks.DEFAULT, pools[live], (), counts, recent_for(f"{checks.DEFAULT}|{live}"))
     return Routes(rules, default, frozenset(names))

@@ -22,6 +22,7 @@ from proxy.plane.turn import Turn
 if TYPE_CHECKING:
     from proxy.config import Config
     from proxy.core.headers import Request
+    from proxy.plane.grpc.server import CallerLink
     from proxy.plane.server import Client
 
 _ENTROPY = 4096
@@ -48,6 +49,8 @@ class Plane:
     """A worker's shared state."""
 
     routes: Routes
+    calls: Routes
+    """The routes of the gRPC listener."""
     limits: Limits
     draining = False
     ready = False
@@ -62,7 +65,7 @@ class Plane:
         self.trails = Trails()
         self.exchange: Callable[[Client, Plane, Request, bytes, float], Exchange] = Exchange
         """What a request becomes: `Exchange` itself, unless some requests are to leave a trail."""
-        self.clients: set[Client] = set()
+        self.clients: set[Client | CallerLink] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
         """Requests that were refused before an upstream was asked."""
         self.epoch = time.time() - time.monotonic()

@@ -8,14 +8,14 @@ from proxy.config import Upstream
 from proxy.config.server import Tls
 
 
-def for_clients(tls: Tls) -> ssl.SSLContext:
-    """A context that serves `tls` from its files as they are now.
+def for_clients(tls: Tls, protocol: str = "http/1.1") -> ssl.SSLContext:
+    """A context that serves `tls` from its files as they are now, for one `protocol` (an ALPN name).
 
     Raises `OSError` and `ssl.SSLError` when a file cannot be read or does not fit.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     context.load_cert_chain(tls.cert, tls.key)
     if tls.client_ca is not None:
         context.load_verify_locations(tls.client_ca)
@@ -24,12 +24,12 @@ def for_clients(tls: Tls) -> ssl.SSLContext:
 
 
 def for_upstream(upstream: Upstream) -> ssl.SSLContext | None:
-    """A context for an upstream's https URLs, `None` when it has none; raises like `for_clients`."""
-    if not any(url.startswith("https:") for url in upstream.urls):
+    """A context for an upstream's https or grpcs URLs, `None` when it has none; raises like `for_clients`."""
+    if not any(url.startswith(("https:", "grpcs:")) for url in upstream.urls):
         return None
     tls = upstream.tls
     context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2" if upstream.grpc else "http/1.1"])
     if tls is not None and tls.cert is not None:
         context.load_cert_chain(tls.cert, tls.key)
     if tls is not None and not tls.verify:

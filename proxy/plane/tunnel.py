@@ -9,11 +9,12 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.plane.upstream import Connection
+
 if TYPE_CHECKING:
     from proxy.plane.exchange import Exchange
     from proxy.plane.legs import Served
     from proxy.plane.server import Client
-    from proxy.plane.upstream import Connection
 
 
 class _End(asyncio.Protocol):
@@ -63,7 +64,7 @@ def dig(client: Client, exchange: Exchange, leg: Served, head: bytes, rest: byte
     the client have sent already.
     """
     connection, plane = leg.connection, exchange.plane
-    assert connection is not None
+    assert isinstance(connection, Connection)
     lines = b"connection: upgrade\r\nupgrade: %b\r\nx-request-id: %b\r\nx-served-by: %b\r\n\r\n"
     lines %= (exchange.request.value(b"upgrade"), exchange.id, leg.pool.label)
     plane.turn.now(client.transport, head + lines + rest)  # from here on the two ends write for themselves

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from httptools import HttpResponseParser
 
@@ -44,10 +44,26 @@ MAX_WAITING = 256 * 1024
 """Bytes of a request that may wait for a connection before its sender is held back."""
 
 
+class Carrier(Protocol):
+    """What carries a leg: a connection, or one stream of a gRPC connection."""
+
+    def send(self, piece: bytes, last: bool) -> None:
+        """More of the request's body."""
+
+    def pause_reading(self) -> None:
+        """The taker cannot take more."""
+
+    def resume_reading(self) -> None:
+        """The taker can take more."""
+
+    def drop(self) -> None:
+        """Close at once, tell nobody."""
+
+
 class Leg:
     """One exchange with an upstream. Subclasses say what becomes of the answer."""
 
-    connection: Connection | None = None
+    connection: Carrier | None = None
     answer: Answer | None = None
     reason = Reason.NONE
     opening = b""

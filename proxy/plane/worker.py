@@ -1,6 +1,7 @@
-"""A worker process: the data plane on one listening socket, told what to do by supervisor and controller.
+"""A worker process: the data plane on its listening sockets (HTTP, perhaps gRPC), told what to do by supervisor and
+controller.
 
-    python -m proxy.plane.worker --slot N --workers COUNT --listen-fd FD --control-fd FD --runtime DIR
+    python -m proxy.plane.worker --slot N --workers COUNT --listen-fd FD [--grpc-fd FD] --control-fd FD --runtime DIR
 
     control fd     CONFIG, DRAIN down; READY, RESULT, ALIVE up   supervisor
     tables.sock    TABLE, ALIVE down; HELLO, ACK up              controller
@@ -41,6 +42,8 @@ from proxy.core.model import Lane, Table
 from proxy.errors import UnderstudyError
 from proxy.plane.deadlines import TICK
 from proxy.plane.door import Door
+from proxy.plane.grpc.pool import GrpcPool
+from proxy.plane.grpc.server import CallerLink
 from proxy.plane.pool import Pool, Settings
 from proxy.plane.rollouts import Recent, Terms, Trial
 from proxy.plane.routes import compile_routes, is_unjudged, part
@@ -59,6 +62,8 @@ RECONNECT_FIRST = 0.05
 RECONNECT_LONGEST = 1.0
 SILENCE = 3.0
 """Seconds without ALIVE (it comes twice a second) before which a controller that is connected is not held for lost."""
+_PLAIN: tuple[ssl.SSLContext | None, ssl.SSLContext | None] = (None, None)
+"""Contexts of the doors for HTTP and for gRPC."""
 QUIET = 0.2
 """Seconds without a client after which a draining worker leaves."""
 
@@ -79,8 +84,8 @@ class Worker:
         self._control: Channel | None = None
         self._controller_heard = time.monotonic()
         self._lost = False
-        self._context: ssl.SSLContext | None = None
-        self._door: Door | None = None
+        self._contexts = _PLAIN
+        self._doors: list[Door] = []
         self._config: Config | None = None
         self._patience = 0.0
         self._drain_delay = 0.0
@@ -94,7 +99,7 @@ class Worker:
         """Take a configuration; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
         tls = config.server.tls
         contexts = {name: for_upstream(upstream) for name, upstream in config.upstreams.items()}
-        self._context = for_clients(tls) if tls is not None else None
+        self._contexts = _PLAIN if tls is None else (for_clients(tls), for_clients(tls, "h2"))
         old = self.pools
         self.pools = {name: self._pool(config, name, contexts[name]) for name in config.upstreams}
         place = (self.slot, self.workers)
@@ -110,8 +115,9 @@ class Worker:
             trials[terms.trial] = self._books[terms.trial] = trial
             return trial
 
-        recent_for = self._recent
-        self.plane.routes = compile_routes(config, self.pools, trial_for, recent_for, self.plane.counts, place)
+        recent_for, plane = self._recent, self.plane
+        plane.routes = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place)
+        plane.calls = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place, grpc=True)
         self.trials = trials
         self._config = config
         logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
@@ -137,7 +143,7 @@ class Worker:
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:
             return pool
-        return Pool(settings, self.plane.wheel, self.plane.turn, context)
+        return (GrpcPool if upstream.grpc else Pool)(settings, self.plane.wheel, self.plane.turn, context)
 
     def _recent(self, name: str) -> Recent:
         return self._recents.setdefault(name, Recent())
@@ -162,7 +168,7 @@ class Worker:
             trial.apply(lanes.get(key))
             if self._lost and is_unjudged(trial):
                 trial.weight = 0
-        for route in self.plane.routes.all:
+        for route in (*self.plane.routes.all, *self.plane.calls.all):
             route.refresh()
 
     def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
@@ -272,8 +278,8 @@ class Worker:
 
     # --- the process ---
 
-    async def run(self, listener: socket.socket, control: socket.socket) -> None:
-        """Serve until told to drain."""
+    async def run(self, listener: socket.socket, control: socket.socket, grpc: socket.socket | None = None) -> None:
+        """Serve until told to drain; `grpc` is the listening socket for gRPC, if there is one."""
         started = asyncio.Event()
 
         def on_control(channel: Channel, kind: Frame, payload: bytes) -> None:
@@ -290,8 +296,10 @@ class Worker:
         await self._either(started, self.stopped)
         if self._config is None:
             return
-        self._door = Door(listener, lambda scheme: Client(self.plane, scheme))
-        await self._door.open(self._context, self.plane.limits.header)
+        self._doors = [Door(listener, lambda scheme: Client(self.plane, scheme))]
+        if grpc is not None:
+            self._doors.append(Door(grpc, lambda scheme: CallerLink(self.plane, scheme, self.loop)))
+        await self._open_doors()
         self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
         self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
         self._tick()
@@ -306,9 +314,14 @@ class Worker:
             await self.stopped.wait()
             await self._drain()
         finally:
-            self._door.close()
+            for door in self._doors:
+                door.close()
             self._close()
             channel.close()
+
+    async def _open_doors(self) -> None:
+        for door, context in zip(self._doors, self._contexts, strict=False):
+            await door.open(context, self.plane.limits.header)
 
     @staticmethod
     async def _either(*events: asyncio.Event) -> None:
@@ -324,7 +337,7 @@ class Worker:
 
     def _on_config(self, channel: Channel, note: dict[str, object]) -> None:
         error = ""
-        before, first = self._context, self._config is None
+        before, first = self._contexts, self._config is None
         try:
             self.configure(parse(str(note["text"]), directory=str(note.get("directory", "."))))
         except (UnderstudyError, OSError, ssl.SSLError) as problem:
@@ -332,12 +345,12 @@ class Worker:
             log.error("configuration refused: %s", error)
         if not first:
             result = {"generation": note.get("generation"), "ok": not error, "error": error}
-            self._spawn(self._changed(channel, result, self._context is not before))
+            self._spawn(self._changed(channel, result, self._contexts is not before))
 
     async def _changed(self, channel: Channel, result: dict[str, object], context: bool) -> None:
         """Say what became of a new configuration, when new connections are made with its TLS `context`."""
-        if context and self._door is not None:
-            await self._door.open(self._context, self.plane.limits.header)
+        if context:
+            await self._open_doors()
         channel.send(link.note(Frame.RESULT, result))
 
     def _close(self) -> None:
@@ -381,6 +394,7 @@ def main() -> None:
     options.add_argument("--slot", type=int, required=True)
     options.add_argument("--workers", type=int, required=True)
     options.add_argument("--listen-fd", type=int, required=True)
+    options.add_argument("--grpc-fd", type=int)
     options.add_argument("--control-fd", type=int, required=True)
     options.add_argument("--runtime", type=Path, required=True)
     given = options.parse_args()
@@ -389,12 +403,13 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the supervisor says over control what they mean
     listener = socket.socket(fileno=given.listen_fd)
     control = socket.socket(fileno=given.control_fd)
-    listener.setblocking(False)
-    control.setblocking(False)
+    grpc = socket.socket(fileno=given.grpc_fd) if given.grpc_fd is not None else None
+    for sock in (listener, control, *((grpc,) if grpc is not None else ())):
+        sock.setblocking(False)
 
     async def run() -> None:
         worker = Worker(given.slot, given.workers, given.runtime, asyncio.get_running_loop())
-        await worker.run(listener, control)
+        await worker.run(listener, control, grpc)
 
     uvloop.run(run())
 

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.channel import Channel
 from proxy.config import parse
@@ -66,6 +66,17 @@ class Call:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+
+
+class Served(Protocol):
+    """A model server of any protocol."""
+
+    @property
+    def url(self) -> str: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class Model:
@@ -210,6 +221,7 @@ class Rig:
     def __init__(self, worker: Worker, controller: Controller, port: int, task: asyncio.Task[None]) -> None:
         self.worker, self.controller, self.port, self.task = worker, controller, port, task
         self.control: Channel
+        self.grpc_port = 0
         self.replies: list[tuple[Frame, dict[str, Any]]] = []
 
     async def lane(self, weight: int = 0, share: int = 10_000, stage: int = 1, state: State | None = None) -> None:
@@ -281,8 +293,11 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 
 @contextlib.asynccontextmanager
-async def rig(config: str, models: tuple[Model, ...] = ()) -> AsyncIterator[Rig]:
-    """Run models, a controller and a worker with this configuration; `{0}`, `{1}` … are the models' URLs."""
+async def rig(config: str, models: Sequence[Served] = (), grpc: bool = False) -> AsyncIterator[Rig]:
+    """Run models, a controller and a worker with this configuration; `{0}`, `{1}` … are the models' URLs.
+
+    `grpc` opens a second listener, at `grpc_port`.
+    """
     for model in models:
         await model.start()
     for number, model in enumerate(models):
@@ -300,8 +315,10 @@ async def rig(config: str, models: tuple[Model, ...] = ()) -> AsyncIterator[Rig]
         loop = asyncio.get_running_loop()
         worker = Worker(0, 1, runtime, loop)
         port = listener.getsockname()[1]
-        task = loop.create_task(worker.run(listener, its))
+        calls = socket.create_server(("127.0.0.1", 0), backlog=100) if grpc else None
+        task = loop.create_task(worker.run(listener, its, calls))
         it = Rig(worker, controller, port, task)
+        it.grpc_port = calls.getsockname()[1] if calls is not None else 0
         it.control = Channel(lambda _, kind, payload: it.hear(kind, payload))
         await loop.create_connection(lambda: it.control, sock=mine)
         it.control.send(link.note(Frame.CONFIG, {"generation": 1, "text": config, "directory": folder}))

@@ -350,7 +350,7 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
         ({"webhooks": [{"url": "http://h", "secrets": ["ok", "whsec_§"]}]}, "webhooks[0].secrets[1]", "cannot sign"),
         ({"webhooks": [{"url": "http://h", "secret": "a"}] * 2}, "webhooks[1].url", "the same receiver as webhooks[0]"),
         ({"admin": {"listen": "0.0.0.0:1"}}, "admin.listen", "open to others"),
-        ({"server": {"grpc_listen": "127.0.0.1:1"}}, "server.grpc_listen", "this version cannot do it"),
+        ({"server": {"grpc_listen": "127.0.0.1:1"}}, "server.grpc_listen", "no route has a live upstream"),
         ({"log": {"format": "xml"}}, "log.format", "expected 'json' or 'text'"),
         ({"server": {"limits": {"max_header": "10B"}}}, "server.limits.max_header", "ordinary requests"),
         ({"server": {"tls": {"cert": "a"}}}, "server.tls.key", "is missing"),

@@ -32,7 +32,7 @@ PURE = {
 """What the core may take of the standard library: nothing that waits, draws lots, looks at a clock or speaks.
 `email.utils` reads dates of headers."""
 
-DECODERS = {"numpy", "orjson", "zstandard", "brotli", "jmespath", "ml_dtypes", "google.protobuf"}
+DECODERS = {"numpy", "orjson", "zstandard", "brotli", "hpack", "jmespath", "ml_dtypes", "google.protobuf"}
 """What the core may take from outside: arrays, and decoding that does no I/O."""
 
 

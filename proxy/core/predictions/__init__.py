@@ -3,6 +3,7 @@
     reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
     registry.py    the protocols by name, and `auto`
     v2.py …        one protocol each: a decoded body in, a `Tensor` of raw values out
+    v2_binary.py, v2_grpc.py, protobuf.py    the other two ways to write V2, and the wire format of one
     shapes.py      a tensor and a kind in, the rows of a `Prediction` out
     json_tools.py  parsing, JSON pointers
     json_pointer   any JSON by pointer, or by JMESPath (`core/expressions.py`)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import orjson
 
+from proxy.core.grpc import status_words
 from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments
 from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, Protocol, recognised
@@ -242,7 +243,8 @@ _BROKE = {
 
 def _broke(outcome: Outcome, reason: Reason) -> str:
     if not outcome.reason and outcome.status:
-        return f"answered {outcome.status}"
+        words = status_words(outcome.head)
+        return f"answered {words} (as {outcome.status})" if words else f"answered {outcome.status}"
     return _BROKE.get(reason, str(reason).replace("_", " "))
 
 

@@ -20,6 +20,7 @@ from proxy.core.model import Segments
 from proxy.core.predictions.json_tools import drop, follow, parse_json, parse_pointer
 from proxy.core.predictions.message import decoded, header
 from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.predictions.v2_grpc import is_grpc, without_fields
 
 MAX_NAME = 128
 """Characters of a segment's or a cluster's value; both are kept per pair, and a header may be long."""
@@ -63,6 +64,8 @@ def request_facts(
     if segments is not None and segments.header:
         segment = _named(header(head, segments.header))
     field = segments.request_field if segments is not None and not segments.header else ""
+    if ignore and is_grpc(head):
+        return RequestFacts(_hash(without_fields(head, body, ignore) or _target(head)), segment, cluster)
     if not (ignore or field):
         return RequestFacts(_hash(body or _target(head)), segment, cluster)
     text, tail = _split_binary(head, body)

@@ -1,6 +1,7 @@
-"""The Open Inference Protocol (KServe v2) over REST: `outputs`, each with a name, a shape, a datatype and data.
+"""The Open Inference Protocol (KServe v2): `outputs`, each with a name, a shape, a datatype and data.
 
-Data is JSON, or raw bytes after the JSON (`v2_binary`), as Triton sends it to `tritonclient`.
+Over REST data is JSON, or raw bytes after the JSON (`v2_binary`), as Triton sends it to `tritonclient`; over gRPC it is
+a protobuf message (`v2_grpc`).
 
 `id`, `model_name`, `model_version` and `parameters` are not looked at: they differ between two servers by design.
 Source: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`.
@@ -17,6 +18,8 @@ from proxy.core.predictions.message import Message, mark_of
 from proxy.core.predictions.shapes import MAX_RANK, Tensor, tensor
 from proxy.core.predictions.unreadable import Unreadable, names
 from proxy.core.predictions.v2_binary import binary_size, decode, raw_of, split
+from proxy.core.predictions.v2_grpc import GRPC, METHOD, typed
+from proxy.core.predictions.v2_grpc import document as document_of
 from proxy.core.reasons import Reason
 
 _AUTO = Kind.AUTO
@@ -47,6 +50,9 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
         output = chosen_output(spec, document)
         raw = raw_of(document, output, tail)
         values = output_values(output) if binary_size(output) is None else _binary_values(output, raw)
+    elif answer.has(GRPC):
+        output = chosen_output(spec, document_of(answer))
+        values = _message_values(output)
     else:
         output = chosen_output(spec, answer.document)
         values = output_values(output)
@@ -98,6 +104,13 @@ def chosen_output(spec: PredictionSpec, document: Any) -> dict[str, Any]:
     if not outputs:
         raise Unreadable(Reason.EMPTY, "`outputs` is empty")
     raise Unreadable(Reason.MISSING_OUTPUT, f"several outputs ({found}) and none chosen by `output:`")
+
+
+def _message_values(output: dict[str, Any]) -> Tensor:
+    datatype, shape = checked_datatype(output), checked_shape(output)
+    if output["raw"] is not None:
+        return decode(datatype, shape, output["raw"])
+    return typed(datatype, shape, output["contents"], prod(shape))
 
 
 def _binary_values(output: dict[str, Any], raw: bytes) -> Tensor:
@@ -156,4 +169,6 @@ def hint_for(datatype: str, width: int) -> Kind:
 def recognise(target: str, _answer: Message) -> bool:
     """Whether this answers a V2 inference request, by the path."""
     path = target.partition("?")[0]
+    if path == METHOD:
+        return True
     return path.startswith("/v2/") and path.endswith("/infer")

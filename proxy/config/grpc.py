@@ -1,0 +1,69 @@
+"""What is wrong between the lines where gRPC is spoken: who speaks it, who listens, what has no meaning there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from proxy.config.text import Path
+from proxy.config.units import address
+
+if TYPE_CHECKING:
+    from proxy.config.route import Route
+    from proxy.config.tree import Config
+
+Blame = Callable[..., None]
+
+FIELDS = ("/model_name", "/model_version", "/id", "/parameters", "/inputs", "/outputs", "/raw_input_contents")
+"""The fields of a ModelInferRequest; `prediction.ignore` may name them. A test holds it to `predictions.v2_grpc`."""
+
+
+def check_grpc(config: Config, blame: Blame) -> None:
+    """Note every mistake about gRPC."""
+    lives: list[tuple[Path, str]] = [(("routes", n, "live"), route.live) for n, route in enumerate(config.routes)]
+    if config.default is not None:
+        lives.append((("default", "live"), config.default.live))
+    spoken = [path for path, name in lives if speaks(config, name)]
+    listen = config.server.grpc_listen
+    if listen is None and spoken:
+        blame(spoken[0], "speaks gRPC, and nobody listens for it", "set `server.grpc_listen`, e.g. 0.0.0.0:8081")
+    if listen is not None:
+        where: Path = ("server", "grpc_listen")
+        if not spoken:
+            blame(where, "no route has a live upstream that speaks gRPC", "write its URL as `grpc://HOST:PORT`")
+        for other in (config.server.listen, config.admin.listen):
+            if other == listen and address(listen)[1] != 0:
+                blame(where, f"{listen} is taken", "gRPC has a port of its own")
+    for n, route in enumerate(config.routes):
+        _route(("routes", n), config, route, blame)
+
+
+def speaks(config: Config, upstream: str) -> bool:
+    """Whether a named upstream speaks gRPC; one that is not there does not."""
+    return upstream in config.upstreams and config.upstreams[upstream].grpc
+
+
+def _route(path: Path, config: Config, route: Route, blame: Blame) -> None:
+    grpc = speaks(config, route.live)
+    for n, rollout in enumerate(route.rollouts):
+        if rollout.candidate in config.upstreams and speaks(config, rollout.candidate) is not grpc:
+            words = ("HTTP", "gRPC")
+            problem = f"speaks {words[not grpc]}, and live ({route.live}) {words[grpc]}"
+            blame((*path, "rollouts", n, "candidate"), problem, "the two arms get the same request")
+        if grpc and rollout.mirror.set_json:
+            blame((*path, "rollouts", n, "mirror", "set_json"), "a gRPC message is not JSON", "leave it out")
+    if not grpc:
+        return
+    if route.match.methods and "POST" not in route.match.methods:
+        blame((*path, "match", "methods"), "every gRPC call is a POST", "leave `methods` out")
+    if route.segments is not None and route.segments.request_field is not None:
+        blame((*path, "segments", "request_field"), "a gRPC message is not JSON", "use `header`: metadata")
+    rule = route.prediction
+    if rule is not None and rule.protocol not in ("v2", "auto"):
+        problem = f"`{rule.protocol}` is not read from gRPC"
+        blame((*path, "prediction", "protocol"), problem, "use `v2` (ModelInfer), or leave `prediction` out")
+    for n, pointer in enumerate(rule.ignore if rule is not None else ()):
+        if pointer not in FIELDS:
+            blame(
+                (*path, "prediction", "ignore", n), "is no field of a ModelInferRequest", f"one of {', '.join(FIELDS)}"
+            )

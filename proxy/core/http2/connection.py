@@ -1,0 +1,456 @@
+"""HTTP/2 (RFC 9113) as far as gRPC needs it: bytes in, calls out, bytes out. No I/O, no clock, no tasks.
+
+    http2.feed(data)      what the peer sent; calls `opened` for a new stream and the stream's `taker` for the rest
+    http2.take()          what is to be written to the peer now
+
+Header compression is the package `hpack`'s, one way: what the peer compressed is decoded, and our own heads are sent as
+literals that nobody may index (RFC 7541, 7.1.3), because most of what passes differs per call and much of it is secret.
+
+Invariants
+- A peer can make this hold at most `WINDOW` bytes per stream that its taker has not taken, one header block of
+  `max_header` bytes and `max_streams` streams. What waits to be sent is bounded by the takers: they are told when more
+  than `HIGH` waits, and again when there is room.
+- Every header block is decoded, wanted or not: the two ends share the state of the compression.
+- After `ended`, `on_trailers` or `on_reset` a taker hears nothing more of its stream's answer.
+- A mistake that ends the connection raises `Http2Error`, and nothing that follows it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.core.http2.blocks import Blocks
+from proxy.core.http2.frames import (
+    ACK,
+    DATA,
+    ENABLE_PUSH,
+    END_STREAM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    HAS_PRIORITY,
+    HEADERS,
+    HIGH,
+    INITIAL_WINDOW,
+    LINK_WINDOW,
+    MAX_FRAME,
+    MAX_FRAME_SIZE,
+    MAX_HEADER,
+    MAX_STREAMS,
+    MORE,
+    MOST,
+    NO_ERROR,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PROTOCOL_ERROR,
+    PUSH,
+    REFUSED_STREAM,
+    RST,
+    SETTING,
+    SETTINGS,
+    STREAM_CLOSED,
+    UPDATE,
+    WINDOW,
+    Headers,
+    Http2Error,
+    Stream,
+    Taker,
+    encoded,
+    frame,
+    head_frames,
+    unpadded,
+)
+
+
+class Http2:
+    """One connection, on the side that is called (`server`) or the side that calls."""
+
+    def __init__(
+        self,
+        server: bool,
+        max_header: int,
+        max_streams: int = 0,
+        opened: Callable[[Stream, Headers, bool], None] | None = None,
+    ) -> None:
+        self.server, self.max_streams, self._opened = server, max_streams, opened
+        self.streams: dict[int, Stream] = {}
+        self.peer_streams = 100
+        """How many streams the peer takes at once; this many until it says."""
+        self.last = 0
+        """The highest stream that the peer has opened."""
+        self.goaway = -1
+        """Streams above this one were not taken by the peer, which takes no new ones; -1 while it does."""
+        self.refusing = False
+        """New streams are refused."""
+        self.stopped = False
+        """Nothing more of a body may be sent until `go_on`: what was sent has not been written yet."""
+        self._next = 1
+        self._room = self._initial = 65_535
+        self._frame_size = MAX_FRAME
+        self._credit = LINK_WINDOW
+        self._owed = 0
+        self._held_up: dict[Stream, None] = {}
+        self._blocks = Blocks(max_header)
+        self._rest = b""
+        self._begun = self.settled = False
+        """`settled`: the peer has said what it takes, and so speaks HTTP/2."""
+        settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header)]
+        settings.append((MAX_STREAMS, max_streams) if server else (ENABLE_PUSH, 0))
+        self._out = [
+            b"" if server else PREFACE,
+            frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
+            frame(UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
+        ]
+
+    # --- out ---
+
+    def take(self) -> bytes:
+        """What is to be written now; empty when there is nothing."""
+        out, self._out = b"".join(self._out), []
+        return out
+
+    def open(self, headers: Headers, taker: Taker) -> Stream:
+        """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`)."""
+        stream = Stream(self._next, taker, self._initial)
+        self._next += 2
+        self.streams[stream.id] = stream
+        self._head(stream, encoded(headers), False)
+        return stream
+
+    def headers(self, stream: Stream, headers: Headers, end: bool) -> None:
+        """Answer with a head; `end` when nothing follows."""
+        self._head(stream, encoded(headers), end)
+        if end:
+            self._local_done(stream)
+
+    def data(self, stream: Stream, data: bytes, end: bool, trailers: Headers | None = None) -> None:
+        """Send a piece of the body as far as the peer has room, the rest later; `trailers` end the stream too."""
+        if stream.local_done or stream.end:
+            return
+        if data:
+            stream.parts.append(data)
+            stream.waiting += len(data)
+        if trailers is not None:
+            stream.trailers, stream.end = encoded(trailers), True
+        elif end:
+            stream.end = True
+        self._push(stream)
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """Break a stream off; its taker is not told."""
+        if self.streams.pop(stream.id, None) is not None:
+            self._held_up.pop(stream, None)
+            stream.local_done = stream.remote_done = True
+            stream.parts.clear()
+            self._out.append(frame(RST, 0, stream.id, code.to_bytes(4, "big")))
+
+    def taken(self, stream: Stream) -> None:
+        """All that came on this stream so far is taken: the peer may send more."""
+        if stream.owed >= WINDOW // 2 and not stream.remote_done:
+            self._out.append(frame(UPDATE, 0, stream.id, stream.owed.to_bytes(4, "big")))
+            stream.credit += stream.owed
+            stream.owed = 0
+
+    def go_on(self) -> None:
+        """What was sent has been written."""
+        self.stopped = False
+        for stream in list(self._held_up):
+            self._more_room(stream)
+
+    def say_goodbye(self, code: int = NO_ERROR, last: int | None = None) -> None:
+        """GOAWAY: streams above `last` (those seen so far when absent) are not taken (RFC 9113, 6.8)."""
+        number = self.last if last is None else last
+        self._out.append(frame(GOAWAY, 0, 0, number.to_bytes(4, "big") + code.to_bytes(4, "big")))
+
+    def _head(self, stream: Stream, block: bytes, end: bool) -> None:
+        self._out += head_frames(stream.id, block, end, self._frame_size)
+
+    def _push(self, stream: Stream) -> None:
+        """Send what the windows allow."""
+        while stream.parts:
+            room = min(stream.room, self._room, self._frame_size)
+            if room <= 0 or self.stopped:
+                self._held_up[stream] = None
+                return
+            piece = stream.parts[0]
+            if len(piece) > room:
+                stream.parts[0], piece = piece[room:], piece[:room]
+            else:
+                del stream.parts[0]
+            size = len(piece)
+            stream.room -= size
+            self._room -= size
+            stream.waiting -= size
+            last = stream.end and not stream.parts and not stream.trailers
+            self._out.append(frame(DATA, END_STREAM if last else 0, stream.id, piece))
+            if last:
+                self._local_done(stream)
+                return
+        self._held_up.pop(stream, None)
+        if stream.end:
+            if stream.trailers:
+                self._head(stream, stream.trailers, True)
+            else:
+                self._out.append(frame(DATA, END_STREAM, stream.id))
+            self._local_done(stream)
+
+    def _local_done(self, stream: Stream) -> None:
+        stream.local_done = True
+        self._held_up.pop(stream, None)
+        if stream.remote_done:
+            self.streams.pop(stream.id, None)
+
+    def _remote_done(self, stream: Stream) -> None:
+        stream.remote_done = True
+        if stream.local_done:
+            self.streams.pop(stream.id, None)
+
+    # --- in ---
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes, cut anywhere; raises `Http2Error`."""
+        if self._rest:
+            data = self._rest + data
+        at, end = 0, len(data)
+        if not self._begun:
+            if self.server:
+                if not PREFACE.startswith(data[: len(PREFACE)]):
+                    raise Http2Error(PROTOCOL_ERROR, "not HTTP/2")
+                if end < len(PREFACE):
+                    self._rest = data
+                    return
+                at = len(PREFACE)
+            self._begun = True
+        while end - at >= 9:
+            stop = at + 9 + (data[at] << 16 | data[at + 1] << 8 | data[at + 2])
+            if stop - at - 9 > MAX_FRAME:
+                raise Http2Error(FRAME_SIZE_ERROR, "a frame longer than allowed")
+            if stop > end:
+                break
+            number = int.from_bytes(data[at + 5 : at + 9], "big") & MOST
+            self._take(data[at + 3], data[at + 4], number, data[at + 9 : stop])
+            at = stop
+        self._rest = data[at:]
+
+    def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        if not self.settled:
+            if kind != SETTINGS or flags & ACK:
+                raise Http2Error(PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            self.settled = True
+        if self._blocks.open and (kind != MORE or number != self._blocks.open):
+            raise Http2Error(PROTOCOL_ERROR, "a header block is broken off")
+        take = _TAKES.get(kind)
+        if take is not None:  # a frame of an unknown kind means nothing (RFC 9113, 4.1)
+            take(self, flags, number, payload)
+
+    def _wanted(self, number: int) -> Stream | None:
+        """An open stream, `None` for one that has ended; raises for one that never began."""
+        stream = self.streams.get(number)
+        if stream is None and self._is_idle(number):
+            raise Http2Error(PROTOCOL_ERROR, "a frame on a stream that never began")
+        return stream
+
+    def _is_idle(self, number: int) -> bool:
+        if number == 0:
+            return True
+        ours = number % 2 == (0 if self.server else 1)
+        return number >= self._next if ours and not self.server else number > self.last or ours
+
+    def _on_data(self, flags: int, number: int, payload: bytes) -> None:
+        size = len(payload)
+        self._credit -= size
+        self._owed += size
+        if self._credit < 0:
+            raise Http2Error(FLOW_CONTROL_ERROR, "more than the connection's window")
+        if self._owed >= LINK_WINDOW // 2:
+            self._out.append(frame(UPDATE, 0, 0, self._owed.to_bytes(4, "big")))
+            self._credit += self._owed
+            self._owed = 0
+        stream = self._wanted(number)
+        data = unpadded(flags, payload)
+        if stream is None or stream.taker is None:
+            return
+        stream.credit -= size
+        stream.owed += size
+        ended = bool(flags & END_STREAM)
+        if stream.remote_done:
+            self._fail(stream, STREAM_CLOSED)
+        elif stream.credit < 0:
+            self._fail(stream, FLOW_CONTROL_ERROR)
+        elif not self.server and not stream.answered:
+            self._fail(stream, PROTOCOL_ERROR)
+        else:
+            if ended:
+                self._remote_done(stream)
+            stream.taker.on_data(data, ended)
+
+    def _fail(self, stream: Stream, code: int) -> None:
+        """The peer's mistake ends this stream only."""
+        self.reset(stream, code)
+        if stream.taker is not None:
+            stream.taker.on_reset(code)
+
+    def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
+        if number == 0:
+            raise Http2Error(PROTOCOL_ERROR, "a head without a stream")
+        payload = unpadded(flags, payload)
+        if flags & HAS_PRIORITY:
+            if len(payload) < 5:
+                raise Http2Error(FRAME_SIZE_ERROR, "a priority is five bytes")
+            payload = payload[5:]
+        self._blocks.begin(number, flags)
+        self._on_more(flags, number, payload)
+
+    def _on_more(self, flags: int, number: int, payload: bytes) -> None:
+        headers = self._blocks.more(flags, payload)
+        if headers is not None:
+            self._on_head(number, headers, self._blocks.ended)
+
+    def _on_head(self, number: int, headers: Headers, ended: bool) -> None:
+        stream = self.streams.get(number)
+        if stream is not None:
+            self._on_answer(stream, headers, ended)
+        elif not self._is_idle(number):
+            return  # of a stream that we have reset
+        elif not self.server or number % 2 == 0:
+            raise Http2Error(PROTOCOL_ERROR, "a stream that the peer may not open")
+        else:
+            self.last = number
+            self._on_request(Stream(number, None, self._initial), headers, ended)
+
+    def _on_request(self, stream: Stream, headers: Headers, ended: bool) -> None:
+        self.streams[stream.id] = stream
+        if self.refusing or len(self.streams) > self.max_streams:
+            self.reset(stream, REFUSED_STREAM)
+            return
+        stream.remote_done = ended
+        assert self._opened is not None
+        self._opened(stream, headers, ended)
+
+    def _on_answer(self, stream: Stream, headers: Headers, ended: bool) -> None:
+        """An answer's head, or trailers on either side."""
+        taker = stream.taker
+        if stream.remote_done or taker is None:
+            self._fail(stream, STREAM_CLOSED)
+        elif self.server or stream.answered:
+            if not ended:
+                self._fail(stream, PROTOCOL_ERROR)
+                return
+            self._remote_done(stream)
+            taker.on_trailers(headers)
+        elif headers and headers[0][0] == b":status" and headers[0][1].startswith(b"1"):
+            if ended:
+                self._fail(stream, PROTOCOL_ERROR)  # an interim answer is never the last; gRPC has no use for one
+        else:
+            stream.answered = True
+            if ended:
+                self._remote_done(stream)
+            taker.on_headers(headers, ended)
+
+    def _on_rst(self, _flags: int, number: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise Http2Error(FRAME_SIZE_ERROR, "RST_STREAM is four bytes")
+        stream = self._wanted(number)
+        if stream is not None:
+            del self.streams[number]
+            self._held_up.pop(stream, None)
+            stream.local_done = stream.remote_done = True
+            stream.parts.clear()
+            if stream.taker is not None:
+                stream.taker.on_reset(int.from_bytes(payload, "big"))
+
+    def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
+        if number or len(payload) % 6 or (flags & ACK and payload):
+            raise Http2Error(FRAME_SIZE_ERROR if not number else PROTOCOL_ERROR, "not SETTINGS")
+        if flags & ACK:
+            return
+        for key, value in SETTING.iter_unpack(payload):
+            if key == INITIAL_WINDOW:
+                self._resize(value)
+            elif key == MAX_FRAME_SIZE:
+                if not MAX_FRAME <= value < 1 << 24:
+                    raise Http2Error(PROTOCOL_ERROR, "no size for a frame")
+                self._frame_size = min(value, 1 << 17)
+            elif key == MAX_STREAMS:
+                self.peer_streams = value
+            elif key == ENABLE_PUSH and value > 1:
+                raise Http2Error(PROTOCOL_ERROR, "push is on or off")
+        self._out.append(frame(SETTINGS, ACK, 0))
+
+    def _resize(self, value: int) -> None:
+        if value > MOST:
+            raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
+        change, self._initial = value - self._initial, value
+        for stream in list(self.streams.values()):
+            stream.room += change
+            if stream.room > MOST:
+                raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
+            if change > 0:
+                self._more_room(stream)
+
+    def _on_ping(self, flags: int, number: int, payload: bytes) -> None:
+        if number or len(payload) != 8:
+            raise Http2Error(PROTOCOL_ERROR if number else FRAME_SIZE_ERROR, "not PING")
+        if not flags & ACK:
+            self._out.append(frame(PING, ACK, 0, payload))
+
+    def _on_goaway(self, _flags: int, number: int, payload: bytes) -> None:
+        if number or len(payload) < 8:
+            raise Http2Error(PROTOCOL_ERROR if number else FRAME_SIZE_ERROR, "not GOAWAY")
+        self.goaway = int.from_bytes(payload[:4], "big") & MOST
+        if not self.server:
+            for stream in [one for one in self.streams.values() if one.id > self.goaway]:
+                del self.streams[stream.id]
+                self._held_up.pop(stream, None)
+                stream.local_done = stream.remote_done = True
+                if stream.taker is not None:
+                    stream.taker.on_reset(REFUSED_STREAM)
+
+    def _on_window(self, _flags: int, number: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise Http2Error(FRAME_SIZE_ERROR, "WINDOW_UPDATE is four bytes")
+        more = int.from_bytes(payload, "big") & MOST
+        stream = self._wanted(number) if number else None
+        if number and stream is None:
+            return
+        if stream is not None:
+            stream.room += more
+            if more == 0 or stream.room > MOST:
+                self._fail(stream, FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR)
+            else:
+                self._more_room(stream)
+            return
+        self._room += more
+        if more == 0 or self._room > MOST:
+            raise Http2Error(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "not a window")
+        for one in list(self._held_up):
+            self._more_room(one)
+
+    def _more_room(self, stream: Stream) -> None:
+        before = stream.waiting
+        if stream.parts:
+            self._push(stream)
+            if before > HIGH >= stream.waiting and stream.taker is not None:
+                stream.taker.on_room()
+
+    def _on_priority(self, _flags: int, _number: int, payload: bytes) -> None:
+        if len(payload) != 5:
+            raise Http2Error(FRAME_SIZE_ERROR, "PRIORITY is five bytes")
+
+    def _on_push(self, _flags: int, _number: int, _payload: bytes) -> None:
+        raise Http2Error(PROTOCOL_ERROR, "nobody asked for a push")
+
+
+_TAKES: dict[int, Callable[[Http2, int, int, bytes], None]] = {
+    DATA: Http2._on_data,
+    HEADERS: Http2._on_headers,
+    PRIORITY: Http2._on_priority,
+    RST: Http2._on_rst,
+    SETTINGS: Http2._on_settings,
+    PUSH: Http2._on_push,
+    PING: Http2._on_ping,
+    GOAWAY: Http2._on_goaway,
+    UPDATE: Http2._on_window,
+    MORE: Http2._on_more,
+}

@@ -1,0 +1,161 @@
+"""One call: an exchange that learns only while it goes on whether the call is unary.
+
+HTTP/2 does not say so in advance. A call is unary on the client's side when its body has ended after one message, and
+from then on it is a request like any other: sampled, copied, hedged. A call that sends a second message, or that is
+answered before it has ended, is a stream: it goes to the arm that was chosen, piece by piece, and becomes no pair.
+
+An answer of several messages (server streaming) to a single one is compared like any other. A candidate's is held only
+to its first message: with the second it is known for a stream, and reaches the client as it comes.
+
+Invariant: what is gathered before the decision counts against the memory of every trial of the route.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.core.grpc import Messages, TooLong, seconds, timeout_text
+from proxy.core.headers import without
+from proxy.plane import pairs
+from proxy.plane.exchange import Exchange
+from proxy.plane.legs import Served
+
+if TYPE_CHECKING:
+    from proxy.core.headers import Request
+    from proxy.plane.counts import Meter
+    from proxy.plane.grpc.server import Caller
+    from proxy.plane.pool import Pool
+    from proxy.plane.rollouts import Trial
+    from proxy.plane.state import Plane
+
+_TIMEOUT = frozenset({b"grpc-timeout"})
+_ANY_LENGTH = 1 << 32
+
+
+class ServedCall(Served):
+    """A leg that may answer a call."""
+
+    exchange: Call
+
+    def __init__(self, exchange: Call, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> None:
+        super().__init__(exchange, pool, timeout, meter, trial)
+        self._messages = Messages(_ANY_LENGTH)
+
+    def _must_wait(self, piece: bytes) -> bool:
+        if self.held and piece and not self.exchange.abandoned and self._is_stream(piece):
+            self.held = self.strict_time = False
+        return super()._must_wait(piece)
+
+    def _is_stream(self, piece: bytes) -> bool:
+        try:
+            self._messages.feed(piece)
+        except TooLong:  # cannot be: four bytes say how long a message is
+            return True
+        return self._messages.begun > 1 or not self.exchange.body_done
+
+
+class Call(Exchange):
+    """One call of one client."""
+
+    client: Caller
+    _holding = 0
+    """Bytes gathered before it is decided whether they are needed."""
+
+    def __init__(self, client: Caller, plane: Plane, request: Request, name: bytes, now: float) -> None:
+        super().__init__(client, plane, request, name, now)
+        given = request.value(b"grpc-timeout")
+        self._deadline = now + seconds(given) if given else inf
+
+    def _served(self, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> Served:
+        return ServedCall(self, pool, timeout, meter, trial)
+
+    def head_for_leg(self, base: bytes) -> bytes:
+        """Live in place of the candidate gets what is left of the caller's patience; a copy gets what the first had."""
+        if self._deadline < inf and self.ready and not self.answered:
+            left = timeout_text(self._deadline - monotonic())
+            base = without(base, _TIMEOUT) + b"grpc-timeout: %b\r\n" % left
+        return super().head_for_leg(base)
+
+    # --- who is sampled ---
+
+    def _sample(self, done: bool) -> None:
+        if not done:
+            self.undecided = not self.overridden
+        elif self.client.messages.begun == 1:
+            pairs.sample(self)
+
+    def more(self, piece: bytes, done: bool) -> None:
+        """More of the request's body; live has it too once it was asked in the candidate's place."""
+        if self.undecided and (self.client.messages.begun > 1 or self.winner is not None):
+            self._is_stream()
+        super().more(piece, done)
+        hedge = self.hedge
+        if hedge is not None and not hedge.ended and not hedge.whole:
+            hedge.send(piece, done)
+
+    def _is_stream(self) -> None:
+        self._let_go()
+        if self.trial is None:
+            self.parts = None
+
+    def _let_go(self) -> None:
+        self.undecided = False
+        for trial in self.route.trials:
+            trial.memory -= self._holding
+        self._holding = 0
+
+    def _gather(self, piece: bytes) -> None:
+        if not self.undecided:
+            super()._gather(piece)
+            return
+        assert self.parts is not None
+        size = len(piece)
+        self.parts.append(piece)
+        self.body_size += size
+        self._holding += size
+        full = False
+        for trial in self.route.trials:
+            trial.memory += size
+            full = full or trial.memory > trial.terms.max_memory
+        if full or self.body_size > self.route.max_body:
+            self._give_up("shed" if full else "too_large")
+
+    def _give_up(self, why: str) -> None:
+        """No pair will come of it, unary or not: booked as one that should have."""
+        pairs.sample(self)
+        self._let_go()
+        pairs.drop(self, why)
+        self.parts = None
+
+    def _hedge_in_time(self) -> None:
+        """The call has ended: it is known by now whether it is unary."""
+        if self.undecided:
+            self._let_go()
+            if self.client.messages.begun == 1 and self.winner is None:
+                pairs.sample(self)
+                self.keeps(self.body_size)
+                if self.samples and self.first.kept is None and not self.first.ended:
+                    self.first.kept = []
+        super()._hedge_in_time()
+
+    # --- ends ---
+
+    def _rescue(self) -> None:
+        """Live takes over with what is here of the call; what follows goes to it as it comes."""
+        if self.body_done:
+            super()._rescue()
+            return
+        self._ask_live(self._why())
+
+    def _after_answer(self) -> None:
+        if self.undecided:
+            self._let_go()
+        super()._after_answer()
+
+    def client_gone(self) -> None:
+        """The client left."""
+        if self.undecided:
+            self._let_go()
+        super().client_gone()

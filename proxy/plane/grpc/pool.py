@@ -1,0 +1,194 @@
+"""Connections to one gRPC upstream: each carries as many calls as the server takes at once.
+
+Calls to a URL share its connections in the order in which they were opened; another one is opened when all are full.
+While a connection is being opened, calls wait for it, bounded in number and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.core.reasons import Reason
+from proxy.plane.deadlines import TICK
+from proxy.plane.grpc.health import GrpcProbe
+from proxy.plane.grpc.model import ModelLink
+from proxy.plane.pool import MAX_WAITING, Endpoint, Pool, Settings
+
+if TYPE_CHECKING:
+    from proxy.config.server import Health
+    from proxy.plane.deadlines import Wheel
+    from proxy.plane.turn import Turn
+    from proxy.plane.upstream import Leg
+
+
+class GrpcPool(Pool):
+    """Connections of one worker to one upstream."""
+
+    def __init__(self, settings: Settings, wheel: Wheel, turn: Turn, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(settings, wheel, turn, context)
+        self._links: dict[Endpoint, list[ModelLink]] = {endpoint: [] for endpoint in self.endpoints}
+        self._every: set[ModelLink] = set()
+        self._queues: dict[Endpoint, dict[Leg, float]] = {endpoint: {} for endpoint in self.endpoints}
+        self._dials: dict[Endpoint, asyncio.Task[None]] = {}
+
+    # --- legs in ---
+
+    def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
+        """Send a leg as soon as a connection has room; `avoid` has just failed."""
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
+        for link in self._links[endpoint]:
+            if link.room:
+                link.start(leg)
+                return
+        if leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
+            leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
+            return
+        self._queue(endpoint, leg)
+
+    def probe(self, endpoint: Endpoint, leg: Leg) -> None:
+        """Send a health check to this URL."""
+        link = next((one for one in self._links[endpoint] if one.room), None)
+        if link is not None:
+            link.start(leg)
+        else:
+            self._queue(endpoint, leg)
+
+    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+        """One health check of one URL."""
+        return GrpcProbe(self, endpoint, settings)
+
+    def _queue(self, endpoint: Endpoint, leg: Leg) -> None:
+        if sum(map(len, self._queues.values())) >= MAX_WAITING:
+            leg.refused(Reason.POOL_FULL)
+            return
+        now = monotonic()
+        self._queues[endpoint][leg] = now
+        self.wheel.watch(self, now + self._patience)
+        self._dial(endpoint)
+
+    @property
+    def _patience(self) -> float:
+        """A little more than an attempt to connect may take, so that its own reason is the one that is told."""
+        return self.settings.connect_timeout + 2 * TICK
+
+    def forget(self, leg: Leg) -> None:
+        """The leg is cancelled: it waits no more."""
+        for queue in self._queues.values():
+            queue.pop(leg, None)
+
+    def check(self, now: float) -> float:
+        """Refuse the legs that have waited too long."""
+        due = 0.0
+        for queue in self._queues.values():
+            while queue:
+                leg, since = next(iter(queue.items()))
+                if now - since < self._patience:
+                    due = min(due or now + self._patience, since + self._patience)
+                    break
+                del queue[leg]
+                leg.refused(Reason.POOL_FULL)
+        return due
+
+    # --- connections ---
+
+    def _dial(self, endpoint: Endpoint) -> None:
+        if endpoint not in self._dials and self.open < self.settings.max_connections and not self.closing:
+            self.open += 1
+            self._dials[endpoint] = asyncio.get_running_loop().create_task(self._open_link(endpoint))
+
+    async def _open_link(self, endpoint: Endpoint) -> None:
+        reason, link = Reason.CONNECT, None
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout):
+                link = await self._connect_link(endpoint)
+        except TimeoutError:
+            reason = Reason.CONNECT_TIMEOUT
+        except ssl.SSLError:
+            reason = Reason.TLS
+        except OSError:
+            pass
+        finally:
+            del self._dials[endpoint]
+            if link is None:
+                self.open -= 1
+        endpoint.reached(Reason.NONE if link is not None else reason)
+        if link is None:
+            self._give_up(endpoint, reason)
+        elif link.closed:  # already
+            self.open -= 1
+            self._give_up(endpoint, Reason.DISCONNECT)
+        else:
+            self._every.add(link)
+            self._links[endpoint].append(link)
+            self.freed(link)
+
+    async def _connect_link(self, endpoint: Endpoint) -> ModelLink:
+        loop = asyncio.get_running_loop()
+        secure = self.context if endpoint.secure else None
+        _, link = await loop.create_connection(
+            lambda: ModelLink(self, endpoint, loop),
+            endpoint.host,
+            endpoint.port,
+            ssl=secure,
+            server_hostname=endpoint.host if secure is not None else None,
+        )
+        return link
+
+    def _give_up(self, endpoint: Endpoint, reason: Reason) -> None:
+        """No connection: those that wait for it try another URL, or fail."""
+        queue, self._queues[endpoint] = self._queues[endpoint], {}
+        for leg in queue:
+            if len(self.endpoints) > 1 and leg.tries < len(self.endpoints):
+                leg.tries += 1
+                self.submit(leg, avoid=endpoint)
+            else:
+                leg.refused(reason)
+
+    def freed(self, link: ModelLink) -> None:
+        """A connection may have room: those that wait for it go on."""
+        endpoint = link.endpoint
+        queue = self._queues[endpoint]
+        while queue and link.room:
+            leg = next(iter(queue))
+            del queue[leg]
+            link.start(leg)
+        if queue:
+            self._dial(endpoint)
+
+    def retired(self, link: ModelLink) -> None:
+        """It takes no more calls."""
+        links = self._links[link.endpoint]
+        if link in links:
+            links.remove(link)
+
+    def lost_link(self, link: ModelLink) -> None:
+        """A connection is gone. May be called twice."""
+        self.retired(link)
+        if link in self._every:
+            self._every.discard(link)
+            self.open -= 1
+            if self._queues[link.endpoint]:
+                self._dial(link.endpoint)
+
+    def close(self) -> None:
+        """The upstream is no longer configured: each connection goes with its last call."""
+        self.closing = True
+        for link in list(self._every):
+            link.retire()
+
+    def abort(self) -> None:
+        """Close every connection now, whatever it carries."""
+        self.closing = True
+        for task in self._dials.values():
+            task.cancel()
+        for link in list(self._every):
+            link.abort()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Connections without and with calls, and legs waiting for one."""
+        busy = sum(bool(link.http2.streams) for link in self._every)
+        return self.open - busy, busy, sum(map(len, self._queues.values()))

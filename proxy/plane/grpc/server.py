@@ -1,0 +1,365 @@
+"""The client side of gRPC: connections, and on each of them the calls under way.
+
+A call's head comes first and most often its message with it, so a call is started when all that came at once has been
+read: a unary call then starts whole.
+
+Invariants
+- Every call is answered once: by a model's answer, or by an error of ours with a gRPC status.
+- Whatever happens to a connection, no leg is left running for a client that is not there.
+- A call whose client does not read, or does not go on with its message, ends after `server.timeouts`.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from proxy.core.grpc import GrpcAnswer, Messages, TooLong, refusal, request_head
+from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, client_lines
+from proxy.core.http2 import HIGH, Headers, Http2, Stream
+from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR
+from proxy.core.ids import valid_id
+from proxy.core.reasons import Reason
+from proxy.plane.answers import words
+from proxy.plane.grpc.call import Call
+from proxy.plane.grpc.wire import Wire
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.core.headers import Request
+    from proxy.plane.exchange import Exchange
+    from proxy.plane.legs import Served
+    from proxy.plane.state import Plane
+
+MAX_STREAMS = 128
+"""Calls that one connection may have under way."""
+MAX_RESETS, RESETS_PER_SECOND = 1000.0, 50.0
+"""Calls that a client may break off at once, and for how long; more is an attack (CVE-2023-44487)."""
+LEAVE = 1.0
+"""Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
+HEALTH = b"/grpc.health.v1.Health/Check"
+_HEAD: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
+_SERVING, _NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
+
+
+class CallerLink(Wire):
+    """One client connection."""
+
+    peer = lines = b""
+
+    def __init__(self, plane: Plane, scheme: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened), loop)
+        self.plane, self.scheme = plane, scheme
+        self._fresh: list[Caller] = []
+        self._since = self._left = 0.0
+        self._resets, self._resets_at = MAX_RESETS, 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        plane = self.plane
+        plane.clients.add(self)
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]).encode() if isinstance(address, tuple) else b"unknown"
+        self.lines = client_lines(self.peer, self.scheme)
+        super().connection_made(transport)
+        self._since = self._resets_at = self.heard
+        if len(plane.clients) > plane.limits.max_connections:
+            plane.refusals.count(Reason.TOO_MANY_CONNECTIONS)
+            self.http2.say_goodbye(ENHANCE_YOUR_CALM)
+            self.flush()
+            self.transport.close()
+            return
+        plane.wheel.watch(self, self.heard + plane.limits.shortest)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            for caller in fresh:
+                caller.start()
+
+    def _opened(self, stream: Stream, headers: Headers, ended: bool) -> None:
+        try:
+            request = self.plane.calls.read(request_head(headers))
+        except HeadError:
+            self.plane.refusals.count(Reason.BAD_REQUEST)
+            self.http2.reset(stream, PROTOCOL_ERROR)
+            return
+        request.length = UNTIL_CLOSE
+        stream.taker = caller = Caller(self, stream, request, ended)
+        self._fresh.append(caller)
+
+    def gone(self) -> None:
+        """A call has ended."""
+        self._since = monotonic()
+        self.wake()
+
+    def broken_off(self) -> None:
+        """The client broke a call off; one that does nothing else is thrown out."""
+        now = monotonic()
+        earned = (now - self._resets_at) * RESETS_PER_SECOND
+        self._resets, self._resets_at = min(MAX_RESETS, self._resets + earned) - 1, now
+        if self._resets < 0:
+            self.http2.say_goodbye(ENHANCE_YOUR_CALM)
+            self.flush()
+            self.transport.close()
+
+    def garbled(self) -> None:
+        self.plane.refusals.count(Reason.BAD_REQUEST)
+        self._end_calls()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        self.plane.clients.discard(self)
+        self._end_calls()
+
+    def _end_calls(self) -> None:
+        streams, self.http2.streams = list(self.http2.streams.values()), {}
+        self._fresh = []
+        for stream in streams:
+            if isinstance(stream.taker, Caller):
+                stream.taker.lost()
+
+    def leave(self, now: float) -> None:
+        """The worker is about to stop: first no new calls are wanted, then none are taken; the last one closes."""
+        http2 = self.http2
+        if not self._left:
+            self._left = now
+            http2.say_goodbye(NO_ERROR, MOST)
+        elif now - self._left > LEAVE and not http2.refusing:
+            http2.refusing = True
+            http2.say_goodbye()
+        if http2.refusing and not http2.streams:
+            self.flush()
+            self.transport.close()
+        self.wake()
+
+    def check(self, now: float) -> float:
+        """End what is late: calls, then a connection that has none."""
+        if self.closed:
+            return 0.0
+        limits = self.plane.limits
+        for stream in list(self.http2.streams.values()):
+            if isinstance(stream.taker, Caller):
+                stream.taker.check(now)
+        patience = limits.idle if self.http2.settled else limits.header
+        if not self.http2.streams and now - self._since >= patience:
+            self.http2.say_goodbye()
+            self.flush()
+            self.transport.close()
+            return 0.0
+        return now + limits.shortest
+
+
+class Caller:
+    """One call's client side: what its exchange knows as its client."""
+
+    exchange: Call | None = None
+    blocked = False
+    """The client reads slowly: more than enough waits for it."""
+    _answering = _over = _paused = _started = False
+    _answer: GrpcAnswer | None = None
+    _since = 0.0
+
+    def __init__(self, link: CallerLink, stream: Stream, request: Request, ended: bool) -> None:
+        self.link, self._stream, self.request, self._ended = link, stream, request, ended
+        self.plane = link.plane
+        self.peer, self.scheme, self.lines = link.peer, link.scheme, link.lines
+        self.messages = Messages(self.plane.limits.max_body)
+        self._parts: list[bytes] = []
+        self._too_long = False
+
+    # --- the call, in ---
+
+    def start(self) -> None:
+        """All that came at once has been read."""
+        self._started = True
+        if self._over:
+            return
+        plane, request = self.plane, self.request
+        self._since = now = monotonic()
+        name = request.value(b"x-request-id")
+        if not name or not valid_id(name):
+            name = plane.new_id(now)
+        if request.path == HEALTH and not plane.calls.names(HEALTH):
+            self._health()
+        elif self._too_long:
+            self.refuse(Reason.BODY_TOO_LARGE, name=name)
+        elif request.route is None:
+            self.refuse(Reason.NO_ROUTE, name=name)
+        else:
+            self.exchange = exchange = Call(self, plane, request, name, now)
+            parts, self._parts = self._parts, []
+            refused = exchange.start(b"".join(parts), self._ended)
+            if refused:
+                self.exchange = None
+                self.refuse(refused, name=name)
+
+    def _health(self) -> None:
+        """As Kubernetes' gRPC probes ask it; every service is the proxy."""
+        serving = self.plane.ready and not self.plane.draining
+        http2, stream = self.link.http2, self._stream
+        http2.headers(stream, _HEAD, False)
+        http2.data(stream, _SERVING if serving else _NOT_SERVING, True, [(b"grpc-status", b"0")])
+        self._finish()
+
+    def on_headers(self, headers: Headers, ended: bool) -> None:
+        """Never: a call's head comes with `opened`."""
+
+    def on_data(self, data: bytes, ended: bool) -> None:
+        """A piece of the body."""
+        if self._over:
+            return
+        self._since = monotonic()
+        try:
+            self.messages.feed(data)
+        except TooLong:
+            if self._started:
+                self._late(Reason.BODY_TOO_LARGE)
+            else:
+                self._too_long = True
+            return
+        exchange = self.exchange
+        if not self._started:
+            self._parts.append(data)
+            self._ended = ended
+        elif exchange is not None and not exchange.body_done:
+            exchange.more(data, ended)
+        if not self._paused and not self._over:
+            self.link.http2.taken(self._stream)
+
+    def on_trailers(self, headers: Headers) -> None:
+        """A call may end with trailers (RFC 9113, 8.1); gRPC gives them no meaning."""
+        self.on_data(b"", True)
+
+    def on_reset(self, code: int) -> None:
+        """The client broke the call off."""
+        if not self._over:
+            self.link.broken_off()
+            self.lost()
+
+    def lost(self) -> None:
+        """The client is not there any more."""
+        self._over = True
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        self.link.gone()
+
+    def pause_reading(self) -> None:
+        """Whoever takes the call cannot take more."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """There is room again."""
+        if self._paused:
+            self._paused = False
+            self._since = monotonic()
+            if not self._over:
+                self.link.http2.taken(self._stream)
+                self.link.wake()
+
+    # --- the answer, out ---
+
+    def interim(self, head: bytes) -> None:
+        """gRPC has no 1xx."""
+
+    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> None:
+        """gRPC has no upgrades."""
+
+    def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
+        """Begin the client's answer with a model's head and what is here of its body."""
+        self._answer = given = cast(GrpcAnswer, answer)
+        self._answering = True
+        ours = [(b"x-request-id", exchange.id), (b"x-served-by", served_by)]
+        headers = [(b":status", given.sent_status), *given.headers, *ours]
+        self.link.http2.headers(self._stream, headers, given.only)
+        self.link.wake(exchange)
+        if given.only:
+            self._finish()
+        else:
+            self.more(piece, done)
+
+    def more(self, piece: bytes, done: bool) -> None:
+        """Go on with the answer; its end carries the model's trailers."""
+        assert self._answer is not None
+        trailers = self._answer.trailers if done else None
+        self._since = monotonic()
+        self.link.http2.data(self._stream, piece, done, trailers)
+        if done:
+            self._finish()
+            return
+        if self._stream.waiting > HIGH:
+            self._block()
+        self.link.wake()
+
+    def _block(self) -> None:
+        self.blocked = True
+        winner = self.exchange.winner if self.exchange is not None else None
+        if winner is not None and winner.kept is None and winner.connection is not None:
+            winner.connection.pause_reading()
+
+    def on_room(self) -> None:
+        """The client reads again."""
+        if self.blocked:
+            self.blocked = False
+            winner = self.exchange.winner if self.exchange is not None else None
+            if winner is not None and winner.connection is not None:
+                winner.connection.resume_reading()
+
+    def refuse(self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"") -> None:
+        """Answer with an error of our own; `exchange` when its legs have been counted already."""
+        if exchange is None:
+            self.plane.refusals.count(reason)
+        if self._over:
+            return
+        current = exchange or self.exchange
+        self._say(reason, name or (current.id if current is not None else b""))
+
+    def _say(self, reason: Reason, name: bytes) -> None:
+        """The status of an answer that the proxy makes, whether a model's has begun or not."""
+        trailers = refusal(reason, words(reason))
+        if self._answering:
+            self.link.http2.data(self._stream, b"", True, trailers)
+        else:
+            named = [(b"x-request-id", name)] if name else []
+            self.link.http2.headers(self._stream, [*_HEAD, *named, *trailers], True)
+        self._finish()
+
+    def abort(self) -> None:
+        """The answer cannot be completed: the status, which comes last, says so."""
+        winner = self.exchange.winner if self.exchange is not None else None
+        if not self._over:
+            self._say(winner.reason if winner is not None else Reason.DISCONNECT, b"")
+
+    def _finish(self) -> None:
+        """The answer is on its way; nobody waits for the rest of a call that has not ended."""
+        self._over = True
+        self.exchange = None
+        self._leave_stream()
+        self.link.gone()
+
+    def _leave_stream(self) -> None:
+        if not self._stream.remote_done and not self._stream.waiting:
+            self.link.http2.reset(self._stream, NO_ERROR)
+
+    # --- time ---
+
+    def check(self, now: float) -> None:
+        """End a call that is late: its message, or a client that does not read."""
+        limits, exchange = self.plane.limits, self.exchange
+        if self._stream.waiting and now - self._since >= limits.idle:
+            self.link.http2.reset(self._stream, CANCEL)
+            self.lost()
+        elif self._over:
+            self._leave_stream()
+        elif exchange is None or exchange.body_done or self._paused:
+            return
+        elif now - self._since >= (limits.idle if self.messages.whole and self.messages.begun else limits.body):
+            self._late(Reason.REQUEST_TIMEOUT)
+
+    def _late(self, reason: Reason) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.client_gone()
+        self.refuse(reason, None, exchange.id if exchange is not None else b"")
