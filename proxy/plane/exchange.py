@@ -27,9 +27,7 @@ from proxy.plane import pairs, rewriting
 from proxy.plane.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
-    from proxy.plane.counts import Meter
     from proxy.plane.front import Front
-    from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
     from proxy.plane.routes import Route
     from proxy.plane.state import Plane
@@ -42,6 +40,8 @@ EXPECT = frozenset({b"expect"})
 class Exchange:
     """One request of one client, from its head to its pair. Times are monotonic seconds."""
 
+    served: type[Served] = Served
+    """What the first leg is made of."""
     trial: Trial | None = None
     """The trial whose candidate serves this request; `None` when live does."""
     first: Served
@@ -116,10 +116,10 @@ class Exchange:
                 self._gather(piece)
         if trial is None:
             pool = route.live
-            self.first = self.live = leg = self._served(pool, pool.timeout, route.meters.served, None)
+            self.first = self.live = leg = self.served(self, pool, pool.timeout, route.meters.served, None)
         else:
             pool = trial.pool
-            self.first = leg = self._served(pool, pool.timeout, trial.meters.served, trial)
+            self.first = leg = self.served(self, pool, pool.timeout, trial.meters.served, trial)
             leg.held = leg.strict_time = leg.optional = trial.held
             if trial.terms.rescue and not done and b"expect" in request.found:
                 self.take_body()
@@ -139,9 +139,6 @@ class Exchange:
     def _sample(self, done: bool) -> None:
         """Decide whether this request becomes a pair; `done` says that all of it is here."""
         pairs.sample(self)
-
-    def _served(self, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> Served:
-        return Served(self, pool, timeout, meter, trial)
 
     def take_body(self) -> None:
         """Ask the client for the body it keeps back (RFC 9110, 10.1.1): whichever arm answers, it will be needed."""
@@ -330,19 +327,12 @@ class Exchange:
             self._after_answer()
 
     def _rescue(self) -> None:
-        reason = self._why()
+        reason = self.first.why
         if self.body_done:
             self._ask_live(reason)
         else:
             self._rescue_for = reason
             self.client.resume_reading()  # whoever held it back is gone; live needs the whole body
-
-    def _why(self) -> Reason:
-        """Why the first leg is no answer for the client."""
-        first = self.first
-        if not first.reason and first.answer is not None:
-            return Reason.STATUS_429 if first.answer.status == 429 else Reason.STATUS_5XX
-        return first.reason
 
     def late(self) -> None:
         """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""

@@ -52,6 +52,13 @@ class Captured(Leg):
             return False
         return self.trial is None or not is_failure(answer.status)
 
+    @property
+    def why(self) -> Reason:
+        """Why it is no answer for a client."""
+        if self.reason or self.answer is None:
+            return self.reason
+        return Reason.STATUS_429 if self.answer.status == 429 else Reason.STATUS_5XX
+
     def count(self) -> None:
         """Enter the leg into the counts, once, when it has ended."""
         meter, answer = self.meter, self.answer

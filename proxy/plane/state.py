@@ -15,12 +15,13 @@ from proxy.plane.counts import Counts
 from proxy.plane.deadlines import Soon, Wheel
 from proxy.plane.exchange import Exchange
 from proxy.plane.publisher import Publisher
-from proxy.plane.routes import Routes
+from proxy.plane.routes import Routes, part
 from proxy.plane.trails import Trails
 from proxy.plane.turn import Turn
 
 if TYPE_CHECKING:
     from proxy.config import Config
+    from proxy.config.server import Server
     from proxy.core.headers import Request
     from proxy.plane.grpc.server import CallerLink
     from proxy.plane.server import Client
@@ -38,6 +39,13 @@ class Limits:
     header: float
     body: float
     idle: float
+
+    @classmethod
+    def of(cls, server: Server, place: tuple[int, int]) -> Limits:
+        """A worker's limits; `place`: slot, workers."""
+        limits, times = server.limits, server.timeouts
+        connections = part(limits.max_connections, *place)
+        return cls(limits.max_header, limits.max_body, connections, times.header, times.body, times.idle)
 
     @property
     def shortest(self) -> float:

@@ -122,7 +122,7 @@ class Worker:
         self._config = config
         logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
         self._patience = config.server.controller_lost
-        self.plane.limits = self._limits(config)
+        self.plane.limits = Limits.of(config.server, place)
         self.plane.follow(config)
         self._apply()
         for name, pool in old.items():
@@ -147,17 +147,6 @@ class Worker:
 
     def _recent(self, name: str) -> Recent:
         return self._recents.setdefault(name, Recent())
-
-    def _limits(self, config: Config) -> Limits:
-        limits, timeouts = config.server.limits, config.server.timeouts
-        return Limits(
-            limits.max_header,
-            limits.max_body,
-            part(limits.max_connections, self.slot, self.workers),
-            timeouts.header,
-            timeouts.body,
-            timeouts.idle,
-        )
 
     # --- decisions ---
 

@@ -1,4 +1,5 @@
-"""HTTP/2 (RFC 9113) as far as gRPC needs it. Start in `connection.py`; `frames.py` is what it is made of."""
+"""HTTP/2 (RFC 9113) as far as gRPC needs it. Start in `connection.py`; `sending.py` is its other half,
+`blocks.py` reads heads, `frames.py` is what all of it is made of."""
 
 from proxy.core.http2.connection import Http2
 from proxy.core.http2.frames import HIGH, Headers, Http2Error, Stream

@@ -30,16 +30,13 @@ from proxy.core.http2.frames import (
     GOAWAY,
     HAS_PRIORITY,
     HEADERS,
-    HIGH,
     INITIAL_WINDOW,
     LINK_WINDOW,
     MAX_FRAME,
     MAX_FRAME_SIZE,
-    MAX_HEADER,
     MAX_STREAMS,
     MORE,
     MOST,
-    NO_ERROR,
     PING,
     PREFACE,
     PRIORITY,
@@ -51,19 +48,16 @@ from proxy.core.http2.frames import (
     SETTINGS,
     STREAM_CLOSED,
     UPDATE,
-    WINDOW,
     Headers,
     Http2Error,
     Stream,
-    Taker,
-    encoded,
     frame,
-    head_frames,
     unpadded,
 )
+from proxy.core.http2.sending import Sending
 
 
-class Http2:
+class Http2(Sending):
     """One connection, on the side that is called (`server`) or the side that calls."""
 
     def __init__(
@@ -73,140 +67,20 @@ class Http2:
         max_streams: int = 0,
         opened: Callable[[Stream, Headers, bool], None] | None = None,
     ) -> None:
-        self.server, self.max_streams, self._opened = server, max_streams, opened
-        self.streams: dict[int, Stream] = {}
+        super().__init__(server, max_header, max_streams)
+        self._opened = opened
         self.peer_streams = 100
         """How many streams the peer takes at once; this many until it says."""
-        self.last = 0
-        """The highest stream that the peer has opened."""
         self.goaway = -1
         """Streams above this one were not taken by the peer, which takes no new ones; -1 while it does."""
         self.refusing = False
         """New streams are refused."""
-        self.stopped = False
-        """Nothing more of a body may be sent until `go_on`: what was sent has not been written yet."""
-        self._next = 1
-        self._room = self._initial = 65_535
-        self._frame_size = MAX_FRAME
         self._credit = LINK_WINDOW
         self._owed = 0
-        self._held_up: dict[Stream, None] = {}
         self._blocks = Blocks(max_header)
         self._rest = b""
         self._begun = self.settled = False
         """`settled`: the peer has said what it takes, and so speaks HTTP/2."""
-        settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header)]
-        settings.append((MAX_STREAMS, max_streams) if server else (ENABLE_PUSH, 0))
-        self._out = [
-            b"" if server else PREFACE,
-            frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
-            frame(UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
-        ]
-
-    # --- out ---
-
-    def take(self) -> bytes:
-        """What is to be written now; empty when there is nothing."""
-        out, self._out = b"".join(self._out), []
-        return out
-
-    def open(self, headers: Headers, taker: Taker) -> Stream:
-        """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`)."""
-        stream = Stream(self._next, taker, self._initial)
-        self._next += 2
-        self.streams[stream.id] = stream
-        self._head(stream, encoded(headers), False)
-        return stream
-
-    def headers(self, stream: Stream, headers: Headers, end: bool) -> None:
-        """Answer with a head; `end` when nothing follows."""
-        self._head(stream, encoded(headers), end)
-        if end:
-            self._local_done(stream)
-
-    def data(self, stream: Stream, data: bytes, end: bool, trailers: Headers | None = None) -> None:
-        """Send a piece of the body as far as the peer has room, the rest later; `trailers` end the stream too."""
-        if stream.local_done or stream.end:
-            return
-        if data:
-            stream.parts.append(data)
-            stream.waiting += len(data)
-        if trailers is not None:
-            stream.trailers, stream.end = encoded(trailers), True
-        elif end:
-            stream.end = True
-        self._push(stream)
-
-    def reset(self, stream: Stream, code: int) -> None:
-        """Break a stream off; its taker is not told."""
-        if self.streams.pop(stream.id, None) is not None:
-            self._held_up.pop(stream, None)
-            stream.local_done = stream.remote_done = True
-            stream.parts.clear()
-            self._out.append(frame(RST, 0, stream.id, code.to_bytes(4, "big")))
-
-    def taken(self, stream: Stream) -> None:
-        """All that came on this stream so far is taken: the peer may send more."""
-        if stream.owed >= WINDOW // 2 and not stream.remote_done:
-            self._out.append(frame(UPDATE, 0, stream.id, stream.owed.to_bytes(4, "big")))
-            stream.credit += stream.owed
-            stream.owed = 0
-
-    def go_on(self) -> None:
-        """What was sent has been written."""
-        self.stopped = False
-        for stream in list(self._held_up):
-            self._more_room(stream)
-
-    def say_goodbye(self, code: int = NO_ERROR, last: int | None = None) -> None:
-        """GOAWAY: streams above `last` (those seen so far when absent) are not taken (RFC 9113, 6.8)."""
-        number = self.last if last is None else last
-        self._out.append(frame(GOAWAY, 0, 0, number.to_bytes(4, "big") + code.to_bytes(4, "big")))
-
-    def _head(self, stream: Stream, block: bytes, end: bool) -> None:
-        self._out += head_frames(stream.id, block, end, self._frame_size)
-
-    def _push(self, stream: Stream) -> None:
-        """Send what the windows allow."""
-        while stream.parts:
-            room = min(stream.room, self._room, self._frame_size)
-            if room <= 0 or self.stopped:
-                self._held_up[stream] = None
-                return
-            piece = stream.parts[0]
-            if len(piece) > room:
-                stream.parts[0], piece = piece[room:], piece[:room]
-            else:
-                del stream.parts[0]
-            size = len(piece)
-            stream.room -= size
-            self._room -= size
-            stream.waiting -= size
-            last = stream.end and not stream.parts and not stream.trailers
-            self._out.append(frame(DATA, END_STREAM if last else 0, stream.id, piece))
-            if last:
-                self._local_done(stream)
-                return
-        self._held_up.pop(stream, None)
-        if stream.end:
-            if stream.trailers:
-                self._head(stream, stream.trailers, True)
-            else:
-                self._out.append(frame(DATA, END_STREAM, stream.id))
-            self._local_done(stream)
-
-    def _local_done(self, stream: Stream) -> None:
-        stream.local_done = True
-        self._held_up.pop(stream, None)
-        if stream.remote_done:
-            self.streams.pop(stream.id, None)
-
-    def _remote_done(self, stream: Stream) -> None:
-        stream.remote_done = True
-        if stream.local_done:
-            self.streams.pop(stream.id, None)
-
-    # --- in ---
 
     def feed(self, data: bytes) -> None:
         """Take bytes, cut anywhere; raises `Http2Error`."""
@@ -426,13 +300,6 @@ class Http2:
             raise Http2Error(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "not a window")
         for one in list(self._held_up):
             self._more_room(one)
-
-    def _more_room(self, stream: Stream) -> None:
-        before = stream.waiting
-        if stream.parts:
-            self._push(stream)
-            if before > HIGH >= stream.waiting and stream.taker is not None:
-                stream.taker.on_room()
 
     def _on_priority(self, _flags: int, _number: int, payload: bytes) -> None:
         if len(payload) != 5:

@@ -16,7 +16,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.grpc import Messages, TooLong, seconds, timeout_text
+from proxy.core.grpc import Messages, seconds, timeout_text
 from proxy.core.headers import without
 from proxy.plane import pairs
 from proxy.plane.exchange import Exchange
@@ -24,14 +24,12 @@ from proxy.plane.legs import Served
 
 if TYPE_CHECKING:
     from proxy.core.headers import Request
-    from proxy.plane.counts import Meter
     from proxy.plane.grpc.server import Caller
-    from proxy.plane.pool import Pool
-    from proxy.plane.rollouts import Trial
     from proxy.plane.state import Plane
 
 _TIMEOUT = frozenset({b"grpc-timeout"})
 _ANY_LENGTH = 1 << 32
+"""Four bytes say how long a message is."""
 
 
 class ServedCall(Served):
@@ -39,9 +37,7 @@ class ServedCall(Served):
 
     exchange: Call
 
-    def __init__(self, exchange: Call, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> None:
-        super().__init__(exchange, pool, timeout, meter, trial)
-        self._messages = Messages(_ANY_LENGTH)
+    _messages: Messages | None = None
 
     def _must_wait(self, piece: bytes) -> bool:
         if self.held and piece and not self.exchange.abandoned and self._is_stream(piece):
@@ -49,10 +45,9 @@ class ServedCall(Served):
         return super()._must_wait(piece)
 
     def _is_stream(self, piece: bytes) -> bool:
-        try:
-            self._messages.feed(piece)
-        except TooLong:  # cannot be: four bytes say how long a message is
-            return True
+        if self._messages is None:
+            self._messages = Messages(_ANY_LENGTH)
+        self._messages.feed(piece)
         return self._messages.begun > 1 or not self.exchange.body_done
 
 
@@ -60,6 +55,7 @@ class Call(Exchange):
     """One call of one client."""
 
     client: Caller
+    served = ServedCall
     _holding = 0
     """Bytes gathered before it is decided whether they are needed."""
 
@@ -67,9 +63,6 @@ class Call(Exchange):
         super().__init__(client, plane, request, name, now)
         given = request.value(b"grpc-timeout")
         self._deadline = now + seconds(given) if given else inf
-
-    def _served(self, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> Served:
-        return ServedCall(self, pool, timeout, meter, trial)
 
     def head_for_leg(self, base: bytes) -> bytes:
         """Live in place of the candidate gets what is left of the caller's patience; a copy gets what the first had."""
@@ -147,7 +140,7 @@ class Call(Exchange):
         if self.body_done:
             super()._rescue()
             return
-        self._ask_live(self._why())
+        self._ask_live(self.first.why)
 
     def _after_answer(self) -> None:
         if self.undecided:

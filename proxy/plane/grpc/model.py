@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from proxy.core.grpc import answer_head, call_headers, close, read_answer
 from proxy.core.headers import HeadError
 from proxy.core.http2 import HIGH, Headers, Http2, Stream
-from proxy.core.http2.frames import CANCEL, REFUSED_STREAM
+from proxy.core.http2.frames import (
+    CANCEL,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    STREAM_CLOSED,
+)
 from proxy.core.reasons import Reason
 from proxy.plane.grpc.wire import Wire
 from proxy.plane.upstream import MAX_ANSWER_HEAD
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
     from proxy.plane.pool import Endpoint
     from proxy.plane.upstream import Leg
 
+_GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR})
+"""A call was broken off, by either side, because the other did not keep to HTTP/2."""
 IDLE = 60.0
 """Seconds after which a connection without calls is closed."""
 
@@ -41,6 +50,10 @@ class ModelLink(Wire):
         super().__init__(Http2(False, MAX_ANSWER_HEAD), loop)
         self.pool, self.endpoint = pool, endpoint
         self.scheme = b"https" if endpoint.secure else b"http"
+        self.spoken = asyncio.Event()
+        """The server has said how many calls it takes at once, or nothing more is to be heard from it."""
+        self.broken = Reason.NONE
+        """Why nothing is."""
         self._since = 0.0
 
     @property
@@ -57,6 +70,8 @@ class ModelLink(Wire):
     def data_received(self, data: bytes) -> None:
         before = self.http2.peer_streams
         super().data_received(data)
+        if self.http2.settled:
+            self.spoken.set()
         if self.http2.goaway >= 0:
             self.retire()
         elif self.http2.peer_streams > before:
@@ -98,6 +113,8 @@ class ModelLink(Wire):
     def lost(self, reason: Reason) -> None:
         """Every call on it has failed."""
         self.leaving = True
+        self.broken = self.broken or reason
+        self.spoken.set()
         self.pool.lost_link(self)
         if reason is Reason.BAD_REPLY or self.http2.streams:
             self.endpoint.failed()
@@ -239,7 +256,7 @@ class ModelStream:
             self._end(CANCEL)
             leg.pool.submit(leg, fresh=True, avoid=self.link.endpoint)
             return
-        self._fail(Reason.DISCONNECT)
+        self._fail(Reason.BAD_REPLY if code in _GARBLED else Reason.DISCONNECT)
 
     def on_room(self) -> None:
         """The model takes bytes again."""

@@ -104,22 +104,23 @@ class GrpcPool(Pool):
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
                 link = await self._connect_link(endpoint)
+                await link.spoken.wait()
+                reason = link.broken
         except TimeoutError:
             reason = Reason.CONNECT_TIMEOUT
         except ssl.SSLError:
             reason = Reason.TLS
         except OSError:
-            pass
+            reason = Reason.CONNECT
         finally:
             del self._dials[endpoint]
-            if link is None:
+            if reason or link is None:
                 self.open -= 1
-        endpoint.reached(Reason.NONE if link is not None else reason)
-        if link is None:
+                if link is not None:
+                    link.abort()
+        endpoint.reached(reason)
+        if reason or link is None:
             self._give_up(endpoint, reason)
-        elif link.closed:  # already
-            self.open -= 1
-            self._give_up(endpoint, Reason.DISCONNECT)
         else:
             self._every.add(link)
             self._links[endpoint].append(link)
