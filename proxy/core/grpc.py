@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from http import HTTPStatus
 
 from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError
 from proxy.core.reasons import Reason
@@ -219,12 +218,9 @@ def _passed_on(headers: Headers) -> Headers:
 
 def answer_head(answer: GrpcAnswer) -> bytes:
     """An answer's headers and trailers as an HTTP/1.1 head, for the pair."""
-    try:
-        phrase = HTTPStatus(answer.status).phrase
-    except ValueError:
-        phrase = ""
     lines = b"".join(b"%b: %b\r\n" % one for one in (*answer.headers, *answer.trailers))
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, phrase.encode(), lines)
+    words = status_words(b"\r\n" + lines).encode()
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, words, lines)
 
 
 def refusal(reason: Reason, words: str) -> Headers:

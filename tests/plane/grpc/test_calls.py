@@ -89,7 +89,7 @@ async def test_deadlines_are_passed_on_and_the_upstreams_timeout_holds() -> None
         assert (told.code, told.found["x-understudy-error"]) == (grpc.StatusCode.DEADLINE_EXCEEDED, "timeout")
         deadline = model.calls[0].deadline
         assert deadline is not None
-        assert 30 < deadline <= 60
+        assert 30 < deadline < 61  # gRPC rounds up
         await it.settled()
 
 
