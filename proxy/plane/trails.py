@@ -24,12 +24,15 @@ from proxy.plane.exchange import Exchange
 from proxy.plane.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
+    from proxy.plane.front import Front
     from proxy.plane.publisher import Publisher
     from proxy.plane.server import Client
     from proxy.plane.state import Plane
 
 MAX_WAITING = 4096
 """Trails that may wait for the next tick."""
+How = tuple[bool, bytes, bytes]
+"""Whether the access log wants it, and the ids of trace and caller, empty where there are none."""
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
@@ -56,6 +59,13 @@ class Trails:
 
     def exchange(self, client: Client, plane: Plane, request: Request, name: bytes, now: float) -> Exchange:
         """The exchange of a request, followed if it was chosen."""
+        how = self.chosen(plane, request, name)
+        if how is None:
+            return Exchange(client, plane, request, name, now)
+        return Followed(self, how, client, plane, request, name, now)
+
+    def chosen(self, plane: Plane, request: Request, name: bytes) -> How | None:
+        """Whether and how a request is followed."""
         logged = chosen(self._log_salt, name, self._logs)
         trace = parent = b""
         if self._traces is not None:
@@ -65,9 +75,7 @@ class Trails:
                     trace = plane.span()[1]
             elif caller.sampled:
                 trace, parent = caller.trace, caller.span
-        if not (logged or trace):
-            return Exchange(client, plane, request, name, now)
-        return Followed(self, (logged, trace, parent), client, plane, request, name, now)
+        return (logged, trace, parent) if logged or trace else None
 
     def add(self, trail: tuple[Any, ...]) -> None:
         """Take a trail, or count it as dropped."""
@@ -100,7 +108,7 @@ class Followed(Exchange):
     refused = Reason.NONE
 
     def __init__(
-        self, trails: Trails, how: tuple[bool, bytes, bytes], client: Client, plane: Plane, request: Request,
+        self, trails: Trails, how: How, client: Front, plane: Plane, request: Request,
         name: bytes, now: float,
     ) -> None:  # fmt: skip
         super().__init__(client, plane, request, name, now)

@@ -21,6 +21,7 @@ from proxy.core.headers import without
 from proxy.plane import pairs
 from proxy.plane.exchange import Exchange
 from proxy.plane.legs import Served
+from proxy.plane.trails import Followed
 
 if TYPE_CHECKING:
     from proxy.core.headers import Request
@@ -152,3 +153,7 @@ class Call(Exchange):
         if self.undecided:
             self._let_go()
         super().client_gone()
+
+
+class FollowedCall(Followed, Call):
+    """A call that leaves a trail."""

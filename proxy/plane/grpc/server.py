@@ -21,7 +21,7 @@ from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, P
 from proxy.core.ids import valid_id
 from proxy.core.reasons import Reason
 from proxy.plane.answers import words
-from proxy.plane.grpc.call import Call
+from proxy.plane.grpc.call import Call, FollowedCall
 from proxy.plane.grpc.wire import Wire
 
 if TYPE_CHECKING:
@@ -188,7 +188,12 @@ class Caller:
         elif request.route is None:
             self.refuse(Reason.NO_ROUTE, name=name)
         else:
-            self.exchange = exchange = Call(self, plane, request, name, now)
+            how = plane.trails.chosen(plane, request, name) if plane.trails.wanted else None
+            self.exchange = exchange = (
+                Call(self, plane, request, name, now)
+                if how is None
+                else FollowedCall(plane.trails, how, self, plane, request, name, now)
+            )
             parts, self._parts = self._parts, []
             refused = exchange.start(b"".join(parts), self._ended)
             if refused:
