@@ -78,6 +78,8 @@ def replay_file(
     from proxy.replay import Terms, replay  # the other commands need no HTTP client
 
     plan = plan_of(config, path, name)
+    if config.upstreams[plan.live].grpc:
+        raise UnderstudyError(f"{plan.name} is gRPC, and replay speaks HTTP only")
     count = sum(1 for _ in recorded_pairs(path))
     timeout = config.upstreams[plan.candidate].timeout
     with progressbar(length=count, label="replay", file=sys.stderr) as bar:

@@ -48,9 +48,6 @@ OWN = "/-/"
 DEFAULT = "default"
 """The name under which requests that match no route are counted."""
 
-NOT_BUILT = "is part of the vocabulary, but this version cannot do it"
-"""Better refused than read and ignored."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Blamer:

@@ -50,8 +50,11 @@ def _route(path: Path, config: Config, route: Route, blame: Blame) -> None:
             words = ("HTTP", "gRPC")
             problem = f"speaks {words[not grpc]}, and live ({route.live}) {words[grpc]}"
             blame((*path, "rollouts", n, "candidate"), problem, "the two arms get the same request")
+        here = (*path, "rollouts", n, "mirror")
         if grpc and rollout.mirror.set_json:
-            blame((*path, "rollouts", n, "mirror", "set_json"), "a gRPC message is not JSON", "leave it out")
+            blame((*here, "set_json"), "a gRPC message is not JSON", "leave it out")
+        if grpc and rollout.mirror.max_tokens_per_minute:
+            blame((*here, "max_tokens_per_minute"), "nobody counts tokens in a gRPC answer", "leave it out")
     if not grpc:
         return
     if route.match.methods and "POST" not in route.match.methods:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
 import pytest
 
 from proxy.config import parse
+from proxy.core.model import Outcome
 from proxy.core.predictions import read
 from tests.core.predictions.pairs import answer, pair
 
@@ -25,14 +27,22 @@ def test_every_page_is_listed() -> None:
     assert sorted(listed) == [page.name for page in PAGES]
 
 
+def shown(page: Path) -> Outcome:
+    """The answer on a page: JSON, or a gRPC message in base64."""
+    if page.stem == "grpc":
+        (message,) = blocks(page, "base64")
+        return answer(base64.b64decode(message), head=b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n\r\n")
+    (example,) = blocks(page, "json")
+    return answer(example.encode())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_page_is_right(page: Path) -> None:
     text, *variants = blocks(page, "yaml")
     assert len(text.splitlines()) <= 10
     (route,) = parse(text).routes
     assert route.prediction is not None
-    (example,) = blocks(page, "json")
-    outcome = answer(example.encode())
+    outcome = shown(page)
     head = f"POST {route.match.path} HTTP/1.1\r\n\r\n".encode()
     reading = read(route.prediction.spec, pair(outcome, outcome, head=head))
     assert reading.detail == ""
