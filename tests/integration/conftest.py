@@ -1,3 +1,3 @@
 """Scripts that run in the environments of the servers cannot be imported in ours, so no doctests are sought in them."""
 
-collect_ignore = ["kserve_model.py", "mlflow_model.py", "mlserver_models.py"]
+collect_ignore = ["kserve_model.py", "bento_model.py", "litserve_model.py", "mlflow_model.py", "mlserver_models.py"]
