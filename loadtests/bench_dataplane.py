@@ -12,9 +12,9 @@ load. Understudy runs as in production: strict checks, timeouts, a live controll
     C                   the floor: an epoll loop that does nothing else (peers/forwarder.c)
 
 CPU is user + system time from the kernel, divided by the requests of the same interval. With two cores or more, proxies
-are pinned to core 0, load and backends to core 1. A peer that is not installed is left out, and the table says so. The interpreter matters: run it with the Python that serves
-(`PYTHON=/usr/bin/python3 make bench`; distributions and the official images build theirs with profile-guided
-optimisation, pyenv does not unless asked).
+are pinned to core 0, load and backends to core 1. A peer that is not installed is left out, and the table says so. The
+interpreter matters: run it with the Python that serves (`PYTHON=/usr/bin/python3 make bench`; distributions and the
+official images build theirs with profile-guided optimisation, pyenv does not unless it is asked to).
 """
 
 from __future__ import annotations
