@@ -8,13 +8,13 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(include=["proxy.plane", "proxy.core"]):
-    from tests.fuzz.glue import ANSWERS, MARK, SEEDS, once
-
 
 def main() -> None:
+    """Fuzz until told to stop; atheris has to be there before what it watches is imported."""
+    import atheris
+
+    with atheris.instrument_imports(include=["proxy.plane", "proxy.core"]):
+        from tests.fuzz.glue import ANSWERS, MARK, SEEDS, once
     corpus = Path(sys.argv[-1])
     corpus.mkdir(parents=True, exist_ok=True)
     for number, (seed, answer) in enumerate(product(SEEDS, ANSWERS)):
