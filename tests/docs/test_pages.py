@@ -212,6 +212,11 @@ def test_every_picture_is_on_a_page_and_says_what_it_shows() -> None:
         assert all(words.strip() for words in re.findall(r"!\[([^\]]*)\]", text(page)))
 
 
+def test_the_pictures_of_the_console_are_those_that_its_browser_test_takes() -> None:
+    taken = set(re.findall(r'shoot\(page, "([\w-]+)"\)', text(ROOT / "tests" / "console" / "test_console.py")))
+    assert {path.stem for path in (ROOT / "docs" / "images").glob("*.png")} == taken
+
+
 def test_the_site_has_every_page() -> None:
     listed = set(re.findall(r"[\w/-]+\.md", text(ROOT / "mkdocs.yml").split("\nnav:")[1]))
     hooks = runpy.run_path(str(ROOT / "tools" / "site_hooks.py"))
