@@ -3,10 +3,12 @@
 Invariants
 - A step from one version to the next happens whole or not at all; a file from a newer version is refused untouched.
 - A file that is not sound is moved aside with its log, never deleted.
+- One controller at a time: a second one on the same file would undo what the first decides, and tell it twice.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
@@ -58,6 +60,32 @@ def open_database(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def claim(path: Path, patience: float) -> int | None:
+    """Take the lock beside a database for as long as this process lives; the descriptor that holds it.
+
+    Another controller has `patience` seconds to leave (one whose supervisor was killed is on its way out); then
+    `StoreError`. Where nothing can be written nobody needs a lock, and there is none.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return held
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(held)
+                raise StoreError(f"{path}: another Understudy uses this store") from None
+            time.sleep(0.05)
+        except OSError:  # a file system without locks
+            os.close(held)
+            return None
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

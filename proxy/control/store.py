@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from proxy.control.schema import open_database, set_aside, set_meta
+from proxy.control.schema import claim, open_database, set_aside, set_meta
 from proxy.control.webhooks import Delivery
 from proxy.core.delivery import GIVE_UP_AFTER, Event
 from proxy.core.events import Rollout
@@ -43,6 +43,9 @@ T = TypeVar("T")
 
 MAX_WAITING = 64
 """Calls that may wait for the disk; one more is refused, so that a disk that hangs does not fill the memory."""
+
+PATIENCE = 15.0
+"""Seconds to wait for another controller to let go of the file."""
 
 KEEP_ENTRIES = 1000
 """Journal entries kept of each rollout."""
@@ -103,6 +106,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._waiting = 0
         self._closed = False
+        self._claim: int | None = None
         self.set_aside: Path | None = None
         self.failures = 0
         self.error = ""
@@ -171,11 +175,17 @@ class Store:
         self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
+        if self._claim is not None:
+            os.close(self._claim)
 
     # --- rollouts and journal ----------------------------------------------------------------------------------------
 
     async def load(self) -> Contents:
-        """Everything saved. When the disk takes no writes, it is read from a copy; raises when that fails too."""
+        """Everything saved; from then on the file is this process' alone. When the disk takes no writes, it is read
+        from a copy; raises when that fails too."""
+        if self._claim is None:
+            loop = asyncio.get_running_loop()
+            self._claim = await loop.run_in_executor(self._thread, claim, self._path, PATIENCE)
         try:
             return await self._run(_load, write=False)
         except StoreError as error:

@@ -196,6 +196,20 @@ async def test_a_file_of_each_older_version_is_brought_up_to_this_one(tmp_path: 
             assert now.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
+async def test_a_store_is_one_controllers_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.load()
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    other = Store(store._path)
+    with pytest.raises(StoreError, match="another Understudy"):
+        await other.load()
+    monkeypatch.setattr(module, "PATIENCE", 10.0)
+    waits = asyncio.ensure_future(other.load())  # as after a supervisor was killed: the old one is on its way out
+    await store.save(change(5))
+    await store.close()
+    assert [one.rollout.change for one in (await waits).rollouts] == [5]
+    await other.close()
+
+
 # --- bad disks -------------------------------------------------------------------------------------------------------
 
 
