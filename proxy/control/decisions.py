@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -108,7 +107,6 @@ class Decisions:
         self._leaving: set[str] = set()
         self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
         self._before: dict[str, Rollout] = {}  # rollouts as the last controller left them in the store
-        self._me = os.urandom(8).hex()
         self._identity = ""
         self.number = 0
         self.figures = Figures()
@@ -131,7 +129,7 @@ class Decisions:
     def table(self) -> Table:
         """The present routing table."""
         lanes = tuple(t.told() for t in self._trials.values() if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes, self._me)
+        return Table(self.number, lanes)
 
     @property
     def unsaved(self) -> list[str]:
@@ -297,7 +295,7 @@ class Decisions:
             trial = self._trials.get(lane.rollout)
             if trial is None or trial.rollout.trial != lane.trial or not trial.rollout.weight:
                 continue
-            if table.by != self._me and self._cut_short(lane):
+            if self._cut_short(lane):
                 found.append((trial, Unfinished(self._clock())))
             elif lost and lane.weight and self._restored.get(trial.name, -1) < table.number:
                 self._restored[trial.name] = max(self.number, table.number)  # told once, not by every worker
@@ -306,10 +304,11 @@ class Decisions:
         return found
 
     def _cut_short(self, lane: Lane) -> bool:
-        """Whether a line of a dead controller's table shows a way down that it did not live to save.
+        """Whether a worker's line shows a way down that a dead controller did not live to save.
 
         Less weight than was saved is not enough: it may be a way up that was saved and not published any more, but that
-        has entered a later stage than the line.
+        has entered a later stage than the line. And nobody else lowered it: this controller's own first way down ends
+        the comparison.
         """
         before = self._before.get(lane.rollout)
         return before is not None and lane.weight < before.weight and lane.stage >= before.entry

@@ -26,7 +26,7 @@ Payloads in JSON
   leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]], "rescues": [[rollout, reason, n]],
   "connections": [[upstream, state, n now]], "trails": {sink: n dropped}}`; code is three digits or a reason word.
 - TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`core.trails`).
-- TABLE `{"number", "by", "lanes"}`, sent again under the same number when only what budgets afford has changed; ACK
+- TABLE `{"number", "lanes"}`, sent again under the same number when only what budgets afford has changed; ACK
   `{"number"}`.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
 - CONFIG `{"generation", "text", "directory"}`: the file as the supervisor validated it. RESULT answers a CONFIG or a
@@ -297,6 +297,6 @@ def table_from(value: Any) -> Table:
     """A table out of its JSON, in a TABLE or in a HELLO; raises `LinkError`."""
     try:
         lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
-        return Table(int(value["number"]), lanes, str(value["by"]))
+        return Table(int(value["number"]), lanes)
     except (KeyError, TypeError, ValueError) as error:
         raise LinkError(f"not a routing table: {error!r}") from None

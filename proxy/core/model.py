@@ -353,11 +353,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A numbered routing table. A worker acknowledges the number after it has taken effect.
-
-    `by` is the controller process that gave it out: the next one can tell its own tables from those of a dead one.
-    """
+    """A numbered routing table. A worker acknowledges the number after it has taken effect."""
 
     number: int
     lanes: tuple[Lane, ...] = ()
-    by: str = ""

@@ -162,6 +162,31 @@ async def test_a_bad_candidate_loses_its_traffic_is_saved_and_announced_once(
     assert controller.decisions.figures.rollback[NAME][0] < 1.0
 
 
+async def test_a_way_down_overtakes_a_climb_that_is_being_saved(
+    controller: Controller, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, entered, goes_on = controller.store.save, asyncio.Event(), asyncio.Event()
+
+    async def slow(change: Change) -> None:
+        if change.kind == "advanced":
+            entered.set()
+            await goes_on.wait()
+        await save(change)
+
+    monkeypatch.setattr(controller.store, "save", slow)
+    worker.good(trial_of(controller), 400)
+    await asyncio.wait_for(entered.wait(), 10)
+    for _ in range(5):
+        worker.send(trial_of(controller), answer(0), Outcome(0, Reason.CONNECT))
+    await eventually(lambda: controller.trials[NAME].rollout.state is State.ROLLED_BACK)
+    goes_on.set()
+    await eventually(lambda: kinds(controller) == ["began", "advanced", "rolled_back"])
+    rounds = Rounds(controller)
+    await rounds.more(3)
+    assert controller.trials[NAME].rollout.state is State.ROLLED_BACK
+    assert all(lane.weight == 0 for table in worker.tables for lane in table.lanes)
+
+
 async def test_traffic_leaves_before_the_save_and_the_save_waits_for_every_worker(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
@@ -298,17 +323,43 @@ async def test_an_unfinished_roll_back_is_completed_and_the_weight_does_not_come
         worker.disconnect()
 
 
+async def test_an_old_table_is_no_roll_back_of_what_has_been_retried_since(tmp_path: Path) -> None:
+    async with running(tmp_path) as first:
+        old = await FakeWorker(tmp_path, name="old", pid=3).connect()
+        await to_canary(first, old)
+        old.disconnect()
+    worker, away = FakeWorker(tmp_path), FakeWorker(tmp_path, slot=1, name="w1", pid=2)
+    worker.table = away.table = lowered(old.table)
+    async with running(tmp_path) as second:
+        await worker.connect()
+        await eventually(lambda: kinds(second) == ["rolled_back"])
+        await Desk(second, Channel(lambda *_: None)).act(NAME, "retry", reason="", actor="ann")
+        worker._sequence[trial_of(second)] = 1000  # other bodies than before: a repeat is no evidence
+        worker.good(trial_of(second), 400, stage=second.trials[NAME].rollout.entry)
+        worker.mark(trial_of(second))
+        await worker.weight(NAME, 500)
+        await away.connect()
+        await away.weight(NAME, 500)
+        assert kinds(second) == ["rolled_back", "retried", "advanced"]
+        worker.disconnect()
+        away.disconnect()
+
+
 async def test_weight_that_a_worker_took_away_itself_is_restored_and_journaled(tmp_path: Path) -> None:
     async with running(tmp_path) as first:
         worker = await FakeWorker(tmp_path).connect()
         await to_canary(first, worker)
         worker.disconnect()
-    worker.lost = True
+    other = FakeWorker(tmp_path, slot=1, name="w1", pid=2)
+    other.table, worker.lost, other.lost = worker.table, True, True
     async with running(tmp_path) as second:
-        await worker.connect()
-        await worker.weight(NAME, 500)
-        await eventually(lambda: kinds(second) == ["restored"])
-        worker.disconnect()
+        for one in (worker, other):
+            await one.connect()
+            await one.weight(NAME, 500)
+        await Rounds(second).more(3)
+        assert kinds(second) == ["restored"], "once, however many workers"
+        for one in (worker, other):
+            one.disconnect()
 
 
 async def test_a_worker_that_missed_a_climb_is_no_sign_of_a_roll_back(
