@@ -35,7 +35,7 @@ class Understudy:
     def __init__(self, folder: Path, process: asyncio.subprocess.Process, log: Path) -> None:
         self.folder, self.config = folder, folder / "understudy.yaml"
         self.process, self._log = process, log
-        self.data_url = self.admin_url = ""
+        self.data_url = self.admin_url = self.grpc_address = ""
         self._admin: aiohttp.ClientSession | None = None
 
     @property
@@ -61,6 +61,7 @@ class Understudy:
                     assert self.process.returncode is None, self.output
                     await asyncio.sleep(0.02)
                 self.data_url, self.admin_url = f"http://{heard[0]['data']}", f"http://{heard[0]['admin']}"
+                self.grpc_address = heard[0].get("grpc", "")
                 self._admin = aiohttp.ClientSession(self.admin_url, timeout=aiohttp.ClientTimeout(total=5))
                 while not await self.is_ready():
                     assert self.process.returncode is None, self.output

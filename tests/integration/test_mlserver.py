@@ -34,6 +34,8 @@ class Servers(NamedTuple):
     live: str
     candidate: str
     expected: dict[str, Any]
+    calls: tuple[str, str]
+    """The same two over gRPC."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         for name, url in zip(("live", "candidate"), urls, strict=True)
     )
     with live, candidate:
-        yield Servers(*urls, json.loads((folder / "expected.json").read_text()))
+        calls = (f"grpc://127.0.0.1:{ports[1]}", f"grpc://127.0.0.1:{ports[4]}")
+        yield Servers(*urls, json.loads((folder / "expected.json").read_text()), calls)
 
 
 def question(number: int, *rows: list[float]) -> bytes:
@@ -197,3 +200,51 @@ print(json.dumps(answers))
         rollout = await compared(understudy, len(rows))
     assert rollout["ledger"]["compared"] == len(rows)
     assert sum(rollout["candidate_failures"].values()) == 0
+
+
+async def test_through_tritonclient_over_grpc(servers: Servers, tmp_path: Path) -> None:
+    """Typed and raw tensors, an unknown model, and whether the server is there: the same with and without the proxy."""
+    script = """
+import json, sys
+import numpy
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+client = InferenceServerClient(sys.argv[1].removeprefix("grpc://"))
+said = [client.is_server_live(), client.is_model_ready("digits"), client.get_model_metadata("digits", as_json=True)]
+for number, row in enumerate(json.load(sys.stdin)):
+    tensor = InferInput("x", [1, len(row)], "FP64")
+    tensor.set_data_from_numpy(numpy.array([row]))
+    wanted = [InferRequestedOutput("predict"), InferRequestedOutput("predict_proba")]
+    result = client.infer("digits", [tensor], outputs=wanted, request_id=str(number), client_timeout=30.0)
+    said.append(result.get_response(as_json=True))
+    said += [result.as_numpy(name).tolist() for name in ("predict", "predict_proba")]
+try:
+    client.infer("nobody", [tensor])
+except InferenceServerException as error:
+    said.append([str(error.status()), error.message()])
+print(json.dumps(said))
+"""
+    rows = servers.expected["rows"][:40]
+
+    def through(url: str) -> list[Any]:
+        done = subprocess.run(
+            [PYTHON, "-c", script, url], input=json.dumps(rows), capture_output=True, text=True, check=True, timeout=90
+        )
+        said: list[Any] = json.loads(done.stdout)
+        return said
+
+    config = configuration(servers)
+    config["upstreams"] = {name: {"url": url} for name, url in zip(("v1", "v2"), servers.calls, strict=True)}
+    config["routes"][0]["match"] = {"path": "/inference.GRPCInferenceService/ModelInfer"}
+    config["server"] = {"listen": "127.0.0.1:0", "grpc_listen": "127.0.0.1:0", "workers": 2}
+    config["default"] = {"live": "v1"}
+    async with running(tmp_path, config) as understudy:
+        said = through(understudy.grpc_address)
+        assert said == through(servers.calls[0])
+        rollout = await compared(understudy, len(rows))
+    assert said[-1][0] == "StatusCode.NOT_FOUND"
+    assert rollout["ledger"]["compared"] == rollout["ledger"]["sampled"] == len(rows) + 1  # both refused the last one
+    assert sum(rollout["candidate_failures"].values()) == 0
+    live, candidate = (servers.expected[arm]["predict"][: len(rows)] for arm in ("live", "candidate"))
+    share = sum(a != b for a, b in zip(live, candidate, strict=True)) / len(rows)
+    assert finding(rollout, "max_disagreement")["value"] == pytest.approx(share)
