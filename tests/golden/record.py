@@ -19,9 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from proxy.core.predictions.v2_grpc import METHOD
+from tests.core.predictions.messages import ModelInferRequest, ModelInferResponse, framed
 from tests.integration.language import NAMES, Words, questions
 from tests.integration.servers import free_ports, server
 
@@ -60,16 +63,33 @@ def v2_json(*names: str) -> bytes:
     return json.dumps({"id": "golden", "inputs": [tensor(data=ROWS.ravel().tolist())], "outputs": outputs}).encode()
 
 
-def mlserver(port: int) -> Iterator[dict[str, Any]]:
+def mlserver(port: int, calls: int) -> Iterator[dict[str, Any]]:
     target = "/v2/models/digits/infer"
     question = v2_json("predict", "predict_proba")
     plain, packed = ask(port, target, question), ask(port, target, question, Accept_Encoding="gzip")
     for output, expected in (("predict", LABEL), ("predict_proba", PROBABILITIES)):
-        for answer in (plain, packed):
+        for answer in (plain, packed, call(calls, raw=False), call(calls, raw=True)):
             yield {**answer, "protocol": "v2", "output": output, **expected}
 
 
-def kserve(port: int) -> Iterator[dict[str, Any]]:
+def call(port: int, raw: bool) -> dict[str, str]:
+    """One answer over gRPC, its values typed, or raw as the request's are; the head as the proxy writes it."""
+    request = ModelInferRequest(model_name="digits", id="golden")
+    tensor = request.inputs.add(name="x", datatype="FP32", shape=ROWS.shape)
+    if raw:
+        request.raw_input_contents.append(struct.pack(f"<{ROWS.size}f", *ROWS.ravel()))
+    else:
+        tensor.contents.fp32_contents.extend(ROWS.ravel().tolist())
+    for name in ("predict", "predict_proba"):
+        request.outputs.add(name=name)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        message = channel.unary_unary(METHOD)(request.SerializeToString(), timeout=30, wait_for_ready=True)
+    assert bool(ModelInferResponse.FromString(message).raw_output_contents) is raw
+    head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 0\r\n\r\n"
+    return {"target": METHOD, "head": head, "body": base64.b64encode(framed(message)).decode()}
+
+
+def kserve(port: int, _: int) -> Iterator[dict[str, Any]]:
     target = "/v1/models/digits:predict"
     answer = ask(port, target, json.dumps({"instances": ROWS.tolist()}).encode())
     yield {**answer, "protocol": "kserve-v1", "output": "", **LABEL}
@@ -107,14 +127,14 @@ def bentoml(port: int) -> Iterator[dict[str, Any]]:
         yield {**answer, "protocol": "json", "output": "", "pointer": pointer, **expected}
 
 
-def mlflow(port: int) -> Iterator[dict[str, Any]]:
+def mlflow(port: int, _: int) -> Iterator[dict[str, Any]]:
     answer = ask(port, "/invocations", json.dumps({"inputs": ROWS.tolist()}).encode())
     yield {**answer, "protocol": "mlflow", "output": "", **LABEL}
 
 
 @contextmanager
-def serving(name: str, folder: Path) -> Iterator[int]:
-    """The port of a running server."""
+def serving(name: str, folder: Path) -> Iterator[tuple[int, int]]:
+    """The ports of a running server, for HTTP and for gRPC if it has that."""
     ports = free_ports(6)
     port, environment = ports[0], SERVERS
     if name == "mlserver":
@@ -137,12 +157,12 @@ def serving(name: str, folder: Path) -> Iterator[int]:
         command, ready = [*serve, "-m", str(folder / "model"), "-p", str(port)], "/ping"
     url = f"http://127.0.0.1:{port}{ready}"
     with server(command, ROOT, url, folder / "log", path=environment.parent):
-        yield port
+        yield port, ports[1]
 
 
 def main() -> None:
     """Record the servers named on the command line, or all."""
-    everything: dict[str, tuple[Path, Callable[[int], Iterator[dict[str, Any]]]]] = {
+    everything: dict[str, tuple[Path, Callable[[int, int], Iterator[dict[str, Any]]]]] = {
         "mlserver": (MLSERVER, mlserver),
         "kserve": (SERVERS, kserve),
         "mlflow": (SERVERS, mlflow),
@@ -153,8 +173,8 @@ def main() -> None:
         python, record = everything[name]
         script = f"from importlib.metadata import version; print(version({name!r}))"
         version = subprocess.run([python, "-c", script], check=True, capture_output=True, text=True).stdout.strip()
-        with tempfile.TemporaryDirectory() as folder, serving(name, Path(folder)) as port:
-            written = {"server": name, "version": version, "answers": list(record(port))}
+        with tempfile.TemporaryDirectory() as folder, serving(name, Path(folder)) as ports:
+            written = {"server": name, "version": version, "answers": list(record(*ports))}
         (HERE / f"{name}.json").write_text(json.dumps(written, indent=1) + "\n")
         print(f"{name} {version}: {len(written['answers'])} answers")  # noqa: T201 - a script talks to its user
 

@@ -48,6 +48,9 @@ def _schema() -> Any:
     for number, name in ((1, "model_name"), (2, "model_version"), (3, "id")):
         _field(request, name, number, "string")
     _field(request, "inputs", 5, ".inference.Tensor", repeated=True)
+    wanted = file.message_type.add(name="Wanted")
+    _field(wanted, "name", 1, "string")
+    _field(request, "outputs", 6, ".inference.Wanted", repeated=True)
     _field(request, "raw_input_contents", 7, "bytes", repeated=True)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
