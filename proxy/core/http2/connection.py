@@ -75,7 +75,6 @@ class Http2(Sending):
         """Streams above this one were not taken by the peer, which takes no new ones; -1 while it does."""
         self.refusing = False
         """New streams are refused."""
-        self._credit = LINK_WINDOW
         self._owed = 0
         self._blocks = Blocks(max_header)
         self._rest = b""
@@ -133,13 +132,9 @@ class Http2(Sending):
 
     def _on_data(self, flags: int, number: int, payload: bytes) -> None:
         size = len(payload)
-        self._credit -= size
         self._owed += size
-        if self._credit < 0:
-            raise Http2Error(FLOW_CONTROL_ERROR, "more than the connection's window")
         if self._owed >= LINK_WINDOW // 2:
             self._out.append(frame(UPDATE, 0, 0, self._owed.to_bytes(4, "big")))
-            self._credit += self._owed
             self._owed = 0
         stream = self._wanted(number)
         data = unpadded(flags, payload)

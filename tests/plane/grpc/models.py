@@ -80,8 +80,8 @@ def hangs(seen: Seen, messages: Iterator[bytes]) -> Iterable[bytes]:
 class GrpcModel(grpc.GenericRpcHandler):
     """A scripted model server: whatever the method, `script` reads its messages and gives the answers."""
 
-    def __init__(self, script: Script = echo, options: Iterable[tuple[str, Any]] = ()) -> None:
-        self.script, self.options = script, list(options)
+    def __init__(self, script: Script = echo, options: Iterable[tuple[str, Any]] = (), credentials: Any = None) -> None:
+        self.script, self.options, self.credentials = script, list(options), credentials
         self.calls: list[Seen] = []
         self.port = 0
         self.server: grpc.Server | None = None
@@ -98,7 +98,7 @@ class GrpcModel(grpc.GenericRpcHandler):
 
     @property
     def url(self) -> str:
-        return f"grpc://127.0.0.1:{self.port}"
+        return f"grpc{'s' if self.credentials else ''}://127.0.0.1:{self.port}"
 
     @property
     def served(self) -> list[Seen]:
@@ -113,7 +113,11 @@ class GrpcModel(grpc.GenericRpcHandler):
         options = [("grpc.so_reuseport", 0), *self.options]
         self.server = grpc.server(futures.ThreadPoolExecutor(16), options=options)
         self.server.add_generic_rpc_handlers((self,))
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
+        where = f"127.0.0.1:{self.port}"
+        if self.credentials is None:
+            self.port = self.server.add_insecure_port(where)
+        else:
+            self.port = self.server.add_secure_port(where, self.credentials)
         self.server.start()
 
     async def stop(self) -> None:

@@ -8,12 +8,15 @@ import gzip
 import queue
 import random
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 
 from tests.plane.grpc.models import INFER, Client, GrpcModel, Seen, echo, fails, hangs, says
 from tests.plane.rig import PATIENCE, Rig, eventually, rig
+from tests.plane.test_trails import Heard
+from tests.plane.test_worker import certificate
 
 PLAIN = """
 server: {limits: {max_body: 1MiB}, timeouts: {drain: 5s}, grpc_listen: 127.0.0.1:0}
@@ -348,3 +351,38 @@ async def test_compressed_messages_pass_as_they_are() -> None:
             body = gzip.compress(b"x") * 10 + bytes(10_000)
             assert await asyncio.to_thread(lambda: call(body, compression=grpc.Compression.Gzip, timeout=5)) == body
     assert model.calls[0].messages == [body]
+
+
+async def test_over_tls_on_both_sides(tmp_path: Path) -> None:
+    certificate(tmp_path, "one")
+    chain, key = (tmp_path / "one.pem").read_bytes(), (tmp_path / "one.key").read_bytes()
+    model = GrpcModel(credentials=grpc.ssl_server_credentials([(key, chain)]))
+    config = PLAIN.replace("server: {", f"server: {{tls: {{cert: {tmp_path}/one.pem, key: {tmp_path}/one.key}}, ")
+    config = config.replace("timeout: 2s", f"timeout: 2s, connect_timeout: 5s, tls: {{ca: {tmp_path}/one.pem}}")
+    async with rig(config, [model], grpc=True) as it:
+        with Client(it.grpc_port, credentials=grpc.ssl_channel_credentials(chain)) as client:
+            body = random.Random(1).randbytes(200_000)
+            told = await client.ask(body)
+            assert (told.code, told.answer) == (grpc.StatusCode.OK, body)
+        assert model.calls[0].found["x-forwarded-proto"] == "https"
+
+
+@pytest.mark.parametrize(("said", "usable"), [(b"\x08\x01", True), (b"\x08\x02", False), (b"", False)])
+async def test_an_upstreams_health_is_what_it_says(said: bytes, usable: bool) -> None:
+    model = GrpcModel(says(said))
+    config = PLAIN.replace("timeout: 2s", "timeout: 2s, health: {path: /grpc.health.v1.Health/Check, interval: 10ms}")
+    async with rig(config, [model], grpc=True) as it:
+        await eventually(lambda: len(model.calls) > 3, "checks")
+        assert model.calls[0].messages == [b""]
+        await eventually(lambda: it.worker.pools["m"].endpoints[0].healthy is usable, "the result")
+
+
+async def test_a_followed_call_leaves_a_trail() -> None:
+    model = GrpcModel(fails(grpc.StatusCode.NOT_FOUND))
+    async with rig(PLAIN + "log: {access: {share: 100%}}\n", [model], grpc=True) as it:
+        heard = Heard(it)
+        with Client(it.grpc_port) as client:
+            await client.ask(b"x")
+        trail = await heard.one()
+    assert (trail.route, trail.path, trail.status, trail.upstream) == ("m", INFER, 404, "m")
+    assert [(leg.leg, leg.status) for leg in trail.legs] == [("served", 404)]
