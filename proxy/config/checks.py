@@ -7,8 +7,10 @@ not meant (a limit that can never pass, say) is a warning of `words`, not a mist
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os.path import normpath
 from urllib.parse import urlsplit
 
 from proxy.config.grpc import check_grpc, speaks
@@ -42,6 +44,8 @@ evidence's own table, which is not imported because a worker reads the configura
 BELOW_ONE = frozenset({"max_disagreement", "max_big_change", "max_extra_errors", "max_ks", "max_quality_drop"})
 """Guards on a quantity that never exceeds 1, so that a limit of 1 or more never fails."""
 
+
+_SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 OWN = "/-/"
 """Paths that begin so are answered by the proxy itself, whatever the routes say."""
@@ -78,6 +82,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> None:
     check_grpc(config, blame)
     _webhooks(config, blame)
     _watching(config, blame)
+    _files(config, blame)
     if config.default is not None:
         _known(("default", "live"), config.default.live, known, blame)
     _twice((("routes", n, "name") for n in range(len(config.routes))), [r.name for r in config.routes], "route", blame)
@@ -89,8 +94,12 @@ def check(config: Config, document: Document, broken: set[Path]) -> None:
 def _sides(config: Config, blame: _Blamer) -> None:
     if config.admin.token is None and not is_loopback(config.admin.listen) and not blame.is_broken(("admin", "token")):
         blame(("admin", "listen"), f"{config.admin.listen} is open to others", "set `admin.token`, or use 127.0.0.1")
+    _token(config, blame)
+    _positive(("server",), blame, controller_lost=config.server.controller_lost)
     for name, upstream in config.upstreams.items():
         path: Path = ("upstreams", name)
+        if upstream.health is not None:
+            _positive((*path, "health"), blame, interval=upstream.health.interval)
         tls = upstream.tls
         if tls is not None and (tls.cert is None) != (tls.key is None):
             blame((*path, "tls"), "`cert` and `key` go together")
@@ -107,6 +116,15 @@ def _sides(config: Config, blame: _Blamer) -> None:
     _positive(("server", "timeouts"), blame, header=timeouts.header, body=timeouts.body, idle=timeouts.idle)
 
 
+def _token(config: Config, blame: _Blamer) -> None:
+    """An empty token would let everybody in, and one with a line break at its end nobody."""
+    token, path = config.admin.token, ("admin", "token")
+    unset = any(mistake.path == show(path) for mistake in blame.document.mistakes)
+    if token is not None and not unset and not _SENDABLE.fullmatch(token.get_secret_value()):
+        problem = "no request could carry it: not ASCII, empty, or a blank at an end"
+        blame(path, problem, "a line break at its end, perhaps")
+
+
 def _watching(config: Config, blame: _Blamer) -> None:
     if config.tracing is not None and not _has_otlp():
         blame(("tracing",), "exporting traces needs packages", "pip install 'understudy[otel]'")
@@ -114,7 +132,21 @@ def _watching(config: Config, blame: _Blamer) -> None:
         blame(("tracing", "otlp"), "a base URL has no query", "a key belongs under `headers:`")
     access = config.log.access
     if access is not None:
-        _positive(("log", "access"), blame, share=access.share, max_size=access.max_size)
+        _positive(("log", "access"), blame, max_size=access.max_size)
+        if round(access.share * BUCKETS) < 1:
+            blame(("log", "access", "share"), "chooses no request", "at least 0.01%")
+
+
+def _files(config: Config, blame: _Blamer) -> None:
+    """Two that write to one file, or rotate it, destroy it."""
+    found: list[tuple[Path, str]] = [(("store", "path"), config.store.path)]
+    if config.log.access is not None and config.log.access.path is not None:
+        found.append((("log", "access", "path"), config.log.access.path))
+    for n, route in enumerate(config.routes):
+        for m, rollout in enumerate(route.rollouts):
+            if rollout.record is not None:
+                found.append((("routes", n, "rollouts", m, "record", "path"), rollout.record.path))
+    _twice((path for path, _ in found), [normpath(name) for _, name in found], "file", blame)
 
 
 def _has_otlp() -> bool:
@@ -188,6 +220,11 @@ def _reserved(path: Path, route: Route, blame: _Blamer) -> None:
     if (route.match.path or "").startswith(OWN):
         problem = f"paths under {OWN} are the proxy's own (health), so this route is never reached"
         blame((*path, "match", "path"), problem)
+    if set(route.match.path or "") & set("?#"):
+        blame((*path, "match", "path"), "is matched against the path alone, without query and fragment", "leave it out")
+    if "*" in (route.match.path or "")[:-1]:
+        problem = "a `*` stands for any rest, and only at the end"
+        blame((*path, "match", "path"), problem, "end it there, or write a route for each path")
     if route.name == DEFAULT:
         hint = "another name, or `default: {live: …}` at the top for what matches no route"
         blame((*path, "name"), f"`{DEFAULT}` is the name of the default route in metrics and logs", hint)

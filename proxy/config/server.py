@@ -127,7 +127,7 @@ class UpstreamTls(Section):
 class Health(Section):
     """Active health checks; without them a URL is judged by its traffic alone."""
 
-    path: Annotated[str, Field(pattern="^/")]
+    path: Annotated[str, Field(pattern="^/[!-~]*$")]
     """Asked with GET; any 2xx is healthy. gRPC: a method, asked with an empty message; healthy by status OK, and of
     `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive` and `ServerReady` by what they say."""
     interval: Duration = 5.0

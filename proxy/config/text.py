@@ -1,7 +1,7 @@
 """YAML text to plain data that still knows the line of every key, with `${NAME}` taken from the environment.
 
 Invariants
-- Scalars follow the YAML 1.2 core schema, not 1.1: `off` is a word, `1:30` is not 90, a date stays text.
+- Scalars follow the YAML 1.2 core schema, not 1.1: `off` is a word, `1:30` is not 90, 010 is ten, a date stays text.
 - A duplicate key is a mistake: YAML would silently keep the last one.
 - `${NAME}` is replaced *after* parsing, so that a value from the environment can never add keys. What came from the
   environment is remembered by path and shown as `${NAME}` wherever a mistake quotes what was found.
@@ -25,6 +25,7 @@ MAX_NODES = 100_000
 
 _YAML = "tag:yaml.org,2002:"
 _TAGS = frozenset({"map", "seq", "str", "bool", "int", "float", "null", "merge"})
+_WHOLE = re.compile(r"[-+]?[0-9]+")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -148,11 +149,15 @@ class _Reader:
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         if node.tag != _YAML + "str":
             try:
+                if _WHOLE.fullmatch(str(node.value)) and node.tag == _YAML + "int":
+                    return int(node.value)  # yaml would take a leading 0 for octal
                 return self._loader.construct_object(node)
-            except ValueError:
+            except (ValueError, KeyError, IndexError):  # the latter two by a tag that was written down: `!!bool x`
                 problem = f"not of type {node.tag.removeprefix(_YAML)}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
         text = str(node.value)
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise yaml.MarkedYAMLError(problem="half a surrogate pair is no text", problem_mark=node.start_mark)
         if "${" not in text:
             return text
         self._document.secret[path] = text

@@ -70,8 +70,10 @@ After = Annotated[
     float | Literal["auto", "off"],
     Reads(units.after, {"anyOf": [{"enum": ["auto", "off"]}, _text(DURATION, "250ms")]}, _after),
 ]
-Count = Annotated[int, Field(strict=True, ge=1)]
-CountFromZero = Annotated[int, Field(strict=True, ge=0)]
+MOST = 10**12
+"""More of anything is a slip, and beyond 64 bits it could be neither sent to a worker nor saved."""
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
+CountFromZero = Annotated[int, Field(strict=True, ge=0, le=MOST)]
 Flag = Annotated[bool, Field(strict=True)]
 
 

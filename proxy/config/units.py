@@ -20,6 +20,8 @@ TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZE = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
 }  # fmt: skip
+LONGEST, LARGEST = 36_500 * 86_400.0, 1 << 50
+"""A century and a pebibyte: what is beyond is a slip, and timers, files and integers of 64 bits could not take it."""
 
 _SPELLINGS = {
     "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
@@ -79,7 +81,10 @@ def seconds(value: Any) -> float:
     >>> seconds("250ms"), seconds("10m"), seconds("0s")
     (0.25, 600.0, 0.0)
     """
-    return _with_unit(value, TIME, "a duration such as 250ms, 10s or 3d")
+    found = _with_unit(value, TIME, "a duration such as 250ms, 10s or 3d")
+    if found > LONGEST:
+        raise Unfit(f"a duration of at most {duration(LONGEST)}")
+    return found
 
 
 def size(value: Any) -> int:
@@ -88,7 +93,10 @@ def size(value: Any) -> int:
     >>> size("1MiB"), size("1.5KiB")
     (1048576, 1536)
     """
-    return int(_with_unit(value, dict(SIZE), "a size such as 32KiB or 1MiB"))
+    found = _with_unit(value, dict(SIZE), "a size such as 32KiB or 1MiB")
+    if found > LARGEST:
+        raise Unfit(f"a size of at most {bytes_text(LARGEST)}")
+    return int(found)
 
 
 def percent(value: Any) -> float:

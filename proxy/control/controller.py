@@ -210,6 +210,8 @@ class Controller:
         for trial in (*self.trials.values(), *self.ended.values()):
             one = rules.get(trial.name)
             rule = None
+            if one is not None:
+                trial.redact = one.record.redact if one.record is not None else ()
             if one is not None and one.record is not None and trial.name in self.trials:
                 rule = Rule.of(one.record, one.mirror.headers.drop)
             if trial.recorder is not None and trial.recorder.rule != rule:

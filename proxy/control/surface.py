@@ -80,7 +80,7 @@ class Desk:
         trial = self._find(name)
         if trial is None:
             return None
-        return trial.kept.shown(order, limit, self._redacted(name))
+        return trial.kept.shown(order, limit, trial.redact)
 
     def charts(self, name: str) -> dict[str, Any] | None:
         """What can be drawn of a rollout; not its labels when answers are to be redacted."""
@@ -88,13 +88,7 @@ class Desk:
         if trial is None:
             return None
         shown = trial.charts.shown(trial.plan, self._clock())
-        return shown | {"predictions": None} if self._redacted(name) else shown
-
-    def _redacted(self, name: str) -> tuple[str, ...]:
-        rollouts = self.config.rollouts()
-        return next(
-            (r.record.redact for route, r in rollouts if f"{route.name}/{r.candidate}" == name and r.record), ()
-        )
+        return shown | {"predictions": None} if trial.redact else shown
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Journal entries, newest first."""

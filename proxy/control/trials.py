@@ -89,6 +89,7 @@ class Trial:
         self.charts = Charts()
         self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
         self.recorder: Recorder | None = None
+        self.redact: tuple[str, ...] = ()  # of the last configuration that named this rollout: it outlives the rollout
         self.late = 0  # pairs whose place in the request order had been settled
         self.unrecorded = 0  # pairs that recorders now closed had dropped
         self.protocol = ""

@@ -15,7 +15,8 @@ MASK = "[redacted]"
 
 
 def redact(body: bytes, pointers: Sequence[str]) -> bytes | None:
-    """The body with the value at each pointer masked; `None` when it is not JSON. An empty body stays empty.
+    """The body with the value at each pointer masked; `None` when it is not JSON, or nested too deep
+    to be written again. An empty body stays empty.
 
     A pointer that leads nowhere changes nothing; `*` as a step means every item.
 
@@ -33,7 +34,10 @@ def redact(body: bytes, pointers: Sequence[str]) -> bytes | None:
     for pointer in pointers:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
         document = _masked(document, steps)
-    return orjson.dumps(document)
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:  # it reads 1,024 levels and writes 254
+        return None
 
 
 def _masked(value: Any, steps: list[str]) -> Any:

@@ -584,6 +584,26 @@ async def test_a_rollout_taken_out_loses_its_lane_and_comes_back_with_its_eviden
     assert (trial.rollout.state, trial.evidence.compared) == (State.SHADOW, 400)
 
 
+async def test_what_was_redacted_stays_redacted_when_the_rollout_is_taken_out(tmp_path: Path) -> None:
+    redacting = "record: {path: p.jsonl, share: 100%, redact: [/outputs]}\n        consecutive_failures"
+    text = config_text().replace("consecutive_failures", redacting)
+    async with running(tmp_path, text) as controller:
+        worker = await FakeWorker(tmp_path).connect()
+        await worker.until(lambda: worker.lane(NAME))
+        worker.good(trial_of(controller), 50)
+        desk = Desk(controller, Channel(lambda *_: None))
+        await eventually(lambda: desk.pairs(NAME, "latest", 5))
+        assert await reload(controller, config_text().replace("candidate: c", "candidate: d"), tmp_path) == ""
+        assert NAME in controller.ended
+        shown = desk.pairs(NAME, "latest", 5)
+        assert shown
+        assert all("[redacted]" in one["live"]["body"] and one["live"]["prediction"] is None for one in shown)
+        charts = desk.charts(NAME)
+        assert charts is not None
+        assert charts["predictions"] is None
+        worker.disconnect()
+
+
 async def test_a_promoted_candidate_that_the_file_makes_live_is_completed(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:

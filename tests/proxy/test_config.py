@@ -141,6 +141,11 @@ def test_words_are_words() -> None:
     assert parse(text).upstreams["m"].version == "2026-11-20"
 
 
+def test_a_leading_zero_is_not_octal() -> None:
+    """YAML 1.1 would read 010 as 8."""
+    assert parse(rollout("shadow: 5%\n        consecutive_failures: 010")).plans["all/v2"].consecutive_failures == 10
+
+
 def test_aliases_and_merge_keys_work() -> None:
     text = """
 upstreams:
@@ -274,6 +279,9 @@ webhooks: [{url: "http://x", events: [rollout.promotd], secret: s}]
         ("{shadow: 5%, mirror: {set_json: {model: x}}}", "mirror.set_json.model", "did you mean `/model`?"),
         ("{shadow: 5%, mirror: {max_tokens_per_minute: 0}}", "mirror.max_tokens_per_minute", "at least 1"),
         ("{shadow: 5%, warmup: -1}", "warmup", "at least 0"),
+        ("{shadow: 5%, mirror: {max_in_flight: 99999999999999999999}}", "mirror.max_in_flight", "at most 10000"),
+        ("{shadow: 5%, mirror: {timeout: 99999999d}}", "mirror.timeout", "at most 36500d"),
+        ("{shadow: 5%, mirror: {max_memory: 9999999GiB}}", "mirror.max_memory", "at most 1048576GiB"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_carried_out_is_refused(text: str, path: str, said: str) -> None:
@@ -309,6 +317,19 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
          "routes[1]", "never reached"),
         ({"routes": [{"name": "a", "live": "v1", "match": {"path": "/b"}}, {"name": "a", "live": "v1"}]},
          "routes[1].name", "is there twice"),
+        ({"routes": [{"name": "a", "live": "v1", "match": {"path": "/a?b=1"}}]},
+         "routes[0].match.path", "without query"),
+        ({"routes": [{"name": "a", "live": "v1", "match": {"path": "/v2/*/infer"}}]},
+         "routes[0].match.path", "only at the end"),
+        ({"admin": {"token": ""}}, "admin.token", "no request could carry it"),
+        ({"admin": {"token": "abc\n"}}, "admin.token", "a line break at its end"),
+        ({"server": {"controller_lost": "0s"}}, "server.controller_lost", "more than 0"),
+        ({"upstreams": {"v1": {"url": "http://a", "health": {"path": "/h", "interval": "0s"}}}},
+         "upstreams.v1.health.interval", "more than 0"),
+        ({"upstreams": {"v1": {"url": "http://a", "health": {"path": "/h\r\nx: y"}}}},
+         "upstreams.v1.health.path", "match"),
+        ({"log": {"access": {"share": "0.001%"}}}, "log.access.share", "chooses no request"),
+        ({"log": {"access": {"path": "x/../state/understudy.db"}}}, "log.access.path", "first at store.path"),
         ({"routes": [{"name": "a", "live": "v1", "match": {"path": "/-/infer"}}]},
          "routes[0].match.path", "paths under /-/ are the proxy's own (health), so this route is never reached"),
         ({"routes": [{"name": "a", "live": "v1", "match": {"path": "/-/*"}}]}, "routes[0].match.path", "never reached"),
@@ -438,7 +459,8 @@ def test_a_key_given_twice_is_a_mistake() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "# nothing", "7", "[]", "a: [", "a: {b: }}", "\x00", "&a x: *a", "upstreams: &a {m: *a}", "? [a]\n: b",
-     "upstreams: !!python/object:os.system {}", "a: " + "[" * 5000, "a: !!int x", "\ufeff", "a:\t- b", "--- 1\n--- 2"],
+     "upstreams: !!python/object:os.system {}", "a: " + "[" * 5000, "a: !!int x", "a: !!int ''", "a: !!bool x",
+     "a: !!float ''",     'a: "\\ud800"', "\ufeff", "a:\t- b", "--- 1\n--- 2"],
 )  # fmt: skip
 def test_what_is_no_configuration_is_refused_in_words(text: str) -> None:
     with pytest.raises(ConfigError) as caught:

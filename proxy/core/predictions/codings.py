@@ -15,6 +15,9 @@ from proxy.core.reasons import Reason
 MAX_INFLATED = 8 * 1024 * 1024
 """Bytes a compressed body may inflate to. A kilobyte can inflate to a megabyte: what comes out is bounded."""
 
+MAX_MEMBERS = 100
+"""Members of one compressed body: what is left after each is copied, so many tiny ones take time by the square."""
+
 MAX_CODINGS = 3
 """Codings on one body; RFC 9110 allows any number, nobody sends more than one."""
 
@@ -30,6 +33,8 @@ def _inflate(body: bytes, window: int) -> bytes:
     rest = body
     try:
         while rest:
+            if len(parts) == MAX_MEMBERS:
+                raise Unreadable(Reason.BAD_ENCODING, f"the compressed body has more than {MAX_MEMBERS} members")
             stream = zlib.decompressobj(window)
             part = stream.decompress(rest, room + 1)
             parts.append(part)
