@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from typing import Protocol
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -65,12 +66,12 @@ class Stream:
         self.id, self.taker = number, taker
         self.room, self.credit = room, WINDOW
         self.owed = self.waiting = 0
-        self.parts: list[bytes] = []
+        self.parts: deque[bytes | memoryview] = deque()
         self.trailers = b""
         self.end = self.local_done = self.remote_done = self.answered = False
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     length = len(payload)
     return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
 

@@ -121,9 +121,10 @@ class Sending:
                 return
             piece = stream.parts[0]
             if len(piece) > room:
-                stream.parts[0], piece = piece[room:], piece[:room]
+                view = memoryview(piece)  # what is left is not copied for every frame that is cut off it
+                stream.parts[0], piece = view[room:], view[:room]
             else:
-                del stream.parts[0]
+                stream.parts.popleft()
             size = len(piece)
             stream.room -= size
             self._room -= size

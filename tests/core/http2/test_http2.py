@@ -244,3 +244,19 @@ def test_no_bytes_raise_anything_else(noise: bytes) -> None:
         http2 = Http2(True, 1_000, 10, lambda *_: None)
         with contextlib.suppress(Http2Error):
             http2.feed(begin + noise)
+
+
+def test_a_long_body_costs_what_it_is_long() -> None:
+    """Frames are cut off a body without copying the rest of it: the same memory from the first to the last."""
+    http2 = Ends().client
+    stream = http2.open(HEAD, Heard(http2))
+    stream.room = http2._room = 1 << 30
+    body = bytes(1 << 22)
+    http2.data(stream, body, False)
+    assert sum(map(len, http2._out)) >= len(body)
+    stream.room = 1
+    stream.parts.append(body)
+    http2.data(stream, b"", False)
+    rest = stream.parts[0]
+    assert isinstance(rest, memoryview)
+    assert rest.obj is body
