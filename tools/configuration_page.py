@@ -70,6 +70,7 @@ def _section(path: str, part: dict[str, Any], sections: dict[str, Any]) -> str:
         default = value.get("default")
         written = "" if default in (None, "", []) or "$ref" in value else f"`{_plain(default)}`"
         meaning = value.get("description") or sections[value["$ref"].rpartition("/")[2]]["description"]
+        meaning = " ".join(meaning.split())  # a row of a table is one line
         lines.append(f"| `{key}`{must} | {_type(value)} | {written} | {meaning} |".replace("|  |", "| |"))
     choice = [one["required"][0] for one in part.get("oneOf", ())]
     if choice:

@@ -601,6 +601,7 @@ def test_every_key_is_explained() -> None:
 def test_the_reference_is_current() -> None:
     written = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     assert runpy.run_path(str(ROOT / "tools" / "configuration_page.py"))["page"]() == written, "run `make docs`"
+    assert [line for line in written.splitlines() if line.startswith("|") and not line.endswith("|")] == [], "torn rows"
 
 
 def test_what_the_file_may_ask_for_is_built() -> None:
