@@ -1,4 +1,6 @@
-"""CPU per unary gRPC call: `python -m loadtests.bench_grpc`. A worker that forwards or mirrors, beside grpcio's asyncio.
+"""CPU per unary gRPC call: a worker that forwards or mirrors, beside grpcio's asyncio.
+
+    python -m loadtests.bench_grpc
 
 One client connection, eight calls at a time, 300 bytes each way; CPU is user and system time of the one process that
 passes the calls on, from /proc. Machine and versions are for the reader to note beside the figures (ARCHITECTURE.md).
