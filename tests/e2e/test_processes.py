@@ -71,7 +71,8 @@ async def _serves(load: Load, model: str) -> None:
 
 
 async def test_a_controller_that_hangs_is_lost_and_found_again(tmp_path: Path) -> None:
-    async with _house(tmp_path, controller_lost="3s") as (understudy, url), Load(url) as load:
+    # Between this and three times as long, when the supervisor would replace it, the test must see it lost.
+    async with _house(tmp_path, controller_lost="6s") as (understudy, url), Load(url) as load:
         await understudy.until("r/good", lambda rollout: rollout["state"] == "canary")
         first = (await understudy.processes())["controller"]
         os.kill(first, signal.SIGSTOP)
