@@ -19,6 +19,8 @@ TABLE_PASS = 1000
 """Pairs until a guard on the whole distribution passes: 500 to learn live's thresholds, then its evidence."""
 SPREAD = 0.14
 """Assumed standard deviation of the difference between two good scores on [0, 1]."""
+FAILING = 0.001
+"""Assumed share of requests on which a good arm fails, by itself."""
 CANDIDATE_PAIRS = 200
 """Pairs of a canary stage that must be answered by the candidate (fewer if `min_pairs` is less)."""
 
@@ -31,6 +33,20 @@ def _rate(limit: float, truth: float) -> float:
     """Growth per pair of the evidence that a rate is below `limit` when it is `truth`: their relative entropy, nats."""
     event = truth * log(truth / limit) if truth else 0.0
     return event + (1 - truth) * log((1 - truth) / (1 - limit))
+
+
+def _discordance(margin: float) -> float:
+    """Growth per pair of the evidence that one arm fails less than `margin` more often, when each fails on `FAILING` of
+    the requests by itself: that of the best of the bets."""
+    bets = [0.98 * 2.0**-k / (1 - margin) for k in range(10)] if margin < 1 else []
+    return max(
+        (
+            (1 - 2 * FAILING) * log(1 + bet * margin)
+            + FAILING * (log(1 - bet * (1 - margin)) + log(1 + bet * (1 + margin)))
+            for bet in bets
+        ),
+        default=float("inf"),
+    )
 
 
 def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
@@ -52,7 +68,7 @@ def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
     if guard.name in ("max_disagreement", "max_big_change") and guard.limit < 1:
         return needed / _rate(guard.limit, guard.limit / 4)
     if guard.name == "max_extra_errors":
-        return needed / log(1 + 0.98 * guard.limit)
+        return needed / _discordance(guard.limit)
     if guard.name in ("max_mean_shift", "max_quality_drop", "max_spread_change"):
         return needed / min(0.5 * guard.limit, guard.limit**2 / (2 * SPREAD**2))
     return TABLE_PASS

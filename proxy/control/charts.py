@@ -14,11 +14,14 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from proxy.core.evidence.divergences import recent
+from proxy.core.evidence.measures import ruler_of
 from proxy.core.model import Assessment, Guard, Kind, Plan, Prediction, Reading
 
 RECENT = 1000
@@ -139,10 +142,25 @@ class Charts:
         }
 
     def _predictions(self, plan: Plan) -> dict[str, Any] | None:
+        found = self._distributed(plan)
+        values = self._scalars() if found is not None else None
+        if found is not None and values is not None:
+            found["divergences"] = [asdict(one) for one in recent(*values)]
+        return found
+
+    def _scalars(self) -> tuple[Floats, Floats] | None:
+        """One number of each recent answer of both arms, if the kind has one: its first row's."""
+        scalar = ruler_of(self._kind, 0.0, 1.0).scalar if self._kind is not None else None
+        if scalar is None:
+            return None
+        both = [(scalar(a[0]), scalar(b[0])) for a, b, *_ in self._recent if a and b]
+        return tuple(np.array(both, dtype=np.float64).reshape(-1, 2).T)  # type: ignore[return-value]
+
+    def _distributed(self, plan: Plan) -> dict[str, Any] | None:
         if self._kind is None:
             return None
         both = [(a, b) for live, candidate, *_ in self._recent if live for a, b in zip(live, candidate, strict=False)]
-        found: dict[str, Any] = {"kind": self._kind.value, "labels": None, "values": None}
+        found: dict[str, Any] = {"kind": self._kind.value, "labels": None, "values": None, "divergences": []}
         if self._kind is Kind.LABEL:
             found["labels"] = _agreement(both)
         elif self._kind is Kind.PROBABILITIES:
@@ -215,7 +233,7 @@ def _histograms(live: Floats, candidate: Floats, edges: Floats) -> dict[str, Any
 
 
 def _distributions(both: list[tuple[float, float]], span: tuple[float, float] | None) -> dict[str, Any] | None:
-    values = np.array(both, dtype=np.float64).reshape(-1, 2)
+    values = np.clip(np.array(both, dtype=np.float64).reshape(-1, 2), -1e300, 1e300)  # so that a span is finite
     if not len(values):
         return None
     low, high = span or (float(values.min()), float(values.max()))

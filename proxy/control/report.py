@@ -16,6 +16,7 @@ from proxy.control.charts import unit
 from proxy.control.trials import Trial
 from proxy.core.delivery import rfc3339
 from proxy.core.events import Rollout, Save
+from proxy.core.evidence.split import log_bayes_factor
 from proxy.core.model import BUCKETS, Finding, Ledger, Plan, State, Verdict
 from proxy.core.waiting import stage_of, waiting_for
 
@@ -75,6 +76,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "verdict": verdict,
         "findings": findings,
         "ledger": ledger_json(trial.ledger),
+        "split": split_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,
         "began_at": rfc3339(rollout.began_at),
@@ -96,6 +98,24 @@ def budget_json(trial: Trial) -> dict[str, Any] | None:
     return {
         "limit": trial.token_budget, "last_minute": spending.last_minute, "total": trial.tokens, "share": share
     }  # fmt: skip
+
+
+def split_json(trial: Trial) -> dict[str, Any] | None:
+    """Whether the candidate answers its share of the stage's pairs; it never decides. `null` outside canary.
+
+    `log_bayes_factor` above 3 (20 to 1) says that it does not; sticky keys of heavy users can do that too.
+    """
+    weight, share = trial.rollout.weight / BUCKETS, trial.lane.share / BUCKETS
+    if trial.rollout.state is not State.CANARY or not 0.0 < weight < 1.0 or not share:
+        return None
+    expected = weight / (weight + (1.0 - weight) * share)
+    candidate, pairs = trial.evidence.stage_candidate_pairs, trial.evidence.stage_pairs
+    return {
+        "candidate_pairs": candidate,
+        "pairs": pairs,
+        "expected": expected,
+        "log_bayes_factor": log_bayes_factor(candidate, pairs - candidate, expected),
+    }
 
 
 def lead_seconds(trial: Trial) -> float | None:

@@ -165,3 +165,19 @@ def test_rows_of_different_length_are_drawn_too() -> None:
     charts = Charts()
     charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.2, 0.3, 0.5)), reading(Kind.PROBABILITIES, (1.0,), (1.0,))])
     assert charts.shown(PLAN, 0.0)["predictions"]["labels"] == {"names": ["0", "2"], "counts": [[1, 1], [0, 0]]}
+
+
+def test_scores_and_numbers_show_their_divergences_whatever_the_guards() -> None:
+    charts = Charts()
+    charts.add([reading(Kind.SCORE, n % 97 / 97, min(1.0, n % 97 / 97 + 0.2)) for n in range(900)])
+    shown = {one["name"]: one for one in charts.shown(PLAN, 0.0)["predictions"]["divergences"]}
+    assert shown.keys() == {"psi", "jensen_shannon", "ks", "wasserstein"}
+    assert all(one["low"] <= one["value"] <= one["high"] for one in shown.values())
+    assert shown["ks"]["value"] == pytest.approx(0.2, abs=0.03)
+    assert shown["wasserstein"]["value"] == pytest.approx(0.18, abs=0.03)
+    wild = Charts()
+    wild.add([reading(Kind.NUMBER, *[(1e308, -1e308), (0.0, 0.0)][n % 2]) for n in range(40)])
+    orjson.dumps(wild.shown(PLAN, 0.0))
+    labels = Charts()
+    labels.add([reading(Kind.LABEL, 1, 2)])
+    assert labels.shown(PLAN, 0.0)["predictions"]["divergences"] == []

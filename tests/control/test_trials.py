@@ -163,3 +163,16 @@ def test_a_protocol_left_open_is_told_once_it_is_known(caplog: pytest.LogCapture
             trial.take(pair(number, answer(0), request_head=v2))
     assert rollout_json(trial)["protocol"] == "v2"
     assert [record.message for record in caplog.records] == ["prediction.recognised"]
+
+
+def test_the_split_is_told_in_canary_and_only_there() -> None:
+    trial = make()
+    assert rollout_json(trial)["split"] is None
+    trial.rollout = replace(trial.rollout, state=State.CANARY, weight=500, entry=1)
+    trial.entered()
+    for n in range(200):
+        trial.take(pair(n, answer(0), served=Arm.CANDIDATE if n % 2 else Arm.LIVE, stage=1))
+    trial.flush()
+    split = rollout_json(trial)["split"]
+    assert (split["candidate_pairs"], split["pairs"], split["expected"]) == (100, 200, 0.05)
+    assert split["log_bayes_factor"] > 50.0  # half, where one in twenty was due

@@ -75,9 +75,18 @@ ROLLOUT = _object(
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
     }
 )
+SPLIT = _object(
+    {
+        "candidate_pairs": WHOLE,
+        "pairs": WHOLE,
+        "expected": {"type": "number"},
+        "log_bayes_factor": {"type": "number"},
+    }
+)
 BUDGET = _object({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
 ROLLOUT["properties"] |= {  # said where there is something to say
     "protocol": _maybe(TEXT) | {"description": "By which answers are read, once one could be."},
+    "split": _maybe(SPLIT) | {"description": "Whether the candidate answers its share; it never decides."},
     "token_budget": _maybe(BUDGET) | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
 }
 ENTRY = _object({"number": WHOLE, "time": {"type": "number"}, "kind": TEXT, "actor": TEXT, "reason": TEXT})

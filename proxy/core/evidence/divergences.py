@@ -2,9 +2,9 @@
 
 PSI, Kolmogorov-Smirnov, Jensen-Shannon and Wasserstein, as people know them, but debiased: a plug-in divergence of two
 *equal* samples is positive, and the smaller the sample the larger, which is what makes fixed thresholds on it roll back
-good models. They are taken from the counts of `max_psi` (10 × 10 table on live's deciles) and `max_ks` (histograms over
-its thresholds), so there are none without those guards. Intervals are 95 % at any time: exact for KS, asymptotic
-(arXiv 2103.06476) for the others.
+good models. `divergences` takes them from the counts of `max_psi` (10 × 10 table on live's deciles) and `max_ks`
+(histograms over its thresholds), over the whole trial; `recent` from two columns of answers, for everybody else.
+Intervals are 95 % at any time: exact for KS (at its thresholds), asymptotic (arXiv 2103.06476) for the others.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from math import erfc
 
 import numpy as np
 
+from proxy.core.evidence.batch import Batch
 from proxy.core.evidence.estimate import intervals
+from proxy.core.evidence.guards import Rule
 from proxy.core.evidence.ks import BINS, Ks
 from proxy.core.evidence.psi import Psi, asymptotic_log_e
+from proxy.core.evidence.reference import freeze
 from proxy.core.evidence.tally import Tally
-from proxy.core.evidence.wealth import Floats, Numbers
+from proxy.core.evidence.wealth import Counts, Floats, Numbers
 
 _TINY = 1e-12
 
@@ -45,17 +48,50 @@ class Histogram:
 
 def divergences(tally: Tally) -> tuple[Divergence, ...]:
     """All divergences that the configured guards keep counts for."""
+    return tuple(found for slot in tally.slots for found in _of(slot.rule, tally.carried(slot)))
+
+
+def recent(live: Floats, candidate: Floats) -> tuple[Divergence, ...]:
+    """All divergences of two columns (n,) of answers to the same requests, with live's own quantiles as thresholds.
+
+    >>> rng = np.random.default_rng(1)
+    >>> live = rng.normal(size=1000)
+    >>> [d.name for d in recent(live, live + 0.5) if 0.0 < d.low < d.value < d.high]
+    ['psi', 'jensen_shannon', 'ks', 'wasserstein']
+    """
+    known = np.isfinite(live) & np.isfinite(candidate)
+    if known.sum() < 2:
+        return ()
+    reference = freeze(live[known])
     found: list[Divergence] = []
-    for slot in tally.slots:
-        counts, rule = tally.carried(slot), slot.rule
-        if isinstance(rule, Psi | Ks):
-            (estimate,) = rule.estimates(counts[None], slot.guard.limit)
-            if estimate.value is None or estimate.low is None or estimate.high is None:
-                continue
-            name = "psi" if isinstance(rule, Psi) else "ks"
-            found.append(Divergence(name, estimate.value, estimate.low, estimate.high, estimate.pairs))
-            found.append(_jensen_shannon(rule.table(counts)) if isinstance(rule, Psi) else _wasserstein(rule, counts))
+    batch = _column_batch(live[known], candidate[known])
+    rules: tuple[Rule, ...] = (Psi(reference.edges), Ks(reference.thresholds, reference.gap))
+    for rule in rules:
+        counts = np.bincount(rule.place(batch, 0)[1], minlength=rule.width)
+        with np.errstate(over="ignore", invalid="ignore"):  # answers may lie further apart than the largest number
+            found += _of(rule, counts)
     return tuple(found)
+
+
+def _column_batch(live: Floats, candidate: Floats) -> Batch:
+    """A batch of pairs of which nothing is known but their answers."""
+    n = len(live)
+    yes, no, unknown = np.ones(n, dtype=bool), np.zeros(n, dtype=bool), np.full(n, np.nan)
+    times = (unknown,) * 6
+    columns = {"live": live, "candidate": candidate}
+    return Batch(np.zeros(n, dtype=np.uint64), yes, no, no, yes, no, no, no, *times, columns)
+
+
+def _of(rule: Rule, counts: Counts) -> list[Divergence]:
+    """Two divergences of a rule that counts the answers' distributions, none of any other."""
+    if not isinstance(rule, Psi | Ks):
+        return []
+    (estimate,) = rule.estimates(counts[None], 0.0)
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return []
+    name = "psi" if isinstance(rule, Psi) else "ks"
+    first = Divergence(name, estimate.value, estimate.low, estimate.high, estimate.pairs)
+    return [first, _jensen_shannon(rule.table(counts)) if isinstance(rule, Psi) else _wasserstein(rule, counts)]
 
 
 def histogram(tally: Tally) -> Histogram | None:

@@ -14,7 +14,12 @@ MOST_BYTES = 32 * 1024 * 1024
 
 
 def size(reading: Reading) -> int:
-    """Bytes that a reading takes, estimated from above."""
+    """Bytes that a reading takes, estimated from above.
+
+    >>> from tests.core.evidence.streams import make_reading
+    >>> size(make_reading()), size(make_reading(0, (0.5,) * 100, (0.5,) * 100)) > 8000
+    (1104, True)
+    """
     return 1024 + sum(_values(arm) for arm in (reading.live, reading.candidate, reading.again) if arm is not None)
 
 
