@@ -168,7 +168,7 @@ def _sentence(
     parts = [_effect(slot, estimate)]
     scale = round(1.0 / look.plan.false_rollback_rate)
     if verdict is Verdict.FAIL:
-        parts.append("the evidence against it is enough: fail")
+        parts += [_speaker(look, look.state.tally.slots.index(slot)), "the evidence against it is enough: fail"]
     else:
         parts.append(f"evidence {share * scale:.0f} of {scale}" if share * scale >= 0.5 else f"evidence 0 of {scale}")
         parts.append("pass" if verdict is Verdict.PASS else _outlook(look, slot, estimate, more, counts))
@@ -179,6 +179,29 @@ def _sentence(
     if look.state.repeats > look.state.compared // 2:
         parts.append("more than half of the requests were repeats and gave no evidence")
     return ", ".join(part for part in parts if part)
+
+
+def _speaker(look: Look, i: int) -> str:
+    """Which part of the traffic the evidence for a FAIL is from, when that is not all of it: the effect over all pairs
+    may then lie within the limit."""
+    if look.state.watch is not None:
+        return "seen by the watch after promotion"
+    tally, slot = look.state.tally, look.state.tally.slots[i]
+    parts = look.parts[i]
+    if parts:
+        shares = np.log(segment_shares(len(parts))) + parts
+        at = int(shares.argmax())
+        if shares[at] > tally.log_whole(i):
+            name = [*look.state.segments, "other"][at]
+            return f"mostly in {name or '(none)'}"
+    counts = tally.loudest(i)
+    if counts is None:
+        return ""
+    (late,) = slot.rule.estimates(counts[None], slot.guard.limit)
+    if late.value is None:
+        return ""
+    value, low, high = (number(slot.guard, x) for x in (late.value, late.low, late.high))
+    return f"{value} ({low} – {high}) over the last {late.pairs:,} pairs"
 
 
 def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, counts: Counts) -> str:

@@ -111,6 +111,13 @@ class Tally:
             log_e += _mixture(old.rule, old.guard.limit, old.rows, old.restarts, old.opened)
         return log_e
 
+    def loudest(self, i: int) -> Counts | None:
+        """Slot i's counts since the restart that weighs most in its evidence; `None` when that is the whole."""
+        slot = self.slots[i]
+        since, log_weights = self.restarts.since(self.rows[:, slot.start : slot.stop], self.opened[i])
+        start = int((slot.rule.log_fail(since, slot.guard.limit) + log_weights).argmax())
+        return since[start] if start else None
+
     def log_segments(self, i: int) -> list[float]:
         """Log of slot i's FAIL evidence per segment (no restarts)."""
         slot = self.slots[i]

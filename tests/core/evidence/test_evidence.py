@@ -301,6 +301,24 @@ def test_fail_latches_and_names_its_cause() -> None:
     assert Evidence.load(plan, evidence.dump()).assess().verdict is Verdict.FAIL
 
 
+def test_a_late_break_is_told_of_the_pairs_that_it_is_seen_in() -> None:
+    """Over the whole trial the rate is within the limit: the sentence must say which pairs speak against it."""
+    plan = make_plan(DISAGREEMENT, kind=Kind.LABEL)
+    evidence = gather(plan, labels(9000, 9))
+    for batch in cut([r._replace(request_hash=-1 - r.sequence) for r in labels(1500, 120)], (50,)):
+        evidence.add(batch)
+        if evidence.crossed():
+            break
+    found = finding(evidence, "max_disagreement")
+    assert found.verdict is Verdict.FAIL
+    assert found.high < 0.02
+    said = found.reason.split(" over the last ")
+    assert 3.0 < float(said[0].rsplit(", ", 1)[1].split(" %")[0]) < 20.0
+    assert 200 <= int(said[1].split(" pairs")[0].replace(",", "")) <= 2000
+    everywhere = gather(plan, labels(3000, 300))
+    assert "over the last" not in finding(everywhere, "max_disagreement").reason
+
+
 def test_nothing_seen_and_nothing_asked_are_watching() -> None:
     assert gather(make_plan(*ALL_GUARDS), []).assess().verdict is Verdict.WATCHING
     assert gather(make_plan(), score_stream(100, 1)).assess().verdict is Verdict.WATCHING
@@ -312,6 +330,7 @@ def test_segments_may_fail_but_never_hold_back() -> None:
     bad = [r._replace(segment="small", request_hash=-r.sequence - 1) for r in labels(200, 100)]
     mixed = [r for i, pair in enumerate(bad) for r in (*good[i * 100 : (i + 1) * 100], pair)]
     failed = gather(plan, mixed).assess()
+    assert "mostly in small" in next(f for f in failed.findings if f.segment is None).reason
     assert failed.verdict is Verdict.FAIL
     assert gather(make_plan(DISAGREEMENT, kind=Kind.LABEL), mixed).assess().verdict is Verdict.PASS  # diluted to 0.5 %
     assert {f.segment for f in failed.findings} == {None, "big", "small"}
