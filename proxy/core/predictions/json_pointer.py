@@ -32,6 +32,8 @@ def single(spec: PredictionSpec, document: Any) -> Any:
     >>> single(PredictionSpec(pointer="/score"), {"score": 0.5}), single(PredictionSpec(pointer="/a"), {"a": [0.5]})
     (0.5, None)
     """
+    if spec.jmespath:
+        return None
     value = document
     for token in parse_pointer(spec.pointer):
         if type(value) is not dict:

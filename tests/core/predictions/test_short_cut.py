@@ -59,11 +59,12 @@ def _odd(document: Any) -> bool:
     protocol=st.sampled_from(["v2", "json"]),
     kind=st.sampled_from([Kind.SCORE, Kind.NUMBER, Kind.LABEL, Kind.TEXT, Kind.AUTO]),
     output=st.sampled_from(["", "y"]),
+    jmespath=st.sampled_from(["", "y", "[y]"]),
 )
 def test_readings_are_the_same_without_it(
-    live: Any, candidate: Any, head: bytes, protocol: str, kind: Kind, output: str
+    live: Any, candidate: Any, head: bytes, protocol: str, kind: Kind, output: str, jmespath: str
 ) -> None:
-    spec = PredictionSpec(protocol, kind, output, pointer="/y")
+    spec = PredictionSpec(protocol, kind, output, pointer="" if jmespath else "/y", jmespath=jmespath)
     pair = Pair("t", 0, "w", 0, "r", 0.0, Arm.LIVE, b"", b"{}", outcome(live, b""), outcome(candidate, head))
     short = read(spec, pair)
     with pytest.MonkeyPatch.context() as patch:
