@@ -14,7 +14,8 @@ ACTS = {
     # Reading an answer needs a whole message: shown by golden answers in tests/core/predictions, one file per protocol.
     "extract", "recognise", "recognised", "read", "booking", "protocol_of", "split", "raw_of", "assembled",
     "chosen_output", "output_values", "checked_datatype", "checked_shape", "chosen_name", "parse_json", "drop",
-    "decoded", "is_stream", "binary_size", "copies_cost",
+    "decoded", "is_stream", "binary_size", "copies_cost", "one_message", "document",
+    "typed",
     # State in, state out: tests/core/evidence/test_evidence.py.
     "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learned_enough", "keep_for_labels",
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",

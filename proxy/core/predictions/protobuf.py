@@ -74,7 +74,11 @@ def fields(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
 
 
 def text(value: bytes, what: str) -> str:
-    """A string field; raises `Unreadable`."""
+    """A string field; raises `Unreadable`.
+
+    >>> text(b"y", "name")
+    'y'
+    """
     try:
         return value.decode()
     except UnicodeDecodeError:
