@@ -54,6 +54,7 @@ async def replay(
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=terms.timeout),
         auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),  # one request's answer must not change the next request
         skip_auto_headers={"user-agent", "accept", "accept-encoding", "content-type"},
     ) as session:
         async for recorded in _answered(session, pairs, terms):

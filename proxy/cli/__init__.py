@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import getpass
 import json
+import os
 import socket
 import sys
 import time
@@ -108,6 +109,8 @@ def main() -> None:
       understudy check --config config/quickstart.yaml   what a configuration will do, in words
       understudy serve --config config/quickstart.yaml   run it
     """
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        click.get_current_context().color = False
 
 
 @main.command()

@@ -26,28 +26,31 @@ class Admin:
     """The admin API at `url`. Every method raises `AdminError`; `timeout` is seconds for one exchange."""
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = 10.0) -> None:
-        if urlsplit(url).scheme not in ("http", "https"):
+        if not _is_url(url):
             raise AdminError(f"{url} is not a URL such as {DEFAULT_URL}")
         self._url = url.rstrip("/")
-        self._token = token
+        self._token = (token or "").strip()  # a token from a file often brings its line break along
+        if not (self._token.isascii() and (self._token + "x").isprintable()):
+            raise AdminError("the token is not text in ASCII, so no header can carry it")
         self._timeout = timeout
         # A proxy named in the environment is for the world outside, not for an admin port.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def rollouts(self) -> list[dict[str, Any]]:
         """Every rollout."""
-        found: list[dict[str, Any]] = self._ask("GET", "/api/v1/rollouts")["rollouts"]
+        found: list[dict[str, Any]] = self._ask("rollouts", "GET", "/api/v1/rollouts")["rollouts"]
         return found
 
     def rollout(self, name: str) -> dict[str, Any]:
         """One rollout; raises `NotFoundError`."""
-        return self._ask("GET", _path(name))
+        return self._ask("ledger", "GET", _path(name))
 
     def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         """Do something to a rollout by hand; the rollout afterwards."""
-        return self._ask("POST", f"{_path(name)}/{action}", {"reason": reason, "actor": actor, "full": full})
+        return self._ask("ledger", "POST", f"{_path(name)}/{action}", {"reason": reason, "actor": actor, "full": full})
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(self, key: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What is answered: an object with `key`, by which the admin port is told from any other."""
         headers = {"accept": "application/json"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
@@ -57,10 +60,10 @@ class Admin:
         request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - scheme checked
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
-                return _object(answer.read(), self._url)
+                return _object(answer.read(), key, self._url)
         except urllib.error.HTTPError as error:
             with error:
-                raise _refusal(error, self._url) from None
+                raise _refusal(error, self._url, self._token) from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise AdminError(
@@ -75,20 +78,29 @@ def _path(name: str) -> str:
     return f"/api/v1/rollouts/{quote(route, safe='')}/{quote(candidate, safe='')}"
 
 
-def _object(body: bytes, url: str) -> dict[str, Any]:
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, a port beyond 65535
+        return False
+
+
+def _object(body: bytes, key: str, url: str) -> dict[str, Any]:
     try:
         value = json.loads(body)
     except ValueError:
         value = None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or key not in value:
         raise AdminError(f"{url} does not answer like an understudy admin port")
     return value
 
 
-def _refusal(error: urllib.error.HTTPError, url: str) -> AdminError:
+def _refusal(error: urllib.error.HTTPError, url: str, token: str) -> AdminError:
     """A refusal in words, from its problem+json (RFC 9457) where there is one."""
     if error.code == 401:
-        return AdminError(f"{url} wants a token: --token or UNDERSTUDY_ADMIN_TOKEN")
+        wants = "takes another token than the one given" if token else "wants a token"
+        return AdminError(f"{url} {wants}: --token or UNDERSTUDY_ADMIN_TOKEN")
     try:
         problem = json.loads(error.read())
         said = problem.get("detail") or problem.get("title")

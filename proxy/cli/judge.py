@@ -12,7 +12,7 @@ import click
 from click.termui import progressbar
 
 from proxy.config import Config
-from proxy.config.units import nearest
+from proxy.config.units import Unfit, nearest, url
 from proxy.core.delivery import rfc3339
 from proxy.core.gate import Gate, gate, junit, report
 from proxy.core.judging import audit, judge
@@ -80,6 +80,9 @@ def replay_file(
     plan = plan_of(config, path, name)
     if config.upstreams[plan.live].grpc:
         raise UnderstudyError(f"{plan.name} is gRPC, and replay speaks HTTP only")
+    for option, given in (("--candidate", candidate), ("--live", live)):
+        _check_url(option, given)
+    _write(xml, "")  # better refused now than after all requests have been sent
     count = sum(1 for _ in recorded_pairs(path))
     timeout = config.upstreams[plan.candidate].timeout
     with progressbar(length=count, label="replay", file=sys.stderr) as bar:
@@ -87,10 +90,24 @@ def replay_file(
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
     result = gate(plan, judgement, live_timed=live is not None)
     _show(plan.name, result, as_json=as_json)
-    if xml is not None:
-        xml.write_text(junit(plan.name, result), "utf-8")
+    _write(xml, junit(plan.name, result))
     fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)
     return 0 if fine else 1
+
+
+def _check_url(option: str, given: str | None) -> None:
+    try:
+        url(given or "http://none")
+    except Unfit as unfit:
+        raise click.UsageError(f"{option}: found {given!r}, expected {unfit.expected}") from None
+
+
+def _write(path: Path | None, text: str) -> None:
+    if path is not None:
+        try:
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise UnderstudyError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _set_json(config: Config, plan: Plan) -> Rules:

@@ -16,6 +16,7 @@ import logging
 import queue
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
@@ -118,12 +119,16 @@ class Recorder:
                     if now < retry_at:
                         self._drop()
                         continue
-                    file = self._write(file or _File(self.rule, self._header), recorded)
+                    file = file or _File(self.rule, self._header)
+                    file = self._write(file, recorded)
                 if file is not None and now >= flush_at:
                     file.flush()
                     flush_at = now + FLUSH
-            except (OSError, ImportError) as error:
+            except Exception as error:  # mostly the disk; whatever it is, one odd pair must not end the recording
                 self._failed(error)
+                if file is not None:
+                    with suppress(Exception):
+                        file.close()
                 file, retry_at = None, now + RETRY
         if file is not None:
             file.close()

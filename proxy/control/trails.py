@@ -106,7 +106,7 @@ class Sink:
     def _write(self, batch: list[Trail]) -> None:
         try:
             self._writer.write(batch)
-        except OSError as error:
+        except Exception as error:  # mostly the network; whatever it is, one odd batch must not end the thread
             self._tell("failed", len(batch))
             if not self._failing:
                 logs.event(log, f"{self._name}.failed", logging.ERROR, error=str(error))

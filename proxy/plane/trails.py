@@ -33,6 +33,8 @@ MAX_WAITING = 4096
 """Trails that may wait for the next tick."""
 How = tuple[bool, bytes, bytes]
 """Whether the access log wants it, and the ids of trace and caller, empty where there are none."""
+MAX_PATH = 1024
+"""Bytes of a path that are told: a client may send 32 KiB of it, and thousands of trails may wait."""
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
@@ -194,7 +196,7 @@ class Followed(Exchange):
             self.id.decode(),
             self.route.name,
             request.method.decode("latin-1"),
-            request.path.decode("latin-1"),
+            request.path[:MAX_PATH].decode("latin-1"),
             self.client.peer.decode(),
             winner.pool.name if winner is not None else "",
             _arm(winner) if winner is not None else "",

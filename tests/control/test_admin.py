@@ -298,6 +298,7 @@ async def test_addresses_and_localhost_are_fine(client: Client, host: str) -> No
         {"origin": "https://evil.example"},
         {"origin": "null"},
         {"origin": "http://127.0.0.1:1"},
+        {"origin": "http://[::1"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
@@ -308,6 +309,11 @@ async def test_another_sites_page_changes_nothing(token: str | None, head: dict[
         own = {"authorization": f"Bearer {token}"} if token else {}
         await problem(await client.post(URL + "/abort", headers=head | own), 403)
         assert surface.acts == []
+
+
+async def test_a_body_that_is_not_in_its_coding_is_the_clients_fault(client: Client) -> None:
+    head = {"content-encoding": "gzip"}
+    await problem(await client.post("/api/v1/outcomes", data=b"no gzip", headers=head), 400)
 
 
 async def test_our_own_page_may(client: Client, surface: FakeSurface) -> None:

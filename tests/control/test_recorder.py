@@ -13,6 +13,7 @@ import pytest
 from proxy.control import recorder as module
 from proxy.control.recorder import Recorder, Rule, rotate
 from proxy.core.model import Arm, Outcome, Pair
+from proxy.core.recording import Recorded
 from proxy.recordings import RecordingError, recorded_pairs, recorded_rollout
 
 HEAD = b"POST / HTTP/1.1\r\nauthorization: secret\r\n\r\n"
@@ -103,6 +104,23 @@ def test_a_disk_that_fails_drops_and_says_so(tmp_path: Path) -> None:
     state = recorder.state()
     assert (state["written"], state["dropped"]) == (0, 3)
     assert "Not a directory" in state["error"] or "exists" in state["error"]
+
+
+def test_a_pair_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = module.line_of
+
+    def odd(recorded: Recorded, *more: object) -> bytes:
+        if recorded.pair.id == "id-0":
+            raise TypeError("Recursion limit reached")
+        return write(recorded, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "line_of", odd)
+    monkeypatch.setattr(module, "RETRY", 0.0)
+    recorder = Recorder(rule(tmp_path / "pairs.jsonl"), "r/c", "hash")
+    for number in range(3):
+        recorder.offer(pair(number), number)
+    recorder.close()
+    assert (recorder.written, recorder.dropped) == (2, 1)
 
 
 def test_pairs_beyond_the_bound_are_dropped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,34 @@ async def test_a_writer_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPat
     await until(lambda: sum(n for _, n in told) == 8)
 
 
+async def test_whatever_a_writer_raises_costs_its_batch_and_not_the_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trails_module, "BATCH", 1)
+
+    class Odd:
+        """Cannot write the first batch."""
+
+        first = True
+
+        def write(self, batch: list[Trail]) -> None:
+            if self.first:
+                self.first = False
+                raise UnicodeEncodeError("latin-1", "€", 0, 1, "in a header, say")
+
+        def interrupt(self) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    told: list[tuple[str, int]] = []
+    sink = Sink("odd", Odd(), lambda result, n: told.append((result, n)))
+    for _ in range(2):
+        sink.offer(example())
+    await until(lambda: len(told) == 2)
+    assert told == [("failed", 1), ("written", 1)]
+    await asyncio.to_thread(sink.close)
+
+
 async def test_reload_goes_on_with_what_has_not_changed(tmp_path: Path) -> None:
     rule = f"log: {{access: {{path: {tmp_path / 'a.jsonl'}}}}}"
     async with running(rule) as trails:

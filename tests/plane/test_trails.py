@@ -15,7 +15,7 @@ from proxy.core import trails
 from proxy.core.link import Frame
 from proxy.core.trails import Trail
 from proxy.plane.exchange import Exchange
-from proxy.plane.trails import MAX_WAITING, Trails
+from proxy.plane.trails import MAX_PATH, MAX_WAITING, Trails
 from tests.plane.rig import Model, Rig, always, eventually, hang, ok, rig
 
 CONFIG = """
@@ -144,6 +144,12 @@ async def test_the_access_log_alone_changes_nothing_on_the_wire() -> None:
 
 
 # --- what it says ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_long_path_is_cut() -> None:
+    async with followed(CONFIG + ACCESS % "100%", Model(), Model()) as (it, heard):
+        assert (await it.ask(b"{}", path=b"/" + b"a" * 20_000))[0] == 200
+        assert (await heard.one()).path == "/" + "a" * (MAX_PATH - 1)
 
 
 async def test_a_request_that_live_answers() -> None:

@@ -289,6 +289,7 @@ def test_a_name_that_cannot_be_one_is_never_sent(admin: FakeAdmin) -> None:
         ((403, b'["x"]'), "refused (403): Forbidden"),
         ((200, b"hello"), "does not answer like an understudy admin port"),
         ((200, b"[]"), "does not answer like an understudy admin port"),
+        ((200, b'{"score": 0.5}'), "does not answer like an understudy admin port"),  # a model server's port
     ],
 )
 def test_a_refusal_is_told_in_words(admin: FakeAdmin, answer: tuple[int, bytes], said: str) -> None:
@@ -304,7 +305,27 @@ def test_no_proxy_at_the_address_is_told_in_words(admin: FakeAdmin) -> None:
     result = run("status", "--admin", url)
     assert result.exit_code == 1
     assert f"cannot reach the admin port at {url}" in result.stderr
-    assert "is not a URL" in run("status", "--admin", "file:///etc/passwd").stderr
+    for wrong in ("file:///etc/passwd", "http://[::1", "http://127.0.0.1:99999", "127.0.0.1:9090", "http://"):
+        assert f"{wrong} is not a URL" in run("status", "--admin", wrong).stderr
+
+
+def test_a_token_that_is_wrong_or_cannot_be_one_is_told_in_words(admin: FakeAdmin) -> None:
+    assert run("status", "--token", "abc\n", admin=admin).exit_code == 0
+    assert admin.asked[-1][2] == "Bearer abc"
+    admin.answer = (401, b"")
+    assert "takes another token than the one given" in run("status", "--token", "abc", admin=admin).stderr
+    for token in ("a\nb", "päß€"):
+        result = run("status", "--token", token, admin=admin)
+        assert result.exit_code == 1
+        assert "the token is not text in ASCII" in result.stderr
+        assert token not in result.stderr
+
+
+def test_no_color_is_heeded(admin: FakeAdmin) -> None:
+    for asked, coloured in (("", True), ("1", False)):
+        environ = {"UNDERSTUDY_ADMIN_URL": admin.url, "NO_COLOR": asked}
+        result = CliRunner().invoke(main, ["status"], env=environ, color=True)
+        assert ("\x1b[" in result.stdout) is coloured
 
 
 def test_a_misspelt_command_has_a_neighbour() -> None:

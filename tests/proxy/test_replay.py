@@ -136,6 +136,16 @@ async def test_replay_to_nobody_is_a_candidate_that_fails(tmp_path: Path, config
     assert orjson.loads(result.stdout)["candidate_failures"] == {"connect": 50}
 
 
+def test_replay_sends_nothing_for_a_url_or_a_report_that_cannot_be(tmp_path: Path, config: str) -> None:
+    recorded = record(tmp_path / "p.jsonl", 1)
+    command = ("replay", recorded, "-c", config, "--candidate")
+    assert understudy(*command, "127.0.0.1:9").exit_code == 2
+    assert "--live" in understudy(*command, "http://127.0.0.1:9", "--live", "nowhere").stderr
+    result = understudy(*command, "http://127.0.0.1:9", "--junit", tmp_path / "no" / "x.xml")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "cannot write" in result.stderr
+
+
 async def test_replay_asks_the_candidate_for_its_own_model_and_live_for_the_recorded_one(tmp_path: Path) -> None:
     """`mirror.set_json` is part of what the candidate is; the fake's label is a function of the bytes it was asked."""
     renamed = tmp_path / "renamed.yaml"

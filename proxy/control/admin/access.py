@@ -91,10 +91,17 @@ def check_origin(request: web.Request) -> None:
     """Raise 403 when a browser says that another site sent this."""
     origin = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site", "none")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+    if origin is not None and _netloc(origin) != request.headers.get("host", "").lower():
         raise Problem(403, "The Origin header names another site.")
     if site not in ("none", "same-origin"):
         raise Problem(403, "A browser sent this on behalf of another site.")
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # half an IPv6 address: nobody's
+        return None
 
 
 def _hostname(host: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import PayloadEncodingError
 
 from proxy.control.view import RefusedError
 from proxy.errors import StoreError, UnderstudyError
@@ -62,6 +63,8 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return Problem(error.status, error.reason).answer
     except StoreError as error:
         return Problem(503, f"The store is not at hand: {error}").answer
+    except (PayloadEncodingError, web.RequestPayloadError):
+        return Problem(400, "The body is not in the coding that its head names.").answer
     except ConnectionError:  # the reader is gone: nobody to tell
         raise
     except Exception:

@@ -143,12 +143,21 @@ function show() {
   $("view").setAttribute("aria-busy", "false");
 }
 
+/** A part of the address, as it stands where it is no proper encoding: nothing in a link may stop the page. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function navigate() {
   const hash = location.hash.replace(/^#\/?/, "");
   if (hash === "view") return; // the skip link
   view?.leave();
   view = null;
-  route = hash ? hash.split("/").map(decodeURIComponent).join("/") : null;
+  route = hash ? hash.split("/").map(decoded).join("/") : null;
   Object.assign(state, { rollout: null, charts: null, pairs: [], entries: [], next: null });
   $("crumbs").replaceChildren(...(route ? [h("a", { href: "#/" }, "all rollouts"), " / ", name(route)] : []));
   $("view").setAttribute("aria-busy", "true");
