@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from click.termui import progressbar
 
+from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.units import Unfit, nearest, url
 from proxy.core.delivery import rfc3339
@@ -121,9 +122,9 @@ def _show(name: str, result: Gate, *, as_json: bool) -> None:
         click.echo(json.dumps(report(name, result), indent=2, allow_nan=False))
         return
     for finding in result.judgement.assessment.findings:
-        left_out = "not judged: no live timings" if finding.guard in result.left_out else finding.reason
+        left_out = "not judged: no live timings" if finding.guard in result.left_out else printable(finding.reason)
         click.echo(f"  {finding.verdict.value:<9} {left_out}")
     fired = result.judgement.failed_at or result.judgement.tripped_at
     if fired:
         click.echo(f"  it would have been rolled back by pair {fired} of {result.judgement.pairs}")
-    click.echo(f"{name}: {result.sentence}")
+    click.echo(f"{name}: {printable(result.sentence)}")

@@ -37,7 +37,9 @@ def _rollout(one: dict[str, Any]) -> str:
             lines.append(f"  {stage['waiting_for']}")
     if one.get("findings"):
         lines += ["", *_table([_row(finding) for finding in one["findings"]])]
-        lines += [f"  ! {f['reason']}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")]
+        lines += [
+            f"  ! {printable(f['reason'])}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")
+        ]
     lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
     if budget := one.get("token_budget"):
         lines.append(
@@ -66,7 +68,7 @@ def _row(finding: dict[str, Any]) -> tuple[str, ...]:
     if finding.get("low") is not None and finding.get("high") is not None:
         interval = f"{_amount(unit, finding['low'])} … {_amount(unit, finding['high'])}"
     return (
-        _printable(name),
+        printable(name)[:60],
         _amount(unit, finding.get("value")),
         interval,
         _amount(unit, finding["limit"]),
@@ -90,9 +92,9 @@ def _amount(unit: str, value: float | None) -> str:
     return f"{value * 100:.3g}%" if unit == "percent" else f"{value:.3g}{'x' * (unit == 'times')}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Segments are named by clients: no control characters into a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:60]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

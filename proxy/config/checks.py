@@ -135,6 +135,9 @@ def _watching(config: Config, blame: _Blamer) -> None:
         _positive(("log", "access"), blame, max_size=access.max_size)
         if round(access.share * BUCKETS) < 1:
             blame(("log", "access", "share"), "chooses no request", "at least 0.01%")
+        if access.path is None and config.log.level in ("warning", "error"):
+            problem = f"lines of requests are of level info, which `level: {config.log.level}` leaves out"
+            blame(("log", "access"), problem, "give it a `path`")
 
 
 def _files(config: Config, blame: _Blamer) -> None:

@@ -42,7 +42,7 @@ ROLLOUT: dict[str, Any] = {
          "limit": 0.25, "unit": "seconds", "evidence": 0.0, "pairs": 310, "eta_seconds": None, "reason": "fine"},
         {"guard": "max_disagreement", "segment": "tenant\x1b[2J", "verdict": "fail", "value": None, "low": None,
          "high": None, "limit": 0.02, "unit": "percent", "evidence": 1.0, "pairs": 12, "eta_seconds": None,
-         "reason": "tenant differs"},
+         "reason": "tenant\x1b[2J differs"},
     ],
     "ledger": {"sampled": 2400, "compared": 2310, "shed": 90, "too_large": 0, "live_failed": 0, "unparseable": 0,
                "link_full": 0, "pending": 0},

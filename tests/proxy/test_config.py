@@ -329,6 +329,7 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
         ({"upstreams": {"v1": {"url": "http://a", "health": {"path": "/h\r\nx: y"}}}},
          "upstreams.v1.health.path", "match"),
         ({"log": {"access": {"share": "0.001%"}}}, "log.access.share", "chooses no request"),
+        ({"log": {"level": "error", "access": {"share": "1%"}}}, "log.access", "give it a `path`"),
         ({"log": {"access": {"path": "x/../state/understudy.db"}}}, "log.access.path", "first at store.path"),
         ({"routes": [{"name": "a", "live": "v1", "match": {"path": "/-/infer"}}]},
          "routes[0].match.path", "paths under /-/ are the proxy's own (health), so this route is never reached"),
