@@ -464,8 +464,13 @@ async def test_a_rollout_is_blocked_from_the_moment_another_climbs_until_the_las
     climb = asyncio.ensure_future(decisions.decide(a, Looked(2.0, Assessment(Verdict.PASS), 1, 1)))
     await asyncio.sleep(0)
     assert (a.rollout.weight, decisions.blocked_by(b)) == (0, a.name), "it is being saved"
+    pause = asyncio.ensure_future(decisions.decide(a, Pause(2.5, "ann")))
+    await asyncio.sleep(0)
+    assert not pause.done(), "a person's word waits for what is under way"
     disk.hangs.set()
     assert await climb is None
+    assert await pause is None
+    assert a.rollout.paused
     assert (a.rollout.weight, decisions.blocked_by(b)) == (500, a.name)
     plane.late[1] = []
     fall = asyncio.ensure_future(decisions.decide(a, Abort(3.0, "ann")))
