@@ -226,6 +226,12 @@ def test_a_roll_back_cut_short_by_a_crash_is_completed() -> None:
     assert announced(told[-1:]) == ["rollout.rolled_back"]
 
 
+@pytest.mark.parametrize("state", [state for state in State if state is not State.CANARY])
+def test_nothing_is_restored_but_a_canary(state: State) -> None:
+    rollout = replace(run(CLIMB[:1])[0], state=state)
+    assert advance(rollout, Restored(150.0), PLAN) == (rollout, ())
+
+
 def test_weight_taken_away_for_want_of_a_controller_is_restored_and_journaled_not_announced() -> None:
     rollout, told = run([*CLIMB[:1], Restored(150.0)])
     assert (rollout.state, rollout.weight) == (State.CANARY, 500)
