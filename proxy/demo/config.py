@@ -23,10 +23,10 @@ webhooks:
     events: [rollout.advanced, rollout.promoted, rollout.rolled_back]
     secrets: ["${{UNDERSTUDY_DEMO_SECRET}}"]
 upstreams:
-  logistic: {{url: {live}, timeout: 5s}}
+  logistic: {{url: {live}, timeout: 10s, connect_timeout: 5s}}
 """
 
-_UPSTREAM = '  {candidate}: {{url: {url}, timeout: 2s, version: "demo"}}\n'
+_UPSTREAM = '  {candidate}: {{url: {url}, timeout: 10s, connect_timeout: 5s, version: "demo"}}\n'
 
 _ROUTE = """\
   - name: {route}
@@ -43,8 +43,8 @@ _ROUTE = """\
           - {{canary: 50%, min_pairs: 500}}
         guards:
           max_disagreement: 8%
-          p99_latency: 1s
-          median_latency: 500ms
+          p99_latency: 5s
+          median_latency: 2s
           max_extra_errors: 1%
 """
 
