@@ -220,9 +220,16 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
       understudy status --json | jq '.rollouts[].verdict'
     """
     admin = Admin(url, token)
+    drawn = False
     while True:
-        found = [_one(admin, rollout)] if rollout else admin.rollouts()
-        text = json.dumps(found[0] if rollout else {"rollouts": found}, indent=2) if as_json else overview(found)
+        try:
+            found = [_one(admin, rollout)] if rollout else admin.rollouts()
+            text = json.dumps(found[0] if rollout else {"rollouts": found}, indent=2) if as_json else overview(found)
+        except UnderstudyError as error:
+            if not drawn or as_json:
+                raise
+            text = str(error)  # a controller that restarts is back in a moment
+        drawn = watch
         if watch and not as_json:
             click.clear()
         click.echo(text)

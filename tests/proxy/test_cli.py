@@ -236,6 +236,27 @@ def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pyte
     assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 3)
 
 
+def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
+    admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([(503, b"<html>"), None])
+
+    def nap(seconds: float) -> None:
+        try:
+            admin.answer = next(answers)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("proxy.cli.time.sleep", nap)
+    result = run("status", "--watch", admin=admin)
+    assert (result.exit_code, len(admin.asked)) == (0, 3)
+    before, after = result.stdout.split("refused (503): Service Unavailable")
+    assert "credit/credit-v2" in before
+    assert "credit/credit-v2" in after
+    admin.answer = (503, b"<html>")
+    assert run("status", "--watch", admin=admin).exit_code == 1
+
+
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 

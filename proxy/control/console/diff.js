@@ -3,11 +3,12 @@
 import { cut, h } from "./dom.js";
 
 const MOST_FIELDS = 200;
+const MOST_COMPARED = 10 * MOST_FIELDS;
 const MOST_TEXT = 300;
 
-/** Paths and values of everything in a JSON value; at most `MOST_FIELDS * 10` of them. */
+/** Paths and values of everything in a JSON value; at most `MOST_COMPARED` of them. */
 function flatten(value, path = "", into = new Map()) {
-  if (into.size >= MOST_FIELDS * 10) return into;
+  if (into.size >= MOST_COMPARED) return into;
   if (value !== null && typeof value === "object" && Object.keys(value).length) {
     for (const key of Object.keys(value)) flatten(value[key], `${path}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, into);
   } else into.set(path || "/", JSON.stringify(value));
@@ -37,6 +38,7 @@ export function diff(live, candidate) {
   const differing = fields.filter((field) => a.get(field) !== b.get(field));
   const equal = fields.length - differing.length;
   const more = differing.length > MOST_FIELDS ? `, ${differing.length - MOST_FIELDS} more differ` : "";
+  const beyond = Math.max(a.size, b.size) >= MOST_COMPARED ? ` Only the first ${MOST_COMPARED} fields of each were compared.` : "";
   return h(
     "div",
     { class: "diff scroll", tabindex: "0", role: "group", "aria-label": "fields that differ" },
@@ -59,6 +61,6 @@ export function diff(live, candidate) {
         ),
       ),
     ),
-    h("p", { class: "muted" }, `${equal} field${equal === 1 ? " is" : "s are"} equal${more}.`),
+    h("p", { class: "muted" }, `${equal} field${equal === 1 ? " is" : "s are"} equal${more}.${beyond}`),
   );
 }
