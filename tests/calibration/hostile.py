@@ -31,6 +31,7 @@ class Run:
         self.evidence = Evidence.begin(plan, seed)
         self.evidence.enter_stage(0)
         self.failed = self.passed = False
+        self.held = 0
 
     def add(self, stream: list[Reading]) -> None:
         for batch in cut(stream, (LOOK,)):
@@ -41,7 +42,10 @@ class Run:
         logs = [log - np.log(len(self.plan.guards)) for log in self.evidence.log_e()]
         self.failed |= log_sum(logs) >= np.log(1 / ALPHA)
         tally = self.evidence._state.tally
-        slots = [(s, tally.carried(s), tally.since_stage(s)) for s in tally.slots]
+        slots = [(s, tally.carried(s).copy(), tally.since_stage(s).copy()) for s in tally.slots]
+        for slot, *both in slots:
+            for counts in both:
+                counts[slot.rule.worst_at] += self.held
         self.passed |= all(
             float(s.rule.log_pass(c, s.guard.limit)) >= np.log(1 / ALPHA_PASS) for s, *both in slots for c in both
         )
@@ -126,6 +130,7 @@ def out_of_order(number: int) -> Run:
         batch += orders[i % 8].add(reading)
         if len(batch) >= 20:
             run.evidence.add(batch)
+            run.held = sum(1 for order in orders if len(order))
             run.look()
             batch = []
     return run

@@ -96,6 +96,7 @@ class ExtraErrors:
 
     width: int = 4
     shed_at: int | None = SHED
+    worst_at: int | None = WORSE
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Category of each pair with a fresh body whose live side is known."""

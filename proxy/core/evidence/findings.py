@@ -30,6 +30,7 @@ class Look:
     pooled: Pool
     rate: float | None
     parts: list[list[float]]
+    held: int = 0
 
     @property
     def level(self) -> float:
@@ -58,6 +59,10 @@ def passes(look: Look, slot: Slot) -> bool:
     """Whether a guard passes now: on the carried evidence and on this stage's alone."""
     tally = look.state.tally
     both = np.stack([tally.carried(slot), tally.since_stage(slot)])
+    # What a worker holds back waits for a pair that is slow to answer, perhaps because it is a bad one. With one worker
+    # the evidence just before it is as good as any; with several, those moments would be chosen in each by itself.
+    if slot.rule.worst_at is not None:
+        both[:, slot.rule.worst_at] += look.held
     if not (slot.rule.log_pass(both, slot.guard.limit) >= look.level).all():
         return False
     # The index has no place for an answer that never came, so somebody else must vouch for those.

@@ -36,6 +36,7 @@ class Ks:
     gap: float = 0.0  # largest share of live's answers between neighbouring thresholds, when they were frozen
     width: int = 3 * BINS + 1
     shed_at: int | None = None
+    worst_at: int | None = 3 * BINS
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Three bins of each pair that can be compared."""

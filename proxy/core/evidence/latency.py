@@ -91,6 +91,11 @@ class Slower:
         """Category of shed copies: they were to run second, after live."""
         return self._block - 1
 
+    @property
+    def worst_at(self) -> int | None:
+        """Category of a pair that is the worst for a PASS."""
+        return self.shed_at
+
     def place(self, batch: Batch, salt: int) -> Placed:
         """Bin of each timed pair."""
         live, candidate = batch.times(self.quantity)
@@ -272,6 +277,11 @@ class Ratio:
     def shed_at(self) -> int | None:
         """Category of shed copies: they were to run second, after live."""
         return self._block - 1
+
+    @property
+    def worst_at(self) -> int | None:
+        """Category of a pair that is the worst for a PASS."""
+        return self.shed_at
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Four bins of each timed pair; one of each unpaired one."""

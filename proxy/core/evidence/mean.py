@@ -106,6 +106,7 @@ class Mean:
     two_sided: bool
     width: int = BINS + 1
     shed_at: int | None = None
+    worst_at: int | None = BINS
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Bin of each pair that gives evidence; `salt` is the PRF key of this guard's rounding."""
@@ -200,6 +201,8 @@ class Similarity(Mean):
 @dataclass(frozen=True, slots=True)
 class Labelled(Mean):
     """The rule of `max_quality_drop`: differences of losses in [−1, 1], which come with the labels, not with pairs."""
+
+    worst_at: int | None = None
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Nothing: see `label_bin`."""

@@ -92,6 +92,7 @@ class Psi:
     edges: tuple[float, ...] | None = None
     width: int = BINS * BINS + 1
     shed_at: int | None = None
+    worst_at: int | None = None
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Cell of each pair that can be compared."""

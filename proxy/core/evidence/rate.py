@@ -95,6 +95,7 @@ class Rate:
     above: float = 0.5
     width: int = 3
     shed_at: int | None = None
+    worst_at: int | None = 2
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Category of each pair that gives evidence."""

@@ -62,6 +62,7 @@ class Witnesses:
 
     width: int = WITNESSES * BINS + 1
     shed_at: int | None = None
+    worst_at: int | None = WITNESSES * BINS
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """One bin per witness of each pair that gives evidence."""

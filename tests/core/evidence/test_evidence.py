@@ -257,6 +257,16 @@ def test_shed_copies_hold_back_a_pass_and_the_finding_says_what_to_change() -> N
         shedding.shed(-1)
 
 
+def test_workers_that_hold_back_pairs_count_as_the_worst_for_a_pass() -> None:
+    plan = make_plan(DISAGREEMENT, SHIFT, ERRORS, P99, Guard("max_ks", 0.1))
+    evidence = gather(plan, score_stream(12_000, 3, noise=0.001))
+    assert evidence.assess().verdict is Verdict.PASS
+    assert evidence.assess(held=200).verdict is Verdict.WATCHING
+    held = {f.guard: f.verdict for f in evidence.assess(held=200).findings}
+    assert {held[name] for name in ("max_disagreement", "max_extra_errors", "p99_latency")} == {Verdict.WATCHING}
+    assert evidence.assess().verdict is Verdict.PASS  # and nothing of it stays
+
+
 def test_a_good_shadow_does_not_wave_a_bad_canary_through() -> None:
     plan = make_plan(DISAGREEMENT, kind=Kind.LABEL)
     evidence = gather(plan, labels(4000, 20))

@@ -135,9 +135,17 @@ def test_ks_at_its_thresholds_is_scipys() -> None:
     assert sup - 1 / 32 <= value <= sup + 1e-12
 
 
+@pytest.mark.parametrize(("candidate", "live", "expected"), [(80, 920, 0.05), (3, 1, 0.5), (0, 500, 0.01)])
+def test_the_split_check_is_scipys_beta_binomial(candidate: int, live: int, expected: float) -> None:
+    n, a, b = candidate + live, PRIOR * expected, PRIOR * (1 - expected)
+    theirs = stats.betabinom.logpmf(candidate, n, a, b) - stats.binom.logpmf(candidate, n, expected)
+    assert log_bayes_factor(candidate, live, expected) == pytest.approx(theirs, rel=1e-9)
+
+
 def test_the_split_check_is_savvis() -> None:
-    """savvi brings cvxpy, which is large, so it is not among the test packages: this runs where it is installed. It
-    imports matplotlib for plots that we do not draw; an empty stand-in serves."""
+    """savvi (MIT) brings cvxpy with its solvers and imports matplotlib without asking for it, so it is not among the
+    test packages: this runs where it is installed (an empty stand-in serves for the plots), and scipy's distribution
+    above says the same everywhere."""
     for name in ("matplotlib", "matplotlib.pyplot"):
         sys.modules.setdefault(name, types.ModuleType(name))
     with warnings.catch_warnings():
