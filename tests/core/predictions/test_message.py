@@ -66,6 +66,7 @@ def test_every_member_of_a_gzip_body_is_read() -> None:
         ("br", b"junk junk", Reason.BAD_ENCODING),
         ("br", brotli.compress(b"x" * 100)[:-2], Reason.TRUNCATED),
         ("zstd", b"plain text", Reason.BAD_ENCODING),
+        ("zstd", zstandard.compress(b"one ") + zstandard.compress(b"two"), Reason.BAD_ENCODING),
         ("zstd", zstandard.compress(b"x" * 100)[:-2], Reason.BAD_ENCODING),
         ("compress", b"", Reason.BAD_ENCODING),
         ("gzip, gzip, gzip, gzip", b"", Reason.BAD_ENCODING),
