@@ -84,12 +84,13 @@ def replay_file(
     for option, given in (("--candidate", candidate), ("--live", live)):
         _check_url(option, given)
     _write(xml, "")  # better refused now than after all requests have been sent
-    count = sum(1 for _ in recorded_pairs(path))
+    bodyless = [recorded.bodyless for recorded in recorded_pairs(path)]
+    count, not_sent = bodyless.count(False), bodyless.count(True)
     timeout = config.upstreams[plan.candidate].timeout
     with progressbar(length=count, label="replay", file=sys.stderr) as bar:
         terms = Terms(candidate, live, rate, timeout=timeout, set_json=_set_json(config, plan))
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
-    result = gate(plan, judgement, live_timed=live is not None)
+    result = gate(plan, judgement, live_timed=live is not None, not_sent=not_sent)
     _show(plan.name, result, as_json=as_json)
     _write(xml, junit(plan.name, result))
     fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)

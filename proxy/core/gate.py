@@ -18,16 +18,19 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The end of a judgement: `verdict` (`watching` means not enough evidence), a sentence, and what was left out."""
+    """The end of a judgement: `verdict` (`watching` means not enough evidence), a sentence, and what was left out:
+    guards by name, and how many requests were `not_sent`."""
 
     verdict: Verdict
     sentence: str
     judgement: Judgement
     left_out: tuple[str, ...] = ()
+    not_sent: int = 0
 
 
-def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True) -> Gate:
-    """Whether a candidate may go on. Without live timings, latency guards relative to live are left out."""
+def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent: int = 0) -> Gate:
+    """Whether a candidate may go on. Without live timings, latency guards relative to live are left out; requests that
+    were `not_sent` because redaction had left out their bodies are told of."""
     relative = {guard.name for guard in plan.guards if guard.relative and guard.name in LATENCY}
     left_out = () if live_timed else tuple(sorted(relative))
     findings = [f for f in judgement.assessment.findings if f.segment is None and f.guard not in left_out]
@@ -37,7 +40,20 @@ def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True) -> Gate:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.WATCHING
-    return Gate(verdict, _sentence(verdict, findings, judgement), judgement, left_out)
+    sentence = _sentence(verdict, findings, judgement) + _untold(not_sent)
+    return Gate(verdict, sentence, judgement, left_out, not_sent)
+
+
+def _untold(not_sent: int) -> str:
+    """How many requests were not sent, in words.
+
+    >>> _untold(0), _untold(1)
+    ('', ' (1 request not sent: redaction left out its body)')
+    """
+    if not not_sent:
+        return ""
+    requests, bodies = ("request", "its body") if not_sent == 1 else ("requests", "their bodies")
+    return f" ({not_sent} {requests} not sent: redaction left out {bodies})"
 
 
 def _sentence(verdict: Verdict, findings: list[Finding], judgement: Judgement) -> str:
@@ -74,6 +90,7 @@ def report(name: str, result: Gate) -> dict[str, Any]:
         "booked": dict(judgement.booked),
         "candidate_failures": dict(judgement.candidate_failures),
         "left_out": list(result.left_out),
+        "not_sent": result.not_sent,
         "causes": list(judgement.assessment.causes),
         "findings": [{**asdict(f), "verdict": f.verdict.value} for f in judgement.assessment.findings],
     }

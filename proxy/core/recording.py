@@ -35,10 +35,14 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One pair of a recorded file; `request_hash` is that of the body as it was before redaction."""
+    """One pair of a recorded file; `request_hash` is that of the body as it was before redaction.
+
+    `bodyless`: redaction left the request's body out as a whole, so that the request cannot be sent again.
+    """
 
     pair: Pair
     request_hash: int
+    bodyless: bool = False
 
 
 def is_chosen(request_id: str, share: float) -> bool:
@@ -130,7 +134,7 @@ def pair_of(value: Mapping[str, Any]) -> Recorded:
             rescued=bool(value["rescued"]),
             latency_slot=bool(value["latency_slot"]),
         )
-        return Recorded(pair, int(value["hash"], 16))
+        return Recorded(pair, int(value["hash"], 16), bodyless=request["body"] is None)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise RecordError(f"not a pair: {error!r}") from None
 

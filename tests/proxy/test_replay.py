@@ -163,3 +163,25 @@ async def test_replay_asks_the_candidate_for_its_own_model_and_live_for_the_reco
     found = {finding["guard"]: finding for finding in orjson.loads(result.stdout)["findings"]}
     assert found["max_disagreement"]["value"] == pytest.approx(differ / 200)
     assert candidate.requests == live.requests == 200
+
+
+@pytest.mark.parametrize(("secret", "code"), [(50, 0), (400, 1)])
+async def test_a_request_whose_body_redaction_left_out_is_not_sent_and_not_held_against_the_candidate(
+    tmp_path: Path, config: str, secret: int, code: int
+) -> None:
+    lines = [header_line("r/c", "hash")]
+    for number in range(400):
+        one = pair(number)
+        form = one.pair._replace(request_body=b"a=1&b=2") if number < secret else one.pair
+        lines.append(line_of(Recorded(form, number), ["/parameters/secret"]))
+    recorded = tmp_path / "p.jsonl"
+    recorded.write_bytes(b"".join(lines))
+    model = await FakeModel("c").start()
+    arguments = ("-c", config, "--candidate", model.url, "--rate", 2000, "--json", "--junit", tmp_path / "out.xml")
+    result = await asyncio.to_thread(understudy, "replay", recorded, *arguments)
+    model.die()
+    report = orjson.loads(result.stdout)
+    assert (result.exit_code, model.requests) == (code, 400 - secret), result.output
+    assert (report["not_sent"], report["pairs"], report["candidate_failures"]) == (secret, 400 - secret, {})
+    assert f"{secret} requests not sent" in report["sentence"]
+    assert f"{secret} requests not sent" in (tmp_path / "out.xml").read_text()
