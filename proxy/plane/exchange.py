@@ -248,8 +248,8 @@ class Exchange:
         if leg.held and not done:  # committed: from here on it is a stream like any other
             leg.held = leg.strict_time = False
 
-    def written(self, now: float) -> None:
-        """The head of the answer has left, and all of the body that was here: what of the time was ours?"""
+    def leaves(self, now: float) -> None:
+        """The head of the answer is about to be written, and all of the body that is here: what of the time was ours?"""
         leg = self.winner
         if leg is not None and self.ready:
             self.route.overhead.add(leg.sent - self.ready + now - (leg.finished or leg.began))

@@ -24,10 +24,11 @@ from typing import Protocol
 
 
 class Written(Protocol):
-    """Wants to know when its bytes left."""
+    """Wants to know when its bytes leave."""
 
-    def written(self, now: float) -> None:
-        """The kernel has them, or they wait in the transport; `now` is in monotonic seconds."""
+    def leaves(self, now: float) -> None:
+        """They are about to be written; `now` is in monotonic seconds. Before and not after: writing wakes the reader,
+        whose answer may be here before we get on."""
 
 
 class Turn:
@@ -70,9 +71,9 @@ class Turn:
         while out:
             transport, data, whose = out.popleft()
             if not transport.is_closing():
-                transport.write(data)
                 if whose is not None:
-                    whose.written(monotonic())
+                    whose.leaves(monotonic())
+                transport.write(data)
 
     def _end(self) -> None:
         try:

@@ -147,8 +147,8 @@ class Leg:
             self._waiting = None
         return self.opening
 
-    def written(self, now: float) -> None:
-        """All of the request that was at hand has left."""
+    def leaves(self, now: float) -> None:
+        """All of the request that is at hand is about to be written."""
         if not self.ended:
             self.sent = now
 

@@ -35,9 +35,9 @@ class Wire:
     def is_closing(self) -> bool:
         return self.closing
 
-    def written(self, now: float) -> None:
+    def leaves(self, now: float) -> None:
         assert now > 0.0
-        self.log.append(f"{self.name} left")
+        self.log.append(f"{self.name} leaves")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_nothing_leaves_before_everything_was_read(turn: Turn, loop: Loop, log: 
     assert not log
     assert len(loop.soon) == 1  # one call a turn, however much it says
     loop.run()
-    assert log == ["a:1", "a left", "b:2"]
+    assert log == ["a leaves", "a:1", "b:2"]
 
 
 def test_answers_first_then_copies_then_pairs(turn: Turn, loop: Loop, log: list[str]) -> None:

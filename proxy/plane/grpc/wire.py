@@ -61,11 +61,11 @@ class Wire(asyncio.Protocol):
         self._planned = False
         out = self.http2.take()
         if out and not self.closed:
-            self.transport.write(out)
             if self._whose:
                 whose, self._whose, now = self._whose, [], monotonic()
                 for one in whose:
-                    one.written(now)
+                    one.leaves(now)
+            self.transport.write(out)
             if self.transport.get_write_buffer_size() > MAX_UNSENT:
                 self.transport.abort()
 
