@@ -249,7 +249,7 @@ class Exchange:
             leg.held = leg.strict_time = False
 
     def leaves(self, now: float) -> None:
-        """The head of the answer is about to be written, and all of the body that is here: what of the time was ours?"""
+        """The head of the answer is about to be written, and the body that is here: what of the time was ours?"""
         leg = self.winner
         if leg is not None and self.ready:
             self.route.overhead.add(leg.sent - self.ready + now - (leg.finished or leg.began))
