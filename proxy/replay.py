@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -33,16 +34,24 @@ NOT_SENT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """Where to send, how fast (requests per second), how many at a time, how long to wait (seconds), what to change."""
+class Server:
+    """A model server and how it is asked: over which TLS, with which headers (names in lower case) and fields set."""
 
-    candidate: str
-    live: str | None = None
+    url: str
+    tls: ssl.SSLContext | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    set_json: Rules = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Whom to ask, how fast (requests per second), how many at a time, how long to wait (seconds)."""
+
+    candidate: Server
+    live: Server | None = None
     rate: float = 50.0
     in_flight: int = 64
     timeout: float = 30.0
-    set_json: Rules = ()
-    """What the candidate is asked instead (`mirror.set_json`)."""
 
 
 async def replay(
@@ -98,8 +107,8 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
     if terms.live is None:
         live = pair.live._replace(seconds=math.nan, first=math.nan)
     else:
-        live = await _ask(session, terms.live, recorded, ())
-    candidate = await _ask(session, terms.candidate, recorded, terms.set_json)
+        live = await _ask(session, terms.live, recorded)
+    candidate = await _ask(session, terms.candidate, recorded)
     pair = pair._replace(
         stage=0,
         worker="replay",
@@ -115,21 +124,27 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
     return Recorded(pair, recorded.request_hash)
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, recorded: Recorded, set_json: Rules) -> Outcome:
+async def _ask(session: aiohttp.ClientSession, server: Server, recorded: Recorded) -> Outcome:
     """One exchange; a failure is an outcome."""
     pair = recorded.pair
     asked = (pair.request_head, pair.request_body)
-    request = rewritten(*asked, set_json) if set_json else asked
+    request = rewritten(*asked, server.set_json) if server.set_json else asked
     if request is None:
         return Outcome(0, Reason.NOT_REWRITTEN)
     head = request[0].decode("latin-1").split("\r\n")
     method, path, *_ = head[0].split(" ")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:]) if name]
-    kept = [(name, value) for name, value in headers if name.lower() not in NOT_SENT]
+    kept = [(name, value) for name, value in headers if name.lower() not in NOT_SENT | server.headers.keys()]
+    target, context = server.url.rstrip("/") + path, server.tls or True
     began = time.perf_counter()
     try:
         async with session.request(
-            method, url.rstrip("/") + path, headers=kept, data=request[1], allow_redirects=False
+            method,
+            target,
+            headers=[*kept, *server.headers.items()],
+            data=request[1],
+            allow_redirects=False,
+            ssl=context,
         ) as answer:
             first, body, waits = time.perf_counter() - began, b"", answer.content_type == "text/event-stream"
             while chunk := await answer.content.readany():
@@ -144,6 +159,8 @@ async def _ask(session: aiohttp.ClientSession, url: str, recorded: Recorded, set
             return Outcome(answer.status, Reason.NONE, _latin("\r\n".join([*lines, "", ""])), body, seconds, first)
     except TimeoutError:
         return Outcome(0, Reason.TIMEOUT)
+    except aiohttp.ClientSSLError:
+        return Outcome(0, Reason.TLS)
     except aiohttp.ClientConnectorError:
         return Outcome(0, Reason.CONNECT)
     except aiohttp.ClientResponseError:

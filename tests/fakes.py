@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import subprocess
 import sys
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -210,6 +211,28 @@ class _Connection(asyncio.Protocol):
 def _whole(body: bytes, length: int | None = None, status: bytes = b"200 OK") -> bytes:
     size = len(body) if length is None else length
     return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (status, size, body)
+
+
+def certificate(folder: Path, name: str, ca: str = "") -> None:
+    """`name.pem` and `name.key`, self-signed or signed by `ca`."""
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+    if ca:
+        command += ["-CA", str(folder / f"{ca}.pem"), "-CAkey", str(folder / f"{ca}.key")]
+        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 class Load:

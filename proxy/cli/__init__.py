@@ -306,15 +306,8 @@ _rollout_option = click.option(
 
 @main.command()
 @_recording
-@click.option(
-    "--config",
-    "-c",
-    "path",
-    envvar="UNDERSTUDY_CONFIG",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The guards to judge by; a store's journal needs none.",
-)
+@click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
+              help="The guards to judge by; a store's journal needs none.")  # fmt: skip
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @_guarded
@@ -340,6 +333,8 @@ def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
 @_rollout_option
 @click.option("--candidate", required=True, metavar="URL", help="The model server to try.")
 @click.option("--live", metavar="URL", help="Ask live anew as well; without it latency relative to live is not judged.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'",
+              help="Set on what the candidate is asked, ${NAME} from the environment; may be repeated.")  # fmt: skip
 @click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(min=0.1), help="Requests per second.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @click.option("--junit", "xml", type=click.Path(path_type=Path), metavar="FILE", help="Write a JUnit report.")
@@ -351,6 +346,7 @@ def replay(
     rollout: str,
     candidate: str,
     live: str | None,
+    headers: tuple[str, ...],
     rate: float,
     as_json: bool,
     xml: Path | None,
@@ -367,8 +363,8 @@ def replay(
     from proxy.cli.judge import replay_file
 
     return replay_file(
-        file, _config(path), rollout, candidate=candidate, live=live, rate=rate, as_json=as_json, xml=xml,
-        allow_undecided=allow_undecided,
+        file, _config(path), rollout, candidate=candidate, live=live, headers=headers, rate=rate,
+        as_json=as_json, xml=xml, allow_undecided=allow_undecided,
     )  # fmt: skip
 
 

@@ -5,22 +5,31 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
+import ssl
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.termui import progressbar
 
 from proxy.cli.table import printable
 from proxy.config import Config
-from proxy.config.units import Unfit, nearest, url
+from proxy.config.text import filled
+from proxy.config.units import Unfit, header, header_value, nearest, url
 from proxy.core.delivery import rfc3339
 from proxy.core.gate import Gate, gate, junit, report
 from proxy.core.judging import audit, judge
 from proxy.core.model import Plan, Verdict
-from proxy.core.rewriting import Rules, rules
+from proxy.core.rewriting import rules
 from proxy.errors import UnderstudyError
 from proxy.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
+
+if TYPE_CHECKING:
+    from proxy.replay import Server
 
 
 def plan_of(config: Config, path: Path, name: str) -> Plan:
@@ -70,6 +79,7 @@ def replay_file(
     *,
     candidate: str,
     live: str | None,
+    headers: Iterable[str],
     rate: float,
     as_json: bool,
     xml: Path | None,
@@ -83,12 +93,14 @@ def replay_file(
         raise UnderstudyError(f"{plan.name} is gRPC, and replay speaks HTTP only")
     for option, given in (("--candidate", candidate), ("--live", live)):
         _check_url(option, given)
+    asked = _candidate(config, plan, candidate, headers_of(headers, os.environ))
+    live_asked = _server(config, plan.live, live) if live is not None else None
     _write(xml, "")  # better refused now than after all requests have been sent
     bodyless = [recorded.bodyless for recorded in recorded_pairs(path)]
     count, not_sent = bodyless.count(False), bodyless.count(True)
     timeout = config.upstreams[plan.candidate].timeout
     with progressbar(length=count, label="replay", file=sys.stderr) as bar:
-        terms = Terms(candidate, live, rate, timeout=timeout, set_json=_set_json(config, plan))
+        terms = Terms(asked, live_asked, rate, timeout=timeout)
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
     result = gate(plan, judgement, live_timed=live is not None, not_sent=not_sent)
     _show(plan.name, result, as_json=as_json)
@@ -112,10 +124,49 @@ def _write(path: Path | None, text: str) -> None:
             raise UnderstudyError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _set_json(config: Config, plan: Plan) -> Rules:
-    """What the candidate of this plan is asked instead."""
+def headers_of(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Headers as `--header` gives them, `Name: value`, with `${NAME}` from the environment; no message quotes a value.
+
+    >>> headers_of(["Authorization: Bearer ${TOKEN}"], {"TOKEN": "x"})
+    {'authorization': 'Bearer x'}
+    """
+    from proxy.replay import NOT_SENT
+
+    found = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        try:
+            name = header(name.strip() if colon else "")
+            if name in NOT_SENT:
+                raise click.UsageError(f"--header: {name} belongs to the connection and cannot be set")
+            problems: list[str] = []
+            found[name] = header_value(filled(value.strip(), environ, problems.append))
+            if problems:
+                raise click.UsageError(f"--header: {name}: {problems[0]}")
+        except Unfit as unfit:
+            raise click.UsageError(f"--header: expected 'Name: value', {unfit.expected}") from None
+    return found
+
+
+def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, str]) -> Server:
+    """The candidate, asked as its copies are (`mirror.headers.set`, `mirror.set_json`); `headers` come on top."""
     named = {f"{route.name}/{rollout.candidate}": rollout for route, rollout in config.rollouts()}
-    return rules(named[plan.name].mirror.set_json)
+    mirror = named[plan.name].mirror
+    configured = {name.lower(): value for name, value in mirror.headers.set.items()}
+    server = _server(config, plan.candidate, target)
+    return replace(server, headers={**configured, **headers}, set_json=rules(mirror.set_json))
+
+
+def _server(config: Config, upstream: str, target: str) -> Server:
+    """A model server with the TLS settings of an upstream."""
+    from proxy.plane.tls import for_models
+    from proxy.replay import Server
+
+    try:
+        context = for_models(config.upstreams[upstream].tls) if target.startswith("https:") else None
+    except (OSError, ssl.SSLError) as error:
+        raise UnderstudyError(f"upstreams.{upstream}.tls: {error}") from error
+    return Server(target, context)
 
 
 def _show(name: str, result: Gate, *, as_json: bool) -> None:

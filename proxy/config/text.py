@@ -11,7 +11,7 @@ Invariants
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,13 +161,27 @@ class _Reader:
         if "${" not in text:
             return text
         self._document.secret[path] = text
-        return _VARIABLE.sub(lambda match: self._variable(match[1], path), text)
+        return filled(text, self._environ, lambda problem: self._document.blame(path, problem))
 
-    def _variable(self, variable: str, path: Path) -> str:
+
+def filled(text: str, environ: Mapping[str, str], blame: Callable[[str], None]) -> str:
+    """Text with `${NAME}` taken from the environment; `blame` is told of every one that cannot be.
+
+    >>> filled("Bearer ${TOKEN}", {"TOKEN": "x"}, print)
+    'Bearer x'
+    >>> filled("${OTHER}", {"TOKEN": "x"}, print)
+    the environment variable OTHER is not set
+    ''
+    """
+
+    def value(match: re.Match[str]) -> str:
+        variable = match[1]
         if not _VARIABLE_NAME.fullmatch(variable):
-            self._document.blame(path, f"`${{{variable}}}` is not the name of an environment variable")
-        elif variable not in self._environ:
-            self._document.blame(path, f"the environment variable {variable} is not set")
-        elif not self._environ[variable]:
-            self._document.blame(path, f"the environment variable {variable} is empty")
-        return self._environ.get(variable, "")
+            blame(f"`${{{variable}}}` is not the name of an environment variable")
+        elif variable not in environ:
+            blame(f"the environment variable {variable} is not set")
+        elif not environ[variable]:
+            blame(f"the environment variable {variable} is empty")
+        return environ.get(variable, "")
+
+    return _VARIABLE.sub(value, text)

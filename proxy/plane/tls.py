@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from proxy.config import Upstream
-from proxy.config.server import Tls
+from proxy.config.server import Tls, UpstreamTls
 
 
 def for_clients(tls: Tls, protocol: str = "http/1.1") -> ssl.SSLContext:
@@ -27,9 +27,13 @@ def for_upstream(upstream: Upstream) -> ssl.SSLContext | None:
     """A context for an upstream's https or grpcs URLs, `None` when it has none; raises like `for_clients`."""
     if not any(url.startswith(("https:", "grpcs:")) for url in upstream.urls):
         return None
-    tls = upstream.tls
+    return for_models(upstream.tls, "h2" if upstream.grpc else "http/1.1")
+
+
+def for_models(tls: UpstreamTls | None, protocol: str = "http/1.1") -> ssl.SSLContext:
+    """A context towards a model server; raises like `for_clients`."""
     context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
-    context.set_alpn_protocols(["h2" if upstream.grpc else "http/1.1"])
+    context.set_alpn_protocols([protocol])
     if tls is not None and tls.cert is not None:
         context.load_cert_chain(tls.cert, tls.key)
     if tls is not None and not tls.verify:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import State
 from proxy.plane.worker import SILENCE
+from tests.fakes import certificate
 from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
 from tests.plane.test_exchange import PLAIN, SHADOW
 
@@ -234,28 +234,6 @@ async def test_counts() -> None:
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-def certificate(folder: Path, name: str, ca: str = "") -> None:
-    """`name.pem` and `name.key`, self-signed or signed by `ca`."""
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
-    if ca:
-        command += ["-CA", str(folder / f"{ca}.pem"), "-CAkey", str(folder / f"{ca}.key")]
-        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

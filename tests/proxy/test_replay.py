@@ -4,16 +4,19 @@ candidate, with requests sent as they were recorded."""
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 
 import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 
 from proxy.cli import main
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.recording import Recorded, header_line, line_of
-from tests.fakes import FakeModel, Mood, answer, question
+from tests.fakes import FakeModel, Mood, answer, certificate, question
 
 CONFIG = """
 upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1", timeout: 2s}}
@@ -185,3 +188,61 @@ async def test_a_request_whose_body_redaction_left_out_is_not_sent_and_not_held_
     assert (report["not_sent"], report["pairs"], report["candidate_failures"]) == (secret, 400 - secret, {})
     assert f"{secret} requests not sent" in report["sentence"]
     assert f"{secret} requests not sent" in (tmp_path / "out.xml").read_text()
+
+
+async def test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuration_and_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, signed_by in (("ca", ""), ("us", "ca")):
+        certificate(tmp_path, name, signed_by)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.pem"))
+    context.load_cert_chain(tmp_path / "us.pem", tmp_path / "us.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    heads = []
+
+    async def model(request: web.Request) -> web.Response:
+        heads.append([request.headers.getall(name, []) for name in ("authorization", "x-team", "content-type")])
+        return web.Response(body=answer("c", await request.read()), content_type="application/json")
+
+    served = web.Application()
+    served.router.add_post("/v2/models/m/infer", model)
+    config = tmp_path / "tls.yaml"
+    tls = 'url: "https://127.0.0.1:2", tls: {ca: ca.pem, cert: us.pem, key: us.key}'
+    text = CONFIG.replace('url: "http://127.0.0.1:2"', tls)
+    config.write_text(text.replace("shadow: 100%", "shadow: 100%\n        mirror: {headers: {set: {X-Team: risk}}}"))
+    monkeypatch.setenv("MODEL_TOKEN", "hush")
+    server = TestServer(served, scheme="https")
+    await server.start_server(ssl=context)
+    url = f"https://127.0.0.1:{server.port}"
+    header = ("--header", "Authorization: Bearer ${MODEL_TOKEN}", "--header", "content-type: text/x")
+    command = ("replay", record(tmp_path / "p.jsonl", 5), "--candidate", url, "--rate", 2000, "--allow-undecided")
+    fine = await asyncio.to_thread(understudy, *command, "-c", config, *header)
+    config.write_text(text.replace(", cert: us.pem, key: us.key", ""))
+    nobody = await asyncio.to_thread(understudy, *command, "-c", config, "--json")
+    config.write_text(text.replace(f"{{{tls}, ", '{url: "http://127.0.0.1:2", '))
+    stranger = await asyncio.to_thread(understudy, *command, "-c", config, "--json")
+    await server.close()
+    assert fine.exit_code == 0, fine.output
+    assert heads == [[["Bearer hush"], ["risk"], ["text/x"]]] * 5
+    assert "hush" not in fine.output
+    assert sum(orjson.loads(nobody.stdout)["candidate_failures"].values()) == 5
+    assert orjson.loads(stranger.stdout)["candidate_failures"] == {"tls": 5}
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("s3cret", "Name: value"),
+        ("host: s3cret", "belongs to the connection"),
+        ("x: ${UNDERSTUDY_NOT_SET}s3cret", "UNDERSTUDY_NOT_SET is not set"),
+        ("x: s3cret\r\ny: z", "in ASCII"),
+    ],
+)
+def test_a_header_that_cannot_be_set_is_refused_and_never_quoted(
+    tmp_path: Path, config: str, header: str, said: str
+) -> None:
+    recorded = record(tmp_path / "p.jsonl", 1)
+    result = understudy("replay", recorded, "-c", config, "--candidate", "http://127.0.0.1:9", "--header", header)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "s3cret" not in result.output
