@@ -25,6 +25,7 @@ from proxy.config.types import (
     Percent,
     Pointer,
     Ratio,
+    Redacted,
     Section,
     Size,
     one_of,
@@ -181,8 +182,8 @@ class Record(Section):
     """Size of one file."""
     files: Count = 4
     """Files kept."""
-    redact: tuple[Pointer, ...] = ()
-    """Fields of bodies whose values are replaced, by JSON pointer; in the console too."""
+    redact: tuple[Redacted, ...] = ()
+    """What is masked, in the console too: fields of bodies by JSON pointer, query parameters as `?name` (`?*`: all)."""
 
 
 class StageRule(Section):

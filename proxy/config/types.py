@@ -57,6 +57,7 @@ Header = Annotated[str, Reads(units.header, _text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$
 HeaderValue = Annotated[str, Reads(units.header_value, {"type": "string"})]
 Method = Annotated[str, Reads(units.method, _text("^[A-Za-z-]+$", "POST"))]
 Pointer = Annotated[str, Reads(units.pointer, _text(r"^(/.*)?$", "/score"))]
+Redacted = Annotated[str, Reads(units.redacted, _text(r"^(/.*|\?[^=&;#\s]+)?$", "/score", "?api_key"))]
 Url = Annotated[str, Reads(units.url, _text("^https?://", "https://deploy.example/hooks"))]
 ServerUrl = Annotated[
     str, Reads(units.server_url, _text("^(https?|grpcs?)://[^/]+/?$", "http://127.0.0.1:9001", "grpc://127.0.0.1:9003"))

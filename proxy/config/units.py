@@ -275,6 +275,19 @@ def pointer(value: Any) -> str:
     return value
 
 
+def redacted(value: Any) -> str:
+    """What to mask: a JSON pointer, or a query parameter by its name after a `?`; raises `Unfit`.
+
+    >>> redacted("?api_key")
+    '?api_key'
+    """
+    if not isinstance(value, str) or not value.startswith("?"):
+        return pointer(value)
+    if not re.fullmatch(r"\?[^=&;#\s]+", value):
+        raise Unfit("the name of a query parameter such as ?api_key")
+    return value
+
+
 def url(value: Any, schemes: tuple[str, ...] = ("http", "https")) -> str:
     """A URL of one of these schemes, without credentials or fragment; raises `Unfit`.
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from proxy.core.delivery import rfc3339
 from proxy.core.model import Kind, Outcome, Pair, Prediction, Reading
-from proxy.core.redaction import redact
+from proxy.core.redaction import pointers, redact, redact_query
 
 MOST = 50
 MAX_BYTES = 2 * 1024 * 1024
@@ -117,10 +117,10 @@ class Kept:
         while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
             self._worst_bytes -= heapq.heappop(worst).size
 
-    def shown(self, order: str, limit: int, pointers: Sequence[str]) -> list[dict[str, Any]]:
-        """At most `limit` pairs as JSON values, `order` `worst` or `latest`, with `pointers` redacted in every body."""
+    def shown(self, order: str, limit: int, redacted: Sequence[str]) -> list[dict[str, Any]]:
+        """At most `limit` pairs as JSON values, `order` `worst` or `latest`, `redacted` masked in bodies and query."""
         found = sorted(self._worst, reverse=True) if order == "worst" else list(self._latest)[::-1]
-        return [_shown(entry, pointers) for entry in found[:limit]]
+        return [_shown(entry, redacted) for entry in found[:limit]]
 
 
 def _small(pair: Pair) -> Pair:
@@ -155,8 +155,9 @@ def _first(prediction: Prediction | None) -> Prediction | None:
     return Prediction(prediction.kind, tuple(rows))
 
 
-def _shown(entry: _Entry, pointers: Sequence[str]) -> dict[str, Any]:
+def _shown(entry: _Entry, redacted: Sequence[str]) -> dict[str, Any]:
     pair, reading = entry.pair, entry.reading
+    hidden = pointers(redacted)
     method, path, *_ = (*pair.request_head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")
     return {
         "id": pair.id,
@@ -165,28 +166,28 @@ def _shown(entry: _Entry, pointers: Sequence[str]) -> dict[str, Any]:
         "difference": entry.badness,
         "fault": reading.fault.value or None,
         "live_fault": reading.live_fault.value or None,
-        "detail": "" if pointers else reading.detail,
+        "detail": "" if hidden else reading.detail,
         "segment": reading.segment or None,
-        "request": {"method": method, "path": path, "body": _text(pair.request_body, pointers)},
-        "live": _arm(pair.live, reading.live, pointers),
-        "candidate": _arm(pair.candidate, reading.candidate, pointers),
+        "request": {"method": method, "path": redact_query(path, redacted), "body": _text(pair.request_body, hidden)},
+        "live": _arm(pair.live, reading.live, hidden),
+        "candidate": _arm(pair.candidate, reading.candidate, hidden),
     }
 
 
-def _arm(outcome: Outcome, prediction: Prediction | None, pointers: Sequence[str]) -> dict[str, Any]:
+def _arm(outcome: Outcome, prediction: Prediction | None, hidden: Sequence[str]) -> dict[str, Any]:
     # Predictions and details may quote the very thing that is to be hidden: with `redact` only the bodies show.
-    rows = list(prediction.rows[:MAX_ROWS]) if prediction is not None and not pointers else None
+    rows = list(prediction.rows[:MAX_ROWS]) if prediction is not None and not hidden else None
     return {
         "status": outcome.status,
         "reason": outcome.reason.value or None,
         "seconds": None if math.isnan(outcome.seconds) else outcome.seconds,
-        "body": _text(outcome.body, pointers),
+        "body": _text(outcome.body, hidden),
         "prediction": rows,
     }
 
 
-def _text(body: bytes, pointers: Sequence[str]) -> str:
-    if pointers:
-        redacted = redact(body, pointers)
+def _text(body: bytes, hidden: Sequence[str]) -> str:
+    if hidden:
+        redacted = redact(body, hidden)
         return "(not shown: it is to be redacted and is not whole JSON)" if redacted is None else redacted.decode()
     return body.decode("utf-8", "replace")

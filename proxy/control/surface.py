@@ -22,6 +22,7 @@ from proxy.control.view import ACTIONS, Counts, RefusedError
 from proxy.core import link
 from proxy.core.events import Abort, Event, Pause, Promote, Resume, Retry
 from proxy.core.link import Frame
+from proxy.core.redaction import pointers
 from proxy.errors import StoreError
 
 RELOAD_DEADLINE = 60.0
@@ -88,7 +89,7 @@ class Desk:
         if trial is None:
             return None
         shown = trial.charts.shown(trial.plan, self._clock())
-        return shown | {"predictions": None} if trial.redact else shown
+        return shown | {"predictions": None} if pointers(trial.redact) else shown
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Journal entries, newest first."""

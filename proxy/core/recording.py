@@ -1,9 +1,9 @@
 """Pairs as lines of a recorded file, and back.
 
 A file is JSON Lines: a header `{"understudy_record": 1, "rollout", "config_hash"}`, then one pair per line, bodies in
-base64. A file that was continued has a header again where that happened. `redact` has been applied to both bodies;
-headers that a copy may not carry (credentials) are left out. What judging needs beside the exchange itself is kept too:
-the place in request order, and the hash that tells repeated bodies apart even after they were redacted.
+base64. A file that was continued has a header again where that happened. `redact` has been applied to all bodies and
+to the query; headers that a copy may not carry (credentials) are left out. What judging needs beside the exchange
+itself is kept too: the place in request order, and the hash that tells repeated bodies apart even after redaction.
 
 Invariant: `pair_of(line_of(pair, …))` reads the same as `pair` did, but for what was redacted.
 """
@@ -22,7 +22,7 @@ import orjson
 
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.reasons import Reason
-from proxy.core.redaction import redact
+from proxy.core.redaction import redact, redact_query
 
 FORMAT = 1
 SECRET_ANSWERS = frozenset({"set-cookie", "authorization", "proxy-authorization"})
@@ -60,18 +60,18 @@ def header_line(rollout: str, config_hash: str) -> bytes:
     return orjson.dumps({"understudy_record": FORMAT, "rollout": rollout, "config_hash": config_hash}) + b"\n"
 
 
-def line_of(recorded: Recorded, pointers: Sequence[str] = (), dropped: Collection[str] = ()) -> bytes:
-    """The line of a pair, `pointers` redacted in each body, without the request headers `dropped` (lower case)."""
+def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collection[str] = ()) -> bytes:
+    """The line of a pair, `redacted` masked in bodies and query, without the request headers `dropped` (lower case)."""
     pair = recorded.pair
     method, path, _ = _request_line(pair.request_head)
-    request = {"method": method, "path": path, "headers": _headers(pair.request_head, dropped)}
+    request = {"method": method, "path": redact_query(path, redacted), "headers": _headers(pair.request_head, dropped)}
     value = {
         "id": pair.id,
         "time": pair.time,
         "served": pair.served.value,
-        "request": {**request, "body": _body(pair.request_body, pointers)},
-        "live": _arm(pair.live, pointers),
-        "candidate": _arm(pair.candidate, pointers),
+        "request": {**request, "body": _body(pair.request_body, redacted)},
+        "live": _arm(pair.live, redacted),
+        "candidate": _arm(pair.candidate, redacted),
         "order": [pair.trial, pair.stage, pair.worker, pair.sequence],
         "latency_slot": pair.latency_slot,
         "hedged": pair.hedged,
@@ -79,7 +79,7 @@ def line_of(recorded: Recorded, pointers: Sequence[str] = (), dropped: Collectio
         "hash": f"{recorded.request_hash:x}",
     }
     if pair.again is not None:
-        value["again"] = _arm(pair.again, pointers)
+        value["again"] = _arm(pair.again, redacted)
     return orjson.dumps(value) + b"\n"
 
 
@@ -158,8 +158,8 @@ def _head(first: str, headers: Iterable[Sequence[str]]) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
-def _body(body: bytes, pointers: Sequence[str]) -> str | None:
-    kept = redact(body, pointers)
+def _body(body: bytes, redacted: Sequence[str]) -> str | None:
+    kept = redact(body, redacted)
     return None if kept is None else base64.b64encode(kept).decode()
 
 
@@ -167,11 +167,11 @@ def _unbody(text: str | None) -> bytes:
     return b"" if text is None else base64.b64decode(text, validate=True)
 
 
-def _arm(outcome: Outcome, pointers: Sequence[str]) -> dict[str, Any]:
+def _arm(outcome: Outcome, redacted: Sequence[str]) -> dict[str, Any]:
     return {
         "status": outcome.status,
         "headers": _headers(outcome.head, SECRET_ANSWERS),
-        "body": _body(outcome.body, pointers),
+        "body": _body(outcome.body, redacted),
         "seconds": _number(outcome.seconds),
         "first": _number(outcome.first),
         "reason": outcome.reason.value,

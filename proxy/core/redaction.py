@@ -1,4 +1,6 @@
-"""Values taken out of JSON bodies by pointer (RFC 6901), before anything is written or shown.
+"""Values taken out of JSON bodies and of queries, before anything is written or shown.
+
+What to take out is a list of entries: a JSON pointer (RFC 6901) names a field of bodies, `?name` a query parameter.
 
 Invariant: a body that cannot be read as JSON gives nothing at all, so that a field never slips through in a form that
 was not understood.
@@ -8,15 +10,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote_plus
 
 import orjson
 
 MASK = "[redacted]"
 
 
-def redact(body: bytes, pointers: Sequence[str]) -> bytes | None:
+def pointers(entries: Sequence[str]) -> list[str]:
+    """The entries that are about bodies.
+
+    >>> pointers(["/a", "?b"])
+    ['/a']
+    """
+    return [entry for entry in entries if not entry.startswith("?")]
+
+
+def redact_query(target: str, entries: Sequence[str]) -> str:
+    """A request's target with the values of the named query parameters masked, of all of them by `?*`.
+
+    Names are compared decoded and without regard to case. Some servers take `;` for `&`, so what follows one is masked.
+
+    >>> redact_query("/x?a=1&Api%5Fkey=s3;cret&b", ["/y", "?api_key"])
+    '/x?a=1&Api%5Fkey=[redacted]&b'
+    """
+    names = {entry[1:].casefold() for entry in entries if entry.startswith("?")}
+    path, mark, query = target.partition("?")
+    return path + mark + "&".join(_masked_parameter(part, names) for part in query.split("&")) if names else target
+
+
+def _masked_parameter(part: str, names: set[str]) -> str:
+    pieces = part.split(";")
+    for at, piece in enumerate(pieces):
+        name, equals, _ = piece.partition("=")
+        if unquote_plus(name).casefold() in names:
+            return ";".join([*pieces[:at], f"{name}={MASK}"])
+        if "*" in names and piece:
+            return ";".join([*pieces[:at], f"{name}={MASK}" if equals else MASK])
+    return part
+
+
+def redact(body: bytes, entries: Sequence[str]) -> bytes | None:
     """The body with the value at each pointer masked; `None` when it is not JSON, or nested too deep
-    to be written again. An empty body stays empty.
+    to be written again. An empty body stays empty, and without a pointer every body stays as it is.
 
     A pointer that leads nowhere changes nothing; `*` as a step means every item.
 
@@ -25,13 +61,14 @@ def redact(body: bytes, pointers: Sequence[str]) -> bytes | None:
     >>> redact(b"a=1&b=2", ["/a"]) is None
     True
     """
-    if not pointers or not body:
+    listed = pointers(entries)
+    if not listed or not body:
         return body
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    for pointer in pointers:
+    for pointer in listed:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
         document = _masked(document, steps)
     try:

@@ -71,6 +71,17 @@ def test_what_is_to_be_redacted_is_never_shown() -> None:
     assert "not whole JSON" in shown
 
 
+def test_a_query_parameter_is_hidden_and_the_bodies_are_shown_as_they_are() -> None:
+    kept = Kept()
+    head = HEAD.replace(b" HTTP/1.1", b"?API_KEY=s3cret&top=1 HTTP/1.1")
+    pair = Pair("t", 0, "w", 0, "i", 1000.0, Arm.LIVE, head, b"a=1", answer(1), answer(1))
+    kept.add(pair, read(SPEC, pair))
+    [shown] = kept.shown("latest", 1, ["?api_key"])
+    assert shown["request"]["path"].endswith("?API_KEY=[redacted]&top=1")
+    assert shown["request"]["body"] == "a=1"
+    assert shown["live"]["prediction"] is not None
+
+
 numbers = st.floats(-1e6, 1e6)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.reasons import Reason
 from proxy.core.recording import Recorded, RecordError, header_line, is_chosen, line_of, pair_of, read_lines
-from proxy.core.redaction import MASK, redact
+from proxy.core.redaction import MASK, redact, redact_query
 
 HEAD = b"POST /v2/models/m/infer?x=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nX-Tenant: t\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nset-cookie: secret\r\n\r\n"
@@ -64,6 +64,24 @@ def test_credentials_and_redacted_values_are_not_in_the_file() -> None:
     kept = orjson.loads(base64.b64decode(orjson.loads(line)["request"]["body"]))
     assert kept == {"inputs": [{"data": [1, MASK]}]}
     assert pair_of(orjson.loads(line)).pair.live.head.count(b"content-type") == 1
+
+
+def test_a_query_parameter_is_not_in_the_file_and_the_bodies_are_as_they_were() -> None:
+    head = HEAD.replace(b"?x=1", b"?api_key=s3cret&x=1")
+    pair = Pair("t", 0, "w", 0, "i", 1.0, Arm.LIVE, head, b"a=1", Outcome(200, head=ANSWER), Outcome(200, head=ANSWER))
+    line = line_of(Recorded(pair, 1), ["?api_key"])
+    assert b"s3cret" not in line
+    back = pair_of(orjson.loads(line))
+    assert back.pair.request_head.startswith(f"POST /v2/models/m/infer?api_key={MASK}&x=1 HTTP/1.1\r\n".encode())
+    assert (back.pair.request_body, back.bodyless) == (b"a=1", False)
+
+
+@given(st.text("aApP%4 1=&;?s/", max_size=30))
+def test_masking_a_query_changes_nothing_before_it_nor_what_is_not_named(query: str) -> None:
+    assert redact_query(f"/x?{query}", ["/a", "?other"]) == f"/x?{query}"
+    masked = redact_query(f"/x?a={query}", ["?*"])
+    assert masked.startswith(f"/x?a={MASK}")
+    assert all(part.endswith(MASK) or not part.strip(";") for part in masked.split("?", 1)[1].split("&"))
 
 
 def test_a_body_that_cannot_be_redacted_is_not_kept() -> None:

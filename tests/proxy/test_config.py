@@ -271,6 +271,7 @@ webhooks: [{url: "http://x", events: [rollout.promotd], secret: s}]
         ("{shadow: 5%, mirror: {timeout: 0s}}", "mirror.timeout", "more than 0"),
         ("{shadow: 5%, record: {path: pairs.txt}}", "record.path", "ends neither in .jsonl"),
         ("{shadow: 5%, record: {path: p.jsonl, redact: [inputs]}}", "record.redact[0]", "did you mean `/inputs`?"),
+        ("{shadow: 5%, record: {path: p.jsonl, redact: ['?key=']}}", "record.redact[0]", "such as ?api_key"),
         ("{shadow: 5%, cluster_by: {heder: x}}", "cluster_by.heder", "did you mean `header`?"),
         ("{shadow: 5%, consecutive_failures: 0}", "consecutive_failures", "at least 1"),
         ("{shadow: 5%, lead_time_slo: 3 weeks}", "lead_time_slo", "known units"),
