@@ -57,6 +57,8 @@ SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence."""
 CHARTS = 30.0
 """Seconds between two times at which what is drawn is saved."""
+SHOWN_ENDED = 10
+"""Ended rollouts, the last ones, whose pairs and charts can still be looked at: some MiB each."""
 RETENTION = 3600.0
 """Seconds between two clean-ups of the store."""
 
@@ -210,8 +212,8 @@ class Controller:
         for trial in (*self.trials.values(), *self.ended.values()):
             one = rules.get(trial.name)
             rule = None
-            if one is not None:
-                trial.redact = one.record.redact if one.record is not None else ()
+            if one is not None and one.record is not None:
+                trial.hide(one.record.redact)
             if one is not None and one.record is not None and trial.name in self.trials:
                 rule = Rule.of(one.record, one.mirror.headers.drop)
             if trial.recorder is not None and trial.recorder.rule != rule:
@@ -267,6 +269,8 @@ class Controller:
         await self.decisions.decide(trial, Removed(self._clock(), became_live))
         del self.trials[trial.name]
         self.ended[trial.name] = trial
+        for older in list(self.ended.values())[:-SHOWN_ENDED]:
+            older.forget()
 
     # --- what workers say (links.Listener) ---------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,7 +89,7 @@ class Trial:
         self.charts = Charts()
         self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
         self.recorder: Recorder | None = None
-        self.redact: tuple[str, ...] = ()  # of the last configuration that named this rollout: it outlives the rollout
+        self.redact: tuple[str, ...] = ()  # whatever was to be hidden since the trial began: its pairs are still kept
         self.late = 0  # pairs whose place in the request order had been settled
         self.unrecorded = 0  # pairs that recorders now closed had dropped
         self.protocol = ""
@@ -283,8 +283,8 @@ class Trial:
         self.books = Books()
         for worker, counts in counted.items():
             self.books.account(worker).begin_at(counts)
-        self.kept = Kept()
-        self.charts = Charts()
+        self.forget()
+        self.redact = ()
         self._orders = {}
         self._rate = _Rate()
         self.spending = Spending()
@@ -293,6 +293,15 @@ class Trial:
         self.batch = []
         self.looked = None
         self.adopt(plan)
+
+    def forget(self) -> None:
+        """Let go of what is only there to be looked at."""
+        self.kept = Kept()
+        self.charts = Charts()
+
+    def hide(self, entries: Iterable[str]) -> None:
+        """Redact these as well in what is shown; what was to be hidden before stays so while the trial lasts."""
+        self.redact = tuple(dict.fromkeys((*self.redact, *entries)))
 
     def adopt(self, plan: Plan) -> None:
         """The same trial under a changed plan."""

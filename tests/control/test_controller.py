@@ -604,6 +604,42 @@ async def test_what_was_redacted_stays_redacted_when_the_rollout_is_taken_out(tm
         worker.disconnect()
 
 
+async def test_what_was_redacted_stays_redacted_while_its_trial_lasts(tmp_path: Path) -> None:
+    def redacting(entry: str) -> str:
+        rule = f"record: {{path: p.jsonl, share: 100%, redact: [{entry}]}}\n        consecutive_failures"
+        return config_text().replace("consecutive_failures", rule)
+
+    async with running(tmp_path, redacting("/outputs")) as controller:
+        worker = await FakeWorker(tmp_path).connect()
+        await worker.until(lambda: worker.lane(NAME))
+        worker.good(trial_of(controller), 50)
+        desk = Desk(controller, Channel(lambda *_: None))
+        await eventually(lambda: desk.pairs(NAME, "latest", 5))
+        for text in (redacting("/else"), config_text()):
+            assert await reload(controller, text, tmp_path) == ""
+            shown = desk.pairs(NAME, "latest", 5)
+            assert shown
+            assert all("[redacted]" in one["live"]["body"] and one["live"]["prediction"] is None for one in shown)
+        assert await reload(controller, config_text(version="2"), tmp_path) == ""
+        assert (controller.trials[NAME].redact, desk.pairs(NAME, "latest", 5)) == ((), [])
+        worker.disconnect()
+
+
+async def test_of_the_rollouts_that_ended_only_the_last_ones_keep_their_pairs(
+    controller: Controller, worker: FakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.control.controller.SHOWN_ENDED", 1)
+    worker.good(trial_of(controller), 50)
+    desk = Desk(controller, Channel(lambda *_: None))
+    await eventually(lambda: desk.pairs(NAME, "latest", 5))
+    text = config_text().replace("d: {url", 'e: {url: "http://127.0.0.1:5"}, d: {url')
+    assert await reload(controller, text.replace("candidate: c", "candidate: d"), tmp_path) == ""
+    assert desk.pairs(NAME, "latest", 5)
+    assert await reload(controller, text.replace("candidate: c", "candidate: e"), tmp_path) == ""
+    assert list(controller.ended) == [NAME, "r/d"]
+    assert desk.pairs(NAME, "latest", 5) == []
+
+
 async def test_a_promoted_candidate_that_the_file_makes_live_is_completed(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
