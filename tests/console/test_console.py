@@ -171,6 +171,19 @@ async def test_a_pair_is_compared_field_by_field_and_stays_open(browser: Any) ->
         await expect(page.locator(".pairs > li > details").nth(1)).to_have_attribute("open", "")
 
 
+async def test_whole_numbers_that_differ_beyond_what_a_double_holds_are_shown_as_differing(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    first = surface.kept[0]
+    first["live"]["body"] = '{"id": 9007199254740993, "n": 1.0, "same": 9007199254740995}'
+    first["candidate"]["body"] = '{"id": 9007199254740992, "n": 1, "same": 9007199254740995}'
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await page.locator(".pairs > li > details > summary").first.click()
+        rows = page.locator(".diff").first.locator("tbody tr")
+        await expect(rows).to_have_count(1)
+        await expect(rows.first).to_have_text("/id90071992547409939007199254740992−1.00")
+
+
 async def test_nothing_yet_says_what_to_do(browser: Any) -> None:
     surface = SceneSurface([])
     async with opened(browser, surface) as (page, origin, _):

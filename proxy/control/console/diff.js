@@ -11,13 +11,21 @@ function flatten(value, path = "", into = new Map()) {
   if (into.size >= MOST_COMPARED) return into;
   if (value !== null && typeof value === "object" && Object.keys(value).length) {
     for (const key of Object.keys(value)) flatten(value[key], `${path}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, into);
-  } else into.set(path || "/", JSON.stringify(value));
+  } else into.set(path || "/", typeof value === "bigint" ? String(value) : JSON.stringify(value));
   return into;
+}
+
+const WHOLE = /^-?\d+$/;
+
+/** A number as it was written where a double cannot hold it: two ids beyond 2^53 that differ must not look equal. */
+function exact(key, value, context) {
+  const written = typeof value === "number" && !Number.isSafeInteger(value) ? context?.source : undefined;
+  return written !== undefined && WHOLE.test(written) ? BigInt(written) : value;
 }
 
 function parsed(text) {
   try {
-    return flatten(JSON.parse(text));
+    return flatten(JSON.parse(text, exact));
   } catch {
     return null;
   }
@@ -26,7 +34,7 @@ function parsed(text) {
 const side = (arm, text) => h("div", { class: "side" }, h("h4", { class: `arm-name ${arm}` }, arm), h("pre", { tabindex: "0" }, cut(text || "(no body)", 2000)));
 
 function distance(a, b) {
-  const gap = Number(b) - Number(a);
+  const gap = WHOLE.test(a) && WHOLE.test(b) ? Number(BigInt(b) - BigInt(a)) : Number(b) - Number(a);
   return a !== undefined && b !== undefined && Number.isFinite(gap) && gap !== 0 ? `${gap > 0 ? "+" : "−"}${Math.abs(gap).toPrecision(3)}` : "";
 }
 
