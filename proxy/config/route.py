@@ -168,6 +168,8 @@ class Rescue(Section):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise Unfit("a mapping, or `off`", "" if value else "did you mean `rescue: off`?")
         return {"after": value} if isinstance(value, str) else value
 
 

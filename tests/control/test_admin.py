@@ -168,6 +168,29 @@ async def test_a_bad_body_changes_nothing(client: Client, surface: FakeSurface, 
     assert surface.acts == []
 
 
+@pytest.mark.parametrize(
+    ("field", "text", "said"),
+    [
+        ("reason", "fine\x1b[2J", "reason holds the control character U+001B"),
+        ("reason", "a\rb", "U+000D"),
+        ("reason", "abort\u202etomorp", "U+202E"),
+        ("actor", "ada\nTo: everybody", "actor holds the control character U+000A"),
+    ],
+)
+async def test_control_characters_in_a_reason_or_an_actor_are_refused(
+    client: Client, surface: FakeSurface, field: str, text: str, said: str
+) -> None:
+    answer = await client.post(URL + "/pause", json={field: text})
+    assert said in (await problem(answer, 400))["detail"]
+    assert surface.acts == []
+
+
+async def test_a_reason_may_have_lines_and_any_script(client: Client, surface: FakeSurface) -> None:
+    reason = "first\n\tsecond — größer, 更好, \U0001f468\u200d\U0001f4bb"
+    assert (await client.post(URL + "/pause", json={"reason": reason})).status == 200
+    assert surface.acts[0][2] == reason
+
+
 async def test_full_is_for_promote_only(client: Client, surface: FakeSurface) -> None:
     await problem(await client.post(URL + "/abort", json={"full": True}), 400)
     assert surface.acts == []

@@ -275,6 +275,8 @@ webhooks: [{url: "http://x", events: [rollout.promotd], secret: s}]
         ("{shadow: 5%, cluster_by: {heder: x}}", "cluster_by.heder", "did you mean `header`?"),
         ("{shadow: 5%, consecutive_failures: 0}", "consecutive_failures", "at least 1"),
         ("{shadow: 5%, lead_time_slo: 3 weeks}", "lead_time_slo", "known units"),
+        ("{shadow: 5%, rescue: false}", "rescue", "did you mean `rescue: off`?"),
+        ("{shadow: 5%, rescue: true}", "rescue", "found True, expected a mapping, or `off`"),
         ("{shadow: 5%, rescue: {after: 5}}", "rescue.after", "a unit is missing"),
         ("{shadow: 5%, mirror: {set_json: {'': x}}}", "mirror.set_json.", "the empty pointer is the whole body"),
         ("{shadow: 5%, mirror: {set_json: {model: x}}}", "mirror.set_json.model", "did you mean `/model`?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -12,6 +13,10 @@ from proxy.control.admin.problems import Problem
 
 MAX_REASON, MAX_ACTOR = 1000, 200
 BIGGEST = (1 << 63) - 1
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but tab and line feed, and those that turn the direction of text: they go on to terminals, chats
+and mails by webhook and journal."""
+_BREAK = re.compile("[\t\n]")
 
 
 def query(request: web.Request, known: Collection[str]) -> dict[str, str]:
@@ -65,6 +70,9 @@ async def hand_action(request: web.Request, action: str) -> dict[str, Any]:
         raise Problem(400, f"reason is a text of at most {MAX_REASON} characters.")
     if not (isinstance(actor, str) and 0 < len(actor) <= MAX_ACTOR):
         raise Problem(400, f"actor is a text of 1 to {MAX_ACTOR} characters.")
+    if found := _UNSEEN.search(reason) or _UNSEEN.search(actor) or _BREAK.search(actor):
+        where = "reason" if found.string is reason else "actor"
+        raise Problem(400, f"{where} holds the control character U+{ord(found[0]):04X}; it must be plain text.")
     if not isinstance(full, bool) or (full and action != "promote"):
         raise Problem(400, "full is true or false, and true only for promote.")
     return {"reason": reason, "actor": actor, "full": full}
