@@ -157,7 +157,7 @@ class NoEvidence:
     def dump(self) -> bytes:
         return b""
 
-    def assess(self, rate: float) -> Assessment:
+    def assess(self, rate: float, held: int = 0) -> Assessment:
         return Assessment(Verdict.WATCHING)
 
     def enter_stage(self, entry: int, *, promoted: bool = False) -> None: ...
