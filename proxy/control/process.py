@@ -85,7 +85,8 @@ class Process:
 
     async def _serve(self, controller: Controller, desk: Desk, channel: Channel) -> None:
         sender = Sender(desk)
-        runner = web.AppRunner(admin.application(desk, sender), access_log=None, shutdown_timeout=ADMIN_DRAIN)
+        app = admin.application(desk, sender)
+        runner = web.AppRunner(app, access_log=None, logger=admin.server_log, shutdown_timeout=ADMIN_DRAIN)
         await runner.setup()
         await web.SockSite(runner, self._listener).start()
         sender.start()

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from proxy.control.admin import application, stream
+from proxy.control.admin import application, server_log, stream
 from proxy.control.admin.openapi import DOCUMENT
 from proxy.control.view import ACTIONS
 from tests.control.surface import NAME, URL, FakeSender, FakeSurface
@@ -337,6 +337,33 @@ async def test_another_sites_page_changes_nothing(token: str | None, head: dict[
 async def test_a_body_that_is_not_in_its_coding_is_the_clients_fault(client: Client) -> None:
     head = {"content-encoding": "gzip"}
     await problem(await client.post("/api/v1/outcomes", data=b"no gzip", headers=head), 400)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /api/v1/outcomes HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999999\r\n\r\n{",
+        b"GET /\xff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    ],
+)
+async def test_what_only_a_client_did_wrong_is_not_logged(
+    surface: FakeSurface, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    runner = web.AppRunner(application(surface, FakeSender()), access_log=None, logger=server_log)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    writer.write(sent)
+    writer.write_eof()
+    await asyncio.wait_for(reader.read(), 10)  # the server has seen the end, and closed its own
+    writer.close()
+    await runner.cleanup()
+    assert not caplog.records
+    try:
+        raise ValueError
+    except ValueError:
+        server_log.exception("a fault of ours")
+    assert [record.message for record in caplog.records] == ["a fault of ours"]
 
 
 async def test_our_own_page_may(client: Client, surface: FakeSurface) -> None:

@@ -17,12 +17,13 @@ from aiohttp import web
 from proxy.control.admin import access, handlers, problems
 from proxy.control.admin.console import Console
 from proxy.control.admin.handlers import MAX_BODY, SENDER, SURFACE
+from proxy.control.admin.problems import server_log
 from proxy.control.admin.stream import Streams
 from proxy.control.metrics import Metrics
 from proxy.control.view import Surface
 from proxy.control.webhooks import Sender
 
-__all__ = ["application"]
+__all__ = ["application", "server_log"]
 
 
 def application(surface: Surface, sender: Sender) -> web.Application:

@@ -9,12 +9,23 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import PayloadEncodingError
+from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 
 from proxy.control.view import RefusedError
 from proxy.errors import StoreError, UnderstudyError
 
 log = logging.getLogger("understudy.admin")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record is about more than a head that cannot be parsed or a connection that ended early."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)
+
+
+server_log = logging.getLogger("understudy.admin.server")
+"""For aiohttp's own server: what only a client did wrong is not in it."""
+server_log.addFilter(_is_ours)
 
 CONTENT_TYPE = "application/problem+json"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
