@@ -19,7 +19,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from proxy import logs
@@ -162,6 +162,8 @@ class Decisions:
 
     async def _later(self, trial: Trial, event: Event) -> Refuse | None:
         await self.settled(trial)
+        if isinstance(event, Promote):  # another rollout of the route may have begun to climb meanwhile
+            event = replace(event, blocked_by=self.blocked_by(trial))
         return await self.decide(trial, event)
 
     async def settled(self, trial: Trial) -> None:

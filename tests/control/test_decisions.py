@@ -19,7 +19,7 @@ from proxy.control.ledger import Books
 from proxy.control.links import Worker
 from proxy.control.store import Change, Contents, Saved
 from proxy.control.trials import Trial
-from proxy.core.events import Abort, Event, Looked, Pause, Promote, Reloaded, Resume, Retry, Tripped
+from proxy.core.events import Abort, Event, Looked, Pause, Promote, Refuse, Reloaded, Resume, Retry, Tripped
 from proxy.core.model import Assessment, Guard, Plan, Stage, State, Table, Verdict
 from proxy.core.rollout import begin
 from proxy.errors import StoreError
@@ -104,7 +104,9 @@ class Plane:
         before = {lane.rollout: lane for lane in self.tables[slot].lanes}
         for lane in table.lanes:
             last = before.get(lane.rollout)
-            if last is not None and last.trial == lane.trial and lane.weight < last.weight:
+            # To a worker that was away, a roll back with a retry behind it is one step, and no fall.
+            fell = lane.state is State.ROLLED_BACK
+            if fell and last is not None and last.trial == lane.trial and lane.weight < last.weight:
                 self.fallen[lane.rollout] = len(self.disk.journal)
         self.tables[slot] = table
         self.lost.discard(slot)
@@ -480,3 +482,28 @@ async def test_a_rollout_is_blocked_from_the_moment_another_climbs_until_the_las
     plane.read(1)
     assert await fall is None
     assert decisions.blocked_by(b) is None
+
+
+async def test_of_two_promotions_that_wait_for_the_disk_one_is_refused() -> None:
+    """Found by the stateful test: who waits may be overtaken, and asks again who climbs when its turn comes."""
+    disk, trials = Disk(), dict[str, Trial]()
+    plane = Plane(disk)
+    plane.connected = {0, 1}
+    decisions = Decisions(trials, disk, plane, Nobody(), lambda: 1.0)  # type: ignore[arg-type]
+    for plan in PLANS.values():
+        rollout, effects = begin(plan, 1.0)
+        trials[plan.name] = make_trial(plan, rollout)
+        await decisions.adopt(trials[plan.name], rollout, effects)
+    a, b = trials.values()
+    disk.hangs = asyncio.Event()
+    pause = asyncio.ensure_future(decisions.decide(b, Pause(2.0, "ann")))
+    await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(decisions.decide(b, Promote(3.0, "ann", "", False, decisions.blocked_by(b))))
+    await asyncio.sleep(0)
+    climbing = asyncio.ensure_future(decisions.decide(a, Promote(4.0, "ann", "", False, decisions.blocked_by(a))))
+    await asyncio.sleep(0)
+    disk.hangs.set()
+    assert await pause is None
+    assert await climbing is None
+    assert isinstance(await waiting, Refuse)
+    assert (a.rollout.weight, b.rollout.weight) == (500, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 
 import aiohttp
@@ -61,7 +62,7 @@ async def test_a_trace_from_the_caller_to_both_models_and_to_the_collector(tmp_p
                         lines = (await scrape.text()).splitlines()
                     buckets = [line for line in lines if f'trace_id="{TRACE}"' in line and "copy" in line]
                     await asyncio.sleep(0.05)
-            assert await understudy.stop() == 0
+            assert await understudy.stop(signal.SIGINT) == 0  # without the delay after SIGTERM
         logged = [json.loads(line) for line in (tmp_path / "access.jsonl").read_text().splitlines()]
     kinds = {span.name.split()[0]: span for span in spans}
     assert asked["live"] == f"00-{TRACE}-{kinds['served'].span_id.hex()}-01"
