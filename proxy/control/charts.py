@@ -154,7 +154,8 @@ class Charts:
         if scalar is None:
             return None
         both = [(scalar(a[0]), scalar(b[0])) for a, b, *_ in self._recent if a and b]
-        return tuple(np.array(both, dtype=np.float64).reshape(-1, 2).T)  # type: ignore[return-value]
+        live, candidate = np.array(both, dtype=np.float64).reshape(-1, 2).T
+        return live, candidate
 
     def _distributed(self, plan: Plan) -> dict[str, Any] | None:
         if self._kind is None:

@@ -55,7 +55,7 @@ class Exporter:
         self.close()
 
     def close(self) -> None:
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK's has no annotations
 
 
 def spans_of(trail: Trail, resource: Resource) -> Iterator[ReadableSpan]:

@@ -451,7 +451,8 @@ TestLife = Life.TestCase
 TestLongLife = pytest.mark.slow(LongLife.TestCase)
 
 
-async def test_a_rollout_is_blocked_from_the_moment_another_climbs_until_the_last_worker_has_let_it_go() -> None:
+async def two_on_a_route() -> tuple[Disk, Plane, Decisions, tuple[Trial, ...]]:
+    """Two rollouts that have just begun, and both workers connected."""
     disk, trials = Disk(), dict[str, Trial]()
     plane = Plane(disk)
     plane.connected = {0, 1}
@@ -460,7 +461,11 @@ async def test_a_rollout_is_blocked_from_the_moment_another_climbs_until_the_las
         rollout, effects = begin(plan, 1.0)
         trials[plan.name] = make_trial(plan, rollout)
         await decisions.adopt(trials[plan.name], rollout, effects)
-    a, b = trials.values()
+    return disk, plane, decisions, tuple(trials.values())
+
+
+async def test_a_rollout_is_blocked_from_the_moment_another_climbs_until_the_last_worker_has_let_it_go() -> None:
+    disk, plane, decisions, (a, b) = await two_on_a_route()
     assert decisions.blocked_by(b) is None
     disk.hangs = asyncio.Event()
     climb = asyncio.ensure_future(decisions.decide(a, Looked(2.0, Assessment(Verdict.PASS), 1, 1)))
@@ -486,15 +491,7 @@ async def test_a_rollout_is_blocked_from_the_moment_another_climbs_until_the_las
 
 async def test_of_two_promotions_that_wait_for_the_disk_one_is_refused() -> None:
     """Found by the stateful test: who waits may be overtaken, and asks again who climbs when its turn comes."""
-    disk, trials = Disk(), dict[str, Trial]()
-    plane = Plane(disk)
-    plane.connected = {0, 1}
-    decisions = Decisions(trials, disk, plane, Nobody(), lambda: 1.0)  # type: ignore[arg-type]
-    for plan in PLANS.values():
-        rollout, effects = begin(plan, 1.0)
-        trials[plan.name] = make_trial(plan, rollout)
-        await decisions.adopt(trials[plan.name], rollout, effects)
-    a, b = trials.values()
+    disk, _, decisions, (a, b) = await two_on_a_route()
     disk.hangs = asyncio.Event()
     pause = asyncio.ensure_future(decisions.decide(b, Pause(2.0, "ann")))
     await asyncio.sleep(0)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from proxy.core.grpc import answer_head, call_headers, close, read_answer
 from proxy.core.headers import HeadError
-from proxy.core.http2 import HIGH, Headers, Http2, Stream
+from proxy.core.http2 import HIGH, Headers, Http2
 from proxy.core.http2.frames import (
     CANCEL,
     FLOW_CONTROL_ERROR,
@@ -23,7 +23,7 @@ from proxy.core.http2.frames import (
     STREAM_CLOSED,
 )
 from proxy.core.reasons import Reason
-from proxy.plane.grpc.wire import Wire
+from proxy.plane.grpc.wire import StreamEnd, Wire
 from proxy.plane.upstream import MAX_ANSWER_HEAD
 
 if TYPE_CHECKING:
@@ -138,17 +138,14 @@ class ModelLink(Wire):
         return due
 
 
-class ModelStream:
+class ModelStream(StreamEnd[ModelLink]):
     """One leg's stream: what a leg knows as its connection."""
 
     def __init__(self, link: ModelLink, leg: Leg) -> None:
         self.link, self.leg = link, leg
-        self._stream: Stream
-        self._since = 0.0
         self._blocked_since = 0.0
         self._again = leg.whole
         """All that was sent is at hand still, so that it can be sent once more."""
-        self._paused = self._over = False
 
     def begin(self) -> None:
         """Send the head and what is here of the body."""
@@ -181,18 +178,6 @@ class ModelStream:
         else:
             self._hold_back()
         self.link.wake()
-
-    def pause_reading(self) -> None:
-        """The taker cannot take more."""
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        """The taker can take more."""
-        if self._paused:
-            self._paused = False
-            self._since = monotonic()
-            self.link.http2.taken(self._stream)
-            self.link.wake()
 
     def drop(self) -> None:
         """Nobody wants the answer any more."""
@@ -227,13 +212,13 @@ class ModelStream:
     def on_trailers(self, headers: Headers) -> None:
         """The end."""
         leg = self.leg
-        answer = leg.answer
+        answer = cast("GrpcAnswer", leg.answer)  # as `on_headers` made it
         try:
-            close(answer, headers)  # type: ignore[arg-type]  # `on_headers` made it
+            close(answer, headers)
         except HeadError:
             self._fail(Reason.BAD_REPLY)
             return
-        self._complete(answer)  # type: ignore[arg-type]
+        self._complete(answer)
         leg.body(b"", True)
 
     def _complete(self, answer: GrpcAnswer) -> None:

@@ -22,7 +22,7 @@ from proxy.core.ids import valid_id
 from proxy.core.reasons import Reason
 from proxy.plane.answers import words
 from proxy.plane.grpc.call import Call, FollowedCall
-from proxy.plane.grpc.wire import Wire
+from proxy.plane.grpc.wire import StreamEnd, Wire
 
 if TYPE_CHECKING:
     import asyncio
@@ -151,15 +151,14 @@ class CallerLink(Wire):
         return now + limits.shortest
 
 
-class Caller:
+class Caller(StreamEnd[CallerLink]):
     """One call's client side: what its exchange knows as its client."""
 
     exchange: Call | None = None
     blocked = False
     """The client reads slowly: more than enough waits for it."""
-    _answering = _over = _paused = _started = False
+    _answering = _started = False
     _answer: GrpcAnswer | None = None
-    _since = 0.0
 
     def __init__(self, link: CallerLink, stream: Stream, request: Request, ended: bool) -> None:
         self.link, self._stream, self.request, self._ended = link, stream, request, ended
@@ -250,19 +249,6 @@ class Caller:
         if exchange is not None:
             exchange.client_gone()
         self.link.gone()
-
-    def pause_reading(self) -> None:
-        """Whoever takes the call cannot take more."""
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        """There is room again."""
-        if self._paused:
-            self._paused = False
-            self._since = monotonic()
-            if not self._over:
-                self.link.http2.taken(self._stream)
-                self.link.wake()
 
     # --- the answer, out ---
 

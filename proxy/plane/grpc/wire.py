@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import cast
+from typing import Generic, TypeVar, cast
 
-from proxy.core.http2 import Http2, Http2Error
+from proxy.core.http2 import Http2, Http2Error, Stream
 from proxy.plane.turn import Written
 
 MAX_UNSENT = 8 * 1024 * 1024
@@ -80,3 +80,28 @@ class Wire(asyncio.Protocol):
         """Close at once."""
         if not self.closed:
             self.transport.abort()
+
+
+L = TypeVar("L", bound=Wire)
+
+
+class StreamEnd(Generic[L]):
+    """Our end of one stream: what comes on it is taken by somebody who cannot always take more."""
+
+    link: L
+    _stream: Stream
+    _since = 0.0
+    _over = _paused = False
+
+    def pause_reading(self) -> None:
+        """Whoever takes it cannot take more."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """There is room again."""
+        if self._paused:
+            self._paused = False
+            self._since = monotonic()
+            if not self._over:
+                self.link.http2.taken(self._stream)
+                self.link.wake()
