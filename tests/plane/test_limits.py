@@ -1,0 +1,69 @@
+"""Promise: what one client may cost is limited in bytes, seconds and connections, and each limit says what it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plane.rig import Model, eventually, parsed, rig
+from tests.plane.test_conformance import CONFIG, POST
+
+LIMITS = {
+    "target": (b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
+    "head": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 3000 + b"\r\n\r\n", 431, "header_too_large"),
+    "head before a body with a newline": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: " + b"a" * 3000 + b"\r\n\r\n{\n}",
+        431,
+        "header_too_large",
+    ),
+    "endless head": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000, 431, "header_too_large"),
+    "length": (POST + b"Content-Length: 100001\r\n\r\n", 413, "body_too_large"),
+    "chunks": (POST + b"Transfer-Encoding: chunked\r\n\r\n186A1\r\n" + b"x" * 100_001, 413, "body_too_large"),
+    "slow head": (b"GET / HTT", 408, "request_timeout"),
+    "slow body": (POST + b"Content-Length: 10\r\n\r\nx", 408, "request_timeout"),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+async def test_limits(name: str) -> None:
+    request, status, reason = LIMITS[name]
+    async with rig(CONFIG, (Model(),)) as it:
+        got, headers, body = parsed(await it.raw(request))
+        assert (got, headers["x-understudy-error"], headers["connection"]) == (status, reason, "close")
+        assert reason.encode() in body
+        await it.settled()
+        await eventually(lambda: not it.worker.plane.clients)
+
+
+async def test_limits_hold_for_a_head_that_was_seen_before() -> None:
+    config = CONFIG.replace("max_body: 100KB", "max_body: 1KB")
+    async with rig(config, (Model(),)) as it:
+        for _ in range(3):
+            answer = await it.raw(POST + b"Content-Length: 1001\r\n\r\n" + b"x" * 1001)
+            assert parsed(answer)[0] == 413
+        assert not it.worker.plane.routes.known
+        await it.raw(POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, close=True)
+        assert len(it.worker.plane.routes.known) == 1
+
+
+async def test_413_before_the_body_is_read() -> None:
+    model = Model()
+    async with rig(CONFIG, (model,)) as it:
+        await it.raw(POST + b"Content-Length: 100001\r\n\r\n")
+        assert not model.calls
+
+
+async def test_idle_connection_is_closed_without_an_answer() -> None:
+    async with rig(CONFIG, (Model(),)) as it:
+        assert await it.raw(b"") == b""
+
+
+async def test_connection_limit() -> None:
+    async with rig(CONFIG, (Model(),)) as it:
+        opened = [await it.connect() for _ in range(20)]
+        await eventually(lambda: len(it.worker.plane.clients) == 20)
+        status, headers, _ = parsed(await it.raw(b""))
+        assert (status, headers["x-understudy-error"]) == (503, "too_many_connections")
+        for _, writer in opened:
+            writer.close()
+        await eventually(lambda: not it.worker.plane.clients)
+        assert (await it.ask())[0] == 200
