@@ -196,8 +196,7 @@ class Client(asyncio.Protocol):
         self.exchange = exchange = plane.exchange(self, plane, request, name, now)
         refused = exchange.start(piece, done)
         if refused:
-            self.exchange = None
-            self.refuse(refused, name=name)
+            self.refuse(refused)
         elif not done:
             self._since = now
             plane.wheel.watch(self, now + plane.limits.body)
@@ -206,7 +205,7 @@ class Client(asyncio.Protocol):
         """The proxy's own paths (health), or nowhere to go."""
         plane = self.plane
         if not request.path.startswith(OWN):
-            self.refuse(Reason.NO_ROUTE, name=name)
+            self.refuse(Reason.NO_ROUTE, name=name, to_head=request.method == b"HEAD")
             return
         self._keep = self._keep and not plane.draining
         self._write(health(request.path, plane.ready and not plane.draining, request.method, self._keep))
@@ -283,7 +282,9 @@ class Client(asyncio.Protocol):
         if done:
             self._finish(self.exchange is None or self.exchange.body_done)
 
-    def refuse(self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"") -> None:
+    def refuse(
+        self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"", to_head: bool = False
+    ) -> None:
         """Answer with an error of our own; `exchange` when its legs have been counted already."""
         if exchange is None:
             self.plane.refusals.count(reason)
@@ -293,7 +294,7 @@ class Client(asyncio.Protocol):
         current = exchange or self.exchange
         if exchange is None:
             self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
-        to_head = current is not None and current.request.method == b"HEAD"
+        to_head = to_head or (current is not None and current.request.method == b"HEAD")
         self._keep = self._keep and not self.plane.draining
         self._write(error(reason, name or (current.id if current else b""), self._keep, to_head))
         self._finish(self._framing.done and (exchange is not None or self._keep))

@@ -85,6 +85,27 @@ async def test_answers_without_bodies_keep_the_connection(request_head: bytes, a
         await it.settled()
 
 
+OVERRIDE = CONFIG.replace(
+    "[{name: all, live: m}]",
+    "[{name: r, match: {path: /infer}, live: m, override: {header: x-arm}, rollouts: [{candidate: m2, shadow: 100%}]}]",
+).replace("{m: {", "{m2: {url: '{0}'}, m: {")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [(b"/elsewhere", b"404"), (b"/infer", b"403"), (b"/-/healthz", b"200"), (b"/-/other", b"404")]
+)
+async def test_answers_of_our_own_to_head_have_no_body(path: bytes, status: bytes) -> None:
+    """Else what follows on the connection is read as the next answer."""
+    async with rig(OVERRIDE, (Model(),)) as it:
+        await it.lane()
+        one = b" HTTP/1.1\r\nHost: a\r\nX-Arm: candidate\r\n"
+        got = await it.raw(b"HEAD " + path + one + b"\r\nGET /-/healthz" + one + b"Connection: close\r\n\r\n")
+        first, second = got.split(b"\r\n\r\n", 1)
+        assert first.startswith(b"HTTP/1.1 " + status)
+        assert second.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert second.endswith(b"\r\n\r\nok\n")
+
+
 async def test_answer_ended_by_close() -> None:
     async def script(call: Call) -> None:
         await call.read_body()
