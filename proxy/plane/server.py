@@ -82,6 +82,8 @@ class Client(asyncio.Protocol):
     _lingering = 0.0
     _thrown = 0
     _blocked_since = 0.0
+    _tunnel = False
+    """What passes is not ours to time any more."""
 
     def __init__(self, plane: Plane, scheme: bytes = b"http") -> None:
         self.plane, self.scheme = plane, scheme
@@ -354,11 +356,12 @@ class Client(asyncio.Protocol):
         """The model took up the upgrade: from here on both connections are one tunnel."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
-        dig(self, exchange, leg, read_answer(head).base, rest, self._ahead)
+        self._tunnel = True
+        dig(self, exchange, leg, read_answer(head), rest, self._ahead)
 
     def leave(self, now: float) -> None:
-        """The worker is about to stop: an idle client goes now, a busy one with its answer."""
-        if self.exchange is None and not self._lingering and now - self._since > LEAVE:
+        """The worker is about to stop: an idle client goes now, a busy one with its answer, a tunnel when it ends."""
+        if self.exchange is None and not self._lingering and not self._tunnel and now - self._since > LEAVE:
             self.transport.close()
 
     # --- backpressure, ends, time ---
@@ -395,7 +398,7 @@ class Client(asyncio.Protocol):
     def check(self, now: float) -> float:
         """Close or refuse when the client is late."""
         limits, exchange = self.plane.limits, self.exchange
-        if self.closed:
+        if self.closed or self._tunnel:
             return 0.0
         if self._lingering:
             return self._by(self._lingering + LINGER, now, Reason.NONE)

@@ -121,7 +121,6 @@ BAD_REPLIES = {
     "a two-digit status": b"HTTP/1.1 20 OK\r\nContent-Length: 1\r\n\r\nx",
     "an unknown transfer coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
     "a bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "an upgrade nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     "an endless head": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000,
 }
 
