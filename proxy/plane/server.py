@@ -131,7 +131,7 @@ class Client(asyncio.Protocol):
         """Take up the requests in `data`, one after the other, until one has to wait."""
         self._pumping = True
         left: bytes | None = data
-        while left and self.exchange is None and not self._over:
+        while left and self.exchange is None and not self._over and not self.blocked:
             self._ahead = b""
             left = self._one(left)
         self._ahead += left or b""
@@ -283,6 +283,8 @@ class Client(asyncio.Protocol):
             self._write(piece)
         if done:
             self._finish(self.exchange is None or self.exchange.body_done)
+        elif self.blocked:
+            self._hold_back()
 
     def refuse(
         self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"", to_head: bool = False
@@ -317,6 +319,8 @@ class Client(asyncio.Protocol):
         self._since = monotonic()
         if not self._keep or not request_done:
             self._close(request_done)
+        elif self.blocked:
+            self._hold_back()
         elif self._ahead or self._half_closed or not self._reading:
             self._next()
 
@@ -370,15 +374,24 @@ class Client(asyncio.Protocol):
         self.blocked = True
         self._blocked_since = now = monotonic()
         self.plane.wheel.watch(self, now + self.plane.limits.idle)
-        winner = self.exchange.winner if self.exchange is not None else None
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        """The client takes no more: neither a next request is read nor the answer to this one, unless for a pair."""
+        if self.exchange is None:
+            self.pause_reading()
+            return
+        winner = self.exchange.winner
         if winner is not None and winner.kept is None and winner.connection is not None:
             winner.connection.pause_reading()
 
     def resume_writing(self) -> None:
         self.blocked = False
-        winner = self.exchange.winner if self.exchange is not None else None
-        if winner is not None and winner.connection is not None:
-            winner.connection.resume_reading()
+        if self.exchange is None:
+            if not self._over:
+                self._next()
+        elif self.exchange.winner is not None and self.exchange.winner.connection is not None:
+            self.exchange.winner.connection.resume_reading()
 
     def eof_received(self) -> bool:
         exchange = self.exchange
