@@ -45,6 +45,7 @@ _OURS = frozenset({b"x-request-id", b"x-served-by", b"x-understudy-error"})
 _ANSWER_NAMES = _HOP | _OURS | {b"content-length", b"transfer-encoding", b"content-type"}
 
 _PLAIN = frozenset({b"content-length", b"transfer-encoding", b"content-type"})
+_MAX_DIGITS = 100
 _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _REASON = re.compile(rb"(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")  # RFC 9112, 4
 _HOST = re.compile(rb"[^\s,/@?#\\]*")
@@ -184,7 +185,7 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     if b"connection" in found:
         _read_connection(self, pairs)
     length = found.get(b"content-length")
-    self.length = int(length) if length is not None else 0
+    self.length = _number(length) if length is not None else 0
     if b"transfer-encoding" in found:
         if found[b"transfer-encoding"].strip(b" \t") != b"chunked" or old:
             raise HeadError("a transfer coding other than chunked")
@@ -207,6 +208,13 @@ def _check_repeats(pairs: list[tuple[bytes, bytes]]) -> None:
     for name in _FRAMING:
         if names.count(name) > 1:
             raise HeadError(f"more than one {name.decode()}")
+
+
+def _number(length: bytes) -> int:
+    """A Content-Length of which llhttp has seen that it has digits only; zeros in front may still be without end."""
+    if len(length) > _MAX_DIGITS:
+        raise HeadError("a Content-Length out of all measure")
+    return int(length)
 
 
 def _read_connection(request: Request, pairs: list[tuple[bytes, bytes]]) -> None:
@@ -382,7 +390,7 @@ def _answer_length(answer: Answer, to_head: bool) -> int:
     if coding is not None:
         return CHUNKED
     length = found.get(b"content-length")
-    return int(length) if length is not None else UNTIL_CLOSE
+    return _number(length) if length is not None else UNTIL_CLOSE
 
 
 def _answer_base(answer: Answer) -> bytes:

@@ -11,7 +11,7 @@ from tests.plane.rig import Call, Model, always, eventually, ok, parsed, rig
 CONFIG = """
 server:
   listen: '127.0.0.1:0'
-  limits: {max_header: 2KiB, max_body: 100KB, max_connections: 20}
+  limits: {max_header: 8KiB, max_body: 100KB, max_connections: 20}
   timeouts: {header: 300ms, body: 300ms, idle: 300ms}
 upstreams: {m: {url: '{0}', timeout: 500ms}}
 routes: [{name: all, live: m}]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.plane.rig import Model, eventually, parsed, rig
+from tests.plane.rig import Model, eventually, parsed, read_answer, rig
 from tests.plane.test_conformance import CONFIG, POST
 
 LIMITS = {
-    "target": (b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
-    "head": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 3000 + b"\r\n\r\n", 431, "header_too_large"),
+    "target": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
+    "head": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431, "header_too_large"),
     "head before a body with a newline": (
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: " + b"a" * 3000 + b"\r\n\r\n{\n}",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: " + b"a" * 9000 + b"\r\n\r\n{\n}",
         431,
         "header_too_large",
     ),
-    "endless head": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000, 431, "header_too_large"),
+    "endless head": (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 2000, 431, "header_too_large"),
     "length": (POST + b"Content-Length: 100001\r\n\r\n", 413, "body_too_large"),
     "chunks": (POST + b"Transfer-Encoding: chunked\r\n\r\n186A1\r\n" + b"x" * 100_001, 413, "body_too_large"),
     "slow head": (b"GET / HTT", 408, "request_timeout"),
@@ -67,3 +69,15 @@ async def test_connection_limit() -> None:
             writer.close()
         await eventually(lambda: not it.worker.plane.clients)
         assert (await it.ask())[0] == 200
+
+
+async def test_a_smaller_limit_is_not_held_against_what_was_sent_before() -> None:
+    """A reload; the connection stays, and its next request is measured alone."""
+    async with rig(CONFIG, (Model(),)) as it:
+        reader, writer = await it.connect()
+        writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n800\r\n" + b"x" * 2048 + b"\r\n0\r\n\r\n")
+        assert (await read_answer(reader))[0] == 200
+        it.worker.plane.limits = replace(it.worker.plane.limits, max_body=1000)
+        writer.write(POST + b"Content-Length: 2\r\n\r\nab")
+        assert (await read_answer(reader))[0] == 200
+        writer.close()
