@@ -396,6 +396,7 @@ class Client(asyncio.Protocol):
     def eof_received(self) -> bool:
         exchange = self.exchange
         if exchange is None or not exchange.body_done:
+            self.plane.turn.flush()  # the answer may have come in this very turn
             return False
         self._half_closed = monotonic()
         self.plane.wheel.watch(self, self._half_closed + HALF_CLOSED)
