@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from proxy.plane.pool import EJECT_AFTER, Endpoint
+from proxy.plane.pool import EJECT_AFTER, Endpoint, Pool
+from proxy.plane.upstream import Connection
 from tests.plane.rig import Call, Model, always, eventually, hang, ok, rig
+from tests.plane.test_cuts import Bench, Wire
 
 ONE = """
 server: {listen: '127.0.0.1:0'}
@@ -85,6 +87,63 @@ async def test_stale_connection_is_retried_only_when_safe(method: bytes, status:
         assert (await it.ask(method=method))[0] == status
         assert model.connections == (2 if status == 200 else 1)
         await it.settled()
+
+
+STALE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+
+
+def stale(end: str, used: bool) -> tuple[Bench, Pool]:
+    """A POST is about to be written when, in the same turn, the model says something or ends the connection."""
+    bench = Bench()
+    bench.model._used = used
+    bench.client.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab")
+    wire = bench.model.transport
+    if end == "speaks":
+        bench.model.data_received(STALE)
+    else:
+        assert not bench.model.eof_received()
+        wire.close()
+        bench.model.connection_lost(None)
+    bench.loop.turn()
+    assert wire.out == b""  # type: ignore[attr-defined]
+    return bench, bench.model.pool
+
+
+@pytest.mark.parametrize("end", ["speaks", "ends"])
+def test_a_request_of_which_nothing_was_written_goes_again_whatever_its_method(end: str) -> None:
+    bench, pool = stale(end, used=True)
+    assert bench.client.transport.out == b""  # type: ignore[attr-defined]
+    (leg,) = pool._waiting  # `Bench` has no other connection; here is one
+    pool._waiting.clear()
+    other = Connection(pool, pool.endpoints[0])
+    other.connection_made(Wire(other))  # type: ignore[arg-type]
+    other.start(leg)
+    bench.loop.turn()
+    assert other.transport.out.endswith(b"\r\n\r\nab")  # type: ignore[attr-defined]
+    other.data_received(ok(b"fresh"))
+    bench.loop.turn()
+    assert bench.client.transport.out.endswith(b"fresh")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("end", "reason"), [("speaks", b"bad_reply"), ("ends", b"disconnect")])
+def test_what_a_new_connection_says_before_it_is_asked_is_no_answer(end: str, reason: bytes) -> None:
+    """And a model that ends every connection at once is not dialled for ever."""
+    bench, pool = stale(end, used=False)
+    assert b"x-understudy-error: " + reason in bench.client.transport.out  # type: ignore[attr-defined]
+    assert not pool._waiting
+
+
+def test_a_request_that_goes_on_while_its_connection_ends_is_not_sent_again() -> None:
+    """Its next piece is not at hand any more."""
+    bench = Bench()
+    bench.model._used = True
+    bench.client.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+    bench.model.transport.close()
+    bench.model.transport.write = lambda data: None  # type: ignore[method-assign, assignment]  # as one does that is lost
+    bench.client.data_received(b"cd")
+    bench.model.connection_lost(None)
+    bench.loop.turn()
+    assert b"x-understudy-error: disconnect" in bench.client.transport.out  # type: ignore[attr-defined]
 
 
 async def test_refused_connection_goes_to_another_url() -> None:
