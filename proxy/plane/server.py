@@ -16,6 +16,8 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -55,7 +57,8 @@ LEAVE = 1.0
 """Seconds an idle connection may stay while the worker drains, for a request that is already under way."""
 MAX_LINGER = 16 * 1024 * 1024
 
-
+_RESET = struct.pack("ii", 1, 0)
+"""Close with RST (socket(7), `SO_LINGER`)."""
 _END = (b"\r\nconnection: close\r\n\r\n", b"\r\n\r\n")
 
 
@@ -307,7 +310,15 @@ class Client(asyncio.Protocol):
         """The answer cannot be completed: end the connection so that the client sees it was cut."""
         if not self.closed:
             self.plane.turn.flush()
+            if self._answering and self._ends_by_close():  # and then an orderly end would look like that of the answer
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
+
+    def _ends_by_close(self) -> bool:
+        """Whether nothing but the end of the connection tells the client where the answer ends (RFC 9112, 8)."""
+        winner = self.exchange.winner if self.exchange is not None else None
+        answer = winner.answer if winner is not None else None
+        return answer is not None and (answer.length == UNTIL_CLOSE or self._dechunk is not None)
 
     def _write(self, data: bytes) -> None:
         self.plane.turn.now(self.transport, data)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
-from tests.plane.rig import Call, Model, always, eventually, ok, parsed, rig
+from tests.plane.rig import PATIENCE, Call, Model, always, eventually, ok, parsed, rig
 
 CONFIG = """
 server:
@@ -184,6 +186,33 @@ async def test_model_that_breaks_off(sent: bytes) -> None:
             assert answer.endswith(b"ab")
         else:
             assert (parsed(answer)[0], parsed(answer)[1]["x-understudy-error"]) == (502, "disconnect")
+        await it.settled()
+
+
+@pytest.mark.parametrize(
+    ("version", "answer"),
+    [
+        (b"1", b"HTTP/1.1 200 OK\r\n\r\nab"),
+        (b"0", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"),
+    ],
+)
+async def test_an_answer_ended_by_close_that_breaks_off_does_not_look_whole(version: bytes, answer: bytes) -> None:
+    """Its client has no length to count by: it gets a reset where an orderly end would be a whole answer."""
+
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await call.send(answer)
+        await eventually(lambda: any(client._answering for client in it.worker.plane.clients))
+        call.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionError
+
+    async with rig(CONFIG, (Model(script),)) as it:
+        reader, writer = await it.connect()
+        writer.write(b"GET / HTTP/1.%b\r\nHost: a\r\n\r\n" % version)
+        assert (await reader.readuntil(b"\r\n\r\nab")).startswith(b"HTTP/1.1 200 OK\r\n")
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
         await it.settled()
 
 
