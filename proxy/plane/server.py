@@ -142,18 +142,18 @@ class Client(asyncio.Protocol):
 
     def _one(self, data: bytes) -> bytes | None:
         """Take up one request: what is left of `data` after it, or `None` when it is not complete enough yet."""
-        if data.startswith(b"\r\n"):
-            data = data[2:]  # RFC 9112, 2.2: one empty line before a request
-        end = data.find(b"\r\n\r\n") + 4
+        begin = 2 if data.startswith(b"\r\n") else 0  # RFC 9112, 2.2: one empty line before a request
+        end = data.find(b"\r\n\r\n", begin) + 4
         limits = self.plane.limits
-        if end < 4 or end > limits.max_header:
-            self._half_a_head(data)
+        if end < 4 or end - begin > limits.max_header:
+            self._half_a_head(data, begin)
             return None
         self._head_since = 0.0
         framing = self._framing
         try:
-            framing.head(data[:end])
-            request = self.plane.routes.read(data[:end])
+            head = data[begin:end]
+            framing.head(head)
+            request = self.plane.routes.read(head)
             framing.open(request.length)
             if request.length > limits.max_body:
                 raise OverflowError
@@ -166,21 +166,18 @@ class Client(asyncio.Protocol):
         self._begin(request, data[end:at], framing.done)
         return data[at:]
 
-    def _half_a_head(self, data: bytes) -> None:
+    def _half_a_head(self, data: bytes, begin: int) -> None:
         limits = self.plane.limits
-        end = data.find(b"\r\n\r\n")
-        if has_bare_lf(data if end < 0 else data[: end + 4]):  # a head that will never end
+        seen = data[begin : begin + limits.max_header + 1]  # so the same is refused alike, however it was cut
+        if has_bare_lf(seen):  # a head that will never end
             self.refuse(Reason.BAD_REQUEST)
-            return
-        if len(data) > limits.max_header:
-            line = data.find(b"\r\n")
-            long = line < 0 or line > limits.max_header
-            self.refuse(Reason.URI_TOO_LONG if long else Reason.HEADER_TOO_LARGE)
-            return
-        self._ahead = data
-        if data and not self._head_since:
-            self._head_since = monotonic()
-            self.plane.wheel.watch(self, self._head_since + limits.header)
+        elif len(seen) > limits.max_header:
+            self.refuse(Reason.HEADER_TOO_LARGE if b"\r\n" in seen else Reason.URI_TOO_LONG)
+        else:
+            self._ahead = data
+            if seen and not self._head_since:
+                self._head_since = monotonic()
+                self.plane.wheel.watch(self, self._head_since + limits.header)
 
     def _check_size(self) -> None:
         """Raises `OverflowError` when a chunked body is longer than allowed."""
@@ -239,7 +236,7 @@ class Client(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """There is room again."""
-        if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD:
+        if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD + self.plane.limits.max_header:
             self._reading = True
             self._since = monotonic()
             self.transport.resume_reading()

@@ -268,7 +268,7 @@ class Connection(asyncio.Protocol):
             self._partial = b""
         while True:
             end = data.find(b"\r\n\r\n") + 4
-            if end < 4:
+            if end < 4 or end > MAX_ANSWER_HEAD:
                 if len(data) > MAX_ANSWER_HEAD or not data.startswith(VERSION[: len(data)]) or has_bare_lf(data):
                     raise HeadError("not a head")  # at once: what will never be HTTP is not worth waiting a timeout for
                 self._partial = data

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from tests.plane.rig import Model, eventually, parsed, read_answer, rig
+from tests.plane.rig import Call, Model, eventually, ok, parsed, read_answer, rig
 from tests.plane.test_conformance import CONFIG, POST
 
 LIMITS = {
@@ -23,6 +24,30 @@ LIMITS = {
     "slow head": (b"GET / HTT", 408, "request_timeout"),
     "slow body": (POST + b"Content-Length: 10\r\n\r\nx", 408, "request_timeout"),
 }
+
+
+async def test_half_a_head_behind_a_request_is_read_on_though_it_be_long() -> None:
+    """Longer than what may wait behind a request in hand, for which the client is not read."""
+    go = asyncio.Event()
+
+    async def script(call: Call) -> None:
+        await go.wait()
+        await call.send(ok())
+
+    model = Model(script)
+    async with rig(CONFIG.replace("8KiB", "200KiB").replace("header: 300ms", "header: 5s"), (model,)) as it:
+        reader, writer = await it.connect()
+        head = POST + b"Content-Length: 0\r\n"
+        writer.write(head + b"\r\n")
+        await eventually(lambda: model.calls)
+        writer.write(head + b"X: " + b"y" * 180_000)
+        (client,) = it.worker.plane.clients
+        await eventually(lambda: not client._reading)
+        writer.write(b"yyy\r\n\r\n")
+        go.set()
+        assert (await read_answer(reader))[0] == 200
+        await eventually(lambda: client._reading)
+        writer.close()
 
 
 @pytest.mark.parametrize("name", LIMITS)
