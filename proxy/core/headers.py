@@ -24,16 +24,9 @@ UNTIL_CLOSE = -2
 """Length of an answer that ends when the connection is closed."""
 
 _HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authorization",
-        b"proxy-authenticate",
-        b"te",
-        b"upgrade",
-    )
-)
+    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"te",
+     b"upgrade")
+)  # fmt: skip
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 _REQUEST_NAMES = (
