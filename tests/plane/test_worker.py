@@ -15,7 +15,6 @@ from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import State
 from proxy.plane.worker import SILENCE
-from tests.fakes import certificate
 from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
 from tests.plane.test_exchange import PLAIN, SHADOW
 
@@ -234,16 +233,6 @@ async def test_counts() -> None:
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    for name in ("one", "two", "ca", "new-ca"):
-        certificate(folder, name)
-    certificate(folder, "member", ca="ca")
-    certificate(folder, "new-member", ca="new-ca")
-    return folder
 
 
 async def fetch(port: int, context: ssl.SSLContext) -> tuple[bytes, str, str | None]:
