@@ -286,7 +286,7 @@ class Connection(asyncio.Protocol):
             leg.interim(head)
             data = data[end:]
         if answer.status == 101:
-            if b"upgrade" not in answer.found or not leg.upgraded(head, data[end:]):
+            if not leg.upgraded(head, data[end:]):
                 raise HeadError("an upgrade that nobody asked for")
             return
         leg.answer = answer

@@ -131,6 +131,22 @@ async def test_an_answer_given_up_for_want_of_memory_holds_the_model_back_from_t
         writer.close()
 
 
+async def test_a_slow_client_is_not_the_models_fault() -> None:
+    """It takes longer than the model may, and gets all of it."""
+    async with rig(ONE.replace("timeout: 2s", "timeout: 200ms"), (Model(always(ok(bytes(32 << 20)))),)) as it:
+        reader, writer = await it.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(GET)
+        await stands_still(it)
+        (connection,) = it.worker.pools["m"]._all
+        for _ in range(3):
+            connection._since -= 1.0
+            await stands_still(it)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        await read_all(reader, 32 << 20)
+        writer.close()
+
+
 async def test_slow_client_stops_the_model() -> None:
     """A client that does not read its 64 MB: what the worker holds stays small."""
     sent = 0

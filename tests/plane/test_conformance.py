@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from tests.plane.rig import PATIENCE, Call, Model, always, eventually, ok, parsed, rig
+from tests.plane.rig import PATIENCE, Call, Model, always, eventually, hang, ok, parsed, rig
 
 CONFIG = """
 server:
@@ -52,9 +52,31 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         assert answer.endswith(b"ok\n")
 
 
-async def test_half_closed_client_gets_its_answer() -> None:
-    async with rig(CONFIG, (Model(always(ok(b"late"))),)) as it:
-        assert (await it.raw(POST + b"Content-Length: 0\r\n\r\n", close=True)).endswith(b"late")
+PATIENT = CONFIG.replace("300ms", "60s").replace("500ms", "60s")
+
+
+async def test_half_closed_client_gets_its_answers_and_then_the_end() -> None:
+    async with rig(PATIENT, (Model(always(ok(b"late"))),)) as it:
+        got = await it.raw((POST + b"Content-Length: 0\r\n\r\n") * 3, close=True)
+        assert got.count(b"late") == 3
+        await eventually(lambda: not it.worker.plane.clients)
+
+
+async def test_half_closed_client_that_hears_nothing_has_perhaps_left() -> None:
+    """An end of one side looks like an end of both: the model is not kept busy for it."""
+    model = Model(hang)
+    async with rig(PATIENT, (model,)) as it:
+        assert await it.raw(POST + b"Content-Length: 0\r\n\r\n", close=True) == b""
+        await eventually(lambda: model.calls and not model.open)
+        await it.settled()
+
+
+async def test_interim_answers_are_nothing_that_http_1_0_knows() -> None:
+    answer = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + ok(b"ab")
+    async with rig(CONFIG, (Model(always(answer)),)) as it:
+        got = await it.raw(b"GET / HTTP/1.0\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert got.endswith(b"\r\n\r\nab")
 
 
 @pytest.mark.parametrize(
@@ -164,13 +186,16 @@ async def test_early_answer_ends_the_upload() -> None:
         await call.send(ok(b"enough", status=b"403 Forbidden"))
         await call.reader.read()
 
-    async with rig(CONFIG, (Model(script),)) as it:
+    model = Model(script)
+    async with rig(CONFIG, (model,)) as it:
         reader, writer = await it.connect()
         writer.write(POST + b"Content-Length: 90000\r\n\r\n" + b"x" * 1000)
         status, headers, body = parsed(await reader.read())
         assert (status, headers["connection"], body) == (403, "close", b"enough")
         writer.close()
         await it.settled()
+        assert (await it.ask())[0] == 403
+        assert model.connections == 2, "the first still waits for the rest of a body"
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"])

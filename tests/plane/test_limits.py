@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from dataclasses import replace
 
 import pytest
 
-from tests.plane.rig import Call, Model, eventually, ok, parsed, read_answer, rig
+from tests.plane.rig import PATIENCE, Call, Model, always, eventually, ok, parsed, read_answer, rig
 from tests.plane.test_conformance import CONFIG, POST
 
 LIMITS = {
@@ -106,3 +108,56 @@ async def test_a_smaller_limit_is_not_held_against_what_was_sent_before() -> Non
         writer.write(POST + b"Content-Length: 2\r\n\r\nab")
         assert (await read_answer(reader))[0] == 200
         writer.close()
+
+
+def sent_and_heard(port: int, data: bytes) -> bytes:
+    """Send everything before reading anything, as many clients do, and read to the end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
+        sock.sendall(data)
+        heard = b""
+        while piece := sock.recv(1 << 16):
+            heard += piece
+        return heard
+
+
+async def test_a_client_that_goes_on_sending_hears_why_it_is_refused() -> None:
+    """Closing at once would reset the connection under the answer (RFC 9112, 9.6)."""
+    async with rig(CONFIG, (Model(),)) as it:
+        request = POST + b"Content-Length: 8000000\r\n\r\n" + bytes(8_000_000)
+        assert parsed(await asyncio.to_thread(sent_and_heard, it.port, request))[0] == 413
+
+
+async def test_nobody_is_listened_to_for_long_after_a_refusal() -> None:
+    """Neither one who sends without end nor one who does not close."""
+    async with rig(CONFIG, (Model(),)) as it:
+        request = POST + b"Content-Length: 100000000\r\n\r\n" + bytes(100_000_000)
+        with pytest.raises(ConnectionError):
+            await asyncio.to_thread(sent_and_heard, it.port, request)
+        reader, writer = await it.connect()
+        writer.write(b"nonsense\r\n\r\n")
+        assert parsed(await reader.read())[0] == 400
+        await eventually(lambda: not it.worker.plane.clients)
+        writer.close()
+
+
+async def test_a_client_that_reads_nothing_of_its_answer_is_left() -> None:
+    async with rig(CONFIG, (Model(always(ok(bytes(64 << 20)))),)) as it:
+        _, writer = await it.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(POST + b"Content-Length: 0\r\n\r\n")
+        await eventually(lambda: any(client.blocked for client in it.worker.plane.clients))
+        await eventually(lambda: not it.worker.plane.clients)
+        await it.settled()
+        writer.close()
+
+
+async def test_more_connections_than_can_be_told_so_are_closed() -> None:
+    """Twice the limit: those who are refused cost a connection too, for as long as they take to hear it."""
+    async with rig(CONFIG, (Model(),)) as it:
+        opened = [await it.connect() for _ in range(40)]
+        await eventually(lambda: len(it.worker.plane.clients) == 40)
+        with contextlib.suppress(ConnectionError):
+            assert await it.raw(b"") == b""
+        for _, writer in opened:
+            writer.close()
+        await eventually(lambda: not it.worker.plane.clients)

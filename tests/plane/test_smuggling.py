@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plane.rig import Model, always, ok, parsed, rig
+from tests.plane.rig import Model, always, ok, parsed, read_answer, rig
 from tests.plane.test_conformance import CONFIG, POST
 
 REFUSED = {
@@ -79,6 +79,7 @@ REFUSED = {
     "a chunk size with 0x": POST + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
     "an endless chunk size": POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 17 + b"\r\nabc\r\n0\r\n\r\n",
     "an empty chunk size": POST + b"Transfer-Encoding: chunked\r\n\r\n\r\nabc\r\n0\r\n\r\n",
+    "a space in a chunk extension": POST + b"Transfer-Encoding: chunked\r\n\r\n3; a\r\nabc\r\n0\r\n\r\n",
     "bare LF in a chunk extension": POST + b"Transfer-Encoding: chunked\r\n\r\n3;a\nabc\r\n0\r\n\r\n",
     "bare CR in a chunk extension": POST + b"Transfer-Encoding: chunked\r\n\r\n3;a\rb\r\nabc\r\n0\r\n\r\n",
     "bare LF after a chunk": POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\n0\r\n\r\n",
@@ -110,6 +111,30 @@ async def test_smuggling_is_refused(name: str) -> None:
         assert answer.count(b"HTTP/1.1 ") == 1
         assert all(b"smuggled" not in call.head for call in model.calls)
         await it.settled()
+
+
+@pytest.mark.parametrize("request_head", [b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\nHost: a\nX: "])
+async def test_a_line_that_will_never_do_is_refused_at_once(request_head: bytes) -> None:
+    """Not when the head is whole, which it will never be."""
+    async with rig(CONFIG.replace("300ms", "60s"), (Model(),)) as it:
+        assert parsed(await it.raw(request_head))[0] == 400
+
+
+async def test_after_a_refusal_nothing_is_read_as_a_request() -> None:
+    """Not even one that was served a moment ago, byte for byte."""
+    model = Model()
+    async with rig(CONFIG, (model,)) as it:
+        reader, writer = await it.connect()
+        good = POST + b"Content-Length: 0\r\n\r\n"
+        writer.write(good)
+        assert (await read_answer(reader))[0] == 200
+        writer.write(REFUSED["no Host"])
+        assert parsed(await reader.read())[0] == 400
+        for _ in range(3):
+            writer.write(good)
+            await it.ask(path=b"/other")  # which comes after what was written before it
+        assert sum(call.head.startswith(b"POST / ") for call in model.calls) == 1
+        writer.close()
 
 
 ACCEPTED = {

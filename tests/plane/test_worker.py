@@ -37,6 +37,17 @@ async def test_reload_keeps_connections_and_takes_new_routes() -> None:
         writer.close()
 
 
+async def test_reload_keeps_the_connections_of_upstreams_that_stay() -> None:
+    model = Model()
+    async with rig(PLAIN, (model,)) as it:
+        assert (await it.ask())[0] == 200
+        text = PLAIN.replace("{0}", model.url).replace("name: all", "name: other")
+        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        await eventually(lambda: len(it.replies) == 2)
+        assert (await it.ask())[0] == 200
+        assert model.connections == 1
+
+
 async def test_reload_of_a_bad_file_changes_nothing() -> None:
     model = Model()
     async with rig(PLAIN, (model,)) as it:
