@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 
 import pytest
 
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import State
-from tests.plane.rig import PATIENCE, Call, Model, Rig, Script, always, eventually, rig
+from tests.plane.rig import PATIENCE, Call, Model, Rig, Script, always, eventually, resets, rig
 from tests.plane.test_exchange import CANARY, LIVE, SHADOW
 
 CONFIG = SHADOW.replace("url: '{0}'", "url: '{0}', timeout: 300ms").replace(
@@ -59,12 +57,6 @@ def hangs(said: bytes) -> Script:
     return script
 
 
-def linger(writer: asyncio.StreamWriter) -> None:
-    """Let the end of this connection be a reset."""
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 def arms(hanging: str, said: bytes) -> tuple[Model, Model]:
     """Live and candidate, of which one hangs or both do."""
     live = Model(hangs(said) if hanging != "candidate" else always(LIVE))
@@ -97,7 +89,7 @@ async def test_a_client_leaves_live(where: str, reset: bool) -> None:
         writer.write(ASKING["whole"])
         await eventually(lambda: models[0].calls)
         if reset:
-            linger(writer)
+            resets(writer)
         writer.close()
         await at_rest(it, *models)
         assert it.trial.sampled == 1

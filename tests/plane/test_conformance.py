@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 
 import pytest
 
-from tests.plane.rig import PATIENCE, Call, Model, always, eventually, hang, ok, parsed, rig
+from tests.plane.rig import PATIENCE, Call, Model, always, eventually, hang, ok, parsed, resets, rig
 
 CONFIG = """
 server:
@@ -230,7 +228,7 @@ async def test_an_answer_ended_by_close_that_breaks_off_does_not_look_whole(vers
         await call.read_body()
         await call.send(answer)
         await eventually(lambda: any(client._answering for client in it.worker.plane.clients))
-        call.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        resets(call.writer)
         raise ConnectionError
 
     async with rig(CONFIG, (Model(script),)) as it:

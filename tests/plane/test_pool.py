@@ -13,7 +13,7 @@ import pytest
 from proxy.plane.health import book
 from proxy.plane.pool import EJECT_AFTER, MAX_WAITING, Endpoint
 from proxy.plane.upstream import Leg
-from tests.plane.rig import Call, Model, always, eventually, hang, ok, rig
+from tests.plane.rig import Call, Model, always, eventually, hang, ok, resets, rig
 
 ONE = """
 server: {listen: '127.0.0.1:0'}
@@ -106,7 +106,7 @@ async def test_a_client_that_leaves_the_queue_is_not_served() -> None:
         for _, writer in ends:
             writer.write(GET)
         await eventually(lambda: pool.counts == (0, 2, 1))
-        ends[2][1].write(b"nonsense")  # so that its end is one of both sides
+        resets(ends[2][1])
         ends[2][1].close()
         await eventually(lambda: pool.counts == (0, 2, 0))
         for _, writer in ends:
