@@ -272,8 +272,6 @@ class Exchange:
             return True
         if self.winner is None and leg.held:
             self.win(leg, b"".join(kept[:-1]), False)  # the last piece follows on the way it came
-        if self.winner is leg and self.client.blocked and leg.connection is not None:
-            leg.connection.pause_reading()
         return False
 
     def leg_done(self, leg: Served) -> None:

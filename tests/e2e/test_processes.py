@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import FakeModel, Load, Mood, model_process
@@ -170,6 +171,22 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_exits_0(tmp_pat
     for model in (live, good):
         model.die()
     assert len(load.seen) - answered >= 20, "nothing was in flight"
+    assert load.problems() == []
+
+
+async def test_reloads_under_load_cost_no_request(tmp_path: Path) -> None:
+    """Each gives both upstreams new connections and the route a new name: what is in hand ends where it began."""
+    async with _house(tmp_path) as (understudy, url), Load(url) as load:
+        await load.more(100)
+        for number in range(8):
+            whole = yaml.safe_load(understudy.config.read_text())
+            for upstream in whole["upstreams"].values():
+                upstream["timeout"] = f"{20 + number}s"
+            whole["routes"][0]["name"] = f"r{number}"
+            understudy.config.write_text(yaml.safe_dump(whole))
+            await understudy.api("/-/reload", {})
+            await load.more(50)
+            assert (await understudy.rollout(f"r{number}/good"))["name"] == f"r{number}/good"
     assert load.problems() == []
 
 
