@@ -12,12 +12,16 @@ MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
 
+# The whole tree once more, with the data path compiled in place
+COMPILED := .compiled
+COMPILED_READY := $(COMPILED)/.ready
+
 # The first Python that fits; override with PYTHON=…
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all lint types ci calibration bench load test-mlserver test-servers test-browser test-watchers \
-	fuzz image-test docs test-docs lock clean
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench load test-mlserver test-servers test-browser \
+	test-watchers fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +40,17 @@ test: $(READY) ## all tests that need nothing but this machine (under five minut
 
 test-all: $(READY) ## the slow ones too, and new examples for every property
 	$(BIN)/pytest --hypothesis-profile=search -m "not mlserver and not servers and not browser and not image"
+
+$(COMPILED_READY): $(READY) setup.py $(shell find proxy tests loadtests config -name '*.py')
+	rm -rf $(COMPILED) && mkdir $(COMPILED)
+	cp -r proxy tests loadtests config docs setup.py pyproject.toml README.md $(COMPILED)
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace && rm -rf build
+	@touch $@
+
+test-compiled: $(COMPILED_READY) ## the data path as it is installed: compiled (needs a C compiler and Python's headers)
+	cd $(COMPILED) && ../$(BIN)/python -c "from proxy.core.built import DATA_PATH; assert DATA_PATH == 'compiled'"
+	cd $(COMPILED) && ../$(BIN)/python -m pytest -m "not slow and not image" tests/plane tests/e2e tests/core/test_headers.py \
+		tests/core/test_link.py tests/core/test_routing.py tests/core/test_ids.py
 
 lint: $(READY) ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -58,7 +73,7 @@ fuzz: $(READY) ## coverage-guided fuzzing of both parsers' glue (FOR=60 seconds)
 	$(BIN)/python -m pip install -q atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.run -max_total_time=$(or $(FOR),60) -max_len=4096 .fuzz
 
-bench: $(BENCH_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
+bench: $(BENCH_READY) $(COMPILED_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
 	$(BIN)/python loadtests/bench_dataplane.py
 
 load: $(READY) ## locust against shadow and canary for 20 seconds; no request may fail
@@ -106,4 +121,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(MLSERVER) $(SERVERS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
