@@ -89,7 +89,6 @@ class Controller:
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
         self._by_trial: dict[str, Trial] = {}
-        self._planned: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -323,12 +322,12 @@ class Controller:
     def _plan_flush(self, trial: Trial) -> None:
         if len(trial.batch) >= BATCH:
             self._flush(trial)
-        elif trial.batch and trial.name not in self._planned:
-            self._planned.add(trial.name)
+        elif trial.batch and not trial.planned:
+            trial.planned = True
             asyncio.get_running_loop().call_later(BATCH_TIME, self._flush_planned, trial)
 
     def _flush_planned(self, trial: Trial) -> None:
-        self._planned.discard(trial.name)
+        trial.planned = False
         self._flush(trial)
 
     def _flush(self, trial: Trial) -> None:
