@@ -32,6 +32,9 @@ _AUTO, _LABEL = Kind.AUTO, Kind.LABEL
 _OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
 """What is no doing of the candidate: a bug of ours, and a request that `set_json` could not be applied to."""
 
+MOST_HEADS, MOST_HEAD = 64, 1024
+"""Heads that are remembered, and the bytes of one."""
+
 _SEQUENCES = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
 """Kinds whose rows must be as wide as live's; a ranking may be shorter or longer."""
 
@@ -98,7 +101,18 @@ class Reader:
     failed, so a candidate that speaks another protocol than live is at fault, not the other way round.
     """
 
-    __slots__ = ("_asked", "_by", "_cluster_by", "_facts", "_ignore", "_protocol", "_segments", "_single", "_spec")
+    __slots__ = (
+        "_asked",
+        "_by",
+        "_cluster_by",
+        "_facts",
+        "_ignore",
+        "_plain",
+        "_protocol",
+        "_segments",
+        "_single",
+        "_spec",
+    )
 
     def __init__(self, spec: PredictionSpec | None, segments: Segments | None = None, cluster_by: str = "") -> None:
         self._spec = spec if spec is not None and spec.protocol != NONE else None
@@ -107,62 +121,39 @@ class Reader:
         self._ignore = spec.ignore if spec is not None else ()
         self._segments, self._cluster_by = segments, cluster_by
         self._facts = bool(self._ignore or segments or cluster_by)
+        self._plain: set[bytes] = set()  # heads that keep no body from being read as it stands
         self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
         self._asked = b""  # its request's head
 
     def read(self, pair: Pair) -> Reading:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
-        ours, theirs = pair.live, pair.candidate
+        # Taken apart at once: a look-up by name for each field would take longer than all of it.
+        _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot = pair
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
         live_detail = _broke(ours, live_fault) if live_fault else ""
         detail = _broke(theirs, fault) if fault else ""
         live = candidate = again = None
         live_tokens = tokens = 0
         if self._spec is not None:
-            self._by, self._asked = self._protocol, pair.request_head
+            self._by, self._asked = self._protocol, head
             if not live_fault:
                 live, live_fault, live_detail, live_tokens = self._answer(self._spec, ours, None)
             if not fault:
                 candidate, fault, detail, tokens = self._answer(self._spec, theirs, live)
-            if live is not None and pair.again is not None and not failure(pair.again, ours):
-                again, _, _, _ = self._answer(self._spec, pair.again, live)
+            if live is not None and second is not None and not failure(second, ours):
+                again, _, _, _ = self._answer(self._spec, second, live)
         if fault and fault in _OURS:
             live_fault, fault, live = fault, _FINE, None
         segment = cluster = ""
         if self._facts:
-            facts = (self._ignore, self._segments, self._cluster_by)
-            request_hash, segment, cluster = request_facts(pair.request_head, pair.request_body, *facts)
+            request_hash, segment, cluster = request_facts(head, body, self._ignore, self._segments, self._cluster_by)
         else:
-            request_hash = body_hash(pair.request_head, pair.request_body)
-        return make(
-            Reading,
-            (
-                pair.stage,
-                pair.worker,
-                pair.sequence,
-                pair.id,
-                pair.time,
-                pair.served,
-                live_fault,
-                fault,
-                live,
-                candidate,
-                again,
-                ours.seconds,
-                theirs.seconds,
-                ours.first,
-                theirs.first,
-                pair.latency_slot,
-                pair.hedged,
-                pair.rescued,
-                request_hash,
-                segment,
-                cluster,
-                _sentence(live_detail, detail) if live_detail or detail else "",
-                live_tokens,
-                tokens,
-            ),
-        )
+            request_hash = body_hash(head, body)
+        said = _sentence(live_detail, detail) if live_detail or detail else ""
+        asked = (stage, worker, sequence, name, time, served)
+        answers = (live_fault, fault, live, candidate, again)
+        times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, rescued)
+        return make(Reading, (*asked, *answers, *times, request_hash, segment, cluster, said, live_tokens, tokens))
 
     def _answer(
         self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None
@@ -176,7 +167,7 @@ class Reader:
         try:
             document, tokens = UNREAD, 0
             prediction = None
-            if self._single is not None and is_plain(outcome.head):
+            if self._single is not None and (outcome.head in self._plain or self._is_plain(outcome.head)):
                 document = _parsed(outcome.body)
                 prediction = one_row(spec, self._single(spec, document))
             if prediction is None:
@@ -189,6 +180,16 @@ class Reader:
             return None, why.reason, why.detail, 0
         except Exception as bug:  # one odd body must not end the judging of every rollout; counted, and shown
             return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], 0
+
+    def _is_plain(self, head: bytes) -> bool:
+        """`is_plain`, remembered: a server's heads repeat byte for byte, often for a second."""
+        if not is_plain(head):
+            return False
+        if len(head) <= MOST_HEAD:
+            if len(self._plain) >= MOST_HEADS:
+                self._plain.clear()
+            self._plain.add(head)
+        return True
 
     def _values(self, spec: PredictionSpec, message: Message) -> Tensor:
         protocol = self._by
