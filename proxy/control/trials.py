@@ -8,7 +8,7 @@ Invariants
 - `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
   that is in force once it is saved. On the way down the lane leads, on the way up the store does; they meet when a
   decision has been carried out.
-- Looks cost at most `LOOK_SHARE` of a core: when looking is dear it is done less often, but at least once a `TICK`.
+- Looks cost at most `LOOK_SHARE` of a core: when looking is dear it is done less often, but still about once a second.
   Whether the budget has crossed costs far less to know, and is asked between looks within a share of its own.
 """
 
@@ -43,6 +43,9 @@ BATCH = 128
 
 LOOK_SHARE = 0.02
 """Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
+
+LOOK_LATEST = 0.75
+"""Seconds after which a look is due: with nine guards it costs 20 ms, the price of a thousand pairs."""
 
 RATE_MEMORY = 30.0
 """Seconds over which the rate of compared pairs is averaged."""
@@ -244,8 +247,8 @@ class Trial:
     # --- looks -------------------------------------------------------------------------------------------------------
 
     def may_look(self) -> bool:
-        """Whether a look now keeps within `LOOK_SHARE`."""
-        return time.perf_counter() - self._looked_at >= self._look_cost / LOOK_SHARE
+        """Whether a look now keeps within `LOOK_SHARE`, or is due whatever it costs."""
+        return time.perf_counter() - self._looked_at >= min(self._look_cost / LOOK_SHARE, LOOK_LATEST)
 
     def crossed(self) -> bool:
         """Whether the budget has crossed, so that a look is due at once; asked as often as `LOOK_SHARE` allows."""
