@@ -11,13 +11,15 @@ MLSERVER := .venv-mlserver
 MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
+ORACLES := .venv-oracles
+ORACLES_READY := $(ORACLES)/.ready
 
 # The first Python that fits; override with PYTHON=…
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
 .PHONY: help demo test test-all lint types ci calibration bench load test-mlserver test-servers test-browser test-watchers \
-	fuzz image-test docs test-docs lock clean
+	test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,10 +34,10 @@ demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 	$(BIN)/understudy demo
 
 test: $(READY) ## all tests that need nothing but this machine (under five minutes)
-	$(BIN)/pytest -m "not slow and not mlserver and not servers and not browser and not image"
+	$(BIN)/pytest -m "not slow and not mlserver and not servers and not oracles and not browser and not image"
 
 test-all: $(READY) ## the slow ones too, and new examples for every property
-	$(BIN)/pytest --hypothesis-profile=search -m "not mlserver and not servers and not browser and not image"
+	$(BIN)/pytest --hypothesis-profile=search -m "not mlserver and not servers and not oracles and not browser and not image"
 
 lint: $(READY) ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -78,6 +80,13 @@ $(SERVERS_READY): requirements-servers.lock tools/make_venv.py
 test-servers: $(READY) $(SERVERS_READY) ## KServe, MLflow, LitServe, BentoML, tritonclient and the openai client (a large installation)
 	SERVERS_VENV=$(CURDIR)/$(SERVERS) $(BIN)/pytest -m servers
 
+$(ORACLES_READY): requirements-oracles.lock tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(ORACLES) requirements-oracles.lock
+	@touch $@
+
+test-oracles: $(READY) $(ORACLES_READY) ## the traffic split against savvi (half a minute, most of it installation)
+	ORACLES_VENV=$(CURDIR)/$(ORACLES) $(BIN)/pytest -m oracles tests/core/evidence
+
 test-browser: $(READY) ## the console in a real browser (needs Chromium; UNDERSTUDY_SCREENSHOTS=DIR keeps pictures)
 	$(BIN)/python -m pip install -q playwright==1.65.2 axe-playwright-python==0.1.8
 	$(BIN)/pytest -m browser tests/console
@@ -106,4 +115,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(MLSERVER) $(SERVERS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(MLSERVER) $(SERVERS) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
