@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from proxy import config
-from proxy.control.charts import Charts
+from proxy.control.charts import Charts, unit
 from proxy.control.view import Counts
 from proxy.core.delivery import rfc3339
 from proxy.core.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
@@ -21,6 +21,9 @@ upstreams: {m1: {url: 'http://127.0.0.1:9001'}}
 default: {live: m1}
 """
 STAGES = (Stage(State.SHADOW, 100.0), Stage(State.CANARY, 5.0), Stage(State.CANARY, 25.0))
+SHADOWED = 120
+"""Seconds that a canary was in shadow before."""
+WAITS = "Waits for 690 more pairs (about 6 min at 1.9 pairs/s), a pass of p99_latency (about 5.7 min)."
 PARTS = ("sampled", "compared", "shed", "too_large", "live_failed", "unparseable", "link_full", "pending")
 
 
@@ -54,6 +57,8 @@ class Scene:
 
     @property
     def weight(self) -> float:
+        if self.state is State.CANARY and self.seconds < SHADOWED < 60 * self.how["minutes"]:
+            return 0.0  # it came from the shadow
         if self.state is State.CANARY:
             return self.plan.stages[self.how["stage"]].percent
         return 100.0 if self.state is State.PROMOTED else 0.0
@@ -111,8 +116,22 @@ class Scene:
         rows = []
         for at, segment in enumerate(self.how.get("segments", ())):
             finding = self._finding(self.plan.guards[0])
-            rows.append(as_json(finding) | {"segment": segment, "evidence": 0.4 / (at + 1), "pairs": 900 - 100 * at})
+            of_it = {"segment": segment, "evidence": 0.4 / (at + 1), "pairs": 900 - 100 * at}
+            rows.append(self.as_json(finding) | of_it)
         return rows
+
+    def as_json(self, finding: Finding) -> dict[str, Any]:
+        value = {name: getattr(finding, name) for name in Finding.__slots__} | {"verdict": finding.verdict.value}
+        return value | {"unit": next(unit(guard) for guard in self.plan.guards if guard.name == finding.guard)}
+
+    def needs(self) -> list[dict[str, Any]]:
+        served = [{"what": "candidate_pairs", "have": 200, "want": 200}] * (self.state is State.CANARY)
+        return [
+            {"what": "pairs", "have": 310, "want": 1000},
+            *served,
+            {"what": "seconds", "have": 402.0, "want": 600.0},
+            {"what": "guards", "have": 1, "want": len(self.plan.guards)},
+        ]
 
     def json(self) -> dict[str, Any]:
         sampled = self.compared + self.shed + 3
@@ -145,22 +164,19 @@ class Scene:
             "stage": {
                 "index": stage,
                 "name": "promoted" if ended else rungs[stage],
-                "entered_at": rfc3339(self.began + 120),
-                "waiting_for": self.how.get("waiting_for", "690 more pairs, about 6 minutes at this rate."),
+                "entered_at": rfc3339(self.began + SHADOWED),
+                "waiting_for": self.how.get("waiting_for", WAITS),
+                "needs": [] if ended or self.state is State.ROLLED_BACK else self.needs(),
             },
             "stages": rungs,
             "weight": self.weight,
             "verdict": verdict.value,
-            "findings": [as_json(finding) for finding in self.findings()] + self.segments(),
+            "findings": [self.as_json(finding) for finding in self.findings()] + self.segments(),
             "ledger": ledger,
             "repeats": 12,
             "candidate_failures": self.how.get("failures", {}),
             "reason": self.how.get("reason"),
         }
-
-
-def as_json(finding: Finding) -> dict[str, Any]:
-    return {name: getattr(finding, name) for name in Finding.__slots__} | {"verdict": finding.verdict.value}
 
 
 def usual() -> list[Scene]:
@@ -183,7 +199,7 @@ def usual() -> list[Scene]:
             stage=0,
             rate=31,
             minutes=9,
-            waiting_for="1 more minute in this stage, and every guard to pass.",
+            waiting_for="Waits for 1 more minute in the stage, a pass of p99_latency.",
         ),
         Scene(
             plan("fraud/fraud-skewed", disagree, p99, errors),

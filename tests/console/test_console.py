@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from aiohttp.test_utils import TestServer
 
 from proxy.control.admin import application
 from proxy.core.model import Guard, Kind, State
-from tests.console.scenes import Scene, SceneSurface, plan, usual
+from tests.console.scenes import SHADOWED, Scene, SceneSurface, plan, usual
 from tests.control.surface import FakeSender
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
@@ -103,8 +104,11 @@ async def test_every_rollout_is_on_the_first_page(browser: Any) -> None:
         await expect(first.locator("[aria-current=step]")).to_have_text("canary 5 %")
         await expect(page.locator(".rollout", has_text="fraud")).to_contain_text("rolled back")
         await expect(page.locator("#connection")).to_have_text("live")
-        await expect(page).to_have_title(re.compile("4 rollouts"))
+        await expect(page).to_have_title(re.compile("1 rolled back, 2 climbing, 1 promoted"))
         await passing_time(surface, lambda: expect(first.locator(".arm.live")).to_contain_text("/s"))
+        answers, copies = first.locator(".arm.candidate td.num").nth(0), first.locator(".arm.candidate td.num").nth(1)
+        share = [float((await cell.inner_text()).removesuffix("/s").replace(",", "")) for cell in (answers, copies)]
+        assert 0.02 < share[0] / sum(share) < 0.08  # who answered clients is told from who got copies
         await expect(page.locator(".events li").first).to_contain_text("Sale is over.")  # before the page was opened
         surface.emit("rollout.advanced", {"rollout": DIGITS, "reason": "canary 5 % passed: all 4 guards."})
         await expect(page.locator(".events li").first).to_contain_text("advanced digits/digits-forest")
@@ -151,10 +155,35 @@ async def test_charts_and_tables_show_both_arms(browser: Any) -> None:
         await expect(page.locator(".plot canvas")).to_have_count(3)
         await passing_time(surface, lambda: expect(page.locator(".arm.candidate")).to_contain_text("/s"))
         await expect(page.locator(".quantiles tbody tr")).to_have_count(3)
+        await expect(page.get_by_role("list", name="what this stage asks for").get_by_role("listitem")).to_have_text(
+            [
+                "310 of 1,000 pairs: not yet",
+                "✓ 200 answered by the candidate: done",
+                "6 min 42 s of 10 min: not yet",
+                "1 of 4 guards pass: not yet",
+            ]
+        )
         await expect(page.locator(".agreement tbody tr")).to_have_count(10)
         segments = page.get_by_role("group", name="segments").locator("tbody th")
         await expect(segments).to_have_text(["tenant-7", "tenant-1", "tenant-12"])
         await shoot(page, "console-rollout")
+
+
+async def test_a_chart_says_what_is_under_the_pointer_in_the_viewers_zone(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    how = {"timezone_id": "Asia/Kathmandu", "locale": "en-GB"}
+    async with opened(browser, surface, **how) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await expect(page.locator("#zone")).to_contain_text("Asia/Ka")
+        kathmandu = timezone(timedelta(hours=5, minutes=45))
+        entered = datetime.fromtimestamp(surface.scenes[0].began + SHADOWED, tz=kathmandu)
+        await expect(page.locator(".waiting time")).to_have_text(f"{entered:%H:%M:%S}")
+        await page.locator(".plot").first.hover()
+        tip = page.locator(".tip:visible")
+        await expect(tip.locator("li")).to_have_count(4)
+        await expect(tip.locator("li").first).to_have_text(re.compile(r"disagreement\d+ %"))
+        await page.locator(".plot").nth(1).hover()
+        await expect(tip.locator("li").first).to_have_text(re.compile(r"live[\d.]+ %"))
 
 
 async def test_a_pair_is_compared_field_by_field_and_stays_open(browser: Any) -> None:

@@ -3,6 +3,8 @@
 const plain = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const minute = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const date = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
@@ -17,7 +19,7 @@ export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 0.001) return `${plain.format(value * 1e6)} µs`;
   if (value < 1) return `${plain.format(value * 1e3)} ms`;
-  return value < 90 ? `${plain.format(value)} s` : duration(value);
+  return value < 600 ? `${plain.format(value)} s` : duration(value);
 }
 
 /** A long time in at most two units: 2 h 5 min. */
@@ -52,6 +54,15 @@ export function exactMoment(time) {
   const date = asDate(time);
   return Number.isNaN(date.getTime()) ? "" : full.format(date);
 }
+
+/** Marks of a time axis that spans so many seconds: no longer than they must be. */
+export function tick(time, span) {
+  const form = span < 300 ? clock : span < 86400 ? minute : date;
+  return form.format(asDate(time));
+}
+
+/** The viewer's time zone, by name where the browser tells. */
+export const zone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone ?? "your own zone";
 
 export const since = (time) => Math.max(0, (Date.now() - asDate(time).getTime()) / 1000);
 
