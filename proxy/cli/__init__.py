@@ -40,7 +40,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None and not ctx.resilient_parsing:
-            ctx.fail(f"No such command '{cmd_name}'. {nearest(cmd_name, self.commands)}".strip())
+            hint = nearest(cmd_name, self.commands)
+            ctx.fail(f"No such command '{cmd_name}'" + (f" ({hint})." if hint else "."))
         return found
 
 
@@ -349,7 +350,7 @@ def replay(
     xml: Path | None,
     allow_undecided: bool,
 ) -> int:
-    """Send recorded requests to a candidate before it is ever deployed.
+    """Send recorded requests to a candidate not deployed yet.
 
     Exit code 0: it passes; 1: it fails, or there is not enough evidence to say.
 
