@@ -131,7 +131,7 @@ def cpu(pids: list[int]) -> float:
 async def stretch(understudy: Understudy, load: Load, arm: Arm) -> None:
     """Measure for a while."""
     tree = await understudy.processes()
-    parts = ([tree["controller"]["pid"]], [worker["pid"] for worker in tree["workers"]])
+    parts = ([tree["controller"]], [worker["pid"] for worker in tree["workers"]])
     since, before = len(load.seen), [cpu(part) for part in parts]
     await asyncio.sleep(SECONDS)
     controller, workers = ((cpu(part) - start) / SECONDS for part, start in zip(parts, before, strict=True))

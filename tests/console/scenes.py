@@ -70,6 +70,8 @@ class Scene:
             top = draw.randrange(10)
             other = draw.randrange(10) if draw.random() < self.how["wrong"] * 3 else top
             live, candidate = (self._row(label, draw) for label in (top, other))
+        elif self.kind is Kind.LABEL:
+            live, candidate = (draw.choice(self.how.get("labels", ("yes", "no"))) for _ in range(2))
         else:
             live = min(1.0, max(0.0, draw.betavariate(2, 6)))
             candidate = min(1.0, max(0.0, live + draw.gauss(0.02, 0.03)))

@@ -169,6 +169,22 @@ async def test_charts_and_tables_show_both_arms(browser: Any) -> None:
         await shoot(page, "console-rollout")
 
 
+async def test_many_segments_show_the_worst_and_the_rest_on_demand(browser: Any) -> None:
+    segments = tuple(f"tenant-{n}" for n in range(20))
+    scene = Scene(plan("r/c", Guard("max_disagreement", 0.02)), State.CANARY, Kind.LABEL, minutes=1, segments=segments)
+    surface = SceneSurface([scene])
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/r/c")
+        rows = page.get_by_role("group", name="segments").locator("tbody tr")
+        await expect(rows).to_have_count(12)
+        await expect(rows.first).to_contain_text("tenant-0")
+        await page.get_by_role("button", name="8 more").click()
+        await expect(rows).to_have_count(20)
+        surface.emit("rollout.changed", {})
+        await passing_time(surface, lambda: expect(page.locator(".arm.live")).to_contain_text("/s"))
+        await expect(rows).to_have_count(20)
+
+
 async def test_a_chart_says_what_is_under_the_pointer_in_the_viewers_zone(browser: Any) -> None:
     surface = SceneSurface(usual())
     how = {"timezone_id": "Asia/Kathmandu", "locale": "en-GB"}
@@ -364,6 +380,7 @@ async def test_hostile_strings_are_text(browser: Any, text: str) -> None:
         Kind.LABEL,
         minutes=1,
         segments=(text,),
+        labels=(text, "fine"),
         waiting_for=text[:1000],
         failures={text[:200]: 3},
     )
@@ -379,6 +396,10 @@ async def test_hostile_strings_are_text(browser: Any, text: str) -> None:
         await page.locator(".pairs > li > details > summary").nth(1).click()
         await expect(page.locator(".journal li").first).to_contain_text(text[:50])
         await expect(page.get_by_role("group", name="segments")).to_contain_text(text[:50])
+        await expect(page.get_by_role("group", name="agreement of labels")).to_contain_text(text[:50])
+        table = await page.locator(".agreement").bounding_box()
+        assert table is not None
+        assert table["height"] < 200  # a long label is cut, not broken into a column of letters
         assert await page.evaluate("document.querySelectorAll('main script, main img').length") == 0
         assert await page.evaluate("document.documentElement.scrollWidth") <= 400
         assert len(await page.locator("main").inner_text()) < 100_000

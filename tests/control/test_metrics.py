@@ -244,8 +244,9 @@ def with_exemplars() -> Counts:
     found.take([example(route="credit", trace="a" * 32, id="first", legs=(leg,))])
     found.take([example(route="credit", trace="b" * 32, id="x" * 128, legs=(leg, late))])
     found.take([example(route="credit", id="not exported", legs=(leg,))])
-    found.failed(NAME, "timeout", 'id "1"', 12.0)
-    found.failed(NAME, "timeout", "y" * 128, 13.0)
+    found.failed(NAME, "timeout", "id-1", 12.0)
+    for hostile in ("y" * 128, '"}\\', "} # {", "\u202e"):
+        found.failed(NAME, "timeout", hostile, 13.0)
     counts.exemplars = found
     return counts
 
@@ -263,7 +264,7 @@ def test_exemplars_lead_to_the_latest_trace_and_to_a_failure() -> None:
     assert found[durations, "0.0005"].labels == {"trace_id": "b" * 32}  # its request's id is too long to go along
     assert (found[durations, "0.0005"].value, float(found[durations, "0.0005"].timestamp)) == (0.0004, 10.0)
     assert found[durations, "+Inf"].value == 99.0
-    assert found["understudy_candidate_failures_total", None].labels == {"request_id": 'id "1"'}
+    assert found["understudy_candidate_failures_total", None].labels == {"request_id": "id-1"}
     assert len(found) == 3
 
 

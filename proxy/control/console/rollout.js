@@ -7,6 +7,8 @@ import * as f from "./format.js";
 import { evidence, overlay, overlayData } from "./plots.js";
 import { arms, bar, facts, ladder, ledgerLine, ledgerParts, needs, partHelp, spark, standing, swatch, verdict, when } from "./widgets.js";
 
+const FEW_SEGMENTS = 12; // shown at first: what is in trouble is among them, the rest is a click away
+
 const panel = (title, attributes, ...children) => h("section", { class: `card ${attributes?.class ?? ""}`, "aria-label": title }, h("h2", {}, title), children);
 
 // --- head ------------------------------------------------------------------------------------------------------------
@@ -68,10 +70,11 @@ function guards(findings, units, history) {
 /** Which line of the chart is which guard. */
 const keys = (names) => h("ul", { class: "legend keys" }, names.map((guard, at) => h("li", {}, swatch(at), f.guardName(guard))));
 
-function segments(findings, units) {
-  const found = findings.filter((one) => one.segment).sort((a, b) => b.evidence - a.evidence);
+/** Segments by trouble, the first few; `more()` shows all. */
+function segments(findings, units, whole, more) {
+  const found = findings.filter((one) => one.segment).sort((a, b) => b.evidence - a.evidence || b.pairs - a.pairs);
   if (!found.length) return null;
-  const rows = found.slice(0, 50).map((one) =>
+  const rows = (whole ? found : found.slice(0, FEW_SEGMENTS)).map((one) =>
     h(
       "tr",
       { class: one.verdict },
@@ -84,8 +87,12 @@ function segments(findings, units) {
       h("td", { class: "num" }, f.count(one.pairs)),
     ),
   );
+  const rest = found.length - rows.length;
   const titles = ["segment", "guard", "", "value", "limit", "evidence", "pairs"];
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "segments" }, h("table", {}, h("thead", {}, h("tr", {}, titles.map((title, at) => h("th", { scope: "col", class: at > 2 ? "num" : null }, title || h("span", { class: "unseen" }, "bar"))))), h("tbody", {}, rows)));
+  return [
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "segments" }, h("table", {}, h("thead", {}, h("tr", {}, titles.map((title, at) => h("th", { scope: "col", class: at > 2 ? "num" : null }, title || h("span", { class: "unseen" }, "bar"))))), h("tbody", {}, rows))),
+    rest ? h("button", { type: "button", class: "quiet", onclick: more }, `${rest} more, all with less evidence`) : null,
+  ];
 }
 
 // --- distributions ---------------------------------------------------------------------------------------------------
@@ -113,8 +120,8 @@ function agreement({ names, counts }) {
       h(
         "table",
         { class: "agreement" },
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "live \\ candidate")), names.map((label) => h("th", { scope: "col" }, name(label))))),
-        h("tbody", {}, counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, name(names[i])), row.map((n, j) => cell(n, i, j))))),
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "live \\ candidate")), names.map((label) => h("th", { scope: "col" }, name(label, { title: label }))))),
+        h("tbody", {}, counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, name(names[i], { title: names[i] })), row.map((n, j) => cell(n, i, j))))),
       ),
     ),
   ];
@@ -175,11 +182,17 @@ function ledger(rollout) {
 export function rolloutView(done, older) {
   const open = new Set();
   let weights = [];
+  let shown = null;
+  let wholeSegments = false;
+  const showSegments = (whole) => {
+    wholeSegments = whole;
+    parts.segments.update(shown.rollout.findings, shown.charts.units, whole);
+  };
   const parts = {
     head: part("div", { class: "top-text" }, head),
     actions: part("div", {}, (rollout) => actions(rollout, done)),
     guards: part("div", {}, guards),
-    segments: part("div", {}, segments),
+    segments: part("div", {}, (findings, units, whole) => segments(findings, units, whole, () => showSegments(true))),
     keys: part("div", {}, keys),
     quantiles: part("div", {}, quantiles),
     agreement: part("div", {}, agreement),
@@ -237,11 +250,13 @@ export function rolloutView(done, older) {
   return {
     element,
     title: (state) => `${state.rollout.name}: ${f.words(["shadow", "canary"].includes(state.rollout.state) ? state.rollout.verdict : state.rollout.state)}`,
-    show({ rollout, charts, pairs, entries, next, rates }) {
+    show(state) {
+      const { rollout, charts, pairs, entries, next, rates } = state;
+      shown = state;
       parts.head.update(rollout);
       parts.actions.update(rollout);
       parts.guards.update(rollout.findings, charts.units, charts.history);
-      parts.segments.update(rollout.findings, charts.units);
+      showSegments(wholeSegments);
       sections.segments.hidden = !rollout.findings.some((one) => one.segment);
       parts.pairs.update(pairs);
       parts.journal.update(entries, next);
