@@ -93,7 +93,7 @@ def _word(word: str) -> str:
 
 def _row(finding: dict[str, Any]) -> tuple[str, ...]:
     guard, unit, eta = finding["guard"], finding.get("unit", "number"), finding.get("eta_seconds")
-    name = guard if finding.get("segment") is None else f"{guard} [{finding['segment']}]"
+    name = guard if finding.get("segment") is None else f"{guard} [{finding['segment'] or '(none)'}]"
     interval = "–"
     if finding.get("low") is not None and finding.get("high") is not None:
         interval = f"{_amount(unit, finding['low'])} … {_amount(unit, finding['high'])}"

@@ -192,7 +192,7 @@ def usual() -> list[Scene]:
             State.CANARY,
             Kind.PROBABILITIES,
             failures={"timeout": 2},
-            segments=("tenant-7", "tenant-1", "tenant-12"),
+            segments=("tenant-7", "tenant-1", ""),
         ),
         Scene(
             plan("credit/credit-v2", shift, p99, errors),

@@ -165,7 +165,8 @@ async def test_charts_and_tables_show_both_arms(browser: Any) -> None:
         )
         await expect(page.locator(".agreement tbody tr")).to_have_count(10)
         segments = page.get_by_role("group", name="segments").locator("tbody th")
-        await expect(segments).to_have_text(["tenant-7", "tenant-1", "tenant-12"])
+        await expect(segments).to_have_text(["tenant-7", "tenant-1", "(none)"])
+        await expect(page.locator(".guard")).to_have_count(4)  # and not among the guards on all requests
         await shoot(page, "console-rollout")
 
 

@@ -61,7 +61,8 @@ def rollout(**changes: Any) -> dict[str, Any]:
     finding |= {"evidence": 0.25, "low": 0.9, "high": 1.3, "pairs": 9, "eta_seconds": None, "reason": "so far"}
     segment = finding | {"segment": "tenant-7", "value": 9.9}
     base = {"name": NAME, "state": "canary", "weight": 5.0, "stage": {"index": 1, "name": "canary-5"}}
-    return base | {"findings": [finding, segment]} | changes
+    unnamed = finding | {"segment": "", "value": 8.8}  # requests without the header
+    return base | {"findings": [finding, segment, unnamed]} | changes
 
 
 class FakeController:
@@ -191,8 +192,12 @@ def test_an_archived_rollout_of_the_same_name_hides_behind_the_configured_one() 
     assert value(found, "understudy_rollout_weight_ratio", rollout=NAME) == 0.05
 
 
+def test_a_guard_is_told_of_all_requests_whatever_its_segments_say() -> None:
+    assert value(samples(Metrics(FakeController(), FakeSender())), "understudy_guard_value") == 1.05
+
+
 def test_a_guard_without_a_value_yet_has_no_value() -> None:
-    [finding, _] = rollout()["findings"]
+    finding = rollout()["findings"][0]
     young = rollout(findings=[finding | {"value": None}])
     found = samples(Metrics(FakeController(rollouts=[young]), FakeSender()))
     assert "understudy_guard_value" not in found

@@ -12,7 +12,7 @@ export const count = (value) => (value === null || value === undefined ? "–" :
 export const number = (value) => (value === null || value === undefined ? "–" : plain.format(value));
 export const percent = (ratio) => (ratio === null || ratio === undefined ? "–" : `${plain.format(ratio * 100)} %`);
 /** How far the case against a candidate has got: whole percents, for it is no measurement. */
-export const evidence = (ratio) => (ratio > 0 && ratio < 0.01 ? "under 1 %" : ratio === null || ratio === undefined ? "–" : `${whole.format(ratio * 100)} %`);
+export const evidence = (ratio) => (ratio > 0 && ratio < 0.01 ? "< 1 %" : ratio === null || ratio === undefined ? "–" : `${whole.format(ratio * 100)} %`);
 export const weight = (value) => `${plain.format(value)} %`;
 
 export function seconds(value) {
@@ -40,6 +40,9 @@ export function inUnit(value, unit) {
   if (unit === "times") return `${plain.format(value)}×`;
   return unit === "seconds" ? seconds(value) : number(value);
 }
+
+/** An interval in a guard's unit; one without an upper end is open. */
+export const range = (low, high, unit) => (high === null || high === undefined ? `${inUnit(low, unit)} or more` : `${inUnit(low, unit)} … ${inUnit(high, unit)}`);
 
 const asDate = (time) => (typeof time === "number" ? new Date(time * 1000) : new Date(time));
 

@@ -5,7 +5,7 @@ import { diff } from "./diff.js";
 import { h, name, part } from "./dom.js";
 import * as f from "./format.js";
 import { evidence, overlay, overlayData } from "./plots.js";
-import { arms, bar, facts, ladder, ledgerLine, ledgerParts, needs, partHelp, spark, standing, swatch, verdict, when } from "./widgets.js";
+import { arms, bar, facts, ladder, ledgerLine, ledgerParts, needs, ofAll, partHelp, spark, standing, swatch, verdict, when } from "./widgets.js";
 
 const FEW_SEGMENTS = 12; // shown at first: what is in trouble is among them, the rest is a click away
 
@@ -53,14 +53,14 @@ function guard(finding, units, history, at) {
     "li",
     { class: `guard ${finding.verdict}` },
     h("div", { class: "what" }, h("h3", {}, swatch(at), f.guardName(finding.guard)), verdict(finding.verdict)),
-    h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : `${f.inUnit(finding.low, unit)} … ${f.inUnit(finding.high, unit)}`), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
+    h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : f.range(finding.low, finding.high, unit)), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
     h("div", { class: "how" }, spark(past, `evidence of ${f.guardName(finding.guard)} over time`), h("span", { class: "num muted" }, `${f.evidence(finding.evidence)} evidence`)),
     h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "watching" ? ` · about ${f.duration(finding.eta_seconds)} to go` : null),
   );
 }
 
 function guards(findings, units, history) {
-  const whole = findings.filter((one) => !one.segment);
+  const whole = findings.filter(ofAll);
   if (!whole.length) return h("p", { class: "muted" }, "No pair has been judged yet. Send requests to the route; the first findings come within a second.");
   const drawn = Object.keys(history.guards); // by this order the chart gives out colours and dashes
   const place = ({ guard: of }, at) => (drawn.includes(of) ? drawn.indexOf(of) : drawn.length + at);
@@ -72,13 +72,13 @@ const keys = (names) => h("ul", { class: "legend keys" }, names.map((guard, at) 
 
 /** Segments by trouble, the first few; `more()` shows all. */
 function segments(findings, units, whole, more) {
-  const found = findings.filter((one) => one.segment).sort((a, b) => b.evidence - a.evidence || b.pairs - a.pairs);
+  const found = findings.filter((one) => !ofAll(one)).sort((a, b) => b.evidence - a.evidence || b.pairs - a.pairs);
   if (!found.length) return null;
   const rows = (whole ? found : found.slice(0, FEW_SEGMENTS)).map((one) =>
     h(
       "tr",
       { class: one.verdict },
-      h("th", { scope: "row" }, name(one.segment)),
+      h("th", { scope: "row" }, one.segment === "" ? "(none)" : name(one.segment)),
       h("td", {}, f.guardName(one.guard)),
       h("td", { class: "where" }, bar(one, units?.[one.guard])),
       h("td", { class: "num" }, f.inUnit(one.value, units?.[one.guard])),
@@ -257,7 +257,7 @@ export function rolloutView(done, older) {
       parts.actions.update(rollout);
       parts.guards.update(rollout.findings, charts.units, charts.history);
       showSegments(wholeSegments);
-      sections.segments.hidden = !rollout.findings.some((one) => one.segment);
+      sections.segments.hidden = rollout.findings.every(ofAll);
       parts.pairs.update(pairs);
       parts.journal.update(entries, next);
       parts.ledger.update(rollout);

@@ -73,11 +73,11 @@ export function bar(finding, unit) {
   const at = (x) => `${(100 * Math.max(0, Math.min(top, x))) / top}%`;
   const known = value !== null && value !== undefined;
   const said = known
-    ? `${f.inUnit(value, unit)}, between ${f.inUnit(low, unit)} and ${f.inUnit(high, unit)}, limit ${f.inUnit(limit, unit)}`
+    ? `${f.inUnit(value, unit)}, interval ${low === null ? "unknown" : f.range(low, high, unit)}, limit ${f.inUnit(limit, unit)}`
     : `nothing measured yet, limit ${f.inUnit(limit, unit)}`;
   const band =
-    known && low !== null && high !== null
-      ? h("span", { class: "band", style: { left: at(low), width: `calc(${at(high)} - ${at(low)})` } })
+    known && low !== null
+      ? h("span", { class: "band", style: { left: at(low), width: `calc(${at(high ?? top)} - ${at(low)})` } })
       : null;
   return h(
     "div",
@@ -120,10 +120,13 @@ export function spark(values, label) {
   );
 }
 
+/** Whether a finding is about all requests. Those of requests that name no segment have an empty name for it. */
+export const ofAll = (finding) => finding.segment === null || finding.segment === undefined;
+
 /** The finding that has failed, else the one nearest to it. */
 export function nearest(findings) {
   const trouble = (one) => one.evidence + (one.verdict === "fail" ? 1 : 0);
-  return findings.filter((one) => !one.segment).reduce((worst, one) => (worst === null || trouble(one) > trouble(worst) ? one : worst), null);
+  return findings.filter(ofAll).reduce((worst, one) => (worst === null || trouble(one) > trouble(worst) ? one : worst), null);
 }
 
 export const ledgerParts = ["compared", "pending", "shed", "too_large", "live_failed", "unparseable", "link_full"];
