@@ -11,6 +11,7 @@ from proxy import config
 from proxy.control.charts import Charts, unit
 from proxy.control.view import Counts
 from proxy.core.delivery import rfc3339
+from proxy.core.evidence.words import number, title
 from proxy.core.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.core.reasons import Reason
 from tests.control.surface import FakeSurface
@@ -106,11 +107,13 @@ class Scene:
         verdict = Verdict.FAIL if failing and evidence >= 1 else Verdict.WATCHING
         if not failing and self.state in (State.PROMOTED, State.COMPLETED):
             verdict = Verdict.PASS
-        said = {
-            Verdict.FAIL: f"{guard.name} is {value:.3g}, beyond its limit {guard.limit:.3g}; this is not chance.",
-            Verdict.PASS: f"{guard.name} is {value:.3g}, within its limit {guard.limit:.3g}.",
-            Verdict.WATCHING: f"{guard.name} looks like {value:.3g}; more pairs are needed to be sure.",
+        end = {
+            Verdict.FAIL: "the evidence against it is enough: fail",
+            Verdict.PASS: f"evidence {100 * evidence:.0f} of 100, pass",
+            Verdict.WATCHING: f"evidence {100 * evidence:.0f} of 100, pass expected in about 690 pairs",
         }[verdict]
+        now, least, most, limit = (number(guard, one) for one in (value, low, high, guard.limit))
+        said = f"{title(guard)} now {now} ({least} – {most}), limit {limit}, {end}"
         eta = None if verdict is not Verdict.WATCHING else 340.0
         return Finding(guard.name, None, verdict, value, low, high, guard.limit, evidence, n, eta, said)
 
@@ -210,8 +213,8 @@ def usual() -> list[Scene]:
             stage=0,
             cause="max_disagreement",
             wrong=0.2,
-            reason="max_disagreement: 4.8 % of 9,000 pairs differ, limit 2 %.",
-            waiting_for="A new version, or retry.",
+            reason="disagreement now 4.8 % (4.4 % – 5.2 %), limit 2 %, the evidence against it is enough: fail",
+            waiting_for="Waits for a new version, or a retry by hand.",
             failures={"status_5xx": 11, "timeout": 4},
         ),
         Scene(
@@ -219,7 +222,7 @@ def usual() -> list[Scene]:
             State.PROMOTED,
             Kind.SCORE,
             minutes=20,
-            waiting_for="rank-v3 to become `live:` in the file.",
+            waiting_for="Waits for the file to name rank-v3 as live; it is watched until then.",
         ),
     ]
 
