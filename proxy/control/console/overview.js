@@ -46,7 +46,7 @@ function empty() {
     "section",
     { class: "card empty" },
     h("h2", {}, "No rollout is configured"),
-    h("p", {}, "Add a candidate under a route in the configuration file and reload (SIGHUP, or POST /-/reload). The shortest one that does something:"),
+    h("p", {}, "Add a candidate under a route in the configuration file and reload (SIGHUP, or ", h("code", {}, "POST /-/reload"), "). The shortest one that does something:"),
     h("pre", { tabindex: "0" }, EXAMPLE),
   );
 }

@@ -17,10 +17,11 @@ export function standing(rollout) {
   return verdict(rollout.verdict);
 }
 
-/** How far a stage is: the share of what it asks for that it lacks most of. Without a list, nothing is known. */
+/** How far a stage is: the share of what it asks for that it lacks most of. What has ended is all there is of it. */
 function progress(rollout) {
+  if (!["shadow", "canary"].includes(rollout.state)) return 1;
   const shares = (rollout.stage.needs ?? []).map(({ have, want }) => Math.min(1, have / want));
-  return shares.length ? Math.min(...shares) : 1;
+  return shares.length ? Math.min(...shares) : 0;
 }
 
 /** The rungs from shadow to promoted, with the present one marked and filled as far as it is. */
