@@ -138,7 +138,9 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         await expect(page.locator("#announce")).to_have_text("fraud/fraud-v9 is now canary at 5 %")
 
         scene.state, scene.how["cause"], scene.compared = State.ROLLED_BACK, "max_disagreement", 20_000
-        scene.how["reason"] = "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
+        scene.how["reason"] = (
+            "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
+        )
         scene.how["waiting_for"] = "Waits for a new version, or a retry by hand."
         await passing_time(surface, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
         await expect(page.locator(".top .cause")).to_contain_text("4.8 %")

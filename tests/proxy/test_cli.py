@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ from click.testing import CliRunner, Result
 from proxy import __version__, supervisor
 from proxy import demo as play
 from proxy.cli import main
-from proxy.cli.table import overview
+from proxy.cli.table import follow, overview
 from proxy.errors import UnderstudyError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -249,6 +250,29 @@ def test_watch_as_json_is_a_line_each_time(admin: FakeAdmin, monkeypatch: pytest
     monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
     lines = run("status", "--watch", "--json", admin=admin).stdout.splitlines()
     assert [json.loads(line) for line in lines] == [{"rollouts": [ROLLOUT]}] * 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_drawn_over_from_the_top_and_nothing_old_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, texts = Terminal(), iter(["long line\nand another", "short"])
+
+    def nap(seconds: float) -> None:
+        if "short" in terminal.getvalue():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(KeyboardInterrupt):
+        follow(lambda: next(texts), 2.0, as_json=False)
+    _, first, second = terminal.getvalue().split("\x1b[H")[-3:]
+    assert first.startswith("long line\x1b[K\nand another\x1b[K\n\x1b[K\n")
+    assert second.startswith("short\x1b[K\n\x1b[K\n")
+    assert second.endswith("\x1b[J")
+    assert "again every 2 s" in second
 
 
 def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
