@@ -4,13 +4,10 @@ by keyboard and to a screen reader, needs nothing from elsewhere, and takes ever
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,40 +15,17 @@ from aiohttp.test_utils import TestServer
 
 from proxy.control.admin import application
 from proxy.core.model import Guard, Kind, State
+from tests.console.pages import CHROMIUM, DEADLINE, Seen, shoot, visited
 from tests.console.scenes import SHADOWED, Scene, SceneSurface, plan, usual
 from tests.control.surface import FakeSender
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
 expect = playwright_api.expect
-expect.set_options(timeout=20_000)  # a deadline, not a wait: a machine that does other things as well is slow to draw
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SHOTS = os.environ.get("UNDERSTUDY_SCREENSHOTS")
-"""A folder to write screenshots for the documentation to."""
+expect.set_options(timeout=DEADLINE)
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
 DIGITS = "digits/digits-forest"
-
-
-class Seen:
-    """What a page did beside being shown."""
-
-    def __init__(self, page: Any, origin: str) -> None:
-        self.problems: list[str] = []
-        self.abroad: list[str] = []
-        page.on("console", lambda m: self.problems.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda r: None if r.url.startswith((origin, "data:")) else self.abroad.append(r.url))
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Any]:
-    async with playwright_api.async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        await found.close()
 
 
 @asynccontextmanager
@@ -59,22 +33,8 @@ async def opened(browser: Any, surface: SceneSurface, **how: Any) -> AsyncIterat
     """A page of the console over `surface`, its origin, and what else it did; there must be no error at the end."""
     async with TestServer(application(surface, FakeSender())) as server:
         origin = str(server.make_url("/"))
-        context = await browser.new_context(**({"viewport": {"width": 1360, "height": 1000}} | how))
-        page = await context.new_page()
-        page.set_default_timeout(10_000)
-        seen = Seen(page, origin)
-        yield page, origin, seen
-        await context.close()
-        assert seen.problems == []
-        assert seen.abroad == []
-
-
-async def shoot(page: Any, name: str) -> None:
-    if SHOTS:
-        await page.mouse.move(0, 0)
-        await asyncio.sleep(0.6)  # transitions
-        await page.evaluate("scrollTo(0, 0)")
-        await page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+        async with visited(browser, origin, **how) as (page, seen):
+            yield page, origin, seen
 
 
 async def passing_time(surface: SceneSurface, until: Callable[[], Any]) -> None:

@@ -15,7 +15,7 @@ const link = (rollout) => `#/${rollout.name.split("/").map(encodeURIComponent).j
 
 function closest(rollout) {
   const finding = nearest(rollout.findings);
-  if (!finding) return h("p", { class: "muted" }, "No pair has been judged yet.");
+  if (!finding || !rollout.ledger.compared) return h("p", { class: "muted" }, "No pair has been judged yet.");
   return h(
     "div",
     { class: "closest" },

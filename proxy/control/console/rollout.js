@@ -59,12 +59,18 @@ function guard(finding, units, history, at) {
   );
 }
 
-function guards(findings, units, history) {
+/** What to do while there is nothing to see. */
+function nothingYet({ sampled, compared, pending }) {
+  if (compared) return null;
+  if (!sampled) return "No request has come to this route yet. Send some to the data port; the first findings come within a second.";
+  return sampled > pending ? "Requests come, and none could be compared yet. The ledger says what became of them." : "The first pairs are on their way.";
+}
+
+function guards(findings, units, history, hint) {
   const whole = findings.filter(ofAll);
-  if (!whole.length) return h("p", { class: "muted" }, "No pair has been judged yet. Send requests to the route; the first findings come within a second.");
   const drawn = Object.keys(history.guards); // by this order the chart gives out colours and dashes
   const place = ({ guard: of }, at) => (drawn.includes(of) ? drawn.indexOf(of) : drawn.length + at);
-  return h("ol", { class: "guards" }, whole.map((finding, at) => guard(finding, units, history, place(finding, at))));
+  return [hint ? h("p", { class: "cause held hint" }, hint) : null, h("ol", { class: "guards" }, whole.map((finding, at) => guard(finding, units, history, place(finding, at))))];
 }
 
 /** Which line of the chart is which guard. */
@@ -255,7 +261,7 @@ export function rolloutView(done, older) {
       shown = state;
       parts.head.update(rollout);
       parts.actions.update(rollout);
-      parts.guards.update(rollout.findings, charts.units, charts.history);
+      parts.guards.update(rollout.findings, charts.units, charts.history, nothingYet(rollout.ledger));
       showSegments(wholeSegments);
       sections.segments.hidden = rollout.findings.every(ofAll);
       parts.pairs.update(pairs);
