@@ -8,7 +8,8 @@ ratio of the third to both of them stands; one without the other says nothing on
 the page sends: the event stream, and each second the questions of the rollout page, all at once. The watchers are in
 a process of their own at the lowest priority, because in life they are on other machines; the stretch begins when
 each has had its first answers, and it counts only if every answer was a 200. Latency is taken from when a request was
-due.
+due, at a client that shares the cores with everything else; beside it stands the time in the proxy, by its own
+histogram.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import permutations
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from statistics import median
 
 import aiohttp
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import Load, model_process
@@ -108,10 +110,11 @@ async def watchers(url: str) -> AsyncIterator[list[int]]:
 
 
 class Arm:
-    """One way to be watched: latencies by round, CPU in cores, what the watchers had."""
+    """One way to be watched: by round latencies and the time in the proxy by bucket, CPU in cores; what was had."""
 
     def __init__(self) -> None:
         self.rounds: list[list[float]] = []
+        self.inside: list[dict[float, float]] = []
         self.controller: list[float] = []
         self.workers: list[float] = []
         self.had = [0, 0]
@@ -125,6 +128,24 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[int(len(values) * share)]
 
 
+def of_buckets(buckets: dict[float, float], share: float) -> float:
+    """A quantile of a cumulative histogram, linear within its bucket, as Prometheus has it."""
+    wanted, low, below = share * buckets[inf], 0.0, 0.0
+    for bound, count in sorted(buckets.items()):
+        if count >= wanted:
+            return low + (bound - low) * (wanted - below) / (count - below) if bound < inf else low
+        low, below = bound, count
+    return low
+
+
+async def overhead(understudy: Understudy) -> dict[float, float]:
+    """The time in the proxy so far, requests by upper bound of the bucket."""
+    families = text_string_to_metric_families(await understudy.metrics())
+    name = "understudy_proxy_overhead_seconds_bucket"
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return {float(sample.labels["le"]): sample.value for sample in samples}
+
+
 def cpu(pids: list[int]) -> float:
     """CPU seconds of processes so far."""
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
@@ -134,10 +155,11 @@ async def stretch(understudy: Understudy, load: Load, arm: Arm) -> None:
     """Measure for a while."""
     tree = await understudy.processes()
     parts = ([tree["controller"]], [worker["pid"] for worker in tree["workers"]])
-    since, before = len(load.seen), [cpu(part) for part in parts]
+    since, began, before = len(load.seen), await overhead(understudy), [cpu(part) for part in parts]
     await asyncio.sleep(SECONDS)
     controller, workers = ((cpu(part) - start) / SECONDS for part, start in zip(parts, before, strict=True))
     arm.rounds.append(load.latencies(since))
+    arm.inside.append({bound: count - began[bound] for bound, count in (await overhead(understudy)).items()})
     arm.controller.append(controller)
     arm.workers.append(workers)
 
@@ -175,6 +197,15 @@ async def main(rounds: int) -> None:
     print(f"{ledger['compared'] / ledger['sampled']:.2%} of {ledger['sampled']:,} sampled requests compared")
 
 
+def compare(what: str, first: list[float], again: list[float], watched: list[float]) -> None:
+    """The medians over rounds of both ratios, with a 95 % interval by order statistics."""
+    both = [(a + b) / 2 for a, b in zip(first, again, strict=True)]
+    for name, over, under in ((AGAIN, again, first), (WATCHED, watched, both)):
+        ratios = sorted(a / b for a, b in zip(over, under, strict=True))
+        k = max(0, int(len(ratios) / 2 - 0.98 * sqrt(len(ratios))))
+        print(f"{what:18} {name:36} × {median(ratios):.3f} ({ratios[k]:.3f} – {ratios[-1 - k]:.3f})")
+
+
 def show(arms: dict[str, Arm], rounds: int) -> None:
     """The table, then two ratios round by round: nobody again against nobody, everybody against both of these."""
     for name, arm in arms.items():
@@ -183,13 +214,8 @@ def show(arms: dict[str, Arm], rounds: int) -> None:
         print(f"{name:36} p50 {p50:6.2f} ms   p99 {p99:6.2f} ms", end="")
         print(f"   controller {controller:.3f} cores   workers {workers:.3f} cores")
     for share in (0.5, 0.99):
-        first, again, watched = ([quantile(one, share) for one in arms[name].rounds] for name in ARMS)
-        both = [(a + b) / 2 for a, b in zip(first, again, strict=True)]
-        for name, over, under in ((AGAIN, again, first), (WATCHED, watched, both)):
-            ratios = sorted(a / b for a, b in zip(over, under, strict=True))
-            k = max(0, int(rounds / 2 - 0.98 * sqrt(rounds)))  # order statistics: 95 % for the median
-            print(f"{name}: p{share * 100:g} ratio, median of {rounds} rounds {median(ratios):.3f}", end="")
-            print(f" ({ratios[k]:.3f} – {ratios[-1 - k]:.3f})")
+        compare(f"latency p{share * 100:g}", *([quantile(one, share) for one in arms[name].rounds] for name in ARMS))
+        compare(f"in the proxy p{share * 100:g}", *([of_buckets(b, share) for b in arms[n].inside] for n in ARMS))
     answers, size = arms[WATCHED].had
     print(f"watchers: {answers / rounds:.0f} answers of {size / max(1, answers) / 1024:.1f} KiB a round")
 
