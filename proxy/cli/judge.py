@@ -18,8 +18,9 @@ from click.termui import progressbar
 
 from proxy.cli.table import printable
 from proxy.config import Config
+from proxy.config.names import header, header_value, nearest, url
 from proxy.config.text import filled
-from proxy.config.units import Unfit, header, header_value, nearest, url
+from proxy.config.units import Unfit
 from proxy.core.delivery import rfc3339
 from proxy.core.gate import Gate, gate, junit, report
 from proxy.core.judging import audit, judge
@@ -80,6 +81,7 @@ def replay_file(
     candidate: str,
     live: str | None,
     headers: Iterable[str],
+    live_headers: Iterable[str],
     rate: float,
     as_json: bool,
     xml: Path | None,
@@ -93,8 +95,8 @@ def replay_file(
         raise UnderstudyError(f"{plan.name} is gRPC, and replay speaks HTTP only")
     for option, given in (("--candidate", candidate), ("--live", live)):
         _check_url(option, given)
-    asked = _candidate(config, plan, candidate, headers_of(headers, os.environ))
-    live_asked = _server(config, plan.live, live) if live is not None else None
+    asked = _candidate(config, plan, candidate, headers_of("--header", headers, os.environ))
+    live_asked = _live(config, plan, live, headers_of("--live-header", live_headers, os.environ))
     _write(xml, "")  # better refused now than after all requests have been sent
     bodyless = [recorded.bodyless for recorded in recorded_pairs(path)]
     count, not_sent = bodyless.count(False), bodyless.count(True)
@@ -124,10 +126,10 @@ def _write(path: Path | None, text: str) -> None:
             raise UnderstudyError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def headers_of(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Headers as `--header` gives them, `Name: value`, with `${NAME}` from the environment; no message quotes a value.
+def headers_of(option: str, given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Headers as an option gives them, `Name: value`, with `${NAME}` from the environment; no message quotes a value.
 
-    >>> headers_of(["Authorization: Bearer ${TOKEN}"], {"TOKEN": "x"})
+    >>> headers_of("--header", ["Authorization: Bearer ${TOKEN}"], {"TOKEN": "x"})
     {'authorization': 'Bearer x'}
     """
     from proxy.replay import NOT_SENT
@@ -138,13 +140,13 @@ def headers_of(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, st
         try:
             name = header(name.strip() if colon else "")
             if name in NOT_SENT:
-                raise click.UsageError(f"--header: {name} belongs to the connection and cannot be set")
+                raise click.UsageError(f"{option}: {name} belongs to the connection and cannot be set")
             problems: list[str] = []
             found[name] = header_value(filled(value.strip(), environ, problems.append))
             if problems:
-                raise click.UsageError(f"--header: {name}: {problems[0]}")
+                raise click.UsageError(f"{option}: {name}: {problems[0]}")
         except Unfit as unfit:
-            raise click.UsageError(f"--header: expected 'Name: value', {unfit.expected}") from None
+            raise click.UsageError(f"{option}: expected 'Name: value', {unfit.expected}") from None
     return found
 
 
@@ -155,6 +157,15 @@ def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, st
     configured = {name.lower(): value for name, value in mirror.headers.set.items()}
     server = _server(config, plan.candidate, target)
     return replace(server, headers={**configured, **headers}, set_json=rules(mirror.set_json))
+
+
+def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, str]) -> Server | None:
+    """Live, when it is to be asked anew, with headers of its own: its credentials are not the candidate's."""
+    if target is None:
+        if headers:
+            raise click.UsageError("--live-header needs --live: the recorded answers are not asked for")
+        return None
+    return replace(_server(config, plan.live, target), headers=headers)
 
 
 def _server(config: Config, upstream: str, target: str) -> Server:

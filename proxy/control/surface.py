@@ -62,13 +62,13 @@ class Desk:
         return self._controller.outbox_added
 
     def _find(self, name: str) -> Trial | None:
-        return self._controller.trials.get(name) or self._controller.ended.get(name)
+        return self._controller.trials.get(name) or self._controller.roster.ended.get(name)
 
     def rollouts(self) -> list[dict[str, Any]]:
         """Every rollout in the configuration's order, then the ended ones."""
         controller = self._controller
         running = [controller.trials[name] for name in self.config.plans if name in controller.trials]
-        ended = sorted(controller.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
+        ended = sorted(controller.roster.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
         return [rollout_json(trial) for trial in (*running, *ended)]
 
     def rollout(self, name: str) -> dict[str, Any] | None:
@@ -165,24 +165,23 @@ class Desk:
         return {**self._tree, "workers": workers}
 
     async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read the file again."""
+        """Ask the supervisor to read the file again. Raises `RefusedError` when it does not say what came of it."""
         answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
         self._reloads.append(answer)
         if not self._supervisor.send(link.note(Frame.RELOAD, {})):
             self._reloads.remove(answer)
-            return False, "no supervisor to ask"
+            raise RefusedError(503, "no supervisor to ask")
         try:
             return await asyncio.wait_for(answer, RELOAD_DEADLINE)
         except TimeoutError:
-            return False, f"no answer from the supervisor within {RELOAD_DEADLINE:g} s"
+            why = f"no word within {RELOAD_DEADLINE:g} s of what came of it; the log will say"
+            raise RefusedError(503, why) from None
 
     def reloaded(self, result: dict[str, Any]) -> None:
         """The supervisor's answer to the oldest request."""
-        while self._reloads:
-            answer = self._reloads.pop(0)
-            if not answer.done():
-                answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
-                return
+        answer = self._reloads.pop(0) if self._reloads else None
+        if answer is not None and not answer.done():  # else whoever asked has gone, and the next one has asked anew
+            answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether the controller can do its work, and why not."""
@@ -213,15 +212,18 @@ class Desk:
         counts.results = dict(figures.results)
         counts.rollback_seconds = {name: list(seconds) for name, seconds in figures.rollback.items()}
         counts.detection_seconds = {name: list(seconds) for name, seconds in figures.detection.items()}
-        everyone = (*controller.trials.values(), *controller.ended.values())
-        counts.lead_seconds = {trial.name: [lead] for trial in everyone if (lead := lead_seconds(trial)) is not None}
+        counts.lead_seconds = {
+            trial.name: [lead] for trial in controller.roster.everyone if (lead := lead_seconds(trial)) is not None
+        }
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
-        counts.store_failures, counts.store_ok = controller.store.failures, not controller.store.error
+        store = controller.store
+        counts.store_failures, counts.store_set_aside = store.failures, len(store.set_aside)
+        counts.store_ok = not store.error
         return counts
 
     def _dropped(self) -> dict[str, int]:
         controller = self._controller
-        everyone = (*controller.trials.values(), *controller.ended.values())
+        everyone = controller.roster.everyone
         recorders = [trial.recorder for trial in everyone if trial.recorder is not None]
         return {
             "order": sum(trial.late for trial in everyone),

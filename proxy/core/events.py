@@ -74,9 +74,12 @@ class Tripped:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A worker has less weight than was saved, from a table that was never saved: a way down that a crash cut short."""
+    """A worker has less weight than was saved, from a table that was never saved: a way down that a crash cut short.
+
+    `why` is what that table said of it (`Lane.why`)."""
 
     now: float
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,8 @@ def _on_trip(rollout: Rollout, event: Tripped, plan: Plan) -> tuple[Rollout, Eff
 
 
 def _on_unfinished(rollout: Rollout, event: Unfinished, plan: Plan) -> tuple[Rollout, Effects]:
-    return _fall(rollout, "unfinished", "a roll back that a crash of the controller had cut short")
+    what = event.why or "nobody knows why it was"
+    return _fall(rollout, "unfinished", f"a roll back that a crash of the controller had cut short; {what}")
 
 
 def _on_restored(rollout: Rollout, event: Restored, plan: Plan) -> tuple[Rollout, Effects]:

@@ -219,7 +219,7 @@ def _paths() -> dict[str, Schema]:
         "/healthz": _open(_get("healthz", "The process is up.", status)),
         "/readyz": _open(_get("readyz", "It can do its work; 503 says why not.", status, 503)),
         "/metrics": _open(_get("metrics", "Prometheus or OpenMetrics text.", plain)),
-        "/-/reload": _post("reload", "Read the configuration again.", status, 401, 403, 422),
+        "/-/reload": _post("reload", "Read the configuration again.", status, 401, 403, 422, 503),
         "/api/v1/rollouts": _get(
             "rollouts", "Every rollout.", _content(_object({"rollouts": _list(_ref("Rollout"))})), *_DATA
         ),
