@@ -18,7 +18,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from proxy import logs
 from proxy.config import Config
@@ -38,11 +37,6 @@ log = logging.getLogger("understudy.roster")
 
 SHOWN_ENDED = 10
 """Ended rollouts, the last ones, whose pairs and charts can still be looked at: some MiB each."""
-
-
-def limits_of(plan: Plan) -> tuple[Any, ...]:
-    """What a person calls the limits of a plan: a change of any of them restarts PASS."""
-    return plan.guards, plan.false_rollback_rate, plan.false_promotion_rate
 
 
 class Roster:
@@ -125,14 +119,13 @@ class Roster:
             if earlier is not None:
                 trial.evidence, trial.books = earlier.evidence, earlier.books
         else:
-            if plan.guards != previous.guards:
-                trial.flush()
-                trial.evidence.change_limits(plan)
+            plan = _with_segments_of(previous, plan)
+            trial.flush()
+            trial.evidence.change_limits(plan)
             trial.adopt(plan)
         self._index()
-        limits = limits_of(plan) != limits_of(previous)
         before = earlier.rollout if earlier is not None else None
-        await self._decisions.decide(trial, Reloaded(self._clock(), previous, limits, before))
+        await self._decisions.decide(trial, Reloaded(self._clock(), previous, before))
 
     async def _earlier(self, plan: Plan) -> Trial | None:
         """The trial of this plan if it was tried before, replaced by another, and had been rolled back by then."""
@@ -171,6 +164,13 @@ class Roster:
     def _index(self) -> None:
         self._by_trial.clear()
         self._by_trial.update({trial.plan.trial: trial for trial in self.trials.values()})
+
+
+def _with_segments_of(previous: Plan, plan: Plan) -> Plan:
+    """A trial tells the segments apart that it began with: their evidence is part of one capital, and starts once."""
+    if plan.segments != previous.segments:
+        logs.event(log, "segments.kept", logging.WARNING, rollout=plan.name, until="the next trial")
+    return replace(plan, segments=previous.segments)
 
 
 def _restored(saved: Saved) -> Trial:

@@ -139,14 +139,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The file was read again; `previous` is the plan in force until now, `limits` whether its limits differ.
+    """The file was read again; `previous` is the plan in force until now.
 
     `earlier` is where the trial that the file names ended, if it is not the present one and was tried before.
     """
 
     now: float
     previous: Plan
-    limits: bool = False
     earlier: Rollout | None = None
 
 

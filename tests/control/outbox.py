@@ -21,12 +21,12 @@ A, B = "http://a.example/hook", "http://b.example/hook"
 
 
 class FakeOutbox:
-    """The store's outbox in memory, with the same contract."""
+    """The store's outbox in memory, with the same contract; `broken` fails altogether, `full` takes no writes."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         self.ended: dict[str, str] = {}
-        self.broken = False
+        self.broken = self.full = False
         self.settled = asyncio.Condition()
 
     def add(self, endpoint: str, event: Event) -> None:
@@ -41,6 +41,8 @@ class FakeOutbox:
         return due[0] if due else min(waiting, key=lambda d: d.due, default=None)
 
     async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
+        if self.full:
+            raise StoreError("disk full")
         row = self.rows[delivery.endpoint, delivery.event.id]
         row["answers"].append(answer)
         row["state"] = "waiting" if result == "retry" else result

@@ -9,7 +9,10 @@ import pytest
 
 from proxy.control.controller import Controller
 from proxy.control.view import RefusedError
-from proxy.core.model import BUCKETS, State
+from proxy.core.judging import audit
+from proxy.core.model import BUCKETS, Outcome, State
+from proxy.core.reasons import Reason
+from proxy.recordings import journal_entries
 from tests.control.controllers import (
     NAME,
     config_text,
@@ -21,7 +24,7 @@ from tests.control.controllers import (
     to_canary,
     trial_of,
 )
-from tests.control.worker import FakeWorker
+from tests.control.worker import FakeWorker, answer
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -97,6 +100,37 @@ async def test_changed_limits_keep_stage_and_evidence(
     trial = controller.trials[NAME]
     assert (trial.rollout.state, trial.evidence.compared) == (State.CANARY, 400)
     assert kinds(controller)[-1] == "limits_changed"
+
+
+async def test_changed_error_rates_are_in_force_at_once_and_the_journal_holds(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    """Not from the next restart on: what is journaled with the new plan was judged by the new plan."""
+    worker.good(trial_of(controller), 20)
+    await eventually(lambda: controller.trials[NAME].ledger.compared == 20)
+    before = controller.trials[NAME].evidence.limits_hash
+    text = config_text().replace("consecutive_failures", "false_rollback_rate: 5%\n        consecutive_failures")
+    assert await reload(controller, text, tmp_path) == ""
+    assert controller.trials[NAME].evidence.limits_hash != before
+    (entry, *_) = await controller.store.journal(NAME, 1)
+    assert (entry["kind"], "error rates" in entry["reason"]) == ("limits_changed", True)
+    assert all(audit(entry, evidence).holds for entry, evidence in journal_entries(controller.store.path))
+
+
+async def test_a_trial_keeps_its_segments_and_failures_in_a_row_outlive_a_reload(
+    controller: Controller, worker: FakeWorker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(4):
+        worker.send(trial_of(controller), answer(1), Outcome(0, Reason.CONNECT))
+    await eventually(lambda: controller.trials[NAME].tripwire.count == 4)
+    text = config_text().replace("live: l\n", "live: l\n    segments: {header: x-tenant}\n")
+    assert await reload(controller, text, tmp_path) == ""
+    assert controller.trials[NAME].plan.segments is None
+    assert [record.message for record in caplog.records if record.name == "understudy.roster"] == ["segments.kept"]
+    worker.send(trial_of(controller), answer(1), Outcome(0, Reason.CONNECT))
+    await eventually(lambda: controller.trials[NAME].rollout.cause == "tripwire")
+    assert await reload(controller, text.replace('version: "1"', 'version: "2"'), tmp_path) == ""
+    assert controller.trials[NAME].plan.segments is not None
 
 
 async def test_a_rollout_taken_out_loses_its_lane_and_comes_back_with_its_evidence(

@@ -74,6 +74,7 @@ def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     # The injected clock jumps while the loop's does not: look again often enough to notice.
     monkeypatch.setattr(webhooks, "IDLE_LOOK", 0.01)
     monkeypatch.setattr(webhooks, "RELOAD_LOOK", 0.01)
+    monkeypatch.setattr(webhooks, "STORE_LOOK", 0.01)
 
 
 async def test_an_event_is_delivered_once_and_recorded() -> None:
@@ -287,6 +288,28 @@ async def test_a_store_that_fails_is_asked_again() -> None:
         assert controller.store.answers(A, "e1") == []
         controller.store.broken = False
         await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
+
+
+@pytest.mark.parametrize("said", [Answer(200), Answer(500), Answer(410)])
+async def test_a_disk_that_takes_no_writes_repeats_no_attempt(said: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    controller = FakeController(A)
+    net = Net(answering(said))
+    sender = Sender(controller, post=net, clock=Clock(), draw=lambda: 1.0)
+    controller.store.full = True
+    sender.start()
+    controller.tell("e1", A, time=1000.0)
+
+    async def refusals(count: int) -> None:
+        async with asyncio.timeout(5):
+            while sum(r.message == "webhook.outbox_failed" for r in caplog.records) < count:  # noqa: ASYNC110 - a log line
+                await asyncio.sleep(0.005)
+
+    await refusals(5)
+    assert net.sent == [(A, "e1")]
+    controller.store.full = False
+    await controller.store.until(lambda: bool(controller.store.answers(A, "e1")))
+    assert (net.sent, controller.store.answers(A, "e1")) == ([(A, "e1")], [said.words])
+    await sender.stop()
 
 
 async def test_a_reload_starts_new_endpoints_and_stops_removed_ones() -> None:

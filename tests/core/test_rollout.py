@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,7 @@ from proxy.core.events import (
     Unfinished,
     lowers_first,
 )
-from proxy.core.model import BUCKETS, Assessment, Finding, Plan, Stage, State, Verdict
+from proxy.core.model import BUCKETS, Assessment, Finding, Guard, Plan, Stage, State, Verdict
 from proxy.core.rollout import advance, begin, share_of
 from proxy.core.waiting import missing, waiting_for
 
@@ -168,6 +168,19 @@ def test_max_time_stalls_once_or_aborts(on_timeout: str, state: State) -> None:
     assert len(announced(told)) == 2  # advanced, then once what happened
 
 
+def test_a_stage_that_passes_after_its_time_waits_for_a_person_or_for_more_time() -> None:
+    plan = replace(PLAN, stages=(SHADOW, CANARY25))
+    late = 101.0 + 3600.0
+    rollout, told = run([looked(100.0), looked(late, WATCHING), looked(late + 1), looked(late + 2)], plan)
+    assert (rollout.state, rollout.weight, rollout.held) == (State.CANARY, 2500, True)
+    assert announced(told) == ["rollout.advanced", "rollout.stalled", "rollout.stalled"], "out of time, then passed"
+    assert "approve" in waiting_for(rollout, plan, looked(late + 2))
+    assert advance(rollout, Promote(late + 3, "ann"), plan)[0].state is State.PROMOTED
+    longer = replace(plan, stages=(SHADOW, replace(CANARY25, max_time=7200.0)))
+    rollout, _ = advance(rollout, Reloaded(late + 3, plan), longer)
+    assert advance(rollout, looked(late + 4), longer)[0].state is State.PROMOTED
+
+
 def test_little_traffic_is_never_a_failure() -> None:
     rollout, told = run([looked(float(10**9), WATCHING, pairs=0, served=0)])
     assert (rollout.state, told[-1]) == (State.SHADOW, ())
@@ -242,8 +255,8 @@ def test_weight_taken_away_for_want_of_a_controller_is_restored_and_journaled_no
 # --- the file changes ------------------------------------------------------------------------------------------------
 
 
-def reload(rollout: Rollout, plan: Plan, previous: Plan = PLAN, limits: bool = False) -> tuple[Rollout, Effects]:
-    return advance(rollout, Reloaded(1000.0, previous, limits), plan)
+def reload(rollout: Rollout, plan: Plan, previous: Plan = PLAN) -> tuple[Rollout, Effects]:
+    return advance(rollout, Reloaded(1000.0, previous), plan)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
@@ -279,11 +292,22 @@ def test_a_version_that_was_rolled_back_is_so_still_when_it_comes_back() -> None
     assert advance(promoted, Reloaded(9.0, second, earlier=climbing), PLAN)[0].state is State.SHADOW
 
 
-def test_changed_limits_are_journaled_and_change_no_weight() -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"guards": (Guard("max_ks", 0.1),)}, "the pass starts again"),
+        ({"false_rollback_rate": 0.05}, "error rates changed"),
+        ({"false_promotion_rate": 0.01}, "error rates changed"),
+    ],
+)
+def test_changed_limits_are_journaled_and_change_no_weight(change: dict[str, Any], said: str) -> None:
     rollout, _ = run(CLIMB[:1])
-    after, effects = reload(rollout, PLAN, limits=True)
+    after, effects = reload(rollout, replace(PLAN, **change))
     assert (after.state, after.weight) == (rollout.state, rollout.weight)
-    assert [e.kind for e in effects if isinstance(e, Save)] == ["limits_changed"]
+    (save,) = effects
+    assert isinstance(save, Save)
+    assert (save.kind, said in save.reason) == ("limits_changed", True)
+    assert reload(rollout, PLAN)[1] == (), "nothing has changed"
 
 
 CANARY3, CANARY50 = Stage(State.CANARY, 3.0), Stage(State.CANARY, 50.0)
@@ -372,7 +396,7 @@ steps = st.lists(st.one_of(events, plans), max_size=40)
 def test_the_promises_hold_in_every_order_of_events(plan: Plan, todo: list[Event | Plan]) -> None:
     rollout, _ = begin(plan, 0.0)
     for step in todo:
-        event = Reloaded(0.0, plan, True) if isinstance(step, Plan) else step
+        event = Reloaded(0.0, plan) if isinstance(step, Plan) else step
         plan = step if isinstance(step, Plan) else plan
         after, effects = advance(rollout, event, plan)
         assert advance(rollout, event, plan) == (after, effects)
