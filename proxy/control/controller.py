@@ -89,7 +89,7 @@ class Controller:
         """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
         contents = await self.store.load()
         self.decisions.take_up(contents)
-        self.roster.take_up(contents.rollouts)
+        self.roster.take_up(contents.rollouts, self.config.plans)
         await self._take_up_charts()
         await self._apply()
         self.loaded = True

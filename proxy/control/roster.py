@@ -9,14 +9,16 @@ Invariants
 - No rollout begins before `take_up` has said what is saved of it.
 - Earlier pairs stay judged by the limits in force when they came; a new trial gets nothing of the old one's evidence,
   and a version that was rolled back before comes back with its own.
-- Of the rollouts that ended only the last `SHOWN_ENDED` keep pairs and charts.
+- Of the rollouts that ended only the last `SHOWN_ENDED` keep pairs and charts, and the last `KEPT_ENDED` are here at
+  all: years of candidates, each with a name of its own, must not fill the memory. One that the file names again is
+  taken up from the store, with its evidence and its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from proxy import logs
@@ -37,6 +39,8 @@ log = logging.getLogger("understudy.roster")
 
 SHOWN_ENDED = 10
 """Ended rollouts, the last ones, whose pairs and charts can still be looked at: some MiB each."""
+KEPT_ENDED = 50
+"""Ended rollouts, the last ones, that are listed: up to 4 MiB of evidence each. Older ones are in the store."""
 
 
 class Roster:
@@ -64,11 +68,14 @@ class Roster:
         """The rollout at work whose present trial this is."""
         return self._by_trial.get(trial)
 
-    def take_up(self, rollouts: Iterable[Saved]) -> None:
-        """Every rollout as the last controller left it."""
+    def take_up(self, rollouts: Sequence[Saved], named: Collection[str]) -> None:
+        """Rollouts as the last controller left them, the latest change last; `named` are those of the file."""
+        over = [saved for saved in rollouts if saved.rollout.over and saved.rollout.name not in named]
+        left_out = {saved.rollout.name for saved in over[:-KEPT_ENDED]}
         for saved in rollouts:
-            trial = _restored(saved)
-            (self.ended if saved.archived else self.trials)[trial.name] = trial
+            if saved.rollout.name not in left_out:
+                trial = _restored(saved)
+                (self.ended if saved.archived else self.trials)[trial.name] = trial
         self._index()
 
     def check(self, config: Config) -> None:
@@ -86,12 +93,11 @@ class Roster:
         for name in [name for name in self.trials if name not in config.plans]:
             await self._remove(self.trials[name], config)
         for name, plan in config.plans.items():
-            if name in self.ended:
-                self.trials[name] = self.ended.pop(name)
-            trial = self.trials.get(name)
+            trial = self.trials.get(name) or self.ended.pop(name, None) or await self._kept(name)
             if trial is None:
                 await self._begin(plan, budgets[name])
             else:
+                self.trials[name] = trial
                 trial.token_budget = budgets[name]
                 await self._replan(trial, plan)
         self._index()
@@ -102,6 +108,15 @@ class Roster:
         await asyncio.gather(*(_end_recording(trial) for trial in self.everyone))
 
     # --- one rollout -------------------------------------------------------------------------------------------------
+
+    async def _kept(self, name: str) -> Trial | None:
+        """A rollout that ended so long ago that only the store knows of it."""
+        try:
+            saved = await self._store.rollout(name)
+            return None if saved is None else _restored(saved)
+        except StoreError as error:
+            logs.event(log, "past.unreadable", logging.ERROR, rollout=name, error=str(error))
+            return None
 
     async def _begin(self, plan: Plan, token_budget: int | None) -> None:
         rollout, effects = begin(plan, self._clock())
@@ -146,6 +161,8 @@ class Roster:
         self.ended[trial.name] = trial
         for older in list(self.ended.values())[:-SHOWN_ENDED]:
             older.forget()
+        for oldest in list(self.ended)[:-KEPT_ENDED]:
+            await _end_recording(self.ended.pop(oldest))
 
     # --- all of them -------------------------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ class Change:
 
 @dataclass(slots=True)
 class Contents:
-    """All that a controller needs to go on where the last one was."""
+    """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last."""
 
     identity: str
     table: int
@@ -108,6 +108,12 @@ class Store(Database):
         sql = _PUT + " WHERE trial = excluded.trial"
         rows = [_row(one, now) for one in saved]
         await self.run(lambda connection: connection.executemany(sql, rows) and None)
+
+    async def rollout(self, name: str) -> Saved | None:
+        """One rollout as it was last saved."""
+        sql = "SELECT state, plan, evidence, ledger FROM rollouts WHERE name = ?"
+        row = await self.run(lambda c: c.execute(sql, (name,)).fetchone(), write=False)
+        return None if row is None else _saved(row)
 
     async def past(self, trial: str) -> Saved | None:
         """How a trial that another one has replaced had ended."""
@@ -195,7 +201,7 @@ class Store(Database):
 
 def _load(connection: sqlite3.Connection) -> Contents:
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    rows = connection.execute("SELECT state, plan, evidence, ledger FROM rollouts ORDER BY rowid").fetchall()
+    rows = connection.execute("SELECT state, plan, evidence, ledger FROM rollouts ORDER BY updated").fetchall()
     return Contents(str(meta.get("identity", "")), int(meta.get("table", 0)), [_saved(row) for row in rows])
 
 

@@ -108,6 +108,8 @@ class Desk:
     async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         """Carry out an action; the rollout afterwards. Raises `RefusedError`."""
         trial = self._controller.trials.get(name)
+        if name in self._controller.roster.ended:
+            raise RefusedError(409, f"cannot {action} {name}: the file names it no more")
         if trial is None or action not in ACTIONS:
             raise RefusedError(
                 404, f"no rollout is called {name}" if trial is None else f"no action is called {action}"

@@ -99,7 +99,7 @@ def _enter(rollout: Rollout, plan: Plan, index: int, now: float) -> Rollout:
     fields: dict[str, object] = {"entry": rollout.entry + 1, "entered_at": now, "held": False, "stalled": False}
     if index >= len(plan.stages):
         end: dict[str, object] = {"state": State.PROMOTED, "weight": BUCKETS, "stage": len(plan.stages) - 1}
-        return _changed(rollout, **fields, **end, blocked_by=None)
+        return _changed(rollout, **fields, **end, blocked_by=None, paused=False)
     stage = plan.stages[index]
     return _changed(rollout, **fields, state=stage.kind, weight=stage.weight, stage=index, blocked_by=None)
 
@@ -114,10 +114,13 @@ def _climb(rollout: Rollout, plan: Plan, index: int, now: float, why: str, actor
 
 
 def _fall(rollout: Rollout, cause: str, why: str, actor: str = MACHINE) -> tuple[Rollout, Effects]:
-    after = _changed(
-        rollout, state=State.ROLLED_BACK, weight=0, held=False, stalled=False, blocked_by=None, cause=cause, reason=why
-    )
-    return after, (Publish(), Save("rolled_back", why, actor, "rollout.rolled_back"))
+    return _ended(rollout, cause, why), (Publish(), Save("rolled_back", why, actor, "rollout.rolled_back"))
+
+
+def _ended(rollout: Rollout, cause: str, why: str) -> Rollout:
+    """Rolled back: nothing of the climb that is over is left."""
+    flags = {"paused": False, "held": False, "stalled": False, "blocked_by": None}
+    return _changed(rollout, state=State.ROLLED_BACK, weight=0, **flags, cause=cause, reason=why)
 
 
 def _next(rollout: Rollout, plan: Plan) -> int:
@@ -323,9 +326,7 @@ def _on_removed(rollout: Rollout, event: Removed, plan: Plan) -> tuple[Rollout, 
         after = _changed(rollout, state=State.COMPLETED, weight=0)
         return after, (Publish(), Save("completed", why, announce="rollout.completed"))
     why = "taken out of the file"
-    ended = {"held": False, "stalled": False, "blocked_by": None, "cause": "removed", "reason": why}
-    after = _changed(rollout, state=State.ROLLED_BACK, weight=0, **ended)
-    return after, (Publish(), Save("removed", why, announce="rollout.removed"))
+    return _ended(rollout, "removed", why), (Publish(), Save("removed", why, announce="rollout.removed"))
 
 
 def _cause(assessment: Assessment) -> str:

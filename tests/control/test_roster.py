@@ -142,6 +142,9 @@ async def test_a_rollout_taken_out_loses_its_lane_and_comes_back_with_its_eviden
     await worker.until(lambda: worker.lane(NAME) is None or worker.lane(NAME).weight == 0)  # type: ignore[union-attr]
     desk = desk_of(controller)
     assert [one["name"] for one in desk.rollouts()] == ["r/d", "r/c"]
+    with pytest.raises(RefusedError, match="names it no more") as refused:
+        await desk.act(NAME, "retry", reason="", actor="ann")
+    assert refused.value.status == 409
     assert await reload(controller, config_text(), tmp_path) == ""
     trial = controller.trials[NAME]
     assert (trial.rollout.state, trial.evidence.compared) == (State.SHADOW, 400)
@@ -214,6 +217,26 @@ async def test_of_the_rollouts_that_ended_only_the_last_ones_keep_their_pairs(
     assert await reload(controller, text.replace("candidate: c", "candidate: e"), tmp_path) == ""
     assert list(controller.roster.ended) == [NAME, "r/d"]
     assert desk.pairs(NAME, "latest", 5) == []
+
+
+async def test_only_the_last_rollouts_that_ended_are_held_and_an_older_one_is_still_known_when_it_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.control.roster.KEPT_ENDED", 1)
+    base = config_text().replace("d: {url", 'e: {url: "http://127.0.0.1:5"}, d: {url')
+    texts = {one: base.replace("candidate: c", f"candidate: {one}") for one in "cde"}
+    async with running(tmp_path, texts["c"]) as first:
+        await desk_of(first).act(NAME, "abort", reason="smells", actor="ann")
+        for one in "de":
+            assert await reload(first, texts[one], tmp_path) == ""
+        assert (list(first.trials), list(first.roster.ended)) == (["r/e"], ["r/d"])
+        assert await reload(first, texts["c"], tmp_path) == ""
+        assert (first.trials[NAME].rollout.state, first.trials[NAME].rollout.reason) == (State.ROLLED_BACK, "smells")
+        assert await reload(first, texts["e"], tmp_path) == ""
+    async with running(tmp_path, texts["d"]) as second:
+        assert (list(second.trials), list(second.roster.ended)) == (["r/d"], ["r/e"])
+        assert await reload(second, texts["c"], tmp_path) == ""
+        assert second.trials[NAME].rollout.state is State.ROLLED_BACK
 
 
 async def test_a_promoted_candidate_that_the_file_makes_live_is_completed(

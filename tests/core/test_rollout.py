@@ -426,6 +426,7 @@ def check_step(before: Rollout, event: Event, after: Rollout, effects: Effects, 
         assert isinstance(event, Retry | Reloaded)
     if after.state in (State.ROLLED_BACK, State.COMPLETED, State.SHADOW):
         assert after.weight == 0
+    assert not after.paused or after.state in (State.SHADOW, State.CANARY), "nothing is left to pause"
     if after.trial == before.trial:
         assert after.entry >= before.entry
     if saves and saves[0].announce == "rollout.rolled_back":
