@@ -128,9 +128,11 @@ class Decisions:
         return None
 
     def table(self) -> Table:
-        """The present routing table."""
-        lanes = tuple(t.told() for t in self._trials.values() if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes)
+        """The present routing table. Who has gone stays in it until that is saved: if this controller dies before,
+        the next one must find the way down in what workers hold."""
+        gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
+        present = (*self._trials.values(), *gone)
+        return Table(self.number, tuple(t.told() for t in present if t.lane.state is not State.COMPLETED))
 
     @property
     def unsaved(self) -> list[str]:

@@ -18,7 +18,7 @@ from proxy.control.decisions import Decisions
 from proxy.control.links import Worker
 from proxy.control.store import Contents
 from proxy.control.trials import Trial
-from proxy.core.events import Abort, Event, Looked, Pause, Promote, Refuse, Reloaded, Resume, Retry, Tripped
+from proxy.core.events import Abort, Event, Looked, Pause, Promote, Refuse, Reloaded, Removed, Resume, Retry, Tripped
 from proxy.core.model import Assessment, Plan, State, Verdict
 from proxy.core.rollout import begin
 from proxy.errors import StoreError
@@ -54,12 +54,15 @@ class Life(RuleBasedStateMachine):
         self.decisions = Decisions(self.trials, self.disk, self.plane, Nobody(), lambda: self.now)  # type: ignore[arg-type]
         self.decisions.take_up(Contents("id", self.disk.table, list(self.disk.rollouts.values())))
         self.plane.connected = set()
+        self.reloading = False
         self.tasks: list[asyncio.Task[Any]] = []
+        self.out = {name: make_trial(s.plan, s.rollout) for name, s in self.disk.rollouts.items()}
+        for name in self.out.keys() - {plan.name for plan in self.plans.values()}:
+            self.trials[name] = self.out[name]
+            self.run(lambda n=name: self.take_out(n))
         for plan in self.plans.values():
-            saved = self.disk.rollouts.get(plan.name)
-            if saved is not None:
-                trial = self.trials[plan.name] = make_trial(saved.plan, saved.rollout)
-                self.run(lambda t=trial, p=plan: self.replan(t, p))
+            if plan.name in self.out:
+                self.run(lambda p=plan: self.put_back(p))
             else:
                 rollout, effects = begin(plan, self.now)
                 trial = self.trials[plan.name] = make_trial(plan, rollout)
@@ -76,6 +79,16 @@ class Life(RuleBasedStateMachine):
     def replan(self, trial: Trial, plan: Plan) -> Any:
         previous, trial.plan = trial.plan, plan
         return self.decisions.decide(trial, Reloaded(self.now, previous))
+
+    async def take_out(self, name: str) -> None:
+        """As the roster does: it is there until its way down has been carried out."""
+        trial = self.trials[name]
+        await self.decisions.decide(trial, Removed(self.now))
+        self.out[name] = self.trials.pop(name, trial)
+
+    async def put_back(self, plan: Plan) -> None:
+        trial = self.trials[plan.name] = self.out.pop(plan.name)
+        await self.replan(trial, plan)
 
     def connect(self, slot: int) -> None:
         self.plane.read(slot)  # what was written to the old link
@@ -126,13 +139,20 @@ class Life(RuleBasedStateMachine):
 
     def happen(self, name: str, event: Event) -> None:
         self.now += 1.0
-        trial = self.trials[PLANS[name].name]
-        self.run(lambda: self.decisions.decide(trial, event))
+        if (trial := self.there(name)) is not None:
+            self.run(lambda: self.decisions.decide(trial, event))
+
+    def there(self, name: str) -> Trial | None:
+        """A rollout, if the file names it."""
+        return self.trials.get(PLANS[name].name)
+
+    def blocked_by(self, name: str) -> str | None:
+        trial = self.there(name)
+        return None if trial is None else self.decisions.blocked_by(trial)
 
     @rule(name=names, verdict=st.sampled_from([Verdict.PASS, Verdict.PASS, Verdict.WATCHING, Verdict.FAIL]))
     def look(self, name: str, verdict: Verdict) -> None:
-        blocked_by = self.decisions.blocked_by(self.trials[PLANS[name].name])
-        self.happen(name, Looked(self.now, Assessment(verdict), 1, 1, blocked_by))
+        self.happen(name, Looked(self.now, Assessment(verdict), 1, 1, self.blocked_by(name)))
 
     @rule(name=names)
     def trip(self, name: str) -> None:
@@ -144,8 +164,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=names, full=st.booleans())
     def promote(self, name: str, full: bool) -> None:
-        blocked_by = self.decisions.blocked_by(self.trials[PLANS[name].name])
-        self.happen(name, Promote(self.now, "ann", "", full, blocked_by))
+        self.happen(name, Promote(self.now, "ann", "", full, self.blocked_by(name)))
 
     @rule(name=names)
     def retry(self, name: str) -> None:
@@ -153,10 +172,25 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=names, version=st.sampled_from("123"))
     def reload(self, name: str, version: str) -> None:
-        plan = self.plans[name] = replace(PLANS[name], version=version)
-        trial = self.trials[plan.name]
-        if plan.name not in self.decisions._saving:  # the controller waits for that first
-            self.run(lambda: self.replan(trial, plan))
+        plan = replace(PLANS[name], version=version)
+        if self.reloading or plan.name in self.decisions._saving:  # the controller waits for that first
+            return
+        self.plans[name] = plan
+        trial = self.there(name)
+        self.run(lambda: self.put_back(plan) if trial is None else self.replan(trial, plan))
+
+    @rule(name=names)
+    def taken_out_of_the_file(self, name: str) -> None:
+        if self.there(name) is not None and not self.reloading and PLANS[name].name not in self.decisions._saving:
+            del self.plans[name]
+            self.reloading = True
+            self.run(lambda: self.taking_out(PLANS[name].name))
+
+    async def taking_out(self, name: str) -> None:
+        try:
+            await self.take_out(name)
+        finally:
+            self.reloading = False
 
     @rule()
     def disk_fails(self) -> None:
@@ -230,8 +264,8 @@ class Life(RuleBasedStateMachine):
         happens()
         for name, was in before.items():
             now = self.disk.rollouts[name].rollout
-            # A new version begins in shadow, wherever the old one was.
-            if name not in fallen and now.trial == was.trial:
+            # A new version begins in shadow, wherever the old one was; what the file names no more goes.
+            if name not in fallen and now.trial == was.trial and now.cause != "removed" and was.cause != "removed":
                 assert now.state is was.state, "taken for a roll back"
 
     @rule(slot=st.sampled_from([0, 1]))
