@@ -86,25 +86,28 @@ def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collectio
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Recorded]:
-    """The pairs of a recorded file; raises `RecordError` with the line's number. A torn last line is left out."""
+    """The pairs of a recorded file; raises `RecordError` with the line's number.
+
+    A torn line is left out when it is the last one or a header follows: its writer was killed there.
+    """
     torn: RecordError | None = None
     started = False
     for number, line in enumerate(lines, start=1):
-        if torn is not None:
-            raise torn  # it was not the last one
         try:
             value = orjson.loads(line)
             if isinstance(value, dict) and "understudy_record" in value:
                 _check_format(value)
-                started = True
+                started, torn = True, None
                 continue
+            if torn is not None:
+                raise torn
             if not started:
                 raise RecordError("not a recorded file: it does not begin with `understudy_record`")
             yield pair_of(value)
         except orjson.JSONDecodeError as error:
-            torn = RecordError(f"line {number}: {error}")
+            torn = torn or RecordError(f"line {number}: {error}")
         except RecordError as error:
-            raise RecordError(f"line {number}: {error}") from None
+            raise error if error is torn else RecordError(f"line {number}: {error}") from None
     if not started:
         raise RecordError("not a recorded file: it is empty")
 
