@@ -314,8 +314,9 @@ _rollout_option = click.option(
 def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
     """Judge recorded pairs, or a store's journal, again.
 
-    A recorded file is judged by the guards of --config: would they have fired last week? Every entry of a journal is
-    judged by the evidence saved with it, which must say what it said then. Exit code 1: rolled back, or it differs.
+    A recorded file is judged by the guards of --config, each version in it by itself: would they have fired last week?
+    Every entry of a journal is judged by the evidence saved with it, which must say what it said then. Exit code 1: one
+    would have been rolled back, or one differs.
 
     \b
     Examples:

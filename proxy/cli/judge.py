@@ -23,7 +23,7 @@ from proxy.config.text import filled
 from proxy.config.units import Unfit
 from proxy.core.delivery import rfc3339
 from proxy.core.gate import Gate, gate, junit, report
-from proxy.core.judging import audit, judge
+from proxy.core.judging import audit, judge, judge_trials
 from proxy.core.model import Plan, Verdict
 from proxy.core.rewriting import rules
 from proxy.errors import UnderstudyError
@@ -53,9 +53,15 @@ def judge_file(path: Path, config: Config | None, name: str, *, as_json: bool) -
         raise click.UsageError("Missing option '--config' / '-c': a recorded file is judged by its guards.")
     plan = plan_of(config, path, name)
     with progressbar(recorded_pairs(path), label="judge", file=sys.stderr, show_pos=True) as pairs:
-        result = gate(plan, judge(plan, pairs))
-    _show(plan.name, result, as_json=as_json)
-    return 1 if result.verdict is Verdict.FAIL else 0
+        judged = judge_trials(plan, pairs) or {plan.trial: judge(plan, ())}
+    results = {trial: gate(plan, judgement) for trial, judgement in judged.items()}
+    if as_json:
+        *earlier, last = ({"trial": trial, **report(plan.name, result)} for trial, result in results.items())
+        click.echo(json.dumps({**last, "earlier": earlier}, indent=2, allow_nan=False))
+    for trial, result in () if as_json else results.items():
+        version = f" version {trial.split('|')[2]}" if len(results) > 1 else ""  # as `Plan.trial` writes it
+        _show(f"{plan.name}{printable(version)}", result)
+    return 1 if Verdict.FAIL in {result.verdict for result in results.values()} else 0
 
 
 def _judge_journal(path: Path, name: str, *, as_json: bool) -> int:
@@ -105,7 +111,10 @@ def replay_file(
         terms = Terms(asked, live_asked, rate, timeout=timeout)
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
     result = gate(plan, judgement, live_timed=live is not None, not_sent=not_sent)
-    _show(plan.name, result, as_json=as_json)
+    if as_json:
+        click.echo(json.dumps(report(plan.name, result), indent=2, allow_nan=False))
+    else:
+        _show(plan.name, result)
     _write(xml, junit(plan.name, result))
     fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)
     return 0 if fine else 1
@@ -180,10 +189,7 @@ def _server(config: Config, upstream: str, target: str) -> Server:
     return Server(target, context)
 
 
-def _show(name: str, result: Gate, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(report(name, result), indent=2, allow_nan=False))
-        return
+def _show(name: str, result: Gate) -> None:
     for finding in result.judgement.assessment.findings:
         left_out = "not judged: no live timings" if finding.guard in result.left_out else printable(finding.reason)
         click.echo(f"  {finding.verdict.value:<9} {left_out}")

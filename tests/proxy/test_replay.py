@@ -72,6 +72,24 @@ def test_judge_answers_whether_the_guards_would_have_fired(
     assert (report["failed_at"] is not None) is (code == 1)
 
 
+def test_judge_judges_each_version_of_a_file_by_itself(tmp_path: Path, config: str) -> None:
+    """A file goes on when another version is tried; a good one is no excuse for a bad one, nor the other way round."""
+    path = tmp_path / "p.jsonl"
+    lines = [header_line("r/c", "hash")]
+    for trial, wrong in (("r/c|l|1|v2", 0.3), ("r/c|l|2|v2", 0.0)):
+        for number in range(400):
+            one = pair(number, wrong)
+            lines.append(line_of(Recorded(one.pair._replace(trial=trial), number)))
+    path.write_bytes(b"".join(lines))
+    told = understudy("judge", path, "-c", config, "--json")
+    report = orjson.loads(told.stdout)
+    assert (told.exit_code, report["trial"], report["verdict"]) == (1, "r/c|l|2|v2", "not enough evidence")
+    assert [(one["trial"], one["verdict"], one["pairs"]) for one in report["earlier"]] == [("r/c|l|1|v2", "fail", 400)]
+    said = understudy("judge", path, "-c", config).stdout
+    assert "r/c version 1: fail" in said
+    assert "r/c version 2: not enough evidence after 400 pairs" in said
+
+
 def test_judge_names_what_it_cannot_use(tmp_path: Path, config: str) -> None:
     recorded = record(tmp_path / "p.jsonl", 1)
     assert understudy("judge", recorded).exit_code == 2
