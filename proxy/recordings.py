@@ -57,7 +57,7 @@ def recorded_pairs(path: Path) -> Iterator[Recorded]:
 
 def _lines(raw: IO[bytes], start: bytes) -> Iterator[bytes]:
     if start.startswith(_GZIP):
-        return _split(_decoded(raw, _GZIP + b"\x08", _Gzip, zlib.error))
+        return _split(_decoded(raw, _GZIP + b"\x08\x00", _Gzip, zlib.error))
     if start.startswith(_ZSTD):
         try:
             import zstandard
@@ -92,19 +92,34 @@ class _Gzip:
 def _decoded(
     raw: IO[bytes], magic: bytes, new: Callable[[], _Decoder], damage: type[Exception]
 ) -> Iterator[bytes | None]:
-    """What a compressed file holds; `None` where a writer was killed and the next one began in the middle."""
-    decoder = new()
-    try:
-        for piece in _pieces(raw, magic):
-            try:
-                found = decoder.decompress(piece)
-            except damage:
+    """What a compressed file holds; `None` wherever a writer began, for the one before may have been killed.
+
+    So what looks like a beginning is tried as one first: read as the middle of what was torn it would be rubbish.
+    """
+    decoder: _Decoder | None = None
+    for piece in _pieces(raw, magic):
+        found: bytes | None = None
+        if decoder is None or piece.startswith(magic):
+            begun = new()
+            found = _read(begun, piece, damage)
+            if found is not None:
+                decoder = begun
                 yield None
-                decoder = new()
-                found = decoder.decompress(piece)
+        if found is None and decoder is not None:
+            found = _read(decoder, piece, damage)
+        if found is None:
+            decoder = None  # the rest is rubbish until another one begins
+        else:
             yield found
-    except damage as error:
-        raise RecordingError(f"a damaged file: {error}") from error
+    if decoder is None:
+        raise RecordingError("a damaged file: what is compressed in it cannot be read")
+
+
+def _read(decoder: _Decoder, piece: bytes, damage: type[Exception]) -> bytes | None:
+    try:
+        return decoder.decompress(piece)
+    except damage:
+        return None
 
 
 def _pieces(raw: IO[bytes], magic: bytes) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -40,6 +42,9 @@ MAX_WAITING = 64
 PATIENCE = 15.0
 """Seconds to wait for another process to let go of the file."""
 
+HANGS = 10.0
+"""Seconds without an answer after which a disk is said to hang."""
+
 
 class Database:
     """The database at `path`. `failures` counts writes that failed, `error` says why the last one did (empty: it did
@@ -52,9 +57,15 @@ class Database:
         self.error = ""
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._waiting = 0
+        self._waiting: deque[float] = deque()  # since when, the oldest first
         self._closed = False
         self._claim: int | None = None
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the disk now, in words; empty when nothing is."""
+        late = time.monotonic() - self._waiting[0] if self._waiting else 0.0
+        return self.error or (f"{self.path}: no answer for {late:.0f} s" if late > HANGS else "")
 
     async def claim(self) -> None:
         """From here on the file is this process' alone; `StoreError` when another one keeps it for `PATIENCE`."""
@@ -66,9 +77,9 @@ class Database:
         """One transaction: what `work` gives. Raises `StoreError`."""
         if self._closed:
             raise StoreError(f"{self.path}: closed")
-        if self._waiting >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             raise StoreError(f"{self.path}: {MAX_WAITING} calls already wait for the disk")
-        self._waiting += 1
+        self._waiting.append(time.monotonic())
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work, write)
         except StoreError as error:
@@ -77,7 +88,7 @@ class Database:
                 self.error = str(error)
             raise
         finally:
-            self._waiting -= 1
+            self._waiting.popleft()
         if write:
             self.error = ""
         return result

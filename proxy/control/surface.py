@@ -15,18 +15,21 @@ from typing import Any
 from proxy.channel import Channel
 from proxy.config import Config
 from proxy.control.controller import Controller
+from proxy.control.decisions import Outcome
 from proxy.control.report import lead_seconds, rollout_json
 from proxy.control.store import Store
 from proxy.control.trials import Trial
 from proxy.control.view import ACTIONS, Counts, RefusedError
 from proxy.core import link
-from proxy.core.events import Abort, Event, Pause, Promote, Resume, Retry
+from proxy.core.events import Abort, Event, Pause, Promote, Refuse, Resume, Retry
 from proxy.core.link import Frame
 from proxy.core.redaction import pointers
 from proxy.errors import StoreError
 
 RELOAD_DEADLINE = 60.0
 """Seconds to wait for the supervisor's answer to a reload."""
+ACT_DEADLINE = 5.0
+"""Seconds that a person waits for a disk that hangs."""
 
 
 class Desk:
@@ -114,13 +117,29 @@ class Desk:
             raise RefusedError(
                 404, f"no rollout is called {name}" if trial is None else f"no action is called {action}"
             )
+        change = trial.rollout.change
         try:
-            refusal = await self._controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+            refusal = await self._within(
+                self._controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+            )
         except StoreError as error:
             raise RefusedError(503, str(error)) from error
+        except TimeoutError:
+            if trial.rollout.change == change:
+                raise RefusedError(503, "the store does not answer; it will be done as soon as it is saved") from None
+            refusal = None  # a way down: that is done, and saved as soon as can be
         if refusal is not None:
             raise RefusedError(409, refusal.reason)
         return rollout_json(trial)
+
+    async def _within(self, outcome: Outcome) -> Refuse | None:
+        """What comes of a decision; `TimeoutError` after `ACT_DEADLINE`, and then it goes on by itself."""
+        work = asyncio.ensure_future(outcome)
+        try:
+            return await asyncio.wait_for(asyncio.shield(work), ACT_DEADLINE)
+        except TimeoutError:
+            self._controller.spawn(_rest(work))
+            raise
 
     def _event(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Event:
         now = self._clock()
@@ -192,8 +211,8 @@ class Desk:
             reasons.append("draining")
         if not controller.loaded:
             reasons.append("the store has not been read yet")
-        if controller.store.error:
-            reasons.append(f"the store cannot save: {controller.store.error}")
+        if trouble := controller.store.trouble:
+            reasons.append(f"the store cannot save: {trouble}")
         missing = [worker["slot"] for worker in self.processes()["workers"] if not worker["connected"]]
         if missing or not self._tree:
             reasons.append(
@@ -220,7 +239,7 @@ class Desk:
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
         store = controller.store
         counts.store_failures, counts.store_set_aside = store.failures, len(store.set_aside)
-        counts.store_ok = not store.error
+        counts.store_ok = not store.trouble
         return counts
 
     def _dropped(self) -> dict[str, int]:
@@ -232,6 +251,10 @@ class Desk:
             "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
             "events": controller.streams.dropped,
         }
+
+
+async def _rest(work: asyncio.Future[Refuse | None]) -> None:
+    await work
 
 
 PARTS = ("compared", "shed", "too_large", "live_failed", "unparseable", "link_full")

@@ -3,6 +3,8 @@ what cannot be, says what it lacks, and counts what was lost."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from proxy.control.streams import MAX_EVENTS
 from proxy.control.view import RefusedError
 from proxy.core.evidence.quality import WAITING
 from proxy.core.model import Outcome
-from tests.control.controllers import NAME, config_text, desk_of, eventually, running, trial_of
+from tests.control.controllers import NAME, config_text, desk_of, eventually, kinds, running, trial_of
 from tests.control.worker import FakeWorker, answer
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -27,6 +29,28 @@ async def test_a_person_is_told_when_an_action_could_not_be_saved(controller: Co
     assert worker.lane(NAME).weight == 0  # type: ignore[union-attr]
     after = await desk.act(NAME, "abort", reason="enough", actor="ann")
     assert (after["state"], after["weight"]) == ("rolled_back", 0.0)
+
+
+async def test_a_person_is_answered_while_the_disk_hangs(
+    controller: Controller, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.control.surface.ACT_DEADLINE", 0.05)
+    monkeypatch.setattr("proxy.control.database.HANGS", 0.0)
+    desk, answers = desk_of(controller), threading.Event()
+    desk.tree({"workers": [{"slot": 0, "pid": 1}]})
+    await eventually(lambda: desk.ready() == (True, []))
+    stuck = asyncio.ensure_future(controller.store.run(lambda _: answers.wait() and None))
+    with pytest.raises(RefusedError, match="as soon as it is saved") as refused:
+        await desk.act(NAME, "pause", reason="", actor="ann")
+    assert refused.value.status == 503
+    after = await desk.act(NAME, "abort", reason="out", actor="ann")
+    assert (after["state"], after["weight"]) == ("rolled_back", 0.0)
+    assert "no answer for" in desk.ready()[1][0]
+    assert not desk.counts().store_ok
+    answers.set()
+    await stuck
+    await eventually(lambda: kinds(controller) == ["began", "paused", "rolled_back"])
+    assert desk.ready() == (True, [])
 
 
 async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_unknown(tmp_path: Path) -> None:
