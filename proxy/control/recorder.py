@@ -130,8 +130,7 @@ class Recorder:
             except Exception as error:  # mostly the disk; whatever it is, one odd pair must not end the recording
                 self._failed(error)
                 if file is not None:
-                    with suppress(Exception):
-                        file.close()
+                    file.abandon()
                 file, retry_at = None, now + RETRY
         if file is not None:
             file.close()
@@ -200,6 +199,11 @@ class _File:
         try:
             self._put()
         finally:
+            self._raw.close()
+
+    def abandon(self) -> None:
+        """Leave the file as it is: an end would belong to a stream whose last part is not there."""
+        with suppress(OSError):
             self._raw.close()
 
     def _put(self) -> None:

@@ -96,8 +96,11 @@ def test_a_file_that_goes_on_after_its_writers_were_killed_is_readable(tmp_path:
     assert recorded_rollout(path) == "r/c"
 
 
-def test_a_disk_that_takes_a_part_leaves_no_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "pairs.jsonl.gz"
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.gz", "pairs.jsonl.zst"])
+def test_a_disk_that_takes_a_part_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
     file = module._File(rule(path), header_line("r/c", "hash"))
     size, disk = path.stat().st_size, file._raw
 
@@ -117,7 +120,12 @@ def test_a_disk_that_takes_a_part_leaves_no_half_of_it(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="No space"):
         file.flush()
     assert path.stat().st_size == size
-    disk.close()
+    monkeypatch.setattr(file, "_raw", disk)
+    file.abandon()
+    again = module._File(rule(path), header_line("r/c", "hash"))
+    again.write(module.line_of(Recorded(pair(2, 1000), 2)))
+    again.close()
+    assert ids(path) == ["id-2"]
 
 
 def test_files_rotate_and_stay_bounded(tmp_path: Path) -> None:
