@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.channel import Channel
 from proxy.control.controller import Controller
 from proxy.control.streams import MAX_EVENTS
+from proxy.control.surface import Desk
 from proxy.control.view import RefusedError
 from proxy.core.evidence.quality import WAITING
 from proxy.core.model import Outcome
@@ -50,7 +52,27 @@ async def test_a_person_is_answered_while_the_disk_hangs(
     answers.set()
     await stuck
     await eventually(lambda: kinds(controller) == ["began", "paused", "rolled_back"])
-    assert desk.ready() == (True, [])
+    await eventually(lambda: desk.ready() == (True, []))
+
+
+async def test_a_reload_that_nobody_answered_in_time_does_not_answer_the_next_one(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.control.surface.RELOAD_DEADLINE", 0.01)
+    supervisor = Channel(lambda *_: None)
+    desk = Desk(controller, supervisor)
+    with pytest.raises(RefusedError, match="no supervisor"):
+        await desk.reload()
+    monkeypatch.setattr(supervisor, "send", lambda _: True)
+    with pytest.raises(RefusedError, match="the log will say") as refused:
+        await desk.reload()
+    assert refused.value.status == 503
+    monkeypatch.setattr("proxy.control.surface.RELOAD_DEADLINE", 10.0)
+    asked = asyncio.ensure_future(desk.reload())
+    await asyncio.sleep(0)
+    desk.reloaded({"ok": False, "error": "of the first one"})
+    desk.reloaded({"ok": True})
+    assert await asked == (True, "")
 
 
 async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_unknown(tmp_path: Path) -> None:
