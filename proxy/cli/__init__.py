@@ -27,6 +27,7 @@ from proxy.cli.table import overview
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
 from proxy.config.words import RATES, describe, warnings
+from proxy.core.built import DATA_PATH
 from proxy.errors import ConfigError, UnderstudyError
 
 FAILED, BAD_USAGE = 1, 2
@@ -99,7 +100,7 @@ def _admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="understudy")
+@click.version_option(__version__, prog_name="understudy", message=f"%(prog)s %(version)s, data path {DATA_PATH}")
 def main() -> None:
     """A shadow-scoring and canary proxy for machine-learning inference.
 

@@ -8,7 +8,7 @@ parts and keeps the time: micro-batches, looks, snapshots. `roster.py` knows whi
 its life as a child of the supervisor.
 
 Invariants
-- A look at a rollout happens at least once a `TICK`, and after a batch as often as its cost allows. A disk that hangs
+- A look at a rollout happens at least once a second, and after a batch as often as its cost allows. A disk that hangs
   holds no look up. Workers and the supervisor hear ALIVE from the same loop: a controller that judges, not one that is.
 - Evidence and books are saved together, of the same moment, about once a second while they change.
 - A controller that cannot read its store does not start, and the workers go on without one.
@@ -47,8 +47,8 @@ log = logging.getLogger("understudy.controller")
 
 BATCH_TIME = 0.02
 """Seconds a reading may wait for its micro-batch."""
-TICK = 0.5
-"""Seconds between looks when nothing else calls for one."""
+TICK = 0.25
+"""Seconds between two rounds: readings that wait are added, and who is due is looked at whether or not pairs come."""
 SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence."""
 CHARTS = 30.0
@@ -78,7 +78,6 @@ class Controller:
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
         self._aside = 0  # unsound files that have been made good for
-        self._planned: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -204,12 +203,12 @@ class Controller:
     def _plan_flush(self, trial: Trial) -> None:
         if len(trial.batch) >= BATCH:
             self._flush(trial)
-        elif trial.batch and trial.name not in self._planned:
-            self._planned.add(trial.name)
+        elif trial.batch and not trial.planned:
+            trial.planned = True
             asyncio.get_running_loop().call_later(BATCH_TIME, self._flush_planned, trial)
 
     def _flush_planned(self, trial: Trial) -> None:
-        self._planned.discard(trial.name)
+        trial.planned = False
         self._flush(trial)
 
     def _flush(self, trial: Trial) -> None:
@@ -232,8 +231,7 @@ class Controller:
             try:
                 self._close_accounts()
                 for trial in list(self.trials.values()):
-                    trial.flush()
-                    self._look(trial)
+                    self._flush(trial)
                 if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
                     self.decisions.retell()
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
@@ -246,7 +244,7 @@ class Controller:
         snapshot_at = retain_at = 0.0
         charts_at = time.monotonic() + CHARTS
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(2 * TICK)
             now = time.monotonic()
             try:
                 await self.decisions.retry()

@@ -34,6 +34,7 @@ from prometheus_client.samples import Exemplar
 
 from proxy.config import Config
 from proxy.control.view import Counts
+from proxy.core.built import DATA_PATH
 from proxy.core.delivery import Result
 from proxy.core.link import BOUNDS
 from proxy.core.model import Verdict
@@ -136,7 +137,7 @@ class _Collector(Collector):
         text = "What a full queue of the controller lost: pairs, pairs of a record, events of a stream."
         yield _counter("dropped", text, ("queue",), counts.dropped)
         yield from _storage(counts)
-        build = {"version": package_version(), "python": python_version()}
+        build = {"version": package_version(), "python": python_version(), "data_path": DATA_PATH}
         yield InfoMetricFamily(PREFIX + "build", "What is running.", build)
 
     def _stages(self) -> dict[str, tuple[str, ...]]:

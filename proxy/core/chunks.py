@@ -13,7 +13,12 @@ MAX_LINE = 4096
 """Bytes of one size line with its extensions, and of all trailers together twice this: nobody sends more in earnest."""
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[^\x00-\x08\x0a-\x1f\x7f]*")
+_HEAD_ONLY = frozenset(
+    (b"content-length", b"host", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
+     b"x-request-id")
+)  # fmt: skip
+"""No trailers (RFC 9110, 6.5.1): a server that takes trailers for headers would frame or trust the message anew."""
 
 
 class ChunkError(ValueError):
@@ -80,7 +85,8 @@ class ChunkScanner:
             self._trailer = 1
 
     def _trailer_line(self, line: bytes) -> None:
-        if _TRAILER.fullmatch(line, 0, len(line) - 2) is None:
+        match = _TRAILER.fullmatch(line, 0, len(line) - 2)
+        if match is None or match[1].lower() in _HEAD_ONLY:
             raise ChunkError(f"not a trailer: {line[:40]!r}")
         self._trailer += len(line)
 

@@ -3,7 +3,7 @@
 A head reaches this module only after llhttp has accepted it in strict mode, so every line is `name: value` ended by
 CRLF, without folding or control bytes. What llhttp lets pass and another server might read differently is refused here
 (`HeadError`): a missing or second Host, a version other than 1.0 and 1.1, more than one space in the request line, any
-transfer coding but a plain `chunked`.
+transfer coding but a plain `chunked`, underscores in the names of headers that frame or vouch for the message.
 
 Most heads need no change: they are forwarded as they came, byte for byte, with our lines appended. One is rebuilt only
 when it carries something that must not travel on (RFC 9110, 7.6.1): hop-by-hop headers, headers that `Connection`
@@ -24,16 +24,9 @@ UNTIL_CLOSE = -2
 """Length of an answer that ends when the connection is closed."""
 
 _HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authorization",
-        b"proxy-authenticate",
-        b"te",
-        b"upgrade",
-    }
-)
+    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"te",
+     b"upgrade")
+)  # fmt: skip
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 _REQUEST_NAMES = (
@@ -45,10 +38,14 @@ _OURS = frozenset({b"x-request-id", b"x-served-by", b"x-understudy-error"})
 _ANSWER_NAMES = _HOP | _OURS | {b"content-length", b"transfer-encoding", b"content-type"}
 
 _PLAIN = frozenset({b"content-length", b"transfer-encoding", b"content-type"})
+_ALIKE = re.compile(b"\r\n(%b):" % b"|".join(re.escape(n).replace(rb"\-", b"[-_]") for n in _FRAMING | _SET_BY_US))
+"""With `_` for `-` these are the same headers to whatever hands them on as CGI variables (PEP 3333)."""
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: ?chunked\r\n")
+"""Not a tab nor a space more: the oldest way to have one of two servers overlook it."""
+_MAX_DIGITS = 100
 _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _REASON = re.compile(rb"(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")  # RFC 9112, 4
 _HOST = re.compile(rb"[^\s,/@?#\\]*")
-_TARGET = re.compile(rb"/[^#]*|\*")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 TRACE = re.compile(  # version 00 ends with the flags; a later one may go on after a dash (W3C Trace Context, 4.3)
     rb"[ \t]*(?!ff)(?:00(?!.{53}-)|(?!00)[0-9a-f]{2})"
@@ -171,6 +168,8 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     self.found = found = dict(pairs)
     if len(found) != len(pairs):
         _check_repeats(pairs)
+    if b"_" in low and any(b"_" in name for name in _ALIKE.findall(low)):
+        raise HeadError("a header that some servers take for another")
     host = found.get(b"host")
     if host is None:
         if not old:
@@ -184,9 +183,9 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     if b"connection" in found:
         _read_connection(self, pairs)
     length = found.get(b"content-length")
-    self.length = int(length) if length is not None else 0
+    self.length = _number(length) if length is not None else 0
     if b"transfer-encoding" in found:
-        if found[b"transfer-encoding"].strip(b" \t") != b"chunked" or old:
+        if _CHUNKED.search(low) is None or old:
             raise HeadError("a transfer coding other than chunked")
         self.length = CHUNKED
     if not target.startswith(b"/"):
@@ -207,6 +206,13 @@ def _check_repeats(pairs: list[tuple[bytes, bytes]]) -> None:
     for name in _FRAMING:
         if names.count(name) > 1:
             raise HeadError(f"more than one {name.decode()}")
+
+
+def _number(length: bytes) -> int:
+    """A Content-Length of which llhttp has seen that it has digits only; zeros in front may still be without end."""
+    if len(length) > _MAX_DIGITS:
+        raise HeadError("a Content-Length out of all measure")
+    return int(length)
 
 
 def _read_connection(request: Request, pairs: list[tuple[bytes, bytes]]) -> None:
@@ -353,7 +359,8 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
     if _REASON.match(head, 12) is None:  # llhttp takes any bytes for it
         raise HeadError("control bytes in the reason phrase")
     self.old, self.status = old, int(head[9:12])
-    pairs = _ANSWERS.findall(head.lower())
+    low = head.lower()
+    pairs = _ANSWERS.findall(low)
     self.found = found = dict(pairs)
     if len(found) != len(pairs):
         _check_repeats(pairs)
@@ -364,25 +371,25 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
         self.keep = b"close" not in tokens and (not old or b"keep-alive" in tokens)
         self.named = tokens - _FRAMING - {b"close", b"keep-alive", b"upgrade", b""}
     self.events = found.get(b"content-type", b"").startswith(b"text/event-stream")
-    self.length = _answer_length(self, to_head)
+    self.length = _answer_length(self, low, to_head)
     if self.length == UNTIL_CLOSE:
         self.keep = False
     self.base = head[:-2] if not old and found.keys() <= _PLAIN and self.status != 204 else _answer_base(self)
     return self
 
 
-def _answer_length(answer: Answer, to_head: bool) -> int:
+def _answer_length(answer: Answer, low: bytes, to_head: bool) -> int:
     """RFC 9112, 6.3."""
     found, status = answer.found, answer.status
-    coding = found.get(b"transfer-encoding")
-    if coding is not None and (coding.strip(b" \t") != b"chunked" or answer.old or status < 200 or status == 204):
+    coded = b"transfer-encoding" in found
+    if coded and (_CHUNKED.search(low) is None or answer.old or status < 200 or status == 204):
         raise HeadError("a transfer coding other than chunked")
     if to_head or status < 200 or status in (204, 304):
         return 0
-    if coding is not None:
+    if coded:
         return CHUNKED
     length = found.get(b"content-length")
-    return int(length) if length is not None else UNTIL_CLOSE
+    return _number(length) if length is not None else UNTIL_CLOSE
 
 
 def _answer_base(answer: Answer) -> bytes:

@@ -59,8 +59,7 @@ class Framing:
     def open(self, length: int) -> None:
         """Begin a body of `length` bytes, or `CHUNKED`, or `UNTIL_CLOSE`; `done` says whether there is none."""
         self._left = length
-        if length == CHUNKED:
-            self.scanner = ChunkScanner()
+        self.scanner = ChunkScanner() if length == CHUNKED else None
         self.done = length == 0
         if self.done and self.checked and self._seen != 1:
             raise FramingError("a body that the head does not announce")

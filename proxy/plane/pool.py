@@ -20,7 +20,10 @@ import random
 import ssl
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
+
+from mypy_extensions import mypyc_attr
 
 from proxy.config.server import Health
 from proxy.core.headers import Answer
@@ -47,7 +50,7 @@ class Settings:
     timeout: float
     connect_timeout: float
     max_connections: int
-    tls: object = None
+    tls: Any = None
     health: Health | None = None
 
 
@@ -97,6 +100,21 @@ class Endpoint:
             self.failures = EJECT_AFTER - 1  # on its return, one more failure is enough
 
 
+def _why(error: BaseException | None) -> Reason:
+    """Why an attempt to connect has failed, `NONE` when it has not."""
+    match error:
+        case None:
+            return Reason.NONE
+        case TimeoutError():
+            return Reason.CONNECT_TIMEOUT
+        case ssl.SSLError():
+            return Reason.TLS
+        case OSError() | UnicodeError():  # the latter of a name that cannot be one
+            return Reason.CONNECT
+    return Reason.INTERNAL
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool:
     """Connections of one worker to one upstream."""
 
@@ -115,7 +133,7 @@ class Pool:
         """Answers' heads that were read before: most models repeat theirs, or do within the second of their `date`."""
         self._all: set[Connection] = set()
         self._waiting: dict[Leg, float] = {}
-        self._opening: dict[Leg, asyncio.Task[None]] = {}
+        self._opening: dict[Leg, asyncio.Task[Connection]] = {}
         if settings.health is not None:
             wheel.watch(Checks(self, settings.health), monotonic())
         self._random = random.Random()  # noqa: S311 - picks a server, guards nothing
@@ -197,7 +215,9 @@ class Pool:
     def _connect(self, endpoint: Endpoint, leg: Leg) -> None:
         self.open += 1
         endpoint.busy += 1
-        self._opening[leg] = asyncio.get_running_loop().create_task(self._open(endpoint, leg))
+        self._opening[leg] = task = asyncio.get_running_loop().create_task(self._open(endpoint))
+        # The books are kept here, not by the task: one that is cancelled before its first step runs no line of its own.
+        task.add_done_callback(lambda task: self._opened(endpoint, leg, task))
 
     def probe(self, endpoint: Endpoint, leg: Leg) -> None:
         """Send a health check to this URL, on a connection of its own; none when the pool is full of requests."""
@@ -208,37 +228,34 @@ class Pool:
         """One health check of one URL."""
         return Probe(self, endpoint, settings)
 
-    async def _open(self, endpoint: Endpoint, leg: Leg) -> None:
-        reason = Reason.CONNECT
-        connection = None
-        try:
-            async with asyncio.timeout(self.settings.connect_timeout):
-                connection = await self.dial(endpoint)
-        except TimeoutError:
-            reason = Reason.CONNECT_TIMEOUT
-        except ssl.SSLError:
-            reason = Reason.TLS
-        except OSError:
-            pass
-        except asyncio.CancelledError:  # the leg was cancelled: what it leaves free may serve another
-            asyncio.get_running_loop().call_soon(self._wake)
-            raise
-        finally:
-            if connection is None:
-                self.open -= 1
-                endpoint.busy -= 1
+    async def _open(self, endpoint: Endpoint) -> Connection:
+        async with asyncio.timeout(self.settings.connect_timeout):
+            return await self.dial(endpoint)
+
+    def _opened(self, endpoint: Endpoint, leg: Leg, task: asyncio.Task[Connection]) -> None:
+        """An attempt to connect has ended, well or not, or its leg was cancelled."""
         self._opening.pop(leg, None)
-        endpoint.reached(Reason.NONE if connection is not None else reason)
-        if connection is not None:
-            self._all.add(connection)
-            if not leg.ended:
-                connection.start(leg)
-            else:
-                self.release(connection)
-            return
-        self._wake()
-        if leg.ended:
-            return
+        reason = Reason.NONE
+        if not task.cancelled():
+            reason = _why(task.exception())
+            endpoint.reached(reason)
+            if not reason:
+                self._carry(leg, task.result())
+                return
+        self.open -= 1
+        endpoint.busy -= 1
+        self._wake()  # what it leaves free may serve another
+        if reason and not leg.ended:
+            self._next_url(leg, endpoint, reason)
+
+    def _carry(self, leg: Leg, connection: Connection) -> None:
+        self._all.add(connection)
+        if not leg.ended:
+            connection.start(leg)
+        else:
+            self.release(connection)
+
+    def _next_url(self, leg: Leg, endpoint: Endpoint, reason: Reason) -> None:
         if len(self.endpoints) > 1 and leg.tries < len(self.endpoints):
             leg.tries += 1  # nothing was written, so another URL may be tried whatever the method
             self.submit(leg, avoid=endpoint)

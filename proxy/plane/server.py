@@ -16,6 +16,8 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -55,7 +57,8 @@ LEAVE = 1.0
 """Seconds an idle connection may stay while the worker drains, for a request that is already under way."""
 MAX_LINGER = 16 * 1024 * 1024
 
-
+_RESET = struct.pack("ii", 1, 0)
+"""Close with RST (socket(7), `SO_LINGER`)."""
 _END = (b"\r\nconnection: close\r\n\r\n", b"\r\n\r\n")
 
 
@@ -64,7 +67,8 @@ class Client(asyncio.Protocol):
 
     slot = 0
     transport: asyncio.Transport
-    peer = lines = b""
+    peer = b""
+    lines = b""
     exchange: Exchange | None = None
     blocked = False
     """The client reads slowly: the kernel takes no more of its answer."""
@@ -82,6 +86,8 @@ class Client(asyncio.Protocol):
     _lingering = 0.0
     _thrown = 0
     _blocked_since = 0.0
+    _tunnel = False
+    """What passes is not ours to time any more."""
 
     def __init__(self, plane: Plane, scheme: bytes = b"http") -> None:
         self.plane, self.scheme = plane, scheme
@@ -129,7 +135,7 @@ class Client(asyncio.Protocol):
         """Take up the requests in `data`, one after the other, until one has to wait."""
         self._pumping = True
         left: bytes | None = data
-        while left and self.exchange is None and not self._over:
+        while left and self.exchange is None and not self._over and not self.blocked:
             self._ahead = b""
             left = self._one(left)
         self._ahead += left or b""
@@ -137,18 +143,18 @@ class Client(asyncio.Protocol):
 
     def _one(self, data: bytes) -> bytes | None:
         """Take up one request: what is left of `data` after it, or `None` when it is not complete enough yet."""
-        if data.startswith(b"\r\n"):
-            data = data[2:]  # RFC 9112, 2.2: one empty line before a request
-        end = data.find(b"\r\n\r\n") + 4
+        begin = 2 if data.startswith(b"\r\n") else 0  # RFC 9112, 2.2: one empty line before a request
+        end = data.find(b"\r\n\r\n", begin) + 4
         limits = self.plane.limits
-        if end < 4 or end > limits.max_header:
-            self._half_a_head(data)
+        if end < 4 or end - begin > limits.max_header:
+            self._half_a_head(data, begin)
             return None
         self._head_since = 0.0
         framing = self._framing
         try:
-            framing.head(data[:end])
-            request = self.plane.routes.read(data[:end])
+            head = data[begin:end]
+            framing.head(head)
+            request = self.plane.routes.read(head)
             framing.open(request.length)
             if request.length > limits.max_body:
                 raise OverflowError
@@ -161,21 +167,18 @@ class Client(asyncio.Protocol):
         self._begin(request, data[end:at], framing.done)
         return data[at:]
 
-    def _half_a_head(self, data: bytes) -> None:
+    def _half_a_head(self, data: bytes, begin: int) -> None:
         limits = self.plane.limits
-        end = data.find(b"\r\n\r\n")
-        if has_bare_lf(data if end < 0 else data[: end + 4]):  # a head that will never end
+        seen = data[begin : begin + limits.max_header + 1]  # so the same is refused alike, however it was cut
+        if has_bare_lf(seen):  # a head that will never end
             self.refuse(Reason.BAD_REQUEST)
-            return
-        if len(data) > limits.max_header:
-            line = data.find(b"\r\n")
-            long = line < 0 or line > limits.max_header
-            self.refuse(Reason.URI_TOO_LONG if long else Reason.HEADER_TOO_LARGE)
-            return
-        self._ahead = data
-        if data and not self._head_since:
-            self._head_since = monotonic()
-            self.plane.wheel.watch(self, self._head_since + limits.header)
+        elif len(seen) > limits.max_header:
+            self.refuse(Reason.HEADER_TOO_LARGE if b"\r\n" in seen else Reason.URI_TOO_LONG)
+        else:
+            self._ahead = data
+            if seen and not self._head_since:
+                self._head_since = monotonic()
+                self.plane.wheel.watch(self, self._head_since + limits.header)
 
     def _check_size(self) -> None:
         """Raises `OverflowError` when a chunked body is longer than allowed."""
@@ -196,8 +199,7 @@ class Client(asyncio.Protocol):
         self.exchange = exchange = plane.exchange(self, plane, request, name, now)
         refused = exchange.start(piece, done)
         if refused:
-            self.exchange = None
-            self.refuse(refused, name=name)
+            self.refuse(refused)
         elif not done:
             self._since = now
             plane.wheel.watch(self, now + plane.limits.body)
@@ -206,7 +208,7 @@ class Client(asyncio.Protocol):
         """The proxy's own paths (health), or nowhere to go."""
         plane = self.plane
         if not request.path.startswith(OWN):
-            self.refuse(Reason.NO_ROUTE, name=name)
+            self.refuse(Reason.NO_ROUTE, name=name, to_head=request.method == b"HEAD")
             return
         self._keep = self._keep and not plane.draining
         self._write(health(request.path, plane.ready and not plane.draining, request.method, self._keep))
@@ -235,7 +237,7 @@ class Client(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """There is room again."""
-        if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD:
+        if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD + self.plane.limits.max_header:
             self._reading = True
             self._since = monotonic()
             self.transport.resume_reading()
@@ -282,8 +284,12 @@ class Client(asyncio.Protocol):
             self._write(piece)
         if done:
             self._finish(self.exchange is None or self.exchange.body_done)
+        elif self.blocked:
+            self._hold_back()
 
-    def refuse(self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"") -> None:
+    def refuse(
+        self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"", to_head: bool = False
+    ) -> None:
         """Answer with an error of our own; `exchange` when its legs have been counted already."""
         if exchange is None:
             self.plane.refusals.count(reason)
@@ -293,7 +299,7 @@ class Client(asyncio.Protocol):
         current = exchange or self.exchange
         if exchange is None:
             self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
-        to_head = current is not None and current.request.method == b"HEAD"
+        to_head = to_head or (current is not None and current.request.method == b"HEAD")
         self._keep = self._keep and not self.plane.draining
         self._write(error(reason, name or (current.id if current else b""), self._keep, to_head))
         self._finish(self._framing.done and (exchange is not None or self._keep))
@@ -302,7 +308,15 @@ class Client(asyncio.Protocol):
         """The answer cannot be completed: end the connection so that the client sees it was cut."""
         if not self.closed:
             self.plane.turn.flush()
+            if self._answering and self._ends_by_close():  # and then an orderly end would look like that of the answer
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
+
+    def _ends_by_close(self) -> bool:
+        """Whether nothing but the end of the connection tells the client where the answer ends (RFC 9112, 8)."""
+        winner = self.exchange.winner if self.exchange is not None else None
+        answer = winner.answer if winner is not None else None
+        return answer is not None and (answer.length == UNTIL_CLOSE or self._dechunk is not None)
 
     def _write(self, data: bytes) -> None:
         self.plane.turn.now(self.transport, data)
@@ -314,6 +328,8 @@ class Client(asyncio.Protocol):
         self._since = monotonic()
         if not self._keep or not request_done:
             self._close(request_done)
+        elif self.blocked:
+            self._hold_back()
         elif self._ahead or self._half_closed or not self._reading:
             self._next()
 
@@ -353,11 +369,12 @@ class Client(asyncio.Protocol):
         """The model took up the upgrade: from here on both connections are one tunnel."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
-        dig(self, exchange, leg, read_answer(head).base, rest, self._ahead)
+        self._tunnel = True
+        dig(self, exchange, leg, read_answer(head), rest, self._ahead)
 
     def leave(self, now: float) -> None:
-        """The worker is about to stop: an idle client goes now, a busy one with its answer."""
-        if self.exchange is None and not self._lingering and now - self._since > LEAVE:
+        """The worker is about to stop: an idle client goes now, a busy one with its answer, a tunnel when it ends."""
+        if self.exchange is None and not self._lingering and not self._tunnel and now - self._since > LEAVE:
             self.transport.close()
 
     # --- backpressure, ends, time ---
@@ -366,19 +383,29 @@ class Client(asyncio.Protocol):
         self.blocked = True
         self._blocked_since = now = monotonic()
         self.plane.wheel.watch(self, now + self.plane.limits.idle)
-        winner = self.exchange.winner if self.exchange is not None else None
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        """The client takes no more: neither a next request is read nor the answer to this one, unless for a pair."""
+        if self.exchange is None:
+            self.pause_reading()
+            return
+        winner = self.exchange.winner
         if winner is not None and winner.kept is None and winner.connection is not None:
             winner.connection.pause_reading()
 
     def resume_writing(self) -> None:
         self.blocked = False
-        winner = self.exchange.winner if self.exchange is not None else None
-        if winner is not None and winner.connection is not None:
-            winner.connection.resume_reading()
+        if self.exchange is None:
+            if not self._over:
+                self._next()
+        elif self.exchange.winner is not None and self.exchange.winner.connection is not None:
+            self.exchange.winner.connection.resume_reading()
 
     def eof_received(self) -> bool:
         exchange = self.exchange
         if exchange is None or not exchange.body_done:
+            self.plane.turn.flush()  # the answer may have come in this very turn
             return False
         self._half_closed = monotonic()
         self.plane.wheel.watch(self, self._half_closed + HALF_CLOSED)
@@ -394,7 +421,7 @@ class Client(asyncio.Protocol):
     def check(self, now: float) -> float:
         """Close or refuse when the client is late."""
         limits, exchange = self.plane.limits, self.exchange
-        if self.closed:
+        if self.closed or self._tunnel:
             return 0.0
         if self._lingering:
             return self._by(self._lingering + LINGER, now, Reason.NONE)

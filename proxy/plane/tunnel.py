@@ -9,9 +9,11 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.core.headers import original
 from proxy.plane.upstream import Connection
 
 if TYPE_CHECKING:
+    from proxy.core.headers import Answer
     from proxy.plane.exchange import Exchange
     from proxy.plane.legs import Served
     from proxy.plane.server import Client
@@ -57,17 +59,17 @@ class _End(asyncio.Protocol):
         return last + self._idle
 
 
-def dig(client: Client, exchange: Exchange, leg: Served, head: bytes, rest: bytes, ahead: bytes) -> None:
+def dig(client: Client, exchange: Exchange, leg: Served, answer: Answer, rest: bytes, ahead: bytes) -> None:
     """Pass on the 101 and make one tunnel of the two connections.
 
-    `head` is the model's, without its blank line; `rest` and `ahead` are bytes of the new protocol that the model and
-    the client have sent already.
+    `answer` is the model's and names the protocol that it chose; `rest` and `ahead` are bytes of the new protocol that
+    the model and the client have sent already.
     """
     connection, plane = leg.connection, exchange.plane
     assert isinstance(connection, Connection)
     lines = b"connection: upgrade\r\nupgrade: %b\r\nx-request-id: %b\r\nx-served-by: %b\r\n\r\n"
-    lines %= (exchange.request.value(b"upgrade"), exchange.id, leg.pool.label)
-    plane.turn.now(client.transport, head + lines + rest)  # from here on the two ends write for themselves
+    lines %= (original(answer.head, answer.head.lower(), b"upgrade"), exchange.id, leg.pool.label)
+    plane.turn.now(client.transport, answer.base + lines + rest)  # from here on the two ends write for themselves
     connection.leg = None
     idle = plane.limits.idle
     left, right = _End(client.transport, client, idle), _End(connection.transport, connection, idle)

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from httptools import HttpResponseParser
+from mypy_extensions import mypyc_attr
 
 from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, has_bare_lf, read_answer
 from proxy.core.reasons import Reason
@@ -30,6 +31,7 @@ from proxy.plane.framing import Framing, FramingError
 if TYPE_CHECKING:
     from proxy.plane.pool import Endpoint, Pool
 
+_NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
 VERSION = b"HTTP/1."
 """What every answer begins with."""
@@ -60,12 +62,13 @@ class Carrier(Protocol):
         """Close at once, tell nobody."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Leg:
     """One exchange with an upstream. Subclasses say what becomes of the answer."""
 
-    connection: Carrier | None = None
+    connection: Carrier | None
     answer: Answer | None = None
-    reason = Reason.NONE
+    reason = _NONE
     opening = b""
     """Head and as much of the body as is at hand when a connection is there."""
     whole = True
@@ -78,6 +81,8 @@ class Leg:
     optional = False
     """Nobody is without an answer if this leg fails at once because its upstream has just been found dead."""
     ended = False
+    written = False
+    """Some of it may have reached the model."""
     sent = 0.0
     began = 0.0
     spoke = 0.0
@@ -91,8 +96,8 @@ class Leg:
     _waiting_size = 0
 
     def __init__(self, pool: Pool, timeout: float) -> None:
-        self.pool = pool
-        self.timeout = timeout
+        self.pool, self.timeout = pool, timeout
+        self.connection = None  # not as a default of the class: mypyc would leave out one whose type is a Protocol
 
     def interim(self, head: bytes) -> None:
         """A 1xx answer came before the answer proper."""
@@ -151,6 +156,7 @@ class Leg:
         """All of the request that is at hand is about to be written."""
         if not self.ended:
             self.sent = now
+            self.written = True
 
     def cancel(self) -> None:
         """Nobody wants the answer any more: drop the connection, tell nobody."""
@@ -199,9 +205,12 @@ class Connection(asyncio.Protocol):
     def send(self, piece: bytes, last: bool) -> None:
         """More of the request's body."""
         leg = self.leg
+        if leg is None:
+            return
+        leg.written = True
         if piece:
             self.pool.turn.now(self.transport, piece)
-        if last and leg is not None:
+        if last:
             self._since = leg.sent = monotonic()
 
     def pause_writing(self) -> None:
@@ -231,8 +240,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         leg = self.leg
-        if leg is None or leg.ended:
+        if leg is None or leg.ended or not leg.written:  # nobody has asked: whatever it is, it is no answer
             self.drop()
+            if leg is not None and not leg.ended:
+                self._lose(leg, Reason.BAD_REPLY)
             return
         if leg.answer is None and not self._partial and not leg.to_head:
             end = data.find(b"\r\n\r\n") + 4
@@ -260,7 +271,7 @@ class Connection(asyncio.Protocol):
             self._partial = b""
         while True:
             end = data.find(b"\r\n\r\n") + 4
-            if end < 4:
+            if end < 4 or end > MAX_ANSWER_HEAD:
                 if len(data) > MAX_ANSWER_HEAD or not data.startswith(VERSION[: len(data)]) or has_bare_lf(data):
                     raise HeadError("not a head")  # at once: what will never be HTTP is not worth waiting a timeout for
                 self._partial = data
@@ -335,16 +346,20 @@ class Connection(asyncio.Protocol):
         self.closed = True
         leg = self.leg
         self.pool.lost(self)
-        if leg is None or leg.ended:
-            return
-        self.leg, leg.connection = None, None
-        if self._used and leg.repeatable and not leg.began and not leg.tries:
-            # It died before a byte of the answer: the model had closed it, most likely before it read the request.
-            leg.tries = 1
+        if leg is not None and not leg.ended:
+            self.leg = None
+            self._lose(leg, Reason.DISCONNECT)
+
+    def _lose(self, leg: Leg, reason: Reason) -> None:
+        """The connection died under its leg, which goes on with another one, once, if that is safe."""
+        leg.connection = None
+        # One that was used before the model may have closed before it read the request, or before any was written.
+        if self._used and not leg.tries and (not leg.written or (leg.repeatable and not leg.began)):
+            leg.tries, leg.written = 1, False
             self.pool.submit(leg, fresh=True)
             return
         self.endpoint.failed()
-        self._end(leg, Reason.DISCONNECT)
+        self._end(leg, reason)
 
     def _break(self, reason: Reason) -> None:
         """End the leg and the connection."""

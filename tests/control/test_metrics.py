@@ -52,7 +52,7 @@ DESIGN_11 = {
     "understudy_webhook_deliveries_total": {"event", "result"},
     "understudy_upstream_connections": {"upstream", "state"},
     "understudy_trails_total": {"sink", "result"},
-    "understudy_build_info": {"version", "python"},
+    "understudy_build_info": {"version", "python", "data_path"},
 }
 
 

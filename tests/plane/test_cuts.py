@@ -7,6 +7,7 @@ messages anywhere, and damages them anywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.config import parse
+from proxy.config import Config, parse
 from proxy.core.chunks import ChunkError, ChunkScanner, joined
 from proxy.plane.server import Client
 from proxy.plane.upstream import Connection
 from proxy.plane.worker import Worker
 
+UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Requests are named anew each time."""
 CONFIG = parse("upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all, live: m}]")
 
 
@@ -83,10 +86,10 @@ class Bench:
     """One client and one connection to the model, face to face without sockets. `together`: how many pieces come in one
     turn of the loop."""
 
-    def __init__(self, together: int = 1) -> None:
+    def __init__(self, together: int = 1, config: Config = CONFIG) -> None:
         self.loop, self.together = Loop(), together
         worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
-        worker.configure(CONFIG)
+        worker.configure(config)
         pool = worker.pools["m"]
         self.client, self.model = Client(worker.plane), Connection(pool, pool.endpoints[0])
         for protocol in (self.client, self.model):
@@ -94,19 +97,27 @@ class Bench:
         pool._all.add(self.model)
         pool.open = 1_000_000  # no connection but this one
         pool.endpoints[0].idle[self.model] = None
-        worker.plane.new_id = lambda now: b"id"  # type: ignore[method-assign]
 
     def feed(self, requests: bytes, answers: bytes, cuts: list[int], answer_cuts: list[int]) -> tuple[bytes, bytes]:
         """What the model got and what the client got."""
-        wires: tuple[Any, Any] = (self.client.transport, self.model.transport)
-        for wire, pieces in zip(wires, (cut(requests, cuts), cut(answers, answer_cuts)), strict=True):
-            for number, piece in enumerate(pieces, 1):
-                if not wire.is_closing():
-                    wire.protocol.data_received(piece)
-                if number % self.together == 0:
-                    self.loop.turn()
-            self.loop.turn()
-        return wires[1].out, wires[0].out
+        return self.talk(requests, [answers], cuts, answer_cuts)
+
+    def talk(self, requests: bytes, answers: list[bytes], cuts: list[int], back: list[int]) -> tuple[bytes, bytes]:
+        """The same of a conversation: the model gives each answer when it has been asked again."""
+        client: Any = self.client.transport
+        model: Any = self.model.transport
+        self._say(client, cut(requests, cuts))
+        for answer in answers:
+            self._say(model, cut(answer, back))
+        return UUID.sub(b"id", model.out), UUID.sub(b"id", client.out)
+
+    def _say(self, wire: Any, pieces: list[bytes]) -> None:
+        for number, piece in enumerate(pieces, 1):
+            if not wire.is_closing():
+                wire.protocol.data_received(piece)
+            if number % self.together == 0:
+                self.loop.turn()
+        self.loop.turn()
 
 
 def cut(data: bytes, where: list[int]) -> list[bytes]:
@@ -126,7 +137,9 @@ def body_of(data: bytes, sizes: list[int]) -> bytes:
     return out + (b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b"") + b"0\r\nT: v\r\n\r\n"
 
 
-CUTS = st.lists(st.integers(0, 10_000), max_size=8)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+CUTS = st.lists(st.integers(0, 100_000), max_size=8)
 BODIES = st.binary(max_size=300)
 TOGETHER = st.integers(1, 8)
 SIZES = st.lists(st.integers(1, 80), max_size=4)
@@ -154,6 +167,75 @@ def test_cuts_do_not_matter(
     assert sent == request.partition(b"\r\n\r\n")[2]
     assert whole[1].startswith(b"HTTP/1.1 200 OK\r\nX: y\r\n")
     assert whole[1].partition(b"\r\n\r\n")[2] == answer.partition(b"\r\n\r\n")[2]
+
+
+CALLS = st.lists(st.tuples(st.booleans(), BODIES, st.sampled_from((b"", HINTS, CONTINUE)), st.booleans()), max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CALLS, SIZES, CUTS, CUTS, TOGETHER)
+def test_pipelined_requests_and_interim_answers_cut_anywhere(
+    calls: list[tuple[bool, bytes, bytes, bool]], sizes: list[int], cuts: list[int], back: list[int], together: int
+) -> None:
+    requests, answers = b"", []
+    for number, (chunked, body, interim, back_chunked) in enumerate(calls):
+        requests += message(b"POST /%d HTTP/1.1\r\nHost: a\r\n" % number, body, sizes, chunked)
+        answers.append(interim + message(b"HTTP/1.1 200 OK\r\nN: %d\r\n" % number, body[::-1], sizes, back_chunked))
+    whole = Bench().talk(requests, answers, [], [])
+    assert Bench(together).talk(requests, answers, cuts, back) == whole
+    assert whole[0].count(b"POST /") == len(calls) == whole[1].count(b"HTTP/1.1 200 OK\r\nN: ")
+    for number, (_, _, interim, _) in enumerate(calls):  # in the order of the requests
+        before, found, _ = whole[1].partition(b"HTTP/1.1 200 OK\r\nN: %d\r\n" % number)
+        assert found
+        assert before.endswith(interim)
+
+
+SMALL = parse(
+    "server: {limits: {max_header: 1KiB, max_body: 200B}}\n"
+    "upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all, live: m}]"
+)
+PUT = st.sampled_from((b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b"\0", b":", b"x" * 700, b"0", b"Host: b\r\n"))
+HARM = st.lists(st.tuples(st.integers(0, 400), PUT, st.integers(0, 3)), max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 980), BODIES, st.booleans(), HARM, CUTS)
+@example(0, b"", False, [(0, b"\r\n\r\n", 0)], [2])  # two empty lines first, one at a time
+@example(0, b"", False, [(6, b"x" * 1008, 0)], [1025])  # the end of the line is just too late
+@example(0, b"", False, [(6, b"x" * 1400, 0), (1300, b"\n", 0)], [1100])  # too long first, malformed later
+def test_what_is_refused_and_how_does_not_depend_on_cuts(
+    padding: int, body: bytes, chunked: bool, harm: list[Any], cuts: list[int]
+) -> None:
+    """A part of it may have gone to the model before it turned out to be refused; what the client hears is the same."""
+    head = b"POST /x HTTP/1.1\r\nHost: a\r\nX: " + b"p" * padding + b"\r\n"
+    request = damaged(message(head, body, [50], chunked), harm)
+
+    def heard(places: list[int]) -> bytes:
+        return Bench(config=SMALL).feed(request, b"", places, [])[1].replace(b"x-request-id: id\r\n", b"")
+
+    whole = heard([])
+    assert heard(cuts) == whole
+    assert heard(list(range(len(request)))) == whole
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from((0, 100, 65_400, 65_536, 70_000)), BODIES, st.booleans(), HARM, CUTS)
+@example(70_000, b"", False, [], [66_000])  # a head that is too long, though it be whole
+def test_what_of_an_answer_is_refused_does_not_depend_on_cuts(
+    padding: int, body: bytes, chunked: bool, harm: list[Any], cuts: list[int]
+) -> None:
+    """A client may have the beginning of an answer that turns out to be broken: never more of it, or another end."""
+    head = b"HTTP/1.1 200 OK\r\nX: " + b"p" * padding + b"\r\n"
+    answer = damaged(message(head, body, [50], chunked), harm)
+
+    def heard(places: list[int]) -> bytes:
+        return Bench().feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer, [], places)[1]
+
+    whole, pieces = heard([]), heard(cuts)
+    if not whole.startswith(b"HTTP/1.1 502 ") or pieces.startswith(b"HTTP/1.1 502 "):
+        assert pieces == whole
+    else:
+        assert answer.startswith(pieces.partition(b"\r\n\r\n")[2], answer.find(b"\r\n\r\n") + 4)
 
 
 DAMAGE = st.lists(st.tuples(st.integers(0, 1000), st.binary(max_size=3), st.integers(0, 3)), max_size=4)

@@ -55,6 +55,19 @@ async def test_a_body_kept_back_for_100_is_asked_for_when_a_candidate_serves(scr
         writer.close()
 
 
+async def test_live_in_the_candidates_place_is_not_asked_whether_it_wants_the_body() -> None:
+    """It is here already, and nobody waits for the 100."""
+    live = Model(always(LIVE))
+    async with rig(SHADOW, (live, Model(failing))) as it:
+        await it.lane(weight=CANARY)
+        reader, writer = await it.connect()
+        writer.write(EXPECTING + b"abc")
+        assert (await asyncio.wait_for(read_answer(reader), 5))[0] == 200
+        assert live.calls[0].body == b"abc"
+        assert "expect" not in live.calls[0].headers
+        writer.close()
+
+
 async def test_interim_answers_of_a_canary_do_not_reach_the_client() -> None:
     """Live may still answer in its place, and a candidate's hints would speak for live's answer."""
 

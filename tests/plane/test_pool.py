@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
-from proxy.plane.pool import EJECT_AFTER, Endpoint
+from proxy.plane.health import book
+from proxy.plane.pool import EJECT_AFTER, MAX_WAITING, Endpoint
+from proxy.plane.upstream import Leg
 from tests.plane.rig import Call, Model, always, eventually, hang, ok, rig
 
 ONE = """
@@ -57,6 +63,92 @@ async def test_waiting_leg_gets_the_next_free_connection() -> None:
         await it.settled()
 
 
+async def test_waiting_leg_gets_the_place_of_a_connection_that_ended() -> None:
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await eventually(lambda: len(model.calls) == 4 or it.worker.pools["m"].counts[2] == 2)
+        await call.send(ok(b"", b"Connection: close"))
+
+    model = Model(script)
+    async with rig(ONE, (model,)) as it:
+        answers = await asyncio.gather(*(it.ask() for _ in range(4)))
+        assert [status for status, _, _ in answers] == [200] * 4
+        assert model.connections == 4
+        await it.settled()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of a server that does not even accept: its backlog is full, and what comes is dropped."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}"
+
+
+async def test_a_server_that_does_not_accept_is_given_up(silent: str) -> None:
+    async with rig(ONE.replace("{0}", silent)) as it:
+        status, headers, _ = await it.ask()
+        assert (status, headers["x-understudy-error"]) == (504, "connect_timeout")
+        await it.settled()
+
+
+async def test_a_client_that_leaves_the_queue_is_not_served() -> None:
+    model = Model(hang)
+    async with rig(
+        ONE.replace("timeout: 2s, connect_timeout: 300ms", "timeout: 60s, connect_timeout: 60s"), (model,)
+    ) as it:
+        pool = it.worker.pools["m"]
+        ends = [await it.connect() for _ in range(3)]
+        for _, writer in ends:
+            writer.write(GET)
+        await eventually(lambda: pool.counts == (0, 2, 1))
+        (waiting,) = pool._waiting
+        for _, writer in ends:
+            writer.transport.abort()
+        await it.settled()
+        assert waiting.ended
+        assert len(model.calls) == 2
+
+
+async def test_a_client_that_leaves_ends_the_attempt_to_connect(silent: str) -> None:
+    async with rig(ONE.replace("{0}", silent).replace("300ms", "60s")) as it:
+        _, writer = await it.connect()
+        writer.write(GET)
+        await eventually(lambda: it.worker.pools["m"].counts[1] == 1)
+        writer.close()
+        await it.settled()
+        assert it.worker.pools["m"].endpoints[0].busy == 0
+
+
+async def test_a_name_that_cannot_be_one_is_an_answer_too() -> None:
+    async with rig(ONE.replace("{0}", "http://a..b:80")) as it:
+        status, headers, _ = await it.ask()
+        assert (status, headers["x-understudy-error"]) == (502, "connect")
+        await it.settled()
+
+
+async def test_the_queue_is_bounded() -> None:
+    """In number as in time: one more is refused at once."""
+    model = Model(hang)
+    async with rig(ONE.replace("timeout: 2s, connect_timeout: 300ms", "timeout: 20s"), (model,)) as it:
+        pool = it.worker.pools["m"]
+        ends = [await it.connect() for _ in range(2)]
+        for _, writer in ends:
+            writer.write(GET)
+        await eventually(lambda: pool.counts[1] == 2)
+        pool._waiting = {Leg(pool, 1.0): monotonic() for _ in range(MAX_WAITING)}
+        status, headers, _ = await it.ask()
+        assert (status, headers["x-understudy-error"]) == (503, "pool_full")
+        pool._waiting = {}
+        for _, writer in ends:
+            writer.close()
+        await it.settled()
+
+
 async def test_idle_connections_are_closed_before_the_model_does_it() -> None:
     model = Model()
     async with rig(ONE, (model,)) as it:
@@ -67,32 +159,24 @@ async def test_idle_connections_are_closed_before_the_model_does_it() -> None:
         await eventually(lambda: model.open == 0)
 
 
-@pytest.mark.parametrize(("method", "status"), [(b"GET", 200), (b"POST", 502)])
-async def test_stale_connection_is_retried_only_when_safe(method: bytes, status: int) -> None:
-    """The model takes the second request of a connection and closes without a byte."""
-    seen = []
-
-    async def script(call: Call) -> None:
-        await call.read_body()
-        seen.append(call.writer)
-        if len(seen) == 2:
-            raise ConnectionError
-        await call.send(ok())
-
-    model = Model(script)
-    async with rig(ONE, (model,)) as it:
-        assert (await it.ask())[0] == 200
-        assert (await it.ask(method=method))[0] == status
-        assert model.connections == (2 if status == 200 else 1)
-        await it.settled()
-
-
 async def test_refused_connection_goes_to_another_url() -> None:
     dead, good = Model(), Model()
     async with rig(TWO, (dead, good)) as it:
         await dead.stop()
         answers = [(await it.ask())[0] for _ in range(10)]
         assert answers == [200] * 10
+
+
+async def test_the_less_busy_of_two_urls_is_asked() -> None:
+    models = Model(), Model()
+    async with rig(TWO, models) as it:
+        for busy, model in zip(it.worker.pools["m"].endpoints, reversed(models), strict=True):
+            before = len(model.calls)
+            busy.busy += 5
+            for _ in range(8):
+                assert (await it.ask())[0] == 200
+            busy.busy -= 5
+            assert len(model.calls) == before + 8
 
 
 async def test_failing_url_is_ejected_and_returns() -> None:
@@ -107,6 +191,33 @@ async def test_failing_url_is_ejected_and_returns() -> None:
         it.worker.pools["m"].endpoints[0]._out_until = 0.0
         await eventually_asked(it, bad, before)
         assert (await it.ask())[0] == 200
+
+
+async def test_failures_that_are_not_in_a_row_eject_nobody() -> None:
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await call.send(ok() if len(model.calls) % EJECT_AFTER == 0 else b"garbage\r\n\r\n")
+
+    model = Model(script)
+    async with rig(ONE, (model,)) as it:
+        endpoint = it.worker.pools["m"].endpoints[0]
+        for _ in range(3 * EJECT_AFTER):
+            await it.ask()
+            assert endpoint.usable(monotonic())
+
+
+async def test_when_every_url_is_out_they_are_asked_all_the_same() -> None:
+    async with rig(TWO, (Model(), Model())) as it:
+        for endpoint in it.worker.pools["m"].endpoints:
+            endpoint._out_until = monotonic() + 60.0
+        assert (await it.ask())[0] == 200
+
+
+def test_one_failed_check_is_none_and_one_that_succeeds_is_enough() -> None:
+    endpoint = Endpoint("http://a:1")
+    for good, healthy in ((False, True), (False, False), (False, False), (True, True), (False, True)):
+        book(endpoint, good)
+        assert endpoint.healthy is healthy
 
 
 async def eventually_asked(it, model: Model, before: int) -> None:  # type: ignore[no-untyped-def]
@@ -201,57 +312,3 @@ async def test_client_that_leaves_while_sending(sent: bytes) -> None:
         await eventually(lambda: not it.worker.plane.clients)
         await it.settled()
         await eventually(lambda: model.open == 0)
-
-
-async def test_slow_client_stops_the_model() -> None:
-    """A client that does not read its 64 MB: what the worker holds stays small."""
-    sent = 0
-
-    async def script(call: Call) -> None:
-        nonlocal sent
-        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
-        for _ in range(64):
-            await call.send(b"x" * (1 << 20))
-            sent += 1
-
-    async with rig(ONE, (Model(script),)) as it:
-        reader, writer = await it.connect()
-        writer.write(GET)
-        await eventually(lambda: any(client.blocked for client in it.worker.plane.clients))
-        client = next(iter(it.worker.plane.clients))
-        held = client.transport.get_write_buffer_size()
-        assert held < 1 << 20
-        total = 0
-        while total < 64 << 20:
-            total += len(await asyncio.wait_for(reader.read(1 << 20), 5))
-        assert sent == 64
-        writer.close()
-
-
-async def test_slow_model_stops_the_client() -> None:
-    """A model that does not read a 64 MB upload: what the worker holds stays small."""
-    go = asyncio.Event()
-
-    async def script(call: Call) -> None:
-        await go.wait()
-        await call.read_body()
-        await call.send(ok())
-
-    config = ONE.replace("server: {", "server: {limits: {max_body: 100MB}, ")
-    async with rig(config, (Model(script),)) as it:
-        reader, writer = await it.connect()
-        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
-        upload = asyncio.create_task(push(writer))
-        await eventually(lambda: any(not client._reading for client in it.worker.plane.clients))
-        connection = next(iter(it.worker.pools["m"]._all))
-        assert connection.transport.get_write_buffer_size() < 1 << 20
-        go.set()
-        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)).startswith(b"HTTP/1.1 200")
-        await upload
-        writer.close()
-
-
-async def push(writer: asyncio.StreamWriter) -> None:
-    for _ in range(64):
-        writer.write(b"x" * (1 << 20))
-        await writer.drain()

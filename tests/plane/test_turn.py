@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from proxy.plane.turn import Turn
+from tests.plane.rig import ok
+from tests.plane.test_cuts import Bench
 
 
 class Loop:
@@ -112,3 +114,17 @@ def test_work_that_fails_holds_nobody_up(turn: Turn, loop: Loop, log: list[str])
     turn.write(a, b"more")  # type: ignore[arg-type]
     loop.run()
     assert log[-1] == "a:more"
+
+
+@pytest.mark.parametrize("body", [b"", b"late"])
+def test_an_answer_that_comes_with_the_end_of_the_client_s_side_is_written(body: bytes) -> None:
+    """The model's answer and the client's FIN in one turn: what was gathered goes out before the transport closes."""
+    bench = Bench()
+    bench.client.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    bench.loop.turn()
+    bench.model.data_received(ok(body))
+    if not bench.client.eof_received():
+        bench.client.transport.close()
+    bench.loop.turn()
+    assert bench.client.transport.out.startswith(b"HTTP/1.1 200 OK\r\n")  # type: ignore[attr-defined]
+    assert bench.client.transport.out.endswith(b"\r\n\r\n" + body)  # type: ignore[attr-defined]

@@ -15,7 +15,6 @@ from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import State
 from proxy.plane.worker import SILENCE
-from tests.fakes import certificate
 from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
 from tests.plane.test_exchange import PLAIN, SHADOW
 
@@ -36,6 +35,17 @@ async def test_reload_keeps_connections_and_takes_new_routes() -> None:
         assert (await read_answer(reader))[2] == b"two"
         await eventually(lambda: one.open == 0)
         writer.close()
+
+
+async def test_reload_keeps_the_connections_of_upstreams_that_stay() -> None:
+    model = Model()
+    async with rig(PLAIN, (model,)) as it:
+        assert (await it.ask())[0] == 200
+        text = PLAIN.replace("{0}", model.url).replace("name: all", "name: other")
+        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        await eventually(lambda: len(it.replies) == 2)
+        assert (await it.ask())[0] == 200
+        assert model.connections == 1
 
 
 async def test_reload_of_a_bad_file_changes_nothing() -> None:
@@ -234,16 +244,6 @@ async def test_counts() -> None:
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    for name in ("one", "two", "ca", "new-ca"):
-        certificate(folder, name)
-    certificate(folder, "member", ca="ca")
-    certificate(folder, "new-member", ca="new-ca")
-    return folder
 
 
 async def fetch(port: int, context: ssl.SSLContext) -> tuple[bytes, str, str | None]:

@@ -20,6 +20,7 @@ from proxy import __version__, supervisor
 from proxy import demo as play
 from proxy.cli import main
 from proxy.cli.table import overview
+from proxy.core.built import DATA_PATH
 from proxy.errors import UnderstudyError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -381,4 +382,4 @@ def test_names_of_rollouts_are_completed_from_the_running_proxy(admin: FakeAdmin
 def test_the_module_is_the_program() -> None:
     command = [sys.executable, "-m", "proxy", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=30, check=False)
-    assert done.stdout == f"understudy, version {__version__}\n"
+    assert done.stdout == f"understudy {__version__}, data path {DATA_PATH}\n"

@@ -305,7 +305,7 @@ class Ratio:
     @staticmethod
     def _shifted(c: Ints, steps: int, top: int) -> Ints:
         """Bin of c divided by `steps` bins; what is beyond the last edge (failures) stays there."""
-        return np.where(c == top, top, np.clip(c - steps, 0, top))
+        return np.where(c == top, top, np.minimum(np.maximum(c - steps, 0), top))
 
     def _above(self, histogram: Numbers, shift: int = 0) -> Floats:
         """How many lie above each edge once moved down by `shift` bins; (…, bins) → (…, edges)."""

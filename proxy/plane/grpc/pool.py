@@ -110,7 +110,7 @@ class GrpcPool(Pool):
             reason = Reason.CONNECT_TIMEOUT
         except ssl.SSLError:
             reason = Reason.TLS
-        except OSError:
+        except (OSError, UnicodeError):  # the latter of a name that cannot be one
             reason = Reason.CONNECT
         finally:
             del self._dials[endpoint]

@@ -13,10 +13,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.fakes import certificate
 from tests.plane.grpc.models import INFER, Client, GrpcModel, Seen, echo, fails, hangs, says
 from tests.plane.rig import PATIENCE, Rig, eventually, rig
 from tests.plane.test_trails import Heard
-from tests.plane.test_worker import certificate
 
 PLAIN = """
 server: {limits: {max_body: 1MiB}, timeouts: {drain: 5s}, grpc_listen: 127.0.0.1:0}
