@@ -84,6 +84,9 @@ def test_the_configuration_in_the_readme_is_fifteen_lines_and_means_what_it_is_s
 
 def understudy(words: list[str]) -> None:
     """Is parsed by the command line as it is, options, choices and arguments; two words in a sentence are a name."""
+    if words[0].startswith("-"):
+        assert any(words[0] in option.opts for option in main.params), words
+        return
     command = main.commands[words[0]]
     if len(words) > 1 and words[1:] != ["--help"]:
         command.make_context(words[0], words[1:])
