@@ -24,7 +24,7 @@ from proxy import __version__
 from proxy.cli.admin import DEFAULT_URL, Admin, NotFoundError
 from proxy.cli.table import follow, overview
 from proxy.config import Config, load, schema
-from proxy.config.units import nearest
+from proxy.config.names import nearest
 from proxy.config.words import RATES, describe, warnings
 from proxy.core.built import DATA_PATH
 from proxy.errors import ConfigError, UnderstudyError
@@ -312,8 +312,9 @@ _rollout_option = click.option(
 def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
     """Judge recorded pairs, or a store's journal, again.
 
-    A recorded file is judged by the guards of --config: would they have fired last week? Every entry of a journal is
-    judged by the evidence saved with it, which must say what it said then. Exit code 1: rolled back, or it differs.
+    A recorded file is judged by the guards of --config, each version in it by itself: would they have fired last week?
+    Every entry of a journal is judged by the evidence saved with it, which must say what it said then. Exit code 1: one
+    would have been rolled back, or one differs.
 
     \b
     Examples:
@@ -333,6 +334,8 @@ def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
 @click.option("--live", metavar="URL", help="Ask live anew as well; without it latency relative to live is not judged.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'",
               help="Set on what the candidate is asked, ${NAME} from the environment; may be repeated.")  # fmt: skip
+@click.option("--live-header", "live_headers", multiple=True, metavar="'NAME: VALUE'",
+              help="The same on what live is asked.")  # fmt: skip
 @click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(min=0.1), metavar="N",
               help="Requests per second.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
@@ -346,6 +349,7 @@ def replay(
     candidate: str,
     live: str | None,
     headers: tuple[str, ...],
+    live_headers: tuple[str, ...],
     rate: float,
     as_json: bool,
     xml: Path | None,
@@ -362,8 +366,8 @@ def replay(
     from proxy.cli.judge import replay_file
 
     return replay_file(
-        file, _config(path), rollout, candidate=candidate, live=live, headers=headers, rate=rate,
-        as_json=as_json, xml=xml, allow_undecided=allow_undecided,
+        file, _config(path), rollout, candidate=candidate, live=live, headers=headers, live_headers=live_headers,
+        rate=rate, as_json=as_json, xml=xml, allow_undecided=allow_undecided,
     )  # fmt: skip
 
 

@@ -299,3 +299,5 @@ def _storage(counts: Counts) -> Iterable[Metric]:
     yield _counter("trails", text, ("sink", "result"), counts.trails)
     yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})
     yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})
+    text = "Files in the store's place that were no sound database."
+    yield _counter("store_set_aside", text, (), {(): counts.store_set_aside})

@@ -296,6 +296,7 @@ class Trial:
         self._spent = (self._paid, self.tokens, 0)
         self.batch = []
         self.looked = None
+        self.tripwire = Tripwire(plan.consecutive_failures)
         self.adopt(plan)
 
     def forget(self) -> None:
@@ -311,7 +312,7 @@ class Trial:
         """The same trial under a changed plan."""
         self.plan = plan
         self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by)
-        self.tripwire = Tripwire(plan.consecutive_failures)
+        self.tripwire.limit = plan.consecutive_failures  # those that have failed in a row by now still have
         self._changed = True
 
     def entered(self) -> None:

@@ -103,6 +103,19 @@ def judge(plan: Plan, pairs: Iterable[Recorded]) -> Judgement:
     return bench.judgement()
 
 
+def judge_trials(plan: Plan, pairs: Iterable[Recorded]) -> dict[str, Judgement]:
+    """The same for each trial that was recorded by itself, by its name; the one whose pairs come last stands last.
+
+    A file goes on when another version is tried: what one version did says nothing of another.
+    """
+    benches: dict[str, Bench] = {}
+    for recorded in pairs:
+        trial = recorded.pair.trial
+        benches[trial] = benches.pop(trial) if trial in benches else Bench(plan)
+        benches[trial].add(recorded)
+    return {trial: bench.judgement() for trial, bench in benches.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """One journal entry judged again: what it said then, what its evidence says now, and each difference in words."""

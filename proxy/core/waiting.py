@@ -101,7 +101,8 @@ def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
         return f"{rollout.blocked_by}, which serves on the same route"
     if rollout.held:
         return "a person to approve the next stage"
-    return "the first look at the evidence" if look is None else missing(rollout, look, plan) or "the next look"
+    wants = "the first look at the evidence" if look is None else missing(rollout, look, plan) or "the next look"
+    return wants + ("; its time is over, so a person must approve the pass" if rollout.stalled else "")
 
 
 def rough(seconds: float) -> str:
