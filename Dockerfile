@@ -10,14 +10,17 @@ FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 COPY requirements-runtime.lock requirements.lock ./
-# setuptools builds our own package and stays behind; its entry is cut out of the whole lock.
+# What builds our own package (a compiler for the data path, mypyc, setuptools) stays behind; its entries are cut out of
+# the whole lock. A base without apt-get brings its own compiler, or the data path is interpreted.
+RUN if command -v apt-get > /dev/null; then apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev \
+ $(python3 -c "import os, sysconfig as s; print('' if os.path.exists(s.get_path('include') + '/Python.h') else 'python3-dev')"); fi
 RUN python3 -m venv /opt/understudy \
- && sed -n '/^setuptools==/,/[^\\]$/p' requirements.lock > build.lock \
+ && sed -nE '/^(setuptools|mypy|ast-serialize|librt|pathspec)==/,/[^\\]$/p' requirements.lock > build.lock \
  && /opt/understudy/bin/pip install -q --require-hashes --only-binary :all: -r requirements-runtime.lock -r build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY proxy ./proxy
 RUN /opt/understudy/bin/pip install -q --no-deps --no-build-isolation . \
- && /opt/understudy/bin/pip uninstall -q -y setuptools pip \
+ && /opt/understudy/bin/pip uninstall -q -y setuptools mypy ast-serialize librt pathspec pip \
  && python3 -m compileall -q /opt/understudy/lib
 
 # --- run: no pip, no compiler, no root -----------------------------------------------------------------------------------

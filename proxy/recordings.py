@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
+import functools
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import orjson
 
@@ -42,7 +42,8 @@ def _start(path: Path) -> bytes:
 def recorded_pairs(path: Path) -> Iterator[Recorded]:
     """The pairs of a recorded file, however it is compressed (its content says, not its name).
 
-    A file that a killed process left without its end gives what can be read of it. Raises `RecordingError`.
+    A file that a killed process left without its end, and where another one may have gone on, gives what can be read of
+    it. Raises `RecordingError`.
     """
     start = _start(path)
     try:
@@ -56,35 +57,94 @@ def recorded_pairs(path: Path) -> Iterator[Recorded]:
 
 def _lines(raw: IO[bytes], start: bytes) -> Iterator[bytes]:
     if start.startswith(_GZIP):
-        return _until_torn(gzip.GzipFile(fileobj=raw))
+        return _split(_decoded(raw, _GZIP + b"\x08\x00", _Gzip, zlib.error))
     if start.startswith(_ZSTD):
-        return _zstd_lines(raw)
+        try:
+            import zstandard
+        except ImportError:
+            raise RecordingError("a .zst file needs the extra: pip install 'understudy[zstd]'") from None
+        # Not stream_reader: at the end of a frame that was never closed it leaves out what it has already taken in.
+        decoder = functools.partial(zstandard.ZstdDecompressor().decompressobj, read_across_frames=True)
+        return _split(_decoded(raw, _ZSTD, decoder, zstandard.ZstdError))
     return iter(raw)
 
 
-def _zstd_lines(raw: IO[bytes]) -> Iterator[bytes]:
+class _Decoder(Protocol):
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+class _Gzip:
+    """Members of a gzip file, one after the other."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def decompress(self, data: bytes) -> bytes:
+        found = b""
+        while data:
+            if self._member.eof:
+                self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            found += self._member.decompress(data)
+            data = self._member.unused_data
+        return found
+
+
+def _decoded(
+    raw: IO[bytes], magic: bytes, new: Callable[[], _Decoder], damage: type[Exception]
+) -> Iterator[bytes | None]:
+    """What a compressed file holds; `None` wherever a writer began, for the one before may have been killed.
+
+    So what looks like a beginning is tried as one first: read as the middle of what was torn it would be rubbish.
+    """
+    decoder: _Decoder | None = None
+    for piece in _pieces(raw, magic):
+        found: bytes | None = None
+        if decoder is None or piece.startswith(magic):
+            begun = new()
+            found = _read(begun, piece, damage)
+            if found is not None:
+                decoder = begun
+                yield None
+        if found is None and decoder is not None:
+            found = _read(decoder, piece, damage)
+        if found is None:
+            decoder = None  # the rest is rubbish until another one begins
+        else:
+            yield found
+    if decoder is None:
+        raise RecordingError("a damaged file: what is compressed in it cannot be read")
+
+
+def _read(decoder: _Decoder, piece: bytes, damage: type[Exception]) -> bytes | None:
     try:
-        import zstandard
-    except ImportError:
-        raise RecordingError("a .zst file needs the extra: pip install 'understudy[zstd]'") from None
-    # Not stream_reader: at the end of a frame that was never closed it leaves out what it has already taken in.
-    decoder = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+        return decoder.decompress(piece)
+    except damage:
+        return None
+
+
+def _pieces(raw: IO[bytes], magic: bytes) -> Iterator[bytes]:
+    """The bytes of a file, cut wherever `magic` stands: a stream may begin there."""
+    held = b""
+    while chunk := raw.read(CHUNK):
+        held += chunk
+        while (at := held.find(magic, 1)) > 0:
+            yield held[:at]
+            held = held[at:]
+        whole = max(0, len(held) - len(magic) + 1)  # the rest may be the beginning of one
+        if whole:
+            yield held[:whole]
+            held = held[whole:]
+    yield held
+
+
+def _split(pieces: Iterable[bytes | None]) -> Iterator[bytes]:
+    """Lines; one that was torn is a line by itself."""
     rest = b""
-    try:
-        while chunk := raw.read(CHUNK):
-            *lines, rest = (rest + decoder.decompress(chunk)).split(b"\n")
-            yield from lines
-    except zstandard.ZstdError as error:
-        raise RecordingError(f"a damaged .zst file: {error}") from error
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n") if piece is not None else (rest, b"")
+        yield from filter(None, lines)
     if rest:
         yield rest
-
-
-def _until_torn(file: gzip.GzipFile) -> Iterator[bytes]:
-    try:
-        yield from file
-    except EOFError:  # the last member has no end: its writer was killed
-        return
 
 
 def journal_entries(path: Path, rollout: str = "") -> Iterator[tuple[dict[str, Any], bytes]]:

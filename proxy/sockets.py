@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from proxy.config.units import address as parts
+from proxy.config.names import address as parts
 from proxy.errors import UnderstudyError
 
 ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on

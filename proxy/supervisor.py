@@ -40,7 +40,7 @@ from proxy import logs
 from proxy.channel import Channel
 from proxy.children import START_DEADLINE, Child, longest_silence
 from proxy.config import Config, parse
-from proxy.config.units import address
+from proxy.config.names import address
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.cores import quota, worker_count

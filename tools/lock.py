@@ -1,4 +1,5 @@
-"""Write the lock files: `make lock`. For the image, for development, with the peers, for real servers, for the site.
+"""Write the lock files: `make lock`. For the image, for development, with the peers, for real servers, for an oracle,
+for the site.
 
 `uv pip compile --universal` resolves once for Python 3.11 to 3.13 on every platform; pip then installs by hash.
 """
@@ -21,6 +22,7 @@ LOCKS = (
     [*PROJECT, "--all-extras", "-c", "requirements.lock", "-o", "requirements-bench.lock"],
     ["requirements-mlserver.in", "--python-version", "3.11", "-o", "requirements-mlserver.lock"],
     ["requirements-servers.in", "--python-version", "3.11", "-o", "requirements-servers.lock"],
+    ["requirements-oracles.in", "--python-version", "3.11", "-o", "requirements-oracles.lock"],
     ["requirements-docs.in", "--python-version", "3.11", "-c", "requirements.lock", "-o", "requirements-docs.lock"],
 )
 

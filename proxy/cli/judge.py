@@ -18,11 +18,12 @@ from click.termui import progressbar
 
 from proxy.cli.table import printable
 from proxy.config import Config
+from proxy.config.names import header, header_value, nearest, url
 from proxy.config.text import filled
-from proxy.config.units import Unfit, header, header_value, nearest, url
+from proxy.config.units import Unfit
 from proxy.core.delivery import rfc3339
 from proxy.core.gate import Gate, gate, junit, report
-from proxy.core.judging import audit, judge
+from proxy.core.judging import audit, judge, judge_trials
 from proxy.core.model import Plan, Verdict
 from proxy.core.rewriting import rules
 from proxy.errors import UnderstudyError
@@ -52,13 +53,20 @@ def judge_file(path: Path, config: Config | None, name: str, *, as_json: bool) -
         raise click.UsageError("Missing option '--config' / '-c': a recorded file is judged by its guards.")
     plan = plan_of(config, path, name)
     with progressbar(recorded_pairs(path), label="judge", file=sys.stderr, show_pos=True) as pairs:
-        result = gate(plan, judge(plan, pairs))
-    _show(plan.name, result, as_json=as_json)
-    return 1 if result.verdict is Verdict.FAIL else 0
+        judged = judge_trials(plan, pairs) or {plan.trial: judge(plan, ())}
+    results = {trial: gate(plan, judgement) for trial, judgement in judged.items()}
+    if as_json:
+        *earlier, last = ({"trial": trial, **report(plan.name, result)} for trial, result in results.items())
+        click.echo(json.dumps({**last, "earlier": earlier}, indent=2, allow_nan=False))
+    for trial, result in () if as_json else results.items():
+        version = f" version {trial.split('|')[2]}" if len(results) > 1 else ""  # as `Plan.trial` writes it
+        _show(f"{plan.name}{printable(version)}", result)
+    return 1 if Verdict.FAIL in {result.verdict for result in results.values()} else 0
 
 
 def _judge_journal(path: Path, name: str, *, as_json: bool) -> int:
-    audits = [audit(entry, evidence) for entry, evidence in journal_entries(path, name)]
+    with progressbar(journal_entries(path, name), label="judge", file=sys.stderr, show_pos=True) as entries:
+        audits = [audit(entry, evidence) for entry, evidence in entries]
     if not audits:
         raise UnderstudyError(f"{path}: the journal has no entry" + (f" of `{name}`" if name else ""))
     if as_json:
@@ -80,6 +88,7 @@ def replay_file(
     candidate: str,
     live: str | None,
     headers: Iterable[str],
+    live_headers: Iterable[str],
     rate: float,
     as_json: bool,
     xml: Path | None,
@@ -93,8 +102,8 @@ def replay_file(
         raise UnderstudyError(f"{plan.name} is gRPC, and replay speaks HTTP only")
     for option, given in (("--candidate", candidate), ("--live", live)):
         _check_url(option, given)
-    asked = _candidate(config, plan, candidate, headers_of(headers, os.environ))
-    live_asked = _server(config, plan.live, live) if live is not None else None
+    asked = _candidate(config, plan, candidate, headers_of("--header", headers, os.environ))
+    live_asked = _live(config, plan, live, headers_of("--live-header", live_headers, os.environ))
     _write(xml, "")  # better refused now than after all requests have been sent
     bodyless = [recorded.bodyless for recorded in recorded_pairs(path)]
     count, not_sent = bodyless.count(False), bodyless.count(True)
@@ -103,7 +112,10 @@ def replay_file(
         terms = Terms(asked, live_asked, rate, timeout=timeout)
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
     result = gate(plan, judgement, live_timed=live is not None, not_sent=not_sent)
-    _show(plan.name, result, as_json=as_json)
+    if as_json:
+        click.echo(json.dumps(report(plan.name, result), indent=2, allow_nan=False))
+    else:
+        _show(plan.name, result)
     _write(xml, junit(plan.name, result))
     fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)
     return 0 if fine else 1
@@ -124,10 +136,10 @@ def _write(path: Path | None, text: str) -> None:
             raise UnderstudyError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def headers_of(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Headers as `--header` gives them, `Name: value`, with `${NAME}` from the environment; no message quotes a value.
+def headers_of(option: str, given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Headers as an option gives them, `Name: value`, with `${NAME}` from the environment; no message quotes a value.
 
-    >>> headers_of(["Authorization: Bearer ${TOKEN}"], {"TOKEN": "x"})
+    >>> headers_of("--header", ["Authorization: Bearer ${TOKEN}"], {"TOKEN": "x"})
     {'authorization': 'Bearer x'}
     """
     from proxy.replay import NOT_SENT
@@ -138,13 +150,13 @@ def headers_of(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, st
         try:
             name = header(name.strip() if colon else "")
             if name in NOT_SENT:
-                raise click.UsageError(f"--header: {name} belongs to the connection and cannot be set")
+                raise click.UsageError(f"{option}: {name} belongs to the connection and cannot be set")
             problems: list[str] = []
             found[name] = header_value(filled(value.strip(), environ, problems.append))
             if problems:
-                raise click.UsageError(f"--header: {name}: {problems[0]}")
+                raise click.UsageError(f"{option}: {name}: {problems[0]}")
         except Unfit as unfit:
-            raise click.UsageError(f"--header: expected 'Name: value', {unfit.expected}") from None
+            raise click.UsageError(f"{option}: expected 'Name: value', {unfit.expected}") from None
     return found
 
 
@@ -155,6 +167,15 @@ def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, st
     configured = {name.lower(): value for name, value in mirror.headers.set.items()}
     server = _server(config, plan.candidate, target)
     return replace(server, headers={**configured, **headers}, set_json=rules(mirror.set_json))
+
+
+def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, str]) -> Server | None:
+    """Live, when it is to be asked anew, with headers of its own: its credentials are not the candidate's."""
+    if target is None:
+        if headers:
+            raise click.UsageError("--live-header needs --live: the recorded answers are not asked for")
+        return None
+    return replace(_server(config, plan.live, target), headers=headers)
 
 
 def _server(config: Config, upstream: str, target: str) -> Server:
@@ -169,10 +190,7 @@ def _server(config: Config, upstream: str, target: str) -> Server:
     return Server(target, context)
 
 
-def _show(name: str, result: Gate, *, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(report(name, result), indent=2, allow_nan=False))
-        return
+def _show(name: str, result: Gate) -> None:
     for finding in result.judgement.assessment.findings:
         left_out = "not judged: no live timings" if finding.guard in result.left_out else printable(finding.reason)
         click.echo(f"  {finding.verdict.value:<9} {left_out}")

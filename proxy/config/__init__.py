@@ -3,7 +3,8 @@
 `parse(text)` gives a `Config` or raises `ConfigError` with *every* mistake at once. The way in is four steps:
 
     text     YAML to plain data that knows its lines; `${NAME}` from the environment
-    types    each value read by its unit (`units`), each section checked for its keys (`server`, `route`, `tree`)
+    types    each value read by its unit (`units`) or as a name (`names`), each section checked for its keys (`server`,
+             `route`, `tree`)
     checks   what needs the neighbours: names that lead nowhere, plans that cannot end
     words    the plan as a person reads it, with warnings
 

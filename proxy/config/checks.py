@@ -14,11 +14,12 @@ from os.path import normpath
 from urllib.parse import urlsplit
 
 from proxy.config.grpc import check_grpc, speaks
+from proxy.config.names import is_loopback, nearest
 from proxy.config.route import Prediction, Rollout, Route
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
-from proxy.config.units import duration, is_loopback, nearest
+from proxy.config.units import duration
 from proxy.core.delivery import signing_key
 from proxy.core.expressions import expression_problem
 from proxy.core.model import BUCKETS, Guard, Kind, Stage, State

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from proxy.config.names import address
 from proxy.config.text import Path
-from proxy.config.units import address
 
 if TYPE_CHECKING:
     from proxy.config.route import Route

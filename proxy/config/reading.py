@@ -16,9 +16,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from proxy.config.names import nearest
 from proxy.config.text import Document, Path
 from proxy.config.tree import Config
-from proxy.config.units import Unfit, nearest
+from proxy.config.units import Unfit
 
 STAND_IN = "stand-in"
 _STAND_INS: dict[str, Any] = {

@@ -105,8 +105,8 @@ class Admin(Section):
     listen: Listen = "127.0.0.1:9090"
     """Address of the admin port."""
     url: Url | None = None
-    """Where people reach it, for the links in webhooks; when absent, `http://` and `listen`, with this machine's name
-    in the place of 0.0.0.0 or [::]."""
+    """Where people reach it, for the links in webhooks, and so that the console may act behind a proxy that speaks TLS
+    for it; when absent, `http://` and `listen`, with this machine's name in the place of 0.0.0.0 or [::]."""
     token: SecretStr | None = None
     """Bearer token asked of every request but health and metrics; required when not listening on loopback."""
 

@@ -1,4 +1,4 @@
-"""Types of the configuration tree: each is a reader of `units` with the JSON Schema of what it reads."""
+"""Types of the configuration tree: each is a reader of `units` or `names` with the JSON Schema of what it reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from proxy.config import units
+from proxy.config import names, units
 from proxy.config.units import LatencyLimit
 
 
@@ -51,18 +51,18 @@ Ratio = Annotated[float, Reads(units.ratio, _text(PERCENT, "1%"), units.ratio_te
 Number = Annotated[float, Reads(units.number, _ANY_NUMBER)]
 Latency = Annotated[LatencyLimit, Reads(units.latency, _text(LATENCY, "1.2x", "250ms"), str)]
 Moment = Annotated[float, Reads(units.moment, {"type": "string", "format": "date-time"})]
-Name = Annotated[str, Reads(units.name, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "credit-v2"))]
-Version = Annotated[str, Reads(units.version, {"type": ["string", "integer"], "examples": ["2026-11-20"]})]
-Header = Annotated[str, Reads(units.header, _text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "x-user-id"))]
-HeaderValue = Annotated[str, Reads(units.header_value, {"type": "string"})]
-Method = Annotated[str, Reads(units.method, _text("^[A-Za-z-]+$", "POST"))]
-Pointer = Annotated[str, Reads(units.pointer, _text(r"^(/.*)?$", "/score"))]
-Redacted = Annotated[str, Reads(units.redacted, _text(r"^(/.*|\?[^=&;#\s]+)?$", "/score", "?api_key"))]
-Url = Annotated[str, Reads(units.url, _text("^https?://", "https://deploy.example/hooks"))]
+Name = Annotated[str, Reads(names.name, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "credit-v2"))]
+Version = Annotated[str, Reads(names.version, {"type": ["string", "integer"], "examples": ["2026-11-20"]})]
+Header = Annotated[str, Reads(names.header, _text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "x-user-id"))]
+HeaderValue = Annotated[str, Reads(names.header_value, {"type": "string"})]
+Method = Annotated[str, Reads(names.method, _text("^[A-Za-z-]+$", "POST"))]
+Pointer = Annotated[str, Reads(names.pointer, _text(r"^(/.*)?$", "/score"))]
+Redacted = Annotated[str, Reads(names.redacted, _text(r"^(/.*|\?[^=&;#\s]+)?$", "/score", "?api_key"))]
+Url = Annotated[str, Reads(names.url, _text("^https?://", "https://deploy.example/hooks"))]
 ServerUrl = Annotated[
-    str, Reads(units.server_url, _text("^(https?|grpcs?)://[^/]+/?$", "http://127.0.0.1:9001", "grpc://127.0.0.1:9003"))
+    str, Reads(names.server_url, _text("^(https?|grpcs?)://[^/]+/?$", "http://127.0.0.1:9001", "grpc://127.0.0.1:9003"))
 ]
-Listen = Annotated[str, Reads(units.listen, _text(":[0-9]{1,5}$", "0.0.0.0:8080"))]
+Listen = Annotated[str, Reads(names.listen, _text(":[0-9]{1,5}$", "0.0.0.0:8080"))]
 Workers = Annotated[
     int | Literal["auto"],
     Reads(units.workers, {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),

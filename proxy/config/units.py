@@ -7,14 +7,10 @@ would have been right and never repeats what was found (that may be a secret; wh
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZE = {
@@ -34,8 +30,6 @@ _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _WITH_UNIT = re.compile(_NUMBER + r"\s*([A-Za-zµ]*)")
 _PERCENT = re.compile(_NUMBER + r"\s*%")
 _MULTIPLE = re.compile(_NUMBER + r"\s*x")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 class Unfit(ValueError):  # noqa: N818 - reads as what it says of a value
@@ -45,19 +39,6 @@ class Unfit(ValueError):  # noqa: N818 - reads as what it says of a value
         self.expected = expected
         self.hint = hint
         super().__init__(expected)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint with the known word most like `word`, or nothing.
-
-    >>> nearest("max_disagrement", ["max_disagreement", "max_ks"])
-    'did you mean `max_disagreement`?'
-    >>> nearest("zzz", ["max_ks"])
-    ''
-    """
-    folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), folded, 1, 0.6)
-    return f"did you mean `{folded[close[0]]}`?" if close else ""
 
 
 def _with_unit(value: Any, units: dict[str, float], expected: str) -> float:
@@ -204,173 +185,6 @@ def moment(value: Any) -> float:
     if time.tzinfo is None:
         raise Unfit(expected, "the offset is missing")
     return time.timestamp()
-
-
-def name(value: Any) -> str:
-    """A name that can stand in a URL path, a metric label and a file name; raises `Unfit`.
-
-    >>> name("credit-v2")
-    'credit-v2'
-    """
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise Unfit("a name: letters, digits, `.`, `_` and `-`, at most 64, starting with a letter or digit")
-    return value
-
-
-def version(value: Any) -> str:
-    """A version as text; raises `Unfit` for a decimal number, because YAML has already made 1.1 of 1.10.
-
-    >>> version("2026-11-20"), version(7)
-    ('2026-11-20', '7')
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not 0 < len(value) <= 128 or not value.isprintable():
-        raise Unfit("a version as text of 1 to 128 characters", "put it in quotes" if isinstance(value, float) else "")
-    return value
-
-
-def header(value: Any) -> str:
-    """A header's name, in lower case; raises `Unfit`.
-
-    >>> header("X-User-Id")
-    'x-user-id'
-    """
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise Unfit("the name of a header, such as x-user-id")
-    return value.lower()
-
-
-def header_value(value: Any) -> str:
-    """A header's value: visible characters, blanks inside; raises `Unfit`.
-
-    >>> header_value("credit-v2")
-    'credit-v2'
-    """
-    if not isinstance(value, str) or value != value.strip() or not value.isascii() or not (value + "x").isprintable():
-        raise Unfit("the value of a header, as text in ASCII", "" if isinstance(value, str) else "put it in quotes")
-    return value
-
-
-def method(value: Any) -> str:
-    """A request method, in upper case; raises `Unfit`.
-
-    >>> method("post")
-    'POST'
-    """
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise Unfit("a request method, such as POST")
-    return value.upper()
-
-
-def pointer(value: Any) -> str:
-    """A JSON pointer (RFC 6901): empty for the whole document, else starting with a slash; raises `Unfit`.
-
-    >>> pointer("/outputs/0/data")
-    '/outputs/0/data'
-    """
-    if not isinstance(value, str) or (value and not value.startswith("/")) or re.search(r"~(?![01])", value):
-        hint = f"did you mean `/{value}`?" if isinstance(value, str) and not value.startswith(("/", "$")) else ""
-        raise Unfit("a JSON pointer such as /score", hint)
-    return value
-
-
-def redacted(value: Any) -> str:
-    """What to mask: a JSON pointer, or a query parameter by its name after a `?`; raises `Unfit`.
-
-    >>> redacted("?api_key")
-    '?api_key'
-    """
-    if not isinstance(value, str) or not value.startswith("?"):
-        return pointer(value)
-    if not re.fullmatch(r"\?[^=&;#\s]+", value):
-        raise Unfit("the name of a query parameter such as ?api_key")
-    return value
-
-
-def url(value: Any, schemes: tuple[str, ...] = ("http", "https")) -> str:
-    """A URL of one of these schemes, without credentials or fragment; raises `Unfit`.
-
-    >>> url("http://127.0.0.1:9001")
-    'http://127.0.0.1:9001'
-    """
-    expected = "a URL such as http://127.0.0.1:9001"
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        raise Unfit(expected)
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise Unfit(expected, "the scheme is missing" if "://" not in value else "")
-    if parts.username is not None or parts.password is not None:
-        raise Unfit(expected, "credentials in a URL end up in logs; use a header")
-    if parts.fragment:
-        raise Unfit(expected, "a fragment is never sent")
-    return value
-
-
-def server_url(value: Any) -> str:
-    """The URL of a model server: scheme, host and port only, because a request keeps its own path; raises `Unfit`.
-
-    `grpc` and `grpcs` (over TLS) are for servers that speak gRPC.
-
-    >>> server_url("http://127.0.0.1:9001/")
-    'http://127.0.0.1:9001'
-    >>> server_url("grpc://127.0.0.1:9003")
-    'grpc://127.0.0.1:9003'
-    """
-    parts = urlsplit(url(value, ("http", "https", "grpc", "grpcs")))
-    if parts.path not in ("", "/") or parts.query:
-        raise Unfit("a URL of scheme, host and port", "a request keeps its own path; leave the path out")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def listen(value: Any) -> str:
-    """An address to listen on, `HOST:PORT`; port 0 lets the kernel choose; raises `Unfit`.
-
-    >>> listen("127.0.0.1:8080"), listen("[::1]:0")
-    ('127.0.0.1:8080', '[::1]:0')
-    """
-    try:
-        address(value)
-    except (TypeError, ValueError):
-        raise Unfit("an address HOST:PORT such as 0.0.0.0:8080", "a host is missing" * _is_port(value)) from None
-    return str(value)
-
-
-def _is_port(value: Any) -> bool:
-    return isinstance(value, int) or (isinstance(value, str) and value.lstrip(":").isdigit())
-
-
-def address(value: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`; an IPv6 host stands in brackets. Raises `ValueError`.
-
-    >>> address("[::1]:9090")
-    ('::1', 9090)
-    """
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", value)
-    if match is None or int(match[3]) > 65535:
-        raise ValueError("not an address")
-    if match[1]:
-        ipaddress.IPv6Address(match[1])
-    return match[1] or match[2], int(match[3])
-
-
-def is_loopback(value: str) -> bool:
-    """Whether an address `HOST:PORT` can be reached from this machine only.
-
-    >>> is_loopback("127.0.0.1:9090"), is_loopback("0.0.0.0:9090"), is_loopback("localhost:1")
-    (True, False, True)
-    """
-    host, _ = address(value)
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def duration(value: float) -> str:

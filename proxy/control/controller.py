@@ -4,14 +4,14 @@
                                                                               └──▶ store ──▶ webhooks
 
 It is one process with one event loop at nice 5, so that on a full machine the live path wins. `Controller` wires the
-parts and keeps the time: micro-batches, looks, snapshots. `process.py` is its life as a child of the supervisor.
+parts and keeps the time: micro-batches, looks, snapshots. `roster.py` knows which rollouts there are, `process.py` is
+its life as a child of the supervisor.
 
 Invariants
-- A look at a rollout happens at least once a `TICK`, and after a batch as often as its cost allows. A disk that hangs
+- A look at a rollout happens at least once a second, and after a batch as often as its cost allows. A disk that hangs
   holds no look up. Workers and the supervisor hear ALIVE from the same loop: a controller that judges, not one that is.
 - Evidence and books are saved together, of the same moment, about once a second while they change.
-- No rollout is known before the store has said what is saved of it: a controller that cannot read its store does not
-  start, and the workers go on without one.
+- A controller that cannot read its store does not start, and the workers go on without one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,16 @@ from proxy.config import Config
 from proxy.control.counting import Tallies
 from proxy.control.decisions import Decisions
 from proxy.control.exemplars import Exemplars
-from proxy.control.ledger import Books
 from proxy.control.links import Links, Worker
-from proxy.control.recorder import Recorder, Rule
+from proxy.control.roster import Roster
 from proxy.control.store import Saved, Store
 from proxy.control.streams import Streams
 from proxy.control.trails import Trails
-from proxy.control.trials import BATCH, Trial, fresh_evidence
+from proxy.control.trials import BATCH, Trial
 from proxy.core import link
 from proxy.core.delivery import Event as Announcement
-from proxy.core.events import Reloaded, Removed
-from proxy.core.evidence import Evidence, EvidenceError
-from proxy.core.model import Pair, Plan, State
-from proxy.core.rollout import begin
+from proxy.core.evidence import EvidenceError
+from proxy.core.model import Pair
 from proxy.core.trails import Trail
 from proxy.errors import StoreError
 from proxy.sockets import reachable
@@ -51,21 +47,14 @@ log = logging.getLogger("understudy.controller")
 
 BATCH_TIME = 0.02
 """Seconds a reading may wait for its micro-batch."""
-TICK = 0.5
-"""Seconds between looks when nothing else calls for one."""
+TICK = 0.25
+"""Seconds between two rounds: readings that wait are added, and who is due is looked at whether or not pairs come."""
 SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence."""
 CHARTS = 30.0
 """Seconds between two times at which what is drawn is saved."""
-SHOWN_ENDED = 10
-"""Ended rollouts, the last ones, whose pairs and charts can still be looked at: some MiB each."""
 RETENTION = 3600.0
 """Seconds between two clean-ups of the store."""
-
-
-def limits_of(plan: Plan) -> tuple[Any, ...]:
-    """What a person calls the limits of a plan: a change of any of them restarts PASS."""
-    return plan.guards, plan.false_rollback_rate, plan.false_promotion_rate
 
 
 class Controller:
@@ -76,20 +65,19 @@ class Controller:
         self.config_hash = hashlib.sha256(text.encode()).hexdigest()
         self.store = store
         self.trials: dict[str, Trial] = {}
-        self.ended: dict[str, Trial] = {}
         self.tallies = Tallies()
         self.streams = Streams()
         self.trails = Trails()
         self.exemplars = Exemplars()
         self.links = Links(self)
         self.decisions = Decisions(self.trials, store, self.links, self, clock)
+        self.roster = Roster(self.trials, self.decisions, store, self.tallies, clock)
         self.outbox_added = asyncio.Event()
         self.loaded = False
         self.admin_port = 0  # the one that is listened on, where the file says 0
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
-        self._by_trial: dict[str, Trial] = {}
-        self._planned: set[str] = set()
+        self._aside = 0  # unsound files that have been made good for
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -100,12 +88,9 @@ class Controller:
         """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
         contents = await self.store.load()
         self.decisions.take_up(contents)
-        for saved in contents.rollouts:
-            trial = self._restored(saved)
-            (self.ended if saved.archived else self.trials)[trial.name] = trial
+        self.roster.take_up(contents.rollouts, self.config.plans)
         await self._take_up_charts()
-        self._index()
-        await self.apply(self.config)
+        await self._apply()
         self.loaded = True
         await self.links.start(runtime)
         self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
@@ -114,7 +99,7 @@ class Controller:
         """Charts go on where they ended. They decide nothing, so whatever is wrong with them, they begin anew."""
         try:
             drawn = await self.store.charts()
-            for trial in (*self.trials.values(), *self.ended.values()):
+            for trial in self.roster.everyone:
                 if trial.plan.trial in drawn:
                     trial.charts.load(drawn[trial.plan.trial])
         except (StoreError, KeyError, TypeError, ValueError) as error:
@@ -131,9 +116,7 @@ class Controller:
             trial.flush()
             self._look(trial)
         await self.links.stop()
-        for trial in self.trials.values():
-            if trial.recorder is not None:
-                trial.recorder.close()
+        await self.roster.close()
         await asyncio.to_thread(self.trails.close)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
@@ -143,21 +126,6 @@ class Controller:
         except StoreError as error:
             logs.event(log, "store.failed", logging.ERROR, kind="last snapshot", error=str(error))
         await self.store.close()
-
-    def _restored(self, saved: Saved) -> Trial:
-        """A rollout as the last controller left it."""
-        rollout, plan = saved.rollout, saved.plan
-        try:
-            evidence = Evidence.load(plan, saved.evidence)
-            books = Books.load(saved.ledger)
-        except EvidenceError as error:
-            # Without evidence nothing may climb on what is there no more: it starts over, or stays where it ended.
-            logs.event(log, "evidence.lost", logging.ERROR, rollout=rollout.name, error=str(error))
-            evidence, books = fresh_evidence(plan), Books()
-            rollout = rollout if rollout.over else replace(rollout, trial="")
-        trial = Trial(plan, rollout, evidence, books)
-        trial.entered()
-        return trial
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Carry on with something in the background; a failing store is logged where it happens."""
@@ -171,111 +139,23 @@ class Controller:
         """Take a new configuration; empty, or why it cannot be taken, and then nothing has changed."""
         async with self._reloading:
             try:
-                for name, plan in config.plans.items():
-                    self._check(name, plan)
+                self.roster.check(config)
             except EvidenceError as error:
                 return str(error)
             self.config, self.generation = config, generation
             self.config_hash = hashlib.sha256(text.encode()).hexdigest()
-            await self.apply(config)
+            await self._apply()
             return ""
 
-    def _check(self, name: str, plan: Plan) -> None:
-        trial = self.trials.get(name) or self.ended.get(name)
-        if trial is not None and trial.plan.trial == plan.trial and trial.plan.guards != plan.guards:
-            Evidence.load(plan, trial.evidence.dump())  # tries the change on a copy
-
-    async def apply(self, config: Config) -> None:
-        """Bring the rollouts in line with the plans of a configuration."""
-        budgets = {
-            f"{route.name}/{one.candidate}": one.mirror.max_tokens_per_minute for route, one in config.rollouts()
-        }
-        for name in [name for name in self.trials if name not in config.plans]:
-            await self._remove(self.trials[name], config)
-        for name, plan in config.plans.items():
-            if name in self.ended:
-                self.trials[name] = self.ended.pop(name)
-            trial = self.trials.get(name)
-            if trial is None:
-                await self._begin(plan, budgets[name])
-            else:
-                trial.token_budget = budgets[name]
-                await self._replan(trial, plan)
-        self._index()
-        self._record(config)
+    async def _apply(self) -> None:
+        await self.roster.apply(self.config, self.config_hash)
         self.decisions.retell()  # a budget may have come or gone
-        await asyncio.to_thread(self.trails.configure, config)  # one that ends may have to wait for its disk
-
-    def _record(self, config: Config) -> None:
-        """Recorders as the configuration asks for them; one whose rule is unchanged goes on."""
-        rules = {f"{route.name}/{one.candidate}": one for route, one in config.rollouts()}
-        for trial in (*self.trials.values(), *self.ended.values()):
-            one = rules.get(trial.name)
-            rule = None
-            if one is not None and one.record is not None:
-                trial.hide(one.record.redact)
-            if one is not None and one.record is not None and trial.name in self.trials:
-                rule = Rule.of(one.record, one.mirror.headers.drop)
-            if trial.recorder is not None and trial.recorder.rule != rule:
-                trial.recorder.close()
-                trial.unrecorded += trial.recorder.dropped
-                trial.recorder = None
-            if trial.recorder is None and rule is not None:
-                trial.recorder = Recorder(rule, trial.name, self.config_hash)
-
-    def _index(self) -> None:
-        self._by_trial.clear()
-        self._by_trial.update({trial.plan.trial: trial for trial in self.trials.values()})
-
-    async def _begin(self, plan: Plan, token_budget: int | None) -> None:
-        rollout, effects = begin(plan, self._clock())
-        trial = self.trials[plan.name] = Trial(plan, rollout, fresh_evidence(plan), Books())
-        trial.token_budget = token_budget
-        self._index()
-        await self.decisions.adopt(trial, rollout, effects)
-
-    async def _replan(self, trial: Trial, plan: Plan) -> None:
-        await self.decisions.settled(trial)
-        previous, earlier = trial.plan, None
-        if plan.trial != previous.trial:
-            earlier = await self._earlier(plan)
-            trial.renew(plan, self.tallies.ledgers(plan.trial))
-            if earlier is not None:
-                trial.evidence, trial.books = earlier.evidence, earlier.books
-        else:
-            if plan.guards != previous.guards:
-                trial.flush()
-                trial.evidence.change_limits(plan)
-            trial.adopt(plan)
-        self._index()
-        limits = limits_of(plan) != limits_of(previous)
-        before = earlier.rollout if earlier is not None else None
-        await self.decisions.decide(trial, Reloaded(self._clock(), previous, limits, before))
-
-    async def _earlier(self, plan: Plan) -> Trial | None:
-        """The trial of this plan if it was tried before, replaced by another, and had been rolled back by then."""
-        try:
-            saved = await self.store.past(plan.trial)
-            if saved is None or saved.rollout.state is not State.ROLLED_BACK or saved.rollout.cause == "removed":
-                return None
-            return Trial(plan, saved.rollout, Evidence.load(plan, saved.evidence), Books.load(saved.ledger))
-        except (StoreError, EvidenceError) as error:
-            logs.event(log, "past.unreadable", logging.ERROR, rollout=plan.name, error=str(error))
-            return None
-
-    async def _remove(self, trial: Trial, config: Config) -> None:
-        route = next((route for route in config.routes if route.name == trial.plan.route), None)
-        became_live = route is not None and route.live == trial.plan.candidate
-        await self.decisions.decide(trial, Removed(self._clock(), became_live))
-        del self.trials[trial.name]
-        self.ended[trial.name] = trial
-        for older in list(self.ended.values())[:-SHOWN_ENDED]:
-            older.forget()
+        await asyncio.to_thread(self.trails.configure, self.config)  # one that ends may have to wait for its disk
 
     # --- what workers say (links.Listener) ---------------------------------------------------------------------------
 
     def on_pair(self, pair: Pair) -> None:
-        trial = self._by_trial.get(pair.trial)
+        trial = self.roster.of(pair.trial)
         if trial is None:
             return  # of a trial that is over
         tripped = trial.take(pair)
@@ -284,7 +164,7 @@ class Controller:
         self._plan_flush(trial)
 
     def on_mark(self, worker: str, trial: str, sequence: int) -> None:
-        found = self._by_trial.get(trial)
+        found = self.roster.of(trial)
         if found is not None:
             found.mark(worker, sequence)
             self._plan_flush(found)
@@ -292,7 +172,7 @@ class Controller:
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         self.tallies.report(worker, counts)
         for name, ledger in counts.get("ledger", {}).items():
-            if (trial := self._by_trial.get(name)) is not None:
+            if (trial := self.roster.of(name)) is not None:
                 trial.counts(worker, ledger)
 
     def on_trails(self, trails: list[Trail]) -> None:
@@ -306,14 +186,14 @@ class Controller:
 
     def on_gone(self, worker: str) -> None:
         self.tallies.gone(worker)
-        for trial in (*self.trials.values(), *self.ended.values()):
+        for trial in self.roster.everyone:
             trial.gone(worker)
 
     def _close_accounts(self) -> None:
         """Close the accounts of workers that died while no controller was there to see it."""
         if not self.links.complete:
             return
-        for trial in (*self.trials.values(), *self.ended.values()):
+        for trial in self.roster.everyone:
             for worker in trial.books.workers:
                 if worker not in self.links.workers:
                     trial.gone(worker)
@@ -323,12 +203,12 @@ class Controller:
     def _plan_flush(self, trial: Trial) -> None:
         if len(trial.batch) >= BATCH:
             self._flush(trial)
-        elif trial.batch and trial.name not in self._planned:
-            self._planned.add(trial.name)
+        elif trial.batch and not trial.planned:
+            trial.planned = True
             asyncio.get_running_loop().call_later(BATCH_TIME, self._flush_planned, trial)
 
     def _flush_planned(self, trial: Trial) -> None:
-        self._planned.discard(trial.name)
+        trial.planned = False
         self._flush(trial)
 
     def _flush(self, trial: Trial) -> None:
@@ -351,8 +231,7 @@ class Controller:
             try:
                 self._close_accounts()
                 for trial in list(self.trials.values()):
-                    trial.flush()
-                    self._look(trial)
+                    self._flush(trial)
                 if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
                     self.decisions.retell()
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
@@ -365,7 +244,7 @@ class Controller:
         snapshot_at = retain_at = 0.0
         charts_at = time.monotonic() + CHARTS
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(2 * TICK)
             now = time.monotonic()
             try:
                 await self.decisions.retry()
@@ -385,7 +264,9 @@ class Controller:
 
     async def _snapshot(self) -> float:
         """Save what changed since the last time; seconds of the event loop that it took."""
-        changed = [trial for trial in self.trials.values() if trial.unsnapshot]
+        aside = len(self.store.set_aside)
+        new = aside > self._aside  # a new file was begun, and nothing is in it
+        changed = [trial for trial in self.roster.everyone if trial.unsnapshot or new]
         if not changed:
             return 0.0
         began = time.perf_counter()
@@ -399,6 +280,7 @@ class Controller:
             for trial in changed:
                 trial.unsnapshot = True
             raise
+        self._aside = aside
         return cost
 
     # --- whom it tells (decisions.Audience) --------------------------------------------------------------------------

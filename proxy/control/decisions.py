@@ -90,6 +90,7 @@ class Audience(Protocol):
 class _Turn:
     """A change that waits to be saved; on the way down it is `ready` when the workers have acknowledged."""
 
+    trial: Trial
     change: Change
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -127,9 +128,11 @@ class Decisions:
         return None
 
     def table(self) -> Table:
-        """The present routing table."""
-        lanes = tuple(t.told() for t in self._trials.values() if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes)
+        """The present routing table. Who has gone stays in it until that is saved: if this controller dies before,
+        the next one must find the way down in what workers hold."""
+        gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
+        present = (*self._trials.values(), *gone)
+        return Table(self.number, tuple(t.told() for t in present if t.lane.state is not State.COMPLETED))
 
     @property
     def unsaved(self) -> list[str]:
@@ -173,7 +176,7 @@ class Decisions:
 
     def _down(self, trial: Trial, after: Rollout, effects: Effects) -> Outcome:
         before, trial.rollout = trial.rollout, after
-        trial.lane = lane_of(after, trial.plan)
+        trial.lane = replace(lane_of(after, trial.plan), why=_why(effects))
         self._leaving.add(trial.name)
         self._before.pop(trial.name, None)  # whatever a dead controller had cut short is done now
         number = self._publish()
@@ -231,10 +234,10 @@ class Decisions:
 
     def _change(self, trial: Trial, before: Rollout, after: Rollout, effects: Effects, number: int) -> Change:
         """The transaction of a change with the evidence of this very moment; nothing in it changes afterwards."""
-        (save,) = (effect for effect in effects if isinstance(effect, Save))
+        save = _save_of(effects)
         now = self._clock()
         trial.refresh(now)
-        saved = Saved(after, trial.plan, trial.evidence.dump(), trial.books.dump(), after.cause == "removed")
+        saved = Saved(after, trial.plan, trial.evidence.dump(), trial.books.dump())
         event: Announcement | None = None
         if save.announce:
             data = event_data(trial, after, save, self._audience.console_url(trial.name))
@@ -250,7 +253,7 @@ class Decisions:
 
     def _queue(self, trial: Trial, change: Change) -> _Turn:
         """Give a change its turn: it is saved after all earlier ones of its rollout, and not before it is ready."""
-        turn = _Turn(change)
+        turn = _Turn(trial, change)
         self._unsaved.setdefault(trial.name, []).append(turn)
         return turn
 
@@ -282,10 +285,10 @@ class Decisions:
     async def retry(self) -> None:
         """Try again to save what could not be saved."""
         for name in self.unsaved:
-            trial, turns = self._trials.get(name), self._unsaved[name]
+            turns = self._unsaved[name]
             # While another rollout's were saved, this one's may have been.
-            if trial is not None and turns and turns[0].ready.is_set():
-                await self._save_waiting(trial)
+            if turns and turns[0].ready.is_set():
+                await self._save_waiting(turns[0].trial)
 
     # --- workers that come back --------------------------------------------------------------------------------------
 
@@ -298,7 +301,7 @@ class Decisions:
             if trial is None or trial.rollout.trial != lane.trial or not trial.rollout.weight:
                 continue
             if self._cut_short(lane):
-                found.append((trial, Unfinished(self._clock())))
+                found.append((trial, Unfinished(self._clock(), lane.why)))
             elif lost and lane.weight and self._restored.get(trial.name, -1) < table.number:
                 self._restored[trial.name] = max(self.number, table.number)  # told once, not by every worker
                 found.append((trial, Restored(self._clock())))
@@ -333,6 +336,16 @@ class Decisions:
         if first is not None:
             figures.detection.setdefault(name, []).append(max(0.0, change.time - first))
         logs.event(log, "rollout.weight_0", rollout=name, seconds=round(seconds, 4), behind=behind)
+
+
+def _save_of(effects: Effects) -> Save:
+    (save,) = (effect for effect in effects if isinstance(effect, Save))
+    return save
+
+
+def _why(effects: Effects) -> str:
+    save = _save_of(effects)
+    return f"{save.kind} by {save.actor}: {save.reason}"
 
 
 async def _answer(answer: Refuse | None) -> Refuse | None:

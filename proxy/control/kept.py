@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from proxy.core.delivery import rfc3339
-from proxy.core.model import Kind, Outcome, Pair, Prediction, Reading
+from proxy.core.model import Kind, Outcome, Pair, Prediction, Reading, make
 from proxy.core.redaction import pointers, redact, redact_query
 
 MOST = 50
@@ -25,8 +25,10 @@ MAX_BYTES = 2 * 1024 * 1024
 MAX_BODY = 16 * 1024
 MAX_ROWS, MAX_VALUES, MAX_TEXT = 10, 64, 1000
 """Rows kept of a prediction, values of a row, characters of a text."""
-SMALL = 1024
-"""An answer of so many bytes has no prediction that is worth cutting."""
+SMALL = 2048
+"""A pair of so many bytes has nothing that is worth cutting."""
+OWN, DECODED = 1024, 8
+"""Bytes of an entry beside what was sent and answered, and bytes of decoded values per byte of an answer, at most."""
 
 
 class _Entry(NamedTuple):
@@ -55,10 +57,13 @@ def badness(reading: Reading) -> float:
 
 def difference(live: Prediction, candidate: Prediction) -> float:
     """Largest difference over the rows, 0..1: whether they differ, or for numbers the distance, at most 1."""
-    if live.rows == candidate.rows:
+    ours, theirs = live.rows, candidate.rows
+    if ours == theirs:
         return 0.0
     far = _FAR.get(live.kind, _differ)
-    return max((far(a, b) for a, b in zip(live.rows, candidate.rows, strict=False)), default=0.0)
+    if len(ours) == 1:
+        return far(ours[0], theirs[0])
+    return max(map(far, ours, theirs))
 
 
 def _apart(a: float, b: float) -> float:
@@ -86,10 +91,6 @@ _FAR: dict[Kind, Callable[[Any, Any], float]] = {
 }
 
 
-def _cut(outcome: Outcome) -> Outcome:
-    return outcome if len(outcome.body) <= MAX_BODY else outcome._replace(body=outcome.body[:MAX_BODY])
-
-
 class Kept:
     """The worst and the latest pairs of one rollout."""
 
@@ -103,17 +104,19 @@ class Kept:
         """Look at one more pair."""
         self._number += 1
         bad = badness(reading)
-        pair = _small(pair)
-        entry = _Entry(bad, self._number, _size(pair), pair, _light(reading, pair))
+        size = OWN + (1 + DECODED) * _raw(pair)
+        if size > OWN + (1 + DECODED) * SMALL or pair.again is not None:
+            pair, reading, size = _cut(pair, reading)
+        entry = make(_Entry, (bad, self._number, size, pair, reading))
         latest, worst = self._latest, self._worst
         latest.append(entry)
-        self._latest_bytes += entry.size
+        self._latest_bytes += size
         while len(latest) > MOST or self._latest_bytes > MAX_BYTES:
             self._latest_bytes -= latest.popleft().size
         if bad <= 0.0 or (len(worst) >= MOST and bad <= worst[0].badness):
             return
         heapq.heappush(worst, entry)
-        self._worst_bytes += entry.size
+        self._worst_bytes += size
         while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
             self._worst_bytes -= heapq.heappop(worst).size
 
@@ -123,28 +126,25 @@ class Kept:
         return [_shown(entry, redacted) for entry in found[:limit]]
 
 
-def _small(pair: Pair) -> Pair:
-    """The pair with its bodies cut: slices are copies, so a cut pair does not hold the whole body."""
-    asked, live, candidate = pair.request_body, pair.live, pair.candidate
-    small = len(asked) <= MAX_BODY and len(live.body) <= MAX_BODY and len(candidate.body) <= MAX_BODY
-    if small and pair.again is None:
-        return pair
-    return pair._replace(request_body=asked[:MAX_BODY], live=_cut(live), candidate=_cut(candidate), again=None)
+def _raw(pair: Pair) -> int:
+    """Bytes that were sent and answered."""
+    live, candidate = pair.live, pair.candidate
+    heads = len(pair.request_head) + len(live.head) + len(candidate.head)
+    return heads + len(pair.request_body) + len(live.body) + len(candidate.body)
 
 
-def _size(pair: Pair) -> int:
-    """Bytes that an entry takes at most: what it was sent and answered, and eight times as much for values decoded."""
-    asked, live, candidate = pair.request_head, pair.live, pair.candidate
-    values = min(len(live.body), MAX_ROWS * MAX_VALUES * 8) + min(len(candidate.body), MAX_ROWS * MAX_VALUES * 8)
-    heads = len(asked) + len(live.head) + len(candidate.head)
-    return 1024 + heads + len(pair.request_body) + len(live.body) + len(candidate.body) + 8 * values
+def _cut(pair: Pair, reading: Reading) -> tuple[Pair, Reading, int]:
+    """Pair and reading with the first bytes of each body and the first values of each prediction, and their size."""
+    live, candidate = _shortened(pair.live), _shortened(pair.candidate)
+    pair = pair._replace(request_body=pair.request_body[:MAX_BODY], live=live, candidate=candidate, again=None)
+    reading = reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
+    values = sum(min(len(arm.body), MAX_ROWS * MAX_VALUES * DECODED) for arm in (live, candidate))
+    return pair, reading, OWN + _raw(pair) + DECODED * values
 
 
-def _light(reading: Reading, pair: Pair) -> Reading:
-    """The reading with the first values of its predictions."""
-    if len(pair.live.body) <= SMALL and len(pair.candidate.body) <= SMALL:
-        return reading
-    return reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
+def _shortened(outcome: Outcome) -> Outcome:
+    """Slices are copies, so what is cut does not hold the whole body."""
+    return outcome if len(outcome.body) <= MAX_BODY else outcome._replace(body=outcome.body[:MAX_BODY])
 
 
 def _first(prediction: Prediction | None) -> Prediction | None:

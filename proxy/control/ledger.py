@@ -96,26 +96,23 @@ class Books:
         """Compared pairs."""
         return self._results["compared"]
 
-    def begin(self, time: float) -> None:
-        """Remember when the trial's first pair was asked for (epoch seconds)."""
-        if self.first_pair is None:
-            self.first_pair = time
-
     def answered_in_full(self, time: float) -> None:
         """Remember when the candidate first answered at weight 100 (epoch seconds)."""
         if self.first_full is None:
             self.first_full = time
 
-    def arrived(self, worker: str) -> None:
-        """A pair came over the link."""
+    def arrived(self, worker: str, time: float) -> None:
+        """A pair came over the link, whose request came at `time` (epoch seconds)."""
+        if self.first_pair is None:
+            self.first_pair = time
         self.account(worker).arrived += 1
 
-    def book(self, worker: str, result: str) -> None:
-        """A pair entered the evidence as `compared`, `live_failed` or `unparseable`."""
+    def book(self, worker: str, result: str, pairs: int = 1) -> None:
+        """So many pairs entered the evidence as `compared`, `live_failed` or `unparseable`."""
         account = self.account(worker)
-        account.booked += 1
+        account.booked += pairs
         account.arrived = max(account.arrived, account.booked)
-        self._results[result] += 1
+        self._results[result] += pairs
 
     def close(self, worker: str) -> None:
         """A worker is gone and will never report again: its account is settled and added to the closed ones."""
@@ -131,7 +128,7 @@ class Books:
 
         >>> books = Books()
         >>> _ = books.account("w").report({"sampled": 3, "shed": 1, "sent": 0})
-        >>> books.arrived("w"); books.book("w", "compared")
+        >>> books.arrived("w", 0.0); books.book("w", "compared")
         >>> ledger = books.ledger()
         >>> ledger.sampled, ledger.shed, ledger.compared, ledger.pending
         (3, 1, 1, 1)

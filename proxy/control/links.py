@@ -23,6 +23,8 @@ from proxy.core.link import Frame, LinkError
 from proxy.core.model import Pair, Table
 from proxy.core.trails import Trail
 
+_PAIR = Frame.PAIR  # looking up a member of an enum costs 0.1 µs in Python 3.11
+
 
 @dataclass(slots=True)
 class Worker:
@@ -150,15 +152,16 @@ class Links:
 
     def _pairs_frame(self, channel: Channel, kind: Frame, payload: bytes) -> None:
         worker = self._of.get(channel)
+        if kind is _PAIR and worker is not None:  # nearly all of them, so asked first
+            self._listener.on_pair(link.decode_pair(payload, worker.trials, worker.name))
+            return
         if kind is Frame.HELLO:
             worker, _ = self._greet(channel, payload)
             worker.pairs, worker.trials = channel, {}
             return
         if worker is None:
             raise LinkError(f"{kind.name} before HELLO")
-        if kind is Frame.PAIR:
-            self._listener.on_pair(link.decode_pair(payload, worker.trials, worker.name))
-        elif kind is Frame.MARK:
+        if kind is Frame.MARK:
             mark = link.decode_mark(payload)
             if mark.trial not in worker.trials:
                 raise LinkError(f"a mark for trial {mark.trial}, which was never named")

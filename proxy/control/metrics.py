@@ -34,6 +34,7 @@ from prometheus_client.samples import Exemplar
 
 from proxy.config import Config
 from proxy.control.view import Counts
+from proxy.core.built import DATA_PATH
 from proxy.core.delivery import Result
 from proxy.core.link import BOUNDS
 from proxy.core.model import Verdict
@@ -136,7 +137,7 @@ class _Collector(Collector):
         text = "What a full queue of the controller lost: pairs, pairs of a record, events of a stream."
         yield _counter("dropped", text, ("queue",), counts.dropped)
         yield from _storage(counts)
-        build = {"version": package_version(), "python": python_version()}
+        build = {"version": package_version(), "python": python_version(), "data_path": DATA_PATH}
         yield InfoMetricFamily(PREFIX + "build", "What is running.", build)
 
     def _stages(self) -> dict[str, tuple[str, ...]]:
@@ -249,7 +250,7 @@ _GUARD_GAUGES = (
 
 
 def _guards(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
-    found = [(r["name"], f) for r in rollouts for f in r["findings"] if not f.get("segment")]
+    found = [(r["name"], f) for r in rollouts for f in r["findings"] if f.get("segment") is None]
     for name, key, text in _GUARD_GAUGES:
         values = {(rollout, f["guard"]): f[key] for rollout, f in found if f[key] is not None}
         yield _gauge(name, text, ("rollout", "guard"), values)
@@ -298,3 +299,5 @@ def _storage(counts: Counts) -> Iterable[Metric]:
     yield _counter("trails", text, ("sink", "result"), counts.trails)
     yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})
     yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})
+    text = "Files in the store's place that were no sound database."
+    yield _counter("store_set_aside", text, (), {(): counts.store_set_aside})

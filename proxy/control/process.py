@@ -19,7 +19,6 @@ from typing import Any
 
 import setproctitle
 import uvloop
-from aiohttp import web
 
 from proxy import logs
 from proxy.channel import Channel
@@ -85,10 +84,8 @@ class Process:
 
     async def _serve(self, controller: Controller, desk: Desk, channel: Channel) -> None:
         sender = Sender(desk)
-        app = admin.application(desk, sender)
-        runner = web.AppRunner(app, access_log=None, logger=admin.server_log, shutdown_timeout=ADMIN_DRAIN)
-        await runner.setup()
-        await web.SockSite(runner, self._listener).start()
+        port = admin.Port(admin.application(desk, sender), ADMIN_DRAIN)
+        await port.start(self._listener)
         sender.start()
         reloads = asyncio.create_task(self._reload(controller, channel))
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
@@ -96,7 +93,7 @@ class Process:
         desk.draining = True
         reloads.cancel()
         await sender.stop()
-        await runner.cleanup()
+        await port.close()
         await controller.stop()
 
     def _heard(self, channel: Channel, kind: Frame, payload: bytes) -> None:

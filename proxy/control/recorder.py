@@ -6,7 +6,7 @@ the thread's. A disk that is slow, full or gone costs pairs of the file (counted
 Invariants
 - At most `files` files of about `max_size` bytes: `NAME`, then `NAME.1` (the youngest of the old) and so on.
 - What was written is readable after a kill, but for the last second: streams are flushed to a boundary once a second,
-  and a file that is continued gets a new gzip member or zstd frame, which readers take as one stream.
+  and a file that is continued gets a new gzip member or zstd frame. `recordings` reads on where one was not ended.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BufferedWriter
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -32,6 +32,9 @@ log = logging.getLogger("understudy.recorder")
 MAX_WAITING = 32 * 1024 * 1024
 """Bytes of pairs that may wait for the thread; one more is dropped and counted."""
 FLUSH = 1.0
+"""Seconds between two times at which what was written is made readable."""
+UNIT = 1024 * 1024
+"""Compressed bytes that may wait for that."""
 RETRY = 10.0
 """Seconds before a file that could not be written is tried again."""
 
@@ -127,8 +130,7 @@ class Recorder:
             except Exception as error:  # mostly the disk; whatever it is, one odd pair must not end the recording
                 self._failed(error)
                 if file is not None:
-                    with suppress(Exception):
-                        file.close()
+                    file.abandon()
                 file, retry_at = None, now + RETRY
         if file is not None:
             file.close()
@@ -161,37 +163,68 @@ def _size(pair: Pair) -> int:
 
 
 class _File:
-    """One file being written, compressed as its name says. Raises `OSError`, or `ImportError` without zstd's extra."""
+    """One file being written, compressed as its name says. Raises `OSError`, or `ImportError` without zstd's extra.
+
+    What reaches the disk ends at a boundary at which a reader can stop, and is written in one go: whoever is killed
+    leaves no half of it, and who goes on after that is found by its own beginning.
+    """
 
     def __init__(self, rule: Rule, header: bytes) -> None:
         rule.path.parent.mkdir(parents=True, exist_ok=True)
-        self._raw: BufferedWriter = rule.path.open("ab")
-        try:
-            self._stream = compressor(rule.path, self._raw)
-        except ImportError:
-            self._raw.close()
-            raise
+        self._waiting = BytesIO()
+        self._stream = compressor(rule.path, self._waiting)
+        self._raw = rule.path.open("ab", buffering=0)
+        if self._stream is self._waiting and _is_torn(rule.path):
+            self.write(b"\n")
         self.write(header)
         self.flush()
 
     @property
     def size(self) -> int:
         """Bytes on the disk or on their way there."""
-        return self._raw.tell()
+        return self._raw.tell() + self._waiting.tell()
 
     def write(self, line: bytes) -> None:
         self._stream.write(line)
+        if self._waiting.tell() > UNIT:
+            self.flush()
 
     def flush(self) -> None:
         self._stream.flush()
-        self._raw.flush()
+        self._put()
 
     def close(self) -> None:
-        self._stream.close()
-        self._raw.close()
+        if self._stream is not self._waiting:
+            self._stream.close()
+        try:
+            self._put()
+        finally:
+            self._raw.close()
+
+    def abandon(self) -> None:
+        """Leave the file as it is: an end would belong to a stream whose last part is not there."""
+        with suppress(OSError):
+            self._raw.close()
+
+    def _put(self) -> None:
+        start, data = self._raw.tell(), memoryview(self._waiting.getvalue())
+        self._waiting.seek(0)
+        self._waiting.truncate()
+        try:
+            while data:
+                data = data[self._raw.write(data) :]
+        except OSError:  # a full disk may have taken a part
+            self._raw.truncate(start)
+            raise
 
 
-def compressor(path: Path, raw: BufferedWriter) -> IO[bytes]:
+def _is_torn(path: Path) -> bool:
+    """Whether a file without compression ends in the middle of a line."""
+    with path.open("rb") as file:
+        return file.seek(0, 2) > 0 and file.seek(-1, 2) >= 0 and file.read(1) != b"\n"
+
+
+def compressor(path: Path, raw: BytesIO) -> IO[bytes]:
     """A stream that compresses into `raw` as the name's ending says (`.gz`, `.zst`, else not at all)."""
     if path.suffix == ".gz":
         return cast(IO[bytes], gzip.GzipFile(filename="", mode="ab", compresslevel=5, fileobj=raw))
@@ -203,7 +236,7 @@ def compressor(path: Path, raw: BufferedWriter) -> IO[bytes]:
 class _Zstd:
     """A zstd stream whose `flush` ends a block, so that what was written can be read."""
 
-    def __init__(self, raw: BufferedWriter) -> None:
+    def __init__(self, raw: BytesIO) -> None:
         import zstandard  # an extra: only who records in this format needs it
 
         self._writer: Any = zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False)

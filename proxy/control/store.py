@@ -1,35 +1,24 @@
-"""SQLite: what the controller must not forget. Rollouts with their evidence, the journal, the outbox.
-
-Everything runs in one thread of its own, in the order asked for, so that a slow disk delays nobody but the one who
-awaits it, and a later change can never be saved before an earlier one. (aiosqlite does the same with one more
-dependency and no bound on its queue; a connection on the event loop was measured to hold it for the length of an fsync,
-tens of milliseconds on a busy disk.)
+"""What the controller must not forget: rollouts with their evidence, the journal, the outbox. SQLite, by `database`.
 
 Invariants
 - `save` is one transaction: rollout, evidence, ledger, table number, journal entry and outbox rows, or none of them.
 - The journal only grows (a trigger refuses updates); `retain` alone takes its oldest entries away.
-- Whatever the disk does (full, read-only, gone, slow) is a `StoreError`; the next call tries again by itself.
-- A file that is not a sound database is set aside under another name, never deleted, and a new one is begun.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
-from proxy.control.schema import claim, open_database, set_aside, set_meta
+from proxy import logs
+from proxy.control.database import Database
+from proxy.control.schema import set_meta
 from proxy.control.webhooks import Delivery
 from proxy.core.delivery import GIVE_UP_AFTER, Event
 from proxy.core.events import Rollout
@@ -38,14 +27,6 @@ from proxy.core.saved import plan_from, rollout_from
 from proxy.errors import StoreError
 
 log = logging.getLogger("understudy.store")
-
-T = TypeVar("T")
-
-MAX_WAITING = 64
-"""Calls that may wait for the disk; one more is refused, so that a disk that hangs does not fill the memory."""
-
-PATIENCE = 15.0
-"""Seconds to wait for another controller to let go of the file."""
 
 KEEP_ENTRIES = 1000
 """Journal entries kept of each rollout."""
@@ -65,7 +46,11 @@ class Saved:
     plan: Plan
     evidence: bytes
     ledger: dict[str, Any]
-    archived: bool = False
+
+    @property
+    def archived(self) -> bool:
+        """Whether it ended because the file names it no more."""
+        return self.rollout.cause == "removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,124 +75,31 @@ class Change:
 
 @dataclass(slots=True)
 class Contents:
-    """All that a controller needs to go on where the last one was."""
+    """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last."""
 
     identity: str
     table: int
     rollouts: list[Saved] = field(default_factory=list)
 
 
-class Store:
-    """The database at `path`. Every coroutine may raise `StoreError`; `failures` counts those of writes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._waiting = 0
-        self._closed = False
-        self._claim: int | None = None
-        self.set_aside: Path | None = None
-        self.failures = 0
-        self.error = ""
-
-    # --- the thread --------------------------------------------------------------------------------------------------
-
-    async def _run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
-        if self._closed:
-            raise StoreError(f"{self._path}: closed")
-        if self._waiting >= MAX_WAITING:
-            raise StoreError(f"{self._path}: {MAX_WAITING} calls already wait for the disk")
-        self._waiting += 1
-        try:
-            result = await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work, write)
-        except StoreError as error:
-            if write:
-                self.failures += 1
-                self.error = str(error)
-            raise
-        finally:
-            self._waiting -= 1
-        if write:
-            self.error = ""
-        return result
-
-    def _guarded(self, work: Callable[[sqlite3.Connection], T], write: bool) -> T:
-        try:
-            connection = self._connection or self._connect()
-            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            try:
-                result = work(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # a full disk may have rolled it back already
-                    connection.execute("ROLLBACK")
-                raise
-            return result
-        except (sqlite3.Error, OSError) as error:
-            self._drop()  # the next call opens it anew: a remounted disk is found, a half-broken handle is not kept
-            raise StoreError(f"{self._path}: {error}") from error
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except sqlite3.Error:
-                log.debug("closing a broken database", exc_info=True)
-
-    def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._connection = open_database(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only: not the file's fault
-                raise
-            self.set_aside = set_aside(self._path)
-            log.error("%s is not a sound database (%s): set aside as %s", self._path, error, self.set_aside)
-            self._connection = open_database(self._path)
-        return self._connection
-
-    async def close(self) -> None:
-        """Finish what waits and close the file, for good."""
-        if self._closed:
-            return
-        self._closed = True
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
-        self._thread.shutdown(wait=False)
-        if self._claim is not None:
-            os.close(self._claim)
+class Store(Database):
+    """The database at `path`, as the controller knows it. Every coroutine may raise `StoreError`."""
 
     # --- rollouts and journal ----------------------------------------------------------------------------------------
 
     async def load(self) -> Contents:
         """Everything saved; from then on the file is this process' alone. When the disk takes no writes, it is read
         from a copy; raises when that fails too."""
-        if self._claim is None:
-            loop = asyncio.get_running_loop()
-            self._claim = await loop.run_in_executor(self._thread, claim, self._path, PATIENCE)
+        await self.claim()
         try:
-            return await self._run(_load, write=False)
+            return await self.run(_load, write=False)
         except StoreError as error:
-            log.error("the store does not open, reading a copy: %s", error)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._load_copy)
-
-    def _load_copy(self) -> Contents:
-        try:
-            if not self._path.exists():
-                raise StoreError(f"{self._path}: cannot be created")
-            with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
-                for suffix in ("", "-wal"):  # the newest changes may be in the log still
-                    if (source := Path(f"{self._path}{suffix}")).exists():
-                        shutil.copy(source, Path(folder) / f"copy{suffix}")
-                with closing(open_database(Path(folder) / "copy")) as connection:
-                    return _load(connection)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{self._path}: {error}") from error
+            logs.event(log, "store.copied", logging.ERROR, error=str(error))
+            return await self.run_on_copy(_load)
 
     async def save(self, change: Change) -> None:
         """One change, whole or not at all."""
-        await self._run(lambda connection: _save(connection, change))
+        await self.run(lambda connection: _save(connection, change))
 
     async def snapshot(self, saved: list[Saved], now: float) -> None:
         """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved."""
@@ -215,12 +107,18 @@ class Store:
         # missing only when the file was set aside under way.
         sql = _PUT + " WHERE trial = excluded.trial"
         rows = [_row(one, now) for one in saved]
-        await self._run(lambda connection: connection.executemany(sql, rows) and None)
+        await self.run(lambda connection: connection.executemany(sql, rows) and None)
+
+    async def rollout(self, name: str) -> Saved | None:
+        """One rollout as it was last saved."""
+        sql = "SELECT state, plan, evidence, ledger FROM rollouts WHERE name = ?"
+        row = await self.run(lambda c: c.execute(sql, (name,)).fetchone(), write=False)
+        return None if row is None else _saved(row)
 
     async def past(self, trial: str) -> Saved | None:
         """How a trial that another one has replaced had ended."""
-        sql = "SELECT state, plan, evidence, ledger, archived FROM past WHERE trial = ?"
-        row = await self._run(lambda c: c.execute(sql, (trial,)).fetchone(), write=False)
+        sql = "SELECT state, plan, evidence, ledger FROM past WHERE trial = ?"
+        row = await self.run(lambda c: c.execute(sql, (trial,)).fetchone(), write=False)
         return None if row is None else _saved(row)
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
@@ -230,23 +128,23 @@ class Store:
             " WHERE rollout = ? AND number < ? ORDER BY number DESC LIMIT ?"
         )
         top = before if before is not None else 1 << 62
-        rows = await self._run(lambda c: c.execute(sql, (name, top, limit)).fetchall(), write=False)
+        rows = await self.run(lambda c: c.execute(sql, (name, top, limit)).fetchall(), write=False)
         keys = ("number", "time", "kind", "actor", "reason", "detail", "evidence_bytes")
         return [dict(zip(keys, (*row[:5], orjson.loads(row[5]), row[6]), strict=True)) for row in rows]
 
     async def keep_charts(self, charts: dict[str, Any]) -> None:
         """Keep what is drawn of each trial (`charts.Charts.dump`) for the next controller; no decision needs it."""
         rows = [(trial, orjson.dumps(data).decode()) for trial, data in charts.items()]
-        await self._run(lambda c: c.executemany("INSERT OR REPLACE INTO charts VALUES (?, ?)", rows) and None)
+        await self.run(lambda c: c.executemany("INSERT OR REPLACE INTO charts VALUES (?, ?)", rows) and None)
 
     async def charts(self) -> dict[str, Any]:
         """What was drawn of each trial."""
-        rows = await self._run(lambda c: c.execute("SELECT trial, data FROM charts").fetchall(), write=False)
+        rows = await self.run(lambda c: c.execute("SELECT trial, data FROM charts").fetchall(), write=False)
         return {trial: orjson.loads(data) for trial, data in rows}
 
     async def retain(self, now: float) -> int:
         """Take away what is beyond the retention; how many rows."""
-        return await self._run(lambda connection: _retain(connection, now))
+        return await self.run(lambda connection: _retain(connection, now))
 
     # --- outbox (see `webhooks.Outbox`) ------------------------------------------------------------------------------
 
@@ -256,7 +154,7 @@ class Store:
             "SELECT id, type, time, data, attempts, due FROM outbox WHERE endpoint = :e AND state = 'waiting'"
             " ORDER BY due > :now, CASE WHEN due > :now THEN due END, attempts, time, rowid LIMIT 1"
         )
-        row = await self._run(lambda c: c.execute(sql, {"e": endpoint, "now": now}).fetchone(), write=False)
+        row = await self.run(lambda c: c.execute(sql, {"e": endpoint, "now": now}).fetchone(), write=False)
         if row is None:
             return None
         return Delivery(Event(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])
@@ -269,7 +167,7 @@ class Store:
             " WHERE id = ? AND endpoint = ?"
         )
         values = (delivery.attempts + 1, due, state, answer, now, delivery.event.id, delivery.endpoint)
-        await self._run(lambda connection: connection.execute(sql, values) and None)
+        await self.run(lambda connection: connection.execute(sql, values) and None)
 
     async def end_subscription(self, endpoint: str, terms: str, now: float) -> None:
         """Its waiting rows end, and no new ones are written for it while its terms are these."""
@@ -280,22 +178,22 @@ class Store:
                 "UPDATE outbox SET state = 'ended' WHERE endpoint = ? AND state = 'waiting'", (endpoint,)
             )
 
-        await self._run(work)
+        await self.run(work)
 
     async def keep_endpoints(self, terms: Mapping[str, str], now: float) -> dict[str, int]:
         """Only these endpoints are configured (URL → `Endpoint.terms`): rows that wait for another one end as `removed`
         (how many, by URL), and an endpoint that had answered 410 under other terms, or was away since, begins anew."""
-        return await self._run(lambda connection: _keep_endpoints(connection, terms, now))
+        return await self.run(lambda connection: _keep_endpoints(connection, terms, now))
 
     async def is_ended(self, endpoint: str) -> bool:
         """Whether the endpoint has answered 410."""
         sql = "SELECT 1 FROM ended WHERE endpoint = ?"
-        return await self._run(lambda c: c.execute(sql, (endpoint,)).fetchone() is not None, write=False)
+        return await self.run(lambda c: c.execute(sql, (endpoint,)).fetchone() is not None, write=False)
 
     async def delivery_counts(self, endpoint: str) -> dict[str, int]:
         """Rows by state."""
         sql = "SELECT state, count(*) FROM outbox WHERE endpoint = ? GROUP BY state"
-        return dict(await self._run(lambda c: c.execute(sql, (endpoint,)).fetchall(), write=False))
+        return dict(await self.run(lambda c: c.execute(sql, (endpoint,)).fetchall(), write=False))
 
 
 # --- inside a transaction --------------------------------------------------------------------------------------------
@@ -303,15 +201,15 @@ class Store:
 
 def _load(connection: sqlite3.Connection) -> Contents:
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    rows = connection.execute("SELECT state, plan, evidence, ledger, archived FROM rollouts ORDER BY rowid").fetchall()
+    rows = connection.execute("SELECT state, plan, evidence, ledger FROM rollouts ORDER BY updated").fetchall()
     return Contents(str(meta.get("identity", "")), int(meta.get("table", 0)), [_saved(row) for row in rows])
 
 
 def _saved(row: tuple[Any, ...]) -> Saved:
-    state, plan, evidence, books, archived = row
+    state, plan, evidence, books = row
     try:
         rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
-        return Saved(rollout, kept, bytes(evidence), orjson.loads(books), bool(archived))
+        return Saved(rollout, kept, bytes(evidence), orjson.loads(books))
     except (TypeError, ValueError, KeyError) as error:
         raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
 

@@ -15,18 +15,21 @@ from typing import Any
 from proxy.channel import Channel
 from proxy.config import Config
 from proxy.control.controller import Controller
+from proxy.control.decisions import Outcome
 from proxy.control.report import lead_seconds, rollout_json
 from proxy.control.store import Store
 from proxy.control.trials import Trial
 from proxy.control.view import ACTIONS, Counts, RefusedError
 from proxy.core import link
-from proxy.core.events import Abort, Event, Pause, Promote, Resume, Retry
+from proxy.core.events import Abort, Event, Pause, Promote, Refuse, Resume, Retry
 from proxy.core.link import Frame
 from proxy.core.redaction import pointers
 from proxy.errors import StoreError
 
 RELOAD_DEADLINE = 60.0
 """Seconds to wait for the supervisor's answer to a reload."""
+ACT_DEADLINE = 5.0
+"""Seconds that a person waits for a disk that hangs."""
 
 
 class Desk:
@@ -62,13 +65,13 @@ class Desk:
         return self._controller.outbox_added
 
     def _find(self, name: str) -> Trial | None:
-        return self._controller.trials.get(name) or self._controller.ended.get(name)
+        return self._controller.trials.get(name) or self._controller.roster.ended.get(name)
 
     def rollouts(self) -> list[dict[str, Any]]:
         """Every rollout in the configuration's order, then the ended ones."""
         controller = self._controller
         running = [controller.trials[name] for name in self.config.plans if name in controller.trials]
-        ended = sorted(controller.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
+        ended = sorted(controller.roster.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
         return [rollout_json(trial) for trial in (*running, *ended)]
 
     def rollout(self, name: str) -> dict[str, Any] | None:
@@ -108,17 +111,35 @@ class Desk:
     async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         """Carry out an action; the rollout afterwards. Raises `RefusedError`."""
         trial = self._controller.trials.get(name)
+        if name in self._controller.roster.ended:
+            raise RefusedError(409, f"cannot {action} {name}: the file names it no more")
         if trial is None or action not in ACTIONS:
             raise RefusedError(
                 404, f"no rollout is called {name}" if trial is None else f"no action is called {action}"
             )
+        change = trial.rollout.change
         try:
-            refusal = await self._controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+            refusal = await self._within(
+                self._controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+            )
         except StoreError as error:
             raise RefusedError(503, str(error)) from error
+        except TimeoutError:
+            if trial.rollout.change == change:
+                raise RefusedError(503, "the store does not answer; it will be done as soon as it is saved") from None
+            refusal = None  # a way down: that is done, and saved as soon as can be
         if refusal is not None:
             raise RefusedError(409, refusal.reason)
         return rollout_json(trial)
+
+    async def _within(self, outcome: Outcome) -> Refuse | None:
+        """What comes of a decision; `TimeoutError` after `ACT_DEADLINE`, and then it goes on by itself."""
+        work = asyncio.ensure_future(outcome)
+        try:
+            return await asyncio.wait_for(asyncio.shield(work), ACT_DEADLINE)
+        except TimeoutError:
+            self._controller.spawn(_rest(work))
+            raise
 
     def _event(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Event:
         now = self._clock()
@@ -165,24 +186,23 @@ class Desk:
         return {**self._tree, "workers": workers}
 
     async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read the file again."""
+        """Ask the supervisor to read the file again. Raises `RefusedError` when it does not say what came of it."""
         answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
         self._reloads.append(answer)
         if not self._supervisor.send(link.note(Frame.RELOAD, {})):
             self._reloads.remove(answer)
-            return False, "no supervisor to ask"
+            raise RefusedError(503, "no supervisor to ask")
         try:
             return await asyncio.wait_for(answer, RELOAD_DEADLINE)
         except TimeoutError:
-            return False, f"no answer from the supervisor within {RELOAD_DEADLINE:g} s"
+            why = f"no word within {RELOAD_DEADLINE:g} s of what came of it; the log will say"
+            raise RefusedError(503, why) from None
 
     def reloaded(self, result: dict[str, Any]) -> None:
         """The supervisor's answer to the oldest request."""
-        while self._reloads:
-            answer = self._reloads.pop(0)
-            if not answer.done():
-                answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
-                return
+        answer = self._reloads.pop(0) if self._reloads else None
+        if answer is not None and not answer.done():  # else whoever asked has gone, and the next one has asked anew
+            answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether the controller can do its work, and why not."""
@@ -191,8 +211,8 @@ class Desk:
             reasons.append("draining")
         if not controller.loaded:
             reasons.append("the store has not been read yet")
-        if controller.store.error:
-            reasons.append(f"the store cannot save: {controller.store.error}")
+        if trouble := controller.store.trouble:
+            reasons.append(f"the store cannot save: {trouble}")
         missing = [worker["slot"] for worker in self.processes()["workers"] if not worker["connected"]]
         if missing or not self._tree:
             reasons.append(
@@ -213,21 +233,28 @@ class Desk:
         counts.results = dict(figures.results)
         counts.rollback_seconds = {name: list(seconds) for name, seconds in figures.rollback.items()}
         counts.detection_seconds = {name: list(seconds) for name, seconds in figures.detection.items()}
-        everyone = (*controller.trials.values(), *controller.ended.values())
-        counts.lead_seconds = {trial.name: [lead] for trial in everyone if (lead := lead_seconds(trial)) is not None}
+        counts.lead_seconds = {
+            trial.name: [lead] for trial in controller.roster.everyone if (lead := lead_seconds(trial)) is not None
+        }
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
-        counts.store_failures, counts.store_ok = controller.store.failures, not controller.store.error
+        store = controller.store
+        counts.store_failures, counts.store_set_aside = store.failures, len(store.set_aside)
+        counts.store_ok = not store.trouble
         return counts
 
     def _dropped(self) -> dict[str, int]:
         controller = self._controller
-        everyone = (*controller.trials.values(), *controller.ended.values())
+        everyone = controller.roster.everyone
         recorders = [trial.recorder for trial in everyone if trial.recorder is not None]
         return {
             "order": sum(trial.late for trial in everyone),
             "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
             "events": controller.streams.dropped,
         }
+
+
+async def _rest(work: asyncio.Future[Refuse | None]) -> None:
+    await work
 
 
 PARTS = ("compared", "shed", "too_large", "live_failed", "unparseable", "link_full")

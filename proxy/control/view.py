@@ -6,8 +6,9 @@ is read or asked for on the controller's event loop. What an answer holds is DES
 
 The controller starts the rest of its process like this:
 
-    sender = webhooks.Sender(surface); sender.start()   delivers from `surface.store`; `await sender.stop()` at the end
-    app    = admin.application(surface, sender)         an aiohttp Application, served on the listening socket
+    sender = webhooks.Sender(surface); sender.start()    # delivers from `surface.store`
+    port = admin.Port(admin.application(surface, sender), drain); await port.start(listener)
+    … await sender.stop(); await port.close()
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Counts:
     outcomes: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     store_failures: int = 0
+    store_set_aside: int = 0
     store_ok: bool = True
 
 
@@ -113,7 +115,8 @@ class Surface(Protocol):
         """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts"}`."""
 
     async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read the file again: whether it took effect, and why not."""
+        """Ask the supervisor to read the file again: whether it took effect, and why not; raises `RefusedError` (503)
+        when it does not say."""
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether this controller can do its work now, and each reason why not, in words."""

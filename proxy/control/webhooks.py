@@ -7,6 +7,7 @@ happened; what an answer means and when to try again is decided in `core.deliver
 Invariants
 - One task per endpoint: a receiver that hangs or is dead delays nobody else's events, and never the loop (every attempt
   has a deadline; answers are read up to `MAX_ANSWER` bytes and only for the connection's sake).
+- While the store takes no writes nothing is sent twice because of that: an attempt is told to it before the next one.
 - A row leaves the queue only by a 2xx, by a 410, by the end of its day, or with its endpoint, which the owner takes out
   of the file; a crash between an attempt and its record repeats the attempt with the same `webhook-id`.
 - A 410 ends a subscription until the owner changes it in the file, or takes it out and puts it back.
@@ -42,6 +43,7 @@ DEADLINE = 15.0
 
 MAX_ANSWER = 64 * 1024
 RELOAD_LOOK = 1.0  # how soon a reload of the configuration is noticed
+STORE_LOOK = 5.0  # how soon a store that failed is asked again
 IDLE_LOOK = 30.0  # an endpoint with nothing due looks at the store this often even if nobody woke it
 
 
@@ -144,11 +146,23 @@ async def _set_within(flag: asyncio.Event, seconds: float) -> None:
             await flag.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt that was made, at epoch seconds `now`, and what follows from its answer."""
+
+    delivery: Delivery
+    endpoint: Endpoint
+    now: float
+    answer: Answer
+    step: Step
+
+
 @dataclass(slots=True)
 class _Queue:
-    """The running state of one endpoint."""
+    """The running state of one endpoint. `made` is an attempt that the store does not know of yet."""
 
     endpoint: Endpoint
+    made: _Attempt | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     hold_until: float = 0.0  # the receiver asked for silence until then
     failures: int = 0  # in a row
@@ -248,6 +262,7 @@ class Sender:
             queue.wake.clear()
             pause = IDLE_LOOK
             try:
+                await self._record(queue)
                 delivery = await self._next(queue)
                 if delivery is not None:
                     pause = max(delivery.due, queue.hold_until) - self._clock()
@@ -255,6 +270,7 @@ class Sender:
                         await self._attempt(queue, delivery)
                         continue
             except StoreError as error:
+                pause = STORE_LOOK
                 event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
             except Exception:  # a bug must not end an endpoint's deliveries for good, and must not be hidden either
                 log.exception("webhook.attempt_broke", extra={"fields": {"url": shown_url(queue.endpoint.url)}})
@@ -276,12 +292,18 @@ class Sender:
         queue.failures = 0 if step.result is Result.DELIVERED else queue.failures + 1
         if step.hold and step.at is not None:
             queue.hold_until = step.at
-        await self._record(delivery, now, answer, step)
-        if step.result is Result.ENDED and queue.endpoint == endpoint:  # what was changed meanwhile begins anew
-            await self._surface.store.end_subscription(endpoint.url, endpoint.terms, now)
+        queue.made = _Attempt(delivery, endpoint, now, answer, step)
+        await self._record(queue)
 
-    async def _record(self, delivery: Delivery, now: float, answer: Answer, step: Step) -> None:
-        await self._surface.store.record_attempt(delivery, now, answer.words, step.result, step.at)
+    async def _record(self, queue: _Queue) -> None:
+        """Tell the store of the attempt that was made. Until it takes that, nothing more is sent to this endpoint: it
+        would be the same event again, as often as the disk fails."""
+        made = queue.made
+        if made is None:
+            return
+        delivery, answer, step, store = made.delivery, made.answer, made.step, self._surface.store
+        await store.record_attempt(delivery, made.now, answer.words, step.result, step.at)
+        queue.made = None
         event(
             log,
             f"webhook.{step.result}",
@@ -291,8 +313,10 @@ class Sender:
             url=shown_url(delivery.endpoint),
             attempt=delivery.attempts + 1,
             answer=answer.words,
-            again_in_seconds=None if step.at is None else round(step.at - now, 1),
+            again_in_seconds=None if step.at is None else round(step.at - made.now, 1),
         )
+        if step.result is Result.ENDED and queue.endpoint == made.endpoint:  # what was changed meanwhile begins anew
+            await store.end_subscription(made.endpoint.url, made.endpoint.terms, made.now)
 
     async def _send(self, url: str, head: Mapping[str, str], content: bytes) -> Answer:
         if self._session is None:

@@ -74,9 +74,12 @@ class Tripped:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A worker has less weight than was saved, from a table that was never saved: a way down that a crash cut short."""
+    """A worker has less weight than was saved, from a table that was never saved: a way down that a crash cut short.
+
+    `why` is what that table said of it (`Lane.why`)."""
 
     now: float
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +139,13 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The file was read again; `previous` is the plan in force until now, `limits` whether its limits differ.
+    """The file was read again; `previous` is the plan in force until now.
 
     `earlier` is where the trial that the file names ended, if it is not the present one and was tried before.
     """
 
     now: float
     previous: Plan
-    limits: bool = False
     earlier: Rollout | None = None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.core.evidence import Evidence, EvidenceError, Tripwire
 from proxy.core.model import Assessment, Plan, Verdict
-from proxy.core.predictions import booking, read
+from proxy.core.predictions import Reader, booking
 from proxy.core.recording import Recorded
 from proxy.core.saved import plan_from
 
@@ -44,6 +44,7 @@ class Bench:
 
     def __init__(self, plan: Plan, seed: int = 0) -> None:
         self._plan = plan
+        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by)
         self._evidence = Evidence.begin(plan, seed)
         self._wire = Tripwire(plan.consecutive_failures)
         self._batch: list[Any] = []
@@ -53,14 +54,12 @@ class Bench:
 
     def add(self, recorded: Recorded) -> None:
         """One more pair. Its trial and stage are those of the recording: a new stage begins where one began then."""
-        plan = self._plan
-        reading = read(plan.prediction, recorded.pair, plan.segments, plan.cluster_by)
-        reading = reading._replace(request_hash=recorded.request_hash)
+        reading = self._reader.read(recorded.pair)._replace(request_hash=recorded.request_hash)
         if reading.stage > self._stage:
             self._flush()
             self._stage = reading.stage
             self._evidence.enter_stage(reading.stage)
-        self._booked[booking(reading)] += 1
+        self._booked[booking(reading.live_fault)] += 1
         self._batch.append(reading)
         self.pairs += 1
         if self._wire.add(reading) and not self.tripped_at:
@@ -102,6 +101,19 @@ def judge(plan: Plan, pairs: Iterable[Recorded]) -> Judgement:
     for recorded in pairs:
         bench.add(recorded)
     return bench.judgement()
+
+
+def judge_trials(plan: Plan, pairs: Iterable[Recorded]) -> dict[str, Judgement]:
+    """The same for each trial that was recorded by itself, by its name; the one whose pairs come last stands last.
+
+    A file goes on when another version is tried: what one version did says nothing of another.
+    """
+    benches: dict[str, Bench] = {}
+    for recorded in pairs:
+        trial = recorded.pair.trial
+        benches[trial] = benches.pop(trial) if trial in benches else Bench(plan)
+        benches[trial].add(recorded)
+    return {trial: bench.judgement() for trial, bench in benches.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ from typing import Any
 
 import orjson
 
-from proxy.core.model import Arm, Lane, Outcome, Pair, State, Table
+from proxy.core.model import Arm, Lane, Outcome, Pair, State, Table, make
 from proxy.core.reasons import CODES, REASONS
 
 MAX_FRAME = 256 * 1024 * 1024
@@ -231,7 +231,8 @@ def _read_outcome(payload: bytes, at: int) -> tuple[Outcome, int]:
     start = at + _OUTCOME_SIZE
     middle = start + head
     end = middle + body
-    return Outcome(status, REASONS[code], payload[start:middle], payload[middle:end], seconds, first), end
+    parts = (status, REASONS[code], payload[start:middle], payload[middle:end], seconds, first)
+    return make(Outcome, parts), end
 
 
 def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
@@ -251,22 +252,25 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
         raise LinkError(f"not a pair: {error!r}") from None
     if end != len(payload):
         raise LinkError(f"a pair of {end} bytes in a frame of {len(payload)}")
-    return Pair(
-        trial,
-        stage,
-        worker,
-        sequence,
-        payload[_PAIR_SIZE:id_end].decode("ascii", "replace"),
-        time,
-        _CANDIDATE if flags & CANDIDATE_SERVED else _LIVE,
-        payload[id_end:head_end],
-        payload[head_end:body_end],
-        live,
-        candidate,
-        again,
-        flags & HEDGED != 0,
-        flags & RESCUED != 0,
-        flags & SLOT != 0,
+    return make(
+        Pair,
+        (
+            trial,
+            stage,
+            worker,
+            sequence,
+            payload[_PAIR_SIZE:id_end].decode("ascii", "replace"),
+            time,
+            _CANDIDATE if flags & CANDIDATE_SERVED else _LIVE,
+            payload[id_end:head_end],
+            payload[head_end:body_end],
+            live,
+            candidate,
+            again,
+            flags & HEDGED != 0,
+            flags & RESCUED != 0,
+            flags & SLOT != 0,
+        ),
     )
 
 

@@ -68,6 +68,10 @@ class Kind(StrEnum):
 
 # --- what was asked and answered -------------------------------------------------------------------------------------
 
+make = tuple.__new__
+"""`make(Outcome, (200, …))` is `Outcome(200, …)` with every field given, without the Python function that a named tuple
+puts before it. For the way of a pair, where half a dozen are made of each."""
+
 
 class Outcome(NamedTuple):
     """One arm's answer to one request. A named tuple, as `Pair` and `Reading` are: thousands a second are made, and a
@@ -339,7 +343,8 @@ class Lane:
     """One rollout's line in a routing table: all that a worker needs to know of a decision.
 
     `weight` and `share` in basis points; `stage` the stage's entry number (see `Pair.stage`). `affords` is the part of
-    `share`, and of what the candidate serves, that the token budget affords, basis points.
+    `share`, and of what the candidate serves, that the token budget affords, basis points. `why` is not for the worker:
+    it says of a way down what a controller that dies before it is saved cannot tell the next one.
     """
 
     rollout: str
@@ -349,6 +354,7 @@ class Lane:
     share: int
     stage: int
     affords: int = BUCKETS
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

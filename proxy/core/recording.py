@@ -2,8 +2,9 @@
 
 A file is JSON Lines: a header `{"understudy_record": 1, "rollout", "config_hash"}`, then one pair per line, bodies in
 base64. A file that was continued has a header again where that happened. `redact` has been applied to all bodies and
-to the query; headers that a copy may not carry (credentials) are left out. What judging needs beside the exchange
-itself is kept too: the place in request order, and the hash that tells repeated bodies apart even after redaction.
+to every query, in the target and in headers; headers that a copy may not carry (credentials) are left out. What judging
+needs beside the exchange itself is kept too: the place in request order, and the hash that tells repeated bodies apart
+even after redaction.
 
 Invariant: `pair_of(line_of(pair, …))` reads the same as `pair` did, but for what was redacted.
 """
@@ -64,7 +65,8 @@ def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collectio
     """The line of a pair, `redacted` masked in bodies and query, without the request headers `dropped` (lower case)."""
     pair = recorded.pair
     method, path, _ = _request_line(pair.request_head)
-    request = {"method": method, "path": redact_query(path, redacted), "headers": _headers(pair.request_head, dropped)}
+    headers = _headers(pair.request_head, dropped, redacted)
+    request = {"method": method, "path": redact_query(path, redacted), "headers": headers}
     value = {
         "id": pair.id,
         "time": pair.time,
@@ -84,25 +86,28 @@ def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collectio
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Recorded]:
-    """The pairs of a recorded file; raises `RecordError` with the line's number. A torn last line is left out."""
+    """The pairs of a recorded file; raises `RecordError` with the line's number.
+
+    A torn line is left out when it is the last one or a header follows: its writer was killed there.
+    """
     torn: RecordError | None = None
     started = False
     for number, line in enumerate(lines, start=1):
-        if torn is not None:
-            raise torn  # it was not the last one
         try:
             value = orjson.loads(line)
             if isinstance(value, dict) and "understudy_record" in value:
                 _check_format(value)
-                started = True
+                started, torn = True, None
                 continue
+            if torn is not None:
+                raise torn
             if not started:
                 raise RecordError("not a recorded file: it does not begin with `understudy_record`")
             yield pair_of(value)
         except orjson.JSONDecodeError as error:
-            torn = RecordError(f"line {number}: {error}")
+            torn = torn or RecordError(f"line {number}: {error}")
         except RecordError as error:
-            raise RecordError(f"line {number}: {error}") from None
+            raise error if error is torn else RecordError(f"line {number}: {error}") from None
     if not started:
         raise RecordError("not a recorded file: it is empty")
 
@@ -144,12 +149,13 @@ def _request_line(head: bytes) -> tuple[str, str, str]:
     return method, path, version
 
 
-def _headers(head: bytes, dropped: Collection[str]) -> list[list[str]]:
+def _headers(head: bytes, dropped: Collection[str], redacted: Sequence[str]) -> list[list[str]]:
+    """Names and values; a query stands in `referer`, `location` and others too, and is masked wherever it does."""
     found = []
     for line in head.decode("latin-1").split("\r\n")[1:]:
         name, colon, value = line.partition(":")
         if colon and name.lower() not in dropped:
-            found.append([name, value.strip()])
+            found.append([name, redact_query(value.strip(), redacted)])
     return found
 
 
@@ -170,7 +176,7 @@ def _unbody(text: str | None) -> bytes:
 def _arm(outcome: Outcome, redacted: Sequence[str]) -> dict[str, Any]:
     return {
         "status": outcome.status,
-        "headers": _headers(outcome.head, SECRET_ANSWERS),
+        "headers": _headers(outcome.head, SECRET_ANSWERS, redacted),
         "body": _body(outcome.body, redacted),
         "seconds": _number(outcome.seconds),
         "first": _number(outcome.first),

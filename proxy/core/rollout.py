@@ -23,7 +23,8 @@ Where the design left room
 - Changed stages: the rollout goes on at the same stage, or, if that is gone, at the last one that has no more weight
   than it has now. An edit of the file may lower the weight; only a pass or a person raises it.
 - `max_time` bounds the wait for evidence: it does not run out for a rollout that has passed and waits for a person or
-  for another rollout. `paused` stops climbing only; time limits and every way down go on.
+  for another rollout. A stage that passes after its time waits for a person, as `on_timeout: hold` says. `paused` stops
+  climbing only; time limits and every way down go on.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _enter(rollout: Rollout, plan: Plan, index: int, now: float) -> Rollout:
     fields: dict[str, object] = {"entry": rollout.entry + 1, "entered_at": now, "held": False, "stalled": False}
     if index >= len(plan.stages):
         end: dict[str, object] = {"state": State.PROMOTED, "weight": BUCKETS, "stage": len(plan.stages) - 1}
-        return _changed(rollout, **fields, **end, blocked_by=None)
+        return _changed(rollout, **fields, **end, blocked_by=None, paused=False)
     stage = plan.stages[index]
     return _changed(rollout, **fields, state=stage.kind, weight=stage.weight, stage=index, blocked_by=None)
 
@@ -113,10 +114,13 @@ def _climb(rollout: Rollout, plan: Plan, index: int, now: float, why: str, actor
 
 
 def _fall(rollout: Rollout, cause: str, why: str, actor: str = MACHINE) -> tuple[Rollout, Effects]:
-    after = _changed(
-        rollout, state=State.ROLLED_BACK, weight=0, held=False, stalled=False, blocked_by=None, cause=cause, reason=why
-    )
-    return after, (Publish(), Save("rolled_back", why, actor, "rollout.rolled_back"))
+    return _ended(rollout, cause, why), (Publish(), Save("rolled_back", why, actor, "rollout.rolled_back"))
+
+
+def _ended(rollout: Rollout, cause: str, why: str) -> Rollout:
+    """Rolled back: nothing of the climb that is over is left."""
+    flags = {"paused": False, "held": False, "stalled": False, "blocked_by": None}
+    return _changed(rollout, state=State.ROLLED_BACK, weight=0, **flags, cause=cause, reason=why)
 
 
 def _next(rollout: Rollout, plan: Plan) -> int:
@@ -142,7 +146,7 @@ def _on_look(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effe
         return rollout, ()
     if starts:
         return _climb(rollout, plan, following, event.now, "the first stage", MACHINE)
-    if plan.on_pass == "hold":
+    if plan.on_pass == "hold" or rollout.stalled:
         return _hold(rollout, plan)
     name = stage_of(rollout, plan).name
     return _climb(rollout, plan, following, event.now, f"{name} passed with {event.stage_pairs} pairs", MACHINE)
@@ -180,7 +184,8 @@ def _on_trip(rollout: Rollout, event: Tripped, plan: Plan) -> tuple[Rollout, Eff
 
 
 def _on_unfinished(rollout: Rollout, event: Unfinished, plan: Plan) -> tuple[Rollout, Effects]:
-    return _fall(rollout, "unfinished", "a roll back that a crash of the controller had cut short")
+    what = event.why or "nobody knows why it was"
+    return _fall(rollout, "unfinished", f"a roll back that a crash of the controller had cut short; {what}")
 
 
 def _on_restored(rollout: Rollout, event: Restored, plan: Plan) -> tuple[Rollout, Effects]:
@@ -246,7 +251,7 @@ def _on_reload(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, 
     if rollout.cause == "removed" or rollout.state is State.COMPLETED:
         return _again(rollout, event.now), (Save("began", "in the file again; evidence kept"), Publish())
     if event.previous.stages == plan.stages or rollout.over:
-        return _on_limits(rollout, event)
+        return _on_limits(rollout, event, plan)
     return _on_stages(rollout, event, plan)
 
 
@@ -257,15 +262,28 @@ def _once_more(rollout: Rollout, earlier: Rollout) -> tuple[Rollout, Effects]:
     return after, (Publish(), Save("still_rolled_back", why))
 
 
-def _on_limits(rollout: Rollout, event: Reloaded) -> tuple[Rollout, Effects]:
-    if not event.limits:
-        return rollout, ()
-    why = "limits changed: earlier pairs stay judged by the limits in force when they came, the pass starts again"
-    return _changed(rollout, held=False), (Save("limits_changed", why),)
+def _limits_changed(before: Plan, after: Plan) -> str:
+    """What a change of the limits means, in words; empty when they are the same."""
+    said = []
+    if before.guards != after.guards:
+        said.append("limits changed: earlier pairs stay judged by those in force when they came, the pass starts again")
+    if _rates(before) != _rates(after):
+        said.append("error rates changed: all evidence is judged by them from now on")
+    return "; ".join(said)
+
+
+def _rates(plan: Plan) -> tuple[float, float]:
+    return plan.false_rollback_rate, plan.false_promotion_rate
+
+
+def _on_limits(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, Effects]:
+    why = _limits_changed(event.previous, plan)
+    return (_changed(rollout, held=False), (Save("limits_changed", why),)) if why else (rollout, ())
 
 
 def _on_stages(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, Effects]:
-    why = "stages changed" + (", limits too: the pass starts again" if event.limits else "") + "; evidence kept"
+    limits = _limits_changed(event.previous, plan)
+    why = "stages changed; evidence kept" + (f"; {limits}" if limits else "")
     if rollout.state is State.PROMOTED:
         return _changed(rollout, stage=len(plan.stages) - 1), (Save("stages_changed", why), Publish())
     before = stage_of(rollout, event.previous)
@@ -275,7 +293,9 @@ def _on_stages(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, 
         return after, (Publish(), Save("stages_changed", f"{why}; paused, for every stage has more weight than now"))
     stage = plan.stages[index]
     if _alike(stage, before):
-        return _changed(rollout, stage=index, held=False), (Save("stages_changed", why), Publish())
+        # A stage that had run out of time may have been given more: whether it has is seen at the next look.
+        after = _changed(rollout, stage=index, held=False, stalled=False)
+        return after, (Save("stages_changed", why), Publish())
     after = _enter(rollout, plan, index, event.now)
     save = Save("stages_changed", f"{why}: goes on in {stage.name}")
     return after, (Publish(), save) if after.weight < rollout.weight else (save, Publish())
@@ -306,9 +326,7 @@ def _on_removed(rollout: Rollout, event: Removed, plan: Plan) -> tuple[Rollout, 
         after = _changed(rollout, state=State.COMPLETED, weight=0)
         return after, (Publish(), Save("completed", why, announce="rollout.completed"))
     why = "taken out of the file"
-    ended = {"held": False, "stalled": False, "blocked_by": None, "cause": "removed", "reason": why}
-    after = _changed(rollout, state=State.ROLLED_BACK, weight=0, **ended)
-    return after, (Publish(), Save("removed", why, announce="rollout.removed"))
+    return _ended(rollout, "removed", why), (Publish(), Save("removed", why, announce="rollout.removed"))
 
 
 def _cause(assessment: Assessment) -> str:

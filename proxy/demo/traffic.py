@@ -35,7 +35,8 @@ class Seen(Generic[Asked]):
 class Traffic(Generic[Asked]):
     """Sends `body_of(draw())` to `url`, `rate` times a second, and calls `on_seen` with every answer or error.
 
-    `reuse=False` opens a connection for each request. `timeout` is per request, seconds.
+    `reuse=False` opens a connection for each request, `connections` bounds them (0: as many as it takes). `timeout` is
+    per request, seconds.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class Traffic(Generic[Asked]):
         on_seen: Callable[[Seen[Asked]], None],
         timeout: float = 30.0,
         reuse: bool = True,
+        connections: int = 0,
     ) -> None:
         self.url, self.rate = url, rate
         self._draw, self._body_of, self._on_seen = draw, body_of, on_seen
-        self._reuse = reuse
+        self._reuse, self._connections = reuse, connections
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._stopping = asyncio.Event()
 
@@ -61,7 +63,7 @@ class Traffic(Generic[Asked]):
     async def run(self) -> None:
         """Send until `stop`, then wait for what is in flight."""
         loop = asyncio.get_running_loop()
-        connector = aiohttp.TCPConnector(limit=0, force_close=not self._reuse)
+        connector = aiohttp.TCPConnector(limit=self._connections, force_close=not self._reuse)
         under_way: set[asyncio.Task[None]] = set()
         async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as session:
             due = loop.time()

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
 
 from proxy.core.headers import Request, forwarded, trace, without
 from proxy.core.reasons import Reason
@@ -27,21 +29,23 @@ from proxy.plane import pairs, rewriting
 from proxy.plane.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
+    from proxy.plane.counts import Meter
     from proxy.plane.front import Front
+    from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
     from proxy.plane.routes import Route
     from proxy.plane.state import Plane
 
+_NONE: Final = Reason.NONE
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
 EXPECT = frozenset({b"expect"})
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange:
     """One request of one client, from its head to its pair. Times are monotonic seconds."""
 
-    served: type[Served] = Served
-    """What the first leg is made of."""
     trial: Trial | None = None
     """The trial whose candidate serves this request; `None` when live does."""
     first: Served
@@ -59,7 +63,7 @@ class Exchange:
     body_done = False
     ready = 0.0
     """When the last byte of the request came."""
-    _rescue_for = Reason.NONE
+    _rescue_for = _NONE
     """Why live is asked in the candidate's place."""
 
     parts: list[bytes] | None = None
@@ -116,10 +120,10 @@ class Exchange:
                 self._gather(piece)
         if trial is None:
             pool = route.live
-            self.first = self.live = leg = self.served(self, pool, pool.timeout, route.meters.served, None)
+            self.first = self.live = leg = self._serving(pool, route.meters.served, None)
         else:
             pool = trial.pool
-            self.first = leg = self.served(self, pool, pool.timeout, trial.meters.served, trial)
+            self.first = leg = self._serving(pool, trial.meters.served, trial)
             leg.held = leg.strict_time = leg.optional = trial.held
             if trial.terms.rescue and not done and b"expect" in request.found:
                 self.take_body()
@@ -135,6 +139,10 @@ class Exchange:
             if trial is not None:
                 self._hedge_in_time()
         pool.submit(leg)
+
+    def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
+        """The first leg."""
+        return Served(self, pool, pool.timeout, meter, trial)
 
     def _sample(self, done: bool) -> None:
         """Decide whether this request becomes a pair; `done` says that all of it is here."""

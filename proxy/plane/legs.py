@@ -9,6 +9,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from proxy.core.chunks import ChunkError, joined
 from proxy.core.headers import CHUNKED
 from proxy.core.link import pack_outcome
@@ -29,17 +31,19 @@ def is_failure(status: int) -> bool:
     return status >= 500 or status == 429
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Captured(Leg):
     """A leg whose answer is kept for a pair. `kept` is `None` when it is not, or no longer, kept.
 
     `trial` is the candidate's trial, `None` when live is asked.
     """
 
+    __deletable__ = ("exchange",)  # as mypyc wants to know
     kept: list[bytes] | None = None
     size = 0
 
     def __init__(self, exchange: Exchange, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> None:
-        self.pool, self.timeout = pool, timeout
+        super().__init__(pool, timeout)
         self.exchange, self.meter, self.trial = exchange, meter, trial
         if exchange.request.method == b"HEAD":
             self.to_head = True
@@ -89,6 +93,7 @@ class Captured(Leg):
         return then - self.sent if then and self.sent else _NAN
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Served(Captured):
     """A leg that may answer the client: the chosen arm's, or live's in place of the candidate."""
 
@@ -162,10 +167,12 @@ class Served(Captured):
         self.exchange.client.resume_reading()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Copy(Captured):
     """A leg that serves nobody. `payer` is the trial whose budget of copies it uses."""
 
-    strict_time = optional = True
+    strict_time = True
+    optional = True
     payer: Trial
 
     def head(self, piece: bytes, done: bool) -> None:

@@ -20,7 +20,10 @@ import random
 import ssl
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
+
+from mypy_extensions import mypyc_attr
 
 from proxy.config.server import Health
 from proxy.core.headers import Answer
@@ -47,7 +50,7 @@ class Settings:
     timeout: float
     connect_timeout: float
     max_connections: int
-    tls: object = None
+    tls: Any = None
     health: Health | None = None
 
 
@@ -111,6 +114,7 @@ def _why(error: BaseException | None) -> Reason:
     return Reason.INTERNAL
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool:
     """Connections of one worker to one upstream."""
 

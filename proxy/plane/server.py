@@ -67,7 +67,8 @@ class Client(asyncio.Protocol):
 
     slot = 0
     transport: asyncio.Transport
-    peer = lines = b""
+    peer = b""
+    lines = b""
     exchange: Exchange | None = None
     blocked = False
     """The client reads slowly: the kernel takes no more of its answer."""

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from httptools import HttpResponseParser
+from mypy_extensions import mypyc_attr
 
 from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, has_bare_lf, read_answer
 from proxy.core.reasons import Reason
@@ -30,6 +31,7 @@ from proxy.plane.framing import Framing, FramingError
 if TYPE_CHECKING:
     from proxy.plane.pool import Endpoint, Pool
 
+_NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
 VERSION = b"HTTP/1."
 """What every answer begins with."""
@@ -60,12 +62,13 @@ class Carrier(Protocol):
         """Close at once, tell nobody."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Leg:
     """One exchange with an upstream. Subclasses say what becomes of the answer."""
 
-    connection: Carrier | None = None
+    connection: Carrier | None
     answer: Answer | None = None
-    reason = Reason.NONE
+    reason = _NONE
     opening = b""
     """Head and as much of the body as is at hand when a connection is there."""
     whole = True
@@ -93,8 +96,8 @@ class Leg:
     _waiting_size = 0
 
     def __init__(self, pool: Pool, timeout: float) -> None:
-        self.pool = pool
-        self.timeout = timeout
+        self.pool, self.timeout = pool, timeout
+        self.connection = None  # not as a default of the class: mypyc would leave out one whose type is a Protocol
 
     def interim(self, head: bytes) -> None:
         """A 1xx answer came before the answer proper."""

@@ -47,6 +47,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
             "name": "canary-5",
             "entered_at": "2026-11-20T10:00:00.000Z",
             "waiting_for": "690 more pairs",
+            "needs": [{"what": "pairs", "have": 310, "want": 1000}],
         },
         "stages": ["shadow", "canary-5", "canary-25"],
         "weight": 5.0,
@@ -80,8 +81,9 @@ class FakeSender:
 class FakeSurface:
     """`view.Surface` over lists. Actions change the one rollout as the state machine would in the plainest case."""
 
-    def __init__(self, token: str | None = None) -> None:
-        self.config = config.parse(FILE % (f", token: '{token}'" if token else ""))
+    def __init__(self, token: str | None = None, url: str = "") -> None:
+        more = (f", token: '{token}'" if token else "") + (f", url: '{url}'" if url else "")
+        self.config = config.parse(FILE % more)
         self.generation = 1
         self.store = FakeStore()
         self.outbox_added = asyncio.Event()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from proxy.control.charts import LABELS, OTHER, POINTS, RECENT, Charts, unit
 from proxy.core.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.core.reasons import Reason
+from tests.core.evidence.streams import deep_size
 
 PLAN = Plan("r/c", "r", "l", "c", "1", (Stage(State.SHADOW, 100.0),), (Guard("max_disagreement", 0.02),))
 
@@ -165,6 +166,26 @@ def test_rows_of_different_length_are_drawn_too() -> None:
     charts = Charts()
     charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.2, 0.3, 0.5)), reading(Kind.PROBABILITIES, (1.0,), (1.0,))])
     assert charts.shown(PLAN, 0.0)["predictions"]["labels"] == {"names": ["0", "2"], "counts": [[1, 1], [0, 0]]}
+
+
+def test_an_answer_that_is_of_another_kind_draws_with_its_like() -> None:
+    """With `kind: auto` it is asked of each answer: a single probability of 0.5 is a number."""
+    charts = Charts()
+    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.2, 0.8)), reading(Kind.NUMBER, 0.5, 0.5)])
+    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.9, 0.1))])
+    predictions = charts.shown(PLAN, 0.0)["predictions"]
+    assert predictions["labels"] == {"names": ["0", "1"], "counts": [[1, 1], [0, 0]]}
+    assert sum(predictions["values"]["live"]) == 2
+    charts.add([reading(Kind.NUMBER, 0.5, 0.5)])
+    assert charts.shown(PLAN, 2.0)["predictions"]["kind"] == "number"
+
+
+def test_many_classes_take_no_more_memory_than_few() -> None:
+    charts, classes = Charts(), 5_000
+    for n in range(20):
+        row = tuple((n + i) / 1e8 for i in range(classes))
+        charts.add([reading(Kind.PROBABILITIES, row, row), reading(Kind.LABEL, "l" * 10_000, "l" * 10_000)])
+    assert deep_size(charts._recent) < 40 * 1_000
 
 
 def test_scores_and_numbers_show_their_divergences_whatever_the_guards() -> None:

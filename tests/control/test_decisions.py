@@ -15,159 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proxy.control.decisions import Decisions
-from proxy.control.ledger import Books
 from proxy.control.links import Worker
-from proxy.control.store import Change, Contents, Saved
+from proxy.control.store import Contents
 from proxy.control.trials import Trial
-from proxy.core.events import Abort, Event, Looked, Pause, Promote, Refuse, Reloaded, Resume, Retry, Tripped
-from proxy.core.model import Assessment, Guard, Plan, Stage, State, Table, Verdict
+from proxy.core.events import Abort, Event, Looked, Pause, Promote, Refuse, Reloaded, Removed, Resume, Retry, Tripped
+from proxy.core.model import Assessment, Plan, State, Verdict
 from proxy.core.rollout import begin
 from proxy.errors import StoreError
-
-STAGES = (Stage(State.SHADOW, 100.0, min_pairs=1), *(Stage(State.CANARY, p, min_pairs=1) for p in (5.0, 25.0)))
-PLANS = {name: Plan(f"r/{name}", "r", "l", name, "1", STAGES, (Guard("max_disagreement", 0.1),)) for name in "ab"}
-
-
-class Killed(BaseException):
-    """The controller is killed here."""
-
-
-class Disk:
-    """What survives: saved rollouts, the highest table number, journal, outbox. Can fail, hang, or be the last thing a
-    controller touches: `kill` counts the effects until it dies, before an effect or right after it."""
-
-    def __init__(self) -> None:
-        self.rollouts: dict[str, Saved] = {}
-        self.table = 0
-        self.journal: list[Change] = []
-        self.outbox: Counter[str] = Counter()
-        self.fails = False
-        self.hangs: asyncio.Event | None = None
-        self.kill = -1
-        self.error = ""
-
-    def tick(self) -> None:
-        """One more point at which the controller may be killed."""
-        if self.kill == 0:
-            raise Killed
-        self.kill -= 1
-
-    async def save(self, change: Change) -> None:
-        if self.hangs is not None:
-            await self.hangs.wait()
-        if self.fails:
-            raise StoreError("disk full")
-        self.tick()
-        if change.token not in {one.token for one in self.journal}:
-            self.rollouts[change.saved.rollout.name] = change.saved
-            self.table = max(self.table, change.table)
-            self.journal.append(change)
-            if change.event is not None:
-                self.outbox[change.event.id] += 1
-        self.tick()
-
-
-class Plane:
-    """Two workers that outlive controllers: each does what the last table that reached it says, unless it has not heard
-    of a controller for too long."""
-
-    def __init__(self, disk: Disk) -> None:
-        self.disk = disk
-        self.tables = {0: Table(0), 1: Table(0)}
-        self.connected: set[int] = set()
-        self.lost: set[int] = set()
-        self.late: dict[int, list[Table]] = {}  # of a worker that is slow: what it has not read yet
-        self.heard = asyncio.Event()
-        self.fallen: dict[str, int] = {}  # rollouts seen to lose weight, and how long the journal was then
-
-    def publish(self, table: Table) -> None:
-        for slot in sorted(self.connected):
-            self.disk.tick()
-            last = (self.late.get(slot) or [self.tables[slot]])[-1]
-            assert table.number > last.number, "a table number was given out twice"
-            self.reach(slot, table)
-        self.disk.tick()
-
-    def reach(self, slot: int, table: Table) -> None:
-        if slot in self.late:
-            self.late[slot].append(table)
-        else:
-            self.take(slot, table)
-
-    def read(self, slot: int) -> None:
-        """A slow worker reads all that waits for it, and is slow no more."""
-        for table in self.late.pop(slot, ()):
-            self.take(slot, table)
-        self.heard.set()
-
-    def take(self, slot: int, table: Table) -> None:
-        before = {lane.rollout: lane for lane in self.tables[slot].lanes}
-        for lane in table.lanes:
-            last = before.get(lane.rollout)
-            # To a worker that was away, a roll back with a retry behind it is one step, and no fall.
-            fell = lane.state is State.ROLLED_BACK
-            if fell and last is not None and last.trial == lane.trial and lane.weight < last.weight:
-                self.fallen[lane.rollout] = len(self.disk.journal)
-        self.tables[slot] = table
-        self.lost.discard(slot)
-
-    def send(self, worker: Worker, table: Table) -> None:
-        self.reach(worker.slot, table)
-
-    async def acknowledged(self, number: int, deadline: float) -> list[str]:
-        while any(self.late.get(slot) for slot in self.connected):
-            self.heard.clear()
-            await self.heard.wait()
-        return []
-
-    def weights(self, slot: int) -> dict[str, int]:
-        """What each rollout is served with now."""
-        lost = slot in self.lost
-        return {
-            lane.rollout: 0 if lost and lane.state is not State.PROMOTED else lane.weight
-            for lane in self.tables[slot].lanes
-        }
-
-    def lose(self) -> None:
-        """No controller for too long."""
-        for slot in (0, 1):
-            self.read(slot)
-        self.lost = {0, 1}
-        self.connected = set()
-
-
-class Nobody:
-    config_hash = ""
-
-    def console_url(self, rollout: str) -> str:
-        return ""
-
-    def endpoints(self, event: str) -> tuple[str, ...]:
-        return ("http://hook",)
-
-    def announce(self, event: object) -> None: ...
-    def saved(self, announced: bool) -> None: ...
-
-
-class NoEvidence:
-    """Evidence as far as a decision touches it."""
-
-    stage_pairs = stage_candidate_pairs = repeats = 0
-    state_hash = limits_hash = ""
-    candidate_failures: dict[str, int] = {}  # noqa: RUF012
-
-    def dump(self) -> bytes:
-        return b""
-
-    def assess(self, rate: float, held: int = 0) -> Assessment:
-        return Assessment(Verdict.WATCHING)
-
-    def enter_stage(self, entry: int, *, promoted: bool = False) -> None: ...
-
-
-def make_trial(plan: Plan, rollout: Any) -> Trial:
-    return Trial(plan, rollout, NoEvidence(), Books())  # type: ignore[arg-type]
-
+from tests.control.life import PLANS, Disk, Killed, Nobody, Plane, make_trial
 
 names = st.sampled_from("ab")
 
@@ -199,12 +54,15 @@ class Life(RuleBasedStateMachine):
         self.decisions = Decisions(self.trials, self.disk, self.plane, Nobody(), lambda: self.now)  # type: ignore[arg-type]
         self.decisions.take_up(Contents("id", self.disk.table, list(self.disk.rollouts.values())))
         self.plane.connected = set()
+        self.reloading = False
         self.tasks: list[asyncio.Task[Any]] = []
+        self.out = {name: make_trial(s.plan, s.rollout) for name, s in self.disk.rollouts.items()}
+        for name in self.out.keys() - {plan.name for plan in self.plans.values()}:
+            self.trials[name] = self.out[name]
+            self.run(lambda n=name: self.take_out(n))
         for plan in self.plans.values():
-            saved = self.disk.rollouts.get(plan.name)
-            if saved is not None:
-                trial = self.trials[plan.name] = make_trial(saved.plan, saved.rollout)
-                self.run(lambda t=trial, p=plan: self.replan(t, p))
+            if plan.name in self.out:
+                self.run(lambda p=plan: self.put_back(p))
             else:
                 rollout, effects = begin(plan, self.now)
                 trial = self.trials[plan.name] = make_trial(plan, rollout)
@@ -221,6 +79,16 @@ class Life(RuleBasedStateMachine):
     def replan(self, trial: Trial, plan: Plan) -> Any:
         previous, trial.plan = trial.plan, plan
         return self.decisions.decide(trial, Reloaded(self.now, previous))
+
+    async def take_out(self, name: str) -> None:
+        """As the roster does: it is there until its way down has been carried out."""
+        trial = self.trials[name]
+        await self.decisions.decide(trial, Removed(self.now))
+        self.out[name] = self.trials.pop(name, trial)
+
+    async def put_back(self, plan: Plan) -> None:
+        trial = self.trials[plan.name] = self.out.pop(plan.name)
+        await self.replan(trial, plan)
 
     def connect(self, slot: int) -> None:
         self.plane.read(slot)  # what was written to the old link
@@ -271,13 +139,20 @@ class Life(RuleBasedStateMachine):
 
     def happen(self, name: str, event: Event) -> None:
         self.now += 1.0
-        trial = self.trials[PLANS[name].name]
-        self.run(lambda: self.decisions.decide(trial, event))
+        if (trial := self.there(name)) is not None:
+            self.run(lambda: self.decisions.decide(trial, event))
+
+    def there(self, name: str) -> Trial | None:
+        """A rollout, if the file names it."""
+        return self.trials.get(PLANS[name].name)
+
+    def blocked_by(self, name: str) -> str | None:
+        trial = self.there(name)
+        return None if trial is None else self.decisions.blocked_by(trial)
 
     @rule(name=names, verdict=st.sampled_from([Verdict.PASS, Verdict.PASS, Verdict.WATCHING, Verdict.FAIL]))
     def look(self, name: str, verdict: Verdict) -> None:
-        blocked_by = self.decisions.blocked_by(self.trials[PLANS[name].name])
-        self.happen(name, Looked(self.now, Assessment(verdict), 1, 1, blocked_by))
+        self.happen(name, Looked(self.now, Assessment(verdict), 1, 1, self.blocked_by(name)))
 
     @rule(name=names)
     def trip(self, name: str) -> None:
@@ -289,8 +164,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=names, full=st.booleans())
     def promote(self, name: str, full: bool) -> None:
-        blocked_by = self.decisions.blocked_by(self.trials[PLANS[name].name])
-        self.happen(name, Promote(self.now, "ann", "", full, blocked_by))
+        self.happen(name, Promote(self.now, "ann", "", full, self.blocked_by(name)))
 
     @rule(name=names)
     def retry(self, name: str) -> None:
@@ -298,10 +172,25 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=names, version=st.sampled_from("123"))
     def reload(self, name: str, version: str) -> None:
-        plan = self.plans[name] = replace(PLANS[name], version=version)
-        trial = self.trials[plan.name]
-        if plan.name not in self.decisions._saving:  # the controller waits for that first
-            self.run(lambda: self.replan(trial, plan))
+        plan = replace(PLANS[name], version=version)
+        if self.reloading or plan.name in self.decisions._saving:  # the controller waits for that first
+            return
+        self.plans[name] = plan
+        trial = self.there(name)
+        self.run(lambda: self.put_back(plan) if trial is None else self.replan(trial, plan))
+
+    @rule(name=names)
+    def taken_out_of_the_file(self, name: str) -> None:
+        if self.there(name) is not None and not self.reloading and PLANS[name].name not in self.decisions._saving:
+            del self.plans[name]
+            self.reloading = True
+            self.run(lambda: self.taking_out(PLANS[name].name))
+
+    async def taking_out(self, name: str) -> None:
+        try:
+            await self.take_out(name)
+        finally:
+            self.reloading = False
 
     @rule()
     def disk_fails(self) -> None:
@@ -375,8 +264,8 @@ class Life(RuleBasedStateMachine):
         happens()
         for name, was in before.items():
             now = self.disk.rollouts[name].rollout
-            # A new version begins in shadow, wherever the old one was.
-            if name not in fallen and now.trial == was.trial:
+            # A new version begins in shadow, wherever the old one was; what the file names no more goes.
+            if name not in fallen and now.trial == was.trial and now.cause != "removed" and was.cause != "removed":
                 assert now.state is was.state, "taken for a roll back"
 
     @rule(slot=st.sampled_from([0, 1]))

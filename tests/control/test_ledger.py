@@ -43,7 +43,7 @@ class Trade(RuleBasedStateMachine):
         if self.wire[worker]:
             self.wire[worker] -= 1
             self.here[worker] += 1
-            self.books.arrived(worker)
+            self.books.arrived(worker, 0.0)
 
     @rule(worker=workers, result=st.sampled_from(["compared", "live_failed", "unparseable"]))
     def book(self, worker: str, result: str) -> None:
@@ -111,7 +111,7 @@ def test_a_closed_account_has_nothing_pending(sampled: int, shed: int, arrived: 
 def test_first_pair_and_first_full_answer_are_remembered_once_and_saved() -> None:
     books = Books()
     for time in (5.0, 3.0):
-        books.begin(time)
+        books.arrived("w", time)
         books.answered_in_full(time)
     again = Books.load(books.dump())
     assert (again.first_pair, again.first_full) == (5.0, 5.0)

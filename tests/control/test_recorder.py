@@ -13,7 +13,7 @@ import pytest
 from proxy.control import recorder as module
 from proxy.control.recorder import Recorder, Rule, rotate
 from proxy.core.model import Arm, Outcome, Pair
-from proxy.core.recording import Recorded
+from proxy.core.recording import Recorded, header_line
 from proxy.recordings import RecordingError, recorded_pairs, recorded_rollout
 
 HEAD = b"POST / HTTP/1.1\r\nauthorization: secret\r\n\r\n"
@@ -73,6 +73,59 @@ async def test_a_file_whose_writer_was_killed_is_readable(
 
     await eventually(whole)
     recorder.close()
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.gz", "pairs.jsonl.zst"])
+@pytest.mark.parametrize("lost", [0, 1, 20])
+def test_a_file_that_goes_on_after_its_writers_were_killed_is_readable(tmp_path: Path, name: str, lost: int) -> None:
+    """However many were, and even where a power cut took the last bytes that one had written."""
+    path, expected = tmp_path / name, []
+    for life in range(4):
+        file = module._File(rule(path), header_line("r/c", "hash"))
+        for number in range(life * 100, life * 100 + 100):
+            file.write(module.line_of(Recorded(pair(number, 300), number)))
+            if number % 10 == 9:
+                file.flush()
+        file._raw.close()  # no end of its member or frame
+        with path.open("r+b") as cut:
+            cut.truncate(path.stat().st_size - lost)
+        expected += [f"id-{n}" for n in range(life * 100, life * 100 + 100)]
+    found = ids(path)
+    assert found == [name for name in expected if name in found], "in order, and nothing that was not written"
+    assert len(found) >= (400 if lost == 0 else 4 * 90)
+    assert recorded_rollout(path) == "r/c"
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.jsonl.gz", "pairs.jsonl.zst"])
+def test_a_disk_that_takes_a_part_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    file = module._File(rule(path), header_line("r/c", "hash"))
+    size, disk = path.stat().st_size, file._raw
+
+    class Full:
+        """A disk with room for ten bytes more."""
+
+        tell, truncate, room = disk.tell, disk.truncate, 10
+
+        def write(self, data: memoryview) -> int:
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            taken, self.room = disk.write(data[: self.room]), 0
+            return taken
+
+    monkeypatch.setattr(file, "_raw", Full())
+    file.write(module.line_of(Recorded(pair(1, 1000), 1)))
+    with pytest.raises(OSError, match="No space"):
+        file.flush()
+    assert path.stat().st_size == size
+    monkeypatch.setattr(file, "_raw", disk)
+    file.abandon()
+    again = module._File(rule(path), header_line("r/c", "hash"))
+    again.write(module.line_of(Recorded(pair(2, 1000), 2)))
+    again.close()
+    assert ids(path) == ["id-2"]
 
 
 def test_files_rotate_and_stay_bounded(tmp_path: Path) -> None:

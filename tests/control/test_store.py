@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.control import database
 from proxy.control import store as module
 from proxy.control.schema import MIGRATIONS
 from proxy.control.store import Change, Saved, Store
@@ -51,7 +52,7 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def reopened(store: Store) -> Store:
     await store.close()
-    return Store(store._path)
+    return Store(store.path)
 
 
 async def test_a_change_survives_a_restart_whole(store: Store) -> None:
@@ -96,7 +97,7 @@ async def test_the_journal_pages_newest_first_and_refuses_updates(store: Store) 
     page = await store.journal("r/c", 2)
     assert [(e["number"], e["evidence_bytes"], e["detail"]) for e in page] == [(5, 5, {"n": 5}), (4, 4, {"n": 4})]
     assert [e["number"] for e in await store.journal("r/c", 9, before=4)] == [3, 2, 1]
-    with sqlite3.connect(store._path) as other, pytest.raises(sqlite3.IntegrityError, match="only grows"):
+    with sqlite3.connect(store.path) as other, pytest.raises(sqlite3.IntegrityError, match="only grows"):
         other.execute("UPDATE journal SET reason = 'nicer'")
     other.close()
 
@@ -198,11 +199,11 @@ async def test_a_file_of_each_older_version_is_brought_up_to_this_one(tmp_path: 
 
 async def test_a_store_is_one_controllers_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await store.load()
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
-    other = Store(store._path)
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
+    other = Store(store.path)
     with pytest.raises(StoreError, match="another Understudy"):
         await other.load()
-    monkeypatch.setattr(module, "PATIENCE", 10.0)
+    monkeypatch.setattr(database, "PATIENCE", 10.0)
     waits = asyncio.ensure_future(other.load())  # as after a supervisor was killed: the old one is on its way out
     await store.save(change(5))
     await store.close()
@@ -218,8 +219,8 @@ async def test_a_file_that_is_no_database_is_set_aside_and_a_new_one_begun(tmp_p
     path.write_bytes(b"not a database at all" * 500)
     store = Store(path)
     assert (await store.load()).rollouts == []
-    assert store.set_aside is not None
-    assert store.set_aside.read_bytes().startswith(b"not a database")
+    (aside,) = store.set_aside
+    assert aside.read_bytes().startswith(b"not a database")
     await store.save(change(1))
     await store.close()
 
@@ -228,13 +229,13 @@ async def test_a_torn_page_is_found_at_the_start(store: Store) -> None:
     for number in range(1, 50):
         await store.save(change(number, evidence=os.urandom(5000)))
     await store.close()
-    size = store._path.stat().st_size
-    with store._path.open("r+b") as file:
+    size = store.path.stat().st_size
+    with store.path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (size // 2))
-    again = Store(store._path)
+    again = Store(store.path)
     assert (await again.load()).rollouts == []
-    assert again.set_aside is not None
+    assert again.set_aside
     await again.close()
 
 
@@ -245,7 +246,7 @@ async def test_a_full_disk_is_a_store_error_and_passes(store: Store) -> None:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages + 1}")
 
-    await store._run(limit)
+    await store.run(limit)
     with pytest.raises(StoreError, match="full"):
         await store.save(change(2, evidence=b"x" * 100_000))
     await store.save(change(3, evidence=b"x" * 100_000))  # opened anew, without the limit
@@ -254,7 +255,7 @@ async def test_a_full_disk_is_a_store_error_and_passes(store: Store) -> None:
 
 async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store: Store, tmp_path: Path) -> None:
     await store.save(change(1))
-    state = store._path.parent
+    state = store.path.parent
     copy = tmp_path / "frozen"
     shutil.copytree(state, copy)  # with the log, as a killed process leaves it
     frozen = Store(copy / "u.db")
@@ -280,13 +281,13 @@ async def test_a_place_that_cannot_be_is_a_store_error_not_a_fresh_start(tmp_pat
 async def test_a_file_of_a_newer_version_is_refused_untouched(store: Store) -> None:
     await store.save(change(1))
     await store.close()
-    connection = sqlite3.connect(store._path)
+    connection = sqlite3.connect(store.path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    again = Store(store._path)
+    again = Store(store.path)
     with pytest.raises(StoreError, match="newer"):
         await again.load()
-    assert again.set_aside is None
+    assert not again.set_aside
     await again.close()
 
 
@@ -295,9 +296,9 @@ async def test_calls_beyond_the_bound_are_refused_while_the_disk_hangs(
 ) -> None:
     import threading
 
-    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    monkeypatch.setattr(database, "MAX_WAITING", 2)
     hang = threading.Event()
-    stuck = asyncio.ensure_future(store._run(lambda _: hang.wait() and None))
+    stuck = asyncio.ensure_future(store.run(lambda _: hang.wait() and None))
     queued = asyncio.ensure_future(store.save(change(1)))
     await asyncio.sleep(0)
     with pytest.raises(StoreError, match="wait for the disk"):

@@ -1,112 +1,20 @@
-"""Promise: every event in the outbox reaches every subscribed receiver at least once or is given up after its day, and
-no receiver, however it behaves, delays another or loses an event."""
+"""Promise: every event in the outbox reaches every subscribed receiver at least once or is given up after its day,
+and no receiver delays another or loses an event."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any
 
 import pytest
-from aiohttp import web
 from pydantic import SecretStr
-from standardwebhooks.webhooks import Webhook as Receiver
 
 from proxy import config
 from proxy.control import webhooks
-from proxy.control.webhooks import Delivery, Endpoint, Sender, shown_url
+from proxy.control.webhooks import Endpoint, Sender, shown_url
 from proxy.core.delivery import Answer, Event
-from proxy.errors import StoreError
-
-SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
-A, B = "http://a.example/hook", "http://b.example/hook"
-
-
-class FakeOutbox:
-    """The store's outbox in memory, with the same contract."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
-        self.ended: dict[str, str] = {}
-        self.broken = False
-        self.settled = asyncio.Condition()
-
-    def add(self, endpoint: str, event: Event) -> None:
-        row = {"delivery": Delivery(event, endpoint, 0, event.time), "state": "waiting", "answers": []}
-        self.rows[endpoint, event.id] = row
-
-    async def next_delivery(self, endpoint: str, now: float) -> Delivery | None:
-        if self.broken:
-            raise StoreError("disk full")
-        waiting = [r["delivery"] for (url, _), r in self.rows.items() if url == endpoint and r["state"] == "waiting"]
-        due = sorted((d for d in waiting if d.due <= now), key=lambda d: (d.attempts, d.event.time))
-        return due[0] if due else min(waiting, key=lambda d: d.due, default=None)
-
-    async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
-        row = self.rows[delivery.endpoint, delivery.event.id]
-        row["answers"].append(answer)
-        row["state"] = "waiting" if result == "retry" else result
-        row["delivery"] = replace(delivery, attempts=delivery.attempts + 1, due=due or delivery.due)
-        async with self.settled:
-            self.settled.notify_all()
-
-    async def keep_endpoints(self, terms: Mapping[str, str], now: float) -> Mapping[str, int]:
-        if self.broken:
-            raise StoreError("disk full")
-        self.ended = {url: then for url, then in self.ended.items() if terms.get(url) == then}
-        gone = [r for (url, _), r in self.rows.items() if url not in terms and r["state"] == "waiting"]
-        for row in gone:
-            row["state"] = "removed"
-        async with self.settled:
-            self.settled.notify_all()
-        return Counter(row["delivery"].endpoint for row in gone)
-
-    async def end_subscription(self, endpoint: str, terms: str, now: float) -> None:
-        self.ended[endpoint] = terms
-        async with self.settled:
-            self.settled.notify_all()
-
-    async def is_ended(self, endpoint: str) -> bool:
-        return endpoint in self.ended
-
-    async def delivery_counts(self, endpoint: str) -> Mapping[str, int]:
-        states = [row["state"] for (url, _), row in self.rows.items() if url == endpoint]
-        return {state: states.count(state) for state in ("waiting", "delivered", "gave_up", "ended", "removed")}
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5), self.settled:
-            await self.settled.wait_for(condition)
-
-    def state(self, endpoint: str, event_id: str) -> str:
-        return str(self.rows[endpoint, event_id]["state"])
-
-    def answers(self, endpoint: str, event_id: str) -> list[str]:
-        return list(self.rows[endpoint, event_id]["answers"])
-
-
-class FakeController:
-    """As much of `view.Surface` as the sender uses."""
-
-    def __init__(self, *urls: str) -> None:
-        self.store = FakeOutbox()
-        self.outbox_added = asyncio.Event()
-        self.generation = 1
-        self.config = settings(*urls)
-
-    def tell(self, event_id: str, *urls: str, time: float = 0.0) -> None:
-        for url in urls:
-            self.store.add(url, Event(event_id, "rollout.rolled_back", time, {"rollout": "r/c"}))
-        self.outbox_added.set()
-
-
-def settings(*urls: str) -> config.Config:
-    hooks = tuple(config.Webhook(url=url, secrets=(SecretStr(SECRET),)) for url in urls)
-    return config.Config.model_construct(webhooks=hooks)
+from tests.control.outbox import SECRET, A, B, FakeController, settings
 
 
 class Clock:
@@ -166,6 +74,7 @@ def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     # The injected clock jumps while the loop's does not: look again often enough to notice.
     monkeypatch.setattr(webhooks, "IDLE_LOOK", 0.01)
     monkeypatch.setattr(webhooks, "RELOAD_LOOK", 0.01)
+    monkeypatch.setattr(webhooks, "STORE_LOOK", 0.01)
 
 
 async def test_an_event_is_delivered_once_and_recorded() -> None:
@@ -381,6 +290,28 @@ async def test_a_store_that_fails_is_asked_again() -> None:
         await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
 
 
+@pytest.mark.parametrize("said", [Answer(200), Answer(500), Answer(410)])
+async def test_a_disk_that_takes_no_writes_repeats_no_attempt(said: Answer, caplog: pytest.LogCaptureFixture) -> None:
+    controller = FakeController(A)
+    net = Net(answering(said))
+    sender = Sender(controller, post=net, clock=Clock(), draw=lambda: 1.0)
+    controller.store.full = True
+    sender.start()
+    controller.tell("e1", A, time=1000.0)
+
+    async def refusals(count: int) -> None:
+        async with asyncio.timeout(5):
+            while sum(r.message == "webhook.outbox_failed" for r in caplog.records) < count:  # noqa: ASYNC110 - a log line
+                await asyncio.sleep(0.005)
+
+    await refusals(5)
+    assert net.sent == [(A, "e1")]
+    controller.store.full = False
+    await controller.store.until(lambda: bool(controller.store.answers(A, "e1")))
+    assert (net.sent, controller.store.answers(A, "e1")) == ([(A, "e1")], [said.words])
+    await sender.stop()
+
+
 async def test_a_reload_starts_new_endpoints_and_stops_removed_ones() -> None:
     controller = FakeController(A)
     async with sending(controller, answering(Answer(200))) as sender:
@@ -399,106 +330,3 @@ def test_an_endpoint_shows_no_secret() -> None:
     assert "MDEy" not in repr(endpoint)
     assert "0123" not in repr(endpoint)
     assert shown_url(endpoint.url) == "https://h.example/x"
-
-
-# --- over real sockets -----------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def receiver(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """A receiver on loopback; yields its URL."""
-    server = web.Server(handler)
-    runner = web.ServerRunner(server, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def real(controller: FakeController) -> AsyncIterator[Sender]:
-    sender = Sender(controller, draw=lambda: 0.0)
-    sender.start()
-    try:
-        yield sender
-    finally:
-        await sender.stop()
-
-
-async def test_a_real_receiver_verifies_the_signature_with_the_standard_library() -> None:
-    got: list[Any] = []
-
-    async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        got.append(Receiver(SECRET).verify(await request.read(), dict(request.headers)))
-        return web.Response(status=204)
-
-    async with receiver(handler) as url:
-        controller = FakeController(url)
-        async with real(controller):
-            controller.tell("e1", url, time=time.time())
-            await controller.store.until(lambda: controller.store.state(url, "e1") != "waiting")
-    assert got[0]["type"] == "rollout.rolled_back"
-    assert got[0]["data"] == {"rollout": "r/c"}
-
-
-async def test_a_redirect_is_not_followed() -> None:
-    paths: list[str] = []
-
-    async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        paths.append(request.path)
-        return web.Response(status=307, headers={"location": "/stolen"})
-
-    async with receiver(handler) as url:
-        controller = FakeController(url)
-        async with real(controller):
-            controller.tell("e1", url, time=time.time())
-            await controller.store.until(lambda: bool(controller.store.answers(url, "e1")))
-            assert controller.store.answers(url, "e1") == ["307"]
-    assert set(paths) == {"/hook"}
-
-
-async def test_a_receiver_that_hangs_hits_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "DEADLINE", 0.2)
-    release = asyncio.Event()
-
-    async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        await release.wait()
-        return web.Response()
-
-    async with receiver(handler) as url:
-        controller = FakeController(url)
-        async with real(controller):
-            controller.tell("e1", url, time=time.time())
-            await controller.store.until(lambda: bool(controller.store.answers(url, "e1")))
-            assert controller.store.answers(url, "e1")[0] == "timeout"
-        release.set()
-
-
-async def test_a_receiver_that_drops_the_connection_or_floods_loses_nothing() -> None:
-    behaviour = iter(["drop", "flood"])
-
-    async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        if next(behaviour) == "drop":
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response()
-        return web.Response(body=b"x" * 5_000_000)
-
-    async with receiver(handler) as url:
-        controller = FakeController(url)
-        async with real(controller):
-            controller.tell("e1", url, time=time.time())
-            await controller.store.until(lambda: controller.store.state(url, "e1") == "delivered")
-    assert len(controller.store.answers(url, "e1")) == 2
-
-
-async def test_nobody_listens() -> None:
-    url = "http://127.0.0.1:9/"  # discard: nothing listens there
-    controller = FakeController(url)
-    async with real(controller):
-        controller.tell("e1", url, time=time.time())
-        await controller.store.until(lambda: bool(controller.store.answers(url, "e1")))
-        assert controller.store.answers(url, "e1")[0] == "ClientConnectorError"

@@ -12,7 +12,7 @@ FILES = sorted([*(CORE / "evidence").glob("*.py"), *(CORE / "predictions").glob(
 
 ACTS = {
     # Reading an answer needs a whole message: shown by golden answers in tests/core/predictions, one file per protocol.
-    "extract", "recognise", "recognised", "read", "booking", "protocol_of", "split", "raw_of", "assembled",
+    "extract", "recognise", "recognised", "read", "protocol_of", "split", "raw_of", "assembled",
     "chosen_output", "output_values", "checked_datatype", "checked_shape", "chosen_name", "parse_json", "drop",
     "decoded", "is_stream", "binary_size", "copies_cost", "one_message", "document",
     "typed",

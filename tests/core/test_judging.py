@@ -17,7 +17,7 @@ from proxy.core.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSp
 from proxy.core.reasons import Reason
 from proxy.core.recording import Recorded
 from proxy.recordings import journal_entries
-from tests.control.test_controller import NAME, running, to_canary, trial_of
+from tests.control.controllers import NAME, running, to_canary, trial_of
 from tests.control.worker import HEAD, FakeWorker, answer
 
 SPEC = PredictionSpec("v2", Kind.LABEL, "y")

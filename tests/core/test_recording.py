@@ -84,6 +84,18 @@ def test_masking_a_query_changes_nothing_before_it_nor_what_is_not_named(query: 
     assert all(part.endswith(MASK) or not part.strip(";") for part in masked.split("?", 1)[1].split("&"))
 
 
+def test_a_query_parameter_is_masked_in_headers_as_well() -> None:
+    asked = HEAD[:-2] + b"Referer: https://a/form?api_key=secret&page=2\r\n\r\n"
+    answered = ANSWER[:-2] + b"location: /next?page=3&api_key=secret\r\nlink: </x?api_key=secret>; rel=next\r\n\r\n"
+    outcome = Outcome(303, head=answered, body=b"", seconds=0.1, first=0.1)
+    pair = Pair("t", 0, "w", 1, "i", 1.0, Arm.LIVE, asked, b"{}", outcome, outcome)
+    line = line_of(Recorded(pair, 1), ["?api_key"], {"authorization"})
+    assert b"secret" not in line
+    value = orjson.loads(line)
+    assert ["Referer", f"https://a/form?api_key={MASK}&page=2"] in value["request"]["headers"]
+    assert ["location", f"/next?page=3&api_key={MASK}"] in value["live"]["headers"]
+
+
 def test_a_body_that_cannot_be_redacted_is_not_kept() -> None:
     pair = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, HEAD, b"\x1f\x8bprivate", Outcome(200), Outcome(200))
     assert orjson.loads(line_of(Recorded(pair, 1), ["/a"]))["request"]["body"] is None

@@ -35,36 +35,24 @@ from proxy.core.events import (
     Unfinished,
     lowers_first,
 )
-from proxy.core.model import BUCKETS, Assessment, Finding, Plan, Stage, State, Verdict
+from proxy.core.model import BUCKETS, Assessment, Finding, Plan, State, Verdict
 from proxy.core.rollout import advance, begin, share_of
-from proxy.core.waiting import missing, waiting_for
-
-SHADOW = Stage(State.SHADOW, 100.0, min_pairs=100, min_time=60.0)
-CANARY5 = Stage(State.CANARY, 5.0, min_pairs=1000, min_time=60.0)
-CANARY25 = Stage(State.CANARY, 25.0, min_pairs=50, max_time=3600.0)
-PLAN = Plan("r/c", "r", "l", "c", "1", (SHADOW, CANARY5, CANARY25), ())
-
-PASS, FAIL, WATCHING = (Assessment(v) for v in (Verdict.PASS, Verdict.FAIL, Verdict.WATCHING))
-
-
-def looked(now: float, assessment: Assessment = PASS, pairs: int = 5000, served: int = 500, **more: object) -> Looked:
-    return Looked(now, assessment, pairs, served, **more)  # type: ignore[arg-type]
-
-
-def run(events: list[Event], plan: Plan = PLAN) -> tuple[Rollout, list[Effects]]:
-    rollout, effects = begin(plan, 0.0)
-    told = [effects]
-    for event in events:
-        rollout, effects = advance(rollout, event, plan)
-        told.append(effects)
-    return rollout, told
-
-
-def announced(told: list[Effects]) -> list[str]:
-    return [e.announce for effects in told for e in effects if isinstance(e, Save) and e.announce]
-
-
-CLIMB: list[Event] = [looked(100.0), looked(200.0), looked(300.0)]
+from proxy.core.waiting import missing, needs, waiting_for
+from tests.core.climbs import (
+    CANARY3,
+    CANARY5,
+    CANARY25,
+    CANARY50,
+    CLIMB,
+    FAIL,
+    PASS,
+    PLAN,
+    SHADOW,
+    WATCHING,
+    announced,
+    looked,
+    run,
+)
 
 
 def test_every_event_that_is_announced_can_be_subscribed_to_and_no_other() -> None:
@@ -117,7 +105,36 @@ def test_the_forecast_is_part_of_the_sentence() -> None:
     look = looked(100.0, Assessment(Verdict.WATCHING, (finding,)), pairs=50, rate=5.0)
     rollout, _ = begin(PLAN, 0.0)
     said = waiting_for(rollout, PLAN, look)
-    assert said == "Waits for 50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 340 s)."
+    assert said == "Waits for 50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 5.7 min)."
+
+
+def guards(*verdicts: Verdict) -> Assessment:
+    """An assessment of one guard for each verdict; it passes when all do."""
+    found = tuple(Finding(f"g{n}", None, one, 0.0, 0.0, 0.0, 1.0, 0.0, 9, None, "") for n, one in enumerate(verdicts))
+    return Assessment(Verdict.PASS if set(verdicts) == {Verdict.PASS} else Verdict.WATCHING, found)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        looked(100.0, pairs=99),
+        looked(59.0),
+        looked(60.0),
+        looked(100.0, guards(Verdict.PASS, Verdict.WATCHING)),
+        looked(100.0, guards(Verdict.PASS, Verdict.PASS)),
+    ],
+)
+def test_what_a_stage_asks_for_is_all_there_exactly_when_the_sentence_misses_nothing(event: Looked) -> None:
+    rollout, _ = begin(PLAN, 0.0)
+    asked = needs(rollout, event, PLAN)
+    assert all(need.have >= need.want for need in asked) is not bool(missing(rollout, event, PLAN))
+
+
+def test_a_canary_stage_asks_for_pairs_of_the_candidate_too() -> None:
+    rollout, _ = run([looked(100.0)])
+    asked = {need.what: (need.have, need.want) for need in needs(rollout, looked(130.0, served=20), PLAN)}
+    assert asked["candidate_pairs"][0] == 20
+    assert set(asked) == {"pairs", "candidate_pairs", "seconds"}
 
 
 def test_a_plan_that_starts_as_a_canary_enters_it_at_the_first_look_without_evidence() -> None:
@@ -166,6 +183,19 @@ def test_max_time_stalls_once_or_aborts(on_timeout: str, state: State) -> None:
     rollout, told = run(events, plan)
     assert rollout.state is state
     assert len(announced(told)) == 2  # advanced, then once what happened
+
+
+def test_a_stage_that_passes_after_its_time_waits_for_a_person_or_for_more_time() -> None:
+    plan = replace(PLAN, stages=(SHADOW, CANARY25))
+    late = 101.0 + 3600.0
+    rollout, told = run([looked(100.0), looked(late, WATCHING), looked(late + 1), looked(late + 2)], plan)
+    assert (rollout.state, rollout.weight, rollout.held) == (State.CANARY, 2500, True)
+    assert announced(told) == ["rollout.advanced", "rollout.stalled", "rollout.stalled"], "out of time, then passed"
+    assert "approve" in waiting_for(rollout, plan, looked(late + 2))
+    assert advance(rollout, Promote(late + 3, "ann"), plan)[0].state is State.PROMOTED
+    longer = replace(plan, stages=(SHADOW, replace(CANARY25, max_time=7200.0)))
+    rollout, _ = advance(rollout, Reloaded(late + 3, plan), longer)
+    assert advance(rollout, looked(late + 4), longer)[0].state is State.PROMOTED
 
 
 def test_little_traffic_is_never_a_failure() -> None:
@@ -239,106 +269,6 @@ def test_weight_taken_away_for_want_of_a_controller_is_restored_and_journaled_no
     assert announced(told[-1:]) == []
 
 
-# --- the file changes ------------------------------------------------------------------------------------------------
-
-
-def reload(rollout: Rollout, plan: Plan, previous: Plan = PLAN, limits: bool = False) -> tuple[Rollout, Effects]:
-    return advance(rollout, Reloaded(1000.0, previous, limits), plan)
-
-
-@pytest.mark.parametrize("steps", [0, 1, 3])
-def test_a_new_version_is_a_fresh_trial_at_weight_0(steps: int) -> None:
-    rollout, _ = run(CLIMB[:steps])
-    after, effects = reload(rollout, replace(PLAN, version="2"))
-    assert (after.state, after.weight, after.stage, after.trial) == (
-        State.SHADOW,
-        0,
-        0,
-        replace(PLAN, version="2").trial,
-    )
-    assert lowers_first(effects) is (rollout.weight > 0)
-    assert after.change > rollout.change
-
-
-def test_a_new_version_frees_what_was_rolled_back() -> None:
-    rollout, _ = run([Abort(1.0, "ann")])
-    assert reload(rollout, replace(PLAN, version="2"))[0].state is State.SHADOW
-    assert reload(rollout, PLAN) == (rollout, ())
-
-
-def test_a_version_that_was_rolled_back_is_so_still_when_it_comes_back() -> None:
-    fallen, _ = run([Abort(1.0, "ann", "smells")])
-    second = replace(PLAN, version="2")
-    other, _ = reload(fallen, second)
-    promoted, _ = advance(other, Promote(5.0, "ann", full=True), second)
-    after, effects = advance(promoted, Reloaded(9.0, second, earlier=fallen), PLAN)
-    assert (after.state, after.weight, after.trial, after.cause) == (State.ROLLED_BACK, 0, PLAN.trial, "abort")
-    assert lowers_first(effects)
-    assert after.change == promoted.change + 1
-    climbing, _ = run(CLIMB[:1])
-    assert advance(promoted, Reloaded(9.0, second, earlier=climbing), PLAN)[0].state is State.SHADOW
-
-
-def test_changed_limits_are_journaled_and_change_no_weight() -> None:
-    rollout, _ = run(CLIMB[:1])
-    after, effects = reload(rollout, PLAN, limits=True)
-    assert (after.state, after.weight) == (rollout.state, rollout.weight)
-    assert [e.kind for e in effects if isinstance(e, Save)] == ["limits_changed"]
-
-
-CANARY3, CANARY50 = Stage(State.CANARY, 3.0), Stage(State.CANARY, 50.0)
-
-
-@pytest.mark.parametrize(
-    ("steps", "stages", "stage", "weight"),
-    [
-        (1, (SHADOW, CANARY3, CANARY5, CANARY25), 2, 500),  # one put in below: the same stage, found again
-        (2, (SHADOW, CANARY5), 1, 500),  # the present one taken out: the next lower
-        (2, (SHADOW, CANARY3, CANARY50), 1, 300),
-        (1, (SHADOW, CANARY25), 0, 0),  # only more weight above: back to shadow
-        (1, (CANARY25,), 0, 0),  # nothing as low: wait at the foot
-        (0, (CANARY5, CANARY25), 0, 0),
-        (0, (Stage(State.SHADOW, 10.0), SHADOW, CANARY5), 0, 0),  # no stage is skipped
-        (3, (SHADOW,), 0, BUCKETS),  # promoted stays promoted
-    ],
-)
-def test_changed_stages_keep_the_place_and_never_raise_the_weight(
-    steps: int, stages: tuple[Stage, ...], stage: int, weight: int
-) -> None:
-    rollout, _ = run(CLIMB[:steps])
-    after, effects = reload(rollout, replace(PLAN, stages=stages))
-    assert (after.stage, after.weight) == (stage, weight)
-    assert lowers_first(effects) is (weight < rollout.weight) or weight == rollout.weight == 0
-
-
-def test_waiting_at_a_canary_does_not_skip_a_shadow_put_before_it() -> None:
-    only = replace(PLAN, stages=(CANARY5,))
-    rollout, _ = begin(only, 0.0)
-    after, _ = reload(rollout, PLAN, previous=only)
-    assert (after.state, after.stage) == (State.SHADOW, 0)
-    assert missing(after, looked(0.0, WATCHING, pairs=0), PLAN)
-
-
-def test_taken_out_of_the_file_and_put_back_goes_on_from_the_foot_with_its_evidence() -> None:
-    rollout, told = run([*CLIMB[:1], Removed(150.0)])
-    assert (rollout.weight, rollout.cause) == (0, "removed")
-    assert lowers_first(told[-1])
-    after, _ = reload(rollout, PLAN)
-    assert (after.state, after.weight, after.trial) == (State.SHADOW, 0, rollout.trial)
-
-
-def test_what_was_rolled_back_stays_so_through_removal_and_return() -> None:
-    rollout, _ = run([Abort(1.0, "ann"), Removed(2.0)])
-    assert reload(rollout, PLAN)[0].state is State.ROLLED_BACK
-
-
-def test_a_promoted_candidate_that_becomes_live_is_completed() -> None:
-    rollout, told = run([*CLIMB, Removed(400.0, became_live=True)])
-    assert (rollout.state, rollout.weight) == (State.COMPLETED, 0)
-    assert announced(told[-1:]) == ["rollout.completed"]
-    assert run([*CLIMB[:1], Removed(400.0, became_live=True)])[0].cause == "removed"
-
-
 # --- promises over every order of events -----------------------------------------------------------------------------
 
 stages = st.sampled_from([(SHADOW, CANARY5, CANARY25), (CANARY5,), (SHADOW,), (SHADOW, CANARY3, CANARY50), (CANARY25,)])
@@ -372,7 +302,7 @@ steps = st.lists(st.one_of(events, plans), max_size=40)
 def test_the_promises_hold_in_every_order_of_events(plan: Plan, todo: list[Event | Plan]) -> None:
     rollout, _ = begin(plan, 0.0)
     for step in todo:
-        event = Reloaded(0.0, plan, True) if isinstance(step, Plan) else step
+        event = Reloaded(0.0, plan) if isinstance(step, Plan) else step
         plan = step if isinstance(step, Plan) else plan
         after, effects = advance(rollout, event, plan)
         assert advance(rollout, event, plan) == (after, effects)
@@ -402,6 +332,7 @@ def check_step(before: Rollout, event: Event, after: Rollout, effects: Effects, 
         assert isinstance(event, Retry | Reloaded)
     if after.state in (State.ROLLED_BACK, State.COMPLETED, State.SHADOW):
         assert after.weight == 0
+    assert not after.paused or after.state in (State.SHADOW, State.CANARY), "nothing is left to pause"
     if after.trial == before.trial:
         assert after.entry >= before.entry
     if saves and saves[0].announce == "rollout.rolled_back":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any
 
 from proxy.core import link
 from proxy.core.link import Frame, FrameReader
+from proxy.plane.deadlines import Wheel
+from proxy.plane.pairs import Sample
+from proxy.plane.pool import Pool, Settings
 from proxy.plane.publisher import Publisher
-from proxy.plane.rollouts import Trial
+from proxy.plane.rollouts import Terms, Trial
+from proxy.plane.turn import Turn
 
 
 class Wire:
@@ -27,9 +29,13 @@ class Wire:
 
 
 def trial() -> Trial:
-    terms: Any = SimpleNamespace(trial="r/v2|1", route="r", version="1", latency_block=0.0, workers=1, slot=0)
-    pool: Any = SimpleNamespace(name="v2")
-    return Trial(terms, pool)
+    terms = Terms(
+        name="r/v2", trial="r/v2|1", version="1", route="r", max_in_flight=1, max_body=1, max_memory=1, timeout=1.0,
+        drop=frozenset(), set_lines=b"", set_json=(), rescue=False, rescue_after=None, noise_floor=0, latency_block=0.0,
+        slot=0, workers=1,
+    )  # fmt: skip
+    settings = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)
+    return Trial(terms, Pool(settings, Wheel(), Turn(asyncio.get_running_loop())))
 
 
 async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:
@@ -39,8 +45,7 @@ async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:
 
     def pair() -> None:
         sequence, slot = one.begin(0.0)
-        sample: Any = SimpleNamespace(trial=one, stage=0, sequence=sequence, slot=slot)
-        publisher.pair(sample, 0.0, 0, b"id", b"", b"", b"")
+        publisher.pair(Sample(one, sequence, slot, False), 0.0, 0, b"id", b"", b"", b"")
 
     def tick() -> None:
         publisher.mark([one])
@@ -66,8 +71,7 @@ async def test_a_new_link_does_not_begin_with_pairs_of_the_old_one() -> None:
 
     def pair() -> None:
         sequence, slot = one.begin(0.0)
-        sample: Any = SimpleNamespace(trial=one, stage=0, sequence=sequence, slot=slot)
-        publisher.pair(sample, 0.0, 0, b"id", b"", b"", b"")
+        publisher.pair(Sample(one, sequence, slot, False), 0.0, 0, b"id", b"", b"", b"")
 
     publisher.connected(old)  # type: ignore[arg-type]
     pair()

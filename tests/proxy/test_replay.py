@@ -72,6 +72,24 @@ def test_judge_answers_whether_the_guards_would_have_fired(
     assert (report["failed_at"] is not None) is (code == 1)
 
 
+def test_judge_judges_each_version_of_a_file_by_itself(tmp_path: Path, config: str) -> None:
+    """A file goes on when another version is tried; a good one is no excuse for a bad one, nor the other way round."""
+    path = tmp_path / "p.jsonl"
+    lines = [header_line("r/c", "hash")]
+    for trial, wrong in (("r/c|l|1|v2", 0.3), ("r/c|l|2|v2", 0.0)):
+        for number in range(400):
+            one = pair(number, wrong)
+            lines.append(line_of(Recorded(one.pair._replace(trial=trial), number)))
+    path.write_bytes(b"".join(lines))
+    told = understudy("judge", path, "-c", config, "--json")
+    report = orjson.loads(told.stdout)
+    assert (told.exit_code, report["trial"], report["verdict"]) == (1, "r/c|l|2|v2", "not enough evidence")
+    assert [(one["trial"], one["verdict"], one["pairs"]) for one in report["earlier"]] == [("r/c|l|1|v2", "fail", 400)]
+    said = understudy("judge", path, "-c", config).stdout
+    assert "r/c version 1: fail" in said
+    assert "r/c version 2: not enough evidence after 400 pairs" in said
+
+
 def test_judge_names_what_it_cannot_use(tmp_path: Path, config: str) -> None:
     recorded = record(tmp_path / "p.jsonl", 1)
     assert understudy("judge", recorded).exit_code == 2
@@ -229,6 +247,30 @@ async def test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuratio
     assert orjson.loads(stranger.stdout)["candidate_failures"] == {"tls": 5}
 
 
+async def test_each_arm_is_asked_with_headers_of_its_own(tmp_path: Path, config: str) -> None:
+    heads: dict[str, list[str | None]] = {"live": [], "candidate": []}
+
+    async def model(request: web.Request) -> web.Response:
+        heads[request.match_info["arm"]].append(request.headers.get("x-key"))
+        return web.Response(body=answer("c", await request.read()), content_type="application/json")
+
+    served = web.Application()
+    served.router.add_post("/{arm}/v2/models/m/infer", model)
+    server = TestServer(served)
+    await server.start_server()
+    url = f"http://127.0.0.1:{server.port}"
+    recorded = record(tmp_path / "p.jsonl", 3)
+    command = ("replay", recorded, "-c", config, "--rate", 2000, "--allow-undecided", "--candidate", f"{url}/candidate")
+    keys = ("--header", "x-key: theirs", "--live-header", "x-key: ours")
+    both = await asyncio.to_thread(understudy, *command, "--live", f"{url}/live", *keys)
+    alone = await asyncio.to_thread(understudy, *command, *keys)
+    await server.close()
+    assert both.exit_code == 0, both.output
+    assert heads == {"live": ["ours"] * 3, "candidate": ["theirs"] * 3}
+    assert (alone.exit_code, "--live-header needs --live" in alone.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--header", "--live-header"])
 @pytest.mark.parametrize(
     ("header", "said"),
     [
@@ -239,10 +281,11 @@ async def test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuratio
     ],
 )
 def test_a_header_that_cannot_be_set_is_refused_and_never_quoted(
-    tmp_path: Path, config: str, header: str, said: str
+    tmp_path: Path, config: str, option: str, header: str, said: str
 ) -> None:
-    recorded = record(tmp_path / "p.jsonl", 1)
-    result = understudy("replay", recorded, "-c", config, "--candidate", "http://127.0.0.1:9", "--header", header)
+    recorded, url = record(tmp_path / "p.jsonl", 1), "http://127.0.0.1:9"
+    result = understudy("replay", recorded, "-c", config, "--candidate", url, "--live", url, option, header)
     assert result.exit_code == 2
     assert said in result.stderr
+    assert option in result.stderr
     assert "s3cret" not in result.output

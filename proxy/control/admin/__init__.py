@@ -2,7 +2,8 @@
 
 Nothing here decides anything. A request is checked (`access`), its inputs are read strictly (`inputs`), the controller
 is asked through `view.Surface`, and what it says is written out as JSON. Every error, whoever makes it, leaves as
-problem+json (`problems`); the whole of it is described by `openapi`, and a test holds the two together.
+problem+json (`problems`; what aiohttp refuses by itself, `port`); the whole of it is described by `openapi`, and a test
+holds the two together.
 
 Invariants
 - With a token configured, every answer that holds data is given only for that token.
@@ -17,13 +18,13 @@ from aiohttp import web
 from proxy.control.admin import access, handlers, problems
 from proxy.control.admin.console import Console
 from proxy.control.admin.handlers import MAX_BODY, SENDER, SURFACE
-from proxy.control.admin.problems import server_log
+from proxy.control.admin.port import Port
 from proxy.control.admin.stream import Streams
 from proxy.control.metrics import Metrics
 from proxy.control.view import Surface
 from proxy.control.webhooks import Sender
 
-__all__ = ["application", "server_log"]
+__all__ = ["Port", "application"]
 
 
 def application(surface: Surface, sender: Sender) -> web.Application:

@@ -5,7 +5,9 @@
 - *Host.* Without a token a DNS name that was made to point here (rebinding) would make a hostile page same-origin with
   this port. So the name must be an address, `localhost`, or the one in `admin.listen`. With a token such a page gets
   nothing, and any name (a Kubernetes service, say) is fine.
-- *Origin.* A request that changes something and says where it comes from must come from this very host.
+- *Origin.* A request that changes something and says where it comes from must come from this very port, or from
+  `admin.url`, by which people reach it through a proxy that speaks TLS for it. The scheme counts: a page that came over
+  plain HTTP is not the one behind TLS.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         elif not is_console(request):
             check_token(request.headers.get("authorization", ""), admin.token.get_secret_value())
         if request.method not in READING:
-            check_origin(request)
+            check_origin(request, admin.url)
     return await handler(request)
 
 
@@ -87,21 +89,34 @@ def check_host(host: str, listen: str) -> None:
         raise Problem(403, "The Host header names a host that this port does not go by.") from None
 
 
-def check_origin(request: web.Request) -> None:
-    """Raise 403 when a browser says that another site sent this."""
-    origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "none")
-    if origin is not None and _netloc(origin) != request.headers.get("host", "").lower():
-        raise Problem(403, "The Origin header names another site.")
+def check_origin(request: web.Request, url: str | None) -> None:
+    """Raise 403 when a browser says that another site sent this; `url` is the port's other name, if it has one."""
+    given, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
+    own, named = origin_of(f"{request.scheme}://{request.headers.get('host', '')}"), origin_of(url or "")
+    if own is not None and named is not None and own.split("://")[1] == named.split("://")[1]:
+        own = named  # by that name it is reached through the proxy only
+    origin = origin_of(given or "")
+    if given is not None and (origin is None or origin not in (own, named)):
+        raise Problem(403, "The Origin header names another site. Behind a proxy, set `admin.url` to the console's.")
     if site not in ("none", "same-origin"):
         raise Problem(403, "A browser sent this on behalf of another site.")
 
 
-def _netloc(origin: str) -> str | None:
+def origin_of(url: str) -> str | None:
+    """Scheme, host and port of a URL, as a browser writes an origin; `None` when it has none.
+
+    >>> origin_of("https://Models.example:443/understudy/"), origin_of("null")
+    ('https://models.example', None)
+    """
     try:
-        return urlsplit(origin).netloc.lower()
+        parts = urlsplit(url.lower())
+        port = parts.port
     except ValueError:  # half an IPv6 address: nobody's
         return None
+    if not parts.netloc:
+        return None
+    usual = port == {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.netloc.removesuffix(f':{port}') if usual else parts.netloc}"
 
 
 def _hostname(host: str) -> str:

@@ -55,7 +55,25 @@ FINDING = _object(
     }
 )
 PARTS = ("sampled", "compared", "shed", "too_large", "live_failed", "unparseable", "link_full", "pending")
-STAGE = _object({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT})
+NEED = _object(
+    {
+        "what": {"enum": ["pairs", "candidate_pairs", "seconds", "guards"]},
+        "have": {"type": "number", "minimum": 0},
+        "want": {"type": "number", "minimum": 0},
+    }
+)
+STAGE = _object({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT, "needs": _list(NEED)})
+SPLIT = _object(
+    {
+        "candidate_pairs": WHOLE,
+        "pairs": WHOLE,
+        "expected": {"type": "number"},
+        "log_bayes_factor": {"type": "number"},
+    }
+)
+BUDGET = _object({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
+LEAD = _object({"seconds": {"type": "number"}, "slo_seconds": NUMBER, "within_slo": _maybe({"type": "boolean"})})
+RECORD = _object({"path": TEXT, "written": WHOLE, "dropped": WHOLE, "error": _maybe(TEXT)})
 ROLLOUT = _object(
     {
         "name": TEXT,
@@ -67,31 +85,93 @@ ROLLOUT = _object(
         "paused": {"type": "boolean"},
         "blocked_by": _maybe(TEXT),
         "stage": _ref("Stage"),
+        "stages": _list(TEXT),
         "weight": {"type": "number", "minimum": 0, "maximum": 100, "description": "Percent."},
         "verdict": {"enum": [*Verdict]},
         "findings": _list(_ref("Finding")),
         "ledger": _ref("Ledger"),
         "repeats": WHOLE,
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
+        "began_at": MOMENT,
+        "cause": _maybe(TEXT) | {"description": "The word for its last end."},
+        "reason": _maybe(TEXT) | {"description": "Why it ended so."},
+        "lead_time": _maybe(LEAD) | {"description": "Once it is known: sign-off to the first answer at weight 100."},
+        "protocol": _maybe(TEXT) | {"description": "By which answers are read, once one could be."},
+        "split": _maybe(SPLIT) | {"description": "Whether the candidate answers its share; it never decides."},
+        "token_budget": _maybe(BUDGET) | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
+        "record": _maybe(RECORD) | {"description": "The file of pairs, where one is written."},
     }
 )
-SPLIT = _object(
+ENTRY = _object(
     {
-        "candidate_pairs": WHOLE,
-        "pairs": WHOLE,
-        "expected": {"type": "number"},
-        "log_bayes_factor": {"type": "number"},
+        "number": WHOLE,
+        "time": {"type": "number", "description": "Epoch seconds."},
+        "kind": TEXT,
+        "actor": TEXT,
+        "reason": TEXT,
+        "detail": {"type": "object", "description": "What it was decided on, the evidence aside."},
+        "evidence_bytes": WHOLE,
     }
 )
-BUDGET = _object({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
-ROLLOUT["properties"] |= {  # said where there is something to say
-    "protocol": _maybe(TEXT) | {"description": "By which answers are read, once one could be."},
-    "split": _maybe(SPLIT) | {"description": "Whether the candidate answers its share; it never decides."},
-    "token_budget": _maybe(BUDGET) | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
-}
-ENTRY = _object({"number": WHOLE, "time": {"type": "number"}, "kind": TEXT, "actor": TEXT, "reason": TEXT})
-SEEN_PAIR = _object({"id": TEXT, "time": MOMENT, "served": {"enum": ["live", "candidate"]}})
-ENDPOINT = _object({"url": TEXT, "ended": {"type": "boolean"}, "deliveries": {"type": "object"}})
+ASKED = _object({"method": TEXT, "path": TEXT, "body": TEXT})
+ANSWERED = _object(
+    {
+        "status": WHOLE,
+        "reason": _maybe(TEXT),
+        "seconds": NUMBER,
+        "body": TEXT,
+        "prediction": _maybe(_list({})),
+    }
+)
+SEEN_PAIR = _object(
+    {
+        "id": TEXT,
+        "time": MOMENT,
+        "served": {"enum": ["live", "candidate"]},
+        "difference": {"type": "number", "description": "0 to 1; 2 when the candidate failed."},
+        "fault": _maybe(TEXT),
+        "live_fault": _maybe(TEXT),
+        "detail": TEXT,
+        "segment": _maybe(TEXT),
+        "request": ASKED,
+        "live": ANSWERED,
+        "candidate": ANSWERED,
+    }
+)
+ENDPOINT = _object(
+    {
+        "url": TEXT,
+        "events": _list(TEXT),
+        "template": TEXT,
+        "signed": {"type": "boolean"},
+        "ended": {"type": "boolean", "description": "It answered 410."},
+        "deliveries": {"type": "object", "additionalProperties": WHOLE, "description": "How many, by state."},
+        "failures_in_a_row": WHOLE,
+        "last_attempt": _maybe(MOMENT),
+        "last_answer": _maybe(TEXT),
+        "held_until": _maybe(MOMENT),
+    }
+)
+CHARTS = _object(
+    {
+        "pairs": WHOLE,
+        "window": WHOLE,
+        "units": {"type": "object", "additionalProperties": TEXT},
+        "latency": _maybe({"type": "object"}),
+        "predictions": _maybe({"type": "object"}),
+        "history": {"type": "object"},
+    }
+)
+WORKER = _object({"slot": WHOLE, "pid": _maybe(WHOLE), "started": NUMBER, "connected": {"type": "boolean"}})
+PROCESSES = _object(
+    {
+        "supervisor": WHOLE,
+        "controller": _maybe(WHOLE),
+        "workers": _list(WORKER),
+        "restarts": {"type": "object", "additionalProperties": WHOLE},
+        "draining": {"type": "boolean"},
+    }
+)
 _WHO: dict[str, Schema] = {
     "reason": {"type": "string", "maxLength": 1000},
     "actor": {"type": "string", "minLength": 1, "maxLength": 200, "default": "api"},
@@ -110,7 +190,10 @@ OUTCOME: Schema = {
         for name, kind in _GIVEN.items()
     ]
 }
-PROBLEM = _object({"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT})
+PROBLEM = _object(
+    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT, "reasons": _list(TEXT)},
+    required=("type", "title", "status", "detail"),
+)
 
 SCHEMAS = {
     "Rollout": ROLLOUT,
@@ -120,6 +203,8 @@ SCHEMAS = {
     "Pair": SEEN_PAIR,
     "Entry": ENTRY,
     "Endpoint": ENDPOINT,
+    "Charts": CHARTS,
+    "Processes": PROCESSES,
     "HandAction": HAND,
     "Promotion": PROMOTION,
     "Outcome": OUTCOME,
@@ -187,6 +272,7 @@ def _action(action: str) -> Schema:
 
 def _paths() -> dict[str, Schema]:
     status = _content(_object({"status": TEXT}))
+    reloaded = _content(_object({"status": TEXT, "generation": WHOLE}))
     plain = _content(TEXT, "text/plain")
     page = (_query("limit", _whole(1, 500, 50), "Entries."), _query("before", _whole(0, (1 << 63) - 1), "Older than."))
     worst = _query("order", {"enum": ["worst", "latest"], "default": "worst"}, "Which pairs.")
@@ -210,7 +296,7 @@ def _paths() -> dict[str, Schema]:
         "/charts": _get(
             "charts",
             "What can be drawn: distributions, latencies, labels, history.",
-            _content(_object({"pairs": WHOLE, "units": {"type": "object"}, "history": {"type": "object"}})),
+            _content(_ref("Charts")),
             *_ONE,
         ),
         "/journal": _get("journal", "Every change, newest first.", _content(entries), *_ONE, 503, query=page),
@@ -219,7 +305,7 @@ def _paths() -> dict[str, Schema]:
         "/healthz": _open(_get("healthz", "The process is up.", status)),
         "/readyz": _open(_get("readyz", "It can do its work; 503 says why not.", status, 503)),
         "/metrics": _open(_get("metrics", "Prometheus or OpenMetrics text.", plain)),
-        "/-/reload": _post("reload", "Read the configuration again.", status, 401, 403, 422),
+        "/-/reload": _post("reload", "Read the configuration again.", reloaded, 401, 403, 422, 503),
         "/api/v1/rollouts": _get(
             "rollouts", "Every rollout.", _content(_object({"rollouts": _list(_ref("Rollout"))})), *_DATA
         ),
@@ -227,7 +313,7 @@ def _paths() -> dict[str, Schema]:
         "/api/v1/outcomes": _post(
             "outcomes",
             "Delayed labels by request id.",
-            _content({"type": "object", "additionalProperties": WHOLE}),
+            _content(_object({"joined": WHOLE, "unknown": WHOLE})),
             *_DATA,
             413,
             503,
@@ -242,7 +328,7 @@ def _paths() -> dict[str, Schema]:
             _content(_object({"time": {"type": "number"}, "routes": {"type": "object"}})),
             *_DATA,
         ),
-        "/api/v1/processes": _get("processes", "The process tree.", _content({"type": "object"}), *_DATA),
+        "/api/v1/processes": _get("processes", "The process tree.", _content(_ref("Processes")), *_DATA),
         "/api/v1/webhooks": _get(
             "webhooks",
             "Delivery state of each endpoint.",

@@ -86,8 +86,7 @@ class Evidence:
         """
         state = snapshot.load(plan, data)
         evidence = cls(plan, state)
-        if tuple(slot.guard for slot in state.tally.slots) != tuple(plan.guards):
-            evidence.change_limits(plan)
+        evidence.change_limits(plan)
         return evidence
 
     def merge(self, other: Evidence) -> Evidence:
@@ -191,12 +190,14 @@ class Evidence:
     def change_limits(self, plan: Plan) -> None:
         """From now on pairs are judged by the limits of `plan`; earlier ones stay judged by the limit then in force.
 
-        PASS restarts for each guard whose limit changed. Raises `EvidenceError` for another trial, or when a guard's
+        PASS restarts for each guard whose limit changed. Error rates and what else the plan says of evidence are in
+        force at once. Raises `EvidenceError` for another trial, or when a guard's
         limit has been changed too often in one trial (its memory is bounded).
         """
         if plan.trial != self._state.trial:
             raise EvidenceError(f"another trial: {plan.trial!r} is not {self._state.trial!r}")
-        self._state.change_limits(plan, self.log_e())
+        if tuple(slot.guard for slot in self._state.tally.slots) != tuple(plan.guards):
+            self._state.change_limits(plan, self.log_e())
         self._plan = plan
         self._derive()
 

@@ -103,7 +103,7 @@ class Slower:
         who = np.flatnonzero(batch.timed & known)
         value = candidate[who]
         if self.relative:
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 value = np.where(np.isinf(value) & np.isinf(live[who]), 1.0, value / live[who])
             value = np.where(np.isnan(value), 1.0, value)  # 0 s against 0 s
         category = np.searchsorted(self._edges, value, side="left")
@@ -305,7 +305,7 @@ class Ratio:
     @staticmethod
     def _shifted(c: Ints, steps: int, top: int) -> Ints:
         """Bin of c divided by `steps` bins; what is beyond the last edge (failures) stays there."""
-        return np.where(c == top, top, np.clip(c - steps, 0, top))
+        return np.where(c == top, top, np.minimum(np.maximum(c - steps, 0), top))
 
     def _above(self, histogram: Numbers, shift: int = 0) -> Floats:
         """How many lie above each edge once moved down by `shift` bins; (…, bins) → (…, edges)."""

@@ -21,9 +21,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.wealth import Floats
@@ -31,6 +33,9 @@ from proxy.core.evidence.witnesses import WITNESS_NAMES, WITNESSES, projected
 from proxy.core.model import Kind, Prediction, Reading
 
 CLIP = 8.0
+
+DEEPEST = 400
+"""Places of a ranking that are compared: 0.9 to that power is too small to change a sum of doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +99,14 @@ def rank_biased_distance(a: Sequence[Any], b: Sequence[Any], p: float = 0.9) -> 
     """
     seen_a: set[Any] = set()
     seen_b: set[Any] = set()
-    depth = max(len(a), len(b))
     agreement = weight = 0.0
-    for d in range(depth):
-        seen_a.update(a[d : d + 1])
-        seen_b.update(b[d : d + 1])
-        agreement += p**d * len(seen_a & seen_b) / (d + 1)
+    common = 0  # items that both have named so far: counted as they come, since a ranking may be long
+    for d in range(min(max(len(a), len(b)), DEEPEST)):
+        for one, mine, other in ((a, seen_a, seen_b), (b, seen_b, seen_a)):
+            if d < len(one) and one[d] not in mine:
+                mine.add(one[d])
+                common += one[d] in other
+        agreement += p**d * common / (d + 1)
         weight += p**d
     return min(1.0, max(0.0, 1.0 - agreement / weight)) if weight else 0.0
 
@@ -148,24 +155,23 @@ def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
     return rulers[kind]
 
 
-Rows = list[Sequence[Any]]
+Rows = Sequence[Sequence[Any]]
+_BOTH = attrgetter("live", "candidate")
 
 
-def comparable(kind: Kind, readings: Sequence[Reading]) -> tuple[list[int], Rows, Rows]:
+def comparable(kind: Kind, readings: Sequence[Reading]) -> tuple[Sequence[int], Rows, Rows]:
     """Positions of the readings in which both arms gave rows of this kind, as many of each, with live's rows and the
     candidate's."""
-    who: list[int] = []
-    ours: Rows = []
-    theirs: Rows = []
-    for i, reading in enumerate(readings):
-        live, candidate = reading.live, reading.candidate
-        if live is None or candidate is None or live[0] is not kind or candidate[0] is not kind:
-            continue
-        rows, others = live[1], candidate[1]
-        if len(rows) == len(others) > 0:
-            who.append(i)
-            ours.append(rows)
-            theirs.append(others)
+    found = [
+        (i, live[1], candidate[1])
+        for i, (live, candidate) in enumerate(map(_BOTH, readings))
+        if live is not None
+        and candidate is not None
+        and live[0] is kind
+        and candidate[0] is kind
+        and len(live[1]) == len(candidate[1]) > 0
+    ]
+    who, ours, theirs = zip(*found, strict=True) if found else ((), (), ())
     return who, ours, theirs
 
 
@@ -184,7 +190,7 @@ class Compared:
     live's and the candidate's drawn rows, `scalars` (2, n) one number of each (nan where the kind has none)."""
 
     readings: Sequence[Reading]
-    who: list[int]
+    who: NDArray[np.intp]
     live: Rows
     candidate: Rows
     at: list[int]
@@ -205,7 +211,7 @@ class Compared:
 
     def again(self, i: int) -> Sequence[Any] | None:
         """Live's second answer to pair i, if it was asked and can be compared."""
-        reading = self.readings[self.who[i]]
+        reading = self.readings[int(self.who[i])]
         if reading.again is None or reading.live is None or not fits(self.kind, reading.live, reading.again):
             return None
         return reading.again.rows
@@ -216,9 +222,10 @@ def compared(
 ) -> Compared | None:
     """The pairs of a batch that can be compared, if there are any. `draw` (n,) in [0, 1) picks the row, `key` the
     random projections."""
-    who, live, candidate = comparable(kind, readings)
-    if not who:
+    places, live, candidate = comparable(kind, readings)
+    if not places:
         return None
+    who = np.array(places)
     single = max(map(len, live)) == 1
     if single:
         at = [0] * len(who)
@@ -234,7 +241,7 @@ def compared(
     return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, ruler, reference, key)
 
 
-def _pick(arm: Rows, at: list[int]) -> list[Any]:
+def _pick(arm: Rows, at: Sequence[int]) -> list[Any]:
     return [rows[i] for rows, i in zip(arm, at, strict=True)]
 
 
@@ -249,14 +256,18 @@ def measure(
 ) -> dict[str, Floats]:
     """Columns (n,) of the `wanted` measures. `draw` (n,) in [0, 1) picks the row, `key` the random projections."""
     names = wanted & MEASURES
-    columns = {name: np.full(len(readings), np.nan) for name in names}
     pairs = compared(readings, kind, ruler, draw, reference, key) if names else None
-    if pairs is not None:
-        for name in names & _COLUMNS.keys():
-            columns[name][pairs.who] = _COLUMNS[name](pairs)
-        if names & SEEN:
-            for name, column in zip(WITNESS_NAMES, _witnessed(pairs).T, strict=True):
-                columns[name][pairs.who] = column
+    if pairs is None:
+        return {name: np.full(len(readings), np.nan) for name in names}
+    found = {name: np.asarray(_COLUMNS[name](pairs), dtype=np.float64) for name in names & _COLUMNS.keys()}
+    if names & SEEN:
+        found |= zip(WITNESS_NAMES, _witnessed(pairs).T, strict=True)
+    if len(pairs.who) == len(readings):
+        return found
+    columns = {}
+    for name, values in found.items():
+        columns[name] = np.full(len(readings), np.nan)
+        columns[name][pairs.who] = values
     return columns
 
 

@@ -7,7 +7,7 @@ longer than that is not covered.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 WINDOW = 1000
@@ -16,11 +16,16 @@ WINDOW = 1000
 class Recent:
     """The hashes of the last 1,000 request bodies, with the times of their requests (for merging)."""
 
-    __slots__ = ("_seen", "_window")
+    __slots__ = ("_count", "_last", "_window")
 
     def __init__(self, entries: Iterable[tuple[float, int]] = ()) -> None:
         self._window: deque[tuple[float, int]] = deque(entries, maxlen=WINDOW)
-        self._seen = dict(Counter(h for _, h in self._window))
+        self._renumber()
+
+    def _renumber(self) -> None:
+        """Number the bodies of the window anew, and forget those before it."""
+        self._count = len(self._window)
+        self._last = {h: number for number, (_, h) in enumerate(self._window)}
 
     @property
     def entries(self) -> list[tuple[float, int]]:
@@ -34,25 +39,14 @@ class Recent:
         >>> recent.news([7, 7, 8], [0.0, 1.0, 2.0]), recent.news([8], [3.0])
         ([True, False, True], [False])
         """
-        seen, window = self._seen, self._window
-        count, room, new = seen.get, WINDOW - len(window), []
-        for entry in zip(times, hashes, strict=True):
-            h = entry[1]
-            times_seen = count(h, 0)
-            new.append(not times_seen)
-            if room > 0:
-                room -= 1
-            else:
-                oldest = window[0][1]
-                left = seen[oldest] - 1
-                if left:
-                    seen[oldest] = left
-                else:
-                    del seen[oldest]
-                if oldest == h:
-                    times_seen = left
-            window.append(entry)
-            seen[h] = times_seen + 1
+        last, new = self._last, []  # bodies are numbered as they come; this is the latest number of each
+        for number, h in enumerate(hashes, self._count):
+            new.append(last.get(h, -WINDOW - 1) < number - WINDOW)
+            last[h] = number
+        self._window.extend(zip(times, hashes, strict=True))
+        self._count += len(hashes)
+        if len(last) > 4 * WINDOW:
+            self._renumber()
         return new
 
     def merge(self, other: Recent) -> Recent:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from proxy.core.model import Reading
 from proxy.core.reasons import Reason
 
+_NOT_ASKED = Reason.NOT_REWRITTEN  # looking up a member of an enum costs 0.1 µs in Python 3.11
+
 
 @dataclass(slots=True)
 class Tripwire:
@@ -26,10 +28,10 @@ class Tripwire:
         >>> wire.tripped
         False
         """
-        if reading.fault is Reason.NONE:
-            if reading.live_fault is not Reason.NOT_REWRITTEN:  # or it was not asked
+        if not reading.fault:
+            if reading.live_fault is not _NOT_ASKED:
                 self.count = 0
-        elif reading.live_fault is Reason.NONE:
+        elif not reading.live_fault:
             self.count += 1
         return self.tripped
 

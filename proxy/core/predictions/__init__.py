@@ -20,8 +20,8 @@ Invariants
 - Each body is parsed at most once.
 """
 
-from proxy.core.predictions.reading import booking, protocol_of, read
+from proxy.core.predictions.reading import Reader, booking, protocol_of, read
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.predictions.usage import copies_cost
 
-__all__ = ["Unreadable", "booking", "copies_cost", "protocol_of", "read"]
+__all__ = ["Reader", "Unreadable", "booking", "copies_cost", "protocol_of", "read"]

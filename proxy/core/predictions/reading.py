@@ -12,12 +12,14 @@ Whose fault is what (the words are `core.reasons`):
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from proxy.core.grpc import status_words
-from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments
+from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
-from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, Protocol, recognised
+from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.core.predictions.request import body_hash, request_facts
 from proxy.core.predictions.shapes import Tensor, one_row, predict
 from proxy.core.predictions.unreadable import MAX_DETAIL, Unreadable, names
@@ -30,6 +32,9 @@ _AUTO, _LABEL = Kind.AUTO, Kind.LABEL
 _OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
 """What is no doing of the candidate: a bug of ours, and a request that `set_json` could not be applied to."""
 
+MOST_HEADS, MOST_HEAD = 64, 1024
+"""Heads that are remembered, and the bytes of one."""
+
 _SEQUENCES = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
 """Kinds whose rows must be as wide as live's; a ranking may be shorter or longer."""
 
@@ -40,66 +45,19 @@ def read(
     segments: Segments | None = None,
     cluster_by: str = "",
 ) -> Reading:
-    """The reading of a pair; never raises. A `spec` of `None`, or of protocol `none`, reads no values.
+    """The reading of one pair; never raises. For many pairs of one plan keep a `Reader`."""
+    return Reader(spec, segments, cluster_by).read(pair)
 
-    `cluster_by` names a request header. Times are passed on as they are, in seconds.
+
+def booking(live_fault: Reason) -> str:
+    """The part of the ledger that a reading with this `live_fault` belongs to.
+
+    >>> booking(Reason.NONE), booking(Reason.TIMEOUT), booking(Reason.NOT_JSON)
+    ('compared', 'live_failed', 'unparseable')
     """
-    ours, theirs = pair.live, pair.candidate
-    live_fault, fault = failure(ours, theirs), failure(theirs, ours)
-    live_detail = _broke(ours, live_fault) if live_fault else ""
-    detail = _broke(theirs, fault) if fault else ""
-    live = candidate = again = None
-    live_tokens = tokens = 0
-    if spec is not None and spec.protocol != NONE:
-        reader = _Reader(spec, pair)
-        if not live_fault:
-            live, live_fault, live_detail, live_tokens = reader.answer(ours, None)
-        if not fault:
-            candidate, fault, detail, tokens = reader.answer(theirs, live)
-        if live is not None and pair.again is not None and not failure(pair.again, ours):
-            again, _, _, _ = reader.answer(pair.again, live)
-    if fault and fault in _OURS:
-        live_fault, fault, live = fault, _FINE, None
-    ignore, segment, cluster = spec.ignore if spec else (), "", ""
-    if ignore or segments or cluster_by:
-        request_hash, segment, cluster = request_facts(
-            pair.request_head, pair.request_body, ignore, segments, cluster_by
-        )
-    else:
-        request_hash = body_hash(pair.request_head, pair.request_body)
-    return Reading(
-        pair.stage,
-        pair.worker,
-        pair.sequence,
-        pair.id,
-        pair.time,
-        pair.served,
-        live_fault,
-        fault,
-        live,
-        candidate,
-        again,
-        ours.seconds,
-        theirs.seconds,
-        ours.first,
-        theirs.first,
-        pair.latency_slot,
-        pair.hedged,
-        pair.rescued,
-        request_hash,
-        segment,
-        cluster,
-        _sentence(live_detail, detail) if live_detail or detail else "",
-        live_tokens,
-        tokens,
-    )
-
-
-def booking(reading: Reading) -> str:
-    """The part of the ledger that a reading belongs to: `compared`, `live_failed` or `unparseable`."""
-    if reading.live_fault is Reason.NONE:
+    if not live_fault:
         return "compared"
-    return "unparseable" if reading.live_fault in PREDICTION_WORDS else "live_failed"
+    return "unparseable" if live_fault in PREDICTION_WORDS else "live_failed"
 
 
 def protocol_of(spec: PredictionSpec, pair: Pair) -> str:
@@ -135,21 +93,71 @@ def failure(outcome: Outcome, other: Outcome) -> Reason:
     return Reason.STATUS_4XX if 0 < other.status < 400 else Reason.NONE
 
 
-class _Reader:
-    """Reads the answers of one pair by one protocol: the one written down, or the one recognised in the first answer.
+class Reader:
+    """Reads the pairs of one plan: what is the same for all of them is looked up once.
 
-    The first answer read is live's unless live failed, so a candidate that speaks another protocol than live is at
-    fault, not the other way round.
+    A `spec` of `None`, or of protocol `none`, reads no values. `cluster_by` names a request header. A pair is read by
+    one protocol, the one written down, or the one recognised in the first answer read. That is live's unless live
+    failed, so a candidate that speaks another protocol than live is at fault, not the other way round.
     """
 
-    __slots__ = ("_document", "_pair", "_protocol", "_spec")
+    __slots__ = (
+        "_asked",
+        "_by",
+        "_cluster_by",
+        "_facts",
+        "_ignore",
+        "_plain",
+        "_protocol",
+        "_segments",
+        "_single",
+        "_spec",
+    )
 
-    def __init__(self, spec: PredictionSpec, pair: Pair) -> None:
-        self._spec = spec
-        self._pair = pair
-        self._protocol: Protocol | None = None if spec.protocol == AUTO else PROTOCOLS.get(spec.protocol)
+    def __init__(self, spec: PredictionSpec | None, segments: Segments | None = None, cluster_by: str = "") -> None:
+        self._spec = spec if spec is not None and spec.protocol != NONE else None
+        self._protocol = PROTOCOLS.get(spec.protocol) if spec is not None else None
+        self._single = self._protocol.single if self._protocol is not None else None
+        self._ignore = spec.ignore if spec is not None else ()
+        self._segments, self._cluster_by = segments, cluster_by
+        self._facts = bool(self._ignore or segments or cluster_by)
+        self._plain: set[bytes] = set()  # heads that keep no body from being read as it stands
+        self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
+        self._asked = b""  # its request's head
 
-    def answer(self, outcome: Outcome, live: Prediction | None) -> tuple[Prediction | None, Reason, str, int]:
+    def read(self, pair: Pair) -> Reading:
+        """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
+        # Taken apart at once: a look-up by name for each field would take longer than all of it.
+        _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot = pair
+        live_fault, fault = failure(ours, theirs), failure(theirs, ours)
+        live_detail = _broke(ours, live_fault) if live_fault else ""
+        detail = _broke(theirs, fault) if fault else ""
+        live = candidate = again = None
+        live_tokens = tokens = 0
+        if self._spec is not None:
+            self._by, self._asked = self._protocol, head
+            if not live_fault:
+                live, live_fault, live_detail, live_tokens = self._answer(self._spec, ours, None)
+            if not fault:
+                candidate, fault, detail, tokens = self._answer(self._spec, theirs, live)
+            if live is not None and second is not None and not failure(second, ours):
+                again, _, _, _ = self._answer(self._spec, second, live)
+        if fault and fault in _OURS:
+            live_fault, fault, live = fault, _FINE, None
+        segment = cluster = ""
+        if self._facts:
+            request_hash, segment, cluster = request_facts(head, body, self._ignore, self._segments, self._cluster_by)
+        else:
+            request_hash = body_hash(head, body)
+        said = _sentence(live_detail, detail) if live_detail or detail else ""
+        asked = (stage, worker, sequence, name, time, served)
+        answers = (live_fault, fault, live, candidate, again)
+        times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, rescued)
+        return make(Reading, (*asked, *answers, *times, request_hash, segment, cluster, said, live_tokens, tokens))
+
+    def _answer(
+        self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None
+    ) -> tuple[Prediction | None, Reason, str, int]:
         """What an arm said, or the reason word and the sentence why that cannot be told; and how many tokens it wrote.
 
         `live` is what a candidate's answer must fit.
@@ -157,41 +165,47 @@ class _Reader:
         if outcome.status >= 400:
             return None, _FINE, "", 0
         try:
-            if (quick := self._quick(outcome)) is not None:
-                if live is not None:
-                    _fit(quick, live)
-                return quick, _FINE, "", 0
-            values = self._values(outcome)
-            prediction = predict(self._spec, values, _AUTO if live is None else live.kind)
+            document, tokens = UNREAD, 0
+            prediction = None
+            if self._single is not None and (outcome.head in self._plain or self._is_plain(outcome.head)):
+                document = _parsed(outcome.body)
+                prediction = one_row(spec, self._single(spec, document))
+            if prediction is None:
+                values = self._values(spec, Message(outcome.head, outcome.body, document))
+                prediction, tokens = predict(spec, values, _AUTO if live is None else live.kind), values.tokens
             if live is not None:
                 _fit(prediction, live)
-            return prediction, _FINE, "", values.tokens
+            return prediction, _FINE, "", tokens
         except Unreadable as why:
             return None, why.reason, why.detail, 0
         except Exception as bug:  # one odd body must not end the judging of every rollout; counted, and shown
             return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], 0
 
-    def _quick(self, outcome: Outcome) -> Prediction | None:
-        """The prediction of a plain JSON answer with one value; `None` sends any other the long way."""
-        spec, protocol = self._spec, self._protocol
-        self._document = UNREAD
-        if protocol is None or protocol.single is None or not is_plain(outcome.head):
-            return None
-        try:
-            document = self._document = orjson.loads(outcome.body)
-        except orjson.JSONDecodeError:
-            return None
-        rows = one_row(spec.kind, protocol.single(spec, document), spec)
-        return None if rows is None else Prediction(spec.kind, rows)
+    def _is_plain(self, head: bytes) -> bool:
+        """`is_plain`, remembered: a server's heads repeat byte for byte, often for a second."""
+        if not is_plain(head):
+            return False
+        if len(head) <= MOST_HEAD:
+            if len(self._plain) >= MOST_HEADS:
+                self._plain.clear()
+            self._plain.add(head)
+        return True
 
-    def _values(self, outcome: Outcome) -> Tensor:
-        message = Message(outcome.head, outcome.body, self._document)
-        protocol = self._protocol
+    def _values(self, spec: PredictionSpec, message: Message) -> Tensor:
+        protocol = self._by
         if protocol is None:
-            if self._spec.protocol != AUTO:
-                raise Unreadable(Reason.UNKNOWN_PROTOCOL, f"no protocol is called `{self._spec.protocol}`")
-            protocol = self._protocol = recognised(target_of(self._pair.request_head), message)
-        return protocol.extract(self._spec, message)
+            if spec.protocol != AUTO:
+                raise Unreadable(Reason.UNKNOWN_PROTOCOL, f"no protocol is called `{spec.protocol}`")
+            protocol = self._by = recognised(target_of(self._asked), message)
+        return protocol.extract(spec, message)
+
+
+def _parsed(body: bytes) -> Any:
+    """A body as JSON, or `UNREAD` for the long way to say what is wrong with it."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return UNREAD
 
 
 def _fit(candidate: Prediction, live: Prediction) -> None:

@@ -13,7 +13,7 @@ from itertools import chain
 from math import isfinite, prod
 from typing import Any
 
-from proxy.core.model import Kind, Prediction, PredictionSpec
+from proxy.core.model import Kind, Prediction, PredictionSpec, make
 from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.reasons import Reason
@@ -94,19 +94,22 @@ def predict(spec: PredictionSpec, values: Tensor, kind: Kind = Kind.AUTO) -> Pre
     return Prediction(kind, rows, values.names)
 
 
-def one_row(kind: Kind, value: Any, spec: PredictionSpec) -> tuple[Any, ...] | None:
-    """The rows of a single value if they are beyond doubt; `None` leaves it to `predict`.
+def one_row(spec: PredictionSpec, value: Any) -> Prediction | None:
+    """The prediction in a single value if it is beyond doubt; `None` leaves it to `predict`.
 
-    >>> one_row(Kind.SCORE, 0.5, PredictionSpec()), one_row(Kind.SCORE, 1.5, PredictionSpec())
-    ((0.5,), None)
+    >>> score = PredictionSpec(kind=Kind.SCORE)
+    >>> one_row(score, 0.5), one_row(score, 1.5)
+    (Prediction(kind=<Kind.SCORE: 'score'>, rows=(0.5,), names=()), None)
     """
+    kind = spec.kind
     if type(value) is float:
-        if kind is _SCORE:
-            return (value,) if spec.low <= value <= spec.high else None
-        return (value,) if kind is _NUMBER and isfinite(value) else None
-    return (value,) if kind is _LABEL and type(value) in (int, str) else None
+        known = spec.low <= value <= spec.high if kind is _SCORE else kind is _NUMBER and isfinite(value)
+    else:
+        known = kind is _LABEL and type(value) in _NAMES
+    return make(Prediction, (kind, (value,), ())) if known else None
 
 
+_NAMES = (int, str)
 _FLOATING = ({float}, {float, int})
 
 
@@ -140,6 +143,8 @@ def _singles(values: Tensor, kind: str) -> list[Any]:
 
 
 _LABELS = {str, int, bool}
+_BEYOND = 2.0**63
+"""Whole floats from here on are no labels: what is kept of a label is written as JSON, which has 64 bits here."""
 
 
 def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
@@ -150,8 +155,8 @@ def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
 
 
 def _label(value: Any) -> Any:
-    if type(value) is float and value.is_integer():  # XGBoost and others write class numbers as floats
-        return int(value)
+    if type(value) is float and value.is_integer() and abs(value) < _BEYOND:
+        return int(value)  # XGBoost and others write class numbers as floats
     if type(value) in (str, int, bool):
         return value
     raise Unreadable(Reason.BAD_TYPE, f"{_show_value(value)} is not a label (text or a whole number)")

@@ -25,7 +25,10 @@ from proxy.plane.trails import Followed
 
 if TYPE_CHECKING:
     from proxy.core.headers import Request
+    from proxy.plane.counts import Meter
     from proxy.plane.grpc.server import Caller
+    from proxy.plane.pool import Pool
+    from proxy.plane.rollouts import Trial
     from proxy.plane.state import Plane
 
 _TIMEOUT = frozenset({b"grpc-timeout"})
@@ -56,7 +59,6 @@ class Call(Exchange):
     """One call of one client."""
 
     client: Caller
-    served = ServedCall
     _holding = 0
     """Bytes gathered before it is decided whether they are needed."""
 
@@ -71,6 +73,9 @@ class Call(Exchange):
             left = timeout_text(self._deadline - monotonic())
             base = without(base, _TIMEOUT) + b"grpc-timeout: %b\r\n" % left
         return super().head_for_leg(base)
+
+    def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
+        return ServedCall(self, pool, pool.timeout, meter, trial)
 
     # --- who is sampled ---
 

@@ -1,13 +1,11 @@
-"""Promise: the numbers agree with other people's code: ville (betting tests), savvi (split test), scipy (distances).
+"""Promise: the numbers agree with other people's code: ville (betting tests), scipy (distances, the split test).
 
-ville and savvi know nothing of ours, and scipy is what everybody checks against.
+ville knows nothing of ours, and scipy is what everybody checks against. savvi, which brings much with it, is asked in
+`test_savvi.py`.
 """
 
 from __future__ import annotations
 
-import sys
-import types
-import warnings
 from typing import Any
 
 import numpy as np
@@ -140,18 +138,3 @@ def test_the_split_check_is_scipys_beta_binomial(candidate: int, live: int, expe
     n, a, b = candidate + live, PRIOR * expected, PRIOR * (1 - expected)
     theirs = stats.betabinom.logpmf(candidate, n, a, b) - stats.binom.logpmf(candidate, n, expected)
     assert log_bayes_factor(candidate, live, expected) == pytest.approx(theirs, rel=1e-9)
-
-
-def test_the_split_check_is_savvis() -> None:
-    """savvi (MIT) brings cvxpy with its solvers and imports matplotlib without asking for it, so it is not among the
-    test packages: this runs where it is installed (an empty stand-in serves for the plots), and scipy's distribution
-    above says the same everywhere."""
-    for name in ("matplotlib", "matplotlib.pyplot"):
-        sys.modules.setdefault(name, types.ModuleType(name))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        multinomial = pytest.importorskip("savvi.multinomial")
-        test = multinomial.Multinomial(alpha=0.05, theta_0=np.array([0.05, 0.95]), k=PRIOR)
-        test.update(np.array([80, 920]))
-        theirs = float(np.log(test.odds))
-    assert log_bayes_factor(80, 920, 0.05) == pytest.approx(theirs, rel=1e-9)

@@ -127,7 +127,7 @@ def checked(spec: PredictionSpec, pair: Pair) -> Reading:
     reading = read(spec, pair)
     assert reading.live_fault is not Reason.INTERNAL, reading.detail
     assert {reading.live_fault, reading.fault} <= set(REASONS)
-    assert booking(reading) in ("compared", "live_failed", "unparseable")
+    assert booking(reading.live_fault) in ("compared", "live_failed", "unparseable")
     for fault, prediction in ((reading.live_fault, reading.live), (reading.fault, reading.candidate)):
         assert not (fault and prediction is not None)
         assert fault not in PREDICTION_WORDS or reading.detail, "a word without a sentence"
@@ -143,7 +143,7 @@ def test_whatever_is_answered_becomes_a_reading_and_evidence(
     evidence = Evidence.begin(make_plan(*guards, Guard("min_similarity", 0.9), prediction=spec), 1)
     evidence.add([reading, reading._replace(sequence=1, request_hash=reading.request_hash ^ 1)])
     evidence.assess(1.0)
-    assert evidence.compared == 2 * (booking(reading) == "compared")
+    assert evidence.compared == 2 * (booking(reading.live_fault) == "compared")
 
 
 HUGE = 10 * 1024 * 1024

@@ -57,7 +57,7 @@ async def test_a_mirrored_call_is_a_pair_with_the_right_values() -> None:
         (pair,) = await pairs(it, 1)
     reading = read(LABELS, pair)
     assert (reading.live, reading.candidate) == (Prediction(Kind.LABEL, (3, 5)), Prediction(Kind.LABEL, (3, 4)))
-    assert booking(reading) == "compared"
+    assert booking(reading.live_fault) == "compared"
     assert pair.request_body == b"\0\0\0\0\x08question"
     assert pair.request_head.startswith(b"POST " + INFER.encode() + b" HTTP/1.1\r\n")
     assert b"secret" not in pair.request_head

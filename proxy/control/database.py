@@ -1,0 +1,161 @@
+"""One SQLite file in a thread of its own: what `store` keeps its rollouts, journal and outbox in.
+
+Calls run in the order asked for, so that a slow disk delays nobody but the one who awaits it, and a later change can
+never be saved before an earlier one. (aiosqlite does the same with one more dependency and no bound on its queue; a
+connection on the event loop was measured to hold it for the length of an fsync, tens of milliseconds on a busy disk.)
+
+Invariants
+- A call is one transaction, whole or not at all.
+- Whatever the disk does (full, read-only, gone, slow) is a `StoreError`; the next call tries again by itself.
+- A file that is not a sound database is set aside under another name, never deleted, and a new one is begun; whoever
+  holds what was in it hears so by `set_aside`.
+- One process at a time has the file, from `claim` on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from proxy import logs
+from proxy.control.schema import claim, open_database, set_aside
+from proxy.errors import StoreError
+
+log = logging.getLogger("understudy.store")
+
+T = TypeVar("T")
+
+MAX_WAITING = 64
+"""Calls that may wait for the disk; one more is refused, so that a disk that hangs does not fill the memory."""
+
+PATIENCE = 15.0
+"""Seconds to wait for another process to let go of the file."""
+
+HANGS = 10.0
+"""Seconds without an answer after which a disk is said to hang."""
+
+
+class Database:
+    """The database at `path`. `failures` counts writes that failed, `error` says why the last one did (empty: it did
+    not), `set_aside` are the unsound files that were found in its place, under their new names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.set_aside: list[Path] = []
+        self.failures = 0
+        self.error = ""
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._waiting: deque[float] = deque()  # since when, the oldest first
+        self._closed = False
+        self._claim: int | None = None
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the disk now, in words; empty when nothing is."""
+        late = time.monotonic() - self._waiting[0] if self._waiting else 0.0
+        return self.error or (f"{self.path}: no answer for {late:.0f} s" if late > HANGS else "")
+
+    async def claim(self) -> None:
+        """From here on the file is this process' alone; `StoreError` when another one keeps it for `PATIENCE`."""
+        if self._claim is None:
+            loop = asyncio.get_running_loop()
+            self._claim = await loop.run_in_executor(self._thread, claim, self.path, PATIENCE)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
+        """One transaction: what `work` gives. Raises `StoreError`."""
+        if self._closed:
+            raise StoreError(f"{self.path}: closed")
+        if len(self._waiting) >= MAX_WAITING:
+            raise StoreError(f"{self.path}: {MAX_WAITING} calls already wait for the disk")
+        self._waiting.append(time.monotonic())
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work, write)
+        except StoreError as error:
+            if write:
+                self.failures += 1
+                self.error = str(error)
+            raise
+        finally:
+            self._waiting.popleft()
+        if write:
+            self.error = ""
+        return result
+
+    async def run_on_copy(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Read from a copy of the file, for a disk that takes no writes. Raises `StoreError`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._on_copy, work)
+
+    async def close(self) -> None:
+        """Finish what waits and close the file, for good."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
+        self._thread.shutdown(wait=False)
+        if self._claim is not None:
+            os.close(self._claim)
+
+    # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T], write: bool) -> T:
+        try:
+            connection = self._connection or self._connect()
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk may have rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+        except (sqlite3.Error, OSError) as error:
+            self._drop()  # the next call opens it anew: a remounted disk is found, a half-broken handle is not kept
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error:
+                log.debug("closing a broken database", exc_info=True)
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = open_database(self.path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only: not the file's fault
+                raise
+            aside = set_aside(self.path)
+            self.set_aside.append(aside)
+            fields = {"path": str(self.path), "aside": str(aside), "error": str(error)}
+            logs.event(log, "store.set_aside", logging.ERROR, **fields)
+            self._connection = open_database(self.path)
+        return self._connection
+
+    def _on_copy(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if not self.path.exists():
+                raise StoreError(f"{self.path}: cannot be created")
+            with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+                for suffix in ("", "-wal"):  # the newest changes may be in the log still
+                    if (source := Path(f"{self.path}{suffix}")).exists():
+                        shutil.copy(source, Path(folder) / f"copy{suffix}")
+                with closing(open_database(Path(folder) / "copy")) as connection:
+                    return work(connection)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: {error}") from error

@@ -1,0 +1,214 @@
+"""Which rollouts there are: those that the file names, at work, and those that ended and can still be looked at.
+
+    plans of a configuration ──apply──▶ begun · gone on with under a changed plan · taken out · taken up again
+
+What a change of the file means for a rollout is decided in `core.rollout`; here it is found, and its evidence, books
+and recorder are brought in line with it.
+
+Invariants
+- No rollout begins before `take_up` has said what is saved of it.
+- Earlier pairs stay judged by the limits in force when they came; a new trial gets nothing of the old one's evidence,
+  and a version that was rolled back before comes back with its own.
+- Of the rollouts that ended only the last `SHOWN_ENDED` keep pairs and charts, and the last `KEPT_ENDED` are here at
+  all: years of candidates, each with a name of its own, must not fill the memory. One that the file names again is
+  taken up from the store, with its evidence and its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from proxy import logs
+from proxy.config import Config
+from proxy.control.counting import Tallies
+from proxy.control.decisions import Decisions
+from proxy.control.ledger import Books
+from proxy.control.recorder import Recorder, Rule
+from proxy.control.store import Saved, Store
+from proxy.control.trials import Trial, fresh_evidence
+from proxy.core.events import Reloaded, Removed
+from proxy.core.evidence import Evidence, EvidenceError
+from proxy.core.model import Plan, State
+from proxy.core.rollout import begin
+from proxy.errors import StoreError
+
+log = logging.getLogger("understudy.roster")
+
+SHOWN_ENDED = 10
+"""Ended rollouts, the last ones, whose pairs and charts can still be looked at: some MiB each."""
+KEPT_ENDED = 50
+"""Ended rollouts, the last ones, that are listed: up to 4 MiB of evidence each. Older ones are in the store."""
+
+
+class Roster:
+    """Fills `trials` (shared with `decisions`) with the rollouts of the configuration in force, by name."""
+
+    def __init__(
+        self,
+        trials: dict[str, Trial],
+        decisions: Decisions,
+        store: Store,
+        tallies: Tallies,
+        clock: Callable[[], float],
+    ) -> None:
+        self.trials = trials
+        self.ended: dict[str, Trial] = {}
+        self._decisions, self._store, self._tallies, self._clock = decisions, store, tallies, clock
+        self._by_trial: dict[str, Trial] = {}
+
+    @property
+    def everyone(self) -> tuple[Trial, ...]:
+        """Rollouts at work, then those that ended."""
+        return (*self.trials.values(), *self.ended.values())
+
+    def of(self, trial: str) -> Trial | None:
+        """The rollout at work whose present trial this is."""
+        return self._by_trial.get(trial)
+
+    def take_up(self, rollouts: Sequence[Saved], named: Collection[str]) -> None:
+        """Rollouts as the last controller left them, the latest change last; `named` are those of the file."""
+        over = [saved for saved in rollouts if saved.rollout.over and saved.rollout.name not in named]
+        left_out = {saved.rollout.name for saved in over[:-KEPT_ENDED]}
+        for saved in rollouts:
+            if saved.rollout.name not in left_out:
+                trial = _restored(saved)
+                (self.ended if saved.archived else self.trials)[trial.name] = trial
+        self._index()
+
+    def check(self, config: Config) -> None:
+        """Raise `EvidenceError` when evidence at hand cannot go on under a plan; changes nothing."""
+        for name, plan in config.plans.items():
+            trial = self.trials.get(name) or self.ended.get(name)
+            if trial is not None and trial.plan.trial == plan.trial and trial.plan.guards != plan.guards:
+                Evidence.load(plan, trial.evidence.dump())  # tries the change on a copy
+
+    async def apply(self, config: Config, config_hash: str) -> None:
+        """Bring the rollouts in line with the plans of a configuration; `config_hash` goes into recorded files."""
+        budgets = {
+            f"{route.name}/{one.candidate}": one.mirror.max_tokens_per_minute for route, one in config.rollouts()
+        }
+        for name in [name for name in self.trials if name not in config.plans]:
+            await self._remove(self.trials[name], config)
+        for name, plan in config.plans.items():
+            trial = self.trials.get(name) or self.ended.pop(name, None) or await self._kept(name)
+            if trial is None:
+                await self._begin(plan, budgets[name])
+            else:
+                self.trials[name] = trial
+                trial.token_budget = budgets[name]
+                await self._replan(trial, plan)
+        self._index()
+        await self._record(config, config_hash)
+
+    async def close(self) -> None:
+        """Write and close what is recorded."""
+        await asyncio.gather(*(_end_recording(trial) for trial in self.everyone))
+
+    # --- one rollout -------------------------------------------------------------------------------------------------
+
+    async def _kept(self, name: str) -> Trial | None:
+        """A rollout that ended so long ago that only the store knows of it."""
+        try:
+            saved = await self._store.rollout(name)
+            return None if saved is None else _restored(saved)
+        except StoreError as error:
+            logs.event(log, "past.unreadable", logging.ERROR, rollout=name, error=str(error))
+            return None
+
+    async def _begin(self, plan: Plan, token_budget: int | None) -> None:
+        rollout, effects = begin(plan, self._clock())
+        trial = self.trials[plan.name] = Trial(plan, rollout, fresh_evidence(plan), Books())
+        trial.token_budget = token_budget
+        self._index()
+        await self._decisions.adopt(trial, rollout, effects)
+
+    async def _replan(self, trial: Trial, plan: Plan) -> None:
+        await self._decisions.settled(trial)
+        previous, earlier = trial.plan, None
+        if plan.trial != previous.trial:
+            earlier = await self._earlier(plan)
+            trial.renew(plan, self._tallies.ledgers(plan.trial))
+            if earlier is not None:
+                trial.evidence, trial.books = earlier.evidence, earlier.books
+        else:
+            plan = _with_segments_of(previous, plan)
+            trial.flush()
+            trial.evidence.change_limits(plan)
+            trial.adopt(plan)
+        self._index()
+        before = earlier.rollout if earlier is not None else None
+        await self._decisions.decide(trial, Reloaded(self._clock(), previous, before))
+
+    async def _earlier(self, plan: Plan) -> Trial | None:
+        """The trial of this plan if it was tried before, replaced by another, and had been rolled back by then."""
+        try:
+            saved = await self._store.past(plan.trial)
+            if saved is None or saved.rollout.state is not State.ROLLED_BACK or saved.rollout.cause == "removed":
+                return None
+            return Trial(plan, saved.rollout, Evidence.load(plan, saved.evidence), Books.load(saved.ledger))
+        except (StoreError, EvidenceError) as error:
+            logs.event(log, "past.unreadable", logging.ERROR, rollout=plan.name, error=str(error))
+            return None
+
+    async def _remove(self, trial: Trial, config: Config) -> None:
+        route = next((route for route in config.routes if route.name == trial.plan.route), None)
+        became_live = route is not None and route.live == trial.plan.candidate
+        await self._decisions.decide(trial, Removed(self._clock(), became_live))
+        del self.trials[trial.name]
+        self.ended[trial.name] = trial
+        for older in list(self.ended.values())[:-SHOWN_ENDED]:
+            older.forget()
+        for oldest in list(self.ended)[:-KEPT_ENDED]:
+            await _end_recording(self.ended.pop(oldest))
+
+    # --- all of them -------------------------------------------------------------------------------------------------
+
+    async def _record(self, config: Config, config_hash: str) -> None:
+        """Recorders as the configuration asks for them; one whose rule is unchanged goes on."""
+        rules = {f"{route.name}/{one.candidate}": one for route, one in config.rollouts()}
+        for trial in self.everyone:
+            one, rule = rules.get(trial.name), None
+            if one is not None and one.record is not None:
+                trial.hide(one.record.redact)
+                rule = Rule.of(one.record, one.mirror.headers.drop)
+            if rule != (trial.recorder.rule if trial.recorder is not None else None):
+                await _end_recording(trial)
+                trial.recorder = Recorder(rule, trial.name, config_hash) if rule is not None else None
+
+    def _index(self) -> None:
+        self._by_trial.clear()
+        self._by_trial.update({trial.plan.trial: trial for trial in self.trials.values()})
+
+
+def _with_segments_of(previous: Plan, plan: Plan) -> Plan:
+    """A trial tells the segments apart that it began with: their evidence is part of one capital, and starts once."""
+    if plan.segments != previous.segments:
+        logs.event(log, "segments.kept", logging.WARNING, rollout=plan.name, until="the next trial")
+    return replace(plan, segments=previous.segments)
+
+
+def _restored(saved: Saved) -> Trial:
+    """A rollout as the last controller left it."""
+    rollout, plan = saved.rollout, saved.plan
+    try:
+        evidence = Evidence.load(plan, saved.evidence)
+        books = Books.load(saved.ledger)
+    except EvidenceError as error:
+        # Without evidence nothing may climb on what is there no more: it starts over, or stays where it ended.
+        logs.event(log, "evidence.lost", logging.ERROR, rollout=rollout.name, error=str(error))
+        evidence, books = fresh_evidence(plan), Books()
+        rollout = rollout if rollout.over else replace(rollout, trial="")
+    trial = Trial(plan, rollout, evidence, books)
+    trial.entered()
+    return trial
+
+
+async def _end_recording(trial: Trial) -> None:
+    """In a thread: a disk that hangs must not hold up the loop that judges."""
+    recorder, trial.recorder = trial.recorder, None
+    if recorder is not None:
+        await asyncio.to_thread(recorder.close)
+        trial.unrecorded += recorder.dropped

@@ -1,0 +1,43 @@
+"""Configuration files to begin with, and what is said of a mistaken one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from proxy.config import parse
+from proxy.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRETS = {"UNDERSTUDY_ADMIN_TOKEN": "correct horse", "UNDERSTUDY_WEBHOOK_SECRET": "battery staple"}
+FULL = yaml.safe_load((ROOT / "config" / "full.yaml").read_text("utf-8").replace("2026-11-18T09:00:00Z", '"x"'))
+"""The example with every key."""
+
+PLAIN = """
+upstreams:
+  v1: {url: http://127.0.0.1:9001}
+  v2: {url: http://127.0.0.1:9002}
+routes:
+  - name: all
+    live: v1
+    prediction: {protocol: v2, kind: label}
+    rollouts:
+      - candidate: v2
+        %s
+"""
+
+
+def rollout(text: str, **top: str) -> str:
+    """A plain configuration whose rollout says `text`."""
+    return PLAIN % text + "".join(f"{key}: {value}\n" for key, value in top.items())
+
+
+def mistakes(text: str, environ: dict[str, str] | None = None) -> dict[str, str]:
+    """What is said of `text`, by path: the problem and the hint."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, environ=environ or {})
+    found = [(mistake.path, f"{mistake.problem} ({mistake.hint})") for mistake in caught.value.mistakes]
+    assert len(dict(found)) == len(found), f"a path blamed twice: {found}"
+    return dict(found)

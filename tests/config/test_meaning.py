@@ -1,0 +1,104 @@
+"""Promise: a configuration means what it says, with every default filled in, and shows no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from proxy.config import Config, load, names, parse, schema, units
+from proxy.config.words import describe, warnings
+from proxy.core.model import Guard, Kind, Stage, State
+from tests.config.files import ROOT, SECRETS, rollout
+
+EXAMPLES = [path for path in sorted((ROOT / "config").glob("**/*.yaml")) if path.read_text().find("\nupstreams:") >= 0]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_loads_fits_the_schema_and_can_be_told_in_words(path: Path) -> None:
+    config = load(path, SECRETS)
+    assert config.plans
+    jsonschema.validate(yaml.safe_load(path.read_text("utf-8").replace("2026-11-18T09:00:00Z", '"x"')), schema())
+    told = describe(config)
+    assert all(name in told for name in config.plans)
+
+
+def test_the_kubernetes_example_carries_a_good_configuration_and_leaves_time_to_drain() -> None:
+    text = (ROOT / "config" / "kubernetes" / "understudy.yaml").read_text("utf-8")
+    parts = {part["kind"]: part for part in yaml.safe_load_all(text)}
+    config = parse(parts["ConfigMap"]["data"]["understudy.yaml"], environ=SECRETS)
+    pod = parts["StatefulSet"]["spec"]["template"]["spec"]
+    timeouts = config.server.timeouts
+    assert pod["terminationGracePeriodSeconds"] > timeouts.drain_delay + timeouts.drain
+    ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+    listens = {"data": names.address(config.server.listen)[1], "admin": names.address(config.admin.listen)[1]}
+    assert ports == listens
+    mounts = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+    assert any(config.store.path.startswith(mount) for mount in mounts)
+    assert list(warnings(config)) == []
+
+
+def test_units_names_and_defaults() -> None:
+    config = load(ROOT / "config" / "full.yaml", SECRETS)
+    route, rollout = next(iter(config.rollouts()))
+    assert config.server.timeouts.drain_delay == 5.0
+    assert config.upstreams["credit-v2"].urls == ("http://127.0.0.1:9002", "http://127.0.0.1:9012")
+    assert config.upstreams["credit-v1"].timeout == 30.0
+    assert rollout.mirror.max_body == 1 << 20
+    assert rollout.mirror.headers.set == {"x-shadow": "credit-v2"}
+    assert rollout.record is not None
+    assert rollout.record.path == str(ROOT / "config" / "state" / "pairs.jsonl.gz")
+    assert config.store.path == str(ROOT / "config" / "state" / "understudy.db")
+    assert route.sticky is not None
+    assert (route.sticky.header, route.sticky.cookie) == ("x-user-id", None)
+    plan = config.plans["credit/credit-v2"]
+    assert plan.stages[1] == Stage(State.CANARY, 5.0, 100.0, 1000, 600.0, 86400.0, "hold")
+    assert Guard("max_big_change", 0.005, tolerance=0.3) in plan.guards
+    assert Guard("p99_latency", 1.2, relative=True) in plan.guards
+    assert plan.prediction.kind is Kind.PROBABILITIES
+    assert plan.prediction.ignore == ("/id",)
+    assert plan.segments is not None
+    assert (plan.lead_time_slo, plan.version, plan.latency_block) == (3 * 86400.0, "2026-11-20", 0.1)
+    assert plan.signed_off_at == units.moment("2026-11-18T09:00:00Z")
+
+
+def test_the_short_form_is_a_whole_plan() -> None:
+    plan = parse(rollout("canary: 5%")).plans["all/v2"]
+    assert plan.stages == (Stage(State.CANARY, 5.0),)
+    assert plan.guards == (Guard("p99_latency", 1.2, relative=True), Guard("max_extra_errors", 0.01))
+    assert plan.consecutive_failures == 20
+    assert plan.version.startswith("urls-")
+    both = parse(rollout("{shadow: 50%, canary: 5%}".strip("{}").replace(", ", "\n        "))).plans["all/v2"]
+    assert [(stage.name, stage.share, stage.weight) for stage in both.stages] == [
+        ("shadow", 5000, 0),
+        ("canary-5", 10_000, 500),
+    ]
+
+
+def test_a_new_url_is_a_new_version_and_their_order_is_none() -> None:
+    def version(urls: str) -> str:
+        return parse(f"{{upstreams: {{m: {{urls: {urls}}}}}, default: {{live: m}}}}").upstreams["m"].effective_version
+
+    assert version("[http://a:1, http://b:1]") == version("[http://b:1, http://a:1]") != version("[http://a:1]")
+
+
+def test_a_route_without_prediction_reads_nothing_and_may_have_a_canary() -> None:
+    text = rollout("canary: 5%").replace("    prediction: {protocol: v2, kind: label}\n", "")
+    assert parse(text).plans["all/v2"].prediction.protocol == "none"
+
+
+def test_a_secret_is_shown_nowhere() -> None:
+    config = load(ROOT / "config" / "full.yaml", SECRETS)
+    assert config.admin.token is not None
+    assert config.admin.token.get_secret_value() == "correct horse"
+    shown = repr(config) + str(config) + config.model_dump_json() + describe(config)
+    assert not any(secret in shown for secret in SECRETS.values())
+
+
+def test_a_configuration_is_frozen() -> None:
+    config = parse(rollout("shadow: 5%"))
+    assert isinstance(config, Config)
+    with pytest.raises(ValueError, match="frozen"):
+        config.server = config.server  # type: ignore[misc]

@@ -1,0 +1,189 @@
+"""Keeps the promises of what is seen of a controller and done to it by hand: it reads as designed, refuses in words
+what cannot be, says what it lacks, and counts what was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from proxy.channel import Channel
+from proxy.control.controller import Controller
+from proxy.control.streams import MAX_EVENTS
+from proxy.control.surface import Desk
+from proxy.control.view import RefusedError
+from proxy.core.evidence.quality import WAITING
+from proxy.core.model import Outcome
+from tests.control.controllers import NAME, config_text, desk_of, eventually, kinds, running, trial_of
+from tests.control.worker import FakeWorker, answer
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+async def test_a_person_is_told_when_an_action_could_not_be_saved(controller: Controller, worker: FakeWorker) -> None:
+    desk = desk_of(controller)
+    controller.store.broken = True  # type: ignore[attr-defined]
+    with pytest.raises(RefusedError) as refused:
+        await desk.act(NAME, "promote", reason="", actor="ann", full=True)
+    assert refused.value.status == 503
+    assert worker.lane(NAME).weight == 0  # type: ignore[union-attr]
+    after = await desk.act(NAME, "abort", reason="enough", actor="ann")
+    assert (after["state"], after["weight"]) == ("rolled_back", 0.0)
+
+
+async def test_a_person_is_answered_while_the_disk_hangs(
+    controller: Controller, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.control.surface.ACT_DEADLINE", 0.05)
+    monkeypatch.setattr("proxy.control.database.HANGS", 0.0)
+    desk, answers = desk_of(controller), threading.Event()
+    desk.tree({"workers": [{"slot": 0, "pid": 1}]})
+    await eventually(lambda: desk.ready() == (True, []))
+    stuck = asyncio.ensure_future(controller.store.run(lambda _: answers.wait() and None))
+    with pytest.raises(RefusedError, match="as soon as it is saved") as refused:
+        await desk.act(NAME, "pause", reason="", actor="ann")
+    assert refused.value.status == 503
+    after = await desk.act(NAME, "abort", reason="out", actor="ann")
+    assert (after["state"], after["weight"]) == ("rolled_back", 0.0)
+    assert "no answer for" in desk.ready()[1][0]
+    assert not desk.counts().store_ok
+    answers.set()
+    await stuck
+    await eventually(lambda: kinds(controller) == ["began", "paused", "rolled_back"])
+    await eventually(lambda: desk.ready() == (True, []))
+
+
+async def test_a_reload_that_nobody_answered_in_time_does_not_answer_the_next_one(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.control.surface.RELOAD_DEADLINE", 0.01)
+    supervisor = Channel(lambda *_: None)
+    desk = Desk(controller, supervisor)
+    with pytest.raises(RefusedError, match="no supervisor"):
+        await desk.reload()
+    monkeypatch.setattr(supervisor, "send", lambda _: True)
+    with pytest.raises(RefusedError, match="the log will say") as refused:
+        await desk.reload()
+    assert refused.value.status == 503
+    monkeypatch.setattr("proxy.control.surface.RELOAD_DEADLINE", 10.0)
+    asked = asyncio.ensure_future(desk.reload())
+    await asyncio.sleep(0)
+    desk.reloaded({"ok": False, "error": "of the first one"})
+    desk.reloaded({"ok": True})
+    assert await asked == (True, "")
+
+
+async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_unknown(tmp_path: Path) -> None:
+    text = config_text().replace("max_disagreement: 10%", "max_disagreement: 50%, max_quality_drop: 10%")
+    async with running(tmp_path, text) as controller:
+        desk, worker = desk_of(controller), await FakeWorker(tmp_path).connect()
+        await worker.until(lambda: worker.lane(NAME))
+        last = WAITING + 9
+        worker.good(trial_of(controller), last + 1)
+        await eventually(lambda: controller.trials[NAME].ledger.compared == last + 1)
+        first, latest = {"id": "w0-0", "label": 0}, {"id": f"w0-{last}", "label": 0}
+        assert await desk.outcomes([first, latest, {"id": "nobody's", "label": 0}]) == {"joined": 1, "unknown": 2}
+        assert await desk.outcomes([latest]) == {"joined": 0, "unknown": 1}, "the first one wins"
+        assert desk.counts().outcomes == {"joined": 1, "unknown": 3}
+        worker.disconnect()
+    async with running(tmp_path, text) as controller:
+        desk = desk_of(controller)
+        before = {"id": f"w0-{last - 1}", "label": 0}
+        assert await desk.outcomes([before]) == {"joined": 1, "unknown": 0}, "what waits outlives the process"
+
+
+async def test_what_the_queues_of_the_controller_lose_is_counted(controller: Controller, worker: FakeWorker) -> None:
+    desk = desk_of(controller)
+    assert desk.counts().dropped == {"order": 0, "record": 0, "events": 0}
+    desk.subscribe()
+    for number in range(MAX_EVENTS + 5):
+        controller.streams.tell("x", float(number), {})
+    worker.good(trial_of(controller), 1)
+    worker.mark(trial_of(controller))
+    worker._sequence[trial_of(controller)] = 0  # comes again
+    worker.good(trial_of(controller), 1)
+    await eventually(lambda: desk.counts().dropped["order"] == 1)
+    assert desk.counts().dropped["events"] >= 5
+
+
+async def test_pairs_lost_with_a_worker_are_booked_and_the_parts_sum_up(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    trial = controller.trials[NAME]
+    worker.good(trial_of(controller), 20)
+    worker.send(trial_of(controller), answer(1), answer(1), skip=3)  # arrived, but three before it did not
+    worker.counts(trial_of(controller), sampled=30, sent=22, shed=4)
+    await eventually(lambda: trial.ledger.sampled == 30 and trial.ledger.compared == 20)
+    assert (trial.ledger.pending, trial.ledger.link_full) == (5, 1)  # one waits here for the three before it
+    desk = desk_of(controller)
+    worker.disconnect()
+    desk.tree({"supervisor": 1, "workers": [{"slot": 0, "pid": 99}], "controller": 2})
+    await eventually(lambda: trial.ledger.pending == 0)
+    assert (trial.ledger.compared, trial.ledger.shed, trial.ledger.link_full) == (21, 4, 5)
+    assert desk.counts().requests[("r", "l", "served", "200")] == 7
+
+
+async def test_answers_of_live_that_fail_or_cannot_be_read_have_parts_of_their_own(
+    controller: Controller, worker: FakeWorker
+) -> None:
+    trial = trial_of(controller)
+    worker.send(trial, Outcome(503), answer(1))
+    worker.send(trial, Outcome(200, body=b"<html>"), answer(1))
+    worker.send(trial, answer(1), Outcome(200, body=b"<html>"))
+    await eventually(lambda: controller.trials[NAME].books.compared == 1)
+    ledger = controller.trials[NAME].ledger
+    assert (ledger.compared, ledger.live_failed, ledger.unparseable, ledger.pending) == (1, 1, 1, 0)
+
+
+async def test_what_is_done_by_hand_is_journaled_with_who_and_why(controller: Controller, worker: FakeWorker) -> None:
+    desk = desk_of(controller)
+    await desk.act(NAME, "pause", reason="holiday", actor="ann")
+    with pytest.raises(RefusedError) as refused:
+        await desk.act(NAME, "pause", reason="", actor="ann")
+    assert refused.value.status == 409
+    with pytest.raises(RefusedError) as refused:
+        await desk.act("r/nobody", "pause", reason="", actor="ann")
+    assert refused.value.status == 404
+    newest = (await desk.journal(NAME, 1))[0]
+    assert (newest["kind"], newest["actor"], newest["reason"]) == ("paused", "ann", "holiday")
+    assert newest["detail"]["config_hash"] == controller.config_hash
+    assert newest["detail"]["plan"]["version"] == "1"
+    assert newest["evidence_bytes"] > 0
+
+
+async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker: FakeWorker) -> None:
+    worker.bad(trial_of(controller), 3)
+    worker.counts(trial_of(controller))
+    desk = desk_of(controller)
+    await eventually(lambda: desk.rollout(NAME)["ledger"]["compared"] == 3)  # type: ignore[index]
+    await eventually(lambda: desk.rollout(NAME)["findings"])  # type: ignore[index]
+    shown = desk.rollout(NAME)
+    assert shown is not None
+    assert {k: shown[k] for k in ("name", "route", "live", "candidate", "version", "state", "paused", "weight")} == {
+        "name": NAME, "route": "r", "live": "l", "candidate": "c", "version": "1", "state": "shadow", "paused": False,
+        "weight": 0.0,
+    }  # fmt: skip
+    assert (shown["stage"]["index"], shown["stage"]["name"]) == (0, "shadow")
+    assert "97 more pairs" in shown["stage"]["waiting_for"]
+    assert shown["stage"]["needs"][0] == {"what": "pairs", "have": 3, "want": 100}
+    assert set(shown["findings"][0]) == {
+        "guard", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs", "eta_seconds",
+            "reason",
+    }  # fmt: skip
+    worst = desk.pairs(NAME, "worst", 2)
+    assert worst is not None
+    assert [pair["difference"] for pair in worst] == [1.0, 1.0]
+
+
+async def test_readiness_names_what_is_missing(controller: Controller, worker: FakeWorker) -> None:
+    desk = desk_of(controller)
+    assert desk.ready() == (False, ["no worker is known yet"])
+    desk.tree({"workers": [{"slot": 0, "pid": 1}, {"slot": 1, "pid": 2}]})
+    await eventually(lambda: desk.processes()["workers"][0]["connected"])
+    assert desk.ready() == (False, ["not connected: worker 1"])
+    desk.tree({"workers": [{"slot": 0, "pid": 1}]})
+    assert desk.ready() == (True, [])
+    controller.store.error = "disk full"
+    assert desk.ready() == (False, ["the store cannot save: disk full"])
