@@ -118,6 +118,8 @@ def request_head(headers: Headers) -> bytes:
                 raise HeadError("a pseudo-header out of place")
             pseudo[name] = value
         elif name == b"host":
+            if host is not None:
+                raise HeadError("more than one host")
             host = value
         elif name != b"te" and name != b"content-length":
             if not _is_name(name):
