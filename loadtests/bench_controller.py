@@ -75,7 +75,7 @@ class Worker:
 
     def __init__(self, folder: Path, trial: str) -> None:
         self.sent, self._pairs = 0, pairs_of(POOL)
-        hello = {"slot": 0, "pid": os.getpid(), "worker": "w0", "table": 0, "weights": {}}
+        hello = {"slot": 0, "pid": os.getpid(), "worker": "w0", "table": {"number": 0, "lanes": []}}
         self._links = []
         for name in ("tables.sock", "pairs.sock"):
             one = socket.socket(socket.AF_UNIX)

@@ -172,7 +172,7 @@ routes:
 """
 ROLLOUT = """    rollouts:
       - candidate: v2
-        mirror: {max_in_flight: 512}
+        mirror: {max_in_flight: IN_FLIGHT}
         stages: [{shadow: 100%, min_pairs: 100000000}]
         guards: {max_disagreement: 2%, max_mean_shift: 0.01, p99_latency: 100x, max_extra_errors: 1%}
 """
@@ -186,11 +186,12 @@ def understudy(
     tls: str = "",
     tree: Path = COMPILED,
     name: str = "Understudy",
+    in_flight: int = 64,
 ) -> Peer:
     port, admin = free_port(), free_port()
     text = UNDERSTUDY.format(
         port=port, admin=admin, folder=bench.folder, live=live, mirror=mirror or live, path=PATH, workers=workers,
-        rollouts=ROLLOUT if mirror else "", tls=tls,
+        rollouts=ROLLOUT.replace("IN_FLIGHT", str(in_flight)) if mirror else "", tls=tls,
     )  # fmt: skip
     config = bench.folder / f"understudy-{port}.yaml"
     config.write_text(text)
@@ -415,7 +416,9 @@ def main_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
     live, copy = bench.backend(), bench.backend()
     script = lua(bench)
     makers = {"nginx": nginx, "haproxy": haproxy, "envoy": envoy}
-    peers = [understudy(bench, live, 0), understudy(bench, live, copy), floor(bench, live, 0), floor(bench, live, copy)]
+    wide = 512  # copies in flight, so that of 256 connections none is shed
+    peers = [understudy(bench, live, 0), understudy(bench, live, copy, in_flight=wide)]
+    peers += [floor(bench, live, 0), floor(bench, live, copy)]
     missing = []
     for name, make in makers.items():
         if not installed(name):
@@ -425,7 +428,9 @@ def main_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
         if name != "haproxy":
             peers.append(make(bench, live, copy))
     peers += [aiohttp(bench, live, 0), aiohttp(bench, live, copy)]
-    peers += [understudy(bench, live, mirror, tree=ROOT, name="Understudy, interpreted") for mirror in (0, copy)]
+    plain = "Understudy, interpreted"
+    peers += [understudy(bench, live, 0, tree=ROOT, name=plain)]
+    peers += [understudy(bench, live, copy, tree=ROOT, name=plain, in_flight=wide)]
     for connections in (32, 256):
         for peer in peers:
             wrk(peer, script, connections, 1)

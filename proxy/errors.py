@@ -30,6 +30,8 @@ class Mistake:
 
     >>> print(Mistake("server.workrs", "unknown key", "did you mean `workers`?", 3))
     line 3: server.workrs: unknown key (did you mean `workers`?)
+    >>> print(Mistake("upstreams.a\\nb", "unfit"))  # what cannot be printed moves no cursor
+    upstreams.a\\nb: unfit
     """
 
     path: str
@@ -39,7 +41,8 @@ class Mistake:
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line else ""
-        return f"{where}{self.path}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
+        path = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in self.path)
+        return f"{where}{path}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
 
 
 class ConfigError(UnderstudyError):

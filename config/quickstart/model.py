@@ -49,6 +49,12 @@ class Model(BaseHTTPRequestHandler):
         """Nothing: a line per request would hide everything else."""
 
 
+class Server(ThreadingHTTPServer):
+    """A thread per connection, and room for all that connect at once: with the usual 5, a sixth waits a second."""
+
+    request_queue_size = 128
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="A model server to try things with.")
     parser.add_argument("port", type=int)
@@ -57,7 +63,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.005, help="that an answer takes")
     parser.add_argument("--fail", type=float, default=0.0, metavar="SHARE", help="of requests answered with 500")
     Model.faults = parser.parse_args()
-    ThreadingHTTPServer((Model.faults.host, Model.faults.port), Model).serve_forever()
+    Server((Model.faults.host, Model.faults.port), Model).serve_forever()
 
 
 if __name__ == "__main__":

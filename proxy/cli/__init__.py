@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +22,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from proxy import __version__
 from proxy.cli.admin import DEFAULT_URL, Admin, NotFoundError
-from proxy.cli.table import overview
+from proxy.cli.table import follow, overview
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
 from proxy.config.words import RATES, describe, warnings
@@ -42,7 +41,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None and not ctx.resilient_parsing:
-            ctx.fail(f"No such command '{cmd_name}'. {nearest(cmd_name, self.commands)}".strip())
+            hint = nearest(cmd_name, self.commands)
+            ctx.fail(f"No such command '{cmd_name}'" + (f" ({hint})." if hint else "."))
         return found
 
 
@@ -178,19 +178,21 @@ def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_js
 
 @main.command()
 @click.option("--keep", is_flag=True, help="Leave everything running at the end and print the URLs.")
+@click.option("--json", "as_json", is_flag=True, help="Print how each act went as JSON; the story goes to stderr.")
 @_guarded
-def demo(keep: bool) -> int:
+def demo(keep: bool, as_json: bool) -> int:
     """Watch a good candidate promoted and two bad ones rolled back.
 
     Real models on real data, on this machine, in under two minutes.
 
     \b
-    Example:
+    Examples:
       understudy demo --keep
+      understudy demo --json | jq '.acts[] | {rollout, state, pairs, client_errors}'
     """
     from proxy import demo as play  # scikit-learn is an extra
 
-    return play.main(keep=keep)
+    return play.main(keep=keep, as_json=as_json)
 
 
 def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -221,25 +223,20 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
       understudy status --json | jq '.rollouts[].verdict'
     """
     admin = Admin(url, token)
-    drawn = False
-    while True:
-        try:
-            found = [_one(admin, rollout)] if rollout else admin.rollouts()
-            text = json.dumps(found[0] if rollout else {"rollouts": found}, indent=2) if as_json else overview(found)
-        except UnderstudyError as error:
-            if not drawn or as_json:
-                raise
-            text = str(error)  # a controller that restarts is back in a moment
-        drawn = watch
-        if watch and not as_json:
-            click.clear()
-        click.echo(text)
-        if not watch:
-            return 0
-        try:
-            time.sleep(interval)
-        except KeyboardInterrupt:
-            return 0
+
+    def text() -> str:
+        found = [_one(admin, rollout)] if rollout else admin.rollouts()
+        if as_json:  # followed by a program, one line each time
+            return json.dumps(found[0] if rollout else {"rollouts": found}, indent=None if watch else 2)
+        return overview(found)
+
+    if not watch:
+        click.echo(text())
+        return 0
+    try:
+        follow(text, interval, as_json=as_json)
+    except KeyboardInterrupt:
+        return 0
 
 
 def _one(admin: Admin, name: str) -> dict[str, Any]:
@@ -339,7 +336,8 @@ def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
               help="Set on what the candidate is asked, ${NAME} from the environment; may be repeated.")  # fmt: skip
 @click.option("--live-header", "live_headers", multiple=True, metavar="'NAME: VALUE'",
               help="The same on what live is asked.")  # fmt: skip
-@click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(min=0.1), help="Requests per second.")
+@click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(min=0.1), metavar="N",
+              help="Requests per second.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @click.option("--junit", "xml", type=click.Path(path_type=Path), metavar="FILE", help="Write a JUnit report.")
 @click.option("--allow-undecided", is_flag=True, help="Exit code 0 when there is not enough evidence.")
@@ -357,7 +355,7 @@ def replay(
     xml: Path | None,
     allow_undecided: bool,
 ) -> int:
-    """Send recorded requests to a candidate before it is ever deployed.
+    """Send recorded requests to a candidate not deployed yet.
 
     Exit code 0: it passes; 1: it fails, or there is not enough evidence to say.
 

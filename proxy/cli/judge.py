@@ -65,7 +65,8 @@ def judge_file(path: Path, config: Config | None, name: str, *, as_json: bool) -
 
 
 def _judge_journal(path: Path, name: str, *, as_json: bool) -> int:
-    audits = [audit(entry, evidence) for entry, evidence in journal_entries(path, name)]
+    with progressbar(journal_entries(path, name), label="judge", file=sys.stderr, show_pos=True) as entries:
+        audits = [audit(entry, evidence) for entry, evidence in entries]
     if not audits:
         raise UnderstudyError(f"{path}: the journal has no entry" + (f" of `{name}`" if name else ""))
     if as_json:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import click
 
-from proxy.config.words import rough
+from proxy.core.waiting import rough
+from proxy.errors import UnderstudyError
 
 _COLOURS = {
     "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",
@@ -20,6 +24,32 @@ def overview(rollouts: list[dict[str, Any]]) -> str:
     if not rollouts:
         return "No rollout. Name a candidate under `routes: … rollouts:` in the configuration, then reload."
     return "\n\n".join(_rollout(rollout) for rollout in rollouts)
+
+
+def follow(text: Callable[[], str], interval: float, *, as_json: bool) -> NoReturn:
+    """Show a text every `interval` seconds until an interrupt; on a terminal in place, without clearing it first.
+
+    What `text` raises ends it at the first time, and later on for a program; a person waits for a controller that
+    restarts. Raises `UnderstudyError` and `KeyboardInterrupt`.
+    """
+    redraw = not as_json and sys.stdout.isatty()
+    shown = text()
+    if redraw:
+        click.clear()
+    while True:
+        if redraw:
+            foot = click.style(f"{time.strftime('%X')}, again every {interval:g} s until Ctrl-C", dim=True)
+            rows = [f"{row}\x1b[K\n" for row in (*shown.split("\n"), "", foot)]
+            click.echo(f"\x1b[H{''.join(rows)}\x1b[J", nl=False)
+        else:
+            click.echo(shown)
+        time.sleep(interval)
+        try:
+            shown = text()
+        except UnderstudyError as error:
+            if as_json:
+                raise
+            shown = str(error)
 
 
 def _rollout(one: dict[str, Any]) -> str:
@@ -63,7 +93,7 @@ def _word(word: str) -> str:
 
 def _row(finding: dict[str, Any]) -> tuple[str, ...]:
     guard, unit, eta = finding["guard"], finding.get("unit", "number"), finding.get("eta_seconds")
-    name = guard if finding.get("segment") is None else f"{guard} [{finding['segment']}]"
+    name = guard if finding.get("segment") is None else f"{guard} [{finding['segment'] or '(none)'}]"
     interval = "–"
     if finding.get("low") is not None and finding.get("high") is not None:
         interval = f"{_amount(unit, finding['low'])} … {_amount(unit, finding['high'])}"

@@ -17,6 +17,7 @@ from proxy.config.tree import Config
 from proxy.config.types import Section
 from proxy.config.units import duration
 from proxy.core.model import Guard, Kind, Plan, Stage, State
+from proxy.core.waiting import rough
 
 RATES = (10.0, 100.0, 1000.0)
 """Requests per second for which `check` says how long a stage takes, unless it is told others."""
@@ -35,20 +36,6 @@ def limit(guard: Guard) -> str:
     if guard.name == "max_big_change":
         return f"{guard.limit * 100:g}% beyond {guard.tolerance:g}"
     return f"{guard.limit:g}"
-
-
-def rough(seconds: float) -> str:
-    """A duration to two digits, for reading.
-
-    >>> rough(455.0), rough(0.4), rough(200000.0), rough(float("inf"))
-    ('7.6 min', '1 s', '2.3 days', 'never')
-    """
-    if seconds == float("inf"):
-        return "never"
-    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.2g} {unit}"
-    return f"{max(1, round(seconds))} s"
 
 
 def describe(config: Config, rates: Sequence[float] = RATES) -> str:

@@ -37,6 +37,9 @@ BINS = 32
 LABELS = 12
 """Labels with a row of their own in the agreement table; the others share one."""
 
+LONGEST = 1e6
+"""Seconds; what claims to have taken longer is not drawn."""
+
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 OTHER = "(other)"
 _LATENCY = ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
@@ -251,7 +254,7 @@ def _distributions(both: list[tuple[float, float]], span: tuple[float, float] | 
 
 def _latency(live: Floats, candidate: Floats) -> dict[str, Any] | None:
     """Quantiles of both arms' seconds, and both histograms on a logarithmic scale."""
-    live, candidate = live[live > 0], candidate[candidate > 0]
+    live, candidate = (arm[(arm > 0.0) & (arm < LONGEST)] for arm in (live, candidate))
     if not (live.size and candidate.size):
         return None
     low, high = (float(f(f(live), f(candidate))) for f in (min, max))

@@ -8,6 +8,7 @@ Invariant: bounded by the configuration: one for each bucket of each series, the
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable
 
@@ -18,6 +19,10 @@ from proxy.core.trails import Trail
 
 MAX_RUNES = 128
 """Names and values of an exemplar's labels together (OpenMetrics 1.0, "Exemplars")."""
+
+_PLAIN = re.compile(r"[\w.:@/+=~-]+", re.ASCII)
+"""Ids that every scraper reads: prometheus_client's parser, which other agents use too, refuses the whole page when a
+quoted `}` stands in an exemplar, and ids come from clients."""
 
 Leg = tuple[str, str, str]
 
@@ -41,7 +46,7 @@ class Exemplars:
         for trail in trails:
             if not trail.trace:
                 continue
-            labels = _short({"trace_id": trail.trace, "request_id": trail.id}) or {"trace_id": trail.trace}
+            labels = _fit({"trace_id": trail.trace, "request_id": trail.id}) or {"trace_id": trail.trace}
             for leg in trail.legs:
                 if leg.status and not leg.reason:
                     series = self.durations.setdefault((trail.route, leg.upstream, leg.leg), {})
@@ -50,11 +55,16 @@ class Exemplars:
 
     def failed(self, rollout: str, reason: str, name: str, time: float) -> None:
         """Remember a failure of the candidate by the request's id; `time` in epoch seconds."""
-        labels = _short({"request_id": name})
+        labels = _fit({"request_id": name})
         if labels:
             self.failures[rollout, reason] = Exemplar(labels, 1.0, round(time, 3))
 
 
-def _short(labels: dict[str, str]) -> dict[str, str]:
-    """The labels if the format has room for them, else none."""
-    return labels if sum(len(name) + len(value) for name, value in labels.items()) <= MAX_RUNES else {}
+def _fit(labels: dict[str, str]) -> dict[str, str]:
+    """The labels if the format has room for them and their values are plain, else none.
+
+    >>> _fit({"request_id": "019a9f6e-1"}), _fit({"request_id": 'a"}'}), _fit({"request_id": "a" * 128})
+    ({'request_id': '019a9f6e-1'}, {}, {})
+    """
+    short = sum(len(name) + len(value) for name, value in labels.items()) <= MAX_RUNES
+    return labels if short and all(map(_PLAIN.fullmatch, labels.values())) else {}

@@ -250,7 +250,7 @@ _GUARD_GAUGES = (
 
 
 def _guards(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
-    found = [(r["name"], f) for r in rollouts for f in r["findings"] if not f.get("segment")]
+    found = [(r["name"], f) for r in rollouts for f in r["findings"] if f.get("segment") is None]
     for name, key, text in _GUARD_GAUGES:
         values = {(rollout, f["guard"]): f[key] for rollout, f in found if f[key] is not None}
         yield _gauge(name, text, ("rollout", "guard"), values)

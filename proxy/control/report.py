@@ -18,7 +18,7 @@ from proxy.core.delivery import rfc3339
 from proxy.core.events import Rollout, Save
 from proxy.core.evidence.split import log_bayes_factor
 from proxy.core.model import BUCKETS, Finding, Ledger, Plan, State, Verdict
-from proxy.core.waiting import stage_of, waiting_for
+from proxy.core.waiting import needs, stage_of, waiting_for
 
 
 def finding_json(finding: Finding, units: Mapping[str, str]) -> dict[str, Any]:
@@ -38,14 +38,16 @@ def stage_name(rollout: Rollout, plan: Plan) -> str:
 
 
 def stage_json(trial: Trial) -> dict[str, Any]:
-    """The stage of a rollout and what it waits for."""
+    """The stage of a rollout and what it waits for; `needs` is empty where it climbs no more."""
     rollout, plan = trial.rollout, trial.plan
     promoted = rollout.state is State.PROMOTED
+    climbing = rollout.state in (State.SHADOW, State.CANARY)
     return {
         "index": len(plan.stages) if promoted else min(rollout.stage, len(plan.stages) - 1),
         "name": stage_name(rollout, plan),
         "entered_at": rfc3339(rollout.entered_at),
         "waiting_for": waiting_for(rollout, plan, trial.looked),
+        "needs": [asdict(need) for need in needs(rollout, trial.looked, plan)] if climbing and trial.looked else [],
     }
 
 

@@ -6,6 +6,8 @@ is empty, so that what a person reads and what is done can never differ.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from proxy.core.events import Looked, Rollout
 from proxy.core.model import Assessment, Plan, Stage, State, Verdict
 
@@ -18,10 +20,40 @@ def stage_of(rollout: Rollout, plan: Plan) -> Stage:
     return plan.stages[min(rollout.stage, len(plan.stages) - 1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that a stage asks for: how much of `what` there is, and how much there must be.
+
+    `what` is `pairs`, `candidate_pairs` (those the candidate answered), `seconds` in the stage, or `guards` that pass.
+    """
+
+    what: str
+    have: float
+    want: float
+
+
+def needs(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Need, ...]:
+    """Everything that the stage asks for, fulfilled or not, in the order of the sentence."""
+    stage = stage_of(rollout, plan)
+    verdicts = [finding.verdict for finding in event.assessment.findings if finding.segment is None]
+    found = [
+        Need("pairs", event.stage_pairs, stage.min_pairs),
+        Need("candidate_pairs", event.stage_candidate_pairs, _needed(stage)),
+        Need("seconds", max(0.0, event.now - rollout.entered_at), stage.min_time),
+        Need("guards", verdicts.count(Verdict.PASS), len(verdicts)),
+    ]
+    return tuple(need for need in found if need.want > 0)
+
+
+def _needed(stage: Stage) -> int:
+    """How many pairs answered by the candidate a stage asks for."""
+    return min(MIN_CANDIDATE_PAIRS, stage.min_pairs) if stage.kind is State.CANARY else 0
+
+
 def missing(rollout: Rollout, event: Looked, plan: Plan) -> str:
     """What the stage still lacks for a pass, as a sentence; empty when it lacks nothing."""
     stage = stage_of(rollout, plan)
-    needed = min(MIN_CANDIDATE_PAIRS, stage.min_pairs) if stage.kind is State.CANARY else 0
+    needed = _needed(stage)
     wants = []
     if event.stage_pairs < stage.min_pairs:
         wants.append(f"{stage.min_pairs - event.stage_pairs} more pairs{_forecast(stage, event)}")
@@ -29,7 +61,7 @@ def missing(rollout: Rollout, event: Looked, plan: Plan) -> str:
         wants.append(f"{needed - event.stage_candidate_pairs} more pairs answered by the candidate")
     left = rollout.entered_at + stage.min_time - event.now
     if left > 0:
-        wants.append(f"{left:.0f} s more time in the stage")
+        wants.append(f"{rough(left)} more time in the stage")
     if event.assessment.verdict is not Verdict.PASS:
         wants.append(_undecided(event.assessment))
     return ", ".join(wants)
@@ -38,7 +70,7 @@ def missing(rollout: Rollout, event: Looked, plan: Plan) -> str:
 def _forecast(stage: Stage, event: Looked) -> str:
     if event.rate <= 0:
         return " (none are coming now)" if event.stage_pairs else ""
-    return f" (about {(stage.min_pairs - event.stage_pairs) / event.rate:.0f} s at {event.rate:.3g} pairs/s)"
+    return f" (about {rough((stage.min_pairs - event.stage_pairs) / event.rate)} at {event.rate:.3g} pairs/s)"
 
 
 def _undecided(assessment: Assessment) -> str:
@@ -48,7 +80,7 @@ def _undecided(assessment: Assessment) -> str:
     etas = [f.eta_seconds for f in open_guards]
     names = ", ".join(f.guard for f in open_guards)
     known = [eta for eta in etas if eta is not None]
-    return f"a pass of {names}" + (f" (about {max(known):.0f} s)" if len(known) == len(etas) else "")
+    return f"a pass of {names}" + (f" (about {rough(max(known))})" if len(known) == len(etas) else "")
 
 
 def waiting_for(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
@@ -71,3 +103,18 @@ def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
         return "a person to approve the next stage"
     wants = "the first look at the evidence" if look is None else missing(rollout, look, plan) or "the next look"
     return wants + ("; its time is over, so a person must approve the pass" if rollout.stalled else "")
+
+
+def rough(seconds: float) -> str:
+    """A duration to two digits, for reading.
+
+    >>> rough(455.0), rough(0.4), rough(200000.0), rough(1e7), rough(float("inf"))
+    ('7.6 min', '1 s', '2.3 days', '116 days', 'never')
+    """
+    if seconds == float("inf"):
+        return "never"
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            amount = seconds / length
+            return f"{amount:.{0 if amount >= 10 else 1}f} {unit}".replace(".0 ", " ")
+    return f"{max(1, round(seconds))} s"

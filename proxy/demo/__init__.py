@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import secrets
 import signal
 import sys
@@ -35,15 +36,16 @@ SEED = 2026
 """Of the draws of digits; each act adds its number."""
 
 
-def main(keep: bool = False) -> int:
+def main(keep: bool = False, as_json: bool = False) -> int:
     """Play the demo. Gives 0 when every promise held, 1 when one did not, 2 when scikit-learn is missing.
 
-    `keep` leaves everything running at the end, with traffic, until Ctrl-C.
+    `keep` leaves everything running at the end, with traffic, until Ctrl-C. `as_json` prints how each act went as one
+    JSON object, and what a person reads goes to standard error.
     """
-    screen = Screen(sys.stdout)
+    screen = Screen(sys.stderr if as_json else sys.stdout)
     with tempfile.TemporaryDirectory(prefix="understudy-demo-") as folder:
         try:
-            return asyncio.run(_demo(Path(folder), screen, keep))
+            return asyncio.run(_demo(Path(folder), screen, keep, as_json))
         except ImportError as error:
             screen.say(f"The demo needs scikit-learn ({error}): pip install 'understudy[demo]'", "red")
             return 2
@@ -56,7 +58,7 @@ def main(keep: bool = False) -> int:
             return 1
 
 
-async def _demo(folder: Path, screen: Screen, keep: bool) -> int:
+async def _demo(folder: Path, screen: Screen, keep: bool, as_json: bool) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -69,10 +71,12 @@ async def _demo(folder: Path, screen: Screen, keep: bool) -> int:
         async with Troupe(folder) as troupe:
             stage = await _raise_curtain(folder, screen, studio, receiver, troupe, hook, secret)
             results = [await _perform(act, number, stage, screen, troupe) for number, act in enumerate(ACTS)]
-            code = _sum_up(results, screen)
+            kept = _sum_up(results, screen)
+            if as_json:
+                _report(results, studio, kept)
             if keep:
                 await _encore(stage, folder, screen)
-            return code
+            return 0 if kept else 1
     finally:
         await runner.cleanup()
 
@@ -121,13 +125,26 @@ async def _perform(act: Act, number: int, stage: Stage, screen: Screen, troupe: 
     return result
 
 
-def _sum_up(results: list[Result], screen: Screen) -> int:
+def _sum_up(results: list[Result], screen: Screen) -> bool:
+    """Show how the acts went; whether every promise was kept."""
     screen.say()
     columns = [result.facts for result in results]
     screen.table([(fact, *(column[fact] for column in columns)) for fact in columns[0]])
     kept = not any(result.broken for result in results)
     screen.say("Every promise was kept." if kept else "A promise was broken.", "green" if kept else "red")
-    return 0 if kept else 1
+    return kept
+
+
+def _report(results: list[Result], studio: Studio, kept: bool) -> None:
+    """The same as one JSON object on standard output."""
+    report = {
+        "ok": kept,
+        "accuracy": {name: round(share, 4) for name, share in studio.accuracy.items()},
+        "disagreement": round(studio.disagreement, 4),
+        "acts": [result.report() for result in results],
+    }
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    sys.stdout.flush()  # with `keep` it is read while everything runs on
 
 
 async def _encore(stage: Stage, folder: Path, screen: Screen) -> None:

@@ -156,6 +156,25 @@ class Result:
             "from verdict to weight 0": "" if self.to_zero is None else f"{self.to_zero * 1000:.0f} ms",
         }
 
+    def report(self) -> dict[str, Any]:
+        """The same as JSON values, times in seconds, with the promises that were broken."""
+        tally = self.tally
+        return {
+            "rollout": self.act.rollout,
+            "title": self.act.title,
+            "state": self.state,
+            "expected": self.act.end,
+            "seconds": round(self.seconds, 3),
+            "pairs": self.pairs,
+            "requests": tally.requests,
+            "by_candidate": tally.by_candidate,
+            "rescues": self.rescues,
+            "client_errors": len(tally.errors),
+            "slowest_seconds": round(tally.slowest, 4),
+            "to_weight_0_seconds": self.to_zero,
+            "broken": list(self.broken),
+        }
+
 
 class Stage:
     """Where acts are played: a running proxy, its admin API, the webhook receiver and the screen."""

@@ -27,6 +27,9 @@ _WORDS = {
     Reason.DRAINING: "the proxy is about to stop",
 }
 
+_STAYS = (b"connection: close\r\n\r\n", b"connection: keep-alive\r\n\r\n")
+"""The end of a head; the second is for clients of HTTP/1.0, which wait for the end of the connection without it."""
+
 
 def words(reason: Reason) -> str:
     """What a reason means to a caller.
@@ -57,9 +60,7 @@ def error(reason: Reason, request_id: bytes, keep: bool, to_head: bool) -> bytes
     head, body = _parts(reason)
     if request_id:
         head += b"x-request-id: " + request_id + b"\r\n"
-    if not keep:
-        head += b"connection: close\r\n"
-    return head + b"\r\n" + (b"" if to_head else body)
+    return head + _STAYS[keep] + (b"" if to_head else body)
 
 
 def health(path: bytes, ready: bool, method: bytes, keep: bool) -> bytes:
@@ -71,6 +72,4 @@ def health(path: bytes, ready: bool, method: bytes, keep: bool) -> bytes:
     else:
         return error(Reason.NO_ROUTE, b"", keep, method == b"HEAD")
     head = b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n" % (status, len(body))
-    if not keep:
-        head += b"connection: close\r\n"
-    return head + b"\r\n" + (b"" if method == b"HEAD" else body)
+    return head + _STAYS[keep] + (b"" if method == b"HEAD" else body)

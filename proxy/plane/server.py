@@ -342,7 +342,8 @@ class Client(asyncio.Protocol):
                 self._close(True)
             else:
                 self._half_closed = self._since
-        self.resume_reading()
+        if not self.blocked:
+            self.resume_reading()
 
     def _close(self, request_done: bool) -> None:
         """Close after what is written; a client that still sends is read out for a while first."""

@@ -22,6 +22,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -388,6 +389,8 @@ def main() -> None:
     options.add_argument("--runtime", type=Path, required=True)
     given = options.parse_args()
     setproctitle.setproctitle(f"understudy: worker {given.slot}")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections are limited by the configuration
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor says over control what they mean
     listener = socket.socket(fileno=given.listen_fd)

@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 from proxy import config
-from proxy.control.charts import Charts
+from proxy.control.charts import Charts, unit
 from proxy.control.view import Counts
 from proxy.core.delivery import rfc3339
+from proxy.core.evidence.words import number, title
 from proxy.core.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.core.reasons import Reason
 from tests.control.surface import FakeSurface
@@ -21,6 +22,9 @@ upstreams: {m1: {url: 'http://127.0.0.1:9001'}}
 default: {live: m1}
 """
 STAGES = (Stage(State.SHADOW, 100.0), Stage(State.CANARY, 5.0), Stage(State.CANARY, 25.0))
+SHADOWED = 120
+"""Seconds that a canary was in shadow before."""
+WAITS = "Waits for 690 more pairs (about 6 min at 1.9 pairs/s), a pass of p99_latency (about 5.7 min)."
 PARTS = ("sampled", "compared", "shed", "too_large", "live_failed", "unparseable", "link_full", "pending")
 
 
@@ -54,6 +58,8 @@ class Scene:
 
     @property
     def weight(self) -> float:
+        if self.state is State.CANARY and self.seconds < SHADOWED < 60 * self.how["minutes"]:
+            return 0.0  # it came from the shadow
         if self.state is State.CANARY:
             return self.plan.stages[self.how["stage"]].percent
         return 100.0 if self.state is State.PROMOTED else 0.0
@@ -65,6 +71,8 @@ class Scene:
             top = draw.randrange(10)
             other = draw.randrange(10) if draw.random() < self.how["wrong"] * 3 else top
             live, candidate = (self._row(label, draw) for label in (top, other))
+        elif self.kind is Kind.LABEL:
+            live, candidate = (draw.choice(self.how.get("labels", ("yes", "no"))) for _ in range(2))
         else:
             live = min(1.0, max(0.0, draw.betavariate(2, 6)))
             candidate = min(1.0, max(0.0, live + draw.gauss(0.02, 0.03)))
@@ -99,11 +107,13 @@ class Scene:
         verdict = Verdict.FAIL if failing and evidence >= 1 else Verdict.WATCHING
         if not failing and self.state in (State.PROMOTED, State.COMPLETED):
             verdict = Verdict.PASS
-        said = {
-            Verdict.FAIL: f"{guard.name} is {value:.3g}, beyond its limit {guard.limit:.3g}; this is not chance.",
-            Verdict.PASS: f"{guard.name} is {value:.3g}, within its limit {guard.limit:.3g}.",
-            Verdict.WATCHING: f"{guard.name} looks like {value:.3g}; more pairs are needed to be sure.",
+        end = {
+            Verdict.FAIL: "the evidence against it is enough: fail",
+            Verdict.PASS: f"evidence {100 * evidence:.0f} of 100, pass",
+            Verdict.WATCHING: f"evidence {100 * evidence:.0f} of 100, pass expected in about 690 pairs",
         }[verdict]
+        now, least, most, limit = (number(guard, one) for one in (value, low, high, guard.limit))
+        said = f"{title(guard)} now {now} ({least} – {most}), limit {limit}, {end}"
         eta = None if verdict is not Verdict.WATCHING else 340.0
         return Finding(guard.name, None, verdict, value, low, high, guard.limit, evidence, n, eta, said)
 
@@ -111,8 +121,22 @@ class Scene:
         rows = []
         for at, segment in enumerate(self.how.get("segments", ())):
             finding = self._finding(self.plan.guards[0])
-            rows.append(as_json(finding) | {"segment": segment, "evidence": 0.4 / (at + 1), "pairs": 900 - 100 * at})
+            of_it = {"segment": segment, "evidence": 0.4 / (at + 1), "pairs": 900 - 100 * at}
+            rows.append(self.as_json(finding) | of_it)
         return rows
+
+    def as_json(self, finding: Finding) -> dict[str, Any]:
+        value = {name: getattr(finding, name) for name in Finding.__slots__} | {"verdict": finding.verdict.value}
+        return value | {"unit": next(unit(guard) for guard in self.plan.guards if guard.name == finding.guard)}
+
+    def needs(self) -> list[dict[str, Any]]:
+        served = [{"what": "candidate_pairs", "have": 200, "want": 200}] * (self.state is State.CANARY)
+        return [
+            {"what": "pairs", "have": 310, "want": 1000},
+            *served,
+            {"what": "seconds", "have": 402.0, "want": 600.0},
+            {"what": "guards", "have": 1, "want": len(self.plan.guards)},
+        ]
 
     def json(self) -> dict[str, Any]:
         sampled = self.compared + self.shed + 3
@@ -145,22 +169,19 @@ class Scene:
             "stage": {
                 "index": stage,
                 "name": "promoted" if ended else rungs[stage],
-                "entered_at": rfc3339(self.began + 120),
-                "waiting_for": self.how.get("waiting_for", "690 more pairs, about 6 minutes at this rate."),
+                "entered_at": rfc3339(self.began + SHADOWED),
+                "waiting_for": self.how.get("waiting_for", WAITS),
+                "needs": [] if ended or self.state is State.ROLLED_BACK else self.needs(),
             },
             "stages": rungs,
             "weight": self.weight,
             "verdict": verdict.value,
-            "findings": [as_json(finding) for finding in self.findings()] + self.segments(),
+            "findings": [self.as_json(finding) for finding in self.findings()] + self.segments(),
             "ledger": ledger,
             "repeats": 12,
             "candidate_failures": self.how.get("failures", {}),
             "reason": self.how.get("reason"),
         }
-
-
-def as_json(finding: Finding) -> dict[str, Any]:
-    return {name: getattr(finding, name) for name in Finding.__slots__} | {"verdict": finding.verdict.value}
 
 
 def usual() -> list[Scene]:
@@ -174,7 +195,7 @@ def usual() -> list[Scene]:
             State.CANARY,
             Kind.PROBABILITIES,
             failures={"timeout": 2},
-            segments=("tenant-7", "tenant-1", "tenant-12"),
+            segments=("tenant-7", "tenant-1", ""),
         ),
         Scene(
             plan("credit/credit-v2", shift, p99, errors),
@@ -183,7 +204,7 @@ def usual() -> list[Scene]:
             stage=0,
             rate=31,
             minutes=9,
-            waiting_for="1 more minute in this stage, and every guard to pass.",
+            waiting_for="Waits for 1 more minute in the stage, a pass of p99_latency.",
         ),
         Scene(
             plan("fraud/fraud-skewed", disagree, p99, errors),
@@ -192,8 +213,8 @@ def usual() -> list[Scene]:
             stage=0,
             cause="max_disagreement",
             wrong=0.2,
-            reason="max_disagreement: 4.8 % of 9,000 pairs differ, limit 2 %.",
-            waiting_for="A new version, or retry.",
+            reason="disagreement now 4.8 % (4.4 % – 5.2 %), limit 2 %, the evidence against it is enough: fail",
+            waiting_for="Waits for a new version, or a retry by hand.",
             failures={"status_5xx": 11, "timeout": 4},
         ),
         Scene(
@@ -201,7 +222,7 @@ def usual() -> list[Scene]:
             State.PROMOTED,
             Kind.SCORE,
             minutes=20,
-            waiting_for="rank-v3 to become `live:` in the file.",
+            waiting_for="Waits for the file to name rank-v3 as live; it is watched until then.",
         ),
     ]
 

@@ -4,12 +4,10 @@ by keyboard and to a screen reader, needs nothing from elsewhere, and takes ever
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -17,39 +15,17 @@ from aiohttp.test_utils import TestServer
 
 from proxy.control.admin import application
 from proxy.core.model import Guard, Kind, State
-from tests.console.scenes import Scene, SceneSurface, plan, usual
+from tests.console.pages import CHROMIUM, DEADLINE, Seen, shoot, visited
+from tests.console.scenes import SHADOWED, Scene, SceneSurface, plan, usual
 from tests.control.surface import FakeSender
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
 expect = playwright_api.expect
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SHOTS = os.environ.get("UNDERSTUDY_SCREENSHOTS")
-"""A folder to write screenshots for the documentation to."""
+expect.set_options(timeout=DEADLINE)
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
 DIGITS = "digits/digits-forest"
-
-
-class Seen:
-    """What a page did beside being shown."""
-
-    def __init__(self, page: Any, origin: str) -> None:
-        self.problems: list[str] = []
-        self.abroad: list[str] = []
-        page.on("console", lambda m: self.problems.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("dialog", lambda dialog: self.problems.append(f"dialog: {dialog.message}"))
-        page.on("request", lambda r: None if r.url.startswith((origin, "data:")) else self.abroad.append(r.url))
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Any]:
-    async with playwright_api.async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        await found.close()
 
 
 @asynccontextmanager
@@ -57,22 +33,8 @@ async def opened(browser: Any, surface: SceneSurface, **how: Any) -> AsyncIterat
     """A page of the console over `surface`, its origin, and what else it did; there must be no error at the end."""
     async with TestServer(application(surface, FakeSender())) as server:
         origin = str(server.make_url("/"))
-        context = await browser.new_context(**({"viewport": {"width": 1360, "height": 1000}} | how))
-        page = await context.new_page()
-        page.set_default_timeout(10_000)
-        seen = Seen(page, origin)
-        yield page, origin, seen
-        await context.close()
-        assert seen.problems == []
-        assert seen.abroad == []
-
-
-async def shoot(page: Any, name: str) -> None:
-    if SHOTS:
-        await page.mouse.move(0, 0)
-        await asyncio.sleep(0.6)  # transitions
-        await page.evaluate("scrollTo(0, 0)")
-        await page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+        async with visited(browser, origin, **how) as (page, seen):
+            yield page, origin, seen
 
 
 async def passing_time(surface: SceneSurface, until: Callable[[], Any]) -> None:
@@ -103,8 +65,11 @@ async def test_every_rollout_is_on_the_first_page(browser: Any) -> None:
         await expect(first.locator("[aria-current=step]")).to_have_text("canary 5 %")
         await expect(page.locator(".rollout", has_text="fraud")).to_contain_text("rolled back")
         await expect(page.locator("#connection")).to_have_text("live")
-        await expect(page).to_have_title(re.compile("4 rollouts"))
+        await expect(page).to_have_title(re.compile("1 rolled back, 2 climbing, 1 promoted"))
         await passing_time(surface, lambda: expect(first.locator(".arm.live")).to_contain_text("/s"))
+        answers, copies = first.locator(".arm.candidate td.num").nth(0), first.locator(".arm.candidate td.num").nth(1)
+        share = [float((await cell.inner_text()).removesuffix("/s").replace(",", "")) for cell in (answers, copies)]
+        assert 0.02 < share[0] / sum(share) < 0.08  # who answered clients is told from who got copies
         await expect(page.locator(".events li").first).to_contain_text("Sale is over.")  # before the page was opened
         surface.emit("rollout.advanced", {"rollout": DIGITS, "reason": "canary 5 % passed: all 4 guards."})
         await expect(page.locator(".events li").first).to_contain_text("advanced digits/digits-forest")
@@ -133,8 +98,10 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         await expect(page.locator("#announce")).to_have_text("fraud/fraud-v9 is now canary at 5 %")
 
         scene.state, scene.how["cause"], scene.compared = State.ROLLED_BACK, "max_disagreement", 20_000
-        scene.how["reason"] = "max_disagreement: 4.8 % of 9,000 pairs differ, limit 2 %."
-        scene.how["waiting_for"] = "A new version, or a retry by hand."
+        scene.how["reason"] = (
+            "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
+        )
+        scene.how["waiting_for"] = "Waits for a new version, or a retry by hand."
         await passing_time(surface, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
         await expect(page.locator(".top .cause")).to_contain_text("4.8 %")
         await expect(page.locator(".guard.fail")).to_contain_text("disagreement")
@@ -151,10 +118,52 @@ async def test_charts_and_tables_show_both_arms(browser: Any) -> None:
         await expect(page.locator(".plot canvas")).to_have_count(3)
         await passing_time(surface, lambda: expect(page.locator(".arm.candidate")).to_contain_text("/s"))
         await expect(page.locator(".quantiles tbody tr")).to_have_count(3)
+        await expect(page.get_by_role("list", name="what this stage asks for").get_by_role("listitem")).to_have_text(
+            [
+                "310 of 1,000 pairs: not yet",
+                "✓ 200 answered by the candidate: done",
+                "6 min 42 s of 10 min: not yet",
+                "1 of 4 guards pass: not yet",
+            ]
+        )
         await expect(page.locator(".agreement tbody tr")).to_have_count(10)
         segments = page.get_by_role("group", name="segments").locator("tbody th")
-        await expect(segments).to_have_text(["tenant-7", "tenant-1", "tenant-12"])
+        await expect(segments).to_have_text(["tenant-7", "tenant-1", "(none)"])
+        await expect(page.locator(".guard")).to_have_count(4)  # and not among the guards on all requests
         await shoot(page, "console-rollout")
+
+
+async def test_many_segments_show_the_worst_and_the_rest_on_demand(browser: Any) -> None:
+    segments = tuple(f"tenant-{n}" for n in range(20))
+    scene = Scene(plan("r/c", Guard("max_disagreement", 0.02)), State.CANARY, Kind.LABEL, minutes=1, segments=segments)
+    surface = SceneSurface([scene])
+    async with opened(browser, surface) as (page, origin, _):
+        await page.goto(f"{origin}#/r/c")
+        rows = page.get_by_role("group", name="segments").locator("tbody tr")
+        await expect(rows).to_have_count(12)
+        await expect(rows.first).to_contain_text("tenant-0")
+        await page.get_by_role("button", name="8 more").click()
+        await expect(rows).to_have_count(20)
+        surface.emit("rollout.changed", {})
+        await passing_time(surface, lambda: expect(page.locator(".arm.live")).to_contain_text("/s"))
+        await expect(rows).to_have_count(20)
+
+
+async def test_a_chart_says_what_is_under_the_pointer_in_the_viewers_zone(browser: Any) -> None:
+    surface = SceneSurface(usual())
+    how = {"timezone_id": "Asia/Kathmandu", "locale": "en-GB"}
+    async with opened(browser, surface, **how) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await expect(page.locator("#zone")).to_contain_text("Asia/Ka")
+        kathmandu = timezone(timedelta(hours=5, minutes=45))
+        entered = datetime.fromtimestamp(surface.scenes[0].began + SHADOWED, tz=kathmandu)
+        await expect(page.locator(".waiting time")).to_have_text(f"{entered:%H:%M:%S}")
+        await page.locator(".plot").first.hover()
+        tip = page.locator(".tip:visible")
+        await expect(tip.locator("li")).to_have_count(4)
+        await expect(tip.locator("li").first).to_have_text(re.compile(r"disagreement\d+ %"))
+        await page.locator(".plot").nth(1).hover()
+        await expect(tip.locator("li").first).to_have_text(re.compile(r"live[\d.]+ %"))
 
 
 async def test_a_pair_is_compared_field_by_field_and_stays_open(browser: Any) -> None:
@@ -335,6 +344,7 @@ async def test_hostile_strings_are_text(browser: Any, text: str) -> None:
         Kind.LABEL,
         minutes=1,
         segments=(text,),
+        labels=(text, "fine"),
         waiting_for=text[:1000],
         failures={text[:200]: 3},
     )
@@ -350,6 +360,10 @@ async def test_hostile_strings_are_text(browser: Any, text: str) -> None:
         await page.locator(".pairs > li > details > summary").nth(1).click()
         await expect(page.locator(".journal li").first).to_contain_text(text[:50])
         await expect(page.get_by_role("group", name="segments")).to_contain_text(text[:50])
+        await expect(page.get_by_role("group", name="agreement of labels")).to_contain_text(text[:50])
+        table = await page.locator(".agreement").bounding_box()
+        assert table is not None
+        assert table["height"] < 200  # a long label is cut, not broken into a column of letters
         assert await page.evaluate("document.querySelectorAll('main script, main img').length") == 0
         assert await page.evaluate("document.documentElement.scrollWidth") <= 400
         assert len(await page.locator("main").inner_text()) < 100_000

@@ -47,6 +47,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
             "name": "canary-5",
             "entered_at": "2026-11-20T10:00:00.000Z",
             "waiting_for": "690 more pairs",
+            "needs": [{"what": "pairs", "have": 310, "want": 1000}],
         },
         "stages": ["shadow", "canary-5", "canary-25"],
         "weight": 5.0,

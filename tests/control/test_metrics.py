@@ -61,7 +61,8 @@ def rollout(**changes: Any) -> dict[str, Any]:
     finding |= {"evidence": 0.25, "low": 0.9, "high": 1.3, "pairs": 9, "eta_seconds": None, "reason": "so far"}
     segment = finding | {"segment": "tenant-7", "value": 9.9}
     base = {"name": NAME, "state": "canary", "weight": 5.0, "stage": {"index": 1, "name": "canary-5"}}
-    return base | {"findings": [finding, segment]} | changes
+    unnamed = finding | {"segment": "", "value": 8.8}  # requests without the header
+    return base | {"findings": [finding, segment, unnamed]} | changes
 
 
 class FakeController:
@@ -191,8 +192,12 @@ def test_an_archived_rollout_of_the_same_name_hides_behind_the_configured_one() 
     assert value(found, "understudy_rollout_weight_ratio", rollout=NAME) == 0.05
 
 
+def test_a_guard_is_told_of_all_requests_whatever_its_segments_say() -> None:
+    assert value(samples(Metrics(FakeController(), FakeSender())), "understudy_guard_value") == 1.05
+
+
 def test_a_guard_without_a_value_yet_has_no_value() -> None:
-    [finding, _] = rollout()["findings"]
+    finding = rollout()["findings"][0]
     young = rollout(findings=[finding | {"value": None}])
     found = samples(Metrics(FakeController(rollouts=[young]), FakeSender()))
     assert "understudy_guard_value" not in found
@@ -244,8 +249,9 @@ def with_exemplars() -> Counts:
     found.take([example(route="credit", trace="a" * 32, id="first", legs=(leg,))])
     found.take([example(route="credit", trace="b" * 32, id="x" * 128, legs=(leg, late))])
     found.take([example(route="credit", id="not exported", legs=(leg,))])
-    found.failed(NAME, "timeout", 'id "1"', 12.0)
-    found.failed(NAME, "timeout", "y" * 128, 13.0)
+    found.failed(NAME, "timeout", "id-1", 12.0)
+    for hostile in ("y" * 128, '"}\\', "} # {", "\u202e"):
+        found.failed(NAME, "timeout", hostile, 13.0)
     counts.exemplars = found
     return counts
 
@@ -263,7 +269,7 @@ def test_exemplars_lead_to_the_latest_trace_and_to_a_failure() -> None:
     assert found[durations, "0.0005"].labels == {"trace_id": "b" * 32}  # its request's id is too long to go along
     assert (found[durations, "0.0005"].value, float(found[durations, "0.0005"].timestamp)) == (0.0004, 10.0)
     assert found[durations, "+Inf"].value == 99.0
-    assert found["understudy_candidate_failures_total", None].labels == {"request_id": 'id "1"'}
+    assert found["understudy_candidate_failures_total", None].labels == {"request_id": "id-1"}
     assert len(found) == 3
 
 

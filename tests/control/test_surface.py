@@ -167,6 +167,7 @@ async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker
     }  # fmt: skip
     assert (shown["stage"]["index"], shown["stage"]["name"]) == (0, "shadow")
     assert "97 more pairs" in shown["stage"]["waiting_for"]
+    assert shown["stage"]["needs"][0] == {"what": "pairs", "have": 3, "want": 100}
     assert set(shown["findings"][0]) == {
         "guard", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs", "eta_seconds",
             "reason",

@@ -37,7 +37,7 @@ from proxy.core.events import (
 )
 from proxy.core.model import BUCKETS, Assessment, Finding, Plan, State, Verdict
 from proxy.core.rollout import advance, begin, share_of
-from proxy.core.waiting import waiting_for
+from proxy.core.waiting import missing, needs, waiting_for
 from tests.core.climbs import (
     CANARY3,
     CANARY5,
@@ -105,7 +105,36 @@ def test_the_forecast_is_part_of_the_sentence() -> None:
     look = looked(100.0, Assessment(Verdict.WATCHING, (finding,)), pairs=50, rate=5.0)
     rollout, _ = begin(PLAN, 0.0)
     said = waiting_for(rollout, PLAN, look)
-    assert said == "Waits for 50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 340 s)."
+    assert said == "Waits for 50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 5.7 min)."
+
+
+def guards(*verdicts: Verdict) -> Assessment:
+    """An assessment of one guard for each verdict; it passes when all do."""
+    found = tuple(Finding(f"g{n}", None, one, 0.0, 0.0, 0.0, 1.0, 0.0, 9, None, "") for n, one in enumerate(verdicts))
+    return Assessment(Verdict.PASS if set(verdicts) == {Verdict.PASS} else Verdict.WATCHING, found)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        looked(100.0, pairs=99),
+        looked(59.0),
+        looked(60.0),
+        looked(100.0, guards(Verdict.PASS, Verdict.WATCHING)),
+        looked(100.0, guards(Verdict.PASS, Verdict.PASS)),
+    ],
+)
+def test_what_a_stage_asks_for_is_all_there_exactly_when_the_sentence_misses_nothing(event: Looked) -> None:
+    rollout, _ = begin(PLAN, 0.0)
+    asked = needs(rollout, event, PLAN)
+    assert all(need.have >= need.want for need in asked) is not bool(missing(rollout, event, PLAN))
+
+
+def test_a_canary_stage_asks_for_pairs_of_the_candidate_too() -> None:
+    rollout, _ = run([looked(100.0)])
+    asked = {need.what: (need.have, need.want) for need in needs(rollout, looked(130.0, served=20), PLAN)}
+    assert asked["candidate_pairs"][0] == 20
+    assert set(asked) == {"pairs", "candidate_pairs", "seconds"}
 
 
 def test_a_plan_that_starts_as_a_canary_enters_it_at_the_first_look_without_evidence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -19,7 +20,7 @@ async def _demo(*options: str, folder: Path) -> AsyncIterator[asyncio.subprocess
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "proxy", "demo", *options),
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.PIPE if "--json" in options else asyncio.subprocess.STDOUT,
         env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
     )
     try:
@@ -67,9 +68,17 @@ async def _until(done: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 async def test_every_promise_is_kept(tmp_path: Path) -> None:
-    async with _demo(folder=tmp_path) as process, asyncio.timeout(150):
-        said = (await process.communicate())[0].decode()
+    async with _demo("--json", folder=tmp_path) as process, asyncio.timeout(150):
+        shown, said = (text.decode() for text in await process.communicate())
     assert process.returncode == 0, said
+    report = json.loads(shown)
+    assert report["ok"]
+    assert [(act["rollout"], act["state"]) for act in report["acts"]] == [
+        ("better/svm", "promoted"),
+        ("skewed/svm-raw-pixels", "rolled_back"),
+        ("failing/svm-audited", "rolled_back"),
+    ]
+    assert all(act["client_errors"] == 0 and act["broken"] == [] for act in report["acts"])
     assert "Every promise was kept." in said
     assert re.search(r"^ +candidate +svm +svm-raw-pixels +svm-audited$", said, re.MULTILINE)
     assert re.search(r"^ +end +promoted +rolled_back +rolled_back$", said, re.MULTILINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -203,3 +204,15 @@ async def test_a_bad_configuration_is_refused_with_every_mistake_and_starts_noth
         line = next((line for line in said.splitlines() if path in line), "")
         assert spelling in line, said
     assert '"event"' not in said, "something was started"
+
+
+async def test_a_worker_may_open_as_many_files_as_the_system_lets_it(tmp_path: Path) -> None:
+    """Most shells and systemd give 1,024 unless asked, and `max_connections` is 10,000."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+    try:
+        async with _house(tmp_path) as (understudy, _):
+            worker = (await understudy.processes())["workers"][0]["pid"]
+            assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

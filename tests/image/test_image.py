@@ -7,6 +7,7 @@ container runtime does with it, less the network.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -66,15 +68,23 @@ class Buildah:
         return done.stdout.strip()
 
 
+class Image(NamedTuple):
+    """The root file system of the built image, and what a runtime is told of it: user, environment, commands."""
+
+    tree: Path
+    config: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The root file system of the built image."""
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """The image, built once."""
     folder = tmp_path_factory.mktemp("image")
     buildah = Buildah(folder)
     base = os.environ.get("UNDERSTUDY_BASE") or _base(buildah, folder)
     buildah("build", "--format", "docker", "--network", "host", "--build-arg", f"BASE={base}", "-t", "understudy", ".")
     container = buildah("from", "localhost/understudy")
-    yield Path(buildah("mount", container))
+    told = json.loads(buildah("inspect", "--type", "image", "localhost/understudy"))["Docker"]["config"]
+    yield Image(Path(buildah("mount", container)), told)
     buildah("rm", container)
 
 
@@ -98,12 +108,13 @@ def _base(buildah: Buildah, folder: Path) -> str:
     return "localhost/base"
 
 
-def _enter(tree: Path, config: Path, *command: str) -> list[str]:
-    inside = ["env", "-i", "PATH=/opt/understudy/bin:/usr/bin:/bin", *command]
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, str(tree), str(config), *inside]
+def _enter(image: Image, config: Path, *command: str) -> list[str]:
+    """A command inside, in the image's own environment."""
+    inside = ["env", "-i", *image.config["Env"], *command]
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, str(image.tree), str(config), *inside]
 
 
-def test_it_serves_as_nobody_special_on_a_read_only_root_and_drains(tree: Path, tmp_path: Path) -> None:
+def test_it_serves_as_nobody_special_on_a_read_only_root_and_drains(image: Image, tmp_path: Path) -> None:
     data, admin = free_ports(2)
     config = tmp_path / "config"
     config.mkdir()
@@ -111,18 +122,23 @@ def test_it_serves_as_nobody_special_on_a_read_only_root_and_drains(tree: Path, 
     for folder in (tmp_path, config):
         folder.chmod(0o755)
     refused = subprocess.run(
-        _enter(tree, config, "touch", "/opt/x"), capture_output=True, text=True, timeout=60, check=False
+        _enter(image, config, "touch", "/opt/x"), capture_output=True, text=True, timeout=60, check=False
     )
     assert "Read-only file system" in refused.stderr
-    command = _enter(tree, config, "understudy", "serve", "--config", "/etc/understudy/understudy.yaml")
+    assert (image.config["User"], image.config["StopSignal"]) == ("10001", "SIGTERM")
+    command = _enter(image, config, *image.config["Entrypoint"], *image.config["Cmd"])
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             health = f"http://127.0.0.1:{data}/-/healthz"
             _until_it_answers(health, process)
             uids = Path(f"/proc/{process.pid}/status").read_text().partition("Uid:")[2].split()[:4]
             assert uids == ["10001"] * 4
-            check = "import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=2)"
-            subprocess.run(_enter(tree, config, "python3", "-c", check, health), timeout=60, check=True)
+            kind, *check = image.config["Healthcheck"]["Test"]
+            assert kind == "CMD"
+            for url, healthy in ((health, True), (f"http://127.0.0.1:{admin}/nothing", False)):
+                asked = _enter(image, config, "env", f"UNDERSTUDY_HEALTH_URL={url}", *check)
+                said = subprocess.run(asked, capture_output=True, timeout=60, check=False)
+                assert (said.returncode == 0) is healthy, said.stderr
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=60)
             assert process.returncode == 0, output
@@ -142,10 +158,16 @@ def _until_it_answers(url: str, process: subprocess.Popen[str]) -> None:
         time.sleep(0.1)  # there is nothing to wait for in a process tree behind chroot
 
 
-def test_it_holds_what_it_needs_and_nothing_to_build_with(tree: Path) -> None:
-    programs = {path.name for path in (tree / "opt" / "understudy" / "bin").iterdir()}
+def test_it_holds_what_it_needs_and_nothing_to_build_with(image: Image) -> None:
+    programs = {path.name for path in (image.tree / "opt" / "understudy" / "bin").iterdir()}
     assert "understudy" in programs
     assert not {"pip", "pip3"} & programs
-    size = sum(path.stat().st_size for path in (tree / "opt" / "understudy").rglob("*") if path.is_file())
-    sys.stdout.write(f"\n/opt/understudy: {size / 2**20:.0f} MiB\n")
-    assert size < 200 * 2**20
+    own, whole = _size(image.tree / "opt" / "understudy"), _size(image.tree)
+    sys.stdout.write(f"\n/opt/understudy: {own / 2**20:.0f} MiB, with its base {whole / 2**20:.0f} MiB\n")
+    assert own < 200 * 2**20
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 import pytest
 
@@ -73,7 +74,17 @@ def test_a_client_that_is_full_gets_one_answer_and_then_no_other_until_there_is_
     bench.client.data_received(asked * 3)
     for answers in (1, 2, 3):
         assert wire.out.count(b"HTTP/1.1 200") == answers  # type: ignore[attr-defined]
+        assert not bench.client._reading
         bench.client.resume_writing()
+    assert bench.client._reading
+
+
+def test_a_client_that_is_full_when_its_answer_is_written_is_not_read() -> None:
+    """An answer leaves at the end of a turn, when nothing is in hand any more."""
+    bench = Bench()
+    bench.feed(GET, ok(), [], [])
+    bench.client.pause_writing()
+    assert not bench.client._reading
 
 
 async def test_an_answer_that_begins_behind_one_that_is_not_read_is_held_back_too() -> None:
@@ -192,6 +203,22 @@ async def test_slow_model_stops_the_client() -> None:
         go.set()
         assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)).startswith(b"HTTP/1.1 200")
         await upload
+        writer.close()
+
+
+async def test_a_slow_upload_is_not_the_models_fault() -> None:
+    """The client takes longer than the model may, between two pieces of its own."""
+    model = Model()
+    async with rig(ONE.replace("timeout: 2s", "timeout: 100ms"), (model,)) as it:
+        reader, writer = await it.connect()
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\na")
+        await eventually(lambda: model.calls)
+        (connection,) = it.worker.pools["m"]._all
+        for _ in range(3):
+            connection._since -= 1.0
+            assert connection.check(monotonic()) > 0.0
+        writer.write(b"b")
+        assert (await asyncio.wait_for(reader.read(), PATIENCE)).startswith(b"HTTP/1.1 200 OK")
         writer.close()
 
 

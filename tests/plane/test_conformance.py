@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 
 import pytest
 
-from tests.plane.rig import PATIENCE, Call, Model, always, eventually, hang, ok, parsed, rig
+from tests.plane.rig import PATIENCE, Call, Model, always, eventually, hang, ok, parsed, resets, rig
 
 CONFIG = """
 server:
@@ -19,6 +17,12 @@ upstreams: {m: {url: '{0}', timeout: 500ms}}
 routes: [{name: all, live: m}]
 """
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
+
+
+OVERRIDE = CONFIG.replace(
+    "[{name: all, live: m}]",
+    "[{name: r, match: {path: /infer}, live: m, override: {header: x-arm}, rollouts: [{candidate: m2, shadow: 100%}]}]",
+).replace("{m: {", "{m2: {url: '{0}'}, m: {")
 
 
 async def test_body_framings_pass_verbatim() -> None:
@@ -109,12 +113,6 @@ async def test_answers_without_bodies_keep_the_connection(request_head: bytes, a
         await it.settled()
 
 
-OVERRIDE = CONFIG.replace(
-    "[{name: all, live: m}]",
-    "[{name: r, match: {path: /infer}, live: m, override: {header: x-arm}, rollouts: [{candidate: m2, shadow: 100%}]}]",
-).replace("{m: {", "{m2: {url: '{0}'}, m: {")
-
-
 @pytest.mark.parametrize(
     ("path", "status"), [(b"/elsewhere", b"404"), (b"/infer", b"403"), (b"/-/healthz", b"200"), (b"/-/other", b"404")]
 )
@@ -151,9 +149,11 @@ async def test_http_1_0_gets_no_chunks() -> None:
         assert b"transfer-encoding" not in answer.lower()
 
 
-async def test_http_1_0_keep_alive() -> None:
-    async with rig(CONFIG, (Model(),)) as it:
-        one = b"GET / HTTP/1.0\r\nHost: a\r\n"
+@pytest.mark.parametrize("path", [b"/infer", b"/-/healthz", b"/-/other", b"/elsewhere"])
+async def test_http_1_0_keep_alive(path: bytes) -> None:
+    """It is said of our own answers too: without it such a client waits for the connection to end."""
+    async with rig(OVERRIDE, (Model(),)) as it:
+        one = b"GET %b HTTP/1.0\r\nHost: a\r\n" % path
         answer = await it.raw(one + b"Connection: keep-alive\r\n\r\n" + one + b"\r\n")
         assert answer.count(b"connection: keep-alive") == 1
         assert answer.count(b"connection: close") == 1
@@ -228,7 +228,7 @@ async def test_an_answer_ended_by_close_that_breaks_off_does_not_look_whole(vers
         await call.read_body()
         await call.send(answer)
         await eventually(lambda: any(client._answering for client in it.worker.plane.clients))
-        call.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        resets(call.writer)
         raise ConnectionError
 
     async with rig(CONFIG, (Model(script),)) as it:

@@ -44,7 +44,7 @@ class Secure:
 @asynccontextmanager
 async def asked(secure: Secure, tls: str, host: str = "127.0.0.1") -> AsyncIterator[tuple[int, dict[str, str]]]:
     """What a client hears that asks the proxy, which asks the model."""
-    server = await asyncio.start_server(secure.model._serve, "127.0.0.1", 0, ssl=secure.context)
+    server = await asyncio.start_server(secure.model._serve, host, 0, ssl=secure.context)
     url = f"https://{host}:{server.sockets[0].getsockname()[1]}"
     async with rig(CONFIG.replace("URL", url).replace("TLS", tls)) as it:
         status, headers, _ = await it.ask()
@@ -70,11 +70,9 @@ async def test_only_a_certificate_that_is_trusted_will_do(certificates: Path, tl
 
 
 async def test_a_certificate_for_another_name_will_not_do(certificates: Path) -> None:
-    async with asked(Secure(certificates, "one"), f"ca: {certificates}/one.pem", "127.0.0.2") as (status, headers):
-        assert (status, headers["x-understudy-error"]) in ((502, "tls"), (502, "connect"))
     secure = Secure(certificates, "one")
-    async with asked(secure, f"ca: {certificates}/one.pem", "ip6-localhost.localhost") as (status, _):
-        assert status == 502
+    async with asked(secure, f"ca: {certificates}/one.pem", "127.0.0.2") as (status, headers):
+        assert (status, headers["x-understudy-error"]) == (502, "tls")
         assert not secure.model.calls
 
 

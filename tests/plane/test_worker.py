@@ -14,7 +14,7 @@ from proxy.config import parse
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import State
-from proxy.plane.worker import SILENCE
+from proxy.plane.worker import QUIET, SILENCE
 from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
 from tests.plane.test_exchange import PLAIN, SHADOW
 
@@ -27,10 +27,12 @@ async def test_reload_keeps_connections_and_takes_new_routes() -> None:
         reader, writer = await it.connect()
         writer.write(ASK)
         assert (await read_answer(reader))[2] == b"one"
+        old = it.worker.pools["m"]
         text = PLAIN.replace("{0}", two.url)
         it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
         await eventually(lambda: len(it.replies) == 2)
         assert it.replies[1] == (Frame.RESULT, {"generation": 2, "ok": True, "error": ""})
+        assert old.open == 0
         writer.write(ASK)
         assert (await read_answer(reader))[2] == b"two"
         await eventually(lambda: one.open == 0)
@@ -97,6 +99,7 @@ async def test_drain() -> None:
         await eventually(lambda: it.worker.plane.draining)
         status, headers, _ = await it.ask(path=b"/-/readyz", method=b"GET")
         assert (status, headers["connection"]) == (503, "close")
+        await asyncio.sleep(3 * QUIET)  # longer than a worker stays that has nothing in hand
         go.set()
         status, headers, _ = await read_answer(reader)
         assert (status, headers["connection"]) == (200, "close")

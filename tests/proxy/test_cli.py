@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -19,7 +20,7 @@ from click.testing import CliRunner, Result
 from proxy import __version__, supervisor
 from proxy import demo as play
 from proxy.cli import main
-from proxy.cli.table import overview
+from proxy.cli.table import follow, overview
 from proxy.core.built import DATA_PATH
 from proxy.errors import UnderstudyError
 
@@ -183,9 +184,11 @@ def test_serve_gives_the_exit_code_of_the_proxy_and_its_errors_in_words(monkeypa
     assert (result.exit_code, "cannot listen on" in result.stderr) == (1, True)
 
 
-def test_demo_passes_keep_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(play, "main", lambda *, keep: 1 if keep else 0)
-    assert [run("demo").exit_code, run("demo", "--keep").exit_code] == [0, 1]
+def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(play, "main", lambda *, keep, as_json: asked.append((keep, as_json)) or int(keep))
+    assert [run("demo").exit_code, run("demo", "--keep").exit_code, run("demo", "--json").exit_code] == [0, 1, 0]
+    assert asked == [(False, False), (True, False), (False, True)]
 
 
 # --- status ----------------------------------------------------------------------------------------------------------
@@ -232,9 +235,45 @@ def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pyte
         if len(naps) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("proxy.cli.time.sleep", nap)
+    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
     result = run("status", "--watch", "--interval", "0.5", admin=admin)
     assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 3)
+
+
+def test_watch_as_json_is_a_line_each_time(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
+    lines = run("status", "--watch", "--json", admin=admin).stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [{"rollouts": [ROLLOUT]}] * 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_drawn_over_from_the_top_and_nothing_old_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, texts = Terminal(), iter(["long line\nand another", "short"])
+
+    def nap(seconds: float) -> None:
+        if "short" in terminal.getvalue():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(KeyboardInterrupt):
+        follow(lambda: next(texts), 2.0, as_json=False)
+    _, first, second = terminal.getvalue().split("\x1b[H")[-3:]
+    assert first.startswith("long line\x1b[K\nand another\x1b[K\n\x1b[K\n")
+    assert second.startswith("short\x1b[K\n\x1b[K\n")
+    assert second.endswith("\x1b[J")
+    assert "again every 2 s" in second
 
 
 def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
@@ -248,7 +287,7 @@ def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr("proxy.cli.time.sleep", nap)
+    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
     result = run("status", "--watch", admin=admin)
     assert (result.exit_code, len(admin.asked)) == (0, 3)
     before, after = result.stdout.split("refused (503): Service Unavailable")

@@ -55,7 +55,14 @@ FINDING = _object(
     }
 )
 PARTS = ("sampled", "compared", "shed", "too_large", "live_failed", "unparseable", "link_full", "pending")
-STAGE = _object({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT})
+NEED = _object(
+    {
+        "what": {"enum": ["pairs", "candidate_pairs", "seconds", "guards"]},
+        "have": {"type": "number", "minimum": 0},
+        "want": {"type": "number", "minimum": 0},
+    }
+)
+STAGE = _object({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT, "needs": _list(NEED)})
 SPLIT = _object(
     {
         "candidate_pairs": WHOLE,

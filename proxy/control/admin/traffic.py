@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.core.reasons import Reason
+
 
 def is_error(code: str) -> bool:
-    """Whether a status or reason word is a failure of the upstream (DESIGN 1): a word, 429 or any 5xx.
+    """Whether a status or reason word is a failure of the upstream: a word, 429 or any 5xx; not a client that left.
 
-    >>> is_error("200"), is_error("404"), is_error("429"), is_error("503"), is_error("timeout")
-    (False, False, True, True, True)
+    >>> is_error("200"), is_error("404"), is_error("429"), is_error("5xx"), is_error("timeout"), is_error("client_gone")
+    (False, False, True, True, True, False)
     """
-    return not code.isdigit() or code == "429" or code >= "500"
+    return code != Reason.CLIENT_GONE and (code == "429" or code[:1] not in "1234")
 
 
 def by_route(requests: Mapping[tuple[str, str, str, str], int]) -> dict[str, Any]:

@@ -29,10 +29,15 @@ let recalled = false;
 
 const samples = [];
 
+/** Exchanges for clients, copies, and how many of both failed. A hedge asks for a client's answer too. */
 function sum(legs) {
-  const all = Object.values(legs);
-  return { exchanges: all.reduce((n, leg) => n + leg.exchanges, 0), errors: all.reduce((n, leg) => n + leg.errors, 0) };
+  const of = (leg, what) => legs[leg]?.[what] ?? 0;
+  const answers = of("served", "exchanges") + of("hedge", "exchanges");
+  const errors = Object.keys(legs).reduce((n, leg) => n + of(leg, "errors"), 0);
+  return { answers, copies: of("copy", "exchanges"), errors };
 }
+
+const since = (now, then) => Math.max(0, now - then); // counts begin anew with the controller
 
 function takeRates(traffic) {
   samples.push(traffic);
@@ -45,8 +50,9 @@ function takeRates(traffic) {
     state.rates[of] = {};
     for (const [upstream, legs] of Object.entries(upstreams)) {
       const [now, then] = [sum(legs), sum(before.routes[of]?.[upstream] ?? {})];
-      const made = Math.max(0, now.exchanges - then.exchanges);
-      state.rates[of][upstream] = { rate: made / elapsed, errors: made ? Math.max(0, now.errors - then.errors) / made : 0 };
+      const [answers, copies] = [since(now.answers, then.answers), since(now.copies, then.copies)];
+      const made = answers + copies;
+      state.rates[of][upstream] = { answers: answers / elapsed, copies: copies / elapsed, errors: made ? since(now.errors, then.errors) / made : 0 };
     }
   }
 }
@@ -216,6 +222,7 @@ function start() {
   api.events(heard, connection);
 }
 
+$("zone").textContent = `Times are in ${f.zone()}.`;
 showTheme();
 $("theme").addEventListener("click", turnTheme);
 $("token").addEventListener("click", () => askToken(() => location.reload()));

@@ -3,6 +3,8 @@
 const plain = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const minute = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const date = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
@@ -10,14 +12,14 @@ export const count = (value) => (value === null || value === undefined ? "–" :
 export const number = (value) => (value === null || value === undefined ? "–" : plain.format(value));
 export const percent = (ratio) => (ratio === null || ratio === undefined ? "–" : `${plain.format(ratio * 100)} %`);
 /** How far the case against a candidate has got: whole percents, for it is no measurement. */
-export const evidence = (ratio) => (ratio > 0 && ratio < 0.01 ? "under 1 %" : ratio === null || ratio === undefined ? "–" : `${whole.format(ratio * 100)} %`);
+export const evidence = (ratio) => (ratio > 0 && ratio < 0.01 ? "< 1 %" : ratio === null || ratio === undefined ? "–" : `${whole.format(ratio * 100)} %`);
 export const weight = (value) => `${plain.format(value)} %`;
 
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 0.001) return `${plain.format(value * 1e6)} µs`;
   if (value < 1) return `${plain.format(value * 1e3)} ms`;
-  return value < 90 ? `${plain.format(value)} s` : duration(value);
+  return value < 600 ? `${plain.format(value)} s` : duration(value);
 }
 
 /** A long time in at most two units: 2 h 5 min. */
@@ -39,6 +41,9 @@ export function inUnit(value, unit) {
   return unit === "seconds" ? seconds(value) : number(value);
 }
 
+/** An interval in a guard's unit; one without an upper end is open. */
+export const range = (low, high, unit) => (high === null || high === undefined ? `${inUnit(low, unit)} or more` : `${inUnit(low, unit)} … ${inUnit(high, unit)}`);
+
 const asDate = (time) => (typeof time === "number" ? new Date(time * 1000) : new Date(time));
 
 /** A moment in the viewer's zone: the time, with the date when it is not today. */
@@ -52,6 +57,15 @@ export function exactMoment(time) {
   const date = asDate(time);
   return Number.isNaN(date.getTime()) ? "" : full.format(date);
 }
+
+/** Marks of a time axis that spans so many seconds: no longer than they must be. */
+export function tick(time, span) {
+  const form = span < 300 ? clock : span < 86400 ? minute : date;
+  return form.format(asDate(time));
+}
+
+/** The viewer's time zone, by name where the browser tells. */
+export const zone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone ?? "your own zone";
 
 export const since = (time) => Math.max(0, (Date.now() - asDate(time).getTime()) / 1000);
 

@@ -15,13 +15,18 @@ const link = (rollout) => `#/${rollout.name.split("/").map(encodeURIComponent).j
 
 function closest(rollout) {
   const finding = nearest(rollout.findings);
-  if (!finding) return h("p", { class: "muted" }, "No pair has been judged yet.");
+  if (!finding || !rollout.ledger.compared) return h("p", { class: "muted" }, "No pair has been judged yet.");
   return h(
     "div",
     { class: "closest" },
     h("span", { class: "muted" }, `${finding.verdict === "fail" ? "failed" : "closest to failing"}: ${f.guardName(finding.guard)}`),
-    bar(finding, rollout.units?.[finding.guard]),
-    h("span", { class: "num" }, `${f.evidence(finding.evidence)} of the evidence`),
+    bar(finding, finding.unit),
+    h(
+      "span",
+      { class: "numbers num" },
+      h("span", {}, h("strong", {}, f.inUnit(finding.value, finding.unit)), ` of ${f.inUnit(finding.limit, finding.unit)}`),
+      h("span", { class: "muted" }, `${f.evidence(finding.evidence)} of the evidence to fail`),
+    ),
   );
 }
 
@@ -29,11 +34,10 @@ function row(rollout, rates) {
   return h(
     "li",
     { class: `card rollout ${rollout.state}` },
-    h("div", { class: "head" }, h("h2", {}, h("a", { href: link(rollout) }, name(rollout.name))), standing(rollout)),
+    h("div", { class: "what" }, h("div", { class: "head" }, h("h2", {}, h("a", { href: link(rollout) }, name(rollout.name))), standing(rollout)), closest(rollout)),
     h("div", { class: "weight" }, h("span", { class: "big" }, f.weight(rollout.weight)), h("span", { class: "muted" }, "answered by the candidate")),
-    h("div", { class: "climb" }, ladder(rollout), rollout.reason && rollout.state === "rolled_back" ? h("p", { class: "cause" }, rollout.reason) : h("p", { class: "waiting" }, rollout.stage.waiting_for)),
+    h("div", { class: "climb" }, ladder(rollout), rollout.reason && rollout.state === "rolled_back" ? h("p", { class: "cause", title: rollout.reason }, h("span", { class: "clamp" }, rollout.reason)) : h("p", { class: "waiting" }, rollout.stage.waiting_for)),
     h("div", { class: "now" }, arms(rollout, rates), ledgerLine(rollout.ledger), h("p", { class: "muted num" }, `${f.count(rollout.ledger.compared)} of ${f.count(rollout.ledger.sampled)} compared`)),
-    closest(rollout),
   );
 }
 
@@ -42,7 +46,7 @@ function empty() {
     "section",
     { class: "card empty" },
     h("h2", {}, "No rollout is configured"),
-    h("p", {}, "Add a candidate under a route in the configuration file and reload (SIGHUP, or POST /-/reload). The shortest one that does something:"),
+    h("p", {}, "Add a candidate under a route in the configuration file and reload (SIGHUP, or ", h("code", {}, "POST /-/reload"), "). The shortest one that does something:"),
     h("pre", { tabindex: "0" }, EXAMPLE),
   );
 }
@@ -68,23 +72,34 @@ function happened(events) {
   );
 }
 
+const standingOf = (rollout) => (rollout.paused ? "paused" : ["shadow", "canary"].includes(rollout.state) ? "climbing" : f.words(rollout.state));
+
+/** How many rollouts stand how: "1 rolled back, 2 climbing". What wants a person's eye comes first. */
+function summary(rollouts) {
+  const order = ["rolled back", "paused", "climbing", "promoted", "completed"];
+  const count = (word) => rollouts.filter((rollout) => standingOf(rollout) === word).length;
+  return order.filter(count).map((word) => `${count(word)} ${word}`).join(", ");
+}
+
 /** The view: `element`, and `show(state)`. */
 export function overview() {
   const list = part("div", {}, (rollouts, rates) =>
     rollouts.length ? h("ul", { class: "rollouts" }, rollouts.map((one) => row(one, rates))) : empty(),
   );
   const events = part("div", {}, happened);
+  const said = h("p", { class: "muted" });
   const element = h(
     "div",
     { class: "overview" },
-    h("h1", { class: "unseen" }, "Rollouts"),
+    h("header", { class: "overview-head" }, h("h1", {}, "Rollouts"), said),
     list.element,
     h("section", { class: "card lately", "aria-labelledby": "lately" }, h("h2", { id: "lately" }, "Lately"), events.element),
   );
   return {
     element,
-    title: (state) => `${state.rollouts.length} rollout${state.rollouts.length === 1 ? "" : "s"}`,
+    title: (state) => summary(state.rollouts) || "no rollout",
     show(state) {
+      said.textContent = summary(state.rollouts);
       list.update(state.rollouts, state.rates);
       events.update(state.events.slice(0, 20));
     },

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import * as f from "./format.js";
+import { stroke } from "./widgets.js";
 
 /** A colour of the style sheet, resolved: light-dark() in a custom property is not, until something wears it. */
 export function colour(token, alpha = 1) {
@@ -22,6 +23,33 @@ const axis = (format, extra) => ({
   values: (_, splits) => splits.map((split) => (split === null ? "" : format(split))),
   ...extra,
 });
+
+/** Says what stands under the pointer: `title(u, i)`, then each series' value by `format`. */
+function pointed(title, format) {
+  let tip = null;
+  return {
+    hooks: {
+      init: (u) => {
+        tip = h("div", { class: "tip", hidden: true });
+        u.over.append(tip);
+        u.over.addEventListener("mouseleave", () => (tip.hidden = true));
+      },
+      setCursor: (u) => {
+        const { idx, left } = u.cursor;
+        tip.hidden = left < 0 || idx === null || idx === undefined;
+        if (tip.hidden) return;
+        const rows = u.series.slice(1).map((series, at) => {
+          const key = h("span", { class: "key", style: { background: series.hue } });
+          return h("li", {}, key, h("bdi", {}, series.label), h("span", { class: "num" }, format(u.data[at + 1][idx])));
+        });
+        tip.replaceChildren(h("p", { class: "num" }, title(u, idx)), h("ul", {}, rows));
+        const right = left > u.over.clientWidth / 2;
+        tip.style.left = right ? "auto" : `${left + 12}px`;
+        tip.style.right = right ? `${u.over.clientWidth - left + 12}px` : "auto";
+      },
+    },
+  };
+}
 
 /** A chart that follows the width of its place; `options()` is asked again when the theme changes. */
 export function plot(label, height, options) {
@@ -64,15 +92,17 @@ export function overlay(label, unit, log) {
   const series = (arm) => ({
     label: arm,
     stroke: colour(arm),
+    hue: colour(arm),
     fill: colour(arm, 0.16),
     width: 1.5,
     paths: uPlot.paths.stepped({ align: 1 }),
     points: { show: false },
   });
   return plot(label, 150, () => ({
-    scales: { x: { time: false, ...(log ? { distr: 3 } : {}) }, y: { range: (_, __, max) => [0, max || 1] } },
+    scales: { x: { time: false, range: (u) => [u.data[0][0], u.data[0].at(-1)], ...(log ? { distr: 3 } : {}) }, y: { range: (_, __, max) => [0, max || 1] } },
     axes: [axis(unit, log ? { filter: roundTicks, grid: { stroke: colour("line"), width: 1, filter: roundTicks } } : {}), axis((v) => f.percent(v), { size: 44 })],
     series: [{}, series("live"), series("candidate")],
+    plugins: [pointed((u, i) => `${unit(u.data[0][i])} to ${unit(u.data[0][Math.min(i + 1, u.data[0].length - 1)])}`, f.percent)],
   }));
 }
 
@@ -85,30 +115,54 @@ export function overlayData(drawn) {
   return { columns: [drawn.edges, shares(drawn.live), shares(drawn.candidate)], shape: [drawn.edges.length] };
 }
 
-const HUES = ["guard-1", "guard-2", "guard-3", "guard-4", "guard-5", "guard-6"]; // none of them an arm's colour
-const DASHES = [[], [5, 3], [2, 2]];
-export const hue = (at) => HUES[at % HUES.length];
+/** A line across the chart at a value or a moment. */
+function rule(u, scale, value, token, dash) {
+  const at = Math.round(u.valToPos(value, scale, true)) + 0.5;
+  const { left, top, width, height } = u.bbox;
+  const [from, to] = scale === "y" ? [[left, at], [left + width, at]] : [[at, top], [at, top + height]];
+  u.ctx.strokeStyle = colour(token);
+  u.ctx.lineWidth = 1;
+  u.ctx.setLineDash(dash);
+  u.ctx.beginPath();
+  u.ctx.moveTo(...from);
+  u.ctx.lineTo(...to);
+  u.ctx.stroke();
+  return at;
+}
 
-/** Evidence of every guard over time, 1 being decided. */
-export function evidence(label) {
-  return plot(label, 170, (data) => ({
+/** Marks where the candidate's weight changed: what it became, at the top of a line. */
+function weightMarks(u, weights) {
+  const times = u.data[0];
+  u.ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+  u.ctx.fillStyle = colour("muted");
+  u.ctx.textBaseline = "top";
+  for (let i = 1; i < weights.length; i += 1) {
+    if (weights[i] === weights[i - 1]) continue;
+    const at = rule(u, "x", times[i], "strong-line", []);
+    const right = at > u.bbox.left + 0.9 * u.bbox.width;
+    u.ctx.textAlign = right ? "right" : "left";
+    u.ctx.fillText(f.weight(weights[i]), at + (right ? -4 : 4) * devicePixelRatio, u.bbox.top + 14 * devicePixelRatio);
+  }
+}
+
+/** Evidence of every guard over time, 1 being decided; `weights()` gives the candidate's weight at the same moments. */
+export function evidence(label, weights) {
+  const times = (u, splits) => splits.map((split) => f.tick(split, u.scales.x.max - u.scales.x.min));
+  const line = (guard, at) => {
+    const { hue, dash } = stroke(at);
+    return { label: f.guardName(guard), stroke: colour(hue), hue: colour(hue), dash, width: 1.75, points: { show: false }, spanGaps: true };
+  };
+  return plot(label, 190, (data) => ({
     scales: { x: { time: true }, y: { range: [0, 1.05] } },
-    axes: [axis(f.moment, { space: 90 }), axis((v) => f.percent(v), { size: 44 })],
-    series: [
-      {},
-      ...data.shape.map((guard, at) => ({ label: guard, stroke: colour(hue(at)), dash: DASHES[Math.floor(at / HUES.length) % 3], width: 1.75, points: { show: false }, spanGaps: true })),
-    ],
+    axes: [axis(f.number, { space: 90, values: times }), axis((v) => f.percent(v), { size: 44 })],
+    series: [{}, ...data.shape.map(line)],
+    plugins: [pointed((u, i) => `${f.moment(u.data[0][i])} · weight ${f.weight(weights()[i] ?? 0)}`, f.evidence)],
     hooks: {
       draw: [
         (u) => {
-          const y = Math.round(u.valToPos(1, "y", true)) + 0.5;
           u.ctx.save();
-          u.ctx.strokeStyle = colour("fail");
-          u.ctx.setLineDash([4, 4]);
-          u.ctx.beginPath();
-          u.ctx.moveTo(u.bbox.left, y);
-          u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
-          u.ctx.stroke();
+          rule(u, "y", 1, "fail", [4, 4]);
+          weightMarks(u, weights());
           u.ctx.restore();
         },
       ],

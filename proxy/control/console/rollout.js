@@ -4,8 +4,10 @@ import { askAction } from "./dialogs.js";
 import { diff } from "./diff.js";
 import { h, name, part } from "./dom.js";
 import * as f from "./format.js";
-import { evidence, hue, overlay, overlayData } from "./plots.js";
-import { arms, bar, facts, ladder, ledgerLine, ledgerParts, partHelp, spark, standing, verdict, when } from "./widgets.js";
+import { evidence, overlay, overlayData } from "./plots.js";
+import { arms, bar, facts, ladder, ledgerLine, ledgerParts, needs, ofAll, partHelp, spark, standing, swatch, verdict, when } from "./widgets.js";
+
+const FEW_SEGMENTS = 12; // shown at first: what is in trouble is among them, the rest is a click away
 
 const panel = (title, attributes, ...children) => h("section", { class: `card ${attributes?.class ?? ""}`, "aria-label": title }, h("h2", {}, title), children);
 
@@ -36,6 +38,7 @@ function head(rollout) {
     ),
     ladder(rollout),
     h("p", { class: "waiting" }, h("strong", {}, f.weight(rollout.weight)), " answered by the candidate. In this stage since ", when(stage.entered_at), ". ", stage.waiting_for),
+    needs(stage),
     rollout.reason && ["rolled_back", "completed"].includes(rollout.state) ? h("p", { class: "cause" }, rollout.reason) : null,
     rollout.blocked_by ? h("p", { class: "cause held" }, "Waits in shadow: ", name(rollout.blocked_by), " has the canary traffic of this route.") : null,
   ];
@@ -49,36 +52,53 @@ function guard(finding, units, history, at) {
   return h(
     "li",
     { class: `guard ${finding.verdict}` },
-    h("div", { class: "what" }, h("h3", {}, h("span", { class: "key", style: { background: `var(--${hue(at)})` }, "aria-hidden": "true" }), f.guardName(finding.guard)), verdict(finding.verdict)),
-    h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : `${f.inUnit(finding.low, unit)} … ${f.inUnit(finding.high, unit)}`), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
+    h("div", { class: "what" }, h("h3", {}, swatch(at), f.guardName(finding.guard)), verdict(finding.verdict)),
+    h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : f.range(finding.low, finding.high, unit)), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
     h("div", { class: "how" }, spark(past, `evidence of ${f.guardName(finding.guard)} over time`), h("span", { class: "num muted" }, `${f.evidence(finding.evidence)} evidence`)),
-    h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "watching" ? h("span", { class: "muted" }, ` About ${f.duration(finding.eta_seconds)} to go.`) : null),
+    h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "watching" ? ` · about ${f.duration(finding.eta_seconds)} to go` : null),
   );
 }
 
-function guards(findings, units, history) {
-  const whole = findings.filter((one) => !one.segment);
-  if (!whole.length) return h("p", { class: "muted" }, "No pair has been judged yet. Send requests to the route; the first findings come within a second.");
-  return h("ol", { class: "guards" }, whole.map((finding, at) => guard(finding, units, history, at)));
+/** What to do while there is nothing to see. */
+function nothingYet({ sampled, compared, pending }) {
+  if (compared) return null;
+  if (!sampled) return "No request has come to this route yet. Send some to the data port; the first findings come within a second.";
+  return sampled > pending ? "Requests come, and none could be compared yet. The ledger says what became of them." : "The first pairs are on their way.";
 }
 
-function segments(findings, units) {
-  const found = findings.filter((one) => one.segment).sort((a, b) => b.evidence - a.evidence);
+function guards(findings, units, history, hint) {
+  const whole = findings.filter(ofAll);
+  const drawn = Object.keys(history.guards); // by this order the chart gives out colours and dashes
+  const place = ({ guard: of }, at) => (drawn.includes(of) ? drawn.indexOf(of) : drawn.length + at);
+  return [hint ? h("p", { class: "cause held hint" }, hint) : null, h("ol", { class: "guards" }, whole.map((finding, at) => guard(finding, units, history, place(finding, at))))];
+}
+
+/** Which line of the chart is which guard. */
+const keys = (names) => h("ul", { class: "legend keys" }, names.map((guard, at) => h("li", {}, swatch(at), f.guardName(guard))));
+
+/** Segments by trouble, the first few; `more()` shows all. */
+function segments(findings, units, whole, more) {
+  const found = findings.filter((one) => !ofAll(one)).sort((a, b) => b.evidence - a.evidence || b.pairs - a.pairs);
   if (!found.length) return null;
-  const rows = found.slice(0, 50).map((one) =>
+  const rows = (whole ? found : found.slice(0, FEW_SEGMENTS)).map((one) =>
     h(
       "tr",
       { class: one.verdict },
-      h("th", { scope: "row" }, name(one.segment)),
+      h("th", { scope: "row" }, one.segment === "" ? "(none)" : name(one.segment)),
       h("td", {}, f.guardName(one.guard)),
+      h("td", { class: "where" }, bar(one, units?.[one.guard])),
       h("td", { class: "num" }, f.inUnit(one.value, units?.[one.guard])),
       h("td", { class: "num" }, f.inUnit(one.limit, units?.[one.guard])),
       h("td", { class: "num" }, f.evidence(one.evidence)),
       h("td", { class: "num" }, f.count(one.pairs)),
     ),
   );
-  const titles = ["segment", "guard", "value", "limit", "evidence", "pairs"];
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "segments" }, h("table", {}, h("thead", {}, h("tr", {}, titles.map((title, at) => h("th", { scope: "col", class: at > 1 ? "num" : null }, title)))), h("tbody", {}, rows)));
+  const rest = found.length - rows.length;
+  const titles = ["segment", "guard", "", "value", "limit", "evidence", "pairs"];
+  return [
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "segments" }, h("table", {}, h("thead", {}, h("tr", {}, titles.map((title, at) => h("th", { scope: "col", class: at > 2 ? "num" : null }, title || h("span", { class: "unseen" }, "bar"))))), h("tbody", {}, rows))),
+    rest ? h("button", { type: "button", class: "quiet", onclick: more }, `${rest} more, all with less evidence`) : null,
+  ];
 }
 
 // --- distributions ---------------------------------------------------------------------------------------------------
@@ -106,8 +126,8 @@ function agreement({ names, counts }) {
       h(
         "table",
         { class: "agreement" },
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "live \\ candidate")), names.map((label) => h("th", { scope: "col" }, name(label))))),
-        h("tbody", {}, counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, name(names[i])), row.map((n, j) => cell(n, i, j))))),
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "live \\ candidate")), names.map((label) => h("th", { scope: "col" }, name(label, { title: label }))))),
+        h("tbody", {}, counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, name(names[i], { title: names[i] })), row.map((n, j) => cell(n, i, j))))),
       ),
     ),
   ];
@@ -116,7 +136,7 @@ function agreement({ names, counts }) {
 // --- pairs, journal, ledger ------------------------------------------------------------------------------------------
 
 const armLine = (arm, side) =>
-  h("span", { class: `arm-name ${arm}` }, `${arm} ${side.reason ? f.words(side.reason) : side.status}${side.seconds === null ? "" : ` in ${f.seconds(side.seconds)}`}`);
+  h("span", { class: `of-arm ${arm} num` }, h("span", { class: `arm-name ${arm}` }, arm), ` ${side.reason ? f.words(side.reason) : side.status}${side.seconds === null ? "" : ` in ${f.seconds(side.seconds)}`}`);
 
 function pair(one, open) {
   const details = h(
@@ -126,10 +146,10 @@ function pair(one, open) {
       "summary",
       {},
       h("span", { class: "num score", title: "difference of the two answers, 0 to 1" }, one.difference >= 2 ? "failed" : `differs by ${f.number(one.difference)}`),
-      h("code", {}, name(one.id)),
+      h("code", { class: "id" }, name(one.id, { title: "x-request-id" })),
       armLine("live", one.live),
       armLine("candidate", one.candidate),
-      h("span", { class: "muted" }, when(one.time)),
+      h("span", { class: "muted at" }, when(one.time)),
     ),
     one.detail ? h("p", { class: "cause" }, one.detail) : null,
     diff(one.live.body, one.candidate.body),
@@ -167,11 +187,19 @@ function ledger(rollout) {
 /** The view of one rollout: `element`, `show(state)`, `leave()`. `done` is called after an action. */
 export function rolloutView(done, older) {
   const open = new Set();
+  let weights = [];
+  let shown = null;
+  let wholeSegments = false;
+  const showSegments = (whole) => {
+    wholeSegments = whole;
+    parts.segments.update(shown.rollout.findings, shown.charts.units, whole);
+  };
   const parts = {
     head: part("div", { class: "top-text" }, head),
     actions: part("div", {}, (rollout) => actions(rollout, done)),
     guards: part("div", {}, guards),
-    segments: part("div", {}, segments),
+    segments: part("div", {}, (findings, units, whole) => segments(findings, units, whole, () => showSegments(true))),
+    keys: part("div", {}, keys),
     quantiles: part("div", {}, quantiles),
     agreement: part("div", {}, agreement),
     pairs: part("div", {}, (pairs) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open))) : h("p", { class: "muted" }, "No two answers have differed yet."))),
@@ -180,12 +208,12 @@ export function rolloutView(done, older) {
     arms: part("div", {}, arms),
   };
   const plots = {
-    evidence: evidence("evidence of each guard over time"),
+    evidence: evidence("evidence of each guard over time", () => weights),
     values: overlay("distribution of predictions", f.number, false),
     latency: overlay("distribution of latency", f.seconds, true),
   };
   const sections = {
-    evidence: panel("Evidence over time", {}, h("p", { class: "muted small" }, "How much of what is needed to fail each guard has. The broken line is the decision; colours are those of the guards above."), plots.evidence.element),
+    evidence: panel("Evidence over time", {}, h("p", { class: "muted small" }, "How much of what is needed to fail each guard has; at the red line it is decided. Upright lines are changes of the candidate's weight."), parts.keys.element, plots.evidence.element),
     values: panel("Predictions", {}, h("p", { class: "legend" }, h("span", { class: "arm-name live" }, "live"), " ", h("span", { class: "arm-name candidate" }, "candidate")), plots.values.element),
     latency: panel("Latency", {}, plots.latency.element, parts.quantiles.element),
     agreement: panel("Agreement of labels", {}, parts.agreement.element),
@@ -198,8 +226,8 @@ export function rolloutView(done, older) {
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement, sections.segments), panel("Worst pairs", {}, parts.pairs.element)),
-      h("div", { class: "side-column" }, panel("Traffic", {}, parts.arms.element), panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
+      h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.pairs.element)),
+      h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element), panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
     ),
   );
 
@@ -207,7 +235,13 @@ export function rolloutView(done, older) {
     const { history, latency, predictions } = charts;
     const names = Object.keys(history.guards);
     sections.evidence.hidden = history.time.length < 2;
-    if (history.time.length >= 2) plots.evidence.update({ columns: [history.time, ...names.map((guard) => history.guards[guard].evidence)], shape: names });
+    if (history.time.length >= 2) {
+      const lines = names.map((guard) => history.guards[guard].evidence);
+      const now = names.map((guard, at) => `${f.guardName(guard)} ${f.evidence(lines[at].at(-1))}`);
+      weights = history.weight;
+      parts.keys.update(names);
+      plots.evidence.update({ columns: [history.time, ...lines], shape: names }, `evidence of each guard over time; now ${now.join(", ")}`);
+    }
     sections.latency.hidden = !latency;
     if (latency) {
       plots.latency.update(overlayData(latency), `latency of ${charts.pairs} recent pairs; the table below has the quantiles`);
@@ -222,12 +256,14 @@ export function rolloutView(done, older) {
   return {
     element,
     title: (state) => `${state.rollout.name}: ${f.words(["shadow", "canary"].includes(state.rollout.state) ? state.rollout.verdict : state.rollout.state)}`,
-    show({ rollout, charts, pairs, entries, next, rates }) {
+    show(state) {
+      const { rollout, charts, pairs, entries, next, rates } = state;
+      shown = state;
       parts.head.update(rollout);
       parts.actions.update(rollout);
-      parts.guards.update(rollout.findings, charts.units, charts.history);
-      parts.segments.update(rollout.findings, charts.units);
-      sections.segments.hidden = !rollout.findings.some((one) => one.segment);
+      parts.guards.update(rollout.findings, charts.units, charts.history, nothingYet(rollout.ledger));
+      showSegments(wholeSegments);
+      sections.segments.hidden = rollout.findings.every(ofAll);
       parts.pairs.update(pairs);
       parts.journal.update(entries, next);
       parts.ledger.update(rollout);

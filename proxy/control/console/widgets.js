@@ -17,7 +17,14 @@ export function standing(rollout) {
   return verdict(rollout.verdict);
 }
 
-/** The rungs from shadow to promoted, with the present one marked. */
+/** How far a stage is: the share of what it asks for that it lacks most of. What has ended is all there is of it. */
+function progress(rollout) {
+  if (!["shadow", "canary"].includes(rollout.state)) return 1;
+  const shares = (rollout.stage.needs ?? []).map(({ have, want }) => Math.min(1, have / want));
+  return shares.length ? Math.min(...shares) : 0;
+}
+
+/** The rungs from shadow to promoted, with the present one marked and filled as far as it is. */
 export function ladder(rollout) {
   const rungs = [...(rollout.stages ?? [rollout.stage.name]), "promoted"];
   const here = rollout.state === "promoted" || rollout.state === "completed" ? rungs.length - 1 : rollout.stage.index;
@@ -29,12 +36,34 @@ export function ladder(rollout) {
       const state = at < here ? "done" : at === here ? "here" : "ahead";
       return h(
         "li",
-        { class: state, "aria-current": at === here ? "step" : null },
+        { class: state, "aria-current": at === here ? "step" : null, style: at === here ? { "--progress": progress(rollout) } : null },
         h("span", { class: "rung" }, f.stageName(rung)),
         at === here && out ? h("span", { class: "unseen" }, "rolled back here") : null,
       );
     }),
   );
+}
+
+const NEED = {
+  pairs: (have, want) => [`${f.count(want)} pairs`, `${f.count(have)} of ${f.count(want)} pairs`],
+  candidate_pairs: (have, want) => [`${f.count(want)} answered by the candidate`, `${f.count(have)} of ${f.count(want)} answered by the candidate`],
+  seconds: (have, want) => [`${f.duration(want)} in this stage`, `${f.duration(have)} of ${f.duration(want)}`],
+  guards: (have, want) => [want === 1 ? "the guard passes" : `all ${want} guards pass`, `${have} of ${want} guards pass`],
+};
+
+/** What a stage asks for, each with how far it is. */
+export function needs(stage) {
+  const one = ({ what, have, want }) => {
+    const met = have >= want;
+    const [done, open] = NEED[what](have, want);
+    return h(
+      "li",
+      { class: met ? "need met" : "need" },
+      h("span", { class: "num" }, h("span", { "aria-hidden": "true" }, met ? "✓ " : ""), met ? done : open, h("span", { class: "unseen" }, met ? ": done" : ": not yet")),
+      h("span", { class: "meter", "aria-hidden": "true" }, h("span", { style: { width: `${100 * Math.min(1, have / want)}%` } })),
+    );
+  };
+  return stage.needs?.length ? h("ul", { class: "needs", "aria-label": "what this stage asks for" }, stage.needs.map(one)) : null;
 }
 
 /** Where a guard stands between 0 and its limit: a band for the interval, a mark for the value, a line for the limit. */
@@ -45,11 +74,11 @@ export function bar(finding, unit) {
   const at = (x) => `${(100 * Math.max(0, Math.min(top, x))) / top}%`;
   const known = value !== null && value !== undefined;
   const said = known
-    ? `${f.inUnit(value, unit)}, between ${f.inUnit(low, unit)} and ${f.inUnit(high, unit)}, limit ${f.inUnit(limit, unit)}`
+    ? `${f.inUnit(value, unit)}, interval ${low === null ? "unknown" : f.range(low, high, unit)}, limit ${f.inUnit(limit, unit)}`
     : `nothing measured yet, limit ${f.inUnit(limit, unit)}`;
   const band =
-    known && low !== null && high !== null
-      ? h("span", { class: "band", style: { left: at(low), width: `calc(${at(high)} - ${at(low)})` } })
+    known && low !== null
+      ? h("span", { class: "band", style: { left: at(low), width: `calc(${at(high ?? top)} - ${at(low)})` } })
       : null;
   return h(
     "div",
@@ -59,6 +88,20 @@ export function bar(finding, unit) {
     known ? h("span", { class: "value", style: { left: at(value) } }) : null,
     h("span", { class: "limit", style: { left: at(limit) } }),
   );
+}
+
+const HUES = ["guard-1", "guard-2", "guard-3", "guard-4", "guard-5", "guard-6"]; // none of them an arm's colour
+const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3], [4, 2], [1, 2]];
+
+/** How a guard is drawn: a colour, and a dash of its own for whoever cannot tell the colours apart. */
+export const stroke = (at) => ({ hue: HUES[at % HUES.length], dash: DASHES[(at + Math.floor(at / HUES.length)) % DASHES.length] });
+
+/** A piece of a guard's line, as a key to the chart. */
+export function swatch(at) {
+  const { hue, dash } = stroke(at);
+  const line = svg("line", { x1: 0, y1: 5, x2: 22, y2: 5, "stroke-dasharray": dash.join(" ") || null });
+  line.style.stroke = `var(--${hue})`;
+  return svg("svg", { class: "swatch", viewBox: "0 0 22 10", "aria-hidden": "true" }, line);
 }
 
 /** Evidence over time as a line from 0 to 1. */
@@ -78,10 +121,13 @@ export function spark(values, label) {
   );
 }
 
+/** Whether a finding is about all requests. Those of requests that name no segment have an empty name for it. */
+export const ofAll = (finding) => finding.segment === null || finding.segment === undefined;
+
 /** The finding that has failed, else the one nearest to it. */
 export function nearest(findings) {
   const trouble = (one) => one.evidence + (one.verdict === "fail" ? 1 : 0);
-  return findings.filter((one) => !one.segment).reduce((worst, one) => (worst === null || trouble(one) > trouble(worst) ? one : worst), null);
+  return findings.filter(ofAll).reduce((worst, one) => (worst === null || trouble(one) > trouble(worst) ? one : worst), null);
 }
 
 export const ledgerParts = ["compared", "pending", "shed", "too_large", "live_failed", "unparseable", "link_full"];
@@ -110,20 +156,27 @@ export function ledgerLine(ledger) {
   );
 }
 
-/** Rates of both arms: exchanges a second and the share of them that failed. */
+/** Rates of both arms: answers to clients and copies a second, and the share of both that failed. */
 export function arms(rollout, rates) {
   const row = (arm, upstream) => {
     const rate = rates?.[rollout.route]?.[upstream];
+    const cell = (text, more) => h("td", { class: `num ${more ?? ""}` }, text);
     return h(
-      "div",
+      "tr",
       { class: `arm ${arm}` },
-      h("span", { class: "key", "aria-hidden": "true" }),
-      h("span", { class: "who" }, h("span", { class: "unseen" }, `${arm}: `), name(upstream)),
-      h("span", { class: "rate" }, rate ? `${f.number(rate.rate)}/s` : "–"),
-      h("span", { class: `errors${rate && rate.errors > 0 ? " some" : ""}` }, rate ? `${f.percent(rate.errors)} failed` : ""),
+      h("th", { scope: "row" }, h("span", { class: "key", "aria-hidden": "true" }), h("span", { class: "unseen" }, `${arm}: `), name(upstream)),
+      cell(rate ? `${f.number(rate.answers)}/s` : "–"),
+      cell(rate ? `${f.number(rate.copies)}/s` : "–", "muted"),
+      cell(rate ? f.percent(rate.errors) : "–", rate?.errors > 0 ? "some errors" : "muted"),
     );
   };
-  return h("div", { class: "arms" }, row("live", rollout.live), row("candidate", rollout.candidate));
+  const titles = [["answers", "requests of clients that it was asked to answer"], ["copies", "copies of requests that the other arm answers"], ["failed", "of both"]];
+  return h(
+    "table",
+    { class: "arms" },
+    h("thead", {}, h("tr", {}, h("td", {}), titles.map(([title, help]) => h("th", { scope: "col", class: "num", title: help }, title)))),
+    h("tbody", {}, row("live", rollout.live), row("candidate", rollout.candidate)),
+  );
 }
 
 /** Field names and values. */

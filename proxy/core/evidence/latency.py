@@ -103,7 +103,7 @@ class Slower:
         who = np.flatnonzero(batch.timed & known)
         value = candidate[who]
         if self.relative:
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 value = np.where(np.isinf(value) & np.isinf(live[who]), 1.0, value / live[who])
             value = np.where(np.isnan(value), 1.0, value)  # 0 s against 0 s
         category = np.searchsorted(self._edges, value, side="left")

@@ -34,6 +34,9 @@ from proxy.core.model import Kind, Prediction, Reading
 
 CLIP = 8.0
 
+DEEPEST = 400
+"""Places of a ranking that are compared: 0.9 to that power is too small to change a sum of doubles."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ruler:
@@ -96,12 +99,14 @@ def rank_biased_distance(a: Sequence[Any], b: Sequence[Any], p: float = 0.9) -> 
     """
     seen_a: set[Any] = set()
     seen_b: set[Any] = set()
-    depth = max(len(a), len(b))
     agreement = weight = 0.0
-    for d in range(depth):
-        seen_a.update(a[d : d + 1])
-        seen_b.update(b[d : d + 1])
-        agreement += p**d * len(seen_a & seen_b) / (d + 1)
+    common = 0  # items that both have named so far: counted as they come, since a ranking may be long
+    for d in range(min(max(len(a), len(b)), DEEPEST)):
+        for one, mine, other in ((a, seen_a, seen_b), (b, seen_b, seen_a)):
+            if d < len(one) and one[d] not in mine:
+                mine.add(one[d])
+                common += one[d] in other
+        agreement += p**d * common / (d + 1)
         weight += p**d
     return min(1.0, max(0.0, 1.0 - agreement / weight)) if weight else 0.0
 

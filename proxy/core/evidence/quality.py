@@ -40,7 +40,7 @@ def loss(kind: Kind, row: Any, truth: Any, low: float, high: float, scale: float
     if not isinstance(truth, int | float) or truth != truth:
         return None
     if kind is Kind.SCORE:
-        return float(min(1.0, ((row - truth) / (high - low)) ** 2))
+        return float(min(1.0, abs(row - truth) / (high - low)) ** 2)  # cut first: the square of 1e308 is an error
     if kind is Kind.NUMBER:
         return float(min(1.0, abs(row - truth) / (8.0 * scale)))
     if kind is Kind.PROBABILITIES and 0 <= truth < len(row) and truth == int(truth):

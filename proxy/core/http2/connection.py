@@ -296,9 +296,9 @@ class Http2(Sending):
         for one in list(self._held_up):
             self._more_room(one)
 
-    def _on_priority(self, _flags: int, _number: int, payload: bytes) -> None:
-        if len(payload) != 5:
-            raise Http2Error(FRAME_SIZE_ERROR, "PRIORITY is five bytes")
+    def _on_priority(self, _flags: int, number: int, payload: bytes) -> None:
+        if not number or len(payload) != 5:
+            raise Http2Error(FRAME_SIZE_ERROR if number else PROTOCOL_ERROR, "not PRIORITY")
 
     def _on_push(self, _flags: int, _number: int, _payload: bytes) -> None:
         raise Http2Error(PROTOCOL_ERROR, "nobody asked for a push")

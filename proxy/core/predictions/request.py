@@ -59,10 +59,10 @@ def request_facts(
         body = decoded(head, body)
     except Unreadable:
         ignore = ()  # the server will refuse it, or knows a coding that is not known here; its bytes still identify it
-    cluster = _named(header(head, cluster_by)) if cluster_by else ""
+    cluster = _named(_text(header(head, cluster_by))) if cluster_by else ""
     segment = ""
     if segments is not None and segments.header:
-        segment = _named(header(head, segments.header))
+        segment = _named(_text(header(head, segments.header)))
     field = segments.request_field if segments is not None and not segments.header else ""
     if ignore and is_grpc(head):
         return RequestFacts(_hash(without_fields(head, body, ignore) or _target(head)), segment, cluster)
@@ -107,6 +107,20 @@ def _field(document: Any, pointer: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return _named(str(value)) if isinstance(value, str | int | float) else ""
+
+
+def _text(value: str) -> str:
+    """A header's value as people meant it: UTF-8 where it is that (RFC 9110, 5.5 leaves it open), else Latin-1.
+
+    >>> _text("ZÃ¼rich"), _text("Zürich")
+    ('Zürich', 'Zürich')
+    """
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _named(value: str) -> str:

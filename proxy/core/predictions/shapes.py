@@ -143,6 +143,8 @@ def _singles(values: Tensor, kind: str) -> list[Any]:
 
 
 _LABELS = {str, int, bool}
+_BEYOND = 2.0**63
+"""Whole floats from here on are no labels: what is kept of a label is written as JSON, which has 64 bits here."""
 
 
 def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
@@ -153,8 +155,8 @@ def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
 
 
 def _label(value: Any) -> Any:
-    if type(value) is float and value.is_integer():  # XGBoost and others write class numbers as floats
-        return int(value)
+    if type(value) is float and value.is_integer() and abs(value) < _BEYOND:
+        return int(value)  # XGBoost and others write class numbers as floats
     if type(value) in (str, int, bool):
         return value
     raise Unreadable(Reason.BAD_TYPE, f"{_show_value(value)} is not a label (text or a whole number)")

@@ -31,6 +31,23 @@ def one(name: str, kind: Kind, live: object, candidate: object, draw: float = 0.
     return float(measure([reading], kind, ruler, np.array([draw]), None, frozenset({name}))[name][0])
 
 
+@given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12), st.sampled_from([0, 700]))
+def test_a_ranked_distance_is_what_its_paper_says_however_long(a: list[int], b: list[int], more: int) -> None:
+    a, b = a + list(range(10, 10 + more)), b + list(range(10, 10 + more))
+    agreement = weight = 0.0
+    for d in range(max(len(a), len(b))):
+        agreement += 0.9**d * len(set(a[: d + 1]) & set(b[: d + 1])) / (d + 1)
+        weight += 0.9**d
+    expected = 1.0 - agreement / weight if weight else 0.0
+    assert rank_biased_distance(a, b) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_long_ranking_takes_no_longer_than_a_short_one() -> None:
+    """By the square of its length it would be an hour, in which the controller judges nobody."""
+    long = tuple(range(1_000_000))
+    assert rank_biased_distance(long, long[::-1]) == 1.0
+
+
 @given(st.lists(finite, min_size=1, max_size=6), st.data())
 def test_distances_stay_in_their_range(a: list[float], data: st.DataObject) -> None:
     b = data.draw(st.lists(finite, min_size=len(a), max_size=len(a)))

@@ -14,10 +14,17 @@ from proxy.core.http2 import HIGH, Headers, Http2, Http2Error, Stream
 from proxy.core.http2.frames import (
     ACK,
     DATA,
+    ENABLE_PUSH,
     END_HEADERS,
+    GOAWAY,
     HEADERS,
     INITIAL_WINDOW,
+    MAX_FRAME_SIZE,
+    MORE,
+    PING,
     PREFACE,
+    PRIORITY,
+    PUSH,
     RST,
     SETTING,
     SETTINGS,
@@ -206,16 +213,44 @@ def server() -> Http2:
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
-        (frame(SETTINGS, ACK, 0, b"123456"), 6),
-        (frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 1 << 31)), 3),
-        (frame(SETTINGS, 0, 0, SETTING.pack(5, 1)), 1),
+        (frame(DATA, 0, 1, bytes(16_385)), 6),
+        (frame(DATA, 0, 0, b"x"), 1),
+        (frame(DATA, 0, 3, b"x"), 1),  # a stream that never began
         (frame(DATA, 8, 1, b"\x05abc"), 1),  # more padding than frame
+        (frame(HEADERS, END_HEADERS, 0), 1),
+        (frame(HEADERS, END_HEADERS, 2), 1),  # even streams are the server's
+        (frame(HEADERS, END_HEADERS | 8, 3, b"\x05ab"), 1),
         (frame(HEADERS, END_HEADERS, 3, encoded([(b"x", b"y" * 1_000)])), 11),
+        (frame(HEADERS, END_HEADERS, 3, b"\xff" * 6), 9),  # no header block
+        (frame(HEADERS, END_HEADERS, 3, b"\x3f\xff\xff\x03"), 9),  # a table larger than allowed
+        (frame(HEADERS, 0, 3) + frame(MORE, END_HEADERS, 5), 1),  # broken off by another stream's
+        (frame(MORE, END_HEADERS, 0), 1),
+        (frame(MORE, END_HEADERS, 1), 1),  # nothing to continue
+        (frame(PRIORITY, 0, 0, bytes(5)), 1),
+        (frame(PRIORITY, 0, 1), 6),
+        (frame(RST, 0, 0, bytes(4)), 1),
+        (frame(RST, 0, 1, bytes(3)), 6),
         (frame(RST, 0, 9, bytes(4)), 1),
-        (frame(2, 0, 1, b""), 6),
+        (frame(SETTINGS, 0, 1), 1),
+        (frame(SETTINGS, 0, 0, bytes(5)), 6),
+        (frame(SETTINGS, ACK, 0, b"123456"), 6),
+        (frame(SETTINGS, 0, 0, SETTING.pack(ENABLE_PUSH, 2)), 1),
+        (frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 1 << 31)), 3),
+        (frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1)), 1),
+        (frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1 << 24)), 1),
+        (frame(PUSH, END_HEADERS, 1, bytes(4)), 1),
+        (frame(PING, 0, 1, bytes(8)), 1),
+        (frame(PING, 0, 0, bytes(6)), 6),
+        (frame(GOAWAY, 0, 1, bytes(8)), 1),
+        (frame(GOAWAY, 0, 0, bytes(7)), 6),
+        (frame(UPDATE, 0, 0, bytes(3)), 6),
+        (frame(UPDATE, 0, 0, bytes(4)), 1),  # a window of nothing
+        (frame(UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
+        (frame(UPDATE, 0, 3, b"\0\0\0\1"), 1),
     ],
 )
 def test_a_mistake_ends_the_connection(sent: bytes, code: int) -> None:
+    """RFC 9113, 4 to 6: the cases of h2spec that end a connection, in the order of the frames."""
     http2 = server()
     with pytest.raises(Http2Error) as found:
         http2.feed(sent)

@@ -380,6 +380,7 @@ async def test_an_upstreams_health_is_what_it_says(said: bytes, usable: bool) ->
 async def test_a_followed_call_leaves_a_trail() -> None:
     model = GrpcModel(fails(grpc.StatusCode.NOT_FOUND))
     async with rig(PLAIN + "log: {access: {share: 100%}}\n", [model], grpc=True) as it:
+        await eventually(lambda: it.controller._links, "the link")  # before it, trails are dropped by count
         heard = Heard(it)
         with Client(it.grpc_port) as client:
             await client.ask(b"x")
