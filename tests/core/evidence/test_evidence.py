@@ -477,6 +477,9 @@ def test_the_noise_floor_is_taken_off() -> None:
     assert evidence.assess().verdict is not Verdict.FAIL
     once = [r._replace(again=None) for r in stream]
     assert finding(gather(plan, once), "max_disagreement").pairs == 0
+    alike = gather(make_plan(Guard("min_similarity", 0.95), kind=Kind.LABEL, noise_floor=1.0), stream)
+    assert finding(alike, "min_similarity").value > 0.98  # without the floor it would be 0.68
+    assert finding(alike, "min_similarity").verdict is Verdict.PASS
 
 
 def test_after_promotion_the_watch_decides() -> None:
