@@ -186,6 +186,8 @@ def test_rows_of_one_request_are_one_cluster() -> None:
     assert finding(evidence, "max_mean_shift").pairs == finding(evidence, "max_disagreement").pairs == 1000
     assert finding(evidence, "max_mean_shift").value == pytest.approx(0.05, abs=2e-3)  # the request's mean
     assert finding(evidence, "max_disagreement").value == pytest.approx(0.1, abs=0.03)  # one drawn row
+    alike = gather(make_plan(Guard("min_similarity", 0.9)), rows)
+    assert finding(alike, "min_similarity").value == pytest.approx(0.95, abs=2e-3)  # the mean of the rows' distances
 
 
 def test_failures_are_the_worst_for_every_guard_and_do_not_cancel_a_shift() -> None:
@@ -296,14 +298,15 @@ def test_late_pairs_of_an_earlier_stage_are_not_counted_in_this_one() -> None:
 
 def test_fail_latches_and_names_its_cause() -> None:
     plan = make_plan(DISAGREEMENT, ERRORS, kind=Kind.LABEL)
-    evidence = gather(plan, labels(3000, 300))
+    evidence = gather(plan, labels(300, 30))
     assessment = evidence.assess()
     assert (assessment.verdict, assessment.causes, assessment.budget_used) == (
         Verdict.FAIL,
         ("max_disagreement",),
         1.0,
     )
-    evidence.add([r._replace(request_hash=-r.sequence - 1) for r in labels(8000, 0)])
+    evidence.add([r._replace(request_hash=-r.sequence - 1) for r in labels(8000, 1)])
+    assert max(evidence.log_e()) < 1.0  # what has been seen since speaks for the candidate
     again = evidence.assess()
     assert (again.verdict, again.causes) == (Verdict.FAIL, ("max_disagreement",))
     assert finding(evidence, "max_disagreement").verdict is Verdict.FAIL
