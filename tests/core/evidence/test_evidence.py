@@ -269,6 +269,20 @@ def test_workers_that_hold_back_pairs_count_as_the_worst_for_a_pass() -> None:
     assert evidence.assess().verdict is Verdict.PASS  # and nothing of it stays
 
 
+def test_a_stage_begins_a_restart_so_that_what_breaks_there_is_not_protected_by_the_past() -> None:
+    evidence = Evidence.begin(make_plan(DISAGREEMENT, kind=Kind.LABEL), 1)
+    for stage in (0, 1, 1):
+        evidence.enter_stage(stage)
+        at = 400 * stage
+        evidence.add([r._replace(sequence=r.sequence + at, request_hash=r.sequence + at) for r in labels(400, 0)])
+    assert (evidence.counts.sum(axis=1)[:3] > 0).tolist() == [True, True, False]
+
+
+def test_segments_share_a_guards_weight_and_add_none() -> None:
+    evidence = Evidence.begin(make_plan(*ALL_GUARDS, segments=segments(3)), 1)
+    assert evidence.log_e() == pytest.approx([0.0] * len(ALL_GUARDS), abs=1e-9)  # nothing seen: one stake, not two
+
+
 def test_a_good_shadow_does_not_wave_a_bad_canary_through() -> None:
     plan = make_plan(DISAGREEMENT, kind=Kind.LABEL)
     evidence = gather(plan, labels(4000, 20))
