@@ -33,7 +33,7 @@ from proxy.core.evidence.guards import Context, layout, measures_of_rules
 from proxy.core.evidence.measures import measure, ruler_of
 from proxy.core.evidence.tally import Tally
 from proxy.core.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Reading
-from proxy.core.predictions import read
+from proxy.core.predictions import Reader
 from tests.core.evidence.streams import ALL_GUARDS, cut, make_plan, score_stream, segments
 
 SIZES = (1, 8, 32, 128, 512)
@@ -120,12 +120,12 @@ def pairs_of(count: int) -> list[Pair]:
 
 def end_to_end(plan: Plan, size: int, count: int) -> float:
     """µs per pair from two answers' bytes to counts."""
-    batches = cut(pairs_of(count), (size,))
+    batches, reader = cut(pairs_of(count), (size,)), Reader(plan.prediction)
 
     def work() -> None:
         gathered = Evidence.begin(plan, 1)
         for batch in batches:
-            gathered.add([read(plan.prediction, pair) for pair in batch])
+            gathered.add([reader.read(pair) for pair in batch])
 
     return timed(work) / count * 1e6
 

@@ -45,7 +45,7 @@ class Recent:
             last[h] = number
         self._window.extend(zip(times, hashes, strict=True))
         self._count += len(hashes)
-        if len(last) > 4 * WINDOW:
+        if len(last) > 2 * WINDOW:
             self._renumber()
         return new
 

@@ -186,6 +186,8 @@ def test_rows_of_one_request_are_one_cluster() -> None:
     assert finding(evidence, "max_mean_shift").pairs == finding(evidence, "max_disagreement").pairs == 1000
     assert finding(evidence, "max_mean_shift").value == pytest.approx(0.05, abs=2e-3)  # the request's mean
     assert finding(evidence, "max_disagreement").value == pytest.approx(0.1, abs=0.03)  # one drawn row
+    alike = gather(make_plan(Guard("min_similarity", 0.9)), rows)
+    assert finding(alike, "min_similarity").value == pytest.approx(0.95, abs=2e-3)  # the mean of the rows' distances
 
 
 def test_failures_are_the_worst_for_every_guard_and_do_not_cancel_a_shift() -> None:
@@ -267,6 +269,20 @@ def test_workers_that_hold_back_pairs_count_as_the_worst_for_a_pass() -> None:
     assert evidence.assess().verdict is Verdict.PASS  # and nothing of it stays
 
 
+def test_a_stage_begins_a_restart_so_that_what_breaks_there_is_not_protected_by_the_past() -> None:
+    evidence = Evidence.begin(make_plan(DISAGREEMENT, kind=Kind.LABEL), 1)
+    for stage in (0, 1, 1):
+        evidence.enter_stage(stage)
+        at = 400 * stage
+        evidence.add([r._replace(sequence=r.sequence + at, request_hash=r.sequence + at) for r in labels(400, 0)])
+    assert (evidence.counts.sum(axis=1)[:3] > 0).tolist() == [True, True, False]
+
+
+def test_segments_share_a_guards_weight_and_add_none() -> None:
+    evidence = Evidence.begin(make_plan(*ALL_GUARDS, segments=segments(3)), 1)
+    assert evidence.log_e() == pytest.approx([0.0] * len(ALL_GUARDS), abs=1e-9)  # nothing seen: one stake, not two
+
+
 def test_a_good_shadow_does_not_wave_a_bad_canary_through() -> None:
     plan = make_plan(DISAGREEMENT, kind=Kind.LABEL)
     evidence = gather(plan, labels(4000, 20))
@@ -296,14 +312,15 @@ def test_late_pairs_of_an_earlier_stage_are_not_counted_in_this_one() -> None:
 
 def test_fail_latches_and_names_its_cause() -> None:
     plan = make_plan(DISAGREEMENT, ERRORS, kind=Kind.LABEL)
-    evidence = gather(plan, labels(3000, 300))
+    evidence = gather(plan, labels(300, 30))
     assessment = evidence.assess()
     assert (assessment.verdict, assessment.causes, assessment.budget_used) == (
         Verdict.FAIL,
         ("max_disagreement",),
         1.0,
     )
-    evidence.add([r._replace(request_hash=-r.sequence - 1) for r in labels(8000, 0)])
+    evidence.add([r._replace(request_hash=-r.sequence - 1) for r in labels(8000, 1)])
+    assert max(evidence.log_e()) < 1.0  # what has been seen since speaks for the candidate
     again = evidence.assess()
     assert (again.verdict, again.causes) == (Verdict.FAIL, ("max_disagreement",))
     assert finding(evidence, "max_disagreement").verdict is Verdict.FAIL
@@ -477,6 +494,9 @@ def test_the_noise_floor_is_taken_off() -> None:
     assert evidence.assess().verdict is not Verdict.FAIL
     once = [r._replace(again=None) for r in stream]
     assert finding(gather(plan, once), "max_disagreement").pairs == 0
+    alike = gather(make_plan(Guard("min_similarity", 0.95), kind=Kind.LABEL, noise_floor=1.0), stream)
+    assert finding(alike, "min_similarity").value > 0.98  # without the floor it would be 0.68
+    assert finding(alike, "min_similarity").verdict is Verdict.PASS
 
 
 def test_after_promotion_the_watch_decides() -> None:

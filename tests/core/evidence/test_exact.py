@@ -193,6 +193,24 @@ def test_a_failure_multiplies_each_bets_own_worst_factor() -> None:
             assert rule.log_pass(valued, limit) >= rule.log_pass(failed, limit) - 1e-12
 
 
+@pytest.mark.parametrize("limit", [0.02, 0.3])
+def test_a_failure_is_the_worst_for_every_threshold_and_every_sign(limit: float) -> None:
+    rule = Ks((0.0, 1.0))
+
+    def counts(pairs: list[tuple[int, int]], failed: int) -> np.ndarray:
+        found = np.zeros(rule.width, np.int64)
+        for c, ours in pairs:
+            found[[c, KS_BINS + ours, 2 * KS_BINS + max(c, ours)]] += 1
+        found[-1] = failed
+        return found
+
+    seen = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 0)] * 4
+    for one in itertools.product(range(3), repeat=2):
+        valued, failed = counts([*seen, one], 0), counts(seen, 1)
+        assert rule.log_fail(valued, limit) <= rule.log_fail(failed, limit) + 1e-12
+        assert rule.log_pass(valued, limit) >= rule.log_pass(failed, limit) - 1e-12
+
+
 def test_zero_tolerance_fails_at_the_first_event_and_never_passes() -> None:
     rule = Rate("differs")
     assert float(rule.log_pass(np.array([10_000_000, 0, 0]), 0.0)) <= 0.0

@@ -20,7 +20,7 @@ def test_it_is_what_looking_through_the_last_thousand_would_say(bodies: int) -> 
         at += size
         if rng.random() < 0.1:  # another controller takes it up
             recent = Recent(recent.entries)
-        assert len(recent._last) <= 4 * WINDOW
+        assert len(recent._last) <= 2 * WINDOW
     assert found == [h not in hashes[max(0, i - WINDOW) : i] for i, h in enumerate(hashes)]
     assert [h for _, h in recent.entries] == hashes[-WINDOW:]
 
