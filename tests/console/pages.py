@@ -38,8 +38,8 @@ async def visited(browser: Any, origin: str, **how: Any) -> AsyncIterator[tuple[
     seen = Seen(page, origin)
     yield page, seen
     await context.close()
-    assert seen.problems == []
-    assert seen.abroad == []
+    assert not seen.problems, seen.problems
+    assert not seen.abroad, seen.abroad
 
 
 async def shoot(page: Any, name: str) -> None:
