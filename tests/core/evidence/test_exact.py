@@ -18,6 +18,7 @@ from proxy.core.evidence.ks import BINS as KS_BINS
 from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.latency import Ratio, Slower, ratio_bets
 from proxy.core.evidence.mean import BINS, Mean, Similarity
+from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.restarts import ROWS, Restarts
 from proxy.core.evidence.witnesses import WITNESSES, Witnesses
@@ -209,6 +210,13 @@ def test_a_failure_is_the_worst_for_every_threshold_and_every_sign(limit: float)
         valued, failed = counts([*seen, one], 0), counts(seen, 1)
         assert rule.log_fail(valued, limit) <= rule.log_fail(failed, limit) + 1e-12
         assert rule.log_pass(valued, limit) >= rule.log_pass(failed, limit) - 1e-12
+
+
+def test_the_asymptotic_e_value_says_nothing_before_its_asymptotics() -> None:
+    rule, counts = Psi(tuple(range(9))), np.zeros((2, 101), np.int64)
+    counts[:, 9] = 499, 500  # live always in the first bin, the candidate in the last
+    assert float(rule.log_fail(counts[0], 0.2)) == float(rule.log_pass(counts[0], 0.2)) == 0.0
+    assert float(rule.log_fail(counts[1], 0.2)) > 5.0
 
 
 def test_zero_tolerance_fails_at_the_first_event_and_never_passes() -> None:
