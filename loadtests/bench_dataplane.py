@@ -48,7 +48,7 @@ RESULTS = HERE / "RESULTS.md"
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
 PROXY_CORE, LOAD_CORE = str(CORES[0]), str(CORES[-1])
-PACE = 4000
+PACE = 6000
 """Requests a second at which every pair can be compared."""
 PATH = "/v2/models/credit/infer"
 BEGIN, END = "<!-- data plane: begin -->", "<!-- data plane: end -->"
@@ -383,12 +383,6 @@ def open_loop(bench: Bench, port: int, seconds: float, rate: int = 1000) -> tupl
     return float(out[2]), float(out[3])
 
 
-def stay_awake(bench: Bench) -> list[subprocess.Popen[bytes]]:
-    """Keep every core busy with what yields to everything (SCHED_IDLE). Waking a virtual core that was halted takes its
-    host up to milliseconds, which is no property of a proxy, and hides the differences between them."""
-    return [bench.start("chrt", "-i", "0", sys.executable, "-c", "while True: pass", core=str(core)) for core in CORES]
-
-
 def compared(peer: Peer) -> float:
     """Share of sampled requests that were compared, percent."""
     time.sleep(1.5)
@@ -522,7 +516,6 @@ def installed(name: str) -> bool:
 
 def latency_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
     """Latency that a proxy with its mirror on adds at 1,000 requests/s, and what a bad candidate costs live."""
-    spinners = stay_awake(bench)
     live, copy = bench.backend(), bench.backend()
     dead = free_port()
     cases = {"Understudy": understudy(bench, live, copy)}
@@ -551,8 +544,8 @@ def latency_table(bench: Bench, rounds: int, seconds: float) -> list[str]:
         a, b = (median(one[i] for one in each) for i in (0, 1))
         times = median(one[1] / other[1] for one, other in zip(each, base, strict=True))
         lines.append(f"| {name} | {a:.0f} | {b:.0f} | {a - p50:.0f} | {b - p99:.0f} | {times:.2f} |")
-    for process in [*spinners, *{id(peer): peer.process for peer in cases.values()}.values()]:
-        bench.stop(process)
+    for peer in {id(peer): peer for peer in cases.values()}.values():
+        bench.stop(peer.process)
     return lines
 
 
