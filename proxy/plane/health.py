@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.reasons import Reason
-from proxy.plane.upstream import Leg
+from proxy.plane.legs import Leg
 
 if TYPE_CHECKING:
     from proxy.config.server import Health

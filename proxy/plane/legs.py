@@ -1,4 +1,4 @@
-"""What becomes of an answer: the legs that may serve the client, and the copies that serve nobody.
+"""A leg is one exchange with an upstream, whatever carries it; its kinds say what becomes of the answer.
 
 `Served` streams to the client once it has won (see `exchange`), and keeps what a pair needs on the way. `Copy` only
 keeps. Both keep at most `max_body`: reading up to there never waits for a slow client, so both arms are timed alike.
@@ -7,7 +7,7 @@ keeps. Both keep at most `max_body`: reading up to there never waits for a slow 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
@@ -15,15 +15,139 @@ from proxy.core.chunks import ChunkError, joined
 from proxy.core.headers import CHUNKED
 from proxy.core.link import pack_outcome
 from proxy.core.reasons import CODES, Reason
-from proxy.plane.upstream import Leg
 
 if TYPE_CHECKING:
+    from proxy.core.headers import Answer
     from proxy.plane.counts import Meter
     from proxy.plane.exchange import Exchange
     from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
 
+_NONE: Final = Reason.NONE
+MAX_WAITING = 256 * 1024
+"""Bytes of a request that may wait for a connection before its sender is held back."""
 _NAN = float("nan")
+
+
+class Carrier(Protocol):
+    """What carries a leg: a connection, or one stream of a gRPC connection."""
+
+    def send(self, piece: bytes, last: bool) -> None:
+        """More of the request's body."""
+
+    def pause_reading(self) -> None:
+        """The taker cannot take more."""
+
+    def resume_reading(self) -> None:
+        """The taker can take more."""
+
+    def drop(self) -> None:
+        """Close at once, tell nobody."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Leg:
+    """One exchange with an upstream. Subclasses say what becomes of the answer."""
+
+    connection: Carrier | None
+    answer: Answer | None = None
+    reason = _NONE
+    opening = b""
+    """Head and as much of the body as is at hand when a connection is there."""
+    whole = True
+    """The request is complete: nothing will follow what was given."""
+    to_head = False
+    repeatable = False
+    """The whole request may be sent once more if a reused connection dies under it."""
+    strict_time = False
+    """The timeout runs to the last byte; else to the head, and then between two pieces."""
+    optional = False
+    """Nobody is without an answer if this leg fails at once because its upstream has just been found dead."""
+    ended = False
+    written = False
+    """Some of it may have reached the model."""
+    sent = 0.0
+    began = 0.0
+    spoke = 0.0
+    """When the first event of a stream came: servers send the head, and comments, before the model has spoken."""
+    finished = 0.0
+    tries = 0
+    interims = 0
+    held_back = False
+    """The sender of the request is not read until a connection is there."""
+    _waiting: list[bytes] | None = None
+    _waiting_size = 0
+
+    def __init__(self, pool: Pool, timeout: float) -> None:
+        self.pool, self.timeout = pool, timeout
+        self.connection = None  # not as a default of the class: mypyc would leave out one whose type is a Protocol
+
+    def interim(self, head: bytes) -> None:
+        """A 1xx answer came before the answer proper."""
+
+    def upgraded(self, head: bytes, rest: bytes) -> bool:
+        """The model switches protocols (101), `rest` being its first bytes of the new one; whether that was wanted."""
+        return False
+
+    def head(self, piece: bytes, done: bool) -> None:
+        """The answer began."""
+        raise NotImplementedError
+
+    def body(self, piece: bytes, done: bool) -> None:
+        """The answer went on."""
+        raise NotImplementedError
+
+    def failed(self, reason: Reason) -> None:
+        """The leg broke."""
+        raise NotImplementedError
+
+    def refused(self, reason: Reason) -> None:
+        """It ends before it was sent."""
+        self.ended = True
+        self.reason = reason
+        self.failed(reason)
+
+    def pause_source(self) -> None:
+        """The model takes no more for now: stop reading the client."""
+
+    def resume_source(self) -> None:
+        """The model takes bytes again."""
+
+    def send(self, piece: bytes, last: bool) -> None:
+        """More of the request's body."""
+        self.whole = last
+        connection = self.connection
+        if connection is not None:
+            connection.send(piece, last)
+            return
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(piece)
+        self._waiting_size += len(piece)
+        if self._waiting_size > MAX_WAITING and not self.held_back:
+            self.held_back = True
+            self.pause_source()
+
+    def gather(self) -> bytes:
+        """Everything to write once a connection is there."""
+        if self._waiting is not None:
+            self.opening = b"".join((self.opening, *self._waiting))
+            self._waiting = None
+        return self.opening
+
+    def leaves(self, now: float) -> None:
+        """All of the request that is at hand is about to be written."""
+        if not self.ended:
+            self.sent = now
+            self.written = True
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more: drop the connection, tell nobody."""
+        if not self.ended:
+            self.ended = True
+            self.pool.forget(self)
+            if self.connection is not None:
+                self.connection.drop()
 
 
 def is_failure(status: int) -> bool:

@@ -30,8 +30,9 @@ from proxy.core.headers import Answer
 from proxy.core.reasons import Reason
 from proxy.plane.deadlines import Wheel
 from proxy.plane.health import Checks, Probe
+from proxy.plane.legs import Leg
 from proxy.plane.turn import Turn
-from proxy.plane.upstream import IDLE, Connection, Leg
+from proxy.plane.upstream import IDLE, Connection
 
 EJECT_AFTER = 3
 EJECT_FIRST = 1.0

@@ -19,19 +19,18 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from httptools import HttpResponseParser
-from mypy_extensions import mypyc_attr
 
-from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, has_bare_lf, read_answer
+from proxy.core.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer
 from proxy.core.reasons import Reason
 from proxy.plane.framing import Framing, FramingError
 
 if TYPE_CHECKING:
+    from proxy.plane.legs import Leg
     from proxy.plane.pool import Endpoint, Pool
 
-_NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
 VERSION = b"HTTP/1."
 """What every answer begins with."""
@@ -42,129 +41,6 @@ request is never written into a connection that is about to go away."""
 
 MAX_INTERIM = 16
 """1xx answers before the answer proper; a model that sends more is not answering."""
-MAX_WAITING = 256 * 1024
-"""Bytes of a request that may wait for a connection before its sender is held back."""
-
-
-class Carrier(Protocol):
-    """What carries a leg: a connection, or one stream of a gRPC connection."""
-
-    def send(self, piece: bytes, last: bool) -> None:
-        """More of the request's body."""
-
-    def pause_reading(self) -> None:
-        """The taker cannot take more."""
-
-    def resume_reading(self) -> None:
-        """The taker can take more."""
-
-    def drop(self) -> None:
-        """Close at once, tell nobody."""
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Leg:
-    """One exchange with an upstream. Subclasses say what becomes of the answer."""
-
-    connection: Carrier | None
-    answer: Answer | None = None
-    reason = _NONE
-    opening = b""
-    """Head and as much of the body as is at hand when a connection is there."""
-    whole = True
-    """The request is complete: nothing will follow what was given."""
-    to_head = False
-    repeatable = False
-    """The whole request may be sent once more if a reused connection dies under it."""
-    strict_time = False
-    """The timeout runs to the last byte; else to the head, and then between two pieces."""
-    optional = False
-    """Nobody is without an answer if this leg fails at once because its upstream has just been found dead."""
-    ended = False
-    written = False
-    """Some of it may have reached the model."""
-    sent = 0.0
-    began = 0.0
-    spoke = 0.0
-    """When the first event of a stream came: servers send the head, and comments, before the model has spoken."""
-    finished = 0.0
-    tries = 0
-    interims = 0
-    held_back = False
-    """The sender of the request is not read until a connection is there."""
-    _waiting: list[bytes] | None = None
-    _waiting_size = 0
-
-    def __init__(self, pool: Pool, timeout: float) -> None:
-        self.pool, self.timeout = pool, timeout
-        self.connection = None  # not as a default of the class: mypyc would leave out one whose type is a Protocol
-
-    def interim(self, head: bytes) -> None:
-        """A 1xx answer came before the answer proper."""
-
-    def upgraded(self, head: bytes, rest: bytes) -> bool:
-        """The model switches protocols (101), `rest` being its first bytes of the new one; whether that was wanted."""
-        return False
-
-    def head(self, piece: bytes, done: bool) -> None:
-        """The answer began."""
-        raise NotImplementedError
-
-    def body(self, piece: bytes, done: bool) -> None:
-        """The answer went on."""
-        raise NotImplementedError
-
-    def failed(self, reason: Reason) -> None:
-        """The leg broke."""
-        raise NotImplementedError
-
-    def refused(self, reason: Reason) -> None:
-        """It ends before it was sent."""
-        self.ended = True
-        self.reason = reason
-        self.failed(reason)
-
-    def pause_source(self) -> None:
-        """The model takes no more for now: stop reading the client."""
-
-    def resume_source(self) -> None:
-        """The model takes bytes again."""
-
-    def send(self, piece: bytes, last: bool) -> None:
-        """More of the request's body."""
-        self.whole = last
-        connection = self.connection
-        if connection is not None:
-            connection.send(piece, last)
-            return
-        if self._waiting is None:
-            self._waiting = []
-        self._waiting.append(piece)
-        self._waiting_size += len(piece)
-        if self._waiting_size > MAX_WAITING and not self.held_back:
-            self.held_back = True
-            self.pause_source()
-
-    def gather(self) -> bytes:
-        """Everything to write once a connection is there."""
-        if self._waiting is not None:
-            self.opening = b"".join((self.opening, *self._waiting))
-            self._waiting = None
-        return self.opening
-
-    def leaves(self, now: float) -> None:
-        """All of the request that is at hand is about to be written."""
-        if not self.ended:
-            self.sent = now
-            self.written = True
-
-    def cancel(self) -> None:
-        """Nobody wants the answer any more: drop the connection, tell nobody."""
-        if not self.ended:
-            self.ended = True
-            self.pool.forget(self)
-            if self.connection is not None:
-                self.connection.drop()
 
 
 class Connection(asyncio.Protocol):

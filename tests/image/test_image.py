@@ -1,4 +1,5 @@
-"""Promise: the image builds from the Dockerfile, and serves as nobody special, with a read-only root, until SIGTERM.
+"""Promise: the image builds from the Dockerfile, its data path compiled, and serves as nobody special, with a read-only
+root, until SIGTERM.
 
 Needs root, buildah and (unless UNDERSTUDY_BASE names an image that can be pulled) debootstrap; no engine. `make
 image-test` runs it. The built tree is entered with chroot inside a mount namespace of its own, which is what a
@@ -161,7 +162,8 @@ def _until_it_answers(url: str, process: subprocess.Popen[str]) -> None:
 def test_it_holds_what_it_needs_and_nothing_to_build_with(image: Image) -> None:
     programs = {path.name for path in (image.tree / "opt" / "understudy" / "bin").iterdir()}
     assert "understudy" in programs
-    assert not {"pip", "pip3"} & programs
+    assert not {"pip", "pip3", "mypy", "mypyc"} & programs
+    assert list(image.tree.glob("opt/understudy/lib/*/site-packages/proxy/plane/exchange.*.so")), "is not compiled"
     own, whole = _size(image.tree / "opt" / "understudy"), _size(image.tree)
     sys.stdout.write(f"\n/opt/understudy: {own / 2**20:.0f} MiB, with its base {whole / 2**20:.0f} MiB\n")
     assert own < 200 * 2**20

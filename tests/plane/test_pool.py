@@ -11,8 +11,8 @@ from time import monotonic
 import pytest
 
 from proxy.plane.health import book
+from proxy.plane.legs import Leg
 from proxy.plane.pool import EJECT_AFTER, MAX_WAITING, Endpoint
-from proxy.plane.upstream import Leg
 from tests.plane.rig import Call, Model, always, eventually, hang, ok, resets, rig
 
 ONE = """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.plane.health import book
-from proxy.plane.upstream import Leg
+from proxy.plane.legs import Leg
 
 if TYPE_CHECKING:
     from proxy.config.server import Health

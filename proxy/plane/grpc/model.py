@@ -29,8 +29,8 @@ from proxy.plane.upstream import MAX_ANSWER_HEAD
 if TYPE_CHECKING:
     from proxy.core.grpc import GrpcAnswer
     from proxy.plane.grpc.pool import GrpcPool
+    from proxy.plane.legs import Leg
     from proxy.plane.pool import Endpoint
-    from proxy.plane.upstream import Leg
 
 _GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR})
 """A call was broken off, by either side, because the other did not keep to HTTP/2."""

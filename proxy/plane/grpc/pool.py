@@ -20,8 +20,8 @@ from proxy.plane.pool import MAX_WAITING, Endpoint, Pool, Settings
 if TYPE_CHECKING:
     from proxy.config.server import Health
     from proxy.plane.deadlines import Wheel
+    from proxy.plane.legs import Leg
     from proxy.plane.turn import Turn
-    from proxy.plane.upstream import Leg
 
 
 class GrpcPool(Pool):
