@@ -1,4 +1,4 @@
-"""What the comparator costs, and how it compares: `python loadtests/bench_comparator.py [--peers]`.
+"""What the comparator costs, and how it compares: `python -m loadtests.bench_comparator [--peers]`.
 
 Measures, in CPU time of this process (so that a busy machine disturbs little):
 - µs per pair at micro-batches of 1, 8, 32, 128, 512: the statistics alone (columns to counts, for score + label +

@@ -1,4 +1,4 @@
-"""What the controller costs per pair, all of it: `python loadtests/bench_controller.py [PAIRS_PER_SECOND ...]`.
+"""What the controller costs per pair, all of it: `python -m loadtests.bench_controller [PAIRS_PER_SECOND ...]`.
 
 A real controller (event loop, links, store on a disk, looks, snapshots) runs in a process of its own; this process is a
 worker that writes frames of pairs to its socket, as fast as it takes them (0) or at a rate. Counted is the CPU time of
