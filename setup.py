@@ -1,8 +1,9 @@
 """Compiles what every request passes through, with mypyc: the same files, plain Python for whoever reads them.
 
 `pip install .` compiles where it finds a C compiler and Python's headers, and goes on without where it does not; then
-the same files are interpreted, at about twice the cost per request. `understudy --version` says which. An editable
-installation (`-e`) and `UNDERSTUDY_COMPILE=no` leave everything interpreted. All else is in pyproject.toml.
+the same files are interpreted, at 1.3 (forwarded) to 1.7 times (mirrored) the cost per request. `understudy --version`
+says which. An editable installation (`-e`) and `UNDERSTUDY_COMPILE=no` leave everything interpreted. All else is in
+pyproject.toml.
 """
 
 import os

@@ -3,4 +3,5 @@
 from proxy.core import headers
 
 DATA_PATH = "interpreted" if str(headers.__file__).endswith(".py") else "compiled"
-"""`compiled` or `interpreted`. It does the same either way; compiled, it costs about half the CPU."""
+"""`compiled` or `interpreted`. It does the same either way; compiled, a request costs a fifth (forwarded) to two
+fifths (mirrored) less CPU."""

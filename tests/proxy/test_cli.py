@@ -227,7 +227,8 @@ def test_status_without_rollouts_says_what_to_do(admin: FakeAdmin) -> None:
     assert "Name a candidate" in run("status", admin=admin).output
 
 
-def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted_at_the_third(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses of a watch, seconds, of which a person breaks off the third."""
     naps: list[float] = []
 
     def nap(seconds: float) -> None:
@@ -236,19 +237,17 @@ def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pyte
             raise KeyboardInterrupt
 
     monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
+    return naps
+
+
+def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps = interrupted_at_the_third(monkeypatch)
     result = run("status", "--watch", "--interval", "0.5", admin=admin)
     assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 3)
 
 
 def test_watch_as_json_is_a_line_each_time(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
-    naps: list[float] = []
-
-    def nap(seconds: float) -> None:
-        naps.append(seconds)
-        if len(naps) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
+    interrupted_at_the_third(monkeypatch)
     lines = run("status", "--watch", "--json", admin=admin).stdout.splitlines()
     assert [json.loads(line) for line in lines] == [{"rollouts": [ROLLOUT]}] * 3
 
