@@ -20,6 +20,7 @@ from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
 from proxy.config.units import duration
+from proxy.core.credentials import HEADERS
 from proxy.core.delivery import signing_key
 from proxy.core.expressions import expression_problem
 from proxy.core.model import BUCKETS, Guard, Kind, Stage, State
@@ -241,6 +242,7 @@ def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
     _twice(((*path, "rollouts", n, "candidate") for n in range(len(candidates))), candidates, "candidate", blame)
     _one((*path, "sticky"), route.sticky, ("header", "cookie"), blame)
     _one((*path, "segments"), route.segments, ("header", "request_field"), blame)
+    _in_pairs((*path, "segments", "header"), route.segments.header if route.segments else None, blame)
     if route.prediction is not None:
         _prediction((*path, "prediction"), route.prediction, blame)
     starters = [n for n, rollout in enumerate(route.rollouts) if rollout.ladder and rollout.ladder[0].weight > 0]
@@ -253,6 +255,7 @@ def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
         if rollout.candidate == route.live:
             hint = "to compare a model with itself, name its URL twice under `upstreams`"
             blame((*here, "candidate"), f"`{rollout.candidate}` is the live upstream of this route", hint)
+        _in_pairs((*here, "cluster_by", "header"), rollout.cluster_by.header if rollout.cluster_by else None, blame)
         _stages(here, rollout, blame)
         _guards(here, rollout, route.prediction, blame)
         _costs(here, rollout, blame)
@@ -262,6 +265,11 @@ def _one(path: Path, section: Section | None, keys: tuple[str, str], blame: _Bla
     given = [key for key in keys if section is not None and getattr(section, key) is not None]
     if section is not None and len(given) != 1 and not blame.is_broken(path):
         blame(path, f"has {'both' if given else 'neither'} of `{keys[0]}` and `{keys[1]}`", "write one of them")
+
+
+def _in_pairs(path: Path, header: str | None, blame: _Blamer) -> None:
+    if header is not None and header.lower() in HEADERS:
+        blame(path, f"`{header}` carries credentials, which no pair holds", "a header that says who without proving it")
 
 
 def _prediction(path: Path, rule: Prediction, blame: _Blamer) -> None:

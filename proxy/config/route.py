@@ -32,6 +32,7 @@ from proxy.config.types import (
     or_text,
 )
 from proxy.config.units import LatencyLimit, Unfit
+from proxy.core import credentials
 from proxy.core.model import Guard, Kind, PredictionSpec, Stage, State
 
 Protocol = Literal["auto", "v2", "json", "tensorflow", "kserve-v1", "mlflow", "sagemaker", "torchserve", "openai"]
@@ -122,10 +123,17 @@ _FRAMING = frozenset(
 class HeaderRules(Section):
     """What a copy's head may carry."""
 
-    drop: tuple[Header, ...] = ("authorization", "cookie")
-    """Headers left out of a copy; a list given here replaces the default."""
+    drop: tuple[Header, ...] = (credentials.WORD,)
+    """Headers left out of a copy; a list given here replaces the default, the word `credentials` in it stands for all
+    that [carry them](operations.md#credentials). `[]` lets a copy carry everything."""
     set: dict[Header, HeaderValue] = Field(default_factory=dict, repr=False)
     """Headers added to a copy; not those of framing and routing, which are the proxy's."""
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """The names of `drop` in lower case, the word written out."""
+        names = {name.lower() for name in self.drop}
+        return frozenset(names - {credentials.WORD} | credentials.HEADERS if credentials.WORD in names else names)
 
     @field_validator("set")
     @classmethod

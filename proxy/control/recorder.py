@@ -41,7 +41,8 @@ RETRY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to record. `share` is 0..1, `max_size` bytes of one file on the disk, `dropped` header names."""
+    """What to record. `share` is 0..1, `max_size` bytes of one file on the disk, `dropped` header names in
+    lower case."""
 
     path: Path
     share: float
@@ -51,10 +52,9 @@ class Rule:
     dropped: frozenset[str]
 
     @classmethod
-    def of(cls, record: Record, dropped: tuple[str, ...]) -> Rule:
-        """The rule of a configured rollout; credentials are left out even where a copy may carry them."""
-        names = frozenset(name.lower() for name in (*dropped, "authorization", "cookie", "proxy-authorization"))
-        return cls(Path(record.path), record.share, record.max_size, record.files, record.redact, names)
+    def of(cls, record: Record, dropped: frozenset[str]) -> Rule:
+        """The rule of a configured rollout; credentials are left out whether or not a copy may carry them."""
+        return cls(Path(record.path), record.share, record.max_size, record.files, record.redact, frozenset(dropped))
 
 
 class Recorder:

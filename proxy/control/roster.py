@@ -173,7 +173,7 @@ class Roster:
             one, rule = rules.get(trial.name), None
             if one is not None and one.record is not None:
                 trial.hide(one.record.redact)
-                rule = Rule.of(one.record, one.mirror.headers.drop)
+                rule = Rule.of(one.record, one.mirror.headers.dropped)
             if rule != (trial.recorder.rule if trial.recorder is not None else None):
                 await _end_recording(trial)
                 trial.recorder = Recorder(rule, trial.name, config_hash) if rule is not None else None

@@ -18,6 +18,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from proxy.core import credentials
+from proxy.core.scanning import scanner
+
 CHUNKED = -1
 """Length of a message in chunked framing."""
 UNTIL_CLOSE = -2
@@ -29,9 +32,8 @@ _HOP = frozenset(
 )  # fmt: skip
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
-_REQUEST_NAMES = (
-    _HOP | _FRAMING | _FORWARDED | {b"expect", b"x-request-id", b"traceparent", b"authorization", b"cookie"}
-)
+CREDENTIALS = frozenset(name.encode() for name in credentials.HEADERS)
+_REQUEST_NAMES = _HOP | _FRAMING | _FORWARDED | CREDENTIALS | {b"expect", b"x-request-id", b"traceparent"}
 _SET_BY_US = _FORWARDED | {b"x-request-id"}
 _VIA = b"via: 1.1 understudy\r\n"
 _OURS = frozenset({b"x-request-id", b"x-served-by", b"x-understudy-error"})
@@ -56,16 +58,6 @@ _TRACEPARENT = b"\r\ntraceparent:"
 
 class HeadError(ValueError):
     """A head that is refused although llhttp accepts it; the text says why."""
-
-
-def scanner(names: Iterable[bytes]) -> re.Pattern[bytes]:
-    """A pattern that finds `(name, value)` of the named headers in a lower-cased head.
-
-    >>> scanner([b"host"]).findall(b"get / http/1.1\\r\\nhost: a \\r\\nx: b\\r\\n\\r\\n")
-    [(b'host', b'a ')]
-    """
-    listed = b"|".join(re.escape(name) for name in sorted(names, key=lambda name: (-len(name), name)))
-    return re.compile(rb"\r\n(" + listed + rb"):[ \t]*([^\r]*)")
 
 
 def request_scanner(extra: Iterable[bytes] = ()) -> re.Pattern[bytes]:

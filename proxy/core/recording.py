@@ -2,9 +2,9 @@
 
 A file is JSON Lines: a header `{"understudy_record": 1, "rollout", "config_hash"}`, then one pair per line, bodies in
 base64. A file that was continued has a header again where that happened. `redact` has been applied to all bodies and
-to every query, in the target and in headers; headers that a copy may not carry (credentials) are left out. What judging
-needs beside the exchange itself is kept too: the place in request order, and the hash that tells repeated bodies apart
-even after redaction.
+to every query, in the target and in headers; headers of credentials and those that the owner keeps from copies are left
+out, of requests and of answers. What judging needs beside the exchange itself is kept too: the place in request order,
+and the hash that tells repeated bodies apart even after redaction.
 
 Invariant: `pair_of(line_of(pair, …))` reads the same as `pair` did, but for what was redacted.
 """
@@ -21,13 +21,12 @@ from typing import Any
 
 import orjson
 
+from proxy.core.credentials import HEADERS, SECRET_ANSWERS
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.reasons import Reason
 from proxy.core.redaction import redact, redact_query
 
 FORMAT = 1
-SECRET_ANSWERS = frozenset({"set-cookie", "authorization", "proxy-authorization"})
-"""Headers of answers that are never recorded."""
 
 
 class RecordError(ValueError):
@@ -62,18 +61,19 @@ def header_line(rollout: str, config_hash: str) -> bytes:
 
 
 def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collection[str] = ()) -> bytes:
-    """The line of a pair, `redacted` masked in bodies and query, without the request headers `dropped` (lower case)."""
+    """The line of a pair, `redacted` masked in bodies and query, without headers of credentials and the `dropped` ones
+    (lower case)."""
     pair = recorded.pair
     method, path, _ = _request_line(pair.request_head)
-    headers = _headers(pair.request_head, dropped, redacted)
+    headers = _headers(pair.request_head, HEADERS.union(dropped), redacted)
     request = {"method": method, "path": redact_query(path, redacted), "headers": headers}
     value = {
         "id": pair.id,
         "time": pair.time,
         "served": pair.served.value,
         "request": {**request, "body": _body(pair.request_body, redacted)},
-        "live": _arm(pair.live, redacted),
-        "candidate": _arm(pair.candidate, redacted),
+        "live": _arm(pair.live, redacted, dropped),
+        "candidate": _arm(pair.candidate, redacted, dropped),
         "order": [pair.trial, pair.stage, pair.worker, pair.sequence],
         "latency_slot": pair.latency_slot,
         "hedged": pair.hedged,
@@ -81,7 +81,7 @@ def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collectio
         "hash": f"{recorded.request_hash:x}",
     }
     if pair.again is not None:
-        value["again"] = _arm(pair.again, redacted)
+        value["again"] = _arm(pair.again, redacted, dropped)
     return orjson.dumps(value) + b"\n"
 
 
@@ -173,10 +173,10 @@ def _unbody(text: str | None) -> bytes:
     return b"" if text is None else base64.b64decode(text, validate=True)
 
 
-def _arm(outcome: Outcome, redacted: Sequence[str]) -> dict[str, Any]:
+def _arm(outcome: Outcome, redacted: Sequence[str], dropped: Collection[str]) -> dict[str, Any]:
     return {
         "status": outcome.status,
-        "headers": _headers(outcome.head, SECRET_ANSWERS, redacted),
+        "headers": _headers(outcome.head, SECRET_ANSWERS.union(dropped), redacted),
         "body": _body(outcome.body, redacted),
         "seconds": _number(outcome.seconds),
         "first": _number(outcome.first),

@@ -1,6 +1,7 @@
 """Values taken out of JSON bodies and of queries, before anything is written or shown.
 
 What to take out is a list of entries: a JSON pointer (RFC 6901) names a field of bodies, `?name` a query parameter.
+Query parameters that carry credentials are taken out without an entry.
 
 Invariant: a body that cannot be read as JSON gives nothing at all, so that a field never slips through in a form that
 was not understood.
@@ -8,11 +9,13 @@ was not understood.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
 import orjson
+
+from proxy.core.credentials import PARAMETERS
 
 MASK = "[redacted]"
 
@@ -27,19 +30,22 @@ def pointers(entries: Sequence[str]) -> list[str]:
 
 
 def redact_query(target: str, entries: Sequence[str]) -> str:
-    """A request's target with the values of the named query parameters masked, of all of them by `?*`.
+    """A request's target with the values of the named query parameters masked, of all of them by `?*`, and always of
+    those that carry credentials.
 
     Names are compared decoded and without regard to case. Some servers take `;` for `&`, so what follows one is masked.
 
-    >>> redact_query("/x?a=1&Api%5Fkey=s3;cret&b", ["/y", "?api_key"])
-    '/x?a=1&Api%5Fkey=[redacted]&b'
+    >>> redact_query("/x?a=1&User%5Fid=s3;cret&b&KEY=k", ["/y", "?user_id"])
+    '/x?a=1&User%5Fid=[redacted]&b&KEY=[redacted]'
     """
-    names = {entry[1:].casefold() for entry in entries if entry.startswith("?")}
     path, mark, query = target.partition("?")
-    return path + mark + "&".join(_masked_parameter(part, names) for part in query.split("&")) if names else target
+    if not mark:
+        return target
+    names = PARAMETERS.union(entry[1:].casefold() for entry in entries if entry.startswith("?"))
+    return path + mark + "&".join(_masked_parameter(part, names) for part in query.split("&"))
 
 
-def _masked_parameter(part: str, names: set[str]) -> str:
+def _masked_parameter(part: str, names: Collection[str]) -> str:
     pieces = part.split(";")
     for at, piece in enumerate(pieces):
         name, equals, _ = piece.partition("=")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.core.chunks import joined
-from proxy.core.headers import CHUNKED, without
+from proxy.core.headers import CHUNKED, CREDENTIALS, without
 from proxy.core.link import AGAIN, CANDIDATE_SERVED, HEDGED, RESCUED, SLOT
 from proxy.core.model import BUCKETS
 from proxy.core.reasons import Reason
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
 
-_SECRETS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
-"""Never part of a pair: the controller has no use for them, and records are files."""
 _NOT_FOR_LIVE = frozenset({b"expect", b"x-shadow"})
 
 
@@ -164,8 +162,8 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
     if request.length == CHUNKED:
         body = joined(body)
     head = request.head
-    if not _SECRETS.isdisjoint(request.found):
-        head = without(head, _SECRETS) + b"\r\n"
+    if not CREDENTIALS.isdisjoint(request.found):  # the controller has no use for them, and records are files
+        head = without(head, CREDENTIALS) + b"\r\n"
     flags = SLOT if one.slot else 0
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (RESCUED if exchange.rescued else 0)

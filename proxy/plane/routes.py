@@ -112,7 +112,7 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
     mirror, after = rollout.mirror, rollout.rescue.after
     lines = {"x-shadow": rollout.candidate, **{name.lower(): value for name, value in mirror.headers.set.items()}}
     added = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
-    dropped = {name.lower().encode() for name in (*mirror.headers.drop, *lines)}
+    dropped = {name.encode() for name in (*mirror.headers.dropped, *lines)}
     return Terms(
         name=plan.name,
         trial=plan.trial,

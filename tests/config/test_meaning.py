@@ -10,6 +10,7 @@ import yaml
 
 from proxy.config import Config, load, names, parse, schema, units
 from proxy.config.words import describe, warnings
+from proxy.core.credentials import HEADERS
 from proxy.core.model import Guard, Kind, Stage, State
 from tests.config.files import ROOT, SECRETS, rollout
 
@@ -48,6 +49,7 @@ def test_units_names_and_defaults() -> None:
     assert config.upstreams["credit-v1"].timeout == 30.0
     assert rollout.mirror.max_body == 1 << 20
     assert rollout.mirror.headers.set == {"x-shadow": "credit-v2"}
+    assert rollout.mirror.headers.dropped == HEADERS | {"x-internal"}
     assert rollout.record is not None
     assert rollout.record.path == str(ROOT / "config" / "state" / "pairs.jsonl.gz")
     assert config.store.path == str(ROOT / "config" / "state" / "understudy.db")

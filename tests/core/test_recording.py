@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.credentials import HEADERS
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.reasons import Reason
 from proxy.core.recording import Recorded, RecordError, header_line, is_chosen, line_of, pair_of, read_lines
@@ -66,13 +67,30 @@ def test_credentials_and_redacted_values_are_not_in_the_file() -> None:
     assert pair_of(orjson.loads(line)).pair.live.head.count(b"content-type") == 1
 
 
+def test_no_header_of_credentials_is_in_the_file_whatever_a_copy_may_carry() -> None:
+    asked = HEAD[:-2] + b"".join(f"{name.title()}: secret\r\n".encode() for name in sorted(HEADERS)) + b"\r\n"
+    answered = ANSWER[:-2] + b"X-Auth-Token: secret\r\nX-Own: secret\r\nServer: s\r\n\r\n"
+    outcome = Outcome(200, head=answered, body=b"", seconds=0.1, first=0.1)
+    pair = Pair("t", 0, "w", 1, "i", 1.0, Arm.LIVE, asked, b"{}", outcome, outcome, again=outcome)
+    line = line_of(Recorded(pair, 1), (), {"x-own"})
+    assert b"secret" not in line
+    value = orjson.loads(line)
+    assert value["request"]["headers"] == [["Host", "a"], ["X-Tenant", "t"]]
+    assert value["again"]["headers"] == [["content-type", "application/json"], ["Server", "s"]]
+
+
+@pytest.mark.parametrize("name", ["key", "Api_Key", "access%5Ftoken", "sig", "X-Amz-Signature", "subscription-key"])
+def test_a_query_parameter_that_is_a_credential_is_masked_without_being_named(name: str) -> None:
+    assert redact_query(f"/x?page=2&{name}=secret&z", ()) == f"/x?page=2&{name}={MASK}&z"
+
+
 def test_a_query_parameter_is_not_in_the_file_and_the_bodies_are_as_they_were() -> None:
-    head = HEAD.replace(b"?x=1", b"?api_key=s3cret&x=1")
+    head = HEAD.replace(b"?x=1", b"?user=s3cret&x=1")
     pair = Pair("t", 0, "w", 0, "i", 1.0, Arm.LIVE, head, b"a=1", Outcome(200, head=ANSWER), Outcome(200, head=ANSWER))
-    line = line_of(Recorded(pair, 1), ["?api_key"])
+    line = line_of(Recorded(pair, 1), ["?user"])
     assert b"s3cret" not in line
     back = pair_of(orjson.loads(line))
-    assert back.pair.request_head.startswith(f"POST /v2/models/m/infer?api_key={MASK}&x=1 HTTP/1.1\r\n".encode())
+    assert back.pair.request_head.startswith(f"POST /v2/models/m/infer?user={MASK}&x=1 HTTP/1.1\r\n".encode())
     assert (back.pair.request_body, back.bodyless) == (b"a=1", False)
 
 
@@ -85,15 +103,15 @@ def test_masking_a_query_changes_nothing_before_it_nor_what_is_not_named(query: 
 
 
 def test_a_query_parameter_is_masked_in_headers_as_well() -> None:
-    asked = HEAD[:-2] + b"Referer: https://a/form?api_key=secret&page=2\r\n\r\n"
-    answered = ANSWER[:-2] + b"location: /next?page=3&api_key=secret\r\nlink: </x?api_key=secret>; rel=next\r\n\r\n"
+    asked = HEAD[:-2] + b"Referer: https://a/form?user=secret&page=2\r\n\r\n"
+    answered = ANSWER[:-2] + b"location: /next?page=3&user=secret\r\nlink: </x?user=secret>; rel=next\r\n\r\n"
     outcome = Outcome(303, head=answered, body=b"", seconds=0.1, first=0.1)
     pair = Pair("t", 0, "w", 1, "i", 1.0, Arm.LIVE, asked, b"{}", outcome, outcome)
-    line = line_of(Recorded(pair, 1), ["?api_key"], {"authorization"})
+    line = line_of(Recorded(pair, 1), ["?user"], {"authorization"})
     assert b"secret" not in line
     value = orjson.loads(line)
-    assert ["Referer", f"https://a/form?api_key={MASK}&page=2"] in value["request"]["headers"]
-    assert ["location", f"/next?page=3&api_key={MASK}"] in value["live"]["headers"]
+    assert ["Referer", f"https://a/form?user={MASK}&page=2"] in value["request"]["headers"]
+    assert ["location", f"/next?page=3&user={MASK}"] in value["live"]["headers"]
 
 
 def test_a_body_that_cannot_be_redacted_is_not_kept() -> None:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from proxy.core.built import DATA_PATH
+from proxy.core.credentials import HEADERS
 from proxy.core.model import Lane, Pair, State
 from proxy.core.routing import bucket
 from tests.plane.rig import Call, Model, Rig, always, eventually, hang, ok, parsed, rig
@@ -61,6 +62,38 @@ async def test_shadow_makes_pairs() -> None:
         assert "authorization" not in seen
         assert live.calls[0].headers["authorization"] == "secret"
         await it.settled()
+
+
+async def test_no_credential_reaches_a_copy_or_a_pair_but_live_gets_all() -> None:
+    """Copied at once, in canary too, where live is the copy: it has seen the caller's credentials before."""
+    lines = b"\r\n".join(f"{name.title()}: secret".encode() for name in sorted(HEADERS))
+    for weight in (0, CANARY):
+        live, candidate = Model(always(LIVE)), Model(always(GOOD))
+        async with rig(SHADOW, (live, candidate)) as it:
+            await it.lane(weight=weight)
+            await it.ask(b"{}", lines + b"\r\nX-User: ann")
+            (pair,) = await pairs_of(it, 1)
+            copy = (live if weight else candidate).calls[0].headers
+            assert HEADERS.isdisjoint(candidate.calls[0].headers) or weight
+            assert copy["x-user"] == "ann"
+            assert HEADERS - {"proxy-authorization"} <= live.calls[0].headers.keys()  # that one is for us alone
+            assert b"secret" not in pair.request_head
+            assert b"X-User: ann" in pair.request_head
+
+
+async def test_the_owner_says_which_headers_a_copy_carries() -> None:
+    for drop, carried in (
+        ("[]", {"authorization", "x-api-key", "x-own"}),
+        ("[x-own, Cookie]", {"authorization", "x-api-key"}),
+    ):
+        live, candidate = Model(always(LIVE)), Model(always(GOOD))
+        text = SHADOW.replace("latency_block: 0s", f"latency_block: 0s\n        mirror: {{headers: {{drop: {drop}}}}}")
+        async with rig(text, (live, candidate)) as it:
+            await it.lane()
+            await it.ask(b"{}", b"Authorization: secret\r\nX-Api-Key: secret\r\nX-Own: o")
+            (pair,) = await pairs_of(it, 1)
+            assert carried == {"authorization", "x-api-key", "x-own", "cookie"} & candidate.calls[0].headers.keys()
+            assert b"secret" not in pair.request_head
 
 
 LIVE = ok(b'{"a":1}')

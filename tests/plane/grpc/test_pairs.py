@@ -52,7 +52,8 @@ async def test_a_mirrored_call_is_a_pair_with_the_right_values() -> None:
     async with rig(CONFIG, [live, candidate], grpc=True) as it:
         await it.lane()
         with Client(it.grpc_port) as client:
-            told = await client.ask(b"question", metadata=[("authorization", "secret"), ("x-user", "ann")], timeout=60)
+            sent = [("authorization", "secret"), ("x-api-key", "secret"), ("x-user", "ann")]
+            told = await client.ask(b"question", metadata=sent, timeout=60)
             assert told.found["x-served-by"] == "live"
         (pair,) = await pairs(it, 1)
     reading = read(LABELS, pair)
@@ -67,8 +68,8 @@ async def test_a_mirrored_call_is_a_pair_with_the_right_values() -> None:
     copy = candidate.calls[0]
     assert copy.messages == [b"question"]
     assert (copy.found["x-shadow"], copy.found["x-team"], copy.found["x-user"]) == ("cand", "blue", "ann")
-    assert "authorization" not in copy.found
-    assert live.calls[0].found["authorization"] == "secret"
+    assert {"authorization", "x-api-key"}.isdisjoint(copy.found)
+    assert live.calls[0].found["authorization"] == live.calls[0].found["x-api-key"] == "secret"
     assert copy.found["x-request-id"] == live.calls[0].found["x-request-id"] == pair.id
     assert copy.deadline is not None
 
