@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,16 @@ import orjson
 def event(log: logging.Logger, name: str, level: int = logging.INFO, /, **fields: Any) -> None:
     """Write one line: `name` is a dotted word, `fields` are JSON values (anything else is written as `str`)."""
     log.log(level, name, extra={"fields": fields})
+
+
+UNEXPECTED: Counter[str] = Counter()
+"""Exceptions of this process that nobody had reckoned with, by where they were caught, for the metric."""
+
+
+def unexpected(log: logging.Logger, where: str, /, **fields: Any) -> None:
+    """Within an `except`: say and count what a loop that must go on has caught. `where` is a dotted word."""
+    UNEXPECTED[where] += 1
+    log.error(where, exc_info=True, extra={"fields": fields})
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -22,6 +22,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -113,19 +114,22 @@ class Supervisor:
             fds.append(child.grpc.fileno())
             argv += ["--grpc-fd", f"{fds[2]}"]
         child.starts()
+        child.process = None
         # -P: a folder named `proxy` in the user's directory must not shadow the package.
-        child.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            *argv,
-            pass_fds=fds,
-            stdin=asyncio.subprocess.DEVNULL,
-            # One thread for numpy's matrix products: they are small, and OpenBLAS's idle threads spin on the cores
-            # that the workers need (8 times the CPU for the same evidence, measured on two busy cores).
-            env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": PACKAGE_PARENT},
-        )
-        theirs.close()
+        with theirs, contextlib.ExitStack() as undone:
+            undone.enter_context(ours)
+            child.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                *argv,
+                pass_fds=fds,
+                stdin=asyncio.subprocess.DEVNULL,
+                # One thread for numpy's matrix products: they are small, and OpenBLAS's idle threads spin on the cores
+                # that the workers need (8 times the CPU for the same evidence, measured on two busy cores).
+                env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": PACKAGE_PARENT},
+            )
+            undone.pop_all()
         child.started = time.time()
         loop = asyncio.get_running_loop()
         _, child.channel = await loop.create_connection(
@@ -146,11 +150,7 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         """Start the child and start it again whenever it dies, until the drain begins."""
         while not self._draining:
-            await self._start(child)
-            assert child.process is not None
-            watchdog = self._spawn(self._expect_ready(child))
-            code = await child.process.wait()
-            watchdog.cancel()
+            code = await self._live(child)
             pause = child.died(time.monotonic())
             if self._draining:
                 return
@@ -161,6 +161,20 @@ class Supervisor:
                 self._stop.set()
                 return
             await asyncio.sleep(pause)
+
+    async def _live(self, child: Child) -> int | None:
+        """From start to end of a process; its exit code, `None` when there could not be one (no memory, no files)."""
+        try:
+            await self._start(child)
+        except Exception:  # a child that is not started now is started later, like one that dies
+            logs.unexpected(log, "process.not_started", name=child.name)
+            child.kill()
+        if child.process is None:
+            return None
+        watchdog = self._spawn(self._expect_ready(child))
+        code = await child.process.wait()
+        watchdog.cancel()
+        return code
 
     async def _expect_ready(self, child: Child) -> None:
         try:
@@ -175,10 +189,14 @@ class Supervisor:
         while not self._draining:
             await asyncio.sleep(WATCH)
             longest = longest_silence(self._config.server.controller_lost)
-            for child in self._children:
-                if child.hangs(WATCH, longest):
-                    logs.event(log, "process.silent", logging.ERROR, name=child.name, pid=child.pid, seconds=longest)
-                    child.kill()
+            try:
+                for child in self._children:
+                    if child.hangs(WATCH, longest):
+                        fields = {"name": child.name, "pid": child.pid, "seconds": longest}
+                        logs.event(log, "process.silent", logging.ERROR, **fields)
+                        child.kill()
+            except Exception:
+                logs.unexpected(log, "process.watch_broke")
 
     def _announce_tree(self) -> None:
         tree = {

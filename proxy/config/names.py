@@ -137,6 +137,26 @@ def url(value: Any, schemes: tuple[str, ...] = ("http", "https")) -> str:
     return value
 
 
+def proxy(value: Any) -> str:
+    """How a receiver is reached: `environment`, `off` or the URL of an HTTP proxy, with credentials; raises `Unfit`.
+
+    >>> proxy("off"), proxy("http://me:pw@proxy.example:3128")
+    ('off', 'http://me:pw@proxy.example:3128')
+    """
+    if value in ("environment", "off"):
+        return str(value)
+    expected = "`environment`, `off`, or the URL of an HTTP proxy such as http://proxy.example:3128"
+    try:
+        parts = urlsplit(value)
+        own = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        url(own.geturl())
+    except (TypeError, ValueError, AttributeError, Unfit) as unfit:
+        raise Unfit(expected, "SOCKS is not spoken" if str(value).startswith("socks") else "") from unfit
+    if parts.path not in ("", "/") or parts.query or not value.isascii() or not value.isprintable() or " " in value:
+        raise Unfit(expected, "scheme, host and port; `user:password@` if it asks for them")
+    return str(value)
+
+
 def server_url(value: Any) -> str:
     """The URL of a model server: scheme, host and port only, because a request keeps its own path; raises `Unfit`.
 

@@ -20,6 +20,7 @@ from proxy.config.types import (
     Header,
     Listen,
     Moment,
+    Proxy,
     Ratio,
     Section,
     ServerUrl,
@@ -196,6 +197,10 @@ class Webhook(Section):
     event when one signature fits. `secret:` for one."""
     template: Literal["standard", "alertmanager"] = "standard"
     """Body: Understudy's own (Standard Webhooks), or Alertmanager's version 4."""
+    proxy: Proxy = Field(default="environment", repr=False)
+    """HTTP proxy to reach it through: a URL (`http://user:password@proxy.example:3128`; https receivers by CONNECT),
+    `off` for none, or `environment`: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of this process, in lower
+    case first, as curl reads them."""
 
     @model_validator(mode="before")
     @classmethod

@@ -59,6 +59,10 @@ Method = Annotated[str, Reads(names.method, _text("^[A-Za-z-]+$", "POST"))]
 Pointer = Annotated[str, Reads(names.pointer, _text(r"^(/.*)?$", "/score"))]
 Redacted = Annotated[str, Reads(names.redacted, _text(r"^(/.*|\?[^=&;#\s]+)?$", "/score", "?api_key"))]
 Url = Annotated[str, Reads(names.url, _text("^https?://", "https://deploy.example/hooks"))]
+Proxy = Annotated[
+    str,
+    Reads(names.proxy, {"anyOf": [{"enum": ["environment", "off"]}, _text("^https?://", "http://proxy.example:3128")]}),
+]
 ServerUrl = Annotated[
     str, Reads(names.server_url, _text("^(https?|grpcs?)://[^/]+/?$", "http://127.0.0.1:9001", "grpc://127.0.0.1:9003"))
 ]

@@ -235,7 +235,7 @@ class Controller:
                 if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
                     self.decisions.retell()
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
-                log.exception("a look failed")
+                logs.unexpected(log, "controller.look_broke")
                 continue
             self.links.alive()
             self.alive()
@@ -260,7 +260,7 @@ class Controller:
             except StoreError as error:
                 logs.event(log, "store.failed", logging.ERROR, kind="snapshot", error=str(error))
             except Exception:
-                log.exception("saving failed")
+                logs.unexpected(log, "controller.saving_broke")
 
     async def _snapshot(self) -> float:
         """Save what changed since the last time; seconds of the event loop that it took."""
@@ -307,7 +307,7 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
     except StoreError:
         pass  # logged and counted where it happened
     except Exception:
-        log.exception("a decision failed")
+        logs.unexpected(log, "controller.decision_broke")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
+from proxy import logs
 from proxy.config import Config
 from proxy.control.view import Counts
 from proxy.core.built import DATA_PATH
@@ -137,6 +138,8 @@ class _Collector(Collector):
         text = "What a full queue of the controller lost: pairs, pairs of a record, events of a stream."
         yield _counter("dropped", text, ("queue",), counts.dropped)
         yield from _storage(counts)
+        text = "Exceptions that nobody had reckoned with, by where this controller caught them; the log says which."
+        yield _counter("unexpected_errors", text, ("where",), logs.UNEXPECTED)
         build = {"version": package_version(), "python": python_version(), "data_path": DATA_PATH}
         yield InfoMetricFamily(PREFIX + "build", "What is running.", build)
 

@@ -117,7 +117,7 @@ class Process:
             except ConfigError as mistakes:
                 error = str(mistakes)
             except Exception as bug:  # a bug in a reload must not end the judging of what runs
-                log.exception("reload failed")
+                logs.unexpected(log, "config.reload_broke")
                 error = repr(bug)
             channel.send(link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error}))
 

@@ -20,7 +20,7 @@ from proxy import logs
 from proxy.control.database import Database
 from proxy.control.schema import set_meta
 from proxy.control.webhooks import Delivery
-from proxy.core.delivery import GIVE_UP_AFTER, Event
+from proxy.core.delivery import GIVE_UP_AFTER, URGENT, Event
 from proxy.core.events import Rollout
 from proxy.core.model import Plan
 from proxy.core.saved import plan_from, rollout_from
@@ -148,13 +148,16 @@ class Store(Database):
 
     # --- outbox (see `webhooks.Outbox`) ------------------------------------------------------------------------------
 
-    async def next_delivery(self, endpoint: str, now: float) -> Delivery | None:
-        """Of the rows due by `now` the one with fewest attempts, then the oldest; else the one due first."""
+    async def next_delivery(self, endpoint: str, now: float, *, urgent: bool) -> Delivery | None:
+        """Of the urgent rows, or of the others: of those due by `now` the one with fewest attempts, then the oldest;
+        else the one due first."""
         sql = (
             "SELECT id, type, time, data, attempts, due FROM outbox WHERE endpoint = :e AND state = 'waiting'"
+            " AND (type IN (SELECT value FROM json_each(:types))) = :urgent"
             " ORDER BY due > :now, CASE WHEN due > :now THEN due END, attempts, time, rowid LIMIT 1"
         )
-        row = await self.run(lambda c: c.execute(sql, {"e": endpoint, "now": now}).fetchone(), write=False)
+        values = {"e": endpoint, "now": now, "types": orjson.dumps(sorted(URGENT)).decode(), "urgent": urgent}
+        row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
         if row is None:
             return None
         return Delivery(Event(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])

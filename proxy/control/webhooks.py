@@ -5,13 +5,15 @@ event exists exactly when the change it tells of does. This module only reads th
 happened; what an answer means and when to try again is decided in `core.delivery`.
 
 Invariants
-- One task per endpoint: a receiver that hangs or is dead delays nobody else's events, and never the loop (every attempt
+- A task for each queue: a receiver that hangs or is dead delays nobody else's events, and never the loop (every attempt
   has a deadline; answers are read up to `MAX_ANSWER` bytes and only for the connection's sake).
 - While the store takes no writes nothing is sent twice because of that: an attempt is told to it before the next one.
 - A row leaves the queue only by a 2xx, by a 410, by the end of its day, or with its endpoint, which the owner takes out
   of the file; a crash between an attempt and its record repeats the attempt with the same `webhook-id`.
 - A 410 ends a subscription until the owner changes it in the file, or takes it out and puts it back.
-- New events go first: a backlog of retries to a receiver that has just come back cannot hold up a roll back.
+- An endpoint has two queues, one for what is urgent (`core.delivery.URGENT`) and one for the rest: neither a backlog,
+  nor an attempt that hangs, nor a receiver that asked for silence holds up a roll back. In each, new events go first.
+- Whatever breaks, an attempt is followed by a pause: an exception that nobody reckoned with is a failed attempt.
 - No secret is logged, stored or shown: endpoints are known by their URL without credentials and query.
 """
 
@@ -28,20 +30,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import aiohttp
 from yarl import URL
 
 from proxy.config import Config, Webhook
+from proxy.control.posting import Poster
 from proxy.core.delivery import Answer, Event, Result, Step, body, headers, judge, rfc3339, signing_key
 from proxy.errors import StoreError
-from proxy.logs import event
+from proxy.logs import event, unexpected
 
 log = logging.getLogger("understudy.webhooks")
 
-DEADLINE = 15.0
-"""Seconds that one attempt may take, connecting included (Standard Webhooks recommends 15 to 30)."""
-
-MAX_ANSWER = 64 * 1024
 RELOAD_LOOK = 1.0  # how soon a reload of the configuration is noticed
 STORE_LOOK = 5.0  # how soon a store that failed is asked again
 IDLE_LOOK = 30.0  # an endpoint with nothing due looks at the store this often even if nobody woke it
@@ -64,8 +62,9 @@ class Outbox(Protocol):
     configured endpoint that subscribes to the event and has not ended.
     """
 
-    async def next_delivery(self, endpoint: str, now: float) -> Delivery | None:
-        """Of the rows due by `now` the one with fewest attempts, then the oldest; else the one due first."""
+    async def next_delivery(self, endpoint: str, now: float, *, urgent: bool) -> Delivery | None:
+        """Of the urgent rows, or of the others: of those due by `now` the one with fewest attempts, then the oldest;
+        else the one due first."""
 
     async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
         """Write what became of an attempt: `result` a word of `core.delivery.Result`, `due` set exactly for a retry."""
@@ -104,8 +103,8 @@ _LEVELS = {
     Result.ENDED: logging.WARNING,
 }
 
-Post = Callable[[str, Mapping[str, str], bytes], Awaitable[Answer]]
-"""Send one attempt. Must end within `DEADLINE` and never raise but for cancellation."""
+Post = Callable[[str, Mapping[str, str], bytes, str], Awaitable[Answer]]
+"""Send one attempt: URL, headers, body, proxy (as `posting.Poster` does)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +115,18 @@ class Endpoint:
     events: frozenset[str]
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     template: str = "standard"
+    proxy: str = field(default="environment", repr=False)
 
     @classmethod
     def of(cls, webhook: Webhook) -> Endpoint:
         """The endpoint of a configured webhook; raises `ValueError` for a secret that cannot be a key."""
         keys = tuple(signing_key(secret.get_secret_value()) for secret in webhook.secrets)
-        return cls(webhook.url, frozenset(webhook.events), keys, webhook.template)
+        return cls(webhook.url, frozenset(webhook.events), keys, webhook.template, webhook.proxy)
 
     @property
     def terms(self) -> str:
         """A digest of all that the owner wrote of it but the URL, so short that it gives no secret away."""
-        said = repr((sorted(self.events), self.keys, self.template)).encode()
+        said = repr((sorted(self.events), self.keys, self.template, self.proxy)).encode()
         return hashlib.blake2b(said, digest_size=3).hexdigest()
 
 
@@ -158,16 +158,29 @@ class _Attempt:
 
 
 @dataclass(slots=True)
-class _Queue:
-    """The running state of one endpoint. `made` is an attempt that the store does not know of yet."""
+class _Receiver:
+    """The running state of one endpoint, as it is shown."""
 
     endpoint: Endpoint
-    made: _Attempt | None = None
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    hold_until: float = 0.0  # the receiver asked for silence until then
+    hold_until: float = 0.0  # it asked for silence until then; what is urgent does not wait for that
     failures: int = 0  # in a row
     last_answer: str = ""
     last_attempt: float | None = None
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What is urgent for a receiver, or the rest. `made` is an attempt that the store does not know of yet."""
+
+    to: _Receiver
+    urgent: bool
+    made: _Attempt | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def hold_until(self) -> float:
+        """When the next attempt may be made, at the earliest."""
+        return 0.0 if self.urgent else self.to.hold_until
 
 
 class Sender:
@@ -185,11 +198,12 @@ class Sender:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._surface, self._clock, self._draw = surface, clock, draw
-        self._post = post or self._send
-        self._session: aiohttp.ClientSession | None = None
+        self._poster = Poster()
+        self._post = post or self._poster
         self._generation = -1
-        self._queues: dict[str, _Queue] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._receivers: dict[str, _Receiver] = {}
+        self._queues: dict[str, tuple[_Queue, ...]] = {}
+        self._tasks: dict[str, tuple[asyncio.Task[None], ...]] = {}
         self._main: asyncio.Task[None] | None = None
         self.counts: Counter[tuple[str, str]] = Counter()
         """Attempts by (event type, `core.delivery.Result`) since this process started, for the metric."""
@@ -200,62 +214,69 @@ class Sender:
 
     async def stop(self) -> None:
         """Stop delivering; attempts under way are abandoned, and made again by the next process."""
-        tasks = [task for task in (self._main, *self._tasks.values()) if task is not None]
+        tasks = [task for pair in self._tasks.values() for task in pair]
+        tasks += [self._main] if self._main is not None else []
         self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._poster.close()
 
     async def state(self) -> list[dict[str, Any]]:
         """Each endpoint's delivery state, for the API; no secrets. Raises `StoreError`."""
-        return [await self._state_of(queue) for queue in list(self._queues.values())]
+        return [await self._state_of(receiver) for receiver in list(self._receivers.values())]
 
     async def _watch(self) -> None:
         """Follow reloads and pass on the word that something was added."""
         added, kept = self._surface.outbox_added, False
         while True:
-            if self._surface.generation != self._generation:
-                self._generation = self._surface.generation
-                self._configure([Endpoint.of(webhook) for webhook in self._surface.config.webhooks])
-                kept = False
-            kept = kept or await self._keep()
+            try:
+                if self._surface.generation != self._generation:
+                    self._generation, kept = self._surface.generation, False
+                    self._configure([Endpoint.of(webhook) for webhook in self._surface.config.webhooks])
+                kept = kept or await self._keep()
+            except Exception:  # the endpoints that there are go on
+                unexpected(log, "webhook.reload_broke")
             await _set_within(added, RELOAD_LOOK)
             if added.is_set():
                 added.clear()
-                for queue in self._queues.values():
-                    queue.wake.set()
+                self._wake()
+
+    def _wake(self) -> None:
+        for queues in self._queues.values():
+            for queue in queues:
+                queue.wake.set()
 
     async def _keep(self) -> bool:
         """Tell the store which endpoints there are; whether it took it."""
         try:
-            terms = {url: queue.endpoint.terms for url, queue in self._queues.items()}
+            terms = {url: receiver.endpoint.terms for url, receiver in self._receivers.items()}
             removed = await self._surface.store.keep_endpoints(terms, self._clock())
         except StoreError as error:
             event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
             return False
         for url, rows in removed.items():
             event(log, "webhook.removed", logging.WARNING, url=shown_url(url), undelivered=rows)
-        for queue in self._queues.values():
-            queue.wake.set()
+        self._wake()
         return True
 
     def _configure(self, endpoints: Sequence[Endpoint]) -> None:
         """New endpoints start, removed ones stop, kept ones keep their running state."""
         wanted = {endpoint.url: endpoint for endpoint in endpoints}
-        for url in self._queues.keys() - wanted.keys():
-            del self._queues[url]
-            self._tasks.pop(url).cancel()
+        for url in self._receivers.keys() - wanted.keys():
+            del self._receivers[url], self._queues[url]
+            for task in self._tasks.pop(url):
+                task.cancel()
         for url, endpoint in wanted.items():
-            if url in self._queues:
-                self._queues[url].endpoint = endpoint
-            else:
-                queue = self._queues[url] = _Queue(endpoint)
-                self._tasks[url] = asyncio.create_task(self._serve(queue), name=f"webhook {shown_url(url)}")
+            if url in self._receivers:
+                self._receivers[url].endpoint = endpoint
+                continue
+            to = self._receivers[url] = _Receiver(endpoint)
+            queues = self._queues[url] = (_Queue(to, urgent=True), _Queue(to, urgent=False))
+            name = f"webhook {shown_url(url)}"
+            self._tasks[url] = tuple(asyncio.create_task(self._serve(queue), name=name) for queue in queues)
 
-    # --- one endpoint ---
+    # --- one queue ---
 
     async def _serve(self, queue: _Queue) -> None:
         while True:
@@ -273,27 +294,37 @@ class Sender:
                 pause = STORE_LOOK
                 event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
             except Exception:  # a bug must not end an endpoint's deliveries for good, and must not be hidden either
-                log.exception("webhook.attempt_broke", extra={"fields": {"url": shown_url(queue.endpoint.url)}})
+                pause = STORE_LOOK
+                unexpected(log, "webhook.queue_broke", url=shown_url(queue.to.endpoint.url))
             await _set_within(queue.wake, min(pause, IDLE_LOOK))
 
     async def _next(self, queue: _Queue) -> Delivery | None:
-        url = queue.endpoint.url
-        store = self._surface.store
-        return None if await store.is_ended(url) else await store.next_delivery(url, self._clock())
+        url, store = queue.to.endpoint.url, self._surface.store
+        return None if await store.is_ended(url) else await store.next_delivery(url, self._clock(), urgent=queue.urgent)
 
     async def _attempt(self, queue: _Queue, delivery: Delivery) -> None:
-        endpoint, told, now = queue.endpoint, delivery.event, self._clock()
-        content = body(told, endpoint.template)
-        answer = await self._post(endpoint.url, headers(told, endpoint.keys, now, content), content)
+        to, told = queue.to, delivery.event
+        endpoint = to.endpoint
+        answer = await self._sent(endpoint, told)
         now = self._clock()
-        step = judge(answer, delivery.attempts + 1, told.time, now, self._draw())
+        step = judge(answer, delivery.attempts + 1, told, now, self._draw())
         self.counts[told.type, step.result] += 1
-        queue.last_attempt, queue.last_answer = now, answer.words
-        queue.failures = 0 if step.result is Result.DELIVERED else queue.failures + 1
+        to.last_attempt, to.last_answer = now, answer.words
+        to.failures = 0 if step.result is Result.DELIVERED else to.failures + 1
         if step.hold and step.at is not None:
-            queue.hold_until = step.at
+            to.hold_until = step.at
         queue.made = _Attempt(delivery, endpoint, now, answer, step)
         await self._record(queue)
+
+    async def _sent(self, endpoint: Endpoint, told: Event) -> Answer:
+        """What an attempt met. One that breaks in here failed like any other: it is tried again after a pause."""
+        try:
+            content = body(told, endpoint.template)
+            head = headers(told, endpoint.keys, self._clock(), content)
+            return await self._post(endpoint.url, head, content, endpoint.proxy)
+        except Exception as error:
+            unexpected(log, "webhook.attempt_broke", url=shown_url(endpoint.url), type=told.type, id=told.id)
+            return Answer(0, error=f"internal error: {type(error).__name__}")
 
     async def _record(self, queue: _Queue) -> None:
         """Tell the store of the attempt that was made. Until it takes that, nothing more is sent to this endpoint: it
@@ -315,25 +346,11 @@ class Sender:
             answer=answer.words,
             again_in_seconds=None if step.at is None else round(step.at - made.now, 1),
         )
-        if step.result is Result.ENDED and queue.endpoint == made.endpoint:  # what was changed meanwhile begins anew
+        if step.result is Result.ENDED and queue.to.endpoint == made.endpoint:  # what was changed meanwhile begins anew
             await store.end_subscription(made.endpoint.url, made.endpoint.terms, made.now)
 
-    async def _send(self, url: str, head: Mapping[str, str], content: bytes) -> Answer:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE))
-        try:
-            async with self._session.post(url, data=content, headers=head, allow_redirects=False) as answer:
-                retry_after = answer.headers.get("retry-after", "")
-                with suppress(aiohttp.ClientError, TimeoutError):
-                    await answer.content.read(MAX_ANSWER)  # what is said after the status changes nothing
-                return Answer(answer.status, retry_after)
-        except TimeoutError:
-            return Answer(0, error="timeout")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Answer(0, error=type(error).__name__)
-
-    async def _state_of(self, queue: _Queue) -> dict[str, Any]:
-        endpoint, store = queue.endpoint, self._surface.store
+    async def _state_of(self, receiver: _Receiver) -> dict[str, Any]:
+        endpoint, store = receiver.endpoint, self._surface.store
         return {
             "url": shown_url(endpoint.url),
             "events": sorted(endpoint.events),
@@ -341,8 +358,8 @@ class Sender:
             "signed": bool(endpoint.keys),
             "ended": await store.is_ended(endpoint.url),
             "deliveries": dict(await store.delivery_counts(endpoint.url)),
-            "failures_in_a_row": queue.failures,
-            "last_attempt": None if queue.last_attempt is None else rfc3339(queue.last_attempt),
-            "last_answer": queue.last_answer or None,
-            "held_until": rfc3339(queue.hold_until) if queue.hold_until > self._clock() else None,
+            "failures_in_a_row": receiver.failures,
+            "last_attempt": None if receiver.last_attempt is None else rfc3339(receiver.last_attempt),
+            "last_answer": receiver.last_answer or None,
+            "held_until": rfc3339(receiver.hold_until) if receiver.hold_until > self._clock() else None,
         }

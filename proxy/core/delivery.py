@@ -7,8 +7,10 @@ knows either the old or the new secret accepts the event, so that a rotation nee
 
 Invariants
 - `judge` is total: any answer, in any state, gives exactly one of delivered, retry, gave_up, ended.
-- A retry is never later than `GIVE_UP_AFTER` seconds after the event, and up to then never sooner than the receiver
-  asked for (a `Retry-After` of a year is cut to one last try at the end: a broken header loses no event).
+- A retry is never later than `GIVE_UP_AFTER` seconds after the event. A receiver's `Retry-After` is kept, but for no
+  longer than `LONGEST_PAUSE`, of an urgent event `URGENT_PAUSE`: a broken header must not silence a receiver for a day.
+- What a receiver asks for holds back other events only when it says that it is busy (`BUSY`), and never an urgent one:
+  a roll back waits for no other event.
 - The body is a function of the event alone, so that a retry carries the same bytes.
 """
 
@@ -30,6 +32,13 @@ GIVE_UP_AFTER = 24 * 3600.0
 """An event older than this (seconds) is not tried again; it stays in the store as `gave_up`."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 3600.0
+URGENT_PAUSE = 60.0
+"""Seconds that a receiver may ask for before an urgent event is tried again."""
+BUSY = frozenset({429, 503})
+"""Statuses that speak of the receiver, not of the event: too many requests, unavailable."""
+_SEVERITY = {"rollout.rolled_back": "critical", "rollout.stalled": "warning"}
+URGENT = frozenset(_SEVERITY)
+"""Events that call for somebody, by type: they are delivered beside all others and never behind them."""
 PREFIX = "whsec_"
 NO_END = "0001-01-01T00:00:00Z"  # Go's zero time: Alertmanager's way to say "still firing"
 
@@ -71,7 +80,7 @@ class Answer:
 class Step:
     """What to do after an attempt; `at` (epoch seconds) is set exactly for a retry.
 
-    `hold` says that the receiver itself named the time, so that nothing else should be sent to it before.
+    `hold` says that the receiver asked for silence until then, so that nothing that can wait should be sent before.
     """
 
     result: Result
@@ -159,27 +168,32 @@ def asked_pause(value: str, now: float) -> float | None:
         return None
 
 
-def judge(answer: Answer, attempts: int, created: float, now: float, draw: float) -> Step:
-    """What to do after attempt number `attempts` (from 1) of an event of time `created`.
+def judge(answer: Answer, attempts: int, event: Event, now: float, draw: float) -> Step:
+    """What to do after attempt number `attempts` (from 1) to deliver an event.
 
     Any 2xx is a delivery, 410 ends the subscription, everything else (a redirect too: it is not followed, so that no
     receiver can point the signed event elsewhere) is tried again. The last try is made when the event is 24 h old.
 
-    >>> judge(Answer(204), 1, 0.0, 0.0, 0.0).result, judge(Answer(410), 1, 0.0, 0.0, 0.0).result
+    >>> event = Event("e", "rollout.advanced", 0.0, {})
+    >>> judge(Answer(204), 1, event, 0.0, 0.0).result, judge(Answer(410), 1, event, 0.0, 0.0).result
     (<Result.DELIVERED: 'delivered'>, <Result.ENDED: 'ended'>)
-    >>> judge(Answer(503, "60"), 1, 0.0, 10.0, 0.0)
-    Step(result=<Result.RETRY: 'retry'>, at=70.0, hold=True)
+    >>> judge(Answer(503, "600"), 1, event, 10.0, 0.0)
+    Step(result=<Result.RETRY: 'retry'>, at=610.0, hold=True)
+    >>> judge(Answer(503, "600"), 1, Event("e", "rollout.rolled_back", 0.0, {}), 10.0, 0.0)
+    Step(result=<Result.RETRY: 'retry'>, at=70.0, hold=False)
     """
     if 200 <= answer.status < 300:
         return Step(Result.DELIVERED)
     if answer.status == 410:
         return Step(Result.ENDED)
-    end = created + GIVE_UP_AFTER
+    end = event.time + GIVE_UP_AFTER
     if now >= end:
         return Step(Result.GAVE_UP)
+    urgent = event.type in URGENT
     own = pause(attempts, draw)
-    asked = asked_pause(answer.retry_after, now)
-    return Step(Result.RETRY, min(end, now + max(own, asked or 0.0)), hold=asked is not None)
+    asked = min(asked_pause(answer.retry_after, now) or 0.0, URGENT_PAUSE if urgent else LONGEST_PAUSE)
+    hold = bool(asked) and answer.status in BUSY and not urgent
+    return Step(Result.RETRY, min(end, now + max(own, asked)), hold)
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
@@ -205,7 +219,6 @@ def standard(event: Event) -> dict[str, Any]:
     return {"type": event.type, "timestamp": rfc3339(event.time), "data": event.data}
 
 
-_SEVERITY = {"rollout.rolled_back": "critical", "rollout.stalled": "warning"}
 _IDENTITY = ("rollout", "route", "live", "candidate", "version")
 
 

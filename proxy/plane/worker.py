@@ -232,20 +232,25 @@ class Worker:
                 await asyncio.sleep(pause)
                 pause = min(RECONNECT_LONGEST, pause * 2)
                 continue
-            pause = RECONNECT_FIRST
+            began = time.monotonic()
             await ended.wait()
+            if time.monotonic() - began < RECONNECT_LONGEST:  # one that is closed at once must not be tried in a circle
+                await asyncio.sleep(pause)
+                pause = min(RECONNECT_LONGEST, pause * 2)
+            else:
+                pause = RECONNECT_FIRST
 
     # --- the clock ---
 
     def _tick(self) -> None:
+        self._timers["tick"] = self.loop.call_later(TICK, self._tick)  # first: what breaks below must not end it
         self.plane.wheel.sweep(time.monotonic())
         self.plane.publisher.mark(list(self._books.values()))
         self.plane.trails.send(self.plane.publisher)
-        self._timers["tick"] = self.loop.call_later(TICK, self._tick)
 
     def _report(self) -> None:
-        self._send_report()
         self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
+        self._send_report()
 
     def _send_report(self) -> None:
         now = time.monotonic()

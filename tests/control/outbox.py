@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from proxy import config
 from proxy.control.webhooks import Delivery
-from proxy.core.delivery import Event
+from proxy.core.delivery import URGENT, Event
 from proxy.errors import StoreError
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
@@ -33,10 +33,11 @@ class FakeOutbox:
         row = {"delivery": Delivery(event, endpoint, 0, event.time), "state": "waiting", "answers": []}
         self.rows[endpoint, event.id] = row
 
-    async def next_delivery(self, endpoint: str, now: float) -> Delivery | None:
+    async def next_delivery(self, endpoint: str, now: float, *, urgent: bool) -> Delivery | None:
         if self.broken:
             raise StoreError("disk full")
         waiting = [r["delivery"] for (url, _), r in self.rows.items() if url == endpoint and r["state"] == "waiting"]
+        waiting = [delivery for delivery in waiting if (delivery.event.type in URGENT) is urgent]
         due = sorted((d for d in waiting if d.due <= now), key=lambda d: (d.attempts, d.event.time))
         return due[0] if due else min(waiting, key=lambda d: d.due, default=None)
 
@@ -93,9 +94,9 @@ class FakeController:
         self.generation = 1
         self.config = settings(*urls)
 
-    def tell(self, event_id: str, *urls: str, time: float = 0.0) -> None:
+    def tell(self, event_id: str, *urls: str, time: float = 0.0, kind: str = "rollout.rolled_back") -> None:
         for url in urls:
-            self.store.add(url, Event(event_id, "rollout.rolled_back", time, {"rollout": "r/c"}))
+            self.store.add(url, Event(event_id, kind, time, {"rollout": "r/c"}))
         self.outbox_added.set()
 
 

@@ -53,7 +53,7 @@ async def test_a_bad_candidate_loses_its_traffic_is_saved_and_announced_once(
     worker.bad(trial_of(controller), 200, stage=1)
     await worker.weight(NAME, 0)
     await eventually(lambda: kinds(controller)[-1] == "rolled_back")
-    delivery = await controller.store.next_delivery(HOOK, 1e12)
+    delivery = await controller.store.next_delivery(HOOK, 1e12, urgent=True)
     assert delivery is not None
     data = delivery.event.data
     assert (data["rollout"], data["weight"], data["verdict"], data["state"]) == (NAME, 0.0, "fail", "rolled_back")

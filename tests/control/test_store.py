@@ -62,7 +62,7 @@ async def test_a_change_survives_a_restart_whole(store: Store) -> None:
     assert contents.rollouts == [replace(change(7, evidence=b"\x00\xff").saved)]
     assert contents.table == 7
     assert contents.identity == (await again.load()).identity
-    delivery = await again.next_delivery("http://a", 7.0)
+    delivery = await again.next_delivery("http://a", 7.0, urgent=False)
     assert delivery is not None
     assert (delivery.event, delivery.attempts) == (change(7).event, 0)
     await again.close()
@@ -128,14 +128,14 @@ async def test_a_snapshot_replaces_evidence_but_not_that_of_a_newer_trial(store:
 async def test_the_outbox_gives_fresh_events_before_retries_and_then_the_next_due(store: Store) -> None:
     for number in (1, 2):
         await store.save(change(number, "http://a", "http://b"))
-    first = await store.next_delivery("http://a", 5.0)
+    first = await store.next_delivery("http://a", 5.0, urgent=False)
     assert first is not None
     await store.record_attempt(first, 5.0, "500", "retry", 6.0)
-    second = await store.next_delivery("http://a", 10.0)
+    second = await store.next_delivery("http://a", 10.0, urgent=False)
     assert second is not None
     assert (first.event.id, second.event.id) == ("evt_1", "evt_2")
     await store.record_attempt(second, 10.0, "200", "delivered", None)
-    late = await store.next_delivery("http://a", 5.5)
+    late = await store.next_delivery("http://a", 5.5, urgent=False)
     assert late is not None
     assert (late.event.id, late.attempts, late.due) == ("evt_1", 1, 6.0)
     assert await store.delivery_counts("http://a") == {"waiting": 1, "delivered": 1}
@@ -147,7 +147,7 @@ async def test_an_ended_subscription_gets_no_new_rows(store: Store) -> None:
     await store.end_subscription("http://a", "t1", 2.0)
     await store.save(change(2, "http://a", "http://b"))
     assert await store.is_ended("http://a")
-    assert await store.next_delivery("http://a", 9.0) is None
+    assert await store.next_delivery("http://a", 9.0, urgent=False) is None
     assert await store.delivery_counts("http://a") == {"ended": 1}
     assert await store.delivery_counts("http://b") == {"waiting": 1}
 
@@ -306,3 +306,15 @@ async def test_calls_beyond_the_bound_are_refused_while_the_disk_hangs(
     hang.set()
     await asyncio.gather(stuck, queued)
     assert [s.rollout.change for s in (await store.load()).rollouts] == [1]
+
+
+async def test_what_is_urgent_and_the_rest_are_two_queues(store: Store) -> None:
+    for number, kind in enumerate(("rollout.advanced", "rollout.rolled_back", "rollout.promoted"), 1):
+        told = change(number, "http://a")
+        assert told.event is not None
+        await store.save(replace(told, event=replace(told.event, type=kind)))
+    urgent = await store.next_delivery("http://a", 9.0, urgent=True)
+    first = await store.next_delivery("http://a", 9.0, urgent=False)
+    assert urgent is not None
+    assert first is not None
+    assert (urgent.event.type, first.event.type) == ("rollout.rolled_back", "rollout.advanced")

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from proxy import config
+from proxy import config, logs
 from proxy.control import webhooks
 from proxy.control.webhooks import Endpoint, Sender, shown_url
 from proxy.core.delivery import Answer, Event
@@ -44,7 +44,7 @@ class Net:
         self.script = script
         self.sent: list[tuple[str, str]] = []
 
-    async def __call__(self, url: str, head: Mapping[str, str], content: bytes) -> Answer:
+    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> Answer:
         self.sent.append((url, head["webhook-id"]))
         return await self.script(url, head["webhook-id"])
 
@@ -119,18 +119,102 @@ async def test_a_failed_attempt_is_made_again_when_due_and_not_before(bad: Answe
         assert controller.store.answers(A, "e1") == [bad.words, "200"]
 
 
-async def test_retry_after_silences_the_endpoint_for_new_events_too() -> None:
+async def test_retry_after_silences_the_endpoint_for_new_events_too_but_not_for_a_roll_back() -> None:
     controller, clock = FakeController(A), Clock()
-    async with sending(controller, answering(Answer(503, "60"), Answer(200)), clock) as sender:
-        controller.tell("e1", A, time=clock.now)
+
+    async def script(url: str, event_id: str) -> Answer:
+        return Answer(503, "86400") if event_id == "e1" and clock.now < 1060 else Answer(200)
+
+    async with sending(controller, script, clock) as sender:
+        controller.tell("e1", A, time=clock.now, kind="rollout.advanced")
         await controller.store.until(lambda: len(controller.store.answers(A, "e1")) == 1)
-        assert (await sender.state())[0]["held_until"] == "1970-01-01T00:17:40.000Z"
-        clock.now += 30
-        controller.tell("e2", A, time=clock.now)
-        await passed_on(controller)
+        assert (await sender.state())[0]["held_until"] == "1970-01-01T01:16:40.000Z", "an hour, not the day asked for"
+        controller.tell("e2", A, time=clock.now, kind="rollout.promoted")
+        controller.tell("out", A, time=clock.now)
+        await controller.store.until(lambda: controller.store.state(A, "out") == "delivered")
         assert controller.store.answers(A, "e2") == []
-        clock.now += 30
+        clock.now += 3600
         await controller.store.until(lambda: controller.store.state(A, "e2") == "delivered")
+
+
+async def test_a_roll_back_waits_neither_for_an_attempt_that_hangs_nor_for_a_backlog() -> None:
+    controller = FakeController(A)
+
+    async def script(url: str, event_id: str) -> Answer:
+        if event_id.startswith("slow"):
+            await asyncio.Event().wait()
+        return Answer(200)
+
+    async with sending(controller, script):
+        for number in range(20):
+            controller.tell(f"slow{number}", A, time=1.0, kind="rollout.advanced")
+        await passed_on(controller)
+        controller.tell("out", A, time=900.0)
+        await controller.store.until(lambda: controller.store.state(A, "out") == "delivered")
+    assert all(controller.store.answers(A, f"slow{number}") == [] for number in range(20))
+
+
+class Surprising(Net):
+    """Breaks as no receiver can, as often as it is told to."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(answering(Answer(200)))
+        self.left, self.made = times, 0
+
+    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> Answer:
+        self.made += 1
+        self.left -= 1
+        if self.left >= 0:
+            raise RuntimeError("nobody reckoned with this")
+        return await super().__call__(url, head, content, proxy)
+
+
+async def test_an_unexpected_exception_is_a_failed_attempt_with_a_pause_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    controller, clock, net = FakeController(A), Clock(), Surprising(2)
+    sender = Sender(controller, post=net, clock=clock, draw=lambda: 0.0)
+    before = logs.UNEXPECTED["webhook.attempt_broke"]
+    sender.start()
+    try:
+        controller.tell("e1", A, time=clock.now)
+        for made, pause in ((1, 0.5), (2, 1.0)):
+            await controller.store.until(lambda made=made: len(controller.store.answers(A, "e1")) == made)  # type: ignore[misc]
+            for _ in range(50):  # looks at the queue go on meanwhile; the clock stands still
+                await asyncio.sleep(0.001)
+            assert net.made == made
+            assert controller.store.rows[A, "e1"]["delivery"].due == clock.now + pause
+            clock.now += pause
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
+    finally:
+        await sender.stop()
+    assert controller.store.answers(A, "e1") == ["internal error: RuntimeError"] * 2 + ["200"]
+    assert sender.counts == {("rollout.rolled_back", "retry"): 2, ("rollout.rolled_back", "delivered"): 1}
+    told = [r for r in caplog.records if r.message == "webhook.attempt_broke"]
+    assert len(told) == logs.UNEXPECTED["webhook.attempt_broke"] - before == 2
+    assert all(r.exc_info and r.__dict__["fields"]["url"] == A for r in told)
+
+
+async def test_an_outbox_that_breaks_is_asked_again_after_a_pause(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "STORE_LOOK", 60.0)
+    monkeypatch.setattr(webhooks, "IDLE_LOOK", 60.0)
+    controller = FakeController(A)
+    whole = controller.store.next_delivery
+
+    async def broken(endpoint: str, now: float, *, urgent: bool) -> webhooks.Delivery | None:
+        raise ZeroDivisionError
+
+    controller.store.next_delivery = broken  # type: ignore[method-assign]
+    async with sending(controller, answering(Answer(200))):
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        told = [r for r in caplog.records if r.message == "webhook.queue_broke"]
+        assert 1 <= len(told) <= 4, "each of the two queues once, and once more when the endpoints had been kept"
+        controller.store.next_delivery = whole  # type: ignore[method-assign]
+        controller.tell("e1", A)
+        await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
 
 
 async def test_a_new_event_goes_before_a_backlog_of_retries() -> None:

@@ -114,11 +114,12 @@ def test_without_a_secret_nothing_pretends_to_be_signed() -> None:
     attempts=st.integers(1, 10**6),
     age=st.floats(0, 2 * GIVE_UP_AFTER),
     draw=st.floats(0, 1),
+    kind=st.sampled_from(("rollout.rolled_back", "rollout.advanced")),
 )
 def test_every_answer_has_one_meaning_and_a_retry_is_in_time(
-    status: int, retry_after: str, attempts: int, age: float, draw: float
+    status: int, retry_after: str, attempts: int, age: float, draw: float, kind: str
 ) -> None:
-    step = judge(Answer(status, retry_after), attempts, 0.0, age, draw)
+    step = judge(Answer(status, retry_after), attempts, Event("e", kind, 0.0, {}), age, draw)
     assert (step.result is Result.DELIVERED) == (200 <= status < 300)
     assert (step.result is Result.ENDED) == (status == 410)
     assert (step.at is not None) == (step.result is Result.RETRY)
@@ -128,19 +129,29 @@ def test_every_answer_has_one_meaning_and_a_retry_is_in_time(
         assert age >= GIVE_UP_AFTER
 
 
-@given(wait=st.integers(0, 80_000), draw=st.floats(0, 1))
-def test_the_receiver_is_not_asked_again_before_it_said(wait: int, draw: float) -> None:
-    step = judge(Answer(429, str(wait)), 1, 0.0, 0.0, draw)
+@given(wait=st.integers(1, 200_000), draw=st.floats(0, 1), status=st.sampled_from((429, 503, 500, 302)))
+def test_the_receiver_is_not_asked_again_before_it_said_within_an_hour(wait: int, draw: float, status: int) -> None:
+    step = judge(Answer(status, str(wait)), 1, Event("e", "rollout.advanced", 0.0, {}), 0.0, draw)
     assert step.at is not None
-    assert step.at >= wait
-    assert step.hold
+    assert min(wait, 3600) <= step.at <= 3600
+    assert step.hold == (status in (429, 503)), "only a receiver that is busy silences what else there is for it"
+
+
+@given(wait=st.integers(1, 200_000), draw=st.floats(0, 1), attempts=st.integers(1, 5))
+def test_an_urgent_event_waits_a_minute_at_most_for_what_the_receiver_asks_for(
+    wait: int, draw: float, attempts: int
+) -> None:
+    step = judge(Answer(503, str(wait)), attempts, Event("e", "rollout.rolled_back", 0.0, {}), 0.0, draw)
+    assert step.at is not None
+    assert min(wait, 60) <= step.at <= 60
+    assert not step.hold
 
 
 def test_a_receiver_that_never_answers_gets_one_last_try_when_the_day_is_over() -> None:
     time, attempts, waits = 0.0, 0, []
     while True:
         attempts += 1
-        step = judge(Answer(0, error="timeout"), attempts, 0.0, time, 1.0)
+        step = judge(Answer(0, error="timeout"), attempts, Event("e", "rollout.advanced", 0.0, {}), time, 1.0)
         if step.at is None:
             break
         waits.append(step.at - time)

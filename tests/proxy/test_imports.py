@@ -25,8 +25,8 @@ ALONE = {("plane", "control"), ("control", "plane"), ("errors", "config")}
 
 PURE = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "csv", "dataclasses",
-    "datetime", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "io", "itertools", "json",
-    "math", "operator", "re", "string", "struct", "types", "typing", "typing_extensions", "unicodedata",
+    "datetime", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "io", "ipaddress", "itertools",
+    "json", "math", "operator", "re", "string", "struct", "types", "typing", "typing_extensions", "unicodedata",
     "urllib.parse", "warnings", "zlib",
 }  # fmt: skip
 """What the core may take of the standard library: nothing that waits, draws lots, looks at a clock or speaks.

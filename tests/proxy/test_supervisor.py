@@ -8,17 +8,20 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import children, sockets
+from proxy import children, logs, sockets
 from proxy.channel import Channel
 from proxy.children import Child
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.errors import UnderstudyError
+from proxy.supervisor import Supervisor
 
 
 @given(st.lists(st.floats(0, 1000), max_size=30), st.floats(1000, 2000))
@@ -42,6 +45,46 @@ def test_slots_share_one_port() -> None:
         port = first.getsockname()[1]
         with sockets.listen(f"127.0.0.1:{port}", share=True) as second:
             assert second.getsockname() == first.getsockname()
+
+
+# --- the tree --------------------------------------------------------------------------------------------------------
+
+FILE = """
+server: {listen: '127.0.0.1:0', workers: 1}
+admin: {listen: '127.0.0.1:0'}
+store: {path: s.db}
+upstreams: {a: {url: 'http://127.0.0.1:1'}}
+routes: [{name: r, live: a}]
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "understudy.yaml"
+    file.write_text(FILE)
+    return file
+
+
+async def test_a_child_that_cannot_be_started_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor, made, begun = Supervisor(path), 0, asyncio.Event()
+    whole = asyncio.create_subprocess_exec
+
+    async def start(*argv: str, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal made
+        made += 1
+        if made <= 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        begun.set()
+        return await whole(sys.executable, "-c", "")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    before = logs.UNEXPECTED["process.not_started"]
+    keeper = asyncio.create_task(supervisor._keep(supervisor._controller))
+    await asyncio.wait_for(begun.wait(), 5)
+    assert logs.UNEXPECTED["process.not_started"] == before + 2
+    supervisor._draining = True
+    await asyncio.wait_for(keeper, 5)
+    supervisor._close()
 
 
 # --- one child -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 
+from proxy import logs
 from proxy.control.view import RefusedError
 from proxy.errors import StoreError, UnderstudyError
 
@@ -79,5 +80,5 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except ConnectionError:  # the reader is gone: nobody to tell
         raise
     except Exception:
-        log.exception("admin.internal_error", extra={"fields": {"method": request.method, "path": request.path}})
+        logs.unexpected(log, "admin.internal_error", method=request.method, path=request.path)
         return Problem(500, "Something broke here; the controller's log says what.").answer
