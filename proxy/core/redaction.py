@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 
 import orjson
 
+from proxy.core import exact_json
 from proxy.core.credentials import PARAMETERS
 
 MASK = "[redacted]"
@@ -70,16 +71,18 @@ def redact(body: bytes, entries: Sequence[str]) -> bytes | None:
     listed = pointers(entries)
     if not listed or not body:
         return body
+    # What is written again must say what it said: no number rounded, no NaN made null.
+    exact = exact_json.wants_it(body)
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = exact_json.loads(body) if exact else orjson.loads(body)
+    except (ValueError, RecursionError):
         return None
     for pointer in listed:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
         document = _masked(document, steps)
     try:
-        return orjson.dumps(document)
-    except orjson.JSONEncodeError:  # it reads 1,024 levels and writes 254
+        return exact_json.dumps(document) if exact else orjson.dumps(document)
+    except (orjson.JSONEncodeError, RecursionError):  # orjson reads 1,024 levels and writes 254
         return None
 
 

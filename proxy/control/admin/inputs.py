@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from proxy.control.admin.problems import Problem
+from proxy.core import exact_json
 
 MAX_REASON, MAX_ACTOR = 1000, 200
 BIGGEST = (1 << 63) - 1
@@ -82,10 +83,20 @@ async def outcomes(request: web.Request) -> list[dict[str, Any]]:
     """Delayed labels: one object or a list of them, each with `id` and one of `label`, `value`, `reward`."""
     body = await json_body(request)
     entries = body if isinstance(body, list) else [body]
+    if any(isinstance(entry, dict) and isinstance(entry.get("label"), float) for entry in entries):
+        exact = exact_json.loads(await request.read())
+        _keep_digits(entries, exact if isinstance(exact, list) else [exact])
     for position, entry in enumerate(entries):
         if problem := _outcome_problem(entry):
             raise Problem(400, f"Outcome {position}: {problem}.")
     return entries
+
+
+def _keep_digits(entries: list[Any], exact: list[Any]) -> None:
+    """Put labels beyond 64 bits back as their digits, as predictions have them (`predictions.shapes`)."""
+    for entry, same in zip(entries, exact, strict=True):
+        if isinstance(entry, dict) and isinstance(entry.get("label"), float) and isinstance(same["label"], int):
+            entry["label"] = str(same["label"])
 
 
 def _outcome_problem(entry: Any) -> str:

@@ -68,12 +68,16 @@ def media_type(head: bytes) -> str:
 
 
 class Message:
-    """A request or an answer. `body` is without content coding; making one raises `Unreadable` when that fails."""
+    """A request or an answer. `body` is without content coding; making one raises `Unreadable` when that fails.
 
-    __slots__ = ("_document", "_lower", "body", "head")
+    `exact` asks for whole numbers beyond 64 bits as they are, which takes longer (`parse_json`).
+    """
 
-    def __init__(self, head: bytes, body: bytes, document: Any = UNREAD) -> None:
+    __slots__ = ("_document", "_lower", "body", "exact", "head")
+
+    def __init__(self, head: bytes, body: bytes, document: Any = UNREAD, *, exact: bool = False) -> None:
         self.head = head
+        self.exact = exact
         lower = self._lower = head.lower()
         self.body = body if _ENCODING not in lower else decoded(head, body)
         self._document = document
@@ -86,8 +90,12 @@ class Message:
     def document(self) -> Any:
         """The body as JSON, parsed once; raises `Unreadable`. Do not change it: it is shared."""
         if self._document is UNREAD:
-            self._document = parse_json(self.body)
+            self._document = self.parse(self.body)
         return self._document
+
+    def parse(self, text: bytes) -> Any:
+        """A part of the body as JSON; raises `Unreadable`."""
+        return parse_json(text, exact=self.exact)
 
 
 def target_of(head: bytes) -> str:

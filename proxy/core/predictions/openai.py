@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from proxy.core import exact_json
 from proxy.core.model import Kind, PredictionSpec
 from proxy.core.predictions.json_tools import parse_json, word_for
 from proxy.core.predictions.message import Message, media_type
@@ -129,7 +130,10 @@ def _calls(choice: dict[str, Any]) -> str:
     said = [_call(function) for function in functions if type(function) is dict]
     try:
         return orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode() if said else ""
-    except orjson.JSONEncodeError:
+    except orjson.JSONEncodeError as error:
+        if "64-bit" in str(error):
+            with suppress(RecursionError):
+                return exact_json.dumps(said, sort_keys=True).decode()
         raise Unreadable(Reason.TOO_DEEP, "the arguments of a tool call are nested too deep") from None
 
 
@@ -137,7 +141,8 @@ def _call(function: dict[str, Any]) -> dict[str, Any]:
     arguments = function.get("arguments")
     if type(arguments) is str:
         with suppress(Unreadable, UnicodeEncodeError):  # models do write broken JSON; then the text is compared
-            arguments = parse_json(arguments.encode())
+            written = arguments.encode()
+            arguments = parse_json(written, exact=exact_json.wants_it(written))
     return {"name": function.get("name"), "arguments": arguments}
 
 

@@ -12,17 +12,19 @@ Whose fault is what (the words are `core.reasons`):
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
 
+from proxy.core.exact_json import fits
 from proxy.core.grpc import status_words
 from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.core.predictions.request import body_hash, request_facts
 from proxy.core.predictions.shapes import Tensor, one_row, predict
-from proxy.core.predictions.unreadable import MAX_DETAIL, Unreadable, names
+from proxy.core.predictions.unreadable import MAX_DETAIL, Rounded, Unreadable, names
 from proxy.core.reasons import PREDICTION_WORDS, Reason
 
 # Looking up a member of an enum costs 0.1 µs in Python 3.11; these are looked up a dozen times per pair.
@@ -171,8 +173,7 @@ class Reader:
                 document = _parsed(outcome.body)
                 prediction = one_row(spec, self._single(spec, document))
             if prediction is None:
-                values = self._values(spec, Message(outcome.head, outcome.body, document))
-                prediction, tokens = predict(spec, values, _AUTO if live is None else live.kind), values.tokens
+                prediction, tokens = self._long_way(spec, outcome, document, _AUTO if live is None else live.kind)
             if live is not None:
                 _fit(prediction, live)
             return prediction, _FINE, "", tokens
@@ -180,6 +181,22 @@ class Reader:
             return None, why.reason, why.detail, 0
         except Exception as bug:  # one odd body must not end the judging of every rollout; counted, and shown
             return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], 0
+
+    def _long_way(
+        self, spec: PredictionSpec, outcome: Outcome, document: Any, kind: Kind, *, exact: bool = False
+    ) -> tuple[Prediction, int]:
+        """What an arm said, and how many tokens it wrote; raises `Unreadable`.
+
+        A label that has been rounded is read again, exactly: that takes several times as long, so only then.
+        """
+        try:
+            values = self._values(spec, Message(outcome.head, outcome.body, document, exact=exact))
+            values.exact |= exact
+            return predict(spec, values, kind), values.tokens
+        except Rounded:
+            if exact:
+                raise
+            return self._long_way(spec, outcome, UNREAD, kind, exact=True)
 
     def _is_plain(self, head: bytes) -> bool:
         """`is_plain`, remembered: a server's heads repeat byte for byte, often for a second."""
@@ -220,15 +237,24 @@ def _fit(candidate: Prediction, live: Prediction) -> None:
                 raise Unreadable(Reason.BAD_SHAPE, f"{widths} {len(live.rows[at])}")
         if candidate.names != live.names:
             raise Unreadable(Reason.BAD_SHAPE, _renamed(candidate.names, live.names))
-    elif candidate.kind is _LABEL:
-        ours, theirs = _sort(candidate.rows), _sort(live.rows)
-        if ours != theirs:
+    elif candidate.kind is _LABEL and _sort(candidate.rows) != _sort(live.rows):
+        ours, theirs = _written(candidate.rows), _written(live.rows)
+        if ours and theirs and ours != theirs:
             raise Unreadable(Reason.BAD_TYPE, f"labels are {ours} where live answered {theirs}")
 
 
 def _sort(rows: tuple[object, ...]) -> str:
     """What sort of labels these are. A model that renames 3 to "3" breaks its callers, so that is no small change."""
     return "text" if all(type(row) is str for row in rows) else "numbers"
+
+
+def _written(rows: tuple[object, ...]) -> str:
+    """The same of the labels that tell: digits beyond 64 bits may have been either (`shapes`). Empty when none does."""
+    telling = tuple(row for row in rows if not (type(row) is str and _DIGITS.fullmatch(row) and not fits(int(row))))
+    return _sort(telling) if telling else ""
+
+
+_DIGITS = re.compile(r"-?[1-9][0-9]{18,308}")
 
 
 def _renamed(mine: tuple[str, ...], yours: tuple[str, ...]) -> str:

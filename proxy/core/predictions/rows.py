@@ -17,7 +17,7 @@ from typing import Any
 
 from proxy.core.model import Kind, PredictionSpec
 from proxy.core.predictions.json_tools import word_for
-from proxy.core.predictions.shapes import Tensor, floats, tensor
+from proxy.core.predictions.shapes import Tensor, floats, label_name, tensor
 from proxy.core.predictions.unreadable import Unreadable, names
 from proxy.core.reasons import Reason
 
@@ -99,7 +99,7 @@ def scored(spec: PredictionSpec, rows: list[dict[str, Any]]) -> Tensor:
 def _by_label(row: Any) -> dict[str, Any]:
     if type(row) is not list or not all(_is_scored(item) for item in row):
         raise Unreadable(Reason.BAD_TYPE, "a row is no list of labels with their scores")
-    return {str(item["label"]): item["score"] for item in row}
+    return {label_name(item["label"]): item["score"] for item in row}
 
 
 def _is_scored(item: Any) -> bool:

@@ -13,8 +13,8 @@ import csv
 import io
 from typing import Any
 
+from proxy.core.exact_json import whole
 from proxy.core.model import PredictionSpec
-from proxy.core.predictions.json_tools import parse_json
 from proxy.core.predictions.message import Message, media_type
 from proxy.core.predictions.rows import rows_of
 from proxy.core.predictions.shapes import MAX_ROWS, Tensor, tensor
@@ -30,7 +30,7 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     if kind == "text/csv":
         return _csv(answer.body)
     if kind in LINES:
-        return rows_of(spec, _lines(answer.body))
+        return rows_of(spec, _lines(answer))
     if kind in ("application/json", ""):
         document = answer.document
         if type(document) is dict and "predictions" in document:
@@ -39,12 +39,12 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     raise Unreadable(Reason.BAD_ENCODING, f"content type `{kind[:60]}` is not JSON, JSON lines or CSV")
 
 
-def _lines(body: bytes) -> list[Any]:
-    lines = [line for line in body.split(b"\n") if line.strip()]
+def _lines(answer: Message) -> list[Any]:
+    lines = [line for line in answer.body.split(b"\n") if line.strip()]
     if not lines:
         raise Unreadable(Reason.EMPTY, "the body is empty")
     _check(len(lines))
-    return [parse_json(line) for line in lines]
+    return [answer.parse(line) for line in lines]
 
 
 def _csv(body: bytes) -> Tensor:
@@ -58,14 +58,15 @@ def _csv(body: bytes) -> Tensor:
         raise Unreadable(Reason.EMPTY, "the body is empty")
     _check(len(rows))
     values = [[_cell(cell) for cell in row] for row in rows]
-    return tensor(values[0] if len(values) == 1 else values)
+    found = tensor(values[0] if len(values) == 1 else values)
+    found.exact = True
+    return found
 
 
 def _cell(text: str) -> Any:
     """A number where the cell is one, else its text."""
     text = text.strip()
-    whole = (int,) if len(text) < 19 else ()  # more does not fit into 64 bits, and JSON could not hold it
-    for number in (*whole, float) if "_" not in text else ():  # Python reads 1_000 as a number, CSV does not
+    for number in (whole, float) if "_" not in text else ():  # Python reads 1_000 as a number, CSV does not
         try:
             return number(text)
         except ValueError:

@@ -13,9 +13,10 @@ from itertools import chain
 from math import isfinite, prod
 from typing import Any
 
+from proxy.core.exact_json import fits
 from proxy.core.model import Kind, Prediction, PredictionSpec, make
 from proxy.core.predictions.json_tools import word_for
-from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.predictions.unreadable import Rounded, Unreadable
 from proxy.core.reasons import Reason
 
 MAX_RANK = 8
@@ -42,7 +43,8 @@ class Tensor:
     """Values in row-major order and their shape; `len(data) == prod(shape)`.
 
     `hint` is the kind if the owner left it open, `names` those of the values in a row, `tokens` how many tokens a
-    language model wrote (0 where nobody counts).
+    language model wrote (0 where nobody counts). `exact` says that no whole number in it has been rounded; without it a
+    double of 2^63 or more may have been one of other digits.
     """
 
     data: list[Any]
@@ -50,6 +52,7 @@ class Tensor:
     hint: Kind = _AUTO
     names: tuple[str, ...] = ()
     tokens: int = 0
+    exact: bool = False
 
     @property
     def width(self) -> int:
@@ -61,7 +64,7 @@ def tensor(value: Any, hint: Kind = Kind.AUTO) -> Tensor:
     """A JSON value, nested arrays or a single one, as a tensor; raises `Unreadable` with `bad_shape` or `too_deep`.
 
     >>> tensor([[1, 2], [3, 4]])
-    Tensor(data=[1, 2, 3, 4], shape=(2, 2), hint=<Kind.AUTO: 'auto'>, names=(), tokens=0)
+    Tensor(data=[1, 2, 3, 4], shape=(2, 2), hint=<Kind.AUTO: 'auto'>, names=(), tokens=0, exact=False)
     """
     if type(value) is not list:
         return Tensor([value], (), hint)
@@ -144,22 +147,38 @@ def _singles(values: Tensor, kind: str) -> list[Any]:
 
 _LABELS = {str, int, bool}
 _BEYOND = 2.0**63
-"""Whole floats from here on are no labels: what is kept of a label is written as JSON, which has 64 bits here."""
+"""JSON's whole numbers from here on may have been rounded to a double."""
 
 
 def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
     data = _singles(values, "label")
-    if set(map(type, data)) <= _LABELS:
+    if not values.exact and set(map(type, data)) <= _LABELS:
         return tuple(data)
-    return tuple(map(_label, data))
+    return tuple([_label(value, values.exact) for value in data])
 
 
-def _label(value: Any) -> Any:
-    if type(value) is float and value.is_integer() and abs(value) < _BEYOND:
-        return int(value)  # XGBoost and others write class numbers as floats
-    if type(value) in (str, int, bool):
+def _label(value: Any, exact: bool) -> Any:
+    """Text or a whole number. One beyond 64 bits is kept as its digits: that is the most that JSON has here."""
+    if type(value) is float and value.is_integer():  # XGBoost and others write class numbers as floats
+        if not exact and abs(value) >= _BEYOND:
+            raise Rounded(value)
+        value = int(value)
+    if type(value) is int:
+        return value if fits(value) else str(value)
+    if type(value) in (str, bool):
         return value
     raise Unreadable(Reason.BAD_TYPE, f"{_show_value(value)} is not a label (text or a whole number)")
+
+
+def label_name(value: Any) -> str:
+    """A label of JSON as the name of its score; raises `Rounded` when its digits are not known.
+
+    >>> label_name(3), label_name("cat")
+    ('3', 'cat')
+    """
+    if type(value) is float and abs(value) >= _BEYOND and isfinite(value):
+        raise Rounded(value)
+    return str(value)
 
 
 def _texts(values: Tensor, _spec: PredictionSpec) -> tuple[str, ...]:
@@ -226,7 +245,7 @@ def _vectors(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[float, ...], 
 def _rankings(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[Any, ...], ...]:
     if len(values.shape) > 2:
         raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(values.shape)} is no list of items per row")
-    return _sequences(values, [_label(value) for value in values.data])
+    return _sequences(values, [_label(value, values.exact) for value in values.data])
 
 
 _ROWS: dict[Kind, Callable[[Tensor, PredictionSpec], tuple[Any, ...]]] = {

@@ -17,7 +17,7 @@ from proxy.core.model import PredictionSpec
 from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.message import Message
 from proxy.core.predictions.rows import chosen_name, rows_of, scored
-from proxy.core.predictions.shapes import Tensor, tensor
+from proxy.core.predictions.shapes import Tensor, label_name, tensor
 from proxy.core.predictions.unreadable import Unreadable, names
 from proxy.core.reasons import Reason
 
@@ -54,7 +54,7 @@ def _results(spec: PredictionSpec, results: Any) -> Tensor:
 def _classes(row: Any) -> dict[str, Any]:
     if type(row) is not list or not all(type(item) is list and len(item) == 2 for item in row):
         raise Unreadable(Reason.BAD_SHAPE, "a row of `results` is no list of [label, score]")
-    by_label = {str(label): score for label, score in row}
+    by_label = {label_name(label): score for label, score in row}
     # A model without a label table sends every label empty; then a class is known by its place.
     return by_label if len(by_label) == len(row) else {str(at): score for at, (_, score) in enumerate(row)}
 

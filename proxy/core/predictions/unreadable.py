@@ -19,6 +19,13 @@ class Unreadable(Exception):  # noqa: N818 - it names a state of the answer, not
         super().__init__(self.detail)
 
 
+class Rounded(Unreadable):
+    """A label that is a whole number beyond 64 bits, which has been read as a double: to be read again, exactly."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__(Reason.BAD_TYPE, f"{value:g} has more than 64 bits and was rounded")
+
+
 def names(found: Iterable[object], most: int = 5) -> str:
     """Names for a sentence, quoted, at most `most` of them.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from proxy.core.predictions.json_tools import parse_json, word_for
+from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.message import Message, header
 from proxy.core.predictions.shapes import Tensor
 from proxy.core.predictions.unreadable import Unreadable
@@ -29,6 +29,8 @@ DTYPES = {
 }  # fmt: skip
 """numpy's type for each datatype of fixed width; BF16 is read as its bits."""
 
+FLOATS = frozenset(("FP16", "BF16", "FP32", "FP64"))
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -40,7 +42,7 @@ def split(answer: Message) -> tuple[Any, bytes]:
     length = int(text)
     if length > len(answer.body):
         raise Unreadable(Reason.TRUNCATED, f"the JSON should be {length} bytes, the body has {len(answer.body)}")
-    return parse_json(answer.body[:length]), answer.body[length:]
+    return answer.parse(answer.body[:length]), answer.body[length:]
 
 
 def binary_size(output: Any) -> int | None:
@@ -86,7 +88,7 @@ def decode(datatype: str, shape: tuple[int, ...], raw: bytes) -> Tensor:
     values = np.frombuffer(raw, dtype)
     if datatype == "BF16":
         values = (values.astype("<u4") << 16).view("<f4")
-    return Tensor(values.tolist(), shape)
+    return Tensor(values.tolist(), shape, exact=datatype in FLOATS)
 
 
 def _strings(raw: bytes, count: int) -> list[str]:

@@ -110,7 +110,7 @@ def typed(datatype: str, shape: tuple[int, ...], contents: bytes, count: int) ->
         values += _values(number, kind, value)
     if len(values) != count:
         raise Unreadable(Reason.BAD_SHAPE, f"shape {list(shape)} wants {count} values, found {len(values)}")
-    return Tensor([bool(value) for value in values] if datatype == "BOOL" else values, shape)
+    return Tensor([bool(value) for value in values] if datatype == "BOOL" else values, shape, exact=wanted in _WIRE)
 
 
 def _values(number: int, kind: int, value: bytes) -> list[Any]:

@@ -179,3 +179,10 @@ async def test_a_bad_outcome_spoils_the_batch_and_is_named(client: Client, surfa
     said = await problem(await client.post("/api/v1/outcomes", json=[{"id": "r0", "label": "a"}, entry]), 400)
     assert said["detail"].startswith("Outcome 1:")
     assert surface.given == []
+
+
+async def test_a_label_of_any_size_keeps_its_digits(client: Client, surface: FakeSurface) -> None:
+    body = b'[{"id": "r1", "label": 123456789012345678901}, {"id": "r2", "label": 1790000000000000001}]'
+    assert (await (await client.post("/api/v1/outcomes", data=body)).json())["joined"] == 2
+    assert [entry["label"] for entry in surface.given] == ["123456789012345678901", 1790000000000000001]
+    await problem(await client.post("/api/v1/outcomes", data=b'{"id": "r1", "label": 1e30}'), 400)

@@ -45,6 +45,8 @@ def reason_of(body: bytes) -> Reason:
         (b"[1e999]", Reason.NOT_FINITE),
         (b"[NaN", Reason.NOT_JSON),
         (b'[NaN, "\\uD800"]', Reason.BAD_ENCODING),
+        (b'[NaN, "\xed\xa0\x80"]', Reason.BAD_ENCODING),
+        (b"\xef\xbb\xbf[NaN]", Reason.BAD_ENCODING),
     ],
 )
 def test_what_is_wrong_has_a_word(body: bytes, reason: Reason) -> None:
@@ -61,6 +63,32 @@ def test_integers_beyond_64_bits_are_floats_either_way() -> None:
     for text in (b"[%d]", b"[%d, NaN]"):
         assert parse_json(text % 10**30)[0] == 1e30
         assert type(parse_json(text % 10**30)[0]) is float
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), -(2**53) - 1, 10**18, -(10**18)])
+def test_integers_of_64_bits_are_exact_beside_what_is_no_number(number: int) -> None:
+    for beside in ("NaN", "Infinity", "-Infinity", "0.5"):
+        found = parse_json(b'{"a": [%d], "b": %s}' % (number, beside.encode()))["a"]
+        assert (found, type(found[0])) == ([number], int)
+
+
+NUMBERS = st.integers(-(2**70), 2**70) | st.sampled_from([2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1])
+LEAVES = NUMBERS | st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+NESTED = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+)
+
+
+@given(st.lists(NESTED, min_size=1, max_size=5), st.data(), st.sampled_from(["NaN", "Infinity", "-Infinity"]))
+def test_one_nan_changes_no_other_value(values: list[object], data: st.DataObject, beside: str) -> None:
+    at = data.draw(st.integers(0, len(values)))
+    parts = [json.dumps(value) for value in values]
+    plain = parse_json(f"[{','.join(parts)}]".encode())
+    odd = parse_json(f"[{','.join([*parts[:at], beside, *parts[at:]])}]".encode())
+    assert not math.isfinite(odd.pop(at))
+    assert repr(odd) == repr(plain)  # `repr`, since 1 == 1.0
+    exact = parse_json(f"[{','.join(parts)}]".encode(), exact=True)
+    assert exact == json.loads(f"[{','.join(parts)}]")
 
 
 @given(JSON)

@@ -42,6 +42,8 @@ PIPELINE = [[{"label": "NEGATIVE", "score": 0.25}, {"label": "POSITIVE", "score"
         ("text/csv", b"1\n0\n", {"kind": Kind.LABEL}, (1, 0)),
         ("text/csv", b"1_0\n", {"kind": Kind.LABEL}, ("1_0",)),
         ("text/csv", b"9" * 30, {"kind": Kind.NUMBER}, (1e30,)),
+        ("text/csv", b"9" * 30, {"kind": Kind.LABEL}, ("9" * 30,)),
+        ("text/csv", b"1790000000000000001\n-9", {"kind": Kind.LABEL}, (1790000000000000001, -9)),
     ],
 )
 def test_answers(media_type: str, body: Any, spec: dict[str, Any], rows: tuple[Any, ...]) -> None:
