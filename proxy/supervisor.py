@@ -82,7 +82,7 @@ class Supervisor:
 
     def _load(self) -> tuple[str, Config]:
         text = self._path.read_text(encoding="utf-8")
-        return text, parse(text, source=str(self._path), directory=self._path.resolve().parent)
+        return text, parse(text, source=str(self._path), directory=self._path.resolve().parent, files=True)
 
     def _open(self) -> tuple[list[Child], Child]:
         server = self._config.server
@@ -139,8 +139,8 @@ class Supervisor:
         self._announce_tree()
 
     def _config_frame(self) -> bytes:
-        directory = str(self._path.resolve().parent)
-        return link.note(Frame.CONFIG, {"generation": self._generation, "text": self._text, "directory": directory})
+        file = {"source": str(self._path), "directory": str(self._path.resolve().parent)}
+        return link.note(Frame.CONFIG, {"generation": self._generation, "text": self._text, **file})
 
     def _heard(self, child: Child, kind: Frame, payload: bytes) -> None:
         child.heard(kind, payload)

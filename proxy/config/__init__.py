@@ -1,17 +1,19 @@
 """The configuration file: YAML to one frozen tree, with every default, unit and check.
 
-`parse(text)` gives a `Config` or raises `ConfigError` with *every* mistake at once. The way in is four steps:
+`parse(text)` gives a `Config` or raises `ConfigError` with *every* mistake at once. The way in is five steps:
 
     text     YAML to plain data that knows its lines; `${NAME}` from the environment
     types    each value read by its unit (`units`) or as a name (`names`), each section checked for its keys (`server`,
              `route`, `tree`)
     checks   what needs the neighbours: names that lead nowhere, plans that cannot end
+    files    what is on this machine's disk: certificates that cannot be loaded, places that cannot be written to
     words    the plan as a person reads it, with warnings
 
 Invariants
 - An unknown key, a bad unit, a name that leads nowhere or a plan that can never end is a mistake, never a silent
   default.
-- Nothing here touches the network, and nothing from the environment is ever part of a mistake or of `repr`.
+- Nothing here touches the network, nothing but `files` the disk, and nothing from the environment is ever part of a
+  mistake or of `repr`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.config.checks import check
+from proxy.config.files import check_files
 from proxy.config.json_schema import schema
 from proxy.config.reading import read_tree
 from proxy.config.route import Guards, Mirror, Prediction, Record, Rescue, Rollout, Route
@@ -41,26 +44,40 @@ def parse(
     *,
     directory: str | Path = ".",
     environ: Mapping[str, str] | None = None,
+    files: bool = False,
 ) -> Config:
     """The configuration in `text`; raises `ConfigError` with every mistake.
 
-    `source` is what errors call the file, `directory` where its relative paths start, `environ` what `${NAME}` is
-    taken from (the process's environment when absent).
+    `source` is what errors call the file, and what its store is named after; `directory` where its relative paths
+    start, `environ` what `${NAME}` is taken from (the process's environment when absent). With `files` the certificates
+    that it names must be there, and what it writes to must be writable.
 
     >>> config = parse("upstreams: {m1: {url: 'http://127.0.0.1:9001'}}\\nroutes: [{name: all, live: m1}]")
     >>> config.upstreams["m1"].timeout
     30.0
     """
     document = read(text, os.environ if environ is None else environ)
-    config, broken = read_tree(document, Path(directory))
+    config, broken = read_tree(document, Path(directory), _stem(source))
     if config is not None:
-        check(config, document, broken)
+        blame = check(config, document, broken)
+        if files:
+            check_files(config, blame)
     if document.mistakes or config is None:
         raise ConfigError(sorted(document.mistakes, key=lambda mistake: mistake.line), source)
     return config
 
 
+def _stem(source: str) -> str:
+    """The name of a file without its ending; `understudy` where the text comes from no file.
+
+    >>> _stem("config/quickstart.yaml"), _stem("configuration")
+    ('quickstart', 'understudy')
+    """
+    path = Path(source)
+    return path.stem if path.suffix else "understudy"
+
+
 def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
-    """The configuration in a file; raises `ConfigError` and `OSError`."""
+    """The configuration in a file, with what it names on the disk; raises `ConfigError` and `OSError`."""
     file = Path(path)
-    return parse(file.read_text("utf-8"), str(path), directory=file.resolve().parent, environ=environ)
+    return parse(file.read_text("utf-8"), str(path), directory=file.resolve().parent, environ=environ, files=True)

@@ -14,7 +14,7 @@ from os.path import normpath
 from urllib.parse import urlsplit
 
 from proxy.config.grpc import check_grpc, speaks
-from proxy.config.names import is_loopback, nearest
+from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.route import Prediction, Rollout, Route
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
@@ -71,8 +71,9 @@ class _Blamer:
         return any(other[: len(path)] == path for other in self.broken)
 
 
-def check(config: Config, document: Document, broken: set[Path]) -> None:
-    """Note every mistake between the lines of `config` in `document`; `broken` paths are blamed already."""
+def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
+    """Note every mistake between the lines of `config` in `document`; `broken` paths are blamed already. What notes
+    them is returned, for checks that follow."""
     blame = _Blamer(document, broken)
     named = document.data.get("upstreams")  # as the file names them, also those that are mistaken
     known = list(named) if isinstance(named, dict) else []
@@ -91,9 +92,11 @@ def check(config: Config, document: Document, broken: set[Path]) -> None:
     for n, route in enumerate(config.routes):
         _route(("routes", n), route, known, blame)
         _reachable(n, config, blame)
+    return blame
 
 
 def _sides(config: Config, blame: _Blamer) -> None:
+    _ports(config, blame)
     if config.admin.token is None and not is_loopback(config.admin.listen) and not blame.is_broken(("admin", "token")):
         blame(("admin", "listen"), f"{config.admin.listen} is open to others", "set `admin.token`, or use 127.0.0.1")
     _token(config, blame)
@@ -116,6 +119,19 @@ def _sides(config: Config, blame: _Blamer) -> None:
     if limits.max_header < 1024:
         blame(("server", "limits", "max_header"), "less than 1KiB refuses ordinary requests")
     _positive(("server", "timeouts"), blame, header=timeouts.header, body=timeouts.body, idle=timeouts.idle)
+
+
+def _ports(config: Config, blame: _Blamer) -> None:
+    """Two that listen on one address: the second would get none of it, or with SO_REUSEPORT half of it."""
+    listening: list[tuple[Path, str | None]] = [
+        (("server", "listen"), config.server.listen),
+        (("admin", "listen"), config.admin.listen),
+        (("server", "grpc_listen"), config.server.grpc_listen),
+    ]
+    for n, (path, here) in enumerate(listening):
+        taken = [other for other, there in listening[:n] if here and there and collide(here, there)]
+        if taken:
+            blame(path, f"{here} is taken by `{show(taken[0])}`", "each has a port of its own")
 
 
 def _token(config: Config, blame: _Blamer) -> None:
@@ -252,9 +268,6 @@ def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
     for n, rollout in enumerate(route.rollouts):
         here = (*path, "rollouts", n)
         _known((*here, "candidate"), rollout.candidate, known, blame)
-        if rollout.candidate == route.live:
-            hint = "to compare a model with itself, name its URL twice under `upstreams`"
-            blame((*here, "candidate"), f"`{rollout.candidate}` is the live upstream of this route", hint)
         _in_pairs((*here, "cluster_by", "header"), rollout.cluster_by.header if rollout.cluster_by else None, blame)
         _stages(here, rollout, blame)
         _guards(here, rollout, route.prediction, blame)
@@ -296,7 +309,7 @@ def _stages(path: Path, rollout: Rollout, blame: _Blamer) -> None:
     for n, rule in enumerate(rollout.stages):
         if not rule.is_one and not blame.is_broken((*path, "stages", n)):
             blame((*path, "stages", n), "a stage is either `shadow: 100%` or `canary: 5%`")
-    if not rollout.ladder:
+    if not rollout.ladder and not any(blame.is_broken((*path, key)) for key in ("shadow", "canary", "stages")):
         blame((*path, "stages"), "no stage", "write `shadow: 100%`, `canary: 5%`, or a list of stages")
     before = None
     for n, stage in enumerate(rollout.ladder):

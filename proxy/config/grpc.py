@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from proxy.config.names import address
 from proxy.config.text import Path
 
 if TYPE_CHECKING:
@@ -31,9 +30,6 @@ def check_grpc(config: Config, blame: Blame) -> None:
         where: Path = ("server", "grpc_listen")
         if not spoken:
             blame(where, "no route has a live upstream that speaks gRPC", "write its URL as `grpc://HOST:PORT`")
-        for other in (config.server.listen, config.admin.listen):
-            if other == listen and address(listen)[1] != 0:
-                blame(where, f"{listen} is taken", "gRPC has a port of its own")
     for n, route in enumerate(config.routes):
         _route(("routes", n), config, route, blame)
 

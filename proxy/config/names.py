@@ -22,14 +22,25 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint with the known word most like `word`, or nothing.
 
+    Words of a family (`max_…`) must be alike in what tells them apart: `max_cost` is no misspelt `max_ks`.
+
     >>> nearest("max_disagrement", ["max_disagreement", "max_ks"])
     'did you mean `max_disagreement`?'
-    >>> nearest("zzz", ["max_ks"])
-    ''
+    >>> nearest("zzz", ["max_ks"]), nearest("max_cost", ["max_ks"])
+    ('', '')
     """
     folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), folded, 1, 0.6)
-    return f"did you mean `{folded[close[0]]}`?" if close else ""
+    close = difflib.get_close_matches(word.lower(), folded, 3, 0.6)
+    found = next((one for one in close if _alike(word.lower(), one)), None)
+    return f"did you mean `{folded[found]}`?" if found is not None else ""
+
+
+def _alike(word: str, known: str) -> bool:
+    """Whether two words are alike beyond the first part that they share."""
+    family, mark, rest = known.partition("_")
+    if not mark or not word.startswith(family + mark):
+        return True
+    return difflib.SequenceMatcher(None, word.removeprefix(family + mark), rest).ratio() >= 0.5
 
 
 def name(value: Any) -> str:
@@ -87,6 +98,18 @@ def method(value: Any) -> str:
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise Unfit("a request method, such as POST")
     return value.upper()
+
+
+def request_path(value: Any) -> str:
+    """The path of a request: a slash, then visible characters; raises `Unfit`.
+
+    >>> request_path("/v2/models/*")
+    '/v2/models/*'
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"/[!-~]*", value):
+        hint = f"did you mean `/{value}`?" if isinstance(value, str) and re.fullmatch(r"[!-.0-~][!-~]*", value) else ""
+        raise Unfit("a path that begins with a slash, in ASCII without blanks, such as /v2/health/ready", hint)
+    return value
 
 
 def pointer(value: Any) -> str:
@@ -217,3 +240,16 @@ def is_loopback(value: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def collide(one: str, other: str) -> bool:
+    """Whether two addresses `HOST:PORT` cannot be listened on at once.
+
+    >>> collide("0.0.0.0:8080", "127.0.0.1:8080"), collide("127.0.0.1:8080", "127.0.0.1:8081")
+    (True, False)
+    >>> collide("127.0.0.1:0", "127.0.0.1:0"), collide("10.0.0.1:80", "10.0.0.2:80")  # 0: the kernel chooses
+    (False, False)
+    """
+    (host, port), (there, same) = address(one), address(other)
+    anywhere = {"0.0.0.0", "::"}  # noqa: S104  # compared with, not listened on
+    return port == same != 0 and (host == there or bool(anywhere & {host, there}))

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from proxy.config.names import nearest
-from proxy.config.text import Document, Path
+from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.units import Unfit
 
@@ -51,8 +51,8 @@ _EXPECTED = {
 }
 
 
-def read_tree(document: Document, directory: Folder) -> tuple[Config | None, set[Path]]:
-    """The tree, and the paths in it that are not what the file says because that was a mistake."""
+def read_tree(document: Document, directory: Folder, name: str) -> tuple[Config | None, set[Path]]:
+    """The tree of the file called `name` in `directory`, and the paths where a mistake made it other than the file."""
     if document.data is None:
         if not document.mistakes:
             document.blame((), "the file is empty", "start with `upstreams:` and `routes:`")
@@ -61,7 +61,7 @@ def read_tree(document: Document, directory: Folder) -> tuple[Config | None, set
     data = copy.deepcopy(document.data)  # what the file says stays as it was
     for _ in range(ROUNDS):
         try:
-            return Config.model_validate(data, context={"directory": directory}), set(tries)
+            return Config.model_validate(data, context={"directory": directory, "name": name}), set(tries)
         except ValidationError as errors:
             found = [(_real(error["loc"], data), error) for error in errors.errors(include_url=False)]
         if not isinstance(data, dict):
@@ -109,8 +109,7 @@ def _at(data: Any, path: Path) -> Any:
 def _blame(document: Document, path: Path, error: Any) -> None:
     kind, unfit = error["type"], error.get("ctx", {}).get("error")
     if kind == "extra_forbidden":
-        known = _keys(path[:-1])
-        document.blame(path, "unknown key", nearest(str(path[-1]), known) or f"known: {', '.join(known)}")
+        document.blame(path, "unknown key", _stranger(path))
         return
     if kind == "missing":
         document.blame(path, "is missing")
@@ -122,6 +121,7 @@ def _blame(document: Document, path: Path, error: Any) -> None:
         return
     expected = _EXPECTED.get(kind) or str(error["msg"]).removeprefix("Input should be ")
     expected = expected.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+    expected = expected.replace("greater than", "more than").replace("String should have", "text of")
     hint = ""
     if kind in ("literal_error", "enum") and isinstance(error["input"], str) and path not in document.secret:
         hint = nearest(
@@ -130,19 +130,79 @@ def _blame(document: Document, path: Path, error: Any) -> None:
     document.blame(path, f"found {found}, expected {expected}", hint)
 
 
-def _keys(path: Path) -> list[str]:
-    """The keys that a mapping at `path` may have, by the tree's own types."""
+def _stranger(path: Path) -> str:
+    """A hint for a key that does not belong where it stands: its right spelling, its right place, or what may stand."""
+    key, known = str(path[-1]), _keys(_type_at(path[:-1]))
+    name, colon, value = key.partition(":")
+    if colon and name in known:
+        return f"no blank after the colon: write `{name}: {value}`"
+    return _place(path[:-1], key) or nearest(key, known) or f"known: {', '.join(known)}"
+
+
+def _place(holder: Path, key: str) -> str:
+    """Where a key belongs that is known elsewhere: below `holder`, or in what encloses it, or below that."""
+    for depth in range(len(holder), -1, -1):
+        around, kind = holder[:depth], _type_at(holder[:depth])
+        if depth < len(holder) and key in _keys(kind):
+            return f"it belongs in `{show(around)}`" if around else "it belongs at the top"
+        if below := _below(kind, key):
+            prefix = show(around) + "." if around and depth < len(holder) else ""
+            return f"it belongs under `{prefix}{below}:`"
+    return ""
+
+
+def _below(kind: Any, key: str) -> str:
+    """The way from a section down to one that has `key`: to the next level, or further when no other has such a key."""
+    sections = [(name, _section(kind.model_fields[name].annotation)) for name in _fields(kind)]
+    for name, inner in sections:
+        if key in _keys(inner):
+            return name
+    if len({home for home in _sections(Config) if key in _keys(home)}) != 1:
+        return ""
+    ways = ((name, _below(inner, key)) for name, inner in sections)
+    return next((f"{name}.{way}" for name, way in ways if way), "")
+
+
+def _sections(kind: Any) -> list[Any]:
+    """A section and all below it."""
+    below = [_section(kind.model_fields[name].annotation) for name in _fields(kind)]
+    return [kind, *(one for inner in below for one in _sections(inner))] if _fields(kind) else []
+
+
+def _section(kind: Any) -> Any:
+    """The section that a field holds: itself, or each entry of a list or of a mapping."""
+    kind = _inner(kind)
+    entries = [arg for arg in typing.get_args(kind) if arg is not Ellipsis]
+    return _section(entries[-1]) if typing.get_origin(kind) in (tuple, dict) else kind
+
+
+def _type_at(path: Path) -> Any:
+    """The type of what stands at `path`, by the tree's own types."""
     kind: Any = Config
     for step in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and step in kind.model_fields:
+        if step in _fields(kind):
             kind = kind.model_fields[str(step)].annotation
         else:  # an entry of a tuple or a dict
             kind = [arg for arg in typing.get_args(kind) if arg is not Ellipsis][-1]
-        while typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
-            kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+        kind = _inner(kind)
+    return kind
+
+
+def _inner(kind: Any) -> Any:
+    """A type without what is around it: `Annotated`, `… | None`."""
+    while typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
+        kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+    return kind
+
+
+def _fields(kind: Any) -> list[str]:
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def _keys(kind: Any) -> list[str]:
+    """The keys that a mapping of this type may have, short forms first."""
     short = {"urls": "url", "secrets": "secret"}
-    keys = list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
-    return [key for name in keys for key in ((short[name], name) if name in short else (name,))]
+    return [key for name in _fields(kind) for key in ((short[name], name) if name in short else (name,))]
 
 
 def _mend(data: Any, path: Path, kind: str) -> None:

@@ -26,6 +26,7 @@ from proxy.config.types import (
     Pointer,
     Ratio,
     Redacted,
+    RequestPath,
     Section,
     Size,
     one_of,
@@ -41,7 +42,7 @@ Protocol = Literal["auto", "v2", "json", "tensorflow", "kserve-v1", "mlflow", "s
 class Match(Section):
     """Which requests belong to a route; everything given must match."""
 
-    path: Annotated[str, Field(pattern=r"^/\S*$")] | None = None
+    path: RequestPath | None = None
     """The request's path, without its query; a trailing `*` matches any rest. Any path when absent."""
     methods: tuple[Method, ...] = ()
     """Request methods; any when empty."""
@@ -353,7 +354,12 @@ class Route(Section):
     segments: SegmentRule | None = None
     """How to split traffic for findings of their own."""
     rollouts: tuple[Rollout, ...] = ()
-    """Its candidates."""
+    """Its candidates. One that is `live` by now is completed: its entry does nothing any more."""
+
+    @property
+    def open_rollouts(self) -> tuple[Rollout, ...]:
+        """The rollouts whose candidate is not live already."""
+        return tuple(rollout for rollout in self.rollouts if rollout.candidate != self.live)
 
 
 class DefaultRoute(Section):

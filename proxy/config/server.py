@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
 from proxy.config.types import (
     Count,
@@ -22,6 +22,7 @@ from proxy.config.types import (
     Moment,
     Proxy,
     Ratio,
+    RequestPath,
     Section,
     ServerUrl,
     Size,
@@ -128,7 +129,7 @@ class UpstreamTls(Section):
 class Health(Section):
     """Active health checks; without them a URL is judged by its traffic alone."""
 
-    path: Annotated[str, Field(pattern="^/[!-~]*$")]
+    path: RequestPath
     """Asked with GET; any 2xx is healthy. gRPC: a method, asked with an empty message; healthy by status OK, and of
     `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive` and `ServerReady` by what they say."""
     interval: Duration = 5.0
@@ -215,8 +216,16 @@ class Webhook(Section):
 class Store(Section):
     """Where rollouts survive a restart."""
 
-    path: FilePath = Field(default="state/understudy.db", validate_default=True)
-    """SQLite file; its folder is made when missing."""
+    path: FilePath = "state/understudy.db"
+    """SQLite file; its folder is made when missing. When absent, `state/NAME.db` beside the configuration file
+    NAME.yaml, so that two configurations in one folder have two stores."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_as_the_file(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, dict) or "path" in value:
+            return value
+        return {**value, "path": f"state/{(info.context or {}).get('name', 'understudy')}.db"}
 
 
 class Access(Section):

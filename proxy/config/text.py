@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from proxy.config.slips import explain
 from proxy.errors import Mistake
 
 Path = tuple[str | int, ...]
@@ -93,10 +94,11 @@ def read(text: str, environ: Mapping[str, str]) -> Document:
         node = loader.get_single_node()
         if node is not None:
             document.data = _Reader(loader, document, environ).value(node, ())
+    except yaml.MarkedYAMLError as error:
+        document.mistakes.append(explain(error, text))
+        document.data = None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        document.mistakes.append(Mistake("(file)", f"not YAML: {said}", "", mark.line + 1 if mark else 0))
+        document.mistakes.append(Mistake("(file)", f"not YAML: {getattr(error, 'reason', None) or error}"))
         document.data = None
     except RecursionError:
         document.mistakes.append(Mistake("(file)", "nested too deeply"))

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import orjson
+from pydantic import Field
 
 from proxy.config.route import DefaultRoute, Rollout, Route
 from proxy.config.server import Admin, Log, Server, Store, Tracing, Upstream, Webhook
@@ -33,7 +34,7 @@ class Config(Section):
     """Where requests go that match no route; they get 404 when absent."""
     webhooks: tuple[Webhook, ...] = ()
     """Receivers of rollout events."""
-    store: Store = Store()
+    store: Store = Field(default_factory=dict, validate_default=True)  # by way of its reader, which knows the file
     """Where rollouts survive a restart."""
     log: Log = Log()
     """What is written to standard error."""
@@ -41,8 +42,8 @@ class Config(Section):
     """Export of traces; off when absent. Traces are continued either way."""
 
     def rollouts(self) -> Iterator[tuple[Route, Rollout]]:
-        """Every rollout with its route, in the order of the file."""
-        return ((route, rollout) for route in self.routes for rollout in route.rollouts)
+        """Every rollout that is not completed with its route, in the order of the file."""
+        return ((route, rollout) for route in self.routes for rollout in route.open_rollouts)
 
     def plan(self, route: Route, rollout: Rollout) -> Plan:
         """One rollout as the core works with it; both upstreams must exist."""

@@ -56,6 +56,7 @@ Version = Annotated[str, Reads(names.version, {"type": ["string", "integer"], "e
 Header = Annotated[str, Reads(names.header, _text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "x-user-id"))]
 HeaderValue = Annotated[str, Reads(names.header_value, {"type": "string"})]
 Method = Annotated[str, Reads(names.method, _text("^[A-Za-z-]+$", "POST"))]
+RequestPath = Annotated[str, Reads(names.request_path, _text("^/[!-~]*$", "/v2/health/ready"))]
 Pointer = Annotated[str, Reads(names.pointer, _text(r"^(/.*)?$", "/score"))]
 Redacted = Annotated[str, Reads(names.redacted, _text(r"^(/.*|\?[^=&;#\s]+)?$", "/score", "?api_key"))]
 Url = Annotated[str, Reads(names.url, _text("^https?://", "https://deploy.example/hooks"))]

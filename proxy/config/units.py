@@ -89,11 +89,28 @@ def percent(value: Any) -> float:
     expected = "a percentage from 0% to 100%"
     match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        bare = isinstance(value, (int, float)) and not isinstance(value, bool)
-        raise Unfit(expected, f"did you mean `{value:g}%`?" if bare else "")
+        raise Unfit(expected, _percent_hint(value))
     if float(match[1]) > 100:
         raise Unfit(expected)
     return float(match[1])
+
+
+def _percent_hint(value: Any) -> str:
+    """What a bare number most likely means: below 1 it is a fraction, above 1 a percentage, and 1 may be either.
+
+    >>> _percent_hint(0.05), _percent_hint("25"), _percent_hint(1)
+    ('did you mean `5%`?', 'did you mean `25%`?', 'did you mean `1%` or `100%`?')
+    """
+    bare = value.strip() if isinstance(value, str) else "" if isinstance(value, bool) else str(value)
+    try:
+        found = float(bare)
+    except ValueError:
+        return ""
+    if not 0 <= found <= 100:
+        return ""
+    if found == 1:
+        return "did you mean `1%` or `100%`?"
+    return f"did you mean `{percent_text(found * 100 if found < 1 else found)}`?"
 
 
 def ratio(value: Any) -> float:
@@ -141,7 +158,21 @@ def latency(value: Any) -> LatencyLimit:
     try:
         return LatencyLimit(seconds(value), False)
     except Unfit as unfit:
-        raise Unfit("a multiple of live such as 1.2x, or a duration such as 250ms", unfit.hint) from None
+        hint = _multiple_hint(value) or unfit.hint
+        raise Unfit("a multiple of live such as 1.2x, or a duration such as 250ms", hint) from None
+
+
+def _multiple_hint(value: Any) -> str:
+    """The multiple that a percentage stands for: 20% more than live, or 120% of it.
+
+    >>> _multiple_hint("20%"), _multiple_hint("120%")
+    ('did you mean `1.2x`?', 'did you mean `1.2x`?')
+    """
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return ""
+    found = float(match[1]) / 100
+    return f"did you mean `{found + (found < 1):g}x`?"
 
 
 def after(value: Any) -> float | Literal["auto", "off"]:

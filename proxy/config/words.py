@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-
-from pydantic import BaseModel
 
 from proxy.config.effort import EXCESS, P99_PASS, is_latency, seconds_to_pass
 from proxy.config.route import Rollout, Route
 from proxy.config.tree import Config
-from proxy.config.types import Section
 from proxy.config.units import duration
 from proxy.core.model import Guard, Kind, Plan, Stage, State
 from proxy.core.waiting import rough
@@ -48,9 +44,9 @@ def describe(config: Config, rates: Sequence[float] = RATES) -> str:
     ]
     for route in config.routes:
         lines += ["", f"Route {route.name}: {_match(route)} → {route.live}"]
-        if not route.rollouts:
+        if not route.open_rollouts:
             lines.append("  no rollout: requests are forwarded, nothing is compared")
-        for rollout in route.rollouts:
+        for rollout in route.open_rollouts:
             lines += ["", *_rollout(config, route, rollout, rates)]
     if config.default is not None:
         lines += ["", f"Everything else → {config.default.live}"]
@@ -164,6 +160,10 @@ def _filled_in(config: Config, rollout: Rollout) -> list[str]:
 
 def warnings(config: Config) -> Iterator[str]:
     """What is allowed and most likely not meant, one sentence each."""
+    for route in config.routes:
+        if len(route.rollouts) > len(route.open_rollouts):
+            text = f"`{route.live}` is live, so its rollout is completed and its entry under `rollouts` may go"
+            yield f"{route.name}/{route.live}: {text} (to compare a model with itself, name its URL twice)"
     for route, rollout in config.rollouts():
         plan = config.plan(route, rollout)
         yield from (f"{plan.name}: {text}" for text in _rollout_warnings(plan, route, rollout))
@@ -175,7 +175,6 @@ def warnings(config: Config) -> Iterator[str]:
     used = {route.live for route in config.routes} | {rollout.candidate for _, rollout in config.rollouts()}
     used |= {config.default.live} if config.default else set()
     yield from (f"upstream {name} is not used" for name in config.upstreams if name not in used)
-    yield from (f"{path} is not there" for path in _files(config) if not Path(path).exists())
 
 
 def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[str]:
@@ -214,14 +213,3 @@ def _too_short(plan: Plan) -> Iterator[str]:
                 f"takes at least about {rough(fastest)} ({why})" if fastest < float("inf") else f"never passes ({why})"
             )
             yield f"{stage.name}: `max_time` is {duration(stage.max_time)}, but the stage {took}"
-
-
-def _files(part: BaseModel) -> Iterator[str]:
-    """Files that must be there before the start: every certificate and key in the tree."""
-    for name, value in part:
-        if isinstance(value, Section):
-            yield from _files(value)
-        elif isinstance(value, dict):
-            yield from (path for item in value.values() if isinstance(item, Section) for path in _files(item))
-        elif name in ("cert", "key", "ca", "client_ca") and isinstance(value, str):
-            yield value

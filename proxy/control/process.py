@@ -65,7 +65,7 @@ class Process:
         channel = Channel(self._heard, lambda _: self._end.set())
         await loop.create_connection(lambda: channel, sock=self._control)
         first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
-        config = parse(first["text"], directory=first["directory"])
+        config = parse(first["text"], first["source"], directory=first["directory"])
         logs.setup(config.log.format, config.log.level, "controller")
         controller = Controller(config, first["text"], Store(Path(config.store.path)))
         controller.generation = int(first["generation"])
@@ -113,7 +113,8 @@ class Process:
             new = await self._configs.get()
             generation = int(new["generation"])
             try:
-                error = await controller.reload(parse(new["text"], directory=new["directory"]), new["text"], generation)
+                config = parse(new["text"], new["source"], directory=new["directory"])
+                error = await controller.reload(config, new["text"], generation)
             except ConfigError as mistakes:
                 error = str(mistakes)
             except Exception as bug:  # a bug in a reload must not end the judging of what runs

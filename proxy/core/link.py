@@ -29,9 +29,10 @@ Payloads in JSON
 - TABLE `{"number", "lanes"}`, sent again under the same number when only what budgets afford has changed; ACK
   `{"number"}`.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
-- CONFIG `{"generation", "text", "directory"}`: the file as the supervisor validated it. RESULT answers a CONFIG or a
-  RELOAD: `{"generation", "ok", "error"}`. READY `{"pid"}`: this process serves. RELOAD `{}`. DRAIN
-  `{"delay"}`: seconds in which readiness fails and everything else goes on (a worker's affair; others ignore it).
+- CONFIG `{"generation", "text", "source", "directory"}`: the file as the supervisor validated it, what it is called and
+  where its relative paths start. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
+  `{"pid"}`: this process serves. RELOAD `{}`. DRAIN `{"delay"}`: seconds in which readiness fails and everything
+  else goes on (a worker's affair; others ignore it).
 
 Request order: `Pair.sequence` counts the sampled requests of one trial in one worker. MARK says "every sequence below
 this one is settled: sent or counted as dropped", so that the controller can enter pairs in request order without ever

@@ -151,7 +151,7 @@ def compile_routes(
         if config.upstreams[item.live].grpc is not grpc:
             continue
         trials = []
-        for rollout in item.rollouts:
+        for rollout in item.open_rollouts:
             pool = pools[rollout.candidate]
             one = terms(config.plan(item, rollout), item, rollout, pool.timeout, *place)
             names |= one.drop

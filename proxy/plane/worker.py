@@ -334,7 +334,9 @@ class Worker:
         error = ""
         before, first = self._contexts, self._config is None
         try:
-            self.configure(parse(str(note["text"]), directory=str(note.get("directory", "."))))
+            self.configure(
+                parse(str(note["text"]), str(note.get("source", "")), directory=str(note.get("directory", ".")))
+            )
         except (UnderstudyError, OSError, ssl.SSLError) as problem:
             error = str(problem)
             log.error("configuration refused: %s", error)

@@ -62,9 +62,12 @@ def test_what_is_surely_not_meant_is_warned_of(text: str, said: str) -> None:
     assert list(warnings(parse(yaml.safe_dump(fine)))) == []
 
 
-def test_a_file_that_is_not_there_is_a_warning() -> None:
-    text = rollout("shadow: 5%", server="{tls: {cert: nowhere.pem, key: nowhere.key}}")
-    assert sum("nowhere" in warning for warning in warnings(parse(text, directory="/etc"))) == 2
+def test_a_candidate_that_is_live_already_is_completed_and_said_to_be() -> None:
+    text = (PLAIN % "shadow: 5%").replace("live: v1", "live: v2")
+    config = parse(text)
+    assert list(config.plans) == []
+    assert any("all/v2: `v2` is live, so its rollout is completed" in warning for warning in warnings(config))
+    assert "no rollout: requests are forwarded" in describe(config)
 
 
 def test_effort_is_near_the_figures_of_the_calibration() -> None:

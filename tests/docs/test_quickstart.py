@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config import parse
 from tests.docs.pages import ROOT, blocks, text
 from tests.integration.servers import free_ports
 
@@ -27,8 +28,12 @@ def test_it_begins_by_installing_this() -> None:
 
 
 def test_the_configuration_shown_is_the_one_that_is_used() -> None:
-    (shown,) = blocks(PAGE, "yaml")
-    assert shown in (ROOT / "config" / "quickstart" / "understudy.yaml").read_text("utf-8")
+    shown, edit = blocks(PAGE, "yaml")
+    used = (ROOT / "config" / "quickstart" / "understudy.yaml").read_text("utf-8")
+    assert shown in used
+    after, _, before = edit.partition(" # was ")
+    edited = parse(used.replace(f"live: {before.strip()}\n", after.strip() + "\n"))
+    assert (edited.routes[0].live, dict(edited.plans)) == ("fraud-v2", {})
 
 
 @pytest.mark.slow

@@ -1,0 +1,124 @@
+"""What the configuration names on this machine's disk: certificates that can be loaded, places that can be written to.
+
+Looked at before anything is started, so that a slip here ends `check` and the first `serve` with the file's name, and a
+reload is refused, instead of a process that cannot start. Nothing is made or changed on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path as File
+
+from proxy.config.text import Path
+from proxy.config.tree import Config
+
+Blame = Callable[[Path, str, str], None]
+
+
+def check_files(config: Config, blame: Blame) -> None:
+    """Blame every file that cannot be read or loaded, and every place where a file could not be written."""
+    server = config.server.tls
+    if server is not None:
+        _pair(("server", "tls"), server.cert, server.key, blame)
+        _authorities(("server", "tls", "client_ca"), server.client_ca, blame)
+    for name, upstream in config.upstreams.items():
+        if upstream.tls is not None:
+            here: Path = ("upstreams", name, "tls")
+            _authorities((*here, "ca"), upstream.tls.ca, blame)
+            if upstream.tls.cert is not None and upstream.tls.key is not None:
+                _pair(here, upstream.tls.cert, upstream.tls.key, blame)
+    for path, file in _written(config):
+        problem = unwritable(File(file))
+        if problem:
+            blame(path, problem, "")
+
+
+def _written(config: Config) -> Iterator[tuple[Path, str]]:
+    """Every file that a process will write."""
+    yield ("store", "path"), config.store.path
+    if config.log.access is not None and config.log.access.path is not None:
+        yield ("log", "access", "path"), config.log.access.path
+    for n, route in enumerate(config.routes):
+        for m, rollout in enumerate(route.rollouts):
+            if rollout.record is not None:
+                yield ("routes", n, "rollouts", m, "record", "path"), rollout.record.path
+
+
+def _pair(path: Path, cert: str, key: str, blame: Blame) -> None:
+    """A certificate chain and its private key."""
+    problems = [((*path, name), _unreadable(file)) for name, file in (("cert", cert), ("key", key))]
+    if any(problem for _, problem in problems):
+        for at, problem in problems:
+            if problem:
+                blame(at, problem, "")
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_cert_chain(cert, key, password=_no_password)
+    except ssl.SSLError as error:
+        whose, problem = _which(error, cert, key)
+        blame((*path, whose), problem, "")
+
+
+def _which(error: ssl.SSLError, cert: str, key: str) -> tuple[str, str]:
+    """Whose fault it is that a certificate and its key could not be loaded: OpenSSL does not say which file."""
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "key", f"{key} is not the key of {cert}"
+    if not _is_certificate(cert):
+        return "cert", f"{cert} is no certificate in PEM"
+    if "ENCRYPTED" in File(key).read_text("latin-1"):
+        return "key", f"{key} is encrypted, and nobody is there to type its password"
+    if error.reason in ("EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "CA_KEY_TOO_SMALL"):
+        return "cert", f"{cert} is too weak for this machine's OpenSSL ({error.reason})"
+    return "key", f"{key} is no private key in PEM"
+
+
+def _authorities(path: Path, file: str | None, blame: Blame) -> None:
+    if file is None:
+        return
+    problem = _unreadable(file) or ("" if _is_certificate(file) else f"{file} holds no certificate in PEM")
+    if problem:
+        blame(path, problem, "")
+
+
+def _is_certificate(file: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def _no_password() -> str:
+    """Instead of asking on the terminal."""
+    return ""
+
+
+def _unreadable(file: str) -> str:
+    """Why a file cannot be read, or nothing."""
+    try:
+        with open(file, "rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        return f"cannot read {file}: {error.strerror}"
+    return ""
+
+
+def unwritable(file: File) -> str:
+    """Why a file could not be written, or nothing; neither it nor its folders need be there yet.
+
+    >>> unwritable(File("/dev/null/state/understudy.db"))
+    'cannot write /dev/null/state/understudy.db: /dev/null is no folder'
+    """
+    try:
+        if file.exists() and not file.is_file():
+            return f"cannot write {file}: it is no file"
+        place = file if file.exists() else next(parent for parent in file.parents if parent.exists())
+    except OSError as error:
+        return f"cannot write {file}: {error.strerror}"
+    if place != file and not place.is_dir():
+        return f"cannot write {file}: {place} is no folder"
+    needed = os.R_OK | os.W_OK if place == file else os.W_OK | os.X_OK
+    return "" if os.access(place, needed) else f"cannot write {file}: {place} is read-only"
