@@ -5,6 +5,7 @@
     ├── DownstreamError   the client's fault: 4xx, or it is gone
     ├── UpstreamError     a model server's fault, by arm: 502, 503, 504
     ├── DeliveryError     a webhook receiver's fault: retried from the outbox
+    ├── AddressError      an address that somebody else listens on (exit code 2)
     └── StoreError        the disk's fault: forbids climbing, never rolling back
 
 Each carries one word of `core.reasons`, the same in metric, log, header and webhook. On the hot path of a worker a
@@ -81,6 +82,10 @@ class DeliveryError(UnderstudyError):
         self.retry_after = retry_after
         self.final = final
         super().__init__(detail)
+
+
+class AddressError(UnderstudyError):
+    """An address that cannot be listened on; names it."""
 
 
 class StoreError(UnderstudyError):

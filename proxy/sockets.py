@@ -3,17 +3,77 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from proxy.config.names import address as parts
-from proxy.errors import UnderstudyError
+from proxy.errors import AddressError
 
 ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 BACKLOG = 1024
 """Connections that may wait in the kernel for one listening socket."""
+PATIENCE = 45.0
+"""Seconds that the children of a supervisor which was killed have to leave: they drain, for 30 s as they are set."""
+TURN = 5.0
+"""Seconds to wait for another process that is just about to listen."""
 
 
-def listen(address: str, *, share: bool) -> socket.socket:
-    """A listening socket on `address`; `share` sets SO_REUSEPORT. Raises `UnderstudyError` naming the address."""
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Listening sockets on one address that nobody else listens on. `owner` marks the process that made them and ends
+    with it, `family` is inherited by its children: so the next process can tell who is there."""
+
+    sockets: tuple[socket.socket, ...]
+    owner: socket.socket | None
+    family: socket.socket | None
+
+    @property
+    def where(self) -> tuple[str, int]:
+        """Host and port that are listened on."""
+        host, port = self.sockets[0].getsockname()[:2]
+        return host, port
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for sock in (*self.sockets, self.owner, self.family):
+            if sock is not None:
+                sock.close()
+
+
+def listen_alone(address: str, count: int = 1, patience: float = PATIENCE) -> Listening:
+    """`count` sockets that share an address with each other (SO_REUSEPORT) and with nobody else; if its port is 0, the
+    kernel chooses once for all. Raises `AddressError` naming the address when somebody else listens there.
+
+    SO_REUSEPORT alone would let any process of the same user in, and the kernel give it its share of the clients. So a
+    socket without it is bound first, which fails beside any listener. Orphans, whose supervisor was killed and which
+    drain, have `patience` seconds to leave.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        with _turn(parts(address)[1]):
+            try:
+                return _alone(address, count)
+            except AddressError:
+                if time.monotonic() > deadline or not _is_orphaned(address):
+                    raise
+        time.sleep(0.02)
+
+
+def _alone(address: str, count: int) -> Listening:
+    host, port = parts(address)
+    if port:
+        _bound(address, share=False).close()
+    first = _bound(address, share=count > 1)
+    same = show((host, first.getsockname()[1]))
+    bound = (first, *(_bound(same, share=True) for _ in range(count - 1)))
+    for sock in bound:
+        sock.listen(BACKLOG)
+    return Listening(bound, _mark(f"owner {address}"), _mark(f"family {address}"))
+
+
+def _bound(address: str, *, share: bool) -> socket.socket:
     host, port = parts(address)
     sock = None
     try:
@@ -23,13 +83,46 @@ def listen(address: str, *, share: bool) -> socket.socket:
         if share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(where)
-        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         if sock is not None:
             sock.close()
-        raise UnderstudyError(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise AddressError(f"cannot listen on {address}: {error.strerror or error}") from error
     return sock
+
+
+def _mark(what: str) -> socket.socket | None:
+    """Hold a name for as long as the socket lives; `None` when somebody has it. Abstract names (of Linux) are made for
+    this: they belong to the network namespace, as the ports do, and leave nothing behind."""
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0understudy {what}")
+    except OSError:
+        mark.close()
+        return None
+    return mark
+
+
+def _is_orphaned(address: str) -> bool:
+    """Whether children of an Understudy on this address are there, and the one that started them is not."""
+    owner, family = _mark(f"owner {address}"), _mark(f"family {address}")
+    for mark in (owner, family):
+        if mark is not None:
+            mark.close()
+    return owner is not None and family is None
+
+
+@contextmanager
+def _turn(port: int) -> Iterator[None]:
+    """One process at a time looks who listens on a port and then listens there."""
+    deadline = time.monotonic() + TURN
+    while (mark := _mark(f"turn {port}")) is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    try:
+        yield
+    finally:
+        if mark is not None:
+            mark.close()
 
 
 def show(address: tuple[str, int]) -> str:

@@ -4,8 +4,8 @@
                                                         └── controller
 
 It owns what must outlive a child: the listening sockets (one per worker slot with SO_REUSEPORT, so a replacement takes
-over the connections that wait in its slot; the admin socket), the configuration as it was last validated, and the
-runtime directory of the links. It handles no request and no pair.
+over the connections that wait in its slot; the admin socket; no other process listens beside them), the configuration
+as it was last validated, and the runtime directory of the links. It handles no request and no pair.
 
 Invariants
 - A child learns everything over its control channel, CONFIG first. When the supervisor dies the channel ends, and the
@@ -41,12 +41,11 @@ from proxy import logs
 from proxy.channel import Channel
 from proxy.children import START_DEADLINE, Child, longest_silence
 from proxy.config import Config, parse
-from proxy.config.names import address
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.cores import quota, worker_count
 from proxy.errors import ConfigError
-from proxy.sockets import listen, show
+from proxy.sockets import Listening, listen_alone, show
 
 log = logging.getLogger("understudy.supervisor")
 
@@ -74,7 +73,12 @@ class Supervisor:
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
-        self._workers, self._controller = self._open()
+        self._listening: list[Listening] = []
+        try:
+            self._workers, self._controller = self._open()
+        except BaseException:
+            self._let_go()
+            raise
 
     @property
     def _children(self) -> list[Child]:
@@ -87,22 +91,27 @@ class Supervisor:
     def _open(self) -> tuple[list[Child], Child]:
         server = self._config.server
         count = worker_count(server.workers, cores=quota())
-        sockets = _slots(server.listen, count)
-        calls = _slots(server.grpc_listen, count) if server.grpc_listen is not None else [None] * count
-        admin = listen(self._config.admin.listen, share=False)
+        data, admin = self._listen(server.listen, count), self._listen(self._config.admin.listen)
+        grpc = self._listen(server.grpc_listen, count) if server.grpc_listen is not None else None
+        calls = grpc.sockets if grpc is not None else (None,) * count
         runtime = ["--runtime", str(self._runtime)]
         workers = [
             Child(
                 f"worker {slot}",
                 ["proxy.plane.worker", "--slot", f"{slot}", "--workers", f"{count}", *runtime],
                 sock,
-                grpc,
+                call,
             )
-            for slot, (sock, grpc) in enumerate(zip(sockets, calls, strict=True))
+            for slot, (sock, call) in enumerate(zip(data.sockets, calls, strict=True))
         ]
-        self.data_address, self.admin_address = sockets[0].getsockname()[:2], admin.getsockname()[:2]
-        self.grpc_address = calls[0].getsockname()[:2] if calls[0] is not None else None
-        return workers, Child("controller", ["proxy.control.controller", *runtime], admin)
+        self.data_address, self.admin_address = data.where, admin.where
+        self.grpc_address = grpc.where if grpc is not None else None
+        return workers, Child("controller", ["proxy.control.controller", *runtime], admin.sockets[0])
+
+    def _listen(self, address: str, count: int = 1) -> Listening:
+        listening = listen_alone(address, count)
+        self._listening.append(listening)
+        return listening
 
     # --- one child ---------------------------------------------------------------------------------------------------
 
@@ -123,7 +132,7 @@ class Supervisor:
                 "-P",
                 "-m",
                 *argv,
-                pass_fds=fds,
+                pass_fds=[*fds, *(one.family.fileno() for one in self._listening if one.family is not None)],
                 stdin=asyncio.subprocess.DEVNULL,
                 # One thread for numpy's matrix products: they are small, and OpenBLAS's idle threads spin on the cores
                 # that the workers need (8 times the CPU for the same evidence, measured on two busy cores).
@@ -311,18 +320,12 @@ class Supervisor:
         for task in (*self._keepers, *self._tasks):
             task.cancel()
         self._kill(self._children)
-        for child in self._children:
-            child.listener.close()
-            if child.grpc is not None:
-                child.grpc.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for listening in self._listening:
+            listening.close()
         shutil.rmtree(self._runtime, ignore_errors=True)
-
-
-def _slots(where: str, count: int) -> list[socket.socket]:
-    """A listening socket per worker slot on one address; if its port is 0, the kernel chooses once for all."""
-    first = listen(where, share=True)
-    same = show((address(where)[0], first.getsockname()[1]))
-    return [first, *(listen(same, share=True) for _ in range(count - 1))]
 
 
 def needs_restart(before: Config, after: Config) -> list[str]:
@@ -341,7 +344,7 @@ def needs_restart(before: Config, after: Config) -> list[str]:
 def run(path: Path) -> int:
     """Run the proxy from a configuration file until it is told to stop; the exit code.
 
-    Raises `ConfigError` for a bad file and `UnderstudyError` for an address that is taken, before anything is started.
+    Raises `ConfigError` for a bad file and `AddressError` for an address that is taken, before anything is started.
     """
 
     async def main() -> int:

@@ -1,7 +1,7 @@
 """The command line, thin: each command reads its options, calls one function and turns what comes back into a code.
 
-Exit codes: 0 fine, 1 failed, 2 bad usage or configuration. What a person reads goes to standard output, what went
-wrong to standard error.
+Exit codes: 0 fine, 1 failed, 2 bad usage or configuration, an address that is taken included. What a person reads goes
+to standard output, what went wrong to standard error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proxy.config import Config, load, schema
 from proxy.config.names import nearest
 from proxy.config.words import RATES, describe, warnings
 from proxy.core.built import DATA_PATH
-from proxy.errors import ConfigError, UnderstudyError
+from proxy.errors import AddressError, ConfigError, UnderstudyError
 
 FAILED, BAD_USAGE = 1, 2
 
@@ -68,7 +68,7 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(BAD_USAGE)
         except UnderstudyError as error:
             click.echo(f"understudy: {error}", err=True)
-            sys.exit(FAILED)
+            sys.exit(BAD_USAGE if isinstance(error, AddressError) else FAILED)
         except BrokenPipeError:
             sys.exit(FAILED)
 
@@ -120,7 +120,8 @@ def main() -> None:
 def serve(path: Path) -> int:
     """Run the proxy.
 
-    SIGTERM and SIGINT drain and end it; SIGHUP reads the file again.
+    SIGTERM and SIGINT drain and end it; SIGHUP reads the file again. Exit code 2: the file has mistakes, or somebody
+    else listens on one of its addresses.
 
     \b
     Example:

@@ -22,7 +22,7 @@ from proxy import demo as play
 from proxy.cli import main
 from proxy.cli.table import follow, overview
 from proxy.core.built import DATA_PATH
-from proxy.errors import UnderstudyError
+from proxy.errors import AddressError
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = str(ROOT / "config" / "quickstart.yaml")
@@ -177,11 +177,11 @@ def test_serve_gives_the_exit_code_of_the_proxy_and_its_errors_in_words(monkeypa
     assert run("serve", "-c", str(ROOT / "config" / "full.yaml")).exit_code == 1
 
     def taken(path: Path) -> int:
-        raise UnderstudyError("cannot listen on 0.0.0.0:8080: Address already in use")
+        raise AddressError("cannot listen on 0.0.0.0:8080: Address already in use")
 
     monkeypatch.setattr(supervisor, "run", taken)
     result = run("serve", "-c", QUICKSTART)
-    assert (result.exit_code, "cannot listen on" in result.stderr) == (1, True)
+    assert (result.exit_code, "cannot listen on" in result.stderr) == (2, True)
 
 
 def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:

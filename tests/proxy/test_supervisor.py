@@ -4,8 +4,11 @@ meets a process which dies or has only begun."""
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +23,7 @@ from proxy.channel import Channel
 from proxy.children import Child
 from proxy.core import link
 from proxy.core.link import Frame
-from proxy.errors import UnderstudyError
+from proxy.errors import AddressError
 from proxy.supervisor import Supervisor
 
 
@@ -31,20 +34,105 @@ def test_pauses_are_bounded_and_the_first_is_none(deaths: list[float], now: floa
     assert children.pause_before_restart([now], now) == 0
 
 
-def test_a_taken_address_is_named() -> None:
+def port_of(sock: socket.socket) -> int:
+    return int(sock.getsockname()[1])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1", "0.0.0.0"),
+        ("::", "0.0.0.0"),
+        ("0.0.0.0", "[::]"),
+        ("127.0.0.1", "[::]"),
+        ("::", "127.0.0.1"),
+    ],
+)
+def test_a_taken_address_is_refused_and_named(held: str, wanted: str, share: bool, count: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in held else socket.AF_INET) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, share)
+        taken.bind((held, 0))
+        taken.listen()
+        address = f"{wanted}:{port_of(taken)}"
+        with pytest.raises(AddressError, match=f"cannot listen on {re.escape(address)}: Address already in use"):
+            sockets.listen_alone(address, count)
+
+
+def test_slots_share_one_port_and_nobody_else_does() -> None:
+    first = sockets.listen_alone("127.0.0.1:0", 3)
+    address = f"127.0.0.1:{first.where[1]}"
+    assert {sock.getsockname() for sock in first.sockets} == {first.where}
+    for count in (1, 3):
+        with pytest.raises(AddressError, match="Address already in use"):
+            sockets.listen_alone(address, count)
+    first.close()
+    second = sockets.listen_alone(address, 2)
+    with pytest.raises(AddressError):
+        sockets.listen_alone(address, 2)
+    second.close()
+
+
+def test_of_many_that_start_at_once_one_listens() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = port_of(free)
+    results: list[sockets.Listening | AddressError] = []
+
+    def start(host: str) -> None:
+        try:
+            results.append(sockets.listen_alone(f"{host}:{port}", 2))
+        except AddressError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=start, args=(host,)) for host in ("127.0.0.1", "0.0.0.0", "[::]") * 5]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [result for result in results if isinstance(result, sockets.Listening)]
+    assert len(results) == 15
+    winner.close()
+
+
+def test_orphans_are_waited_for_and_a_live_owner_is_not() -> None:
+    free = sockets.listen_alone("127.0.0.1:0")
+    address = f"127.0.0.1:{free.where[1]}"
+    free.close()
+    first = sockets.listen_alone(address, 2)
+    assert first.owner is not None
+    began = time.monotonic()
+    with pytest.raises(AddressError):
+        sockets.listen_alone(address, 2)
+    assert time.monotonic() - began < 1
+    first.owner.close()  # the supervisor is killed; its children have the rest
+    with pytest.raises(AddressError):
+        sockets.listen_alone(address, 2, patience=0.1)
+    leaving = threading.Timer(0.2, first.close)
+    leaving.start()
+    second = sockets.listen_alone(address, 2)
+    assert second.where == ("127.0.0.1", int(address.rpartition(":")[2]))
+    leaving.join()
+    second.close()
+
+
+def test_a_refused_start_leaves_nothing_behind(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(UnderstudyError, match=f"cannot listen on {address}: Address already in use"):
-            sockets.listen(address, share=False)
-
-
-def test_slots_share_one_port() -> None:
-    with sockets.listen("127.0.0.1:0", share=True) as first:
-        port = first.getsockname()[1]
-        with sockets.listen(f"127.0.0.1:{port}", share=True) as second:
-            assert second.getsockname() == first.getsockname()
+        path.write_text(
+            FILE.replace("admin: {listen: '127.0.0.1:0'}", f"admin: {{listen: '127.0.0.1:{port_of(taken)}'}}")
+        )
+        with pytest.raises(AddressError, match=f"127.0.0.1:{port_of(taken)}: Address already in use"):
+            Supervisor(path)
+    assert list(folder.iterdir()) == []
 
 
 # --- the tree --------------------------------------------------------------------------------------------------------
