@@ -197,4 +197,6 @@ def _show(name: str, result: Gate) -> None:
     fired = result.judgement.failed_at or result.judgement.tripped_at
     if fired:
         click.echo(f"  it would have been rolled back by pair {fired} of {result.judgement.pairs}")
+    if result.why_unparseable:
+        click.echo(f"  ! {printable(result.why_unparseable)}")
     click.echo(f"{name}: {printable(result.sentence)}")

@@ -78,6 +78,8 @@ def _rollout(one: dict[str, Any]) -> str:
         )
     if one.get("repeats"):
         lines.append(f"  repeats left out: {one['repeats']:,}")
+    if one.get("why_unparseable"):
+        lines.append(f"  ! {printable(one['why_unparseable'])}")
     if one.get("candidate_failures"):
         lines.append("  candidate's failures: " + _counts(one["candidate_failures"]))
     return "\n".join(lines)

@@ -76,6 +76,7 @@ class Books:
         self._accounts: dict[str, Account] = {}
         self._closed = Account()
         self._results = {"compared": 0, "live_failed": 0, "unparseable": 0}
+        self._unparseable: dict[str, int] = {}
         self.first_pair: float | None = None
         self.first_full: float | None = None
 
@@ -96,6 +97,11 @@ class Books:
         """Compared pairs."""
         return self._results["compared"]
 
+    @property
+    def unparseable(self) -> dict[str, int]:
+        """Unparseable pairs by the reason word why live's answer could not be read."""
+        return dict(self._unparseable)
+
     def answered_in_full(self, time: float) -> None:
         """Remember when the candidate first answered at weight 100 (epoch seconds)."""
         if self.first_full is None:
@@ -107,12 +113,14 @@ class Books:
             self.first_pair = time
         self.account(worker).arrived += 1
 
-    def book(self, worker: str, result: str, pairs: int = 1) -> None:
-        """So many pairs entered the evidence as `compared`, `live_failed` or `unparseable`."""
+    def book(self, worker: str, result: str, pairs: int = 1, reason: str = "") -> None:
+        """So many pairs entered the evidence as `compared`, `live_failed` or, for a `reason`, `unparseable`."""
         account = self.account(worker)
         account.booked += pairs
         account.arrived = max(account.arrived, account.booked)
         self._results[result] += pairs
+        if result == "unparseable":
+            self._unparseable[reason] = self._unparseable.get(reason, 0) + pairs
 
     def close(self, worker: str) -> None:
         """A worker is gone and will never report again: its account is settled and added to the closed ones."""
@@ -148,6 +156,7 @@ class Books:
         """As JSON values, to go with the evidence of the same moment."""
         accounts = {worker: asdict(account) for worker, account in self._accounts.items()}
         parts = {"accounts": accounts, "closed": asdict(self._closed), "results": dict(self._results)}
+        parts["unparseable"] = self.unparseable
         return {**parts, "first_pair": self.first_pair, "first_full": self.first_full}
 
     @classmethod
@@ -158,6 +167,7 @@ class Books:
             books._accounts = {worker: Account(**account) for worker, account in value["accounts"].items()}
             books._closed = Account(**value["closed"])
             books._results = dict(value["results"])
+            books._unparseable = dict(value.get("unparseable", {}))  # not there in what earlier versions saved
             books.first_pair, books.first_full = value["first_pair"], value["first_full"]
         for account in books._accounts.values():
             account.arrived = account.booked

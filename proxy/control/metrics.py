@@ -240,6 +240,9 @@ def _pairs(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
     yield _counter("pairs", "What became of each sampled request.", ("rollout", "result"), parts)
     sampled = dict.fromkeys(names, 0) | counts.sampled
     yield _counter("pairs_sampled", "Requests chosen to become a pair.", ("rollout",), sampled)
+    unread = _merged(counts.unparseable, lambda k: (k[0], code_label(k[1])))
+    text = "Pairs that were not compared because live's answer could not be read, by why."
+    yield _counter("unparseable_pairs", text, ("rollout", "reason"), unread)
     failures = _merged(counts.candidate_failures, lambda k: (k[0], code_label(k[1])))
     text, exemplars = "Failures of the candidate.", counts.exemplars.failures
     yield _counter("candidate_failures", text, ("rollout", "reason"), failures, exemplars)

@@ -81,6 +81,8 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "split": split_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,
+        "unparseable": trial.books.unparseable,
+        "why_unparseable": trial.why_unparseable or None,
         "began_at": rfc3339(rollout.began_at),
         "cause": rollout.cause or None,
         "reason": rollout.reason or None,

@@ -267,5 +267,7 @@ def _count_trial(counts: Counts, trial: Trial) -> None:
         counts.pairs[name, part] = getattr(ledger, part)
     for reason, n in trial.evidence.candidate_failures.items():
         counts.candidate_failures[name, reason] = n
+    for reason, n in trial.books.unparseable.items():
+        counts.unparseable[name, reason] = n
     for reason, (request_id, time_of) in trial.failed.items():
         counts.exemplars.failed(name, reason, request_id, time_of)

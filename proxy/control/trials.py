@@ -33,6 +33,9 @@ from proxy.core.events import Looked, Rollout, Tripped
 from proxy.core.evidence import Evidence, RequestOrder, Tripwire
 from proxy.core.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.core.predictions import Reader, booking, copies_cost, protocol_of
+from proxy.core.predictions.unparseable import live_detail, sentence
+from proxy.core.reasons import PREDICTION_WORDS
+from proxy.core.redaction import pointers
 from proxy.core.rollout import share_of
 from proxy.core.spending import Spending, Spent, spend, worth_telling
 
@@ -95,6 +98,7 @@ class Trial:
         self.kept = Kept()
         self.charts = Charts()
         self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
+        self.unread = ""  # what was found in the latest answer of live that could not be read
         self.recorder: Recorder | None = None
         self.redact: tuple[str, ...] = ()  # whatever was to be hidden since the trial began: its pairs are still kept
         self.late = 0  # pairs whose place in the request order had been settled
@@ -136,6 +140,15 @@ class Trial:
         """What became of every sampled request."""
         return self.books.ledger()
 
+    @property
+    def why_unparseable(self) -> str:
+        """Why pairs could not be compared and which key to check, in a sentence; empty when all could be.
+
+        What was found in an answer is left out where something is to be redacted: it may be the very thing.
+        """
+        latest = "" if pointers(self.redact) else self.unread
+        return sentence(self.books.unparseable, self.books.compared, self.plan.prediction, latest)
+
     # --- pairs in ----------------------------------------------------------------------------------------------------
 
     def refresh(self, now: float) -> None:
@@ -162,6 +175,8 @@ class Trial:
         self.kept.add(pair, reading)
         if reading.fault:
             self.failed[reading.fault.value] = pair.id, pair.time
+        if reading.live_fault in PREDICTION_WORDS:
+            self.unread = live_detail(reading.detail)
         if not self.protocol and reading.live is not None:
             self._recognise(pair)
         if self.recorder is not None:
@@ -209,7 +224,7 @@ class Trial:
         if not batch:
             return
         for (worker, live_fault), pairs in Counter(map(_BOOKED_BY, batch)).items():
-            self.books.book(worker, booking(live_fault), pairs)
+            self.books.book(worker, booking(live_fault), pairs, live_fault.value)
         self.evidence.add(batch)
         self.charts.add(batch)
         self.added_at = time.perf_counter()
@@ -285,6 +300,7 @@ class Trial:
         trial of this name before, which is over: workers count on from there."""
         self.evidence = fresh_evidence(plan)
         self.books = Books()
+        self.unread = ""
         for worker, counts in counted.items():
             self.books.account(worker).begin_at(counts)
         self.forget()

@@ -43,11 +43,11 @@ class Counts:
 
     A histogram is `(counts, sum in seconds)`: one count per bound of `core.link.BOUNDS`, then one for what is above.
     `connections` is what is open now, of the workers that are connected. `pairs` holds each rollout's ledger parts by
-    name (without `sampled` and `pending`), `sampled` the sampled requests. `rollback_seconds` and `detection_seconds`
-    hold one value for each rollback since this controller started; `lead_seconds` one per promotion with a
-    `signed_off_at`. `results` counts ends: (rollout, "promoted" or "rolled_back"). `trails` counts what became of
-    requests for (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`,
-    `dropped` what the controller's own queues had no room for.
+    name (without `sampled` and `pending`), `sampled` the sampled requests, `unparseable` one of those parts by reason.
+    `rollback_seconds` and `detection_seconds` hold one value for each rollback since this controller started;
+    `lead_seconds` one per promotion with a `signed_off_at`. `results` counts ends: (rollout, "promoted" or
+    "rolled_back"). `trails` counts what became of requests for (sink, "written", "failed" or "dropped"), `outcomes`
+    delayed outcomes by `joined` and `unknown`, `dropped` what the controller's own queues had no room for.
     """
 
     requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
@@ -58,6 +58,7 @@ class Counts:
     sampled: dict[str, int] = field(default_factory=dict)
     pairs: dict[tuple[str, str], int] = field(default_factory=dict)
     candidate_failures: dict[tuple[str, str], int] = field(default_factory=dict)
+    unparseable: dict[tuple[str, str], int] = field(default_factory=dict)
     results: dict[tuple[str, str], int] = field(default_factory=dict)
     rollback_seconds: dict[str, list[float]] = field(default_factory=dict)
     detection_seconds: dict[str, list[float]] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.core.judging import Judgement
 from proxy.core.model import Finding, Plan, Verdict
+from proxy.core.predictions.unparseable import sentence
 
 LATENCY = frozenset({"p99_latency", "median_latency", "time_to_first_token", "time_per_token"})
 GROUPS = (
@@ -19,13 +20,14 @@ GROUPS = (
 @dataclass(frozen=True, slots=True)
 class Gate:
     """The end of a judgement: `verdict` (`watching` means not enough evidence), a sentence, and what was left out:
-    guards by name, and how many requests were `not_sent`."""
+    guards by name, how many requests were `not_sent`, and why pairs were unparseable."""
 
     verdict: Verdict
     sentence: str
     judgement: Judgement
     left_out: tuple[str, ...] = ()
     not_sent: int = 0
+    why_unparseable: str = ""
 
 
 def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent: int = 0) -> Gate:
@@ -40,8 +42,11 @@ def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent:
         verdict = Verdict.PASS
     else:
         verdict = Verdict.WATCHING
-    sentence = _sentence(verdict, findings, judgement) + _untold(not_sent)
-    return Gate(verdict, sentence, judgement, left_out, not_sent)
+    unparseable = sentence(
+        judgement.unparseable, judgement.booked.get("compared", 0), plan.prediction, judgement.unread
+    )
+    said = _sentence(verdict, findings, judgement) + _untold(not_sent)
+    return Gate(verdict, said, judgement, left_out, not_sent, unparseable)
 
 
 def _untold(not_sent: int) -> str:
@@ -89,6 +94,8 @@ def report(name: str, result: Gate) -> dict[str, Any]:
         "tripped_at": judgement.tripped_at or None,
         "booked": dict(judgement.booked),
         "candidate_failures": dict(judgement.candidate_failures),
+        "unparseable": dict(judgement.unparseable),
+        "why_unparseable": result.why_unparseable or None,
         "left_out": list(result.left_out),
         "not_sent": result.not_sent,
         "causes": list(judgement.assessment.causes),

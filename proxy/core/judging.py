@@ -13,6 +13,8 @@ from typing import Any
 from proxy.core.evidence import Evidence, EvidenceError, Tripwire
 from proxy.core.model import Assessment, Plan, Verdict
 from proxy.core.predictions import Reader, booking
+from proxy.core.predictions.unparseable import live_detail
+from proxy.core.reasons import PREDICTION_WORDS
 from proxy.core.recording import Recorded
 from proxy.core.saved import plan_from
 
@@ -23,7 +25,8 @@ LOOK_EVERY = 100
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What a file of pairs comes to. `failed_at` and `passed_at` count pairs until the first look that said so (0: none
-    did); `tripped_at` the same for failures in a row. `booked` counts pairs by what became of them."""
+    did); `tripped_at` the same for failures in a row. `booked` counts pairs by what became of them, `unparseable` that
+    part of them by reason word."""
 
     assessment: Assessment
     pairs: int
@@ -32,6 +35,9 @@ class Judgement:
     tripped_at: int = 0
     booked: Mapping[str, int] = field(default_factory=dict)
     candidate_failures: Mapping[str, int] = field(default_factory=dict)
+    unparseable: Mapping[str, int] = field(default_factory=dict)
+    unread: str = ""
+    """What was found in the latest answer of live that could not be read."""
 
     @property
     def verdict(self) -> Verdict:
@@ -49,6 +55,8 @@ class Bench:
         self._wire = Tripwire(plan.consecutive_failures)
         self._batch: list[Any] = []
         self._booked = {"compared": 0, "live_failed": 0, "unparseable": 0}
+        self._unparseable: dict[str, int] = {}
+        self._unread = ""
         self._stage = -1
         self.pairs = self.failed_at = self.passed_at = self.tripped_at = 0
 
@@ -60,6 +68,10 @@ class Bench:
             self._stage = reading.stage
             self._evidence.enter_stage(reading.stage)
         self._booked[booking(reading.live_fault)] += 1
+        if reading.live_fault in PREDICTION_WORDS:
+            word = reading.live_fault.value
+            self._unparseable[word] = self._unparseable.get(word, 0) + 1
+            self._unread = live_detail(reading.detail)
         self._batch.append(reading)
         self.pairs += 1
         if self._wire.add(reading) and not self.tripped_at:
@@ -92,6 +104,8 @@ class Bench:
             self.tripped_at,
             dict(self._booked),
             dict(self._evidence.candidate_failures),
+            dict(self._unparseable),
+            self._unread,
         )
 
 

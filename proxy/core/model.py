@@ -137,7 +137,8 @@ class Reading(NamedTuple):
     """A pair as the evidence sees it: small, without bodies.
 
     `fault` is the candidate's failure (a reason word) or `NONE`; `live_fault` live's. `live` and `candidate` are
-    present exactly when that arm has no fault and the route has a prediction to read. `request_hash` (64 bits) is the
+    present exactly when the route has a prediction to read and that arm's answer could be read; a candidate's that
+    cannot be read is no fault when live's cannot either. `request_hash` (64 bits) is the
     same for equal request bodies; `detail` explains a fault in words for a person.
     """
 

@@ -11,11 +11,13 @@ import pytest
 
 from proxy.channel import Channel
 from proxy.control.controller import Controller
+from proxy.control.ledger import Books
 from proxy.control.streams import MAX_EVENTS
 from proxy.control.surface import Desk
 from proxy.control.view import RefusedError
 from proxy.core.evidence.quality import WAITING
 from proxy.core.model import Outcome
+from proxy.core.reasons import Reason
 from tests.control.controllers import NAME, config_text, desk_of, eventually, kinds, running, trial_of
 from tests.control.worker import FakeWorker, answer
 
@@ -135,6 +137,40 @@ async def test_answers_of_live_that_fail_or_cannot_be_read_have_parts_of_their_o
     await eventually(lambda: controller.trials[NAME].books.compared == 1)
     ledger = controller.trials[NAME].ledger
     assert (ledger.compared, ledger.live_failed, ledger.unparseable, ledger.pending) == (1, 1, 1, 0)
+
+
+MISTYPED = config_text(limit="2%").replace("output: y", "output: yy")
+
+
+async def test_a_wrong_prediction_is_nobodys_failure_and_says_which_key(tmp_path: Path) -> None:
+    async with running(tmp_path, MISTYPED) as controller:
+        worker = await FakeWorker(tmp_path).connect()
+        await eventually(lambda: worker.tables and worker.lane(NAME))
+        name = trial_of(controller)
+        for _ in range(40):
+            worker.send(name, answer(1), answer(1))
+        worker.send(name, answer(1), Outcome(0, Reason.CONNECT))
+        desk = desk_of(controller)
+        await eventually(lambda: controller.trials[NAME].ledger.unparseable == 41)
+        [shown] = desk.rollouts()
+        assert (shown["state"], shown["candidate_failures"]) == ("shadow", {"connect": 1})
+        assert shown["unparseable"] == {"missing_output": 41}
+        assert shown["why_unparseable"] == (
+            "live's answers cannot be read: missing_output at yy: 41 of 41 pairs; check `prediction.output` "
+            "(output `yy` is missing; found `y`)"
+        )
+        assert desk.counts().unparseable == {(NAME, "missing_output"): 41}
+        controller.trials[NAME].hide(["/outputs"])
+        assert "found" not in desk.rollouts()[0]["why_unparseable"]
+        worker.disconnect()
+
+
+def test_why_pairs_are_unparseable_outlives_the_controller() -> None:
+    books = Books()
+    books.book("w", "unparseable", 3, "not_json")
+    assert Books.load(books.dump()).unparseable == {"not_json": 3}
+    earlier = {name: value for name, value in books.dump().items() if name != "unparseable"}
+    assert Books.load(earlier).unparseable == {}
 
 
 async def test_what_is_done_by_hand_is_journaled_with_who_and_why(controller: Controller, worker: FakeWorker) -> None:

@@ -56,6 +56,16 @@ def test_other_guards_give_other_verdicts_on_the_same_pairs() -> None:
     assert loose.booked == {"compared": 1000, "live_failed": 0, "unparseable": 0}
 
 
+def test_a_wrong_prediction_is_told_and_nobodys_failure() -> None:
+    plan = replace(PLAN, prediction=replace(SPEC, output="yy"))
+    judged = judge(plan, recorded(30))
+    assert (judged.booked["unparseable"], judged.candidate_failures, judged.tripped_at) == (30, {}, 0)
+    told = report(NAME, gate(plan, judged))
+    assert told["unparseable"] == {"missing_output": 30}
+    assert told["why_unparseable"].startswith("live's answers cannot be read: missing_output at yy: 30 of 30 pairs; ")
+    assert report(NAME, gate(PLAN, judge(PLAN, recorded(30))))["why_unparseable"] is None
+
+
 def test_failures_in_a_row_trip_the_wire() -> None:
     judgement = judge(PLAN, [*recorded(50), *recorded(30, broken=1)])
     assert judgement.verdict is Verdict.FAIL

@@ -92,6 +92,8 @@ ROLLOUT = _object(
         "ledger": _ref("Ledger"),
         "repeats": WHOLE,
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
+        "unparseable": {"type": "object", "additionalProperties": WHOLE, "description": "Pairs, by the reason word."},
+        "why_unparseable": _maybe(TEXT) | {"description": "The same in words, with the key to check."},
         "began_at": MOMENT,
         "cause": _maybe(TEXT) | {"description": "The word for its last end."},
         "reason": _maybe(TEXT) | {"description": "Why it ended so."},

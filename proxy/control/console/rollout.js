@@ -178,6 +178,7 @@ function ledger(rollout) {
       ...ledgerParts.map((part) => [h("span", { title: partHelp(part) }, f.words(part)), h("span", { class: "num" }, f.count(rollout.ledger[part]))]),
       rollout.repeats ? [h("span", { title: "equal request bodies, counted once" }, "repeats"), h("span", { class: "num" }, f.count(rollout.repeats))] : null,
     ]),
+    rollout.why_unparseable ? [h("h3", {}, "Not compared"), h("p", {}, rollout.why_unparseable)] : null,
     failures.length ? [h("h3", {}, "Failures of the candidate"), facts(failures.map(([reason, n]) => [f.words(reason), h("span", { class: "num" }, f.count(n))]))] : null,
   ];
 }

@@ -5,7 +5,8 @@ Whose fault is what (the words are `core.reasons`):
 - An arm fails by not answering whole, by 429, by any 5xx, and by a 4xx where the other arm's status is below 400. When
   both refuse with a 4xx the client's request was at fault: no failure, and nothing to read.
 - Live's answer is the yardstick. If it came well but cannot be read, the pair says nothing: `live_fault` is a
-  prediction word and `booking` calls the pair `unparseable`.
+  prediction word and `booking` calls the pair `unparseable`. A candidate's answer that cannot be read either is no
+  failure: most likely `prediction` is wrong.
 - A candidate's answer that cannot be read, or has another number of rows, another width or another kind than live's,
   is a failure of the candidate.
 """
@@ -144,8 +145,11 @@ class Reader:
                 candidate, fault, detail, tokens = self._answer(self._spec, theirs, live)
             if live is not None and second is not None and not failure(second, ours):
                 again, _, _, _ = self._answer(self._spec, second, live)
-        if fault and fault in _OURS:
-            live_fault, fault, live = fault, _FINE, None
+        if fault:
+            if fault in _OURS:
+                live_fault, fault, live = fault, _FINE, None
+            elif fault in PREDICTION_WORDS and live_fault in PREDICTION_WORDS:
+                fault = _FINE
         segment = cluster = ""
         if self._facts:
             request_hash, segment, cluster = request_facts(head, body, self._ignore, self._segments, self._cluster_by)

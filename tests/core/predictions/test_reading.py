@@ -80,7 +80,10 @@ def test_a_broken_answer_is_a_failure_whatever_its_status() -> None:
         (answer(b"", 400), answer(b"", 422), "", "", "compared", ""),
         (GOOD, LABELS, "", "missing_output", "compared", "output `predict_proba` is missing; found `predict`"),
         (LABELS, GOOD, "missing_output", "", "unparseable", "live: output `predict_proba` is missing"),
-        (LABELS, LABELS, "missing_output", "missing_output", "unparseable", "candidate: output"),
+        (LABELS, LABELS, "missing_output", "", "unparseable", "candidate: output"),
+        (LABELS, answer(b"<html>"), "missing_output", "", "unparseable", "candidate: not JSON"),
+        (LABELS, TIMEOUT, "missing_output", "timeout", "unparseable", "candidate: no whole answer came in time"),
+        (TIMEOUT, LABELS, "timeout", "missing_output", "live_failed", "candidate: output"),
         (GOOD, answer(b"<html>"), "", "not_json", "compared", "candidate: not JSON"),
         (answer(b""), GOOD, "empty", "", "unparseable", "live: the body is empty"),
     ],
@@ -92,7 +95,8 @@ def test_whose_fault_it_is(
     assert (reading.live_fault, reading.fault, booking(reading.live_fault)) == (live_fault, fault, book)
     assert words in reading.detail
     assert (reading.live is None) == bool(live_fault or live.status >= 400)
-    assert (reading.candidate is None) == bool(fault or candidate.status >= 400)
+    unread = candidate in (LABELS, answer(b"<html>"))
+    assert (reading.candidate is None) == bool(fault or unread or candidate.status >= 400)
 
 
 @pytest.mark.parametrize(
