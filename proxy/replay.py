@@ -14,13 +14,15 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from proxy.core.judging import Bench, Judgement
+from proxy.core.judging import LOOK_EVERY, Bench, Judgement
 from proxy.core.model import Arm, Outcome, Plan
 from proxy.core.reasons import Reason
 from proxy.core.recording import Recorded
@@ -45,13 +47,36 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Whom to ask, how fast (requests per second), how many at a time, how long to wait (seconds)."""
+    """Whom to ask, how fast (requests per second), how long to wait (seconds), how many at a time; how many requests at
+    most, and what is asked of the judgement so far whether the rest need not be sent any more."""
 
     candidate: Server
     live: Server | None = None
     rate: float = 50.0
-    in_flight: int = 64
     timeout: float = 30.0
+    in_flight: int = 64
+    limit: int | None = None
+    enough: Callable[[Judgement], bool] | None = None
+
+
+async def unreachable(server: Server, deadline: float = 5.0) -> str:
+    """Why no connection can be made to a server, in words; empty when one can. Asked before anything is sent: a wrong
+    address says nothing of a model. `deadline` in seconds."""
+    parts = urlsplit(server.url)
+    secure = (server.tls or ssl.create_default_context()) if parts.scheme == "https" else None
+    port = parts.port or (443 if secure is not None else 80)
+    try:
+        async with asyncio.timeout(deadline):
+            _, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+    except TimeoutError:
+        return f"no connection within {deadline:g} s"
+    except ssl.SSLError as error:
+        return f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
+    except OSError as error:
+        refused = isinstance(error, ConnectionRefusedError) or "Errno 111" in str(error)  # of several addresses at once
+        return "connection refused" if refused else (error.strerror or str(error))
+    writer.transport.abort()
+    return ""
 
 
 async def replay(
@@ -69,14 +94,24 @@ async def replay(
         cookie_jar=aiohttp.DummyCookieJar(),  # one request's answer must not change the next request
         skip_auto_headers={"user-agent", "accept", "accept-encoding", "content-type"},
     ) as session:
-        whole = (recorded for recorded in pairs if not recorded.bodyless)
-        async for recorded in _answered(session, whole, terms):
-            bench.add(recorded)
-            sent()
+        whole = islice((recorded for recorded in pairs if not recorded.bodyless), terms.limit)
+        async with aclosing(_answered(session, whole, terms)) as answered:
+            async for recorded in answered:
+                bench.add(recorded)
+                sent()
+                if terms.enough is not None and _decided(bench, terms.enough):
+                    break
     return bench.judgement()
 
 
-async def _answered(session: aiohttp.ClientSession, pairs: Iterable[Recorded], terms: Terms) -> AsyncIterator[Recorded]:
+def _decided(bench: Bench, enough: Callable[[Judgement], bool]) -> bool:
+    """Whether the rest need not be sent. Asked whenever the bench has looked, which evidence of this kind allows."""
+    return bool(bench.tripped_at) or (bench.pairs % LOOK_EVERY == 0 and enough(bench.judgement()))
+
+
+async def _answered(
+    session: aiohttp.ClientSession, pairs: Iterable[Recorded], terms: Terms
+) -> AsyncGenerator[Recorded, None]:
     """Answered pairs in request order; at most `in_flight` are under way or wait for an earlier one."""
     async with _queue(terms.in_flight) as waiting:
         due = time.monotonic()

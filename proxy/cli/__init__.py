@@ -339,6 +339,10 @@ def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
               help="The same on what live is asked.")  # fmt: skip
 @click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(min=0.1), metavar="N",
               help="Requests per second.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send the first N requests only.")
+@click.option(
+    "--until-verdict", is_flag=True, help="Stop as soon as it passes or fails; its error rates stay the same."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @click.option("--junit", "xml", type=click.Path(path_type=Path), metavar="FILE", help="Write a JUnit report.")
 @click.option("--allow-undecided", is_flag=True, help="Exit code 0 when there is not enough evidence.")
@@ -352,13 +356,15 @@ def replay(
     headers: tuple[str, ...],
     live_headers: tuple[str, ...],
     rate: float,
+    limit: int | None,
+    until_verdict: bool,
     as_json: bool,
     xml: Path | None,
     allow_undecided: bool,
 ) -> int:
     """Send recorded requests to a candidate not deployed yet.
 
-    Exit code 0: it passes; 1: it fails, or there is not enough evidence to say.
+    Exit code 0: it passes; 1: it fails, or there is not enough evidence to say; 2: no connection can be made to it.
 
     \b
     Example:
@@ -368,7 +374,7 @@ def replay(
 
     return replay_file(
         file, _config(path), rollout, candidate=candidate, live=live, headers=headers, live_headers=live_headers,
-        rate=rate, as_json=as_json, xml=xml, allow_undecided=allow_undecided,
+        rate=rate, as_json=as_json, xml=xml, allow_undecided=allow_undecided, limit=limit, until_verdict=until_verdict,
     )  # fmt: skip
 
 

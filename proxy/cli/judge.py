@@ -30,7 +30,14 @@ from proxy.errors import UnderstudyError
 from proxy.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
 
 if TYPE_CHECKING:
+    from proxy.core.judging import Judgement
     from proxy.replay import Server
+
+
+class Unreachable(click.ClickException):
+    """An address of a model server that cannot be connected to."""
+
+    exit_code = 2
 
 
 def plan_of(config: Config, path: Path, name: str) -> Plan:
@@ -93,6 +100,8 @@ def replay_file(
     as_json: bool,
     xml: Path | None,
     allow_undecided: bool,
+    limit: int | None,
+    until_verdict: bool,
 ) -> int:
     """Send a recorded file's requests and judge the answers; the exit code."""
     from proxy.replay import Terms, replay  # the other commands need no HTTP client
@@ -104,12 +113,13 @@ def replay_file(
         _check_url(option, given)
     asked = _candidate(config, plan, candidate, headers_of("--header", headers, os.environ))
     live_asked = _live(config, plan, live, headers_of("--live-header", live_headers, os.environ))
+    _reach(("--candidate", asked), ("--live", live_asked))
     _write(xml, "")  # better refused now than after all requests have been sent
     bodyless = [recorded.bodyless for recorded in recorded_pairs(path)]
     count, not_sent = bodyless.count(False), bodyless.count(True)
-    timeout = config.upstreams[plan.candidate].timeout
-    with progressbar(length=count, label="replay", file=sys.stderr) as bar:
-        terms = Terms(asked, live_asked, rate, timeout=timeout)
+    enough = functools.partial(_is_enough, plan, live is not None) if until_verdict else None
+    terms = Terms(asked, live_asked, rate, config.upstreams[plan.candidate].timeout, limit=limit, enough=enough)
+    with progressbar(length=min(count, limit or count), label="replay", file=sys.stderr) as bar:
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
     result = gate(plan, judgement, live_timed=live is not None, not_sent=not_sent)
     if as_json:
@@ -119,6 +129,21 @@ def replay_file(
     _write(xml, junit(plan.name, result))
     fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)
     return 0 if fine else 1
+
+
+def _is_enough(plan: Plan, live_timed: bool, judgement: Judgement) -> bool:
+    """Whether a judgement says pass or fail."""
+    return gate(plan, judgement, live_timed=live_timed).verdict is not Verdict.WATCHING
+
+
+def _reach(*servers: tuple[str, Server | None]) -> None:
+    """Try every server once; raises `Unreachable` for one that is not there."""
+    from proxy.replay import unreachable
+
+    for option, server in servers:
+        problem = asyncio.run(unreachable(server)) if server is not None else ""
+        if server is not None and problem:
+            raise Unreachable(f"{option}: cannot reach {server.url}: {problem}")
 
 
 def _check_url(option: str, given: str | None) -> None:

@@ -17,6 +17,7 @@ from proxy.cli import main
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.recording import Recorded, header_line, line_of
 from tests.fakes import FakeModel, Mood, answer, certificate, question
+from tests.integration.servers import free_ports
 
 CONFIG = """
 upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1", timeout: 2s}}
@@ -148,22 +149,57 @@ async def test_replay_asks_live_anew_and_then_judges_latency_too(tmp_path: Path,
     assert latency["pairs"] > 0
 
 
-async def test_replay_to_nobody_is_a_candidate_that_fails(tmp_path: Path, config: str) -> None:
-    recorded = record(tmp_path / "p.jsonl", 50)
-    result = await asyncio.to_thread(
-        understudy, "replay", recorded, "-c", config, "--candidate", "http://127.0.0.1:1", "--rate", 2000, "--json"
-    )
-    assert result.exit_code == 1
-    assert orjson.loads(result.stdout)["candidate_failures"] == {"connect": 50}
+@pytest.mark.parametrize("option", ["--candidate", "--live"])
+async def test_an_address_where_nobody_listens_is_told_at_once(tmp_path: Path, config: str, option: str) -> None:
+    recorded = record(tmp_path / "p.jsonl", 40)
+    model = await FakeModel("c").start()
+    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
+    servers = {"--candidate": model.url, "--live": model.url, option: nobody}
+    command = ("replay", recorded, "-c", config, *(word for pair in servers.items() for word in pair))
+    result = await asyncio.to_thread(understudy, *command, "--junit", tmp_path / "out.xml")
+    model.die()
+    assert (result.exit_code, model.requests) == (2, 0)
+    assert f"{option}: cannot reach {nobody}: connection refused" in result.stderr
+    assert not (tmp_path / "out.xml").exists()
 
 
-def test_replay_sends_nothing_for_a_url_or_a_report_that_cannot_be(tmp_path: Path, config: str) -> None:
+async def test_a_server_without_tls_is_no_answer_to_https(tmp_path: Path, config: str) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        recorded = record(tmp_path / "p.jsonl", 4)
+        result = await asyncio.to_thread(understudy, "replay", recorded, "-c", config, "--candidate", url)
+    assert (result.exit_code, f"cannot reach {url}: TLS: " in result.stderr) == (2, True)
+
+
+async def test_replay_sends_no_more_than_it_is_allowed(tmp_path: Path, config: str) -> None:
+    result = await replayed(tmp_path, config, Mood(), "--limit", 120)
+    assert orjson.loads(result.stdout)["pairs"] == 120
+
+
+@pytest.mark.parametrize(
+    ("mood", "verdict"), [(Mood(), "pass"), (Mood(wrong=0.5), "fail"), (Mood(mode="error"), "fail")]
+)
+async def test_replay_stops_at_the_verdict_when_asked_to(tmp_path: Path, config: str, mood: Mood, verdict: str) -> None:
+    result = await replayed(tmp_path, config, mood, "--until-verdict", count=5000)
+    report = orjson.loads(result.stdout)
+    assert (report["verdict"], report["pairs"] < 1000) == (verdict, True)
+    assert report["pairs"] == (report["tripped_at"] or report["failed_at"] or report["pairs"] // 100 * 100)
+
+
+async def test_replay_sends_nothing_for_a_url_or_a_report_that_cannot_be(tmp_path: Path, config: str) -> None:
     recorded = record(tmp_path / "p.jsonl", 1)
     command = ("replay", recorded, "-c", config, "--candidate")
     assert understudy(*command, "127.0.0.1:9").exit_code == 2
     assert "--live" in understudy(*command, "http://127.0.0.1:9", "--live", "nowhere").stderr
-    result = understudy(*command, "http://127.0.0.1:9", "--junit", tmp_path / "no" / "x.xml")
-    assert (result.exit_code, result.stdout) == (1, "")
+    model = await FakeModel("c").start()
+    result = await asyncio.to_thread(understudy, *command, model.url, "--junit", tmp_path / "no" / "x.xml")
+    model.die()
+    assert (result.exit_code, result.stdout, model.requests) == (1, "", 0)
     assert "cannot write" in result.stderr
 
 
