@@ -154,4 +154,4 @@ def test_infinity_is_read_and_then_refused() -> None:
     answer = body(("x", "FP32", [1], struct.pack("<f", inf)))
     assert values("x", answer) == [inf]
     reading = read(PredictionSpec("v2", Kind.NUMBER), pair(*[Outcome(200, head=answer[0], body=answer[1])] * 2))
-    assert reading.fault is Reason.NOT_FINITE
+    assert reading.live_fault is Reason.NOT_FINITE
