@@ -6,7 +6,7 @@ Heads arrive as bytes, and nearly always nothing in them matters here, so they a
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.core.predictions.codings import CODINGS, MAX_CODINGS
 from proxy.core.predictions.json_tools import parse_json
@@ -67,16 +67,38 @@ def media_type(head: bytes) -> str:
     return header(head, "content-type").partition(";")[0].strip().lower()
 
 
+class Request(NamedTuple):
+    """What was asked: its head and its body, as sent."""
+
+    head: bytes
+    body: bytes
+
+    @property
+    def plain(self) -> tuple[bytes, bytes]:
+        """Head and body, this one without content coding; raises `Unreadable`."""
+        return self.head, decoded(self.head, self.body)
+
+
 class Message:
     """A request or an answer. `body` is without content coding; making one raises `Unreadable` when that fails.
 
-    `exact` asks for whole numbers beyond 64 bits as they are, which takes longer (`parse_json`).
+    `exact` asks for whole numbers beyond 64 bits as they are, which takes longer (`parse_json`). `request` is what was
+    answered, where that is known: some answers mean what their request asked for.
     """
 
-    __slots__ = ("_document", "_lower", "body", "exact", "head")
+    __slots__ = ("_document", "_lower", "body", "exact", "head", "request")
 
-    def __init__(self, head: bytes, body: bytes, document: Any = UNREAD, *, exact: bool = False) -> None:
+    def __init__(
+        self,
+        head: bytes,
+        body: bytes,
+        document: Any = UNREAD,
+        *,
+        exact: bool = False,
+        request: Request | None = None,
+    ) -> None:
         self.head = head
+        self.request = request
         self.exact = exact
         lower = self._lower = head.lower()
         self.body = body if _ENCODING not in lower else decoded(head, body)

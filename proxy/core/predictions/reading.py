@@ -21,7 +21,7 @@ import orjson
 from proxy.core.exact_json import fits
 from proxy.core.grpc import status_words
 from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
-from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
+from proxy.core.predictions.message import UNREAD, Message, Request, is_plain, target_of
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.core.predictions.request import body_hash, request_facts
 from proxy.core.predictions.shapes import Tensor, one_row, predict
@@ -126,7 +126,7 @@ class Reader:
         self._facts = bool(self._ignore or segments or cluster_by)
         self._plain: set[bytes] = set()  # heads that keep no body from being read as it stands
         self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
-        self._asked = b""  # its request's head
+        self._asked = Request(b"", b"")  # what it asked
 
     def read(self, pair: Pair) -> Reading:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
@@ -141,7 +141,7 @@ class Reader:
         live = candidate = again = None
         live_tokens = tokens = 0
         if self._spec is not None:
-            self._by, self._asked = self._protocol, head
+            self._by, self._asked = self._protocol, make(Request, (head, body))
             if not live_fault:
                 live, live_fault, live_detail, live_tokens = self._answer(self._spec, ours, None)
             if not fault:
@@ -197,7 +197,7 @@ class Reader:
         A label that has been rounded is read again, exactly: that takes several times as long, so only then.
         """
         try:
-            values = self._values(spec, Message(outcome.head, outcome.body, document, exact=exact))
+            values = self._values(spec, Message(outcome.head, outcome.body, document, exact=exact, request=self._asked))
             values.exact |= exact
             return predict(spec, values, kind), values.tokens
         except Rounded:
@@ -220,7 +220,7 @@ class Reader:
         if protocol is None:
             if spec.protocol != AUTO:
                 raise Unreadable(Reason.UNKNOWN_PROTOCOL, f"no protocol is called `{spec.protocol}`")
-            protocol = self._by = recognised(target_of(self._asked), message)
+            protocol = self._by = recognised(target_of(self._asked.head), message)
         return protocol.extract(spec, message)
 
 

@@ -1,7 +1,8 @@
 """The Open Inference Protocol (KServe v2): `outputs`, each with a name, a shape, a datatype and data.
 
 Over REST data is JSON, or raw bytes after the JSON (`v2_binary`), as Triton sends it to `tritonclient`; over gRPC it is
-a protobuf message (`v2_grpc`).
+a protobuf message (`v2_grpc`). Triton writes classes as text with their scores where it was asked to
+(`classification`).
 
 `id`, `model_name`, `model_version` and `parameters` are not looked at: they differ between two servers by design.
 Source: kserve/open-inference-protocol, `specification/protocol/inference_rest.md`.
@@ -13,6 +14,7 @@ from math import prod
 from typing import Any
 
 from proxy.core.model import Kind, PredictionSpec
+from proxy.core.predictions.classification import classes, is_meant
 from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.message import Message, mark_of
 from proxy.core.predictions.shapes import MAX_RANK, Tensor, tensor
@@ -56,6 +58,8 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     else:
         output = chosen_output(spec, answer.document)
         values = output_values(output)
+    if output["datatype"] == "BYTES" and is_meant(answer.request, output.get("name", ""), values.data):
+        values = classes(spec, values)
     if spec.kind is _AUTO:
         values.hint = hint_for(output["datatype"], values.width)
     return values
@@ -78,7 +82,9 @@ def single(spec: PredictionSpec, document: Any) -> Any:
         if not one or type(data) is not list or len(data) != 1 or (wanted and output["name"] != wanted):
             return None
         value = data[0]
-        return value if type(value) in _SINGLES[output["datatype"]] else None
+        if type(value) not in _SINGLES[output["datatype"]]:
+            return None
+        return None if type(value) is str and ":" in value else value  # it may be a class with its score
     except (KeyError, TypeError):
         return None
 

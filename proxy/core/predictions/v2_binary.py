@@ -7,6 +7,8 @@ BF16 is the upper half of an FP32. Source: kserve/open-inference-protocol, `exte
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import struct
 from math import prod
 from typing import Any
@@ -30,6 +32,9 @@ DTYPES = {
 """numpy's type for each datatype of fixed width; BF16 is read as its bits."""
 
 FLOATS = frozenset(("FP16", "BF16", "FP32", "FP64"))
+
+MOST_SHOWN = 256
+"""Bytes of an element that is no text which are kept."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -91,6 +96,21 @@ def decode(datatype: str, shape: tuple[int, ...], raw: bytes) -> Tensor:
     return Tensor(values.tolist(), shape, exact=datatype in FLOATS)
 
 
+def element(raw: bytes) -> str:
+    """An element of a BYTES tensor. What is no text (a hash, an image) is compared byte for byte, so it becomes a text
+    that is equal when the bytes are: their base64, or their SHA-256 when they are many.
+
+    >>> element(b"cat"), element(bytes([255, 0]))
+    ('cat', 'base64:/wA=')
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        if len(raw) > MOST_SHOWN:
+            return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+        return f"base64:{base64.b64encode(raw).decode()}"
+
+
 def _strings(raw: bytes, count: int) -> list[str]:
     found: list[str] = []
     at, end = 0, len(raw)
@@ -98,10 +118,7 @@ def _strings(raw: bytes, count: int) -> list[str]:
         if end - at < _LENGTH.size or at + _LENGTH.size + (length := _LENGTH.unpack_from(raw, at)[0]) > end:
             raise Unreadable(Reason.TRUNCATED, f"element {len(found)} of a BYTES tensor breaks off")
         at += _LENGTH.size
-        try:
-            found.append(raw[at : at + length].decode())
-        except UnicodeDecodeError:
-            raise Unreadable(Reason.BAD_ENCODING, f"element {len(found)} of a BYTES tensor is not UTF-8") from None
+        found.append(element(raw[at : at + length]))
         at += length
     if len(found) != count:
         raise Unreadable(Reason.BAD_SHAPE, f"a BYTES tensor should have {count} elements, found {len(found)}")

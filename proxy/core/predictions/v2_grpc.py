@@ -16,6 +16,7 @@ from proxy.core.predictions.message import Message, header, mark_of
 from proxy.core.predictions.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, numbers, text, varints
 from proxy.core.predictions.shapes import Tensor
 from proxy.core.predictions.unreadable import Unreadable
+from proxy.core.predictions.v2_binary import element
 from proxy.core.reasons import Reason
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -116,7 +117,7 @@ def typed(datatype: str, shape: tuple[int, ...], contents: bytes, count: int) ->
 def _values(number: int, kind: int, value: bytes) -> list[Any]:
     """The values of one field, packed or single; the wire type says which, and must fit the field."""
     if number == 8 and kind == BYTES:
-        return [text(value, "element of a BYTES tensor")]
+        return [element(value)]
     if number in _WIRE and kind in (BYTES, _WIRE[number][0]):
         return numbers(value, _WIRE[number][1])
     if number not in _WIRE and number != 8 and kind in (BYTES, VARINT):

@@ -48,8 +48,16 @@ def _schema() -> Any:
     for number, name in ((1, "model_name"), (2, "model_version"), (3, "id")):
         _field(request, name, number, "string")
     _field(request, "inputs", 5, ".inference.Tensor", repeated=True)
+    parameter = file.message_type.add(name="Parameter")
+    for number, (name, kind) in enumerate((("bool", "bool"), ("int64", "int64"), ("string", "string")), 1):
+        _field(parameter, f"{name}_param", number, kind)
     wanted = file.message_type.add(name="Wanted")
     _field(wanted, "name", 1, "string")
+    entry = wanted.nested_type.add(name="ParametersEntry")
+    entry.options.map_entry = True
+    _field(entry, "key", 1, "string")
+    _field(entry, "value", 2, ".inference.Parameter")
+    _field(wanted, "parameters", 2, ".inference.Wanted.ParametersEntry", repeated=True)
     _field(request, "outputs", 6, ".inference.Wanted", repeated=True)
     _field(request, "raw_input_contents", 7, "bytes", repeated=True)
     pool = descriptor_pool.DescriptorPool()

@@ -120,8 +120,6 @@ GOOD = typed_answer("y", "INT64", [2], [3, 300])
         (framed(typed_answer("y", "INT64", [1] * 9, [3])), "too_deep", "9 dimensions"),
         (framed(raw_answer("y", "FP99", [1], b"")), "bad_type", "'FP99' is not one of"),
         (framed(raw_answer("y", "FP32", [2], bytes(4))), "bad_shape", "wants 8 bytes, found 4"),
-        (framed(raw_answer("y", "BYTES", [1], b"\1\0\0\0\xff")), "bad_encoding", "not UTF-8"),
-        (framed(typed_answer("y", "BYTES", [1], [b"\xff"])), "bad_encoding", "not UTF-8"),
         (framed(typed_answer("y", "FP32", [1], [1.0]).replace(b"FP32", b"FP64")), "bad_type", "in `fp32_contents`"),
         (framed(typed_answer("y", "FP32", [1], [1.0]).replace(b"FP32", b"FP16")), "bad_type", "no typed contents"),
         (framed(GOOD + b"\x32\x00\x32\x00"), "bad_shape", "2 `raw_output_contents` for 1 outputs"),
