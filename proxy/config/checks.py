@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from os.path import normpath
 from urllib.parse import urlsplit
 
+from proxy.config.durations import check_durations
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.route import Prediction, Rollout, Route
@@ -83,6 +84,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
         blame(("routes",), "no request would be answered", "write a route, or `default: {live: …}`")
     _sides(config, blame)
     check_grpc(config, blame)
+    check_durations(config, blame)
     _webhooks(config, blame)
     _watching(config, blame)
     _files(config, blame)

@@ -155,7 +155,10 @@ class Mirror(Section):
     max_memory: Size = 64 << 20
     """Memory of one worker for kept bodies and the queue to the controller."""
     timeout: Duration | None = None
-    """For a copy's answer; the upstream's timeout when absent."""
+    """How long a copy's answer may be silent; the upstream's timeout when absent."""
+    max_duration: Duration | None = None
+    """How long a copy may take in all; beyond it there is no pair (`too_long`) and no failure. 10m when absent, or
+    twice the timeout where that is longer."""
     headers: HeaderRules = HeaderRules()
     """What a copy's head may carry."""
     noise_floor: Ratio = 0.0
@@ -173,6 +176,8 @@ class Rescue(Section):
 
     after: After = "auto"
     """How slow; `auto` is twice live's recent p99, at least 20ms; `off` when a request must not be sent twice."""
+    hold: Duration = 0.1
+    """A candidate's answer that goes on for so long is a stream, whatever its type: its client gets it as it comes."""
 
     @model_validator(mode="before")
     @classmethod

@@ -145,8 +145,8 @@ class Upstream(Section):
     """Where it is; of two picked at random the less loaded one is asked. `url:` for one. `http`, `https`; `grpc` and
     `grpcs` for a server that speaks gRPC."""
     timeout: Duration = 30.0
-    """From the last byte of the request to the answer's head, then between two pieces of a stream; for a copy and for
-    an answer that is held, to its last byte."""
+    """How long it may be silent: from the last byte of the request to the answer's head, then between two pieces of the
+    answer. The same whether the answer goes to a client, is held or is a copy's."""
     connect_timeout: Duration = 0.5
     """For a new connection."""
     max_connections: Count = 256

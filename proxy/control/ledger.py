@@ -19,13 +19,15 @@ from typing import Any
 
 from proxy.core.model import Ledger
 
-REPORTED = ("sampled", "shed", "too_large", "live_failed", "link_full", "sent")
+DROPPED = ("shed", "too_large", "too_long", "client_gone", "link_full")
+"""Why a sampled request became no pair, as workers say."""
+REPORTED = ("sampled", *DROPPED, "sent")
 OURS = ("arrived", "booked", "lost")
 
 
 @dataclass(slots=True)
 class Account:
-    """One worker incarnation's part. The first six are its last report less `before`, the others are ours.
+    """One worker incarnation's part. Those of `REPORTED` are its last report less `before`, the others are ours.
 
     `arrived` pairs came over the link, `booked` of them have entered the evidence; `lost` were sent and will not come.
     """
@@ -33,7 +35,8 @@ class Account:
     sampled: int = 0
     shed: int = 0
     too_large: int = 0
-    live_failed: int = 0
+    too_long: int = 0
+    client_gone: int = 0
     link_full: int = 0
     sent: int = 0
     arrived: int = 0
@@ -57,7 +60,8 @@ class Account:
     @property
     def known(self) -> int:
         """Requests whose fate is known or that have arrived."""
-        return self.shed + self.too_large + self.live_failed + self.link_full + self.arrived + self.lost
+        dropped = self.shed + self.too_large + self.too_long + self.client_gone + self.link_full
+        return dropped + self.arrived + self.lost
 
     def begin_at(self, counts: Mapping[str, int]) -> None:
         """The totals so far are those of an earlier trial of the same name, which is over."""
@@ -146,9 +150,11 @@ class Books:
             sampled=sum(max(a.sampled, a.known) for a in accounts),
             shed=sum(a.shed for a in accounts),
             too_large=sum(a.too_large for a in accounts),
+            too_long=sum(a.too_long for a in accounts),
+            client_gone=sum(a.client_gone for a in accounts),
             link_full=sum(a.link_full + a.lost for a in accounts),
             compared=self._results["compared"],
-            live_failed=self._results["live_failed"] + sum(a.live_failed for a in accounts),
+            live_failed=self._results["live_failed"],
             unparseable=self._results["unparseable"],
         )
 

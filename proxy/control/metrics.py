@@ -42,7 +42,7 @@ from proxy.core.model import Verdict
 from proxy.core.reasons import REASONS
 
 PREFIX = "understudy_"
-PARTS = ("compared", "shed", "too_large", "live_failed", "unparseable", "link_full")
+PARTS = ("compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full")
 ENDS = ("promoted", "rolled_back")
 
 ROLLBACK_BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)

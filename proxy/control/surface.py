@@ -257,7 +257,7 @@ async def _rest(work: asyncio.Future[Refuse | None]) -> None:
     await work
 
 
-PARTS = ("compared", "shed", "too_large", "live_failed", "unparseable", "link_full")
+PARTS = ("compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full")
 
 
 def _count_trial(counts: Counts, trial: Trial) -> None:

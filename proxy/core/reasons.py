@@ -61,6 +61,9 @@ class Reason(StrEnum):
     DRAINING = "draining"
     INTERNAL = "internal"
     NOT_REWRITTEN = "not_rewritten"
+    # Of an answer that is no failure by itself: why live was asked too, and why a copy was given up.
+    STATUS_3XX = "status_3xx"
+    TOO_LONG = "too_long"
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)

@@ -5,8 +5,9 @@
                           └── copies  Copy    the arms that did not serve, after the answer (`pairs`)
 
 The first leg whose answer is good enough *wins*: its bytes go to the client and nobody else's do. Live as first leg
-wins with its first byte. A candidate's answer is held until it is complete (while its weight is below 100 %), so that
-live can still answer instead: that is a rescue when it failed, a hedge when it is slow.
+wins with its first byte. A candidate's answer is held (while its weight is below 100 %), so that live can still answer
+instead: that is a rescue when it failed, a hedge when it is slow. It is held until it is complete, or goes on like a
+stream. A redirect or a refusal of the candidate's is given only when live, asked too, says the same (`core.statuses`).
 
 Invariants
 - The client never waits for a leg that did not win, and copies start only after the client's answer has been written.
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from proxy.core.headers import Request, forwarded, given_id, trace, without
+from proxy.core.headers import Request, forwarded, trace, without
 from proxy.core.reasons import Reason
 from proxy.core.routing import chosen
-from proxy.plane import pairs, rewriting
+from proxy.core.statuses import are_alike
+from proxy.plane import leaving, memory, pairs, rewriting, samples
 from proxy.plane.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
     from proxy.plane.routes import Route
+    from proxy.plane.samples import Sample
     from proxy.plane.state import Plane
 
 _NONE: Final = Reason.NONE
@@ -44,11 +47,7 @@ EXPECT = frozenset({b"expect"})
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange:
-    """One request of one client, from its head to its pair. Times are monotonic seconds.
-
-    `id` is our own, and no other request's: by it arms and samples are drawn. `request_id` is the one that the models
-    and the client see, the client's if it gave one.
-    """
+    """One request of one client, from its head to its pair. Times are monotonic seconds."""
 
     trial: Trial | None = None
     """The trial whose candidate serves this request; `None` when live does."""
@@ -62,8 +61,8 @@ class Exchange:
     rescued = False
     answered = False
     """The client has all it will get."""
-    abandoned = False
-    """The client left a candidate that had not answered: the pair is made all the same."""
+    left: leaving.Left | None = None
+    """The client left the candidate, and the pair may still be made."""
     body_done = False
     ready = 0.0
     """When the last byte of the request came."""
@@ -75,7 +74,11 @@ class Exchange:
     body_size = 0
     uncharged = 0
     """Bytes that came in one piece: they count against memory when a copy keeps them longer than the answer does."""
-    samples: Sequence[pairs.Sample] = ()
+    kept_size = 0
+    """Bytes that came in several and were kept."""
+    reserved = 0
+    """Bytes of them that no pair needs any more, and that count against the serving trial's memory all the same."""
+    samples: Sequence[Sample] = ()
     undecided = False
     """Whether the request is sampled is not decided yet (`grpc.call`)."""
     gathered: rewriting.Gathered | None = None
@@ -86,13 +89,12 @@ class Exchange:
     def __init__(self, client: Front, plane: Plane, request: Request, name: bytes, now: float) -> None:
         self.client, self.plane, self.request = client, plane, request
         self.route: Route = request.route
-        self.id = self.request_id = name
+        self.id = name
         self.started = now
-        if request.plain:  # the client has given no id either
+        if request.plain:
             self.base = b"".join((request.plain, client.lines, name, b"\r\n"))
         else:
-            self.request_id = given_id(request) or name
-            self.base = forwarded(request, self.request_id, client.peer, client.scheme)
+            self.base = forwarded(request, name, client.peer, client.scheme)
 
     # --- the request ---
 
@@ -129,7 +131,7 @@ class Exchange:
         else:
             pool = trial.pool
             self.first = leg = self._serving(pool, trial.meters.served, trial)
-            leg.held = leg.strict_time = leg.optional = trial.held
+            leg.held = leg.checked = leg.optional = trial.held
             if trial.terms.rescue and not done and b"expect" in request.found:
                 self.take_body()
         if self.samples or leg.held:
@@ -151,7 +153,7 @@ class Exchange:
 
     def _sample(self, done: bool) -> None:
         """Decide whether this request becomes a pair; `done` says that all of it is here."""
-        pairs.sample(self)
+        samples.sample(self)
 
     def take_body(self) -> None:
         """Ask the client for the body it keeps back (RFC 9110, 10.1.1): whichever arm answers, it will be needed."""
@@ -193,28 +195,7 @@ class Exchange:
             self.plane.soon.add(self, self.ready + self.route.rescue_after(self.trial))
 
     def _gather(self, piece: bytes) -> None:
-        assert self.parts is not None
-        self.parts.append(piece)
-        self.body_size += len(piece)
-        if not self.keeps(len(piece)) and self.trial is None:
-            self.parts = None
-            return
-        if self.body_size > self.route.max_body:
-            self.parts = None
-            pairs.drop(self, "too_large")
-
-    def keeps(self, size: int) -> bool:
-        """Charge what is kept, giving up samples for which there is no memory; whether any pair still needs it."""
-        self.charge(size)
-        if self.samples:
-            pairs.shed(self)
-        return bool(self.samples)
-
-    def charge(self, size: int) -> None:
-        """Kept bytes count against the memory of every trial they are kept for."""
-        for sample in self.samples:
-            sample.cost += size
-            sample.trial.memory += size
+        memory.gather(self, piece)
 
     def head_for_leg(self, base: bytes) -> bytes:
         """A head for one leg, without the blank line, with a span of its own when the client traces."""
@@ -257,9 +238,9 @@ class Exchange:
         assert leg.answer is not None
         if leg is self.hedge and self.trial is not None:
             self.plane.counts.rescue(self.trial.terms.name, self._rescue_for)
+        leg.held = False
+        leg.forget()
         self.client.answer(self, leg.answer, leg.pool.label, piece, done)
-        if leg.held and not done:  # committed: from here on it is a stream like any other
-            leg.held = leg.strict_time = False
 
     def leaves(self, now: float) -> None:
         """The head of the answer is about to be written, and the body that is here: what of the time was ours?"""
@@ -267,32 +248,20 @@ class Exchange:
         if leg is not None and self.ready:
             self.route.overhead.add(leg.sent - self.ready + now - (leg.finished or leg.began))
 
-    def answer_too_large(self, leg: Served) -> bool:
-        """Too long for a pair; whether it is given up. A candidate's is a failure, and live may answer instead as long
-        as the client has no byte of it."""
-        if leg.trial is None:
-            pairs.drop(self, "too_large")
-        else:
-            leg.reason = Reason.TOO_LARGE
-        kept, leg.kept = leg.kept or [], None
-        rescued = self.winner is None and leg.trial is not None and self.another_may_answer(leg)
-        if rescued or self.abandoned or self.winner not in (None, leg):
-            leg.reason = Reason.TOO_LARGE
-            if not leg.ended:
-                leg.finished = monotonic()
-                leg.cancel()
-                self.leg_done(leg)
-            return True
-        if self.winner is None and leg.held:
-            self.win(leg, b"".join(kept[:-1]), False)  # the last piece follows on the way it came
-        return False
+    def hold(self, leg: Served) -> None:
+        """An answer that is held has begun and not ended: give it a moment to do so."""
+        if self.trial is not None:
+            self.plane.soon.add(leg, monotonic() + self.trial.terms.hold)
 
     def leg_done(self, leg: Served) -> None:
         """A leg that could serve has ended, well or not (`leg.reason`)."""
         leg.count()
-        if self.winner is leg:
+        leg.forget()
+        if self.left is not None:
+            self.left.ended(leg)
+        elif self.winner is leg:
             self._after_answer()
-        elif self.winner is None and not self.abandoned:
+        elif self.winner is None:
             self._decide()
         if self.samples and (self.trial is not None or leg is not self.winner):
             self.plane.turn.later(self.settle)  # after live's own answer nothing is settled before the copies are back
@@ -301,7 +270,7 @@ class Exchange:
     def leg_failed(self, leg: Served, reason: Reason) -> None:
         """A leg that could serve broke; the client notices only if it has bytes of it already."""
         leg.kept = None
-        if self.winner is leg:
+        if self.winner is leg and self.left is None:
             leg.reason = Reason.COMMITTED if leg.trial is not None else reason
             self.client.abort()
         self.leg_done(leg)
@@ -316,17 +285,28 @@ class Exchange:
     def _decide(self) -> None:
         """No answer has begun and a leg has just ended: deliver, ask live, wait, or give up."""
         first, hedge = self.first, self.hedge
-        if first.good:
-            self._deliver(first)
-        elif not first.ended:
+        if not first.ended:
             return
+        if first.good and not first.doubted:
+            self._deliver(first)
         elif hedge is not None:
-            if hedge.ended or hedge.answer is not None:
+            if (hedge.ended or hedge.answer is not None) and not self.stands(hedge):
                 self._deliver(hedge)
         elif self._can_rescue():
             self._rescue()
         else:
             self._deliver(first)
+
+    def stands(self, live: Served) -> bool:
+        """Whether the candidate's redirect or refusal is given after all, since live's answer is no other or there is
+        none; if so, the client has it now."""
+        first = self.first
+        if first.answer is None or first.kept is None or not first.good:
+            return False
+        if live.answer is not None and not live.reason and not are_alike(first.answer.status, live.answer.status):
+            return False
+        self._deliver(first)
+        return True
 
     def _deliver(self, leg: Served) -> None:
         """Give the client this leg's answer as far as it is here, or the error it ended with."""
@@ -372,6 +352,7 @@ class Exchange:
         self.answered = True
         if self.trial is not None:
             self.plane.soon.discard(self)
+            memory.release(self)
         if self.samples:
             self.plane.turn.later(self.mirror)
 
@@ -386,11 +367,7 @@ class Exchange:
             pairs.settle(self)
 
     def client_gone(self) -> None:
-        """The client left before it had its answer: nobody is asked any more.
-
-        Only a candidate that has not begun to answer runs on, and live is asked for the pair: a candidate must not be
-        spared by the patience of its clients (STATISTICS 5, trap 2).
-        """
+        """The client left before it had its answer; `leaving` says what is still done for the pair."""
         if self.answered:
             return
         self.answered = True
@@ -398,13 +375,19 @@ class Exchange:
             self.gathered.release()
             return
         self.plane.soon.discard(self)
-        if self.trial is not None and self.samples and self.body_done and self.parts is not None and not self.winner:
-            self.abandoned = True
-            pairs.mirror(self)
-            return
+        memory.release(self)
+        leaving.leave(self, monotonic())
+
+    def give_up(self, why: str) -> None:
+        """Nobody waits for this request any more: end what runs. `why` is a part of the ledger."""
         for leg in (self.first, self.hedge):
-            if leg is not None and not leg.ended:
-                leg.reason = Reason.CLIENT_GONE
-                leg.cancel()
-                leg.count()
-        pairs.drop(self, "live_failed")  # and through no fault of the candidate's
+            if leg is not None:
+                leg.forget()
+                if not leg.ended:
+                    leg.end_by(Reason.CLIENT_GONE)
+        if isinstance(self.live, Copy) and not self.live.ended:
+            self.live.end_by(Reason.CLIENT_GONE)
+            self.live.payer.in_flight -= 1
+        if self.left is not None:
+            self.left.stop()
+        samples.drop(self, why)

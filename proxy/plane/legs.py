@@ -2,6 +2,7 @@
 
 `Served` streams to the client once it has won (see `exchange`), and keeps what a pair needs on the way. `Copy` only
 keeps. Both keep at most `max_body`: reading up to there never waits for a slow client, so both arms are timed alike.
+And both are timed by one rule, whoever they serve: `timeout` is silence, to the first byte and between two pieces.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from proxy.core.chunks import ChunkError, joined
 from proxy.core.headers import CHUNKED
 from proxy.core.link import pack_outcome
 from proxy.core.reasons import CODES, Reason
+from proxy.core.statuses import is_failure, status_class
+from proxy.plane import memory
 
 if TYPE_CHECKING:
     from proxy.core.headers import Answer
@@ -59,8 +62,8 @@ class Leg:
     to_head = False
     repeatable = False
     """The whole request may be sent once more if a reused connection dies under it."""
-    strict_time = False
-    """The timeout runs to the last byte; else to the head, and then between two pieces."""
+    longest = 0.0
+    """Seconds that it may last in all, however busy; 0.0: as long as it likes."""
     optional = False
     """Nobody is without an answer if this leg fails at once because its upstream has just been found dead."""
     ended = False
@@ -141,6 +144,10 @@ class Leg:
             self.sent = now
             self.written = True
 
+    def is_too_long(self, now: float) -> bool:
+        """Whether it has lasted longer than it may."""
+        return self.longest > 0.0 and self.sent > 0.0 and now - self.sent >= self.longest
+
     def cancel(self) -> None:
         """Nobody wants the answer any more: drop the connection, tell nobody."""
         if not self.ended:
@@ -148,11 +155,6 @@ class Leg:
             self.pool.forget(self)
             if self.connection is not None:
                 self.connection.drop()
-
-
-def is_failure(status: int) -> bool:
-    """Whether a candidate's status alone is a failure that live should answer instead (DESIGN 1, "failure")."""
-    return status >= 500 or status == 429
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -165,6 +167,9 @@ class Captured(Leg):
     __deletable__ = ("exchange",)  # as mypyc wants to know
     kept: list[bytes] | None = None
     size = 0
+    """Bytes of the body that came in more than one piece."""
+    too_large = False
+    """Its body is longer than `mirror.max_body`."""
 
     def __init__(self, exchange: Exchange, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> None:
         super().__init__(pool, timeout)
@@ -185,7 +190,18 @@ class Captured(Leg):
         """Why it is no answer for a client."""
         if self.reason or self.answer is None:
             return self.reason
-        return Reason.STATUS_429 if self.answer.status == 429 else Reason.STATUS_5XX
+        status = self.answer.status
+        if status == 429:
+            return Reason.STATUS_429
+        if status < 400:
+            return Reason.STATUS_3XX
+        return Reason.STATUS_4XX if status < 500 else Reason.STATUS_5XX
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether something of its answer proper has come; servers send the head of a stream before they have any."""
+        answer = self.answer
+        return answer is not None and (self.ended or not answer.events or self.size > 0)
 
     def count(self) -> None:
         """Enter the leg into the counts, once, when it has ended."""
@@ -198,9 +214,17 @@ class Captured(Leg):
         if self.trial is None and self.exchange.route.trials:
             self.exchange.route.recent.add(seconds)
 
+    def end_by(self, reason: Reason) -> None:
+        """Cancel and count it."""
+        self.reason = reason
+        self.cancel()
+        self.count()
+
     def outcome(self) -> bytes:
         """As PAIR carries it."""
         answer, reason = self.answer, self.reason
+        if self.too_large and not reason:
+            reason = Reason.TOO_LARGE
         body = b"".join(self.kept) if self.kept else b""
         code = CODES[reason] if reason else 0
         if answer is None:
@@ -222,7 +246,16 @@ class Served(Captured):
     """A leg that may answer the client: the chosen arm's, or live's in place of the candidate."""
 
     held = False
-    """The answer is kept until it is complete; only then may it win."""
+    """The answer is kept until it is complete, or has gone on for long enough to be a stream; only then may it win."""
+    checked = False
+    """Its redirects and refusals are given only where live says the same."""
+    _timed = False
+    """`Soon` knows it: it has begun and not ended."""
+
+    @property
+    def doubted(self) -> bool:
+        """Whether live is to be asked before this answer is given."""
+        return self.checked and self.answer is not None and status_class(self.answer.status) != 2
 
     def head(self, piece: bytes, done: bool) -> None:
         exchange, answer = self.exchange, self.answer
@@ -234,7 +267,7 @@ class Served(Captured):
                 exchange.uncharged += len(piece)
             else:
                 given_up = self._keep(piece)
-        if exchange.winner is self:  # since a moment ago: too long to be held, and nobody else to ask
+        if exchange.winner is self:  # since a moment ago: it cannot be kept any longer
             exchange.client.more(piece, done)
         elif exchange.winner is None and not given_up and (exchange.trial is None or not self._must_wait(piece)):
             exchange.win(self, piece, done)
@@ -245,7 +278,10 @@ class Served(Captured):
         exchange = self.exchange
         given_up = self.kept is not None and self._keep(piece)
         if exchange.winner is self:
-            exchange.client.more(piece, done)
+            if exchange.left is None:
+                exchange.client.more(piece, done)
+            elif not done:
+                exchange.left.alive()
         elif exchange.winner is None and not given_up and not self._must_wait(piece):
             assert self.kept is not None
             exchange.win(self, b"".join(self.kept), done)
@@ -254,26 +290,52 @@ class Served(Captured):
 
     def _must_wait(self, piece: bytes) -> bool:
         """Whether the answer so far must not reach the client yet."""
-        answer = self.answer
+        answer, exchange = self.answer, self.exchange
         assert answer is not None
-        if self.exchange.abandoned:
+        if exchange.left is not None:
             return True
-        if is_failure(answer.status) and self.exchange.another_may_answer(self):
+        if (is_failure(answer.status) or self.doubted) and exchange.another_may_answer(self):
             if self.kept is None:
                 self.kept = [piece]
             self.held = True
             return True
-        return self.held and not (answer.events and piece)
+        if self is exchange.hedge and exchange.stands(self):
+            return True
+        if not self.held:
+            return False
+        if answer.events and self.spoke:
+            return False
+        if piece and answer.length < 0 and not self.ended and not self._timed:  # of no announced length: a stream?
+            self._timed = True
+            exchange.hold(self)
+        return True
+
+    def late(self) -> None:
+        """It goes on, so it is a stream, and the client gets it as it comes."""
+        if not self.ended and self.held and self.kept is not None and self.exchange.winner is None:
+            self.exchange.win(self, b"".join(self.kept), False)
+
+    def forget(self) -> None:
+        """It has ended, and will not be late."""
+        if self._timed:
+            self._timed = False
+            self.exchange.plane.soon.discard(self)
 
     def _keep(self, piece: bytes) -> bool:
-        """Keep a piece; whether the answer is given up, as too long."""
+        """Keep a piece; whether the answer is given up, since it cannot be kept."""
         assert self.kept is not None
         self.kept.append(piece)
         self.size += len(piece)
         exchange = self.exchange
-        if not exchange.keeps(len(piece)) and exchange.winner is self:
-            self.kept = None
-        return self.size > exchange.route.max_body and exchange.answer_too_large(self)
+        if not memory.keeps(exchange, len(piece)):
+            if exchange.winner is not None:
+                self.kept = None
+            elif not memory.reserve(exchange):
+                return memory.full(exchange, self)
+        if self.size <= exchange.route.max_body:
+            return False
+        self.too_large = True
+        return memory.full(exchange, self)
 
     def failed(self, reason: Reason) -> None:
         self.exchange.leg_failed(self, reason)
@@ -295,7 +357,6 @@ class Served(Captured):
 class Copy(Captured):
     """A leg that serves nobody. `payer` is the trial whose budget of copies it uses."""
 
-    strict_time = True
     optional = True
     payer: Trial
 
@@ -311,11 +372,12 @@ class Copy(Captured):
         assert self.kept is not None
         self.kept.append(piece)
         self.size += len(piece)
-        self.exchange.charge(len(piece))
+        memory.charge(self.exchange, len(piece))
         if self.size > self.exchange.route.max_body:
             if not done:
                 self.cancel()
                 self.finished = monotonic()
+            self.too_large = True
             self.failed(Reason.TOO_LARGE)
         elif done:
             self.exchange.copy_done(self)

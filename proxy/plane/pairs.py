@@ -1,7 +1,7 @@
-"""From an answered request to a pair: who is sampled, the copies, and the pair's way onto the link.
+"""From an answered request to a pair: the copies, and the pair's way onto the link.
 
-A sampled request is booked in its trial's ledger before any answer exists. It ends in one of two ways: `settle` finds
-both outcomes and publishes the pair, or `drop` counts why there will be none.
+A sampled request (`samples`) ends in one of two ways: `settle` finds both outcomes and publishes the pair, or it is
+dropped and counted under the reason why.
 """
 
 from __future__ import annotations
@@ -11,95 +11,39 @@ from typing import TYPE_CHECKING
 from proxy.core.chunks import joined
 from proxy.core.headers import CHUNKED, CREDENTIALS, without
 from proxy.core.link import AGAIN, CANDIDATE_SERVED, HEDGED, RESCUED, SLOT
-from proxy.core.model import BUCKETS
 from proxy.core.reasons import Reason
-from proxy.core.routing import chosen
-from proxy.plane import rewriting
+from proxy.plane import memory, rewriting, samples
 from proxy.plane.legs import Captured, Copy
 
 if TYPE_CHECKING:
     from proxy.plane.exchange import Exchange
     from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
+    from proxy.plane.samples import Sample
 
 _NOT_FOR_LIVE = frozenset({b"expect", b"x-shadow"})
-
-
-class Sample:
-    """One request's place in one trial. `cost` is the memory it holds, bytes."""
-
-    __slots__ = ("again", "candidate", "cost", "sequence", "slot", "stage", "trial", "wants_again")
-
-    def __init__(self, trial: Trial, sequence: int, slot: bool, wants_again: bool) -> None:
-        self.trial, self.sequence, self.slot, self.wants_again = trial, sequence, slot, wants_again
-        self.stage, self.cost = trial.stage, 0
-        self.candidate: Captured | None = None
-        self.again: Captured | None = None
-
-
-def sample(exchange: Exchange) -> None:
-    """Book the request in every trial that samples it, before any answer exists. A caller who asked for an arm is none:
-    who chooses the arm may choose the requests."""
-    if exchange.overridden:
-        return
-    name, plane, length = exchange.id, exchange.plane, exchange.request.length
-    samples: list[Sample] = []
-    for trial in exchange.route.trials:
-        share = trial.share if trial is not exchange.trial else trial.affords
-        if share < BUCKETS and not chosen(trial.sample_salt, name, share):
-            continue
-        sequence, slot = trial.begin(exchange.started + plane.epoch)
-        terms = trial.terms
-        if length > terms.max_body:
-            trial.settle_dropped(sequence, "too_large")
-        elif trial.memory + plane.publisher.backlog > terms.max_memory:
-            trial.settle_dropped(sequence, "shed")
-        else:
-            again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)
-            samples.append(Sample(trial, sequence, slot, again))
-    exchange.samples = samples
-
-
-def drop(exchange: Exchange, why: str) -> None:
-    """There will be no pair for any trial; `why` is `shed`, `too_large` or `live_failed`."""
-    for one in exchange.samples:
-        _drop(one, why)
-    exchange.samples = ()
-
-
-def shed(exchange: Exchange) -> None:
-    """Give up the samples whose trial keeps more than its memory allows."""
-    for one in tuple(exchange.samples):
-        if one.trial.memory > one.trial.terms.max_memory:
-            exchange.samples = [other for other in exchange.samples if other is not one]
-            _drop(one, "shed")
-
-
-def _drop(one: Sample, why: str) -> None:
-    one.trial.settle_dropped(one.sequence, why)
-    one.trial.memory -= one.cost
 
 
 def mirror(exchange: Exchange) -> None:
     """Ask the arms that did not serve, as far as the trials' budgets have room."""
     if not exchange.body_done or exchange.parts is None:
-        drop(exchange, "shed")
+        samples.drop(exchange, "shed")
         return
-    exchange.charge(exchange.uncharged)
+    memory.charge(exchange, exchange.uncharged)
     own = exchange.trial
     if exchange.live is None:
         # Live's copy is asked once, whoever pays, and pairs with every candidate.
         payer = next((one.trial for one in exchange.samples if one.trial is own), exchange.samples[0].trial)
         exchange.live = _copy(exchange, payer, exchange.route.live, None)
         if exchange.live is None:
-            drop(exchange, "shed")
+            samples.drop(exchange, "shed")
             return
     asked = []
     for one in exchange.samples:
         trial = one.trial
         one.candidate = exchange.first if trial is own else _copy(exchange, trial, trial.pool, trial)
         if one.candidate is None:
-            _drop(one, "shed")
+            samples.drop_one(one, "shed")
             continue
         asked.append(one)
         if one.wants_again:  # shed like any copy, but the pair does not need it
@@ -116,6 +60,7 @@ def _copy(exchange: Exchange, payer: Trial, pool: Pool, trial: Trial | None) -> 
     meters = exchange.route.meters if trial is None else trial.meters
     leg = Copy(exchange, pool, terms.timeout, meters.copy, trial)
     leg.payer = payer
+    leg.longest = terms.max_duration
     leg.repeatable = True
     # Live has seen the caller's credentials on every other request; a candidate gets them only if the owner says so.
     # What is set on copies is the candidate's: its token and its name are none of live's business.
@@ -148,11 +93,27 @@ def settle(exchange: Exchange) -> None:
             waiting.append(one)
             continue
         one.trial.memory -= one.cost
-        if live.reason is Reason.TOO_LARGE:
-            one.trial.settle_dropped(one.sequence, "too_large")
+        why = _nobodys_fault(live, candidate, exchange.route.max_body)
+        if why:
+            one.trial.settle_dropped(one.sequence, why)
         else:
             _publish(exchange, one, live, candidate)
     exchange.samples = waiting
+
+
+def _nobodys_fault(live: Captured, candidate: Captured, max_body: int) -> str:
+    """The part of the ledger for two outcomes of which nothing can be said; empty when they make a pair.
+
+    A candidate's answer beyond `max_body` is a failure only where live's is less than half of that: models that answer
+    in lengths around the limit would else fail by chance, each where the other does not.
+    """
+    if live.reason is Reason.TOO_LONG or candidate.reason is Reason.TOO_LONG:
+        return "too_long"
+    if live.too_large:
+        return "too_large"
+    if candidate.too_large and not live.reason and live.kept is not None and 2 * sum(map(len, live.kept)) > max_body:
+        return "too_large"
+    return ""
 
 
 def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Captured) -> None:
@@ -172,5 +133,4 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
         flags |= AGAIN
         outcomes += one.again.outcome()
     time = exchange.started + exchange.plane.epoch
-    given = exchange.request_id if exchange.request_id != exchange.id else b""
-    exchange.plane.publisher.pair(one, time, flags, exchange.id, head, body, outcomes, given)
+    exchange.plane.publisher.pair(one, time, flags, exchange.id, head, body, outcomes)

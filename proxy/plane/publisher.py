@@ -13,8 +13,8 @@ from typing import Any
 from proxy.channel import Channel
 from proxy.core import link
 from proxy.core.link import Frame
-from proxy.plane.pairs import Sample
 from proxy.plane.rollouts import Trial
+from proxy.plane.samples import Sample
 
 DELAY = 0.01
 """Seconds a pair may wait for others to share a write with."""
@@ -45,23 +45,15 @@ class Publisher:
         self._lose()
 
     def pair(
-        self,
-        sample: Sample,
-        time: float,
-        flags: int,
-        name: bytes,
-        head: bytes,
-        body: bytes,
-        outcomes: bytes,
-        given: bytes = b"",
+        self, sample: Sample, time: float, flags: int, name: bytes, head: bytes, body: bytes, outcomes: bytes
     ) -> None:
-        """Send a pair, or book it as `link_full`. `name` is our id, `given` the caller's, if any."""
+        """Send a pair, or book it as `link_full`."""
         trial = sample.trial
         if self._channel is None or self.backlog + self._size > MAX_BACKLOG:
             trial.settle_dropped(sample.sequence, "link_full")
             return
         index = self._index_of(trial)
-        frame = link.pack_pair(index, sample.stage, sample.sequence, time, flags, name, head, body, outcomes, given)
+        frame = link.pack_pair(index, sample.stage, sample.sequence, time, flags, name, head, body, outcomes)
         self._batch.append(frame)
         self._booked.append((trial, sample.sequence))
         self._size += len(frame)

@@ -2,7 +2,7 @@
 
 A worker knows nothing of guards or verdicts. It is told a weight, a share and a stage number, and it keeps the books:
 
-    sampled = sent + shed + too_large + live_failed + link_full + still under way
+    sampled = sent + shed + too_large + too_long + client_gone + link_full + still under way
 
 Invariants
 - `sequence` numbers are given in request order, one per sampled request, and each is settled exactly once: sent, or
@@ -71,11 +71,13 @@ class Terms:
     max_body: int
     max_memory: int
     timeout: float
+    max_duration: float
     drop: frozenset[bytes]
     set_lines: bytes
     set_json: Rules
     rescue: bool
     rescue_after: float | None
+    hold: float
     noise_floor: int
     latency_block: float
     slot: int
@@ -101,7 +103,8 @@ class Trial:
     sent: int = 0
     shed: int = 0
     too_large: int = 0
-    live_failed: int = 0
+    too_long: int = 0
+    client_gone: int = 0
     link_full: int = 0
     marked: int = 0
     last_dropped: int = -1
@@ -109,14 +112,8 @@ class Trial:
     _block: int = -1
 
     def __post_init__(self) -> None:
-        self.draw_with(b"")  # nobody is drawn before the first table
-
-    def draw_with(self, secret: bytes) -> None:
-        """Salts of this trial, which no caller can compute."""
         names = (self.terms.route, self.pool.name, self.terms.version)
-        self.serve_salt = salt(*names, "serve", secret=secret)
-        self.sample_salt = salt(*names, "sample", secret=secret)
-        self.noise_salt = salt(*names, "noise", secret=secret)
+        self.serve_salt, self.sample_salt, self.noise_salt = (salt(*names, use) for use in ("serve", "sample", "noise"))
 
     def apply(self, lane: Lane | None) -> None:
         """Take the numbers of a routing table; without a line there is no weight and no sampling."""
@@ -128,7 +125,7 @@ class Trial:
 
     @property
     def held(self) -> bool:
-        """Whether a candidate's answer is kept until it is complete, so that live can still answer instead."""
+        """Whether a candidate's answer is kept until it is whole or a stream, so that live can still answer instead."""
         return self.weight < BUCKETS and self.terms.rescue
 
     def begin(self, time: float) -> tuple[int, bool]:
@@ -168,7 +165,8 @@ class Trial:
             "sampled": self.sampled,
             "shed": self.shed,
             "too_large": self.too_large,
-            "live_failed": self.live_failed,
+            "too_long": self.too_long,
+            "client_gone": self.client_gone,
             "link_full": self.link_full,
             "sent": self.sent,
         }

@@ -20,6 +20,8 @@ OWN = checks.OWN.encode()
 """Paths that begin so are the proxy's own."""
 MAX_KNOWN = 1024
 MAX_KNOWN_HEAD = 2048
+LONGEST_COPY = 600.0
+"""`mirror.max_duration` when it is absent and no longer timeout asks for more, seconds."""
 """At most so many heads of so many bytes are remembered, by a worker and by each pool."""
 
 
@@ -110,6 +112,7 @@ def part(total: int, slot: int, workers: int) -> int:
 def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float, slot: int, workers: int) -> Terms:
     """What a worker needs of one rollout. `timeout` is the candidate's own, seconds."""
     mirror, after = rollout.mirror, rollout.rescue.after
+    patience = mirror.timeout if mirror.timeout is not None else timeout
     lines = {"x-shadow": rollout.candidate, **{name.lower(): value for name, value in mirror.headers.set.items()}}
     added = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
     dropped = {name.encode() for name in (*mirror.headers.dropped, *lines)}
@@ -121,12 +124,14 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
         max_in_flight=part(mirror.max_in_flight, slot, workers),
         max_body=mirror.max_body,
         max_memory=mirror.max_memory,
-        timeout=mirror.timeout if mirror.timeout is not None else timeout,
+        timeout=patience,
+        max_duration=mirror.max_duration if mirror.max_duration is not None else max(LONGEST_COPY, 2 * patience),
         drop=frozenset(dropped | {b"expect"}),
         set_lines=added,
         set_json=rules(mirror.set_json),
         rescue=after != "off",
         rescue_after=after if isinstance(after, float) else None,
+        hold=rollout.rescue.hold,
         noise_floor=round(mirror.noise_floor * 10_000),
         latency_block=rollout.latency_block,
         slot=slot,

@@ -172,8 +172,12 @@ class Followed(Exchange):
             return
         self.refused, self.ended_at = Reason.CLIENT_GONE, monotonic()
         super().client_gone()
-        for leg in (getattr(self, "first", None), self.hedge):
-            if leg is not None and leg.ended and leg not in self._legs:
+        self._tell()
+
+    def give_up(self, why: str) -> None:
+        super().give_up(why)
+        for leg in (self.first, self.hedge, self.live):
+            if leg is not None and leg not in self._legs:
                 self._legs.append(leg)
         self._tell()
 
@@ -193,7 +197,7 @@ class Followed(Exchange):
         self._trails.add((
             self.started + epoch,
             self.ended_at - self.started,
-            self.request_id.decode(),
+            self.id.decode(),
             self.route.name,
             request.method.decode("latin-1"),
             request.path[:MAX_PATH].decode("latin-1"),

@@ -91,6 +91,8 @@ webhooks: [{url: "http://x", events: [rollout.promotd], secret: s}]
         ("{shadow: 5%, mirror: {max_memory: 1MiB}}", "mirror.max_memory", "holds not even one pair"),
         ("{shadow: 5%, mirror: {max_in_flight: 0}}", "mirror.max_in_flight", "at least 1"),
         ("{shadow: 5%, mirror: {timeout: 0s}}", "mirror.timeout", "more than 0"),
+        ("{shadow: 5%, mirror: {timeout: 2s, max_duration: 2s}}", "mirror.max_duration", "no copy could ever time out"),
+        ("{shadow: 5%, mirror: {max_duration: 10s}}", "mirror.max_duration", "is not more than the timeout (30s)"),
         ("{shadow: 5%, record: {path: pairs.txt}}", "record.path", "ends neither in .jsonl"),
         ("{shadow: 5%, record: {path: p.jsonl, redact: [inputs]}}", "record.redact[0]", "did you mean `/inputs`?"),
         ("{shadow: 5%, record: {path: p.jsonl, redact: ['?key=']}}", "record.redact[0]", "such as ?api_key"),

@@ -25,7 +25,10 @@ STAGES = (Stage(State.SHADOW, 100.0), Stage(State.CANARY, 5.0), Stage(State.CANA
 SHADOWED = 120
 """Seconds that a canary was in shadow before."""
 WAITS = "Waits for 690 more pairs (about 6 min at 1.9 pairs/s), a pass of p99_latency (about 5.7 min)."
-PARTS = ("sampled", "compared", "shed", "too_large", "live_failed", "unparseable", "link_full", "pending")
+PARTS = (
+    "sampled", "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full",
+    "pending",
+)  # fmt: skip
 
 
 def plan(name: str, *guards: Guard) -> Plan:
@@ -309,8 +312,7 @@ def pair(n: int) -> dict[str, Any]:
 
     failed = n == 0
     return {
-        "id": (own := f"0192f{n:03x}-7c1e-7aa0-b1c2-{draw.randrange(16**12):012x}"),
-        "request_id": own,
+        "id": f"0192f{n:03x}-7c1e-7aa0-b1c2-{draw.randrange(16**12):012x}",
         "time": rfc3339(time.time() - 40 * n),
         "served": "live",
         "difference": 2.0 if failed else round(0.92 - n / 20, 3),

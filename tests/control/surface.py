@@ -53,7 +53,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "weight": 5.0,
         "verdict": "watching",
         "findings": [finding()],
-        "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large"), 0)
+        "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large", "too_long", "client_gone"), 0)
         | dict.fromkeys(("live_failed", "unparseable", "link_full", "pending"), 0),
         "repeats": 0,
         "candidate_failures": {"timeout": 2},

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from proxy.control.ledger import Account, Books
+from proxy.control.ledger import DROPPED, Account, Books
 
 workers = st.sampled_from(["a", "b"])
 
@@ -21,7 +21,7 @@ class Trade(RuleBasedStateMachine):
         self.saved = self.books.dump()
         self.sampled = {"a": 0, "b": 0}
         self.open = {"a": 0, "b": 0}  # sampled, neither sent nor dropped yet
-        self.totals = {w: {"shed": 0, "too_large": 0, "link_full": 0, "sent": 0} for w in "ab"}
+        self.totals = {w: dict.fromkeys((*DROPPED, "sent"), 0) for w in "ab"}
         self.wire: dict[str, int] = {"a": 0, "b": 0}  # sent, not arrived yet
         self.here: dict[str, int] = {"a": 0, "b": 0}  # arrived, waiting for earlier ones
         self.dead_sampled = 0
@@ -31,7 +31,7 @@ class Trade(RuleBasedStateMachine):
         self.sampled[worker] += count
         self.open[worker] += count
 
-    @rule(worker=workers, how=st.sampled_from(["shed", "too_large", "link_full", "sent"]))
+    @rule(worker=workers, how=st.sampled_from([*DROPPED, "sent"]))
     def settle(self, worker: str, how: str) -> None:
         if self.open[worker]:
             self.open[worker] -= 1

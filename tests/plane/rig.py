@@ -169,7 +169,6 @@ class Controller:
         self.tables: list[Channel] = []
         self._trials: dict[int, str] = {}
         self._links: list[Channel] = []
-        self.secret = ""
         self._number = 0
         self._servers: list[asyncio.Server] = []
 
@@ -213,7 +212,7 @@ class Controller:
         await eventually(lambda: self.tables, "a worker on tables.sock")
         self._number += 1
         for channel in self.tables:
-            channel.send(link.encode_table(Table(self._number, lanes, self.secret)))
+            channel.send(link.encode_table(Table(self._number, lanes)))
         await eventually(lambda: self.acks and self.acks[-1]["number"] == self._number, "ACK")
 
     async def stop(self) -> None:
@@ -282,7 +281,7 @@ class Rig:
 
         await eventually(still, "rest")
         for t in self.worker.trials.values():
-            assert t.sampled == t.sent + t.shed + t.too_large + t.live_failed + t.link_full
+            assert t.sampled == t.sent + t.shed + t.too_large + t.too_long + t.client_gone + t.link_full
 
 
 def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -93,7 +93,7 @@ async def test_a_client_leaves_live(where: str, reset: bool) -> None:
         writer.close()
         await at_rest(it, *models)
         assert it.trial.sampled == 1
-        assert it.trial.live_failed == 1 or not reset
+        assert it.trial.client_gone == 1 or not reset
 
 
 @pytest.mark.parametrize("asking", ASKING)
@@ -112,17 +112,26 @@ async def test_a_client_leaves_at_any_point_of_its_own(asking: str, weight: int)
 
 @pytest.mark.parametrize("where", HANG_AT)
 @pytest.mark.parametrize("weight", [CANARY, 10_000])
-async def test_a_client_leaves_a_candidate(where: str, weight: int) -> None:
-    """A silent candidate is waited for all the same, for the pair; then nothing is left."""
+@pytest.mark.parametrize("reset", [False, True], ids=["ends", "resets"])
+async def test_a_client_leaves_a_candidate(where: str, weight: int, reset: bool) -> None:
+    """Before a first byte or in the midst of a stream: then nothing is left, and a stream that hangs has failed."""
     models = arms("both", HANG_AT[where])
     async with rig(CONFIG, models) as it:
         await it.lane(weight=weight, state=State.PROMOTED if weight == 10_000 else State.CANARY)
-        _, writer = await it.connect()
+        reader, writer = await it.connect()
         writer.write(ASKING["whole"])
         await eventually(lambda: models[1].calls)
+        if where == "in a stream":
+            await asyncio.wait_for(reader.readuntil(b"data: 1\n\n"), PATIENCE)
+        if reset:
+            resets(writer)
         writer.transport.abort()
         await at_rest(it, *models)
         assert it.trial.sampled == 1
+        if where == "in a stream":
+            await eventually(lambda: it.controller.pairs, "the pair")
+            (pair,) = it.controller.pairs
+            assert pair.candidate.reason == ("timeout" if reset else "committed")
 
 
 @pytest.mark.parametrize("where", HANG_AT)

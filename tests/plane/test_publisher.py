@@ -7,10 +7,10 @@ import asyncio
 from proxy.core import link
 from proxy.core.link import Frame, FrameReader
 from proxy.plane.deadlines import Wheel
-from proxy.plane.pairs import Sample
 from proxy.plane.pool import Pool, Settings
 from proxy.plane.publisher import Publisher
 from proxy.plane.rollouts import Terms, Trial
+from proxy.plane.samples import Sample
 from proxy.plane.turn import Turn
 
 
@@ -31,8 +31,8 @@ class Wire:
 def trial() -> Trial:
     terms = Terms(
         name="r/v2", trial="r/v2|1", version="1", route="r", max_in_flight=1, max_body=1, max_memory=1, timeout=1.0,
-        drop=frozenset(), set_lines=b"", set_json=(), rescue=False, rescue_after=None, noise_floor=0, latency_block=0.0,
-        slot=0, workers=1,
+        drop=frozenset(), set_lines=b"", set_json=(), rescue=False, rescue_after=None, hold=0.1, noise_floor=0,
+        latency_block=0.0, max_duration=9.0, slot=0, workers=1,
     )  # fmt: skip
     settings = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)
     return Trial(terms, Pool(settings, Wheel(), Turn(asyncio.get_running_loop())))

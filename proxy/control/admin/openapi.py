@@ -54,7 +54,10 @@ FINDING = _object(
         "reason": TEXT,
     }
 )
-PARTS = ("sampled", "compared", "shed", "too_large", "live_failed", "unparseable", "link_full", "pending")
+PARTS = (
+    "sampled", "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full",
+    "pending",
+)  # fmt: skip
 NEED = _object(
     {
         "what": {"enum": ["pairs", "candidate_pairs", "seconds", "guards"]},
@@ -127,11 +130,7 @@ ANSWERED = _object(
 )
 SEEN_PAIR = _object(
     {
-        "id": {"type": "string", "description": "The pair's own; no other has it."},
-        "request_id": {
-            "type": "string",
-            "description": "By which the caller knows the request; it may repeat its ids.",
-        },
+        "id": TEXT,
         "time": MOMENT,
         "served": {"enum": ["live", "candidate"]},
         "difference": {"type": "number", "description": "0 to 1; 2 when the candidate failed."},

@@ -2,8 +2,8 @@
 
 Whose fault is what (the words are `core.reasons`):
 
-- An arm fails by not answering whole, by 429, by any 5xx, and by a 4xx where the other arm's status is below 400. When
-  both refuse with a 4xx the client's request was at fault: no failure, and nothing to read.
+- An arm fails by not answering whole, by 408, 429 or any 5xx, and by a 4xx where the other arm's status is below 400.
+  When both refuse with a 4xx the client's request was at fault: no failure, and nothing to read.
 - Live's answer is the yardstick. If it came well but cannot be read, the pair says nothing: `live_fault` is a
   prediction word and `booking` calls the pair `unparseable`. A candidate's answer that cannot be read either is no
   failure: most likely `prediction` is wrong.
@@ -89,6 +89,8 @@ def failure(outcome: Outcome, other: Outcome) -> Reason:
         return _FINE
     if status == 429:
         return Reason.STATUS_429
+    if status == 408:  # a time-out of the server's own: no answer to the request, whatever the other arm says
+        return Reason.STATUS_4XX
     if status >= 500:
         return Reason.STATUS_5XX
     if status < 200:  # no final head: a worker that reports this without a reason has met something that is not HTTP
@@ -131,10 +133,7 @@ class Reader:
     def read(self, pair: Pair) -> Reading:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
         # Taken apart at once: a look-up by name for each field would take longer than all of it.
-        (
-            _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot,
-            given,
-        ) = pair  # fmt: skip
+        _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot = pair
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
         live_detail = _broke(ours, live_fault) if live_fault else ""
         detail = _broke(theirs, fault) if fault else ""
@@ -159,7 +158,7 @@ class Reader:
         else:
             request_hash = body_hash(head, body)
         said = _sentence(live_detail, detail) if live_detail or detail else ""
-        asked = (stage, worker, sequence, given or name, time, served)
+        asked = (stage, worker, sequence, name, time, served)
         answers = (live_fault, fault, live, candidate, again)
         times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, rescued)
         return make(Reading, (*asked, *answers, *times, request_hash, segment, cluster, said, live_tokens, tokens))

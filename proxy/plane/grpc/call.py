@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.grpc import Messages, seconds, timeout_text
 from proxy.core.headers import without
-from proxy.plane import pairs
+from proxy.plane import memory, samples
 from proxy.plane.exchange import Exchange
 from proxy.plane.legs import Served
 from proxy.plane.trails import Followed
@@ -44,8 +44,8 @@ class ServedCall(Served):
     _messages: Messages | None = None
 
     def _must_wait(self, piece: bytes) -> bool:
-        if self.held and piece and not self.exchange.abandoned and self._is_stream(piece):
-            self.held = self.strict_time = False
+        if self.held and piece and self.exchange.left is None and self._is_stream(piece):
+            self.held = False
         return super()._must_wait(piece)
 
     def _is_stream(self, piece: bytes) -> bool:
@@ -83,7 +83,7 @@ class Call(Exchange):
         if not done:
             self.undecided = not self.overridden
         elif self.client.messages.begun == 1:
-            pairs.sample(self)
+            samples.sample(self)
 
     def more(self, piece: bytes, done: bool) -> None:
         """More of the request's body; live has it too once it was asked in the candidate's place."""
@@ -95,8 +95,9 @@ class Call(Exchange):
             hedge.send(piece, done)
 
     def _is_stream(self) -> None:
+        """No pair will come of it; what is here of it is for live alone, in the candidate's place."""
         self._let_go()
-        if self.trial is None:
+        if not memory.keeps(self, self.body_size) and not memory.reserve(self):
             self.parts = None
 
     def _let_go(self) -> None:
@@ -123,9 +124,9 @@ class Call(Exchange):
 
     def _give_up(self, why: str) -> None:
         """No pair will come of it, unary or not: booked as one that should have."""
-        pairs.sample(self)
+        samples.sample(self)
         self._let_go()
-        pairs.drop(self, why)
+        samples.drop(self, why)
         self.parts = None
 
     def _hedge_in_time(self) -> None:
@@ -133,8 +134,9 @@ class Call(Exchange):
         if self.undecided:
             self._let_go()
             if self.client.messages.begun == 1 and self.winner is None:
-                pairs.sample(self)
-                self.keeps(self.body_size)
+                samples.sample(self)
+                if not memory.keeps(self, self.body_size) and not memory.reserve(self):
+                    self.parts = None
                 if self.samples and self.first.kept is None and not self.first.ended:
                     self.first.kept = []
         super()._hedge_in_time()

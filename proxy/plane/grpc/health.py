@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core.reasons import Reason
 from proxy.plane.health import book
 from proxy.plane.legs import Leg
 
 if TYPE_CHECKING:
     from proxy.config.server import Health
+    from proxy.core.reasons import Reason
     from proxy.plane.pool import Endpoint, Pool
 
 SAY_YES = frozenset(
@@ -30,12 +30,12 @@ _YES = b"\0\0\0\0\2\x08\1"
 class GrpcProbe(Leg):
     """One check of one URL."""
 
-    strict_time = True
     tries = 1_000_000
     """Another URL's answer would say nothing of this one."""
 
     def __init__(self, pool: Pool, endpoint: Endpoint, settings: Health) -> None:
         super().__init__(pool, min(pool.timeout, settings.interval))
+        self.longest = self.timeout
         self._endpoint, self._wants_yes = endpoint, settings.path in SAY_YES
         self._said = b""
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
@@ -52,5 +52,4 @@ class GrpcProbe(Leg):
             book(self._endpoint, self.answer.status == 200 and (not self._wants_yes or self._said == _YES))
 
     def failed(self, reason: Reason) -> None:
-        if reason is not Reason.POOL_FULL:  # it has not been asked
-            book(self._endpoint, False)
+        book(self._endpoint, False)

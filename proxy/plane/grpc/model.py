@@ -60,9 +60,7 @@ class ModelLink(Wire):
     def room(self) -> bool:
         """Whether it can take one more call."""
         http2 = self.http2
-        if self.leaving or self.transport.is_closing():
-            return False
-        return http2.goaway < 0 and len(http2.streams) < http2.peer_streams
+        return not self.leaving and not self.closed and http2.goaway < 0 and len(http2.streams) < http2.peer_streams
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -146,7 +144,7 @@ class ModelStream(StreamEnd[ModelLink]):
     def __init__(self, link: ModelLink, leg: Leg) -> None:
         self.link, self.leg = link, leg
         self._blocked_since = 0.0
-        self._again = True
+        self._again = leg.whole
         """All that was sent is at hand still, so that it can be sent once more."""
 
     def begin(self) -> None:
@@ -239,7 +237,7 @@ class ModelStream(StreamEnd[ModelLink]):
             return
         leg = self.leg
         if code == REFUSED_STREAM and self._again and not leg.tries:
-            leg.tries, leg.written = 1, False
+            leg.tries = 1
             self._end(CANCEL)
             leg.pool.submit(leg, fresh=True, avoid=self.link.endpoint)
             return
@@ -256,11 +254,11 @@ class ModelStream(StreamEnd[ModelLink]):
         leg = self.leg
         if self._over:
             return
-        stale = self.link.used and reason is Reason.DISCONNECT and leg.repeatable and not leg.began
-        if self._again and (stale or not leg.written) and not leg.tries:
-            leg.tries, leg.written = 1, False
+        stale = self.link.used and reason is Reason.DISCONNECT
+        if stale and self._again and leg.repeatable and not leg.began and not leg.tries:
+            leg.tries = 1
             self._end(CANCEL)
-            leg.pool.submit(leg, fresh=True, avoid=None if stale else self.link.endpoint)
+            leg.pool.submit(leg, fresh=True)
             return
         self._fail(reason, counted=True)
 
@@ -281,6 +279,11 @@ class ModelStream(StreamEnd[ModelLink]):
                 self.link.endpoint.failed()
         elif self.link.heard <= leg.sent:
             self.link.retire()  # nothing has come on it since: perhaps nobody is there any more
+        self._let_go(reason)
+
+    def _let_go(self, reason: Reason) -> None:
+        """The leg ends without its answer."""
+        leg = self.leg
         self._end(CANCEL)
         leg.ended = True
         leg.finished = monotonic()
@@ -290,13 +293,13 @@ class ModelStream(StreamEnd[ModelLink]):
     def check(self, now: float) -> float:
         """Fail the leg if it is late; when to look again."""
         leg = self.leg
-        if self._over:  # by what became of another one, a moment ago
-            return now + self.link.pool.period
-        since = leg.sent if leg.strict_time else self._since
+        since = self._since
         if not leg.whole:
             since = self._blocked_since or now  # waiting for the client's message is not the model's fault
         if self._paused:
             since = now  # nor is a client that reads slowly
         if now - since >= leg.timeout:
             self._fail(Reason.TIMEOUT)
+        elif leg.is_too_long(now):
+            self._let_go(Reason.TOO_LONG)
         return since + leg.timeout if since + leg.timeout > now else now + self.link.pool.period

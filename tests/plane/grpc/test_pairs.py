@@ -74,22 +74,6 @@ async def test_a_mirrored_call_is_a_pair_with_the_right_values() -> None:
     assert copy.deadline is not None
 
 
-async def test_a_caller_that_repeats_its_id_is_split_and_sampled_like_any_other() -> None:
-    live, candidate = GrpcModel(), GrpcModel()
-    async with rig(CONFIG, [live, candidate], grpc=True) as it:
-        await it.lane(weight=5_000, share=5_000)
-        with Client(it.grpc_port) as client:
-            told = [await client.ask(b"q%d" % n, metadata=[("x-request-id", "session-1")]) for n in range(50)]
-        assert {one.found["x-served-by"] for one in told} == {"live", "cand"}
-        assert {one.found["x-request-id"] for one in told} == {"session-1"}
-        await it.settled()
-        found = await pairs(it, it.trial.sampled)
-        assert {pair.served for pair in found} == set(Arm)
-        assert sum(pair.served is Arm.LIVE for pair in found) < sum(one.found["x-served-by"] == "live" for one in told)
-    assert len({pair.id for pair in found}) == len(found)
-    assert {pair.request_id for pair in found} == {"session-1"}
-
-
 async def test_a_status_decides_who_failed() -> None:
     live, candidate = GrpcModel(), GrpcModel()
     cases: list[tuple[grpc.StatusCode | None, grpc.StatusCode | None, str, str]] = [
@@ -160,12 +144,30 @@ async def test_a_candidates_good_answer_is_the_clients() -> None:
             told = await client.ask(b"x")
             assert (told.answer, told.found["x-served-by"]) == (b"from candidate", "cand")
             assert (told.found["x-model"], told.trailing) == ("two", [("cost-bin", b"\0\1")])
-            candidate.script = fails(grpc.StatusCode.INVALID_ARGUMENT, "bad shape")  # judged, not rescued
-            told = await client.ask(b"x")
-            assert (told.code, told.details) == (grpc.StatusCode.INVALID_ARGUMENT, "bad shape")
-        found = await pairs(it, 2)
+        found = await pairs(it, 1)
     assert found[0].live.body == b"\0\0\0\0\x09from live"
     assert live.calls[0].found["x-shadow"] == "live"
+
+
+async def test_a_refusal_of_the_candidates_is_given_only_where_live_says_the_same() -> None:
+    code = grpc.StatusCode
+    live, candidate = GrpcModel(), GrpcModel()
+    async with rig(CONFIG, [live, candidate], grpc=True) as it:
+        await it.lane(weight=9_999)
+        with Client(it.grpc_port) as client:
+            for said in (code.INVALID_ARGUMENT, code.NOT_FOUND, code.UNAUTHENTICATED, code.PERMISSION_DENIED):
+                candidate.script, live.script = fails(said, "no"), says(b"from live")
+                told = await client.ask(b"x")
+                assert (told.code, told.answer, told.found["x-served-by"]) == (code.OK, b"from live", "live")
+            candidate.script, live.script = fails(code.INVALID_ARGUMENT, "no"), fails(code.OUT_OF_RANGE, "nor I")
+            told = await client.ask(b"x")
+            assert (told.code, told.details, told.found["x-served-by"]) == (code.INVALID_ARGUMENT, "no", "cand")
+            live.script = fails(code.UNAUTHENTICATED, "who are you")
+            told = await client.ask(b"x")
+            assert (told.code, told.found["x-served-by"]) == (code.UNAUTHENTICATED, "live")
+        found = await pairs(it, 6)
+    faults = [read(None, pair).fault for pair in found]
+    assert faults == [Reason.STATUS_4XX] * 4 + [Reason.NONE] * 2
 
 
 async def test_users_stay_on_their_arm() -> None:
