@@ -9,6 +9,7 @@
     shapes.py      a tensor and a kind in, the rows of a `Prediction` out
     json_tools.py  parsing, JSON pointers
     json_pointer   any JSON by pointer, or by JMESPath (`core/expressions.py`)
+    json_events.py a stream of JSON events: texts joined, other values a row each
     rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label
     message.py     one body with its head: header lookup, JSON parsed once
     codings.py     content codings undone, within a bound

@@ -1,15 +1,18 @@
 """Any JSON answer, read at one place: `pointer: /scores/0` (RFC 6901). The empty pointer is the whole document.
 
 One thing is added to the RFC: `*` stands for every element of an array, so `/results/*/score` reads a batch of objects.
-A key that is really called `*` is still found. What needs more than that is said in JMESPath (`jmespath: …`).
+A key that is really called `*` is still found. What needs more than that is said in JMESPath (`jmespath: …`). Of a
+stream the place is looked up in every event (`json_events`).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from proxy.core.expressions import ExpressionError, search
 from proxy.core.model import PredictionSpec
+from proxy.core.predictions.json_events import Find, found_in, pieces_of, unnamed_lines, whole
 from proxy.core.predictions.json_tools import Pointer, follow, parse_pointer, word_for
 from proxy.core.predictions.message import Message
 from proxy.core.predictions.shapes import Tensor, tensor
@@ -21,9 +24,26 @@ _PLAIN = (float, int, str)
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     """The value at `spec.pointer`, or what `spec.jmespath` finds; raises `Unreadable`."""
+    pieces = pieces_of(answer)
+    if pieces is not None and not (spec.pointer or spec.jmespath):
+        return whole(spec, answer, pieces)
+    if pieces is not None:
+        return found_in(spec, [answer.parse(piece) for piece in pieces], _finder(spec))
+    try:
+        document = answer.document
+    except Unreadable:
+        documents = unnamed_lines(answer)
+        if documents is None:
+            raise
+        return found_in(spec, documents, _finder(spec))
+    return tensor(_finder(spec)(document))
+
+
+def _finder(spec: PredictionSpec) -> Find:
     if spec.jmespath:
-        return tensor(_search(spec.jmespath, answer.document))
-    return tensor(_follow_all(answer.document, parse_pointer(spec.pointer)))
+        return partial(_search, spec.jmespath)
+    pointer = parse_pointer(spec.pointer)
+    return lambda document: _follow_all(document, pointer)
 
 
 def single(spec: PredictionSpec, document: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.core.predictions.json_tools import parse_json, word_for
-from proxy.core.predictions.sse import events
+from proxy.core.predictions.sse import named_events
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.reasons import Reason
 
@@ -26,14 +26,14 @@ def assembled(body: bytes) -> tuple[dict[str, Any], int]:
     document: dict[str, Any] = {}
     pieces = 0
     done = False
-    for data in events(body):
+    for name, data in named_events(body):
         if data.strip() == DONE:
             done = True
             continue
         event = parse_json(data)
         if type(event) is not dict:
             raise Unreadable(Reason.BAD_TYPE, f"an event is {word_for(event)}, expected an object")
-        if event.get("error") or event.get("type") in ("error", "response.failed"):
+        if name == b"error" or event.get("error") or event.get("type") in ("error", "response.failed"):
             raise Unreadable(Reason.TRUNCATED, "the stream ended with an error")
         if event.get("type") in _WHOLE and type(event.get("response")) is dict:
             return event["response"], pieces

@@ -15,13 +15,12 @@ from typing import Any
 
 from proxy.core.exact_json import whole
 from proxy.core.model import PredictionSpec
+from proxy.core.predictions.json_events import LINES, lines_of
 from proxy.core.predictions.message import Message, media_type
 from proxy.core.predictions.rows import rows_of
 from proxy.core.predictions.shapes import MAX_ROWS, Tensor, tensor
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.reasons import Reason
-
-LINES = frozenset(("application/jsonlines", "application/x-jsonlines", "application/x-ndjson", "application/jsonl"))
 
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
@@ -40,7 +39,7 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
 
 
 def _lines(answer: Message) -> list[Any]:
-    lines = [line for line in answer.body.split(b"\n") if line.strip()]
+    lines = lines_of(answer.body)
     if not lines:
         raise Unreadable(Reason.EMPTY, "the body is empty")
     _check(len(lines))

@@ -22,7 +22,18 @@ def events(body: bytes) -> Iterator[bytes]:
     >>> list(events(b": hello\\n\\nevent: x\\ndata: one\\ndata: two\\n\\ndata:[DONE]"))
     [b'one\\ntwo', b'[DONE]']
     """
+    return (data for _, data in named_events(body))
+
+
+def named_events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The same with the name of each event, empty where it has none.
+
+    >>> list(named_events(b"event: x\\ndata: one\\n\\ndata: two"))
+    [(b'x', b'one'), (b'', b'two')]
+    """
     for block in _BLANK.split(body.removeprefix(b"\xef\xbb\xbf")):
-        lines = [line[5:].removeprefix(b" ") for line in _LINE.split(block) if line.startswith(b"data:")]
-        if lines:
-            yield b"\n".join(lines)
+        lines = _LINE.split(block)
+        data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+        if data:
+            named = [line[6:].strip() for line in lines if line.startswith(b"event:")]
+            yield named[-1] if named else b"", b"\n".join(data)
