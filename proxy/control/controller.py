@@ -31,7 +31,7 @@ from proxy.control.decisions import Decisions
 from proxy.control.exemplars import Exemplars
 from proxy.control.links import Links, Worker
 from proxy.control.roster import Roster
-from proxy.control.store import Saved, Store
+from proxy.control.store import Contents, Saved, Store
 from proxy.control.streams import Streams
 from proxy.control.trails import Trails
 from proxy.control.trials import BATCH, Trial
@@ -87,6 +87,7 @@ class Controller:
     async def start(self, runtime: Path) -> None:
         """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
         contents = await self.store.load()
+        self._say_split(contents)
         self.decisions.take_up(contents)
         self.roster.take_up(contents.rollouts, self.config.plans)
         await self._take_up_charts()
@@ -94,6 +95,11 @@ class Controller:
         self.loaded = True
         await self.links.start(runtime)
         self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
+
+    def _say_split(self, contents: Contents) -> None:
+        """A store that is new has a new secret: which callers the candidate answers is then drawn anew, and is said."""
+        new, print_of = not contents.table, hashlib.sha256(contents.secret.encode()).hexdigest()[:12]
+        logs.event(log, "split.drawn_anew" if new else "split.kept", store=str(self.store.path), fingerprint=print_of)
 
     async def _take_up_charts(self) -> None:
         """Charts go on where they ended. They decide nothing, so whatever is wrong with them, they begin anew."""
@@ -275,7 +281,7 @@ class Controller:
         for trial in changed:
             trial.unsnapshot = False
         try:
-            await self.store.snapshot(saved, self._clock())
+            await self.store.snapshot(saved, self._clock(), self.decisions.secret if new else "")
         except BaseException:  # cancelled by the end of the process as well: the last snapshot must not miss these
             for trial in changed:
                 trial.unsnapshot = True

@@ -108,13 +108,13 @@ class Decisions:
         self._leaving: set[str] = set()
         self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
         self._before: dict[str, Rollout] = {}  # rollouts as the last controller left them in the store
-        self._identity = ""
+        self._identity = self.secret = ""
         self.number = 0
         self.figures = Figures()
 
     def take_up(self, contents: Contents) -> None:
         """Go on where the last controller was, as far as the store knows."""
-        self._identity, self.number = contents.identity, contents.table
+        self._identity, self.secret, self.number = contents.identity, contents.secret, contents.table
         self._before = {saved.rollout.name: saved.rollout for saved in contents.rollouts}
 
     # --- what is in force --------------------------------------------------------------------------------------------
@@ -132,7 +132,8 @@ class Decisions:
         the next one must find the way down in what workers hold."""
         gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
         present = (*self._trials.values(), *gone)
-        return Table(self.number, tuple(t.told() for t in present if t.lane.state is not State.COMPLETED))
+        lanes = tuple(t.told() for t in present if t.lane.state is not State.COMPLETED)
+        return Table(self.number, lanes, self.secret)
 
     @property
     def unsaved(self) -> list[str]:

@@ -161,6 +161,7 @@ def _shown(entry: _Entry, redacted: Sequence[str]) -> dict[str, Any]:
     method, path, *_ = (*pair.request_head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")
     return {
         "id": pair.id,
+        "request_id": pair.known_as,
         "time": rfc3339(pair.time),
         "served": pair.served.value,
         "difference": entry.badness,

@@ -44,6 +44,9 @@ MIGRATIONS = (
 )
 """One script for each version of the schema; a file is brought up to the newest when it is opened."""
 
+SECRET = "split_secret"
+"""The store's own fact that says which callers the candidate answers (see `core.routing`)."""
+
 
 def open_database(path: Path) -> sqlite3.Connection:
     """A checked connection with the newest schema; raises `sqlite3.Error`, or `StoreError` for a newer file."""
@@ -97,6 +100,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
         if number == 0:
             set_meta(connection, "identity", os.urandom(8).hex())
+    if connection.execute("SELECT 1 FROM meta WHERE key = ?", (SECRET,)).fetchone() is None:
+        set_meta(connection, SECRET, os.urandom(32).hex())
 
 
 def set_aside(path: Path) -> Path:

@@ -18,7 +18,7 @@ import orjson
 
 from proxy import logs
 from proxy.control.database import Database
-from proxy.control.schema import set_meta
+from proxy.control.schema import SECRET, set_meta
 from proxy.control.webhooks import Delivery
 from proxy.core.delivery import GIVE_UP_AFTER, URGENT, Event
 from proxy.core.events import Rollout
@@ -80,6 +80,7 @@ class Contents:
     identity: str
     table: int
     rollouts: list[Saved] = field(default_factory=list)
+    secret: str = ""
 
 
 class Store(Database):
@@ -101,13 +102,20 @@ class Store(Database):
         """One change, whole or not at all."""
         await self.run(lambda connection: _save(connection, change))
 
-    async def snapshot(self, saved: list[Saved], now: float) -> None:
-        """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved."""
+    async def snapshot(self, saved: list[Saved], now: float, secret: str = "") -> None:
+        """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved. `secret` is written where
+        the file was begun under way, so that the split goes on after the next start too."""
         # A snapshot taken before a new trial was saved must not overwrite that trial's evidence. The row itself is
         # missing only when the file was set aside under way.
         sql = _PUT + " WHERE trial = excluded.trial"
         rows = [_row(one, now) for one in saved]
-        await self.run(lambda connection: connection.executemany(sql, rows) and None)
+
+        def work(connection: sqlite3.Connection) -> None:
+            if secret:
+                set_meta(connection, SECRET, secret)
+            connection.executemany(sql, rows)
+
+        await self.run(work)
 
     async def rollout(self, name: str) -> Saved | None:
         """One rollout as it was last saved."""
@@ -205,7 +213,8 @@ class Store(Database):
 def _load(connection: sqlite3.Connection) -> Contents:
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     rows = connection.execute("SELECT state, plan, evidence, ledger FROM rollouts ORDER BY updated").fetchall()
-    return Contents(str(meta.get("identity", "")), int(meta.get("table", 0)), [_saved(row) for row in rows])
+    identity, secret, table = str(meta.get("identity", "")), str(meta[SECRET]), int(meta.get("table", 0))
+    return Contents(identity, table, [_saved(row) for row in rows], secret)
 
 
 def _saved(row: tuple[Any, ...]) -> Saved:

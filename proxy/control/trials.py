@@ -174,7 +174,7 @@ class Trial:
             self._paid += 1
         self.kept.add(pair, reading)
         if reading.fault:
-            self.failed[reading.fault.value] = pair.id, pair.time
+            self.failed[reading.fault.value] = pair.known_as, pair.time
         if reading.live_fault in PREDICTION_WORDS:
             self.unread = live_detail(reading.detail)
         if not self.protocol and reading.live is not None:

@@ -59,7 +59,14 @@ _CONNECTION = frozenset(
 )
 """Headers that HTTP/2 does not have (RFC 9113, 8.2.2)."""
 _NOT_ANSWERED = frozenset(
-    {b"x-request-id", b"x-served-by", b"x-understudy-error", b"content-length", b"proxy-authenticate", b"trailer"}
+    {
+        b"x-understudy-request-id",
+        b"x-served-by",
+        b"x-understudy-error",
+        b"content-length",
+        b"proxy-authenticate",
+        b"trailer",
+    }
 )
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -186,6 +193,7 @@ def read_answer(headers: Headers, ended: bool) -> GrpcAnswer:
     answer.old, answer.keep, answer.events, answer.length = False, True, False, UNTIL_CLOSE
     answer.found, answer.named, answer.base = {}, frozenset(), b""
     answer.headers, answer.trailers, answer.only = _passed_on(headers[1:]), [], ended
+    answer.request_id = next((value for name, value in answer.headers if name == b"x-request-id"), b"")
     answer.sent_status = headers[0][1]
     answer.status = int(answer.sent_status)
     if not 200 <= answer.status <= 599:

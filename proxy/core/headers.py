@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from proxy.core import credentials
+from proxy.core.ids import valid_id
 from proxy.core.scanning import scanner
 
 CHUNKED = -1
@@ -36,10 +37,10 @@ CREDENTIALS = frozenset(name.encode() for name in credentials.HEADERS)
 _REQUEST_NAMES = _HOP | _FRAMING | _FORWARDED | CREDENTIALS | {b"expect", b"x-request-id", b"traceparent"}
 _SET_BY_US = _FORWARDED | {b"x-request-id"}
 _VIA = b"via: 1.1 understudy\r\n"
-_OURS = frozenset({b"x-request-id", b"x-served-by", b"x-understudy-error"})
-_ANSWER_NAMES = _HOP | _OURS | {b"content-length", b"transfer-encoding", b"content-type"}
+_OURS = frozenset({b"x-understudy-request-id", b"x-served-by", b"x-understudy-error"})
+_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"content-type", b"x-request-id"})
+_ANSWER_NAMES = _HOP | _OURS | _PLAIN
 
-_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"content-type"})
 _ALIKE = re.compile(b"\r\n(%b):" % b"|".join(re.escape(n).replace(rb"\-", b"[-_]") for n in _FRAMING | _SET_BY_US))
 """With `_` for `-` these are the same headers to whatever hands them on as CGI variables (PEP 3333)."""
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: ?chunked\r\n")
@@ -134,6 +135,16 @@ class Request:
             if key.lower() == name:
                 return value
         return b""
+
+
+def given_id(request: Request) -> bytes:
+    """The request id that the client gave, nothing when it gave none that is fit to be passed on.
+
+    >>> given_id(read_request(b"GET / HTTP/1.1\\r\\nHost: m\\r\\nX-Request-Id: Ann-1\\r\\n\\r\\n"))
+    b'Ann-1'
+    """
+    given = request.value(b"x-request-id")
+    return given if given and valid_id(given) else b""
 
 
 def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
@@ -320,7 +331,7 @@ def trace(request: Request, head: bytes, span: bytes, fresh: bytes) -> bytes:
 class Answer:
     """What an answer's head means. `length` as in `Request`, or `UNTIL_CLOSE`; `keep`: the connection stays usable."""
 
-    __slots__ = ("base", "events", "found", "head", "keep", "length", "named", "old", "status")
+    __slots__ = ("base", "events", "found", "head", "keep", "length", "named", "old", "request_id", "status")
 
     head: bytes
     status: int
@@ -330,6 +341,8 @@ class Answer:
     events: bool
     base: bytes
     """The head as the client gets it, without the blank line and before our lines."""
+    request_id: bytes
+    """The model's own `x-request-id`, which stands in `base`; empty when it gives none."""
     found: dict[bytes, bytes]
     named: frozenset[bytes]
 
@@ -366,8 +379,35 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
     self.length = _answer_length(self, low, to_head)
     if self.length == UNTIL_CLOSE:
         self.keep = False
-    self.base = head[:-2] if not old and found.keys() <= _PLAIN and self.status != 204 else _answer_base(self)
+    self.request_id = b""
+    if b"x-request-id" in found and b"x-request-id" not in self.named:
+        self.request_id = original(head, low, b"x-request-id")
+    plain = not old and self.status != 204 and found.keys() <= _PLAIN
+    if plain and not self.request_id and b"x-request-id" in found:
+        plain = False  # an empty one is none
+    self.base = head[:-2] if plain else _answer_base(self)
     return self
+
+
+def id_name(answer: Answer, request_id: bytes) -> bytes:
+    """The header in which the client is told the request's id; empty when the answer holds it already.
+
+    A model's own `x-request-id` stays, because its makers ask for it when something went wrong; ours then takes
+    another name. Many models only repeat the one that they were given.
+
+    >>> a = read_answer(b"HTTP/1.1 200 OK\\r\\nX-Request-Id: req_1\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    >>> id_name(a, b"0198"), id_name(a, b"req_1")
+    (b'x-understudy-request-id', b'')
+    """
+    if not answer.request_id:
+        return b"x-request-id"
+    return b"" if answer.request_id == request_id else b"x-understudy-request-id"
+
+
+def id_line(answer: Answer, request_id: bytes) -> bytes:
+    """That header as a line of an HTTP/1.1 head."""
+    name = id_name(answer, request_id)
+    return b"%b: %b\r\n" % (name, request_id) if name else b""
 
 
 def _answer_length(answer: Answer, low: bytes, to_head: bool) -> int:
@@ -386,6 +426,8 @@ def _answer_length(answer: Answer, low: bytes, to_head: bool) -> int:
 
 def _answer_base(answer: Answer) -> bytes:
     drop = _HOP | _OURS | answer.named
+    if not answer.request_id:
+        drop |= {b"x-request-id"}
     if answer.status < 200 or answer.status == 204:  # neither has a body to describe (RFC 9110, 8.6)
         drop |= {b"content-length"}
     lines = without(answer.head, drop)

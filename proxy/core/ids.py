@@ -1,4 +1,4 @@
-"""Names of requests: taken from the client when they are fit to be one, else made (UUID version 7, RFC 9562, 5.7)."""
+"""Names of requests: one of our own for each (UUID version 7, RFC 9562, 5.7), and what a client's must look like."""
 
 from __future__ import annotations
 

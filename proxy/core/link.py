@@ -27,7 +27,7 @@ Payloads in JSON
   "rescues": [[rollout, reason, n]], "connections": [[upstream, state, n now]], "trails": {sink: n dropped}}`; code is
   three digits or a reason word.
 - TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`core.trails`).
-- TABLE `{"number", "lanes"}`, sent again under the same number when only what budgets afford has changed; ACK
+- TABLE `{"number", "lanes", "secret"}`, sent again under the same number when only what budgets afford has changed; ACK
   `{"number"}`.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
 - CONFIG `{"generation", "text", "source", "directory"}`: the file as the supervisor validated it, what it is called and
@@ -63,8 +63,8 @@ BOUNDS = (
 _HEAD = struct.Struct("<IB")
 _HEAD_SIZE = _HEAD.size
 _MARK = struct.Struct("<HQ")
-# trial, stage, sequence, time, flags; then the lengths of id, request head and request body.
-_PAIR = struct.Struct("<HHQdBHII")
+# trial, stage, sequence, time, flags; then the lengths of id, request id, request head and request body.
+_PAIR = struct.Struct("<HHQdBHHII")
 # status, reason, seconds, first, then the lengths of head and body.
 _OUTCOME = struct.Struct("<HBddII")
 
@@ -188,14 +188,17 @@ def pack_pair(
     request_head: bytes,
     request_body: bytes,
     outcomes: bytes,
+    request_id: bytes = b"",
 ) -> bytes:
     """A PAIR frame from its parts, for a worker, which has no time to make a `Pair` first.
 
     `outcomes` are two or three `pack_outcome`: live, candidate, and live again when `flags` has `AGAIN`.
     """
-    fixed = _PAIR.pack(trial, stage, sequence, time, flags, len(name), len(request_head), len(request_body))
-    length = len(fixed) + len(name) + len(request_head) + len(request_body) + len(outcomes)
-    return b"".join((_HEAD.pack(length, Frame.PAIR), fixed, name, request_head, request_body, outcomes))
+    named = name + request_id
+    sizes = len(name), len(request_id), len(request_head), len(request_body)
+    fixed = _PAIR.pack(trial, stage, sequence, time, flags, *sizes)
+    length = len(fixed) + len(named) + len(request_head) + len(request_body) + len(outcomes)
+    return b"".join((_HEAD.pack(length, Frame.PAIR), fixed, named, request_head, request_body, outcomes))
 
 
 def _packed(outcome: Outcome) -> bytes:
@@ -225,6 +228,7 @@ def encode_pair(pair: Pair, trial: int) -> bytes:
         pair.request_head,
         pair.request_body,
         outcomes,
+        pair.request_id.encode(),
     )
 
 
@@ -240,8 +244,9 @@ def _read_outcome(payload: bytes, at: int) -> tuple[Outcome, int]:
 def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
     """The pair of a PAIR frame; raises `LinkError` when the payload is not one."""
     try:
-        index, stage, sequence, time, flags, name, head, body = _PAIR.unpack_from(payload)
-        id_end = _PAIR_SIZE + name
+        index, stage, sequence, time, flags, name, given, head, body = _PAIR.unpack_from(payload)
+        own_end = _PAIR_SIZE + name
+        id_end = own_end + given
         head_end = id_end + head
         body_end = head_end + body
         live, end = _read_outcome(payload, body_end)
@@ -261,7 +266,7 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
             stage,
             worker,
             sequence,
-            payload[_PAIR_SIZE:id_end].decode("ascii", "replace"),
+            payload[_PAIR_SIZE:own_end].decode("ascii", "replace"),
             time,
             _CANDIDATE if flags & CANDIDATE_SERVED else _LIVE,
             payload[id_end:head_end],
@@ -272,6 +277,7 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
             flags & HEDGED != 0,
             flags & RESCUED != 0,
             flags & SLOT != 0,
+            payload[own_end:id_end].decode("utf-8", "replace"),
         ),
     )
 
@@ -303,6 +309,6 @@ def table_from(value: Any) -> Table:
     """A table out of its JSON, in a TABLE or in a HELLO; raises `LinkError`."""
     try:
         lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
-        return Table(int(value["number"]), lanes)
+        return Table(int(value["number"]), lanes, str(value["secret"]))
     except (KeyError, TypeError, ValueError) as error:
         raise LinkError(f"not a routing table: {error!r}") from None

@@ -100,7 +100,8 @@ class Pair(NamedTuple):
     requests of that trial and worker, counted from 0 in request order. `time` is the request's arrival, epoch seconds.
     `latency_slot` says that this request was chosen, before any answer existed, to give latency evidence.
     `again` is live's second answer when the request was chosen for
-    the noise floor.
+    the noise floor. `id` is our own and names no other pair. `request_id` is the one that the caller gave, which it may
+    have given before; empty when it gave none, and then `id` is what it was told.
     """
 
     trial: str
@@ -118,6 +119,12 @@ class Pair(NamedTuple):
     hedged: bool = False
     rescued: bool = False
     latency_slot: bool = True
+    request_id: str = ""
+
+    @property
+    def known_as(self) -> str:
+        """The id by which the caller knows its request: the one it gave, else ours."""
+        return self.request_id or self.id
 
 
 class Prediction(NamedTuple):
@@ -139,7 +146,8 @@ class Reading(NamedTuple):
     `fault` is the candidate's failure (a reason word) or `NONE`; `live_fault` live's. `live` and `candidate` are
     present exactly when the route has a prediction to read and that arm's answer could be read; a candidate's that
     cannot be read is no fault when live's cannot either. `request_hash` (64 bits) is the
-    same for equal request bodies; `detail` explains a fault in words for a person.
+    same for equal request bodies; `detail` explains a fault in words for a person. `id` is the one that the
+    caller knows, and may repeat.
     """
 
     stage: int
@@ -362,7 +370,12 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A numbered routing table. A worker acknowledges the number after it has taken effect."""
+    """A numbered routing table. A worker acknowledges the number after it has taken effect.
+
+    `secret` (hex) keys the salts by which requests are put on arms and into samples. It is the store's, so the split is
+    the same in every worker and after every restart.
+    """
 
     number: int
     lanes: tuple[Lane, ...] = ()
+    secret: str = ""

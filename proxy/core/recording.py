@@ -4,7 +4,8 @@ A file is JSON Lines: a header `{"understudy_record": 1, "rollout", "config_hash
 base64. A file that was continued has a header again where that happened. `redact` has been applied to all bodies and
 to every query, in the target and in headers; headers of credentials and those that the owner keeps from copies are left
 out, of requests and of answers. What judging needs beside the exchange itself is kept too: the place in request order,
-and the hash that tells repeated bodies apart even after redaction.
+and the hash that tells repeated bodies apart even after redaction. `id` names one pair only; `request_id` is
+there when the caller gave an id, which it may repeat.
 
 Invariant: `pair_of(line_of(pair, …))` reads the same as `pair` did, but for what was redacted.
 """
@@ -45,13 +46,13 @@ class Recorded:
     bodyless: bool = False
 
 
-def is_chosen(request_id: str, share: float) -> bool:
+def is_chosen(pair_id: str, share: float) -> bool:
     """Whether a pair belongs to the recorded share (0..1): by a hash of its id with a salt of its own.
 
     >>> [is_chosen("a", share) for share in (0.0, 1.0)]
     [False, True]
     """
-    digest = hashlib.blake2b(request_id.encode(), digest_size=4, person=b"record").digest()
+    digest = hashlib.blake2b(pair_id.encode(), digest_size=4, person=b"record").digest()
     return int.from_bytes(digest, "little") < share * 2.0**32
 
 
@@ -80,6 +81,8 @@ def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collectio
         "rescued": pair.rescued,
         "hash": f"{recorded.request_hash:x}",
     }
+    if pair.request_id:
+        value["request_id"] = pair.request_id
     if pair.again is not None:
         value["again"] = _arm(pair.again, redacted, dropped)
     return orjson.dumps(value) + b"\n"
@@ -138,6 +141,7 @@ def pair_of(value: Mapping[str, Any]) -> Recorded:
             hedged=bool(value["hedged"]),
             rescued=bool(value["rescued"]),
             latency_slot=bool(value["latency_slot"]),
+            request_id=str(value.get("request_id", "")),
         )
         return Recorded(pair, int(value["hash"], 16), bodyless=request["body"] is None)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:

@@ -5,6 +5,10 @@ buckets [0, w): raising 5 % to 25 % keeps the first 5 % where they were (the ran
 the same arm in every worker and after every restart. Sampling uses a salt of its own, so that who is sampled says
 nothing about who serves.
 
+Salts are made with a secret of the store (`Table.secret`): a caller chooses its sticky key, and must not be able to
+compute which keys the candidate answers. Without a sticky key the key is an id of our own, never one that came with the
+request: a caller that repeats its id would be wholly on one arm, and wholly in the sample or out of it.
+
 BLAKE2b is used as the keyed hash: `hash()` differs between processes, and CRC-32 under two salts differs by a constant
 only, which would tie the two choices together.
 """
@@ -21,13 +25,15 @@ from proxy.core.model import BUCKETS
 T = TypeVar("T")
 
 
-def salt(*names: str) -> bytes:
-    """A salt (16 bytes) from names such as route, candidate, version and purpose.
+def salt(*names: str, secret: bytes = b"") -> bytes:
+    """A salt (16 bytes) from names such as route, candidate, version and purpose, and a secret of at most 64 bytes.
 
     >>> salt("credit", "v2", "serve") == salt("credit", "v2", "sample"), len(salt("a"))
     (False, 16)
+    >>> salt("credit", secret=b"one") == salt("credit", secret=b"two")
+    False
     """
-    return blake2b("\0".join(names).encode(), digest_size=16).digest()
+    return blake2b("\0".join(names).encode(), digest_size=16, key=secret).digest()
 
 
 def bucket(with_salt: bytes, key: bytes) -> int:

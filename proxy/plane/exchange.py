@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from proxy.core.headers import Request, forwarded, trace, without
+from proxy.core.headers import Request, forwarded, given_id, trace, without
 from proxy.core.reasons import Reason
 from proxy.core.routing import chosen
 from proxy.core.statuses import are_alike
@@ -47,7 +47,11 @@ EXPECT = frozenset({b"expect"})
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange:
-    """One request of one client, from its head to its pair. Times are monotonic seconds."""
+    """One request of one client, from its head to its pair. Times are monotonic seconds.
+
+    `id` is our own, and no other request's: by it arms and samples are drawn. `request_id` is the one that the models
+    and the client see, the client's if it gave one.
+    """
 
     trial: Trial | None = None
     """The trial whose candidate serves this request; `None` when live does."""
@@ -89,12 +93,13 @@ class Exchange:
     def __init__(self, client: Front, plane: Plane, request: Request, name: bytes, now: float) -> None:
         self.client, self.plane, self.request = client, plane, request
         self.route: Route = request.route
-        self.id = name
+        self.id = self.request_id = name
         self.started = now
-        if request.plain:
+        if request.plain:  # the client has given no id either
             self.base = b"".join((request.plain, client.lines, name, b"\r\n"))
         else:
-            self.base = forwarded(request, name, client.peer, client.scheme)
+            self.request_id = given_id(request) or name
+            self.base = forwarded(request, self.request_id, client.peer, client.scheme)
 
     # --- the request ---
 

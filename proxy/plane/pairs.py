@@ -133,4 +133,5 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
         flags |= AGAIN
         outcomes += one.again.outcome()
     time = exchange.started + exchange.plane.epoch
-    exchange.plane.publisher.pair(one, time, flags, exchange.id, head, body, outcomes)
+    given = exchange.request_id if exchange.request_id != exchange.id else b""
+    exchange.plane.publisher.pair(one, time, flags, exchange.id, head, body, outcomes, given)

@@ -9,7 +9,9 @@ that could not be reached so often is dialled once a second for legs that the cl
 candidate that live can stand in for); in between they fail as the last attempt did.
 
 Invariants
-- Every connection is in exactly one place: opening, carrying a leg, or idle; `open` counts them all.
+- Every connection is in exactly one place: opening, carrying a leg, or idle; `open` counts them all, and an endpoint's
+  `busy` those to it that are not idle.
+- A leg is given to no connection that has ended: nobody would hear of it again.
 - Bookkeeping per request is constant time.
 """
 
@@ -101,7 +103,7 @@ class Endpoint:
             self.failures = EJECT_AFTER - 1  # on its return, one more failure is enough
 
 
-def _why(error: BaseException | None) -> Reason:
+def why(error: BaseException | None) -> Reason:
     """Why an attempt to connect has failed, `NONE` when it has not."""
     match error:
         case None:
@@ -144,30 +146,43 @@ class Pool:
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
         """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
         endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
-        idle = endpoint.idle
-        while idle and not fresh:
-            connection = idle.popitem()[0]
-            if not connection.transport.is_closing():
-                endpoint.busy += 1
+        if endpoint.idle and not fresh:
+            connection = self._idle(endpoint)
+            if connection is not None:
                 connection.start(leg)
                 return
         if leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
             leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
-            return
+        elif self.open < self.settings.max_connections:
+            self._connect(endpoint, leg)
+        else:
+            self._at_the_limit(endpoint, leg, fresh)
+
+    def _idle(self, endpoint: Endpoint) -> Connection | None:
+        """The idle connection that was used last; it is busy from here on."""
+        idle = endpoint.idle
+        while idle:
+            connection = idle.popitem()[0]
+            endpoint.busy += 1
+            if not connection.transport.is_closing():
+                return connection
+            connection.drop()  # its end is on the way: it is told now that it counts no more
+        return None
+
+    def _at_the_limit(self, endpoint: Endpoint, leg: Leg, fresh: bool) -> None:
+        """No further connection is allowed: another URL's is used, or makes room, or the leg waits."""
+        for other in self.endpoints:
+            connection = None if fresh else self._idle(other)
+            if connection is not None:
+                connection.start(leg)
+                return
+        for other in self.endpoints:
+            if other.idle and self.open >= self.settings.max_connections:
+                next(iter(other.idle)).drop()
         if self.open < self.settings.max_connections:
             self._connect(endpoint, leg)
-            return
-        for other in self.endpoints:
-            if other.idle:
-                victim = other.idle.popitem()[0]
-                other.busy += 1
-                if not fresh:
-                    victim.start(leg)
-                    return
-                victim.drop()
-                self._connect(endpoint, leg)
-                return
-        self._wait(leg)
+        else:
+            self._wait(leg)
 
     def _pick(self, avoid: Endpoint | None) -> Endpoint:
         now = monotonic()
@@ -238,16 +253,20 @@ class Pool:
         self._opening.pop(leg, None)
         reason = Reason.NONE
         if not task.cancelled():
-            reason = _why(task.exception())
-            endpoint.reached(reason)
+            reason = why(task.exception())
             if not reason:
-                self._carry(leg, task.result())
-                return
+                connection = task.result()
+                reason = connection.why  # perhaps it was lost again before we come to hear of it
+                if not reason:
+                    endpoint.reached(reason)
+                    self._carry(leg, connection)
+                    return
+            endpoint.reached(reason)
         self.open -= 1
         endpoint.busy -= 1
         self._wake()  # what it leaves free may serve another
-        if reason and not leg.ended:
-            self._next_url(leg, endpoint, reason)
+        if reason and not leg.ended and not self.elsewhere(leg, endpoint):
+            leg.refused(reason)
 
     def _carry(self, leg: Leg, connection: Connection) -> None:
         self._all.add(connection)
@@ -256,12 +275,14 @@ class Pool:
         else:
             self.release(connection)
 
-    def _next_url(self, leg: Leg, endpoint: Endpoint, reason: Reason) -> None:
-        if len(self.endpoints) > 1 and leg.tries < len(self.endpoints):
-            leg.tries += 1  # nothing was written, so another URL may be tried whatever the method
-            self.submit(leg, avoid=endpoint)
-        else:
-            leg.refused(reason)
+    def elsewhere(self, leg: Leg, endpoint: Endpoint) -> bool:
+        """Send a leg to another URL than the one that failed it, if there is one. Nothing of it was written there, so
+        it may be sent whatever its method."""
+        if len(self.endpoints) == 1 or leg.tries >= len(self.endpoints):
+            return False
+        leg.tries += 1
+        self.submit(leg, avoid=endpoint)
+        return True
 
     async def dial(self, endpoint: Endpoint) -> Connection:
         """A new connection, not yet counted; raises `OSError` and `ssl.SSLError`."""
@@ -284,15 +305,6 @@ class Pool:
         else:
             connection.endpoint.busy -= 1
             connection.endpoint.idle[connection] = None
-
-    def retire(self, connection: Connection) -> bool:
-        """Take a connection out of the idle ones; `False` when it is not there."""
-        endpoint = connection.endpoint
-        if connection not in endpoint.idle:
-            return False
-        del endpoint.idle[connection]
-        endpoint.busy += 1
-        return True
 
     def lost(self, connection: Connection) -> None:
         """A connection is gone, for whatever reason. May be called twice."""

@@ -45,15 +45,23 @@ class Publisher:
         self._lose()
 
     def pair(
-        self, sample: Sample, time: float, flags: int, name: bytes, head: bytes, body: bytes, outcomes: bytes
+        self,
+        sample: Sample,
+        time: float,
+        flags: int,
+        name: bytes,
+        head: bytes,
+        body: bytes,
+        outcomes: bytes,
+        given: bytes = b"",
     ) -> None:
-        """Send a pair, or book it as `link_full`."""
+        """Send a pair, or book it as `link_full`. `name` is our id, `given` the caller's, if any."""
         trial = sample.trial
         if self._channel is None or self.backlog + self._size > MAX_BACKLOG:
             trial.settle_dropped(sample.sequence, "link_full")
             return
         index = self._index_of(trial)
-        frame = link.pack_pair(index, sample.stage, sample.sequence, time, flags, name, head, body, outcomes)
+        frame = link.pack_pair(index, sample.stage, sample.sequence, time, flags, name, head, body, outcomes, given)
         self._batch.append(frame)
         self._booked.append((trial, sample.sequence))
         self._size += len(frame)

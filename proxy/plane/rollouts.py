@@ -112,8 +112,14 @@ class Trial:
     _block: int = -1
 
     def __post_init__(self) -> None:
+        self.draw_with(b"")  # nobody is drawn before the first table
+
+    def draw_with(self, secret: bytes) -> None:
+        """Salts of this trial, which no caller can compute."""
         names = (self.terms.route, self.pool.name, self.terms.version)
-        self.serve_salt, self.sample_salt, self.noise_salt = (salt(*names, use) for use in ("serve", "sample", "noise"))
+        self.serve_salt = salt(*names, "serve", secret=secret)
+        self.sample_salt = salt(*names, "sample", secret=secret)
+        self.noise_salt = salt(*names, "noise", secret=secret)
 
     def apply(self, lane: Lane | None) -> None:
         """Take the numbers of a routing table; without a line there is no weight and no sampling."""

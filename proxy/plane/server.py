@@ -31,11 +31,12 @@ from proxy.core.headers import (
     HeadError,
     Request,
     client_lines,
+    given_id,
     has_bare_lf,
+    id_line,
     read_answer,
     without,
 )
-from proxy.core.ids import valid_id
 from proxy.core.reasons import Reason
 from proxy.plane.answers import error, health
 from proxy.plane.framing import Framing, FramingError
@@ -190,11 +191,9 @@ class Client(asyncio.Protocol):
         plane = self.plane
         now = monotonic()
         self._answering, self._keep = False, request.keep and done
-        name = request.value(b"x-request-id") if b"x-request-id" in request.found else b""
-        if not name or not valid_id(name):
-            name = plane.new_id(now)
+        name = plane.new_id(now)
         if request.route is None:
-            self._without_route(request, name, done)
+            self._without_route(request, given_id(request) or name, done)
             return
         self.exchange = exchange = plane.exchange(self, plane, request, name, now)
         refused = exchange.start(piece, done)
@@ -259,7 +258,8 @@ class Client(asyncio.Protocol):
         if request.old:
             self._answer_old(exchange, answer, served_by, piece, done)
             return
-        out = b"".join((answer.base, b"x-request-id: ", exchange.id, b"\r\nx-served-by: ", served_by, end, piece))
+        named = id_line(answer, exchange.request_id)
+        out = b"".join((answer.base, named, b"x-served-by: ", served_by, end, piece))
         self.plane.turn.write(self.transport, out, exchange)
         if done:
             self._finish(exchange.body_done)
@@ -270,7 +270,8 @@ class Client(asyncio.Protocol):
             self._dechunk = ChunkScanner()
             self._keep = False
         says = b"keep-alive" if self._keep else b"close"
-        lines = b"x-request-id: %b\r\nx-served-by: %b\r\nconnection: %b\r\n\r\n" % (exchange.id, served_by, says)
+        named = id_line(answer, exchange.request_id)
+        lines = b"%bx-served-by: %b\r\nconnection: %b\r\n\r\n" % (named, served_by, says)
         self._write(without(answer.base, {b"transfer-encoding"}) + lines)
         self.more(piece, done)
 
@@ -301,7 +302,7 @@ class Client(asyncio.Protocol):
             self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
         to_head = to_head or (current is not None and current.request.method == b"HEAD")
         self._keep = self._keep and not self.plane.draining
-        self._write(error(reason, name or (current.id if current else b""), self._keep, to_head))
+        self._write(error(reason, name or (current.request_id if current else b""), self._keep, to_head))
         self._finish(self._framing.done and (exchange is not None or self._keep))
 
     def abort(self) -> None:

@@ -197,7 +197,7 @@ class Followed(Exchange):
         self._trails.add((
             self.started + epoch,
             self.ended_at - self.started,
-            self.id.decode(),
+            self.request_id.decode(),
             self.route.name,
             request.method.decode("latin-1"),
             request.path[:MAX_PATH].decode("latin-1"),

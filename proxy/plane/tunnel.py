@@ -9,7 +9,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.core.headers import original
+from proxy.core.headers import id_line, original
 from proxy.plane.upstream import Connection
 
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ def dig(client: Client, exchange: Exchange, leg: Served, answer: Answer, rest: b
     """
     connection, plane = leg.connection, exchange.plane
     assert isinstance(connection, Connection)
-    lines = b"connection: upgrade\r\nupgrade: %b\r\nx-request-id: %b\r\nx-served-by: %b\r\n\r\n"
-    lines %= (original(answer.head, answer.head.lower(), b"upgrade"), exchange.id, leg.pool.label)
+    lines = b"connection: upgrade\r\nupgrade: %b\r\n%bx-served-by: %b\r\n\r\n"
+    chosen, named = original(answer.head, answer.head.lower(), b"upgrade"), id_line(answer, exchange.request_id)
+    lines %= (chosen, named, leg.pool.label)
     plane.turn.now(client.transport, answer.base + lines + rest)  # from here on the two ends write for themselves
     connection.leg = None
     idle = plane.limits.idle

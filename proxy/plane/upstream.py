@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpResponseParser
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from proxy.plane.legs import Leg
     from proxy.plane.pool import Endpoint, Pool
 
+_NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
 VERSION = b"HTTP/1."
 """What every answer begins with."""
@@ -49,6 +50,8 @@ class Connection(asyncio.Protocol):
     slot = 0
     leg: Leg | None = None
     transport: asyncio.Transport
+    why = _NONE
+    """Why it carries nothing any more, or is about to end."""
     _partial = b""
     _reading = True
     _blocked_since = 0.0
@@ -117,6 +120,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         leg = self.leg
         if leg is None or leg.ended or not leg.written:  # nobody has asked: whatever it is, it is no answer
+            self.why = Reason.BAD_REPLY
             self.drop()
             if leg is not None and not leg.ended:
                 self._lose(leg, Reason.BAD_REPLY)
@@ -217,10 +221,12 @@ class Connection(asyncio.Protocol):
         if leg is not None and leg.answer is not None and leg.answer.length == UNTIL_CLOSE and not leg.ended:
             self._complete(leg, monotonic(), clean=False)
             leg.body(b"", True)
+        self.why = self.why or Reason.DISCONNECT
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        self.why = self.why or Reason.DISCONNECT
         leg = self.leg
         self.pool.lost(self)
         if leg is not None and not leg.ended:
@@ -236,7 +242,8 @@ class Connection(asyncio.Protocol):
             self.pool.submit(leg, fresh=True)
             return
         self.endpoint.failed()
-        self._end(leg, reason)
+        if leg.written or not self.pool.elsewhere(leg, self.endpoint):
+            self._end(leg, reason)
 
     def _break(self, reason: Reason) -> None:
         """End the leg and the connection."""
@@ -260,6 +267,7 @@ class Connection(asyncio.Protocol):
         self.leg = None
         if not self.closed:
             self.closed = True
+            self.why = self.why or Reason.DISCONNECT
             self.pool.lost(self)
             self.transport.abort()
 
@@ -269,7 +277,7 @@ class Connection(asyncio.Protocol):
             return 0.0
         leg = self.leg
         if leg is None:
-            if now - self._since >= IDLE and self.pool.retire(self):
+            if now - self._since >= IDLE and self in self.endpoint.idle:  # a tunnel has no leg either
                 self.drop()
                 return 0.0
             return now + self.pool.period

@@ -154,7 +154,9 @@ class Worker:
     def _apply(self) -> None:
         """Put the last routing table into force, but without unjudged candidates while the controller is lost."""
         lanes: dict[str, Lane] = {lane.trial: lane for lane in self._table.lanes}
+        secret = bytes.fromhex(self._table.secret)
         for key, trial in self.trials.items():
+            trial.draw_with(secret)
             trial.apply(lanes.get(key))
             if self._lost and is_unjudged(trial):
                 trial.weight = 0

@@ -312,7 +312,8 @@ def pair(n: int) -> dict[str, Any]:
 
     failed = n == 0
     return {
-        "id": f"0192f{n:03x}-7c1e-7aa0-b1c2-{draw.randrange(16**12):012x}",
+        "id": (own := f"0192f{n:03x}-7c1e-7aa0-b1c2-{draw.randrange(16**12):012x}"),
+        "request_id": own,
         "time": rfc3339(time.time() - 40 * n),
         "served": "live",
         "difference": 2.0 if failed else round(0.92 - n / 20, 3),

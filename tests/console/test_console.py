@@ -349,7 +349,7 @@ async def test_hostile_strings_are_text(browser: Any, text: str) -> None:
         failures={text[:200]: 3},
     )
     surface = SceneSurface([scene])
-    surface.kept = [pair | {"id": text[:128], "detail": text[:1000]} for pair in surface.kept[:2]]
+    surface.kept = [pair | {"request_id": text[:128], "detail": text[:1000]} for pair in surface.kept[:2]]
     for arm in ("live", "candidate", "request"):
         surface.kept[1] = surface.kept[1] | {arm: surface.kept[1][arm] | {"body": f'{{"{arm}": "{text[:500]}"}}'}}
     surface.kept[0] = surface.kept[0] | {"live": surface.kept[0]["live"] | {"body": text}}

@@ -46,6 +46,17 @@ def test_what_was_offered_is_in_the_file_and_a_restart_goes_on(tmp_path: Path, n
     assert [recorded.request_hash for recorded in recorded_pairs(path)] == list(range(10))
 
 
+def test_a_caller_that_repeats_its_id_is_recorded_in_its_share(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    recorder = Recorder(rule(path, share=0.5), "r/c", "hash")
+    for number in range(100):
+        recorder.offer(pair(number)._replace(request_id="session-1"), number)
+    recorder.close()
+    assert 20 < recorder.written < 80
+    assert len(set(ids(path))) == recorder.written
+    assert {recorded.pair.request_id for recorded in recorded_pairs(path)} == {"session-1"}
+
+
 async def eventually(true: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not true():  # noqa: ASYNC110  # a thread's progress has no event here

@@ -106,6 +106,26 @@ async def test_an_unsound_file_found_under_way_costs_no_rollout_its_end(tmp_path
         assert (rollout.state, rollout.reason) == (State.ROLLED_BACK, "enough")
 
 
+async def secret_told(folder: Path) -> str:
+    """What a worker is told to draw with."""
+    worker = await FakeWorker(folder).connect()
+    await eventually(lambda: worker.tables)
+    worker.disconnect()
+    return worker.tables[-1].secret
+
+
+async def test_the_split_outlives_controllers_and_an_unsound_file(tmp_path: Path) -> None:
+    """Workers draw with the secret in their table, so who had the candidate has it again."""
+    async with running(tmp_path) as first:
+        secret = await secret_told(tmp_path)
+        with pytest.raises(StoreError, match="malformed"):
+            await first.store.run(lambda _: ruin(first.store.path))
+        await eventually(lambda: first._aside)
+    async with running(tmp_path):
+        assert await secret_told(tmp_path) == secret
+    assert len(bytes.fromhex(secret)) == 32
+
+
 async def test_an_old_table_is_no_roll_back_of_what_has_been_retried_since(tmp_path: Path) -> None:
     async with running(tmp_path) as first:
         old = await FakeWorker(tmp_path, name="old", pid=3).connect()

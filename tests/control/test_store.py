@@ -211,6 +211,21 @@ async def test_a_store_is_one_controllers_at_a_time(store: Store, monkeypatch: p
     await other.close()
 
 
+async def test_a_store_has_a_secret_of_its_own_for_as_long_as_it_lives(store: Store, tmp_path: Path) -> None:
+    secret = (await store.load()).secret
+    again = await reopened(store)
+    assert (await again.load()).secret == secret
+    await again.close()
+    with closing(sqlite3.connect(store.path)) as connection:  # as one from before there was any
+        connection.execute("DELETE FROM meta WHERE key = 'split_secret'")
+        connection.commit()
+    for path in (store.path, tmp_path / "other.db"):
+        other = Store(path)
+        assert len(bytes.fromhex((await other.load()).secret)) == 32
+        assert (await other.load()).secret != secret
+        await other.close()
+
+
 # --- bad disks -------------------------------------------------------------------------------------------------------
 
 

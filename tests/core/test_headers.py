@@ -11,6 +11,7 @@ from proxy.core.headers import (
     UNTIL_CLOSE,
     HeadError,
     forwarded,
+    id_line,
     read_answer,
     read_request,
     request_scanner,
@@ -89,9 +90,29 @@ def test_204_gets_no_transfer_coding() -> None:
 
 
 def test_an_answer_cannot_speak_for_the_proxy() -> None:
-    ours = [(b"X-Served-By", b"me"), (b"X-Request-Id", b"other"), (b"X-Understudy-Error", b"timeout")]
+    ours = [(b"X-Served-By", b"me"), (b"X-Understudy-Request-Id", b"other"), (b"X-Understudy-Error", b"timeout")]
     raw = head(b"HTTP/1.1 200 OK", [*ours, (b"Content-Length", b"0")])
     assert read_answer(raw).base == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told", "kept"),
+    [
+        ([], b"x-request-id: ours\r\n", []),
+        ([(b"X-Request-Id", b"Req_1")], b"x-understudy-request-id: ours\r\n", [b"X-Request-Id: Req_1"]),
+        ([(b"X-Request-Id", b"ours")], b"", [b"X-Request-Id: ours"]),
+        ([(b"X-Request-Id", b"")], b"x-request-id: ours\r\n", []),
+        ([(b"X-Request-Id", b"Req_1"), (b"Connection", b"x-request-id")], b"x-request-id: ours\r\n", []),
+        ([(b"X-Request-Id", b"Req_1"), (b"Keep-Alive", b"5")], b"x-understudy-request-id: ours\r\n",
+         [b"X-Request-Id: Req_1"]),
+    ],
+)  # fmt: skip
+def test_a_models_own_request_id_stays_and_ours_takes_another_name(
+    lines: list[tuple[bytes, bytes]], told: bytes, kept: list[bytes]
+) -> None:
+    answer = read_answer(head(b"HTTP/1.1 200 OK", [*lines, (b"Content-Length", b"0")]))
+    assert id_line(answer, b"ours") == told
+    assert answer.base.split(b"\r\n")[1:-1] == [*kept, b"Content-Length: 0"]
 
 
 @given(st.lists(st.tuples(TOKEN, VALUE), max_size=8), st.sets(TOKEN, max_size=3))

@@ -41,6 +41,7 @@ pairs = st.builds(
     hedged=st.booleans(),
     rescued=st.booleans(),
     latency_slot=st.booleans(),
+    request_id=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=128),
 )
 lanes = st.builds(
     Lane,

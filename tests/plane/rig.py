@@ -169,6 +169,7 @@ class Controller:
         self.tables: list[Channel] = []
         self._trials: dict[int, str] = {}
         self._links: list[Channel] = []
+        self.secret = ""
         self._number = 0
         self._servers: list[asyncio.Server] = []
 
@@ -212,7 +213,7 @@ class Controller:
         await eventually(lambda: self.tables, "a worker on tables.sock")
         self._number += 1
         for channel in self.tables:
-            channel.send(link.encode_table(Table(self._number, lanes)))
+            channel.send(link.encode_table(Table(self._number, lanes, self.secret)))
         await eventually(lambda: self.acks and self.acks[-1]["number"] == self._number, "ACK")
 
     async def stop(self) -> None:

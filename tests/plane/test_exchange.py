@@ -10,7 +10,7 @@ import pytest
 from proxy.core.built import DATA_PATH
 from proxy.core.credentials import HEADERS
 from proxy.core.model import Lane, Pair, State
-from proxy.core.routing import bucket
+from proxy.core.routing import bucket, salt
 from tests.plane.rig import Call, Model, Rig, always, eventually, hang, ok, parsed, rig
 
 PLAIN = "upstreams: {m: {url: '{0}'}}\nroutes: [{name: all, live: m}]\nserver: {listen: '127.0.0.1:0'}"
@@ -235,11 +235,12 @@ async def test_a_token_budget_makes_fewer_pairs_by_the_hash_of_the_id_and_costs_
         for affords in (0, 3_000):
             lane = Lane(trial.terms.name, trial.terms.trial, state, weight, 10_000, 1, affords)
             await it.controller.publish(lane)
-            names = [b"%d-%d" % (affords, number) for number in range(30)]
-            before = len(it.controller.pairs)
-            for name in names:
-                assert (await it.ask(b"{}", b"x-request-id: " + name))[0] == 200
-            wanted = [name.decode() for name in names if bucket(trial.sample_salt, name) < affords]
+            before, names = len(it.controller.pairs), []
+            for _ in range(30):
+                status, headers, _ = await it.ask(b"{}")
+                assert status == 200
+                names.append(headers["x-request-id"])
+            wanted = [name for name in names if bucket(trial.sample_salt, name.encode()) < affords]
             found = await pairs_of(it, before + len(wanted))
             assert [pair.id for pair in found[before:]] == wanted
         assert trial.sampled == trial.sent == len(wanted) > 0
@@ -451,11 +452,42 @@ async def test_share_is_chosen_by_hash_of_the_id() -> None:
     candidate = Model(always(GOOD))
     async with rig(SHADOW, (Model(always(LIVE)), candidate)) as it:
         await it.lane(share=5_000)
-        names = [b"id-%d" % n for n in range(40)]
-        for name in names:
-            await it.ask(b"{}", b"X-Request-Id: " + name)
-        chosen = {name.decode() for name in names if bucket(it.trial.sample_salt, name) < 5_000}
+        names = [(await it.ask(b"{}"))[1]["x-request-id"] for _ in range(40)]
+        chosen = {name for name in names if bucket(it.trial.sample_salt, name.encode()) < 5_000}
         assert {pair.id for pair in await pairs_of(it, len(chosen))} == chosen
+
+
+async def test_a_caller_that_repeats_its_id_is_split_and_sampled_like_any_other() -> None:
+    """Of 60 requests under one id each arm answers some, some are sampled and some not, and every pair has its own id.
+    That all fall on one side by chance happens once in 2⁵⁹ runs."""
+    live, candidate = Model(always(LIVE)), Model(always(GOOD))
+    async with rig(SHADOW, (live, candidate)) as it:
+        trial = it.trial
+        lane = Lane(trial.terms.name, trial.terms.trial, State.CANARY, 5_000, 10_000, 1, 5_000)
+        await it.controller.publish(lane)
+        told = [(await it.ask(b"{}", b"X-Request-Id: session-1"))[1] for _ in range(60)]
+        assert {one["x-served-by"] for one in told} == {"v1", "v2"}
+        assert {one["x-request-id"] for one in told} == {"session-1"}
+        await it.settled()
+        assert 0 < trial.sampled < 60
+        found = await pairs_of(it, trial.sampled)
+        assert len({pair.id for pair in found}) == len(found), "an id of its own for each pair"
+        assert {pair.request_id for pair in found} == {"session-1"}, "the caller's id is there to look for"
+        assert {call.headers["x-request-id"] for call in [*live.calls, *candidate.calls]} == {"session-1"}
+
+
+async def test_which_sticky_keys_the_candidate_answers_depends_on_the_secret() -> None:
+    config = SHADOW.replace("live: v1", "live: v1\n    sticky: {header: x-user}")
+    async with rig(config, (Model(always(LIVE)), Model(always(GOOD)))) as it:
+        splits = []
+        for secret in ("", "00" * 32, "11" * 32, "11" * 32):
+            it.controller.secret = secret
+            await it.lane(weight=5_000)
+            salted = salt("r", "v2", it.trial.terms.version, "serve", secret=bytes.fromhex(secret))
+            wanted = ["v2" if bucket(salted, b"u%d" % user) < 5_000 else "v1" for user in range(24)]
+            assert [(await it.ask(b"{}", b"x-user: u%d" % user))[1]["x-served-by"] for user in range(24)] == wanted
+            splits.append(wanted)
+        assert splits[0] != splits[1] != splits[2] == splits[3]
 
 
 async def test_latency_takes_one_pair_per_block() -> None:

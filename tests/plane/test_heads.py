@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plane.rig import Model, always, ok, rig
+from tests.plane.rig import Model, always, ok, parsed, rig
 from tests.plane.test_conformance import CONFIG
 
 
@@ -46,6 +46,31 @@ async def test_request_ids(given: bytes, kept: bool) -> None:
         assert (headers["x-request-id"] == given.decode("latin-1")) is kept
         assert model.calls[0].headers["x-request-id"] == headers["x-request-id"]
         assert model.calls[0].head.lower().count(b"x-request-id") == 1
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+@pytest.mark.parametrize(
+    ("theirs", "asked", "told"),
+    [
+        (b"req_1", b"", {"x-request-id": "req_1", "x-understudy-request-id": "ours"}),
+        (b"req_1", b"X-Request-Id: mine\r\n", {"x-request-id": "req_1", "x-understudy-request-id": "mine"}),
+        (b"mine", b"X-Request-Id: mine\r\n", {"x-request-id": "mine"}),
+        (b"", b"X-Request-Id: mine\r\n", {"x-request-id": "mine"}),
+    ],
+)
+async def test_a_models_own_request_id_reaches_the_client(
+    version: bytes, theirs: bytes, asked: bytes, told: dict[str, str]
+) -> None:
+    """It is what the model's makers ask for when something went wrong."""
+    model = Model(always(ok(b"{}", *([b"X-Request-Id: " + theirs] if theirs else []))))
+    async with rig(CONFIG, (model,)) as it:
+        raw = await it.raw(b"GET / %b\r\nHost: a\r\nConnection: close\r\n%b\r\n" % (version, asked))
+        _, headers, _ = parsed(raw)
+        ours = model.calls[0].headers["x-request-id"]
+        assert {name: value for name, value in headers.items() if "request-id" in name} == {
+            name: value.replace("ours", ours) for name, value in told.items()
+        }
+        assert raw.lower().count(b"request-id: ") == len(told)
 
 
 async def test_trace_is_continued_with_a_new_span() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from time import monotonic
 
@@ -14,6 +15,7 @@ from proxy.plane.health import book
 from proxy.plane.legs import Leg
 from proxy.plane.pool import EJECT_AFTER, MAX_WAITING, Endpoint
 from tests.plane.rig import Call, Model, always, eventually, hang, ok, resets, rig
+from tests.plane.test_exchange import SHADOW
 
 ONE = """
 server: {listen: '127.0.0.1:0'}
@@ -123,6 +125,45 @@ async def test_a_client_that_leaves_ends_the_attempt_to_connect(silent: str) -> 
         writer.close()
         await it.settled()
         assert it.worker.pools["m"].endpoints[0].busy == 0
+
+
+@pytest.fixture
+def closes() -> Iterator[str]:
+    """The URL of a server that accepts and closes at once: one that drains, or a port published before its program
+    listens. In a thread, so that the end falls anywhere."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
+
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+async def test_a_server_that_closes_at_once_is_told_at_once_and_leaks_nothing(closes: str) -> None:
+    async with rig(ONE.replace("{0}", closes).replace("timeout: 2s", "timeout: 60s")) as it:
+        for _ in range(20):
+            for status, headers, _ in await asyncio.gather(*(it.ask() for _ in range(2))):
+                assert (status, headers["x-understudy-error"]) == (502, "disconnect")
+        await it.settled()
+        assert it.worker.pools["m"].open == 0
+
+
+async def test_a_candidate_that_closes_at_once_keeps_no_budget(closes: str) -> None:
+    """Its copies end, each of them, and what they held of `max_in_flight` and memory is free again."""
+    model = Model()
+    async with rig(SHADOW.replace("{1}", closes), (model,)) as it:
+        await it.lane()
+        for _ in range(20):
+            assert {status for status, _, _ in await asyncio.gather(*(it.ask() for _ in range(5)))} == {200}
+        await it.settled()
+        assert it.trial.sent + it.trial.shed == it.trial.sampled == 100
+        assert it.worker.pools["v2"].open == 0
 
 
 async def test_a_name_that_cannot_be_one_is_an_answer_too() -> None:

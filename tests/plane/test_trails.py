@@ -99,6 +99,20 @@ async def test_a_sampled_caller_is_followed_whatever_the_share_and_an_unsampled_
         assert sent(live, 1) == ""
 
 
+async def test_a_caller_that_repeats_its_id_is_followed_in_its_share() -> None:
+    live = Model()
+    config = CONFIG + "tracing: {otlp: 'http://127.0.0.1:4318', share: 50%}\nlog: {access: {share: 50%}}\n"
+    async with followed(config, live, Model()) as (it, heard):
+        await it.lane(share=0)
+        for _ in range(60):
+            await it.ask(b"{}", b"x-request-id: session-1")
+        await eventually(lambda: len({bool(trail.trace) for trail in heard.trails}) == 2, "traced and not")
+        await it.settled()
+        assert {trail.id for trail in heard.trails} == {"session-1"}
+        assert 0 < sum(trail.logged for trail in heard.trails) < 60
+        assert 0 < sum(bool(trail.trace) for trail in heard.trails) < 60
+
+
 async def test_a_share_of_the_others_begins_a_trace_that_the_models_continue() -> None:
     live, candidate = Model(), Model()
     async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):

@@ -30,16 +30,26 @@ async def shout(call: Call) -> None:
 
 
 @asynccontextmanager
-async def tunnel(it: Rig) -> AsyncIterator[Ends]:
+async def tunnel(it: Rig, named: bytes = b"\r\nx-request-id: ") -> AsyncIterator[Ends]:
     reader, writer = await it.connect()
     writer.write(ASK)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
     assert head.startswith(b"HTTP/1.1 101 ")
     assert b"\r\nconnection: upgrade\r\nupgrade: echo\r\n" in head
+    assert named in head
     try:
         yield reader, writer
     finally:
         writer.close()
+
+
+async def test_a_models_own_request_id_is_in_the_101() -> None:
+    async def script(call: Call) -> None:
+        await call.send(SWITCH[:-2] + b"X-Request-Id: req_1\r\n\r\n")
+
+    model = Model(script)
+    async with rig(CONFIG, (model,)) as it, tunnel(it, b"\r\nx-understudy-request-id: ") as _:
+        pass
 
 
 async def talk(ends: Ends, pieces: int, pause: float = 0.0) -> None:

@@ -130,7 +130,11 @@ ANSWERED = _object(
 )
 SEEN_PAIR = _object(
     {
-        "id": TEXT,
+        "id": {"type": "string", "description": "The pair's own; no other has it."},
+        "request_id": {
+            "type": "string",
+            "description": "By which the caller knows the request; it may repeat its ids.",
+        },
         "time": MOMENT,
         "served": {"enum": ["live", "candidate"]},
         "difference": {"type": "number", "description": "0 to 1; 2 when the candidate failed."},

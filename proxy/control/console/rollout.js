@@ -146,7 +146,7 @@ function pair(one, open) {
       "summary",
       {},
       h("span", { class: "num score", title: "difference of the two answers, 0 to 1" }, one.difference >= 2 ? "failed" : `differs by ${f.number(one.difference)}`),
-      h("code", { class: "id" }, name(one.id, { title: "x-request-id" })),
+      h("code", { class: "id" }, name(one.request_id, { title: "x-request-id" })),
       armLine("live", one.live),
       armLine("candidate", one.candidate),
       h("span", { class: "muted at" }, when(one.time)),

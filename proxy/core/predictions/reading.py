@@ -133,7 +133,10 @@ class Reader:
     def read(self, pair: Pair) -> Reading:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
         # Taken apart at once: a look-up by name for each field would take longer than all of it.
-        _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot = pair
+        (
+            _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot,
+            given,
+        ) = pair  # fmt: skip
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
         live_detail = _broke(ours, live_fault) if live_fault else ""
         detail = _broke(theirs, fault) if fault else ""
@@ -158,7 +161,7 @@ class Reader:
         else:
             request_hash = body_hash(head, body)
         said = _sentence(live_detail, detail) if live_detail or detail else ""
-        asked = (stage, worker, sequence, name, time, served)
+        asked = (stage, worker, sequence, given or name, time, served)
         answers = (live_fault, fault, live, candidate, again)
         times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, rescued)
         return make(Reading, (*asked, *answers, *times, request_hash, segment, cluster, said, live_tokens, tokens))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.core.reasons import Reason
 from proxy.plane.health import book
 from proxy.plane.legs import Leg
 
 if TYPE_CHECKING:
     from proxy.config.server import Health
-    from proxy.core.reasons import Reason
     from proxy.plane.pool import Endpoint, Pool
 
 SAY_YES = frozenset(
@@ -52,4 +52,5 @@ class GrpcProbe(Leg):
             book(self._endpoint, self.answer.status == 200 and (not self._wants_yes or self._said == _YES))
 
     def failed(self, reason: Reason) -> None:
-        book(self._endpoint, False)
+        if reason is not Reason.POOL_FULL:  # it has not been asked
+            book(self._endpoint, False)

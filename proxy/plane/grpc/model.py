@@ -60,7 +60,9 @@ class ModelLink(Wire):
     def room(self) -> bool:
         """Whether it can take one more call."""
         http2 = self.http2
-        return not self.leaving and not self.closed and http2.goaway < 0 and len(http2.streams) < http2.peer_streams
+        if self.leaving or self.transport.is_closing():
+            return False
+        return http2.goaway < 0 and len(http2.streams) < http2.peer_streams
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -144,7 +146,7 @@ class ModelStream(StreamEnd[ModelLink]):
     def __init__(self, link: ModelLink, leg: Leg) -> None:
         self.link, self.leg = link, leg
         self._blocked_since = 0.0
-        self._again = leg.whole
+        self._again = True
         """All that was sent is at hand still, so that it can be sent once more."""
 
     def begin(self) -> None:
@@ -237,7 +239,7 @@ class ModelStream(StreamEnd[ModelLink]):
             return
         leg = self.leg
         if code == REFUSED_STREAM and self._again and not leg.tries:
-            leg.tries = 1
+            leg.tries, leg.written = 1, False
             self._end(CANCEL)
             leg.pool.submit(leg, fresh=True, avoid=self.link.endpoint)
             return
@@ -254,11 +256,11 @@ class ModelStream(StreamEnd[ModelLink]):
         leg = self.leg
         if self._over:
             return
-        stale = self.link.used and reason is Reason.DISCONNECT
-        if stale and self._again and leg.repeatable and not leg.began and not leg.tries:
-            leg.tries = 1
+        stale = self.link.used and reason is Reason.DISCONNECT and leg.repeatable and not leg.began
+        if self._again and (stale or not leg.written) and not leg.tries:
+            leg.tries, leg.written = 1, False
             self._end(CANCEL)
-            leg.pool.submit(leg, fresh=True)
+            leg.pool.submit(leg, fresh=True, avoid=None if stale else self.link.endpoint)
             return
         self._fail(reason, counted=True)
 
@@ -293,6 +295,8 @@ class ModelStream(StreamEnd[ModelLink]):
     def check(self, now: float) -> float:
         """Fail the leg if it is late; when to look again."""
         leg = self.leg
+        if self._over:  # by what became of another one, a moment ago
+            return now + self.link.pool.period
         since = self._since
         if not leg.whole:
             since = self._blocked_since or now  # waiting for the client's message is not the model's fault

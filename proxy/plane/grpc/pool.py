@@ -7,7 +7,6 @@ While a connection is being opened, calls wait for it, bounded in number and tim
 from __future__ import annotations
 
 import asyncio
-import ssl
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,11 @@ from proxy.core.reasons import Reason
 from proxy.plane.deadlines import TICK
 from proxy.plane.grpc.health import GrpcProbe
 from proxy.plane.grpc.model import ModelLink
-from proxy.plane.pool import MAX_WAITING, Endpoint, Pool, Settings
+from proxy.plane.pool import MAX_WAITING, Endpoint, Pool, Settings, why
 
 if TYPE_CHECKING:
+    import ssl
+
     from proxy.config.server import Health
     from proxy.plane.deadlines import Wheel
     from proxy.plane.legs import Leg
@@ -32,25 +33,29 @@ class GrpcPool(Pool):
         self._links: dict[Endpoint, list[ModelLink]] = {endpoint: [] for endpoint in self.endpoints}
         self._every: set[ModelLink] = set()
         self._queues: dict[Endpoint, dict[Leg, float]] = {endpoint: {} for endpoint in self.endpoints}
-        self._dials: dict[Endpoint, asyncio.Task[None]] = {}
+        self._dials: dict[Endpoint, asyncio.Task[ModelLink]] = {}
 
     # --- legs in ---
 
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
         """Send a leg as soon as a connection has room; `avoid` has just failed."""
         endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
-        for link in self._links[endpoint]:
-            if link.room:
-                link.start(leg)
-                return
-        if leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
+        link = self._with_room(endpoint)
+        if link is None and self.open >= self.settings.max_connections and endpoint not in self._dials:
+            link = next(filter(None, map(self._with_room, self.endpoints)), None)  # better than to wait for nothing
+        if link is not None:
+            link.start(leg)
+        elif leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
             leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
-            return
-        self._queue(endpoint, leg)
+        else:
+            self._queue(endpoint, leg)
+
+    def _with_room(self, endpoint: Endpoint) -> ModelLink | None:
+        return next((link for link in self._links[endpoint] if link.room), None)
 
     def probe(self, endpoint: Endpoint, leg: Leg) -> None:
         """Send a health check to this URL."""
-        link = next((one for one in self._links[endpoint] if one.room), None)
+        link = self._with_room(endpoint)
         if link is not None:
             link.start(leg)
         else:
@@ -95,38 +100,51 @@ class GrpcPool(Pool):
     # --- connections ---
 
     def _dial(self, endpoint: Endpoint) -> None:
-        if endpoint not in self._dials and self.open < self.settings.max_connections and not self.closing:
+        if endpoint not in self._dials and self.open < self.settings.max_connections:
             self.open += 1
-            self._dials[endpoint] = asyncio.get_running_loop().create_task(self._open_link(endpoint))
+            self._dials[endpoint] = task = asyncio.get_running_loop().create_task(self._open_link(endpoint))
+            # The books are kept here, not by the task: see `Pool._connect`.
+            task.add_done_callback(lambda task: self._dialled(endpoint, task))
 
-    async def _open_link(self, endpoint: Endpoint) -> None:
-        reason, link = Reason.CONNECT, None
+    async def _open_link(self, endpoint: Endpoint) -> ModelLink:
+        """A connection whose server has said what it takes, or that has ended before."""
+        link = None
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
-                link = await self._connect_link(endpoint)
+                link = await self.connect_link(endpoint)
                 await link.spoken.wait()
-                reason = link.broken
-        except TimeoutError:
-            reason = Reason.CONNECT_TIMEOUT
-        except ssl.SSLError:
-            reason = Reason.TLS
-        except (OSError, UnicodeError):  # the latter of a name that cannot be one
-            reason = Reason.CONNECT
-        finally:
-            del self._dials[endpoint]
-            if reason or link is None:
-                self.open -= 1
-                if link is not None:
-                    link.abort()
-        endpoint.reached(reason)
-        if reason or link is None:
-            self._give_up(endpoint, reason)
-        else:
-            self._every.add(link)
-            self._links[endpoint].append(link)
-            self.freed(link)
+                return link
+        except BaseException:
+            if link is not None:
+                link.abort()
+            raise
 
-    async def _connect_link(self, endpoint: Endpoint) -> ModelLink:
+    def _dialled(self, endpoint: Endpoint, task: asyncio.Task[ModelLink]) -> None:
+        """An attempt to connect has ended, well or not."""
+        del self._dials[endpoint]
+        if task.cancelled():
+            self.open -= 1
+            return
+        reason = why(task.exception())
+        if not reason:
+            link = task.result()
+            reason = link.broken
+            if not reason and link.leaving:  # it takes no call: to dial it again and again helps nobody
+                reason = Reason.DISCONNECT
+        endpoint.reached(reason)
+        if reason:
+            self.open -= 1
+            self._give_up(endpoint, reason)
+            self._dial_for_waiting()
+            return
+        self._every.add(link)
+        self._links[endpoint].append(link)
+        self.freed(link)
+        if self.closing:
+            link.retire()
+
+    async def connect_link(self, endpoint: Endpoint) -> ModelLink:
+        """A new connection, not yet counted; raises `OSError` and `ssl.SSLError`."""
         loop = asyncio.get_running_loop()
         secure = self.context if endpoint.secure else None
         _, link = await loop.create_connection(
@@ -142,10 +160,7 @@ class GrpcPool(Pool):
         """No connection: those that wait for it try another URL, or fail."""
         queue, self._queues[endpoint] = self._queues[endpoint], {}
         for leg in queue:
-            if len(self.endpoints) > 1 and leg.tries < len(self.endpoints):
-                leg.tries += 1
-                self.submit(leg, avoid=endpoint)
-            else:
+            if not leg.ended and not self.elsewhere(leg, endpoint):
                 leg.refused(reason)
 
     def freed(self, link: ModelLink) -> None:
@@ -171,8 +186,13 @@ class GrpcPool(Pool):
         if link in self._every:
             self._every.discard(link)
             self.open -= 1
-            if self._queues[link.endpoint]:
-                self._dial(link.endpoint)
+            self._dial_for_waiting()
+
+    def _dial_for_waiting(self) -> None:
+        """There is room for one more connection, to whichever URL is waited for."""
+        for endpoint, queue in self._queues.items():
+            if queue:
+                self._dial(endpoint)
 
     def close(self) -> None:
         """The upstream is no longer configured: each connection goes with its last call."""

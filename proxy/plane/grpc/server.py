@@ -15,10 +15,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.grpc import GrpcAnswer, Messages, TooLong, refusal, request_head
-from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, client_lines
+from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, client_lines, given_id, id_name
 from proxy.core.http2 import HIGH, Headers, Http2, Stream
 from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR
-from proxy.core.ids import valid_id
 from proxy.core.reasons import Reason
 from proxy.plane.answers import words
 from proxy.plane.grpc.call import Call, FollowedCall
@@ -177,15 +176,14 @@ class Caller(StreamEnd[CallerLink]):
             return
         plane, request = self.plane, self.request
         self._since = now = monotonic()
-        name = request.value(b"x-request-id")
-        if not name or not valid_id(name):
-            name = plane.new_id(now)
+        name = plane.new_id(now)
+        told = given_id(request) or name
         if request.path == HEALTH and not plane.calls.names(HEALTH):
             self._health()
         elif self._too_long:
-            self.refuse(Reason.BODY_TOO_LARGE, name=name)
+            self.refuse(Reason.BODY_TOO_LARGE, name=told)
         elif request.route is None:
-            self.refuse(Reason.NO_ROUTE, name=name)
+            self.refuse(Reason.NO_ROUTE, name=told)
         else:
             how = plane.trails.chosen(plane, request, name) if plane.trails.wanted else None
             self.exchange = exchange = (
@@ -197,7 +195,7 @@ class Caller(StreamEnd[CallerLink]):
             refused = exchange.start(b"".join(parts), self._ended)
             if refused:
                 self.exchange = None
-                self.refuse(refused, name=name)
+                self.refuse(refused, name=told)
 
     def _health(self) -> None:
         """As Kubernetes' gRPC probes ask it; every service is the proxy."""
@@ -262,7 +260,9 @@ class Caller(StreamEnd[CallerLink]):
         """Begin the client's answer with a model's head and what is here of its body."""
         self._answer = given = cast(GrpcAnswer, answer)
         self._answering = True
-        ours = [(b"x-request-id", exchange.id), (b"x-served-by", served_by)]
+        ours = [(b"x-served-by", served_by)]
+        if name := id_name(given, exchange.request_id):
+            ours.append((name, exchange.request_id))
         headers = [(b":status", given.sent_status), *given.headers, *ours]
         self.link.http2.headers(self._stream, headers, given.only)
         self.link.wake(exchange)
@@ -305,7 +305,7 @@ class Caller(StreamEnd[CallerLink]):
         if self._over:
             return
         current = exchange or self.exchange
-        self._say(reason, name or (current.id if current is not None else b""))
+        self._say(reason, name or (current.request_id if current is not None else b""))
 
     def _say(self, reason: Reason, name: bytes) -> None:
         """The status of an answer that the proxy makes, whether a model's has begun or not."""
@@ -353,4 +353,4 @@ class Caller(StreamEnd[CallerLink]):
         exchange = self.exchange
         if exchange is not None:
             exchange.client_gone()
-        self.refuse(reason, None, exchange.id if exchange is not None else b"")
+        self.refuse(reason, None, exchange.request_id if exchange is not None else b"")

@@ -60,7 +60,7 @@ class Wire(asyncio.Protocol):
         """Write what is to be written."""
         self._planned = False
         out = self.http2.take()
-        if out and not self.closed:
+        if out and not self.transport.is_closing():
             if self._whose:
                 whose, self._whose, now = self._whose, [], monotonic()
                 for one in whose:

@@ -59,6 +59,20 @@ async def test_metadata_goes_both_ways() -> None:
     assert told.trailing == [("x-last", "2"), ("last-bin", b"\1\2")]
 
 
+async def test_a_models_own_request_id_reaches_the_caller_and_ours_takes_another_name() -> None:
+    def script(seen: Seen, messages: Iterator[bytes]) -> Iterable[bytes]:
+        seen.context.send_initial_metadata((("x-request-id", "req_1"), ("x-understudy-request-id", "a lie")))
+        yield from echo(seen, messages)
+
+    async with rig(PLAIN, [GrpcModel(script)], grpc=True) as it:
+        with Client(it.grpc_port) as client:
+            for given, named in (("mine", [("x-understudy-request-id", "mine")]), ("req_1", [])):
+                told = await client.ask(b"x", metadata=[("x-request-id", given)])
+                assert sorted(one for one in told.initial if "request-id" in one[0]) == sorted(
+                    [("x-request-id", "req_1"), *named]
+                )
+
+
 async def test_a_call_without_an_id_gets_one_and_a_trace_goes_on() -> None:
     model = GrpcModel()
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

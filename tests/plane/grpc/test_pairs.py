@@ -74,6 +74,22 @@ async def test_a_mirrored_call_is_a_pair_with_the_right_values() -> None:
     assert copy.deadline is not None
 
 
+async def test_a_caller_that_repeats_its_id_is_split_and_sampled_like_any_other() -> None:
+    live, candidate = GrpcModel(), GrpcModel()
+    async with rig(CONFIG, [live, candidate], grpc=True) as it:
+        await it.lane(weight=5_000, share=5_000)
+        with Client(it.grpc_port) as client:
+            told = [await client.ask(b"q%d" % n, metadata=[("x-request-id", "session-1")]) for n in range(50)]
+        assert {one.found["x-served-by"] for one in told} == {"live", "cand"}
+        assert {one.found["x-request-id"] for one in told} == {"session-1"}
+        await it.settled()
+        found = await pairs(it, it.trial.sampled)
+        assert {pair.served for pair in found} == set(Arm)
+        assert sum(pair.served is Arm.LIVE for pair in found) < sum(one.found["x-served-by"] == "live" for one in told)
+    assert len({pair.id for pair in found}) == len(found)
+    assert {pair.request_id for pair in found} == {"session-1"}
+
+
 async def test_a_status_decides_who_failed() -> None:
     live, candidate = GrpcModel(), GrpcModel()
     cases: list[tuple[grpc.StatusCode | None, grpc.StatusCode | None, str, str]] = [
