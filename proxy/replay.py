@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from proxy.aiohttp_resolver import OwnResolver
 from proxy.core.judging import LOOK_EVERY, Bench, Judgement
 from proxy.core.model import Arm, Outcome, Plan
 from proxy.core.reasons import Reason
@@ -88,7 +89,7 @@ async def replay(
     """
     bench = Bench(plan)
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, resolver=OwnResolver()),
         timeout=aiohttp.ClientTimeout(total=terms.timeout),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),  # one request's answer must not change the next request

@@ -136,6 +136,14 @@ class Health(Section):
     """Between two checks of one URL."""
 
 
+class Resolve(Section):
+    """How the host names of URLs become addresses."""
+
+    every: Duration = 30.0
+    """A name is looked up again after this long, and after a connection to one of its addresses has failed. While that
+    fails the last good addresses stay."""
+
+
 class Upstream(Section):
     """A named model server: one or more URLs that serve the same model."""
 
@@ -157,6 +165,8 @@ class Upstream(Section):
     """When the model was approved; lead time is measured from here."""
     tls: UpstreamTls | None = None
     """TLS settings for https and grpcs URLs."""
+    resolve: Resolve = Resolve()
+    """How host names become addresses."""
     health: Health | None = None
     """Active health checks; off when absent."""
 

@@ -60,12 +60,14 @@ def _add(counts: Counts, payload: dict[str, Any]) -> None:
         counts.rescues[rollout, reason] = counts.rescues.get((rollout, reason), 0) + n
     for sink, n in payload.get("trails", {}).items():
         counts.trails[sink, "dropped"] = counts.trails.get((sink, "dropped"), 0) + n
+    for upstream, n in payload.get("lookups", ()):
+        counts.lookups[upstream] = counts.lookups.get(upstream, 0) + n
     for upstream, state, n in payload.get("connections", ()):
         counts.connections[upstream, state] = counts.connections.get((upstream, state), 0) + n
 
 
 def _add_counts(counts: Counts, other: Counts) -> None:
-    for plain in ("requests", "rescues", "trails"):
+    for plain in ("requests", "rescues", "trails", "lookups"):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n

@@ -233,6 +233,8 @@ def _traffic(counts: Counts) -> Iterable[Metric]:
     rescues = _merged(counts.rescues, lambda k: (k[0], code_label(k[1])))
     yield _counter("rescues", "Requests live answered for the candidate.", ("rollout", "reason"), rescues)
     yield _gauge("upstream_connections", "Connections open now.", ("upstream", "state"), counts.connections)
+    text = "Lookups of an upstream's host names that failed."
+    yield _counter("upstream_lookup_failures", text, ("upstream",), counts.lookups)
 
 
 def _pairs(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from proxy.aiohttp_resolver import OwnResolver
 from proxy.core.delivery import Answer
 from proxy.core.proxies import proxy_of
 
@@ -34,7 +35,8 @@ class Poster:
     async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> Answer:
         """Send one attempt; `proxy` as the file has it (`environment`, `off`, or a URL)."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE))
+            connector = aiohttp.TCPConnector(resolver=OwnResolver())
+            self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=DEADLINE))
         try:
             through: dict[str, Any] = _through(url, self._chosen(url, proxy))
             through["headers"] = {**head, **through.get("headers", {})}

@@ -42,12 +42,13 @@ class Counts:
     """Worker counts merged over incarnations (a worker that died keeps its part), and the controller's own.
 
     A histogram is `(counts, sum in seconds)`: one count per bound of `core.link.BOUNDS`, then one for what is above.
-    `connections` is what is open now, of the workers that are connected. `pairs` holds each rollout's ledger parts by
-    name (without `sampled` and `pending`), `sampled` the sampled requests, `unparseable` one of those parts by reason.
-    `rollback_seconds` and `detection_seconds` hold one value for each rollback since this controller started;
-    `lead_seconds` one per promotion with a `signed_off_at`. `results` counts ends: (rollout, "promoted" or
-    "rolled_back"). `trails` counts what became of requests for (sink, "written", "failed" or "dropped"), `outcomes`
-    delayed outcomes by `joined` and `unknown`, `dropped` what the controller's own queues had no room for.
+    `connections` is what is open now, of the workers that are connected; `lookups` counts those of an upstream's names
+    that failed. `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
+    sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
+    value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
+    `results` counts ends: (rollout, "promoted" or "rolled_back"). `trails` counts what became of requests for (sink,
+    "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `dropped` what the
+    controller's own queues had no room for.
     """
 
     requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
@@ -55,6 +56,7 @@ class Counts:
     overhead: dict[str, tuple[list[int], float]] = field(default_factory=dict)
     rescues: dict[tuple[str, str], int] = field(default_factory=dict)
     connections: dict[tuple[str, str], int] = field(default_factory=dict)
+    lookups: dict[str, int] = field(default_factory=dict)
     sampled: dict[str, int] = field(default_factory=dict)
     pairs: dict[tuple[str, str], int] = field(default_factory=dict)
     candidate_failures: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -33,8 +33,10 @@ from proxy.core.reasons import Reason
 from proxy.plane.deadlines import Wheel
 from proxy.plane.health import Checks, Probe
 from proxy.plane.legs import Leg
+from proxy.plane.renewals import Renewals
 from proxy.plane.turn import Turn
 from proxy.plane.upstream import IDLE, Connection
+from proxy.resolver import Resolver
 
 EJECT_AFTER = 3
 EJECT_FIRST = 1.0
@@ -55,6 +57,7 @@ class Settings:
     max_connections: int
     tls: Any = None
     health: Health | None = None
+    renew_names: float = 30.0
 
 
 class Endpoint:
@@ -123,8 +126,16 @@ class Pool:
 
     slot = 0
 
-    def __init__(self, settings: Settings, wheel: Wheel, turn: Turn, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        wheel: Wheel,
+        turn: Turn,
+        context: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
         self.settings, self.wheel, self.turn, self.context = settings, wheel, turn, context
+        self.resolver = resolver or Resolver()
         self.name = settings.name
         self.label = settings.name.encode()
         self.timeout = settings.timeout
@@ -137,6 +148,8 @@ class Pool:
         self._all: set[Connection] = set()
         self._waiting: dict[Leg, float] = {}
         self._opening: dict[Leg, asyncio.Task[Connection]] = {}
+        if not all(self.resolver.name(endpoint.host).literal for endpoint in self.endpoints):
+            Renewals(self, settings.renew_names)
         if settings.health is not None:
             wheel.watch(Checks(self, settings.health), monotonic())
         self._random = random.Random()  # noqa: S311 - picks a server, guards nothing
@@ -231,7 +244,7 @@ class Pool:
     def _connect(self, endpoint: Endpoint, leg: Leg) -> None:
         self.open += 1
         endpoint.busy += 1
-        self._opening[leg] = task = asyncio.get_running_loop().create_task(self._open(endpoint))
+        self._opening[leg] = task = asyncio.get_running_loop().create_task(self.dial(endpoint))
         # The books are kept here, not by the task: one that is cancelled before its first step runs no line of its own.
         task.add_done_callback(lambda task: self._opened(endpoint, leg, task))
 
@@ -243,10 +256,6 @@ class Pool:
     def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
         """One health check of one URL."""
         return Probe(self, endpoint, settings)
-
-    async def _open(self, endpoint: Endpoint) -> Connection:
-        async with asyncio.timeout(self.settings.connect_timeout):
-            return await self.dial(endpoint)
 
     def _opened(self, endpoint: Endpoint, leg: Leg, task: asyncio.Task[Connection]) -> None:
         """An attempt to connect has ended, well or not, or its leg was cancelled."""
@@ -285,13 +294,18 @@ class Pool:
         return True
 
     async def dial(self, endpoint: Endpoint) -> Connection:
-        """A new connection, not yet counted; raises `OSError` and `ssl.SSLError`."""
-        secure = self.context if endpoint.secure else None
-        name = endpoint.host if secure is not None else None
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self, endpoint), endpoint.host, endpoint.port, ssl=secure, server_hostname=name
-        )
-        return connection
+        """A new connection within `connect_timeout`, not yet counted; raises `OSError` (`TimeoutError`, `ssl.SSLError`)
+        and `UnicodeError`."""
+
+        async def attempt(address: str) -> Connection:
+            loop, secure = asyncio.get_running_loop(), self.context if endpoint.secure else None
+            name = endpoint.host if secure is not None else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(self, endpoint), address, endpoint.port, ssl=secure, server_hostname=name
+            )
+            return connection
+
+        return await self.resolver.connect(endpoint.host, attempt, self.settings.connect_timeout)
 
     def release(self, connection: Connection) -> None:
         """A connection has done its leg well: the next one waiting gets it, else it is idle."""

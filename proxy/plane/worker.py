@@ -51,6 +51,7 @@ from proxy.plane.routes import compile_routes, is_unjudged, part
 from proxy.plane.server import Client
 from proxy.plane.state import Limits, Plane
 from proxy.plane.tls import for_clients, for_upstream
+from proxy.resolver import LookUp, Resolver, system
 
 log = logging.getLogger("understudy.worker")
 
@@ -72,7 +73,9 @@ QUIET = 0.2
 class Worker:
     """One worker process."""
 
-    def __init__(self, slot: int, workers: int, runtime: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, slot: int, workers: int, runtime: Path, loop: asyncio.AbstractEventLoop, look_up: LookUp = system
+    ) -> None:
         self.slot, self.workers, self.runtime, self.loop = slot, workers, runtime, loop
         self.incarnation = uuid.uuid4().hex
         self.plane = Plane(loop)
@@ -80,6 +83,8 @@ class Worker:
         self.trials: dict[str, Trial] = {}
         self._books: dict[str, Trial] = {}  # every trial this process has seen: its ledger is reported to the end
         self._recents: dict[str, Recent] = {}
+        self._look_up = look_up
+        self._resolvers: dict[str, Resolver] = {}
         self._table = Table(0)
         self._tables: Channel | None = None
         self._control: Channel | None = None
@@ -120,6 +125,8 @@ class Worker:
         plane.routes = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place)
         plane.calls = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place, grpc=True)
         self.trials = trials
+        # One that is at work stays: were its upstream taken out and put back, two could look up the same name.
+        self._resolvers = {name: r for name, r in self._resolvers.items() if name in self.pools or r.busy}
         self._config = config
         logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
         self._patience = config.server.controller_lost
@@ -140,11 +147,13 @@ class Worker:
             part(upstream.max_connections, self.slot, self.workers),
             upstream.tls,
             upstream.health,
+            upstream.resolve.every,
         )
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:
             return pool
-        return (GrpcPool if upstream.grpc else Pool)(settings, self.plane.wheel, self.plane.turn, context)
+        resolver = self._resolvers.setdefault(name, Resolver(self._look_up))
+        return (GrpcPool if upstream.grpc else Pool)(settings, self.plane.wheel, self.plane.turn, context, resolver)
 
     def _recent(self, name: str) -> Recent:
         return self._recents.setdefault(name, Recent())
@@ -267,7 +276,8 @@ class Worker:
         ]
         plane.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         ledger = {key: trial.ledger for key, trial in self._books.items()}
-        others = {"ledger": ledger, "connections": connections, "trails": plane.trails.dropped}
+        lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
+        others = {"ledger": ledger, "connections": connections, "lookups": lookups, "trails": plane.trails.dropped}
         plane.publisher.counts({**plane.counts.report(), **others})
         self._look_for_controller(now)
         if self._control is not None:

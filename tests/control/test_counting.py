@@ -16,6 +16,7 @@ payloads = st.fixed_dictionaries(
         "durations": st.lists(st.tuples(names, names, st.just("copy"), buckets, st.floats(0, 9)), max_size=3),
         "overhead": st.lists(st.tuples(names, buckets, st.floats(0, 9)), max_size=3),
         "rescues": st.lists(st.tuples(names, st.just("timeout"), st.integers(0, 9)), max_size=3),
+        "lookups": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
         "connections": st.lists(st.tuples(names, st.just("idle"), st.integers(0, 9)), max_size=3),
     }
 )  # fmt: skip
@@ -29,7 +30,7 @@ def test_the_dead_stay_in_the_sum_but_for_their_connections(reports: list[dict[s
     before = tallies.merged()
     tallies.gone(f"w{died}")
     after = tallies.merged()
-    assert (after.requests, after.rescues) == (before.requests, before.rescues)
+    assert (after.requests, after.rescues, after.lookups) == (before.requests, before.rescues, before.lookups)
     assert {key: counts for key, (counts, _) in after.durations.items()} == {
         key: counts for key, (counts, _) in before.durations.items()
     }

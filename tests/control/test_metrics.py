@@ -52,6 +52,7 @@ DESIGN_11 = {
     "understudy_deployment_lead_time_seconds_bucket": {"rollout", "le"},
     "understudy_webhook_deliveries_total": {"event", "result"},
     "understudy_upstream_connections": {"upstream", "state"},
+    "understudy_upstream_lookup_failures_total": {"upstream"},
     "understudy_trails_total": {"sink", "result"},
     "understudy_build_info": {"version", "python", "data_path"},
 }
@@ -95,6 +96,7 @@ def full() -> Counts:
         overhead={"credit": (buckets, 0.25)},
         rescues={(NAME, "timeout"): 3},
         connections={("v1", "idle"): 4},
+        lookups={"v2": 2},
         sampled={NAME: 9},
         pairs={(NAME, "compared"): 8},
         candidate_failures={(NAME, "timeout"): 1},

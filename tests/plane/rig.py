@@ -21,6 +21,7 @@ from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import Lane, Pair, State, Table
 from proxy.plane.worker import Worker
+from proxy.resolver import LookUp, system
 
 PATIENCE = 5.0
 """Seconds any wait in these tests may take: far more than needed, so that it only ends what hangs."""
@@ -301,10 +302,12 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 
 @contextlib.asynccontextmanager
-async def rig(config: str, models: Sequence[Served] = (), grpc: bool = False) -> AsyncIterator[Rig]:
+async def rig(
+    config: str, models: Sequence[Served] = (), grpc: bool = False, look_up: LookUp = system
+) -> AsyncIterator[Rig]:
     """Run models, a controller and a worker with this configuration; `{0}`, `{1}` … are the models' URLs.
 
-    `grpc` opens a second listener, at `grpc_port`.
+    `grpc` opens a second listener, at `grpc_port`; `look_up` is the worker's way to look names up.
     """
     for model in models:
         await model.start()
@@ -321,7 +324,7 @@ async def rig(config: str, models: Sequence[Served] = (), grpc: bool = False) ->
         its.setblocking(False)
         mine.setblocking(False)
         loop = asyncio.get_running_loop()
-        worker = Worker(0, 1, runtime, loop)
+        worker = Worker(0, 1, runtime, loop, look_up)
         port = listener.getsockname()[1]
         calls = socket.create_server(("127.0.0.1", 0), backlog=100) if grpc else None
         task = loop.create_task(worker.run(listener, its, calls))

@@ -179,7 +179,7 @@ class Bench:
                 return await bench.dialled(endpoint)  # type: ignore[no-any-return]
 
         scheme = "grpc" if grpc else "http"
-        given = Settings("m", tuple(f"{scheme}://a:{n + 1}" for n in range(urls)), 1.0, 60.0, 3)
+        given = Settings("m", tuple(f"{scheme}://10.0.0.1:{n + 1}" for n in range(urls)), 1.0, 60.0, 3)
         self.pool: Any = (Grpc if grpc else Http)(given, self.wheel, Turn(asyncio.get_running_loop()))
 
     async def dialled(self, endpoint: Endpoint) -> Any:

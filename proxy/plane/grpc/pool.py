@@ -23,13 +23,21 @@ if TYPE_CHECKING:
     from proxy.plane.deadlines import Wheel
     from proxy.plane.legs import Leg
     from proxy.plane.turn import Turn
+    from proxy.resolver import Resolver
 
 
 class GrpcPool(Pool):
     """Connections of one worker to one upstream."""
 
-    def __init__(self, settings: Settings, wheel: Wheel, turn: Turn, context: ssl.SSLContext | None = None) -> None:
-        super().__init__(settings, wheel, turn, context)
+    def __init__(
+        self,
+        settings: Settings,
+        wheel: Wheel,
+        turn: Turn,
+        context: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        super().__init__(settings, wheel, turn, context, resolver)
         self._links: dict[Endpoint, list[ModelLink]] = {endpoint: [] for endpoint in self.endpoints}
         self._every: set[ModelLink] = set()
         self._queues: dict[Endpoint, dict[Leg, float]] = {endpoint: {} for endpoint in self.endpoints}
@@ -102,22 +110,9 @@ class GrpcPool(Pool):
     def _dial(self, endpoint: Endpoint) -> None:
         if endpoint not in self._dials and self.open < self.settings.max_connections:
             self.open += 1
-            self._dials[endpoint] = task = asyncio.get_running_loop().create_task(self._open_link(endpoint))
+            self._dials[endpoint] = task = asyncio.get_running_loop().create_task(self.connect_link(endpoint))
             # The books are kept here, not by the task: see `Pool._connect`.
             task.add_done_callback(lambda task: self._dialled(endpoint, task))
-
-    async def _open_link(self, endpoint: Endpoint) -> ModelLink:
-        """A connection whose server has said what it takes, or that has ended before."""
-        link = None
-        try:
-            async with asyncio.timeout(self.settings.connect_timeout):
-                link = await self.connect_link(endpoint)
-                await link.spoken.wait()
-                return link
-        except BaseException:
-            if link is not None:
-                link.abort()
-            raise
 
     def _dialled(self, endpoint: Endpoint, task: asyncio.Task[ModelLink]) -> None:
         """An attempt to connect has ended, well or not."""
@@ -144,17 +139,27 @@ class GrpcPool(Pool):
             link.retire()
 
     async def connect_link(self, endpoint: Endpoint) -> ModelLink:
-        """A new connection, not yet counted; raises `OSError` and `ssl.SSLError`."""
+        """A connection whose server has said what it takes, or that has ended before, within `connect_timeout`; not yet
+        counted. Raises `OSError` (`TimeoutError`, `ssl.SSLError`) and `UnicodeError`."""
         loop = asyncio.get_running_loop()
-        secure = self.context if endpoint.secure else None
-        _, link = await loop.create_connection(
-            lambda: ModelLink(self, endpoint, loop),
-            endpoint.host,
-            endpoint.port,
-            ssl=secure,
-            server_hostname=endpoint.host if secure is not None else None,
-        )
-        return link
+
+        async def attempt(address: str) -> ModelLink:
+            secure = self.context if endpoint.secure else None
+            _, link = await loop.create_connection(
+                lambda: ModelLink(self, endpoint, loop),
+                address,
+                endpoint.port,
+                ssl=secure,
+                server_hostname=endpoint.host if secure is not None else None,
+            )
+            try:
+                await link.spoken.wait()
+            except asyncio.CancelledError:
+                link.abort()
+                raise
+            return link
+
+        return await self.resolver.connect(endpoint.host, attempt, self.settings.connect_timeout)
 
     def _give_up(self, endpoint: Endpoint, reason: Reason) -> None:
         """No connection: those that wait for it try another URL, or fail."""
