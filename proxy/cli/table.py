@@ -60,9 +60,7 @@ def _rollout(one: dict[str, Any]) -> str:
     )
     lines = [head, f"  live {one['live']} → candidate {one['candidate']}, version {one['version']}"]
     if stage:
-        since = f" since {stage['entered_at']}" if stage.get("entered_at") else ""
-        rung = f" ({stage['index'] + 1} of {len(one['stages'])})" if stage["index"] < len(one.get("stages", ())) else ""
-        lines.append(f"  stage {stage['name']}{rung}, weight {one['weight']:g}%{since}")
+        lines.append(_where(one, stage))
         if stage.get("waiting_for"):
             lines.append(f"  {stage['waiting_for']}")
     if one.get("findings"):
@@ -71,6 +69,8 @@ def _rollout(one: dict[str, Any]) -> str:
             f"  ! {printable(f['reason'])}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")
         ]
     lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
+    if one.get("late_pairs"):
+        lines.append(f"  came after the end and count no more: {one['late_pairs']:,}")
     if budget := one.get("token_budget"):
         lines.append(
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
@@ -83,6 +83,14 @@ def _rollout(one: dict[str, Any]) -> str:
     if one.get("candidate_failures"):
         lines.append("  candidate's failures: " + _counts(one["candidate_failures"]))
     return "\n".join(lines)
+
+
+def _where(one: dict[str, Any], stage: dict[str, Any]) -> str:
+    since = one.get("since") or stage.get("entered_at")
+    rung = f" ({stage['index'] + 1} of {len(one['stages'])})" if stage["index"] < len(one.get("stages", ())) else ""
+    if one["state"] in ("rolled_back", "completed"):
+        return f"  ended in stage {stage['name']}{rung}" + (f" at {since}" if since else "")
+    return f"  stage {stage['name']}{rung}, weight {one['weight']:g}%" + (f" since {since}" if since else "")
 
 
 def _counts(counts: dict[str, int], first: str = "") -> str:

@@ -21,6 +21,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class Controller:
         self.roster = Roster(self.trials, self.decisions, store, self.tallies, clock)
         self.outbox_added = asyncio.Event()
         self.loaded = False
+        self.strays = 0  # pairs of trials that are not here any more
         self.admin_port = 0  # the one that is listened on, where the file says 0
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
@@ -120,7 +122,8 @@ class Controller:
             keeper.cancel()
         for trial in self.trials.values():
             trial.flush()
-            self._look(trial)
+            if not trial.rollout.over:
+                self._look(trial)
         await self.links.stop()
         await self.roster.close()
         await asyncio.to_thread(self.trails.close)
@@ -162,11 +165,12 @@ class Controller:
 
     def on_pair(self, pair: Pair) -> None:
         trial = self.roster.of(pair.trial)
-        if trial is None:
-            return  # of a trial that is over
+        if trial is None:  # of a trial that another one has replaced
+            self.strays += 1
+            return
         tripped = trial.take(pair)
         if tripped is not None:
-            self.spawn(self.decisions.decide(trial, tripped))
+            self.spawn(self.decisions.decide(trial, replace(tripped, now=self._clock())))
         self._plan_flush(trial)
 
     def on_mark(self, worker: str, trial: str, sequence: int) -> None:
@@ -219,7 +223,7 @@ class Controller:
 
     def _flush(self, trial: Trial) -> None:
         trial.flush()
-        if trial.may_look() or trial.crossed():
+        if not trial.rollout.over and (trial.may_look() or trial.crossed()):
             self._look(trial)
 
     def _look(self, trial: Trial) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from proxy import logs
 from proxy.control.links import Links, Worker
-from proxy.control.report import event_data, journal_detail
+from proxy.control.report import ended_json, event_data, journal_detail
 from proxy.control.store import Change, Contents, Saved, Store
 from proxy.control.trials import Trial, lane_of
 from proxy.core.delivery import Event as Announcement
@@ -176,11 +176,15 @@ class Decisions:
             await under_way.wait()
 
     def _down(self, trial: Trial, after: Rollout, effects: Effects) -> Outcome:
-        before, trial.rollout = trial.rollout, after
+        before = trial.rollout
         trial.lane = replace(lane_of(after, trial.plan), why=_why(effects))
         self._leaving.add(trial.name)
         self._before.pop(trial.name, None)  # whatever a dead controller had cut short is done now
         number = self._publish()
+        if after.over and not before.over and after.trial == before.trial:
+            trial.close(self._clock())
+            trial.books.ended = ended_json(trial)
+        trial.rollout = after
         turn = self._queue(trial, self._change(trial, before, after, effects, number))
         if after.entry != before.entry:
             trial.entered()

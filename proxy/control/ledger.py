@@ -7,6 +7,8 @@ by the next report, and nothing is counted twice.
 What was sent and never arrived is found without guessing: a report travels on the same stream behind the pairs it
 counts, so whatever it says was sent and is not here by then will not come. It is booked as `link_full`.
 
+Pairs that come after the end of their rollout are booked as `late`; `ended` keeps what was known at the end.
+
 Invariant: `sampled` is the sum of the parts and `pending`, and `pending` is never negative; an account that is closed
 has nothing pending.
 """
@@ -79,10 +81,12 @@ class Books:
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._closed = Account()
-        self._results = {"compared": 0, "live_failed": 0, "unparseable": 0}
+        self._results = {"compared": 0, "live_failed": 0, "unparseable": 0, "late": 0}
         self._unparseable: dict[str, int] = {}
         self.first_pair: float | None = None
         self.first_full: float | None = None
+        self.ended: dict[str, Any] | None = None
+        """What was known when the rollout ended, as it is shown since (`report.ended_json`)."""
 
     def account(self, worker: str) -> Account:
         """The account of an incarnation, opened when it is new."""
@@ -118,7 +122,8 @@ class Books:
         self.account(worker).arrived += 1
 
     def book(self, worker: str, result: str, pairs: int = 1, reason: str = "") -> None:
-        """So many pairs entered the evidence as `compared`, `live_failed` or, for a `reason`, `unparseable`."""
+        """So many pairs entered the evidence as `compared`, `live_failed` or, for a `reason`, `unparseable`; or came
+        too `late` to."""
         account = self.account(worker)
         account.booked += pairs
         account.arrived = max(account.arrived, account.booked)
@@ -156,6 +161,7 @@ class Books:
             compared=self._results["compared"],
             live_failed=self._results["live_failed"],
             unparseable=self._results["unparseable"],
+            late=self._results["late"],
         )
 
     def dump(self) -> dict[str, Any]:
@@ -163,7 +169,7 @@ class Books:
         accounts = {worker: asdict(account) for worker, account in self._accounts.items()}
         parts = {"accounts": accounts, "closed": asdict(self._closed), "results": dict(self._results)}
         parts["unparseable"] = self.unparseable
-        return {**parts, "first_pair": self.first_pair, "first_full": self.first_full}
+        return {**parts, "first_pair": self.first_pair, "first_full": self.first_full, "ended": self.ended}
 
     @classmethod
     def load(cls, value: Mapping[str, Any]) -> Books:
@@ -172,9 +178,10 @@ class Books:
         if value:
             books._accounts = {worker: Account(**account) for worker, account in value["accounts"].items()}
             books._closed = Account(**value["closed"])
-            books._results = dict(value["results"])
+            books._results |= value["results"]
             books._unparseable = dict(value.get("unparseable", {}))  # not there in what earlier versions saved
             books.first_pair, books.first_full = value["first_pair"], value["first_full"]
+            books.ended = value.get("ended")
         for account in books._accounts.values():
             account.arrived = account.booked
         return books

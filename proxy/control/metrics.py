@@ -42,7 +42,9 @@ from proxy.core.model import Verdict
 from proxy.core.reasons import REASONS
 
 PREFIX = "understudy_"
-PARTS = ("compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full")
+PARTS = (
+    "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full", "late",
+)  # fmt: skip
 ENDS = ("promoted", "rolled_back")
 
 ROLLBACK_BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -135,7 +137,9 @@ class _Collector(Collector):
         yield from _ends(counts, names)
         yield self._webhooks()
         yield _counter("outcomes", "Delayed outcomes, by whether a pair waited for them.", ("result",), counts.outcomes)
-        text = "What a full queue of the controller lost: pairs, pairs of a record, events of a stream."
+        text = (
+            "Pairs, pairs of a record, events of a stream that a full queue lost; pairs of trials that were replaced."
+        )
         yield _counter("dropped", text, ("queue",), counts.dropped)
         yield from _storage(counts)
         text = "Exceptions that nobody had reckoned with, by where this controller caught them; the log says which."

@@ -17,8 +17,8 @@ from proxy.control.trials import Trial
 from proxy.core.delivery import rfc3339
 from proxy.core.events import Rollout, Save
 from proxy.core.evidence.split import log_bayes_factor
-from proxy.core.model import BUCKETS, Finding, Ledger, Plan, State, Verdict
-from proxy.core.waiting import needs, stage_of, waiting_for
+from proxy.core.model import BUCKETS, Finding, Ledger, State, Verdict
+from proxy.core.waiting import needs, stage_name, waiting_for
 
 
 def finding_json(finding: Finding, units: Mapping[str, str]) -> dict[str, Any]:
@@ -32,26 +32,40 @@ def ledger_json(ledger: Ledger) -> dict[str, int]:
     return {**asdict(ledger), "pending": ledger.pending}
 
 
-def stage_name(rollout: Rollout, plan: Plan) -> str:
-    """`shadow`, `canary-5` or `promoted`; after the end, the stage it was in."""
-    return "promoted" if rollout.state is State.PROMOTED else stage_of(rollout, plan).name
-
-
 def stage_json(trial: Trial) -> dict[str, Any]:
     """The stage of a rollout and what it waits for; `needs` is empty where it climbs no more."""
     rollout, plan = trial.rollout, trial.plan
-    promoted = rollout.state is State.PROMOTED
+    name = stage_name(rollout, plan)
     climbing = rollout.state in (State.SHADOW, State.CANARY)
     return {
-        "index": len(plan.stages) if promoted else min(rollout.stage, len(plan.stages) - 1),
-        "name": stage_name(rollout, plan),
+        "index": len(plan.stages) if name == "promoted" else min(rollout.stage, len(plan.stages) - 1),
+        "name": name,
         "entered_at": rfc3339(rollout.entered_at),
         "waiting_for": waiting_for(rollout, plan, trial.looked),
         "needs": [asdict(need) for need in needs(rollout, trial.looked, plan)] if climbing and trial.looked else [],
     }
 
 
+def ended_json(trial: Trial) -> dict[str, Any]:
+    """What is known now, as it is to be shown from the end of the rollout on."""
+    verdict, findings = _looked_json(trial)
+    return {"verdict": verdict, "findings": findings, "ledger": ledger_json(trial.ledger)}
+
+
+def known_json(trial: Trial) -> tuple[str, list[dict[str, Any]], dict[str, int]]:
+    """Verdict, findings and ledger: those of the last look; of a rollout that has ended those of its end."""
+    ended = trial.books.ended if trial.rollout.over else None
+    if ended is not None:
+        return ended["verdict"], ended["findings"], ended["ledger"]
+    return *_looked_json(trial), ledger_json(trial.ledger)
+
+
 def findings_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
+    """Its verdict and findings, as `known_json` has them."""
+    return known_json(trial)[:2]
+
+
+def _looked_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
     """The verdict and the findings of the last look."""
     if trial.looked is None:
         return Verdict.WATCHING.value, []
@@ -62,7 +76,7 @@ def findings_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
 def rollout_json(trial: Trial) -> dict[str, Any]:
     """One rollout, whole."""
     rollout, plan = trial.rollout, trial.plan
-    verdict, findings = findings_json(trial)
+    verdict, findings, ledger = known_json(trial)
     return {
         "name": plan.name,
         "route": plan.route,
@@ -70,6 +84,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "candidate": plan.candidate,
         "version": plan.version,
         "state": rollout.state.value,
+        "since": rfc3339(rollout.since),
         "paused": rollout.paused,
         "blocked_by": rollout.blocked_by,
         "stage": stage_json(trial),
@@ -77,7 +92,8 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "weight": rollout.weight / 100,
         "verdict": verdict,
         "findings": findings,
-        "ledger": ledger_json(trial.ledger),
+        "ledger": ledger,
+        "late_pairs": trial.ledger.late,
         "split": split_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,
@@ -139,7 +155,7 @@ def lead_json(trial: Trial) -> dict[str, Any] | None:
 def event_data(trial: Trial, rollout: Rollout, save: Save, console_url: str) -> dict[str, Any]:
     """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of."""
     plan = trial.plan
-    verdict, findings = findings_json(trial)
+    verdict, findings, ledger = known_json(trial)
     return {
         "rollout": plan.name,
         "route": plan.route,
@@ -153,7 +169,7 @@ def event_data(trial: Trial, rollout: Rollout, save: Save, console_url: str) -> 
         "reason": save.reason,
         "actor": save.actor,
         "findings": findings,
-        "ledger": ledger_json(trial.ledger),
+        "ledger": ledger,
         "console_url": console_url,
     }
 
@@ -161,7 +177,7 @@ def event_data(trial: Trial, rollout: Rollout, save: Save, console_url: str) -> 
 def journal_detail(trial: Trial, before: Rollout, after: Rollout, config_hash: str) -> dict[str, Any]:
     """A journal entry's inputs: with the evidence beside it, all that is needed to judge again."""
     evidence = trial.evidence
-    verdict, findings = findings_json(trial)
+    verdict, findings = _looked_json(trial)
     return {
         "trial": after.trial,
         "change": after.change,

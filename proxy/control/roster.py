@@ -65,7 +65,7 @@ class Roster:
         return (*self.trials.values(), *self.ended.values())
 
     def of(self, trial: str) -> Trial | None:
-        """The rollout at work whose present trial this is."""
+        """The rollout, at work or ended, whose present trial this is."""
         return self._by_trial.get(trial)
 
     def take_up(self, rollouts: Sequence[Saved], named: Collection[str]) -> None:
@@ -180,7 +180,7 @@ class Roster:
 
     def _index(self) -> None:
         self._by_trial.clear()
-        self._by_trial.update({trial.plan.trial: trial for trial in self.trials.values()})
+        self._by_trial.update({trial.plan.trial: trial for trial in (*self.ended.values(), *self.trials.values())})
 
 
 def _with_segments_of(previous: Plan, plan: Plan) -> Plan:

@@ -248,6 +248,7 @@ class Desk:
         recorders = [trial.recorder for trial in everyone if trial.recorder is not None]
         return {
             "order": sum(trial.late for trial in everyone),
+            "replaced": controller.strays,
             "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
             "events": controller.streams.dropped,
         }
@@ -257,7 +258,9 @@ async def _rest(work: asyncio.Future[Refuse | None]) -> None:
     await work
 
 
-PARTS = ("compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full")
+PARTS = (
+    "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full", "late",
+)  # fmt: skip
 
 
 def _count_trial(counts: Counts, trial: Trial) -> None:

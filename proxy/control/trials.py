@@ -5,6 +5,7 @@ Nothing here waits, writes (but one log line) or sends; time comes in as an argu
 
 Invariants
 - Evidence, books and tripwire belong to one trial (`plan.trial`); a new trial gets new ones, together.
+- Evidence, kept pairs and charts end with the rollout: pairs that come after the decision are booked as `late`.
 - `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
   that is in force once it is saved. On the way down the lane leads, on the way up the store does; they meet when a
   decision has been carried out.
@@ -137,7 +138,7 @@ class Trial:
 
     @property
     def ledger(self) -> Ledger:
-        """What became of every sampled request."""
+        """What became of every sampled request, those that came after the rollout's end among them."""
         return self.books.ledger()
 
     @property
@@ -165,6 +166,15 @@ class Trial:
             self.late += 1
             return None  # its place has been settled: nothing will come of it, so it is not here either
         self.books.arrived(pair.worker, pair.time)
+        self._use(pair, reading)
+        self.batch += ready
+        if self.rollout.over or not self.tripwire.add(reading):
+            return None
+        self.added_at = time.perf_counter()
+        return Tripped(pair.time, self.tripwire.count, reading.detail or reading.fault.value)
+
+    def _use(self, pair: Pair, reading: Reading) -> None:
+        """All that a pair is good for beside being evidence; after the end it is recorded and paid for, no more."""
         if pair.served is _CANDIDATE and self.rollout.state is State.PROMOTED and pair.stage >= self.rollout.entry:
             self.books.answered_in_full(
                 pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
@@ -172,6 +182,10 @@ class Trial:
         if self.token_budget is not None:
             self.tokens += copies_cost(pair)
             self._paid += 1
+        if self.recorder is not None:
+            self.recorder.offer(pair, reading.request_hash)
+        if self.rollout.over:
+            return
         self.kept.add(pair, reading)
         if reading.fault:
             self.failed[reading.fault.value] = pair.known_as, pair.time
@@ -179,13 +193,6 @@ class Trial:
             self.unread = live_detail(reading.detail)
         if not self.protocol and reading.live is not None:
             self._recognise(pair)
-        if self.recorder is not None:
-            self.recorder.offer(pair, reading.request_hash)
-        self.batch += ready
-        if self.tripwire.add(reading) and not self.rollout.over:
-            self.added_at = time.perf_counter()
-            return Tripped(pair.time, self.tripwire.count, reading.detail or reading.fault.value)
-        return None
 
     def _recognise(self, pair: Pair) -> None:
         """Say once by which protocol answers are read, which matters where the owner left that to `auto`."""
@@ -199,10 +206,15 @@ class Trial:
 
     def counts(self, worker: str, counts: dict[str, int]) -> None:
         """A worker's totals for this trial."""
+        before = self.ledger
         shed = self.books.account(worker).report(counts)
+        if self.rollout.over:
+            self.unsnapshot |= self.ledger != before  # workers report of a trial as long as they live
+            return
+        self.unsnapshot = True
         if shed > 0:
             self.evidence.shed(shed)
-        self._changed = self.unsnapshot = True
+        self._changed = True
 
     def gone(self, worker: str) -> None:
         """Nothing more will come from a worker: what waits for its earlier pairs waits no longer."""
@@ -219,12 +231,17 @@ class Trial:
         return found
 
     def flush(self) -> None:
-        """Add the waiting readings to the evidence."""
+        """Add the waiting readings to the evidence, or after the end to what came late."""
         batch, self.batch = self.batch, []
         if not batch:
             return
+        over = self.rollout.over
         for (worker, live_fault), pairs in Counter(map(_BOOKED_BY, batch)).items():
-            self.books.book(worker, booking(live_fault), pairs, live_fault.value)
+            result = "late" if over else booking(live_fault)
+            self.books.book(worker, result, pairs, "" if over else live_fault.value)
+        if over:
+            self.unsnapshot = True
+            return
         self.evidence.add(batch)
         self.charts.add(batch)
         self.added_at = time.perf_counter()
@@ -280,9 +297,7 @@ class Trial:
         rate = self._rate.update(self.books.compared, now)
         if self.looked is None or self._changed:
             began = time.perf_counter()
-            held = sum(1 for order in self._orders.values() if len(order))
-            # With one worker a PASS just before a bad pair is as good as any: its order is that of the requests.
-            assessment = self.evidence.assess(rate, held if len(self._orders) > 1 else 0)
+            assessment = self.evidence.assess(rate, self._held)
             self._looked_at = time.perf_counter()
             self._look_cost = self._looked_at - began
             self._changed = False
@@ -292,6 +307,21 @@ class Trial:
         self.charts.look(now, assessment, self.rollout.weight / 100)
         self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate)
         return self.looked
+
+    @property
+    def _held(self) -> int:
+        """Workers with readings that wait for an earlier pair. With one worker a PASS just before a bad pair is as good
+        as any: its order is that of the requests."""
+        return sum(1 for order in self._orders.values() if len(order)) if len(self._orders) > 1 else 0
+
+    def close(self, now: float) -> None:
+        """The rollout is about to end: take the last look, at all that was known by then, without a forecast."""
+        self.flush()
+        assessment = self.evidence.assess(None, self._held, forecast=False)
+        pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
+        self.looked = Looked(now, assessment, pairs, candidate_pairs)
+        self.charts.look(now, assessment, self.rollout.weight / 100)
+        self._changed = False
 
     # --- changes -----------------------------------------------------------------------------------------------------
 

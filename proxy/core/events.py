@@ -22,7 +22,7 @@ class Rollout:
     `Plan.stages` and stays where it was after the end. `entry` numbers stage entries within a trial, `change` all saved
     changes of the rollout. `held` says that the stage passed and waits for a person, `stalled` that its `max_time` ran
     out; both are told once. `cause` is the word for the last end: `fail`, `tripwire`, `abort`, `timeout`, `unfinished`,
-    `removed`.
+    `removed`. `ended_at` is when that was, `ended_in` the name of the stage it was in (`promoted` is one).
     """
 
     name: str
@@ -40,6 +40,13 @@ class Rollout:
     blocked_by: str | None = None
     cause: str = ""
     reason: str = ""
+    ended_at: float = 0.0
+    ended_in: str = ""
+
+    @property
+    def since(self) -> float:
+        """When its present state began: the end, else the stage it is in."""
+        return self.ended_at or self.entered_at
 
     @property
     def over(self) -> bool:

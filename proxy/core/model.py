@@ -323,7 +323,10 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What happened to every request that should have become a pair; the parts are exclusive and sum to `sampled`."""
+    """What happened to every request that should have become a pair; the parts are exclusive and sum to `sampled`.
+
+    `late` came after its rollout had ended: it is no evidence.
+    """
 
     sampled: int = 0
     compared: int = 0
@@ -334,6 +337,7 @@ class Ledger:
     live_failed: int = 0
     unparseable: int = 0
     link_full: int = 0
+    late: int = 0
 
     @property
     def pending(self) -> int:
@@ -342,7 +346,7 @@ class Ledger:
         >>> Ledger(sampled=5, compared=3, shed=1).pending
         1
         """
-        lost = self.shed + self.too_large + self.too_long + self.client_gone + self.link_full
+        lost = self.shed + self.too_large + self.too_long + self.client_gone + self.link_full + self.late
         return self.sampled - self.compared - self.live_failed - self.unparseable - lost
 
 

@@ -53,7 +53,7 @@ from proxy.core.events import (
     Unfinished,
 )
 from proxy.core.model import BUCKETS, Assessment, Plan, Stage, State, Verdict
-from proxy.core.waiting import missing, stage_of
+from proxy.core.waiting import missing, stage_name, stage_of
 
 
 def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> tuple[Rollout, Effects]:
@@ -113,14 +113,17 @@ def _climb(rollout: Rollout, plan: Plan, index: int, now: float, why: str, actor
     return after, (entry, Publish())
 
 
-def _fall(rollout: Rollout, cause: str, why: str, actor: str = MACHINE) -> tuple[Rollout, Effects]:
-    return _ended(rollout, cause, why), (Publish(), Save("rolled_back", why, actor, "rollout.rolled_back"))
+def _fall(
+    rollout: Rollout, plan: Plan, now: float, cause: str, why: str, actor: str = MACHINE
+) -> tuple[Rollout, Effects]:
+    after = _ended(rollout, plan, now, cause=cause, reason=why)
+    return after, (Publish(), Save("rolled_back", why, actor, "rollout.rolled_back"))
 
 
-def _ended(rollout: Rollout, cause: str, why: str) -> Rollout:
-    """Rolled back: nothing of the climb that is over is left."""
-    flags = {"paused": False, "held": False, "stalled": False, "blocked_by": None}
-    return _changed(rollout, state=State.ROLLED_BACK, weight=0, **flags, cause=cause, reason=why)
+def _ended(rollout: Rollout, plan: Plan, now: float, **how: object) -> Rollout:
+    """At its end, rolled back if `how` does not say otherwise: nothing of the climb that is over is left."""
+    fields = {"state": State.ROLLED_BACK, "ended_at": now, "ended_in": stage_name(rollout, plan), **how}
+    return _changed(rollout, weight=0, paused=False, held=False, stalled=False, blocked_by=None, **fields)
 
 
 def _next(rollout: Rollout, plan: Plan) -> int:
@@ -135,7 +138,7 @@ def _takes_weight(plan: Plan, index: int) -> bool:
 
 def _on_look(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
-        return _fall(rollout, "fail", _cause(event.assessment))
+        return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
     following = _next(rollout, plan)
     starts = following == rollout.stage
     blocker = event.blocked_by if rollout.weight == 0 and _takes_weight(plan, following) else None
@@ -166,7 +169,7 @@ def _on_time(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effe
         return rollout, ()
     why = f"{stage.name} did not pass within {stage.max_time:g} s: {missing(rollout, event, plan)}"
     if stage.on_timeout == "abort":
-        return _fall(rollout, "timeout", why)
+        return _fall(rollout, plan, event.now, "timeout", why)
     if rollout.stalled:
         return rollout, ()
     return _changed(rollout, stalled=True), (Save("stalled", why, announce="rollout.stalled"),)
@@ -174,18 +177,20 @@ def _on_time(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effe
 
 def _on_watch(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
-        return _fall(rollout, "fail", _cause(event.assessment))
+        return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
     return rollout, ()
 
 
 def _on_trip(rollout: Rollout, event: Tripped, plan: Plan) -> tuple[Rollout, Effects]:
     detail = f" ({event.detail})" if event.detail else ""
-    return _fall(rollout, "tripwire", f"{event.count} candidate failures in a row where live succeeded{detail}")
+    why = f"{event.count} candidate failures in a row where live succeeded{detail}"
+    return _fall(rollout, plan, event.now, "tripwire", why)
 
 
 def _on_unfinished(rollout: Rollout, event: Unfinished, plan: Plan) -> tuple[Rollout, Effects]:
     what = event.why or "nobody knows why it was"
-    return _fall(rollout, "unfinished", f"a roll back that a crash of the controller had cut short; {what}")
+    why = f"a roll back that a crash of the controller had cut short; {what}"
+    return _fall(rollout, plan, event.now, "unfinished", why)
 
 
 def _on_restored(rollout: Rollout, event: Restored, plan: Plan) -> tuple[Rollout, Effects]:
@@ -202,7 +207,7 @@ def _on_promote(rollout: Rollout, event: Promote, plan: Plan) -> tuple[Rollout, 
 
 
 def _on_abort(rollout: Rollout, event: Abort, plan: Plan) -> tuple[Rollout, Effects]:
-    return _fall(rollout, "abort", event.reason or "by hand", event.actor)
+    return _fall(rollout, plan, event.now, "abort", event.reason or "by hand", event.actor)
 
 
 def _on_pause(rollout: Rollout, event: Pause, plan: Plan) -> tuple[Rollout, Effects]:
@@ -238,6 +243,8 @@ def _again(rollout: Rollout, now: float) -> Rollout:
         stalled=False,
         cause="",
         reason="",
+        ended_at=0.0,
+        ended_in="",
     )
 
 
@@ -323,10 +330,11 @@ def _on_removed(rollout: Rollout, event: Removed, plan: Plan) -> tuple[Rollout, 
         return rollout, ()
     if event.became_live and rollout.state is State.PROMOTED:
         why = f"{plan.candidate} is the route's live model now"
-        after = _changed(rollout, state=State.COMPLETED, weight=0)
+        after = _ended(rollout, plan, event.now, state=State.COMPLETED)
         return after, (Publish(), Save("completed", why, announce="rollout.completed"))
     why = "taken out of the file"
-    return _ended(rollout, "removed", why), (Publish(), Save("removed", why, announce="rollout.removed"))
+    after = _ended(rollout, plan, event.now, cause="removed", reason=why)
+    return after, (Publish(), Save("removed", why, announce="rollout.removed"))
 
 
 def _cause(assessment: Assessment) -> str:

@@ -20,6 +20,11 @@ def stage_of(rollout: Rollout, plan: Plan) -> Stage:
     return plan.stages[min(rollout.stage, len(plan.stages) - 1)]
 
 
+def stage_name(rollout: Rollout, plan: Plan) -> str:
+    """`shadow`, `canary-5` or `promoted`; after the end, the stage it was in, whatever the file has become since."""
+    return rollout.ended_in or ("promoted" if rollout.state is State.PROMOTED else stage_of(rollout, plan).name)
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """One thing that a stage asks for: how much of `what` there is, and how much there must be.

@@ -167,6 +167,7 @@ class Scene:
             "candidate": self.plan.candidate,
             "version": self.plan.version,
             "state": self.state.value,
+            "since": rfc3339(self.began + SHADOWED),
             "paused": self.how.get("paused", False),
             "blocked_by": self.how.get("blocked_by"),
             "stage": {
@@ -181,6 +182,7 @@ class Scene:
             "verdict": verdict.value,
             "findings": [self.as_json(finding) for finding in self.findings()] + self.segments(),
             "ledger": ledger,
+            "late_pairs": 3 if self.state is State.ROLLED_BACK else 0,
             "repeats": 12,
             "candidate_failures": self.how.get("failures", {}),
             "reason": self.how.get("reason"),

@@ -149,7 +149,7 @@ class NoEvidence:
     def dump(self) -> bytes:
         return b""
 
-    def assess(self, rate: float, held: int = 0) -> Assessment:
+    def assess(self, rate: float | None, held: int = 0, *, forecast: bool = True) -> Assessment:
         return Assessment(Verdict.WATCHING)
 
     def enter_stage(self, entry: int, *, promoted: bool = False) -> None: ...

@@ -40,6 +40,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "candidate": "credit-v2",
         "version": "2026-11-20",
         "state": "canary",
+        "since": "2026-11-20T10:00:00.000Z",
         "paused": False,
         "blocked_by": None,
         "stage": {
@@ -54,7 +55,8 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "verdict": "watching",
         "findings": [finding()],
         "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large", "too_long", "client_gone"), 0)
-        | dict.fromkeys(("live_failed", "unparseable", "link_full", "pending"), 0),
+        | dict.fromkeys(("live_failed", "unparseable", "link_full", "late", "pending"), 0),
+        "late_pairs": 0,
         "repeats": 0,
         "candidate_failures": {"timeout": 2},
     }

@@ -56,7 +56,7 @@ FINDING = _object(
 )
 PARTS = (
     "sampled", "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full",
-    "pending",
+    "late", "pending",
 )  # fmt: skip
 NEED = _object(
     {
@@ -85,6 +85,7 @@ ROLLOUT = _object(
         "candidate": TEXT,
         "version": TEXT,
         "state": {"enum": [*State]},
+        "since": MOMENT | {"description": "When this state, or its stage, began; of an ended one when it ended."},
         "paused": {"type": "boolean"},
         "blocked_by": _maybe(TEXT),
         "stage": _ref("Stage"),
@@ -93,6 +94,8 @@ ROLLOUT = _object(
         "verdict": {"enum": [*Verdict]},
         "findings": _list(_ref("Finding")),
         "ledger": _ref("Ledger"),
+        "late_pairs": WHOLE
+        | {"description": "Pairs that came after it had ended; its findings and ledger are without them."},
         "repeats": WHOLE,
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
         "unparseable": {"type": "object", "additionalProperties": WHOLE, "description": "Pairs, by the reason word."},

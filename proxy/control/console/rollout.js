@@ -5,7 +5,7 @@ import { diff } from "./diff.js";
 import { h, name, part } from "./dom.js";
 import * as f from "./format.js";
 import { evidence, overlay, overlayData } from "./plots.js";
-import { arms, bar, facts, ladder, ledgerLine, ledgerParts, needs, ofAll, partHelp, spark, standing, swatch, verdict, when } from "./widgets.js";
+import { arms, bar, facts, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, spark, standing, swatch, verdict, when } from "./widgets.js";
 
 const FEW_SEGMENTS = 12; // shown at first: what is in trouble is among them, the rest is a click away
 
@@ -14,8 +14,7 @@ const panel = (title, attributes, ...children) => h("section", { class: `card ${
 // --- head ------------------------------------------------------------------------------------------------------------
 
 function actions(rollout, done) {
-  const ended = ["rolled_back", "completed"].includes(rollout.state);
-  const possible = ended
+  const possible = over(rollout)
     ? rollout.state === "rolled_back" ? ["retry"] : []
     : [rollout.state === "promoted" ? null : "promote", rollout.paused ? "resume" : "pause", "abort"].filter(Boolean);
   const label = { promote: "Promote", pause: "Pause", resume: "Resume", abort: "Abort", retry: "Retry" };
@@ -37,9 +36,16 @@ function head(rollout) {
       h("span", { class: "arm-name candidate" }, "candidate"), " ", name(rollout.candidate), " version ", name(rollout.version),
     ),
     ladder(rollout),
-    h("p", { class: "waiting" }, h("strong", {}, f.weight(rollout.weight)), " answered by the candidate. In this stage since ", when(stage.entered_at), ". ", stage.waiting_for),
+    h(
+      "p",
+      { class: "waiting" },
+      over(rollout)
+        ? ["Ended in ", h("strong", {}, f.stageName(stage.name)), " at ", when(rollout.since), ". "]
+        : [h("strong", {}, f.weight(rollout.weight)), " answered by the candidate. In this stage since ", when(rollout.since), ". "],
+      stage.waiting_for,
+    ),
     needs(stage),
-    rollout.reason && ["rolled_back", "completed"].includes(rollout.state) ? h("p", { class: "cause" }, rollout.reason) : null,
+    rollout.reason && over(rollout) ? h("p", { class: "cause" }, rollout.reason) : null,
     rollout.blocked_by ? h("p", { class: "cause held" }, "Waits in shadow: ", name(rollout.blocked_by), " has the canary traffic of this route.") : null,
   ];
 }
@@ -175,7 +181,8 @@ function ledger(rollout) {
     ledgerLine(rollout.ledger),
     facts([
       ["sampled", h("span", { class: "num" }, f.count(rollout.ledger.sampled))],
-      ...ledgerParts.map((part) => [h("span", { title: partHelp(part) }, f.words(part)), h("span", { class: "num" }, f.count(rollout.ledger[part]))]),
+      ...ledgerParts.filter((part) => part !== "late" || rollout.ledger.late).map((part) => [h("span", { title: partHelp(part) }, f.words(part)), h("span", { class: "num" }, f.count(rollout.ledger[part]))]),
+      rollout.late_pairs && over(rollout) ? [h("span", { title: "under way when the rollout ended; they count no more" }, "came after the end"), h("span", { class: "num" }, f.count(rollout.late_pairs))] : null,
       rollout.repeats ? [h("span", { title: "equal request bodies, counted once" }, "repeats"), h("span", { class: "num" }, f.count(rollout.repeats))] : null,
     ]),
     rollout.why_unparseable ? [h("h3", {}, "Not compared"), h("p", {}, rollout.why_unparseable)] : null,

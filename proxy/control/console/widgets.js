@@ -9,6 +9,9 @@ const STATE_MARK = { rolled_back: "fail", promoted: "pass", completed: "pass" };
 /** A word with a mark, so that colour is never the only sign. */
 export const verdict = (word) => h("span", { class: `tag ${word}` }, h("span", { "aria-hidden": "true" }, MARK[word] ?? "·"), ` ${f.words(word)}`);
 
+/** Whether it has ended: what is shown of it is what was known then. */
+export const over = (rollout) => ["rolled_back", "completed"].includes(rollout.state);
+
 /** What to say of a rollout in one word: how it ended, else its verdict. */
 export function standing(rollout) {
   const ended = STATE_MARK[rollout.state];
@@ -130,7 +133,7 @@ export function nearest(findings) {
   return findings.filter(ofAll).reduce((worst, one) => (worst === null || trouble(one) > trouble(worst) ? one : worst), null);
 }
 
-export const ledgerParts = ["compared", "pending", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full"];
+export const ledgerParts = ["compared", "pending", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full", "late"];
 
 const PART_HELP = {
   compared: "both answers were read and compared",
@@ -142,6 +145,7 @@ const PART_HELP = {
   live_failed: "live itself failed, so there is nothing to compare with",
   unparseable: "live's answer could not be read as a prediction",
   link_full: "lost between worker and controller",
+  late: "came after the rollout had ended, before it was retried",
 };
 export const partHelp = (part) => PART_HELP[part] ?? "";
 

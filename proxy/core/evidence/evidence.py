@@ -208,8 +208,9 @@ class Evidence:
         tally = self._state.tally
         return [tally.log_fail(i) for i in range(len(tally.slots))]
 
-    def assess(self, rate: float | None = None, held: int = 0) -> Assessment:
-        """Every guard's finding and the pooled verdict. `rate` is compared pairs per second now, for forecasts.
+    def assess(self, rate: float | None = None, held: int = 0, *, forecast: bool = True) -> Assessment:
+        """Every guard's finding and the pooled verdict. `rate` is compared pairs per second now, for forecasts; of a
+        rollout that has ended there is none to make.
 
         `held` workers have readings that wait for an earlier pair: for a PASS each of those pairs counts as the worst.
 
@@ -222,7 +223,7 @@ class Evidence:
         pooled = self._pool(parts)
         if pooled.crossed and not state.causes:
             state.causes = tuple(state.tally.slots[i].guard.name for i in pooled.causes())
-        findings = find(Look(self._plan, state, pooled, rate, parts, held))
+        findings = find(Look(self._plan, state, pooled, rate, parts, held, forecast))
         whole = [finding for finding in findings if finding.segment is None]
         if state.causes:
             verdict = Verdict.FAIL

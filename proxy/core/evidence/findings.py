@@ -31,6 +31,7 @@ class Look:
     rate: float | None
     parts: list[list[float]]
     held: int = 0
+    forecast: bool = True
 
     @property
     def level(self) -> float:
@@ -111,7 +112,7 @@ def _whole(look: Look, i: int, slot: Slot, estimate: Estimate) -> Finding:
     passed = passes(look, slot)
     verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.WATCHING
     share = 1.0 if caused else float(np.exp(min(0.0, look.pooled.shares[i])))
-    more = None if caused else pairs_until_pass(look, slot, estimate.pairs)
+    more = pairs_until_pass(look, slot, estimate.pairs) if look.forecast and not caused else None
     return Finding(
         guard=guard.name,
         segment=None,
@@ -176,7 +177,8 @@ def _sentence(
         parts += [_speaker(look, look.state.tally.slots.index(slot)), "the evidence against it is enough: fail"]
     else:
         parts.append(f"evidence {share * scale:.0f} of {scale}" if share * scale >= 0.5 else f"evidence 0 of {scale}")
-        parts.append("pass" if verdict is Verdict.PASS else _outlook(look, slot, estimate, more, counts))
+        outlook = _outlook(look, slot, estimate, more, counts) if look.forecast else ""
+        parts.append("pass" if verdict is Verdict.PASS else outlook)
     if estimate.failed:
         parts.append(f"{estimate.failed} failed answers count as the worst")
     if estimate.note:
