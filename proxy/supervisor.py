@@ -41,6 +41,8 @@ from proxy import logs
 from proxy.channel import Channel
 from proxy.children import START_DEADLINE, Child, longest_silence
 from proxy.config import Config, parse
+from proxy.control.database import PATIENCE
+from proxy.control.files import claim
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.cores import quota, worker_count
@@ -76,6 +78,7 @@ class Supervisor:
         self._listening: list[Listening] = []
         try:
             self._workers, self._controller = self._open()
+            self._look_at_store()
         except BaseException:
             self._let_go()
             raise
@@ -108,6 +111,12 @@ class Supervisor:
         self.grpc_address = grpc.where if grpc is not None else None
         return workers, Child("controller", ["proxy.control.controller", *runtime], admin.sockets[0])
 
+    def _look_at_store(self) -> None:
+        """Refuse to start beside another Understudy on the same store; the controller takes the lock."""
+        found = claim(Path(self._config.store.path), PATIENCE)
+        if found is not None:
+            found.close()
+
     def _listen(self, address: str, count: int = 1) -> Listening:
         listening = listen_alone(address, count)
         self._listening.append(listening)
@@ -124,6 +133,7 @@ class Supervisor:
             argv += ["--grpc-fd", f"{fds[2]}"]
         child.starts()
         child.process = None
+        self._runtime.mkdir(mode=0o700, exist_ok=True)  # what cleans up temporary folders may have taken it
         # -P: a folder named `proxy` in the user's directory must not shadow the package.
         with theirs, contextlib.ExitStack() as undone:
             undone.enter_context(ours)
@@ -344,7 +354,8 @@ def needs_restart(before: Config, after: Config) -> list[str]:
 def run(path: Path) -> int:
     """Run the proxy from a configuration file until it is told to stop; the exit code.
 
-    Raises `ConfigError` for a bad file and `AddressError` for an address that is taken, before anything is started.
+    Raises `ConfigError` for a bad file and `AddressError` for an address that is taken, `StoreError` for a store that
+    is in use, before anything is started.
     """
 
     async def main() -> int:

@@ -11,7 +11,8 @@ Invariants
 - A look at a rollout happens at least once a second, and after a batch as often as its cost allows. A disk that hangs
   holds no look up. Workers and the supervisor hear ALIVE from the same loop: a controller that judges, not one that is.
 - Evidence and books are saved together, of the same moment, about once a second while they change.
-- A controller that cannot read its store does not start, and the workers go on without one.
+- A controller that cannot read its store does not start, and the workers go on without one. One that finds that what
+  was saved is lost lets no candidate serve for that reason: those of the file are rolled back until a person says.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Controller:
         self.admin_port = 0  # the one that is listened on, where the file says 0
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
-        self._aside = 0  # unsound files that have been made good for
+        self._renewed = 0  # new files of the store into which everything has been written
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._reloading = asyncio.Lock()
@@ -91,9 +92,11 @@ class Controller:
         contents = await self.store.load()
         self._say_split(contents)
         self.decisions.take_up(contents)
+        if contents.lost:
+            logs.event(log, "store.lost", logging.CRITICAL, why=contents.lost)
         self.roster.take_up(contents.rollouts, self.config.plans)
         await self._take_up_charts()
-        await self._apply()
+        await self._apply(lost=contents.lost)
         self.loaded = True
         await self.links.start(runtime)
         self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
@@ -156,8 +159,8 @@ class Controller:
             await self._apply()
             return ""
 
-    async def _apply(self) -> None:
-        await self.roster.apply(self.config, self.config_hash)
+    async def _apply(self, lost: str = "") -> None:
+        await self.roster.apply(self.config, self.config_hash, lost=lost)
         self.decisions.retell()  # a budget may have come or gone
         await asyncio.to_thread(self.trails.configure, self.config)  # one that ends may have to wait for its disk
 
@@ -257,6 +260,7 @@ class Controller:
             await asyncio.sleep(2 * TICK)
             now = time.monotonic()
             try:
+                await self.store.check()
                 await self.decisions.retry()
                 if now >= snapshot_at:
                     cost = await self._snapshot()
@@ -274,8 +278,8 @@ class Controller:
 
     async def _snapshot(self) -> float:
         """Save what changed since the last time; seconds of the event loop that it took."""
-        aside = len(self.store.set_aside)
-        new = aside > self._aside  # a new file was begun, and nothing is in it
+        renewed = self.store.renewed
+        new = renewed > self._renewed  # a new file was begun, and nothing may be in it
         changed = [trial for trial in self.roster.everyone if trial.unsnapshot or new]
         if not changed:
             return 0.0
@@ -290,7 +294,7 @@ class Controller:
             for trial in changed:
                 trial.unsnapshot = True
             raise
-        self._aside = aside
+        self._renewed = renewed
         return cost
 
     # --- whom it tells (decisions.Audience) --------------------------------------------------------------------------

@@ -107,6 +107,7 @@ class Decisions:
         self._unsaved: dict[str, list[_Turn]] = {}
         self._leaving: set[str] = set()
         self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
+        self._fresh: set[str] = set()  # rollouts begun by this controller, of which nothing was saved
         self._before: dict[str, Rollout] = {}  # rollouts as the last controller left them in the store
         self._identity = self.secret = ""
         self.number = 0
@@ -162,6 +163,8 @@ class Decisions:
 
     def adopt(self, trial: Trial, after: Rollout, effects: Effects) -> Outcome:
         """Carry out the effects of a rollout that has just begun."""
+        if not after.over:
+            self._fresh.add(trial.name)
         return self._up(trial, after, effects, must_save=False)
 
     async def _later(self, trial: Trial, event: Event) -> Refuse | None:
@@ -180,6 +183,7 @@ class Decisions:
         trial.lane = replace(lane_of(after, trial.plan), why=_why(effects))
         self._leaving.add(trial.name)
         self._before.pop(trial.name, None)  # whatever a dead controller had cut short is done now
+        self._fresh.discard(trial.name)
         number = self._publish()
         if after.over and not before.over and after.trial == before.trial:
             trial.close(self._clock())
@@ -303,9 +307,14 @@ class Decisions:
         found: list[tuple[Trial, Event]] = []
         for lane in table.lanes:
             trial = self._trials.get(lane.rollout)
-            if trial is None or trial.rollout.trial != lane.trial or not trial.rollout.weight:
+            if trial is None or trial.rollout.trial != lane.trial:
                 continue
-            if self._cut_short(lane):
+            if lane.state is State.ROLLED_BACK and trial.name in self._fresh:
+                why = lane.why or "the workers still know of it, the store does not"
+                found.append((trial, Unfinished(self._clock(), why)))
+            elif not trial.rollout.weight:
+                continue
+            elif self._cut_short(lane):
                 found.append((trial, Unfinished(self._clock(), lane.why)))
             elif lost and lane.weight and self._restored.get(trial.name, -1) < table.number:
                 self._restored[trial.name] = max(self.number, table.number)  # told once, not by every worker

@@ -313,3 +313,5 @@ def _storage(counts: Counts) -> Iterable[Metric]:
     yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})
     text = "Files in the store's place that were no sound database."
     yield _counter("store_set_aside", text, (), {(): counts.store_set_aside})
+    text = "New files that took the place of the store's, which was gone, replaced or unsound, while it was in use."
+    yield _counter("store_renewed", text, (), {(): counts.store_renewed})

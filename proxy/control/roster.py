@@ -32,7 +32,7 @@ from proxy.control.trials import Trial, fresh_evidence
 from proxy.core.events import Reloaded, Removed
 from proxy.core.evidence import Evidence, EvidenceError
 from proxy.core.model import Plan, State
-from proxy.core.rollout import begin
+from proxy.core.rollout import begin, unknown
 from proxy.errors import StoreError
 
 log = logging.getLogger("understudy.roster")
@@ -85,8 +85,9 @@ class Roster:
             if trial is not None and trial.plan.trial == plan.trial and trial.plan.guards != plan.guards:
                 Evidence.load(plan, trial.evidence.dump())  # tries the change on a copy
 
-    async def apply(self, config: Config, config_hash: str) -> None:
-        """Bring the rollouts in line with the plans of a configuration; `config_hash` goes into recorded files."""
+    async def apply(self, config: Config, config_hash: str, lost: str = "") -> None:
+        """Bring the rollouts in line with the plans of a configuration; `config_hash` goes into recorded files, `lost`
+        says why it is not known how far those had come of which nothing is saved."""
         budgets = {
             f"{route.name}/{one.candidate}": one.mirror.max_tokens_per_minute for route, one in config.rollouts()
         }
@@ -95,7 +96,7 @@ class Roster:
         for name, plan in config.plans.items():
             trial = self.trials.get(name) or self.ended.pop(name, None) or await self._kept(name)
             if trial is None:
-                await self._begin(plan, budgets[name])
+                await self._begin(plan, budgets[name], lost)
             else:
                 self.trials[name] = trial
                 trial.token_budget = budgets[name]
@@ -118,8 +119,8 @@ class Roster:
             logs.event(log, "past.unreadable", logging.ERROR, rollout=name, error=str(error))
             return None
 
-    async def _begin(self, plan: Plan, token_budget: int | None) -> None:
-        rollout, effects = begin(plan, self._clock())
+    async def _begin(self, plan: Plan, token_budget: int | None, lost: str) -> None:
+        rollout, effects = begin(plan, self._clock()) if not lost else unknown(plan, self._clock(), lost)
         trial = self.trials[plan.name] = Trial(plan, rollout, fresh_evidence(plan), Books())
         trial.token_budget = token_budget
         self._index()

@@ -2,16 +2,12 @@
 
 Invariants
 - A step from one version to the next happens whole or not at all; a file from a newer version is refused untouched.
-- A file that is not sound is moved aside with its log, never deleted.
-- One controller at a time: a second one on the same file would undo what the first decides, and tell it twice.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -65,32 +61,6 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def claim(path: Path, patience: float) -> int | None:
-    """Take the lock beside a database for as long as this process lives; the descriptor that holds it.
-
-    Another controller has `patience` seconds to leave (one whose supervisor was killed is on its way out); then
-    `StoreError`. Where nothing can be written nobody needs a lock, and there is none.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return held
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(held)
-                raise StoreError(f"{path}: another Understudy uses this store") from None
-            time.sleep(0.05)
-        except OSError:  # a file system without locks
-            os.close(held)
-            return None
-
-
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
@@ -104,13 +74,17 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         set_meta(connection, SECRET, os.urandom(32).hex())
 
 
-def set_aside(path: Path) -> Path:
-    """Move a file that is no sound database out of the way, with what belongs to it; where it is now."""
-    aside = path.with_name(f"{path.name}.corrupt-{int(time.time())}-{os.getpid()}")
-    for suffix in ("", "-wal", "-shm"):
-        if (source := Path(f"{path}{suffix}")).exists():
-            source.rename(f"{aside}{suffix}")
-    return aside
+def identity_of(connection: sqlite3.Connection) -> str:
+    """Which store this is; the same for its whole life, copies included."""
+    return str(connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()[0])
+
+
+def is_fresh(path: Path) -> bool:
+    """Whether no database was begun here yet: nothing is there, or an empty file. Raises `OSError`."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
 
 
 def set_meta(connection: sqlite3.Connection, key: str, value: Any) -> None:

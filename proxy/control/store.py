@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -75,12 +75,14 @@ class Change:
 
 @dataclass(slots=True)
 class Contents:
-    """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last."""
+    """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last.
+    `lost` says why what was saved before is not known; empty at a first start."""
 
     identity: str
     table: int
     rollouts: list[Saved] = field(default_factory=list)
     secret: str = ""
+    lost: str = ""
 
 
 class Store(Database):
@@ -93,7 +95,8 @@ class Store(Database):
         from a copy; raises when that fails too."""
         await self.claim()
         try:
-            return await self.run(_load, write=False)
+            contents = await self.run(_load, write=False)
+            return replace(contents, lost=self.lost)
         except StoreError as error:
             logs.event(log, "store.copied", logging.ERROR, error=str(error))
             return await self.run_on_copy(_load)

@@ -239,6 +239,7 @@ class Desk:
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
         store = controller.store
         counts.store_failures, counts.store_set_aside = store.failures, len(store.set_aside)
+        counts.store_renewed = store.renewed
         counts.store_ok = not store.trouble
         return counts
 

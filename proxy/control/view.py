@@ -71,6 +71,7 @@ class Counts:
     dropped: dict[str, int] = field(default_factory=dict)
     store_failures: int = 0
     store_set_aside: int = 0
+    store_renewed: int = 0
     store_ok: bool = True
 
 

@@ -22,7 +22,7 @@ class Rollout:
     `Plan.stages` and stays where it was after the end. `entry` numbers stage entries within a trial, `change` all saved
     changes of the rollout. `held` says that the stage passed and waits for a person, `stalled` that its `max_time` ran
     out; both are told once. `cause` is the word for the last end: `fail`, `tripwire`, `abort`, `timeout`, `unfinished`,
-    `removed`. `ended_at` is when that was, `ended_in` the name of the stage it was in (`promoted` is one).
+    `lost`, `removed`. `ended_at` is when that was, `ended_in` the name of the stage it was in (`promoted` is one).
     """
 
     name: str

@@ -62,6 +62,13 @@ def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> 
     return rollout, (Save("began", f"{why}: {plan.candidate} version {plan.version} against {plan.live}"), Publish())
 
 
+def unknown(plan: Plan, now: float, why: str) -> tuple[Rollout, Effects]:
+    """A trial of which it cannot be known how far it had come: it may have been rolled back, so it is."""
+    said = f"what is saved of it is lost ({why}): it may have been rolled back; retry it, or configure a new version"
+    rollout = Rollout(plan.name, plan.trial, now, entered_at=now)
+    return _fall(rollout, plan, now, "lost", said)
+
+
 def advance(rollout: Rollout, event: Event, plan: Plan) -> tuple[Rollout, Effects]:
     """The rollout after an event, and the effects in the order in which to carry them out. Never raises.
 
@@ -351,7 +358,7 @@ _ROWS: tuple[tuple[tuple[State, ...], type, Callable[..., tuple[Rollout, Effects
     (_CLIMBING, Looked, _on_look),
     ((State.PROMOTED,), Looked, _on_watch),
     (_TRIED, Tripped, _on_trip),
-    ((State.CANARY, State.PROMOTED), Unfinished, _on_unfinished),
+    (_TRIED, Unfinished, _on_unfinished),
     ((State.CANARY,), Restored, _on_restored),
     (_CLIMBING, Promote, _on_promote),
     (_TRIED, Abort, _on_abort),

@@ -3,6 +3,7 @@ what workers hold which way down was cut short, which weight they took away them
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,18 @@ import pytest
 from proxy.control.controller import Controller
 from proxy.core.model import State, Table
 from proxy.errors import StoreError
-from tests.control.controllers import NAME, Rounds, desk_of, eventually, kinds, running, to_canary, trial_of
+from tests.control.controllers import (
+    HOOK,
+    NAME,
+    Rounds,
+    config_text,
+    desk_of,
+    eventually,
+    kinds,
+    running,
+    to_canary,
+    trial_of,
+)
 from tests.control.worker import FakeWorker
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -99,7 +111,7 @@ async def test_an_unsound_file_found_under_way_costs_no_rollout_its_end(tmp_path
         await desk_of(first).act(NAME, "abort", reason="enough", actor="ann")
         with pytest.raises(StoreError, match="malformed"):
             await first.store.run(lambda _: ruin(first.store.path))
-        await eventually(lambda: first._aside)
+        await eventually(lambda: first._renewed)
         assert desk_of(first).counts().store_set_aside == 1
     async with running(tmp_path) as second:
         rollout = second.trials[NAME].rollout
@@ -120,10 +132,77 @@ async def test_the_split_outlives_controllers_and_an_unsound_file(tmp_path: Path
         secret = await secret_told(tmp_path)
         with pytest.raises(StoreError, match="malformed"):
             await first.store.run(lambda _: ruin(first.store.path))
-        await eventually(lambda: first._aside)
+        await eventually(lambda: first._renewed)
     async with running(tmp_path):
         assert await secret_told(tmp_path) == secret
     assert len(bytes.fromhex(secret)) == 32
+
+
+def take_away(folder: Path) -> None:
+    for file in folder.glob("u.db*"):
+        file.unlink()
+
+
+async def test_a_store_that_is_taken_away_under_way_costs_no_rollout_its_end(tmp_path: Path) -> None:
+    async with running(tmp_path) as first:
+        await desk_of(first).act(NAME, "abort", reason="enough", actor="ann")
+        take_away(tmp_path)
+        await eventually(lambda: first._renewed)
+        assert desk_of(first).counts().store_renewed == 1
+        assert (tmp_path / "u.db").exists()
+        shutil.copytree(
+            tmp_path, tmp_path / "killed", ignore=shutil.ignore_patterns("*.sock")
+        )  # as it stands, should everything be killed now
+    for folder in (tmp_path, tmp_path / "killed"):
+        async with running(folder) as second:
+            rollout = second.trials[NAME].rollout
+            assert (rollout.state, rollout.reason) == (State.ROLLED_BACK, "enough")
+            assert [entry["kind"] for entry in await second.store.journal(NAME, 9)] == ["rolled_back", "began"]
+
+
+STRAIGHT = config_text().replace("{shadow: 100%, min_pairs: 100}, ", "")
+"""A rollout that is served from its first look on."""
+
+
+@pytest.mark.parametrize("unsound", [False, True])
+async def test_a_candidate_of_which_nothing_is_known_any_more_does_not_serve(tmp_path: Path, unsound: bool) -> None:
+    async with running(tmp_path, STRAIGHT) as first:
+        await eventually(lambda: first.trials[NAME].rollout.weight == 500)
+        await desk_of(first).act(NAME, "abort", reason="enough", actor="ann")
+    (tmp_path / "u.db").write_bytes(b"rubbish" * 1000) if unsound else (tmp_path / "u.db").unlink()
+    async with running(tmp_path, STRAIGHT) as second:
+        await Rounds(second).more(3)
+        rollout = second.trials[NAME].rollout
+        assert (rollout.state, rollout.weight, rollout.cause) == (State.ROLLED_BACK, 0, "lost")
+        assert kinds(second) == ["rolled_back"]
+        assert await second.store.delivery_counts(HOOK) == {"waiting": 1}
+        await desk_of(second).act(NAME, "retry", reason="I know", actor="ann")
+        await eventually(lambda: second.trials[NAME].rollout.weight == 500)
+    async with running(tmp_path, STRAIGHT) as third:
+        assert third.trials[NAME].rollout.weight == 500
+
+
+async def test_workers_know_of_a_roll_back_when_no_store_does(tmp_path: Path) -> None:
+    async with running(tmp_path, STRAIGHT) as first:
+        worker = await FakeWorker(tmp_path).connect()
+        await worker.weight(NAME, 500)
+        await desk_of(first).act(NAME, "abort", reason="enough", actor="ann")
+        await worker.weight(NAME, 0)
+        worker.disconnect()
+    late = FakeWorker(tmp_path, slot=1, name="w1", pid=2)
+    late.table = worker.table
+    take_away(tmp_path)  # with the lock, so that it looks like a first start
+    async with running(tmp_path, STRAIGHT) as second:
+        await worker.connect()
+        await eventually(lambda: "rolled_back" in kinds(second))
+        assert second.trials[NAME].rollout.cause == "unfinished"
+        await desk_of(second).act(NAME, "retry", reason="I know", actor="ann")
+        await worker.weight(NAME, 500)
+        await late.connect()
+        await late.weight(NAME, 500)
+        assert kinds(second)[-2:] == ["retried", "advanced"]
+        worker.disconnect()
+        late.disconnect()
 
 
 async def test_an_old_table_is_no_roll_back_of_what_has_been_retried_since(tmp_path: Path) -> None:

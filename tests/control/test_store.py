@@ -7,11 +7,12 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from proxy.control import database
@@ -333,3 +334,153 @@ async def test_what_is_urgent_and_the_rest_are_two_queues(store: Store) -> None:
     assert urgent is not None
     assert first is not None
     assert (urgent.event.type, first.event.type) == ("rollout.rolled_back", "rollout.advanced")
+
+
+# --- a file that is gone ---------------------------------------------------------------------------------------------
+
+
+def remove_all(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+
+
+def remove_database(path: Path) -> None:
+    path.unlink()
+
+
+def remove_log(path: Path) -> None:
+    Path(f"{path}-wal").unlink()
+
+
+def remove_lock(path: Path) -> None:
+    Path(f"{path}.lock").unlink()
+
+
+def remove_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def move_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+def replace_by_another(path: Path) -> None:
+    with closing(sqlite3.connect(path.with_name("other"))) as other:
+        other.execute("CREATE TABLE theirs (n)")
+    path.with_name("other").rename(path)
+
+
+def replace_by_rubbish(path: Path) -> None:
+    path.with_name("other").write_text("rubbish")
+    path.with_name("other").rename(path)
+
+
+REMOVALS = [
+    remove_all, remove_database, remove_log, remove_lock, remove_folder, move_folder, replace_by_another,
+    replace_by_rubbish,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("removed", REMOVALS)
+@pytest.mark.parametrize("noticed_by", ["check", "close"])
+async def test_a_file_that_is_taken_away_is_written_anew_with_all_that_was_in_it(
+    store: Store, removed: Callable[[Path], None], noticed_by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.load()
+    await store.save(change(1, "http://a"))
+    await store.save(change(2, "http://a", name="r/d"))
+    removed(store.path)
+    await getattr(store, noticed_by)()
+    assert store.renewed == 1
+    assert [r.message for r in caplog.records] == ["store.renewed"]
+    again = await reopened(store)
+    contents = await again.load()
+    assert (contents.lost, contents.table) == ("", 2)
+    assert {s.rollout.name for s in contents.rollouts} == {"r/c", "r/d"}
+    assert len(await again.journal("r/c", 10)) == 1
+    assert await again.delivery_counts("http://a") == {"waiting": 2}
+    await again.close()
+    for aside in store.path.parent.glob("*.replaced-*"):
+        assert aside.read_bytes() == b"rubbish" or b"theirs" in aside.read_bytes()
+
+
+async def test_a_file_is_noticed_once_and_works_on(store: Store) -> None:
+    await store.load()
+    for number in range(1, 4):
+        remove_all(store.path)
+        await store.save(change(number))
+        await store.check()
+        assert store.renewed == number
+    assert [s.rollout.change for s in (await store.load()).rollouts] == [3]
+    assert len(await store.journal("r/c", 10)) == 3
+
+
+async def test_a_file_that_cannot_be_written_anew_is_said_and_kept_open_until_it_can(store: Store) -> None:
+    await store.load()
+    await store.save(change(1))
+    folder = store.path.parent
+    shutil.rmtree(folder)
+    folder.write_text("a file in the way")
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await store.check()
+    assert str(store.path) in store.trouble
+    folder.unlink()
+    await store.save(change(2))
+    assert store.trouble == ""
+    assert len(await store.journal("r/c", 10)) == 2
+
+
+async def test_another_understudy_that_has_taken_the_place_keeps_it(store: Store) -> None:
+    await store.load()
+    await store.save(change(1))
+    shutil.rmtree(store.path.parent)
+    other = Store(store.path)
+    await other.load()
+    with pytest.raises(StoreError, match="another Understudy"):
+        await store.save(change(2))
+    assert (await other.load()).rollouts == []
+    await other.close()
+    await store.save(change(2))
+    assert len(await store.journal("r/c", 10)) == 2
+
+
+async def test_a_first_start_and_a_store_that_was_there_before_are_told_apart(store: Store) -> None:
+    assert (await store.load()).lost == ""
+    await store.save(change(1))
+    await store.close()
+    store.path.unlink()
+    again = Store(store.path)
+    assert "is gone" in (await again.load()).lost
+    await again.close()
+    once_more = Store(store.path)
+    assert (await once_more.load()).lost == "", "it has been said, and what came of it is saved"
+    await once_more.close()
+    store.path.write_bytes(b"")
+    emptied = Store(store.path)
+    assert "is gone" in (await emptied.load()).lost
+    await emptied.close()
+    store.path.write_bytes(b"rubbish" * 1000)
+    unsound = Store(store.path)
+    assert "no sound database" in (await unsound.load()).lost
+    await unsound.close()
+
+
+async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: Store) -> None:
+    await store.load()
+    supervisor = await asyncio.create_subprocess_exec("sleep", "60")  # it runs, and is not ours
+    assert holder_becomes(store.path, 4711, supervisor.pid) == os.getpid()
+    other = Store(store.path)
+    with pytest.raises(StoreError, match=r"u\.db: another Understudy uses this store \(process 4711 on "):
+        await asyncio.wait_for(other.load(), 5)
+    await other.close()
+    supervisor.kill()
+    await supervisor.wait()
+
+
+def holder_becomes(path: Path, pid: int, parent: int) -> int:
+    """Write another holder into the lock; who it was."""
+    lock = Path(f"{path}.lock")
+    note = orjson.loads(lock.read_bytes())
+    lock.write_bytes(orjson.dumps({**note, "pid": pid, "parent": parent}))
+    return int(note["pid"])

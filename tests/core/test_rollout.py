@@ -36,7 +36,7 @@ from proxy.core.events import (
     lowers_first,
 )
 from proxy.core.model import BUCKETS, Assessment, Finding, Plan, State, Verdict
-from proxy.core.rollout import advance, begin, share_of
+from proxy.core.rollout import advance, begin, share_of, unknown
 from proxy.core.waiting import missing, needs, waiting_for
 from tests.core.climbs import (
     CANARY3,
@@ -248,6 +248,15 @@ def test_a_promoted_candidate_is_watched_and_can_still_be_rolled_back() -> None:
     promoted, _ = run(CLIMB)
     assert advance(promoted, looked(400.0, WATCHING), PLAN) == (promoted, ())
     assert advance(promoted, looked(400.0, FAIL), PLAN)[0].weight == 0
+
+
+def test_what_is_not_known_is_rolled_back_and_announced_until_somebody_retries_it() -> None:
+    rollout, effects = unknown(PLAN, 1.0, "the file is gone")
+    assert (rollout.state, rollout.weight, rollout.cause) == (State.ROLLED_BACK, 0, "lost")
+    assert "the file is gone" in rollout.reason
+    assert announced([effects]) == ["rollout.rolled_back"]
+    again, _ = advance(rollout, Retry(2.0, "ann", WATCHING), PLAN)
+    assert (again.state, again.weight) == (State.SHADOW, 0)
 
 
 def test_a_roll_back_cut_short_by_a_crash_is_completed() -> None:

@@ -202,7 +202,9 @@ def test_metrics_and_alerts_that_are_named_exist() -> None:
     alerts = set(re.findall(r"alert: (\w+)", text(ROOT / "config" / "prometheus" / "alerts.rules.yml")))
     for page in PAGES:
         named = set(re.findall(r"understudy_[a-z_]+[a-z]", text(page))) - {"understudy_record"}
-        known = metrics | {f"understudy_store_{end}" for end in ("failures_total", "up", "set_aside_total")}
+        known = metrics | {
+            f"understudy_store_{end}" for end in ("failures_total", "up", "set_aside_total", "renewed_total")
+        }
         known |= {"understudy_unexpected_errors_total"}
         assert named <= known, (name(page), named - known)
         assert set(re.findall(r"\bUnderstudy[A-Z]\w+", text(page))) <= alerts
