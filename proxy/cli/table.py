@@ -82,6 +82,9 @@ def _rollout(one: dict[str, Any]) -> str:
         lines.append(f"  ! {printable(one['why_unparseable'])}")
     if one.get("candidate_failures"):
         lines.append("  candidate's failures: " + _counts(one["candidate_failures"]))
+    if mismatches := one.get("response_mismatches"):
+        counted = {word.replace("_", " "): n for word, n in mismatches.items()}
+        lines.append("  answers that differ as answers: " + _counts(counted))
     return "\n".join(lines)
 
 

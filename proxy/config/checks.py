@@ -44,7 +44,11 @@ FITS: dict[str, frozenset[Kind]] = {
 """The kinds of prediction that a guard can judge; a guard that is not here needs no prediction. A test holds it to the
 evidence's own table, which is not imported because a worker reads the configuration and needs no numpy."""
 
-BELOW_ONE = frozenset({"max_disagreement", "max_big_change", "max_extra_errors", "max_ks", "max_quality_drop"})
+BELOW_ONE = frozenset(
+    {
+        "max_disagreement", "max_big_change", "max_extra_errors", "max_response_mismatch", "max_ks", "max_quality_drop",
+    }
+)  # fmt: skip
 """Guards on a quantity that never exceeds 1, so that a limit of 1 or more never fails."""
 
 
@@ -350,7 +354,7 @@ def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
 
 def _guards(path: Path, rollout: Rollout, prediction: Prediction | None, blame: _Blamer) -> None:
     here = (*path, "guards")
-    if rollout.guards is not None and not rollout.limits and not blame.is_broken(here):
+    if rollout.guards is not None and not rollout.guards.listed and not blame.is_broken(here):
         blame(here, "no guard: nothing could ever be proven", "leave `guards` out for the default ones")
     canary = any(stage.weight > 0 for stage in rollout.ladder)
     reads = [guard for guard in rollout.limits if guard.name in FITS]
@@ -375,7 +379,8 @@ def _guards(path: Path, rollout: Rollout, prediction: Prediction | None, blame: 
 
 def _limit(path: Path, guard: Guard, blame: _Blamer) -> None:
     if guard.name in BELOW_ONE and guard.limit >= 1:
-        blame(path, "a limit of 100% can never fail")
+        off = guard.name == "max_response_mismatch"
+        blame(path, "a limit of 100% can never fail", "`off`, if that is meant" if off else "")
     if guard.name == "min_similarity" and guard.limit > 1:
         blame(path, "a similarity is at most 1")
     latency = guard.name in ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")

@@ -21,6 +21,9 @@ SPREAD = 0.14
 """Assumed standard deviation of the difference between two good scores on [0, 1]."""
 FAILING = 0.001
 """Assumed share of requests on which a good arm fails, by itself."""
+CLEAN = 1.0
+"""Nats that the mixture over a rate's bets costs while nothing differs: a good candidate's answers are of the same form
+as live's on every request, not on all but a quarter of the limit."""
 CANDIDATE_PAIRS = 200
 """Pairs of a canary stage that must be answered by the candidate (fewer if `min_pairs` is less)."""
 
@@ -67,6 +70,8 @@ def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
         return needed / _rate(0.01, 0.0025)
     if guard.name in ("max_disagreement", "max_big_change") and guard.limit < 1:
         return needed / _rate(guard.limit, guard.limit / 4)
+    if guard.name == "max_response_mismatch" and guard.limit < 1:
+        return (log(1 / false_promotion_rate) + CLEAN) / _rate(guard.limit, 0.0)
     if guard.name == "max_extra_errors":
         return needed / _discordance(guard.limit)
     if guard.name in ("max_mean_shift", "max_quality_drop", "max_spread_change"):

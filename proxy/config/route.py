@@ -25,6 +25,7 @@ from proxy.config.types import (
     Percent,
     Pointer,
     Ratio,
+    RatioOrOff,
     Redacted,
     RequestPath,
     Section,
@@ -272,6 +273,9 @@ class Guards(Section):
     """Streams: median time per token after the first."""
     max_extra_errors: Ratio | None = None
     """Failures of the candidate beyond live's, as a share of pairs."""
+    max_response_mismatch: RatioOrOff | None = None
+    """Share of requests answered with another class of status, by a refusal, empty or in another media type, either
+    way; 1% when absent and no guard compares answers, `off` for none."""
 
     @property
     def listed(self) -> tuple[Guard, ...]:
@@ -283,13 +287,32 @@ class Guards(Section):
                 found.append(Guard(name, value.rate, tolerance=value.tolerance))
             elif isinstance(value, LatencyLimit):
                 found.append(Guard(name, value.limit, relative=value.relative))
-            elif value is not None:
+            elif value is not None and value != "off":
                 found.append(Guard(name, value))
         return tuple(found)
 
+    @property
+    def in_force(self) -> tuple[Guard, ...]:
+        """Those listed, and `MISMATCH` where none of them compares answers and the owner says nothing of it."""
+        listed = self.listed
+        compared = self.max_response_mismatch is not None or any(guard.name in COMPARING for guard in listed)
+        return listed if compared else (*listed, MISMATCH)
+
+
+COMPARING = frozenset(
+    {
+        "max_disagreement", "max_mean_shift", "max_ks", "max_psi", "max_big_change", "max_spread_change",
+        "min_similarity",
+    }
+)  # fmt: skip
+"""Guards that compare the two answers, to which one that cannot be read is a failed one. `max_quality_drop` is none: it
+compares either with the truth, where that comes."""
+
+MISMATCH = Guard("max_response_mismatch", 0.01)
+"""Without this one, any answer below 400 would be as good as any other where no guard compares answers."""
 
 DEFAULT_GUARDS = Guards.model_validate({"p99_latency": "1.2x", "max_extra_errors": "1%"})
-"""What a rollout without `guards` gets."""
+"""What a rollout without `guards` gets, with `MISMATCH`."""
 
 
 class Rollout(Section):
@@ -318,7 +341,7 @@ class Rollout(Section):
     consecutive_failures: Count = 20
     """So many failures of the candidate in a row, where live succeeded, roll it back at once."""
     guards: Guards | None = None
-    """The limits; `p99_latency: 1.2x` and `max_extra_errors: 1%` when absent."""
+    """The limits; `p99_latency: 1.2x`, `max_extra_errors: 1%` and `max_response_mismatch: 1%` when absent."""
     warmup: CountFromZero = 50
     """The first pairs of each stage that give no latency evidence."""
     latency_block: Duration = 0.1
@@ -338,7 +361,7 @@ class Rollout(Section):
     @property
     def limits(self) -> tuple[Guard, ...]:
         """The guards as the core knows them, the default ones filled in."""
-        return (self.guards or DEFAULT_GUARDS).listed
+        return (self.guards or DEFAULT_GUARDS).in_force
 
 
 class Route(Section):

@@ -38,6 +38,10 @@ def _after(value: float | str) -> str:
     return value if isinstance(value, str) else units.duration(value)
 
 
+def _ratio_or_off(value: float | str) -> str:
+    return value if isinstance(value, str) else units.ratio_text(value)
+
+
 DURATION = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)$"
 SIZE = r"^[0-9]+(\.[0-9]+)?\s*(B|KB|MB|GB|KiB|MiB|GiB)$"
 PERCENT = r"^[0-9]+(\.[0-9]+)?\s*%$"
@@ -48,6 +52,10 @@ Duration = Annotated[float, Reads(units.seconds, _text(DURATION, "250ms", "10m")
 Size = Annotated[int, Reads(units.size, _text(SIZE, "1MiB"), units.bytes_text)]
 Percent = Annotated[float, Reads(units.percent, _text(PERCENT, "5%"), units.percent_text)]
 Ratio = Annotated[float, Reads(units.ratio, _text(PERCENT, "1%"), units.ratio_text)]
+RatioOrOff = Annotated[
+    float | Literal["off"],
+    Reads(units.ratio_or_off, {"anyOf": [{"const": "off"}, _text(PERCENT, "1%")]}, _ratio_or_off),
+]
 Number = Annotated[float, Reads(units.number, _ANY_NUMBER)]
 Latency = Annotated[LatencyLimit, Reads(units.latency, _text(LATENCY, "1.2x", "250ms"), str)]
 Moment = Annotated[float, Reads(units.moment, {"type": "string", "format": "date-time"})]

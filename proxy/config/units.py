@@ -122,6 +122,21 @@ def ratio(value: Any) -> float:
     return percent(value) / 100
 
 
+def ratio_or_off(value: Any) -> float | Literal["off"]:
+    """0 to 1, written as a percentage, or `off`; raises `Unfit`.
+
+    >>> ratio_or_off("2%"), ratio_or_off("off")
+    (0.02, 'off')
+    """
+    if value == "off":
+        return "off"
+    try:
+        return ratio(value)
+    except Unfit as unfit:
+        hint = "did you mean `off`?" if value is False else unfit.hint
+        raise Unfit("a percentage from 0% to 100%, or `off`", hint) from None
+
+
 def number(value: Any) -> float:
     """A number of at least 0, or a percentage of 1; raises `Unfit`.
 

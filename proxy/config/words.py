@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from proxy.config.effort import EXCESS, P99_PASS, is_latency, seconds_to_pass
-from proxy.config.route import Rollout, Route
+from proxy.config.route import COMPARING, MISMATCH, Rollout, Route
 from proxy.config.tree import Config
 from proxy.config.units import duration
 from proxy.core.model import Guard, Kind, Plan, Stage, State
@@ -27,7 +27,7 @@ def limit(guard: Guard) -> str:
     """
     if is_latency(guard):
         return f"{guard.limit:g}x" if guard.relative else duration(guard.limit)
-    if guard.name in ("max_disagreement", "max_extra_errors"):
+    if guard.name in ("max_disagreement", "max_extra_errors", "max_response_mismatch"):
         return f"{guard.limit * 100:g}%"
     if guard.name == "max_big_change":
         return f"{guard.limit * 100:g}% beyond {guard.tolerance:g}"
@@ -139,6 +139,8 @@ def _filled_in(config: Config, rollout: Rollout) -> list[str]:
     found = []
     if rollout.guards is None:
         found.append("guards " + ", ".join(f"{guard.name}: {limit(guard)}" for guard in rollout.limits))
+    elif len(rollout.limits) > len(rollout.guards.listed):
+        found.append(f"{MISMATCH.name}: {limit(MISMATCH)}, since no guard compares answers")
     if config.upstreams[rollout.candidate].version is None:
         found.append("version, a hash of the URLs")
     found += [
@@ -188,6 +190,8 @@ def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[st
         yield "max_psi leaves failures out, so it can pass only beside `max_extra_errors`"
     if "max_extra_errors" not in guards:
         yield "without `max_extra_errors`, only failures in a row count against the candidate"
+    if not guards.keys() & {MISMATCH.name, *COMPARING}:
+        yield "nothing compares the answers: a redirect, an empty answer or a page of HTML counts as a good one"
     if plan.stages[0].kind is State.CANARY:
         yield "no shadow stage: the first requests that it ever gets are answered to users"
     if plan.stages[-1].kind is State.SHADOW and plan.on_pass == "advance":

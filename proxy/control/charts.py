@@ -43,7 +43,7 @@ LONGEST = 1e6
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 OTHER = "(other)"
 _LATENCY = ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
-_SHARES = ("max_disagreement", "max_extra_errors", "max_big_change", "max_quality_drop")
+_SHARES = ("max_disagreement", "max_extra_errors", "max_response_mismatch", "max_big_change", "max_quality_drop")
 _DRAWN = frozenset({Kind.LABEL, Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES})
 
 _LABEL, _PROBABILITIES = Kind.LABEL, Kind.PROBABILITIES  # looking up a member costs 0.1 µs in Python 3.11

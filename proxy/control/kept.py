@@ -42,7 +42,7 @@ class _Entry(NamedTuple):
 
 
 def badness(reading: Reading) -> float:
-    """How bad a pair is for the candidate, to sort by: a failure is 2, else the difference of the answers in 0..1.
+    """How bad a pair is for the candidate, to sort by: a failure is 2, a mismatch 1, else the difference in 0..1.
 
     >>> from proxy.core.model import Arm
     >>> one = lambda v: Prediction(Kind.SCORE, (v,))
@@ -51,6 +51,8 @@ def badness(reading: Reading) -> float:
     """
     if reading.fault:
         return 0.0 if reading.live_fault else 2.0
+    if reading.mismatch:
+        return 1.0
     live, candidate = reading.live, reading.candidate
     return 0.0 if live is None or candidate is None else difference(live, candidate)
 
@@ -167,6 +169,7 @@ def _shown(entry: _Entry, redacted: Sequence[str]) -> dict[str, Any]:
         "difference": entry.badness,
         "fault": reading.fault.value or None,
         "live_fault": reading.live_fault.value or None,
+        "mismatch": reading.mismatch or None,
         "detail": "" if hidden else reading.detail,
         "segment": reading.segment or None,
         "request": {"method": method, "path": redact_query(path, redacted), "body": _text(pair.request_body, hidden)},

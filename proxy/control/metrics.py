@@ -38,7 +38,7 @@ from proxy.control.view import Counts
 from proxy.core.built import DATA_PATH
 from proxy.core.delivery import Result
 from proxy.core.link import BOUNDS
-from proxy.core.model import Verdict
+from proxy.core.model import Mismatch, Verdict
 from proxy.core.reasons import REASONS
 
 PREFIX = "understudy_"
@@ -252,6 +252,9 @@ def _pairs(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
     failures = _merged(counts.candidate_failures, lambda k: (k[0], code_label(k[1])))
     text, exemplars = "Failures of the candidate.", counts.exemplars.failures
     yield _counter("candidate_failures", text, ("rollout", "reason"), failures, exemplars)
+    mismatches = {(name, word.value): 0 for name in names for word in Mismatch if word} | counts.response_mismatches
+    text = "Pairs of answers that differ whatever is read in them."
+    yield _counter("response_mismatches", text, ("rollout", "difference"), mismatches)
 
 
 _GUARD_GAUGES = (

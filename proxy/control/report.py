@@ -99,6 +99,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "candidate_failures": trial.evidence.candidate_failures,
         "unparseable": trial.books.unparseable,
         "why_unparseable": trial.why_unparseable or None,
+        "response_mismatches": trial.evidence.response_mismatches,
         "began_at": rfc3339(rollout.began_at),
         "cause": rollout.cause or None,
         "reason": rollout.reason or None,

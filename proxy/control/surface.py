@@ -273,5 +273,7 @@ def _count_trial(counts: Counts, trial: Trial) -> None:
         counts.candidate_failures[name, reason] = n
     for reason, n in trial.books.unparseable.items():
         counts.unparseable[name, reason] = n
+    for word, n in trial.evidence.response_mismatches.items():
+        counts.response_mismatches[name, word] = n
     for reason, (request_id, time_of) in trial.failed.items():
         counts.exemplars.failed(name, reason, request_id, time_of)

@@ -61,6 +61,7 @@ class Counts:
     pairs: dict[tuple[str, str], int] = field(default_factory=dict)
     candidate_failures: dict[tuple[str, str], int] = field(default_factory=dict)
     unparseable: dict[tuple[str, str], int] = field(default_factory=dict)
+    response_mismatches: dict[tuple[str, str], int] = field(default_factory=dict)
     results: dict[tuple[str, str], int] = field(default_factory=dict)
     rollback_seconds: dict[str, list[float]] = field(default_factory=dict)
     detection_seconds: dict[str, list[float]] = field(default_factory=dict)

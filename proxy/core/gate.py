@@ -10,8 +10,11 @@ from proxy.core.model import Finding, Plan, Verdict
 from proxy.core.predictions.unparseable import sentence
 
 LATENCY = frozenset({"p99_latency", "median_latency", "time_to_first_token", "time_per_token"})
+_AS_ANSWERS = frozenset({"max_extra_errors", "max_response_mismatch"})
+"""Guards that read nothing in an answer, so that it is no accuracy which they find."""
 GROUPS = (
-    ("accurate", lambda guard: guard not in LATENCY and guard != "max_extra_errors"),
+    ("accurate", lambda guard: guard not in LATENCY | _AS_ANSWERS),
+    ("compatible", lambda guard: guard == "max_response_mismatch"),
     ("fast enough", lambda guard: guard in LATENCY),
     ("reliable", lambda guard: guard == "max_extra_errors"),
 )
@@ -96,6 +99,7 @@ def report(name: str, result: Gate) -> dict[str, Any]:
         "candidate_failures": dict(judgement.candidate_failures),
         "unparseable": dict(judgement.unparseable),
         "why_unparseable": result.why_unparseable or None,
+        "response_mismatches": dict(judgement.response_mismatches),
         "left_out": list(result.left_out),
         "not_sent": result.not_sent,
         "causes": list(judgement.assessment.causes),

@@ -38,6 +38,7 @@ class Judgement:
     unparseable: Mapping[str, int] = field(default_factory=dict)
     unread: str = ""
     """What was found in the latest answer of live that could not be read."""
+    response_mismatches: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -106,6 +107,7 @@ class Bench:
             dict(self._evidence.candidate_failures),
             dict(self._unparseable),
             self._unread,
+            dict(self._evidence.response_mismatches),
         )
 
 

@@ -66,6 +66,16 @@ class Kind(StrEnum):
     TEXT = "text"
 
 
+class Mismatch(StrEnum):
+    """In what two answers differ before either is read; `predictions.mismatch` says what each word means."""
+
+    NONE = ""
+    REFUSAL = "refusal"
+    STATUS_CLASS = "status_class"
+    EMPTY = "empty"
+    MEDIA_TYPE = "media_type"
+
+
 # --- what was asked and answered -------------------------------------------------------------------------------------
 
 make = tuple.__new__
@@ -146,8 +156,9 @@ class Reading(NamedTuple):
     `fault` is the candidate's failure (a reason word) or `NONE`; `live_fault` live's. `live` and `candidate` are
     present exactly when the route has a prediction to read and that arm's answer could be read; a candidate's that
     cannot be read is no fault when live's cannot either. `request_hash` (64 bits) is the
-    same for equal request bodies; `detail` explains a fault in words for a person. `id` is the one that the
-    caller knows, and may repeat.
+    same for equal request bodies; `detail` explains a fault or a mismatch in words for a person. `id` is the one that
+    the caller knows, and may repeat. `mismatch` is in what the two answers differ as answers, whatever is read in them,
+    and `None` when there are not two to compare.
     """
 
     stage: int
@@ -174,6 +185,7 @@ class Reading(NamedTuple):
     detail: str = ""
     live_tokens: int = 0  # tokens of a streamed answer, 0 where the protocol does not count them
     tokens: int = 0
+    mismatch: Mismatch | None = None
 
 
 # --- what the owner asked for ----------------------------------------------------------------------------------------

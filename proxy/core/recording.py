@@ -25,7 +25,7 @@ import orjson
 from proxy.core.credentials import HEADERS, SECRET_ANSWERS
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.reasons import Reason
-from proxy.core.redaction import redact, redact_query
+from proxy.core.redaction import MASK, redact, redact_query
 
 FORMAT = 1
 
@@ -196,4 +196,6 @@ def _outcome(value: Mapping[str, Any]) -> Outcome:
     status = int(value["status"])
     head = _head(f"HTTP/1.1 {status} ", value["headers"]) if status else b""
     seconds, first = (math.nan if value[key] is None else float(value[key]) for key in ("seconds", "first"))
-    return Outcome(status, Reason(value["reason"]), head, _unbody(value["body"]), seconds, first)
+    # What redaction left out whole was not empty, and must not look as if it had been: only empty bodies stay empty.
+    body = MASK.encode() if value["body"] is None else _unbody(value["body"])
+    return Outcome(status, Reason(value["reason"]), head, body, seconds, first)

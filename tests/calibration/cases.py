@@ -17,6 +17,7 @@ from proxy.core.evidence.guards import Rule
 from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.latency import Ratio, Slower
 from proxy.core.evidence.mean import Mean, Similarity
+from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.witnesses import Witnesses
@@ -52,6 +53,7 @@ BIG = Rate("jump", above=0.3)
 P99 = Ratio.at("whole", 1.2, 0.01)
 MEDIAN = Slower.at("whole", 1.2, 0.5, relative=True)
 ERRORS = ExtraErrors()
+MISMATCH = Mismatched()
 
 DEFAULTS: list[tuple[Guard, Rule]] = [
     (Guard("max_disagreement", 0.02), DIFFERS),
@@ -126,6 +128,7 @@ def limits() -> Iterator[Case]:
     limit = float(np.exp(-4.0 + stats.norm.ppf(0.99) * np.hypot(0.5, 0.3)))
     yield at_limit("p99_latency, absolute", Slower.at("whole", limit, 0.01, relative=False), limit, truths.times())
     yield at_limit("max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.002))
+    yield at_limit("max_response_mismatch: 1%", MISMATCH, 0.01, truths.mismatches(0.01))
 
 
 # --- how long it takes -----------------------------------------------------------------------------------------------
@@ -154,7 +157,10 @@ def delay(
         ok = median <= slack * target and wrong <= (ALPHA_PASS if fail else ALPHA) + 3 / np.sqrt(n) * 0.22
         budget = ""
         if fail:
-            guards = [(g, rule if g.name == name.split(":")[0] else IDLE) for g, _ in DEFAULTS]
+            own = name.split(":")[0]
+            guards = [(g, rule if g.name == own else IDLE) for g, _ in DEFAULTS]
+            if own not in {g.name for g, _ in DEFAULTS}:  # in the place of one that has nothing to say either
+                guards[0] = (Guard(own, limit), rule)
             whole = together(guards, truth, pairs, max(4, n // 6), seed=13)
             budget = f"{side} {whole.fail_median:,.0f}"
         goal = f"{side} by {target:,}" + (" *" if slack > SLACK else "")
@@ -190,6 +196,10 @@ def delays() -> Iterator[Case]:
     yield delay("equal times", name, P99, 1.2, truths.times(), pass_=4500)
     yield delay("uniformly × 1.5", "median_latency: 1.2x", MEDIAN, 1.2, truths.times(1.5), fail=200)
     yield delay("2 points on 0.1 %", "max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.02), fail=1100)
+    name = "max_response_mismatch: 1%"
+    yield delay("every answer like live's", name, MISMATCH, 0.01, truths.mismatches(0.0), pass_=400)
+    yield delay("3 % of answers of another form", name, MISMATCH, 0.01, truths.mismatches(0.03), fail=600)
+    yield delay("every answer of another form", name, MISMATCH, 0.01, truths.mismatches(1.0), fail=100)
     scrambled = truths.scores(rho=0.99, scrambled=0.02)
     yield delay("2 % scrambled, ρ 0.99", "max_big_change: {0.3, 0.5%}", BIG, 0.005, scrambled, fail=3500)
 

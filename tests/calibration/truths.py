@@ -28,6 +28,7 @@ def batch(rng: Rng, n: int, **columns: np.ndarray) -> Batch:
         **{name: no.copy() for name in ("live_broke", "failed", "candidate_first", "unpaired")},
         **{name: nan.copy() for name in ("live_seconds", "seconds", "live_first", "first", "live_token", "token")},
     }
+    fields["mismatch"] = np.zeros(n, np.int64)
     measures = dict.fromkeys(MEASURES, nan)
     measures |= {name: values for name, values in columns.items() if name not in fields}
     fields |= {name: values for name, values in columns.items() if name in fields}
@@ -55,6 +56,15 @@ NORMAL = quantiles(stats.norm.ppf)
 def events(measure: str, p: float) -> Truth:
     """A 0/1 measure that is 1 with probability p."""
     return lambda rng, n: batch(rng, n, **{measure: (rng.random(n) < p).astype(float)})
+
+
+def mismatches(p: float) -> Truth:
+    """A share p of answers that differ as answers, by each word alike."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        return batch(rng, n, mismatch=np.where(rng.random(n) < p, rng.integers(1, 5, n), 0))
+
+    return make
 
 
 def jumps(p: float) -> Truth:

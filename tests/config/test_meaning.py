@@ -69,7 +69,8 @@ def test_units_names_and_defaults() -> None:
 def test_the_short_form_is_a_whole_plan() -> None:
     plan = parse(rollout("canary: 5%")).plans["all/v2"]
     assert plan.stages == (Stage(State.CANARY, 5.0),)
-    assert plan.guards == (Guard("p99_latency", 1.2, relative=True), Guard("max_extra_errors", 0.01))
+    errors, mismatch = Guard("max_extra_errors", 0.01), Guard("max_response_mismatch", 0.01)
+    assert plan.guards == (Guard("p99_latency", 1.2, relative=True), errors, mismatch)
     assert plan.consecutive_failures == 20
     assert plan.version.startswith("urls-")
     both = parse(rollout("{shadow: 50%, canary: 5%}".strip("{}").replace(", ", "\n        "))).plans["all/v2"]
@@ -77,6 +78,26 @@ def test_the_short_form_is_a_whole_plan() -> None:
         ("shadow", 5000, 0),
         ("canary-5", 10_000, 500),
     ]
+
+
+@pytest.mark.parametrize(
+    ("guards", "limit"),
+    [
+        ("{p99_latency: 1.2x}", 0.01),
+        ("{max_extra_errors: 5%}", 0.01),
+        ("{max_quality_drop: 0.02}", 0.01),  # compares an answer with the truth, which may never come
+        ("{max_disagreement: 2%}", None),
+        ("{max_psi: 0.2, p99_latency: 2x}", None),
+        ("{max_disagreement: 2%, max_response_mismatch: 0.5%}", 0.005),
+        ("{p99_latency: 1.2x, max_response_mismatch: 3%}", 0.03),
+        ("{p99_latency: 1.2x, max_response_mismatch: off}", None),
+    ],
+)
+def test_answers_are_compared_as_answers_where_nothing_else_compares_them(guards: str, limit: float | None) -> None:
+    text = rollout(f"shadow: 5%\n        guards: {guards}").replace("kind: label", "kind: score")
+    plan = parse(text).plans["all/v2"]
+    assert [g.limit for g in plan.guards if g.name == "max_response_mismatch"] == ([] if limit is None else [limit])
+    assert len({g.name for g in plan.guards}) == len(plan.guards)
 
 
 def test_a_new_url_is_a_new_version_and_their_order_is_none() -> None:

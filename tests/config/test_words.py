@@ -39,6 +39,8 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
         ("{shadow: 5%, guards: {max_disagreement: 0%}}", "`max_disagreement: 0%` can never pass"),
         ("{shadow: 5%, guards: {p99_latency: 1x}}", "`p99_latency: 1x` asks the candidate to beat live"),
         ("{shadow: 5%, guards: {p99_latency: 2x}}", "without `max_extra_errors`"),
+        ("{shadow: 5%, guards: {p99_latency: 2x, max_response_mismatch: off}}", "nothing compares the answers"),
+        ("{shadow: 5%, guards: {p99_latency: 2x, max_response_mismatch: 0%}}", "`max_response_mismatch: 0%` can never"),
         ("{shadow: 5%}", "no canary stage"),
         ("{shadow: 5%}", "no webhook"),
         ("{canary: 5%}", "no shadow stage"),
@@ -74,6 +76,18 @@ def test_effort_is_near_the_figures_of_the_calibration() -> None:
     assert pairs_to_pass(Guard("max_mean_shift", 0.01)) == pytest.approx(2300, rel=0.25)
     assert pairs_to_pass(Guard("max_disagreement", 0.02)) == pytest.approx(500, rel=0.35)
     assert pairs_to_pass(Guard("max_disagreement", 0.0)) == float("inf")
+
+
+def test_check_says_that_answers_are_compared_as_answers_and_what_that_costs() -> None:
+    every = describe(parse(rollout("shadow: 5%")))
+    assert "guards p99_latency: 1.2x, max_extra_errors: 1%, max_response_mismatch: 1%" in " ".join(every.split())
+    text = rollout("shadow: 100%\n        guards: {max_extra_errors: 5%}")
+    said = " ".join(describe(parse(text), rates=(1.0,)).split())
+    assert "Guards: max_extra_errors 5%, max_response_mismatch 1%." in said
+    assert "Filled in: max_response_mismatch: 1%, since no guard compares answers" in said
+    plan = parse(text.replace("shadow: 100%", "stages: [{shadow: 100%, min_pairs: 1}]")).plans["all/v2"]
+    seconds, why = seconds_to_pass(plan, plan.stages[0], 1.0)
+    assert (round(seconds, -1), why) == (400.0, "max_response_mismatch")
 
 
 def test_a_noise_floor_takes_its_share_of_the_pairs() -> None:

@@ -185,6 +185,7 @@ class Scene:
             "late_pairs": 3 if self.state is State.ROLLED_BACK else 0,
             "repeats": 12,
             "candidate_failures": self.how.get("failures", {}),
+            "response_mismatches": self.how.get("mismatches", {}),
             "reason": self.how.get("reason"),
         }
 
@@ -200,6 +201,7 @@ def usual() -> list[Scene]:
             State.CANARY,
             Kind.PROBABILITIES,
             failures={"timeout": 2},
+            mismatches={"media_type": 3},
             segments=("tenant-7", "tenant-1", ""),
         ),
         Scene(

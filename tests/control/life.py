@@ -145,6 +145,7 @@ class NoEvidence:
     stage_pairs = stage_candidate_pairs = repeats = 0
     state_hash = limits_hash = ""
     candidate_failures: dict[str, int] = {}  # noqa: RUF012
+    response_mismatches: dict[str, int] = {}  # noqa: RUF012
 
     def dump(self) -> bytes:
         return b""

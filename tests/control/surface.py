@@ -59,6 +59,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "late_pairs": 0,
         "repeats": 0,
         "candidate_failures": {"timeout": 2},
+        "response_mismatches": {"media_type": 3},
     }
     return base | changes
 

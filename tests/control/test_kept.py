@@ -34,6 +34,17 @@ def test_the_worst_are_kept_however_many_come_after() -> None:
     assert [pair["id"] for pair in kept.shown("latest", 2, ())] == ["i299", "i298"]
 
 
+def test_answers_of_another_form_are_as_bad_as_can_be_and_said_to_be() -> None:
+    kept = Kept()
+    for number, candidate in enumerate((answer(0), Outcome(307, head=b"HTTP/1.1 307 Found\r\n\r\n"), answer(0))):
+        pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, b"", answer(0), candidate)
+        kept.add(pair, read(None, pair))
+    (worst,) = kept.shown("worst", 10, ())
+    assert (worst["id"], worst["mismatch"], worst["difference"], worst["fault"]) == ("i1", "status_class", 1.0, None)
+    assert worst["detail"] == "candidate: answered 307 where live answered 200"
+    assert [pair["mismatch"] for pair in kept.shown("latest", 10, ())] == [None, "status_class", None]
+
+
 def test_what_is_kept_is_small() -> None:
     kept = Kept()
     add(kept, 0, answer(1), body=b"x" * (1 << 20))

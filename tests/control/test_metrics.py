@@ -39,6 +39,7 @@ DESIGN_11 = {
     "understudy_pairs_sampled_total": {"rollout"},
     "understudy_candidate_failures_total": {"rollout", "reason"},
     "understudy_unparseable_pairs_total": {"rollout", "reason"},
+    "understudy_response_mismatches_total": {"rollout", "difference"},
     "understudy_rescues_total": {"rollout", "reason"},
     "understudy_guard_value": {"rollout", "guard"},
     "understudy_guard_limit": {"rollout", "guard"},
@@ -101,6 +102,7 @@ def full() -> Counts:
         pairs={(NAME, "compared"): 8},
         candidate_failures={(NAME, "timeout"): 1},
         unparseable={(NAME, "missing_output"): 4, (NAME, "made up"): 1},
+        response_mismatches={(NAME, "empty"): 6},
         results={(NAME, "rolled_back"): 1},
         rollback_seconds={NAME: [0.02, 0.2]},
         detection_seconds={NAME: [30.0]},
@@ -145,6 +147,8 @@ def test_the_values_are_the_counts() -> None:
     found = samples(Metrics(FakeController(), FakeSender()))
     assert value(found, "understudy_requests_total", upstream="v1", code="200") == 8
     assert value(found, "understudy_pairs_total", result="compared") == 8
+    assert value(found, "understudy_response_mismatches_total", difference="empty") == 6
+    assert value(found, "understudy_response_mismatches_total", difference="refusal") == 0
     assert value(found, "understudy_rollout_weight_ratio") == 0.05
     assert value(found, "understudy_guard_evidence_ratio", guard="p99_latency") == 0.25
     assert value(found, "understudy_guard_verdict", verdict="watching") == 1

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.credentials import HEADERS
-from proxy.core.model import Arm, Outcome, Pair
+from proxy.core.model import Arm, Mismatch, Outcome, Pair
+from proxy.core.predictions import read
 from proxy.core.reasons import Reason
 from proxy.core.recording import Recorded, RecordError, header_line, is_chosen, line_of, pair_of, read_lines
 from proxy.core.redaction import MASK, redact, redact_query
@@ -118,6 +119,15 @@ def test_a_body_that_cannot_be_redacted_is_not_kept() -> None:
     pair = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, HEAD, b"\x1f\x8bprivate", Outcome(200), Outcome(200))
     assert orjson.loads(line_of(Recorded(pair, 1), ["/a"]))["request"]["body"] is None
     assert redact(b"[" * 500 + b"]" * 500, ["/a"]) is None  # can be read, but not be written again
+
+
+def test_an_answer_that_redaction_left_out_is_not_taken_for_an_empty_one() -> None:
+    page, nothing = (Outcome(200, head=ANSWER, body=body) for body in (b"<html>", b""))
+    line = line_of(Recorded(Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, HEAD, b"{}", page, nothing), 1), ["/a"])
+    assert b"html" not in base64.b64decode(orjson.loads(line)["live"]["body"] or "")
+    back = pair_of(orjson.loads(line)).pair
+    assert read(None, back).mismatch is Mismatch.EMPTY
+    assert read(None, back._replace(candidate=back.live)).mismatch is Mismatch.NONE
 
 
 @given(

@@ -48,8 +48,8 @@ ROLLOUT: dict[str, Any] = {
     ],
     "ledger": {"sampled": 2400, "compared": 2310, "shed": 90, "too_large": 0, "too_long": 0, "client_gone": 0,
                "live_failed": 0, "unparseable": 0, "link_full": 0, "pending": 0},
-    "repeats": 17, "candidate_failures": {"timeout": 3},
     "why_unparseable": "live's answers cannot be read: missing_output at /a\x1b[2J: 2 of 9 pairs",
+    "repeats": 17, "candidate_failures": {"timeout": 3}, "response_mismatches": {"status_class": 4},
 }  # fmt: skip
 
 
@@ -207,6 +207,7 @@ def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
         "Waits for 340 more pairs.",
         "2,310 compared, 90 shed",
         "3 timeout",
+        "answers that differ as answers: 4 status class",
         "! tenant",
         "! live's answers cannot be read: missing_output at /a?[2J: 2 of 9 pairs",
         "1.13x",

@@ -9,7 +9,7 @@ from typing import Any
 
 from proxy.control.metrics import package_version
 from proxy.control.view import ACTIONS
-from proxy.core.model import State, Verdict
+from proxy.core.model import Mismatch, State, Verdict
 
 Schema = dict[str, Any]
 
@@ -100,6 +100,12 @@ ROLLOUT = _object(
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
         "unparseable": {"type": "object", "additionalProperties": WHOLE, "description": "Pairs, by the reason word."},
         "why_unparseable": _maybe(TEXT) | {"description": "The same in words, with the key to check."},
+        "response_mismatches": _object(
+            {word.value: WHOLE for word in Mismatch if word},
+            required=(),
+            additionalProperties=False,
+            description="Pairs of answers that differ whatever is read in them, by in what.",
+        ),
         "began_at": MOMENT,
         "cause": _maybe(TEXT) | {"description": "The word for its last end."},
         "reason": _maybe(TEXT) | {"description": "Why it ended so."},
@@ -140,9 +146,10 @@ SEEN_PAIR = _object(
         },
         "time": MOMENT,
         "served": {"enum": ["live", "candidate"]},
-        "difference": {"type": "number", "description": "0 to 1; 2 when the candidate failed."},
+        "difference": {"type": "number", "description": "0 to 1, 1 for a mismatch; 2 when the candidate failed."},
         "fault": _maybe(TEXT),
         "live_fault": _maybe(TEXT),
+        "mismatch": _maybe({"enum": [word.value for word in Mismatch if word]}),
         "detail": TEXT,
         "segment": _maybe(TEXT),
         "request": ASKED,

@@ -83,6 +83,7 @@ const GUARDS = {
   time_to_first_token: "time to first token",
   time_per_token: "time per token",
   max_extra_errors: "extra errors",
+  max_response_mismatch: "response mismatch",
 };
 export const guardName = (guard) => GUARDS[guard] ?? guard;
 export const stageName = (stage) => String(stage).replace(/^canary-(.*)$/, "canary $1 %").replace("_", " ");

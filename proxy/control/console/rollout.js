@@ -151,7 +151,7 @@ function pair(one, open) {
     h(
       "summary",
       {},
-      h("span", { class: "num score", title: "difference of the two answers, 0 to 1" }, one.difference >= 2 ? "failed" : `differs by ${f.number(one.difference)}`),
+      h("span", { class: "num score", title: "difference of the two answers, 0 to 1" }, one.difference >= 2 ? "failed" : one.mismatch ? f.words(one.mismatch) : `differs by ${f.number(one.difference)}`),
       h("code", { class: "id" }, name(one.request_id, { title: "x-request-id" })),
       armLine("live", one.live),
       armLine("candidate", one.candidate),
@@ -176,7 +176,10 @@ function journal(entries) {
 }
 
 function ledger(rollout) {
-  const failures = Object.entries(rollout.candidate_failures).sort((a, b) => b[1] - a[1]);
+  const listed = (title, counts) => {
+    const found = Object.entries(counts ?? {}).sort((a, b) => b[1] - a[1]);
+    return found.length ? [h("h3", {}, title), facts(found.map(([word, n]) => [f.words(word), h("span", { class: "num" }, f.count(n))]))] : null;
+  };
   return [
     ledgerLine(rollout.ledger),
     facts([
@@ -186,7 +189,8 @@ function ledger(rollout) {
       rollout.repeats ? [h("span", { title: "equal request bodies, counted once" }, "repeats"), h("span", { class: "num" }, f.count(rollout.repeats))] : null,
     ]),
     rollout.why_unparseable ? [h("h3", {}, "Not compared"), h("p", {}, rollout.why_unparseable)] : null,
-    failures.length ? [h("h3", {}, "Failures of the candidate"), facts(failures.map(([reason, n]) => [f.words(reason), h("span", { class: "num" }, f.count(n))]))] : null,
+    listed("Failures of the candidate", rollout.candidate_failures),
+    listed("Answers that differ as answers", rollout.response_mismatches),
   ];
 }
 

@@ -6,6 +6,8 @@ Which pairs may say what is decided here once, for all rules (STATISTICS 5):
   compared.
 - `worst` (positions): live answered, the candidate failed (fresh body too): every value rule multiplies its own worst
   factor.
+- `mismatch`: both arms answered, whether or not anything was or could be read: in what the two answers differ (-1:
+  there are not two answers to compare).
 - `timed`: the pair was chosen for latency before its answers, the stage is warm, and live's time is known (a live
   timeout is an infinite time, so is any failure of the candidate; any other live failure says nothing).
 """
@@ -21,11 +23,16 @@ from numpy.typing import NDArray
 
 from proxy.core.evidence.prf import key_of, pair_keys
 from proxy.core.evidence.wealth import Floats
-from proxy.core.model import Arm, Kind, Prediction
+from proxy.core.model import Arm, Kind, Mismatch, Prediction
 from proxy.core.reasons import PREDICTION_WORDS, Reason
 
 Bools: TypeAlias = NDArray[np.bool_]
 Ints: TypeAlias = NDArray[np.int64]
+
+MISMATCHES = tuple(Mismatch)
+"""In what two answers may differ, by its code in `Batch.mismatch`: 0 is in nothing."""
+_MISMATCH_CODES: dict[Mismatch | None, int] = {None: -1, **{word: code for code, word in enumerate(MISMATCHES)}}
+_ALIKE = Mismatch.NONE
 
 Placed: TypeAlias = tuple[Ints, Ints]
 """Which pairs (positions in the batch, repeated if a pair counts in several categories) go in which categories."""
@@ -49,6 +56,7 @@ class Batch:
     first: Floats
     live_token: Floats
     token: Floats
+    mismatch: Ints
     measures: dict[str, Floats] = field(default_factory=dict)
     valued: Ints = field(init=False)
     worst: Ints = field(init=False)
@@ -114,6 +122,7 @@ def columns(
         first=first,
         live_token=live_token,
         token=token,
+        mismatch=_mismatches(by_field["mismatch"]),
     )
 
 
@@ -137,6 +146,17 @@ def by_candidate(served: Sequence[Arm]) -> Bools:
     if Arm.CANDIDATE not in served:
         return np.zeros(len(served), dtype=bool)
     return np.array([arm is Arm.CANDIDATE for arm in served], dtype=bool)
+
+
+def _mismatches(words: Sequence[Mismatch | None]) -> Ints:
+    """The codes of these words, (n,).
+
+    >>> _mismatches([Mismatch.NONE, None, Mismatch.EMPTY]).tolist()
+    [0, -1, 3]
+    """
+    if words.count(_ALIKE) == len(words):  # the usual case
+        return np.zeros(len(words), dtype=np.int64)
+    return np.array([_MISMATCH_CODES[word] for word in words], dtype=np.int64)
 
 
 def _flags(values: Sequence[bool]) -> Bools:

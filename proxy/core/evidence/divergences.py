@@ -79,7 +79,8 @@ def _column_batch(live: Floats, candidate: Floats) -> Batch:
     yes, no, unknown = np.ones(n, dtype=bool), np.zeros(n, dtype=bool), np.full(n, np.nan)
     times = (unknown,) * 6
     columns = {"live": live, "candidate": candidate}
-    return Batch(np.zeros(n, dtype=np.uint64), yes, no, no, yes, no, no, no, *times, columns)
+    alike = np.zeros(n, dtype=np.int64)
+    return Batch(np.zeros(n, dtype=np.uint64), yes, no, no, yes, no, no, no, *times, alike, columns)
 
 
 def _of(rule: Rule, counts: Counts) -> list[Divergence]:

@@ -284,6 +284,11 @@ class Evidence:
         return {reason.value: n for reason, n in sorted(self._state.failures.items())}
 
     @property
+    def response_mismatches(self) -> dict[str, int]:
+        """Pairs of answers that differ as answers, by in what."""
+        return {word.value: n for word, n in sorted(self._state.mismatches.items())}
+
+    @property
     def kind(self) -> Kind:
         """The kind of prediction; with `kind: auto` that of most of live's first 50 answers, `AUTO` before that."""
         return self._state.kind

@@ -17,6 +17,7 @@ from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.latency import Ratio, Slower
 from proxy.core.evidence.mean import Labelled, Mean, Similarity
 from proxy.core.evidence.measures import CLIP
+from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.prf import key_of
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
@@ -123,6 +124,7 @@ RULES: dict[str, Callable[[Guard, Context], Rule]] = {
     "time_to_first_token": _latency("first", 0.5),
     "time_per_token": _latency("token", 0.5),
     "max_extra_errors": lambda _g, _c: ExtraErrors(),
+    "max_response_mismatch": lambda _g, _c: Mismatched(),
 }
 """How each guard's rule is made."""
 

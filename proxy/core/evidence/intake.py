@@ -96,6 +96,8 @@ def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
     state.stage_candidate_pairs += int((answered & current & by_candidate(fields["served"])).sum())
     for fault in filter(None, fields["fault"]):
         state.failures[fault] = state.failures.get(fault, 0) + 1
+    for word in filter(None, fields["mismatch"]):
+        state.mismatches[word] = state.mismatches.get(word, 0) + 1
     if state.watch is not None:
         state.watch.open(fields["time"][0])
     if state.kind is Kind.AUTO:

@@ -22,7 +22,7 @@ from proxy.core.evidence.restarts import ROWS, Restarts
 from proxy.core.evidence.state import EvidenceError, State
 from proxy.core.evidence.tally import Chapter, Tally
 from proxy.core.evidence.wealth import Counts, Floats
-from proxy.core.model import Guard, Kind, Plan
+from proxy.core.model import Guard, Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
 MAGIC = b"understudy-evidence-1\n"
@@ -46,6 +46,7 @@ def dump(state: State) -> bytes:
             "labelled": state.waiting.labelled,
             "watch": _watch_out(state.watch),
             "failures": {reason.value: n for reason, n in state.failures.items()},
+            "mismatches": {word.value: n for word, n in state.mismatches.items()},
             "recent": [[time, f"{h:x}"] for time, h in state.recent.entries],
             "seed": f"{state.seed:x}",
             "guards": [_guard_out(slot.guard) for slot in tally.slots],
@@ -121,6 +122,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         reference=reference,
         tally=tally,
         failures={Reason(word): n for word, n in header["failures"].items()},
+        mismatches={Mismatch(word): n for word, n in header.get("mismatches", {}).items()},  # one of before has none
         recent=Recent((time, int(h, 16)) for time, h in header["recent"]),
         clusters=Recent((time, int(h, 16)) for time, h in header["clusters"]),
         waiting=Waiting(
@@ -245,6 +247,9 @@ def merge(a: State, b: State) -> State:
     for reason, n in b.failures.items():
         a.failures[reason] = a.failures.get(reason, 0) + n
     a.failures = dict(sorted(a.failures.items()))
+    for word, n in b.mismatches.items():
+        a.mismatches[word] = a.mismatches.get(word, 0) + n
+    a.mismatches = dict(sorted(a.mismatches.items()))
     a.segments = dict(segments)
     a.warm_left = min(a.warm_left, b.warm_left)
     a.recent, a.clusters = a.recent.merge(b.recent), a.clusters.merge(b.clusters)
@@ -289,6 +294,7 @@ def copied(state: State) -> State:
         reference=state.reference,
         tally=copy,
         failures=dict(state.failures),
+        mismatches=dict(state.mismatches),
         recent=Recent(state.recent.entries),
         clusters=Recent(state.clusters.entries),
         waiting=Waiting(state.waiting.entries, state.waiting.labelled),

@@ -12,7 +12,7 @@ from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.repeats import Recent
 from proxy.core.evidence.tally import Chapter, Tally
-from proxy.core.model import Kind, Plan
+from proxy.core.model import Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
 MOST_CHAPTERS = 8
@@ -44,6 +44,7 @@ class State:
     repeats: int = 0
     shed: int = 0
     failures: dict[Reason, int] = field(default_factory=dict)
+    mismatches: dict[Mismatch, int] = field(default_factory=dict)
     recent: Recent = field(default_factory=Recent)
     segments: dict[str, int] = field(default_factory=dict)
     marks: list[float] = field(default_factory=list)

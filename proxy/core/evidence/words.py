@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.core.model import Guard
 
-PERCENT = frozenset(("max_disagreement", "max_extra_errors", "max_big_change"))
+PERCENT = frozenset(("max_disagreement", "max_extra_errors", "max_response_mismatch", "max_big_change"))
 LATENCY = frozenset(("p99_latency", "median_latency", "time_to_first_token", "time_per_token"))
 
 _TITLES = {
@@ -16,6 +16,7 @@ _TITLES = {
     "max_spread_change": "change of spread",
     "max_quality_drop": "quality drop",
     "max_extra_errors": "extra errors",
+    "max_response_mismatch": "response mismatch",
     "min_similarity": "similarity",
     "p99_latency": "p99 latency",
     "median_latency": "median latency",
@@ -72,4 +73,6 @@ def gap_words(guard: Guard) -> str:
     """
     if guard.name in LATENCY:
         return "no live timings yet" if guard.relative else "no timings yet"
+    if guard.name == "max_response_mismatch":
+        return "no request yet that both answered"
     return "no pairs that can be compared yet"

@@ -1,6 +1,7 @@
 """Bytes to predictions, or a reason why not. Start in `reading.py`; one file per protocol.
 
     reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
+    mismatch.py    in what two answers differ before either is read
     registry.py    the protocols by name, and `auto`
     v2.py …        one protocol each: a decoded body in, a `Tensor` of raw values out
     v2_binary.py, v2_grpc.py, protobuf.py    the other two ways to write V2, and the wire format of one

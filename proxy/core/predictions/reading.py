@@ -9,6 +9,8 @@ Whose fault is what (the words are `core.reasons`):
   failure: most likely `prediction` is wrong.
 - A candidate's answer that cannot be read, or has another number of rows, another width or another kind than live's,
   is a failure of the candidate.
+- Beside all that stands in what the two differ as answers (`mismatch`), also where either is a failure: a 404 of live's
+  where the candidate answers is live's failure, and a mismatch.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from typing import Any
 import orjson
 
 from proxy.core.exact_json import fits
-from proxy.core.grpc import status_words
 from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.core.predictions.message import UNREAD, Message, Request, is_plain, target_of
+from proxy.core.predictions.mismatch import answered, mismatch, told
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.core.predictions.request import body_hash, request_facts
 from proxy.core.predictions.shapes import Tensor, one_row, predict
@@ -140,6 +142,7 @@ class Reader:
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
         live_detail = _broke(ours, live_fault) if live_fault else ""
         detail = _broke(theirs, fault) if fault else ""
+        differs = mismatch(head, ours, theirs)
         live = candidate = again = None
         live_tokens = tokens = 0
         if self._spec is not None:
@@ -155,6 +158,8 @@ class Reader:
                 live_fault, fault, live = fault, _FINE, None
             elif fault in PREDICTION_WORDS and live_fault in PREDICTION_WORDS:
                 fault = _FINE
+        if differs and not (live_detail or detail):
+            detail = told(differs, ours, theirs)
         segment = cluster = ""
         if self._facts:
             request_hash, segment, cluster = request_facts(head, body, self._ignore, self._segments, self._cluster_by)
@@ -164,7 +169,8 @@ class Reader:
         asked = (stage, worker, sequence, given or name, time, served)
         answers = (live_fault, fault, live, candidate, again)
         times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, rescued)
-        return make(Reading, (*asked, *answers, *times, request_hash, segment, cluster, said, live_tokens, tokens))
+        rest = (request_hash, segment, cluster, said, live_tokens, tokens, differs)
+        return make(Reading, (*asked, *answers, *times, *rest))
 
     def _answer(
         self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None
@@ -292,8 +298,7 @@ _BROKE = {
 
 def _broke(outcome: Outcome, reason: Reason) -> str:
     if not outcome.reason and outcome.status:
-        words = status_words(outcome.head)
-        return f"answered {words} (as {outcome.status})" if words else f"answered {outcome.status}"
+        return f"answered {answered(outcome)}"
     return _BROKE.get(reason, str(reason).replace("_", " "))
 
 

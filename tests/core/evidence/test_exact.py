@@ -18,6 +18,7 @@ from proxy.core.evidence.ks import BINS as KS_BINS
 from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.latency import Ratio, Slower, ratio_bets
 from proxy.core.evidence.mean import BINS, Mean, Similarity
+from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.restarts import ROWS, Restarts
@@ -55,6 +56,20 @@ def test_rate(n: int, limit: float) -> None:
         assert expected(counts[:, :2], rule.log_fail(counts, limit), np.array([1 - p, p])) <= MOST
     for p in (limit, min(1.0, limit * 1.4)):
         assert expected(counts[:, :2], rule.log_pass(counts, limit), np.array([1 - p, p])) <= MOST
+
+
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("limit", [0.005, 0.01, 0.3])
+def test_mismatches(n: int, limit: float) -> None:
+    """Whatever the words are by which the answers differ: it is the share of all of them together that counts."""
+    counts, rule = np.array(list(compositions(n, 5))), Mismatched()
+    for words in ((0.25, 0.25, 0.25, 0.25), (1.0, 0.0, 0.0, 0.0), (0.0, 0.7, 0.1, 0.2)):
+        for p in (limit, limit * 0.3):
+            chances = np.array([1 - p, *(p * word for word in words)])
+            assert expected(counts, rule.log_fail(counts, limit), chances) <= MOST
+        for p in (limit, min(1.0, limit * 1.5)):
+            chances = np.array([1 - p, *(p * word for word in words)])
+            assert expected(counts, rule.log_pass(counts, limit), chances) <= MOST
 
 
 @pytest.mark.parametrize("n", [1, 4, 8])
