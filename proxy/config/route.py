@@ -16,6 +16,7 @@ from proxy.config.types import (
     CountFromZero,
     Duration,
     FilePath,
+    Flag,
     Header,
     HeaderValue,
     Latency,
@@ -373,6 +374,9 @@ class Route(Section):
     """Which requests belong to it; every request when absent."""
     live: Name
     """Name of the upstream in production."""
+    idempotent: Flag = False
+    """Whether a request may be sent twice, whatever its method: when a kept connection ends under it, it goes again,
+    once. A rollout with `rescue` implies it."""
     sticky: Sticky | None = None
     """What keeps one user on one arm; the request id when absent."""
     override: ByHeader | None = None
@@ -395,3 +399,5 @@ class DefaultRoute(Section):
 
     live: Name
     """Name of the upstream."""
+    idempotent: Flag = False
+    """Whether a request may be sent twice, as for a route."""

@@ -157,6 +157,9 @@ class Upstream(Section):
     answer. The same whether the answer goes to a client, is held or is a copy's."""
     connect_timeout: Duration = 0.5
     """For a new connection."""
+    idle_timeout: Duration | None = None
+    """How long an unused connection is kept at most; `4s` when absent, `60s` for gRPC. Shorter where the server says so
+    (`Keep-Alive: timeout=`) or is seen to close them sooner."""
     max_connections: Count = 256
     """Connections over all workers."""
     version: Version | None = None

@@ -8,7 +8,9 @@ needs for its answer (when the request was sent) it keeps anyway.
 The price is precision: a deadline is noticed up to one tick late. That is right for timeouts, and wrong for hedging,
 which has a finer clock of its own (`Soon`), running only while there is something to hedge.
 
-Invariant: a watched thing is asked no later than one tick after the earliest time it was watched for.
+Invariants
+- A watched thing is asked no later than one tick after the earliest time it was watched for.
+- It is in one slot at most, and in none once it is forgotten: what has ended is held by nobody.
 """
 
 from __future__ import annotations
@@ -41,24 +43,42 @@ class Wheel:
     True
     >>> wheel.sweep(3.2); egg.slot
     0
+    >>> wheel.watch(egg, 9.0); wheel.forget(egg); len(wheel)
+    0
     """
 
     def __init__(self) -> None:
-        self._slots: dict[int, list[Watched]] = {}
+        self._slots: dict[int, dict[Watched, None]] = {}
         self._next = 0
+        self.before = self._swept = 0.0
+        """The sweep before the one under way: what had come in by then has been read by now."""
+
+    def __len__(self) -> int:
+        """How many things are watched."""
+        return sum(map(len, self._slots.values()))
 
     def watch(self, thing: Watched, due: float) -> None:
         """See to it that `thing.check` is called soon after `due`, or sooner if it is watched already."""
         slot = int(due / TICK) + 1
-        if 0 < thing.slot <= slot:
-            return
-        thing.slot = slot  # an entry in a later slot is now stale, and skipped when its time comes
-        self._slots.setdefault(slot, []).append(thing)
+        if thing.slot:
+            if thing.slot <= slot:
+                return
+            self.forget(thing)
+        thing.slot = slot
+        self._slots.setdefault(slot, {})[thing] = None
         if slot < self._next:
             self._next = slot
 
+    def forget(self, thing: Watched) -> None:
+        """Watch a thing no more, if it is watched."""
+        slot, thing.slot = thing.slot, 0
+        things = self._slots.get(slot)
+        if things is not None:
+            things.pop(thing, None)
+
     def sweep(self, now: float) -> None:
         """Ask everything whose slot has come."""
+        self.before, self._swept = self._swept, now
         last = int(now / TICK)
         if not self._slots:
             self._next = last + 1
@@ -67,7 +87,7 @@ class Wheel:
         due = range(first, last + 1) if last - first < len(self._slots) else sorted(s for s in self._slots if s <= last)
         for slot in due:
             for thing in self._slots.pop(slot, ()):
-                if thing.slot != slot:
+                if thing.slot != slot:  # forgotten, or watched anew, since this sweep began
                     continue
                 thing.slot = 0
                 again = thing.check(now)

@@ -12,7 +12,8 @@ from proxy.plane.legs import Leg
 
 if TYPE_CHECKING:
     from proxy.config.server import Health
-    from proxy.plane.pool import Endpoint, Pool
+    from proxy.plane.endpoint import Endpoint
+    from proxy.plane.pool import Pool
 
 UNHEALTHY_AFTER = 2
 """Checks failed in a row; one that succeeds is enough to return."""
@@ -21,6 +22,7 @@ UNHEALTHY_AFTER = 2
 class Probe(Leg):
     """One check of one URL."""
 
+    is_check = True
     tries = 1_000_000
     """Another URL's answer would say nothing of this one."""
 

@@ -66,6 +66,8 @@ class Leg:
     """Seconds that it may last in all, however busy; 0.0: as long as it likes."""
     optional = False
     """Nobody is without an answer if this leg fails at once because its upstream has just been found dead."""
+    is_check = False
+    """A health check: what becomes of it says nothing of how requests fare."""
     ended = False
     written = False
     """Some of it may have reached the model."""

@@ -1,12 +1,9 @@
 """Connections to one upstream: few, reused, bounded, and only to URLs that work.
 
-An upstream has one or more URLs (`Endpoint`). A leg gets an idle connection of the less busy of two URLs picked at
-random (Mitzenmacher, "The power of two choices", 2001); when there is none a new connection is opened; when there are
-as many as allowed the leg waits in a bounded queue, for at most `connect_timeout`.
-
-A URL that fails `EJECT_AFTER` times in a row is left out for a while, twice as long each time, unless all are out. One
-that could not be reached so often is dialled once a second for legs that the client does not need (copies, and a
-candidate that live can stand in for); in between they fail as the last attempt did.
+An upstream has one or more URLs (`endpoint`, which says when one is left out). A leg gets an idle connection of the
+less busy of two URLs picked at random (Mitzenmacher, "The power of two choices", 2001); when there is none that is
+young enough for it (`keepalive`) a new connection is opened; when there are as many as allowed the leg waits in a
+bounded queue, for at most `connect_timeout`.
 
 Invariants
 - Every connection is in exactly one place: opening, carrying a leg, or idle; `open` counts them all, and an endpoint's
@@ -23,7 +20,6 @@ import ssl
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
 
 from mypy_extensions import mypyc_attr
 
@@ -31,16 +27,15 @@ from proxy.config.server import Health
 from proxy.core.headers import Answer
 from proxy.core.reasons import Reason
 from proxy.plane.deadlines import Wheel
+from proxy.plane.endpoint import EJECT_LONGEST, IDLE, Endpoint
 from proxy.plane.health import Checks, Probe
 from proxy.plane.legs import Leg
 from proxy.plane.renewals import Renewals
 from proxy.plane.turn import Turn
-from proxy.plane.upstream import IDLE, Connection
+from proxy.plane.upstream import Connection
 from proxy.resolver import Resolver
 
-EJECT_AFTER = 3
-EJECT_FIRST = 1.0
-EJECT_LONGEST = 30.0
+LOOK_EVERY = 1.0
 MAX_WAITING = 1024
 MAX_KNOWN = 256
 MAX_KNOWN_HEAD = 2048
@@ -58,52 +53,7 @@ class Settings:
     tls: Any = None
     health: Health | None = None
     renew_names: float = 30.0
-
-
-class Endpoint:
-    """One URL: where it is, what is open to it, and whether it works."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.url = url
-        self.secure = parts.scheme in ("https", "grpcs")
-        self.host = parts.hostname or ""
-        self.port = parts.port or (443 if self.secure else 80)
-        self.idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others can age
-        self.busy = 0
-        self.healthy = True
-        self.failed_checks = 0
-        self.unreachable = Reason.NONE
-        """Why the last attempts to connect failed, once there have been `EJECT_AFTER` of them in a row."""
-        self.dead_until = 0.0
-        self._refusals = 0
-        self.failures = 0
-        self._ejections = 0
-        self._out_until = 0.0
-
-    def usable(self, now: float) -> bool:
-        """Whether requests may go here."""
-        return self.healthy and now >= self._out_until
-
-    def succeeded(self) -> None:
-        """An answer came whole after `failures`."""
-        self.failures = self._ejections = 0
-
-    def reached(self, reason: Reason) -> None:
-        """An attempt to connect has ended: well (`NONE`) or with a reason."""
-        self._refusals = self._refusals + 1 if reason else 0
-        self.unreachable = reason if self._refusals >= EJECT_AFTER else Reason.NONE
-        self.dead_until = monotonic() + EJECT_FIRST
-        if reason:
-            self.failed()
-
-    def failed(self) -> None:
-        """It could not be reached, broke off, or spoke garbage."""
-        self.failures += 1
-        if self.failures >= EJECT_AFTER:
-            self._out_until = monotonic() + min(EJECT_LONGEST, EJECT_FIRST * 2.0**self._ejections)
-            self._ejections = min(self._ejections + 1, 10)  # 2.0 ** 1100 does not exist
-            self.failures = EJECT_AFTER - 1  # on its return, one more failure is enough
+    idle_timeout: float = IDLE
 
 
 def why(error: BaseException | None) -> Reason:
@@ -139,8 +89,8 @@ class Pool:
         self.name = settings.name
         self.label = settings.name.encode()
         self.timeout = settings.timeout
-        self.period = min(IDLE / 4, settings.timeout)
-        self.endpoints = tuple(Endpoint(url) for url in settings.urls)
+        self.period = min(LOOK_EVERY, settings.idle_timeout / 4, settings.timeout)
+        self.endpoints = tuple(Endpoint(url, settings.idle_timeout) for url in settings.urls)
         self.open = 0
         self.closing = False
         self.known: dict[bytes, Answer] = {}
@@ -160,7 +110,7 @@ class Pool:
         """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
         endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
         if endpoint.idle and not fresh:
-            connection = self._idle(endpoint)
+            connection = self._idle(endpoint, leg)
             if connection is not None:
                 connection.start(leg)
                 return
@@ -171,21 +121,27 @@ class Pool:
         else:
             self._at_the_limit(endpoint, leg, fresh)
 
-    def _idle(self, endpoint: Endpoint) -> Connection | None:
-        """The idle connection that was used last; it is busy from here on."""
+    def _idle(self, endpoint: Endpoint, leg: Leg) -> Connection | None:
+        """The idle connection that was used last, if it is young enough for this leg; it is busy from here on."""
         idle = endpoint.idle
+        most = endpoint.keep.usable if leg.repeatable else endpoint.keep.safe
         while idle:
             connection = idle.popitem()[0]
             endpoint.busy += 1
-            if not connection.transport.is_closing():
+            if connection.transport.is_closing():
+                connection.drop()  # its end is on the way: it is told now that it counts no more
+            elif connection.age(monotonic()) <= most:
                 return connection
-            connection.drop()  # its end is on the way: it is told now that it counts no more
+            else:  # as all the others, which are older; they stay, and show how long the server keeps them
+                endpoint.busy -= 1
+                idle[connection] = None
+                return None
         return None
 
     def _at_the_limit(self, endpoint: Endpoint, leg: Leg, fresh: bool) -> None:
         """No further connection is allowed: another URL's is used, or makes room, or the leg waits."""
         for other in self.endpoints:
-            connection = None if fresh else self._idle(other)
+            connection = None if fresh else self._idle(other, leg)
             if connection is not None:
                 connection.start(leg)
                 return
@@ -201,10 +157,13 @@ class Pool:
         now = monotonic()
         others = [e for e in self.endpoints if e is not avoid]
         usable = [e for e in others if e.usable(now)] or others
-        if len(usable) == 1:
-            return usable[0]
-        a, b = self._random.sample(usable, 2)
-        return a if a.busy <= b.busy else b
+        endpoint = usable[0]
+        if len(usable) > 1:
+            a, b = self._random.sample(usable, 2)
+            endpoint = a if a.busy <= b.busy else b
+        if endpoint.ejections:
+            endpoint.tried(now + min(self.settings.timeout, EJECT_LONGEST))
+        return endpoint
 
     def _wait(self, leg: Leg) -> None:
         if len(self._waiting) >= MAX_WAITING:

@@ -28,13 +28,21 @@ LONGEST_COPY = 600.0
 class Route:
     """A route of the configuration. `serving` is the one trial with a weight above 0, if any."""
 
-    def __init__(self, name: str, live: Pool, trials: tuple[Trial, ...], counts: Counts, recent: Recent) -> None:
+    def __init__(
+        self,
+        name: str,
+        live: Pool,
+        trials: tuple[Trial, ...],
+        counts: Counts,
+        recent: Recent,
+        idempotent: bool = False,
+    ) -> None:
         self.name, self.live, self.trials, self.recent = name, live, trials, recent
         self.overhead = counts.overhead(name)
         self.sticky_header = self.sticky_cookie = self.override = b""
         self.max_body = max((trial.terms.max_body for trial in trials), default=0)
-        # A rollout declares its route's requests safe to send twice.
-        self.repeatable = any(trial.terms.rescue for trial in trials)
+        self.repeatable = idempotent or any(trial.terms.rescue for trial in trials)
+        """Its requests may be sent twice: the file says so, or lets live answer in a candidate's place."""
         self.serving: Trial | None = None
         self.meters = Meters(counts, name, live.name)
         for trial in trials:
@@ -161,7 +169,8 @@ def compile_routes(
             one = terms(config.plan(item, rollout), item, rollout, pool.timeout, *place)
             names |= one.drop
             trials.append(trial_for(one, pool))
-        route = Route(item.name, pools[item.live], tuple(trials), counts, recent_for(f"{item.name}|{item.live}"))
+        recent = recent_for(f"{item.name}|{item.live}")
+        route = Route(item.name, pools[item.live], tuple(trials), counts, recent, item.idempotent)
         if item.sticky is not None:
             route.sticky_header = (item.sticky.header or "").lower().encode()
             route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
@@ -175,7 +184,8 @@ def compile_routes(
     default = None
     if config.default is not None and config.upstreams[config.default.live].grpc is grpc:
         live = config.default.live
-        default = Route(checks.DEFAULT, pools[live], (), counts, recent_for(f"{checks.DEFAULT}|{live}"))
+        recent = recent_for(f"{checks.DEFAULT}|{live}")
+        default = Route(checks.DEFAULT, pools[live], (), counts, recent, config.default.idempotent)
     return Routes(rules, default, frozenset(names))
 
 

@@ -416,6 +416,7 @@ class Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = self._over = True
         self.plane.clients.discard(self)
+        self.plane.wheel.forget(self)
         if self.exchange is not None:
             self.exchange.client_gone()
             self.exchange = None

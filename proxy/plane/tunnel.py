@@ -14,6 +14,7 @@ from proxy.plane.upstream import Connection
 
 if TYPE_CHECKING:
     from proxy.core.headers import Answer
+    from proxy.plane.deadlines import Wheel
     from proxy.plane.exchange import Exchange
     from proxy.plane.legs import Served
     from proxy.plane.server import Client
@@ -25,8 +26,8 @@ class _End(asyncio.Protocol):
     slot = 0
     other: _End
 
-    def __init__(self, transport: asyncio.Transport, owner: Client | Connection, idle: float) -> None:
-        self.transport, self._owner, self._idle = transport, owner, idle
+    def __init__(self, transport: asyncio.Transport, owner: Client | Connection, wheel: Wheel, idle: float) -> None:
+        self.transport, self._owner, self._wheel, self._idle = transport, owner, wheel, idle
         self.since = monotonic()
 
     def data_received(self, data: bytes) -> None:
@@ -44,6 +45,7 @@ class _End(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._wheel.forget(self)
         self._owner.connection_lost(error)
         self.other.transport.close()
 
@@ -72,8 +74,8 @@ def dig(client: Client, exchange: Exchange, leg: Served, answer: Answer, rest: b
     lines %= (chosen, named, leg.pool.label)
     plane.turn.now(client.transport, answer.base + lines + rest)  # from here on the two ends write for themselves
     connection.leg = None
-    idle = plane.limits.idle
-    left, right = _End(client.transport, client, idle), _End(connection.transport, connection, idle)
+    wheel, idle = plane.wheel, plane.limits.idle
+    left, right = _End(client.transport, client, wheel, idle), _End(connection.transport, connection, wheel, idle)
     left.other, right.other = right, left
     client.transport.set_protocol(left)
     connection.transport.set_protocol(right)
@@ -81,4 +83,4 @@ def dig(client: Client, exchange: Exchange, leg: Served, answer: Answer, rest: b
     connection.resume_reading()
     if ahead:
         connection.transport.write(ahead)
-    plane.wheel.watch(left, monotonic() + idle)
+    wheel.watch(left, monotonic() + idle)

@@ -28,18 +28,14 @@ from proxy.core.reasons import Reason
 from proxy.plane.framing import Framing, FramingError
 
 if TYPE_CHECKING:
+    from proxy.plane.endpoint import Endpoint
     from proxy.plane.legs import Leg
-    from proxy.plane.pool import Endpoint, Pool
+    from proxy.plane.pool import Pool
 
 _NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
 VERSION = b"HTTP/1."
 """What every answer begins with."""
-IDLE = 4.0
-"""Seconds after which an unused connection is closed: before the model server does it (uvicorn: after 5), so that a
-request is never written into a connection that is about to go away."""
-
-
 MAX_INTERIM = 16
 """1xx answers before the answer proper; a model that sends more is not answering."""
 
@@ -67,6 +63,10 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._since = now = monotonic()
         self.pool.wheel.watch(self, now + self.pool.period)
+
+    def age(self, now: float) -> float:
+        """For how long it has been idle."""
+        return now - self._since
 
     # --- the request, out ---
 
@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
         leg = self.leg
         if leg is None or leg.ended or not leg.written:  # nobody has asked: whatever it is, it is no answer
             self.why = Reason.BAD_REPLY
+            self._closed_idle()  # a server that says why it closes (408) closes all the same
             self.drop()
             if leg is not None and not leg.ended:
                 self._lose(leg, Reason.BAD_REPLY)
@@ -174,6 +175,8 @@ class Connection(asyncio.Protocol):
             return
         leg.answer = answer
         self._since = monotonic()  # of the whole head: bytes of half a head are no sign of an answer
+        if b"keep-alive" in answer.found:
+            self.endpoint.keep.announced(answer.found[b"keep-alive"])
         if answer.length > 0 and answer.keep and not leg.to_head:
             self.pool.remember(answer)
         if leg.to_head:
@@ -202,7 +205,7 @@ class Connection(asyncio.Protocol):
         leg.finished = now
         leg.ended = True
         self.leg, leg.connection = None, None
-        if self.endpoint.failures:
+        if self.endpoint.doubted and not leg.is_check:
             self.endpoint.succeeded()
         assert leg.answer is not None
         if clean and leg.whole and leg.answer.keep and not self._blocked_since and not self.closed:
@@ -222,16 +225,25 @@ class Connection(asyncio.Protocol):
             self._complete(leg, monotonic(), clean=False)
             leg.body(b"", True)
         self.why = self.why or Reason.DISCONNECT
+        self._closed_idle()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
         self.why = self.why or Reason.DISCONNECT
+        self._closed_idle()
+        self.pool.wheel.forget(self)
         leg = self.leg
         self.pool.lost(self)
         if leg is not None and not leg.ended:
             self.leg = None
             self._lose(leg, Reason.DISCONNECT)
+
+    def _closed_idle(self) -> None:
+        """The model has ended the connection: if it was idle, that shows for how long it keeps one."""
+        if self._used and self in self.endpoint.idle:
+            now = monotonic()
+            self.endpoint.keep.seen_closed(now - self._since, now)
 
     def _lose(self, leg: Leg, reason: Reason) -> None:
         """The connection died under its leg, which goes on with another one, once, if that is safe."""
@@ -268,8 +280,22 @@ class Connection(asyncio.Protocol):
         if not self.closed:
             self.closed = True
             self.why = self.why or Reason.DISCONNECT
+            self.pool.wheel.forget(self)
             self.pool.lost(self)
             self.transport.abort()
+
+    def _check_idle(self, now: float) -> float:
+        endpoint = self.endpoint
+        if self not in endpoint.idle:  # a tunnel
+            return now + self.pool.period
+        age, longest = now - self._since, endpoint.keep.longest
+        if age >= longest:
+            self.drop()
+            return 0.0
+        if self._used and not self.transport.is_closing():
+            # As old as it was at the sweep before: had it ended by then, we would have read so by now, however busy.
+            endpoint.keep.seen_open(self.pool.wheel.before - self._since, now)
+        return min(now + self.pool.period, self._since + longest)
 
     def check(self, now: float) -> float:
         """Close when idle for too long; fail a leg that is late."""
@@ -277,16 +303,15 @@ class Connection(asyncio.Protocol):
             return 0.0
         leg = self.leg
         if leg is None:
-            if now - self._since >= IDLE and self in self.endpoint.idle:  # a tunnel has no leg either
-                self.drop()
-                return 0.0
-            return now + self.pool.period
+            return self._check_idle(now)
         since = self._since
         if not leg.whole:
             since = self._blocked_since or now  # waiting for the client's body is not the model's fault
         if not self._reading:
             since = now  # nor is a client that reads slowly
         if now - since >= leg.timeout:
+            if now - self._since >= self.pool.timeout and not leg.is_check:
+                self.endpoint.timed_out()
             self._break(Reason.TIMEOUT)
             return 0.0
         if leg.is_too_long(now):

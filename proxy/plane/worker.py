@@ -43,6 +43,8 @@ from proxy.core.model import Lane, Table
 from proxy.errors import UnderstudyError
 from proxy.plane.deadlines import TICK
 from proxy.plane.door import Door
+from proxy.plane.endpoint import IDLE
+from proxy.plane.grpc.pool import IDLE as GRPC_IDLE
 from proxy.plane.grpc.pool import GrpcPool
 from proxy.plane.grpc.server import CallerLink
 from proxy.plane.pool import Pool, Settings
@@ -148,6 +150,7 @@ class Worker:
             upstream.tls,
             upstream.health,
             upstream.resolve.every,
+            upstream.idle_timeout or (GRPC_IDLE if upstream.grpc else IDLE),
         )
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:

@@ -22,10 +22,11 @@ from proxy.core.http2 import Http2, Stream
 from proxy.core.http2.frames import REFUSED_STREAM
 from proxy.core.reasons import Reason
 from proxy.plane.deadlines import Wheel
+from proxy.plane.endpoint import Endpoint
 from proxy.plane.grpc.model import ModelLink
 from proxy.plane.grpc.pool import GrpcPool
 from proxy.plane.legs import Leg
-from proxy.plane.pool import Endpoint, Pool, Settings
+from proxy.plane.pool import Pool, Settings
 from proxy.plane.turn import Turn
 from proxy.plane.upstream import Connection
 

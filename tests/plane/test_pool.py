@@ -11,10 +11,11 @@ from time import monotonic
 
 import pytest
 
+from proxy.plane.endpoint import Endpoint
 from proxy.plane.health import book
 from proxy.plane.legs import Leg
-from proxy.plane.pool import EJECT_AFTER, MAX_WAITING, Endpoint
-from tests.plane.rig import Call, Model, always, eventually, hang, ok, resets, rig
+from proxy.plane.pool import MAX_WAITING
+from tests.plane.rig import Call, Model, eventually, hang, ok, resets, rig
 from tests.plane.test_exchange import SHADOW
 
 ONE = """
@@ -221,69 +222,11 @@ async def test_the_less_busy_of_two_urls_is_asked() -> None:
             assert len(model.calls) == before + 8
 
 
-async def test_failing_url_is_ejected_and_returns() -> None:
-    bad, good = Model(always(b"garbage\r\n\r\n")), Model()
-    async with rig(TWO, (bad, good)) as it:
-        while len(bad.calls) < EJECT_AFTER:
-            await it.ask()
-        before = len(bad.calls)
-        assert [(await it.ask())[0] for _ in range(10)] == [200] * 10
-        assert len(bad.calls) == before
-        bad.script = bad.answer
-        it.worker.pools["m"].endpoints[0]._out_until = 0.0
-        await eventually_asked(it, bad, before)
-        assert (await it.ask())[0] == 200
-
-
-async def test_failures_that_are_not_in_a_row_eject_nobody() -> None:
-    async def script(call: Call) -> None:
-        await call.read_body()
-        await call.send(ok() if len(model.calls) % EJECT_AFTER == 0 else b"garbage\r\n\r\n")
-
-    model = Model(script)
-    async with rig(ONE, (model,)) as it:
-        endpoint = it.worker.pools["m"].endpoints[0]
-        for _ in range(3 * EJECT_AFTER):
-            await it.ask()
-            assert endpoint.usable(monotonic())
-
-
-async def test_when_every_url_is_out_they_are_asked_all_the_same() -> None:
-    async with rig(TWO, (Model(), Model())) as it:
-        for endpoint in it.worker.pools["m"].endpoints:
-            endpoint._out_until = monotonic() + 60.0
-        assert (await it.ask())[0] == 200
-
-
 def test_one_failed_check_is_none_and_one_that_succeeds_is_enough() -> None:
     endpoint = Endpoint("http://a:1")
     for good, healthy in ((False, True), (False, False), (False, False), (True, True), (False, True)):
         book(endpoint, good)
         assert endpoint.healthy is healthy
-
-
-async def eventually_asked(it, model: Model, before: int) -> None:  # type: ignore[no-untyped-def]
-    for _ in range(100):
-        await it.ask()
-        if len(model.calls) > before:
-            return
-    raise AssertionError("the URL never returned")
-
-
-def test_ejection_grows_and_one_failure_is_enough_on_return() -> None:
-    endpoint = Endpoint("http://a:1")
-    for _ in range(EJECT_AFTER - 1):
-        endpoint.failed()
-    assert endpoint.usable(1e12 - 1)
-    endpoint.failed()
-    first = endpoint._out_until
-    endpoint.failed()
-    assert endpoint._out_until > first + 0.5
-    for _ in range(3000):  # a URL that is dead for hours
-        endpoint.failed()
-    endpoint.succeeded()
-    endpoint.failed()
-    assert endpoint.failures == 1
 
 
 async def test_active_health_checks() -> None:

@@ -14,7 +14,8 @@ from proxy.plane.legs import Leg
 
 if TYPE_CHECKING:
     from proxy.config.server import Health
-    from proxy.plane.pool import Endpoint, Pool
+    from proxy.plane.endpoint import Endpoint
+    from proxy.plane.pool import Pool
 
 SAY_YES = frozenset(
     {
@@ -30,6 +31,7 @@ _YES = b"\0\0\0\0\2\x08\1"
 class GrpcProbe(Leg):
     """One check of one URL."""
 
+    is_check = True
     tries = 1_000_000
     """Another URL's answer would say nothing of this one."""
 

@@ -28,14 +28,12 @@ from proxy.plane.upstream import MAX_ANSWER_HEAD
 
 if TYPE_CHECKING:
     from proxy.core.grpc import GrpcAnswer
+    from proxy.plane.endpoint import Endpoint
     from proxy.plane.grpc.pool import GrpcPool
     from proxy.plane.legs import Leg
-    from proxy.plane.pool import Endpoint
 
 _GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR})
 """A call was broken off, by either side, because the other did not keep to HTTP/2."""
-IDLE = 60.0
-"""Seconds after which a connection without calls is closed."""
 
 
 class ModelLink(Wire):
@@ -110,6 +108,7 @@ class ModelLink(Wire):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        self.pool.wheel.forget(self)
         self.lost(Reason.DISCONNECT)
 
     def lost(self, reason: Reason) -> None:
@@ -132,7 +131,7 @@ class ModelLink(Wire):
             return 0.0
         due = now + self.pool.period
         streams = self.http2.streams
-        if not streams and now - self._since >= IDLE:
+        if not streams and now - self._since >= self.pool.settings.idle_timeout:
             self.retire()
         for stream in list(streams.values()):
             if isinstance(stream.taker, ModelStream):
@@ -229,7 +228,7 @@ class ModelStream(StreamEnd[ModelLink]):
         leg.ended = True
         answer.head = answer_head(answer)
         self.link.used = True
-        if self.link.endpoint.failures:
+        if self.link.endpoint.doubted and not leg.is_check:
             self.link.endpoint.succeeded()
         self._end(CANCEL)  # only a call that was answered before it had ended is still open
 
@@ -303,6 +302,8 @@ class ModelStream(StreamEnd[ModelLink]):
         if self._paused:
             since = now  # nor is a client that reads slowly
         if now - since >= leg.timeout:
+            if now - self._since >= self.link.pool.timeout and not leg.is_check:
+                self.link.endpoint.timed_out()
             self._fail(Reason.TIMEOUT)
         elif leg.is_too_long(now):
             self._let_go(Reason.TOO_LONG)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from proxy.core.reasons import Reason
 from proxy.plane.deadlines import TICK
+from proxy.plane.endpoint import Endpoint
 from proxy.plane.grpc.health import GrpcProbe
 from proxy.plane.grpc.model import ModelLink
-from proxy.plane.pool import MAX_WAITING, Endpoint, Pool, Settings, why
+from proxy.plane.pool import MAX_WAITING, Pool, Settings, why
 
 if TYPE_CHECKING:
     import ssl
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from proxy.plane.legs import Leg
     from proxy.plane.turn import Turn
     from proxy.resolver import Resolver
+
+IDLE = 60.0
+"""Seconds after which a connection without calls is closed where nothing else is said."""
 
 
 class GrpcPool(Pool):

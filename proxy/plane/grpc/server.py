@@ -110,6 +110,7 @@ class CallerLink(Wire):
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
         self.plane.clients.discard(self)
+        self.plane.wheel.forget(self)
         self._end_calls()
 
     def _end_calls(self) -> None:

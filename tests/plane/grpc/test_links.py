@@ -12,8 +12,9 @@ import grpc
 from proxy.config import parse
 from proxy.config.server import Health
 from proxy.core.reasons import Reason
+from proxy.plane.endpoint import EJECT_AFTER_TIMEOUTS
 from proxy.plane.health import UNHEALTHY_AFTER
-from tests.plane.grpc.models import Client, GrpcModel
+from tests.plane.grpc.models import Client, GrpcModel, hangs
 from tests.plane.grpc.test_calls import PLAIN, Raw
 from tests.plane.rig import Rig, eventually, rig
 from tests.plane.test_books import Bench
@@ -181,6 +182,17 @@ async def test_a_call_goes_on_though_its_upstream_has_left_the_file() -> None:
             assert (await client.ask(b"z")).answer == b"z"
         await eventually(lambda: old.open == 0, "the connection of the old pool is closed")
         await it.settled()
+
+
+async def test_a_url_that_accepts_calls_and_hangs_is_ejected() -> None:
+    models = [GrpcModel(hangs), GrpcModel()]
+    config = PLAIN.replace('url: "{0}", timeout: 2s', 'urls: ["{0}", "{1}"], timeout: 300ms')
+    async with rig(config, models, grpc=True) as it:
+        with Client(it.grpc_port) as client:
+            told = [await client.ask(b"x") for _ in range(30)]
+        late = sum(one.code is grpc.StatusCode.DEADLINE_EXCEEDED for one in told)
+        assert late == EJECT_AFTER_TIMEOUTS
+        assert [one.answer for one in told if one.code is grpc.StatusCode.OK] == [b"x"] * (30 - late)
 
 
 async def test_a_connection_that_is_not_needed_makes_room_for_no_other_but_is_used() -> None:
