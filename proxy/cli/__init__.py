@@ -295,6 +295,9 @@ abort = _hand_action("abort", "Roll a rollout back.", "support tickets")
 pause = _hand_action("pause", "Stop a rollout from climbing (not from rolling back).", "release freeze")
 resume = _hand_action("resume", "Let a paused rollout climb again.", "the freeze is over")
 retry = _hand_action("retry", "Try a rolled back version again; its evidence is kept.", "the database was down")
+restart = _hand_action(
+    "restart", "Begin a new trial of a rolled back version, with nothing of its evidence.", "the limit was too strict"
+)
 
 
 _recording = click.argument("file", type=click.Path(path_type=Path))

@@ -29,7 +29,7 @@ from proxy.control.ledger import Books
 from proxy.control.recorder import Recorder, Rule
 from proxy.control.store import Saved, Store
 from proxy.control.trials import Trial, fresh_evidence
-from proxy.core.events import Reloaded, Removed
+from proxy.core.events import Refuse, Reloaded, Removed, Restart
 from proxy.core.evidence import Evidence, EvidenceError
 from proxy.core.model import Plan, State
 from proxy.core.rollout import begin, unknown
@@ -82,8 +82,12 @@ class Roster:
         """Raise `EvidenceError` when evidence at hand cannot go on under a plan; changes nothing."""
         for name, plan in config.plans.items():
             trial = self.trials.get(name) or self.ended.get(name)
-            if trial is not None and trial.plan.trial == plan.trial and trial.plan.guards != plan.guards:
-                Evidence.load(plan, trial.evidence.dump())  # tries the change on a copy
+            if trial is None or trial.plan.tried != plan.tried:
+                continue
+            if trial.plan.guards != plan.guards:
+                Evidence.load(
+                    replace(plan, again=trial.plan.again), trial.evidence.dump()
+                )  # tries the change on a copy
 
     async def apply(self, config: Config, config_hash: str, lost: str = "") -> None:
         """Bring the rollouts in line with the plans of a configuration; `config_hash` goes into recorded files, `lost`
@@ -129,13 +133,14 @@ class Roster:
     async def _replan(self, trial: Trial, plan: Plan) -> None:
         await self._decisions.settled(trial)
         previous, earlier = trial.plan, None
-        if plan.trial != previous.trial:
+        if plan.tried != previous.tried:
             earlier = await self._earlier(plan)
+            plan = earlier.plan if earlier is not None else plan
             trial.renew(plan, self._tallies.ledgers(plan.trial))
             if earlier is not None:
                 trial.evidence, trial.books = earlier.evidence, earlier.books
         else:
-            plan = _with_segments_of(previous, plan)
+            plan = replace(_with_segments_of(previous, plan), again=previous.again)
             trial.flush()
             trial.evidence.change_limits(plan)
             trial.adopt(plan)
@@ -143,12 +148,24 @@ class Roster:
         before = earlier.rollout if earlier is not None else None
         await self._decisions.decide(trial, Reloaded(self._clock(), previous, before))
 
+    async def restart(self, plan: Plan, actor: str, reason: str) -> Refuse | None:
+        """Try anew what was rolled back, as the file has it (`plan`) and with nothing of the old evidence."""
+        trial = self.trials[plan.name]
+        await self._decisions.settled(trial)
+        if trial.rollout.state is State.ROLLED_BACK:
+            plan, hidden = replace(plan, again=trial.plan.again + 1), trial.redact
+            trial.renew(plan, self._tallies.ledgers(plan.trial))
+            trial.hide(hidden)
+            self._index()
+        return await self._decisions.decide(trial, Restart(self._clock(), actor, reason))
+
     async def _earlier(self, plan: Plan) -> Trial | None:
-        """The trial of this plan if it was tried before, replaced by another, and had been rolled back by then."""
+        """The last trial of what is planned, if another one has replaced it and it had been rolled back by then."""
         try:
-            saved = await self._store.past(plan.trial)
+            saved = await self._store.past(plan.name, plan.tried)
             if saved is None or saved.rollout.state is not State.ROLLED_BACK or saved.rollout.cause == "removed":
                 return None
+            plan = replace(plan, again=saved.plan.again)
             return Trial(plan, saved.rollout, Evidence.load(plan, saved.evidence), Books.load(saved.ledger))
         except (StoreError, EvidenceError) as error:
             logs.event(log, "past.unreadable", logging.ERROR, rollout=plan.name, error=str(error))

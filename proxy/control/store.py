@@ -22,7 +22,7 @@ from proxy.control.schema import SECRET, set_meta
 from proxy.control.webhooks import Delivery
 from proxy.core.delivery import GIVE_UP_AFTER, URGENT, Event
 from proxy.core.events import Rollout
-from proxy.core.model import Plan
+from proxy.core.model import Plan, trial_name
 from proxy.core.saved import plan_from, rollout_from
 from proxy.errors import StoreError
 
@@ -126,10 +126,14 @@ class Store(Database):
         row = await self.run(lambda c: c.execute(sql, (name,)).fetchone(), write=False)
         return None if row is None else _saved(row)
 
-    async def past(self, trial: str) -> Saved | None:
-        """How a trial that another one has replaced had ended."""
-        sql = "SELECT state, plan, evidence, ledger FROM past WHERE trial = ?"
-        row = await self.run(lambda c: c.execute(sql, (trial,)).fetchone(), write=False)
+    async def past(self, name: str, tried: str) -> Saved | None:
+        """How the last trial of what was tried (`Plan.tried`) had ended before another one replaced it."""
+        sql = (
+            "SELECT state, plan, evidence, ledger FROM past WHERE name = ? AND (trial = ? OR instr(trial, ?) = 1)"
+            " ORDER BY updated DESC, rowid DESC LIMIT 1"
+        )
+        values = (name, tried, trial_name(tried, 1)[:-1])
+        row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
         return None if row is None else _saved(row)
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:

@@ -119,9 +119,7 @@ class Desk:
             )
         change = trial.rollout.change
         try:
-            refusal = await self._within(
-                self._controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
-            )
+            refusal = await self._within(self._outcome(trial, action, reason, actor, full))
         except StoreError as error:
             raise RefusedError(503, str(error)) from error
         except TimeoutError:
@@ -131,6 +129,15 @@ class Desk:
         if refusal is not None:
             raise RefusedError(409, refusal.reason)
         return rollout_json(trial)
+
+    def _outcome(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Outcome:
+        """What is under way once it is asked for. Raises `StoreError`."""
+        controller = self._controller
+        if action != "restart":
+            return controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+        if trouble := controller.store.trouble:  # what is forgotten for it must not be lost for nothing
+            raise StoreError(f"not saved, so not done: {trouble}")
+        return controller.roster.restart(self.config.plans[trial.name], actor, reason)
 
     async def _within(self, outcome: Outcome) -> Refuse | None:
         """What comes of a decision; `TimeoutError` after `ACT_DEADLINE`, and then it goes on by itself."""

@@ -65,7 +65,8 @@ def fresh_evidence(plan: Plan) -> Evidence:
 
 def lane_of(rollout: Rollout, plan: Plan) -> Lane:
     """What workers are told of a rollout."""
-    return Lane(rollout.name, rollout.trial, rollout.state, rollout.weight, share_of(rollout, plan), rollout.entry)
+    lane = Lane(rollout.name, rollout.trial, rollout.state, rollout.weight, share_of(rollout, plan), rollout.entry)
+    return replace(lane, again=plan.again)
 
 
 @dataclass(slots=True)

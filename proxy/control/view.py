@@ -24,7 +24,7 @@ from proxy.errors import UnderstudyError
 if TYPE_CHECKING:
     from proxy.control.store import Store
 
-ACTIONS = ("promote", "abort", "pause", "resume", "retry")
+ACTIONS = ("promote", "abort", "pause", "resume", "retry", "restart")
 """What can be done to a rollout by hand."""
 
 

@@ -145,6 +145,16 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Restart:
+    """By hand: what has ended is tried anew, with nothing of its evidence. The plan that goes with it names the new
+    trial."""
+
+    now: float
+    actor: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reloaded:
     """The file was read again; `previous` is the plan in force until now.
 
@@ -164,7 +174,9 @@ class Removed:
     became_live: bool = False
 
 
-Event = Looked | Tripped | Unfinished | Restored | Promote | Abort | Pause | Resume | Retry | Reloaded | Removed
+Event = (
+    Looked | Tripped | Unfinished | Restored | Promote | Abort | Pause | Resume | Retry | Restart | Reloaded | Removed
+)
 
 
 # --- effects ---------------------------------------------------------------------------------------------------------

@@ -285,9 +285,17 @@ class Plan:
     asked: str = ""
     """A hash of `mirror.set_json`; empty when the candidate is asked as live is."""
 
+    again: int = 0
+    """How often this trial was begun anew by hand (`restart`)."""
+
     @property
     def trial(self) -> str:
-        """Name of the trial: a new live model, version or way of reading answers is a new trial.
+        """Name of the trial: what is tried, and which try it is."""
+        return trial_name(self.tried, self.again)
+
+    @property
+    def tried(self) -> str:
+        """What is tried: a new live model, version or way of reading answers is something new.
 
         So is a candidate that is asked for something else (`/model` may name another model), another range of scores,
         or a noise floor where there was none: the evidence's bins depend on them.
@@ -297,6 +305,15 @@ class Plan:
         words = (self.name, self.live, self.version, read.protocol, read.kind, read.output, read.pointer, bins)
         asked, found = [f"asked {self.asked}"] * bool(self.asked), [f"jmespath {read.jmespath}"] * bool(read.jmespath)
         return "|".join((*words, *read.ignore, *asked, *found))
+
+
+def trial_name(tried: str, again: int) -> str:
+    """The name of a trial, from what is tried and how often that was begun anew.
+
+    >>> trial_name("r/c|live|1", 0), trial_name("r/c|live|1", 2)
+    ('r/c|live|1', 'r/c|live|1|again 2')
+    """
+    return f"{tried}|again {again}" if again else tried
 
 
 # --- what was found --------------------------------------------------------------------------------------------------
@@ -371,7 +388,8 @@ class Lane:
 
     `weight` and `share` in basis points; `stage` the stage's entry number (see `Pair.stage`). `affords` is the part of
     `share`, and of what the candidate serves, that the token budget affords, basis points. `why` is not for the worker:
-    it says of a way down what a controller that dies before it is saved cannot tell the next one.
+    it says of a way down what a controller that dies before it is saved cannot tell the next one. `again` is
+    `Plan.again`, which no file says.
     """
 
     rollout: str
@@ -382,6 +400,12 @@ class Lane:
     stage: int
     affords: int = BUCKETS
     why: str = ""
+    again: int = 0
+
+    @property
+    def tried(self) -> str:
+        """What is tried, as the file says it (`Plan.tried`)."""
+        return self.trial.removesuffix(f"|again {self.again}") if self.again else self.trial
 
 
 @dataclass(frozen=True, slots=True)

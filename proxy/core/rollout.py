@@ -1,7 +1,7 @@
 """One rollout as a machine: (state, event, plan) → (state, effects). A table and one function.
 
     shadow ──pass──▶ canary 5 % ──pass──▶ canary 25 % … ──pass──▶ promoted (100 %) ──▶ completed
-      └───────────────────┴── fail · tripwire · abort ──▶ rolled_back (0 %) ──retry──▶ shadow
+      └───────────────────┴── fail · tripwire · abort ──▶ rolled_back (0 %) ──retry, restart──▶ shadow
 
 Time, evidence and people come in as events; what is to be done about them goes out as effects, in the order in which
 they must be carried out. Nothing here waits, writes or asks for the time.
@@ -15,7 +15,7 @@ Effects and their order (DESIGN 5.6)
 Invariants (each is a property test)
 - The weight rises only on a pass or by hand. To write a rollout whose first stage is a canary is by hand: its trial
   begins at weight 0 and enters that stage at the next look.
-- Rolled back means weight 0, until a new version is configured or `Retry` succeeds.
+- Rolled back means weight 0, until a new version is configured, `Retry` succeeds or `Restart` begins a new trial.
 - `advance` never raises, and the same events give the same end.
 - `entry`, the number of the stage entered, only grows within a trial.
 
@@ -44,6 +44,7 @@ from proxy.core.events import (
     Refuse,
     Reloaded,
     Removed,
+    Restart,
     Restored,
     Resume,
     Retry,
@@ -77,15 +78,16 @@ def advance(rollout: Rollout, event: Event, plan: Plan) -> tuple[Rollout, Effect
     act = _TABLE.get((rollout.state, type(event)))
     if act is not None:
         return act(rollout, event, plan)
-    if isinstance(event, Promote | Abort | Pause | Resume | Retry):
+    if isinstance(event, Promote | Abort | Pause | Resume | Retry | Restart):
         return rollout, (Refuse(_why_not(rollout, event)),)
     return rollout, ()
 
 
 def _why_not(rollout: Rollout, event: Event) -> str:
     action = type(event).__name__.lower()
-    hint = "; `retry` it or configure a new version" if rollout.state is State.ROLLED_BACK else ""
-    hint = "; only what was rolled back can be retried" if isinstance(event, Retry) else hint
+    hint = f"; `retry` it, or configure a new version; {_or_restart(rollout)}" if rollout.over else ""
+    if isinstance(event, Retry | Restart):
+        hint = "; only what was rolled back can be tried again" + ("" if rollout.over else ": `abort` it first")
     return f"cannot {action} {rollout.name}: it is {rollout.state.replace('_', ' ')}{hint}"
 
 
@@ -232,8 +234,17 @@ def _on_resume(rollout: Rollout, event: Resume, plan: Plan) -> tuple[Rollout, Ef
 def _on_retry(rollout: Rollout, event: Retry, plan: Plan) -> tuple[Rollout, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
         why = f"cannot retry {rollout.name}: the evidence still says fail ({_cause(event.assessment)})"
-        return rollout, (Refuse(f"{why}; configure a new version"),)
+        return rollout, (Refuse(f"{why}; configure a new version, or {_or_restart(rollout)}"),)
     return _again(rollout, event.now), (Save("retried", event.reason or "by hand", event.actor), Publish())
+
+
+def _or_restart(rollout: Rollout) -> str:
+    return f"`understudy restart {rollout.name}` begins a new trial"
+
+
+def _on_restart(rollout: Rollout, event: Restart, plan: Plan) -> tuple[Rollout, Effects]:
+    fresh, _ = begin(plan, event.now, rollout.change)
+    return fresh, (Save("restarted", event.reason or "by hand", event.actor), Publish())
 
 
 def _again(rollout: Rollout, now: float) -> Rollout:
@@ -272,7 +283,8 @@ def _on_reload(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, 
 def _once_more(rollout: Rollout, earlier: Rollout) -> tuple[Rollout, Effects]:
     """A version that was rolled back before is so still: naming another one in between is no retry."""
     after = replace(earlier, weight=0, change=rollout.change + 1)
-    why = f"this version was rolled back before ({earlier.reason or earlier.cause}); retry it or configure a new one"
+    then = earlier.reason or earlier.cause
+    why = f"this version was rolled back before ({then}); retry or restart it, or configure a new one"
     return after, (Publish(), Save("still_rolled_back", why))
 
 
@@ -365,6 +377,7 @@ _ROWS: tuple[tuple[tuple[State, ...], type, Callable[..., tuple[Rollout, Effects
     (_CLIMBING, Pause, _on_pause),
     (_CLIMBING, Resume, _on_resume),
     ((State.ROLLED_BACK,), Retry, _on_retry),
+    ((State.ROLLED_BACK,), Restart, _on_restart),
     (tuple(State), Reloaded, _on_reload),
     (tuple(State), Removed, _on_removed),
 )

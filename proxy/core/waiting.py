@@ -95,7 +95,7 @@ def waiting_for(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
 
 def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
     if rollout.state is State.ROLLED_BACK:
-        return "a new version, or a retry by hand"
+        return "a new version, or a retry or restart by hand"
     if rollout.state is State.COMPLETED:
         return "nothing: the candidate is live now"
     if rollout.state is State.PROMOTED:

@@ -29,6 +29,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 import setproctitle
@@ -39,7 +40,7 @@ from proxy.channel import Channel
 from proxy.config import Config, parse
 from proxy.core import link
 from proxy.core.link import Frame
-from proxy.core.model import Lane, Table
+from proxy.core.model import Lane, Table, trial_name
 from proxy.errors import UnderstudyError
 from proxy.plane.deadlines import TICK
 from proxy.plane.door import Door
@@ -88,6 +89,7 @@ class Worker:
         self._look_up = look_up
         self._resolvers: dict[str, Resolver] = {}
         self._table = Table(0)
+        self._again: dict[str, int] = {}
         self._tables: Channel | None = None
         self._control: Channel | None = None
         self._controller_heard = time.monotonic()
@@ -110,10 +112,28 @@ class Worker:
         self._contexts = _PLAIN if tls is None else (for_clients(tls), for_clients(tls, "h2"))
         old = self.pools
         self.pools = {name: self._pool(config, name, contexts[name]) for name in config.upstreams}
+        self._compile(config)
+        # One that is at work stays: were its upstream taken out and put back, two could look up the same name.
+        self._resolvers = {name: r for name, r in self._resolvers.items() if name in self.pools or r.busy}
+        self._config = config
+        logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
+        self._patience = config.server.controller_lost
+        self.plane.limits = Limits.of(config.server, (self.slot, self.workers))
+        self.plane.follow(config)
+        self._apply()
+        for name, pool in old.items():
+            if self.pools.get(name) is not pool:
+                pool.close()
+
+    def _compile(self, config: Config) -> None:
+        """The routes of a configuration, with the trials of the last routing table: only that knows which of them were
+        begun anew."""
         place = (self.slot, self.workers)
+        self._again = _again(self._table)
         trials: dict[str, Trial] = {}
 
         def trial_for(terms: Terms, pool: Pool) -> Trial:
+            terms = replace(terms, trial=trial_name(terms.trial, self._again.get(terms.trial, 0)))
             trial = self._books.get(terms.trial)
             if trial is None:
                 trial = Trial(terms, pool)
@@ -127,17 +147,6 @@ class Worker:
         plane.routes = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place)
         plane.calls = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place, grpc=True)
         self.trials = trials
-        # One that is at work stays: were its upstream taken out and put back, two could look up the same name.
-        self._resolvers = {name: r for name, r in self._resolvers.items() if name in self.pools or r.busy}
-        self._config = config
-        logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
-        self._patience = config.server.controller_lost
-        self.plane.limits = Limits.of(config.server, place)
-        self.plane.follow(config)
-        self._apply()
-        for name, pool in old.items():
-            if self.pools.get(name) is not pool:
-                pool.close()
 
     def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:
         upstream = config.upstreams[name]
@@ -165,6 +174,8 @@ class Worker:
 
     def _apply(self) -> None:
         """Put the last routing table into force, but without unjudged candidates while the controller is lost."""
+        if self._again != _again(self._table) and self._config is not None:
+            self._compile(self._config)
         lanes: dict[str, Lane] = {lane.trial: lane for lane in self._table.lanes}
         secret = bytes.fromhex(self._table.secret)
         for key, trial in self.trials.items():
@@ -398,6 +409,11 @@ class Worker:
         self.plane.trails.send(self.plane.publisher)
         self._send_report()  # or what has happened since the last one would be pending for ever
         await asyncio.sleep(TICK)
+
+
+def _again(table: Table) -> dict[str, int]:
+    """How often what is tried was begun anew, where it was."""
+    return {lane.tried: lane.again for lane in table.lanes if lane.again}
 
 
 def main() -> None:

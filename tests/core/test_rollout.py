@@ -26,6 +26,7 @@ from proxy.core.events import (
     Refuse,
     Reloaded,
     Removed,
+    Restart,
     Restored,
     Resume,
     Retry,
@@ -232,6 +233,7 @@ def test_rolled_back_refuses_everything_but_a_retry_and_says_what_is_possible() 
         assert after == rollout
         assert isinstance(effects[0], Refuse)
         assert "retry" in effects[0].reason
+        assert f"`understudy restart {PLAN.name}` begins a new trial" in effects[0].reason
 
 
 def test_retry_keeps_to_the_foot_of_the_plan_and_is_refused_while_the_evidence_says_fail() -> None:
@@ -242,6 +244,27 @@ def test_retry_keeps_to_the_foot_of_the_plan_and_is_refused_while_the_evidence_s
     after, effects = advance(rollout, Retry(200.0, "ann", WATCHING), PLAN)
     assert (after.state, after.stage, after.weight, after.trial) == (State.SHADOW, 0, 0, rollout.trial)
     assert after.entry > rollout.entry
+
+
+def test_a_restart_begins_a_new_trial_at_the_foot_and_only_of_what_was_rolled_back() -> None:
+    anew = replace(PLAN, again=1)
+    for events in ([], CLIMB[:1], CLIMB):
+        running, _ = run(events)
+        after, effects = advance(running, Restart(900.0, "ann"), anew)
+        assert (after, type(effects[0])) == (running, Refuse)
+    rollout, _ = run([*CLIMB[:1], Abort(150.0, "ann", "tickets")])
+    after, effects = advance(rollout, Restart(200.0, "ann", "too strict"), anew)
+    assert (after.state, after.stage, after.weight, after.entry, after.reason, after.ended_in) == (
+        State.SHADOW, 0, 0, 0, "", "",
+    )  # fmt: skip
+    assert (after.trial, after.change) == (f"{rollout.trial}|again 1", rollout.change + 1)
+    assert effects == (Save("restarted", "too strict", "ann"), Publish())
+
+
+def test_an_end_says_when_and_in_which_stage() -> None:
+    for events, stage in (([], "shadow"), (CLIMB[:1], "canary-5"), (CLIMB, "promoted")):
+        rollout, _ = run([*events, Abort(900.0, "ann")])
+        assert (rollout.ended_at, rollout.since, rollout.ended_in) == (900.0, 900.0, stage)
 
 
 def test_a_promoted_candidate_is_watched_and_can_still_be_rolled_back() -> None:

@@ -13,7 +13,7 @@ import pytest
 from proxy.config import parse
 from proxy.core import link
 from proxy.core.link import Frame
-from proxy.core.model import State
+from proxy.core.model import Lane, State
 from proxy.plane.worker import QUIET, SILENCE
 from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
 from tests.plane.test_exchange import PLAIN, SHADOW
@@ -58,6 +58,37 @@ async def test_reload_of_a_bad_file_changes_nothing() -> None:
         assert it.replies[1][1]["ok"] is False
         assert it.replies[1][1]["error"]
         assert (await it.ask())[0] == 200
+
+
+async def test_a_trial_begun_anew_has_numbers_of_its_own_and_outlives_a_reload() -> None:
+    """Only the routing table says so; the pairs under way stay with the trial that sampled them."""
+    live, candidate = Model(always(ok(b"{}"))), Model(always(ok(b"{}")))
+    async with rig(SHADOW, (live, candidate)) as it:
+        await it.lane()
+        await it.ask()
+        (first,) = it.worker.trials
+        again = Lane("r/v2", f"{first}|again 2", State.SHADOW, 0, 10_000, 0, again=2)
+        await it.controller.publish(again)
+        await it.ask()
+        it.control.send(
+            link.note(
+                Frame.CONFIG,
+                {
+                    "generation": 2,
+                    "text": SHADOW.replace("{0}", live.url).replace("{1}", candidate.url),
+                    "directory": ".",
+                },
+            )
+        )
+        await eventually(lambda: len(it.replies) == 2)
+        await it.ask()
+        await eventually(lambda: len(it.controller.pairs) == 3, "three pairs")
+        found = sorted((pair.trial, pair.sequence) for pair in it.controller.pairs)
+        assert found == [(first, 0), (again.trial, 0), (again.trial, 1)]
+        await it.controller.publish(Lane("r/v2", first, State.SHADOW, 0, 10_000, 0))
+        await it.ask()
+        await eventually(lambda: len(it.controller.pairs) == 4)
+        assert (it.controller.pairs[-1].trial, it.controller.pairs[-1].sequence) == (first, 1)
 
 
 async def test_reload_lets_a_request_in_flight_finish() -> None:

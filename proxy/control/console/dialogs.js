@@ -55,12 +55,13 @@ export function askToken(then) {
 
 const MEANING = {
   promote: "The candidate goes to the next stage without waiting for the verdict.",
-  abort: "All traffic leaves the candidate at once. It stays out until a new version or a retry.",
+  abort: "All traffic leaves the candidate at once. It stays out until a new version, a retry or a restart.",
   pause: "The rollout climbs no further; guards still watch and can still roll it back.",
   resume: "The rollout climbs again when its stage passes.",
   retry: "The same version starts again from the first stage and keeps its evidence.",
+  restart: "A new trial of the same version starts from the first stage. Its evidence so far counts no more, and neither does the error budget spent on it.",
 };
-const VERB = { promote: "Promote", abort: "Abort", pause: "Pause", resume: "Resume", retry: "Retry" };
+const VERB = { promote: "Promote", abort: "Abort", pause: "Pause", resume: "Resume", retry: "Retry", restart: "Restart" };
 
 /** Ask for a reason and carry out an action; `done(rollout)` afterwards. */
 export function askAction(rollout, action, done) {

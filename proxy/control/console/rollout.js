@@ -15,9 +15,9 @@ const panel = (title, attributes, ...children) => h("section", { class: `card ${
 
 function actions(rollout, done) {
   const possible = over(rollout)
-    ? rollout.state === "rolled_back" ? ["retry"] : []
+    ? rollout.state === "rolled_back" ? ["retry", "restart"] : []
     : [rollout.state === "promoted" ? null : "promote", rollout.paused ? "resume" : "pause", "abort"].filter(Boolean);
-  const label = { promote: "Promote", pause: "Pause", resume: "Resume", abort: "Abort", retry: "Retry" };
+  const label = { promote: "Promote", pause: "Pause", resume: "Resume", abort: "Abort", retry: "Retry", restart: "Restart" };
   return h(
     "div",
     { class: "row actions" },
