@@ -28,6 +28,7 @@ from proxy.core.model import Arm, Outcome, Plan
 from proxy.core.reasons import Reason
 from proxy.core.recording import Recorded
 from proxy.core.rewriting import Rules, rewritten
+from proxy.resolver import Resolver
 
 MAX_ANSWER = 64 * 1024 * 1024
 NOT_SENT = frozenset(
@@ -44,6 +45,8 @@ class Server:
     tls: ssl.SSLContext | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     set_json: Rules = ()
+    host: str = ""
+    """The Host that its requests carry, and its name in TLS; the URL's when empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +63,23 @@ class Terms:
     enough: Callable[[Judgement], bool] | None = None
 
 
+def _hostname(host: str) -> str:
+    return urlsplit(f"//{host}").hostname or ""
+
+
 async def unreachable(server: Server, deadline: float = 5.0) -> str:
     """Why no connection can be made to a server, in words; empty when one can. Asked before anything is sent: a wrong
     address says nothing of a model. `deadline` in seconds."""
     parts = urlsplit(server.url)
     secure = (server.tls or ssl.create_default_context()) if parts.scheme == "https" else None
     port = parts.port or (443 if secure is not None else 80)
+    name = None if secure is None else _hostname(server.host) or parts.hostname
+
+    async def attempt(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(address, port, ssl=secure, server_hostname=name)
+
     try:
-        async with asyncio.timeout(deadline):
-            _, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+        _, writer = await Resolver().connect(parts.hostname or "", attempt, deadline)
     except TimeoutError:
         return f"no connection within {deadline:g} s"
     except ssl.SSLError as error:
@@ -172,15 +183,18 @@ async def _ask(session: aiohttp.ClientSession, server: Server, recorded: Recorde
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:]) if name]
     kept = [(name, value) for name, value in headers if name.lower() not in NOT_SENT | server.headers.keys()]
     target, context = server.url.rstrip("/") + path, server.tls or True
+    name = _hostname(server.host) if target.startswith("https:") else ""
+    own = [("host", server.host)] if server.host else []
     began = time.perf_counter()
     try:
         async with session.request(
             method,
             target,
-            headers=[*kept, *server.headers.items()],
+            headers=[*own, *kept, *server.headers.items()],
             data=request[1],
             allow_redirects=False,
             ssl=context,
+            server_hostname=name or None,
         ) as answer:
             first, body, waits = time.perf_counter() - began, b"", answer.content_type == "text/event-stream"
             while chunk := await answer.content.readany():

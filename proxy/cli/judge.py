@@ -212,7 +212,8 @@ def _server(config: Config, upstream: str, target: str) -> Server:
         context = for_models(config.upstreams[upstream].tls) if target.startswith("https:") else None
     except (OSError, ssl.SSLError) as error:
         raise UnderstudyError(f"upstreams.{upstream}.tls: {error}") from error
-    return Server(target, context)
+    host = config.upstreams[upstream].host
+    return Server(target, context, host="" if host in ("client", "url") else host)
 
 
 def _show(name: str, result: Gate) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from proxy.config.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HOST = re.compile(r"([A-Za-z0-9_]([A-Za-z0-9._-]{0,253})?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
@@ -65,6 +66,17 @@ def version(value: Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 128 or not value.isprintable():
         raise Unfit("a version as text of 1 to 128 characters", "put it in quotes" if isinstance(value, float) else "")
     return value
+
+
+def upstream_host(value: Any) -> str:
+    """`client`, `url` or a host with or without a port, as it stands in a Host header; raises `Unfit`.
+
+    >>> upstream_host("url"), upstream_host("Fraud-V2.models.svc:8080"), upstream_host("[::1]:80")
+    ('url', 'fraud-v2.models.svc:8080', '[::1]:80')
+    """
+    if isinstance(value, str) and _HOST.fullmatch(value):
+        return value.lower()
+    raise Unfit("`client`, `url`, or a host such as fraud-v2.models.example")
 
 
 def header(value: Any) -> str:

@@ -26,6 +26,7 @@ from proxy.config.types import (
     Section,
     ServerUrl,
     Size,
+    UpstreamHost,
     Url,
     Version,
     Workers,
@@ -152,6 +153,10 @@ class Upstream(Section):
     urls: Annotated[tuple[ServerUrl, ...], Field(min_length=1)]
     """Where it is; of two picked at random the less loaded one is asked. `url:` for one. `http`, `https`; `grpc` and
     `grpcs` for a server that speaks gRPC."""
+    host: UpstreamHost = "client"
+    """The Host (`:authority`) that requests carry: the client's (`client`), that of the URL (`url`), or the one that is
+    given, for gateways that tell models apart by it. One that is given is the name in TLS too (SNI, certificate), and
+    health checks carry it. `x-forwarded-host` is the client's in any case."""
     timeout: Duration = 30.0
     """How long it may be silent: from the last byte of the request to the answer's head, then between two pieces of the
     answer. The same whether the answer goes to a client, is held or is a copy's."""
@@ -163,7 +168,7 @@ class Upstream(Section):
     max_connections: Count = 256
     """Connections over all workers."""
     version: Version | None = None
-    """A new version starts a new trial; when absent, a hash of the sorted URLs."""
+    """A new version starts a new trial; when absent, a hash of the sorted URLs, and of `host` unless it is `client`."""
     signed_off_at: Moment | None = None
     """When the model was approved; lead time is measured from here."""
     tls: UpstreamTls | None = None
@@ -189,12 +194,13 @@ class Upstream(Section):
 
     @property
     def effective_version(self) -> str:
-        """`version`, else a hash of the sorted URLs.
+        """`version`, else a hash of the sorted URLs, and of `host` where that says who is asked.
 
         >>> Upstream(urls=("http://a:1", "http://b:2")).effective_version
         'urls-d9a898e1'
         """
-        return self.version or "urls-" + hashlib.sha256("\n".join(sorted(self.urls)).encode()).hexdigest()[:8]
+        where = [*sorted(self.urls), *([] if self.host == "client" else [self.host])]
+        return self.version or "urls-" + hashlib.sha256("\n".join(where).encode()).hexdigest()[:8]
 
 
 class Webhook(Section):

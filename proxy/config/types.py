@@ -75,6 +75,9 @@ Proxy = Annotated[
 ServerUrl = Annotated[
     str, Reads(names.server_url, _text("^(https?|grpcs?)://[^/]+/?$", "http://127.0.0.1:9001", "grpc://127.0.0.1:9003"))
 ]
+UpstreamHost = Annotated[
+    str, Reads(names.upstream_host, {"type": "string", "examples": ["client", "url", "fraud-v2.models.example"]})
+]
 Listen = Annotated[str, Reads(names.listen, _text(":[0-9]{1,5}$", "0.0.0.0:8080"))]
 Workers = Annotated[
     int | Literal["auto"],

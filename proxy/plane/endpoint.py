@@ -30,12 +30,16 @@ EJECT_LONGEST = 30.0
 class Endpoint:
     """One URL. Times are monotonic seconds."""
 
-    def __init__(self, url: str, idle_timeout: float = IDLE) -> None:
+    def __init__(self, url: str, idle_timeout: float = IDLE, host: str = "client") -> None:
         parts = urlsplit(url)
         self.url = url
         self.secure = parts.scheme in ("https", "grpcs")
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.secure else 80)
+        own = parts.netloc if host == "url" else host
+        self.own_host = b"" if host == "client" else own.encode()
+        """The Host of what is sent here; empty when it is the client's."""
+        self.tls_name = self.host if host in ("client", "url") else urlsplit(f"//{host}").hostname or ""
         self.idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others can age
         self.keep = KeepAlive(idle_timeout)
         self.busy = 0

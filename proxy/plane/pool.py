@@ -54,6 +54,7 @@ class Settings:
     health: Health | None = None
     renew_names: float = 30.0
     idle_timeout: float = IDLE
+    host: str = "client"
 
 
 def why(error: BaseException | None) -> Reason:
@@ -90,7 +91,7 @@ class Pool:
         self.label = settings.name.encode()
         self.timeout = settings.timeout
         self.period = min(LOOK_EVERY, settings.idle_timeout / 4, settings.timeout)
-        self.endpoints = tuple(Endpoint(url, settings.idle_timeout) for url in settings.urls)
+        self.endpoints = tuple(Endpoint(url, settings.idle_timeout, settings.host) for url in settings.urls)
         self.open = 0
         self.closing = False
         self.known: dict[bytes, Answer] = {}
@@ -258,7 +259,7 @@ class Pool:
 
         async def attempt(address: str) -> Connection:
             loop, secure = asyncio.get_running_loop(), self.context if endpoint.secure else None
-            name = endpoint.host if secure is not None else None
+            name = endpoint.tls_name if secure is not None else None
             _, connection = await loop.create_connection(
                 lambda: Connection(self, endpoint), address, endpoint.port, ssl=secure, server_hostname=name
             )

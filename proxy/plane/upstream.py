@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpResponseParser
 
-from proxy.core.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer
+from proxy.core.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer, with_host
 from proxy.core.reasons import Reason
 from proxy.plane.framing import Framing, FramingError
 
@@ -73,7 +73,10 @@ class Connection(asyncio.Protocol):
     def start(self, leg: Leg) -> None:
         """Carry this leg; the connection must be idle."""
         self.leg, leg.connection = leg, self
-        self.pool.turn.write(self.transport, leg.gather(), leg)
+        opening = leg.gather()
+        if self.endpoint.own_host:
+            opening = with_host(opening, self.endpoint.own_host)
+        self.pool.turn.write(self.transport, opening, leg)
         self._since = leg.sent = monotonic()
         if leg.held_back and not self._blocked_since:
             leg.held_back = False

@@ -160,6 +160,7 @@ class Worker:
             upstream.health,
             upstream.resolve.every,
             upstream.idle_timeout or (GRPC_IDLE if upstream.grpc else IDLE),
+            upstream.host,
         )
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:

@@ -306,6 +306,29 @@ async def test_each_arm_is_asked_with_headers_of_its_own(tmp_path: Path, config:
     assert (alone.exit_code, "--live-header needs --live" in alone.stderr) == (2, True)
 
 
+async def test_each_arm_is_asked_under_its_own_host(tmp_path: Path) -> None:
+    """`upstreams.*.host`, as in production; the URL's where none is given."""
+    hosts: set[tuple[str, str]] = set()
+
+    async def model(request: web.Request) -> web.Response:
+        hosts.add((request.match_info["arm"], request.host))
+        return web.Response(body=answer("c", await request.read()), content_type="application/json")
+
+    served = web.Application()
+    served.router.add_post("/{arm}/v2/models/m/infer", model)
+    server = TestServer(served)
+    await server.start_server()
+    url = f"http://127.0.0.1:{server.port}"
+    hosted = tmp_path / "hosted.yaml"
+    hosted.write_text(CONFIG.replace("timeout: 2s", "timeout: 2s, host: c.models"))
+    recorded = record(tmp_path / "p.jsonl", 3)
+    command = ("replay", recorded, "-c", hosted, "--rate", 2000, "--allow-undecided")
+    result = await asyncio.to_thread(understudy, *command, "--candidate", f"{url}/candidate", "--live", f"{url}/live")
+    await server.close()
+    assert result.exit_code == 0, result.output
+    assert hosts == {("candidate", "c.models"), ("live", url.removeprefix("http://"))}
+
+
 @pytest.mark.parametrize("option", ["--header", "--live-header"])
 @pytest.mark.parametrize(
     ("header", "said"),

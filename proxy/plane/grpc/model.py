@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.core.grpc import answer_head, call_headers, close, read_answer
-from proxy.core.headers import HeadError
+from proxy.core.headers import HeadError, with_host
 from proxy.core.http2 import HIGH, Headers, Http2
 from proxy.core.http2.frames import (
     CANCEL,
@@ -152,6 +152,8 @@ class ModelStream(StreamEnd[ModelLink]):
         """Send the head and what is here of the body."""
         leg, http2 = self.leg, self.link.http2
         opening = leg.gather()
+        if self.link.endpoint.own_host:
+            opening = with_host(opening, self.link.endpoint.own_host)
         at = opening.find(b"\r\n\r\n") + 4
         leg.connection = self
         self._stream = http2.open(call_headers(opening[:at], self.link.scheme), self)

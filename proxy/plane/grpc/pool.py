@@ -154,7 +154,7 @@ class GrpcPool(Pool):
                 address,
                 endpoint.port,
                 ssl=secure,
-                server_hostname=endpoint.host if secure is not None else None,
+                server_hostname=endpoint.tls_name if secure is not None else None,
             )
             try:
                 await link.spoken.wait()
