@@ -89,7 +89,7 @@ class Controller:
 
     async def start(self, runtime: Path) -> None:
         """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
-        contents = await self.store.load()
+        contents = await self.store.load(self.config.plans)
         self._say_split(contents)
         self.decisions.take_up(contents)
         if contents.lost:
@@ -269,7 +269,7 @@ class Controller:
                     await self._keep_charts()
                     charts_at = now + CHARTS
                 if now >= retain_at:
-                    await self.store.retain(self._clock())
+                    await self.store.retain(self._clock(), self.config.plans)
                     retain_at = now + RETENTION
             except StoreError as error:
                 logs.event(log, "store.failed", logging.ERROR, kind="snapshot", error=str(error))

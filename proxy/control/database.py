@@ -48,6 +48,10 @@ PATIENCE = 15.0
 HANGS = 10.0
 """Seconds without an answer after which a disk is said to hang."""
 
+SHRINKS_FROM = 16 << 20
+"""Bytes without content from which on a file is written anew without them."""
+_PAGES = ("freelist_count", "page_count", "page_size")
+
 
 class Database:
     """The database at `path`. `failures` counts writes that failed, `error` says why the last one did (empty: it did
@@ -105,6 +109,10 @@ class Database:
         """Read from a copy of the file, for a disk that takes no writes. Raises `StoreError`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._on_copy, work)
 
+    async def shrink(self) -> None:
+        """Give room back to the disk when more than half of a large file holds nothing. Raises `StoreError`."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._shrink)
+
     async def check(self) -> None:
         """See whether the file is still there, and write it anew if not. Raises `StoreError`."""
         try:
@@ -143,6 +151,16 @@ class Database:
             return result
         except (sqlite3.Error, OSError) as error:
             self._drop()  # the next call opens it anew: a remounted disk is found, a half-broken handle is not kept
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _shrink(self) -> None:
+        try:
+            connection = self._present()
+            free, pages, size = (connection.execute(f"PRAGMA {what}").fetchone()[0] for what in _PAGES)
+            if 2 * free > pages and free * size > SHRINKS_FROM:
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self.path}: {error}") from error
 
     def _present(self) -> sqlite3.Connection:

@@ -9,9 +9,9 @@ Invariants
 - No rollout begins before `take_up` has said what is saved of it.
 - Earlier pairs stay judged by the limits in force when they came; a new trial gets nothing of the old one's evidence,
   and a version that was rolled back before comes back with its own.
-- Of the rollouts that ended only the last `SHOWN_ENDED` keep pairs and charts, and the last `KEPT_ENDED` are here at
-  all: years of candidates, each with a name of its own, must not fill the memory. One that the file names again is
-  taken up from the store, with its evidence and its end.
+- Of the rollouts that ended only the last `SHOWN_ENDED` keep pairs and charts, and the last `KEEP_ENDED` are here at
+  all: years of candidates, each with a name of its own, must fill neither the memory nor the disk. One that the file
+  names again is taken up from the store: rolled back if it was.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from proxy import logs
@@ -27,7 +28,7 @@ from proxy.control.counting import Tallies
 from proxy.control.decisions import Decisions
 from proxy.control.ledger import Books
 from proxy.control.recorder import Recorder, Rule
-from proxy.control.store import Saved, Store
+from proxy.control.store import KEEP_ENDED, Saved, Store
 from proxy.control.trials import Trial, fresh_evidence
 from proxy.core.events import Refuse, Reloaded, Removed, Restart
 from proxy.core.evidence import Evidence, EvidenceError
@@ -39,8 +40,6 @@ log = logging.getLogger("understudy.roster")
 
 SHOWN_ENDED = 10
 """Ended rollouts, the last ones, whose pairs and charts can still be looked at: some MiB each."""
-KEPT_ENDED = 50
-"""Ended rollouts, the last ones, that are listed: up to 4 MiB of evidence each. Older ones are in the store."""
 
 
 class Roster:
@@ -71,7 +70,7 @@ class Roster:
     def take_up(self, rollouts: Sequence[Saved], named: Collection[str]) -> None:
         """Rollouts as the last controller left them, the latest change last; `named` are those of the file."""
         over = [saved for saved in rollouts if saved.rollout.over and saved.rollout.name not in named]
-        left_out = {saved.rollout.name for saved in over[:-KEPT_ENDED]}
+        left_out = {saved.rollout.name for saved in over[:-KEEP_ENDED]}
         for saved in rollouts:
             if saved.rollout.name not in left_out:
                 trial = _restored(saved)
@@ -105,6 +104,7 @@ class Roster:
                 self.trials[name] = trial
                 trial.token_budget = budgets[name]
                 await self._replan(trial, plan)
+        await self._let_go()  # only now: what the file names again is not among them
         self._index()
         await self._record(config, config_hash)
 
@@ -118,7 +118,9 @@ class Roster:
         """A rollout that ended so long ago that only the store knows of it."""
         try:
             saved = await self._store.rollout(name)
-            return None if saved is None else _restored(saved)
+            if saved is None or (saved.archived and not saved.evidence):
+                return None  # it had not failed, and nothing of its evidence is left: it begins anew
+            return _restored(saved)
         except StoreError as error:
             logs.event(log, "past.unreadable", logging.ERROR, rollout=name, error=str(error))
             return None
@@ -166,7 +168,8 @@ class Roster:
             if saved is None or saved.rollout.state is not State.ROLLED_BACK or saved.rollout.cause == "removed":
                 return None
             plan = replace(plan, again=saved.plan.again)
-            return Trial(plan, saved.rollout, Evidence.load(plan, saved.evidence), Books.load(saved.ledger))
+            evidence = Evidence.load(plan, saved.evidence) if saved.evidence else fresh_evidence(plan)
+            return Trial(plan, saved.rollout, evidence, Books.load(saved.ledger))
         except (StoreError, EvidenceError) as error:
             logs.event(log, "past.unreadable", logging.ERROR, rollout=plan.name, error=str(error))
             return None
@@ -177,10 +180,15 @@ class Roster:
         await self._decisions.decide(trial, Removed(self._clock(), became_live))
         del self.trials[trial.name]
         self.ended[trial.name] = trial
+
+    async def _let_go(self) -> None:
+        """Of what ended long ago keep less, and then nothing but its end."""
         for older in list(self.ended.values())[:-SHOWN_ENDED]:
             older.forget()
-        for oldest in list(self.ended)[:-KEPT_ENDED]:
+        for oldest in list(self.ended)[:-KEEP_ENDED]:
             await _end_recording(self.ended.pop(oldest))
+            with suppress(StoreError):  # the next clean-up does it
+                await self._store.let_go(oldest)
 
     # --- all of them -------------------------------------------------------------------------------------------------
 
@@ -212,7 +220,9 @@ def _restored(saved: Saved) -> Trial:
     """A rollout as the last controller left it."""
     rollout, plan = saved.rollout, saved.plan
     try:
-        evidence = Evidence.load(plan, saved.evidence)
+        # Of what ended long ago only the end is kept.
+        gone = rollout.over and not saved.evidence
+        evidence = fresh_evidence(plan) if gone else Evidence.load(plan, saved.evidence)
         books = Books.load(saved.ledger)
     except EvidenceError as error:
         # Without evidence nothing may climb on what is there no more: it starts over, or stays where it ended.

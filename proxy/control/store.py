@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,8 +31,20 @@ log = logging.getLogger("understudy.store")
 KEEP_ENTRIES = 1000
 """Journal entries kept of each rollout."""
 
+KEEP_JOURNAL = 32 << 20
+"""Bytes of evidence kept in the journal of each rollout, but for its last entry."""
+
 KEEP_TRIALS = 50
 """Ended trials kept of each rollout, so that a version that comes back is known."""
+
+KEEP_PAST = 16 << 20
+"""Bytes of evidence kept of the ended trials of each rollout; what is older is known by its end alone."""
+
+KEEP_ENDED = 50
+"""Rollouts, the last that ended, that are kept whole though the file names them no more."""
+
+KEEP_NAMES = 1000
+"""Rollouts beyond those, the last ones, of which state and plan are kept, so that one that comes back is known."""
 
 KEEP_DELIVERIES = 30 * 86400.0
 """Seconds that a finished delivery is kept to be looked at."""
@@ -90,16 +102,16 @@ class Store(Database):
 
     # --- rollouts and journal ----------------------------------------------------------------------------------------
 
-    async def load(self) -> Contents:
-        """Everything saved; from then on the file is this process' alone. When the disk takes no writes, it is read
-        from a copy; raises when that fails too."""
+    async def load(self, named: Collection[str] = ()) -> Contents:
+        """What is at work, what the file names, and the last `KEEP_ENDED` that ended; from then on the file is this
+        process' alone. When the disk takes no writes, it is read from a copy; raises when that fails too."""
         await self.claim()
         try:
-            contents = await self.run(_load, write=False)
+            contents = await self.run(lambda connection: _load(connection, named), write=False)
             return replace(contents, lost=self.lost)
         except StoreError as error:
             logs.event(log, "store.copied", logging.ERROR, error=str(error))
-            return await self.run_on_copy(_load)
+            return await self.run_on_copy(lambda connection: _load(connection, named))
 
     async def save(self, change: Change) -> None:
         """One change, whole or not at all."""
@@ -157,9 +169,16 @@ class Store(Database):
         rows = await self.run(lambda c: c.execute("SELECT trial, data FROM charts").fetchall(), write=False)
         return {trial: orjson.loads(data) for trial, data in rows}
 
-    async def retain(self, now: float) -> int:
-        """Take away what is beyond the retention; how many rows."""
-        return await self.run(lambda connection: _retain(connection, now))
+    async def retain(self, now: float, named: Collection[str]) -> int:
+        """Take away what is beyond the retention while the file names these rollouts; how many rows. Gives room that is
+        no longer needed back to the disk."""
+        rows = await self.run(lambda connection: _retain(connection, now, named))
+        await self.shrink()
+        return rows
+
+    async def let_go(self, name: str) -> None:
+        """Keep of a rollout that ended long ago no more than how it, and each of its trials, ended."""
+        await self.run(lambda connection: _let_go(connection, [name]))
 
     # --- outbox (see `webhooks.Outbox`) ------------------------------------------------------------------------------
 
@@ -217,9 +236,22 @@ class Store(Database):
 # --- inside a transaction --------------------------------------------------------------------------------------------
 
 
-def _load(connection: sqlite3.Connection) -> Contents:
+_OVER = "json_extract(state, '$.state') IN ('rolled_back', 'completed')"
+_UNNAMED = f"{_OVER} AND name NOT IN (SELECT value FROM json_each(:named))"  # noqa: S608 - a constant
+"""What has ended and is not in the file: these alone are ever let go."""
+
+
+def _named(named: Collection[str]) -> str:
+    return orjson.dumps(sorted(named)).decode()
+
+
+def _load(connection: sqlite3.Connection, named: Collection[str]) -> Contents:
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    rows = connection.execute("SELECT state, plan, evidence, ledger FROM rollouts ORDER BY updated").fetchall()
+    rows = connection.execute(
+        f"SELECT state, plan, evidence, ledger FROM rollouts WHERE NOT ({_UNNAMED}) OR name IN"  # noqa: S608 - constants
+        f" (SELECT name FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT :kept) ORDER BY updated",
+        {"named": _named(named), "kept": KEEP_ENDED},
+    ).fetchall()
     identity, secret, table = str(meta.get("identity", "")), str(meta[SECRET]), int(meta.get("table", 0))
     return Contents(identity, table, [_saved(row) for row in rows], secret)
 
@@ -298,17 +330,52 @@ def _keep_endpoints(connection: sqlite3.Connection, terms: Mapping[str, str], no
     return gone
 
 
-def _retain(connection: sqlite3.Connection, now: float) -> int:
+def _let_go(connection: sqlite3.Connection, names: Collection[str]) -> int:
+    values = {"names": _named(names)}
+    of_these = "name IN (SELECT value FROM json_each(:names)) AND evidence <> x''"
+    for table in ("rollouts", "past"):
+        connection.execute(f"UPDATE {table} SET evidence = x'', ledger = '{{}}' WHERE {of_these}", values)  # noqa: S608
+    sql = "DELETE FROM journal WHERE rollout IN (SELECT value FROM json_each(:names))"
+    return connection.execute(sql, values).rowcount
+
+
+def _let_go_of_ended(connection: sqlite3.Connection, named: Collection[str]) -> int:
+    """Of what ended long ago only the end is kept, and of what ended long before that nothing."""
+    ended = [
+        name
+        for (name,) in connection.execute(
+            f"SELECT name FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT -1 OFFSET :kept",  # noqa: S608
+            {"named": _named(named), "kept": KEEP_ENDED},
+        )
+    ]
+    gone = {"names": _named(ended[KEEP_NAMES:])}
+    entries = _let_go(connection, ended)
+    rows = [
+        connection.execute(f"DELETE FROM {table} WHERE name IN (SELECT value FROM json_each(:names))", gone).rowcount  # noqa: S608
+        for table in ("rollouts", "past")
+    ]
+    return entries + sum(rows)
+
+
+def _retain(connection: sqlite3.Connection, now: float, named: Collection[str]) -> int:
+    ended = _let_go_of_ended(connection, named)
     entries = connection.execute(
-        "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER"
-        " (PARTITION BY rollout ORDER BY number DESC) AS age FROM journal) WHERE age > ?)",
-        (KEEP_ENTRIES,),
+        "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER w AS age,"
+        " sum(length(evidence)) OVER w AS bytes FROM journal WINDOW w AS (PARTITION BY rollout ORDER BY number DESC))"
+        " WHERE age > ? OR (age > 1 AND bytes > ?))",
+        (KEEP_ENTRIES, KEEP_JOURNAL),
     ).rowcount
     trials = connection.execute(
         "DELETE FROM past WHERE trial IN (SELECT trial FROM (SELECT trial, row_number() OVER"
         " (PARTITION BY name ORDER BY updated DESC) AS age FROM past) WHERE age > ?)",
         (KEEP_TRIALS,),
     ).rowcount
+    connection.execute(
+        "UPDATE past SET evidence = x'', ledger = '{}' WHERE evidence <> x'' AND trial IN (SELECT trial FROM (SELECT"
+        " trial, sum(length(evidence)) OVER (PARTITION BY name ORDER BY updated DESC) AS bytes FROM past)"
+        " WHERE bytes > ?)",
+        (KEEP_PAST,),
+    )
     connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
     # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
     connection.execute(
@@ -317,4 +384,4 @@ def _retain(connection: sqlite3.Connection, now: float) -> int:
     deliveries = connection.execute(
         "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - KEEP_DELIVERIES,)
     ).rowcount
-    return entries + trials + deliveries
+    return ended + entries + trials + deliveries

@@ -222,7 +222,8 @@ async def test_of_the_rollouts_that_ended_only_the_last_ones_keep_their_pairs(
 async def test_only_the_last_rollouts_that_ended_are_held_and_an_older_one_is_still_known_when_it_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.control.roster.KEPT_ENDED", 1)
+    monkeypatch.setattr("proxy.control.roster.KEEP_ENDED", 1)
+    monkeypatch.setattr("proxy.control.store.KEEP_ENDED", 1)
     base = config_text().replace("d: {url", 'e: {url: "http://127.0.0.1:5"}, d: {url')
     texts = {one: base.replace("candidate: c", f"candidate: {one}") for one in "cde"}
     async with running(tmp_path, texts["c"]) as first:

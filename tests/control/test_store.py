@@ -110,7 +110,7 @@ async def test_retention_takes_the_oldest_entries_of_each_rollout(
     for number in range(1, 6):
         await store.save(change(number))
     await store.save(change(6, name="r/other"))
-    assert await store.retain(0.0) == 3
+    assert await store.retain(0.0, ["r/c"]) == 3
     assert [e["number"] for e in await store.journal("r/c", 9)] == [5, 4]
     assert [e["number"] for e in await store.journal("r/other", 9)] == [6]
 
@@ -121,6 +121,64 @@ async def test_a_snapshot_replaces_evidence_but_not_that_of_a_newer_trial(store:
     assert (await store.load()).rollouts[0].evidence == b"later"
     await store.snapshot([saved(b"of an old trial", trial="old")], 3.0)
     assert (await store.load()).rollouts[0].evidence == b"later"
+
+
+async def many_names(store: Store, names: int, size: int) -> None:
+    """Rollouts that came, were rolled back and left the file one after the other, as years of candidates do."""
+    for number in range(names):
+        name = f"r/c{number}"
+        await store.save(change(number, name=name, evidence=os.urandom(size)))
+        one = change(number, name=name, evidence=os.urandom(size))
+        cause = "removed" if number % 2 else "fail"
+        state = replace(one.saved.rollout, state=State.ROLLED_BACK, weight=0, cause=cause)
+        await store.save(replace(one, saved=replace(one.saved, rollout=state)))
+
+
+async def test_names_that_left_the_file_fill_neither_the_disk_nor_the_memory(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_ENDED", 5)
+    monkeypatch.setattr(module, "KEEP_NAMES", 50)
+    monkeypatch.setattr(database, "SHRINKS_FROM", 1 << 20)
+    await many_names(store, 80, 30_000)
+    await store.save(change(99, name="r/at-work"))
+    assert size_of(store.path) > 4 << 20
+    await store.retain(100.0, ["r/c3"])
+    assert size_of(store.path) < 1 << 20
+    contents = await store.load(["r/c3"])
+    assert {s.rollout.name for s in contents.rollouts} == {
+        "r/at-work", "r/c3", "r/c75", "r/c76", "r/c77", "r/c78", "r/c79"
+    }  # fmt: skip
+    assert all(s.evidence for s in contents.rollouts)
+    old = await store.rollout("r/c60")
+    assert old is not None
+    assert (old.rollout.state, old.rollout.cause, old.evidence) == (State.ROLLED_BACK, "fail", b"")
+    assert await store.rollout("r/c20") is None
+    assert [len(await store.journal(name, 9)) for name in ("r/c79", "r/c3", "r/c60", "r/c20")] == [2, 2, 0, 0]
+
+
+def size_of(path: Path) -> int:
+    return sum(Path(f"{path}{part}").stat().st_size for part in ("", "-wal"))
+
+
+async def test_the_journal_and_the_past_of_one_name_are_bounded_in_bytes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEEP_JOURNAL", 25_000)
+    monkeypatch.setattr(module, "KEEP_PAST", 25_000)
+    for number in range(1, 11):
+        one = change(number, evidence=os.urandom(10_000))
+        rollout = replace(one.saved.rollout, trial=f"t{number}")
+        await store.save(replace(one, saved=replace(one.saved, rollout=rollout)))
+    await store.retain(100.0, ["r/c"])
+    assert [entry["detail"]["n"] for entry in await store.journal("r/c", 20)] == [10, 9]
+    past = [await store.past("r/c", f"t{number}") for number in range(1, 10)]
+    assert [bool(one and one.evidence) for one in past] == [False] * 7 + [True] * 2, (
+        "all are known, the last ones whole"
+    )
+    await store.save(change(11, evidence=os.urandom(100_000)))
+    await store.retain(100.0, ["r/c"])
+    assert len(await store.journal("r/c", 20)) == 1, "the last entry is kept, however large"
 
 
 # --- outbox ----------------------------------------------------------------------------------------------------------
@@ -172,9 +230,9 @@ async def test_only_configured_endpoints_are_waited_for_and_ended_ones_begin_ane
 
 async def test_a_row_that_nobody_tries_is_given_up(store: Store) -> None:
     await store.save(change(1, "http://a"))
-    await store.retain(1.0 + 86400.0)
+    await store.retain(1.0 + 86400.0, ["r/c"])
     assert await store.delivery_counts("http://a") == {"waiting": 1}
-    await store.retain(2.0 + 2 * 86400.0)
+    await store.retain(2.0 + 2 * 86400.0, ["r/c"])
     assert await store.delivery_counts("http://a") == {"gave_up": 1}
 
 
