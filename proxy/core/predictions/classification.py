@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from proxy.core.model import Kind, PredictionSpec
+from proxy.core.model import Kind, Pair, PredictionSpec
 from proxy.core.predictions.json_tools import parse_json
-from proxy.core.predictions.message import Request, header
+from proxy.core.predictions.message import decoded, header
 from proxy.core.predictions.protobuf import BYTES, VARINT, fields, varint
 from proxy.core.predictions.shapes import Tensor
 from proxy.core.predictions.unreadable import Unreadable
@@ -31,15 +31,17 @@ _PARAMETER = b"classification"
 _WIDE = (Kind.PROBABILITIES, Kind.VECTOR)
 
 
-def is_meant(request: Request | None, output: str, data: list[Any]) -> bool:
+def is_meant(pair: Pair | None, output: str, data: list[Any]) -> bool:
     """Whether the texts of an output are classes with their scores; never raises.
 
     >>> is_meant(None, "y", ["0.600000:0:cat"]), is_meant(None, "y", ["12:30:45"]), is_meant(None, "y", ["cat"])
     (True, False, False)
     """
+    if not data or ":" not in data[0]:
+        return False
     if not all(type(text) is str and _CLASS.fullmatch(text) for text in data):
         return False
-    said = _asked_for(request, output) if request is not None else None
+    said = _asked_for(pair, output) if pair is not None else None
     return all(map(_AS_TRITON_WRITES.fullmatch, data)) if said is None else said
 
 
@@ -83,12 +85,14 @@ def _by_index(row: list[tuple[float, int, str]]) -> list[float]:
 # --- what the request asked for --------------------------------------------------------------------------------------
 
 
-def _asked_for(request: Request, output: str) -> bool | None:
+def _asked_for(pair: Pair, output: str) -> bool | None:
     """Whether a V2 request wants classes of this output; `None` when it is no V2 request."""
     try:
-        if is_grpc(request.head):
-            return any(name == output and wanted for name, wanted in _requested(one_message(*request.plain)))
-        text = _json_part(request)
+        head = pair.request_head
+        body = decoded(head, pair.request_body)
+        if is_grpc(head):
+            return any(name == output and wanted for name, wanted in _requested(one_message(head, body)))
+        text = _json_part(head, body)
         if _PARAMETER not in text and b'"inputs"' in text:
             return False
         document = parse_json(text)
@@ -107,9 +111,8 @@ def _wants(entry: Any, output: str) -> bool:
     return type(count) is int and count > 0
 
 
-def _json_part(request: Request) -> bytes:
-    """The JSON of a request, without binary tensors; raises `Unreadable`."""
-    head, body = request.plain
+def _json_part(head: bytes, body: bytes) -> bytes:
+    """The JSON of a request, without binary tensors."""
     length = header(head, "inference-header-content-length")
     return body[: int(length)] if length.isascii() and length.isdigit() and len(length) < 12 else body
 

@@ -24,19 +24,24 @@ _PLAIN = (float, int, str)
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     """The value at `spec.pointer`, or what `spec.jmespath` finds; raises `Unreadable`."""
-    pieces = pieces_of(answer)
-    if pieces is not None and not (spec.pointer or spec.jmespath):
-        return whole(spec, answer, pieces)
-    if pieces is not None:
-        return found_in(spec, [answer.parse(piece) for piece in pieces], _finder(spec))
     try:
         document = answer.document
-    except Unreadable:
+    except Unreadable as why:  # a stream is no JSON, so what is JSON is not asked whether it is one
+        return _of_stream(spec, answer, why)
+    return tensor(_finder(spec)(document))
+
+
+def _of_stream(spec: PredictionSpec, answer: Message, why: Unreadable) -> Tensor:
+    """The values of a stream of events; raises `Unreadable`, `why` where the answer is none."""
+    pieces = pieces_of(answer)
+    if pieces is None:
         documents = unnamed_lines(answer)
         if documents is None:
-            raise
+            raise why
         return found_in(spec, documents, _finder(spec))
-    return tensor(_finder(spec)(document))
+    if not (spec.pointer or spec.jmespath):
+        return whole(spec, answer, pieces)
+    return found_in(spec, [answer.parse(piece) for piece in pieces], _finder(spec))
 
 
 def _finder(spec: PredictionSpec) -> Find:

@@ -6,8 +6,9 @@ Heads arrive as bytes, and nearly always nothing in them matters here, so they a
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
+from proxy.core.model import Pair
 from proxy.core.predictions.codings import CODINGS, MAX_CODINGS
 from proxy.core.predictions.json_tools import parse_json
 from proxy.core.predictions.unreadable import Unreadable
@@ -67,26 +68,14 @@ def media_type(head: bytes) -> str:
     return header(head, "content-type").partition(";")[0].strip().lower()
 
 
-class Request(NamedTuple):
-    """What was asked: its head and its body, as sent."""
-
-    head: bytes
-    body: bytes
-
-    @property
-    def plain(self) -> tuple[bytes, bytes]:
-        """Head and body, this one without content coding; raises `Unreadable`."""
-        return self.head, decoded(self.head, self.body)
-
-
 class Message:
     """A request or an answer. `body` is without content coding; making one raises `Unreadable` when that fails.
 
-    `exact` asks for whole numbers beyond 64 bits as they are, which takes longer (`parse_json`). `request` is what was
-    answered, where that is known: some answers mean what their request asked for.
+    `exact` asks for whole numbers beyond 64 bits as they are, which takes longer (`parse_json`). `pair` is what it
+    belongs to, where that is known: some answers mean what their request asked for.
     """
 
-    __slots__ = ("_document", "_lower", "body", "exact", "head", "request")
+    __slots__ = ("_document", "_lower", "body", "exact", "head", "pair")
 
     def __init__(
         self,
@@ -95,10 +84,10 @@ class Message:
         document: Any = UNREAD,
         *,
         exact: bool = False,
-        request: Request | None = None,
+        pair: Pair | None = None,
     ) -> None:
         self.head = head
-        self.request = request
+        self.pair = pair
         self.exact = exact
         lower = self._lower = head.lower()
         self.body = body if _ENCODING not in lower else decoded(head, body)
@@ -112,7 +101,7 @@ class Message:
     def document(self) -> Any:
         """The body as JSON, parsed once; raises `Unreadable`. Do not change it: it is shared."""
         if self._document is UNREAD:
-            self._document = self.parse(self.body)
+            self._document = parse_json(self.body, exact=self.exact)
         return self._document
 
     def parse(self, text: bytes) -> Any:

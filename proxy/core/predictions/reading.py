@@ -22,7 +22,7 @@ import orjson
 
 from proxy.core.exact_json import fits
 from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
-from proxy.core.predictions.message import UNREAD, Message, Request, is_plain, target_of
+from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.core.predictions.mismatch import answered, mismatch, told
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.core.predictions.request import body_hash, request_facts
@@ -109,11 +109,11 @@ class Reader:
     """
 
     __slots__ = (
-        "_asked",
         "_by",
         "_cluster_by",
         "_facts",
         "_ignore",
+        "_pair",
         "_plain",
         "_protocol",
         "_segments",
@@ -130,7 +130,7 @@ class Reader:
         self._facts = bool(self._ignore or segments or cluster_by)
         self._plain: set[bytes] = set()  # heads that keep no body from being read as it stands
         self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
-        self._asked = Request(b"", b"")  # what it asked
+        self._pair: Pair | None = None  # that pair
 
     def read(self, pair: Pair) -> Reading:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
@@ -146,7 +146,7 @@ class Reader:
         live = candidate = again = None
         live_tokens = tokens = 0
         if self._spec is not None:
-            self._by, self._asked = self._protocol, make(Request, (head, body))
+            self._by, self._pair = self._protocol, pair
             if not live_fault:
                 live, live_fault, live_detail, live_tokens = self._answer(self._spec, ours, None)
             if not fault:
@@ -205,8 +205,9 @@ class Reader:
         A label that has been rounded is read again, exactly: that takes several times as long, so only then.
         """
         try:
-            values = self._values(spec, Message(outcome.head, outcome.body, document, exact=exact, request=self._asked))
-            values.exact |= exact
+            values = self._values(spec, Message(outcome.head, outcome.body, document, exact=exact, pair=self._pair))
+            if exact:
+                values.exact = True
             return predict(spec, values, kind), values.tokens
         except Rounded:
             if exact:
@@ -228,7 +229,9 @@ class Reader:
         if protocol is None:
             if spec.protocol != AUTO:
                 raise Unreadable(Reason.UNKNOWN_PROTOCOL, f"no protocol is called `{spec.protocol}`")
-            protocol = self._by = recognised(target_of(self._asked.head), message)
+            protocol = self._by = recognised(
+                target_of(self._pair.request_head if self._pair is not None else b""), message
+            )
         return protocol.extract(spec, message)
 
 

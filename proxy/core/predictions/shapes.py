@@ -151,23 +151,27 @@ _BEYOND = 2.0**63
 
 
 def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
-    data = _singles(values, "label")
-    if not values.exact and set(map(type, data)) <= _LABELS:
-        return tuple(data)
-    return tuple([_label(value, values.exact) for value in data])
+    return tuple(_as_labels(values, _singles(values, "label")))
+
+
+def _as_labels(values: Tensor, data: list[Any]) -> list[Any]:
+    if not values.exact and set(map(type, data)) <= _LABELS:  # orjson's whole numbers have at most 64 bits
+        return data
+    return [_label(value, values.exact) for value in data]
 
 
 def _label(value: Any, exact: bool) -> Any:
     """Text or a whole number. One beyond 64 bits is kept as its digits: that is the most that JSON has here."""
-    if type(value) is float and value.is_integer():  # XGBoost and others write class numbers as floats
+    kind = type(value)
+    if kind is str or kind is bool:
+        return value
+    if kind is float and value.is_integer():  # XGBoost and others write class numbers as floats
         if not exact and abs(value) >= _BEYOND:
             raise Rounded(value)
         value = int(value)
-    if type(value) is int:
-        return value if fits(value) else str(value)
-    if type(value) in (str, bool):
-        return value
-    raise Unreadable(Reason.BAD_TYPE, f"{_show_value(value)} is not a label (text or a whole number)")
+    elif kind is not int:
+        raise Unreadable(Reason.BAD_TYPE, f"{_show_value(value)} is not a label (text or a whole number)")
+    return value if fits(value) else str(value)
 
 
 def label_name(value: Any) -> str:
@@ -245,7 +249,7 @@ def _vectors(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[float, ...], 
 def _rankings(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[Any, ...], ...]:
     if len(values.shape) > 2:
         raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(values.shape)} is no list of items per row")
-    return _sequences(values, [_label(value, values.exact) for value in values.data])
+    return _sequences(values, _as_labels(values, values.data))
 
 
 _ROWS: dict[Kind, Callable[[Tensor, PredictionSpec], tuple[Any, ...]]] = {

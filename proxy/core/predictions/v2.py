@@ -58,7 +58,7 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     else:
         output = chosen_output(spec, answer.document)
         values = output_values(output)
-    if output["datatype"] == "BYTES" and is_meant(answer.request, output.get("name", ""), values.data):
+    if output["datatype"] == "BYTES" and is_meant(answer.pair, output.get("name", ""), values.data):
         values = classes(spec, values)
     if spec.kind is _AUTO:
         values.hint = hint_for(output["datatype"], values.width)
