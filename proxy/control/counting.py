@@ -14,26 +14,35 @@ from proxy.core.link import BOUNDS
 
 log = logging.getLogger("understudy.counting")
 
+MOST_LEDGERS = 10_000
+"""Trials of each worker whose last report is kept: it is not repeated once they are over, and they may come back."""
+
 
 class Tallies:
     """Reports by incarnation."""
 
     def __init__(self) -> None:
         self._reports: dict[str, dict[str, Any]] = {}
+        self._ledgers: dict[str, dict[str, dict[str, int]]] = {}
         self._dead = Counts()
 
     def report(self, worker: str, payload: dict[str, Any]) -> None:
         """Take a worker's totals."""
         self._reports[worker] = payload
+        ledgers = self._ledgers.setdefault(worker, {})
+        for trial, ledger in payload.get("ledger", {}).items():
+            ledgers.pop(trial, None)  # so that the one reported last comes last
+            ledgers[trial] = ledger
+        for trial in list(ledgers)[:-MOST_LEDGERS]:
+            del ledgers[trial]
 
     def ledgers(self, trial: str) -> dict[str, dict[str, int]]:
-        """What each worker has reported of a trial, by incarnation."""
-        return {
-            name: found for name, payload in self._reports.items() if (found := payload.get("ledger", {}).get(trial))
-        }
+        """What each worker has reported of a trial at last, by incarnation."""
+        return {worker: found for worker, ledgers in self._ledgers.items() if (found := ledgers.get(trial))}
 
     def gone(self, worker: str) -> None:
         """Keep what a dead worker had reported."""
+        self._ledgers.pop(worker, None)
         payload = self._reports.pop(worker, None)
         if payload is not None:
             _add(self._dead, {**payload, "connections": []})

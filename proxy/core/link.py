@@ -21,8 +21,10 @@ Payloads in JSON
   candidates away since, for want of a controller. Supervisor to controller, HELLO is the process tree.
 - TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection.
 - COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
-  the next one, and merging is still addition over incarnations. `{"ledger": {trial: {"sampled", "shed", "too_large",
-  "too_long", "client_gone", "link_full", "sent"}}, "requests": [[route, upstream, leg, code, n]],
+  the next one, and merging is still addition over incarnations. A trial that is over is in them until all of it has
+  been settled and told, and once more to a controller that connects.
+  `{"ledger": {trial: {"sampled", "shed", "too_large", "too_long", "client_gone", "link_full", "sent"}},
+  "requests": [[route, upstream, leg, code, n]],
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
   "rescues": [[rollout, reason, n]], "connections": [[upstream, state, n now]],
   "lookups": [[upstream, n failed]], "trails": {sink: n dropped}}`; code is

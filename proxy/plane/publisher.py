@@ -31,6 +31,7 @@ class Publisher:
         self._loop = loop
         self._channel: Channel | None = None
         self._index: dict[str, int] = {}
+        self._free: list[int] = []
         self._marked: dict[Trial, int] = {}
         self._batch: list[bytes] = []
         self._booked: list[tuple[Trial, int]] = []
@@ -76,7 +77,8 @@ class Publisher:
         key = trial.terms.trial
         index = self._index.get(key)
         if index is None:
-            index = self._index[key] = len(self._index)
+            # None is free only as long as they are used without a gap.
+            index = self._index[key] = self._free.pop() if self._free else len(self._index)
             self._batch.append(link.note(Frame.TRIAL, {"index": index, "trial": key}))
         return index
 
@@ -102,11 +104,20 @@ class Publisher:
             trial.last_dropped = max(trial.last_dropped, sequence)
         self._batch, self._booked, self._size = [], [], 0
         self._index.clear()
+        self._free.clear()
         self._marked.clear()
 
     def returned(self, trial: Trial) -> None:
         """A trial is configured again: whoever took it for over has not kept which of its sequences are settled."""
         self._marked.pop(trial, None)
+
+    def retire(self, trial: Trial) -> None:
+        """A trial is over and all of it is settled: say so, and let go of it."""
+        self.mark([trial])
+        self._marked.pop(trial, None)
+        index = self._index.pop(trial.terms.trial, None)
+        if index is not None:
+            self._free.append(index)
 
     def mark(self, trials: list[Trial]) -> None:
         """Tell the controller which sequences are settled, where some of them will not come."""
@@ -123,8 +134,10 @@ class Publisher:
         """Send a frame that may be lost, as long as there is room enough for pairs; whether it was taken."""
         return self._channel is not None and self.backlog <= MAX_BACKLOG // 4 and self._channel.send(data)
 
-    def counts(self, payload: dict[str, Any]) -> None:
-        """Send the totals; a lost report is made good by the next."""
-        if self._channel is not None:
-            self._channel.send(link.note(Frame.COUNTS, payload))
-            self.backlog = self._channel.waiting
+    def counts(self, payload: dict[str, Any]) -> bool:
+        """Send the totals; whether the link took them. A lost report is made good by the next."""
+        if self._channel is None:
+            return False
+        taken = self._channel.send(link.note(Frame.COUNTS, payload))
+        self.backlog = self._channel.waiting
+        return taken

@@ -13,7 +13,6 @@ Invariants
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from proxy.core.model import BUCKETS, Lane, State
 from proxy.core.rewriting import Rules
@@ -164,8 +163,13 @@ class Trial:
         """Every sequence below this one is settled."""
         return next(iter(self.pending), self.sampled)
 
+    def go_on(self, ledger: dict[str, int]) -> None:
+        """Count on from where an earlier one of this trial ended: totals and sequences only grow in a worker's life."""
+        for part, count in ledger.items():
+            setattr(self, part, count)
+
     @property
-    def ledger(self) -> dict[str, Any]:
+    def ledger(self) -> dict[str, int]:
         """This trial's part of COUNTS."""
         return {
             "sampled": self.sampled,

@@ -69,6 +69,8 @@ SILENCE = 3.0
 """Seconds without ALIVE (it comes twice a second) before which a controller that is connected is not held for lost."""
 _PLAIN: tuple[ssl.SSLContext | None, ssl.SSLContext | None] = (None, None)
 """Contexts of the doors for HTTP and for gRPC."""
+MOST_OVER = 10_000
+"""Trials that are over whose totals are kept, should the file name them again."""
 QUIET = 0.2
 """Seconds without a client after which a draining worker leaves."""
 
@@ -84,7 +86,9 @@ class Worker:
         self.plane = Plane(loop)
         self.pools: dict[str, Pool] = {}
         self.trials: dict[str, Trial] = {}
-        self._books: dict[str, Trial] = {}  # every trial this process has seen: its ledger is reported to the end
+        self._books: dict[str, Trial] = {}  # trials of which not all is settled, and reported as it is now
+        self._over: dict[str, dict[str, int]] = {}  # where those stopped that are over, should they come back
+        self._tells_over = True
         self._recents: dict[str, Recent] = {}
         self._look_up = look_up
         self._resolvers: dict[str, Resolver] = {}
@@ -137,6 +141,7 @@ class Worker:
             trial = self._books.get(terms.trial)
             if trial is None:
                 trial = Trial(terms, pool)
+                trial.go_on(self._over.pop(terms.trial, {}))
             elif terms.trial not in self.trials:
                 self.plane.publisher.returned(trial)
             trial.terms, trial.pool = terms, pool
@@ -229,6 +234,7 @@ class Worker:
     def _pairs_open(self, channel: Channel) -> None:
         channel.send(self._hello())
         self.plane.publisher.connected(channel)
+        self._tells_over = True  # to a controller that may know nothing of them
 
     def _pairs_closed(self, channel: Channel) -> None:
         self.plane.publisher.connected(None)
@@ -291,12 +297,25 @@ class Worker:
         ]
         plane.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         ledger = {key: trial.ledger for key, trial in self._books.items()}
+        if self._tells_over:
+            ledger |= self._over
         lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
         others = {"ledger": ledger, "connections": connections, "lookups": lookups, "trails": plane.trails.dropped}
-        plane.publisher.counts({**plane.counts.report(), **others})
+        if plane.publisher.counts({**plane.counts.report(), **others}):
+            self._tells_over = False
+            self._retire()
         self._look_for_controller(now)
         if self._control is not None:
             self._control.send(link.frame(Frame.ALIVE, b""))
+
+    def _retire(self) -> None:
+        """The controller has been told all of these, and nothing will be added: they are not reported any more."""
+        for key in [key for key, trial in self._books.items() if key not in self.trials and not trial.pending]:
+            trial = self._books.pop(key)
+            self.plane.publisher.retire(trial)
+            self._over[key] = trial.ledger
+        for key in list(self._over)[:-MOST_OVER]:
+            del self._over[key]
 
     # --- the process ---
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.control.counting import Tallies
+from proxy.control.counting import MOST_LEDGERS, Tallies
 from proxy.core.link import BOUNDS
 
 buckets = st.lists(st.integers(0, 9), min_size=len(BOUNDS) + 1, max_size=len(BOUNDS) + 1)
@@ -48,3 +48,18 @@ def test_a_report_replaces_the_last_one_of_its_worker() -> None:
     assert tallies.merged().requests == {("r", "u", "served", "200"): 5}
     tallies.merged().requests.clear()  # a fresh value each time
     assert tallies.merged().requests != {}
+
+
+def test_what_was_said_of_a_trial_at_last_is_known_when_it_is_not_repeated() -> None:
+    tallies = Tallies()
+    tallies.report("w0", {"ledger": {"a": {"sampled": 3}, "b": {"sampled": 1}}})
+    tallies.report("w1", {"ledger": {"a": {"sampled": 4}}})
+    tallies.report("w0", {"ledger": {"b": {"sampled": 2}}})
+    assert tallies.ledgers("a") == {"w0": {"sampled": 3}, "w1": {"sampled": 4}}
+    assert tallies.ledgers("b") == {"w0": {"sampled": 2}}
+    tallies.gone("w0")
+    assert tallies.ledgers("a") == {"w1": {"sampled": 4}}
+    for number in range(MOST_LEDGERS + 5):
+        tallies.report("w1", {"ledger": {f"t{number}": {"sampled": 1}}})
+    assert tallies.ledgers("a") == tallies.ledgers("t3") == {}
+    assert tallies.ledgers("t5") == {"w1": {"sampled": 1}}

@@ -247,6 +247,49 @@ async def test_a_trial_that_comes_back_says_anew_what_is_settled() -> None:
         await eventually(lambda: it.controller.marks.get(first) == 3, "the mark")
 
 
+async def test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more() -> None:
+    """Or a thousand reloads later each report would be about a thousand trials that nobody waits for."""
+    models = Model(always(ok(b'{"a":1}'))), Model(always(ok(b'{"a":1}')))
+    async with rig(SHADOW, models) as it:
+
+        async def version(number: int) -> None:
+            text = SHADOW.replace("{0}", models[0].url).replace("{1}", models[1].url)
+            changed = text.replace("timeout: 300ms", f"timeout: 300ms, version: '{number}'")
+            done = len(it.replies) + 1
+            it.control.send(link.note(Frame.CONFIG, {"generation": done, "text": changed, "directory": "."}))
+            await eventually(lambda: len(it.replies) == done, "RESULT")
+            await it.lane()
+
+        async def report() -> dict[str, dict[str, int]]:
+            it.controller.counts = {}
+            it.worker._send_report()
+            await eventually(lambda: it.controller.counts, "COUNTS")
+            return dict(it.controller.counts["ledger"])
+
+        trials = []
+        for number in range(40):
+            await version(number)
+            trials.append(it.trial.terms.trial)
+            await it.ask()
+            await it.settled()
+            said = await report()
+            assert said[trials[-1]]["sent"] == 1
+            assert number == 0 or set(said) <= set(trials[-2:]), "the last one once more at most"
+        publisher = it.worker.plane.publisher
+        assert len(it.worker._books) <= 2
+        assert max(publisher._index.values()) <= 2, "numbers on the link are used again"
+        assert len(publisher._marked) <= 2
+        await version(0)
+        assert it.trial.terms.trial == trials[0]
+        await it.ask()
+        await it.settled()
+        assert (await report())[trials[0]] == {**it.trial.ledger, "sampled": 2, "sent": 2}
+        assert it.controller.pairs[-1].sequence == 1, "sequences go on"
+        it.worker._tells_over = True  # as when a controller connects
+        assert set(await report()) >= set(trials)
+        assert len(await report()) <= 2
+
+
 async def test_a_worker_that_leaves_says_last_what_became_of_everything() -> None:
     async with rig(SHADOW, (Model(always(ok(b'{"a":1}'))), Model(always(ok(b'{"a":1}'))))) as it:
         await it.lane()
