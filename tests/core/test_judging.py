@@ -56,6 +56,21 @@ def test_other_guards_give_other_verdicts_on_the_same_pairs() -> None:
     assert loose.booked == {"compared": 1000, "live_failed": 0, "unparseable": 0}
 
 
+def test_answers_of_another_form_are_no_question_of_accuracy() -> None:
+    plan = replace(PLAN, guards=(Guard("max_response_mismatch", 0.01), Guard("max_extra_errors", 0.1)))
+    good = gate(plan, judge(plan, recorded(500)))
+    assert good.sentence == "pass: compatible and reliable, after 500 pairs"
+    page = Outcome(200, head=b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n", body=b"<html>")
+    pairs = [Recorded(one.pair._replace(candidate=page), one.request_hash) for one in recorded(100)]
+    bad = gate(
+        replace(plan, prediction=PredictionSpec("none")), judge(replace(plan, prediction=PredictionSpec("none")), pairs)
+    )
+    assert bad.verdict is Verdict.FAIL
+    assert "response mismatch now 100 %" in bad.sentence
+    assert "100 by media type" in bad.sentence
+    assert report(NAME, bad)["response_mismatches"] == {"media_type": 100}
+
+
 def test_a_wrong_prediction_is_told_and_nobodys_failure() -> None:
     plan = replace(PLAN, prediction=replace(SPEC, output="yy"))
     judged = judge(plan, recorded(30))
