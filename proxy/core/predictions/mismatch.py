@@ -5,9 +5,9 @@ from live. Pure, the same whichever arm is named first, and never a difference b
 
 - A *refusal* is a status that says that the request was not for this server: a wrong path, method, credential or
   format. Nearly all are mistakes of a deployment.
-- The classes are 2xx, 3xx and 4xx. A 304 stands for a 200 whose body the client has already, so it counts as 2xx and
-  its body and type are not compared. 408, 429 and 5xx are failures of the arm that gives them, and like an answer that
-  never came they are compared with nothing: `max_extra_errors` counts those of the candidate.
+- The classes are 2xx, 3xx and 4xx. Where the request was conditional, a 304 stands for a 200 whose body the client has
+  already: it counts as 2xx, and its body and type are not compared. 408, 429 and 5xx are failures of the arm that gives
+  them, and like an answer that never came they are compared with nothing: `max_extra_errors` counts the candidate's.
 - *Empty* is an answer without a byte, of gRPC also one whose messages are all empty. HEAD has no body to compare.
 - *Media types* are compared without parameters and without regard to case, when both answers have a body. One without
   Content-Type is `application/octet-stream` (RFC 9110, 8.3); `application/grpc+proto` is `application/grpc` (gRPC over
@@ -35,6 +35,7 @@ _CODING = mark_of("content-encoding")
 _JSON = frozenset(b'{["')
 """First bytes by which no content coding begins that is known here."""
 _TYPE_LINE = re.compile(rb"\r\ncontent-type:([^\r]*)", re.IGNORECASE)
+_CONDITIONAL = re.compile(rb"\r\nif-(none-match|modified-since):", re.IGNORECASE)
 _GRPC = "application/grpc"
 
 _SAME, _REFUSAL, _CLASS = Mismatch.NONE, Mismatch.REFUSAL, Mismatch.STATUS_CLASS
@@ -52,7 +53,7 @@ def is_compared(outcome: Outcome) -> bool:
 
 def mismatch(request_head: bytes, live: Outcome, candidate: Outcome) -> Mismatch | None:
     """The first thing in which two answers differ, `Mismatch.NONE` when they do in nothing, `None` when there are not
-    two to compare. `request_head` tells HEAD.
+    two to compare. `request_head` tells HEAD, and whether a 304 was asked for.
 
     >>> mismatch(b"POST / HTTP/1.1", Outcome(200, body=b"1"), Outcome(307))
     <Mismatch.STATUS_CLASS: 'status_class'>
@@ -66,7 +67,7 @@ def mismatch(request_head: bytes, live: Outcome, candidate: Outcome) -> Mismatch
         if status_class(ours) != status_class(theirs):
             return _CLASS
         if ours == _NOT_MODIFIED or theirs == _NOT_MODIFIED:
-            return _SAME
+            return _SAME if ours == theirs or _CONDITIONAL.search(request_head) else _CLASS
     if request_head[:5] == b"HEAD ":
         return _typed(live, candidate) if media_type(live.head) and media_type(candidate.head) else _SAME
     empty = is_empty(live)

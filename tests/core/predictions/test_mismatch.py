@@ -43,6 +43,7 @@ DIFFERENT = [
     (said(404), said(404, b"<html>", HTML), "media_type"),
     (said(404), said(403, b""), "empty"),
     (said(304, b"", ""), said(307, b"", ""), "status_class"),
+    (GOOD, said(304, b"", ""), "status_class"),
     (said(304, b"", ""), said(410, b"", ""), "refusal"),
     (GOOD, said(media=""), "media_type"),
     (GOOD, said(200, gzip.compress(b""), JSON, "Content-Encoding: gzip"), "empty"),
@@ -55,7 +56,6 @@ DIFFERENT = [
 ALIKE = [
     (GOOD, said(200, b"[]", "Application/JSON; charset=utf-8")),
     (GOOD, said(201)),
-    (GOOD, said(304, b"", "")),
     (said(301, b"", ""), said(308, b"", "")),
     (said(204, b"", ""), said(200, b"")),
     (said(400), said(409)),
@@ -86,6 +86,14 @@ def test_what_is_asked_by_head_has_no_body_to_compare() -> None:
     assert mismatch(HEAD, said(body=b""), said(204, b"", "")) is Mismatch.NONE
     assert mismatch(HEAD, said(body=b""), said(200, b"", HTML)) is Mismatch.MEDIA_TYPE
     assert mismatch(HEAD, said(body=b""), said(404, b"")) is Mismatch.REFUSAL
+
+
+@pytest.mark.parametrize("asked", ['If-None-Match: "7"', "if-modified-since: Sun, 29 Nov 2026 01:00:00 GMT"])
+def test_what_has_not_changed_stands_for_the_answer_where_that_was_asked(asked: str) -> None:
+    conditional, unchanged = f"GET /p HTTP/1.1\r\nhost: m\r\n{asked}\r\n\r\n".encode(), said(304, b"", "")
+    assert mismatch(conditional, GOOD, unchanged) is mismatch(conditional, unchanged, unchanged) is Mismatch.NONE
+    assert mismatch(conditional, unchanged, said(307, b"", "")) is Mismatch.STATUS_CLASS
+    assert mismatch(conditional, unchanged, said(404)) is Mismatch.REFUSAL
 
 
 @pytest.mark.parametrize(
