@@ -15,7 +15,7 @@ import math
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from urllib.parse import urlsplit
@@ -88,6 +88,8 @@ async def unreachable(server: Server, deadline: float = 5.0) -> str:
         refused = isinstance(error, ConnectionRefusedError) or "Errno 111" in str(error)  # of several addresses at once
         return "connection refused" if refused else (error.strerror or str(error))
     writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
     return ""
 
 

@@ -64,6 +64,8 @@ class Reason(StrEnum):
     # Of an answer that is no failure by itself: why live was asked too, and why a copy was given up.
     STATUS_3XX = "status_3xx"
     TOO_LONG = "too_long"
+    # A model server's again: it wants credentials that a copy does not carry.
+    UNAUTHORIZED = "unauthorized"
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
@@ -104,3 +106,9 @@ PREDICTION_WORDS: frozenset[Reason] = frozenset(
 )  # fmt: skip
 """Words for an answer that came whole and could not be read, or a request that could not be copied as asked; on live's
 side they make a pair `unparseable`."""
+
+NO_CREDENTIALS = (
+    "copies carry none of the client's credentials; give the candidate its own with `mirror.headers.set`, "
+    "or let the client's pass with `mirror.headers.drop: []`"
+)
+"""What an owner reads beside `unauthorized`."""

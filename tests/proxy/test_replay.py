@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -164,15 +165,21 @@ async def test_an_address_where_nobody_listens_is_told_at_once(tmp_path: Path, c
 
 
 async def test_a_server_without_tls_is_no_answer_to_https(tmp_path: Path, config: str) -> None:
+    closed = asyncio.Event()
+
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        closed.set()
 
     async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         recorded = record(tmp_path / "p.jsonl", 4)
         result = await asyncio.to_thread(understudy, "replay", recorded, "-c", config, "--candidate", url)
+        await asyncio.wait_for(closed.wait(), 5.0)
     assert (result.exit_code, f"cannot reach {url}: TLS: " in result.stderr) == (2, True)
 
 

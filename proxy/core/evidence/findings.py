@@ -16,6 +16,7 @@ from proxy.core.evidence.tally import segment_shares
 from proxy.core.evidence.wealth import Counts
 from proxy.core.evidence.words import forecast_words, gap_words, number, title
 from proxy.core.model import Finding, Plan, Verdict
+from proxy.core.reasons import NO_CREDENTIALS, Reason
 
 FARTHEST = 10_000_000
 """Pairs beyond which a forecast is no help."""
@@ -183,6 +184,9 @@ def _sentence(
         parts.append(f"{estimate.failed} failed answers count as the worst")
     if estimate.note:
         parts.append(estimate.note)
+    failures = look.state.failures
+    if verdict is Verdict.FAIL and 2 * failures.get(Reason.UNAUTHORIZED, 0) > sum(failures.values()):
+        parts.append(f"mostly unauthorized: {NO_CREDENTIALS}")
     if look.state.repeats > look.state.compared // 2:
         parts.append("more than half of the requests were repeats and gave no evidence")
     return ", ".join(part for part in parts if part)

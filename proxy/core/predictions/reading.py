@@ -3,7 +3,8 @@
 Whose fault is what (the words are `core.reasons`):
 
 - An arm fails by not answering whole, by 408, 429 or any 5xx, and by a 4xx where the other arm's status is below 400.
-  When both refuse with a 4xx the client's request was at fault: no failure, and nothing to read.
+  When both refuse with a 4xx the client's request was at fault: no failure, and nothing to read. A candidate that
+  refuses a copy because of who asked has a word of its own (`unauthorized`): copies carry no credentials.
 - Live's answer is the yardstick. If it came well but cannot be read, the pair says nothing: `live_fault` is a
   prediction word and `booking` calls the pair `unparseable`. A candidate's answer that cannot be read either is no
   failure: most likely `prediction` is wrong.
@@ -21,14 +22,14 @@ from typing import Any
 import orjson
 
 from proxy.core.exact_json import fits
-from proxy.core.model import Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
+from proxy.core.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.core.predictions.mismatch import answered, mismatch, told
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.core.predictions.request import body_hash, request_facts
 from proxy.core.predictions.shapes import Tensor, one_row, predict
 from proxy.core.predictions.unreadable import MAX_DETAIL, Rounded, Unreadable, names
-from proxy.core.reasons import PREDICTION_WORDS, Reason
+from proxy.core.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
 
 # Looking up a member of an enum costs 0.1 µs in Python 3.11; these are looked up a dozen times per pair.
 _FINE = Reason.NONE
@@ -142,6 +143,8 @@ class Reader:
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
         live_detail = _broke(ours, live_fault) if live_fault else ""
         detail = _broke(theirs, fault) if fault else ""
+        if fault is Reason.STATUS_4XX and served is Arm.LIVE and _wants_credentials(theirs):
+            fault, detail = Reason.UNAUTHORIZED, f"{detail}: {NO_CREDENTIALS}"
         differs = mismatch(head, ours, theirs)
         live = candidate = again = None
         live_tokens = tokens = 0
@@ -303,6 +306,15 @@ def _broke(outcome: Outcome, reason: Reason) -> str:
     if not outcome.reason and outcome.status:
         return f"answered {answered(outcome)}"
     return _BROKE.get(reason, str(reason).replace("_", " "))
+
+
+_CREDENTIALS = re.compile(rb"(?i)authoriz|authentic|credential|api[ _-]?key")
+"""How servers that answer 400 to a request without a valid token (TorchServe) say so in the body."""
+
+
+def _wants_credentials(outcome: Outcome) -> bool:
+    """Whether a server refused a copy because of who asked."""
+    return outcome.status in (401, 403) or (outcome.status == 400 and bool(_CREDENTIALS.search(outcome.body[:2000])))
 
 
 def _sentence(live: str, candidate: str) -> str:

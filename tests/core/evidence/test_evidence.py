@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.core.evidence import Evidence, EvidenceError
 from proxy.core.model import Arm, Guard, Kind, Plan, Reading, Verdict
-from proxy.core.reasons import Reason
+from proxy.core.reasons import NO_CREDENTIALS, Reason
 from tests.core.evidence.streams import ALL_GUARDS, cut, make_plan, make_reading, score_stream, segments
 
 DISAGREEMENT = Guard("max_disagreement", 0.02)
@@ -199,6 +199,15 @@ def test_failures_are_the_worst_for_every_guard_and_do_not_cancel_a_shift() -> N
     assert with_failures.log_e()[1] > 50.0  # a failure is an infinite time
     assert with_failures.candidate_failures == {"timeout": 100}
     assert "100 failed answers count as the worst" in finding(with_failures, "max_mean_shift").reason
+
+
+def test_a_candidate_that_is_out_for_want_of_credentials_says_which_key_mends_it() -> None:
+    plan = make_plan(ERRORS)
+    refused = gather(plan, [make_reading(i, fault=Reason.UNAUTHORIZED) for i in range(100)])
+    assert finding(refused, "max_extra_errors").verdict is Verdict.FAIL
+    assert finding(refused, "max_extra_errors").reason.endswith(f"mostly unauthorized: {NO_CREDENTIALS}")
+    missing = gather(plan, [make_reading(i, fault=Reason.STATUS_4XX) for i in range(100)])
+    assert NO_CREDENTIALS not in finding(missing, "max_extra_errors").reason
 
 
 def test_pairs_without_live_say_nothing_but_its_timeout_is_a_time() -> None:

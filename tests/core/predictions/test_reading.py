@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.model import Kind, Outcome, PredictionSpec, Segments
+from proxy.core.model import Arm, Kind, Outcome, PredictionSpec, Segments
 from proxy.core.predictions import booking, protocol_of, read
 from proxy.core.predictions.reading import failure
 from proxy.core.predictions.registry import PROTOCOLS
-from proxy.core.reasons import PREDICTION_WORDS, Reason
+from proxy.core.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
 from tests.core.predictions.pairs import ANSWER_HEAD, REQUEST_HEAD, answer, output, pair, v2
 
 SPEC = PredictionSpec("v2", Kind.PROBABILITIES, "predict_proba")
@@ -54,6 +54,27 @@ STATUSES = [
 def test_which_statuses_are_failures(live: int, candidate: int, live_fault: str, fault: str) -> None:
     assert failure(Outcome(live), Outcome(candidate)) == live_fault
     assert failure(Outcome(candidate), Outcome(live)) == fault
+
+
+TORCHSERVE = b'{"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed. Token either ..."}'
+
+
+@pytest.mark.parametrize(
+    ("candidate", "served", "fault"),
+    [
+        (Outcome(401), Arm.LIVE, "unauthorized"),
+        (Outcome(403), Arm.LIVE, "unauthorized"),
+        (Outcome(400, body=TORCHSERVE), Arm.LIVE, "unauthorized"),
+        (Outcome(400, body=b'{"error": "max_tokens is too large"}'), Arm.LIVE, "status_4xx"),
+        (Outcome(404), Arm.LIVE, "status_4xx"),
+        (Outcome(401), Arm.CANDIDATE, "status_4xx"),  # it had the client's own
+    ],
+)
+def test_a_refused_copy_says_that_copies_carry_no_credentials(candidate: Outcome, served: Arm, fault: str) -> None:
+    reading = read(SPEC, pair(GOOD, candidate)._replace(served=served))
+    assert reading.fault == fault
+    assert (NO_CREDENTIALS in reading.detail) is (fault == "unauthorized")
+    assert read(SPEC, pair(candidate, candidate)._replace(served=served)).fault == "", "live refuses as well"
 
 
 def test_a_broken_answer_is_a_failure_whatever_its_status() -> None:
