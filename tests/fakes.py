@@ -90,6 +90,7 @@ class FakeModel:
     port: int = 0
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Transport] = field(default_factory=set)
+    dead: bool = False
 
     @property
     def url(self) -> str:
@@ -107,6 +108,7 @@ class FakeModel:
 
     def die(self) -> None:
         """Stop listening and reset every connection, as a killed process does."""
+        self.dead = True
         if self._server is not None:
             self._server.close()
         for transport in list(self._connections):
@@ -133,6 +135,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._model._connections.add(transport)
+        if self._model.dead:  # it had been accepted before, and nobody would ever close it
+            transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         assert self._transport is not None
