@@ -205,6 +205,13 @@ class Captured(Leg):
         answer = self.answer
         return answer is not None and (self.ended or not answer.events or self.size > 0)
 
+    def grow(self, size: int) -> None:
+        """More of the body came, in a piece of its own."""
+        half = self.exchange.route.max_body // 2
+        if self.trial is None and self.size <= half < self.size + size:
+            self.exchange.route.recent.long(monotonic())
+        self.size += size
+
     def count(self) -> None:
         """Enter the leg into the counts, once, when it has ended."""
         meter, answer = self.meter, self.answer
@@ -327,7 +334,7 @@ class Served(Captured):
         """Keep a piece; whether the answer is given up, since it cannot be kept."""
         assert self.kept is not None
         self.kept.append(piece)
-        self.size += len(piece)
+        self.grow(len(piece))
         exchange = self.exchange
         if not memory.keeps(exchange, len(piece)):
             if exchange.winner is not None:
@@ -373,7 +380,7 @@ class Copy(Captured):
     def body(self, piece: bytes, done: bool) -> None:
         assert self.kept is not None
         self.kept.append(piece)
-        self.size += len(piece)
+        self.grow(len(piece))
         memory.charge(self.exchange, len(piece))
         if self.size > self.exchange.route.max_body:
             if not done:

@@ -76,8 +76,8 @@ def release(exchange: Exchange) -> None:
 def full(exchange: Exchange, leg: Served) -> bool:
     """An answer is longer than a pair's may be, or finds no memory; whether the leg is given up.
 
-    What a client may get goes there as it comes, and that is no failure: live's answer may well be as long. A failure
-    or a refusal falls back as ever, without its body.
+    Where live's answers may be as long, the client gets the candidate's as it comes. Where they never are, it is no
+    answer but a flood, and live answers instead; so it does for a failure and a refusal, whose status says enough.
     """
     assert leg.answer is not None
     if leg.trial is None and leg.too_large:
@@ -87,13 +87,14 @@ def full(exchange: Exchange, leg: Served) -> bool:
         return False
     if exchange.left is None and exchange.winner is None:
         bad = leg.trial is not None and (is_failure(leg.answer.status) or leg.doubted)
-        if not bad or not exchange.another_may_answer(leg):
+        flood = leg.trial is not None and leg.too_large and not exchange.route.recent.are_long(monotonic())
+        if not (bad or flood) or not exchange.another_may_answer(leg):
             exchange.win(leg, b"".join(kept[:-1]), False)  # the last piece follows on the way it came
             return False
-        leg.too_large = False  # its status says enough
+        leg.too_large = leg.too_large and not bad
+    if leg.too_large:
+        leg.reason = Reason.TOO_LARGE
     if not leg.ended:
-        if leg.too_large:
-            leg.reason = Reason.TOO_LARGE
         leg.finished = monotonic()
         leg.cancel()
         exchange.leg_done(leg)

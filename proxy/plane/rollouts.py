@@ -24,11 +24,13 @@ FIRST_HEDGE = 0.25
 """`rescue.after: auto` until `ENOUGH` answers of live are known, seconds."""
 SHORTEST_HEDGE = 0.02
 ENOUGH = 100
+LONG = 600.0
+"""Seconds for which one long answer of live's says that its answers may be long."""
 _RECENT = 512
 
 
 class Recent:
-    """Live's last answers on one route, for `rescue.after: auto`: twice their 99th percentile.
+    """Live's last answers on one route: twice their p99 for `rescue.after: auto`, and whether they are long.
 
     >>> recent = Recent()
     >>> for _ in range(100): recent.add(0.05)
@@ -36,12 +38,21 @@ class Recent:
     0.1
     """
 
-    __slots__ = ("_at", "_seconds", "after")
+    __slots__ = ("_at", "_long_until", "_seconds", "after")
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
         self._at = 0
         self.after = FIRST_HEDGE
+        self._long_until = 0.0
+
+    def long(self, now: float) -> None:
+        """An answer of live's at `now` (monotonic seconds) is beyond half of `mirror.max_body`."""
+        self._long_until = now + LONG
+
+    def are_long(self, now: float) -> bool:
+        """Whether one was, of late."""
+        return now < self._long_until
 
     def add(self, seconds: float) -> None:
         """One answer of live, seconds."""

@@ -196,18 +196,42 @@ SMALL = UNHURRIED.replace("rescue:", "mirror: {max_body: 1KB, max_memory: 8KB}\n
 )
 @pytest.mark.parametrize("weight", [0, CANARY])
 async def test_an_answer_too_long_for_a_pair(mine: int, live: int, fault: str, weight: int) -> None:
-    """The client gets it from the arm that was chosen, once; a failure is only what is far longer than live's."""
-    models = Model(always(ok(b"l" * live))), Model(always(ok(b"c" * mine)))
+    """A failure is only what is far longer than live's, and in its place a client gets live's."""
+    models = Model(pieces(live)), Model(pieces(mine))
     async with rig(SMALL, models) as it:
         await it.lane(weight=weight)
         _, headers, body = await it.ask()
-        expected = ("v2", b"c" * mine) if weight else ("v1", b"l" * live)
-        assert (headers["x-served-by"], body) == expected
         await it.settled()
+        assert (headers["x-served-by"], len(body)) == ("v2", mine) if weight and mine == 10 else ("v1", live)
         assert (it.trial.too_large, it.trial.sent) == ((0, 1) if fault else (1, 0))
         assert [pair.candidate.reason for pair in await pairs_of(it, it.trial.sent)] == [fault] * bool(fault)
-        assert len(models[0].calls) <= 1
-        assert rescues(it) == []
+
+
+def pieces(size: int) -> Script:
+    """An answer in two pieces, as long ones come."""
+
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await call.send(ok(b"x" * size)[:-1])
+        await asyncio.sleep(0.02)
+        await call.send(b"x")
+
+    return script
+
+
+async def test_where_live_answers_at_length_so_may_the_candidate() -> None:
+    """It is asked once, given as it comes, and live is asked for no more than the pair."""
+    live, candidate = Model(pieces(3000)), Model(pieces(3000))
+    async with rig(SMALL, (live, candidate)) as it:
+        await it.lane()
+        assert (await it.ask())[1]["x-served-by"] == "v1"
+        await it.lane(weight=CANARY)
+        for _ in range(5):
+            _, headers, body = await it.ask()
+            assert (headers["x-served-by"], len(body)) == ("v2", 3000)
+        await it.settled()
+        assert (it.trial.too_large, it.trial.sent, rescues(it)) == (6, 0, [])
+        assert (len(live.calls), len(candidate.calls)) == (6, 5)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
