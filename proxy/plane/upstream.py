@@ -283,7 +283,6 @@ class Connection(asyncio.Protocol):
         if not self.closed:
             self.closed = True
             self.why = self.why or Reason.DISCONNECT
-            self.pool.wheel.forget(self)
             self.pool.lost(self)
             self.transport.abort()
 

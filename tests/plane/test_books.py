@@ -318,7 +318,7 @@ async def play(grpc: bool, urls: int, streams: int, steps: list[tuple[str, int, 
 
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 2), st.integers(1, 2), st.lists(STEP, max_size=40))
 @example(1, 1, [("ask", 0, 1), ("connect, end", 0, 0), ("nothing", 0, 2)])  # lost before its leg was put on it
 @example(1, 1, [("ask", 0, 1), ("connect, reset", 0, 1)])

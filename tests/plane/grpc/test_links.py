@@ -195,6 +195,29 @@ async def test_a_url_that_accepts_calls_and_hangs_is_ejected() -> None:
         assert [one.answer for one in told if one.code is grpc.StatusCode.OK] == [b"x"] * (30 - late)
 
 
+async def test_a_connection_without_calls_is_closed_after_idle_timeout() -> None:
+    model = GrpcModel()
+    async with rig(PLAIN.replace("timeout: 2s", "timeout: 2s, idle_timeout: 100ms"), [model], grpc=True) as it:
+        with Client(it.grpc_port) as client:
+            for _ in range(2):
+                assert (await client.ask(b"x")).answer == b"x"
+                await eventually(lambda: it.worker.pools["m"].open == 0)
+
+
+async def test_health_checks_do_not_make_up_for_calls_that_hang() -> None:
+    model = GrpcModel()
+    config = PLAIN.replace("timeout: 2s", "timeout: 2s, health: {path: /a.b/C, interval: 20ms}")
+    async with rig(config, [model], grpc=True) as it:
+        endpoint = it.worker.pools["m"].endpoints[0]
+        endpoint.timed_out()
+        before = len(model.calls)
+        await eventually(lambda: len(model.calls) > before + 2)
+        assert endpoint.timeouts == 1
+        with Client(it.grpc_port) as client:
+            assert (await client.ask(b"x")).answer == b"x"
+        assert endpoint.timeouts == 0
+
+
 async def test_a_connection_that_is_not_needed_makes_room_for_no_other_but_is_used() -> None:
     """With as many connections as allowed to one URL, a call that was meant for another goes there."""
     config = PLAIN.replace('url: "{0}"', 'urls: ["{0}", "{1}"], max_connections: 1')
