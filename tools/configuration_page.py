@@ -74,7 +74,7 @@ def _section(path: str, part: dict[str, Any], sections: dict[str, Any]) -> str:
         lines.append(f"| `{key}`{must} | {_type(value)} | {written} | {meaning} |".replace("|  |", "| |"))
     choice = [one["required"][0] for one in part.get("oneOf", ())]
     if choice:
-        lines += ["", f"Exactly one of {' and '.join(f'`{key}`' for key in choice)}."]
+        lines += ["", f"Exactly one of {', '.join(f'`{key}`' for key in choice[:-1])} and `{choice[-1]}`."]
     return "\n".join([*lines, ""])
 
 

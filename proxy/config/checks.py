@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from os.path import normpath
 from urllib.parse import urlsplit
 
+from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.names import collide, is_loopback, nearest
@@ -262,7 +263,8 @@ def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
     _known((*path, "live"), route.live, known, blame)
     candidates = [rollout.candidate for rollout in route.rollouts]
     _twice(((*path, "rollouts", n, "candidate") for n in range(len(candidates))), candidates, "candidate", blame)
-    _one((*path, "sticky"), route.sticky, ("header", "cookie"), blame)
+    _one((*path, "sticky"), route.sticky, ("header", "cookie", "json"), blame)
+    check_dual_write((*path, "dual_write"), route, known, blame)
     _one((*path, "segments"), route.segments, ("header", "request_field"), blame)
     _in_pairs((*path, "segments", "header"), route.segments.header if route.segments else None, blame)
     if route.prediction is not None:
@@ -280,10 +282,11 @@ def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
         _costs(here, rollout, blame)
 
 
-def _one(path: Path, section: Section | None, keys: tuple[str, str], blame: _Blamer) -> None:
-    given = [key for key in keys if section is not None and getattr(section, key) is not None]
+def _one(path: Path, section: Section | None, keys: tuple[str, ...], blame: _Blamer) -> None:
+    given = [f"`{key}`" for key in keys if section is not None and getattr(section, key) is not None]
     if section is not None and len(given) != 1 and not blame.is_broken(path):
-        blame(path, f"has {'both' if given else 'neither'} of `{keys[0]}` and `{keys[1]}`", "write one of them")
+        named = given or [f"`{key}`" for key in keys]
+        blame(path, f"has {'both' if given else 'neither'} of {' and '.join(named)}", "write one of them")
 
 
 def _in_pairs(path: Path, header: str | None, blame: _Blamer) -> None:

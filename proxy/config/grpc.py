@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proxy.config.text import Path
+from proxy.core.sticky import FIELDS as READ
+from proxy.core.sticky import in_message, tokens
 
 if TYPE_CHECKING:
     from proxy.config.route import Route
@@ -51,8 +53,15 @@ def _route(path: Path, config: Config, route: Route, blame: Blame) -> None:
             blame((*here, "set_json"), "a gRPC message is not JSON", "leave it out")
         if grpc and rollout.mirror.max_tokens_per_minute:
             blame((*here, "max_tokens_per_minute"), "nobody counts tokens in a gRPC answer", "leave it out")
+    both = route.dual_write
+    if both is not None and both.upstream in config.upstreams and speaks(config, both.upstream) is not grpc:
+        blame((*path, "dual_write", "upstream"), "does not speak what live speaks", "the two get the same request")
     if not grpc:
         return
+    pointer = route.sticky.json if route.sticky is not None else None
+    if pointer is not None and not in_message(tokens(pointer)):
+        fields = f"`/parameters/NAME`, {', '.join(f'`/{name}`' for name in READ)}"
+        blame((*path, "sticky", "json"), "is not read of a ModelInferRequest", f"one of {fields}")
     if route.match.methods and "POST" not in route.match.methods:
         blame((*path, "match", "methods"), "every gRPC call is a POST", "leave `methods` out")
     if route.segments is not None and route.segments.request_field is not None:

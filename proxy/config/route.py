@@ -6,6 +6,7 @@ rates and limits ratios (0 to 1).
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -52,15 +53,61 @@ class Match(Section):
     """Headers with their exact values."""
 
 
-class Sticky(Section):
-    """What keeps one user on one arm: a header or a cookie."""
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", UserWarning)  # `json` was a method of pydantic's models; nobody calls it here
 
-    model_config = ConfigDict(json_schema_extra=one_of("header", "cookie"))
+    class Sticky(Section):
+        """What keeps one user, session or sequence on one arm: a header, a cookie or a field of the request's body."""
 
-    header: Header | None = None
-    """Name of a request header."""
-    cookie: Header | None = None
-    """Name of a cookie; case does not matter."""
+        model_config = ConfigDict(json_schema_extra=one_of("header", "cookie", "json"))
+
+        header: Header | None = None
+        """Name of a request header."""
+        cookie: Header | None = None
+        """Name of a cookie; case does not matter."""
+        json: Pointer | None = None  # type: ignore[assignment]
+        """A field of the request's JSON, a text or a number (`/parameters/sequence_id`); gRPC: of a ModelInferRequest.
+        A request without it, compressed, or longer than `mirror.max_body` is drawn by itself."""
+
+
+_FRAMING = frozenset(
+    {"content-length", "transfer-encoding", "connection", "host", "expect", "upgrade", "te", "trailer"}
+)
+
+
+class HeaderRules(Section):
+    """What a copy's head may carry."""
+
+    drop: tuple[Header, ...] = (credentials.WORD,)
+    """Headers left out of a copy; a list given here replaces the default, the word `credentials` in it stands for all
+    that [carry them](operations.md#credentials). `[]` lets a copy carry everything."""
+    set: dict[Header, HeaderValue] = Field(default_factory=dict, repr=False)
+    """Headers added to a copy; not those of framing and routing, which are the proxy's."""
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """The names of `drop` in lower case, the word written out."""
+        names = {name.lower() for name in self.drop}
+        return frozenset(names - {credentials.WORD} | credentials.HEADERS if credentials.WORD in names else names)
+
+    @field_validator("set")
+    @classmethod
+    def _keeps_the_framing(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name.lower() in _FRAMING:
+                raise Unfit("a header other than those of framing and routing", f"`{name}` is the proxy's to set")
+        return value
+
+
+class DualWrite(Section):
+    """Every request of the route goes to a second upstream before it goes to live: for calls that set up state."""
+
+    upstream: Name
+    """Name of that upstream, most often a candidate's; its answer reaches nobody."""
+    timeout: Duration = 1.0
+    """How long its answer is waited for before live is asked."""
+    headers: HeaderRules = HeaderRules()
+    """What the head of the second request may carry."""
 
 
 class ByHeader(Section):
@@ -116,35 +163,6 @@ class SegmentRule(Section):
     """By a field of the request's JSON."""
     top: Annotated[int, Field(strict=True, ge=1, le=100)] = 20
     """The first so many values are kept apart, the rest is `other`."""
-
-
-_FRAMING = frozenset(
-    {"content-length", "transfer-encoding", "connection", "host", "expect", "upgrade", "te", "trailer"}
-)
-
-
-class HeaderRules(Section):
-    """What a copy's head may carry."""
-
-    drop: tuple[Header, ...] = (credentials.WORD,)
-    """Headers left out of a copy; a list given here replaces the default, the word `credentials` in it stands for all
-    that [carry them](operations.md#credentials). `[]` lets a copy carry everything."""
-    set: dict[Header, HeaderValue] = Field(default_factory=dict, repr=False)
-    """Headers added to a copy; not those of framing and routing, which are the proxy's."""
-
-    @property
-    def dropped(self) -> frozenset[str]:
-        """The names of `drop` in lower case, the word written out."""
-        names = {name.lower() for name in self.drop}
-        return frozenset(names - {credentials.WORD} | credentials.HEADERS if credentials.WORD in names else names)
-
-    @field_validator("set")
-    @classmethod
-    def _keeps_the_framing(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if name.lower() in _FRAMING:
-                raise Unfit("a header other than those of framing and routing", f"`{name}` is the proxy's to set")
-        return value
 
 
 class Mirror(Section):
@@ -379,6 +397,8 @@ class Route(Section):
     once. A rollout with `rescue` implies it."""
     sticky: Sticky | None = None
     """What keeps one user on one arm; the request id when absent."""
+    dual_write: DualWrite | None = None
+    """A second upstream that gets every request before live does: for [calls that set up state](state.md)."""
     override: ByHeader | None = None
     """Header by which a caller may ask for `live` or `candidate`; off when absent."""
     prediction: Prediction | None = None

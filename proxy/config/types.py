@@ -112,7 +112,7 @@ def one_of(*keys: str) -> Callable[[dict[str, Any]], None]:
     """For the JSON Schema: exactly one of the keys; a plural one brings its short form for a single entry along."""
 
     def extend(schema: dict[str, Any]) -> None:
-        short, plural = keys
+        short, plural = keys[:2]
         if plural == f"{short}s":
             schema["properties"][short] = {
                 **schema["properties"][plural]["items"],

@@ -44,7 +44,11 @@ def describe(config: Config, rates: Sequence[float] = RATES) -> str:
     ]
     for route in config.routes:
         lines += ["", f"Route {route.name}: {_match(route)} → {route.live}"]
-        if not route.open_rollouts:
+        if route.dual_write is not None:
+            both = route.dual_write
+            text = f"each request goes to {both.upstream} first, which has {duration(both.timeout)} to answer"
+            lines.append(f"  {text}, then to {route.live}, whose answer the client gets")
+        elif not route.open_rollouts:
             lines.append("  no rollout: requests are forwarded, nothing is compared")
         for rollout in route.open_rollouts:
             lines += ["", *_rollout(config, route, rollout, rates)]
@@ -174,7 +178,9 @@ def warnings(config: Config) -> Iterator[str]:
     for name, upstream in config.upstreams.items():
         if upstream.tls is not None and not upstream.tls.verify:
             yield f"upstream {name}: `verify: false` trusts anyone who answers"
-    used = {route.live for route in config.routes} | {rollout.candidate for _, rollout in config.rollouts()}
+    used = {route.live for route in config.routes}
+    used |= {route.dual_write.upstream for route in config.routes if route.dual_write is not None}
+    used |= {rollout.candidate for _, rollout in config.rollouts()}
     used |= {config.default.live} if config.default else set()
     yield from (f"upstream {name} is not used" for name in config.upstreams if name not in used)
 

@@ -25,9 +25,8 @@ from mypy_extensions import mypyc_attr
 
 from proxy.core.headers import Request, forwarded, given_id, trace, without
 from proxy.core.reasons import Reason
-from proxy.core.routing import chosen
 from proxy.core.statuses import are_alike
-from proxy.plane import leaving, memory, pairs, rewriting, samples
+from proxy.plane import arms, dual_write, gathering, leaving, memory, pairs, samples
 from proxy.plane.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
@@ -85,7 +84,11 @@ class Exchange:
     samples: Sequence[Sample] = ()
     undecided = False
     """Whether the request is sampled is not decided yet (`grpc.call`)."""
-    gathered: rewriting.Gathered | None = None
+    undrawn = False
+    """The body says which arm answers, and is not here yet."""
+    write: dual_write.Write | None = None
+    """The candidate's leg of a call that both arms get before the answer, while live waits for it."""
+    gathered: gathering.Gathered | None = None
     """The body while nobody is asked yet: the candidate gets it changed, so it must be here whole first."""
     rewritten: tuple[bytes, bytes] | None = None
     """Head and body as the candidate that serves gets them, where its owner wants them changed."""
@@ -106,16 +109,23 @@ class Exchange:
     def start(self, piece: bytes, done: bool) -> Reason:
         """Choose the arm and send what is here of the request; a reason when it is refused."""
         route, request = self.route, self.request
-        if route.trials and not request.upgrade:
-            if route.serving is not None or route.override:
-                refused = self._choose()
-                if refused:
-                    return refused
-            trial = self.trial
-            if trial is not None and trial.terms.set_json and not rewriting.decided(self, trial, piece, done):
-                return Reason.NONE
-        self.send(piece, done, self.started)
+        if route.trials and not request.upgrade and (route.serving is not None or route.override):
+            refused = arms.choose(self)
+            if refused:
+                return refused
+        if route.reads_body and not request.upgrade:
+            gathering.begin(self, piece, done)
+        else:
+            self.send(piece, done, self.started)
         return Reason.NONE
+
+    def is_enough(self, done: bool) -> bool:
+        """Whether a body that is gathered is here as far as it is needed; `done` says that it is here whole."""
+        return done
+
+    def is_one_message(self) -> bool:
+        """Whether what is here is all that is asked; a gRPC stream may ask more than once."""
+        return True
 
     def send(self, piece: bytes, done: bool, now: float) -> None:
         """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
@@ -165,25 +175,10 @@ class Exchange:
         self.client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.base = self.base_without(EXPECT)
 
-    def _choose(self) -> Reason:
-        route, request = self.route, self.request
-        trial = route.serving
-        asked = request.value(route.override).lower() if route.override else b""
-        if asked:
-            self.overridden = True
-            if asked == b"live":
-                trial = None
-            elif asked != b"candidate" or trial is None:
-                return Reason.OVERRIDE_REFUSED
-        elif trial is not None and not chosen(trial.serve_salt, route.sticky_key(request) or self.id, trial.weight):
-            trial = None
-        self.trial = trial
-        return Reason.NONE
-
     def more(self, piece: bytes, done: bool) -> None:
         """More of the request's body."""
         if self.gathered is not None:
-            rewriting.more(self, self.gathered, piece, done)
+            gathering.more(self, self.gathered, piece, done)
             return
         if self.parts is not None:
             self._gather(piece)
@@ -332,7 +327,9 @@ class Exchange:
 
     def late(self) -> None:
         """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""
-        if self.hedge is None and self.winner is None and self._can_rescue():
+        if self.write is not None:
+            dual_write.go_on(self)
+        elif self.hedge is None and self.winner is None and self._can_rescue():
             self.hedged = True
             self._ask_live(Reason.SLOW)
 
@@ -366,6 +363,13 @@ class Exchange:
         if self.samples:
             pairs.mirror(self)
 
+    def written_to_candidate(self, leg: dual_write.Write) -> None:
+        """The candidate has answered a call that both arms get, or has failed."""
+        leg.count()
+        if self.write is leg:
+            dual_write.go_on(self)
+        del leg.exchange
+
     def settle(self) -> None:
         """A leg has ended: publish the pairs that have both outcomes now."""
         if self.samples:
@@ -376,6 +380,9 @@ class Exchange:
         if self.answered:
             return
         self.answered = True
+        if self.write is not None:
+            dual_write.go_on(self)
+            return
         if self.gathered is not None:  # nobody has been asked yet
             self.gathered.release()
             return

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from proxy.config import Config, checks
 from proxy.config import Rollout as RolloutConfig
 from proxy.config import Route as RouteConfig
+from proxy.config.route import DualWrite as DualWriteConfig
+from proxy.config.route import HeaderRules
 from proxy.core.headers import Request, read_request, request_scanner
 from proxy.core.model import Plan, State
 from proxy.core.rewriting import rules
 from proxy.core.routing import Router, Rule
+from proxy.core.sticky import tokens
 from proxy.plane.counts import Counts, Meters
+from proxy.plane.dual_write import DualWrite
 from proxy.plane.pool import Pool
 from proxy.plane.rollouts import Recent, Terms, Trial
 
@@ -20,9 +24,9 @@ OWN = checks.OWN.encode()
 """Paths that begin so are the proxy's own."""
 MAX_KNOWN = 1024
 MAX_KNOWN_HEAD = 2048
+"""At most so many heads of so many bytes are remembered, by a worker and by each pool."""
 LONGEST_COPY = 600.0
 """`mirror.max_duration` when it is absent and no longer timeout asks for more, seconds."""
-"""At most so many heads of so many bytes are remembered, by a worker and by each pool."""
 
 
 class Route:
@@ -40,6 +44,9 @@ class Route:
         self.name, self.live, self.trials, self.recent = name, live, trials, recent
         self.overhead = counts.overhead(name)
         self.sticky_header = self.sticky_cookie = self.override = b""
+        self.sticky_json: tuple[str, ...] = ()
+        self.dual_write: DualWrite | None = None
+        self.is_grpc = self.reads_body = False
         self.max_body = max((trial.terms.max_body for trial in trials), default=0)
         self.repeatable = idempotent or any(trial.terms.rescue for trial in trials)
         """Its requests may be sent twice: the file says so, or lets live answer in a candidate's place."""
@@ -53,8 +60,13 @@ class Route:
         """The trials' numbers have changed. At most one has a weight; should two, the first in the file serves."""
         self.serving = next((trial for trial in self.trials if trial.weight > 0), None)
 
+    def settle(self) -> None:
+        """Everything is set."""
+        changed = any(trial.terms.set_json for trial in self.trials)
+        self.reads_body = changed or bool(self.sticky_json) or self.dual_write is not None
+
     def sticky_key(self, request: Request) -> bytes:
-        """What keeps one user on one arm; nothing when the request does not say."""
+        """What keeps one user on one arm; nothing when the head does not say."""
         if self.sticky_header:
             return request.value(self.sticky_header)
         return request.cookie(self.sticky_cookie) if self.sticky_cookie else b""
@@ -121,9 +133,7 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
     """What a worker needs of one rollout. `timeout` is the candidate's own, seconds."""
     mirror, after = rollout.mirror, rollout.rescue.after
     patience = mirror.timeout if mirror.timeout is not None else timeout
-    lines = {"x-shadow": rollout.candidate, **{name.lower(): value for name, value in mirror.headers.set.items()}}
-    added = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
-    dropped = {name.encode() for name in (*mirror.headers.dropped, *lines)}
+    added, dropped = _head_rules(rollout.candidate, mirror.headers)
     return Terms(
         name=plan.name,
         trial=plan.trial,
@@ -134,7 +144,7 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
         max_memory=mirror.max_memory,
         timeout=patience,
         max_duration=mirror.max_duration if mirror.max_duration is not None else max(LONGEST_COPY, 2 * patience),
-        drop=frozenset(dropped | {b"expect"}),
+        drop=dropped,
         set_lines=added,
         set_json=rules(mirror.set_json),
         rescue=after != "off",
@@ -145,6 +155,20 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
         slot=slot,
         workers=workers,
     )
+
+
+def dual_write(asked: DualWriteConfig, pool: Pool, meters: Meters) -> DualWrite:
+    """What a worker needs of a call that both arms get before the answer."""
+    lines, dropped = _head_rules(asked.upstream, asked.headers)
+    longest = max(LONGEST_COPY, 2 * pool.timeout)
+    return DualWrite(pool, asked.timeout, longest, dropped, lines, meters.copy)
+
+
+def _head_rules(candidate: str, rules: HeaderRules) -> tuple[bytes, frozenset[bytes]]:
+    """The lines added to a copy's head, and the headers left out of it."""
+    lines = {"x-shadow": candidate, **{name.lower(): value for name, value in rules.set.items()}}
+    added = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
+    return added, frozenset({name.encode() for name in (*rules.dropped, *lines)} | {b"expect"})
 
 
 def compile_routes(
@@ -171,9 +195,16 @@ def compile_routes(
             trials.append(trial_for(one, pool))
         recent = recent_for(f"{item.name}|{item.live}")
         route = Route(item.name, pools[item.live], tuple(trials), counts, recent, item.idempotent)
+        route.is_grpc = grpc
+        if item.dual_write is not None:
+            other = item.dual_write.upstream
+            route.dual_write = dual_write(item.dual_write, pools[other], Meters(counts, item.name, other))
+            names |= route.dual_write.drop
         if item.sticky is not None:
             route.sticky_header = (item.sticky.header or "").lower().encode()
             route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
+            route.sticky_json = tokens(item.sticky.json or "")
+        route.settle()
         if item.override is not None:
             route.override = item.override.header.lower().encode()
         match = item.match

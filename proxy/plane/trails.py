@@ -20,6 +20,7 @@ from proxy.core.headers import Request, without
 from proxy.core.reasons import STATUS, Reason
 from proxy.core.routing import chosen, salt
 from proxy.core.trails import SINKS, encode, parent_of
+from proxy.plane.dual_write import Write
 from proxy.plane.exchange import Exchange
 from proxy.plane.legs import Captured, Copy, Served
 
@@ -147,6 +148,10 @@ class Followed(Exchange):
         self._legs.append(leg)
         super().copy_done(leg)
 
+    def written_to_candidate(self, leg: Write) -> None:
+        self._legs.append(leg)
+        super().written_to_candidate(leg)
+
     def _after_answer(self) -> None:
         self.ended_at = self.ended_at or monotonic()
         super()._after_answer()
@@ -226,7 +231,7 @@ class Followed(Exchange):
         finished = leg.finished or self.ended_at or monotonic()
         sent = leg.sent or finished
         return (
-            "copy" if isinstance(leg, Copy) else "hedge" if leg is self.hedge else "served",
+            "copy" if isinstance(leg, Copy | Write) else "hedge" if leg is self.hedge else "served",
             _arm(leg),
             leg.pool.name,
             leg.trial.terms.name if leg.trial is not None else "",
@@ -246,7 +251,7 @@ class Followed(Exchange):
 
 
 def _arm(leg: Captured) -> str:
-    return "live" if leg.trial is None else "candidate"
+    return "live" if leg.trial is None and not isinstance(leg, Write) else "candidate"
 
 
 def _announced(length: int) -> int | None:

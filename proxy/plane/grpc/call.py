@@ -77,6 +77,15 @@ class Call(Exchange):
     def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
         return ServedCall(self, pool, pool.timeout, meter, trial)
 
+    def is_enough(self, done: bool) -> bool:
+        """The first message says which arm answers; a stream's caller may wait for an answer before it goes on."""
+        messages = self.client.messages
+        return done or messages.begun > 1 or (self.undrawn and messages.begun == 1 and messages.whole)
+
+    def is_one_message(self) -> bool:
+        """Whether the call is unary, as far as it is known."""
+        return self.client.messages.begun <= 1
+
     # --- who is sampled ---
 
     def _sample(self, done: bool) -> None:

@@ -49,8 +49,13 @@ def _schema() -> Any:
         _field(request, name, number, "string")
     _field(request, "inputs", 5, ".inference.Tensor", repeated=True)
     parameter = file.message_type.add(name="Parameter")
-    for number, (name, kind) in enumerate((("bool", "bool"), ("int64", "int64"), ("string", "string")), 1):
-        _field(parameter, f"{name}_param", number, kind)
+    for number, kind in enumerate(("bool", "int64", "string", "double", "uint64"), 1):
+        _field(parameter, f"{kind}_param", number, kind)
+    asked = request.nested_type.add(name="ParametersEntry")
+    asked.options.map_entry = True
+    _field(asked, "key", 1, "string")
+    _field(asked, "value", 2, ".inference.Parameter")
+    _field(request, "parameters", 4, ".inference.ModelInferRequest.ParametersEntry", repeated=True)
     wanted = file.message_type.add(name="Wanted")
     _field(wanted, "name", 1, "string")
     entry = wanted.nested_type.add(name="ParametersEntry")
