@@ -43,6 +43,9 @@ KEEP_PAST = 16 << 20
 KEEP_ENDED = 50
 """Rollouts, the last that ended, that are kept whole though the file names them no more."""
 
+LET_GO = 20
+"""Rollouts that are let go in one transaction."""
+
 KEEP_NAMES = 1000
 """Rollouts beyond those, the last ones, of which state and plan are kept, so that one that comes back is known."""
 
@@ -172,7 +175,10 @@ class Store(Database):
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows. Gives room that is
         no longer needed back to the disk."""
-        rows = await self.run(lambda connection: _retain(connection, now, named))
+        rows = 0
+        while some := await self.run(lambda connection: _let_go_of_ended(connection, named)):
+            rows += some  # a few at a time: a change that is to be saved waits for no more than that
+        rows += await self.run(lambda connection: _retain(connection, now, named))
         await self.shrink()
         return rows
 
@@ -333,32 +339,29 @@ def _keep_endpoints(connection: sqlite3.Connection, terms: Mapping[str, str], no
 def _let_go(connection: sqlite3.Connection, names: Collection[str]) -> int:
     values = {"names": _named(names)}
     of_these = "name IN (SELECT value FROM json_each(:names)) AND evidence <> x''"
-    for table in ("rollouts", "past"):
-        connection.execute(f"UPDATE {table} SET evidence = x'', ledger = '{{}}' WHERE {of_these}", values)  # noqa: S608
-    sql = "DELETE FROM journal WHERE rollout IN (SELECT value FROM json_each(:names))"
-    return connection.execute(sql, values).rowcount
+    rows = [
+        connection.execute(f"UPDATE {table} SET evidence = x'', ledger = '{{}}' WHERE {of_these}", values).rowcount  # noqa: S608
+        for table in ("rollouts", "past")
+    ]
+    connection.execute("DELETE FROM journal WHERE rollout IN (SELECT value FROM json_each(:names))", values)
+    return sum(rows)
+
+
+def _ended(connection: sqlite3.Connection, named: Collection[str]) -> list[tuple[str, bool]]:
+    """Names that ended before the last ones, the latest first, and whether they are kept whole still."""
+    sql = f"SELECT name, evidence <> x'' FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT -1 OFFSET :kept"  # noqa: S608
+    return connection.execute(sql, {"named": _named(named), "kept": KEEP_ENDED}).fetchall()
 
 
 def _let_go_of_ended(connection: sqlite3.Connection, named: Collection[str]) -> int:
-    """Of what ended long ago only the end is kept, and of what ended long before that nothing."""
-    ended = [
-        name
-        for (name,) in connection.execute(
-            f"SELECT name FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT -1 OFFSET :kept",  # noqa: S608
-            {"named": _named(named), "kept": KEEP_ENDED},
-        )
-    ]
-    gone = {"names": _named(ended[KEEP_NAMES:])}
-    entries = _let_go(connection, ended)
-    rows = [
-        connection.execute(f"DELETE FROM {table} WHERE name IN (SELECT value FROM json_each(:names))", gone).rowcount  # noqa: S608
-        for table in ("rollouts", "past")
-    ]
-    return entries + sum(rows)
+    """Of some that ended long ago keep only the end; how many rows were made smaller, 0 when there are no more."""
+    return _let_go(connection, [name for name, whole in _ended(connection, named) if whole][:LET_GO])
 
 
 def _retain(connection: sqlite3.Connection, now: float, named: Collection[str]) -> int:
-    ended = _let_go_of_ended(connection, named)
+    forgotten = {"names": _named([name for name, _ in _ended(connection, named)[KEEP_NAMES:]])}
+    for table in ("rollouts", "past"):
+        connection.execute(f"DELETE FROM {table} WHERE name IN (SELECT value FROM json_each(:names))", forgotten)  # noqa: S608
     entries = connection.execute(
         "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER w AS age,"
         " sum(length(evidence)) OVER w AS bytes FROM journal WINDOW w AS (PARTITION BY rollout ORDER BY number DESC))"
@@ -384,4 +387,4 @@ def _retain(connection: sqlite3.Connection, now: float, named: Collection[str]) 
     deliveries = connection.execute(
         "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - KEEP_DELIVERIES,)
     ).rowcount
-    return ended + entries + trials + deliveries
+    return entries + trials + deliveries

@@ -139,6 +139,7 @@ async def test_names_that_left_the_file_fill_neither_the_disk_nor_the_memory(
 ) -> None:
     monkeypatch.setattr(module, "KEEP_ENDED", 5)
     monkeypatch.setattr(module, "KEEP_NAMES", 50)
+    monkeypatch.setattr(module, "LET_GO", 7)
     monkeypatch.setattr(database, "SHRINKS_FROM", 1 << 20)
     await many_names(store, 80, 30_000)
     await store.save(change(99, name="r/at-work"))
