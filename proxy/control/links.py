@@ -28,15 +28,21 @@ _PAIR = Frame.PAIR  # looking up a member of an enum costs 0.1 µs in Python 3.1
 
 @dataclass(slots=True)
 class Worker:
-    """One worker process. `acked` is the last table it has acknowledged (on this connection)."""
+    """One worker process. `acked` is the last table it has acknowledged (on this connection), -1 before the
+    first."""
 
     name: str
     slot: int
     pid: int
     pairs: Channel | None = None
     tables: Channel | None = None
-    acked: int = 0
+    acked: int = -1
     trials: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def told(self) -> bool:
+        """Whether it is connected and a routing table is in force there."""
+        return self.connected and self.acked >= 0
 
     @property
     def connected(self) -> bool:
@@ -185,7 +191,7 @@ class Links:
     def _tables_frame(self, channel: Channel, kind: Frame, payload: bytes) -> None:
         if kind is Frame.HELLO:
             worker, hello = self._greet(channel, payload)
-            worker.tables, worker.acked = channel, 0
+            worker.tables, worker.acked = channel, -1
             self._listener.on_hello(worker, hello)
         elif kind is Frame.ACK and channel in self._of:
             worker = self._of[channel]

@@ -236,6 +236,8 @@ def _traffic(counts: Counts) -> Iterable[Metric]:
     )
     rescues = _merged(counts.rescues, lambda k: (k[0], code_label(k[1])))
     yield _counter("rescues", "Requests live answered for the candidate.", ("rollout", "reason"), rescues)
+    text = "Requests that came before a worker's first routing table: live answered them, and none was sampled."
+    yield _counter("before_table", text, ("rollout",), counts.before_table)
     yield _gauge("upstream_connections", "Connections open now.", ("upstream", "state"), counts.connections)
     text = "Lookups of an upstream's host names that failed."
     yield _counter("upstream_lookup_failures", text, ("upstream",), counts.lookups)

@@ -222,9 +222,11 @@ class Desk:
             reasons.append(f"the store cannot save: {trouble}")
         missing = [worker["slot"] for worker in self.processes()["workers"] if not worker["connected"]]
         if missing or not self._tree:
-            reasons.append(
-                f"not connected: worker {', '.join(map(str, missing))}" if missing else "no worker is known yet"
-            )
+            reasons.append(f"not connected: {_workers(missing)}" if missing else "no worker is known yet")
+        if untold := [
+            worker.slot for worker in controller.links.workers.values() if worker.connected and not worker.told
+        ]:
+            reasons.append(f"no routing table in force yet: {_workers(untold)}")
         return not reasons, reasons
 
     def counts(self) -> Counts:
@@ -260,6 +262,10 @@ class Desk:
             "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
             "events": controller.streams.dropped,
         }
+
+
+def _workers(slots: list[int]) -> str:
+    return f"worker {', '.join(map(str, sorted(slots)))}"
 
 
 async def _rest(work: asyncio.Future[Refuse | None]) -> None:

@@ -43,7 +43,8 @@ class Counts:
 
     A histogram is `(counts, sum in seconds)`: one count per bound of `core.link.BOUNDS`, then one for what is above.
     `connections` is what is open now, of the workers that are connected; `lookups` counts those of an upstream's names
-    that failed. `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
+    that failed. `before_table` counts requests of a rollout's route that came before a worker's first routing table.
+    `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
     sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
     `results` counts ends: (rollout, "promoted" or "rolled_back"). `trails` counts what became of requests for (sink,
@@ -55,6 +56,7 @@ class Counts:
     durations: dict[tuple[str, str, str], tuple[list[int], float]] = field(default_factory=dict)
     overhead: dict[str, tuple[list[int], float]] = field(default_factory=dict)
     rescues: dict[tuple[str, str], int] = field(default_factory=dict)
+    before_table: dict[str, int] = field(default_factory=dict)
     connections: dict[tuple[str, str], int] = field(default_factory=dict)
     lookups: dict[str, int] = field(default_factory=dict)
     sampled: dict[str, int] = field(default_factory=dict)

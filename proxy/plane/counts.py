@@ -72,6 +72,7 @@ class Counts:
         self._meters: dict[tuple[str, str, Leg], Meter] = {}
         self._overhead: dict[str, Histogram] = {}
         self._rescues: dict[tuple[str, Reason], int] = {}
+        self._early: dict[str, int] = {}
 
     def meter(self, route: str, upstream: str, leg: Leg) -> Meter:
         """The meter of these labels; made once, at reload, and kept by whoever counts."""
@@ -86,6 +87,10 @@ class Counts:
         key = (rollout, reason)
         self._rescues[key] = self._rescues.get(key, 0) + 1
 
+    def came_early(self, rollout: str) -> None:
+        """Count one request of a rollout's route that came before the first routing table."""
+        self._early[rollout] = self._early.get(rollout, 0) + 1
+
     def report(self) -> dict[str, Any]:
         """The payload of COUNTS, without `ledger` and `connections`."""
         meters = self._meters.items()
@@ -98,4 +103,5 @@ class Counts:
             "durations": [[*labels, meter.buckets, meter.total] for labels, meter in meters if meter.codes],
             "overhead": [[route, hist.buckets, hist.total] for route, hist in self._overhead.items()],
             "rescues": [[rollout, reason, n] for (rollout, reason), n in self._rescues.items()],
+            "before_table": list(self._early.items()),
         }

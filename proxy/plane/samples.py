@@ -34,6 +34,8 @@ def sample(exchange: Exchange) -> None:
     who chooses the arm may choose the requests."""
     if exchange.overridden:
         return
+    if not exchange.plane.told:
+        _early(exchange)
     name, plane, length = exchange.id, exchange.plane, exchange.request.length
     samples: list[Sample] = []
     for trial in exchange.route.trials:
@@ -50,6 +52,12 @@ def sample(exchange: Exchange) -> None:
             again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)
             samples.append(Sample(trial, sequence, slot, again))
     exchange.samples = samples
+
+
+def _early(exchange: Exchange) -> None:
+    """It came before the first routing table, so that nobody knew whether to sample it."""
+    for trial in exchange.route.trials:
+        exchange.plane.counts.came_early(trial.terms.name)
 
 
 def drop(exchange: Exchange, why: str) -> None:

@@ -62,6 +62,8 @@ class Plane:
     limits: Limits
     draining = False
     ready = False
+    told = False
+    """Whether a routing table has come: until then live serves alone, and nobody is sampled."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop

@@ -13,6 +13,7 @@ Invariants
 - Losing the controller changes nothing for `controller_lost` seconds; then unjudged candidates serve nobody, whatever
   is reloaded, until a TABLE comes. A controller that is silent that long is lost too, though its socket be open.
 - Losing the supervisor is the same as being told to drain.
+- Clients are served from the first moment, by live alone until the first TABLE; READY, and `/-/readyz`, come after it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ of 700 it would look thousands of times a second."""
 MARK_EVERY = 0.05
 RECONNECT_FIRST = 0.05
 RECONNECT_LONGEST = 1.0
+RECONNECT_START = 0.1
+FIRST_TABLE = 10.0
+"""Seconds that a worker which starts waits for a controller before it calls itself ready all the same."""
 SILENCE = 3.0
 """Seconds without ALIVE (it comes twice a second) before which a controller that is connected is not held for lost."""
 _PLAIN: tuple[ssl.SSLContext | None, ssl.SSLContext | None] = (None, None)
@@ -94,6 +98,8 @@ class Worker:
         self._resolvers: dict[str, Resolver] = {}
         self._table = Table(0)
         self._again: dict[str, int] = {}
+        self._told = asyncio.Event()
+        self._linked = asyncio.Event()
         self._tables: Channel | None = None
         self._control: Channel | None = None
         self._controller_heard = time.monotonic()
@@ -197,6 +203,8 @@ class Worker:
         if kind is Frame.TABLE:
             self._table, self._lost = link.decode_table(payload), False
             self._apply()
+            self.plane.told = True
+            self._told.set()
             channel.send(link.note(Frame.ACK, {"number": self._table.number}))
 
     def _look_for_controller(self, now: float) -> None:
@@ -235,6 +243,7 @@ class Worker:
         channel.send(self._hello())
         self.plane.publisher.connected(channel)
         self._tells_over = True  # to a controller that may know nothing of them
+        self._linked.set()
 
     def _pairs_closed(self, channel: Channel) -> None:
         self.plane.publisher.connected(None)
@@ -262,7 +271,7 @@ class Worker:
                 )
             except OSError:
                 await asyncio.sleep(pause)
-                pause = min(RECONNECT_LONGEST, pause * 2)
+                pause = min(RECONNECT_LONGEST if self.plane.ready else RECONNECT_START, pause * 2)
                 continue
             began = time.monotonic()
             await ended.wait()
@@ -349,8 +358,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*COLLECT)
-        self.plane.ready = True
-        channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
+        self._spawn(self._become_ready(channel))
         try:
             await self.stopped.wait()
             await self._drain()
@@ -359,6 +367,20 @@ class Worker:
                 door.close()
             self._close()
             channel.close()
+
+    async def _become_ready(self, channel: Channel) -> None:
+        """Ready means that the first routing table is in force, and that pairs have a way: only then does a request
+        count for a rollout. The port is open before. Without a controller live is served all the same."""
+        assert self._config is not None
+        try:
+            async with asyncio.timeout(FIRST_TABLE if self._config.plans else 0.0):
+                await self._told.wait()
+                await self._linked.wait()
+        except TimeoutError:
+            if self._config.plans:
+                logs.event(log, "table.missing", logging.WARNING, seconds=FIRST_TABLE, serves="live alone")
+        self.plane.ready = True
+        channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
 
     async def _open_doors(self) -> None:
         for door, context in zip(self._doors, self._contexts, strict=False):

@@ -223,3 +223,17 @@ async def test_readiness_names_what_is_missing(controller: Controller, worker: F
     assert desk.ready() == (True, [])
     controller.store.error = "disk full"
     assert desk.ready() == (False, ["the store cannot save: disk full"])
+
+
+async def test_it_is_not_ready_before_a_table_is_in_force_at_every_worker(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    desk = desk_of(controller)
+    desk.tree({"supervisor": 1, "workers": [{"slot": 0, "pid": 1}, {"slot": 1, "pid": 2}], "controller": 2})
+    mute = await FakeWorker(tmp_path, slot=1, name="w1", pid=2, acks=False).connect()
+    await mute.until(lambda: mute.tables)
+    await eventually(lambda: desk.ready() == (False, ["no routing table in force yet: worker 1"]))
+    mute.disconnect()
+    again = await FakeWorker(tmp_path, slot=1, name="w1", pid=2).connect()
+    await eventually(lambda: desk.ready() == (True, []))
+    again.disconnect()

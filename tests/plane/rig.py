@@ -171,6 +171,8 @@ class Controller:
         self._trials: dict[int, str] = {}
         self._links: list[Channel] = []
         self.secret = ""
+        self.greets = True
+        """Whether it answers the first HELLO with a table, as the real one does every time; nobody is in it."""
         self._number = 0
         self._servers: list[asyncio.Server] = []
 
@@ -202,6 +204,8 @@ class Controller:
         if kind is Frame.HELLO:
             self.hellos.append(link.read_note(payload))
             self.tables.append(channel)
+            if self.greets and len(self.hellos) == 1:
+                channel.send(link.encode_table(Table(self._number, (), self.secret)))
         elif kind is Frame.ACK:
             self.acks.append(link.read_note(payload))
 
@@ -303,11 +307,16 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 @contextlib.asynccontextmanager
 async def rig(
-    config: str, models: Sequence[Served] = (), grpc: bool = False, look_up: LookUp = system
+    config: str,
+    models: Sequence[Served] = (),
+    grpc: bool = False,
+    look_up: LookUp = system,
+    greets: bool = True,
 ) -> AsyncIterator[Rig]:
     """Run models, a controller and a worker with this configuration; `{0}`, `{1}` … are the models' URLs.
 
-    `grpc` opens a second listener, at `grpc_port`; `look_up` is the worker's way to look names up.
+    `grpc` opens a second listener, at `grpc_port`; `look_up` is the worker's way to look names up. Without
+    `greets` the controller says nothing by itself, and READY is not waited for.
     """
     for model in models:
         await model.start()
@@ -317,6 +326,7 @@ async def rig(
     with tempfile.TemporaryDirectory() as folder:
         runtime = Path(folder)
         controller = Controller(runtime)
+        controller.greets = greets
         await controller.start()
         listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         listener.setblocking(False)
@@ -334,7 +344,8 @@ async def rig(
         await loop.create_connection(lambda: it.control, sock=mine)
         it.control.send(link.note(Frame.CONFIG, {"generation": 1, "text": config, "directory": folder}))
         try:
-            await eventually(lambda: it.replies, "READY")
+            if greets:
+                await eventually(lambda: it.replies, "READY")
             yield it
         finally:
             it.control.close()

@@ -91,6 +91,37 @@ async def test_a_trial_begun_anew_has_numbers_of_its_own_and_outlives_a_reload()
         assert (it.controller.pairs[-1].trial, it.controller.pairs[-1].sequence) == (first, 1)
 
 
+async def test_a_worker_is_ready_when_its_first_table_is_in_force_and_counts_what_came_before() -> None:
+    live, candidate = Model(always(ok(b"{}"))), Model(always(ok(b"{}")))
+    async with rig(SHADOW, (live, candidate), greets=False) as it:
+        await eventually(lambda: it.controller.tables, "a worker on tables.sock")
+        for _ in range(3):
+            assert (await it.ask())[0] == 200  # the port is open all the while
+        assert (await it.ask(path=b"/-/readyz", method=b"GET"))[0] == 503
+        assert not it.replies
+        await it.controller.publish(Lane("r/v2", next(iter(it.worker.trials)), State.SHADOW, 0, 10_000, 0))
+        await eventually(lambda: it.replies, "READY")
+        assert (await it.ask(path=b"/-/readyz", method=b"GET"))[0] == 200
+        await it.ask()
+        await eventually(lambda: len(it.controller.pairs) == 1)
+        it.worker._send_report()
+        await eventually(lambda: it.controller.counts.get("before_table") == [["r/v2", 3]])
+        assert it.trial.sampled == 1
+
+
+async def test_a_worker_without_a_controller_calls_itself_ready_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Live does not need one. It goes on counting what nobody could decide on."""
+    monkeypatch.setattr("proxy.plane.worker.FIRST_TABLE", 0.2)
+    live, candidate = Model(always(ok(b"{}"))), Model(always(ok(b"{}")))
+    async with rig(SHADOW, (live, candidate), greets=False) as it:
+        await eventually(lambda: it.replies, "READY")
+        assert (await it.ask())[0] == 200
+        assert it.worker.plane.counts.report()["before_table"] == [("r/v2", 1)]
+    assert "table.missing" in capsys.readouterr().err
+
+
 async def test_reload_lets_a_request_in_flight_finish() -> None:
     go = asyncio.Event()
 
