@@ -127,7 +127,7 @@ class Prediction(Section):
     output: str = ""
     """Name of the output (v2, TensorFlow, KServe) or column (tabular answers) to compare; the only one when absent."""
     pointer: Pointer = ""
-    """`json`: JSON pointer (RFC 6901) to the value to compare."""
+    """`json`: JSON pointer (RFC 6901) to the value to compare, of a [stream](servers/json.md#streams) in each event."""
     jmespath: str = ""
     """`json`: JMESPath expression for it, where a pointer cannot say it."""
     ignore: tuple[Pointer, ...] = ()

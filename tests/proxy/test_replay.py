@@ -92,6 +92,15 @@ def test_judge_judges_each_version_of_a_file_by_itself(tmp_path: Path, config: s
     assert "r/c version 2: not enough evidence after 400 pairs" in said
 
 
+def test_judge_says_why_answers_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "u.yaml"
+    path.write_text(CONFIG.replace("output: predict", "output: predicted"))
+    said = understudy("judge", record(tmp_path / "p.jsonl", 40), "-c", path).stdout
+    why = "! live's answers cannot be read: missing_output at predicted: 40 of 40 pairs; check `prediction.output`"
+    assert why in said
+    assert "not enough evidence after 40 pairs" in said
+
+
 def test_judge_names_what_it_cannot_use(tmp_path: Path, config: str) -> None:
     recorded = record(tmp_path / "p.jsonl", 1)
     assert understudy("judge", recorded).exit_code == 2

@@ -175,6 +175,7 @@ REFUSALS: list[tuple[Any, str, dict[str, Any], Reason, str]] = [
     (HELLO_STREAM[:40], STREAM, {}, Reason.TRUNCATED, "breaks off"),
     (b"", STREAM, {}, Reason.TRUNCATED, "breaks off before its end"),
     (stream(delta(content="a"), {"error": {"code": 500}}), STREAM, {}, Reason.TRUNCATED, "ended with an error"),
+    (b'event: error\ndata: {"message": "x"}\n\ndata: [DONE]\n\n', STREAM, {}, Reason.TRUNCATED, "ended with an error"),
     (stream({"type": "response.failed", "response": {}}), STREAM, {}, Reason.TRUNCATED, "ended with an error"),
     (stream([1]), STREAM, {}, Reason.BAD_TYPE, "an event is an array"),
     (stream({"choices": [1]}), STREAM, {}, Reason.BAD_TYPE, "a choice is a number"),
