@@ -135,6 +135,9 @@ class Health(Section):
     `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive` and `ServerReady` by what they say."""
     interval: Duration = 5.0
     """Between two checks of one URL."""
+    wait: Duration = 600.0
+    """A candidate is not ready before a check of one of its URLs has succeeded, and while all of them fail: nothing is
+    sent to it and nothing counts. After this long its rollout ends as `stalled`."""
 
 
 class Resolve(Section):

@@ -69,6 +69,7 @@ class Config(Section):
             signed_off_at=candidate.signed_off_at,
             lead_time_slo=rollout.lead_time_slo,
             asked=_asked(rollout.mirror.set_json),
+            ready_within=candidate.health.wait if candidate.health is not None else None,
         )
 
     @cached_property

@@ -184,8 +184,10 @@ class Controller:
 
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         self.tallies.report(worker, counts)
+        ready = counts.get("ready", {})
         for name, ledger in counts.get("ledger", {}).items():
             if (trial := self.roster.of(name)) is not None:
+                trial.readiness(worker, ready.get(name))
                 trial.counts(worker, ledger)
 
     def on_trails(self, trails: list[Trail]) -> None:

@@ -112,6 +112,7 @@ class Trial:
         self.planned = False  # whether a flush of the batch is due at a certain time
         self.added_at = 0.0
         self.unsnapshot = False
+        self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
         self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by)
         self._orders: dict[str, RequestOrder] = {}
         self._rate = _Rate()
@@ -217,8 +218,21 @@ class Trial:
             self.evidence.shed(shed)
         self._changed = True
 
+    def readiness(self, worker: str, ready: bool | None) -> None:
+        """What a worker's health checks say of the candidate, `None` when they have said nothing."""
+        if ready is None:
+            self._ready.pop(worker, None)
+        else:
+            self._ready[worker] = ready
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether some worker may send the candidate something; `None` when none knows."""
+        return any(self._ready.values()) if self._ready else None
+
     def gone(self, worker: str) -> None:
         """Nothing more will come from a worker: what waits for its earlier pairs waits no longer."""
+        self._ready.pop(worker, None)
         order = self._orders.pop(worker, None)
         if order is not None:
             self.batch += order.lost()
@@ -306,7 +320,7 @@ class Trial:
             assessment = self.looked.assessment
         pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
         self.charts.look(now, assessment, self.rollout.weight / 100)
-        self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate)
+        self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate, self.ready)
         return self.looked
 
     @property

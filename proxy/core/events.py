@@ -22,7 +22,9 @@ class Rollout:
     `Plan.stages` and stays where it was after the end. `entry` numbers stage entries within a trial, `change` all saved
     changes of the rollout. `held` says that the stage passed and waits for a person, `stalled` that its `max_time` ran
     out; both are told once. `cause` is the word for the last end: `fail`, `tripwire`, `abort`, `timeout`, `unfinished`,
-    `lost`, `removed`. `ended_at` is when that was, `ended_in` the name of the stage it was in (`promoted` is one).
+    `lost`, `stalled` (not ready for too long), `removed`. `ended_at` is when that was, `ended_in` the name of the stage
+    it was in (`promoted` is one). `unready_since` is when the candidate's health check began to say that it is not
+    ready, 0 while it is; `waited` how many seconds of the present stage that took: the stage's clock stood still.
     """
 
     name: str
@@ -42,6 +44,12 @@ class Rollout:
     reason: str = ""
     ended_at: float = 0.0
     ended_in: str = ""
+    unready_since: float = 0.0
+    waited: float = 0.0
+
+    def in_stage(self, now: float) -> float:
+        """Seconds in the present stage, without those in which the candidate was not ready."""
+        return (self.unready_since or now) - self.entered_at - self.waited
 
     @property
     def since(self) -> float:
@@ -60,7 +68,8 @@ class Rollout:
 @dataclass(frozen=True, slots=True)
 class Looked:
     """A look at the evidence. Pairs are compared pairs of the present stage; `blocked_by` names a rollout of the same
-    route that has weight now; `rate` is compared pairs per second, for the forecast."""
+    route that has weight now; `rate` is compared pairs per second, for the forecast. `ready` is what the workers'
+    health checks say of the candidate, `None` when they have said nothing yet."""
 
     now: float
     assessment: Assessment
@@ -68,6 +77,7 @@ class Looked:
     stage_candidate_pairs: int
     blocked_by: str | None = None
     rate: float = 0.0
+    ready: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ Payloads in JSON
   "requests": [[route, upstream, leg, code, n]],
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
   "rescues": [[rollout, reason, n]], "connections": [[upstream, state, n now]],
-  "lookups": [[upstream, n failed]], "trails": {sink: n dropped}}`; code is
-  three digits or a reason word.
+  "lookups": [[upstream, n failed]], "ready": {trial: whether its candidate's health checks succeed},
+  "trails": {sink: n dropped}}`; code is three digits or a reason word.
 - TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`core.trails`).
 - TABLE `{"number", "lanes", "secret"}`, sent again under the same number when only what budgets afford has changed; ACK
   `{"number"}`.

@@ -284,6 +284,8 @@ class Plan:
     lead_time_slo: float | None = None
     asked: str = ""
     """A hash of `mirror.set_json`; empty when the candidate is asked as live is."""
+    ready_within: float | None = None
+    """Seconds that a candidate whose health check fails is waited for; `None` when nobody checks its health."""
 
     again: int = 0
     """How often this trial was begun anew by hand (`restart`)."""

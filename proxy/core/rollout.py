@@ -16,6 +16,7 @@ Invariants (each is a property test)
 - The weight rises only on a pass or by hand. To write a rollout whose first stage is a canary is by hand: its trial
   begins at weight 0 and enters that stage at the next look.
 - Rolled back means weight 0, until a new version is configured, `Retry` succeeds or `Restart` begins a new trial.
+- A rollout whose candidate is not ready (its health check says so) does not climb, and its stage's clock stands still.
 - `advance` never raises, and the same events give the same end.
 - `entry`, the number of the stage entered, only grows within a trial.
 
@@ -53,8 +54,9 @@ from proxy.core.events import (
     Tripped,
     Unfinished,
 )
-from proxy.core.model import BUCKETS, Assessment, Plan, Stage, State, Verdict
-from proxy.core.waiting import missing, stage_name, stage_of
+from proxy.core.model import BUCKETS, Assessment, Plan, State, Verdict
+from proxy.core.replanning import alike, limits_changed, same_place
+from proxy.core.waiting import missing, rough, stage_name, stage_of
 
 
 def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> tuple[Rollout, Effects]:
@@ -106,6 +108,7 @@ def _changed(rollout: Rollout, **fields: object) -> Rollout:
 def _enter(rollout: Rollout, plan: Plan, index: int, now: float) -> Rollout:
     """In stage `index`; past the last one means promoted."""
     fields: dict[str, object] = {"entry": rollout.entry + 1, "entered_at": now, "held": False, "stalled": False}
+    fields |= {"waited": 0.0, "unready_since": now if rollout.unready_since else 0.0}
     if index >= len(plan.stages):
         end: dict[str, object] = {"state": State.PROMOTED, "weight": BUCKETS, "stage": len(plan.stages) - 1}
         return _changed(rollout, **fields, **end, blocked_by=None, paused=False)
@@ -132,7 +135,9 @@ def _fall(
 def _ended(rollout: Rollout, plan: Plan, now: float, **how: object) -> Rollout:
     """At its end, rolled back if `how` does not say otherwise: nothing of the climb that is over is left."""
     fields = {"state": State.ROLLED_BACK, "ended_at": now, "ended_in": stage_name(rollout, plan), **how}
-    return _changed(rollout, weight=0, paused=False, held=False, stalled=False, blocked_by=None, **fields)
+    return _changed(
+        rollout, weight=0, paused=False, held=False, stalled=False, blocked_by=None, unready_since=0.0, **fields
+    )
 
 
 def _next(rollout: Rollout, plan: Plan) -> int:
@@ -148,6 +153,9 @@ def _takes_weight(plan: Plan, index: int) -> bool:
 def _on_look(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
         return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
+    waits = _on_readiness(rollout, event, plan)
+    if waits is not None:
+        return waits
     following = _next(rollout, plan)
     starts = following == rollout.stage
     blocker = event.blocked_by if rollout.weight == 0 and _takes_weight(plan, following) else None
@@ -164,6 +172,31 @@ def _on_look(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effe
     return _climb(rollout, plan, following, event.now, f"{name} passed with {event.stage_pairs} pairs", MACHINE)
 
 
+def _on_readiness(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects] | None:
+    """What becomes of a rollout whose candidate is not ready, or is again; `None` where nothing is waited for."""
+    since = rollout.unready_since
+    ready = True if plan.ready_within is None else event.ready
+    if ready is None:  # no worker has said yet
+        return (rollout, ()) if since else None
+    if ready:
+        return _ready_again(rollout, event.now) if since else None
+    if not since:
+        why = "candidate not ready: its health check fails; nothing is sent to it, the stage's clock stands still"
+        return _changed(rollout, unready_since=event.now), (Save("not_ready", why),)
+    assert plan.ready_within is not None
+    if event.now - since <= plan.ready_within:
+        return rollout, ()
+    why = f"the candidate was not ready for {rough(event.now - since)}: its health check fails"
+    after = _ended(rollout, plan, event.now, cause="stalled", reason=why)
+    return after, (Publish(), Save("rolled_back", why, announce="rollout.stalled"))
+
+
+def _ready_again(rollout: Rollout, now: float) -> tuple[Rollout, Effects]:
+    seconds = now - rollout.unready_since
+    after = _changed(rollout, unready_since=0.0, waited=rollout.waited + seconds)
+    return after, (Save("ready", f"the candidate is ready, after {rough(seconds)} in which it was not"),)
+
+
 def _hold(rollout: Rollout, plan: Plan) -> tuple[Rollout, Effects]:
     """Tell once that a person is waited for (as `stalled`: without that person it goes no further)."""
     if rollout.held:
@@ -174,7 +207,7 @@ def _hold(rollout: Rollout, plan: Plan) -> tuple[Rollout, Effects]:
 
 def _on_time(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
     stage = stage_of(rollout, plan)
-    if stage.max_time is None or event.now - rollout.entered_at <= stage.max_time or rollout.held:
+    if stage.max_time is None or rollout.in_stage(event.now) <= stage.max_time or rollout.held:
         return rollout, ()
     why = f"{stage.name} did not pass within {stage.max_time:g} s: {missing(rollout, event, plan)}"
     if stage.on_timeout == "abort":
@@ -187,7 +220,7 @@ def _on_time(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effe
 def _on_watch(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
         return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
-    return rollout, ()
+    return _on_readiness(rollout, event, plan) or (rollout, ())
 
 
 def _on_trip(rollout: Rollout, event: Tripped, plan: Plan) -> tuple[Rollout, Effects]:
@@ -256,6 +289,8 @@ def _again(rollout: Rollout, now: float) -> Rollout:
         weight=0,
         entry=rollout.entry + 1,
         entered_at=now,
+        waited=0.0,
+        unready_since=0.0,
         paused=False,
         held=False,
         stalled=False,
@@ -288,60 +323,29 @@ def _once_more(rollout: Rollout, earlier: Rollout) -> tuple[Rollout, Effects]:
     return after, (Publish(), Save("still_rolled_back", why))
 
 
-def _limits_changed(before: Plan, after: Plan) -> str:
-    """What a change of the limits means, in words; empty when they are the same."""
-    said = []
-    if before.guards != after.guards:
-        said.append("limits changed: earlier pairs stay judged by those in force when they came, the pass starts again")
-    if _rates(before) != _rates(after):
-        said.append("error rates changed: all evidence is judged by them from now on")
-    return "; ".join(said)
-
-
-def _rates(plan: Plan) -> tuple[float, float]:
-    return plan.false_rollback_rate, plan.false_promotion_rate
-
-
 def _on_limits(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, Effects]:
-    why = _limits_changed(event.previous, plan)
+    why = limits_changed(event.previous, plan)
     return (_changed(rollout, held=False), (Save("limits_changed", why),)) if why else (rollout, ())
 
 
 def _on_stages(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, Effects]:
-    limits = _limits_changed(event.previous, plan)
+    limits = limits_changed(event.previous, plan)
     why = "stages changed; evidence kept" + (f"; {limits}" if limits else "")
     if rollout.state is State.PROMOTED:
         return _changed(rollout, stage=len(plan.stages) - 1), (Save("stages_changed", why), Publish())
     before = stage_of(rollout, event.previous)
-    index = _same_place(before, rollout, plan)
+    index = same_place(before, rollout, plan)
     if index is None:  # every stage of the new plan has more weight: a person must want that
         after = replace(_again(rollout, event.now), paused=True)
         return after, (Publish(), Save("stages_changed", f"{why}; paused, for every stage has more weight than now"))
     stage = plan.stages[index]
-    if _alike(stage, before):
+    if alike(stage, before):
         # A stage that had run out of time may have been given more: whether it has is seen at the next look.
         after = _changed(rollout, stage=index, held=False, stalled=False)
         return after, (Save("stages_changed", why), Publish())
     after = _enter(rollout, plan, index, event.now)
     save = Save("stages_changed", f"{why}: goes on in {stage.name}")
     return after, (Publish(), save) if after.weight < rollout.weight else (save, Publish())
-
-
-def _alike(one: Stage, other: Stage) -> bool:
-    return (one.kind, one.percent) == (other.kind, other.percent)
-
-
-def _same_place(before: Stage, rollout: Rollout, plan: Plan) -> int | None:
-    """Where to go on in changed stages: the same stage, else the last one without more weight than now.
-
-    In shadow never past the present number: stages that were not passed are not skipped.
-    """
-    open_to = [n for n, stage in enumerate(plan.stages) if stage.weight <= rollout.weight]
-    if rollout.state is State.SHADOW:
-        open_to = [n for n in open_to if n <= rollout.stage] or open_to[:1]
-    alike = [n for n in open_to if _alike(plan.stages[n], before)]
-    places = alike or open_to
-    return places[-1] if places else None
 
 
 def _on_removed(rollout: Rollout, event: Removed, plan: Plan) -> tuple[Rollout, Effects]:

@@ -44,7 +44,7 @@ def needs(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Need, ...]:
     found = [
         Need("pairs", event.stage_pairs, stage.min_pairs),
         Need("candidate_pairs", event.stage_candidate_pairs, _needed(stage)),
-        Need("seconds", max(0.0, event.now - rollout.entered_at), stage.min_time),
+        Need("seconds", max(0.0, rollout.in_stage(event.now)), stage.min_time),
         Need("guards", verdicts.count(Verdict.PASS), len(verdicts)),
     ]
     return tuple(need for need in found if need.want > 0)
@@ -64,7 +64,7 @@ def missing(rollout: Rollout, event: Looked, plan: Plan) -> str:
         wants.append(f"{stage.min_pairs - event.stage_pairs} more pairs{_forecast(stage, event)}")
     if event.stage_candidate_pairs < needed:
         wants.append(f"{needed - event.stage_candidate_pairs} more pairs answered by the candidate")
-    left = rollout.entered_at + stage.min_time - event.now
+    left = stage.min_time - rollout.in_stage(event.now)
     if left > 0:
         wants.append(f"{rough(left)} more time in the stage")
     if event.assessment.verdict is not Verdict.PASS:
@@ -98,8 +98,10 @@ def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
         return "a new version, or a retry or restart by hand"
     if rollout.state is State.COMPLETED:
         return "nothing: the candidate is live now"
-    if rollout.state is State.PROMOTED:
+    if rollout.state is State.PROMOTED and not rollout.unready_since:
         return f"the file to name {plan.candidate} as live; it is watched until then"
+    if rollout.unready_since:
+        return _unready(rollout, plan, look)
     if rollout.paused:
         return "a person to resume it"
     if rollout.blocked_by:
@@ -108,6 +110,12 @@ def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
         return "a person to approve the next stage"
     wants = "the first look at the evidence" if look is None else missing(rollout, look, plan) or "the next look"
     return wants + ("; its time is over, so a person must approve the pass" if rollout.stalled else "")
+
+
+def _unready(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
+    since = rough(look.now - rollout.unready_since) if look is not None else "a while"
+    most = f" (the rollout ends after {rough(plan.ready_within)})" if plan.ready_within is not None else ""
+    return f"candidate ready: its health check has failed for {since}{most}"
 
 
 def rough(seconds: float) -> str:

@@ -44,6 +44,8 @@ class Endpoint:
         self.keep = KeepAlive(idle_timeout)
         self.busy = 0
         self.healthy = True
+        self.ready = False
+        """A health check has succeeded, and it is healthy since."""
         self.failed_checks = 0
         self.unreachable = Reason.NONE
         """Why the last attempts to connect failed, once there have been `EJECT_AFTER` of them in a row."""

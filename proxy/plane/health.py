@@ -52,6 +52,7 @@ def book(endpoint: Endpoint, good: bool) -> None:
     """Enter the result of one check."""
     endpoint.failed_checks = 0 if good else endpoint.failed_checks + 1
     endpoint.healthy = endpoint.failed_checks < UNHEALTHY_AFTER
+    endpoint.ready = good or (endpoint.ready and endpoint.healthy)
 
 
 class Checks:

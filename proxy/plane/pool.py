@@ -267,6 +267,16 @@ class Pool:
 
         return await self.resolver.connect(endpoint.host, attempt, self.settings.connect_timeout)
 
+    @property
+    def ready(self) -> bool:
+        """Whether a candidate may be asked: one whose health is checked only when a check says so."""
+        return self.settings.health is None or any(endpoint.ready for endpoint in self.endpoints)
+
+    @property
+    def checked(self) -> bool:
+        """Whether a health check has ended."""
+        return any(endpoint.ready or endpoint.failed_checks for endpoint in self.endpoints)
+
     def release(self, connection: Connection) -> None:
         """A connection has done its leg well: the next one waiting gets it, else it is idle."""
         if self._waiting:

@@ -107,6 +107,7 @@ class Trial:
     """Share of what the candidate serves that becomes a pair, basis points: all of it, but for a token budget."""
     stage: int = 0
     state: State = State.SHADOW
+    ready: bool = False
     in_flight: int = 0
     memory: int = 0
     sampled: int = 0
@@ -132,12 +133,14 @@ class Trial:
         self.noise_salt = salt(*names, "noise", secret=secret)
 
     def apply(self, lane: Lane | None) -> None:
-        """Take the numbers of a routing table; without a line there is no weight and no sampling."""
-        if lane is None:
-            self.weight = self.share = self.affords = 0
-        else:
+        """Take the numbers of a routing table; without a line, or a candidate that is ready, there is no weight and no
+        sampling."""
+        self.ready = self.pool.ready
+        if lane is not None:
             self.weight, self.affords, self.stage, self.state = lane.weight, lane.affords, lane.stage, lane.state
             self.share = -(-lane.share * lane.affords // BUCKETS)
+        if lane is None or not self.ready:
+            self.weight = self.share = self.affords = 0
 
     @property
     def held(self) -> bool:

@@ -286,6 +286,8 @@ class Worker:
     def _tick(self) -> None:
         self._timers["tick"] = self.loop.call_later(TICK, self._tick)  # first: what breaks below must not end it
         self.plane.wheel.sweep(time.monotonic())
+        if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
+            self._apply()  # a candidate's health check began to succeed, or to fail
         self.plane.publisher.mark(list(self._books.values()))
         self.plane.trails.send(self.plane.publisher)
 
@@ -309,8 +311,9 @@ class Worker:
         if self._tells_over:
             ledger |= self._over
         lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
-        others = {"ledger": ledger, "connections": connections, "lookups": lookups, "trails": plane.trails.dropped}
-        if plane.publisher.counts({**plane.counts.report(), **others}):
+        ready = {key: trial.pool.ready for key, trial in self.trials.items() if trial.pool.checked}
+        others = {"ready": ready, "connections": connections, "lookups": lookups, "trails": plane.trails.dropped}
+        if plane.publisher.counts({**plane.counts.report(), "ledger": ledger, **others}):
             self._tells_over = False
             self._retire()
         self._look_for_controller(now)

@@ -34,6 +34,7 @@ class FakeWorker:
         self.tables: list[Table] = []
         self.table, self.lost = Table(0), False
         self.counted: dict[str, dict[str, int]] = {}
+        self.ready: dict[str, bool] = {}
         self._sequence: dict[str, int] = {}
         self._index: dict[str, int] = {}
         self._changed = asyncio.Event()
@@ -111,5 +112,8 @@ class FakeWorker:
         sequence = self._sequence.get(trial, 0)
         report = {"sampled": sequence, "sent": sequence, "shed": 0, "too_large": 0, "link_full": 0, **ledger}
         self._pairs.send(
-            link.note(Frame.COUNTS, {"ledger": {trial: report}, "requests": [["r", "l", "served", "200", 7]]})
+            link.note(
+                Frame.COUNTS,
+                {"ledger": {trial: report}, "requests": [["r", "l", "served", "200", 7]], "ready": self.ready},
+            )
         )
