@@ -76,6 +76,13 @@ def _rollout(one: dict[str, Any]) -> str:
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
             f"which affords {budget['share']:.3g} of the pairs"
         )
+    if known := one.get("outcomes"):
+        drop = known["drop"]
+        low, high = ("–" if drop[end] is None else f"{drop[end]:.3g}" for end in ("low", "high"))
+        lines.append(
+            f"  by {known['joined']:,} outcomes: mean loss of live {known['live_loss']:.3g}, of the candidate "
+            f"{known['candidate_loss']:.3g}; quality drop {drop['value']:.3g} ({low} … {high}), no limit"
+        )
     if one.get("repeats"):
         lines.append(f"  repeats left out: {one['repeats']:,}")
     if one.get("why_unparseable"):

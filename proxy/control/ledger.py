@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from proxy.control.outcomes import Outcomes
 from proxy.core.model import Ledger
 
 DROPPED = ("shed", "too_large", "too_long", "client_gone", "link_full")
@@ -87,6 +88,7 @@ class Books:
         self.first_full: float | None = None
         self.ended: dict[str, Any] | None = None
         """What was known when the rollout ended, as it is shown since (`report.ended_json`)."""
+        self.outcomes = Outcomes()
 
     def account(self, worker: str) -> Account:
         """The account of an incarnation, opened when it is new."""
@@ -169,7 +171,8 @@ class Books:
         accounts = {worker: asdict(account) for worker, account in self._accounts.items()}
         parts = {"accounts": accounts, "closed": asdict(self._closed), "results": dict(self._results)}
         parts["unparseable"] = self.unparseable
-        return {**parts, "first_pair": self.first_pair, "first_full": self.first_full, "ended": self.ended}
+        return {**parts, "first_pair": self.first_pair, "first_full": self.first_full, "ended": self.ended,
+                "outcomes": self.outcomes.dump()}  # fmt: skip
 
     @classmethod
     def load(cls, value: Mapping[str, Any]) -> Books:
@@ -182,6 +185,7 @@ class Books:
             books._unparseable = dict(value.get("unparseable", {}))  # not there in what earlier versions saved
             books.first_pair, books.first_full = value["first_pair"], value["first_full"]
             books.ended = value.get("ended")
+            books.outcomes = Outcomes(value.get("outcomes"))
         for account in books._accounts.values():
             account.arrived = account.booked
         return books

@@ -94,6 +94,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "findings": findings,
         "ledger": ledger,
         "late_pairs": trial.ledger.late,
+        "outcomes": trial.books.outcomes.shown(),
         "split": split_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,

@@ -259,12 +259,25 @@ class Trial:
             return
         self.evidence.add(batch)
         self.charts.add(batch)
+        if not self._judges_quality:
+            self.books.outcomes.add(batch)
         self.added_at = time.perf_counter()
         self._changed = self.unsnapshot = True
+
+    @property
+    def _judges_quality(self) -> bool:
+        """Whether a guard has a limit for what outcomes say; else they are joined to be shown."""
+        return any(guard.name == "max_quality_drop" for guard in self.plan.guards)
 
     def outcome(self, name: str, truth: Any) -> bool:
         """The truth of a request has come; whether it was waited for."""
         self.flush()
+        if self.rollout.over:
+            return False
+        if not self._judges_quality:
+            joined = self.books.outcomes.join(name, truth, self.plan.prediction, self.evidence.scale)
+            self.unsnapshot |= joined
+            return joined
         joined = self.evidence.outcome(name, truth)
         if joined:
             self.added_at = time.perf_counter()

@@ -57,6 +57,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large", "too_long", "client_gone"), 0)
         | dict.fromkeys(("live_failed", "unparseable", "link_full", "late", "pending"), 0),
         "late_pairs": 0,
+        "outcomes": None,
         "repeats": 0,
         "candidate_failures": {"timeout": 2},
         "response_mismatches": {"media_type": 3},

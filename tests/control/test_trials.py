@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.cli.table import overview
 from proxy.control import trials as module
 from proxy.control.ledger import Books
 from proxy.control.report import lead_json, rollout_json
@@ -67,15 +68,28 @@ def test_an_unchanged_trial_is_not_looked_at_twice() -> None:
     assert trial.look(1002.0, None).assessment is not first.assessment
 
 
-def test_delayed_truth_is_joined_once_and_only_with_a_guard_that_wants_it() -> None:
+def test_delayed_truth_is_joined_once_and_without_a_guard_it_is_shown() -> None:
     trial = make(replace(PLAN, guards=(Guard("max_quality_drop", 0.1),)))
     trial.take(pair(0, answer(1)))
     assert not trial.outcome("i8", 0)
     assert trial.outcome("i0", 0)
     assert not trial.outcome("i0", 0)
+    assert rollout_json(trial)["outcomes"] is None  # the guard has a finding of its own
     without = make()
-    without.take(pair(0, answer(1)))
+    for number in range(40):
+        without.take(pair(number, answer(number % 2)))  # live says 0, the candidate 1 every other time
+    assert not without.outcome("i99", 0)
+    assert all(without.outcome(f"i{number}", 0) for number in range(40))
     assert not without.outcome("i0", 0)
+    looked = without.look(2000.0, None).assessment
+    assert [finding.guard for finding in looked.findings] == ["max_disagreement"]
+    known = rollout_json(without)["outcomes"]
+    assert (known["joined"], known["live_loss"], known["candidate_loss"]) == (40, 0.0, 0.5)
+    assert known["drop"]["low"] < known["drop"]["value"] == 0.5 < known["drop"]["high"]
+    assert Books.load(without.books.dump()).outcomes.shown() == known
+    assert "by 40 outcomes: mean loss of live 0, of the candidate 0.5; quality drop 0.5" in overview(
+        [rollout_json(without)]
+    )
 
 
 def test_quality_that_drops_fails_the_candidate() -> None:

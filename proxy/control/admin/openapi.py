@@ -76,6 +76,14 @@ SPLIT = _object(
 )
 BUDGET = _object({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
 LEAD = _object({"seconds": {"type": "number"}, "slo_seconds": NUMBER, "within_slo": _maybe({"type": "boolean"})})
+OUTCOMES = _object(
+    {
+        "joined": WHOLE,
+        "live_loss": {"type": "number"},
+        "candidate_loss": {"type": "number"},
+        "drop": _object({"value": {"type": "number"}, "low": NUMBER, "high": NUMBER}),
+    }
+)
 RECORD = _object({"path": TEXT, "written": WHOLE, "dropped": WHOLE, "error": _maybe(TEXT)})
 ROLLOUT = _object(
     {
@@ -96,6 +104,7 @@ ROLLOUT = _object(
         "ledger": _ref("Ledger"),
         "late_pairs": WHOLE
         | {"description": "Pairs that came after it had ended; its findings and ledger are without them."},
+        "outcomes": _maybe(OUTCOMES) | {"description": "By later truths, where no `max_quality_drop` has a limit."},
         "repeats": WHOLE,
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
         "unparseable": {"type": "object", "additionalProperties": WHOLE, "description": "Pairs, by the reason word."},

@@ -175,6 +175,15 @@ function journal(entries) {
   );
 }
 
+/** How right both arms were, by truths that came later; no guard has a limit for it. */
+const outcomes = ({ joined, live_loss, candidate_loss, drop }) =>
+  facts([
+    ["joined", h("span", { class: "num" }, f.count(joined))],
+    ["mean loss of live", h("span", { class: "num" }, f.number(live_loss))],
+    ["mean loss of the candidate", h("span", { class: "num" }, f.number(candidate_loss))],
+    [h("span", { title: "max_quality_drop would be a limit for it" }, "quality drop"), h("span", { class: "num" }, `${f.number(drop.value)} ${drop.low === null ? "" : f.range(drop.low, drop.high, "number")}`)],
+  ]);
+
 function ledger(rollout) {
   const listed = (title, counts) => {
     const found = Object.entries(counts ?? {}).sort((a, b) => b[1] - a[1]);
@@ -189,6 +198,7 @@ function ledger(rollout) {
       rollout.repeats ? [h("span", { title: "equal request bodies, counted once" }, "repeats"), h("span", { class: "num" }, f.count(rollout.repeats))] : null,
     ]),
     rollout.why_unparseable ? [h("h3", {}, "Not compared"), h("p", {}, rollout.why_unparseable)] : null,
+    rollout.outcomes ? [h("h3", {}, "Outcomes"), outcomes(rollout.outcomes)] : null,
     listed("Failures of the candidate", rollout.candidate_failures),
     listed("Answers that differ as answers", rollout.response_mismatches),
   ];

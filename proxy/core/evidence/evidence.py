@@ -294,6 +294,11 @@ class Evidence:
         return self._state.kind
 
     @property
+    def scale(self) -> float:
+        """The unit of numbers: live's interquartile range once it is known, 1 before."""
+        return self._state.reference.scale if self._state.reference is not None else 1.0
+
+    @property
     def labelled(self) -> int:
         """Outcomes that were joined to a pair."""
         return self._state.waiting.labelled
