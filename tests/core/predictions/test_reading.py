@@ -43,6 +43,8 @@ STATUSES = [
     (404, 200, "status_4xx", ""),
     (400, 422, "", ""),
     (429, 429, "status_429", "status_429"),
+    (408, 408, "status_4xx", "status_4xx"),
+    (400, 408, "", "status_4xx"),
     (200, 500, "", "status_5xx"),
     (503, 400, "status_5xx", ""),
     (500, 599, "status_5xx", "status_5xx"),

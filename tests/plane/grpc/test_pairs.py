@@ -251,7 +251,7 @@ async def test_a_stream_of_answers_to_one_question_is_a_pair_and_comes_as_it_is_
         yield b"3"
 
     live, candidate = GrpcModel(slowly), GrpcModel(slowly)
-    async with rig(CONFIG.replace("after: 100ms", "after: 30s"), [live, candidate], grpc=True) as it:
+    async with rig(CONFIG.replace("after: 100ms", "after: 30s, hold: 30s"), [live, candidate], grpc=True) as it:
         await it.lane(weight=9_999)
         with Client(it.grpc_port) as client:
             call = client.stream([b"x"])
