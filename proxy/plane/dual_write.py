@@ -71,8 +71,9 @@ class Write(Captured):
 
 def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float) -> None:
     """Ask the candidate, if the call is here whole, and else live alone."""
-    if not done or len(body) > both.max_body or not exchange.is_one_message():
-        both.meter.count(Reason.TOO_LARGE if exchange.is_one_message() else Reason.NOT_REWRITTEN)
+    fits, is_grpc = len(body) <= both.max_body, exchange.route.is_grpc
+    if not (done and fits) or (is_grpc and len(body) != 5 + int.from_bytes(body[1:5], "big")):
+        both.meter.count(Reason.NOT_REWRITTEN if is_grpc and fits else Reason.TOO_LARGE)  # the former: not unary
         exchange.send(body, done, now)
         return
     exchange.body_done = True

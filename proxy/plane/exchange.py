@@ -123,10 +123,6 @@ class Exchange:
         """Whether a body that is gathered is here as far as it is needed; `done` says that it is here whole."""
         return done
 
-    def is_one_message(self) -> bool:
-        """Whether what is here is all that is asked; a gRPC stream may ask more than once."""
-        return True
-
     def send(self, piece: bytes, done: bool, now: float) -> None:
         """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
         route, request = self.route, self.request
@@ -380,11 +376,7 @@ class Exchange:
         if self.answered:
             return
         self.answered = True
-        if self.write is not None:
-            dual_write.go_on(self)
-            return
-        if self.gathered is not None:  # nobody has been asked yet
-            self.gathered.release()
+        if gathering.given_up(self):
             return
         self.plane.soon.discard(self)
         memory.release(self)

@@ -82,10 +82,6 @@ class Call(Exchange):
         messages = self.client.messages
         return done or messages.begun > 1 or (self.undrawn and messages.begun == 1 and messages.whole)
 
-    def is_one_message(self) -> bool:
-        """Whether the call is unary, as far as it is known."""
-        return self.client.messages.begun <= 1
-
     # --- who is sampled ---
 
     def _sample(self, done: bool) -> None:
