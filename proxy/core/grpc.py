@@ -109,16 +109,27 @@ def status_words(head: bytes) -> str:
 # --- heads -----------------------------------------------------------------------------------------------------------
 
 
+class NotGrpcError(HeadError):
+    """A sound HTTP/2 request that is no gRPC call; `answer` is what grpc-go answers (its `http2_server.go`)."""
+
+    def __init__(self, status: bytes, code: bytes, words: bytes) -> None:
+        super().__init__(words.decode())
+        allow = [(b"allow", b"POST")] if status == b"405" else []
+        said = [(b"grpc-status", code), (b"grpc-message", words)]
+        self.answer: Headers = [(b":status", status), (b"content-type", b"application/grpc"), *allow, *said]
+
+
 def request_head(headers: Headers) -> bytes:
-    """A call's headers as an HTTP/1.1 head; raises `HeadError` for what is not a call.
+    """A call's headers as an HTTP/1.1 head; raises `NotGrpcError` for another request, `HeadError` for none.
 
     >>> request_head([(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"m"),
-    ...               (b"te", b"trailers"), (b"x-user", b"ann")])
-    b'POST /a.B/C HTTP/1.1\\r\\nhost: m\\r\\nx-user: ann\\r\\n\\r\\n'
+    ...               (b"te", b"trailers"), (b"content-type", b"application/grpc")])
+    b'POST /a.B/C HTTP/1.1\\r\\nhost: m\\r\\ncontent-type: application/grpc\\r\\n\\r\\n'
     """
     pseudo: dict[bytes, bytes] = {}
     lines: list[bytes] = []
     host = None
+    kind = b""
     for name, value in headers:
         if name[:1] == b":":
             if lines or name in pseudo:
@@ -131,14 +142,21 @@ def request_head(headers: Headers) -> bytes:
         elif name != b"te" and name != b"content-length":
             if not _is_name(name):
                 raise HeadError("not the name of a header")
+            if name == b"content-type":
+                kind = value
             lines.append(b"%b: %b\r\n" % (name, value.strip(b" \t")))
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    if method != b"POST" or b":scheme" not in pseudo or _PATH.fullmatch(path) is None or len(pseudo) > 4:
+    if not method or b":scheme" not in pseudo or _PATH.fullmatch(path) is None or len(pseudo) > 4:
         raise HeadError("not a call")
     authority = pseudo.get(b":authority", host or b"")
     if _AUTHORITY.fullmatch(authority) is None:
         raise HeadError("not an authority")
-    return b"POST %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (path, authority, _checked(lines))
+    text = _checked(lines)
+    if not kind.lower().startswith(b"application/grpc"):
+        raise NotGrpcError(b"415", b"3", b"invalid gRPC request content-type")
+    if method != b"POST":
+        raise NotGrpcError(b"405", b"13", b"the method of a gRPC call is POST")
+    return b"POST %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (path, authority, text)
 
 
 def _checked(lines: list[bytes]) -> bytes:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.grpc import Headers, read_answer, request_head
+from proxy.core.grpc import Headers, NotGrpcError, read_answer, request_head
 from proxy.core.headers import HeadError, read_request
 
 CALL: Headers = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"m")]
+
+
+TYPE = (b"content-type", b"application/grpc")
 
 
 def without(name: bytes) -> Headers:
@@ -28,7 +31,6 @@ REFUSED: dict[str, Headers] = {
     "a pseudo-header after a header": [*CALL[:3], (b"a", b"b"), CALL[3]],
     "a pseudo-header twice": [*CALL, (b":path", b"/x")],
     "an answer's pseudo-header": [*CALL, (b":status", b"200")],
-    "another method": [(b":method", b"GET"), *without(b":method")],
     "no path": without(b":path"),
     "an empty path": [*without(b":path"), (b":path", b"")],
     "a space in the path": [*without(b":path"), (b":path", b"/a b")],
@@ -43,17 +45,18 @@ REFUSED: dict[str, Headers] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_call_is_refused(name: str) -> None:
-    with pytest.raises(HeadError):
-        read_request(request_head(REFUSED[name]))
+    with pytest.raises(HeadError) as refused:
+        read_request(request_head([*REFUSED[name], TYPE]))
+    assert not isinstance(refused.value, NotGrpcError)
 
 
 def test_a_call_without_an_authority_goes_to_its_host() -> None:
-    assert read_request(request_head([*without(b":authority"), (b"host", b"h")])).host == b"h"
+    assert read_request(request_head([*without(b":authority"), (b"host", b"h"), TYPE])).host == b"h"
 
 
 def test_what_frames_a_call_in_http_1_1_stays_behind() -> None:
-    head = request_head([*CALL, (b"content-length", b"5"), (b"te", b"trailers")])
-    assert head == b"POST /a.B/C HTTP/1.1\r\nhost: m\r\n\r\n"
+    head = request_head([*CALL, (b"content-length", b"5"), (b"te", b"trailers"), TYPE])
+    assert head == b"POST /a.B/C HTTP/1.1\r\nhost: m\r\ncontent-type: application/grpc\r\n\r\n"
 
 
 @pytest.mark.parametrize(

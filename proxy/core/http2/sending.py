@@ -13,6 +13,7 @@ from proxy.core.http2.frames import (
     MAX_FRAME,
     MAX_HEADER,
     MAX_STREAMS,
+    MOST,
     NO_ERROR,
     PREFACE,
     RST,
@@ -56,8 +57,13 @@ class Sending:
         out, self._out = b"".join(self._out), []
         return out
 
+    @property
+    def spent(self) -> bool:
+        """Whether no stream can be begun any more: the numbers have run out (RFC 9113, 5.1.1)."""
+        return self._next > MOST
+
     def open(self, headers: Headers, taker: Taker) -> Stream:
-        """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`)."""
+        """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`, `spent`)."""
         stream = Stream(self._next, taker, self._initial)
         self._next += 2
         self.streams[stream.id] = stream

@@ -82,6 +82,8 @@ class ModelLink(Wire):
         self.endpoint.busy += 1
         stream = ModelStream(self, leg)
         stream.begin()
+        if self.http2.spent:
+            self.retire()  # it carries what it has; the next call opens another connection
         if leg.timeout < self.pool.period:
             self.pool.wheel.watch(self, leg.sent + leg.timeout)
 

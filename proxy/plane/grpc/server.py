@@ -14,7 +14,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.grpc import GrpcAnswer, Messages, TooLong, refusal, request_head
+from proxy.core.grpc import GrpcAnswer, Messages, NotGrpcError, TooLong, refusal, request_head
 from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, client_lines, given_id, id_name
 from proxy.core.http2 import HIGH, Headers, Http2, Stream
 from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR
@@ -35,6 +35,8 @@ MAX_STREAMS = 128
 """Calls that one connection may have under way."""
 MAX_RESETS, RESETS_PER_SECOND = 1000.0, 50.0
 """Calls that a client may break off at once, and for how long; more is an attack (CVE-2023-44487)."""
+NEARLY_SPENT = MOST - 2000
+"""A client whose streams have come to this number is asked to connect anew (RFC 9113, 5.1.1): there are 1,000 left."""
 LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
 HEALTH = b"/grpc.health.v1.Health/Check"
@@ -46,6 +48,7 @@ class CallerLink(Wire):
     """One client connection."""
 
     peer = lines = b""
+    _spent = False
 
     def __init__(self, plane: Plane, scheme: bytes, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened), loop)
@@ -78,8 +81,17 @@ class CallerLink(Wire):
                 caller.start()
 
     def _opened(self, stream: Stream, headers: Headers, ended: bool) -> None:
+        if stream.id > NEARLY_SPENT and not self._spent:
+            self._spent = True
+            self.http2.say_goodbye(NO_ERROR, MOST)  # it cannot go on for long: a new connection, while calls still fit
         try:
             request = self.plane.calls.read(request_head(headers))
+        except NotGrpcError as other:
+            self.plane.refusals.count(Reason.BAD_REQUEST)
+            self.http2.headers(stream, other.answer, True)
+            if not ended:
+                self.http2.reset(stream, NO_ERROR)  # what it would still send is wanted by nobody
+            return
         except HeadError:
             self.plane.refusals.count(Reason.BAD_REQUEST)
             self.http2.reset(stream, PROTOCOL_ERROR)
