@@ -307,12 +307,13 @@ class Decisions:
         found: list[tuple[Trial, Event]] = []
         for lane in table.lanes:
             trial = self._trials.get(lane.rollout)
-            if trial is None or trial.rollout.trial != lane.trial:
+            if trial is None or trial.plan.tried != lane.tried:
                 continue
+            # What was tried before this store began may have been begun anew then: nothing here knows how often.
             if lane.state is State.ROLLED_BACK and trial.name in self._fresh:
                 why = lane.why or "the workers still know of it, the store does not"
                 found.append((trial, Unfinished(self._clock(), why)))
-            elif not trial.rollout.weight:
+            elif trial.rollout.trial != lane.trial or not trial.rollout.weight:
                 continue
             elif self._cut_short(lane):
                 found.append((trial, Unfinished(self._clock(), lane.why)))

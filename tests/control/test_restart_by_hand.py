@@ -10,7 +10,7 @@ import pytest
 from proxy.control.controller import Controller
 from proxy.control.view import RefusedError
 from proxy.core.judging import audit
-from proxy.core.model import State
+from proxy.core.model import Lane, State, Table
 from proxy.recordings import journal_entries
 from tests.control.controllers import NAME, config_text, desk_of, eventually, kinds, reload, running, trial_of
 from tests.control.worker import FakeWorker
@@ -103,3 +103,14 @@ async def test_what_is_hidden_stays_hidden_and_without_a_disk_nothing_is_forgott
     controller.store.error = ""
     await desk_of(controller).act(NAME, "restart", reason="", actor="ann")
     assert (trial.redact, trial.evidence.compared) == (("/inputs",), 0)
+
+
+async def test_a_new_store_learns_of_a_roll_back_from_workers_though_the_trial_was_begun_anew(tmp_path: Path) -> None:
+    """It knows no number of tries: what was tried and rolled back must not serve for that."""
+    async with running(tmp_path) as controller:
+        tried = controller.trials[NAME].plan.tried
+        worker = FakeWorker(tmp_path)
+        worker.table = Table(40, (Lane(NAME, f"{tried}|again 1", State.ROLLED_BACK, 0, 0, 3, again=1),))
+        await worker.connect()
+        await eventually(lambda: controller.trials[NAME].rollout.state is State.ROLLED_BACK)
+        worker.disconnect()
