@@ -14,7 +14,7 @@ from proxy.core.evidence import Evidence
 from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.snapshot import _LENGTH, MAGIC
 from proxy.core.model import Guard, Mismatch, Plan, Reading, Verdict
-from proxy.core.reasons import Reason
+from proxy.core.reasons import NO_CREDENTIALS, Reason
 from tests.core.evidence.streams import make_plan, make_reading
 
 GUARD = Guard("max_response_mismatch", 0.01)
@@ -81,6 +81,12 @@ def test_a_candidate_that_answers_where_live_refuses_counts_too() -> None:
     evidence = judged(better, GUARD, ERRORS)
     assert evidence.assess().causes == (GUARD.name,)
     assert evidence.response_mismatches == {"refusal": sum(r.mismatch == "refusal" for r in better)}
+
+
+def test_a_refusal_for_want_of_credentials_says_which_key_mends_it() -> None:
+    refused = stream(20, 1.0, Mismatch.REFUSAL, fault=Reason.UNAUTHORIZED)
+    (finding,) = judged(refused).assess().findings
+    assert finding.reason.endswith(f"mostly unauthorized: {NO_CREDENTIALS}")
 
 
 def test_what_never_came_is_left_to_the_guard_on_failures() -> None:
