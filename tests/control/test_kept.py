@@ -34,6 +34,20 @@ def test_the_worst_are_kept_however_many_come_after() -> None:
     assert [pair["id"] for pair in kept.shown("latest", 2, ())] == ["i299", "i298"]
 
 
+def test_a_pair_is_found_by_the_id_that_its_caller_knows() -> None:
+    """Outcomes are joined by it too; the pair's own id stays, since a caller may repeat its ids."""
+    kept = Kept()
+    for number, told in enumerate(("", "session-1", "session-1")):
+        pair = Pair(
+            "t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, b"{}", answer(0), answer(1), request_id=told
+        )
+        reading = read(SPEC, pair)
+        kept.add(pair, reading)
+        assert reading.id == pair.known_as == (told or "i0")
+    shown = [(pair["id"], pair["request_id"]) for pair in kept.shown("latest", 3, ())]
+    assert shown == [("i2", "session-1"), ("i1", "session-1"), ("i0", "i0")]
+
+
 def test_answers_of_another_form_are_as_bad_as_can_be_and_said_to_be() -> None:
     kept = Kept()
     for number, candidate in enumerate((answer(0), Outcome(307, head=b"HTTP/1.1 307 Found\r\n\r\n"), answer(0))):
