@@ -221,7 +221,7 @@ def usual() -> list[Scene]:
             cause="max_disagreement",
             wrong=0.2,
             reason="disagreement now 4.8 % (4.4 % – 5.2 %), limit 2 %, the evidence against it is enough: fail",
-            waiting_for="Waits for a new version, or a retry by hand.",
+            waiting_for="Waits for a new version, or a retry or restart by hand.",
             failures={"status_5xx": 11, "timeout": 4},
         ),
         Scene(

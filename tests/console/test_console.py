@@ -101,11 +101,13 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         scene.how["reason"] = (
             "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
         )
-        scene.how["waiting_for"] = "Waits for a new version, or a retry by hand."
+        scene.how["waiting_for"] = "Waits for a new version, or a retry or restart by hand."
         await passing_time(surface, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
         await expect(page.locator(".top .cause")).to_contain_text("4.8 %")
         await expect(page.locator(".guard.fail")).to_contain_text("disagreement")
         await expect(page.get_by_role("button", name="Retry")).to_be_visible()
+        await expect(page.get_by_role("button", name="Restart")).to_be_visible()
+        await expect(page.get_by_text("Ended in canary 5 %")).to_be_visible()
         await expect(page.get_by_role("button", name="Abort")).to_have_count(0)
         await expect(page).to_have_title(re.compile("rolled back"))
         await shoot(page, "console-rolled-back")
