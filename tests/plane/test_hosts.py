@@ -35,6 +35,7 @@ async def test_copies_and_health_checks_carry_the_host_that_is_given() -> None:
     live, candidate = Model(), Model()
     async with rig(two(candidate="Fraud-V2.models:81"), (live, candidate)) as it:
         await it.lane()
+        await eventually(lambda: it.trial.ready)
         for _ in range(3):
             assert (await it.ask(b"host: body"))[0] == 200
         await eventually(lambda: len(it.controller.pairs) == 3)
@@ -49,7 +50,8 @@ async def test_copies_and_health_checks_carry_the_host_that_is_given() -> None:
 
 async def test_serving_and_hedges_too() -> None:
     live, candidate = Model(), Model(hang)
-    async with rig(two("url", "b.models"), (live, candidate)) as it:
+    config = two("url", "b.models").replace(", health: {path: /ready, interval: 50ms}", "")
+    async with rig(config, (live, candidate)) as it:
         await it.lane(5_000)
         for _ in range(12):
             assert (await it.ask())[0] == 200
@@ -62,6 +64,7 @@ async def test_the_clients_passes_when_nothing_is_said() -> None:
     live, candidate = Model(), Model()
     async with rig(two(), (live, candidate)) as it:
         await it.lane()
+        await eventually(lambda: it.trial.ready)
         await it.ask()
         await eventually(lambda: it.controller.pairs)
         assert (hosts(live), hosts(candidate)) == ({"test"}, {"test"})
