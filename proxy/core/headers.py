@@ -50,6 +50,8 @@ _MAX_DIGITS = 100
 _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _REASON = re.compile(rb"(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")  # RFC 9112, 4
 _HOST = re.compile(rb"[^\s,/@?#\\]*")
+_PROTOCOL = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")  # RFC 9110, 7.8
+_CARRIES_HTTP = re.compile(rb"h[23]|http|tls", re.IGNORECASE)
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
 TRACE = re.compile(  # version 00 ends with the flags; a later one may go on after a dash (W3C Trace Context, 4.3)
     rb"[ \t]*(?!ff)(?:00(?!.{53}-)|(?!00)[0-9a-f]{2})"
@@ -103,8 +105,8 @@ class Request:
     """
 
     __slots__ = (
-        "found", "head", "host", "keep", "length", "low", "method", "named", "old", "path", "plain", "rebuild", "route",
-        "target", "upgrade",
+        "found", "head", "host", "keep", "length", "low", "method", "named", "offers", "old", "path", "plain",
+        "rebuild", "route", "target", "upgrade",
     )  # fmt: skip
 
     head: bytes
@@ -117,6 +119,8 @@ class Request:
     length: int
     keep: bool
     upgrade: bool
+    """It offers to go on in one of the protocols `offers`."""
+    offers: bytes
     rebuild: bool
     plain: bytes
     """The head as forwarded, but for the lines that differ per client and request; empty when it must change more."""
@@ -182,7 +186,7 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     elif _HOST.fullmatch(host.rstrip(b" \t")) is None:
         raise HeadError("not a Host")
     self.old, self.host, self.target, self.named = old, host, target, frozenset()
-    self.keep, self.upgrade = not old, False
+    self.keep, self.upgrade, self.offers = not old, False, b""
     self.rebuild = old or not _HOP.isdisjoint(found)
     if b"connection" in found:
         _read_connection(self, pairs)
@@ -223,9 +227,32 @@ def _read_connection(request: Request, pairs: list[tuple[bytes, bytes]]) -> None
     listed = b",".join(value for name, value in pairs if name == b"connection")
     tokens = frozenset(token.strip(b" \t") for token in listed.split(b","))
     request.keep = b"close" not in tokens and (not request.old or b"keep-alive" in tokens)
-    request.upgrade = b"upgrade" in tokens and bool(request.found.get(b"upgrade")) and not request.old
+    if b"upgrade" in tokens and b"upgrade" in request.found and not request.old:
+        request.offers = _offers(request)
+        request.upgrade = bool(request.offers)
     # A client may not have framing or routing headers, nor the pair's name, removed by naming them.
     request.named = tokens - _FRAMING - _SET_BY_US - {b"close", b"keep-alive", b"upgrade", b""}
+
+
+def _offers(request: Request) -> bytes:
+    """The protocols in `Upgrade` that a model may be offered, wherever they stand in it.
+
+    HTTP/2, another version of HTTP and TLS are none: through the tunnel would pass requests that nobody here could see.
+    """
+    listed = (one.strip(b" \t") for one in _all_values(request, b"upgrade").split(b","))
+    return b", ".join(one for one in listed if _PROTOCOL.fullmatch(one) and not _CARRIES_HTTP.match(one))
+
+
+def is_offered(request: Request, answer: Answer) -> bool:
+    """Whether a 101 goes on in what the client has offered, and nothing else (RFC 9110, 7.8).
+
+    >>> r = read_request(b"GET / HTTP/1.1\\r\\nHost: m\\r\\nConnection: upgrade\\r\\nUpgrade: h2c, a, b\\r\\n\\r\\n")
+    >>> answers = [read_answer(b"HTTP/1.1 101 S\\r\\nUpgrade: %b\\r\\n\\r\\n" % it) for it in (b"B", b"h2c")]
+    >>> r.offers, [is_offered(r, answer) for answer in answers]
+    (b'a, b', [True, False])
+    """
+    chosen = {one.strip(b" \t").lower() for one in _all_values(answer, b"upgrade").split(b",")}
+    return chosen <= set(request.offers.lower().split(b", "))
 
 
 def _read_target(request: Request) -> None:
@@ -291,19 +318,18 @@ def forwarded(request: Request, request_id: bytes, peer: bytes, scheme: bytes) -
     return request.head[:-2] + b"\r\n".join(add)
 
 
-def _all_values(request: Request, name: bytes) -> bytes:
-    lines = request.head.split(b"\r\n")[1:]
+def _all_values(message: Request | Answer, name: bytes) -> bytes:
+    lines = message.head.split(b"\r\n")[1:]
     split = (line.partition(b":") for line in lines)
     return b", ".join(value.strip(b" \t") for key, _, value in split if key.lower() == name)
 
 
 def _rebuilt(request: Request, drop: set[bytes]) -> bytes:
-    upgrade = request.found.get(b"upgrade") if request.upgrade else None
     lines = without(request.head, drop | _HOP | request.named | {b"host"})
     rest = lines[lines.find(b"\r\n") + 2 :]
     first = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, request.host.strip(b" \t"))
-    if upgrade:
-        first += b"connection: upgrade\r\nupgrade: %b\r\n" % request.value(b"upgrade")
+    if request.upgrade:
+        first += b"connection: upgrade\r\nupgrade: %b\r\n" % request.offers
     return first + rest
 
 

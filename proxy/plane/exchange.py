@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from proxy.core.headers import Request, forwarded, given_id, trace, without
+from proxy.core.headers import Request, forwarded, given_id, is_offered, read_answer, trace, without
 from proxy.core.reasons import Reason
 from proxy.core.statuses import are_alike
 from proxy.plane import arms, dual_write, gathering, leaving, memory, pairs, samples
@@ -211,8 +211,8 @@ class Exchange:
             self.client.interim(head)
 
     def upgraded(self, leg: Served, head: bytes, rest: bytes) -> bool:
-        """A 101 makes the two connections a tunnel, if the client has asked for one."""
-        if not self.request.upgrade:
+        """A 101 makes the two connections a tunnel, if the client has asked for this one."""
+        if not self.request.upgrade or not is_offered(self.request, read_answer(head)):
             return False
         self.answered = leg.ended = True
         leg.meter.count(101)

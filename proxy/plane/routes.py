@@ -94,9 +94,8 @@ class Routes:
     def read(self, head: bytes) -> Request:
         """What a head means and where it belongs; raises `HeadError`."""
         request = read_request(head, self.scanner)
-        if request.upgrade and (request.length or request.found[b"upgrade"].startswith(b"h2")):
-            # An offer that is not taken up: HTTP/2 would pass requests that nobody here could see.
-            request.upgrade = False
+        if request.length:
+            request.upgrade = False  # an offer that is not taken up: the body would have to pass first
         request.route = None if request.path.startswith(OWN) else self.find(request)
         return request
 

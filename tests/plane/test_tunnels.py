@@ -183,8 +183,14 @@ async def stands_still(held) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize(
     ("answer", "offered"),
-    [(SWITCH, b"X: y"), (SWITCH.replace(b"Upgrade: echo\r\n", b""), b"Connection: upgrade\r\nUpgrade: echo")],
-    ids=["nobody asked", "to what it does not say"],
+    [
+        (SWITCH, b"X: y"),
+        (SWITCH.replace(b"Upgrade: echo\r\n", b""), b"Connection: upgrade\r\nUpgrade: echo"),
+        (SWITCH.replace(b"echo", b"h2c"), b"Connection: upgrade\r\nUpgrade: echo, h2c"),
+        (SWITCH.replace(b"echo", b"echo, h2c"), b"Connection: upgrade\r\nUpgrade: echo"),
+        (SWITCH[:-2] + b"Upgrade: h2c\r\n\r\n", b"Connection: upgrade\r\nUpgrade: echo"),
+    ],
+    ids=["nobody asked", "to what it does not say", "to what was kept back", "to one more", "in another line"],
 )
 async def test_a_101_out_of_place_is_no_answer(answer: bytes, offered: bytes) -> None:
     async with rig(CONFIG, (Model(always(answer)),)) as it:
@@ -205,6 +211,28 @@ async def test_an_offer_that_is_not_passed_on(body: bytes, protocol: bytes) -> N
         assert model.calls[0].body == body
         assert protocol not in model.calls[0].head
         assert b"http2-settings" not in model.calls[0].head.lower()
+
+
+@pytest.mark.parametrize(
+    ("lines", "offered"),
+    [
+        ((b"h2c", b"websocket"), b"websocket"),
+        ((b"websocket", b"H2C"), b"websocket"),
+        ((b"WebSocket,\t h2c ,x/1",), b"WebSocket, x/1"),
+        ((b",h2c",), b""),
+        ((b"HTTP/2.0, TLS/1.0, h2, h3, HTTP/1.1",), b""),
+        ((b'"h2c", h2c;q=1, h2c h2c',), b""),
+        ((b", ,",), b""),
+    ],
+)
+async def test_http_is_offered_in_no_company(lines: tuple[bytes, ...], offered: bytes) -> None:
+    model = Model()
+    async with rig(CONFIG, (model,)) as it:
+        status, _, _ = await it.ask(b"", b"Connection: Upgrade", *(b"Upgrade: " + line for line in lines))
+        assert status == 200
+        assert model.calls[0].headers.get("upgrade", "").encode() == offered
+        assert ("connection" in model.calls[0].headers) is bool(offered)
+        assert model.calls[0].head.lower().count(b"\r\nupgrade:") == bool(offered)
 
 
 async def test_an_offer_that_the_model_passes_over_is_a_request_like_any_other() -> None:
