@@ -99,7 +99,7 @@ def package_version() -> str:
 
 
 class Metrics:
-    """Everything of DESIGN 11 as text, for one scrape at a time."""
+    """Every metric as text, for one scrape at a time."""
 
     def __init__(self, source: Source, deliveries: Deliveries) -> None:
         self._registry = CollectorRegistry(auto_describe=False)

@@ -1,7 +1,7 @@
 """What the admin API, the metrics and the webhooks see of the controller: a protocol, so that each is tested alone.
 
 The controller fulfils `Surface`; `admin.py`, `metrics.py` and `webhooks.py` lean on nothing else of it. Everything here
-is read or asked for on the controller's event loop. What an answer holds is DESIGN's JSON, made of plain values
+is read or asked for on the controller's event loop. What an answer holds is the API's JSON, made of plain values
 (dict, list, str, int, float, bool, None), so that the caller only has to write it out.
 
 The controller starts the rest of its process like this:
@@ -98,7 +98,7 @@ class Surface(Protocol):
         """Set after a transaction that put deliveries into the outbox; the sender clears it."""
 
     def rollouts(self) -> list[dict[str, Any]]:
-        """Every rollout in the configuration's order, as DESIGN 9 writes it; then the ended ones, newest first."""
+        """Every rollout in the configuration's order, as the API shows it; then the ended ones, newest first."""
 
     def rollout(self, name: str) -> dict[str, Any] | None:
         """One rollout (`ROUTE/CANDIDATE`), `None` when there is none."""

@@ -1,7 +1,7 @@
 """Webhooks: takes events from the store's outbox and delivers each at least once.
 
-The transaction that saves a rollout's new state also writes one outbox row per subscribed endpoint (DESIGN 5.6), so an
-event exists exactly when the change it tells of does. This module only reads those rows, tries, and writes back what
+The transaction that saves a rollout's new state also writes one outbox row per subscribed endpoint, so an event
+exists exactly when the change it tells of does. This module only reads those rows, tries, and writes back what
 happened; what an answer means and when to try again is decided in `core.delivery`.
 
 Invariants

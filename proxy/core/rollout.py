@@ -6,7 +6,7 @@
 Time, evidence and people come in as events; what is to be done about them goes out as effects, in the order in which
 they must be carried out. Nothing here waits, writes or asks for the time.
 
-Effects and their order (DESIGN 5.6)
+Effects and their order
 - Weight **down**: `Publish`, then `Save`. Traffic leaves first; a disk that hangs cannot hold it.
 - Anything else: `Save`, then `Publish`. When the save fails the caller drops the new state, so nothing climbs.
 - `Save` is *one* transaction: state, evidence, one journal entry and, when `announce` names an event, its deliveries.
@@ -20,7 +20,7 @@ Invariants (each is a property test)
 - `advance` never raises, and the same events give the same end.
 - `entry`, the number of the stage entered, only grows within a trial.
 
-Where the design left room
+What is not obvious
 - Changed stages: the rollout goes on at the same stage, or, if that is gone, at the last one that has no more weight
   than it has now. An edit of the file may lower the weight; only a pass or a person raises it.
 - `max_time` bounds the wait for evidence: it does not run out for a rollout that has passed and waits for a person or
@@ -67,8 +67,8 @@ def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> 
 
 def unknown(plan: Plan, now: float, why: str) -> tuple[Rollout, Effects]:
     """A trial of which it cannot be known how far it had come: it may have been rolled back, so it is."""
-    said = f"what is saved of it is lost ({why}): it may have been rolled back; retry it, or configure a new version"
     rollout = Rollout(plan.name, plan.trial, now, entered_at=now)
+    said = f"what is saved of it is lost ({why}): it may have been rolled back; {_way_back(rollout)}"
     return _fall(rollout, plan, now, "lost", said)
 
 
@@ -87,7 +87,7 @@ def advance(rollout: Rollout, event: Event, plan: Plan) -> tuple[Rollout, Effect
 
 def _why_not(rollout: Rollout, event: Event) -> str:
     action = type(event).__name__.lower()
-    hint = f"; `retry` it, or configure a new version; {_or_restart(rollout)}" if rollout.over else ""
+    hint = f"; {_way_back(rollout)}" if rollout.over else ""
     if isinstance(event, Retry | Restart):
         hint = "; only what was rolled back can be tried again" + ("" if rollout.over else ": `abort` it first")
     return f"cannot {action} {rollout.name}: it is {rollout.state.replace('_', ' ')}{hint}"
@@ -269,6 +269,10 @@ def _on_retry(rollout: Rollout, event: Retry, plan: Plan) -> tuple[Rollout, Effe
         why = f"cannot retry {rollout.name}: the evidence still says fail ({_cause(event.assessment)})"
         return rollout, (Refuse(f"{why}; configure a new version, or {_or_restart(rollout)}"),)
     return _again(rollout, event.now), (Save("retried", event.reason or "by hand", event.actor), Publish())
+
+
+def _way_back(rollout: Rollout) -> str:
+    return f"`retry` it, configure a new version, or {_or_restart(rollout)}"
 
 
 def _or_restart(rollout: Rollout) -> str:

@@ -1,4 +1,4 @@
-"""Promise: every metric of the design is in every scrape, with the counts as they are, in both text formats, and
+"""Promise: every metric is in every scrape, with the counts as they are, in both text formats, and
 nothing a client or an upstream sends can add a label value."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ webhooks: [{url: 'https://deploy.example/', secret: 'x'}]
 """
 NAME = "credit/v2"
 
-DESIGN_11 = {
+METRICS = {
     "understudy_requests_total": {"route", "upstream", "leg", "code"},
     "understudy_request_duration_seconds_bucket": {"route", "upstream", "leg", "le"},
     "understudy_proxy_overhead_seconds_bucket": {"route", "le"},
@@ -128,8 +128,8 @@ def value(found: dict[str, list[Any]], name: str, **labels: str) -> float:
     return float(sample.value)
 
 
-@pytest.mark.parametrize(("name", "labels"), DESIGN_11.items())
-def test_every_metric_of_the_design_is_there_with_its_labels(name: str, labels: set[str]) -> None:
+@pytest.mark.parametrize(("name", "labels"), METRICS.items())
+def test_every_metric_is_there_with_its_labels(name: str, labels: set[str]) -> None:
     found = samples(Metrics(FakeController(), FakeSender()))
     assert {frozenset(sample.labels) for sample in found[name]} == {frozenset(labels)}
 

@@ -21,7 +21,7 @@ from proxy.cli import main
 from proxy.config import Config, Guards, Rollout, Route, load, parse
 from proxy.config.words import describe
 from proxy.control.admin.openapi import DOCUMENT
-from tests.control.test_metrics import DESIGN_11
+from tests.control.test_metrics import METRICS
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name, simple, text
 
 TARGETS = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.M))
@@ -198,7 +198,7 @@ def test_every_guard_is_explained_with_what_it_would_have_caught() -> None:
 
 
 def test_metrics_and_alerts_that_are_named_exist() -> None:
-    metrics = {metric.removesuffix("_bucket") for metric in DESIGN_11}
+    metrics = {metric.removesuffix("_bucket") for metric in METRICS}
     alerts = set(re.findall(r"alert: (\w+)", text(ROOT / "config" / "prometheus" / "alerts.rules.yml")))
     for page in PAGES:
         named = set(re.findall(r"understudy_[a-z_]+[a-z]", text(page))) - {"understudy_record"}

@@ -1,4 +1,4 @@
-"""Promise: a real Prometheus scrapes a real run, finds every metric of the design with sane values and evaluates our
+"""Promise: a real Prometheus scrapes a real run, finds every metric with sane values and evaluates our
 rules, and every query of the Grafana dashboard gives something to draw."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES = (
     *("rollouts_total", "rollback_duration_seconds_count", "detection_duration_seconds_count"),
     *("deployment_lead_time_seconds_count", "webhook_deliveries_total"),
 )
-"""Everything of DESIGN 11, without the prefix."""
+"""Metrics that this run must show, without the prefix."""
 
 RECORDED = (
     "understudy:requests:rate5m",

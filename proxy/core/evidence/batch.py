@@ -1,6 +1,6 @@
 """Readings as columns: what every rule reads, one numpy array per fact, row i for pair i.
 
-Which pairs may say what is decided here once, for all rules (STATISTICS 5):
+Which pairs may say what is decided here once, for all rules:
 
 - `valued` (positions): both arms answered, and the request body was not seen among the last 1,000: values may be
   compared.

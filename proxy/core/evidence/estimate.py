@@ -2,7 +2,7 @@
 
 A 95 % anytime interval is the set of limits that neither side's e-process rejects at 40 (2.5 % each side): P(some look
 ever excludes the truth) ≤ 5 % by Ville's inequality. It is inverted from the *unweighted* evidence, so it may disagree
-with a verdict for a moment (STATISTICS 4).
+with a verdict for a moment.
 """
 
 from __future__ import annotations

@@ -207,8 +207,8 @@ def _shed_note(shed: int) -> str:
 
 _FAIL_GRID = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0), (0.0, 0.3, 0.6, 0.95)
 _PASS_GRID = (0.0, 0.1, 0.2, 0.4, 0.8), (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Bets on the candidate (a) and on live (b). The grid for FAIL is not the one of the design: it has no bets that never
-win, so that less is spent on averaging, and bets more on live, which sets how soon the soonest FAIL can come."""
+"""Bets on the candidate (a) and on live (b). The grid for FAIL has no bets that never win, so that less is spent on
+averaging, and bets much on live, which sets how soon the soonest FAIL can come."""
 
 
 @lru_cache(maxsize=16)

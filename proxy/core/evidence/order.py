@@ -1,8 +1,8 @@
 """Request order: pairs enter the evidence in the order of their requests, not of their answers.
 
 Answers arrive in an order that depends on their outcome (a slow candidate's pairs come last), and a rule that stops
-looking when it has seen enough would then see a biased sample (STATISTICS 5, trap 2). One buffer serves one worker
-incarnation and one trial: a pair waits only while an earlier sampled pair of the same worker is in flight.
+looking when it has seen enough would then see a biased sample. One buffer serves one worker incarnation and one trial:
+a pair waits only while an earlier sampled pair of the same worker is in flight.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Repeats: a request body that was seen a moment ago is not new evidence.
 
-Bursts of three equal requests give 90 % false alarms (STATISTICS 5, trap 1): their pairs are copies of one another.
+Bursts of three equal requests give 90 % false alarms: their pairs are copies of one another.
 Prediction and error guards therefore skip a body seen among the last 1,000 requests of the rollout. A cyclic replay
 longer than that is not covered.
 """

@@ -1,7 +1,7 @@
 """Restarts: a break late in a trial must not wait until early good evidence is used up.
 
 FAIL evidence of a guard is `½·E⁽⁰⁾ + Σ_j E⁽ʲ⁾ / (2j(j+1))`: E⁽⁰⁾ over the whole trial, E⁽ʲ⁾ started at the j-th restart
-and 1 before. The weights sum to one, so the mixture is an e-process (STATISTICS 4). Counts are kept per *row*: row 0 is
+and 1 before. The weights sum to one, so the mixture is an e-process. Counts are kept per *row*: row 0 is
 the base, every further row what was counted since its restart. On overflow the two oldest restarts are added into the
 base and their terms dropped, which only lowers E.
 """
