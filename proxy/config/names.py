@@ -239,6 +239,26 @@ def address(value: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3])
 
 
+def network(value: Any) -> str:
+    """An IP address, or a network in CIDR notation; raises `Unfit`.
+
+    >>> network("10.0.0.0/8"), network("::1")
+    ('10.0.0.0/8', '::1')
+    """
+    expected = "an IP address such as 10.0.0.7, or a network such as 10.0.0.0/8"
+    if not isinstance(value, str):
+        raise Unfit(expected)
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        try:
+            meant = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise Unfit(expected, "names are not looked up" * value[:1].isalpha()) from None
+        raise Unfit(expected, f"did you mean {meant}?") from None
+    return value
+
+
 def is_loopback(value: str) -> bool:
     """Whether an address `HOST:PORT` can be reached from this machine only.
 

@@ -20,6 +20,7 @@ from proxy.config.types import (
     Header,
     Listen,
     Moment,
+    Network,
     Proxy,
     Ratio,
     RequestPath,
@@ -93,6 +94,11 @@ class Server(Section):
     """Worker processes; `auto` is one per core that affinity and the cgroup's quota grant."""
     tls: Tls | None = None
     """TLS on the data port and for gRPC; plain when absent."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Proxies and balancers in front, by address or network (`10.0.0.0/8`): from them `x-forwarded-*`, `forwarded` and
+    `x-real-ip` are passed on, `x-forwarded-for` extended by the proxy's own address. From anybody else, and so from
+    everybody by default, `x-forwarded-for`, `-proto` and `-host` are replaced by what is seen here and the rest of
+    these are left out. gRPC metadata alike."""
     limits: Limits = Limits()
     """What one client may cost."""
     timeouts: Timeouts = Timeouts()

@@ -14,11 +14,11 @@ MAX_LINE = 4096
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[^\x00-\x08\x0a-\x1f\x7f]*")
-_HEAD_ONLY = frozenset(
-    (b"content-length", b"host", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
-     b"x-request-id")
-)  # fmt: skip
-"""No trailers (RFC 9110, 6.5.1): a server that takes trailers for headers would frame or trust the message anew."""
+_HEAD_ONLY = re.compile(
+    rb"content-length|host|transfer-encoding|forwarded|x-forwarded-.*|x-real-ip|x-request-id|x-shadow"
+)
+"""No trailers (RFC 9110, 6.5.1): a server that takes trailers for headers would frame or trust the message anew. With
+`_` for `-` they are the same to whatever hands them on as CGI variables (PEP 3333)."""
 
 
 class ChunkError(ValueError):
@@ -86,7 +86,7 @@ class ChunkScanner:
 
     def _trailer_line(self, line: bytes) -> None:
         match = _TRAILER.fullmatch(line, 0, len(line) - 2)
-        if match is None or match[1].lower() in _HEAD_ONLY:
+        if match is None or _HEAD_ONLY.fullmatch(match[1].lower().replace(b"_", b"-")) is not None:
             raise ChunkError(f"not a trailer: {line[:40]!r}")
         self._trailer += len(line)
 

@@ -35,14 +35,22 @@ _HOST_LINE = re.compile(rb"\r\n[Hh][Oo][Ss][Tt]:[^\r\n]*")
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 CREDENTIALS = frozenset(name.encode() for name in credentials.HEADERS)
-_REQUEST_NAMES = _HOP | _FRAMING | _FORWARDED | CREDENTIALS | {b"expect", b"x-request-id", b"traceparent"}
+MARK = b"x-shadow"
+"""Says that a request is a copy and serves nobody: ours to say, and no client's."""
+_REQUEST_NAMES = (
+    _HOP | _FRAMING | _FORWARDED | CREDENTIALS | {b"expect", b"x-request-id", b"traceparent", MARK, b"x-real-ip"}
+)
 _SET_BY_US = _FORWARDED | {b"x-request-id"}
+_CLAIM = re.compile(rb"\r\n(x[-_]forwarded[-_][^:\r]*|forwarded|x[-_]real[-_]ip|x-shadow):")
+"""What a client may only say when it is a proxy of ours: who asked, how, and whether it counts."""
 _VIA = b"via: 1.1 understudy\r\n"
 _OURS = frozenset({b"x-understudy-request-id", b"x-served-by", b"x-understudy-error"})
 _PLAIN = frozenset({b"content-length", b"transfer-encoding", b"content-type", b"x-request-id"})
 _ANSWER_NAMES = _HOP | _OURS | _PLAIN
 
-_ALIKE = re.compile(b"\r\n(%b):" % b"|".join(re.escape(n).replace(rb"\-", b"[-_]") for n in _FRAMING | _SET_BY_US))
+_ALIKE = re.compile(
+    b"\r\n(%b):" % b"|".join(re.escape(n).replace(rb"\-", b"[-_]") for n in _FRAMING | _SET_BY_US | {MARK})
+)
 """With `_` for `-` these are the same headers to whatever hands them on as CGI variables (PEP 3333)."""
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: ?chunked\r\n")
 """Not a tab nor a space more: the oldest way to have one of two servers overlook it."""
@@ -57,6 +65,7 @@ TRACE = re.compile(  # version 00 ends with the flags; a later one may go on aft
     rb"[ \t]*(?!ff)(?:00(?!.{53}-)|(?!00)[0-9a-f]{2})"
     rb"-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?:-[^\r\n]*)?[ \t]*"
 )
+_NONE: frozenset[bytes] = frozenset()
 _TRACEPARENT = b"\r\ntraceparent:"
 
 
@@ -105,8 +114,8 @@ class Request:
     """
 
     __slots__ = (
-        "found", "head", "host", "keep", "length", "low", "method", "named", "offers", "old", "path", "plain",
-        "rebuild", "route", "target", "upgrade",
+        "claims", "found", "head", "host", "keep", "length", "low", "method", "named", "offers", "old", "path",
+        "plain", "rebuild", "route", "target", "upgrade",
     )  # fmt: skip
 
     head: bytes
@@ -128,6 +137,8 @@ class Request:
     """Where it belongs, as the reader found; kept with the head, so that an equal head is not looked up again."""
     found: dict[bytes, bytes]
     named: frozenset[bytes]
+    claims: frozenset[bytes]
+    """Headers that are believed only from a trusted proxy, as they are named in the head in lower case."""
 
     def value(self, name: bytes) -> bytes:
         """A header's value as written; only for headers the scanner knows."""
@@ -188,6 +199,9 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     self.old, self.host, self.target, self.named = old, host, target, frozenset()
     self.keep, self.upgrade, self.offers = not old, False, b""
     self.rebuild = old or not _HOP.isdisjoint(found)
+    self.claims = _NONE
+    if b"forwarded" in low or MARK in found or b"x-real-ip" in found:
+        self.claims = frozenset(_CLAIM.findall(low))
     if b"connection" in found:
         _read_connection(self, pairs)
     length = found.get(b"content-length")
@@ -204,7 +218,7 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     query = path.find(b"?")
     self.path = path if query < 0 else path[:query]
     self.plain = b""
-    if not self.rebuild and _SET_BY_US.isdisjoint(found):
+    if not self.rebuild and not self.claims and b"x-request-id" not in found:
         self.plain = b"%bx-forwarded-host: %b\r\n%b" % (head[:-2], host.strip(b" \t"), _VIA)
     return self
 
@@ -231,7 +245,7 @@ def _read_connection(request: Request, pairs: list[tuple[bytes, bytes]]) -> None
         request.offers = _offers(request)
         request.upgrade = bool(request.offers)
     # A client may not have framing or routing headers, nor the pair's name, removed by naming them.
-    request.named = tokens - _FRAMING - _SET_BY_US - {b"close", b"keep-alive", b"upgrade", b""}
+    request.named = tokens - _FRAMING - _SET_BY_US - request.claims - {b"close", b"keep-alive", b"upgrade", b""}
 
 
 def _offers(request: Request) -> bytes:
@@ -292,14 +306,16 @@ def client_lines(peer: bytes, scheme: bytes) -> bytes:
     return b"x-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-request-id: " % (peer, scheme)
 
 
-def forwarded(request: Request, request_id: bytes, peer: bytes, scheme: bytes) -> bytes:
+def forwarded(request: Request, request_id: bytes, peer: bytes, scheme: bytes, trusted: bool = False) -> bytes:
     """A request's head as models get it, without the final blank line and before any `traceparent` of the leg.
 
-    `x-forwarded-for` is extended by the peer; `-proto` and `-host` are set unless a proxy before us has set them.
+    From a trusted proxy `x-forwarded-for` is extended by the peer, `-proto` and `-host` are set unless it has set them,
+    and the rest of what it claims stays. What anybody else claims is replaced by ours, or left out.
     """
     if request.plain:
         return b"".join((request.plain, client_lines(peer, scheme), request_id, b"\r\n"))
-    found, drop, add = request.found, set[bytes](), []
+    drop, add = set(request.claims) & {MARK} if trusted else set(request.claims), list[bytes]()
+    found = request.found.keys() if trusted else request.found.keys() - request.claims
     if request.value(b"x-request-id") != request_id or request.low.count(b"\r\nx-request-id:") > 1:
         drop.add(b"x-request-id")
         add.append(b"x-request-id: " + request_id)
@@ -313,7 +329,7 @@ def forwarded(request: Request, request_id: bytes, peer: bytes, scheme: bytes) -
     if b"x-forwarded-host" not in found and request.host:
         add.append(b"x-forwarded-host: " + request.host.strip(b" \t"))
     add.append(_VIA)
-    if request.rebuild or not drop.isdisjoint(found):
+    if request.rebuild or drop:
         return _rebuilt(request, drop) + b"\r\n".join(add)
     return request.head[:-2] + b"\r\n".join(add)
 

@@ -102,7 +102,7 @@ class Exchange:
             self.base = b"".join((request.plain, client.lines, name, b"\r\n"))
         else:
             self.request_id = given_id(request) or name
-            self.base = forwarded(request, self.request_id, client.peer, client.scheme)
+            self.base = forwarded(request, self.request_id, client.peer, client.scheme, client.trusted)
 
     # --- the request ---
 

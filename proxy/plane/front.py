@@ -17,6 +17,8 @@ class Front(Protocol):
     peer: bytes
     scheme: bytes
     lines: bytes
+    trusted: bool
+    """It is a proxy whose word on who asks is believed (`server.trusted_proxies`)."""
     blocked: bool
 
     def interim(self, head: bytes) -> None:

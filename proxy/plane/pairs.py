@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxy.plane.rollouts import Trial
     from proxy.plane.samples import Sample
 
-_NOT_FOR_LIVE = frozenset({b"expect", b"x-shadow"})
+_NOT_FOR_LIVE = frozenset({b"expect"})
 
 
 def mirror(exchange: Exchange) -> None:

@@ -70,6 +70,7 @@ class Client(asyncio.Protocol):
     transport: asyncio.Transport
     peer = b""
     lines = b""
+    trusted = False
     exchange: Exchange | None = None
     blocked = False
     """The client reads slowly: the kernel takes no more of its answer."""
@@ -99,8 +100,7 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         plane = self.plane
         plane.clients.add(self)
-        address = transport.get_extra_info("peername")
-        self.peer = str(address[0]).encode() if isinstance(address, tuple) else b"unknown"
+        self.peer, self.trusted = plane.limits.whose(transport)
         self.lines = client_lines(self.peer, self.scheme)
         self._since = now = monotonic()
         most = plane.limits.max_connections

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core.ids import uuid7_tails, uuid7_time
 from proxy.core.model import Leg
+from proxy.core.peers import Networks, is_within, networks
 from proxy.plane.counts import Counts
 from proxy.plane.deadlines import Soon, Wheel
 from proxy.plane.exchange import Exchange
@@ -39,13 +40,24 @@ class Limits:
     header: float
     body: float
     idle: float
+    trusted: Networks = ()
+    """Proxies whose word is believed on who asks."""
 
     @classmethod
     def of(cls, server: Server, place: tuple[int, int]) -> Limits:
         """A worker's limits; `place`: slot, workers."""
         limits, times = server.limits, server.timeouts
         connections = part(limits.max_connections, *place)
-        return cls(limits.max_header, limits.max_body, connections, times.header, times.body, times.idle)
+        trusted = networks(server.trusted_proxies)
+        return cls(limits.max_header, limits.max_body, connections, times.header, times.body, times.idle, trusted)
+
+    def whose(self, transport: asyncio.BaseTransport) -> tuple[bytes, bool]:
+        """The address at the other end, and whether it is a trusted proxy's. Asked once per connection."""
+        address = transport.get_extra_info("peername")
+        if not isinstance(address, tuple):
+            return b"unknown", False
+        peer = str(address[0])
+        return peer.encode(), is_within(peer, self.trusted)
 
     @property
     def shortest(self) -> float:

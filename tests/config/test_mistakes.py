@@ -16,6 +16,17 @@ from proxy.errors import ConfigError
 from tests.config.files import FULL, PLAIN, SECRETS, mistakes, rollout
 
 
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("10.0.0.1/8", "did you mean 10.0.0.0/8?"), ("lb.example", "names are not looked up"), ("7", ""), ("*", "")],
+)
+def test_trusted_proxies_are_addresses_and_networks(value: str, hint: str) -> None:
+    text = rollout("shadow: 100%") + f'server: {{trusted_proxies: ["10.0.0.7", "::1", "fd00::/8", "{value}"]}}\n'
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "my.yaml")
+    assert [(m.path, m.hint) for m in caught.value.mistakes] == [("server.trusted_proxies[3]", hint)]
+
+
 def test_every_mistake_is_named_at_once_in_the_order_of_the_file() -> None:
     text = """\
 server: {listen: 8080, workrs: 3, workers: 0}

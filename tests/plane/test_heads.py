@@ -26,14 +26,57 @@ async def test_hop_by_hop_headers_stay_here() -> None:
         assert headers["via"] == "1.1 m"
 
 
-async def test_forwarding_headers() -> None:
+CLAIMS = (
+    b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-For: 5.6.7.8", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil",
+    b"X-Forwarded-User: root", b"Forwarded: for=9.9.9.9", b"X-Real-IP: 9.9.9.9", b"X-Forwarded_User: root",
+)  # fmt: skip
+
+
+def trusting(*proxies: str) -> str:
+    return CONFIG.replace("  limits:", f"  trusted_proxies: {list(proxies)}\n  limits:")
+
+
+@pytest.mark.parametrize("config", [CONFIG, trusting("10.0.0.0/8", "::1")], ids=["by default", "from others"])
+@pytest.mark.parametrize("more", [b"X: y", b"Connection: x-forwarded-for, x-shadow", b"TE: a"])
+async def test_what_a_client_says_of_itself_is_not_believed(config: str, more: bytes) -> None:
     model = Model()
-    async with rig(CONFIG, (model,)) as it:
-        await it.ask(b"", b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-For: 5.6.7.8", b"X-Forwarded-Proto: https")
+    async with rig(config, (model,)) as it:
+        for claims in (CLAIMS, CLAIMS[2:3], CLAIMS[4:5], CLAIMS[5:6], CLAIMS[6:7], CLAIMS[7:]):
+            await it.ask(b"", *claims, more)
+            call = model.calls[-1]
+            told = {name: value for name, value in call.headers.items() if "orwarded" in name}
+            assert told == {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "http", "x-forwarded-host": "test"}
+            assert call.head.lower().count(b"forwarded") == 3
+            assert "x-real-ip" not in call.headers
+
+
+@pytest.mark.parametrize("more", [b"X: y", b"Connection: x-forwarded-user, forwarded, x-real-ip"])
+async def test_what_a_trusted_proxy_says_of_its_client_is_passed_on(more: bytes) -> None:
+    model = Model()
+    async with rig(trusting("127.0.0.0/8"), (model,)) as it:
+        await it.ask(b"", *CLAIMS, more)
         seen = model.calls[0].headers
         assert seen["x-forwarded-for"] == "1.2.3.4, 5.6.7.8, 127.0.0.1"
-        assert seen["x-forwarded-proto"] == "https"
-        assert seen["x-forwarded-host"] == "test"
+        assert (seen["x-forwarded-proto"], seen["x-forwarded-host"], seen["x-forwarded-user"]) == (
+            "https",
+            "evil",
+            "root",
+        )
+        assert (seen["forwarded"], seen["x-real-ip"]) == ("for=9.9.9.9", "9.9.9.9")
+        await it.ask(b"", b"X-Forwarded-Proto: https")
+        seen = model.calls[1].headers
+        assert (seen["x-forwarded-for"], seen["x-forwarded-proto"]) == ("127.0.0.1", "https")
+
+
+@pytest.mark.parametrize("config", [CONFIG, trusting("127.0.0.1")], ids=["anybody", "a trusted proxy"])
+async def test_nobody_but_us_says_that_a_request_is_a_copy(config: str) -> None:
+    model = Model()
+    async with rig(config, (model,)) as it:
+        for more in (b"X: y", b"Connection: x-shadow", b"X-Forwarded-For: 1.2.3.4"):
+            status, _, _ = await it.ask(b"", b"X-Shadow: m", b"x-shadow: again", more)
+            assert (status, "x-shadow" in model.calls[-1].headers) == (200, False)
+        status, _, _ = await it.ask(b"", b"X_Shadow: m")
+        assert status == 400
 
 
 @pytest.mark.parametrize(

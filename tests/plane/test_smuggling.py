@@ -96,6 +96,9 @@ REFUSED = {
     "Transfer-Encoding as a trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nTransfer-Encoding: x\r\n\r\n",
     "Host as a trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n",
     "a header of ours as a trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Forwarded-For: 1\r\n\r\n",
+    "Content_Length as a trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nContent_Length: 5\r\n\r\n",
+    "another X-Forwarded as a trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Forwarded_User: a\r\n\r\n",
+    "the mark of a copy as a trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Shadow: a\r\n\r\n",
     "a trailer that is no header": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nno colon\r\n\r\n",
 }
 
@@ -210,6 +213,7 @@ BAD_REPLIES = {
     "a chunk longer than its size": CHUNKS + b"1\r\nxy\r\n0\r\n\r\n",
     "a trailer that is no header": CHUNKS + b"0\r\nno colon\r\n\r\n",
     "Transfer-Encoding as a trailer": CHUNKS + b"0\r\nTransfer-Encoding: x\r\n\r\n",
+    "Content_Length as a trailer": CHUNKS + b"0\r\nContent_Length: 5\r\n\r\n",
     "an endless head": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000,
 }
 

@@ -60,8 +60,7 @@ class CallerLink(Wire):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         plane = self.plane
         plane.clients.add(self)
-        address = transport.get_extra_info("peername")
-        self.peer = str(address[0]).encode() if isinstance(address, tuple) else b"unknown"
+        self.peer, self.trusted = plane.limits.whose(transport)
         self.lines = client_lines(self.peer, self.scheme)
         super().connection_made(transport)
         self._since = self._resets_at = self.heard
@@ -175,7 +174,7 @@ class Caller(StreamEnd[CallerLink]):
     def __init__(self, link: CallerLink, stream: Stream, request: Request, ended: bool) -> None:
         self.link, self._stream, self.request, self._ended = link, stream, request, ended
         self.plane = link.plane
-        self.peer, self.scheme, self.lines = link.peer, link.scheme, link.lines
+        self.peer, self.scheme, self.lines, self.trusted = link.peer, link.scheme, link.lines, link.trusted
         self.messages = Messages(self.plane.limits.max_body)
         self._parts: list[bytes] = []
         self._too_long = False

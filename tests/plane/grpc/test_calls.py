@@ -367,6 +367,20 @@ async def test_compressed_messages_pass_as_they_are() -> None:
     assert model.calls[0].messages == [body]
 
 
+@pytest.mark.parametrize(("trusted", "chain"), [("[]", "127.0.0.1"), ("[127.0.0.1]", "1.2.3.4, 127.0.0.1")])
+async def test_who_asks_is_told_by_trusted_proxies_only(trusted: str, chain: str) -> None:
+    """And that a call is a copy is told by nobody but us."""
+    model = GrpcModel()
+    claims = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-user", "root"), ("forwarded", "for=1"), ("x-shadow", "m")]
+    async with rig(PLAIN.replace("server: {", f"server: {{trusted_proxies: {trusted}, "), [model], grpc=True) as it:
+        with Client(it.grpc_port) as client:
+            assert (await client.ask(b"x", metadata=claims)).code == grpc.StatusCode.OK
+    seen = model.calls[0].found
+    assert seen["x-forwarded-for"] == chain
+    assert ("forwarded" in seen, "x-forwarded-user" in seen) == (trusted != "[]",) * 2
+    assert "x-shadow" not in seen
+
+
 async def test_over_tls_on_both_sides(tmp_path: Path) -> None:
     certificate(tmp_path, "one")
     chain, key = (tmp_path / "one.pem").read_bytes(), (tmp_path / "one.key").read_bytes()
