@@ -30,7 +30,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from proxy import logs
+from proxy import logs, private
 from proxy.control.files import Claim, Files, claim, files_of, set_aside
 from proxy.control.schema import identity_of, is_fresh, open_database
 from proxy.errors import StoreError
@@ -188,7 +188,7 @@ class Database:
                 log.debug("closing a broken database", exc_info=True)
 
     def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self.path.parent)
         fresh, lost = is_fresh(self.path), ""
         if fresh and self._claim is not None and self._claim.store:
             lost = f"{self.path} is gone"
@@ -220,7 +220,7 @@ class Database:
     def _renew(self, old: sqlite3.Connection) -> sqlite3.Connection:
         """Write all that is in the open database, whose file is gone or not the one at `path`, into a new file there.
         Until that is done the open one is kept."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self.path.parent)
         if self._claim is not None and not self._claim.stands:
             anew = claim(self.path, 0.0)
             if anew is None:
@@ -229,6 +229,7 @@ class Database:
             self._claim = anew
         new = self.path.with_name(f"{self.path.name}.new-{os.getpid()}")
         new.unlink(missing_ok=True)
+        private.prepare(new)
         with closing(sqlite3.connect(new)) as copy:
             old.backup(copy)
         present = files_of(self.path)[0]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import orjson
 
+from proxy import private
 from proxy.errors import StoreError
 
 _PARTS = ("", "-wal", "-shm")
@@ -86,8 +87,7 @@ def claim(path: Path, patience: float) -> Claim | None:
     be told from here. Where nothing can be written nobody needs a lock, and there is none.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = private.opener(f"{path}.lock", os.O_RDWR | os.O_CREAT)
     except OSError:
         return None
     deadline = time.monotonic() + patience

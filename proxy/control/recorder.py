@@ -22,7 +22,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
 
-from proxy import logs
+from proxy import logs, private
 from proxy.config import Record
 from proxy.core.model import Pair
 from proxy.core.recording import Recorded, header_line, is_chosen, line_of
@@ -170,10 +170,9 @@ class _File:
     """
 
     def __init__(self, rule: Rule, header: bytes) -> None:
-        rule.path.parent.mkdir(parents=True, exist_ok=True)
         self._waiting = BytesIO()
         self._stream = compressor(rule.path, self._waiting)
-        self._raw = rule.path.open("ab", buffering=0)
+        self._raw = open(rule.path, "ab", buffering=0, opener=private.opener)  # noqa: SIM115
         if self._stream is self._waiting and _is_torn(rule.path):
             self.write(b"\n")
         self.write(header)

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from proxy import private
 from proxy.errors import StoreError
 
 MIGRATIONS = (
@@ -46,6 +47,7 @@ SECRET = "split_secret"
 
 def open_database(path: Path) -> sqlite3.Connection:
     """A checked connection with the newest schema; raises `sqlite3.Error`, or `StoreError` for a newer file."""
+    private.prepare(path)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")

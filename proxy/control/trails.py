@@ -20,7 +20,7 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any, Protocol
 
-from proxy import logs
+from proxy import logs, private
 from proxy.config import Config
 from proxy.config.server import Access, Tracing
 from proxy.control.recorder import rotate
@@ -188,8 +188,7 @@ class AccessLog:
         path = Path(self._rule.path)
         try:
             if self._file is None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = path.open("ab")
+                self._file = open(path, "ab", opener=private.opener)  # noqa: SIM115
             self._file.write(b"".join(line(trail) for trail in batch))
             self._file.flush()
             if self._file.tell() >= self._rule.max_size:

@@ -15,7 +15,7 @@ FLOORS = (
     {"__main__"},
     {"cli", "supervisor", "children", "demo", "cores", "recordings", "replay"},
     {"plane", "control"},
-    {"config", "errors", "channel", "sockets", "logs", "resolver", "aiohttp_resolver"},
+    {"config", "errors", "channel", "sockets", "logs", "private", "resolver", "aiohttp_resolver"},
     {"core"},
 )
 """Rooms from the top down; one imports its own floor and what lies below (but see `ALONE`)."""
