@@ -34,11 +34,6 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether frames can be sent."""
-        return self._transport is not None and not self._transport.is_closing()
-
-    @property
     def waiting(self) -> int:
         """Bytes handed over that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0

@@ -121,7 +121,9 @@ def _sides(config: Config, blame: _Blamer) -> None:
         if len(schemes) > 1:
             blame((*path, "urls"), f"{' and '.join(schemes)} mixed")
         _twice(((*path, "urls", n) for n in range(len(upstream.urls))), upstream.urls, "URL", blame)
-        _positive(path, blame, timeout=upstream.timeout, connect_timeout=upstream.connect_timeout)
+        _positive((*path, "resolve"), blame, every=upstream.resolve.every)
+        patience = {"timeout": upstream.timeout, "connect_timeout": upstream.connect_timeout}
+        _positive(path, blame, **patience, idle_timeout=upstream.idle_timeout)
     limits, timeouts = config.server.limits, config.server.timeouts
     if limits.max_header < 1024:
         blame(("server", "limits", "max_header"), "less than 1KiB refuses ordinary requests")
@@ -264,6 +266,8 @@ def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
     candidates = [rollout.candidate for rollout in route.rollouts]
     _twice(((*path, "rollouts", n, "candidate") for n in range(len(candidates))), candidates, "candidate", blame)
     _one((*path, "sticky"), route.sticky, ("header", "cookie", "json"), blame)
+    if route.sticky is not None and route.sticky.json == "":
+        blame((*path, "sticky", "json"), "is the whole body", "name a field of it, such as /parameters/sequence_id")
     check_dual_write((*path, "dual_write"), route, known, blame)
     _one((*path, "segments"), route.segments, ("header", "request_field"), blame)
     _in_pairs((*path, "segments", "header"), route.segments.header if route.segments else None, blame)

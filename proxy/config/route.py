@@ -396,7 +396,7 @@ class Route(Section):
     """Whether a request may be sent twice, whatever its method: when a kept connection ends under it, it goes again,
     once. A rollout with `rescue` implies it."""
     sticky: Sticky | None = None
-    """What keeps one user on one arm; the request id when absent."""
+    """What keeps one user on one arm; when absent, each request is drawn by itself."""
     dual_write: DualWrite | None = None
     """A second upstream that gets every request before live does: for [calls that set up state](state.md)."""
     override: ByHeader | None = None

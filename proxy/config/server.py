@@ -260,7 +260,7 @@ class Access(Section):
     """A line for each of a share of the requests, without headers, query and bodies."""
 
     share: Ratio = 0.01
-    """Share of the requests, drawn by a hash of the request id."""
+    """Share of the requests, drawn by a hash of the [pair id](concepts.md#ids)."""
     path: FilePath | None = None
     """JSON lines go to this file; to standard error, with the other lines, when absent."""
     max_size: Size = 256 << 20

@@ -34,7 +34,7 @@ from prometheus_client.samples import Exemplar
 
 from proxy import logs
 from proxy.config import Config
-from proxy.control.view import Counts
+from proxy.control.view import PARTS, Counts
 from proxy.core.built import DATA_PATH
 from proxy.core.delivery import Result
 from proxy.core.link import BOUNDS
@@ -42,9 +42,6 @@ from proxy.core.model import Mismatch, Verdict
 from proxy.core.reasons import REASONS
 
 PREFIX = "understudy_"
-PARTS = (
-    "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full", "late",
-)  # fmt: skip
 ENDS = ("promoted", "rolled_back")
 
 ROLLBACK_BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)

@@ -60,11 +60,6 @@ def known_json(trial: Trial) -> tuple[str, list[dict[str, Any]], dict[str, int]]
     return *_looked_json(trial), ledger_json(trial.ledger)
 
 
-def findings_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
-    """Its verdict and findings, as `known_json` has them."""
-    return known_json(trial)[:2]
-
-
 def _looked_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
     """The verdict and the findings of the last look."""
     if trial.looked is None:

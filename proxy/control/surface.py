@@ -19,7 +19,7 @@ from proxy.control.decisions import Outcome
 from proxy.control.report import lead_seconds, rollout_json
 from proxy.control.store import Store
 from proxy.control.trials import Trial
-from proxy.control.view import ACTIONS, Counts, RefusedError
+from proxy.control.view import ACTIONS, PARTS, Counts, RefusedError
 from proxy.core import link
 from proxy.core.events import Abort, Event, Pause, Promote, Refuse, Resume, Retry
 from proxy.core.link import Frame
@@ -270,11 +270,6 @@ def _workers(slots: list[int]) -> str:
 
 async def _rest(work: asyncio.Future[Refuse | None]) -> None:
     await work
-
-
-PARTS = (
-    "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full", "late",
-)  # fmt: skip
 
 
 def _count_trial(counts: Counts, trial: Trial) -> None:

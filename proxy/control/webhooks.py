@@ -6,7 +6,7 @@ happened; what an answer means and when to try again is decided in `core.deliver
 
 Invariants
 - A task for each queue: a receiver that hangs or is dead delays nobody else's events, and never the loop (every attempt
-  has a deadline; answers are read up to `MAX_ANSWER` bytes and only for the connection's sake).
+  has a deadline; answers are read only for the connection's sake, up to a bound).
 - While the store takes no writes nothing is sent twice because of that: an attempt is told to it before the next one.
 - A row leaves the queue only by a 2xx, by a 410, by the end of its day, or with its endpoint, which the owner takes out
   of the file; a crash between an attempt and its record repeats the attempt with the same `webhook-id`.

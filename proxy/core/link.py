@@ -26,7 +26,7 @@ Payloads in JSON
   `{"ledger": {trial: {"sampled", "shed", "too_large", "too_long", "client_gone", "link_full", "sent"}},
   "requests": [[route, upstream, leg, code, n]],
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
-  "rescues": [[rollout, reason, n]], "connections": [[upstream, state, n now]],
+  "rescues": [[rollout, reason, n]], "before_table": [[rollout, n]], "connections": [[upstream, state, n now]],
   "lookups": [[upstream, n failed]], "ready": {trial: whether its candidate's health checks succeed},
   "trails": {sink: n dropped}}`; code is three digits or a reason word.
 - TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`core.trails`).

@@ -117,7 +117,6 @@ class Trial:
     too_long: int = 0
     client_gone: int = 0
     link_full: int = 0
-    marked: int = 0
     last_dropped: int = -1
     pending: dict[int, None] = field(default_factory=dict)
     _block: int = -1

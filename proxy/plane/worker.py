@@ -63,7 +63,6 @@ REPORT_EVERY = 1.0
 COLLECT = (10_000, 20, 50)
 """Thresholds of the garbage collector. Requests leave no cycles behind, so it has little to find; at Python's default
 of 700 it would look thousands of times a second."""
-MARK_EVERY = 0.05
 RECONNECT_FIRST = 0.05
 RECONNECT_LONGEST = 1.0
 RECONNECT_START = 0.1

@@ -9,7 +9,7 @@ from typing import Any
 
 from proxy import config
 from proxy.control.charts import Charts, unit
-from proxy.control.view import Counts
+from proxy.control.view import PARTS, Counts
 from proxy.core.delivery import rfc3339
 from proxy.core.evidence.words import number, title
 from proxy.core.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
@@ -25,10 +25,6 @@ STAGES = (Stage(State.SHADOW, 100.0), Stage(State.CANARY, 5.0), Stage(State.CANA
 SHADOWED = 120
 """Seconds that a canary was in shadow before."""
 WAITS = "Waits for 690 more pairs (about 6 min at 1.9 pairs/s), a pass of p99_latency (about 5.7 min)."
-PARTS = (
-    "sampled", "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full",
-    "pending",
-)  # fmt: skip
 
 
 def plan(name: str, *guards: Guard) -> Plan:
@@ -143,7 +139,7 @@ class Scene:
 
     def json(self) -> dict[str, Any]:
         sampled = self.compared + self.shed + 3
-        ledger = dict.fromkeys(PARTS, 0) | {
+        ledger = dict.fromkeys(("sampled", *PARTS, "pending"), 0) | {
             "sampled": sampled,
             "compared": self.compared,
             "shed": self.shed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.control.metrics import package_version
-from proxy.control.view import ACTIONS
+from proxy.control.view import ACTIONS, PARTS
 from proxy.core.model import Mismatch, State, Verdict
 
 Schema = dict[str, Any]
@@ -54,10 +54,6 @@ FINDING = _object(
         "reason": TEXT,
     }
 )
-PARTS = (
-    "sampled", "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full",
-    "late", "pending",
-)  # fmt: skip
 NEED = _object(
     {
         "what": {"enum": ["pairs", "candidate_pairs", "seconds", "guards"]},
@@ -227,7 +223,7 @@ SCHEMAS = {
     "Rollout": ROLLOUT,
     "Stage": STAGE,
     "Finding": FINDING,
-    "Ledger": _object({part: {"type": "integer"} for part in PARTS}),
+    "Ledger": _object({part: {"type": "integer"} for part in ("sampled", *PARTS, "pending")}),
     "Pair": SEEN_PAIR,
     "Entry": ENTRY,
     "Endpoint": ENDPOINT,
