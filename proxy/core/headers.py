@@ -67,6 +67,7 @@ TRACE = re.compile(  # version 00 ends with the flags; a later one may go on aft
 )
 _NONE: frozenset[bytes] = frozenset()
 _TRACEPARENT = b"\r\ntraceparent:"
+_CONDITIONAL = re.compile(rb"\r\nif-(none-match|modified-since):", re.IGNORECASE)
 
 
 class HeadError(ValueError):
@@ -94,6 +95,15 @@ def original(head: bytes, low: bytes, name: bytes) -> bytes:
         return b""
     at += len(name) + 3
     return head[at : head.find(b"\r\n", at)].strip(b" \t")
+
+
+def is_conditional(head: bytes) -> bool:
+    """Whether a request may be answered by 304 (RFC 9110, 15.4.5).
+
+    >>> [is_conditional(b"GET / HTTP/1.1\\r\\n%b: a\\r\\n\\r\\n" % name) for name in (b"If-None-Match", b"If-Match")]
+    [True, False]
+    """
+    return _CONDITIONAL.search(head) is not None
 
 
 def has_bare_lf(data: bytes) -> bool:

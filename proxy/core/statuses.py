@@ -9,6 +9,7 @@ from typing import Final
 
 REFUSALS: Final = frozenset({401, 403, 404, 405, 410, 415, 422, 451})
 """Statuses by which a server refuses a request as such. Nearly all are mistakes of a deployment."""
+NOT_MODIFIED: Final = 304
 
 
 def is_failure(status: int) -> bool:
@@ -21,12 +22,13 @@ def is_failure(status: int) -> bool:
 
 
 def status_class(status: int) -> int:
-    """2 for a success, 3 for a redirect, 4, 5. A 304 stands for the 200 whose body the client has already.
+    """2 for a success, 3 for a redirect, 4, 5. A 304 stands for the 200 whose body the client has already; whether the
+    client has asked for it is for the caller to see (`headers.is_conditional`).
 
     >>> status_class(204), status_class(304), status_class(307), status_class(422)
     (2, 2, 3, 4)
     """
-    return 2 if status == 304 else status // 100
+    return 2 if status == NOT_MODIFIED else status // 100
 
 
 def are_alike(one: int, other: int) -> bool:

@@ -25,7 +25,7 @@ from mypy_extensions import mypyc_attr
 
 from proxy.core.headers import Request, forwarded, given_id, is_offered, read_answer, trace, without
 from proxy.core.reasons import Reason
-from proxy.core.statuses import are_alike
+from proxy.core.statuses import NOT_MODIFIED, are_alike
 from proxy.plane import arms, dual_write, gathering, leaving, memory, pairs, samples
 from proxy.plane.legs import Captured, Copy, Served
 
@@ -299,8 +299,10 @@ class Exchange:
         first = self.first
         if first.answer is None or first.kept is None or not first.good:
             return False
-        if live.answer is not None and not live.reason and not are_alike(first.answer.status, live.answer.status):
-            return False
+        if live.answer is not None and not live.reason:
+            mine, other = first.answer.status, live.answer.status
+            if mine != other and (mine == NOT_MODIFIED or not are_alike(mine, other)):  # 304: here, nobody asked for it
+                return False
         self._deliver(first)
         return True
 

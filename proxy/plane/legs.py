@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from mypy_extensions import mypyc_attr
 
 from proxy.core.chunks import ChunkError, joined
-from proxy.core.headers import CHUNKED
+from proxy.core.headers import CHUNKED, is_conditional
 from proxy.core.link import pack_outcome
 from proxy.core.reasons import CODES, Reason
-from proxy.core.statuses import is_failure, status_class
+from proxy.core.statuses import NOT_MODIFIED, is_failure, status_class
 from proxy.plane import memory
 
 if TYPE_CHECKING:
@@ -264,7 +264,12 @@ class Served(Captured):
     @property
     def doubted(self) -> bool:
         """Whether live is to be asked before this answer is given."""
-        return self.checked and self.answer is not None and status_class(self.answer.status) != 2
+        answer = self.answer
+        if not self.checked or answer is None:
+            return False
+        if answer.status == NOT_MODIFIED:
+            return not is_conditional(self.exchange.request.head)
+        return status_class(answer.status) != 2
 
     def head(self, piece: bytes, done: bool) -> None:
         exchange, answer = self.exchange, self.answer

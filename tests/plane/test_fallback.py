@@ -51,7 +51,8 @@ async def test_live_answers_where_the_candidate_redirects_refuses_or_fails(code:
         (307, 302, "v2"),
         (307, 400, "v1"),
         (409, 503, "v1"),
-        (304, 200, "v2"),  # the client has it already
+        (304, 200, "v1"),  # to a client that has nothing of it
+        (304, 304, "v2"),
         (204, 200, "v2"),
     ],
 )
@@ -63,6 +64,16 @@ async def test_a_clients_own_mistake_is_answered_by_the_arm_it_was_sent_to(mine:
         assert (got, headers["x-served-by"]) == ((mine, "v2") if given == "v2" else (live, "v1"))
         (pair,) = await pairs_of(it, 1)
         assert (pair.candidate.status, pair.live.status) == (mine, live)
+
+
+async def test_a_304_that_the_client_asked_for_is_an_answer() -> None:
+    live = Model()
+    async with rig(UNHURRIED, (live, Model(always(b"HTTP/1.1 304 No\r\n\r\n")))) as it:
+        await it.lane(weight=CANARY)
+        got, headers, _ = await it.ask(b"", b"If-None-Match: x")
+        assert (got, headers["x-served-by"]) == (304, "v2")
+        await pairs_of(it, 1)
+        assert rescues(it) == []
 
 
 async def test_where_live_has_no_answer_the_candidates_refusal_is_given() -> None:

@@ -19,12 +19,12 @@ from __future__ import annotations
 import re
 
 from proxy.core.grpc import status_words
+from proxy.core.headers import is_conditional
 from proxy.core.model import Mismatch, Outcome
 from proxy.core.predictions.message import decoded, mark_of, media_type
 from proxy.core.predictions.unreadable import Unreadable
-from proxy.core.statuses import REFUSALS, is_failure, status_class
+from proxy.core.statuses import NOT_MODIFIED, REFUSALS, is_failure, status_class
 
-_NOT_MODIFIED = 304
 _CODED_EMPTY = 64
 """Bytes that nothing at all may come to in a content coding: gzip takes 20 and a file's name."""
 
@@ -35,7 +35,6 @@ _CODING = mark_of("content-encoding")
 _JSON = frozenset(b'{["')
 """First bytes by which no content coding begins that is known here."""
 _TYPE_LINE = re.compile(rb"\r\ncontent-type:([^\r]*)", re.IGNORECASE)
-_CONDITIONAL = re.compile(rb"\r\nif-(none-match|modified-since):", re.IGNORECASE)
 _GRPC = "application/grpc"
 
 _SAME, _REFUSAL, _CLASS = Mismatch.NONE, Mismatch.REFUSAL, Mismatch.STATUS_CLASS
@@ -66,8 +65,8 @@ def mismatch(request_head: bytes, live: Outcome, candidate: Outcome) -> Mismatch
             return _REFUSAL
         if status_class(ours) != status_class(theirs):
             return _CLASS
-        if ours == _NOT_MODIFIED or theirs == _NOT_MODIFIED:
-            return _SAME if ours == theirs or _CONDITIONAL.search(request_head) else _CLASS
+        if ours == NOT_MODIFIED or theirs == NOT_MODIFIED:
+            return _SAME if ours == theirs or is_conditional(request_head) else _CLASS
     if request_head[:5] == b"HEAD ":
         return _typed(live, candidate) if media_type(live.head) and media_type(candidate.head) else _SAME
     empty = is_empty(live)
