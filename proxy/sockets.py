@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ from dataclasses import dataclass
 
 from proxy.config.names import address as parts
 from proxy.errors import AddressError
+
+
+def raise_descriptors() -> int:
+    """Let this process open as many files as it may be allowed; how many that is."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
 
 ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 BACKLOG = 1024

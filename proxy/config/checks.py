@@ -127,6 +127,8 @@ def _sides(config: Config, blame: _Blamer) -> None:
     limits, timeouts = config.server.limits, config.server.timeouts
     if limits.max_header < 1024:
         blame(("server", "limits", "max_header"), "less than 1KiB refuses ordinary requests")
+    times = config.admin.timeouts
+    _positive(("admin", "timeouts"), blame, header=times.header, body=times.body, idle=times.idle)
     _positive(("server", "timeouts"), blame, header=timeouts.header, body=timeouts.body, idle=timeouts.idle)
 
 

@@ -108,6 +108,27 @@ class Server(Section):
     that is silent three times as long is killed and started again."""
 
 
+class AdminLimits(Section):
+    """What clients of the admin port may cost."""
+
+    max_connections: Count = 256
+    """Connections; for one more the one that has been idle longest is closed, and where none is idle it is answered
+    with 503. Fewer where the process may open few files: 128 are kept back for webhooks, the store and the workers."""
+    max_connections_per_peer: Count = 128
+    """The same for each address."""
+
+
+class AdminTimeouts(Section):
+    """How long a client of the admin port may take."""
+
+    header: Duration = 10.0
+    """For the whole request head; then 408."""
+    body: Duration = 30.0
+    """Between two pieces of a request body; then 408."""
+    idle: Duration = 75.0
+    """A connection without a request, or whose client takes nothing of its answer, is closed after this."""
+
+
 class Admin(Section):
     """The admin port: API, console, metrics."""
 
@@ -118,6 +139,10 @@ class Admin(Section):
     for it; when absent, `http://` and `listen`, with this machine's name in the place of 0.0.0.0 or [::]."""
     token: SecretStr | None = None
     """Bearer token asked of every request but health and metrics; required when not listening on loopback."""
+    limits: AdminLimits = AdminLimits()
+    """What clients of the admin port may cost."""
+    timeouts: AdminTimeouts = AdminTimeouts()
+    """How long a client of the admin port may take."""
 
 
 class UpstreamTls(Section):

@@ -31,6 +31,7 @@ from proxy.control.webhooks import Sender
 from proxy.core import link
 from proxy.core.link import Frame
 from proxy.errors import ConfigError, StoreError
+from proxy.sockets import raise_descriptors
 
 log = logging.getLogger("understudy.controller")
 
@@ -84,10 +85,10 @@ class Process:
 
     async def _serve(self, controller: Controller, desk: Desk, channel: Channel) -> None:
         sender = Sender(desk)
-        port = admin.Port(admin.application(desk, sender), ADMIN_DRAIN)
+        port = admin.Port(admin.application(desk, sender), ADMIN_DRAIN, controller.config.admin)
         await port.start(self._listener)
         sender.start()
-        reloads = asyncio.create_task(self._reload(controller, channel))
+        reloads = asyncio.create_task(self._reload(controller, channel, port))
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
         await self._end.wait()
         desk.draining = True
@@ -108,13 +109,14 @@ class Process:
         elif kind is Frame.RESULT and self._desk is not None:
             self._desk.reloaded(link.read_note(payload))
 
-    async def _reload(self, controller: Controller, channel: Channel) -> None:
+    async def _reload(self, controller: Controller, channel: Channel, port: admin.Port) -> None:
         while True:
             new = await self._configs.get()
             generation = int(new["generation"])
             try:
                 config = parse(new["text"], new["source"], directory=new["directory"])
                 error = await controller.reload(config, new["text"], generation)
+                port.admin = controller.config.admin
             except ConfigError as mistakes:
                 error = str(mistakes)
             except Exception as bug:  # a bug in a reload must not end the judging of what runs
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--runtime", type=Path, required=True)
     arguments = parser.parse_args()
     setproctitle.setproctitle("understudy: controller")
+    raise_descriptors()
     os.nice(NICE)
     control, listener = socket.socket(fileno=arguments.control_fd), socket.socket(fileno=arguments.listen_fd)
     code = uvloop.run(Process(control, listener, arguments.runtime).run())

@@ -23,7 +23,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -56,6 +55,7 @@ from proxy.plane.server import Client
 from proxy.plane.state import Limits, Plane
 from proxy.plane.tls import for_clients, for_upstream
 from proxy.resolver import LookUp, Resolver, system
+from proxy.sockets import raise_descriptors
 
 log = logging.getLogger("understudy.worker")
 
@@ -471,8 +471,7 @@ def main() -> None:
     options.add_argument("--runtime", type=Path, required=True)
     given = options.parse_args()
     setproctitle.setproctitle(f"understudy: worker {given.slot}")
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections are limited by the configuration
+    raise_descriptors()  # connections are limited by the configuration
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor says over control what they mean
     listener = socket.socket(fileno=given.listen_fd)
