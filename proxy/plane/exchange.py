@@ -353,6 +353,8 @@ class Exchange:
         if self.trial is not None:
             self.plane.soon.discard(self)
             memory.release(self)
+            if self.hedge is not None:  # the arm that did not win runs on for the pair
+                leaving.bound(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
         if self.samples:
             self.plane.turn.later(self.mirror)
 

@@ -3,9 +3,10 @@
 A candidate must not be spared by the patience of its clients, and a request that nobody waits for should cost next to
 nothing. So of those who leave a candidate the pair is made only where the candidate is suspect:
 
-- It had *not begun*. Live is asked for the pair, and given as long to begin as the client gave the candidate. If live
-  has begun by then, the client would have had its answer from live: the pair is made, both arms running to their ends
-  as for any pair. If live has not, the client would have left live as well: both are dropped, `client_gone`.
+- It had *not begun*. Live is asked for the pair (unless it was before, as a hedge), and given as long to begin as the
+  client gave the candidate, from its own start. If live has begun by then, the client would have had its answer from
+  live: the pair is made, both arms running to their ends as for any pair. If live has not, the client would have left
+  live as well: both are dropped, `client_gone`.
 - It had *begun*. It runs on alone, and costs nothing while it is silent. If it says more, it was well when the client
   left: dropped, `client_gone`. If it ends or fails (silence beyond its timeout is a failure), live is asked for the
   pair.
@@ -68,6 +69,11 @@ class Left:
         return 0.0
 
 
+def bound(leg: Served, trial: Trial, now: float) -> None:
+    """Nobody waits for this leg any more: it may last as long as a copy from now on."""
+    leg.longest = now - (leg.sent or now) + trial.terms.max_duration
+
+
 def leave(exchange: Exchange, now: float) -> None:
     """The client has left: go on for the pair, or give everything up."""
     trial, first = exchange.trial, exchange.first
@@ -81,12 +87,16 @@ def leave(exchange: Exchange, now: float) -> None:
         return
     samples.keep_only(exchange, own[0])
     exchange.left = left = Left(exchange, trial)
-    first.longest = now - (first.sent or now) + trial.terms.max_duration
+    bound(first, trial, now)
+    if exchange.hedge is not None:
+        bound(exchange.hedge, trial, now)
     if first.connection is not None:
         first.connection.resume_reading()  # the client may have read slowly
     if exchange.winner is None:
         exchange.mirror()
         if exchange.samples:
-            exchange.plane.wheel.watch(left, now + (now - exchange.ready))
+            live = exchange.live
+            asked = live.sent if live is not None and live.sent else now  # sooner, if the candidate had been slow
+            exchange.plane.wheel.watch(left, asked + (now - exchange.ready))
         else:  # no room for live's copy
             exchange.give_up("shed")

@@ -125,6 +125,10 @@ def limits() -> Iterator[Case]:
     yield at_limit("max_quality_drop: 0.02", quality, 0.02, truths.shifted(0.02, 0.3, "excess"))
     yield at_limit("p99_latency: 1.2x", P99, 1.2, truths.times(1.2), runs=1000)
     yield at_limit("median_latency: 1.2x", MEDIAN, 1.2, truths.times(1.2))
+    for at in (0.9, 0.95, 0.99):
+        hedged = truths.hedged(at, 1.2)
+        yield at_limit(f"p99_latency: 1.2x, hedged at live's p{100 * at:.0f}", P99, 1.2, hedged, runs=400)
+        yield at_limit(f"median_latency: 1.2x, hedged at live's p{100 * at:.0f}", MEDIAN, 1.2, hedged, runs=400)
     limit = float(np.exp(-4.0 + stats.norm.ppf(0.99) * np.hypot(0.5, 0.3)))
     yield at_limit("p99_latency, absolute", Slower.at("whole", limit, 0.01, relative=False), limit, truths.times())
     yield at_limit("max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.002))
@@ -193,7 +197,10 @@ def delays() -> Iterator[Case]:
     # Longer than its target by more than a quarter, and explained in docs/statistics.md: the two order arrays and the
     # conservative bins were not in the simulation that the target comes from.
     yield delay("3 % of requests × 5", name, P99, 1.2, truths.times(tail=0.03), fail=2750, slack=1.4)
+    yield delay("p99 × 1.5, hedged at live's p90", name, P99, 1.2, truths.hedged(0.9, 1.5), fail=3300)
     yield delay("equal times", name, P99, 1.2, truths.times(), pass_=4500)
+    # Half of the requests only are asked of live first, and a pass rests on those.
+    yield delay("equal times, half hedged at live's p90", name, P99, 1.2, truths.hedged(0.9), pass_=9000)
     yield delay("uniformly × 1.5", "median_latency: 1.2x", MEDIAN, 1.2, truths.times(1.5), fail=200)
     yield delay("2 points on 0.1 %", "max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.02), fail=1100)
     name = "max_response_mismatch: 1%"

@@ -11,9 +11,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from proxy.core.evidence.batch import Batch
+from proxy.core.evidence.batch import Batch, columns
 from proxy.core.evidence.measures import MEASURES
 from proxy.core.evidence.reference import Reference
+from proxy.core.model import Arm
+from tests.core.evidence.streams import make_reading
 
 Rng = np.random.Generator
 Truth = Callable[[Rng, int], Batch]
@@ -25,7 +27,7 @@ def batch(rng: Rng, n: int, **columns: np.ndarray) -> Batch:
     fields = {
         "keys": rng.integers(0, 2**64, n, dtype=np.uint64),
         **{name: yes.copy() for name in ("answered", "fresh", "timed")},
-        **{name: no.copy() for name in ("live_broke", "failed", "candidate_first", "unpaired")},
+        **{name: no.copy() for name in ("live_broke", "failed", "candidate_first")},
         **{name: nan.copy() for name in ("live_seconds", "seconds", "live_first", "first", "live_token", "token")},
     }
     fields["mismatch"] = np.zeros(n, np.int64)
@@ -168,6 +170,26 @@ def times(factor: float = 1.0, tail: float = 0.0, tail_factor: float = 5.0) -> T
         slow = np.where(rng.random(n) < tail, tail_factor, 1.0)
         live, candidate = np.exp(shared + own[0]), np.exp(shared + own[1]) * factor * slow
         return batch(rng, n, live_seconds=live, seconds=candidate)
+
+    return make
+
+
+def hedged(at: float, factor: float = 1.0, rho: float = 0.9, share: float = 0.5) -> Truth:
+    """Lognormal times of σ 0.5 with this (normal) correlation, the candidate's times a factor. The candidate serves a
+    share of the requests, and live is hedged there beyond this quantile of its own time: as readings say it."""
+    late = float(np.exp(-4.0 + 0.5 * stats.norm.ppf(at)))
+
+    def make(rng: Rng, n: int) -> Batch:
+        live, candidate = (np.exp(-4.0 + 0.5 * normal) for normal in correlated(rng, n, rho))
+        candidate = candidate * factor
+        serves, yes = rng.random(n) < share, np.ones(n, bool)
+        by_field = {name: [value] * n for name, value in make_reading()._asdict().items()}
+        by_field |= {"live_seconds": live, "seconds": candidate, "sequence": range(n)}
+        by_field["served"] = [Arm.CANDIDATE if chosen else Arm.LIVE for chosen in serves]
+        by_field["hedged"] = (serves & (candidate > late)).tolist()
+        pairs = columns(by_field, 0, yes, yes)
+        pairs.measures = dict.fromkeys(MEASURES, np.full(n, np.nan))
+        return pairs
 
     return make
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 import pytest
 
@@ -135,6 +136,24 @@ async def test_where_live_is_as_slow_both_are_dropped_soon(weight: int, state: S
         await it.settled()  # within seconds, where the arms' own timeouts are a minute
         await eventually(lambda: live.open == candidate.open == 0)
         assert (it.trial.client_gone, it.trial.sent, len(live.calls)) == (1, 0, 1)
+
+
+async def test_live_as_a_hedge_has_no_longer_to_begin_than_the_client_gave_the_candidate() -> None:
+    """From its own start: else pairs of two arms that are alike would be kept where live was the slower by so much."""
+    live, candidate = Model(hang), Model(hang)
+    async with rig(PATIENT.replace("after: 60s", "after: 100ms"), (live, candidate)) as it:
+        await it.lane(weight=CANARY)
+        _, writer = await it.connect()
+        writer.write(ASKED)
+        began = monotonic()
+        await eventually(lambda: live.calls)
+        await asyncio.sleep(0.9)
+        left = monotonic()
+        resets(writer)
+        writer.transport.abort()
+        await it.settled()
+        assert it.trial.client_gone == 1
+        assert monotonic() < left + (left - began)  # so long would have been as patient as the client, from its leaving
 
 
 async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before_live_is_ready() -> None:

@@ -49,7 +49,6 @@ class Batch:
     fresh: Bools
     timed: Bools
     candidate_first: Bools
-    unpaired: Bools  # hedged or rescued: live was asked because of what the candidate did
     live_seconds: Floats
     seconds: Floats
     live_first: Floats
@@ -115,7 +114,6 @@ def columns(
         fresh=fresh,
         timed=_flags(by_field["latency_slot"]) & warm & known,
         candidate_first=by_candidate(by_field["served"]),
-        unpaired=_flags(by_field["hedged"]) | _flags(by_field["rescued"]),
         live_seconds=live_seconds,
         seconds=seconds,
         live_first=live_first,

@@ -80,7 +80,7 @@ def _column_batch(live: Floats, candidate: Floats) -> Batch:
     times = (unknown,) * 6
     columns = {"live": live, "candidate": candidate}
     alike = np.zeros(n, dtype=np.int64)
-    return Batch(np.zeros(n, dtype=np.uint64), yes, no, no, yes, no, no, no, *times, alike, columns)
+    return Batch(np.zeros(n, dtype=np.uint64), yes, no, no, yes, no, no, *times, alike, columns)
 
 
 def _of(rule: Rule, counts: Counts) -> list[Divergence]:

@@ -11,9 +11,10 @@ that one E_q is an e-process. PASS (H0: p99(c) ≥ r·p99(l)): 1 + a(p − 1{c(1
 Log bins of width w ≈ 2 % with r a whole number of bins; r(1+w) and r/(1+w) make binning conservative on both sides.
 One q must serve the whole trial: under a drifting p99 only α × (number of bins visited) is proved.
 
-Order effects: a copy runs second, on warm caches, and a hedge exists only because the candidate was slow. So there are
-two arrays, live first and candidate first: FAIL = ½ each; PASS from live first, and candidate first with ≥ 200 pairs
-must not speak against it (P ≥ 1). Hedged or rescued pairs: c is real; l is left out of FAIL and is 0 for PASS.
+Order effects: a copy runs second, on warm caches, and so does live as hedge or rescue. So there are two arrays, live
+first and candidate first: FAIL = ½ each; PASS from live first, and candidate first with ≥ 200 pairs must not speak
+against it (P ≥ 1). Hedged and rescued pairs are pairs like any other: live's leg runs to its end whoever has answered,
+and l is its own time, from its own start. To leave it out would be to leave out live exactly where both arms are slow.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _pass_both_orders(live_first: Floats, candidate_first: Floats, pairs: Floats
 class Slower:
     """The share of pairs beyond the limit, where p0 of them are allowed. Absolute, or relative to live.
 
-    Categories, per order array (one if absolute, two if relative): the histogram's bins, unpaired, shed.
+    Categories, per order array (one if absolute, two if relative): the histogram's bins, shed.
     """
 
     quantity: str
@@ -79,7 +80,7 @@ class Slower:
 
     @property
     def _block(self) -> int:
-        return len(self.edges) + 3
+        return len(self.edges) + 2
 
     @property
     def width(self) -> int:
@@ -108,35 +109,32 @@ class Slower:
             value = np.where(np.isnan(value), 1.0, value)  # 0 s against 0 s
         category = np.searchsorted(self._edges, value, side="left")
         if self.relative:
-            category = np.where(batch.unpaired[who], len(self.edges) + 1, category)
             category = category + self._block * batch.candidate_first[who]
         return who, category.astype(np.int64)
 
     def _parts(self, counts: Numbers) -> list[tuple[Numbers, ...]]:
-        """Per order array: pairs within the limit, beyond it, unpaired, shed; each (…)."""
+        """Per order array: pairs within the limit, beyond it, shed; each (…)."""
         at = self.edges.index(self.limit) + 1
         bins = len(self.edges) + 1
         parts: list[tuple[Numbers, ...]] = []
         for start in range(0, self.width, self._block):
             block = counts[..., start : start + self._block]
-            within, beyond = block[..., :at].sum(-1), block[..., at:bins].sum(-1)
-            parts.append((within, beyond, block[..., bins], block[..., bins + 1]))
+            parts.append((block[..., :at].sum(-1), block[..., at:bins].sum(-1), block[..., bins]))
         return parts
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at most p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
         bets = fail_bets(self.p0)
-        logs = [mixed(np.stack([within, beyond], -1), [bets]) for within, beyond, _, _ in self._parts(counts)]
+        logs = [mixed(np.stack([within, beyond], -1), [bets]) for within, beyond, _ in self._parts(counts)]
         return log_mean_exp(np.stack(logs, -1))
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at least p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
         parts, bets = self._parts(counts), pass_bets(self.p0)
-        logs = [weakest(np.stack([within, beyond + un + shed], -1), [bets]) for within, beyond, un, shed in parts]
+        logs = [weakest(np.stack([within, beyond + shed], -1), [bets]) for within, beyond, shed in parts]
         if len(logs) == 1:
             return logs[0]
-        pairs = parts[1][0] + parts[1][1] + parts[1][2]
-        return _pass_both_orders(logs[0], logs[1], pairs)
+        return _pass_both_orders(logs[0], logs[1], parts[1][0] + parts[1][1])
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `after_promotion`."""
@@ -213,13 +211,13 @@ averaging, and bets much on live, which sets how soon the soonest FAIL can come.
 
 @lru_cache(maxsize=16)
 def ratio_bets(p: float) -> tuple[Floats, Floats]:
-    """Log factors against both nulls: rows [neither, c only, l only, both, c without l, not c without l].
+    """Log factors against both nulls: rows [neither, c only, l only, both].
 
     Columns are the pairs (a, b) of the grids with all factors positive, without (0, 0).
 
     >>> fail, passing = ratio_bets(0.01)
     >>> fail.shape, passing.shape
-    ((6, 26), (6, 39))
+    ((4, 26), (4, 39))
     """
     return _grid(*_FAIL_GRID, p, 1.0), _grid(*_PASS_GRID, p, -1.0)
 
@@ -229,9 +227,8 @@ def _grid(on_c: tuple[float, ...], on_l: tuple[float, ...], p: float, sign: floa
     for a in on_c:
         for b in on_l:
             cells = [1.0 + sign * (a * (c - p) + b * (p - above)) for above in (0.0, 1.0) for c in (0.0, 1.0)]
-            alone = [1.0 + sign * a * (c - p) for c in (1.0, 0.0)]
-            if (a or b) and min(cells + alone) > 0.0:
-                columns.append(np.log(cells + alone))
+            if (a or b) and min(cells) > 0.0:
+                columns.append(np.log(cells))
     return np.stack(columns, axis=1)
 
 
@@ -240,7 +237,7 @@ class Ratio:
     """p-quantile of the candidate against `limit` times that of live.
 
     Categories per order array, each a histogram of `edges + 1` bins: l, c, min(l, c shifted for FAIL), min(l, c shifted
-    for PASS), c of unpaired pairs; then one for shed copies. "Above edge q" is "bin > q".
+    for PASS); then one for shed copies. "Above edge q" is "bin > q".
     """
 
     quantity: str
@@ -266,7 +263,7 @@ class Ratio:
 
     @property
     def _block(self) -> int:
-        return 5 * self._bins + 1
+        return 4 * self._bins + 1
 
     @property
     def width(self) -> int:
@@ -284,23 +281,16 @@ class Ratio:
         return self.shed_at
 
     def place(self, batch: Batch, salt: int) -> Placed:
-        """Four bins of each timed pair; one of each unpaired one."""
+        """Four bins of each timed pair."""
         live, candidate = batch.times(self.quantity)
         who = np.flatnonzero(batch.timed & ~np.isnan(live) & ~np.isnan(candidate))
         edges, bins, top = self._edges, self._bins, self._bins - 1
         ours, c = np.searchsorted(edges, live[who], "left"), np.searchsorted(edges, candidate[who], "left")
+        least_fail = np.minimum(ours, self._shifted(c, self.steps + 1, top))
+        least_pass = np.minimum(ours, self._shifted(c, self.steps - 1, top))
         start = self._block * batch.candidate_first[who]
-        alone = batch.unpaired[who]
-        paired = np.flatnonzero(~alone)
-        lp, cp, sp = ours[paired], c[paired], start[paired]
-        least_fail = np.minimum(lp, self._shifted(cp, self.steps + 1, top))
-        least_pass = np.minimum(lp, self._shifted(cp, self.steps - 1, top))
-        parts = [sp + lp, sp + bins + cp, sp + 2 * bins + least_fail, sp + 3 * bins + least_pass]
-        owners = [who[paired]] * 4
-        if alone.any():
-            parts.append(start[alone] + 4 * bins + c[alone])
-            owners.append(who[alone])
-        return np.concatenate(owners), np.concatenate(parts).astype(np.int64)
+        parts = [start + ours, start + bins + c, start + 2 * bins + least_fail, start + 3 * bins + least_pass]
+        return np.tile(who, 4), np.concatenate(parts).astype(np.int64)
 
     @staticmethod
     def _shifted(c: Ints, steps: int, top: int) -> Ints:
@@ -318,15 +308,12 @@ class Ratio:
         return np.where(at < 0, histogram.sum(-1)[..., None], moved)
 
     def _cells(self, block: Numbers, shift: int, least: int) -> Floats:
-        """Counts of the six rows of `ratio_bets` at each edge: (…, edges, 6)."""
+        """Counts of the four rows of `ratio_bets` at each edge: (…, edges, 4)."""
         bins = self._bins
         live, c = self._above(block[..., :bins]), self._above(block[..., bins : 2 * bins], shift)
         both = self._above(block[..., least * bins : (least + 1) * bins])
         total = block[..., :bins].sum(-1)[..., None]
-        alone = block[..., 4 * bins : 5 * bins]
-        alone_above = self._above(alone, shift)
-        alone_not = alone.sum(-1)[..., None] - alone_above
-        return np.stack([total - live - c + both, c - both, live - both, both, alone_above, alone_not], axis=-1)
+        return np.stack([total - live - c + both, c - both, live - both, both], axis=-1)
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against p99(c) ≤ r·p99(l); counts (…, width) → (…)."""
@@ -338,19 +325,18 @@ class Ratio:
         return least(self._cells(block, self.steps + 1, 2), ratio_bets(self.p)[0])
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against p99(c) ≥ r·p99(l); unpaired pairs count with l = 0, shed ones with c infinite too."""
+        """Log e-value against p99(c) ≥ r·p99(l); shed copies count with l = 0 and c infinite."""
         bets = ratio_bets(self.p)[1]
         logs, pairs = [], []
         for block in self._blocks(counts):
             logs.append(self._pass(block, bets) if block.any() else np.zeros(block.shape[:-1]))
-            pairs.append(block[..., : self._bins].sum(-1) + block[..., 4 * self._bins : -1].sum(-1))
+            pairs.append(block[..., : self._bins].sum(-1))
         return _pass_both_orders(logs[0], logs[1], pairs[1])
 
     def _pass(self, block: Numbers, bets: Floats) -> Floats:
         cells = self._cells(block, self.steps - 1, 3)
-        cells[..., 1] += cells[..., 4] + block[..., -1][..., None]
-        cells[..., 0] += cells[..., 5]
-        return least(cells[..., :4], bets[:4])
+        cells[..., 1] += block[..., -1][..., None]
+        return least(cells, bets)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every third FAIL bet, (order arrays, edges, 8): enough to watch with; see `after_promotion`."""
@@ -367,7 +353,7 @@ class Ratio:
         blocks = counts.reshape(n, 2, self._block)
         shed = blocks[:, :, -1].sum(-1).tolist()
         ours = blocks[:, :, :bins].sum(1)
-        theirs = (blocks[:, :, bins : 2 * bins] + blocks[:, :, 4 * bins : -1]).sum(1)
+        theirs = blocks[:, :, bins : 2 * bins].sum(1)
         found = np.array(quantiles(np.concatenate([ours, theirs]), self.edges, self.p))
         (live, least_live, most_live), (own, least_own, most_own) = found[:, :n], found[:, n:]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -389,7 +375,7 @@ def least(cells: Floats, bets: Floats) -> Floats:
     average over k bets is at least any one of them divided by k, so edges whose bound is above the best edge's value
     cannot be the minimum and are not evaluated.
 
-    >>> cells = np.array([[[90.0, 10.0, 0.0, 0.0, 0.0, 0.0], [99.0, 1.0, 0.0, 0.0, 0.0, 0.0]]])  # at two edges
+    >>> cells = np.array([[[90.0, 10.0, 0.0, 0.0], [99.0, 1.0, 0.0, 0.0]]])  # at two edges
     >>> each = [float(log_mean_exp(edge @ ratio_bets(0.01)[0])) for edge in cells[0]]
     >>> bool(np.isclose(least(cells, ratio_bets(0.01)[0])[0], min(each)))
     True

@@ -25,7 +25,7 @@ from proxy.core.evidence.wealth import Counts, Floats
 from proxy.core.model import Guard, Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
-MAGIC = b"understudy-evidence-1\n"
+MAGIC = b"understudy-evidence-2\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 

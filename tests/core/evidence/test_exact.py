@@ -13,6 +13,7 @@ from math import factorial, prod
 import numpy as np
 import pytest
 
+from proxy.core.evidence.batch import Batch, columns
 from proxy.core.evidence.discordance import ExtraErrors
 from proxy.core.evidence.ks import BINS as KS_BINS
 from proxy.core.evidence.ks import Ks
@@ -23,6 +24,8 @@ from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.restarts import ROWS, Restarts
 from proxy.core.evidence.witnesses import WITNESSES, Witnesses
+from proxy.core.model import Arm
+from tests.core.evidence.streams import make_reading
 
 MOST = 1.0 + 1e-9
 
@@ -161,8 +164,38 @@ def test_latency_quantile_ratio() -> None:
         for bets in (fail, passing):
             log_e = np.log(np.exp(cells @ bets[:4]).mean(-1))
             assert expected(cells, log_e, chances) <= MOST
-    alone = np.array([(12 - k, k) for k in range(13)])  # pairs without live: c beyond q with probability at most p
-    assert expected(alone, np.log(np.exp(alone @ fail[[5, 4]]).mean(-1)), np.array([1 - p, p])) <= MOST
+
+
+QUICK, SLOW = 0.01, 0.1
+HEDGED = Ratio.at("whole", 1.2, 0.25), Ratio.at("first", 1.2, 0.25), Slower.at("whole", 1.2, 0.5, relative=True)
+
+
+@pytest.mark.parametrize("rule", HEDGED)
+@pytest.mark.parametrize("dependence", [0.0, 0.25, 0.6, 1.0])
+def test_live_is_asked_only_where_the_candidate_is_slow(rule: Ratio | Slower, dependence: float) -> None:
+    """Readings of dependent arms through the whole way to the counts, at the limit: every slow candidate is hedged, so
+    whether live was asked in its place says what its time is like. At 1 both arms are slow together or not at all."""
+    outcomes = list(itertools.product((QUICK, SLOW), repeat=2))  # the candidate, live
+    each = np.zeros((4, rule.width), np.int64)
+    for counts, (c, ours) in zip(each, outcomes, strict=True):
+        np.add.at(counts, rule.place(hedged(c, ours), 0)[1], 1)
+    cells = np.array(list(compositions(10, 4)))
+    if isinstance(rule, Ratio):  # each arm is slow with probability p
+        both = rule.p**2 + dependence * (rule.p - rule.p**2)
+        chances = np.array([1 - 2 * rule.p + both, rule.p - both, rule.p - both, both])
+    else:  # only the candidate is, with probability p0; else both are, or neither
+        chances = np.array([(1 - rule.p0) * (1 - dependence), 0.0, rule.p0, (1 - rule.p0) * dependence])
+    assert expected(cells, rule.log_fail(cells @ each, rule.limit), chances) <= MOST
+    assert expected(cells, rule.log_pass(cells @ each, rule.limit), chances) <= MOST
+    assert float(rule.log_fail(np.array([0, 0, 60, 0]) @ each, rule.limit)) > 5.0  # a slow candidate is found
+
+
+def hedged(candidate: float, live: float) -> Batch:
+    """One pair that the candidate served, with live asked too if it was slow."""
+    times = {"seconds": candidate, "first": candidate, "live_seconds": live, "live_first": live}
+    one = make_reading(served=Arm.CANDIDATE, hedged=candidate > QUICK, **times)
+    yes = np.ones(1, bool)
+    return columns({name: [value] for name, value in one._asdict().items()}, 0, yes, yes)
 
 
 @pytest.mark.parametrize("relative", [True, False])
