@@ -37,8 +37,10 @@ async def leaves(address: tuple[str, int], name: bytes, by_reset: bool) -> None:
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nX-Request-Id: %b\r\nContent-Length: 2\r\n\r\n{}" % name)
     try:
-        while not (await asyncio.wait_for(reader.read(1 << 16), PATIENCE)).endswith(b"0\r\n\r\n"):
-            pass
+        # Until the answer or the connection ends: at its end `read` returns at once, again and again.
+        while data := await asyncio.wait_for(reader.read(1 << 16), PATIENCE):
+            if data.endswith(b"0\r\n\r\n"):
+                break
     except TimeoutError:
         if by_reset:
             resets(writer)

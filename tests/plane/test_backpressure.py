@@ -176,9 +176,7 @@ async def test_slow_client_stops_the_model() -> None:
         client = next(iter(it.worker.plane.clients))
         held = client.transport.get_write_buffer_size()
         assert held < 1 << 20
-        total = 0
-        while total < 64 << 20:
-            total += len(await asyncio.wait_for(reader.read(1 << 20), 5))
+        await read_all(reader, 64 << 20)
         assert sent == 64
         writer.close()
 

@@ -140,8 +140,8 @@ async def test_who_does_not_read_holds_up_who_writes(slow: str) -> None:
         await call.send(SWITCH)
         if slow == "model":
             await go.wait()
-            while read < size:
-                read += len(await call.reader.read(1 << 20))
+            while read < size and (data := await call.reader.read(1 << 20)):
+                read += len(data)
             await call.send(b".")
         else:
             for _ in range(size // len(piece)):
@@ -161,8 +161,8 @@ async def test_who_does_not_read_holds_up_who_writes(slow: str) -> None:
                 await eventually(lambda: client.transport.get_write_buffer_size() > 0)
                 await stands_still(lambda: client.transport.get_write_buffer_size())
                 got = 0
-                while got < size:
-                    got += len(await asyncio.wait_for(reader.read(1 << 20), PATIENCE))
+                while got < size and (data := await asyncio.wait_for(reader.read(1 << 20), PATIENCE)):
+                    got += len(data)
             else:
                 upload = asyncio.create_task(push(writer))
                 await eventually(lambda: connection.transport.get_write_buffer_size() > 0)
