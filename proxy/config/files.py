@@ -16,6 +16,8 @@ from proxy.config.tree import Config
 
 Blame = Callable[[Path, str, str], None]
 
+_DATABASE = b"SQLite format 3\0"  # how every SQLite file begins
+
 
 def check_files(config: Config, blame: Blame) -> None:
     """Blame every file that cannot be read or loaded, and every place where a file could not be written."""
@@ -33,6 +35,8 @@ def check_files(config: Config, blame: Blame) -> None:
         problem = unwritable(File(file))
         if problem:
             blame(path, problem, "")
+    if _somebody_elses(File(config.store.path)):
+        blame(("store", "path"), f"{config.store.path} is there and is no store", "")
 
 
 def _written(config: Config) -> Iterator[tuple[Path, str]]:
@@ -44,6 +48,20 @@ def _written(config: Config) -> Iterator[tuple[Path, str]]:
         for m, rollout in enumerate(route.rollouts):
             if rollout.record is not None:
                 yield ("routes", n, "rollouts", m, "record", "path"), rollout.record.path
+
+
+def _somebody_elses(store: File) -> bool:
+    """Whether a slip made a file that never was a store into one: it would be put aside for a new store.
+
+    A store that went bad has its lock beside it, and is put aside: models are served without it too.
+    """
+    try:
+        if not store.is_file() or File(f"{store}.lock").exists():
+            return False
+        with store.open("rb") as opened:
+            return opened.read(len(_DATABASE)) not in (b"", _DATABASE)
+    except OSError:  # what cannot be read has been blamed
+        return False
 
 
 def _pair(path: Path, cert: str, key: str, blame: Blame) -> None:

@@ -28,6 +28,7 @@ _YAML = "tag:yaml.org,2002:"
 _TAGS = frozenset({"map", "seq", "str", "bool", "int", "float", "null", "merge"})
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -71,14 +72,17 @@ class Document:
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
 
     def found(self, path: Path, value: Any) -> str:
-        """What was found at `path`, short, without what came from the environment."""
+        """What was found at `path`, short, without what came from the environment and credentials in a URL."""
         if path in self.secret:
             return f"`{self.secret[path]}`"
         if isinstance(value, dict):
             return "a mapping"
         if isinstance(value, (list, tuple)):
             return "a list"
-        text = "nothing" if value is None else repr(value) if isinstance(value, str) else str(value)
+        if isinstance(value, str):
+            text = repr(_CREDENTIALS.sub("…@", value))
+        else:
+            text = "nothing" if value is None else str(value)
         return text if len(text) <= 80 else f"{text[:77]}…"
 
     def blame(self, path: Path, problem: str, hint: str = "") -> None:

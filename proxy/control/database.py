@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy import logs, private
-from proxy.control.files import Claim, Files, claim, files_of, set_aside
+from proxy.control.files import Claim, Files, claim, files_of, real, set_aside
 from proxy.control.schema import identity_of, is_fresh, open_database
 from proxy.errors import StoreError
 
@@ -59,7 +59,7 @@ class Database:
     files that were begun since the first one was opened; `lost` says why what was saved before that is not known."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = real(path)
         self.set_aside: list[Path] = []
         self.failures = 0
         self.error = ""

@@ -29,6 +29,12 @@ Files = tuple[tuple[int, int] | None, ...]
 """Device and inode of a database, its log and the log's index; `None` for what is not there."""
 
 
+def real(path: Path) -> Path:
+    """Where a database is, whatever links lead there: SQLite keeps the log beside the file itself, and so is the lock,
+    or one store had two."""
+    return Path(os.path.realpath(path))
+
+
 def files_of(path: Path) -> Files:
     """Which files stand at a database's path now.
 
@@ -86,6 +92,7 @@ def claim(path: Path, patience: float) -> Claim | None:
     A holder whose supervisor was killed is on its way out, and has `patience` seconds; so has one of which that cannot
     be told from here. Where nothing can be written nobody needs a lock, and there is none.
     """
+    path = real(path)
     try:
         held = private.opener(f"{path}.lock", os.O_RDWR | os.O_CREAT)
     except OSError:

@@ -88,6 +88,19 @@ def test_a_place_that_cannot_be_written_to_is_a_mistake(keys: Path) -> None:
     assert not (keys / "state").exists(), "looking makes nothing"
 
 
+def test_a_file_that_never_was_a_store_is_not_made_one(tmp_path: Path) -> None:
+    store = tmp_path / "model.bin"
+    text = SERVER % "" + "store: {path: model.bin}"
+    store.write_bytes(b"weights of a model")
+    assert said(tmp_path, text) == {"store.path": f"{store} is there and is no store"}
+    (tmp_path / "model.bin.lock").touch()
+    assert said(tmp_path, text) == {}, "a store that went bad does not keep the proxy from starting"
+    (tmp_path / "model.bin.lock").unlink()
+    for fine in (b"", b"SQLite format 3\0 and so on"):
+        store.write_bytes(fine)
+        assert said(tmp_path, text) == {}
+
+
 def test_each_configuration_has_a_store_of_its_own_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     for name in ("one.yaml", "two.yaml"):

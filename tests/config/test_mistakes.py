@@ -364,3 +364,11 @@ routes: [{{name: r, live: a, rollouts: [{{candidate: b, shadow: 100%, mirror: {{
 """
     with pytest.raises(ConfigError, match="is the proxy's to set"):
         parse(text)
+
+
+@pytest.mark.parametrize("url", ["http://me:p@ss@m:1", "ftp://me:p@ss@m:1/", "https://p@ss@m:1/a b"])
+def test_credentials_in_a_url_are_not_told_again(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"upstreams: {{m: {{url: '{url}'}}}}\nroutes: [{{name: r, live: m}}]")
+    assert "…@m:1" in str(caught.value)
+    assert "p@ss" not in str(caught.value)

@@ -537,6 +537,28 @@ async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: 
     await supervisor.wait()
 
 
+async def test_a_link_to_a_store_is_that_store(store: Store) -> None:
+    await store.load()
+    link = store.path.with_name("link.db")
+    link.symlink_to(store.path)
+    supervisor = await asyncio.create_subprocess_exec("sleep", "60")  # it runs, and is not ours
+    holder_becomes(store.path, 4711, supervisor.pid)
+    other = Store(link)
+    with pytest.raises(StoreError, match=r"u\.db: another Understudy uses this store \(process 4711 on "):
+        await asyncio.wait_for(other.load(), 5)
+    await other.close()
+    supervisor.kill()
+    await supervisor.wait()
+    await store.close()
+    through = Store(link)
+    assert (await through.load()).lost == ""
+    store.path.unlink()
+    await through.snapshot([], 1.0)  # a change that is written where the link leads, into a new file
+    await through.close()
+    assert link.is_symlink()
+    assert store.path.exists()
+
+
 def holder_becomes(path: Path, pid: int, parent: int) -> int:
     """Write another holder into the lock; who it was."""
     lock = Path(f"{path}.lock")
