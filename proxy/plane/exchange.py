@@ -393,9 +393,14 @@ class Exchange:
                 leg.forget()
                 if not leg.ended:
                     leg.end_by(Reason.CLIENT_GONE)
-        if isinstance(self.live, Copy) and not self.live.ended:
-            self.live.end_by(Reason.CLIENT_GONE)
-            self.live.payer.in_flight -= 1
+                    del leg.exchange  # as in `leg_done`
+        copy = self.live
+        if isinstance(copy, Copy) and not copy.ended:
+            copy.end_by(Reason.CLIENT_GONE)
+            copy.payer.in_flight -= 1
+            del copy.exchange
         if self.left is not None:
             self.left.stop()
+            self.plane.wheel.forget(self.left)
+            self.left = None
         samples.drop(self, why)

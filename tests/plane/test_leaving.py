@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from time import monotonic
 
@@ -11,6 +12,8 @@ import pytest
 from proxy.core.model import Arm, Lane, State
 from proxy.core.predictions import read
 from proxy.core.reasons import Reason
+from proxy.plane.exchange import Exchange
+from proxy.plane.legs import Leg
 from tests.plane.rig import Call, Model, Rig, Script, always, eventually, hang, ok, resets, rig
 from tests.plane.test_exchange import CANARY, LIVE, SHADOW, pairs_of
 
@@ -240,3 +243,30 @@ async def test_other_candidates_are_not_asked_for_a_client_that_is_gone() -> Non
         await eventually(lambda: other.client_gone == 1)
         assert third.calls == []
         assert (serving.in_flight, other.in_flight) == (1, 0)
+
+
+# --- and nothing is left of it ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", [0, 10_000])
+async def test_a_request_that_was_given_up_is_held_by_nobody(weight: int) -> None:
+    """Its body goes with it, instead of waiting for the garbage collector, beyond every bound on memory."""
+    live, candidate = Model(hang), Model(hang)
+    async with rig(PATIENT, (live, candidate)) as it:
+        await it.lane(weight=weight, state=State.PROMOTED if weight else State.SHADOW)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                asked = candidate if weight else live
+                before = len(asked.calls)
+                _, writer = await it.connect()
+                writer.write(ASKED)
+                await eventually(lambda asked=asked, before=before: len(asked.calls) > before)  # type: ignore[misc]
+                resets(writer)
+                writer.transport.abort()
+            await eventually(
+                lambda: not any(isinstance(one, Exchange | Leg) for one in gc.get_objects()), "all is gone"
+            )
+        finally:
+            gc.enable()
