@@ -209,6 +209,7 @@ def read_answer(headers: Headers, ended: bool) -> GrpcAnswer:
     if not headers or headers[0][0] != b":status" or not headers[0][1].isdigit() or len(headers[0][1]) != 3:
         raise HeadError("no status")
     answer.old, answer.keep, answer.events, answer.length = False, True, False, UNTIL_CLOSE
+    answer.dated = True
     answer.found, answer.named, answer.base = {}, frozenset(), b""
     answer.headers, answer.trailers, answer.only = _passed_on(headers[1:]), [], ended
     answer.request_id = next((value for name, value in answer.headers if name == b"x-request-id"), b"")

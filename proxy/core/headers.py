@@ -45,16 +45,22 @@ _CLAIM = re.compile(rb"\r\n(x[-_]forwarded[-_][^:\r]*|forwarded|x[-_]real[-_]ip|
 """What a client may only say when it is a proxy of ours: who asked, how, and whether it counts."""
 _VIA = b"via: 1.1 understudy\r\n"
 _OURS = frozenset({b"x-understudy-request-id", b"x-served-by", b"x-understudy-error"})
-_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"content-type", b"x-request-id"})
+_PLAIN = frozenset({b"date", b"content-length", b"transfer-encoding", b"content-type", b"x-request-id"})
 _ANSWER_NAMES = _HOP | _OURS | _PLAIN
 
 _ALIKE = re.compile(
     b"\r\n(%b):" % b"|".join(re.escape(n).replace(rb"\-", b"[-_]") for n in _FRAMING | _SET_BY_US | {MARK})
 )
 """With `_` for `-` these are the same headers to whatever hands them on as CGI variables (PEP 3333)."""
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding: ?chunked\r\n")
-"""Not a tab nor a space more: the oldest way to have one of two servers overlook it."""
-_MAX_DIGITS = 100
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:( *)chunked\r\n")
+"""No tab and nothing behind it: the oldest way to have one of two servers overlook it. With more than one space before
+it, it is written anew."""
+_TRANSFER_ENCODING = frozenset({b"transfer-encoding"})
+_CODED = b"transfer-encoding: chunked\r\n"
+_MAX_DIGITS = 19
+"""Of a length: what 63 bits hold. Zeros in front are legal, but how many of them a server reads is its own affair."""
+_MAX_TOKENS = 64
+"""In `Connection`: nobody names more in earnest, and each is looked for in every line."""
 _VERSIONS = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 _REASON = re.compile(rb"(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")  # RFC 9112, 4
 _HOST = re.compile(rb"[^\s,/@?#\\]*")
@@ -113,6 +119,23 @@ def has_bare_lf(data: bytes) -> bool:
     (False, True)
     """
     return data.count(b"\n") != data.count(b"\r\n")
+
+
+def may_become_a_head(begun: bytes) -> bool:
+    """Whether what came so far of a request's head may still become one; what may not is refused at once.
+
+    >>> [may_become_a_head(it) for it in (b"GE", b"GET / HTTP/1.", b"GET / HTTP/5.6", b"GET /\\r\\n", b"\\x16\\x03")]
+    [True, True, False, False, False]
+    """
+    if has_bare_lf(begun):
+        return False
+    line, end, _ = begun.partition(b"\r\n")
+    words = line.split(b" ", 2)
+    if not line[:1].isalpha():
+        return begun in (b"", b"\r")
+    if end:
+        return len(words) == 3 and words[2] in _VERSIONS
+    return len(words) < 3 or any(version.startswith(words[2].removesuffix(b"\r")) for version in _VERSIONS)
 
 
 class Request:
@@ -217,9 +240,11 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     length = found.get(b"content-length")
     self.length = _number(length) if length is not None else 0
     if b"transfer-encoding" in found:
-        if _CHUNKED.search(low) is None or old:
+        coded = _CHUNKED.search(low)
+        if coded is None or old:
             raise HeadError("a transfer coding other than chunked")
         self.length = CHUNKED
+        self.rebuild = self.rebuild or len(coded[1]) > 1
     if not target.startswith(b"/"):
         _read_target(self)
     elif b"#" in target:
@@ -247,9 +272,15 @@ def _number(length: bytes) -> int:
     return int(length)
 
 
-def _read_connection(request: Request, pairs: list[tuple[bytes, bytes]]) -> None:
+def _tokens(pairs: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
     listed = b",".join(value for name, value in pairs if name == b"connection")
-    tokens = frozenset(token.strip(b" \t") for token in listed.split(b","))
+    if listed.count(b",") >= _MAX_TOKENS:
+        raise HeadError("too much in Connection")
+    return frozenset(token.strip(b" \t") for token in listed.split(b","))
+
+
+def _read_connection(request: Request, pairs: list[tuple[bytes, bytes]]) -> None:
+    tokens = _tokens(pairs)
     request.keep = b"close" not in tokens and (not request.old or b"keep-alive" in tokens)
     if b"upgrade" in tokens and b"upgrade" in request.found and not request.old:
         request.offers = _offers(request)
@@ -352,6 +383,8 @@ def _all_values(message: Request | Answer, name: bytes) -> bytes:
 
 def _rebuilt(request: Request, drop: set[bytes]) -> bytes:
     lines = without(request.head, drop | _HOP | request.named | {b"host"})
+    if request.length == CHUNKED:
+        lines = without(lines, _TRANSFER_ENCODING) + _CODED
     rest = lines[lines.find(b"\r\n") + 2 :]
     first = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, request.host.strip(b" \t"))
     if request.upgrade:
@@ -394,7 +427,7 @@ def trace(request: Request, head: bytes, span: bytes, fresh: bytes) -> bytes:
 class Answer:
     """What an answer's head means. `length` as in `Request`, or `UNTIL_CLOSE`; `keep`: the connection stays usable."""
 
-    __slots__ = ("base", "events", "found", "head", "keep", "length", "named", "old", "request_id", "status")
+    __slots__ = ("base", "dated", "events", "found", "head", "keep", "length", "named", "old", "request_id", "status")
 
     head: bytes
     status: int
@@ -402,6 +435,8 @@ class Answer:
     length: int
     keep: bool
     events: bool
+    dated: bool
+    """It says when it was made; one that does not gets a `Date` from us (RFC 9110, 6.6.1)."""
     base: bytes
     """The head as the client gets it, without the blank line and before our lines."""
     request_id: bytes
@@ -434,8 +469,7 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
         _check_repeats(pairs)
     self.keep, self.named = not old, frozenset()
     if b"connection" in found:
-        listed = b",".join(value for name, value in pairs if name == b"connection")
-        tokens = frozenset(token.strip(b" \t") for token in listed.split(b","))
+        tokens = _tokens(pairs)
         self.keep = b"close" not in tokens and (not old or b"keep-alive" in tokens)
         self.named = tokens - _FRAMING - {b"close", b"keep-alive", b"upgrade", b""}
     self.events = found.get(b"content-type", b"").startswith(b"text/event-stream")
@@ -445,7 +479,10 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
     self.request_id = b""
     if b"x-request-id" in found and b"x-request-id" not in self.named:
         self.request_id = original(head, low, b"x-request-id")
+    self.dated = b"date" in found and b"date" not in self.named
     plain = not old and self.status != 204 and found.keys() <= _PLAIN
+    if self.length == CHUNKED and b"\r\ntransfer-encoding:  " in low:
+        plain = False
     if plain and not self.request_id and b"x-request-id" in found:
         plain = False  # an empty one is none
     self.base = head[:-2] if plain else _answer_base(self)
@@ -494,4 +531,6 @@ def _answer_base(answer: Answer) -> bytes:
     if answer.status < 200 or answer.status == 204:  # neither has a body to describe (RFC 9110, 8.6)
         drop |= {b"content-length"}
     lines = without(answer.head, drop)
+    if answer.length == CHUNKED:
+        lines = without(lines, _TRANSFER_ENCODING) + _CODED
     return b"HTTP/1.1" + lines[8:] if answer.old else lines

@@ -32,8 +32,8 @@ from proxy.core.headers import (
     Request,
     client_lines,
     given_id,
-    has_bare_lf,
     id_line,
+    may_become_a_head,
     read_answer,
     without,
 )
@@ -171,7 +171,7 @@ class Client(asyncio.Protocol):
     def _half_a_head(self, data: bytes, begin: int) -> None:
         limits = self.plane.limits
         seen = data[begin : begin + limits.max_header + 1]  # so the same is refused alike, however it was cut
-        if has_bare_lf(seen):  # a head that will never end
+        if not may_become_a_head(seen):
             self.refuse(Reason.BAD_REQUEST)
         elif len(seen) > limits.max_header:
             self.refuse(Reason.HEADER_TOO_LARGE if b"\r\n" in seen else Reason.URI_TOO_LONG)
@@ -259,6 +259,8 @@ class Client(asyncio.Protocol):
             self._answer_old(exchange, answer, served_by, piece, done)
             return
         named = id_line(answer, exchange.request_id)
+        if not answer.dated:
+            named += self.plane.date_line()
         out = b"".join((answer.base, named, b"x-served-by: ", served_by, end, piece))
         self.plane.turn.write(self.transport, out, exchange)
         if done:
@@ -271,6 +273,8 @@ class Client(asyncio.Protocol):
             self._keep = False
         says = b"keep-alive" if self._keep else b"close"
         named = id_line(answer, exchange.request_id)
+        if not answer.dated:
+            named += self.plane.date_line()
         lines = b"%bx-served-by: %b\r\nconnection: %b\r\n\r\n" % (named, served_by, says)
         self._write(without(answer.base, {b"transfer-encoding"}) + lines)
         self.more(piece, done)

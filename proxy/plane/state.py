@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from proxy.core.ids import uuid7_tails, uuid7_time
@@ -97,6 +98,8 @@ class Plane:
         self._tails: list[bytes] = []
         self._ms = -1
         self._time = b""
+        self._dated = -1
+        self._date = b""
 
     def follow(self, config: Config) -> None:
         """Let requests leave trails as this configuration asks."""
@@ -120,6 +123,14 @@ class Plane:
         if not self._tails:
             self._tails = uuid7_tails(os.urandom(_ENTROPY))
         return self._time + self._tails.pop()
+
+    def date_line(self) -> bytes:
+        """The time of day, for an answer whose model does not say it; written once a second."""
+        now = int(time.time())
+        if now != self._dated:
+            self._dated = now
+            self._date = b"date: %b\r\n" % formatdate(now, usegmt=True).encode()
+        return self._date
 
     def span(self) -> tuple[bytes, bytes]:
         """A span id and a trace id (W3C Trace Context), of which the second is used for a new trace only."""

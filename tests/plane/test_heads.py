@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from tests.plane.rig import Model, always, ok, parsed, rig
@@ -135,3 +138,24 @@ async def test_own_paths() -> None:
         assert (await it.ask(path=b"/-/healthz", method=b"GET"))[0] == 200
         assert (await it.ask(path=b"/-/readyz", method=b"GET"))[0] == 200
         assert (await it.ask(path=b"/-/other", method=b"GET"))[0] == 404
+
+
+async def test_an_answer_that_does_not_say_when_it_was_made_gets_a_date() -> None:
+    """RFC 9110, 6.6.1; the model's own stays as it is."""
+    model = Model(always(ok(b"x")))
+    async with rig(CONFIG, (model,)) as it:
+        for version in (b"1.1", b"1.0"):
+            _, headers, _ = parsed(await it.raw(b"GET / HTTP/%b\r\nHost: a\r\nConnection: close\r\n\r\n" % version))
+            assert abs(parsedate_to_datetime(headers["date"]).timestamp() - time.time()) < 60
+        model.script = always(ok(b"x", b"Date: Tue, 15 Nov 1994 08:12:31 GMT"))
+        answer = await it.raw(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert b"\r\nDate: Tue, 15 Nov 1994 08:12:31 GMT\r\n" in answer
+        assert answer.lower().count(b"\r\ndate:") == 1
+
+
+async def test_spaces_before_a_models_chunked_are_written_anew() -> None:
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding:  chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+    async with rig(CONFIG, (Model(always(said)),)) as it:
+        answer = await it.raw(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert b"\r\ntransfer-encoding: chunked\r\n" in answer
+        assert answer.lower().count(b"transfer-encoding") == 1

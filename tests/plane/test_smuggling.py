@@ -27,7 +27,9 @@ REFUSED = {
     "a control byte before chunked": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
     "a tab before chunked": POST + b"Transfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n",
     "a space after chunked": POST + b"Transfer-Encoding: chunked \r\n\r\n0\r\n\r\n",
-    "two spaces before chunked": POST + b"Transfer-Encoding:  chunked\r\n\r\n0\r\n\r\n",
+    "more in Connection than anybody means": POST + b"Connection: " + b"a," * 64 + b"b\r\n\r\n",
+    "more in Connection lines than anybody means": POST + b"Connection: a\r\n" * 65 + b"\r\n",
+    "a Content-Length of many zeros": POST + b"Content-Length: " + b"0" * 19 + b"1\r\n\r\nx",
     "chunked with a parameter": POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n",
     "chunked in a list": POST + b"Transfer-Encoding: , chunked\r\n\r\n0\r\n\r\n",
     "chunked in quotes": POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
@@ -116,7 +118,18 @@ async def test_smuggling_is_refused(name: str) -> None:
         await it.settled()
 
 
-@pytest.mark.parametrize("request_head", [b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/1.1\r\nHost: a\nX: "])
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET / HTTP/1.1\nHost: a\n\n",
+        b"GET / HTTP/1.1\r\nHost: a\nX: ",
+        b"GET / HTTP/5.6",
+        b"GET / HTTP/1.1x",
+        b"GET /\r\n",
+        b"GET  /",
+        b"\x16\x03\x01",
+    ],
+)
 async def test_a_line_that_will_never_do_is_refused_at_once(request_head: bytes) -> None:
     """Not when the head is whole, which it will never be."""
     async with rig(CONFIG.replace("300ms", "60s"), (Model(),)) as it:
@@ -155,6 +168,14 @@ ACCEPTED = {
         POST + b"TRANSFER-ENCODING: Chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
         POST + b"TRANSFER-ENCODING: Chunked\r\n",
     ),
+    "spaces before chunked": (
+        POST + b"Transfer-Encoding:   chunked\r\nX: y\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: a\r\nX: y\r\ntransfer-encoding: chunked\r\n",
+    ),
+    "no space before chunked": (
+        POST + b"Transfer-Encoding:chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding:chunked\r\n",
+    ),
     "underscores in other names": (POST + b"X_User: a\r\n\r\n", POST + b"X_User: a\r\n"),
     "an encoded slash stays": (b"GET /a%2Fb HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /a%2Fb HTTP/1.1\r\n"),
 }
@@ -188,6 +209,8 @@ BAD_REPLIES = {
     "a list as Content-Length": ok(b"x").replace(b": 1", b": 1, 1"),
     "a signed Content-Length": ok(b"x").replace(b": 1", b": +1"),
     "a Content-Length of more zeros than a number may have": ok(b"x").replace(b": 1", b": " + b"0" * 4400 + b"1"),
+    "a Content-Length of many zeros": ok(b"x").replace(b": 1", b": " + b"0" * 90 + b"1"),
+    "more in Connection than anybody means": ok(b"x", b"Connection: " + b"a," * 6500 + b"b"),
     "space before the colon": ok(b"x", b"A : b"),
     "space before Content-Length's colon": ok(b"x").replace(b"Length:", b"Length :"),
     "a folded header": ok(b"x", b"A: b\r\n c"),
