@@ -63,6 +63,8 @@ def _rollout(one: dict[str, Any]) -> str:
         lines.append(_where(one, stage))
         if stage.get("waiting_for"):
             lines.append(f"  {stage['waiting_for']}")
+    if (why := one.get("reason")) and why not in [f.get("reason") for f in one.get("findings", ())]:
+        lines.append(f"  ! {printable(why)}")  # a person's, or a rule's that is no guard
     if one.get("findings"):
         lines += ["", *_table([_row(finding) for finding in one["findings"]])]
         lines += [

@@ -1,6 +1,7 @@
 """What a worker counts: plain integers in lists and dicts, read once a second, never a label lookup per request.
 
-All counts are totals since the worker started (see COUNTS in `core.link`), so a lost report costs nothing.
+All counts are totals since the worker started (see COUNTS in `core.link`), so a lost report costs nothing. The last
+`MOST_GONE` names that left the file are kept: one that comes back goes on, and a name a deployment does not add up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 from proxy.core.link import BOUNDS
 from proxy.core.model import Leg
 from proxy.core.reasons import Reason
+
+MOST_GONE = 100
 
 
 class Histogram:
@@ -76,7 +79,21 @@ class Counts:
 
     def meter(self, route: str, upstream: str, leg: Leg) -> Meter:
         """The meter of these labels; made once, at reload, and kept by whoever counts."""
-        return self._meters.setdefault((route, upstream, leg), Meter())
+        found = self._meters.pop((route, upstream, leg), None) or Meter()
+        self._meters[route, upstream, leg] = found  # what was named last stands last
+        return found
+
+    def forget(self, routes: set[str], upstreams: set[str], rollouts: set[str]) -> None:
+        """After a reload: keep what the file names, and the last `MOST_GONE` of each sort that it names no more."""
+        gone = [key for key in self._meters if key[0] and not (key[0] in routes and key[1] in upstreams)]
+        for key in gone[: -MOST_GONE * len(Leg)]:
+            del self._meters[key]
+        for route in [route for route in self._overhead if route not in routes][:-MOST_GONE]:
+            del self._overhead[route]
+        for rescue in [rescue for rescue in self._rescues if rescue[0] not in rollouts][:-MOST_GONE]:
+            del self._rescues[rescue]
+        for rollout in [rollout for rollout in self._early if rollout not in rollouts][:-MOST_GONE]:
+            del self._early[rollout]
 
     def overhead(self, route: str) -> Histogram:
         """Time requests of this route spent in the proxy and not in a model."""

@@ -156,6 +156,8 @@ class Worker:
         recent_for, plane = self._recent, self.plane
         plane.routes = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place)
         plane.calls = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place, grpc=True)
+        routes = {route.name for route in (*plane.routes.all, *plane.calls.all)}
+        plane.counts.forget(routes, set(config.upstreams), {trial.terms.name for trial in trials.values()})
         self.trials = trials
 
     def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:

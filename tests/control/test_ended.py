@@ -101,11 +101,18 @@ async def test_an_abort_after_promotion_is_told_as_such(controller: Controller, 
     desk = desk_of(controller)
     await desk.act(NAME, "promote", reason="", actor="ann", full=True)
     await worker.weight(NAME, 10_000)
-    one = await desk.act(NAME, "abort", reason="", actor="ann")
+    one = await desk.act(NAME, "abort", reason="support tickets", actor="ann")
     assert (one["stage"]["name"], one["stage"]["index"], one["weight"]) == ("promoted", 2, 0.0)
     assert kinds(controller)[-1] == "rolled_back"
     assert controller.store.saves[-1].event.data["stage"] == "promoted"  # type: ignore[attr-defined]
     assert f"ended in stage promoted at {one['since']}" in overview([one])
+    assert "\n  ! support tickets\n" in overview([one]), "status says why, where no guard does"
+    by_guard = {
+        **one,
+        "reason": "too far off",
+        "findings": [{**one["findings"][0], "reason": "too far off", "verdict": "fail"}],
+    }
+    assert overview([by_guard]).count("too far off") == 1
 
 
 async def test_pairs_of_a_rollout_that_left_the_file_and_of_a_trial_that_was_replaced_are_counted(
