@@ -52,6 +52,7 @@ _SAID = {
 _NUMBERS = {name: number for number, (name, _) in enumerate(CODES)}
 
 _NAME = re.compile(rb"[a-z0-9_.!#$%&'*+^`|~-]+")
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(rb"/[\x21-\x7e]*")
 _AUTHORITY = re.compile(rb"[\x21-\x7e]*")
 _CONNECTION = frozenset(
@@ -68,6 +69,7 @@ _NOT_ANSWERED = frozenset(
         b"trailer",
     }
 )
+_BREAKS = frozenset(b"\r\n\0")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
@@ -139,14 +141,22 @@ def request_head(headers: Headers) -> bytes:
             if host is not None:
                 raise HeadError("more than one host")
             host = value
-        elif name != b"te" and name != b"content-length":
+        elif name == b"te":
+            if value.strip(b" \t").lower() != b"trailers":  # RFC 9113, 8.2.2
+                raise HeadError("another TE than trailers")
+        elif name != b"content-length":
             if not _is_name(name):
                 raise HeadError("not the name of a header")
             if name == b"content-type":
                 kind = value
             lines.append(b"%b: %b\r\n" % (name, value.strip(b" \t")))
     method, path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-    if not method or b":scheme" not in pseudo or _PATH.fullmatch(path) is None or len(pseudo) > 4:
+    if (
+        _METHOD.fullmatch(method) is None
+        or b":scheme" not in pseudo
+        or _PATH.fullmatch(path) is None
+        or len(pseudo) > 4
+    ):
         raise HeadError("not a call")
     authority = pseudo.get(b":authority", host or b"")
     if _AUTHORITY.fullmatch(authority) is None:
@@ -157,6 +167,26 @@ def request_head(headers: Headers) -> bytes:
     if method != b"POST":
         raise NotGrpcError(b"405", b"13", b"the method of a gRPC call is POST")
     return b"POST %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (path, authority, text)
+
+
+def announced(headers: Headers) -> int:
+    """The length of a call's body as `content-length` says it, -1 where it says none; raises `HeadError`.
+
+    >>> announced([(b":method", b"POST"), (b"content-length", b"5")]), announced([])
+    (5, -1)
+    """
+    said = {value.strip(b" \t") for name, value in headers if name == b"content-length"}
+    if not said:
+        return -1
+    length = said.pop()
+    if said or not length.isdigit() or len(length) > 19:
+        raise HeadError("not a Content-Length")
+    return int(length)
+
+
+def is_trailers(headers: Headers) -> bool:
+    """Whether a header block may end a call: no pseudo-header, no connection's own (RFC 9113, 8.1, 8.2)."""
+    return all(_is_name(name) and not set(value) & _BREAKS for name, value in headers)
 
 
 def _checked(lines: list[bytes]) -> bytes:

@@ -18,6 +18,8 @@ def without(name: bytes) -> Headers:
 
 
 REFUSED: dict[str, Headers] = {
+    "another TE than trailers": [*CALL, (b"te", b"trailers, deflate")],
+    "a line break in the method": [*without(b":method"), (b":method", b"POST \r\nx: y")],
     "a name in capitals": [*CALL, (b"X-A", b"1")],
     "a space in a name": [*CALL, (b"a b", b"1")],
     "a colon in a name": [*CALL, (b"a:b", b"1")],

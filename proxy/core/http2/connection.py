@@ -138,6 +138,8 @@ class Http2(Sending):
             self._owed = 0
         stream = self._wanted(number)
         data = unpadded(flags, payload)
+        if stream is None and not self.is_broken_off(number):
+            raise Http2Error(STREAM_CLOSED, "more of a body that has ended")
         if stream is None or stream.taker is None:
             return
         stream.credit -= size
@@ -180,8 +182,10 @@ class Http2(Sending):
         stream = self.streams.get(number)
         if stream is not None:
             self._on_answer(stream, headers, ended)
-        elif not self._is_idle(number):
-            return  # of a stream that we have reset
+        elif self.is_broken_off(number):
+            return
+        elif not self._is_idle(number):  # ended by the peer, or passed over when it began a higher one (5.1.1)
+            raise Http2Error(PROTOCOL_ERROR, "a head on a stream that has ended")
         elif not self.server or number % 2 == 0:
             raise Http2Error(PROTOCOL_ERROR, "a stream that the peer may not open")
         else:

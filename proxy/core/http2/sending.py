@@ -29,6 +29,9 @@ from proxy.core.http2.frames import (
     head_frames,
 )
 
+MAX_BROKEN_OFF = 1024
+"""Streams that we have reset which are remembered one by one."""
+
 
 class Sending:
     """What one connection has to say."""
@@ -44,6 +47,9 @@ class Sending:
         self._room = self._initial = 65_535
         self._frame_size = MAX_FRAME
         self._held_up: dict[Stream, None] = {}
+        self._broken_off: dict[int, None] = {}
+        """Streams that we have reset, on which the peer may not know it yet; those up to `_forgotten` count as such."""
+        self._forgotten = 0
         settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header)]
         settings.append((MAX_STREAMS, max_streams) if server else (ENABLE_PUSH, 0))
         self._out = [
@@ -93,9 +99,18 @@ class Sending:
         """Break a stream off; its taker is not told."""
         if self.streams.pop(stream.id, None) is not None:
             self._held_up.pop(stream, None)
+            self._broken_off[stream.id] = None
+            if len(self._broken_off) > MAX_BROKEN_OFF:
+                oldest = next(iter(self._broken_off))
+                del self._broken_off[oldest]
+                self._forgotten = max(self._forgotten, oldest)
             stream.local_done = stream.remote_done = True
             stream.parts.clear()
             self._out.append(frame(RST, 0, stream.id, code.to_bytes(4, "big")))
+
+    def is_broken_off(self, number: int) -> bool:
+        """Whether a stream that is not there was ended by us, so that more of it may be under way."""
+        return number in self._broken_off or number <= self._forgotten
 
     def taken(self, stream: Stream) -> None:
         """All that came on this stream so far is taken: the peer may send more."""

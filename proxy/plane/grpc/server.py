@@ -14,7 +14,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from proxy.core.grpc import GrpcAnswer, Messages, NotGrpcError, TooLong, refusal, request_head
+from proxy.core.grpc import GrpcAnswer, Messages, NotGrpcError, TooLong, announced, is_trailers, refusal, request_head
 from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, client_lines, given_id, id_name
 from proxy.core.http2 import HIGH, Headers, Http2, Stream
 from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR
@@ -84,7 +84,9 @@ class CallerLink(Wire):
             self._spent = True
             self.http2.say_goodbye(NO_ERROR, MOST)  # it cannot go on for long: a new connection, while calls still fit
         try:
-            request = self.plane.calls.read(request_head(headers))
+            request, length = self.plane.calls.read(request_head(headers)), announced(headers)
+            if ended and length > 0:
+                raise HeadError("a body that does not come")
         except NotGrpcError as other:
             self.plane.refusals.count(Reason.BAD_REQUEST)
             self.http2.headers(stream, other.answer, True)
@@ -97,6 +99,7 @@ class CallerLink(Wire):
             return
         request.length = UNTIL_CLOSE
         stream.taker = caller = Caller(self, stream, request, ended)
+        caller.left = length
         self._fresh.append(caller)
 
     def gone(self) -> None:
@@ -168,6 +171,8 @@ class Caller(StreamEnd[CallerLink]):
     exchange: Call | None = None
     blocked = False
     """The client reads slowly: more than enough waits for it."""
+    left = -1
+    """Bytes of its body that its head announces and that have not come; below 0 where it announces none."""
     _answering = _started = False
     _answer: GrpcAnswer | None = None
 
@@ -224,6 +229,11 @@ class Caller(StreamEnd[CallerLink]):
         """A piece of the body."""
         if self._over:
             return
+        if self.left >= 0:
+            self.left -= len(data)
+            if self.left < 0 or (ended and self.left):
+                self._malformed()
+                return
         self._since = monotonic()
         try:
             self.messages.feed(data)
@@ -244,7 +254,16 @@ class Caller(StreamEnd[CallerLink]):
 
     def on_trailers(self, headers: Headers) -> None:
         """A call may end with trailers (RFC 9113, 8.1); gRPC gives them no meaning."""
-        self.on_data(b"", True)
+        if is_trailers(headers):
+            self.on_data(b"", True)
+        elif not self._over:
+            self._malformed()
+
+    def _malformed(self) -> None:
+        """What came is no call (RFC 9113, 8.1.1)."""
+        self.plane.refusals.count(Reason.BAD_REQUEST)
+        self.link.http2.reset(self._stream, PROTOCOL_ERROR)
+        self.lost()
 
     def on_reset(self, code: int) -> None:
         """The client broke the call off."""

@@ -33,6 +33,7 @@ from proxy.core.http2.frames import (
     encoded,
     frame,
 )
+from proxy.core.http2.sending import MAX_BROKEN_OFF
 
 HEAD: Headers = [(b":method", b"POST"), (b":path", b"/a.B/C"), (b"x-long", b"v" * 300)]
 
@@ -247,6 +248,9 @@ def server() -> Http2:
         (frame(UPDATE, 0, 0, bytes(4)), 1),  # a window of nothing
         (frame(UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
         (frame(UPDATE, 0, 3, b"\0\0\0\1"), 1),
+        (frame(RST, 0, 1, bytes(4)) + frame(DATA, 0, 1, b"x"), 5),  # the peer has ended it (5.1)
+        (frame(RST, 0, 1, bytes(4)) + frame(HEADERS, END_HEADERS, 1, encoded(HEAD)), 1),
+        (frame(HEADERS, END_HEADERS, 5, encoded(HEAD)) + frame(HEADERS, END_HEADERS, 3, encoded(HEAD)), 1),  # 5.1.1
     ],
 )
 def test_a_mistake_ends_the_connection(sent: bytes, code: int) -> None:
@@ -255,6 +259,19 @@ def test_a_mistake_ends_the_connection(sent: bytes, code: int) -> None:
     with pytest.raises(Http2Error) as found:
         http2.feed(sent)
     assert found.value.code == code
+
+
+def test_what_was_under_way_on_a_stream_that_we_broke_off_is_no_mistake() -> None:
+    http2 = server()
+    count = MAX_BROKEN_OFF + 5
+    for number in range(1, 2 * count, 2):
+        if number > 1:
+            http2.feed(frame(HEADERS, END_HEADERS, number, encoded(HEAD)))
+        http2.reset(http2.streams[number], 8)
+    for number in range(1, 2 * count, 2):
+        http2.feed(frame(DATA, 0, number, b"x") + frame(HEADERS, END_HEADERS | 1, number, encoded(HEAD)))
+    assert not http2.streams
+    assert len(http2._broken_off) == MAX_BROKEN_OFF
 
 
 def test_a_mistake_on_one_stream_ends_that_stream() -> None:

@@ -227,6 +227,38 @@ async def test_what_is_not_http2_is_told_so_and_dropped(sent: bytes, code: int) 
             assert (await client.ask(b"x")).answer == b"x"
 
 
+LENGTH = (b"content-length", b"6")
+MESSAGE = b"\0\0\0\0\1x"
+
+
+@pytest.mark.parametrize(
+    ("sent", "good"),
+    [
+        (Raw.head(1, INFER.encode(), LENGTH) + Raw.frame(0, 1, 1, MESSAGE), True),
+        (Raw.head(1) + Raw.frame(0, 0, 1, MESSAGE) + Raw.frame(1, 5, 1, b"\0\1x\1y"), True),
+        (Raw.head(1, INFER.encode(), LENGTH) + Raw.frame(0, 1, 1, MESSAGE + b"y"), False),
+        (Raw.head(1, INFER.encode(), LENGTH) + Raw.frame(0, 0, 1, MESSAGE[:3]) + Raw.frame(0, 1, 1), False),
+        (Raw.head(1, INFER.encode(), LENGTH) + Raw.frame(1, 5, 1, b"\0\1x\1y"), False),
+        (Raw.head(1, INFER.encode(), (b"content-length", b"x")) + Raw.frame(0, 1, 1, MESSAGE), False),
+        (Raw.head(1) + Raw.frame(0, 0, 1, MESSAGE) + Raw.frame(1, 5, 1, b"\0\7:method\4POST"), False),
+        (Raw.head(1) + Raw.frame(0, 0, 1, MESSAGE) + Raw.frame(1, 5, 1, b"\0\1X\1y"), False),
+    ],
+)
+async def test_a_call_that_is_not_what_it_says_is_reset(sent: bytes, good: bool) -> None:
+    """RFC 9113, 8.1.1: its length, and trailers that are none."""
+    model = GrpcModel()
+    async with rig(PLAIN, [model], grpc=True) as it:
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.grpc_port)
+        writer.write(Raw.PREFACE + sent)
+        reset, heard = Raw.frame(3, 0, 1, bytes([0, 0, 0, 1])), b""
+        while not (b"grpc-status" in heard if good else reset in heard):
+            piece = await asyncio.wait_for(reader.read(1 << 16), PATIENCE)
+            assert piece
+            heard += piece
+        writer.close()
+        assert (reset in heard) is not good
+
+
 async def test_our_own_errors_are_grpcs() -> None:
     model = GrpcModel()
     async with rig(PLAIN, [model], grpc=True) as it:
