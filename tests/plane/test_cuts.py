@@ -162,13 +162,13 @@ def test_cuts_do_not_matter(
     back: bytes, back_sizes: list[int], back_chunked: bool, back_cuts: list[int], together: int,
 ) -> None:  # fmt: skip
     request = message(b"POST /x HTTP/1.1\r\nHost: a\r\nX-User: b\r\n", body, sizes, chunked)
-    answer = message(b"HTTP/1.1 200 OK\r\nX: y\r\n", back, back_sizes, back_chunked)
+    answer = message(b"HTTP/1.1 200 OK\r\nDate: now\r\nX: y\r\n", back, back_sizes, back_chunked)
     whole = Bench().feed(request, answer, [], [])
     assert Bench(together).feed(request, answer, cuts, back_cuts) == whole
     head, _, sent = whole[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /x HTTP/1.1\r\nHost: a\r\nX-User: b\r\n")
     assert sent == request.partition(b"\r\n\r\n")[2]
-    assert whole[1].startswith(b"HTTP/1.1 200 OK\r\nX: y\r\n")
+    assert whole[1].startswith(b"HTTP/1.1 200 OK\r\nDate: now\r\nX: y\r\n")
     assert whole[1].partition(b"\r\n\r\n")[2] == answer.partition(b"\r\n\r\n")[2]
 
 
@@ -183,12 +183,14 @@ def test_pipelined_requests_and_interim_answers_cut_anywhere(
     requests, answers = b"", []
     for number, (chunked, body, interim, back_chunked) in enumerate(calls):
         requests += message(b"POST /%d HTTP/1.1\r\nHost: a\r\n" % number, body, sizes, chunked)
-        answers.append(interim + message(b"HTTP/1.1 200 OK\r\nN: %d\r\n" % number, body[::-1], sizes, back_chunked))
+        answers.append(
+            interim + message(b"HTTP/1.1 200 OK\r\nDate: now\r\nN: %d\r\n" % number, body[::-1], sizes, back_chunked)
+        )
     whole = Bench().talk(requests, answers, [], [])
     assert Bench(together).talk(requests, answers, cuts, back) == whole
-    assert whole[0].count(b"POST /") == len(calls) == whole[1].count(b"HTTP/1.1 200 OK\r\nN: ")
+    assert whole[0].count(b"POST /") == len(calls) == whole[1].count(b"HTTP/1.1 200 OK\r\nDate: now\r\nN: ")
     for number, (_, _, interim, _) in enumerate(calls):  # in the order of the requests
-        before, found, _ = whole[1].partition(b"HTTP/1.1 200 OK\r\nN: %d\r\n" % number)
+        before, found, _ = whole[1].partition(b"HTTP/1.1 200 OK\r\nDate: now\r\nN: %d\r\n" % number)
         assert found
         assert before.endswith(interim)
 
@@ -228,7 +230,7 @@ def test_what_of_an_answer_is_refused_does_not_depend_on_cuts(
     padding: int, body: bytes, chunked: bool, harm: list[Any], cuts: list[int]
 ) -> None:
     """A client may have the beginning of an answer that turns out to be broken: never more of it, or another end."""
-    head = b"HTTP/1.1 200 OK\r\nX: " + b"p" * padding + b"\r\n"
+    head = b"HTTP/1.1 200 OK\r\nDate: now\r\nX: " + b"p" * padding + b"\r\n"
     answer = damaged(message(head, body, [50], chunked), harm)
 
     def heard(places: list[int]) -> bytes:
@@ -264,7 +266,7 @@ def test_no_bytes_make_it_raise(
     together: int,
 ) -> None:
     request = message(b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n", body, [7], chunked)
-    answer = message(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n", body, [9], back_chunked)
+    answer = message(b"HTTP/1.1 200 OK\r\nDate: now\r\nConnection: keep-alive\r\n", body, [9], back_chunked)
     _, client = Bench(together).feed(damaged(request, damage) * 2, damaged(answer, back), cuts, back_cuts)
     assert client == b"" or client.startswith(b"HTTP/1.1 ")
 
