@@ -116,12 +116,14 @@ class Soon:
 
     def _tick(self) -> None:
         now = self._clock()
-        for key in [key for key, due in self._due.items() if due <= now]:
-            if self._due.pop(key, None) is not None:
-                key.late()
-        self._running = bool(self._due)
-        if self._running:
-            self._loop.call_later(FINE, self._tick)
+        try:
+            for key in [key for key, due in self._due.items() if due <= now]:
+                if self._due.pop(key, None) is not None:
+                    key.late()
+        finally:  # one that raises must not stop the clock of all the others
+            self._running = bool(self._due)
+            if self._running:
+                self._loop.call_later(FINE, self._tick)
 
 
 class Hedged(Protocol):

@@ -76,10 +76,14 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
         both.meter.count(Reason.NOT_REWRITTEN if is_grpc and fits else Reason.TOO_LARGE)  # the former: not unary
         exchange.send(body, done, now)
         return
+    if not both.charge(len(body)):
+        both.charge(-len(body))
+        both.meter.count(Reason.POOL_FULL)
+        exchange.send(body, done, now)
+        return
     exchange.body_done = True
     exchange.write = leg = Write(exchange, both.pool, both.pool.timeout, both.meter, None)
     leg.longest, leg.request_body = both.longest, body
-    both.charge(len(body))
     exchange.plane.soon.add(exchange, now + both.timeout)
     base = exchange.base_without(both.drop) + both.set_lines
     leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", body))

@@ -193,8 +193,12 @@ class Pool:
             task.cancel()
 
     def remember(self, answer: Answer) -> None:
-        """Keep an answer's head for the next time; bounded in number and size."""
-        if len(answer.head) <= MAX_KNOWN_HEAD:
+        """Keep an answer's head for the next time; bounded in number and size.
+
+        One that says how long its connection is kept must be read for each URL, which learns from it (`keepalive`).
+        """
+        says = len(self.endpoints) > 1 and b"\r\nkeep-alive:" in answer.head.lower()
+        if len(answer.head) <= MAX_KNOWN_HEAD and not says:
             if len(self.known) >= MAX_KNOWN:
                 self.known.clear()
             self.known[answer.head] = answer

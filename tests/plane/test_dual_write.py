@@ -12,6 +12,7 @@ import pytest
 from proxy.core import trails
 from proxy.core.chunks import joined
 from proxy.core.link import Frame
+from proxy.plane.dual_write import MAX_MEMORY
 from tests.plane.grpc.models import Client, GrpcModel, Seen, echo
 from tests.plane.rig import Call, Model, Rig, Script, always, eventually, hang, ok, parsed, resets, rig
 
@@ -180,6 +181,20 @@ async def test_a_body_that_is_too_long_goes_to_live_alone_and_is_counted() -> No
         assert (await reader.read()).endswith(b'{"live":1}')
         writer.close()
         assert codes(it) == {"too_large": 2, "200": 1}
+
+
+async def test_what_there_is_no_memory_for_goes_to_live_alone_and_is_counted() -> None:
+    candidate = Model()
+    async with rig(CONFIG, (Model(), candidate)) as it:
+        both = it.worker.plane.routes.all[0].dual_write
+        assert both is not None
+        both.memory = MAX_MEMORY
+        assert (await it.ask(b"x", path=b"/setup/a"))[0] == 200
+        assert (len(candidate.calls), both.memory) == (0, MAX_MEMORY)
+        both.memory = 0
+        assert (await it.ask(b"x", path=b"/setup/a"))[0] == 200
+        assert (len(candidate.calls), both.memory) == (1, 0)
+        assert codes(it) == {"pool_full": 1, "200": 1}
 
 
 async def test_a_trail_tells_of_both() -> None:

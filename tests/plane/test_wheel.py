@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from time import monotonic
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.plane.deadlines import TICK, Wheel
+from proxy.plane.deadlines import TICK, Soon, Wheel
 from proxy.plane.server import Client as HttpClient
 from tests.plane.grpc.models import Client, GrpcModel
 from tests.plane.grpc.test_calls import PLAIN, Raw
@@ -108,3 +110,27 @@ async def test_the_wheel_holds_nothing_of_grpc_connections_that_have_ended() -> 
         pool = it.worker.pools["m"]
         await eventually(lambda: pool.open == 0)
         assert len(plane.wheel) == (pool.slot > 0)  # a pool stays
+
+
+async def test_one_late_thing_that_raises_stops_the_clock_of_nobody_else() -> None:
+    loop, called = asyncio.get_running_loop(), asyncio.Event()
+    seen: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: seen.append(context))
+
+    class Broken:
+        def late(self) -> None:
+            raise RuntimeError("broken")
+
+    class Fine:
+        def late(self) -> None:
+            called.set()
+
+    soon = Soon(loop, monotonic)
+    now = monotonic()
+    soon.add(Broken(), now)
+    soon.add(Fine(), now)
+    soon.add(Fine(), now + 0.05)
+    await asyncio.wait_for(called.wait(), 5.0)
+    called.clear()
+    await asyncio.wait_for(called.wait(), 5.0)
+    assert [str(context["exception"]) for context in seen] == ["broken"]
