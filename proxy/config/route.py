@@ -406,7 +406,7 @@ class Route(Section):
     segments: SegmentRule | None = None
     """How to split traffic for findings of their own."""
     rollouts: tuple[Rollout, ...] = ()
-    """Its candidates. One that is `live` by now is completed: its entry does nothing any more."""
+    """Its candidates. The entry of one that is `live` by now does nothing any more; a promoted one is completed."""
 
     @property
     def open_rollouts(self) -> tuple[Rollout, ...]:

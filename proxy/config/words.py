@@ -168,7 +168,7 @@ def warnings(config: Config) -> Iterator[str]:
     """What is allowed and most likely not meant, one sentence each."""
     for route in config.routes:
         if len(route.rollouts) > len(route.open_rollouts):
-            text = f"`{route.live}` is live, so its rollout is completed and its entry under `rollouts` may go"
+            text = f"`{route.live}` is live, so its entry under `rollouts` does nothing any more and may go"
             yield f"{route.name}/{route.live}: {text} (to compare a model with itself, name its URL twice)"
     for route, rollout in config.rollouts():
         plan = config.plan(route, rollout)

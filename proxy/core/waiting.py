@@ -29,7 +29,8 @@ def stage_name(rollout: Rollout, plan: Plan) -> str:
 class Need:
     """One thing that a stage asks for: how much of `what` there is, and how much there must be.
 
-    `what` is `pairs`, `candidate_pairs` (those the candidate answered), `seconds` in the stage, or `guards` that pass.
+    `what` is `ready` (there only while the candidate's health checks fail), `pairs`, `candidate_pairs` (those the
+    candidate answered), `seconds` in the stage, or `guards` that pass.
     """
 
     what: str
@@ -42,6 +43,7 @@ def needs(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Need, ...]:
     stage = stage_of(rollout, plan)
     verdicts = [finding.verdict for finding in event.assessment.findings if finding.segment is None]
     found = [
+        Need("ready", 0, 1 if rollout.unready_since else 0),
         Need("pairs", event.stage_pairs, stage.min_pairs),
         Need("candidate_pairs", event.stage_candidate_pairs, _needed(stage)),
         Need("seconds", max(0.0, rollout.in_stage(event.now)), stage.min_time),

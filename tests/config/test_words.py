@@ -68,7 +68,9 @@ def test_a_candidate_that_is_live_already_is_completed_and_said_to_be() -> None:
     text = (PLAIN % "shadow: 5%").replace("live: v1", "live: v2")
     config = parse(text)
     assert list(config.plans) == []
-    assert any("all/v2: `v2` is live, so its rollout is completed" in warning for warning in warnings(config))
+    assert any(
+        "all/v2: `v2` is live, so its entry under `rollouts` does nothing" in warning for warning in warnings(config)
+    )
     assert "no rollout: requests are forwarded" in describe(config)
 
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.events import Effects, Looked, Promote, Publish, Retry, Rollout, Save
 from proxy.core.model import State
 from proxy.core.rollout import advance, begin
-from proxy.core.waiting import missing, needs, waiting_for
+from proxy.core.waiting import Need, missing, needs, waiting_for
 from tests.core.climbs import FAIL, PASS, PLAN, WATCHING, announced, looked, run
 
 WAITS = replace(PLAN, ready_within=600.0)
@@ -75,6 +75,13 @@ def test_one_that_restarts_in_the_middle_gets_the_same_grace() -> None:
 
 def test_evidence_against_it_stands_whether_it_is_ready_or_not() -> None:
     assert run([looked(1.0, FAIL, ready=False)], WAITS)[0].cause == "fail"
+
+
+def test_readiness_is_a_need_of_its_own_while_it_is_waited_for() -> None:
+    unready, _ = run([at(10.0, False)], WAITS)
+    assert needs(unready, at(20.0, False), WAITS)[0] == Need("ready", 0, 1)
+    ready, _ = run([at(10.0, False), at(20.0, True)], WAITS)
+    assert "ready" not in {need.what for need in needs(ready, at(21.0, True), WAITS)}
 
 
 def test_it_is_said_what_is_waited_for() -> None:

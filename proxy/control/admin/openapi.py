@@ -56,7 +56,7 @@ FINDING = _object(
 )
 NEED = _object(
     {
-        "what": {"enum": ["pairs", "candidate_pairs", "seconds", "guards"]},
+        "what": {"enum": ["ready", "pairs", "candidate_pairs", "seconds", "guards"]},
         "have": {"type": "number", "minimum": 0},
         "want": {"type": "number", "minimum": 0},
     }

@@ -66,8 +66,8 @@ function guard(finding, units, history, at) {
 }
 
 /** What to do while there is nothing to see. */
-function nothingYet({ sampled, compared, pending }) {
-  if (compared) return null;
+function nothingYet({ ledger: { sampled, compared, pending }, stage }) {
+  if (compared || stage.needs.some(({ what }) => what === "ready")) return null;
   if (!sampled) return "No request has come to this route yet. Send some to the data port; the first findings come within a second.";
   return sampled > pending ? "Requests come, and none could be compared yet. The ledger says what became of them." : "The first pairs are on their way.";
 }
@@ -283,7 +283,7 @@ export function rolloutView(done, older) {
       shown = state;
       parts.head.update(rollout);
       parts.actions.update(rollout);
-      parts.guards.update(rollout.findings, charts.units, charts.history, nothingYet(rollout.ledger));
+      parts.guards.update(rollout.findings, charts.units, charts.history, nothingYet(rollout));
       showSegments(wholeSegments);
       sections.segments.hidden = rollout.findings.every(ofAll);
       parts.pairs.update(pairs);

@@ -49,6 +49,7 @@ export function ladder(rollout) {
 
 const NEED = {
   pairs: (have, want) => [`${f.count(want)} pairs`, `${f.count(have)} of ${f.count(want)} pairs`],
+  ready: () => ["candidate ready", "candidate not ready: its health checks fail"],
   candidate_pairs: (have, want) => [`${f.count(want)} answered by the candidate`, `${f.count(have)} of ${f.count(want)} answered by the candidate`],
   seconds: (have, want) => [`${f.duration(want)} in this stage`, `${f.duration(have)} of ${f.duration(want)}`],
   guards: (have, want) => [want === 1 ? "the guard passes" : `all ${want} guards pass`, `${have} of ${want} guards pass`],
