@@ -100,6 +100,7 @@ class FakeModel:
     async def start(self) -> FakeModel:
         """Listen, on the same port as before if it has died."""
         loop = asyncio.get_running_loop()
+        self.dead = False
         # As many as real servers let wait (uvicorn, gunicorn): with asyncio's 100 the kernel drops connections to a
         # model that has been without a core for a third of a second.
         self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=2048)

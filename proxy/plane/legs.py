@@ -319,9 +319,12 @@ class Served(Captured):
             return False
         if answer.events and self.spoke:
             return False
-        if piece and answer.length < 0 and not self.ended and not self._timed:  # of no announced length: a stream?
-            self._timed = True
-            exchange.hold(self)
+        if piece and not self.ended:
+            if answer.length >= 0:  # it says where it ends: more of it after a while is a stream, silence is none
+                return not exchange.goes_on(self)
+            if not self._timed:
+                self._timed = True
+                exchange.hold(self)
         return True
 
     def late(self) -> None:

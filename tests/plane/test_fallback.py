@@ -180,8 +180,33 @@ async def test_a_comment_is_no_event_yet() -> None:
         await pairs_of(it, 1)
 
 
-async def test_an_answer_of_known_length_is_held_to_its_end() -> None:
-    """It is no stream, however long it takes, and live can still answer when it breaks off."""
+async def test_an_answer_of_known_length_that_goes_on_reaches_the_client_before_it_ends() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(call: Call) -> None:
+        await call.read_body()
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 3\r\n\r\na")
+        await asyncio.sleep(0.05)
+        await call.send(b"b")
+        await go_on.wait()
+        await call.send(b"c")
+
+    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20s, hold: 10ms}")
+    async with rig(config, (Model(always(LIVE)), Model(slow))) as it:
+        await it.lane(weight=CANARY)
+        reader, writer = await it.connect()
+        writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        begun = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nab"), 5)
+        assert b"x-served-by: v2" in begun
+        go_on.set()
+        assert await asyncio.wait_for(reader.read(), 5) == b"c"
+        writer.close()
+        (pair,) = await pairs_of(it, 1)
+        assert (pair.candidate.body, pair.candidate.reason) == (b"abc", Reason.NONE)
+
+
+async def test_an_answer_of_known_length_that_falls_silent_is_held() -> None:
+    """Silence is no stream: live can still answer when it breaks off."""
     config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20s, hold: 1ms}")
 
     async def breaks(call: Call) -> None:
