@@ -197,8 +197,8 @@ class Rescue(Section):
     after: After = "auto"
     """How slow; `auto` is twice live's recent p99, at least 20ms; `off` when a request must not be sent twice."""
     hold: Duration = 0.1
-    """A candidate's answer that goes on for so long is a stream, whatever its type; one with a Content-Length, when more
-    of it comes after that time."""
+    """A candidate's answer that goes on for so long is a stream, whatever its type; one with a Content-Length, when
+    more of it comes after that time."""
 
     @model_validator(mode="before")
     @classmethod
