@@ -249,10 +249,6 @@ class Exchange:
         if self.trial is not None:
             self.plane.soon.add(leg, monotonic() + self.trial.terms.hold)
 
-    def goes_on(self, leg: Served) -> bool:
-        """Whether an answer that is held has come for so long already that it is given as it comes."""
-        return self.trial is not None and monotonic() - leg.began >= self.trial.terms.hold
-
     def leg_done(self, leg: Served) -> None:
         """A leg that could serve has ended, well or not (`leg.reason`)."""
         leg.count()

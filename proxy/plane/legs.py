@@ -260,6 +260,8 @@ class Served(Captured):
     """Its redirects and refusals are given only where live says the same."""
     _timed = False
     """`Soon` knows it: it has begun and not ended."""
+    _piece = 0.0
+    """When the first piece of a body came that is held and says where it ends."""
 
     @property
     def doubted(self) -> bool:
@@ -321,11 +323,18 @@ class Served(Captured):
             return False
         if piece and not self.ended:
             if answer.length >= 0:  # it says where it ends: more of it after a while is a stream, silence is none
-                return not exchange.goes_on(self)
+                return not self._goes_on(exchange.trial)
             if not self._timed:
                 self._timed = True
                 exchange.hold(self)
         return True
+
+    def _goes_on(self, trial: Trial | None) -> bool:
+        """Whether more of a body has come, `hold` after its first piece."""
+        now = monotonic()
+        if not self._piece:
+            self._piece = now
+        return trial is not None and now - self._piece >= trial.terms.hold
 
     def late(self) -> None:
         """It goes on, so it is a stream, and the client gets it as it comes."""

@@ -57,7 +57,7 @@ async def test_live_answers_while_the_candidates_name_server_hangs(server: NameS
         await eventually(lambda: it.worker.pools["v2"].endpoints[0].failed_checks > 3)
         assert server.asked.count("candidate.test") == threads_of("candidate.test") == 1
         assert server.asked.count("live.test") == 1, "it is known"
-        await it.settled()
+        await it.settled(probed="v2")
 
 
 async def test_a_held_answer_falls_back_while_the_name_server_hangs(server: NameServer) -> None:
@@ -80,7 +80,7 @@ async def test_grpc_too(server: NameServer) -> None:
         await eventually(lambda: it.worker.pools["v2"].endpoints[0].failed_checks > 3)
         assert server.asked.count("candidate.test") == threads_of("candidate.test") == 1
         assert it.worker.pools["v2"].open <= 1
-        await it.settled()
+        await it.settled(probed="v2")
 
 
 async def test_reloads_do_not_pile_lookups_up(server: NameServer) -> None:
