@@ -117,7 +117,7 @@ async def replayed(tmp_path: Path, config: str, mood: Mood, *more: object, count
     try:
         return await asyncio.to_thread(understudy, *arguments)
     finally:
-        model.die()
+        await model.stop()
 
 
 async def test_replay_passes_a_good_candidate_without_judging_latency_against_another_day(
@@ -167,7 +167,7 @@ async def test_an_address_where_nobody_listens_is_told_at_once(tmp_path: Path, c
     servers = {"--candidate": model.url, "--live": model.url, option: nobody}
     command = ("replay", recorded, "-c", config, *(word for pair in servers.items() for word in pair))
     result = await asyncio.to_thread(understudy, *command, "--junit", tmp_path / "out.xml")
-    model.die()
+    await model.stop()
     assert (result.exit_code, model.requests) == (2, 0)
     assert f"{option}: cannot reach {nobody}: connection refused" in result.stderr
     assert not (tmp_path / "out.xml").exists()
@@ -214,7 +214,7 @@ async def test_replay_sends_nothing_for_a_url_or_a_report_that_cannot_be(tmp_pat
     assert "--live" in understudy(*command, "http://127.0.0.1:9", "--live", "nowhere").stderr
     model = await FakeModel("c").start()
     result = await asyncio.to_thread(understudy, *command, model.url, "--junit", tmp_path / "no" / "x.xml")
-    model.die()
+    await model.stop()
     assert (result.exit_code, result.stdout, model.requests) == (1, "", 0)
     assert "cannot write" in result.stderr
 
@@ -252,7 +252,7 @@ async def test_a_request_whose_body_redaction_left_out_is_not_sent_and_not_held_
     model = await FakeModel("c").start()
     arguments = ("-c", config, "--candidate", model.url, "--rate", 2000, "--json", "--junit", tmp_path / "out.xml")
     result = await asyncio.to_thread(understudy, "replay", recorded, *arguments)
-    model.die()
+    await model.stop()
     report = orjson.loads(result.stdout)
     assert (result.exit_code, model.requests) == (code, 400 - secret), result.output
     assert (report["not_sent"], report["pairs"], report["candidate_failures"]) == (secret, 400 - secret, {})
