@@ -151,7 +151,7 @@ async def test_replay_without_enough_evidence_is_no_pass_unless_asked_for(tmp_pa
 async def test_replay_asks_live_anew_and_then_judges_latency_too(tmp_path: Path, config: str) -> None:
     live = await FakeModel("l").start()
     result = await replayed(tmp_path, config, Mood(delay=0.05), "--live", live.url, count=200)
-    live.die()
+    await live.stop()
     report = orjson.loads(result.stdout)
     assert report["left_out"] == []
     assert live.requests == 200
@@ -232,7 +232,8 @@ async def test_replay_asks_the_candidate_for_its_own_model_and_live_for_the_reco
     recorded = record(tmp_path / "p.jsonl", 200)
     options = ("--candidate", candidate.url, "--live", live.url, "-c", str(renamed), "--json", "--rate", 2000)
     result = await asyncio.to_thread(understudy, "replay", recorded, *options)
-    live.die(), candidate.die()
+    await live.stop()
+    await candidate.stop()
     found = {finding["guard"]: finding for finding in orjson.loads(result.stdout)["findings"]}
     assert found["max_disagreement"]["value"] == pytest.approx(differ / 200)
     assert candidate.requests == live.requests == 200
