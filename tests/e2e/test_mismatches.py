@@ -148,7 +148,9 @@ CALLS: dict[str, tuple[Script, Script, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*CALLS, "Equal"])
+@pytest.mark.parametrize(
+    "name", [next(iter(CALLS)), *(pytest.param(name, marks=pytest.mark.slow) for name in (*list(CALLS)[1:], "Equal"))]
+)
 async def test_the_same_over_grpc(tmp_path: Path, name: str) -> None:
     scripts = CALLS.get(name, (lambda _: b"\x08\x01", lambda _: b"\x08\x02", ""))
 
