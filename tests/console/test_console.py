@@ -135,6 +135,30 @@ async def test_charts_and_tables_show_both_arms(browser: Any) -> None:
         await shoot(page, "console-rollout")
 
 
+async def test_the_ticks_of_a_latency_chart_end_wherever_its_least_value_lies(browser: Any) -> None:
+    async with opened(browser, SceneSurface(usual())) as (page, origin, _):
+        await page.goto(origin)
+        drawn = await page.evaluate(
+            """async () => {
+                const { overlay, overlayData } = await import("/console/plots.js");
+                const counts = Array(10).fill(1);
+                let drawn = 0;
+                for (let least = 0.0009; least < 0.02; least *= 1.03) {
+                    const chart = overlay("latency", String, true);
+                    document.body.append(chart.element);
+                    const edges = Array.from({ length: 11 }, (_, i) => least * 1.2 ** i);
+                    chart.update(overlayData({ edges, live: counts, candidate: counts }));
+                    await new Promise((done) => requestAnimationFrame(done));
+                    drawn += chart.element.querySelectorAll("canvas").length;
+                    chart.leave();
+                    chart.element.remove();
+                }
+                return drawn;
+            }"""
+        )
+        assert drawn > 100
+
+
 async def test_many_segments_show_the_worst_and_the_rest_on_demand(browser: Any) -> None:
     segments = tuple(f"tenant-{n}" for n in range(20))
     scene = Scene(plan("r/c", Guard("max_disagreement", 0.02)), State.CANARY, Kind.LABEL, minutes=1, segments=segments)

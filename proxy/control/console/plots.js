@@ -87,6 +87,16 @@ function roundTicks(u, splits) {
   return splits.map((split) => (split !== null && round.test(split.toExponential()) ? split : null));
 }
 
+/** Ticks of a logarithmic axis. uPlot's own (1.6) come to no end where the least value is just below a power of ten: its
+ * first step crosses into the next decade, and from there rounding takes it back to 0 for ever. */
+function decades(_u, _axis, min, max) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(min)); power <= Math.log10(max); power += 1) {
+    found.push(...[1, 2, 5].map((digit) => Number(`${digit}e${power}`)).filter((tick) => tick >= min && tick <= max));
+  }
+  return found.length ? found : [min];
+}
+
 /** Both arms' distributions over each other. `unit` formats the horizontal axis; `log` for times. */
 export function overlay(label, unit, log) {
   const series = (arm) => ({
@@ -100,7 +110,7 @@ export function overlay(label, unit, log) {
   });
   return plot(label, 150, () => ({
     scales: { x: { time: false, range: (u) => [u.data[0][0], u.data[0].at(-1)], ...(log ? { distr: 3 } : {}) }, y: { range: (_, __, max) => [0, max || 1] } },
-    axes: [axis(unit, log ? { filter: roundTicks, grid: { stroke: colour("line"), width: 1, filter: roundTicks } } : {}), axis((v) => f.percent(v), { size: 44 })],
+    axes: [axis(unit, log ? { splits: decades, filter: roundTicks, grid: { stroke: colour("line"), width: 1, filter: roundTicks } } : {}), axis((v) => f.percent(v), { size: 44 })],
     series: [{}, series("live"), series("candidate")],
     plugins: [pointed((u, i) => `${unit(u.data[0][i])} to ${unit(u.data[0][Math.min(i + 1, u.data[0].length - 1)])}`, f.percent)],
   }));
