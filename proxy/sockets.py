@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from proxy.config.names import ANYWHERE
 from proxy.config.names import address as parts
 from proxy.errors import AddressError
 
@@ -20,7 +21,6 @@ def raise_descriptors() -> int:
     return most
 
 
-ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 BACKLOG = 1024
 """Connections that may wait in the kernel for one listening socket."""
 PATIENCE = 45.0

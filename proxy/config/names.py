@@ -17,6 +17,8 @@ from proxy.config.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"([A-Za-z0-9_]([A-Za-z0-9._-]{0,253})?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on
+"""Hosts that mean every address of this machine."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
@@ -283,5 +285,4 @@ def collide(one: str, other: str) -> bool:
     (False, False)
     """
     (host, port), (there, same) = address(one), address(other)
-    anywhere = {"0.0.0.0", "::"}  # noqa: S104  # compared with, not listened on
-    return port == same != 0 and (host == there or bool(anywhere & {host, there}))
+    return port == same != 0 and (host == there or not ANYWHERE.isdisjoint((host, there)))
