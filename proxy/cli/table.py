@@ -85,6 +85,8 @@ def _rollout(one: dict[str, Any]) -> str:
             f"  by {known['joined']:,} outcomes: mean loss of live {known['live_loss']:.3g}, of the candidate "
             f"{known['candidate_loss']:.3g}; quality drop {drop['value']:.3g} ({low} … {high}), no limit"
         )
+    if labels := one.get("labels"):
+        lines.append("  later truths: " + _counts(labels, first="counted"))
     if one.get("repeats"):
         lines.append(f"  repeats left out: {one['repeats']:,}")
     if one.get("why_unparseable"):

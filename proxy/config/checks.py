@@ -312,6 +312,7 @@ def _prediction(path: Path, rule: Prediction, blame: _Blamer) -> None:
         blame((*path, "jmespath"), "stands beside `pointer`", "write one of them")
     if rule.jmespath and (problem := expression_problem(rule.jmespath)):
         blame((*path, "jmespath"), f"is no JMESPath expression: {problem}", "e.g. `results[*].score`")
+    _positive(path, blame, label_delay=rule.label_delay)
     for key in rule.model_fields_set & {"low", "high"}:
         if rule.kind not in (Kind.SCORE, Kind.AUTO):
             blame((*path, key), f"has no meaning for predictions of kind `{rule.kind}`", "only a score has a range")

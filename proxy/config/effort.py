@@ -28,6 +28,11 @@ CANDIDATE_PAIRS = 200
 """Pairs of a canary stage that must be answered by the candidate (fewer if `min_pairs` is less)."""
 
 
+WAITING = 2048
+"""Requests that count in each `label_delay` at least, where more come and each has its label (see
+`core.evidence.quality`)."""
+
+
 EXCESS = frozenset({"max_disagreement", "min_similarity"})
 """Guards that count, under a noise floor, only the pairs for which live is asked twice."""
 
@@ -105,5 +110,8 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
         count = pairs_to_pass(guard, plan.false_promotion_rate)
         asked_twice = plan.noise_floor if plan.noise_floor and guard.name in EXCESS else 1.0
         waits[guard.name] = (count + plan.warmup) * spacing if is_latency(guard) else count / (pairs * asked_twice)
+        if guard.name == "max_quality_drop":
+            delay = plan.prediction.label_delay
+            waits[guard.name] = delay + count / min(pairs, WAITING / delay)
     slowest = max(waits, key=lambda name: waits[name])
     return waits[slowest], slowest

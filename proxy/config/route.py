@@ -136,6 +136,9 @@ class Prediction(Section):
     """Smallest possible score."""
     high: float = 1.0
     """Largest possible score."""
+    label_delay: Duration = 3600.0
+    """How long after its request the truth may come (`POST /api/v1/outcomes`). [Labels
+    count](guards.md#max_quality_drop) when it has passed, in request order; later ones count for nothing."""
 
     @property
     def spec(self) -> PredictionSpec:
@@ -149,6 +152,7 @@ class Prediction(Section):
             float(self.low),
             float(self.high),
             self.jmespath,
+            self.label_delay,
         )
 
 

@@ -131,6 +131,9 @@ class _Collector(Collector):
         yield from _guards(current)
         yield from _rollouts(current, self._stages())
         yield from _budgets(current)
+        labels = {(r["name"], result): n for r in current for result, n in (r.get("labels") or {}).items()}
+        text = "Requests and their later truths, by what became of them."
+        yield _gauge("labels", text, ("rollout", "result"), labels)
         yield from _ends(counts, names)
         yield self._webhooks()
         yield _counter("outcomes", "Delayed outcomes, by whether a pair waited for them.", ("result",), counts.outcomes)

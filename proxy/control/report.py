@@ -90,6 +90,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "ledger": ledger,
         "late_pairs": trial.ledger.late,
         "outcomes": trial.books.outcomes.shown(),
+        "labels": trial.labels,
         "split": split_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,

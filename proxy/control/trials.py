@@ -260,7 +260,7 @@ class Trial:
         self.evidence.add(batch)
         self.charts.add(batch)
         if not self._judges_quality:
-            self.books.outcomes.add(batch)
+            self.books.outcomes.add(batch, self.plan.prediction)
         self.added_at = time.perf_counter()
         self._changed = self.unsnapshot = True
 
@@ -268,6 +268,11 @@ class Trial:
     def _judges_quality(self) -> bool:
         """Whether a guard has a limit for what outcomes say; else they are joined to be shown."""
         return any(guard.name == "max_quality_drop" for guard in self.plan.guards)
+
+    @property
+    def labels(self) -> dict[str, int] | None:
+        """What became of requests and their later truths; `None` before the first truth."""
+        return self.evidence.labels if self._judges_quality else self.books.outcomes.labels
 
     def outcome(self, name: str, truth: Any) -> bool:
         """The truth of a request has come; whether it was waited for."""

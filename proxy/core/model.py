@@ -193,7 +193,10 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PredictionSpec:
-    """How to read an answer. `output` names a V2 output, `pointer` (RFC 6901) or `jmespath` a place in JSON."""
+    """How to read an answer. `output` names a V2 output, `pointer` (RFC 6901) or `jmespath` a place in JSON.
+
+    `label_delay` is how long after a request its truth may come (seconds): labels count when it has passed.
+    """
 
     protocol: str = "auto"
     kind: Kind = Kind.AUTO
@@ -203,6 +206,7 @@ class PredictionSpec:
     low: float = 0.0
     high: float = 1.0
     jmespath: str = ""
+    label_delay: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

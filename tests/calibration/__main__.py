@@ -18,6 +18,7 @@ import numpy as np
 
 from tests.calibration.cases import Case, Row, broken, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.hostile import hostiles
+from tests.calibration.unsteady import unsteady
 from tests.calibration.whole import wholes
 
 OUT = Path(__file__).parents[2] / "docs" / "calibration.md"
@@ -41,7 +42,7 @@ That Σ P₀·E ≤ 1 for *every* outcome of up to 12 pairs is enumerated exactl
 
 def every_case() -> list[Case]:
     """All rows in the order of the table."""
-    return [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls, *hostiles()]
+    return [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls, *hostiles(), *unsteady()]
 
 
 def timed(number: int, share: float) -> tuple[Row, float]:

@@ -13,6 +13,7 @@ from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, lim
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, slots_of
 from tests.calibration.hostile import hostiles
 from tests.calibration.truths import everything
+from tests.calibration.unsteady import unsteady
 from tests.calibration.whole import wholes
 
 
@@ -22,7 +23,7 @@ def test_at_the_limit(case: Case) -> None:
     assert row.ok, row
 
 
-@pytest.mark.parametrize("case", [*wholes(), *harmlesses(), stalls, *hostiles()])
+@pytest.mark.parametrize("case", [*wholes(), *harmlesses(), stalls, *hostiles(), *unsteady()])
 def test_difficult_traffic(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row

@@ -75,12 +75,19 @@ def test_delayed_truth_is_joined_once_and_without_a_guard_it_is_shown() -> None:
     assert trial.outcome("i0", 0)
     assert not trial.outcome("i0", 0)
     assert rollout_json(trial)["outcomes"] is None  # the guard has a finding of its own
+    assert rollout_json(trial)["labels"] == {"counted": 0, "unlabelled": 0, "left_out": 0, "waiting": 1}
     without = make()
     for number in range(40):
         without.take(pair(number, answer(number % 2)))  # live says 0, the candidate 1 every other time
     assert not without.outcome("i99", 0)
     assert all(without.outcome(f"i{number}", 0) for number in range(40))
     assert not without.outcome("i0", 0)
+    assert (rollout_json(without)["outcomes"], rollout_json(without)["labels"]["waiting"]) == (None, 40)
+    assert "later truths: 0 counted, 40 waiting" in overview([rollout_json(without)])
+    kept = Books.load(without.books.dump())  # as after a restart: what waits still waits
+    without.books.outcomes = kept.outcomes
+    without.take(pair(40, answer(0))._replace(time=1e9))
+    without.flush()
     looked = without.look(2000.0, None).assessment
     assert [finding.guard for finding in looked.findings] == ["max_disagreement"]
     known = rollout_json(without)["outcomes"]
@@ -97,6 +104,9 @@ def test_quality_that_drops_fails_the_candidate() -> None:
     for number in range(300):
         trial.take(pair(number, answer(1)))
         assert trial.outcome(f"i{number}", 0)  # live said 0, and that was right
+    assert trial.look(2000.0, None).assessment.verdict is Verdict.WATCHING  # label_delay has not passed
+    trial.take(pair(300, answer(1))._replace(time=1e9))
+    trial.flush()
     assert trial.look(2000.0, None).assessment.verdict is Verdict.FAIL
 
 

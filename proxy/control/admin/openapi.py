@@ -80,6 +80,7 @@ OUTCOMES = _object(
         "drop": _object({"value": {"type": "number"}, "low": NUMBER, "high": NUMBER}),
     }
 )
+LABELS = _object({"counted": WHOLE, "unlabelled": WHOLE, "left_out": WHOLE, "waiting": WHOLE})
 RECORD = _object({"path": TEXT, "written": WHOLE, "dropped": WHOLE, "error": _maybe(TEXT)})
 ROLLOUT = _object(
     {
@@ -101,6 +102,11 @@ ROLLOUT = _object(
         "late_pairs": WHOLE
         | {"description": "Pairs that came after it had ended; its findings and ledger are without them."},
         "outcomes": _maybe(OUTCOMES) | {"description": "By later truths, where no `max_quality_drop` has a limit."},
+        "labels": _maybe(LABELS)
+        | {
+            "description": "Requests whose `label_delay` has passed, with (`counted`) and without a later truth, those "
+            "left out for memory, and truths that wait for that time; null before the first truth."
+        },
         "repeats": WHOLE,
         "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
         "unparseable": {"type": "object", "additionalProperties": WHOLE, "description": "Pairs, by the reason word."},

@@ -199,6 +199,7 @@ function ledger(rollout) {
     ]),
     rollout.why_unparseable ? [h("h3", {}, "Not compared"), h("p", {}, rollout.why_unparseable)] : null,
     rollout.outcomes ? [h("h3", {}, "Outcomes"), outcomes(rollout.outcomes)] : null,
+    listed("Later truths", rollout.labels),
     listed("Failures of the candidate", rollout.candidate_failures),
     listed("Answers that differ as answers", rollout.response_mismatches),
   ];

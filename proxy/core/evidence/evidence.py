@@ -28,6 +28,7 @@ from proxy.core.evidence.guards import Context, layout, measures_of_rules
 from proxy.core.evidence.intake import Run
 from proxy.core.evidence.measures import live_scalars, measure, ruler_of
 from proxy.core.evidence.prf import key_of, uniforms
+from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import freeze
 from proxy.core.evidence.state import EvidenceError, State
 from proxy.core.evidence.tally import Tally
@@ -71,6 +72,7 @@ class Evidence:
             tally=Tally.empty(slots, segments),
             weights=[1.0 / count] * count if count else [],
             warm_left=plan.warmup,
+            waiting=Waiting(key_of(seed, "labels")),
         )
         return cls(plan, state)
 
@@ -130,7 +132,7 @@ class Evidence:
             new = np.flatnonzero(run.fresh)
             state.learned += live_scalars([readings[i] for i in new.tolist()], state.kind, self._ruler, draw[new])
         if self._labels is not None:
-            intake.keep_for_labels(state, readings, batch)
+            intake.keep_for_labels(state, self._labels, self._plan, readings, batch)
         segment = None
         if len(state.tally.segments):
             segment = np.array([state.segment_of(name) for name in run.fields["segment"]], dtype=np.int64)
@@ -148,18 +150,13 @@ class Evidence:
         self._derive()
 
     def outcome(self, request_id: str, truth: Any) -> bool:
-        """The truth of an earlier request has come; whether it could be joined to a pair that still waits for it.
+        """The truth of an earlier request has come; whether that request waits for it and it fits the kind.
 
-        Counts as quality evidence in the order of arrival; the first label of a request wins.
+        It counts as quality evidence `label_delay` after its request; the first label of a request wins.
         """
-        slot = self._labels
-        pair = self._state.waiting.take(request_id)
-        if slot is None or pair is None:
+        if self._labels is None:
             return False
-        if not intake.label(self._state, slot, self._plan.prediction, pair, truth):
-            self._state.waiting.put_back(request_id, pair)
-            return False
-        return True
+        return intake.label(self._state, self._plan.prediction, request_id, truth)
 
     def shed(self, n: int) -> None:
         """Count `n` shed copies: the worst value for the PASS of latency and error guards, nothing for FAIL."""
@@ -300,8 +297,13 @@ class Evidence:
 
     @property
     def labelled(self) -> int:
-        """Outcomes that were joined to a pair."""
-        return self._state.waiting.labelled
+        """Outcomes that were joined to a pair, whether or not they count already."""
+        return self._state.waiting.labelled + self._state.waiting.known
+
+    @property
+    def labels(self) -> dict[str, int] | None:
+        """What became of the requests that wait for their truth (`Waiting.labels`)."""
+        return self._state.waiting.labels
 
     @property
     def state_hash(self) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 from proxy.core.evidence.budget import Pool
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.guards import Slot, fits_kind
+from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.state import State
 from proxy.core.evidence.tally import segment_shares
 from proxy.core.evidence.wealth import Counts
-from proxy.core.evidence.words import forecast_words, gap_words, number, title
+from proxy.core.evidence.words import forecast_words, gap_words, label_words, number, title
 from proxy.core.model import Finding, Plan, Verdict
 from proxy.core.reasons import NO_CREDENTIALS, Reason
 
@@ -184,6 +185,9 @@ def _sentence(
         parts.append(f"{estimate.failed} failed answers count as the worst")
     if estimate.note:
         parts.append(estimate.note)
+    if isinstance(slot.rule, Labelled):
+        waiting, delay = look.state.waiting, look.plan.prediction.label_delay
+        parts.append(label_words(waiting.labelled, waiting.unlabelled, 1 << waiting.halvings, delay))
     failures = look.state.failures
     if verdict is Verdict.FAIL and 2 * failures.get(Reason.UNAUTHORIZED, 0) > sum(failures.values()):
         parts.append(f"mostly unauthorized: {NO_CREDENTIALS}")

@@ -17,7 +17,7 @@ from proxy.core.evidence.batch import Batch, Bools, by_candidate, faultless
 from proxy.core.evidence.guards import Slot
 from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.prf import key_of
-from proxy.core.evidence.quality import loss
+from proxy.core.evidence.quality import Entry, loss
 from proxy.core.evidence.reference import WARMUP
 from proxy.core.evidence.restarts import EVERY
 from proxy.core.evidence.state import State
@@ -123,23 +123,35 @@ def learned_enough(state: State) -> bool:
     return len(state.learned) >= WARMUP
 
 
-def keep_for_labels(state: State, readings: Sequence[Reading], batch: Batch) -> None:
-    """Let comparable pairs wait for their labels."""
-    keys = batch.keys.tolist()
+def keep_for_labels(state: State, slot: Slot, plan: Plan, readings: Sequence[Reading], batch: Batch) -> None:
+    """Let comparable pairs wait for their labels, and count those whose time has come."""
+    keys, delay = batch.keys.tolist(), plan.prediction.label_delay
+    unknown = state.kind is Kind.NUMBER and state.reference is None  # the unit of an error is still being learned
     for i, reading in enumerate(readings):
+        for entry in state.waiting.settle(reading.time - delay):
+            _settle(state, slot, entry)
         live, candidate = reading.live, reading.candidate
-        if batch.fresh[i] and live is not None and candidate is not None and live.kind is candidate.kind is state.kind:
-            state.waiting.add(reading.id, live, candidate, keys[i], reading.stage)
+        if live is None or candidate is None or not batch.fresh[i] or unknown:
+            continue
+        if live.kind is candidate.kind is state.kind:
+            state.waiting.add(reading.id, live, candidate, keys[i], reading.stage, reading.time)
 
 
-def label(state: State, slot: Slot, spec: PredictionSpec, pair: tuple[Any, Any, int, int], truth: Any) -> bool:
-    """Count the difference of the two losses against the truth; whether the truth fits the kind."""
-    live, candidate, key, stage = pair
-    scale = state.reference.scale if state.reference is not None else 1.0
-    losses = [loss(state.kind, row, truth, spec.low, spec.high, scale) for row in (candidate, live)]
-    if losses[0] is None or losses[1] is None or not isinstance(slot.rule, Labelled):
+def _settle(state: State, slot: Slot, entry: Entry) -> None:
+    """Count the difference of the two losses of a request."""
+    if isinstance(slot.rule, Labelled):
+        at = slot.start + slot.rule.label_bin(entry.candidate - entry.live, entry.key, slot.salt)
+        state.tally.count_one(at, state.watch, current=entry.stage >= state.stage)
+
+
+def label(state: State, spec: PredictionSpec, name: str, truth: Any) -> bool:
+    """Note the truth of a request that waits for it; whether there is one, and the truth fits the kind."""
+    pair = state.waiting.pair(name)
+    if pair is None:
         return False
-    at = slot.start + slot.rule.label_bin(losses[0] - losses[1], key, slot.salt)
-    state.tally.count_one(at, current=stage >= state.stage)
-    state.waiting.labelled += 1
+    scale = state.reference.scale if state.reference is not None else 1.0
+    live, candidate = (loss(state.kind, row, truth, spec.low, spec.high, scale) for row in pair)
+    if live is None or candidate is None:
+        return False
+    state.waiting.label(name, live, candidate)
     return True

@@ -29,8 +29,16 @@ def key_of(seed: int, *words: str) -> int:
     >>> key_of(1, "round", "max_ks") == key_of(1, "round", "max_ks"), key_of(1, "a") == key_of(2, "a")
     (True, False)
     """
-    text = "\0".join(words).encode()
-    digest = hashlib.blake2b(text, digest_size=8, key=(seed & _MASK).to_bytes(8, "little")).digest()
+    return hashed(seed, "\0".join(words))
+
+
+def hashed(seed: int, text: str) -> int:
+    """64 bits of a text, keyed by the trial's seed.
+
+    >>> hashed(1, "r1") == hashed(1, "r1"), hashed(1, "r1") == hashed(2, "r1")
+    (True, False)
+    """
+    digest = hashlib.blake2b(text.encode(), digest_size=8, key=(seed & _MASK).to_bytes(8, "little")).digest()
     return int.from_bytes(digest, "little")
 
 

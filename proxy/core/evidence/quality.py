@@ -1,24 +1,30 @@
 """Quality against delayed outcomes: the truth arrives later, by request id, and each arm's loss becomes known.
 
 d = ℓ(c, y) − ℓ(l, y) with ℓ in [0, 1]: 0/1 for labels, rankings (their first) and texts, the squared error for scores
-and probabilities (Brier), the absolute error in eighths of interquartile ranges, cut at 1, for numbers. Evidence comes
-in the order of the labels' arrival; the first label of a request wins; when an id was used again, the latest request
-has it. Selective labelling is not corrected for: if only some requests are ever labelled, the finding is about those.
+and probabilities (Brier), the absolute error in eighths of interquartile ranges, cut at 1, for numbers.
 
-The pairs that wait for their labels are the last 4,096, or 2 MiB, with few enough values to keep.
+Labels count in request order, `label_delay` after their request, whenever they came until then. Counted as they come,
+a truth that takes longer for one class (a fraud is known weeks after a payment that was none) would let the early
+class decide. So the evidence is about the requests that have a label within `label_delay`: where a label comes later or
+never does, its request counts for nobody, and the finding says how many those are. The first label of a request wins;
+when an id was used again, the latest request has it.
+
+Memory holds 4,096 requests, or 2 MiB, with few enough values to keep. Where more come within `label_delay`, a share of
+them waits, chosen by a keyed hash of the request id: never by what was answered, nor by whether a label came already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from proxy.core.evidence.prf import hashed
 from proxy.core.model import Kind, Prediction
 
 WAITING = 4096
-"""Pairs that wait for a label."""
+"""Requests that wait for their label."""
 WAITING_BYTES = 2 * 1024 * 1024
-"""Bytes of pairs that wait for a label, estimated from above."""
+"""Bytes of requests that wait for their label, estimated from above."""
 MOST_VALUES = 64
 """Values or characters of a row beyond which it is not kept."""
 
@@ -60,53 +66,141 @@ def small(prediction: Prediction) -> bool:
     return not isinstance(rows[0], str | tuple) or len(rows[0]) <= MOST_VALUES
 
 
+class Entry(NamedTuple):
+    """A request that waits: both arms' rows, and once its label has come their losses in the place of these."""
+
+    live: Any
+    candidate: Any
+    key: int
+    stage: int
+    time: float
+    labelled: bool = False
+
+
 class Waiting:
-    """Pairs that wait for their labels, by request id: (live's row, candidate's row, PRF key, stage)."""
+    """Requests that wait until they count, by request id and in request order.
 
-    __slots__ = ("_bytes", "_pairs", "labelled")
+    `labelled` and `unlabelled` are those whose time has come, with and without a label by then; `left_out` those that
+    gave way for memory or were not chosen. One in 2^`halvings` is chosen now.
+    """
 
-    def __init__(self, entries: Iterable[Sequence[Any]] = (), labelled: int = 0) -> None:
-        self._pairs: dict[str, tuple[Any, Any, int, int]] = {}
+    __slots__ = ("_bytes", "_entries", "_salt", "halvings", "labelled", "left_out", "unlabelled")
+
+    def __init__(self, salt: int = 0, entries: Iterable[Sequence[Any]] = (), counted: Sequence[int] = (0, 0, 0, 0)):
+        self._salt = salt
+        self._entries: dict[str, Entry] = {}
         self._bytes = 0
-        self.labelled = labelled
-        for name, live, candidate, key, stage in entries:
-            self._keep(name, (_row(live), _row(candidate), int(key), int(stage)))
+        self.labelled, self.unlabelled, self.left_out, self.halvings = counted
+        for name, live, candidate, *rest in entries:
+            self._keep(name, Entry(_row(live), _row(candidate), *rest))
 
     @property
     def entries(self) -> list[list[Any]]:
-        """All that waits, oldest first."""
-        return [[name, *pair] for name, pair in self._pairs.items()]
+        """All that wait, oldest first."""
+        return [[name, *entry] for name, entry in self._entries.items()]
+
+    @property
+    def counted(self) -> list[int]:
+        """The figures that are not about who waits now."""
+        return [self.labelled, self.unlabelled, self.left_out, self.halvings]
+
+    @property
+    def known(self) -> int:
+        """Requests that wait and have their label."""
+        return sum(entry.labelled for entry in self._entries.values())
+
+    @property
+    def labels(self) -> dict[str, int] | None:
+        """What became of the requests: `counted` with their label, `unlabelled` when their time had come, `left_out`
+        for memory; and how many labels are `waiting` for theirs. `None` before the first label."""
+        waiting = self.known
+        if not self.labelled and not waiting:
+            return None
+        gone = {"counted": self.labelled, "unlabelled": self.unlabelled, "left_out": self.left_out}
+        return {**gone, "waiting": waiting}
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._entries)
 
-    def add(self, name: str, live: Prediction, candidate: Prediction, key: int, stage: int) -> None:
-        """Keep a pair; the oldest goes when there are too many."""
+    def add(self, name: str, live: Prediction, candidate: Prediction, key: int, stage: int, time: float) -> None:
+        """Let a request wait if it is chosen; `time` is its own, in seconds."""
         if not (small(live) and small(candidate)):
             return
-        self.take(name)
-        self._keep(name, (live.rows[0], candidate.rows[0], key, stage))
+        self._drop(name)
+        if self.halvings and not self._chosen(name):
+            self.left_out += 1
+            return
+        self._keep(name, Entry(live.rows[0], candidate.rows[0], key, stage, time))
+        self._make_room()
 
-    def _keep(self, name: str, pair: tuple[Any, Any, int, int]) -> None:
-        self._pairs[name] = pair
-        self._bytes += _size(name, pair)
-        while len(self._pairs) > WAITING or self._bytes > WAITING_BYTES:
-            self.take(next(iter(self._pairs)))
+    def pair(self, name: str) -> tuple[Any, Any] | None:
+        """Live's and the candidate's row for this request; `None` where it does not wait for a label."""
+        entry = self._entries.get(name)
+        return None if entry is None or entry.labelled else (entry.live, entry.candidate)
 
-    def take(self, name: str) -> tuple[Any, Any, int, int] | None:
-        """The pair of this request, which then no longer waits."""
-        pair = self._pairs.pop(name, None)
-        if pair is not None:
-            self._bytes -= _size(name, pair)
-        return pair
+    def key(self, name: str) -> int:
+        """What `add` was told of this request, which waits."""
+        return self._entries[name].key
 
-    def put_back(self, name: str, pair: tuple[Any, Any, int, int]) -> None:
-        """A label that did not fit was no label."""
-        self._keep(name, pair)
+    def label(self, name: str, live_loss: float, loss: float) -> None:
+        """The label of a request that waits has come: what it makes of both arms' rows."""
+        entry = self._entries[name]
+        known = entry._replace(live=live_loss, candidate=loss, labelled=True)
+        self._bytes += _size(name, known) - _size(name, entry)
+        self._entries[name] = known
+
+    def settle(self, before: float) -> list[Entry]:
+        """Let go of the requests of `before` and earlier; those that have a label by now, in request order."""
+        settled = []
+        while self._entries:
+            name, entry = next(iter(self._entries.items()))
+            if entry.time > before:
+                break
+            self._drop(name)
+            if entry.labelled:
+                self.labelled += 1
+                settled.append(entry)
+            else:
+                self.unlabelled += 1
+        if self.halvings and 8 * len(self._entries) < WAITING and 8 * self._bytes < WAITING_BYTES:
+            self.halvings -= 1  # fewer come than did: twice as many of the next may wait
+        return settled
+
+    def merge(self, other: Waiting) -> Waiting:
+        """The requests of both; merging in either order gives the same."""
+        entries = sorted([*self.entries, *other.entries], key=lambda entry: (entry[5], repr(entry)))
+        counted = [a + b for a, b in zip(self.counted[:3], other.counted[:3], strict=True)]
+        merged = Waiting(self._salt, entries, [*counted, max(self.halvings, other.halvings)])
+        merged._make_room()
+        return merged
+
+    def copy(self) -> Waiting:
+        """A copy that shares no mutable part."""
+        return Waiting(self._salt, self.entries, self.counted)
+
+    def _keep(self, name: str, entry: Entry) -> None:
+        self._entries[name] = entry
+        self._bytes += _size(name, entry)
+
+    def _drop(self, name: str) -> None:
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            self._bytes -= _size(name, entry)
+
+    def _make_room(self) -> None:
+        while len(self._entries) > WAITING or self._bytes > WAITING_BYTES:
+            self.halvings += 1
+            gone = [name for name in self._entries if not self._chosen(name)]
+            self.left_out += len(gone)
+            for name in gone:
+                self._drop(name)
+
+    def _chosen(self, name: str) -> bool:
+        return hashed(self._salt, name) < 1 << max(0, 64 - self.halvings)
 
 
-def _size(name: str, pair: tuple[Any, Any, int, int]) -> int:
-    values = sum(40 * len(row) if isinstance(row, str | tuple) else 40 for row in pair[:2])
+def _size(name: str, entry: Entry) -> int:
+    values = sum(40 * len(row) if isinstance(row, str | tuple) else 40 for row in entry[:2])
     return 400 + 4 * len(name) + values
 
 

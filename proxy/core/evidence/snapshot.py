@@ -15,7 +15,8 @@ import orjson
 
 from proxy.core.evidence.after_promotion import Watch
 from proxy.core.evidence.guards import RULES, Context, layout
-from proxy.core.evidence.quality import WAITING, Waiting
+from proxy.core.evidence.prf import key_of
+from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.repeats import Recent
 from proxy.core.evidence.restarts import ROWS, Restarts
@@ -25,7 +26,7 @@ from proxy.core.evidence.wealth import Counts, Floats
 from proxy.core.model import Guard, Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
-MAGIC = b"understudy-evidence-2\n"
+MAGIC = b"understudy-evidence-3\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 
@@ -40,10 +41,8 @@ def dump(state: State) -> bytes:
             "kind": state.kind.value,
             "reference": _reference_out(state.reference),
             "clusters": [[time, f"{h:x}"] for time, h in state.clusters.entries],
-            "waiting": [
-                [name, live, other, f"{key:x}", stage] for name, live, other, key, stage in state.waiting.entries
-            ],
-            "labelled": state.waiting.labelled,
+            "waiting": [[*entry[:3], f"{entry[3]:x}", *entry[4:]] for entry in state.waiting.entries],
+            "labels": state.waiting.counted,
             "watch": _watch_out(state.watch),
             "failures": {reason.value: n for reason, n in state.failures.items()},
             "mismatches": {word.value: n for word, n in state.mismatches.items()},
@@ -126,7 +125,9 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         recent=Recent((time, int(h, 16)) for time, h in header["recent"]),
         clusters=Recent((time, int(h, 16)) for time, h in header["clusters"]),
         waiting=Waiting(
-            ((n, a, b, int(key, 16), stage) for n, a, b, key, stage in header["waiting"]), header["labelled"]
+            key_of(seed, "labels"),
+            ((*entry[:3], int(entry[3], 16), *entry[4:]) for entry in header["waiting"]),
+            header["labels"],
         ),
         watch=watch,
         **plain,
@@ -207,6 +208,7 @@ def follower(state: State) -> State:
         segments=dict(state.segments),
         follows=follows,
         watch=None if state.watch is None else Watch(np.zeros_like(tally.stage)),
+        waiting=Waiting(key_of(state.seed, "labels")),
     )
     for _ in range(state.restarted - len(follows)):
         tally.restart()
@@ -253,8 +255,7 @@ def merge(a: State, b: State) -> State:
     a.segments = dict(segments)
     a.warm_left = min(a.warm_left, b.warm_left)
     a.recent, a.clusters = a.recent.merge(b.recent), a.clusters.merge(b.clusters)
-    entries = sorted([*a.waiting.entries, *b.waiting.entries], key=repr)
-    a.waiting = Waiting(entries[-WAITING:], a.waiting.labelled + b.waiting.labelled)
+    a.waiting = a.waiting.merge(b.waiting)
     a.follows = None if a.follows is None or b.follows is None else a.follows
     if a.watch is not None and b.watch is not None:
         a.watch = a.watch.merge(b.watch, a.tally.slots)
@@ -297,7 +298,7 @@ def copied(state: State) -> State:
         mismatches=dict(state.mismatches),
         recent=Recent(state.recent.entries),
         clusters=Recent(state.clusters.entries),
-        waiting=Waiting(state.waiting.entries, state.waiting.labelled),
+        waiting=state.waiting.copy(),
         watch=None if state.watch is None else state.watch.copy(),
         **fields,
     )

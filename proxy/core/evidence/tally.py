@@ -77,10 +77,12 @@ class Tally:
         if watch is not None:
             np.add.at(watch.counts, where, 1)
 
-    def count_one(self, at: int, *, current: bool) -> None:
+    def count_one(self, at: int, watch: Watch | None = None, *, current: bool) -> None:
         """Add one to a category: evidence that comes by itself, without a segment (a label)."""
         self.rows[self.restarts.row, at] += 1
         self.stage[at] += current
+        if watch is not None:
+            watch.counts[at] += 1
 
     def shed(self, n: int) -> None:
         """Count copies that were never sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.core.model import Guard
+from proxy.core.waiting import rough
 
 PERCENT = frozenset(("max_disagreement", "max_extra_errors", "max_response_mismatch", "max_big_change"))
 LATENCY = frozenset(("p99_latency", "median_latency", "time_to_first_token", "time_per_token"))
@@ -65,6 +66,19 @@ def forecast_words(pairs: int) -> str:
     return f"pass expected in about {round(pairs, -digits):,} pairs"
 
 
+def label_words(labelled: int, unlabelled: int, share: int, delay: float) -> str:
+    """How many requests have a label, and what share of them waits for one (one in `share`); empty when all do.
+
+    >>> label_words(3100, 1900, 8, 86400.0)
+    '3,100 of 5,000 requests had a label within 24 h (label_delay), one request in 8 waits for its label for memory'
+    >>> label_words(3100, 0, 1, 86400.0)
+    ''
+    """
+    of_all = f"{labelled:,} of {labelled + unlabelled:,} requests had a label within {rough(delay)} (label_delay)"
+    for_memory = f"one request in {share:,} waits for its label for memory"
+    return ", ".join([of_all] * (unlabelled > 0) + [for_memory] * (share > 1))
+
+
 def gap_words(guard: Guard) -> str:
     """Why a guard has nothing to say yet.
 
@@ -73,6 +87,8 @@ def gap_words(guard: Guard) -> str:
     """
     if guard.name in LATENCY:
         return "no live timings yet" if guard.relative else "no timings yet"
+    if guard.name == "max_quality_drop":
+        return "no label counts yet: one does when label_delay has passed since its request"
     if guard.name == "max_response_mismatch":
         return "no request yet that both answered"
     return "no pairs that can be compared yet"

@@ -481,6 +481,10 @@ def test_psi_passes_only_when_somebody_vouches_for_failed_answers() -> None:
     assert gather(make_plan(psi, Guard("max_extra_errors", 0.02)), failing).assess().verdict is Verdict.PASS
 
 
+LATER = 1e6
+"""A request time beyond every `label_delay` of these tests."""
+
+
 def test_delayed_labels_join_the_latest_pair_and_the_first_label_wins() -> None:
     plan = make_plan(Guard("max_quality_drop", 0.05), kind=Kind.LABEL)
     evidence = gather(plan, labels(1000, 500))
@@ -489,6 +493,9 @@ def test_delayed_labels_join_the_latest_pair_and_the_first_label_wins() -> None:
     assert all(joined)
     assert not evidence.outcome("r5", 0)
     assert evidence.labelled == 1000
+    assert finding(evidence, "max_quality_drop").pairs == 0
+    assert "label_delay" in finding(evidence, "max_quality_drop").reason
+    evidence.add([make_reading(5000, 1, 1, kind=Kind.LABEL, time=LATER)])
     found = finding(evidence, "max_quality_drop")
     assert found.value == pytest.approx(0.5)
     assert evidence.assess().verdict is Verdict.FAIL
