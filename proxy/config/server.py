@@ -66,6 +66,12 @@ class Limits(Section):
     """Longest request body, answered with 413 when longer; longest message of a gRPC call (`RESOURCE_EXHAUSTED`)."""
     max_connections: Count = 10_000
     """Client connections over all workers; one more is answered with 503."""
+    buffer: Size = 256 << 10
+    """Bytes of a request's body that are taken before a connection to a model server is used for it: one that is whole
+    by then costs that server no more than its own time, however slowly it came. What is longer goes on as it comes. A
+    first gRPC message is waited for likewise, never a stream's next one. `0B` for none."""
+    max_memory: Size = 128 << 20
+    """Memory of one worker for such buffers; where it is used up, a body goes on as it comes."""
 
 
 class Timeouts(Section):

@@ -113,7 +113,7 @@ class Exchange:
             refused = arms.choose(self)
             if refused:
                 return refused
-        if route.reads_body and not request.upgrade:
+        if (route.reads_body or not done) and not request.upgrade:
             gathering.begin(self, piece, done)
         else:
             self.send(piece, done, self.started)
@@ -122,6 +122,10 @@ class Exchange:
     def is_enough(self, done: bool) -> bool:
         """Whether a body that is gathered is here as far as it is needed; `done` says that it is here whole."""
         return done
+
+    def is_stream(self) -> bool:
+        """Whether what is here of a body may be of use to its model before the rest of it."""
+        return False
 
     def send(self, piece: bytes, done: bool, now: float) -> None:
         """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""

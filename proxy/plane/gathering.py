@@ -5,6 +5,9 @@ So it is when the body says which arm answers (`sticky.json`), when the candidat
 request, so gathering costs nothing but memory. A body that is too long, or for which there is no memory, is not waited
 for: it has no sticky key, is served by live where it would have to be changed, and is not written to both.
 
+And so it is, up to `server.limits.buffer`, with any body that does not come at once: connections to a model are few,
+and whoever sends slowly is not to hold one meanwhile.
+
 Invariant: what is gathered is charged to whom it is gathered for, and given back once.
 """
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from proxy.plane.dual_write import DualWrite
     from proxy.plane.exchange import Exchange
     from proxy.plane.rollouts import Trial
+    from proxy.plane.state import Plane
 
 
 class Gathered:
@@ -41,6 +45,10 @@ class Gathered:
         self._parts.append(piece)
         self.size += len(piece)
         return self.charge(len(piece)) and self.size <= self.most
+
+    def is_enough(self, exchange: Exchange, done: bool) -> bool:
+        """Whether nothing more is waited for; `done` says that the body is here whole."""
+        return exchange.is_enough(done)
 
     def release(self) -> bytes:
         """All of it, and its memory with it."""
@@ -72,20 +80,47 @@ class ForBoth(Gathered):
         return self._both.charge(size)
 
 
+class ForPlace(Gathered):
+    """Kept so that no connection to a model waits for it."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane.limits.buffer)
+        self._plane = plane
+
+    def charge(self, size: int) -> bool:
+        return self._plane.charge(size)
+
+    def is_enough(self, exchange: Exchange, done: bool) -> bool:
+        return done or exchange.is_stream()
+
+
 def _wanted(exchange: Exchange) -> Gathered | None:
-    """What the body is gathered in, if it is waited for."""
+    """What the body is gathered in, if it decides or changes something and may be short enough."""
     route, trial = exchange.route, exchange.trial
+    wanted: Gathered | None = None
     if route.dual_write is not None:
-        return ForBoth(route.dual_write)
-    if exchange.undrawn and route.serving is not None:
-        return ForTrial(route.serving)
-    return ForTrial(trial) if trial is not None and trial.terms.set_json else None
+        wanted = ForBoth(route.dual_write)
+    elif exchange.undrawn and route.serving is not None:
+        wanted = ForTrial(route.serving)
+    elif trial is not None and trial.terms.set_json:
+        wanted = ForTrial(trial)
+    return wanted if wanted is not None and exchange.request.length <= wanted.most else None
+
+
+def _buffer(exchange: Exchange) -> Gathered | None:
+    """What any other body is gathered in. Whether a long one is wanted (100) is for the model to say."""
+    request = exchange.request
+    buffer = ForPlace(exchange.plane)
+    asks = b"expect" in request.found and request.length > buffer.most
+    return None if asks or not buffer.most else buffer
 
 
 def begin(exchange: Exchange, piece: bytes, done: bool) -> None:
     """Ask the arms, at once or when the body is here as far as it is needed."""
     gathered = _wanted(exchange)
-    if gathered is not None and not exchange.is_enough(done) and exchange.request.length <= gathered.most:
+    if gathered is None and not done:
+        gathered = _buffer(exchange)
+    if gathered is not None and not gathered.is_enough(exchange, done):
         if gathered.add(piece):
             exchange.gathered = gathered
             if b"expect" in exchange.request.found:
@@ -97,7 +132,7 @@ def begin(exchange: Exchange, piece: bytes, done: bool) -> None:
 
 def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> None:
     """More of a body that is being gathered."""
-    if gathered.add(piece) and not exchange.is_enough(done):
+    if gathered.add(piece) and not gathered.is_enough(exchange, done):
         return
     exchange.gathered = None
     _go_on(exchange, gathered.release(), done, monotonic())

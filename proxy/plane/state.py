@@ -38,6 +38,8 @@ class Limits:
     max_header: int
     max_body: int
     max_connections: int
+    buffer: int
+    max_memory: int
     header: float
     body: float
     idle: float
@@ -50,7 +52,8 @@ class Limits:
         limits, times = server.limits, server.timeouts
         connections = part(limits.max_connections, *place)
         trusted = networks(server.trusted_proxies)
-        return cls(limits.max_header, limits.max_body, connections, times.header, times.body, times.idle, trusted)
+        sizes = limits.max_header, limits.max_body, connections, limits.buffer, limits.max_memory
+        return cls(*sizes, times.header, times.body, times.idle, trusted)
 
     def whose(self, transport: asyncio.BaseTransport) -> tuple[bytes, bool]:
         """The address at the other end, and whether it is a trusted proxy's. Asked once per connection."""
@@ -73,6 +76,8 @@ class Plane:
     calls: Routes
     """The routes of the gRPC listener."""
     limits: Limits
+    buffered = 0
+    """Bytes that are held for clients that are slow, of requests and answers."""
     draining = False
     ready = False
     told = False
@@ -123,6 +128,11 @@ class Plane:
         if not self._tails:
             self._tails = uuid7_tails(os.urandom(_ENTROPY))
         return self._time + self._tails.pop()
+
+    def charge(self, size: int) -> bool:
+        """Count `size` bytes more (or less) that are held for a slow client; whether there is room for them."""
+        self.buffered += size
+        return self.buffered <= self.limits.max_memory
 
     def date_line(self) -> bytes:
         """The time of day, for an answer whose model does not say it; written once a second."""

@@ -12,6 +12,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -242,6 +243,11 @@ class Rig:
         state = state or (State.CANARY if weight else State.SHADOW)
         trials = self.worker.trials.values()
         await self.controller.publish(*(Lane(t.terms.name, t.terms.trial, state, weight, share, stage) for t in trials))
+
+    def streams(self) -> None:
+        """From now on bodies go to their models as they come, however short."""
+        plane = self.worker.plane
+        plane.limits = replace(plane.limits, buffer=0)
 
     def hear(self, kind: Frame, payload: bytes) -> None:
         if kind is not Frame.ALIVE:

@@ -195,6 +195,7 @@ async def test_slow_model_stops_the_client() -> None:
         reader, writer = await it.connect()
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
         upload = asyncio.create_task(push(writer))
+        await eventually(lambda: it.worker.pools["m"]._all, "a connection")
         await eventually(lambda: any(not client._reading for client in it.worker.plane.clients))
         connection = next(iter(it.worker.pools["m"]._all))
         assert connection.transport.get_write_buffer_size() < 1 << 20
@@ -208,6 +209,7 @@ async def test_a_slow_upload_is_not_the_models_fault() -> None:
     """The client takes longer than the model may, between two pieces of its own."""
     model = Model()
     async with rig(ONE.replace("timeout: 2s", "timeout: 100ms"), (model,)) as it:
+        it.streams()
         reader, writer = await it.connect()
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 2\r\n\r\na")
         await eventually(lambda: model.calls)

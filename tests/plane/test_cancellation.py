@@ -101,6 +101,7 @@ async def test_a_client_leaves_live(where: str, reset: bool) -> None:
 async def test_a_client_leaves_at_any_point_of_its_own(asking: str, weight: int) -> None:
     models = arms("both", b"")
     async with rig(CONFIG, models) as it:
+        it.streams()
         await it.lane(weight=weight)
         _, writer = await it.connect()
         writer.write(ASKING[asking])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -160,6 +161,7 @@ async def test_http_1_0_keep_alive(path: bytes) -> None:
 
 
 async def test_expect_100_continue_is_answered_by_the_model() -> None:
+    """Where the body is not waited for anyhow."""
     go = asyncio.Event()
 
     async def script(call: Call) -> None:
@@ -171,6 +173,7 @@ async def test_expect_100_continue_is_answered_by_the_model() -> None:
 
     model = Model(script)
     async with rig(CONFIG, (model,)) as it:
+        it.worker.plane.limits = replace(it.worker.plane.limits, buffer=2)
         reader, writer = await it.connect()
         writer.write(POST + b"Expect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n")
         await eventually(lambda: model.calls)
@@ -188,6 +191,7 @@ async def test_early_answer_ends_the_upload() -> None:
 
     model = Model(script)
     async with rig(CONFIG, (model,)) as it:
+        it.streams()
         reader, writer = await it.connect()
         writer.write(POST + b"Content-Length: 90000\r\n\r\n" + b"x" * 1000)
         status, headers, body = parsed(await reader.read())

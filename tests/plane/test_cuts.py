@@ -24,7 +24,10 @@ from proxy.plane.worker import Worker
 
 UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Requests are named anew each time."""
-CONFIG = parse("upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all, live: m}]")
+PLAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all, live: m}]"
+CONFIG = parse(PLAIN)
+STREAMS = parse(f"server: {{limits: {{buffer: 0B}}}}\n{PLAIN}")
+"""Bodies go to the model as they come."""
 
 
 class Loop:

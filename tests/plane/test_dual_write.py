@@ -174,6 +174,7 @@ async def test_a_body_that_is_too_long_goes_to_live_alone_and_is_counted() -> No
         assert (await it.ask(b"x" * 11, path=b"/setup/a"))[2] == b'{"live":1}'
         assert (await it.ask(b"x" * 10, path=b"/setup/a"))[2] == b'{"live":1}'
         assert [call.body for call in candidate.calls] == [b"x" * 10]
+        it.streams()
         reader, writer = await it.connect()
         writer.write(b"POST /setup/a HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 11\r\n\r\nx")
         await eventually(lambda: len(live.calls) == 3, "its first piece, which is not held")

@@ -320,6 +320,7 @@ async def test_rescue_waits_for_the_whole_body() -> None:
 
     live = Model(always(LIVE))
     async with rig(SHADOW, (live, Model(early))) as it:
+        it.streams()
         await it.lane(weight=CANARY)
         reader, writer = await it.connect()
         writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 6\r\n\r\nabc")

@@ -31,6 +31,7 @@ async def test_an_upload_keeps_no_more_than_the_memory_allows() -> None:
     )
     live, candidate = Model(always(LIVE)), Model(always(GOOD))
     async with rig(config, (live, candidate)) as it:
+        it.streams()
         await it.lane()
         writers = []
         for _ in range(10):

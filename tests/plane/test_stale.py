@@ -7,7 +7,7 @@ import pytest
 from proxy.plane.pool import Pool
 from proxy.plane.upstream import Connection
 from tests.plane.rig import Call, Model, ok, rig
-from tests.plane.test_cuts import Bench, Wire
+from tests.plane.test_cuts import STREAMS, Bench, Wire
 from tests.plane.test_pool import ONE
 
 
@@ -107,7 +107,7 @@ def test_what_a_new_connection_says_before_it_is_asked_is_no_answer(end: str, re
 
 def test_a_request_that_goes_on_while_its_connection_ends_is_not_sent_again() -> None:
     """Its next piece is not at hand any more."""
-    bench = Bench()
+    bench = Bench(config=STREAMS)
     bench.model._used = True
     bench.client.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
     bench.model.transport.close()

@@ -83,6 +83,7 @@ async def test_nobody_waits_for_a_body_that_decides_nothing() -> None:
     """In shadow, after promotion, and where the caller asks for an arm, pieces pass on as they come."""
     live, candidate = both()
     async with rig(STICKY, (live, candidate)) as it:
+        it.streams()
         for weight, arm, model in ((0, b"", live), (10_000, b"", candidate), (5_000, b"x-arm: live\r\n", live)):
             await it.lane(weight=weight)
             before = len(model.calls)

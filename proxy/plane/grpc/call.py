@@ -82,6 +82,11 @@ class Call(Exchange):
         messages = self.client.messages
         return done or messages.begun > 1 or (self.undrawn and messages.begun == 1 and messages.whole)
 
+    def is_stream(self) -> bool:
+        """What ends with a message may be all that its caller says before it is answered."""
+        messages = self.client.messages
+        return messages.begun > 1 or messages.whole
+
     # --- who is sampled ---
 
     def _sample(self, done: bool) -> None:
