@@ -26,7 +26,7 @@ QUICK := not slow and $(HERE)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench load test-mlserver test-servers test-browser \
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -81,6 +81,9 @@ fuzz: $(READY) ## coverage-guided fuzzing of both parsers' glue (FOR=60 seconds)
 
 bench: $(BENCH_READY) $(COMPILED_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
 	$(BIN)/python loadtests/bench_dataplane.py
+
+bench-hostile: $(COMPILED_READY) ## what hostile clients and models cost everybody else, beside nginx and HAProxy; into loadtests/RESULTS.md
+	$(BIN)/python -m loadtests.bench_hostile
 
 load: $(READY) ## locust against shadow and canary for 20 seconds; no request may fail
 	$(BIN)/python -m loadtests.run_locust

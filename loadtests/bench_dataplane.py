@@ -193,6 +193,11 @@ def understudy(
         port=port, admin=admin, folder=bench.folder, live=live, mirror=mirror or live, path=PATH, workers=workers,
         rollouts=ROLLOUT.replace("IN_FLIGHT", str(in_flight)) if mirror else "", tls=tls,
     )  # fmt: skip
+    return serving(bench, name, bool(mirror), port, admin, text, tree)
+
+
+def serving(bench: Bench, name: str, mirrors: bool, port: int, admin: int, text: str, tree: Path) -> Peer:
+    """Understudy with a configuration, ready; each worker on a core of its own."""
     config = bench.folder / f"understudy-{port}.yaml"
     config.write_text(text)
     every = ",".join(map(str, CORES))
@@ -203,13 +208,15 @@ def understudy(
                 if answer.status == 200:
                     break
         except OSError:
+            if process.poll() is not None:
+                raise RuntimeError((bench.folder / "log").read_text()) from None
             time.sleep(0.1)
     with urllib.request.urlopen(f"http://127.0.0.1:{admin}/api/v1/processes", timeout=5) as answer:
-        tree = json.load(answer)
-    pids = [worker["pid"] for worker in tree["workers"]]
+        processes = json.load(answer)
+    pids = [worker["pid"] for worker in processes["workers"]]
     for number, pid in enumerate(pids):
         os.sched_setaffinity(pid, {CORES[number % len(CORES)]})
-    return Peer(name, bool(mirror), port, process, pids, children(process.pid), admin)
+    return Peer(name, mirrors, port, process, pids, children(process.pid), admin)
 
 
 def whole(bench: Bench, name: str, mirror: int, port: int, *command: object) -> Peer:
@@ -369,18 +376,26 @@ def wrk(peer: Peer, script: Path, connections: int, seconds: float, scheme: str 
 
 
 def open_loop(bench: Bench, port: int, seconds: float, rate: int = 1000) -> tuple[float, float]:
-    """p50 and p99 in microseconds at a fixed rate, coordinated omission corrected."""
+    """p50 and p99 in microseconds at a fixed rate, coordinated omission corrected; everything is answered."""
+    due, answered, p50, p99, *_ = at_a_rate(bench, port, PATH, seconds, rate)
+    assert due == answered, f"unanswered requests: {due - answered:.0f}"
+    return p50, p99
+
+
+def at_a_rate(
+    bench: Bench, port: int, path: str, seconds: float, rate: int, connections: int = 64, grace: float = 5.0
+) -> list[float]:
+    """What `peers/openloop.c` says."""
     request = bench.folder / "request"
     payload = body()
     request.write_text(
-        f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(payload)}\r\n\r\n{payload}",
         newline="",
     )
-    command = ["taskset", "-c", LOAD_CORE, bench.folder / "openloop", port, rate, seconds, 64, request]
-    out = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True).stdout.split()
-    assert out[0] == out[1], f"unanswered requests: {out}"
-    return float(out[2]), float(out[3])
+    command = ["taskset", "-c", LOAD_CORE, bench.folder / "openloop", port, rate, seconds, connections, request, grace]
+    out = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True).stdout
+    return [float(part) for part in out.split()]
 
 
 def compared(peer: Peer) -> float:
@@ -654,12 +669,12 @@ def versions() -> str:
     return ", ".join(parts)
 
 
-def write(sections: list[str]) -> None:
+def write(sections: list[str], begin: str = BEGIN, end: str = END) -> None:
     """Put the report between its marks in RESULTS.md, leaving everything else there as it is."""
     text = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
-    report = "\n".join([BEGIN, *sections, END])
-    if BEGIN in text:
-        text = text[: text.index(BEGIN)] + report + text[text.index(END) + len(END) :]
+    report = "\n".join([begin, *sections, end])
+    if begin in text:
+        text = text[: text.index(begin)] + report + text[text.index(end) + len(end) :]
     else:
         text = text.rstrip() + "\n\n" + report + "\n"
     RESULTS.write_text(text)
