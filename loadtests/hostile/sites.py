@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from loadtests.bench_dataplane import HERE, LOAD_CORE, NGINX_PASS, NGINX_POOL, Bench, Peer, free_port, serving, whole
-from loadtests.hostile.attacks import GRPC, LONG, METHOD, MODEL, PATH, Attack
+from loadtests.hostile.attacks import GRPC, LONG, LONG_SIZE, METHOD, MODEL, PATH, Attack
 
 COPIES, SERVES = "copies", "serves"
 WEIGHT = "50%"
@@ -47,10 +47,9 @@ class Site:
 
 @dataclass(frozen=True)
 class Models:
-    """Ports of the live models: short answers, long ones, gRPC."""
+    """Ports of the live models."""
 
     live: int
-    long: int
     grpc: int
 
 
@@ -60,7 +59,7 @@ def models(bench: Bench) -> Models:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     bench.processes.append(process)
     assert process.stdout is not None
-    return Models(bench.backend(), bench.backend(300, "flood"), int(process.stdout.readline()))
+    return Models(bench.backend(300, str(LONG_SIZE)), int(process.stdout.readline()))
 
 
 def hostile(attacks: list[Attack]) -> list[Hostile]:
@@ -82,12 +81,11 @@ def understudy(bench: Bench, live: Models, bad: list[Hostile], tree: Path) -> Si
     port, grpc, admin = free_port(), free_port(), free_port()
     upstreams = {
         "live": {"url": f"http://127.0.0.1:{live.live}"},
-        "long": {"url": f"http://127.0.0.1:{live.long}"},
         "grpc": {"url": f"grpc://127.0.0.1:{live.grpc}"},
     }
     routes: list[dict[str, object]] = [
         {"name": "m", "match": {"path": PATH}, "live": "live"},
-        {"name": "l", "match": {"path": LONG}, "live": "long"},
+        {"name": "l", "match": {"path": LONG}, "live": "live"},
         {"name": "g", "match": {"path": METHOD}, "live": "grpc"},
     ]
     for one in bad:
@@ -128,7 +126,6 @@ def nginx(bench: Bench, live: Models, bad: list[Hostile]) -> Site:
         f"upstream live {{ server 127.0.0.1:{live.live}; {NGINX_POOL} }}\n"
         f"server {{ listen 127.0.0.1:{port} backlog=4096;\n"
         "location = /none { return 404; } location = /-/healthz { return 200 ok; }\n"
-        f"location = {LONG} {{ proxy_pass http://127.0.0.1:{live.long}; {NGINX_PASS} }}\n"
         f"{http} location / {{ proxy_pass http://live; {NGINX_PASS} }} }}\n"
         f"server {{ listen 127.0.0.1:{grpc} http2 backlog=4096;\n"
         "location /no.P/ { return 404; } location /grpc.health.v1.Health/ { return 200 ok; }\n"
@@ -164,10 +161,10 @@ def haproxy(bench: Bench, live: Models, bad: list[Hostile]) -> Site:
         " timeout client 30s", " timeout server 30s", " timeout connect 1s", " timeout http-request 10s",
         "frontend f", f" bind 127.0.0.1:{port}", " http-request return status 404 if { path /none }",
         " http-request return status 200 if { path /-/healthz }", *fronts[False],
-        f" use_backend long if {{ path {LONG} }}", " default_backend live",
+        " default_backend live",
         "frontend g", f" bind 127.0.0.1:{grpc} proto h2", " http-request return status 404 if { path_beg /no.P }",
         " http-request return status 200 if { path_beg /grpc.health }", *fronts[True], " default_backend grpc",
-        "backend live", f" server s 127.0.0.1:{live.live}", "backend long", f" server s 127.0.0.1:{live.long}",
+        "backend live", f" server s 127.0.0.1:{live.live}",
         "backend grpc", f" server s 127.0.0.1:{live.grpc} proto h2", *backs,
     ]  # fmt: skip
     config.write_text("\n".join(lines) + "\n")

@@ -1,8 +1,9 @@
 /* A model server that costs as little as possible: one epoll loop, one canned V2 answer.
  *
- *     backend PORT BODY_BYTES [hang|flood]
+ *     backend PORT BODY_BYTES [hang|flood|LONG_BYTES]
  *
- * Requests need a Content-Length or no body. `hang` reads and never answers; `flood` answers 10 MB.
+ * Requests have a Content-Length, chunks (whose end is believed where a read ends with it) or no body. `hang` reads and
+ * never answers; `flood` answers 10 MB; LONG_BYTES is the answer to a path that begins with /long.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,7 +19,9 @@
 
 struct connection {
     int fd;
-    long body_left;   /* bytes of a request's body still to come */
+    long body_left;   /* bytes of a request's body still to come; -1 until the last chunk */
+    char tail[5];     /* the last bytes of a chunked body */
+    int is_long;
     int head_length;  /* bytes of an incomplete head in `head` */
     char *out;        /* what is left to write of the answer */
     long out_left;
@@ -26,22 +29,22 @@ struct connection {
     char head[BUFFER];
 };
 
-static char *answer;
-static long answer_length;
+struct answer { char *bytes; long length; };
+static struct answer answers[2]; /* the usual one, the long one */
 static int hang;
 
-static void make_answer(long body) {
+static void make_answer(struct answer *made, long body) {
     static const char json[] =
         "{\"model_name\":\"credit\",\"outputs\":[{\"name\":\"predict_proba\",\"datatype\":\"FP64\","
         "\"shape\":[1,2],\"data\":[0.25,0.75]}],\"id\":\"";
-    answer = malloc(body + 256);
+    char *answer = malloc(body + 256);
     long head = sprintf(answer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %ld\r\n\r\n", body);
     memset(answer + head, 'x', body);
     if (body >= (long)sizeof json + 2) {
         memcpy(answer + head, json, sizeof json - 1);
         memcpy(answer + head + body - 2, "\"}", 2);
     }
-    answer_length = head + body;
+    *made = (struct answer){answer, head + body};
 }
 
 static void flush(int epoll, struct connection *c) {
@@ -63,7 +66,13 @@ static int readable(int epoll, struct connection *c) {
     if (n <= 0) return -1;
     char *at = buffer, *end = buffer + n;
     while (at < end) {
-        if (c->body_left > 0) {
+        if (c->body_left < 0) {
+            long size = end - at, last = size < 5 ? size : 5;
+            memmove(c->tail, c->tail + last, 5 - last);
+            memcpy(c->tail + 5 - last, end - last, last);
+            at = end;
+            if (!memcmp(c->tail, "0\r\n\r\n", 5)) c->body_left = 0;
+        } else if (c->body_left > 0) {
             long take = end - at < c->body_left ? end - at : c->body_left;
             at += take;
             c->body_left -= take;
@@ -80,11 +89,19 @@ static int readable(int epoll, struct connection *c) {
             at += blank + 4 - c->head - c->head_length;
             char *length = strcasestr(c->head, "\r\ncontent-length:");
             c->body_left = length && length < blank ? atol(length + 17) : 0;
+            char *chunked = strcasestr(c->head, "\r\ntransfer-encoding:");
+            if (chunked && chunked < blank) {
+                c->body_left = -1;
+                memset(c->tail, 0, sizeof c->tail);
+            }
+            char *path = strchr(c->head, ' ');
+            c->is_long = path && path < blank && !strncmp(path + 1, "/long", 5);
             c->head_length = 0;
         }
         if (c->body_left == 0 && c->head_length == 0 && !hang) {
-            c->out = answer;
-            c->out_left = answer_length;
+            struct answer *chosen = &answers[c->is_long && answers[1].bytes];
+            c->out = chosen->bytes;
+            c->out_left = chosen->length;
             flush(epoll, c);
         }
     }
@@ -94,7 +111,8 @@ static int readable(int epoll, struct connection *c) {
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     hang = argc > 3 && !strcmp(argv[3], "hang");
-    make_answer(argc > 3 && !strcmp(argv[3], "flood") ? 10000000 : atol(argv[2]));
+    make_answer(&answers[0], argc > 3 && !strcmp(argv[3], "flood") ? 10000000 : atol(argv[2]));
+    if (argc > 3 && atol(argv[3])) make_answer(&answers[1], atol(argv[3]));
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     struct sockaddr_in where = {AF_INET, htons(atoi(argv[1])), {htonl(INADDR_LOOPBACK)}, {0}};
