@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import exp, log
 
+from proxy.core.evidence.discordance import BETS
 from proxy.core.model import Guard, Plan, Stage, State
 
 P99_PASS = 4500
@@ -46,7 +47,7 @@ def _rate(limit: float, truth: float) -> float:
 def _discordance(margin: float) -> float:
     """Growth per pair of the evidence that one arm fails less than `margin` more often, when each fails on `FAILING` of
     the requests by itself: that of the best of the bets."""
-    bets = [0.98 * 2.0**-k / (1 - margin) for k in range(10)] if margin < 1 else []
+    bets = [bet / (1 - margin) for bet in BETS.tolist()] if margin < 1 else []
     return max(
         (
             (1 - 2 * FAILING) * log(1 + bet * margin)
@@ -92,10 +93,11 @@ def is_latency(guard: Guard) -> bool:
 def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
     """Seconds until a good candidate passes a stage at `rate` requests per second on the route, and what takes longest.
 
-    >>> from proxy.core.model import Guard, Plan, Stage, State
-    >>> plan = Plan("r/c", "r", "l", "c", "1", (), (Guard("p99_latency", 1.2, True),))
-    >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
-    (455.0, 'p99_latency')
+        >>> from proxy.core.evidence.discordance import BETS
+    from proxy.core.model import Guard, Plan, Stage, State
+        >>> plan = Plan("r/c", "r", "l", "c", "1", (), (Guard("p99_latency", 1.2, True),))
+        >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
+        (455.0, 'p99_latency')
     """
     share = stage.share / 10_000
     weight = stage.weight / 10_000

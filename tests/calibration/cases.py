@@ -47,6 +47,7 @@ Case = Callable[[float], Row]
 
 DIFFERS = Rate("differs")
 SHIFT = Mean("shift", -1.0, 1.0, two_sided=True)
+NUMBER = Mean("shift", -8.0, 8.0, two_sided=True)
 KS_N, KS_U = Ks(NORMAL.thresholds, 1 / 32), Ks(UNIFORM.thresholds, 1 / 32)
 PSI = Psi(UNIFORM.edges)
 BIG = Rate("jump", above=0.3)
@@ -111,6 +112,7 @@ def limits() -> Iterator[Case]:
     yield at_limit("max_disagreement: 2%", DIFFERS, 0.02, truths.events("differs", 0.02))
     yield at_limit("max_mean_shift: 0.01 (above)", SHIFT, 0.01, truths.shifted(0.01))
     yield at_limit("max_mean_shift: 0.01 (below)", SHIFT, 0.01, truths.shifted(-0.01))
+    yield at_limit("max_mean_shift of numbers: 0.1", NUMBER, 0.1, truths.shifted(0.1, 0.2, reach=8.0), runs=400)
     yield at_limit("max_mean_shift of vectors: 0.1", Witnesses(), 0.1, truths.witnessed(0.1))
     yield at_limit("max_ks: 0.05", KS_U, 0.05, truths.crossing(0.05))
     yield at_limit("max_psi: 0.2", PSI, 0.2, truths.psi_of(0.2))
@@ -184,6 +186,11 @@ def delays() -> Iterator[Case]:
     yield delay("shift 0.02, ρ 0.9", name, SHIFT, 0.01, truths.scores(0.02), fail=2800)
     yield delay("shift 0.05, ρ 0.9", name, SHIFT, 0.01, truths.scores(0.05), fail=500)
     yield delay("no shift, ρ 0.9", name, SHIFT, 0.01, truths.scores(), pass_=2300)
+    yield delay("shift 0.02, sd 0.126", name, SHIFT, 0.01, truths.shifted(0.02, 0.126), fail=2300, slack=1.0)
+    yield delay("no shift, sd 0.126", name, SHIFT, 0.01, truths.shifted(0.0, 0.126), pass_=2200, slack=1.0)
+    name = "max_mean_shift of numbers: 0.1"
+    yield delay("shift 0.2, sd 0.2", name, NUMBER, 0.1, truths.shifted(0.2, 0.2, reach=8.0), fail=600, slack=1.0)
+    yield delay("no shift, sd 0.2", name, NUMBER, 0.1, truths.shifted(0.0, 0.2, reach=8.0), pass_=450, slack=1.0)
     name = "max_ks: 0.05"
     for ks, pairs in ((0.08, 2100), (0.2, 200)):
         delta = float(2 * stats.norm.ppf((1 + ks) / 2))
@@ -202,6 +209,9 @@ def delays() -> Iterator[Case]:
     # Half of the requests only are asked of live first, and a pass rests on those.
     yield delay("equal times, half hedged at live's p90", name, P99, 1.2, truths.hedged(0.9), pass_=9000)
     yield delay("uniformly × 1.5", "median_latency: 1.2x", MEDIAN, 1.2, truths.times(1.5), fail=200)
+    name = "max_extra_errors: 0.2%"
+    yield delay("1 point on 0.1 %", name, ERRORS, 0.002, truths.errors(0.01), fail=1900, slack=1.0)
+    yield delay("equal, 0.1 % fail", name, ERRORS, 0.002, truths.errors(0.0), pass_=4000)
     yield delay("2 points on 0.1 %", "max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.02), fail=1100)
     name = "max_response_mismatch: 1%"
     yield delay("every answer like live's", name, MISMATCH, 0.01, truths.mismatches(0.0), pass_=400)

@@ -14,7 +14,7 @@ from proxy.core.evidence.batch import Batch
 from proxy.core.evidence.budget import pool
 from proxy.core.evidence.guards import Rule, Slot
 from proxy.core.evidence.prf import key_of
-from proxy.core.evidence.restarts import EVERY, ROWS
+from proxy.core.evidence.restarts import EVERY, ROWS, log_rest, log_weights
 from proxy.core.evidence.tally import Tally
 from proxy.core.model import Guard
 from tests.calibration.truths import Truth
@@ -109,10 +109,10 @@ def restarted(slot: Slot, counts: np.ndarray) -> np.ndarray:
     """Log of the restart mixture at every look, from cumulative counts (looks, width) of one guard."""
     looks, every = len(counts), EVERY // LOOK
     started = np.arange(looks) // every  # restarts before each look's pairs are counted
-    total = np.log(0.5 / (started + 1.0))
+    total = np.array([log_rest(int(j)) for j in started])
     for j in range(looks // every + 1):
         since = counts[j * every :] - (counts[j * every - 1] if j else 0)
-        weight = np.log(0.5 / (j * (j + 1)) if j else 0.5)
+        weight = log_weights(np.array([float(j)]))[0] if j else np.log(0.5)
         parts = [slot.rule.log_fail(since[i : i + CHUNK], slot.guard.limit) for i in range(0, len(since), CHUNK)]
         if parts:
             total[j * every :] = np.logaddexp(total[j * every :], np.concatenate(parts) + weight)

@@ -74,11 +74,11 @@ def jumps(p: float) -> Truth:
     return lambda rng, n: batch(rng, n, jump=np.where(rng.random(n) < p, 0.9, 0.01))
 
 
-def shifted(mean: float, sd: float = 0.09, measure: str = "shift") -> Truth:
-    """A normal difference with this mean; sd 0.09 is that of two uniform scores with correlation 0.95."""
+def shifted(mean: float, sd: float = 0.09, measure: str = "shift", reach: float = 1.0) -> Truth:
+    """A normal difference with this mean, within ± `reach`; sd 0.09 is that of uniform scores with correlation 0.95."""
 
     def make(rng: Rng, n: int) -> Batch:
-        return batch(rng, n, **{measure: np.clip(rng.normal(mean, sd, n), -1.0, 1.0)})
+        return batch(rng, n, **{measure: np.clip(rng.normal(mean, sd, n), -reach, reach)})
 
     return make
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
-from proxy.core.evidence.discordance import fail_bets, fail_many, pass_bets, pass_many
+from proxy.core.evidence.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
 from proxy.core.evidence.estimate import Estimate, intervals
 from proxy.core.evidence.reference import THRESHOLDS
 from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
@@ -65,7 +65,7 @@ class Ks:
     def _logs(self, counts: Numbers, bets: Floats, worst: Floats) -> Floats:
         """Log of each threshold's and sign's average over bets, (…, 2T); a failure multiplies `worst` per bet."""
         cells, failed = self.cells(counts)
-        return log_mean_exp(cells @ bets + failed[..., None] * worst)
+        return log_mean_exp(cells @ bets + failed[..., None] * worst, WEIGHTS)
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at no threshold do the distributions differ by more than `limit`"."""
@@ -99,8 +99,8 @@ class Ks:
         cells, _ = self.cells(counts)
         values = np.abs(cells[..., 1] - cells[..., 2]).max(-1) / np.maximum(1, totals)
         low, high = intervals(
-            lambda m: log_mean_exp(log_mean_exp(cells @ fail_many(m))),
-            lambda m: np.asarray(log_mean_exp(cells @ pass_many(m)).min(-1)),
+            lambda m: log_mean_exp(log_mean_exp(cells @ fail_many(m), WEIGHTS)),
+            lambda m: np.asarray(log_mean_exp(cells @ pass_many(m), WEIGHTS).min(-1)),
             values,
             0.0,
             1.0 - 1e-9,

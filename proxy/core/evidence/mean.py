@@ -1,8 +1,9 @@
 """Mean guards: is the mean of a bounded difference beyond its limit?
 
-FAIL (H0: E[d] ≤ m): the average over k of Π(1 + λ_k(d_i − m)), λ_k = 2⁻ᵏ/(m − lo), k = 1…10. PASS (H0: E[d] ≥ m): of
-Π(1 − λ_k(d_i − m)), λ_k = 2⁻ᵏ/(hi − m). Two-sided |E[d]| ≤ m: FAIL = ½(E⁺ + E⁻), PASS = min(P⁺, P⁻). Source:
-Waudby-Smith & Ramdas, arXiv 2010.09686, with a fixed grid of bets so that the state is a histogram.
+FAIL (H0: E[d] ≤ m): the average over k of Π(1 + λ_k(d_i − m)), λ_k = .98·2⁻ᵏ/(m − lo), k = 0…9. PASS (H0: E[d] ≥ m):
+of Π(1 − λ_k(d_i − m)), λ_k = .98·2⁻ᵏ/(hi − m). The largest bets weigh most: they win most where differences are small
+against their range, as those of two good models are. Two-sided |E[d]| ≤ m: FAIL = ½(E⁺ + E⁻), PASS = min(P⁺, P⁻).
+Source: Waudby-Smith & Ramdas, arXiv 2010.09686, with a fixed grid of bets so that the state is a histogram.
 
 A value between two of the 513 bin centres goes to either, with probabilities that keep its mean, so the products above
 stay e-processes for the value itself (the factors are linear in d). Its uniform number is a PRF (`prf`), never a
@@ -23,7 +24,10 @@ from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mea
 
 STEPS = 512
 BINS = STEPS + 1
-BETS = 2.0 ** -np.arange(1, 11)
+BETS = 0.98 * 2.0 ** -np.arange(10)
+"""Shares of the largest bet, which a single difference could ruin."""
+WEIGHTS = np.array([0.46, 0.25, 0.1, 0.06, 0.04, 0.03, 0.02, 0.02, 0.01, 0.01])
+"""Their weights."""
 
 
 @lru_cache(maxsize=8)
@@ -119,14 +123,14 @@ class Mean:
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the mean is within the limit"; counts (…, 514) → (…)."""
         if self.two_sided:
-            return mixed(counts, sides(self.lo, self.hi, limit, fail=True))
-        return mixed(counts, [above_bets(self.lo, self.hi, limit)])
+            return mixed(counts, sides(self.lo, self.hi, limit, fail=True), WEIGHTS)
+        return mixed(counts, [above_bets(self.lo, self.hi, limit)], WEIGHTS)
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the mean is at or beyond the limit" (either limit, if two-sided); (…, 514) → (…)."""
         if self.two_sided:
-            return weakest(counts, sides(self.lo, self.hi, limit, fail=False))
-        return weakest(counts, [below_bets(self.lo, self.hi, limit)])
+            return weakest(counts, sides(self.lo, self.hi, limit, fail=False), WEIGHTS)
+        return weakest(counts, [below_bets(self.lo, self.hi, limit)], WEIGHTS)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (directions, 1, bets); see `after_promotion`."""
@@ -165,7 +169,7 @@ def mean_intervals(
         if len(starts):
             bets = BETS / (side * (m - end))[:, None]
             terms = weight * np.log1p((side * (value - m[row]))[:, None] * bets[row])
-            logs[filled] = log_mean_exp(np.add.reduceat(terms, starts, axis=0))
+            logs[filled] = log_mean_exp(np.add.reduceat(terms, starts, axis=0), WEIGHTS)
         return logs
 
     edge = 1e-9 * (hi - lo)
@@ -178,11 +182,11 @@ class Similarity(Mean):
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the mean similarity is at least the limit"."""
-        return mixed(counts, [above_bets(self.lo, self.hi, 1.0 - limit)])
+        return mixed(counts, [above_bets(self.lo, self.hi, 1.0 - limit)], WEIGHTS)
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the mean similarity is at most the limit"."""
-        return weakest(counts, [below_bets(self.lo, self.hi, 1.0 - limit)])
+        return weakest(counts, [below_bets(self.lo, self.hi, 1.0 - limit)], WEIGHTS)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""

@@ -3,7 +3,8 @@
 Every guard keeps integer counts of what was seen, in `width` categories. A *bet* multiplies its wealth by a factor that
 depends only on the category, so its log-wealth is a dot product `counts · log_factors`: state merges by addition, order
 does not matter, and the e-value is a pure function of the counts (Waudby-Smith & Ramdas, arXiv 2010.09686; Ramdas,
-Grünwald, Vovk, Shafer, arXiv 2210.01948). An average of e-values is an e-value, so a grid of bets is averaged.
+Grünwald, Vovk, Shafer, arXiv 2210.01948). An average of e-values is an e-value, so a grid of bets is averaged,
+with weights that are fixed beforehand.
 
 `CERTAIN` stands for an infinite log-wealth (a limit of exactly zero that was broken). It is finite on purpose:
 `0 * inf` is nan, while `0 * CERTAIN` is 0, and the sums below stay exact.
@@ -26,18 +27,21 @@ CERTAIN = 1e12
 """Log-wealth that stands for certainty, in nats; its negative stands for an impossibility."""
 
 
-def log_mean_exp(log_wealth: Floats) -> Floats:
-    """Log of the mean of `exp(log_wealth)` along the last axis, without overflow.
+def log_mean_exp(log_wealth: Floats, weights: Floats | None = None) -> Floats:
+    """Log of the mean of `exp(log_wealth)` along the last axis, without overflow; `weights` sum to 1 (`None`: equal).
 
     >>> round(float(np.exp(log_mean_exp(np.log([1.0, 3.0])))), 12)
     2.0
+    >>> round(float(np.exp(log_mean_exp(np.log([1.0, 3.0]), np.array([0.75, 0.25])))), 12)
+    1.5
     >>> float(log_mean_exp(np.array([CERTAIN, 0.0]))) > 1e11
     True
     """
     # The ufuncs' own reductions: `max` and `mean` add a layer of Python that costs more than the sums themselves.
     top = np.maximum.reduce(log_wealth, axis=-1, keepdims=True)
-    total = np.add.reduce(np.exp(log_wealth - top), axis=-1)
-    return np.asarray(np.log(total / log_wealth.shape[-1]) + top[..., 0])
+    wealth = np.exp(log_wealth - top)
+    mean = np.add.reduce(wealth, axis=-1) / log_wealth.shape[-1] if weights is None else wealth @ weights
+    return np.asarray(np.log(mean) + top[..., 0])
 
 
 def log_sum(logs: Sequence[float]) -> float:
@@ -52,20 +56,20 @@ def log_sum(logs: Sequence[float]) -> float:
     return float(top + np.log(np.sum(np.exp(np.asarray(logs) - top))))
 
 
-def mixed(counts: Numbers, groups: Sequence[Floats]) -> Floats:
+def mixed(counts: Numbers, groups: Sequence[Floats], weights: Floats | None = None) -> Floats:
     """FAIL: the average over groups (directions, thresholds) of the average over each group's bets, as a log.
 
-    `counts` is (…, width), each group (width, bets); the result is (…).
+    `counts` is (…, width), each group (width, bets), `weights` (bets,) those of the bets; the result is (…).
 
     >>> up, down = np.log([[0.5], [1.5]]), np.log([[1.5], [0.5]])  # one bet each on heads and on tails
     >>> float(np.exp(mixed(np.array([0, 1]), [up, down])))
     1.0
     """
-    logs = [log_mean_exp(counts @ group) for group in groups]
+    logs = [log_mean_exp(counts @ group, weights) for group in groups]
     return logs[0] if len(logs) == 1 else log_mean_exp(np.stack(logs, axis=-1))
 
 
-def weakest(counts: Numbers, groups: Sequence[Floats]) -> Floats:
+def weakest(counts: Numbers, groups: Sequence[Floats], weights: Floats | None = None) -> Floats:
     """PASS: the *least* of the groups' averages. Averaging here would promote at the limit: each group has a null of
     its own, and all of them must be rejected (intersection-union).
 
@@ -73,7 +77,7 @@ def weakest(counts: Numbers, groups: Sequence[Floats]) -> Floats:
     >>> float(np.exp(weakest(np.array([0, 1]), [up, down])))
     0.5
     """
-    logs = [log_mean_exp(counts @ group) for group in groups]
+    logs = [log_mean_exp(counts @ group, weights) for group in groups]
     return logs[0] if len(logs) == 1 else np.minimum.reduce(logs)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from proxy.core.evidence.batch import Batch, Placed
 from proxy.core.evidence.estimate import LEVEL, Estimate
-from proxy.core.evidence.mean import BINS, bins, centres, mean_intervals, sides
+from proxy.core.evidence.mean import BINS, WEIGHTS, bins, centres, mean_intervals, sides
 from proxy.core.evidence.prf import mix, uniforms
 from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
 
@@ -80,7 +80,7 @@ class Witnesses:
         both = sides(-REACH, REACH, limit, fail=fail)
         failed = counts[..., -1:]
         each = [np.concatenate([counts[..., i * BINS : (i + 1) * BINS], failed], -1) for i in range(WITNESSES)]
-        return np.stack([log_mean_exp(one @ side) for one in each for side in both], axis=-1)
+        return np.stack([log_mean_exp(one @ side, WEIGHTS) for one in each for side in both], axis=-1)
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "no witness's mean moved by more than `limit`"; counts (…, width) → (…)."""

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from proxy.core.evidence.batch import Batch, columns
+from proxy.core.evidence.discordance import BETS as ERROR_BETS
+from proxy.core.evidence.discordance import WEIGHTS as ERROR_WEIGHTS
 from proxy.core.evidence.discordance import ExtraErrors
 from proxy.core.evidence.ks import BINS as KS_BINS
 from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.latency import Ratio, Slower, ratio_bets
-from proxy.core.evidence.mean import BINS, Mean, Similarity
+from proxy.core.evidence.mean import BETS, BINS, WEIGHTS, Mean, Similarity
 from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
@@ -226,6 +228,29 @@ def test_restarts(restarts_at: tuple[int, ...]) -> None:
             totals[i + 1] += chance_all * chance
     assert (totals[1:] <= MOST).all()
     assert totals[-1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("weights", [(BETS, WEIGHTS), (ERROR_BETS, ERROR_WEIGHTS)])
+def test_bets_cannot_lose_all_and_their_weights_sum_to_one(weights: tuple[np.ndarray, np.ndarray]) -> None:
+    bets, shares = weights
+    assert len(bets) == len(shares)
+    assert shares.sum() == pytest.approx(1.0, abs=1e-12)
+    assert 0.0 < bets.min() <= bets.max() < 1.0
+
+
+def test_a_break_after_a_billion_good_pairs_is_found_within_two_thousand() -> None:
+    """5 % of answers are other ones where 2 % may be; the restarts before were a million."""
+    rule, rows = Rate("differs"), np.zeros((ROWS, 3), np.int64)
+    rows[0] = 995_000_000, 5_000_000, 0
+    restarts, pairs, log_e = Restarts((10**6,), 10**6), 0, 0.0
+    while log_e < np.log(100.0):
+        rows[restarts.row] += (19, 1, 0)
+        pairs += 20
+        if pairs % 1000 == 0:
+            restarts = restarts.start(rows)
+        since, logs = restarts.since(rows)
+        log_e = restarts.mixture(rule.log_fail(since, 0.02), logs)
+    assert pairs <= 2000
 
 
 def test_a_failure_multiplies_each_bets_own_worst_factor() -> None:
