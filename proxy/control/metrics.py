@@ -263,6 +263,7 @@ _GUARD_GAUGES = (
     ("guard_value", "value", "What a guard measures now."),
     ("guard_limit", "limit", "The limit a guard holds it to."),
     ("guard_evidence_ratio", "evidence", "Share of the evidence needed to fail; 1 is decided."),
+    ("guard_burst_size", "burst_size", "How many differences come together; evidence to fail is divided by it."),
 )
 
 

@@ -330,7 +330,9 @@ class Finding:
     """A guard's verdict with what a person needs to judge it.
 
     `evidence` is the share of what is needed to fail (0..1, 1 is decided); `low` and `high` a 95 % interval valid at
-    any time; `eta_seconds` the forecast until a pass, `None` when there is none.
+    any time; `eta_seconds` the forecast until a pass, `None` when there is none. `burst_size` is how many differences
+    come together, at least 1: evidence to fail counts the `burst_size`-th part. `value` is over pairs whose body had
+    not been seen a moment ago, `value_with_repeats` over all (`None` for a segment).
     """
 
     guard: str
@@ -344,6 +346,9 @@ class Finding:
     pairs: int
     eta_seconds: float | None
     reason: str
+    burst_size: float = 1.0
+    value_with_repeats: float | None = None
+    pairs_with_repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

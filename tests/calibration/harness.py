@@ -12,6 +12,7 @@ import numpy as np
 
 from proxy.core.evidence.batch import Batch
 from proxy.core.evidence.budget import pool
+from proxy.core.evidence.bursts import SIZES, UNDER_WAY
 from proxy.core.evidence.guards import Rule, Slot
 from proxy.core.evidence.prf import key_of
 from proxy.core.evidence.restarts import EVERY, ROWS, log_rest, log_weights
@@ -97,7 +98,8 @@ def together(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, runs: i
     for run in range(runs):
         placed = placed_on(slots, truth(np.random.default_rng([seed, run]), pairs))
         counts = [cumulated(slot, who, where, pairs) for slot, who, where in placed]
-        logs = np.stack([restarted(slot, c) for slot, c in zip(slots, counts, strict=True)])
+        sizes = [sizes_at_looks(values_of(*one, pairs)) for one in placed]
+        logs = np.stack([restarted(*one) for one in zip(slots, counts, sizes, strict=True)])
         fails[run] = first(np.logaddexp.reduce(logs - np.log(len(slots))) >= FAIL)
         passed = [s.rule.log_pass(c, s.guard.limit) >= PASS for s, c in zip(slots, counts, strict=True)]
         at = first(np.all(passed, axis=0))
@@ -105,13 +107,20 @@ def together(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, runs: i
     return Result(fails, passes)
 
 
-def restarted(slot: Slot, counts: np.ndarray) -> np.ndarray:
-    """Log of the restart mixture at every look, from cumulative counts (looks, width) of one guard."""
+def restarted(slot: Slot, counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Log of the restart mixture at every look, from cumulative counts (looks, width) of one guard and the size of its
+    bursts at each (looks,): the lesser of with and without."""
+    without = mixture(slot, counts, np.ones_like(sizes))
+    return np.minimum(without, mixture(slot, counts, sizes)) if (sizes > 1.0).any() else without
+
+
+def mixture(slot: Slot, counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Log of the restart mixture at every look, of counts divided by the sizes."""
     looks, every = len(counts), EVERY // LOOK
     started = np.arange(looks) // every  # restarts before each look's pairs are counted
     total = np.array([log_rest(int(j)) for j in started])
     for j in range(looks // every + 1):
-        since = counts[j * every :] - (counts[j * every - 1] if j else 0)
+        since = (counts[j * every :] - (counts[j * every - 1] if j else 0)) / sizes[j * every :, None]
         weight = log_weights(np.array([float(j)]))[0] if j else np.log(0.5)
         parts = [slot.rule.log_fail(since[i : i + CHUNK], slot.guard.limit) for i in range(0, len(since), CHUNK)]
         if parts:
@@ -119,11 +128,44 @@ def restarted(slot: Slot, counts: np.ndarray) -> np.ndarray:
     return total
 
 
+def sizes_at_looks(values: np.ndarray) -> np.ndarray:
+    """Size of the bursts at every look (looks,) from the values of a guard's columns (k, pairs): what `Bursts.sizes`
+    says look by look."""
+    until = np.pad(np.cumsum(values, axis=1), ((0, 0), (1, 0)))
+    at = np.arange(LOOK, values.shape[1] + 1, LOOK)
+    variance = np.pad(np.cumsum(values**2, axis=1), ((0, 0), (1, 0)))[:, at] / at - (until[:, at] / at) ** 2
+    sizes = np.ones((len(values), len(at)))
+    for block in SIZES.tolist():
+        starts = 2 * block * np.arange(values.shape[1] // (2 * block))
+        squares = np.pad(
+            (2 * until[:, starts + block] - until[:, starts] - until[:, starts + 2 * block]) ** 2, ((0, 0), (1, 0))
+        )
+        count = at // (2 * block)
+        total, number = np.cumsum(squares, axis=1)[:, count], count.astype(float)
+        if block <= UNDER_WAY:
+            last = np.maximum(at - 2 * block, 0)
+            total = total + np.where(
+                at >= 2 * block, (2 * until[:, at - block] - until[:, last] - until[:, at]) ** 2, 0
+            )
+            number += at >= 2 * block
+        if block == SIZES[-1]:
+            total, number = total - np.maximum.accumulate(squares, axis=1)[:, count], number - 1.0
+        expected = 2.0 * np.maximum(1.0, number * block) * np.maximum(variance, 1e-300)
+        sizes = np.maximum(sizes, np.where(variance > 0.0, total / expected, 0.0))
+    return sizes.max(axis=0, initial=1.0)
+
+
+def values_of(slot: Slot, who: np.ndarray, where: np.ndarray, pairs: int) -> np.ndarray:
+    """What `bursts` adds up of each pair for a guard, (columns, pairs)."""
+    return np.array([np.bincount(who, column[where], pairs) for column in slot.burst_values.T]).reshape(-1, pairs)
+
+
 def by_tally(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, rng: np.random.Generator) -> np.ndarray:
     """Log of the pooled sum at every look of one run, counted and judged by the `Tally` that is shipped."""
     slots = slots_of(guards)
     placed = placed_on(slots, truth(rng, pairs))
     tally = Tally.empty(slots, 0)
+    values = np.concatenate([values_of(*one, pairs) for one in placed])
     logs = []
     for look in range(pairs // LOOK):
         if look and look * LOOK % EVERY == 0:
@@ -131,7 +173,9 @@ def by_tally(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, rng: np
         for slot, who, where in placed:
             start, stop = np.searchsorted(who, (look * LOOK, (look + 1) * LOOK))
             np.add.at(tally.rows[tally.restarts.row], where[start:stop] + slot.start, 1)
-        logs.append(pool([tally.log_fail(i) for i in range(len(slots))], [1.0 / len(slots)] * len(slots), 1.0).total)
+        tally.bursts.add(values[:, look * LOOK : (look + 1) * LOOK])
+        each = [tally.log_fail(i, burst=burst) for i, burst in enumerate(tally.burst_sizes())]
+        logs.append(pool(each, [1.0 / len(slots)] * len(slots), 1.0).total)
     return np.array(logs)
 
 

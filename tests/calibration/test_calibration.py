@@ -10,7 +10,7 @@ import pytest
 
 from tests.calibration.__main__ import every_case, report
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
-from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, slots_of
+from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
 from tests.calibration.truths import everything
 from tests.calibration.unsteady import unsteady
@@ -58,5 +58,7 @@ def test_judging_all_looks_at_once_is_what_the_tally_says_look_by_look() -> None
     slow = by_tally(DEFAULTS, truth, 4000, np.random.default_rng(5))
     slots = slots_of(DEFAULTS)
     placed = placed_on(slots, truth(np.random.default_rng(5), 4000))
-    logs = np.stack([restarted(slot, cumulated(slot, who, where, 4000)) for slot, who, where in placed])
+    sizes = [sizes_at_looks(values_of(*one, 4000)) for one in placed]
+    assert max(size.max() for size in sizes) > 1.5  # there is something to divide by
+    logs = np.stack([restarted(one[0], cumulated(*one, 4000), size) for one, size in zip(placed, sizes, strict=True)])
     np.testing.assert_allclose(np.logaddexp.reduce(logs - np.log(len(slots))), slow, atol=1e-6)

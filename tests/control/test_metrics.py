@@ -44,6 +44,7 @@ METRICS = {
     "understudy_guard_value": {"rollout", "guard"},
     "understudy_guard_limit": {"rollout", "guard"},
     "understudy_guard_evidence_ratio": {"rollout", "guard"},
+    "understudy_guard_burst_size": {"rollout", "guard"},
     "understudy_guard_verdict": {"rollout", "guard", "verdict"},
     "understudy_rollout_weight_ratio": {"rollout"},
     "understudy_rollout_stage": {"rollout", "stage"},
@@ -62,6 +63,7 @@ METRICS = {
 def rollout(**changes: Any) -> dict[str, Any]:
     finding = {"guard": "p99_latency", "segment": None, "verdict": "watching", "value": 1.05, "limit": 1.2}
     finding |= {"evidence": 0.25, "low": 0.9, "high": 1.3, "pairs": 9, "eta_seconds": None, "reason": "so far"}
+    finding |= {"burst_size": 1.5, "value_with_repeats": 1.05, "pairs_with_repeats": 9}
     segment = finding | {"segment": "tenant-7", "value": 9.9}
     base = {"name": NAME, "state": "canary", "weight": 5.0, "stage": {"index": 1, "name": "canary-5"}}
     unnamed = finding | {"segment": "", "value": 8.8}  # requests without the header

@@ -206,7 +206,7 @@ async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker
     assert shown["stage"]["needs"][0] == {"what": "pairs", "have": 3, "want": 100}
     assert set(shown["findings"][0]) == {
         "guard", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs", "eta_seconds",
-            "reason",
+            "reason", "burst_size", "value_with_repeats", "pairs_with_repeats",
     }  # fmt: skip
     worst = desk.pairs(NAME, "worst", 2)
     assert worst is not None

@@ -19,7 +19,7 @@ ACTS = {
     # State in, state out: tests/core/evidence/test_evidence.py.
     "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learned_enough", "keep_for_labels",
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",
-    "divergences", "histogram",
+    "asked_of", "divergences", "histogram",
 }  # fmt: skip
 """Functions that have no doctest of their own; each is shown where the comment says."""
 

@@ -52,6 +52,13 @@ FINDING = _object(
         "pairs": WHOLE,
         "eta_seconds": NUMBER,
         "reason": TEXT,
+        "burst_size": {
+            "type": "number",
+            "minimum": 1,
+            "description": "So many differences come together: evidence to fail counts the `burst_size`-th part.",
+        },
+        "value_with_repeats": NUMBER | {"description": "`value` over all pairs, those with a body just seen included."},
+        "pairs_with_repeats": WHOLE,
     }
 )
 NEED = _object(

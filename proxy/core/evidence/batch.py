@@ -15,7 +15,7 @@ Which pairs may say what is decided here once, for all rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -71,6 +71,10 @@ class Batch:
         values = self.measures[name][who]
         known = values == values  # false for nan only, and twice as fast as isnan
         return (who, values) if known.all() else (who[known], values[known])
+
+    def repeated(self) -> Batch:
+        """The same pairs, of which those speak whose body had been seen: not for latency, which has taken them."""
+        return replace(self, fresh=~self.fresh, timed=np.zeros(self.size, dtype=bool))
 
     @property
     def size(self) -> int:

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import NOTHING, Estimate, intervals
 from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
 
@@ -123,6 +123,10 @@ class ExtraErrors:
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(counts[:3] @ fail_bets(limit))[None, None]
+
+    def burst_values(self) -> Ints:
+        """A failure of the candidate alone is 1, of live alone −1, (4, 1); see `bursts`."""
+        return np.array([[0], [1], [-1], [0]])
 
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
         """Differences of the failure rates, candidate minus live, with their intervals; counts (n, 4)."""

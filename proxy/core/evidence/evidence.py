@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from proxy.core.evidence import intake, snapshot
-from proxy.core.evidence.after_promotion import ALARM, Watch
+from proxy.core.evidence.after_promotion import ALARM
 from proxy.core.evidence.batch import columns
 from proxy.core.evidence.budget import Pool, pool
 from proxy.core.evidence.divergences import Divergence, Histogram, divergences, histogram
@@ -114,7 +114,7 @@ class Evidence:
             while (mark := intake.restart_due(state, readings[at])) is not None:
                 state.restart(mark)
             if state.watch is not None and state.watch.due(readings[at].time):
-                state.watch.close(state.tally.slots)
+                state.end_minute(state.watch)
             run = intake.book(state, self._plan, readings[at : at + intake.length(state, readings, at)])
             self._count(run)
             if intake.learned_enough(state):
@@ -173,7 +173,7 @@ class Evidence:
         """
         state = self._state
         if promoted and state.watch is None:
-            state.watch = Watch(np.zeros_like(state.tally.stage))
+            state.watch = state.new_watch(state.tally.bursts.copy())
         if entry <= state.stage:
             return
         first = state.stage < 0
@@ -181,6 +181,7 @@ class Evidence:
         state.stage_pairs = state.stage_candidate_pairs = 0
         state.warm_left = self._plan.warmup
         state.tally.stage[:] = 0
+        state.tally.repeats[1] = 0
         if not first or state.compared:
             state.tally.restart()
 
@@ -201,9 +202,9 @@ class Evidence:
     # --- judging -----------------------------------------------------------------------------------------------------
 
     def log_e(self) -> list[float]:
-        """Log FAIL e-value of each guard, in the plan's order: all traffic, restarts, chapters and segments."""
+        """Log FAIL e-value of each guard, in the plan's order: all traffic, restarts, chapters, segments and bursts."""
         tally = self._state.tally
-        return [tally.log_fail(i) for i in range(len(tally.slots))]
+        return [tally.log_fail(i, burst=burst) for i, burst in enumerate(tally.burst_sizes())]
 
     def assess(self, rate: float | None = None, held: int = 0, *, forecast: bool = True) -> Assessment:
         """Every guard's finding and the pooled verdict. `rate` is compared pairs per second now, for forecasts; of a
@@ -216,11 +217,12 @@ class Evidence:
         state = self._state
         if not state.tally.slots:
             return Assessment(Verdict.WATCHING)
-        parts = [state.tally.log_segments(i) for i in range(len(state.tally.slots))]
-        pooled = self._pool(parts)
+        bursts = state.tally.burst_sizes()
+        parts = [state.tally.log_segments(i, burst) for i, burst in enumerate(bursts)]
+        pooled = self._pool(bursts, parts)
         if pooled.crossed and not state.causes:
             state.causes = tuple(state.tally.slots[i].guard.name for i in pooled.causes())
-        findings = find(Look(self._plan, state, pooled, rate, parts, held, forecast))
+        findings = find(Look(self._plan, state, pooled, rate, parts, held, forecast, bursts))
         whole = [finding for finding in findings if finding.segment is None]
         if state.causes:
             verdict = Verdict.FAIL
@@ -233,16 +235,21 @@ class Evidence:
 
     def crossed(self) -> bool:
         """Whether `assess` would say FAIL now; about a fifth of its cost, to be asked after every batch."""
-        return bool(self._state.tally.slots) and (bool(self._state.causes) or self._pool().crossed)
+        state = self._state
+        if not state.tally.slots or state.causes:
+            return bool(state.causes)
+        # Bursts only ever take evidence away, so they need not be looked at before there is enough without them.
+        return self._pool([1.0] * len(state.tally.slots)).crossed and self._pool(state.tally.burst_sizes()).crossed
 
-    def _pool(self, parts: list[list[float]] | None = None) -> Pool:
-        """The budget of the trial; after promotion that of the watch. `parts` are the guards' evidence by segment."""
+    def _pool(self, bursts: list[float], parts: list[list[float]] | None = None) -> Pool:
+        """The budget of the trial; after promotion that of the watch. `bursts` are the sizes of the guards' bursts,
+        `parts` their evidence by segment."""
         state = self._state
         if state.watch is not None:
             logs = [state.watch.log_m(slot) for slot in state.tally.slots]
             return pool(logs, state.weights, float(np.exp(-ALARM)))
-        tally = state.tally
-        logs = [tally.log_fail(i, parts[i] if parts is not None else None) for i in range(len(tally.slots))]
+        each = parts if parts is not None else [None] * len(bursts)
+        logs = [state.tally.log_fail(i, part, burst) for i, (part, burst) in enumerate(zip(each, bursts, strict=True))]
         return pool(logs, state.weights, self._plan.false_rollback_rate)
 
     def divergences(self) -> tuple[Divergence, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.state import State
 from proxy.core.evidence.tally import segment_shares
-from proxy.core.evidence.wealth import Counts
-from proxy.core.evidence.words import forecast_words, gap_words, label_words, number, title
+from proxy.core.evidence.wealth import Counts, Numbers
+from proxy.core.evidence.words import burst_words, forecast_words, gap_words, label_words, number, title
 from proxy.core.model import Finding, Plan, Verdict
 from proxy.core.reasons import NO_CREDENTIALS, Reason
 
@@ -25,7 +26,8 @@ FARTHEST = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the evidence: what every finding needs. `parts` are the guards' evidence by segment, as logs."""
+    """One look at the evidence: what every finding needs. `parts` are the guards' evidence by segment, as logs,
+    `bursts` the sizes of their bursts."""
 
     plan: Plan
     state: State
@@ -34,6 +36,7 @@ class Look:
     parts: list[list[float]]
     held: int = 0
     forecast: bool = True
+    bursts: Sequence[float] = ()
 
     @property
     def level(self) -> float:
@@ -50,27 +53,46 @@ def find(look: Look) -> tuple[Finding, ...]:
         names.append("other")
     whole, parts = [], []
     for i, slot in enumerate(tally.slots):
-        each = [tally.carried(slot)[None], rows[: len(names), slot.start : slot.stop]]
+        each = [tally.carried(slot)[None], tally.with_repeats(slot)[:1], rows[: len(names), slot.start : slot.stop]]
         estimates = slot.rule.estimates(np.concatenate(each), slot.guard.limit)
-        whole.append(_whole(look, i, slot, estimates[0]))
-        for s, (name, estimate) in enumerate(zip(names, estimates[1:], strict=True)):
+        whole.append(_whole(look, i, slot, estimates[0], estimates[1]))
+        for s, (name, estimate) in enumerate(zip(names, estimates[2:], strict=True)):
             parts.append(_segment(look, i, slot, s, name, look.parts[i][s], estimate))
     return (*whole, *parts)
 
 
-def passes(look: Look, slot: Slot) -> bool:
-    """Whether a guard passes now: on the carried evidence and on this stage's alone."""
+def asked_of(look: Look, slot: Slot) -> tuple[Numbers, Numbers]:
+    """The counts that must all pass, and what the trial's are that go on in each when more comes, both (m, width).
+
+    Carried and of this stage alone; if bodies came again, both also with those: a body that comes often and goes wrong
+    each time is a share of the requests, not one of them. The index has no bets for blocks of pairs, so it counts the
+    pairs a second time as what its bursts make of them.
+    """
     tally = look.state.tally
-    both = np.stack([tally.carried(slot), tally.since_stage(slot)])
+    carried = tally.carried(slot)
+    counts, whole = [carried, tally.since_stage(slot)], [carried, carried]
+    if tally.repeats[0, slot.start : slot.stop].any():
+        every, since = tally.with_repeats(slot)
+        counts, whole = [*counts, every, since], [*whole, every, every]
+    both = np.stack([counts, whole])
+    if isinstance(slot.rule, Psi):
+        burst = (look.bursts or tally.burst_sizes())[tally.slots.index(slot)]
+        both = np.concatenate([both, both / burst], axis=1)
+    return both[0], both[1]
+
+
+def passes(look: Look, slot: Slot) -> bool:
+    """Whether a guard passes now: on the carried evidence and on this stage's alone, for all requests."""
+    counts, _ = asked_of(look, slot)
     # What a worker holds back waits for a pair that is slow to answer, perhaps because it is a bad one. With one worker
     # the evidence just before it is as good as any; with several, those moments would be chosen in each by itself.
     if slot.rule.worst_at is not None:
-        both[:, slot.rule.worst_at] += look.held
-    if not (slot.rule.log_pass(both, slot.guard.limit) >= look.level).all():
+        counts[:, slot.rule.worst_at] += look.held
+    if not (slot.rule.log_pass(counts, slot.guard.limit) >= look.level).all():
         return False
     # The index has no place for an answer that never came, so somebody else must vouch for those.
-    if isinstance(slot.rule, Psi) and both[0][-1]:
-        errors = next((other for other in tally.slots if other.guard.name == "max_extra_errors"), None)
+    if isinstance(slot.rule, Psi) and counts[0][-1]:
+        errors = next((other for other in look.state.tally.slots if other.guard.name == "max_extra_errors"), None)
         return errors is not None and passes(look, errors)
     return True
 
@@ -84,17 +106,16 @@ RUNGS = 48
 def pairs_until_pass(look: Look, slot: Slot, pairs: int) -> int | None:
     """Pairs of this guard until a pass if what was seen goes on, 0 if it passes now, `None` if it will not.
 
-    The profile of the `pairs` so far is added to both the carried and the stage's counts until both pass.
+    The profile of the `pairs` so far is added to all counts that must pass until they do.
     """
     if not pairs:
         return None
-    both = np.stack([look.state.tally.carried(slot), look.state.tally.since_stage(slot)])
-    profile = both[0] / pairs
+    counts, whole = asked_of(look, slot)
+    now, profile = counts[:, None], whole[:, None] / pairs
 
     def enough(more: np.ndarray[Any, Any]) -> int | None:
         """Index of the first number of pairs that is enough."""
-        counts = both[:, None] + more[:, None] * profile
-        passed = (slot.rule.log_pass(counts, slot.guard.limit) >= look.level).all(axis=0)
+        passed = (slot.rule.log_pass(now + more[:, None] * profile, slot.guard.limit) >= look.level).all(axis=0)
         return int(passed.argmax()) if passed.any() else None
 
     if (rung := enough(LADDER)) is None:
@@ -107,7 +128,7 @@ def pairs_until_pass(look: Look, slot: Slot, pairs: int) -> int | None:
     return int(high if step is None else between[step])
 
 
-def _whole(look: Look, i: int, slot: Slot, estimate: Estimate) -> Finding:
+def _whole(look: Look, i: int, slot: Slot, estimate: Estimate, every: Estimate) -> Finding:
     tally, guard = look.state.tally, slot.guard
     counts = tally.carried(slot)
     caused = guard.name in look.state.causes
@@ -115,6 +136,9 @@ def _whole(look: Look, i: int, slot: Slot, estimate: Estimate) -> Finding:
     verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.WATCHING
     share = 1.0 if caused else float(np.exp(min(0.0, look.pooled.shares[i])))
     more = pairs_until_pass(look, slot, estimate.pairs) if look.forecast and not caused else None
+    burst = look.bursts[i]
+    sentence = _sentence(look, slot, estimate, verdict, share, more, counts)
+    said = (sentence, burst_words(burst), _repeated(slot, estimate, every))
     return Finding(
         guard=guard.name,
         segment=None,
@@ -126,7 +150,10 @@ def _whole(look: Look, i: int, slot: Slot, estimate: Estimate) -> Finding:
         evidence=share,
         pairs=estimate.pairs,
         eta_seconds=_eta(look, slot, estimate, more),
-        reason=_sentence(look, slot, estimate, verdict, share, more, counts),
+        reason=", ".join(filter(None, said)),
+        burst_size=burst,
+        value_with_repeats=_finite(every.value),
+        pairs_with_repeats=every.pairs,
     )
 
 
@@ -148,6 +175,7 @@ def _segment(look: Look, i: int, slot: Slot, s: int, name: str, log_e: float, es
         pairs=estimate.pairs,
         eta_seconds=None,
         reason=_effect(slot, estimate) + f" in {name or '(none)'}",
+        burst_size=look.bursts[i],
     )
 
 
@@ -192,8 +220,22 @@ def _sentence(
     if verdict is Verdict.FAIL and 2 * failures.get(Reason.UNAUTHORIZED, 0) > sum(failures.values()):
         parts.append(f"mostly unauthorized: {NO_CREDENTIALS}")
     if look.state.repeats > look.state.compared // 2:
-        parts.append("more than half of the requests were repeats and gave no evidence")
+        parts.append("more than half of the requests were repeats and gave no evidence to fail")
     return ", ".join(part for part in parts if part)
+
+
+def _repeated(slot: Slot, estimate: Estimate, every: Estimate) -> str:
+    """What it comes to over all requests, where bodies that came again make that another figure."""
+    low, high = estimate.low, estimate.high
+    if (
+        every.value is None
+        or low is None
+        or high is None
+        or every.pairs == estimate.pairs
+        or low <= every.value <= high
+    ):
+        return ""
+    return f"{number(slot.guard, every.value)} over all {every.pairs:,} pairs, repeats included"
 
 
 def _speaker(look: Look, i: int) -> str:
@@ -206,7 +248,7 @@ def _speaker(look: Look, i: int) -> str:
     if parts:
         shares = np.log(segment_shares(len(parts))) + parts
         at = int(shares.argmax())
-        if shares[at] > tally.log_whole(i):
+        if shares[at] > tally.log_whole(i, look.bursts[i]):
             name = [*look.state.segments, "other"][at]
             return f"mostly in {name or '(none)'}"
     counts = tally.loudest(i)

@@ -7,10 +7,10 @@ merge is one addition and a snapshot is one array. `Slot` says which part belong
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.discordance import ExtraErrors
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.ks import Ks
@@ -29,7 +29,8 @@ from proxy.core.model import Guard, Kind, PredictionSpec
 
 class Rule(Protocol):
     """What a guard is made of: pure functions of counts `(…, width)`. `log_fail` and `log_pass` give log e-values.
-    `shed_at` is the category of copies never sent, `worst_at` that of a pair that is the worst for a PASS."""
+    `shed_at` is the category of copies never sent, `worst_at` that of a pair that is the worst for a PASS.
+    `burst_values` (width, k) is what `bursts` adds up of a pair, in k columns, by category."""
 
     @property
     def width(self) -> int: ...
@@ -41,6 +42,7 @@ class Rule(Protocol):
     def log_fail(self, counts: Numbers, limit: float) -> Floats: ...
     def log_pass(self, counts: Numbers, limit: float) -> Floats: ...
     def log_bets(self, counts: Counts, limit: float) -> Floats: ...
+    def burst_values(self) -> Ints: ...
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]: ...
 
 
@@ -53,6 +55,10 @@ class Slot:
     start: int
     stop: int
     salt: int
+    burst_values: Ints = field(init=False, compare=False)  # (width, columns): those of the rule, made once
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "burst_values", self.rule.burst_values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,8 +140,8 @@ def keep_for_labels(state: State, slot: Slot, plan: Plan, readings: Sequence[Rea
 def _settle(state: State, slot: Slot, entry: Entry) -> None:
     """Count the difference of the two losses of a request."""
     if isinstance(slot.rule, Labelled):
-        at = slot.start + slot.rule.label_bin(entry.candidate - entry.live, entry.key, slot.salt)
-        state.tally.count_one(at, state.watch, current=entry.stage >= state.stage)
+        at = slot.rule.label_bin(entry.candidate - entry.live, entry.key, slot.salt)
+        state.tally.count_label(slot, at, state.watch, current=entry.stage >= state.stage)
 
 
 def label(state: State, spec: PredictionSpec, name: str, truth: Any) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
 from proxy.core.evidence.estimate import Estimate, intervals
 from proxy.core.evidence.reference import THRESHOLDS
@@ -88,6 +88,14 @@ class Ks:
         bets = fail_bets(limit)
         cells, failed = self.cells(counts)
         return np.asarray(cells @ bets + failed[..., None] * bets.max(axis=0))[:, None]
+
+    def burst_values(self) -> Ints:
+        """By how many thresholds the candidate is higher than live, and by how many it is further out, (width, 2): the
+        sums of X over all thresholds, with one sign and with that of the threshold's half; see `bursts`."""
+        last = len(self.thresholds)
+        bins = np.arange(BINS)
+        moved = np.stack([bins, np.abs(2 * bins - last)], axis=-1)
+        return np.concatenate([moved, -moved, np.zeros_like(moved), [[last, last]]])
 
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
         """Largest differences at a threshold, with their intervals (the evidence above, inverted in the margin); counts

@@ -136,6 +136,10 @@ class Slower:
             return logs[0]
         return _pass_both_orders(logs[0], logs[1], parts[1][0] + parts[1][1])
 
+    def burst_values(self) -> Ints:
+        """No columns: `latency_block` keeps apart what may go together."""
+        return np.zeros((self.width, 0), np.int64)
+
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `after_promotion`."""
         bets = fail_bets(self.p0)
@@ -337,6 +341,10 @@ class Ratio:
         cells = self._cells(block, self.steps - 1, 3)
         cells[..., 1] += block[..., -1][..., None]
         return least(cells, bets)
+
+    def burst_values(self) -> Ints:
+        """No columns: `latency_block` keeps apart what may go together."""
+        return np.zeros((self.width, 0), np.int64)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every third FAIL bet, (order arrays, edges, 8): enough to watch with; see `after_promotion`."""

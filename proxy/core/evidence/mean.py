@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import LEVEL, Estimate, intervals
 from proxy.core.evidence.prf import uniforms
 from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
@@ -138,6 +138,11 @@ class Mean:
         both = sides(self.lo, self.hi, limit, fail=True) if self.two_sided else above
         return np.stack([counts @ side for side in both])[:, None]
 
+    def burst_values(self) -> Ints:
+        """The difference in bins, a failure as the largest, (514, 1); see `bursts`."""
+        zero = round(-self.lo / (self.hi - self.lo) * STEPS)
+        return np.minimum(np.arange(self.width), STEPS)[:, None] - zero
+
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
         """Means with their intervals (signed if two-sided). Failures have no value and are left out of both; counts (n,
         514)."""
@@ -211,6 +216,10 @@ class Labelled(Mean):
     def place(self, batch: Batch, salt: int) -> Placed:
         """Nothing: see `label_bin`."""
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    def burst_values(self) -> Ints:
+        """No columns: labels come with nothing that `Tally.count` sees."""
+        return np.zeros((self.width, 0), np.int64)
 
     def label_bin(self, difference: float, key: int, salt: int) -> int:
         """Bin of one difference of losses; `key` is its pair's PRF key."""

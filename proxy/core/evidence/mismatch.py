@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.core.evidence.batch import MISMATCHES, Batch, Placed
+from proxy.core.evidence.batch import MISMATCHES, Batch, Ints, Placed
 from proxy.core.evidence.estimate import NOTHING, Estimate
 from proxy.core.evidence.rate import fail_bets, pass_bets, rate_intervals
 from proxy.core.evidence.wealth import Counts, Floats, Numbers, mixed, weakest
@@ -48,6 +48,10 @@ class Mismatched:
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+
+    def burst_values(self) -> Ints:
+        """Any mismatch is 1, (5, 1); see `bursts`."""
+        return np.minimum(np.arange(self.width), 1)[:, None]
 
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
         """Shares of answers that differ with their intervals, and in what they do; counts (n, 5)."""

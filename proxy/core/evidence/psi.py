@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.discordance import fail_bets
 from proxy.core.evidence.estimate import Estimate, intervals
 from proxy.core.evidence.normal import log_cdf
@@ -139,6 +139,14 @@ class Psi:
         neither = table.sum() - plus - minus
         cells = np.concatenate([np.stack([neither, plus, minus], -1), np.stack([neither, minus, plus], -1)])
         return np.asarray(cells @ fail_bets(most_apart(limit)))[:, None]
+
+    def burst_values(self) -> Ints:
+        """By how many bins the candidate is higher than live, and by how many it is further out, (101, 2); failures,
+        which have no bin, are 0; see `bursts`."""
+        row, column = np.divmod(np.arange(BINS * BINS), BINS)
+        last = len(self.edges or ())
+        moved = np.stack([column - row, np.abs(2 * column - last) - np.abs(2 * row - last)], axis=-1)
+        return np.concatenate([moved, [[0, 0]]])
 
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
         """Debiased PSI (at least 0) with its interval, of each row of counts (n, 101)."""

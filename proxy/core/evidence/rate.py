@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import NOTHING, Estimate, intervals
 from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
 
@@ -119,6 +119,10 @@ class Rate:
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+
+    def burst_values(self) -> Ints:
+        """An event is 1, (3, 1); see `bursts`."""
+        return np.array([[0], [1], [1]])
 
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
         """Shares of events with their intervals; failures count as events, as in the verdict; counts (n, 3)."""

@@ -1,19 +1,23 @@
 """State to bytes and back, and two states into one: exact, versioned, and suspicious of what it reads.
 
-A snapshot is the magic word, then zlib over: the length of a JSON header (`<I`), the header, and the int64 arrays in
-the order the header lists them. Rules are not stored: they follow from the guards, the kind and the frozen reference.
+A snapshot is the magic word, then zlib over: the length of a JSON header (`<I`), the header, and the arrays in the
+order the header lists them: int64, but for the latest pairs of `bursts`, int16. Rules are not stored: they follow from
+the guards, the kind and the frozen reference.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from proxy.core.evidence.after_promotion import Watch
+from proxy.core.evidence.bursts import KEPT, LENGTH, Bursts
 from proxy.core.evidence.guards import RULES, Context, layout
 from proxy.core.evidence.prf import key_of
 from proxy.core.evidence.quality import Waiting
@@ -21,7 +25,7 @@ from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.repeats import Recent
 from proxy.core.evidence.restarts import ROWS, Restarts
 from proxy.core.evidence.state import EvidenceError, State
-from proxy.core.evidence.tally import Chapter, Tally
+from proxy.core.evidence.tally import Chapter, Tally, burst_columns
 from proxy.core.evidence.wealth import Counts, Floats
 from proxy.core.model import Guard, Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
@@ -50,19 +54,22 @@ def dump(state: State) -> bytes:
             "seed": f"{state.seed:x}",
             "guards": [_guard_out(slot.guard) for slot in tally.slots],
             "opened": tally.opened,
+            "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, tally.label_bursts)],
             "restarts": [tally.restarts.ordinals, tally.restarts.total],
             "segment_rows": len(tally.segments),
             "chapters": [
-                [name, _guard_out(c.guard), [c.restarts.ordinals, c.restarts.total], c.opened] for name, c in chapters
+                [name, _guard_out(c.guard), [c.restarts.ordinals, c.restarts.total], c.opened, c.burst.hex()]
+                for name, c in chapters
             ],
         }
     )
-    arrays = [tally.rows, tally.stage, tally.segments]
+    arrays = [tally.rows, tally.stage, tally.segments, tally.repeats]
+    arrays += [*_arrays_of(tally.bursts), *_arrays_of(tally.label_bursts)]
     if state.watch is not None:
-        arrays.append(state.watch.counts)
+        arrays += [state.watch.counts, *_arrays_of(state.watch.bursts)]
     for _, c in chapters:
         arrays += [c.rows, c.segments]
-    body = b"".join(np.ascontiguousarray(a, dtype="<i8").tobytes() for a in arrays)
+    body = b"".join(np.ascontiguousarray(a, dtype=f"<i{a.itemsize}").tobytes() for a in arrays)
     return MAGIC + zlib.compress(_LENGTH.pack(len(header)) + header + body, 1)
 
 
@@ -95,23 +102,29 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
     context = Context(kind, plan.prediction, reference, plan.noise_floor > 0)
     slots = layout(tuple(_guard_in(g) for g in header["guards"]), context, seed)
     reader = _Arrays(body)
-    width, segments = (slots[-1].stop if slots else 0), header["segment_rows"]
+    width, segments, columns = (slots[-1].stop if slots else 0), header["segment_rows"], sum(burst_columns(slots))
     tally = Tally(
         slots,
         reader.take(ROWS, width),
         reader.take(width),
         reader.take(segments, width),
+        reader.take(2, width),
+        reader.bursts(columns, header["bursts"][0]),
+        reader.bursts(1, header["bursts"][1]),
         list(header["opened"]),
         _restarts_in(header["restarts"]),
     )
     watch = None
     if header["watch"] is not None:
-        watch = Watch(reader.take(width), *_watch_in(header["watch"]))
-    for name, raw, restarts, opened in header["chapters"]:
+        counts = reader.take(2, width)
+        bursts = reader.bursts(columns, header["watch"][-1])
+        watch = Watch(counts, bursts, *_watch_in(header["watch"]))
+    for name, raw, restarts, opened, burst in header["chapters"]:
         guard = _guard_in(raw)
         rule = RULES[guard.name](guard, context)
         rows, parts = reader.take(ROWS, rule.width), reader.take(segments, rule.width)
-        tally.closed.setdefault(name, []).append(Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened))
+        chapter = Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst))
+        tally.closed.setdefault(name, []).append(chapter)
     reader.end()
     plain = {name: header[name] for name in _PLAIN}
     plain["causes"] = tuple(plain["causes"])
@@ -135,18 +148,32 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
 
 
 class _Arrays:
-    """Cuts int64 arrays off a body; raises `EvidenceError` when it does not hold exactly those asked for."""
+    """Cuts arrays off a body; raises `EvidenceError` when it does not hold exactly those asked for."""
 
     def __init__(self, body: bytes) -> None:
         self._body, self._at = body, 0
 
     def take(self, *shape: int) -> Counts:
-        size = int(np.prod(shape)) * 8
+        return np.frombuffer(self._cut(int(np.prod(shape)) * 8), dtype="<i8").astype(np.int64).reshape(shape)
+
+    def bursts(self, columns: int, raw: list[int]) -> Bursts:
+        pairs, past, fill = raw
+        if not (0 <= past <= KEPT and 0 <= fill < LENGTH):
+            raise EvidenceError("a damaged snapshot: more latest pairs than are kept")
+        found = Bursts.empty(columns)
+        for array in found.arrays:
+            array[:] = self.take(*array.shape)
+        recent = np.frombuffer(self._cut(2 * columns * (past + fill)), dtype="<i2")
+        found.recent[:, KEPT - past : KEPT + fill] = recent.reshape(columns, past + fill)
+        found.pairs, found.past, found.fill = pairs, past, fill
+        return found
+
+    def _cut(self, size: int) -> bytes:
         part = self._body[self._at : self._at + size]
         if len(part) != size:
             raise EvidenceError("a damaged snapshot: it ends too early")
         self._at += size
-        return np.frombuffer(part, dtype="<i8").astype(np.int64).reshape(shape)
+        return part
 
     def end(self) -> None:
         if self._at != len(self._body):
@@ -180,13 +207,21 @@ def _watch_out(watch: Watch | None) -> Any:
     if watch is None:
         return None
     logs = {name: [list(log.shape), [x.hex() for x in log.ravel().tolist()]] for name, log in watch.logs.items()}
-    return [watch.minute, logs, watch.blocks, watch.parts]
+    return [watch.minute, logs, watch.blocks, watch.parts, _bursts_out(watch.bursts)]
 
 
 def _watch_in(raw: list[Any]) -> tuple[int | None, dict[str, Floats], int, int]:
-    minute, logs, blocks, *parts = raw
+    minute, logs, blocks, parts, _ = raw
     read = {name: np.array([float.fromhex(x) for x in values]).reshape(shape) for name, (shape, values) in logs.items()}
-    return minute, read, blocks, parts[0] if parts else 1
+    return minute, read, blocks, parts
+
+
+def _bursts_out(bursts: Bursts) -> list[int]:
+    return [bursts.pairs, bursts.past, bursts.fill]
+
+
+def _arrays_of(bursts: Bursts) -> list[NDArray[Any]]:
+    return [*bursts.arrays, bursts.recent[:, KEPT - bursts.past : KEPT + bursts.fill]]
 
 
 # --- joining ---------------------------------------------------------------------------------------------------------
@@ -207,9 +242,10 @@ def follower(state: State) -> State:
         stage=state.stage,
         segments=dict(state.segments),
         follows=follows,
-        watch=None if state.watch is None else Watch(np.zeros_like(tally.stage)),
         waiting=Waiting(key_of(state.seed, "labels")),
     )
+    if state.watch is not None:
+        other.watch = other.new_watch(Bursts.empty(len(tally.bursts.sums)))
     for _ in range(state.restarted - len(follows)):
         tally.restart()
         other.restarted += 1
@@ -234,12 +270,11 @@ def merge(a: State, b: State) -> State:
     segments, shorter = sorted((a.segments, b.segments), key=len, reverse=True)
     if list(segments)[: len(shorter)] != list(shorter):
         raise EvidenceError("the two tell different segments apart")
-    for mine, theirs in (
-        (a.tally.rows, b.tally.rows),
-        (a.tally.stage, b.tally.stage),
-        (a.tally.segments, b.tally.segments),
-    ):
-        mine += theirs
+    for name in ("rows", "stage", "segments", "repeats"):
+        mine = getattr(a.tally, name)
+        mine += getattr(b.tally, name)
+    a.tally.bursts = a.tally.bursts.merge(b.tally.bursts)
+    a.tally.label_bursts = a.tally.label_bursts.merge(b.tally.label_bursts)
     for name, chapters in a.tally.closed.items():
         for mine_c, theirs_c in zip(chapters, b.tally.closed[name], strict=True):
             mine_c.rows[:] += theirs_c.rows
@@ -258,7 +293,7 @@ def merge(a: State, b: State) -> State:
     a.waiting = a.waiting.merge(b.waiting)
     a.follows = None if a.follows is None or b.follows is None else a.follows
     if a.watch is not None and b.watch is not None:
-        a.watch = a.watch.merge(b.watch, a.tally.slots)
+        a.watch = a.watch.merge(b.watch, a.end_minute)
     a.causes = tuple(slot.guard.name for slot in a.tally.slots if slot.guard.name in a.causes + b.causes)
     return a
 
@@ -275,7 +310,7 @@ def copied(state: State) -> State:
     """A copy that shares no mutable part."""
     tally = state.tally
     closed = {
-        name: [Chapter(c.guard, c.rule, c.rows.copy(), c.segments.copy(), c.restarts, c.opened) for c in chapters]
+        name: [replace(c, rows=c.rows.copy(), segments=c.segments.copy()) for c in chapters]
         for name, chapters in tally.closed.items()
     }
     copy = Tally(
@@ -283,6 +318,9 @@ def copied(state: State) -> State:
         tally.rows.copy(),
         tally.stage.copy(),
         tally.segments.copy(),
+        tally.repeats.copy(),
+        tally.bursts.copy(),
+        tally.label_bursts.copy(),
         list(tally.opened),
         tally.restarts,
         closed,

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from proxy.core.evidence.after_promotion import Watch
+from proxy.core.evidence.bursts import Bursts
 from proxy.core.evidence.guards import Context, Slot, layout, needs_reference
 from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.repeats import Recent
-from proxy.core.evidence.tally import Chapter, Tally
+from proxy.core.evidence.tally import Chapter, Tally, burst_columns
 from proxy.core.model import Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
@@ -78,6 +79,19 @@ class State:
         self.marks = [*self.marks, time][-MARKS:]
         self.restarted += 1
 
+    def new_watch(self, bursts: Bursts) -> Watch:
+        """A watch that begins now; `bursts` is what is known of the bursts of all pairs."""
+        return Watch(np.zeros_like(self.tally.repeats), bursts)
+
+    def end_minute(self, watch: Watch) -> None:
+        """End the minute under way of a watch over this evidence."""
+        fresh = self.tally.burst_sizes()
+        watch.close(
+            self.tally.slots,
+            fresh,
+            [max(sizes) for sizes in zip(fresh, self.tally.sizes_of(watch.bursts), strict=True)],
+        )
+
     def segment_of(self, name: str) -> int:
         """Row of a segment: the first `top` names seen have their own, the rest share the last."""
         known = self.segments.get(name)
@@ -103,29 +117,35 @@ class State:
         if full:
             raise EvidenceError(f"the limit of {', '.join(full)} was changed {MOST_CHAPTERS} times in this trial")
         fresh = Tally.empty(slots, len(tally.segments))
+        columns = _columns(tally.slots, slots)
+        fresh.bursts, fresh.label_bursts = tally.bursts.rearranged(columns), tally.label_bursts
         fresh.restarts = tally.restarts
         fresh.closed = {name: list(c) for name, c in tally.closed.items() if name in {s.guard.name for s in slots}}
+        sizes = tally.burst_sizes()
         for i, slot in enumerate(slots):
             if slot.guard.name not in old:
                 fresh.opened[i] = tally.restarts.total
             else:
-                self._take_over(old[slot.guard.name], i, fresh)
+                was = old[slot.guard.name]
+                self._take_over(was, i, fresh, sizes[was])
         self.weights = self._reweigh(slots, old, log_e)
         self.tally = fresh
         if self.watch is not None:  # a minute under way and sums under the old limits: the watch begins anew
-            self.watch = Watch(np.zeros_like(fresh.stage))
+            self.watch = self.new_watch(self.watch.bursts.rearranged(columns))
 
     @staticmethod
     def _changed(before: Slot, slots: tuple[Slot, ...], name: str) -> bool:
         return next(s.guard for s in slots if s.guard.name == name) != before.guard
 
-    def _take_over(self, was: int, now: int, fresh: Tally) -> None:
-        """Keep a guard's counts if its limit is the same, else close its chapter and begin an empty one."""
+    def _take_over(self, was: int, now: int, fresh: Tally, burst: float) -> None:
+        """Keep a guard's counts if its limit is the same, else close its chapter and begin an empty one; `burst` is the
+        size of its bursts until now."""
         tally, before, after = self.tally, self.tally.slots[was], fresh.slots[now]
         source, target = slice(before.start, before.stop), slice(after.start, after.stop)
         if before.guard == after.guard:
             fresh.rows[:, target] = tally.rows[:, source]
             fresh.stage[target] = tally.stage[source]
+            fresh.repeats[:, target] = tally.repeats[:, source]
             fresh.segments[:, target] = tally.segments[:, source]
             fresh.opened[now] = tally.opened[was]
             return
@@ -136,6 +156,7 @@ class State:
             tally.segments[:, source].copy(),
             tally.restarts,
             tally.opened[was],
+            burst,
         )
         fresh.closed.setdefault(after.guard.name, []).append(chapter)
         fresh.opened[now] = tally.restarts.total
@@ -151,3 +172,17 @@ class State:
             (self.weights[i] - kept.get(name, 0.0)) * float(np.exp(min(0.0, log_e[i]))) for name, i in old.items()
         )
         return [kept.get(name, min(equal, max(freed, 1e-9) / come)) for name in names]
+
+
+def _columns(before: tuple[Slot, ...], after: tuple[Slot, ...]) -> list[int]:
+    """Which column of `bursts` each column of other guards was; −1 for one that counts what was not counted before. A
+    limit has no part in them, a tolerance has."""
+    start, of = 0, {}
+    for slot, count in zip(before, burst_columns(before), strict=True):
+        of[slot.guard.name, slot.guard.tolerance] = start
+        start += count
+    found = []
+    for slot, count in zip(after, burst_columns(after), strict=True):
+        first = of.get((slot.guard.name, slot.guard.tolerance))
+        found += [-1 if first is None else first + i for i in range(count)]
+    return found

@@ -1,28 +1,35 @@
 """Where the counts are: all guards' categories side by side, in int64 arrays.
 
 `rows` (20, width) by restart, `stage` (width,) since the stage began, `segments` (top + 1, width) by segment from its
-admission on. A closed *chapter* is what a guard counted under an earlier limit: each pair is judged by the limit then
-in force, so a guard's FAIL evidence is the product of its chapters' (each began at E = 1, so the product is an
-e-process), while its PASS evidence knows the present chapter only.
+admission on: pairs with a fresh body. `repeats` (2, width) are those whose body had just been seen, carried and since
+the stage began: they are no evidence for a FAIL, but a PASS must hold for all requests. `bursts` and `label_bursts` are
+how the pairs, and the labels, of the trial hang together.
+
+A closed *chapter* is what a guard counted under an earlier limit: each pair is judged by the limit then in force, so a
+guard's FAIL evidence is the product of its chapters' (each began at E = 1, so the product is an e-process), while its
+PASS evidence knows the present chapter only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from proxy.core.evidence.after_promotion import Watch
-from proxy.core.evidence.batch import Batch, Bools, Ints
+from proxy.core.evidence.batch import Batch, Bools, Ints, Placed
+from proxy.core.evidence.bursts import Bursts
 from proxy.core.evidence.guards import Rule, Slot
+from proxy.core.evidence.mean import BINS, Labelled
 from proxy.core.evidence.restarts import ROWS, Restarts
-from proxy.core.evidence.wealth import Counts, log_sum
+from proxy.core.evidence.wealth import Counts, Floats, log_sum
 from proxy.core.model import Guard
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A guard's counts under a limit that is no longer in force."""
+    """A guard's counts under a limit that is no longer in force, and the size of the bursts at that time."""
 
     guard: Guard
     rule: Rule
@@ -30,6 +37,7 @@ class Chapter:
     segments: Counts
     restarts: Restarts
     opened: int
+    burst: float = 1.0
 
 
 @dataclass(slots=True)
@@ -40,6 +48,9 @@ class Tally:
     rows: Counts
     stage: Counts
     segments: Counts
+    repeats: Counts
+    bursts: Bursts
+    label_bursts: Bursts
     opened: list[int]
     restarts: Restarts = field(default_factory=Restarts)
     closed: dict[str, list[Chapter]] = field(default_factory=dict)
@@ -53,6 +64,9 @@ class Tally:
             np.zeros((ROWS, width), np.int64),
             np.zeros(width, np.int64),
             np.zeros((segments, width), np.int64),
+            np.zeros((2, width), np.int64),
+            Bursts.empty(sum(burst_columns(slots))),
+            Bursts.empty(1),
             [0] * len(slots),
         )
 
@@ -60,29 +74,53 @@ class Tally:
     def nbytes(self) -> int:
         """Bytes of the counts."""
         closed = sum(c.rows.nbytes + c.segments.nbytes for chapters in self.closed.values() for c in chapters)
-        return self.rows.nbytes + self.stage.nbytes + self.segments.nbytes + closed
+        counts = (self.rows, self.stage, self.segments, self.repeats, self.bursts.recent)
+        return sum(array.nbytes for array in counts) + closed
 
     def count(self, batch: Batch, current: Bools, segment: Ints | None, watch: Watch | None = None) -> None:
         """Add a batch. `current` (n,) are pairs of the present stage, `segment` (n,) their segments."""
-        placed = [slot.rule.place(batch, slot.salt) for slot in self.slots]
-        if not placed:
+        if not self.slots:
             return
-        who = np.concatenate([who for who, _ in placed])
-        where = np.concatenate([at + slot.start for slot, (_, at) in zip(self.slots, placed, strict=True)])
+        placed = [slot.rule.place(batch, slot.salt) for slot in self.slots]
+        who, where = self._joined(placed)
         np.add.at(self.rows[self.restarts.row], where, 1)
         np.add.at(self.stage, where if current.all() else where[current[who]], 1)
         if segment is not None:
             np.add.at(self.segments.reshape(-1), segment[who] * self.segments.shape[1] + where, 1)
-
+        values = _values(self.slots, placed, batch)
+        everything = values
+        if (fresh := batch.fresh).all():
+            self.bursts.add(values)
+        else:
+            self.bursts.add(values[:, fresh])
+            repeated = batch.repeated()
+            again = [slot.rule.place(repeated, slot.salt) for slot in self.slots]
+            everything = values + _values(self.slots, again, repeated)
+            self._count_repeats(*self._joined(again), current, watch)
         if watch is not None:
-            np.add.at(watch.counts, where, 1)
+            np.add.at(watch.counts[0], where, 1)
+            watch.bursts.add(everything)
 
-    def count_one(self, at: int, watch: Watch | None = None, *, current: bool) -> None:
-        """Add one to a category: evidence that comes by itself, without a segment (a label)."""
-        self.rows[self.restarts.row, at] += 1
-        self.stage[at] += current
+    def _joined(self, placed: list[Placed]) -> Placed:
+        """Which pairs go in which categories, of all guards."""
+        who = np.concatenate([who for who, _ in placed])
+        where = np.concatenate([at + slot.start for slot, (_, at) in zip(self.slots, placed, strict=True)])
+        return who, where
+
+    def _count_repeats(self, who: Ints, where: Ints, current: Bools, watch: Watch | None) -> None:
+        np.add.at(self.repeats[0], where, 1)
+        np.add.at(self.repeats[1], where[current[who]], 1)
         if watch is not None:
-            watch.counts[at] += 1
+            np.add.at(watch.counts[1], where, 1)
+
+    def count_label(self, slot: Slot, at: int, watch: Watch | None = None, *, current: bool) -> None:
+        """Add one label, in bin `at`: evidence that comes by itself, later than its pair and without a segment."""
+        place = slot.start + at
+        self.rows[self.restarts.row, place] += 1
+        self.stage[place] += current
+        self.label_bursts.add(np.array([[at - BINS // 2]]))
+        if watch is not None:
+            watch.counts[0, place] += 1
 
     def shed(self, n: int) -> None:
         """Count copies that were never sent."""
@@ -104,13 +142,29 @@ class Tally:
         """A guard's counts since the stage began, (its width,)."""
         return self.stage[slot.start : slot.stop]
 
-    def log_whole(self, i: int) -> float:
-        """Log of slot i's FAIL evidence over all traffic: the product over chapters of each one's restart mixture."""
+    def with_repeats(self, slot: Slot) -> Counts:
+        """A guard's counts of all pairs, repeats included, carried and since the stage began, (2, its width)."""
+        return np.stack([self.carried(slot), self.since_stage(slot)]) + self.repeats[:, slot.start : slot.stop]
+
+    def burst_sizes(self) -> list[float]:
+        """D of each guard among the pairs that may fail it."""
+        return self.sizes_of(self.bursts)
+
+    def sizes_of(self, bursts: Bursts) -> list[float]:
+        """D of each guard from the columns of all: the largest of its own, 1 for one without; labels have theirs."""
+        ends = np.cumsum([0, *burst_columns(self.slots)]).tolist()
+        sizes, labels = bursts.sizes(), float(self.label_bursts.sizes()[0])
+        of = zip(self.slots, ends, ends[1:], strict=False)
+        return [labels if isinstance(slot.rule, Labelled) else float(sizes[a:b].max(initial=1.0)) for slot, a, b in of]
+
+    def log_whole(self, i: int, burst: float) -> float:
+        """Log of slot i's FAIL evidence over all traffic: the product over chapters of each one's restart mixture; the
+        lesser of this and of the same with all counts divided by the size of the bursts."""
         slot = self.slots[i]
         rows = self.rows[:, slot.start : slot.stop]
-        log_e = _mixture(slot.rule, slot.guard.limit, rows, self.restarts, self.opened[i])
+        log_e = _mixture(slot.rule, slot.guard.limit, rows, self.restarts, self.opened[i], burst)
         for old in self.closed.get(slot.guard.name, ()):
-            log_e += _mixture(old.rule, old.guard.limit, old.rows, old.restarts, old.opened)
+            log_e += _mixture(old.rule, old.guard.limit, old.rows, old.restarts, old.opened, old.burst)
         return log_e
 
     def loudest(self, i: int) -> Counts | None:
@@ -120,27 +174,51 @@ class Tally:
         start = int((slot.rule.log_fail(since, slot.guard.limit) + log_weights).argmax())
         return since[start] if start else None
 
-    def log_segments(self, i: int) -> list[float]:
-        """Log of slot i's FAIL evidence per segment (no restarts)."""
+    def log_segments(self, i: int, burst: float) -> list[float]:
+        """Log of slot i's FAIL evidence per segment (no restarts), with the same lesser of two."""
         slot = self.slots[i]
         if not len(self.segments):
             return []
-        logs = slot.rule.log_fail(self.segments[:, slot.start : slot.stop], slot.guard.limit)
+        logs = _lesser(slot.rule, slot.guard.limit, self.segments[:, slot.start : slot.stop], burst)
         for old in self.closed.get(slot.guard.name, ()):
-            logs = logs + old.rule.log_fail(old.segments, old.guard.limit)
+            logs = logs + _lesser(old.rule, old.guard.limit, old.segments, old.burst)
         return [float(log) for log in logs]
 
-    def log_fail(self, i: int, segments: list[float] | None = None) -> float:
+    def log_fail(self, i: int, segments: list[float] | None = None, burst: float = 1.0) -> float:
         """Log of slot i's FAIL evidence: half to the whole, half over the segments by c / (s(s+1)).
 
-        `segments` are those of `log_segments`, if they are known already.
+        `segments` are those of `log_segments`, if they are known already; `burst` is the size of the guard's bursts.
         """
-        whole = self.log_whole(i)
-        segments = self.log_segments(i) if segments is None else segments
+        whole = self.log_whole(i, burst)
+        segments = self.log_segments(i, burst) if segments is None else segments
         if not segments:
             return whole
         shares = np.log(segment_shares(len(segments))) + segments
         return log_sum([whole + float(np.log(0.5)), *(shares + np.log(0.5)).tolist()])
+
+
+def burst_columns(slots: Sequence[Slot]) -> list[int]:
+    """How many columns of `bursts` each guard has.
+
+    >>> from proxy.core.evidence.guards import Context, layout
+    >>> from proxy.core.model import Kind, PredictionSpec
+    >>> guards = (Guard("max_disagreement", 0.02), Guard("max_ks", 0.05), Guard("p99_latency", 0.25))
+    >>> burst_columns(layout(guards, Context(Kind.SCORE, PredictionSpec()), 1))
+    [1, 2, 0]
+    """
+    return [slot.burst_values.shape[1] for slot in slots]
+
+
+def _values(slots: Sequence[Slot], placed: Sequence[Placed], batch: Batch) -> Floats:
+    """What `bursts` adds up of each pair of a batch, (columns of all guards, n); 0 of a pair that says nothing."""
+    rows = []
+    for slot, (who, where) in zip(slots, placed, strict=True):
+        for values in slot.burst_values.T:
+            if who is batch.valued and len(who) == batch.size:  # one category each, in order: the usual case
+                rows.append(values[where])
+            else:
+                rows.append(np.bincount(who, values[where], minlength=batch.size))
+    return np.array(rows).reshape(len(rows), batch.size)
 
 
 def segment_shares(count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -153,6 +231,18 @@ def segment_shares(count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.asarray((count + 1) / count / (s * (s + 1)))
 
 
-def _mixture(rule: Rule, limit: float, rows: Counts, restarts: Restarts, opened: int) -> float:
+def _mixture(rule: Rule, limit: float, rows: Counts, restarts: Restarts, opened: int, burst: float) -> float:
     since, log_weights = restarts.since(rows, opened)
-    return restarts.mixture(rule.log_fail(since, limit), log_weights, opened)
+    return min(restarts.mixture(log_e, log_weights, opened) for log_e in _with_bursts(rule, limit, since, burst))
+
+
+def _lesser(rule: Rule, limit: float, counts: Counts, burst: float) -> Floats:
+    return np.asarray(np.minimum.reduce(_with_bursts(rule, limit, counts, burst)))
+
+
+def _with_bursts(rule: Rule, limit: float, counts: Counts, burst: float) -> list[Floats]:
+    """Log FAIL evidence of counts (n, width) and, with bursts, of the counts divided by their size; each (n,)."""
+    if burst <= 1.0:
+        return [rule.log_fail(counts, limit)]
+    both = rule.log_fail(np.concatenate([counts, counts / burst]), limit)
+    return [both[: len(counts)], both[len(counts) :]]

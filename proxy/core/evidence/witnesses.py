@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Placed
+from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import LEVEL, Estimate
 from proxy.core.evidence.mean import BINS, WEIGHTS, bins, centres, mean_intervals, sides
 from proxy.core.evidence.prf import mix, uniforms
@@ -95,6 +95,12 @@ class Witnesses:
         both = sides(-REACH, REACH, limit, fail=True)
         each = [np.append(counts[i * BINS : (i + 1) * BINS], counts[-1]) for i in range(WITNESSES)]
         return np.stack([one @ side for one in each for side in both])[:, None]
+
+    def burst_values(self) -> Ints:
+        """What each witness saw move, in bins, a failure as the largest for all, (width, `WITNESSES`); see `bursts`."""
+        moved = np.arange(BINS)[:, None] - BINS // 2
+        each = np.kron(np.eye(WITNESSES, dtype=np.int64), moved)
+        return np.concatenate([each, np.full((1, WITNESSES), BINS // 2)])
 
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
         """Largest moves that a witness sees, with their intervals: those of the witness, at a fourth of the error each.

@@ -79,6 +79,26 @@ def label_words(labelled: int, unlabelled: int, share: int, delay: float) -> str
     return ", ".join([of_all] * (unlabelled > 0) + [for_memory] * (share > 1))
 
 
+def burst_words(size: float) -> str:
+    """What it means that differences come `size` at a time; nothing where that is about one.
+
+    >>> burst_words(1.3), burst_words(8.1)
+    ('', 'differences come in bursts of about 8: evidence counts an eighth')
+    >>> burst_words(23.4)
+    'differences come in bursts of about 23: evidence counts 1/23'
+    """
+    about = round(size)
+    if about < 2:
+        return ""
+    share = _SHARES[about - 2] if about - 2 < len(_SHARES) else f"1/{about:,}"
+    return f"differences come in bursts of about {about:,}: evidence counts {share}"
+
+
+_SHARES = (
+    "half", "a third", "a quarter", "a fifth", "a sixth", "a seventh", "an eighth", "a ninth", "a tenth",
+)  # fmt: skip
+
+
 def gap_words(guard: Guard) -> str:
     """Why a guard has nothing to say yet.
 
