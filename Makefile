@@ -75,7 +75,7 @@ $(BENCH_READY): $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-bench.lock
 	@touch $@
 
-fuzz: $(READY) ## coverage-guided fuzzing of both parsers' glue (FOR=60 seconds); needs a wheel of atheris
+fuzz: $(READY) ## coverage-guided fuzzing of HTTP/1 and HTTP/2, both sides (FOR=60 seconds); needs a wheel of atheris
 	$(BIN)/python -m pip install -q atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.run -max_total_time=$(or $(FOR),60) -max_len=4096 .fuzz
 

@@ -56,8 +56,8 @@ EVERY = 0.02
 """Seconds between two requests that a hostile model gets when it serves."""
 GRACE = 1.5
 """Seconds after which what has no answer counts as not answered."""
-SETTLES = 15.0
-"""Seconds that a proxy has to come back to itself after an attack."""
+SETTLES = 3.0
+"""Seconds that a proxy has to come back to itself after an attack; one that does not is started anew."""
 PROXIES = ("Understudy", "nginx", "HAProxy")
 PARTS: dict[str, tuple[Attack, ...]] = {
     "client-http": CLIENTS,
@@ -141,18 +141,31 @@ def most_memory(pids: list[int]) -> Iterator[Callable[[], float]]:
         thread.join()
 
 
-def settle(bench: Bench, site: Site) -> None:
-    """Wait until the proxy answers everybody again."""
-    end = time.monotonic() + SETTLES
-    while time.monotonic() < end:
-        times = ask(bench, site, PATH, 0.1)
-        if not (times.refused or times.late) and times.p99 < LATER:
-            return
+class Places:
+    """The proxies, by name."""
+
+    def __init__(self, bench: Bench, makers: dict[str, Callable[[], Site]]) -> None:
+        self._bench, self._makers = bench, makers
+        self._sites = {name: make() for name, make in makers.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def calm(self, name: str) -> Site:
+        """The proxy when it answers everybody again, or a new one."""
+        end, site = time.monotonic() + SETTLES, self._sites[name]
+        while time.monotonic() < end:
+            times = ask(self._bench, site, PATH, 0.1)
+            if not (times.refused or times.late) and times.p99 < LATER:
+                return site
+        self._bench.stop(site.peer.process)
+        self._sites[name] = site = self._makers[name]()
+        ask(self._bench, site, PATH, 0.1)
+        return site
 
 
 def measure(bench: Bench, site: Site, attack: Attack, bad: Hostile | None, role: str) -> Seen:
     """One attack on one proxy."""
-    settle(bench, site)
     calm = ask(bench, site, PATH, CALM)
     path = bad.path(COPIES) if bad is not None and role == COPIES else PATH
     with ExitStack() as stack:
@@ -187,7 +200,6 @@ def asks_for(site: Site, bad: Hostile, role: str) -> tuple[int, bytes]:
 
 def measure_slow(bench: Bench, site: Site, slow: Slow) -> str:
     """Many slow clients of one sort on one proxy, as a cell of the table."""
-    settle(bench, site)
     calm = ask(bench, site, PATH, 2 * CALM)
     with most_memory(site.peer.worker) as most, running(hold, site.peer.port, slow, MANY) as over:
         time.sleep(slow.settles)
@@ -212,20 +224,19 @@ def words(role: str) -> str:
     return "client" if not role else "model that gets copies" if role == COPIES else "model that serves"
 
 
-def attacked(bench: Bench, places: list[Site], attacks: list[Attack], bad: list[Hostile]) -> list[str]:
+def attacked(bench: Bench, places: Places, attacks: list[Attack], bad: list[Hostile]) -> list[str]:
     """Every attack on every proxy: a table."""
-    lines = ["| attacker | what | " + " | ".join(site.peer.name for site in places) + " |"]
-    lines.append("|---" * (2 + len(places)) + "|")
+    lines = ["| attacker | what | " + " | ".join(places) + " |", "|---|---" + "|---" * len(list(places)) + "|"]
     where = {one.attack: one for one in bad}
-    good: dict[str, list[bool]] = {site.peer.name: [] for site in places}
+    good: dict[str, list[bool]] = {name: [] for name in places}
     for attack, role in rows(attacks):
         cells = []
-        for site in places:
-            if role and role not in site.roles:
+        for name in places:
+            if role == COPIES and name == "HAProxy":
                 cells.append("–")
                 continue
-            seen = measure(bench, site, attack, where.get(attack), role)
-            good[site.peer.name].append(seen.good)
+            seen = measure(bench, places.calm(name), attack, where.get(attack), role)
+            good[name].append(seen.good)
             cells.append(str(seen))
         lines.append("| " + " | ".join([words(role), attack.name, *cells]) + " |")
         print(lines[-1], flush=True)
@@ -233,12 +244,12 @@ def attacked(bench: Bench, places: list[Site], attacks: list[Attack], bad: list[
     return [*lines, "", "Within the bounds: " + ", ".join(counts) + "."]
 
 
-def slowed(bench: Bench, places: list[Site]) -> list[str]:
+def slowed(bench: Bench, places: Places) -> list[str]:
     """Many slow clients on every proxy: a table."""
-    lines = [f"| {MANY:,} slow | " + " | ".join(site.peer.name for site in places) + " |"]
-    lines.append("|---" * (1 + len(places)) + "|")
+    lines = [f"| {MANY:,} slow | " + " | ".join(places) + " |", "|---" + "|---" * len(list(places)) + "|"]
     for slow in SLOW:
-        lines.append("| " + " | ".join([slow.name, *(measure_slow(bench, site, slow) for site in places)]) + " |")
+        cells = [measure_slow(bench, places.calm(name), slow) for name in places]
+        lines.append("| " + " | ".join([slow.name, *cells]) + " |")
         print(lines[-1], flush=True)
     return lines
 
@@ -251,12 +262,13 @@ def part(name: str, wanted: str, proxies: list[str], tree: Path) -> list[str]:
     bench, load = Bench(), os.getloadavg()[0]
     try:
         live, bad = sites.models(bench), sites.hostile(attacks)
-        places = []
-        for proxy in proxies:
-            if proxy == "Understudy":
-                places.append(sites.understudy(bench, live, bad, tree))
-            elif installed(proxy.lower()):
-                places.append((sites.nginx if proxy == "nginx" else sites.haproxy)(bench, live, bad))
+        makers = {
+            "Understudy": lambda: sites.understudy(bench, live, bad, tree),
+            "nginx": lambda: sites.nginx(bench, live, bad),
+            "HAProxy": lambda: sites.haproxy(bench, live, bad),
+        }
+        here = [proxy for proxy in proxies if proxy == "Understudy" or installed(proxy.lower())]
+        places = Places(bench, {proxy: makers[proxy] for proxy in here})
         began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {versions()}; load average at the start {load:.1f}."
         lines = slowed(bench, places) if name == "slow" else attacked(bench, places, attacks, bad)
     finally:

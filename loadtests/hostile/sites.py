@@ -42,7 +42,6 @@ class Site:
 
     peer: Peer
     grpc: int
-    roles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def understudy(bench: Bench, live: Models, bad: list[Hostile], tree: Path) -> Si
         "routes": routes,
     }
     peer = serving(bench, "Understudy", True, port, admin, yaml.safe_dump(config), tree)
-    return Site(peer, grpc, (COPIES, SERVES))
+    return Site(peer, grpc)
 
 
 # --- nginx -----------------------------------------------------------------------------------------------------------
@@ -131,7 +130,7 @@ def nginx(bench: Bench, live: Models, bad: list[Hostile]) -> Site:
         "location /no.P/ { return 404; } location /grpc.health.v1.Health/ { return 200 ok; }\n"
         f"{calls} location / {{ grpc_pass grpc://127.0.0.1:{live.grpc}; }} }} }}\n"
     )
-    return Site(whole(bench, "nginx", True, port, "nginx", "-c", config), grpc, (COPIES, SERVES))
+    return Site(whole(bench, "nginx", True, port, "nginx", "-c", config), grpc)
 
 
 def _nginx_places(one: Hostile, passes: str, live: str) -> str:
@@ -168,4 +167,4 @@ def haproxy(bench: Bench, live: Models, bad: list[Hostile]) -> Site:
         "backend grpc", f" server s 127.0.0.1:{live.grpc} proto h2", *backs,
     ]  # fmt: skip
     config.write_text("\n".join(lines) + "\n")
-    return Site(whole(bench, "HAProxy", False, port, "haproxy", "-db", "-f", config), grpc, (SERVES,))
+    return Site(whole(bench, "HAProxy", False, port, "haproxy", "-db", "-f", config), grpc)
