@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the JSON Schema: `make docs`. A test keeps the page current."""
+"""Write docs/configuration.md from the JSON Schema and `bounds`: `make docs`. A test keeps the page current."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from proxy.config import schema, types
+from tools import bounds
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 UNITS = {types.DURATION: "duration", types.SIZE: "size", types.PERCENT: "percentage", types.LATENCY: "latency limit"}
@@ -44,7 +45,7 @@ def page() -> str:
                     done.add(name)
                     deeper.append((step, whole["$defs"][name]))
         waiting = deeper + waiting
-    return INTRODUCTION + "\n".join(parts)
+    return INTRODUCTION + "\n".join([*parts, *bounds.section(), ""])
 
 
 def _with_words_inline(whole: dict[str, Any]) -> dict[str, Any]:

@@ -175,9 +175,11 @@ class Mirror(Section):
     max_in_flight: Count = 64
     """Copies under way over all workers; one more is shed and counted."""
     max_body: Size = 1 << 20
-    """Longest request or answer kept for a pair."""
+    """Longest request or answer kept for a pair; beyond it there is none (`too_large`), and a candidate's answer is its
+    failure."""
     max_memory: Size = 64 << 20
-    """Memory of one worker for kept bodies and the queue to the controller."""
+    """Memory of one worker for kept bodies and the queue to the controller; beyond it pairs are shed and counted, then
+    a candidate's answer goes on as it comes, so that live cannot take its place any more."""
     timeout: Duration | None = None
     """How long a copy's answer may be silent; the upstream's timeout when absent."""
     max_duration: Duration | None = None

@@ -121,7 +121,7 @@ class AdminLimits(Section):
     """Connections; for one more the one that has been idle longest is closed, and where none is idle it is answered
     with 503. Fewer where the process may open few files: 128 are kept back for webhooks, the store and the workers."""
     max_connections_per_peer: Count = 128
-    """The same for each address."""
+    """The same for each address: one more takes the place of its own, or is answered with 503."""
 
 
 class AdminTimeouts(Section):

@@ -1,0 +1,148 @@
+"""The bounds that no key moves, as they stand in the code: the last section of `docs/configuration.md`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One constant, or several that belong together."""
+
+    where: str
+    """`module:NAME` under `proxy`; several by `,`."""
+    what: str
+    """What it bounds."""
+    value: str
+    """How it is written: a format of the constants, in their order."""
+    beyond: str
+    """What happens then, and which reason or metric says so."""
+
+    @property
+    def names(self) -> list[str]:
+        """Each constant as `module:NAME`."""
+        module, _, names = self.where.partition(":")
+        return [f"{module}:{name}" for name in names.split(",")]
+
+    def __str__(self) -> str:
+        module, _, _ = self.where.partition(":")
+        values = [getattr(importlib.import_module(f"proxy.{module}"), name.partition(":")[2]) for name in self.names]
+        return f"| {self.what} | {self.value.format(*map(_Number, values))} | {self.beyond} |"
+
+
+class _Number(float):
+    """A number as people write it.
+
+    >>> f"{_Number(64 * 1024):B}, {_Number(1024)}, {_Number(0.5)} s"
+    '64 KiB, 1,024, 0.5 s'
+    """
+
+    def __format__(self, unit: str) -> str:
+        if not unit:
+            return f"{float(self):,.0f}" if self.is_integer() else f"{float(self):g}"
+        power, prefix = (20, "Mi") if self % (1 << 20) == 0 else (10, "Ki")
+        return f"{self / (1 << power):.0f} {prefix}{unit}"
+
+
+CLIENTS = (
+    Bound("core.headers:_MAX_TOKENS", "Names in `Connection`", "{}", "400, `bad_request`"),
+    Bound("core.headers:_MAX_DIGITS", "Digits of a `Content-Length`", "{}", "400 (a model's: 502, `bad_reply`)"),
+    Bound(
+        "core.chunks:MAX_LINE",
+        "A chunk's line with its extensions; the trailers of a message twice as much",
+        "{:B}",
+        "400, `bad_request` (a model's: `bad_reply`)",
+    ),
+    Bound(
+        "plane.server:MAX_AHEAD",
+        "Pipelined requests that wait",
+        "{:B}",
+        "the client is not read until some are answered",
+    ),
+    Bound(
+        "plane.server:HALF_CLOSED",
+        "From a client's end of sending to the first byte of its answer",
+        "{} s",
+        "closed, `client_gone`",
+    ),
+    Bound(
+        "plane.server:LINGER,MAX_LINGER",
+        "What a client still sends behind an answer that ends the connection",
+        "{} s, {:B}",
+        "closed",
+    ),
+)
+CALLERS = (
+    Bound("plane.grpc.server:MAX_STREAMS", "Calls under way on one connection", "{}", "RST_STREAM REFUSED_STREAM"),
+    Bound(
+        "plane.grpc.server:MAX_RESETS,RESETS_PER_SECOND",
+        "Calls that a client breaks off",
+        "{}, and {} a second",
+        "GOAWAY ENHANCE_YOUR_CALM",
+    ),
+    Bound("plane.grpc.wire:MAX_UNSENT", "What waits for a peer that does not read", "{:B}", "closed"),
+    Bound(
+        "core.http2.frames:WINDOW,LINK_WINDOW",
+        "Bytes under way to the proxy and not taken, of one stream and of a connection",
+        "{:B}, {:B}",
+        "the peer must wait (RFC 9113, 5.2); FLOW_CONTROL_ERROR when it does not",
+    ),
+    Bound("core.http2.frames:MAX_FRAME", "A frame", "{:B}", "GOAWAY FRAME_SIZE_ERROR, `bad_request` (`bad_reply`)"),
+)
+MODELS = (
+    Bound("plane.upstream:MAX_ANSWER_HEAD", "An answer's head", "{:B}", "502, `bad_reply`"),
+    Bound("plane.upstream:MAX_INTERIM", "1xx answers before the answer", "{}", "502, `bad_reply`"),
+    Bound("plane.pool:MAX_WAITING", "Requests that wait for a connection to one upstream", "{}", "503, `pool_full`"),
+    Bound(
+        "plane.legs:MAX_WAITING",
+        "A request's body that waits for a connection",
+        "{:B}",
+        "the client is not read meanwhile",
+    ),
+    Bound(
+        "plane.dual_write:MAX_BODY,MAX_MEMORY",
+        "A call that is written to both, and all of a route's in one worker",
+        "{:B}, {:B}",
+        "live alone gets it, `too_large`",
+    ),
+)
+CONTROLLER = (
+    Bound(
+        "plane.publisher:MAX_BACKLOG",
+        "Pairs of one worker that wait for the controller",
+        "{:B}",
+        "dropped, `link_full`",
+    ),
+    Bound(
+        "plane.trails:MAX_WAITING",
+        "Lines of the access log and spans of one worker that wait",
+        "{}",
+        "dropped, counted",
+    ),
+)
+PARTS = {"A client": CLIENTS, "A client or model over HTTP/2": CALLERS, "A model": MODELS, "The controller": CONTROLLER}
+NOT_FELT = {
+    "core.http2.sending:MAX_BROKEN_OFF": "older streams are treated alike, without being told apart",
+    "core.http2.blocks:MAX_KNOWN": "a cache",
+    "core.http2.frames:MOST": "the protocol's own",
+    "plane.counts:MOST_GONE": "names that left the file",
+    "plane.pool:MAX_KNOWN": "a cache",
+    "plane.pool:MAX_KNOWN_HEAD": "a cache",
+    "plane.routes:MAX_KNOWN": "a cache",
+    "plane.routes:MAX_KNOWN_HEAD": "a cache",
+    "plane.trails:MAX_PATH": "what is told of a path, not what it may be",
+    "plane.worker:MOST_OVER": "trials that left the file",
+}
+"""Constants that bound what nobody outside can feel, and why."""
+
+
+def section() -> Iterator[str]:
+    """The section's lines."""
+    yield "## Bounds without a key"
+    yield ""
+    yield "What no file moves. `a word` beyond a bound is the code under which `understudy_requests_total` counts it."
+    for title, bounds in PARTS.items():
+        yield from ("", f"| {title} | at most | beyond it |", "|---|---|---|")
+        yield from map(str, bounds)
