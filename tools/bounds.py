@@ -122,7 +122,40 @@ CONTROLLER = (
         "dropped, counted",
     ),
 )
-PARTS = {"A client": CLIENTS, "A client or model over HTTP/2": CALLERS, "A model": MODELS, "The controller": CONTROLLER}
+_MORE = "`too_many_elements`; more with a larger `mirror.max_body`"
+ANSWERS = (
+    Bound("core.predictions.bounds:VALUES", "JSON values, elements of tensors", "{}", _MORE),
+    Bound("core.predictions.bounds:MEMBERS", "Members of JSON objects", "{}", _MORE),
+    Bound(
+        "core.predictions.bounds:NODES",
+        "JSON arrays and objects, items of rankings, words of a text",
+        "{}",
+        _MORE,
+    ),
+    Bound(
+        "core.predictions.bounds:PARTS",
+        "Events or lines of a stream, protobuf fields, elements of BYTES tensors",
+        "{}",
+        _MORE,
+    ),
+    Bound("core.predictions.shapes:MAX_ROWS", "Rows", "{}", "`too_many_elements`"),
+    Bound("core.predictions.rows:MAX_LABELS", "Labels with their scores", "{}", "`too_many_elements`"),
+    Bound("core.predictions.shapes:MAX_RANK", "Dimensions of a tensor", "{}", "`too_deep`"),
+    Bound(
+        "core.predictions.codings:MAX_CODINGS,MAX_MEMBERS",
+        "Content codings of one body, members of one gzip",
+        "{}, {}",
+        "`bad_encoding`",
+    ),
+    Bound("core.predictions.codings:MAX_WINDOW", "How far a zstd frame looks back", "{:B}", "`bad_encoding`"),
+)
+PARTS = {
+    "A client": CLIENTS,
+    "A client or model over HTTP/2": CALLERS,
+    "A model": MODELS,
+    "An answer that is read": ANSWERS,
+    "The controller": CONTROLLER,
+}
 NOT_FELT = {
     "core.http2.sending:MAX_BROKEN_OFF": "older streams are treated alike, without being told apart",
     "core.http2.blocks:MAX_KNOWN": "a cache",
@@ -142,7 +175,8 @@ def section() -> Iterator[str]:
     """The section's lines."""
     yield "## Bounds without a key"
     yield ""
-    yield "What no file moves. `a word` beyond a bound is the code under which `understudy_requests_total` counts it."
+    yield "What no file moves. `a word` beyond a bound is the code under which `understudy_requests_total` counts it;"
+    yield "for an answer that is read, the reason of a candidate's failure or of an unparseable pair."
     for title, bounds in PARTS.items():
         yield from ("", f"| {title} | at most | beyond it |", "|---|---|---|")
         yield from map(str, bounds)

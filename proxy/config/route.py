@@ -176,7 +176,9 @@ class Mirror(Section):
     """Copies under way over all workers; one more is shed and counted."""
     max_body: Size = 1 << 20
     """Longest request or answer kept for a pair; beyond it there is none (`too_large`), and a candidate's answer is its
-    failure."""
+    failure. Also what a compressed answer may inflate to, and by it what else
+    [an answer may be to read](servers/README.md#large-answers): beyond that it is unreadable
+    (`decompressed_too_large`, `too_many_elements`)."""
     max_memory: Size = 64 << 20
     """Memory of one worker for kept bodies and the queue to the controller; beyond it pairs are shed and counted, then
     a candidate's answer goes on as it comes, so that live cannot take its place any more."""

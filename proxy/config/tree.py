@@ -65,6 +65,7 @@ class Config(Section):
             warmup=rollout.warmup,
             latency_block=rollout.latency_block,
             noise_floor=rollout.mirror.noise_floor,
+            max_body=rollout.mirror.max_body,
             cluster_by=rollout.cluster_by.header if rollout.cluster_by else "",
             signed_off_at=candidate.signed_off_at,
             lead_time_slo=rollout.lead_time_slo,

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxy.core.evidence.distances import confidence, top
 from proxy.core.evidence.divergences import recent
-from proxy.core.evidence.measures import confidence, top
 from proxy.core.model import Assessment, Guard, Kind, Plan, Prediction, Reading
 
 RECENT = 1000

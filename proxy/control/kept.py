@@ -15,7 +15,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from proxy.core.delivery import rfc3339
+from proxy.core.evidence.distances import LARGE, cosine_distances, total_variations
+from proxy.core.evidence.wealth import Floats
 from proxy.core.model import Kind, Outcome, Pair, Prediction, Reading, make
 from proxy.core.redaction import pointers, redact, redact_query
 
@@ -62,6 +66,8 @@ def difference(live: Prediction, candidate: Prediction) -> float:
     ours, theirs = live.rows, candidate.rows
     if ours == theirs:
         return 0.0
+    if live.kind in _ARRAYS and len(ours) * len(ours[0]) >= LARGE:
+        return float(_ARRAYS[live.kind](np.array(ours), np.array(theirs)).max())
     far = _FAR.get(live.kind, _differ)
     if len(ours) == 1:
         return far(ours[0], theirs[0])
@@ -90,6 +96,12 @@ _FAR: dict[Kind, Callable[[Any, Any], float]] = {
     Kind.NUMBER: _apart,
     Kind.PROBABILITIES: _moved,
     Kind.VECTOR: _angle,
+}
+
+
+_ARRAYS: dict[Kind, Callable[[Floats, Floats], Floats]] = {
+    Kind.PROBABILITIES: total_variations,
+    Kind.VECTOR: cosine_distances,
 }
 
 

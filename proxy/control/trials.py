@@ -113,7 +113,7 @@ class Trial:
         self.added_at = 0.0
         self.unsnapshot = False
         self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
-        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by)
+        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
         self._orders: dict[str, RequestOrder] = {}
         self._rate = _Rate()
         self._changed = True
@@ -182,7 +182,7 @@ class Trial:
                 pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
             )
         if self.token_budget is not None:
-            self.tokens += copies_cost(pair)
+            self.tokens += copies_cost(pair, self._reader.bounds)
             self._paid += 1
         if self.recorder is not None:
             self.recorder.offer(pair, reading.request_hash)
@@ -198,7 +198,7 @@ class Trial:
 
     def _recognise(self, pair: Pair) -> None:
         """Say once by which protocol answers are read, which matters where the owner left that to `auto`."""
-        self.protocol = protocol_of(self.plan.prediction, pair)
+        self.protocol = protocol_of(self.plan.prediction, pair, self._reader.bounds)
         if self.plan.prediction.protocol == "auto":
             logs.event(log, "prediction.recognised", rollout=self.name, protocol=self.protocol)
 
@@ -390,7 +390,7 @@ class Trial:
     def adopt(self, plan: Plan) -> None:
         """The same trial under a changed plan."""
         self.plan = plan
-        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by)
+        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
         self.tripwire.limit = plan.consecutive_failures  # those that have failed in a row by now still have
         self._changed = True
 

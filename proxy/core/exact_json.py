@@ -21,13 +21,22 @@ MAX_DIGITS = 310
 _WIDE = re.compile(rb"[0-9]{19}")
 
 
+def has_wide(data: bytes) -> bool:
+    """Whether a text has digits enough for a whole number beyond 64 bits.
+
+    >>> has_wide(b"[1234567890123456789]"), has_wide(b"[123456789012345678]")
+    (True, False)
+    """
+    return _WIDE.search(data) is not None
+
+
 def wants_it(data: bytes) -> bool:
     """Whether orjson may round or refuse a text that `loads` reads as it is; false only when it does neither.
 
     >>> wants_it(b'{"a": 123}'), wants_it(b"[123456789012345678901]"), wants_it(b"[NaN]")
     (False, True, True)
     """
-    return _WIDE.search(data) is not None or b"NaN" in data or b"Infinity" in data
+    return has_wide(data) or b"NaN" in data or b"Infinity" in data
 
 
 def fits(number: int) -> bool:

@@ -51,7 +51,7 @@ class Bench:
 
     def __init__(self, plan: Plan, seed: int = 0) -> None:
         self._plan = plan
-        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by)
+        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
         self._evidence = Evidence.begin(plan, seed)
         self._wire = Tripwire(plan.consecutive_failures)
         self._batch: list[Any] = []

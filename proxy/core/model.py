@@ -291,6 +291,9 @@ class Plan:
     ready_within: float | None = None
     """Seconds that a candidate whose health check fails is waited for; `None` when nobody checks its health."""
 
+    max_body: int = 1 << 20
+    """`mirror.max_body` in bytes: how long an answer may be, and how much work it may be to read."""
+
     again: int = 0
     """How often this trial was begun anew by hand (`restart`)."""
 

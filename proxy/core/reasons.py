@@ -66,8 +66,9 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     # A model server's again: it wants credentials that a copy does not carry.
     UNAUTHORIZED = "unauthorized"
-    # The client's again: it sends or takes less than `server.limits.min_rate`.
-    SLOW_CLIENT = "slow_client"
+    # An answer that came whole again: reading it would take more room or time than an answer may.
+    DECOMPRESSED_TOO_LARGE = "decompressed_too_large"
+    TOO_MANY_ELEMENTS = "too_many_elements"
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
@@ -83,7 +84,6 @@ STATUS: dict[Reason, int] = {
     Reason.URI_TOO_LONG: 414,
     Reason.HEADER_TOO_LARGE: 431,
     Reason.CLIENT_GONE: 499,
-    Reason.SLOW_CLIENT: 408,
     Reason.NO_ROUTE: 404,
     Reason.OVERRIDE_REFUSED: 403,
     Reason.TOO_MANY_CONNECTIONS: 503,
@@ -105,6 +105,7 @@ PREDICTION_WORDS: frozenset[Reason] = frozenset(
         Reason.NOT_JSON, Reason.TOO_DEEP, Reason.BAD_ENCODING, Reason.BAD_SHAPE, Reason.BAD_TYPE,
         Reason.MISSING_OUTPUT, Reason.NOT_FINITE, Reason.OUT_OF_RANGE, Reason.EMPTY, Reason.ROW_COUNT,
         Reason.TRUNCATED, Reason.UNKNOWN_PROTOCOL, Reason.INTERNAL, Reason.NOT_REWRITTEN,
+        Reason.DECOMPRESSED_TOO_LARGE, Reason.TOO_MANY_ELEMENTS,
     )
 )  # fmt: skip
 """Words for an answer that came whole and could not be read, or a request that could not be copied as asked; on live's

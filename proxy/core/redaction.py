@@ -17,6 +17,8 @@ import orjson
 
 from proxy.core import exact_json
 from proxy.core.credentials import PARAMETERS
+from proxy.core.predictions.bounds import Bounds, check_json
+from proxy.core.predictions.unreadable import Unreadable
 
 MASK = "[redacted]"
 
@@ -58,8 +60,8 @@ def _masked_parameter(part: str, names: Collection[str]) -> str:
 
 
 def redact(body: bytes, entries: Sequence[str]) -> bytes | None:
-    """The body with the value at each pointer masked; `None` when it is not JSON, or nested too deep
-    to be written again. An empty body stays empty, and without a pointer every body stays as it is.
+    """The body with the value at each pointer masked; `None` when it is not JSON, more of it than is read, or nested
+    too deep to be written again. An empty body stays empty, and without a pointer every body stays as it is.
 
     A pointer that leads nowhere changes nothing; `*` as a step means every item.
 
@@ -74,8 +76,9 @@ def redact(body: bytes, entries: Sequence[str]) -> bytes | None:
     # What is written again must say what it said: no number rounded, no NaN made null.
     exact = exact_json.wants_it(body)
     try:
+        check_json(body, Bounds.of(len(body)))
         document = exact_json.loads(body) if exact else orjson.loads(body)
-    except (ValueError, RecursionError):
+    except (Unreadable, ValueError, RecursionError):
         return None
     for pointer in listed:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]

@@ -113,8 +113,7 @@ def _ks(context: Context) -> Rule:
 
 
 def _psi(context: Context) -> Rule:
-    ref = context.reference
-    return Psi(ref.edges, ref.fullest) if ref is not None else Psi()
+    return Psi(context.reference.edges if context.reference is not None else None)
 
 
 RULES: dict[str, Callable[[Guard, Context], Rule]] = {

@@ -18,7 +18,6 @@ A pair without a value (a failure, another kind) is nan everywhere.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -27,15 +26,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxy.core.evidence.distances import (
+    LARGE,
+    confidence,
+    cosine_distance,
+    mean_distance,
+    rank_biased_distance,
+    relative_change,
+    text_distance,
+    top,
+    total_variation,
+    vectors_differ,
+)
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.wealth import Floats
 from proxy.core.evidence.witnesses import WITNESS_NAMES, WITNESSES, projected
 from proxy.core.model import Kind, Prediction, Reading
 
 CLIP = 8.0
-
-DEEPEST = 400
-"""Places of a ranking that are compared: 0.9 to that power is too small to change a sum of doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,89 +55,6 @@ class Ruler:
     differs: Callable[[Any, Any], bool]
     scalar: Callable[[Any], float] | None = None
     middle: float | None = None
-
-
-def total_variation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Half the L1 distance of two distributions over the same classes, in [0, 1].
-
-    >>> total_variation((0.5, 0.5), (0.75, 0.25))
-    0.25
-    """
-    return min(1.0, 0.5 * sum(abs(x - y) for x, y in zip(a, b, strict=True)))
-
-
-def confidence(row: Sequence[float]) -> float:
-    """One number of a row of probabilities: P(second class) if there are two, else that of the top class.
-
-    >>> confidence((0.25, 0.75)), confidence((0.2, 0.5, 0.3))
-    (0.75, 0.5)
-    """
-    return row[1] if len(row) == 2 else max(row)
-
-
-def top(row: Sequence[float]) -> int:
-    """Index of the largest, the first if several.
-
-    >>> top((0.2, 0.4, 0.4))
-    1
-    """
-    return max(range(len(row)), key=row.__getitem__)
-
-
-def cosine_distance(a: Sequence[float], b: Sequence[float]) -> float:
-    """1 − cosine, cut to [0, 1] (opposite vectors are as far as orthogonal ones); a zero vector is far from others.
-
-    >>> cosine_distance((1.0, 0.0), (0.0, 2.0)), cosine_distance((1.0, 1.0), (2.0, 2.0)) < 1e-12
-    (1.0, True)
-    """
-    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    scale = float(max(np.abs(x).max(), np.abs(y).max()))
-    if scale == 0.0:
-        return 0.0
-    x, y = x / scale, y / scale  # so that squares neither overflow nor vanish
-    norm = float(np.sqrt((x @ x) * (y @ y)))
-    return min(1.0, max(0.0, 1.0 - float(x @ y) / norm)) if norm > 0.0 else 1.0
-
-
-def rank_biased_distance(a: Sequence[Any], b: Sequence[Any], p: float = 0.9) -> float:
-    """1 − rank-biased overlap, normalised to the longer list (Webber, Moffat, Zobel, ACM TOIS 28(4), 2010).
-
-    >>> rank_biased_distance("abc", "abc"), rank_biased_distance("abc", "xyz")
-    (0.0, 1.0)
-    """
-    seen_a: set[Any] = set()
-    seen_b: set[Any] = set()
-    agreement = weight = 0.0
-    common = 0  # items that both have named so far: counted as they come, since a ranking may be long
-    for d in range(min(max(len(a), len(b)), DEEPEST)):
-        for one, mine, other in ((a, seen_a, seen_b), (b, seen_b, seen_a)):
-            if d < len(one) and one[d] not in mine:
-                mine.add(one[d])
-                common += one[d] in other
-        agreement += p**d * common / (d + 1)
-        weight += p**d
-    return min(1.0, max(0.0, 1.0 - agreement / weight)) if weight else 0.0
-
-
-def text_distance(a: str, b: str) -> float:
-    """1 − Dice coefficient of the two bags of words, ignoring case: order does not matter, wording does.
-
-    >>> text_distance("yes it is", "Yes it is"), text_distance("yes it is", "no")
-    (0.0, 1.0)
-    """
-    x, y = Counter(a.lower().split()), Counter(b.lower().split())
-    total = x.total() + y.total()
-    return 1.0 - 2.0 * (x & y).total() / total if total else 0.0
-
-
-def relative_change(a: float, b: float) -> float:
-    """|a − b| as a share of the larger of the two, at most 1.
-
-    >>> relative_change(10.0, 5.0), relative_change(0.0, 0.0)
-    (0.5, 0.0)
-    """
-    larger = max(abs(a), abs(b))
-    return min(1.0, abs(a - b) / larger) if larger else 0.0
 
 
 def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
@@ -148,7 +73,7 @@ def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
         ),
         Kind.NUMBER: Ruler(relative_change, unequal, float),
         Kind.PROBABILITIES: Ruler(total_variation, lambda a, b: top(a) != top(b), confidence),
-        Kind.VECTOR: Ruler(cosine_distance, unequal),
+        Kind.VECTOR: Ruler(cosine_distance, vectors_differ),
         Kind.RANKING: Ruler(rank_biased_distance, lambda a, b: a[:1] != b[:1]),
         Kind.TEXT: Ruler(text_distance, unequal, lambda a: float(len(a))),
     }
@@ -226,6 +151,8 @@ def compared(
     if not places:
         return None
     who = np.array(places)
+    if kind in _WIDE:
+        live, candidate = list(map(_arrays, live)), list(map(_arrays, candidate))
     single = max(map(len, live)) == 1
     if single:
         at = [0] * len(who)
@@ -239,6 +166,14 @@ def compared(
     else:
         scalars = np.array(drawn if scalar is float else [list(map(scalar, arm)) for arm in drawn], dtype=np.float64)
     return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, ruler, reference, key)
+
+
+_WIDE = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
+
+
+def _arrays(rows: Sequence[Any]) -> Any:
+    """Rows of many values as one array (rows, width), others as they are."""
+    return np.array(rows, dtype=np.float64) if len(rows) * len(rows[0]) >= LARGE else rows
 
 
 def _pick(arm: Rows, at: Sequence[int]) -> list[Any]:
@@ -259,7 +194,12 @@ def measure(
     pairs = compared(readings, kind, ruler, draw, reference, key) if names else None
     if pairs is None:
         return {name: np.full(len(readings), np.nan) for name in names}
-    found = {name: np.asarray(_COLUMNS[name](pairs), dtype=np.float64) for name in names & _COLUMNS.keys()}
+    # The size of a change is then the distance itself, and not worked out twice.
+    once = pairs.single and kind not in _SCALAR and "distance" in names
+    asked = names & _COLUMNS.keys() - ({"jump"} if once else frozenset())
+    found = {name: np.asarray(_COLUMNS[name](pairs), dtype=np.float64) for name in asked}
+    if once and "jump" in names:
+        found["jump"] = found["distance"]
     if names & SEEN:
         found |= zip(WITNESS_NAMES, _witnessed(pairs).T, strict=True)
     if len(pairs.who) == len(readings):
@@ -283,12 +223,6 @@ def live_scalars(readings: Sequence[Reading], kind: Kind, ruler: Ruler, draw: Fl
     return found
 
 
-def _mean(distance: Callable[[Any, Any], float], a: Sequence[Any], b: Sequence[Any]) -> float:
-    if len(a) == 1:
-        return distance(a[0], b[0])
-    return sum(map(distance, a, b)) / len(a)
-
-
 def _differs(pairs: Compared) -> Any:
     ruler, (live, candidate) = pairs.ruler, pairs.drawn
     if ruler.middle is not None:
@@ -299,7 +233,7 @@ def _differs(pairs: Compared) -> Any:
 
 def _distance(pairs: Compared) -> list[float]:
     distance = pairs.ruler.distance
-    return [_mean(distance, a, b) for a, b in zip(pairs.live, pairs.candidate, strict=True)]
+    return [mean_distance(distance, a, b) for a, b in zip(pairs.live, pairs.candidate, strict=True)]
 
 
 def _shift(pairs: Compared) -> Floats:
@@ -319,7 +253,7 @@ def _shift(pairs: Compared) -> Floats:
 
 
 def _jump(pairs: Compared) -> Any:
-    if pairs.kind in (Kind.SCORE, Kind.NUMBER):
+    if pairs.kind in _SCALAR:
         with np.errstate(over="ignore"):  # two finite numbers may lie further apart than the largest one
             return np.abs(pairs.scalars[1] - pairs.scalars[0]) / pairs.scale
     return list(map(pairs.ruler.distance, *pairs.drawn))
@@ -338,8 +272,8 @@ def _excess(pairs: Compared) -> list[float]:
     distance, values = pairs.ruler.distance, []
     for i, (live, candidate) in enumerate(zip(pairs.live, pairs.candidate, strict=True)):
         again = pairs.again(i)
-        floor = float("nan") if again is None else _mean(distance, again, live)
-        values.append(_mean(distance, candidate, live) - floor)
+        floor = float("nan") if again is None else mean_distance(distance, again, live)
+        values.append(mean_distance(distance, candidate, live) - floor)
     return values
 
 
@@ -360,6 +294,7 @@ def _witnessed(pairs: Compared) -> Floats:
     return np.asarray(np.clip(moved, -CLIP, CLIP))
 
 
+_SCALAR = frozenset((Kind.SCORE, Kind.NUMBER))
 _COLUMNS: dict[str, Callable[[Compared], Any]] = {
     "differs": _differs,
     "shift": _shift,

@@ -30,7 +30,10 @@ WITNESS_NAMES = tuple(f"witness{number}" for number in range(WITNESSES))
 REACH = 8.0
 
 
-@lru_cache(maxsize=64)
+WIDE = 4096
+"""Coordinates beyond which the signs of few vectors are kept: they take 32 bytes each."""
+
+
 def signs(key: int, size: int) -> Floats:
     """Random signs (size, `WITNESSES`), a function of the key.
 
@@ -38,8 +41,15 @@ def signs(key: int, size: int) -> Floats:
     >>> s.shape, bool(np.all(np.abs(s) == 1.0)), bool(np.all(np.abs(s.mean(0)) < 0.2))
     ((1000, 4), True, True)
     """
+    return _signs(key, size) if size <= WIDE else _wide_signs(key, size)
+
+
+def _drawn(key: int, size: int) -> Floats:
     at = np.arange(size * WITNESSES, dtype=np.uint64) ^ np.uint64(key)
     return ((mix(at) >> np.uint64(63)).astype(np.float64) * 2.0 - 1.0).reshape(size, WITNESSES)
+
+
+_signs, _wide_signs = lru_cache(maxsize=64)(_drawn), lru_cache(maxsize=2)(_drawn)
 
 
 def projected(vector: Sequence[float], key: int) -> Floats:

@@ -13,6 +13,7 @@
     json_events.py a stream of JSON events: texts joined, other values a row each
     rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label
     message.py     one body with its head: header lookup, JSON parsed once
+    bounds.py      how much work one message may be
     codings.py     content codings undone, within a bound
     usage.py       what copies cost in tokens, for the budget
     request.py     which requests count as equal; segment and cluster of a request
@@ -20,7 +21,8 @@
 Invariants
 - `read` raises for no bytes whatever. Everything below it raises `Unreadable`, one reason word and one sentence, and
   nothing else for bytes that came from outside.
-- Work is bounded: depth, rank and rows have limits, and a compressed body is never inflated past `MAX_INFLATED`.
+- Work is bounded, whatever a message weighs (`bounds.py`): depth, rank, rows, elements, and what a compressed body may
+  inflate to.
 - Each body is parsed at most once.
 """
 

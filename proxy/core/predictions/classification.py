@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.core.model import Kind, Pair, PredictionSpec
+from proxy.core.predictions.bounds import DEFAULT, Bounds
 from proxy.core.predictions.json_tools import parse_json
 from proxy.core.predictions.message import decoded, header
-from proxy.core.predictions.protobuf import BYTES, VARINT, fields, varint
+from proxy.core.predictions.protobuf import BYTES, VARINT, Room, fields, varint
 from proxy.core.predictions.shapes import Tensor
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.predictions.v2_grpc import REQUEST, is_grpc, one_message
@@ -31,7 +32,7 @@ _PARAMETER = b"classification"
 _WIDE = (Kind.PROBABILITIES, Kind.VECTOR)
 
 
-def is_meant(pair: Pair | None, output: str, data: list[Any]) -> bool:
+def is_meant(pair: Pair | None, output: str, data: list[Any], bounds: Bounds = DEFAULT) -> bool:
     """Whether the texts of an output are classes with their scores; never raises.
 
     >>> is_meant(None, "y", ["0.600000:0:cat"]), is_meant(None, "y", ["12:30:45"]), is_meant(None, "y", ["cat"])
@@ -41,7 +42,7 @@ def is_meant(pair: Pair | None, output: str, data: list[Any]) -> bool:
         return False
     if not all(type(text) is str and _CLASS.fullmatch(text) for text in data):
         return False
-    said = _asked_for(pair, output) if pair is not None else None
+    said = _asked_for(pair, output, bounds) if pair is not None else None
     return all(map(_AS_TRITON_WRITES.fullmatch, data)) if said is None else said
 
 
@@ -85,17 +86,18 @@ def _by_index(row: list[tuple[float, int, str]]) -> list[float]:
 # --- what the request asked for --------------------------------------------------------------------------------------
 
 
-def _asked_for(pair: Pair, output: str) -> bool | None:
+def _asked_for(pair: Pair, output: str, bounds: Bounds) -> bool | None:
     """Whether a V2 request wants classes of this output; `None` when it is no V2 request."""
     try:
         head = pair.request_head
-        body = decoded(head, pair.request_body)
+        body = decoded(head, pair.request_body, bounds.inflated)
         if is_grpc(head):
-            return any(name == output and wanted for name, wanted in _requested(one_message(head, body)))
+            message = one_message(head, body, bounds.inflated)
+            return any(name == output and wanted for name, wanted in _requested(message, Room(bounds.parts)))
         text = _json_part(head, body)
         if _PARAMETER not in text and b'"inputs"' in text:
             return False
-        document = parse_json(text)
+        document = parse_json(text, bounds=bounds)
     except Unreadable:
         return None
     if type(document) is not dict or type(document.get("inputs")) is not list:
@@ -117,24 +119,23 @@ def _json_part(head: bytes, body: bytes) -> bytes:
     return body[: int(length)] if length.isascii() and length.isdigit() and len(length) < 12 else body
 
 
-def _requested(message: bytes) -> Iterator[tuple[str, bool]]:
+def _requested(message: bytes, room: Room) -> Iterator[tuple[str, bool]]:
     """Name and whether it is to be classified of each requested output of a ModelInferRequest; raises `Unreadable`."""
-    for number, kind, value, _ in fields(message):
+    for number, kind, value, _ in fields(message, room):
         if number == REQUEST["outputs"] and kind == BYTES:
             name, wanted = "", False
-            for inner, inner_kind, part, _ in fields(value):
+            for inner, inner_kind, part, _ in fields(value, room):
                 if inner == 1 and inner_kind == BYTES:
                     name = part.decode("utf-8", "replace")
                 elif inner == 2 and inner_kind == BYTES:
-                    wanted |= _is_count(part)
+                    wanted |= _is_count(part, room)
             yield name, wanted
 
 
-def _is_count(entry: bytes) -> bool:
+def _is_count(entry: bytes, room: Room) -> bool:
     """Whether an entry of a map of parameters is `classification` with a number above 0."""
-    parts = {number: value for number, kind, value, _ in fields(entry) if kind == BYTES}
+    parts = {number: value for number, kind, value, _ in fields(entry, room) if kind == BYTES}
     if parts.get(1) != _PARAMETER:
         return False
-    return any(
-        number == 2 and kind == VARINT and varint(value, 0)[0] for number, kind, value, _ in fields(parts.get(2, b""))
-    )
+    value = fields(parts.get(2, b""), room)
+    return any(number == 2 and kind == VARINT and varint(count, 0)[0] for number, kind, count, _ in value)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.core.model import Kind, PredictionSpec
+from proxy.core.predictions.bounds import too_many
 from proxy.core.predictions.message import Message, media_type
 from proxy.core.predictions.shapes import Tensor, tensor
 from proxy.core.predictions.sse import is_stream, named_events
@@ -44,22 +45,27 @@ def pieces_of(answer: Message) -> list[bytes] | None:
     kind = media_type(answer.head)
     if is_stream(kind, answer.body):
         found = []
-        for name, data in named_events(answer.body):
+        answer.check_json()
+        for name, data in named_events(answer.body, answer.bounds.parts):
             if name == b"error":
                 raise _failed(data.decode("utf-8", "replace"))
             if data.strip() != DONE:
                 found.append(data)
         return found
-    return lines_of(answer.body) if kind in LINES else None
+    return lines_of(answer) if kind in LINES else None
 
 
-def lines_of(body: bytes) -> list[bytes]:
-    """The lines of a body that are not blank.
+def lines_of(answer: Message) -> list[bytes]:
+    """The lines of a body that are not blank, each to be read as JSON; raises `Unreadable` when there are too many.
 
-    >>> lines_of(b"1\\r\\n\\n2")
+    >>> lines_of(Message(b"", b"1\\r\\n\\n2"))
     [b'1', b'2']
     """
-    return [line.strip() for line in body.split(b"\n") if line.strip()]
+    found, most = answer.body.count(b"\n"), answer.bounds.parts
+    if found > most:
+        raise too_many(found, most, "lines")
+    answer.check_json()
+    return [line for line in map(bytes.strip, answer.body.split(b"\n")) if line]
 
 
 def unnamed_lines(answer: Message) -> list[Any] | None:
@@ -68,7 +74,7 @@ def unnamed_lines(answer: Message) -> list[Any] | None:
     >>> unnamed_lines(Message(b"", b'{"a": 1}\\n{"a": 2}\\n')), unnamed_lines(Message(b"", b'{"a":\\n 1'))
     ([{'a': 1}, {'a': 2}], None)
     """
-    lines = lines_of(answer.body)
+    lines = lines_of(answer)
     if len(lines) < 2:
         return None
     try:
@@ -98,14 +104,17 @@ def whole(spec: PredictionSpec, answer: Message, pieces: list[bytes]) -> Tensor:
         raise Unreadable(Reason.BAD_ENCODING, "an event is not UTF-8") from None
 
 
-def found_in(spec: PredictionSpec, documents: list[Any], find: Find) -> Tensor:
-    """The values that `find` finds in the events of a stream; raises `Unreadable`.
+def found_in(spec: PredictionSpec, documents: list[Any], find: Find, first: str = "") -> Tensor:
+    """The values that `find` finds in the events of a stream, in objects below the member `first`; raises `Unreadable`.
 
     >>> found_in(PredictionSpec(), [{"a": "Hel"}, {"a": "lo"}], lambda document: document["a"]).data
     ['Hello']
     """
     values, missing = [], None
     for document in documents:
+        if missing is not None and first and type(document) is dict and first not in document:
+            _check(document)  # words for what is missing are needed once, and take longer than all the rest
+            continue
         try:
             values.append(find(document))
         except Unreadable as why:

@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.core.expressions import ExpressionError, search
 from proxy.core.model import PredictionSpec
+from proxy.core.predictions.bounds import elements, too_many
 from proxy.core.predictions.json_events import Find, found_in, pieces_of, unnamed_lines, whole
 from proxy.core.predictions.json_tools import Pointer, follow, parse_pointer, word_for
 from proxy.core.predictions.message import Message
@@ -28,6 +29,8 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
         document = answer.document
     except Unreadable as why:  # a stream is no JSON, so what is JSON is not asked whether it is one
         return _of_stream(spec, answer, why)
+    if spec.jmespath:
+        _check_size(answer)
     return tensor(_finder(spec)(document))
 
 
@@ -38,10 +41,25 @@ def _of_stream(spec: PredictionSpec, answer: Message, why: Unreadable) -> Tensor
         documents = unnamed_lines(answer)
         if documents is None:
             raise why
-        return found_in(spec, documents, _finder(spec))
+        return found_in(spec, documents, _finder(spec), _first(spec))
+    if spec.jmespath:
+        _check_size(answer)
     if not (spec.pointer or spec.jmespath):
         return whole(spec, answer, pieces)
-    return found_in(spec, [answer.parse(piece) for piece in pieces], _finder(spec))
+    return found_in(spec, [answer.parse(piece) for piece in pieces], _finder(spec), _first(spec))
+
+
+def _check_size(answer: Message) -> None:
+    """An expression looks at elements one by one, in Python: it may be shown fewer of them."""
+    most = answer.bounds.nodes // 4
+    if len(answer.body) > most and (found := elements(answer.body)) > most:
+        raise too_many(found, most, "JSON elements for `jmespath`")
+
+
+def _first(spec: PredictionSpec) -> str:
+    """The member that a document must have at its top to be worth looking into; empty when it is not known."""
+    pointer = parse_pointer(spec.pointer)
+    return pointer[0] if pointer and pointer[0] != "*" else ""
 
 
 def _finder(spec: PredictionSpec) -> Find:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from proxy.core import exact_json
+from proxy.core.predictions.bounds import DEFAULT, Bounds, check_json
 from proxy.core.predictions.unreadable import Unreadable, names
 from proxy.core.reasons import Reason
 
@@ -16,29 +18,37 @@ Pointer = tuple[str, ...]
 """A parsed pointer: its unescaped tokens."""
 
 
-def parse_json(body: bytes, *, exact: bool = False) -> Any:
-    """The JSON value of a body; raises `Unreadable` with `empty`, `not_json`, `truncated`, `bad_encoding`, `too_deep`.
+def parse_json(body: bytes, *, exact: bool = False, bounds: Bounds = DEFAULT) -> Any:
+    """The JSON value of a body; raises `Unreadable` with `empty`, `not_json`, `truncated`, `bad_encoding`, `too_deep`,
+    `too_many_elements`.
 
     Whole numbers are exact within 64 bits and floats beyond; with `exact`, which takes several times as long, all are.
     orjson refuses more than 1,024 levels by itself. `NaN` and `Infinity` are no JSON, yet TensorFlow Serving and Python
     servers write them, so a body that holds them is read by the slower parser of the standard library: whether they
     matter is decided where they stand, not here.
     """
+    if len(body) > bounds.nodes:
+        check_json(body, bounds)
     if exact:
-        return _parse_slowly(body, exact_json.whole, exact_json.whole_from_63_bits)
+        return _parse_slowly(body, bounds, exact_json.whole, exact_json.whole_from_63_bits)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if not body.strip():
             raise Unreadable(Reason.EMPTY, "the body is empty") from None
         if b"NaN" in body or b"Infinity" in body:
-            return _parse_slowly(body, exact_json.as_orjson)
+            return _parse_slowly(body, bounds, exact_json.as_orjson if exact_json.has_wide(body) else int)
         raise _why(body, str(error)) from None
 
 
 def _parse_slowly(
-    body: bytes, parse_int: Callable[[str], int | float], parse_float: Callable[[str], int | float] = float
+    body: bytes,
+    bounds: Bounds,
+    parse_int: Callable[[str], int | float],
+    parse_float: Callable[[str], int | float] = float,
 ) -> Any:
+    if len(body) > bounds.nodes:
+        check_json(body, replace(bounds, values=bounds.values // 2))  # it takes twice as long
     try:
         return exact_json.loads(body, parse_int, parse_float)
     except RecursionError:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from proxy.core.model import Pair
+from proxy.core.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json
 from proxy.core.predictions.codings import CODINGS, MAX_CODINGS
 from proxy.core.predictions.json_tools import parse_json
 from proxy.core.predictions.unreadable import Unreadable
@@ -72,10 +73,10 @@ class Message:
     """A request or an answer. `body` is without content coding; making one raises `Unreadable` when that fails.
 
     `exact` asks for whole numbers beyond 64 bits as they are, which takes longer (`parse_json`). `pair` is what it
-    belongs to, where that is known: some answers mean what their request asked for.
+    belongs to, where that is known: some answers mean what their request asked for. `bounds` are what it may hold.
     """
 
-    __slots__ = ("_document", "_lower", "body", "exact", "head", "pair")
+    __slots__ = ("_document", "_lower", "body", "bounds", "exact", "head", "pair")
 
     def __init__(
         self,
@@ -85,12 +86,14 @@ class Message:
         *,
         exact: bool = False,
         pair: Pair | None = None,
+        bounds: Bounds = DEFAULT,
     ) -> None:
         self.head = head
+        self.bounds = bounds
         self.pair = pair
         self.exact = exact
         lower = self._lower = head.lower()
-        self.body = body if _ENCODING not in lower else decoded(head, body)
+        self.body = body if _ENCODING not in lower else decoded(head, body, bounds.inflated)
         self._document = document
 
     def has(self, mark: bytes) -> bool:
@@ -101,12 +104,16 @@ class Message:
     def document(self) -> Any:
         """The body as JSON, parsed once; raises `Unreadable`. Do not change it: it is shared."""
         if self._document is UNREAD:
-            self._document = parse_json(self.body, exact=self.exact)
+            self._document = parse_json(self.body, exact=self.exact, bounds=self.bounds)
         return self._document
 
     def parse(self, text: bytes) -> Any:
         """A part of the body as JSON; raises `Unreadable`."""
-        return parse_json(text, exact=self.exact)
+        return parse_json(text, exact=self.exact, bounds=self.bounds)
+
+    def check_json(self) -> None:
+        """Raise `Unreadable` when the body, as one text or cut into many, holds more JSON than may be read."""
+        check_json(self.body, self.bounds)
 
 
 def target_of(head: bytes) -> str:
@@ -119,8 +126,8 @@ def target_of(head: bytes) -> str:
     return parts[1].decode("latin-1") if len(parts) == 3 and not head.startswith(b"HTTP/") else ""
 
 
-def decoded(head: bytes, body: bytes) -> bytes:
-    """The body with its content codings undone (RFC 9110 section 8.4); raises `Unreadable`."""
+def decoded(head: bytes, body: bytes, most: int = MAX_BODY) -> bytes:
+    """The body with its content codings undone (RFC 9110 section 8.4), at most `most` bytes; raises `Unreadable`."""
     if head.lower().find(_ENCODING) < 0:
         return body
     codings = [word for word in header(head, "content-encoding").lower().replace(" ", "").split(",") if word]
@@ -131,5 +138,5 @@ def decoded(head: bytes, body: bytes) -> bytes:
         if undo is None:
             known = ", ".join(CODINGS)
             raise Unreadable(Reason.BAD_ENCODING, f"content coding `{coding[:40]}` cannot be read here (only {known})")
-        body = undo(body)
+        body = undo(body, most)
     return body

@@ -86,11 +86,11 @@ def is_empty(outcome: Outcome) -> bool:
     if not body:
         return True
     if body[0] == 0:  # a message of gRPC that is not compressed, and nothing but prefixes of length 0
-        return not any(body) and len(body) % 5 == 0 and type_of(outcome.head).startswith(_GRPC)
+        return len(body) % 5 == 0 and body.count(0) == len(body) and type_of(outcome.head).startswith(_GRPC)
     if len(body) > _CODED_EMPTY or body[0] in _JSON or outcome.head.lower().find(_CODING) < 0:
         return False
     try:
-        return not decoded(outcome.head, body)
+        return not decoded(outcome.head, body, 0)
     except Unreadable:
         return False
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -30,10 +30,11 @@ import orjson
 
 from proxy.core import exact_json
 from proxy.core.model import Kind, PredictionSpec
+from proxy.core.predictions.bounds import UNBOUNDED, Bounds, check_texts
 from proxy.core.predictions.json_tools import parse_json, word_for
 from proxy.core.predictions.message import Message, media_type
 from proxy.core.predictions.openai_stream import assembled
-from proxy.core.predictions.shapes import Tensor, floats, tensor
+from proxy.core.predictions.shapes import Tensor, check_rows, floats, tensor
 from proxy.core.predictions.sse import is_stream
 from proxy.core.predictions.text_checks import is_json, is_refusal, json_form
 from proxy.core.predictions.unreadable import Unreadable, names
@@ -45,11 +46,12 @@ PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings")
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     """What the model said, as `spec.output` asks; raises `Unreadable`."""
     if is_stream(media_type(answer.head), answer.body):
-        document, chunks = assembled(answer.body)
-        values = _values(spec, document)
+        answer.check_json()
+        document, chunks = assembled(answer.body, answer.bounds)
+        values = _values(spec, document, answer.bounds)
         values.tokens = tokens_of(document) or chunks
         return values
-    return _values(spec, answer.document)
+    return _values(spec, answer.document, answer.bounds)
 
 
 def recognise(target: str, _answer: Message) -> bool:
@@ -57,12 +59,12 @@ def recognise(target: str, _answer: Message) -> bool:
     return target.partition("?")[0].endswith(PATHS)
 
 
-def _values(spec: PredictionSpec, document: Any) -> Tensor:
+def _values(spec: PredictionSpec, document: Any, bounds: Bounds) -> Tensor:
     if type(document) is dict:
         if type(document.get("choices")) is list:
-            return _chosen(spec, document, _in_order(document["choices"]))
+            return _chosen(spec, document, _in_order(document["choices"]), bounds)
         if type(document.get("output")) is list:
-            return _chosen(spec, document, [_as_choice(document)])
+            return _chosen(spec, document, [_as_choice(document)], bounds)
         if type(document.get("data")) is list:
             return _embeddings(_in_order(document["data"]))
     found = names(document) if type(document) is dict else word_for(document)
@@ -70,6 +72,7 @@ def _values(spec: PredictionSpec, document: Any) -> Tensor:
 
 
 def _in_order(entries: list[Any]) -> list[dict[str, Any]]:
+    check_rows(len(entries))
     for entry in entries:
         if type(entry) is not dict:
             raise Unreadable(Reason.BAD_TYPE, f"an entry is {word_for(entry)}, expected an object")
@@ -82,7 +85,7 @@ def _in_order(entries: list[Any]) -> list[dict[str, Any]]:
 # --- what a choice says ----------------------------------------------------------------------------------------------
 
 
-def _chosen(spec: PredictionSpec, document: dict[str, Any], choices: list[dict[str, Any]]) -> Tensor:
+def _chosen(spec: PredictionSpec, document: dict[str, Any], choices: list[dict[str, Any]], bounds: Bounds) -> Tensor:
     wanted = spec.output or "text"
     if wanted == "tokens":
         return Tensor([tokens_of(document)], (), Kind.NUMBER)
@@ -91,7 +94,23 @@ def _chosen(spec: PredictionSpec, document: dict[str, Any], choices: list[dict[s
     part, kind = _PARTS[wanted]
     if not choices:
         raise Unreadable(Reason.EMPTY, "the answer holds no choice")
+    check_texts([text for choice in choices for text in _within(choice, wanted)], bounds.halved.halved)
     return tensor([part(choice) for choice in choices], kind)
+
+
+def _within(choice: dict[str, Any], wanted: str) -> Iterator[bytes]:
+    """The texts in a choice that are read as JSON themselves: they were no more than texts when the answer was
+    checked."""
+    message = _message(choice)
+    content = _content(message.get("content")) if wanted in ("json", "json_form") else ""
+    calls = message.get("tool_calls")
+    functions = [call.get("function") for call in calls if type(call) is dict] if type(calls) is list else []
+    said = [
+        function.get("arguments") for function in (*functions, message.get("function_call")) if type(function) is dict
+    ]
+    for text in (content, *said):
+        if type(text) is str and text:
+            yield text.encode("utf-8", "surrogatepass")
 
 
 def _message(choice: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +145,7 @@ def _calls(choice: dict[str, Any]) -> str:
     )
     if type(calls) is not list:
         raise Unreadable(Reason.BAD_TYPE, f"`tool_calls` is {word_for(calls)}, expected an array")
+    check_rows(len(calls))
     functions = [call.get("function") if type(call) is dict else None for call in calls]
     said = [_call(function) for function in functions if type(function) is dict]
     try:
@@ -142,7 +162,7 @@ def _call(function: dict[str, Any]) -> dict[str, Any]:
     if type(arguments) is str:
         with suppress(Unreadable, UnicodeEncodeError):  # models do write broken JSON; then the text is compared
             written = arguments.encode()
-            arguments = parse_json(written, exact=exact_json.wants_it(written))
+            arguments = parse_json(written, exact=exact_json.wants_it(written), bounds=UNBOUNDED)
     return {"name": function.get("name"), "arguments": arguments}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from proxy.core.predictions.bounds import DEFAULT, Bounds
 from proxy.core.predictions.json_tools import parse_json, word_for
 from proxy.core.predictions.sse import named_events
 from proxy.core.predictions.unreadable import Unreadable
@@ -17,7 +18,7 @@ MAX_CHOICES = 128
 _WHOLE = ("response.completed", "response.incomplete")
 
 
-def assembled(body: bytes) -> tuple[dict[str, Any], int]:
+def assembled(body: bytes, bounds: Bounds = DEFAULT) -> tuple[dict[str, Any], int]:
     """The whole answer, and how many events carried a piece of it; raises `Unreadable`.
 
     A stream counts as whole when it says so: `[DONE]`, a finish reason for every choice, or `response.completed`.
@@ -26,11 +27,11 @@ def assembled(body: bytes) -> tuple[dict[str, Any], int]:
     document: dict[str, Any] = {}
     pieces = 0
     done = False
-    for name, data in named_events(body):
+    for name, data in named_events(body, bounds.parts):
         if data.strip() == DONE:
             done = True
             continue
-        event = parse_json(data)
+        event = parse_json(data, bounds=bounds)
         if type(event) is not dict:
             raise Unreadable(Reason.BAD_TYPE, f"an event is {word_for(event)}, expected an object")
         if name == b"error" or event.get("error") or event.get("type") in ("error", "response.failed"):
@@ -43,7 +44,7 @@ def assembled(body: bytes) -> tuple[dict[str, Any], int]:
     finished = bool(choices) and all(choice["finish_reason"] is not None for choice in choices.values())
     if not (done or finished):
         raise Unreadable(Reason.TRUNCATED, "the stream breaks off before its end")
-    document["choices"] = list(choices.values())
+    document["choices"] = [_joined(choice) for choice in choices.values()]
     return document, pieces
 
 
@@ -66,12 +67,22 @@ def _add(choices: dict[int, dict[str, Any]], event: dict[str, Any]) -> bool:
 
 
 def _new(index: int) -> dict[str, Any]:
-    message: dict[str, Any] = {"content": "", "tool_calls": []}
+    """A choice of which nothing is known. Texts are gathered as pieces: added to one another each time they would be
+    copied each time."""
+    message: dict[str, Any] = {"content": []}
     return {"index": index, "message": message, "finish_reason": None, "calls": {}, "logprobs": {"content": []}}
 
 
 def _new_call(_index: int) -> dict[str, Any]:
-    return {"function": {"name": "", "arguments": ""}}
+    return {"name": [], "arguments": []}
+
+
+def _joined(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice with its pieces put together."""
+    choice["message"] = {key: "".join(pieces) for key, pieces in choice["message"].items()}
+    calls = [{key: "".join(pieces) for key, pieces in call.items()} for call in choice["calls"].values()]
+    choice["message"]["tool_calls"] = [{"function": call} for call in calls]
+    return choice
 
 
 def _at(entries: dict[int, dict[str, Any]], index: Any, make: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
@@ -87,8 +98,7 @@ def _say(choice: dict[str, Any], delta: dict[str, Any]) -> bool:
     piece = False
     for key in ("content", "refusal"):
         if type(delta.get(key)) is str and delta[key]:
-            message.setdefault(key, "")
-            message[key] += delta[key]
+            message.setdefault(key, []).append(delta[key])
             piece = True
     calls = delta.get("tool_calls")
     for part in calls if type(calls) is list else ():
@@ -97,8 +107,7 @@ def _say(choice: dict[str, Any], delta: dict[str, Any]) -> bool:
         call = _at(choice["calls"], part.get("index", 0), _new_call)
         for key in ("name", "arguments"):
             if type(part["function"].get(key)) is str:
-                call["function"][key] += part["function"][key]
-        message["tool_calls"] = list(choice["calls"].values())
+                call[key].append(part["function"][key])
         piece = True
     return piece
 

@@ -7,14 +7,18 @@ the format asks. Every failure is `Unreadable`: `truncated` when the bytes end t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from proxy.core.predictions.bounds import PARTS, VALUES, too_many
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.reasons import Reason
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_FEW = 32
+"""Bytes of packed numbers up to which a loop takes less time than numpy's arrays."""
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 
@@ -46,14 +50,32 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
     raise _short("a number")
 
 
-def fields(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+@dataclass(slots=True)
+class Room:
+    """How many more fields may be read of one message and of those inside it, of `most`."""
+
+    most: int = PARTS
+    taken: int = 0
+
+    def take(self) -> None:
+        """One more field; raises `Unreadable` when there is no room for it."""
+        self.taken += 1
+        if self.taken > self.most:
+            raise too_many(self.taken, self.most, "fields of a protobuf message")
+
+
+def fields(data: bytes, room: Room | None = None) -> Iterator[tuple[int, int, bytes, int]]:
     """Each field of a message: its number, wire type, the bytes of its value, and where it ends; raises `Unreadable`.
+
+    Give the messages inside one another the same `room`.
 
     >>> [(number, kind, bytes(value)) for number, kind, value, _ in fields(b"\\x08\\x96\\x01\\x12\\x02ab")]
     [(1, 0, b'\\x96\\x01'), (2, 2, b'ab')]
     """
+    room = room or Room()
     at, end = 0, len(data)
     while at < end:
+        room.take()
         tag, at = varint(data, at)
         number, kind = tag >> 3, tag & 7
         if not 0 < number < 1 << 29:
@@ -85,17 +107,34 @@ def text(value: bytes, what: str) -> str:
         raise Unreadable(Reason.BAD_ENCODING, f"the {what} is not UTF-8") from None
 
 
-def varints(data: bytes, signed: bool) -> list[int]:
-    """Packed numbers, 64 bits each; raises `Unreadable`.
+def number_of(value: bytes, signed: bool) -> int:
+    """The value of a single number's field, 64 bits; raises `Unreadable`.
+
+    >>> number_of(b"\\x96\\x01", True), number_of(b"\\xff" * 9 + b"\\x01", True)
+    (150, -1)
+    """
+    number = varint(value, 0)[0]
+    return number - (1 << 64) if signed and number >> 63 else number
+
+
+def varints(data: bytes, signed: bool, most: int = VALUES) -> list[int]:
+    """Packed numbers, 64 bits each and at most `most`; raises `Unreadable`.
 
     >>> varints(b"\\x01\\x96\\x01", True), varints(b"\\xff" * 9 + b"\\x01", True)
     ([1, 150], [-1])
     """
-    if not data:
-        return []
+    if len(data) < _FEW:
+        found, at = [], 0
+        while at < len(data):
+            number, at = varint(data, at)
+            found.append(number - (1 << 64) if signed and number >> 63 else number)
+        return found
     raw = np.frombuffer(data, np.uint8)
     last = raw < 0x80
-    if last.all():
+    count = int(np.count_nonzero(last))
+    if count > most:
+        raise too_many(count, most, "values")
+    if count == len(data):
         return list(data)
     if not last[-1]:
         raise _short("a packed number")
@@ -106,17 +145,20 @@ def varints(data: bytes, signed: bool) -> list[int]:
     shifts = 7 * (np.arange(len(raw)) - np.repeat(starts, lengths))
     parts = (raw & 0x7F).astype(np.uint64) << shifts.astype(np.uint64)
     values = np.bitwise_or.reduceat(parts, starts)
-    found: list[int] = (values.view(np.int64) if signed else values).tolist()
-    return found
+    every: list[int] = (values.view(np.int64) if signed else values).tolist()
+    return every
 
 
-def numbers(data: bytes, dtype: str) -> list[Any]:
-    """Packed fixed-width numbers of a numpy type, little-endian; raises `Unreadable`.
+def numbers(data: bytes, dtype: str, most: int = VALUES) -> list[Any]:
+    """Packed fixed-width numbers of a numpy type, little-endian and at most `most`; raises `Unreadable`.
 
     >>> numbers(b"\\x00\\x00\\x80\\x3f", "<f4")
     [1.0]
     """
-    if len(data) % np.dtype(dtype).itemsize:
+    count, rest = divmod(len(data), np.dtype(dtype).itemsize)
+    if rest:
         raise _bad(f"{len(data)} bytes of packed {dtype}")
+    if count > most:
+        raise too_many(count, most, "values")
     found: list[Any] = np.frombuffer(data, dtype).tolist()
     return found

@@ -9,7 +9,8 @@ Whose fault is what (the words are `core.reasons`):
   prediction word and `booking` calls the pair `unparseable`. A candidate's answer that cannot be read either is no
   failure: most likely `prediction` is wrong.
 - A candidate's answer that cannot be read, or has another number of rows, another width or another kind than live's,
-  is a failure of the candidate.
+  is a failure of the candidate; but not where it is too much to read, and live's is more than half of that
+  (`bounds`): then the pair says nothing.
 - Beside all that stands in what the two differ as answers (`mismatch`), also where either is a failure: a 404 of live's
   where the candidate answers is live's failure, and a mismatch.
 """
@@ -17,12 +18,14 @@ Whose fault is what (the words are `core.reasons`):
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import orjson
 
 from proxy.core.exact_json import fits
 from proxy.core.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
+from proxy.core.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json
 from proxy.core.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.core.predictions.mismatch import answered, mismatch, told
 from proxy.core.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
@@ -34,6 +37,12 @@ from proxy.core.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
 # Looking up a member of an enum costs 0.1 µs in Python 3.11; these are looked up a dozen times per pair.
 _FINE = Reason.NONE
 _AUTO, _LABEL = Kind.AUTO, Kind.LABEL
+
+_BEYOND = frozenset((Reason.DECOMPRESSED_TOO_LARGE, Reason.TOO_MANY_ELEMENTS))
+"""An answer that would take too long to read. What is near the bound by itself is nobody's fault."""
+
+_Said: TypeAlias = tuple[Prediction | None, Reason, str, int]
+"""What an arm said, or the reason word and the sentence why that cannot be told; and how many tokens it wrote."""
 
 _OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
 """What is no doing of the candidate: a bug of ours, and a request that `set_json` could not be applied to."""
@@ -50,9 +59,10 @@ def read(
     pair: Pair,
     segments: Segments | None = None,
     cluster_by: str = "",
+    max_body: int = MAX_BODY,
 ) -> Reading:
     """The reading of one pair; never raises. For many pairs of one plan keep a `Reader`."""
-    return Reader(spec, segments, cluster_by).read(pair)
+    return Reader(spec, segments, cluster_by, max_body).read(pair)
 
 
 def booking(live_fault: Reason) -> str:
@@ -66,7 +76,7 @@ def booking(live_fault: Reason) -> str:
     return "unparseable" if live_fault in PREDICTION_WORDS else "live_failed"
 
 
-def protocol_of(spec: PredictionSpec, pair: Pair) -> str:
+def protocol_of(spec: PredictionSpec, pair: Pair, bounds: Bounds = DEFAULT) -> str:
     """The name of the protocol by which a pair is read: the one written down, or the one that live's answer shows.
 
     Empty when `auto` recognises none. Never raises.
@@ -74,7 +84,7 @@ def protocol_of(spec: PredictionSpec, pair: Pair) -> str:
     if spec.protocol != AUTO:
         return spec.protocol
     try:
-        return recognised(target_of(pair.request_head), Message(pair.live.head, pair.live.body)).name
+        return recognised(target_of(pair.request_head), Message(pair.live.head, pair.live.body, bounds=bounds)).name
     except Unreadable:
         return ""
 
@@ -107,9 +117,13 @@ class Reader:
     A `spec` of `None`, or of protocol `none`, reads no values. `cluster_by` names a request header. A pair is read by
     one protocol, the one written down, or the one recognised in the first answer read. That is live's unless live
     failed, so a candidate that speaks another protocol than live is at fault, not the other way round.
+
+    How much work one answer may be follows from `max_body` (`bounds`). A pair whose answers take long is read in steps,
+    one answer in each, so that others can be served in between.
     """
 
     __slots__ = (
+        "_ahead",
         "_by",
         "_cluster_by",
         "_facts",
@@ -120,9 +134,17 @@ class Reader:
         "_segments",
         "_single",
         "_spec",
+        "bounds",
     )
 
-    def __init__(self, spec: PredictionSpec | None, segments: Segments | None = None, cluster_by: str = "") -> None:
+    def __init__(
+        self,
+        spec: PredictionSpec | None,
+        segments: Segments | None = None,
+        cluster_by: str = "",
+        max_body: int = MAX_BODY,
+    ) -> None:
+        self.bounds = Bounds.of(max_body)
         self._spec = spec if spec is not None and spec.protocol != NONE else None
         self._protocol = PROTOCOLS.get(spec.protocol) if spec is not None else None
         self._single = self._protocol.single if self._protocol is not None else None
@@ -132,6 +154,22 @@ class Reader:
         self._plain: set[bytes] = set()  # heads that keep no body from being read as it stands
         self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
         self._pair: Pair | None = None  # that pair
+        self._ahead: dict[int, _Said] = {}  # of that pair what has been read in steps, by the outcome's identity
+
+    def steps(self, pair: Pair) -> Iterator[Reading | None]:
+        """What `read` gives, last, after a step for each answer. No other pair may be read by this reader meanwhile."""
+        spec, ours, theirs, ahead = self._spec, pair.live, pair.candidate, self._ahead
+        if spec is not None:
+            self._by, self._pair = self._protocol, pair
+            live = None
+            for outcome, other in ((ours, theirs), (theirs, ours), (pair.again, ours)):
+                if outcome is not None and not failure(outcome, other):
+                    said = ahead[id(outcome)] = self._answer(spec, outcome, live)
+                    live = said[0] if outcome is ours else live
+                    yield None
+        reading = self.read(pair)
+        ahead.clear()
+        yield reading
 
     def read(self, pair: Pair) -> Reading:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
@@ -156,6 +194,8 @@ class Reader:
                 candidate, fault, detail, tokens = self._answer(self._spec, theirs, live)
             if live is not None and second is not None and not failure(second, ours):
                 again, _, _, _ = self._answer(self._spec, second, live)
+            if fault in _BEYOND and live is not None and self._is_near(self._spec, ours):
+                live_fault, live_detail, live, fault, detail = fault, detail, None, _FINE, ""
         if fault:
             if fault in _OURS:
                 live_fault, fault, live = fault, _FINE, None
@@ -165,9 +205,10 @@ class Reader:
             detail = told(differs, ours, theirs)
         segment = cluster = ""
         if self._facts:
-            request_hash, segment, cluster = request_facts(head, body, self._ignore, self._segments, self._cluster_by)
+            facts = request_facts(head, body, self._ignore, self._segments, self._cluster_by, self.bounds)
+            request_hash, segment, cluster = facts
         else:
-            request_hash = body_hash(head, body)
+            request_hash = body_hash(head, body, self.bounds)
         said = _sentence(live_detail, detail) if live_detail or detail else ""
         asked = (stage, worker, sequence, given or name, time, served)
         answers = (live_fault, fault, live, candidate, again)
@@ -175,20 +216,20 @@ class Reader:
         rest = (request_hash, segment, cluster, said, live_tokens, tokens, differs)
         return make(Reading, (*asked, *answers, *times, *rest))
 
-    def _answer(
-        self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None
-    ) -> tuple[Prediction | None, Reason, str, int]:
+    def _answer(self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None) -> _Said:
         """What an arm said, or the reason word and the sentence why that cannot be told; and how many tokens it wrote.
 
         `live` is what a candidate's answer must fit.
         """
+        if self._ahead and (said := self._ahead.get(id(outcome))) is not None:
+            return said
         if outcome.status >= 400:
             return None, _FINE, "", 0
         try:
             document, tokens = UNREAD, 0
             prediction = None
             if self._single is not None and (outcome.head in self._plain or self._is_plain(outcome.head)):
-                document = _parsed(outcome.body)
+                document = self._parsed(outcome.body)
                 prediction = one_row(spec, self._single(spec, document))
             if prediction is None:
                 prediction, tokens = self._long_way(spec, outcome, document, _AUTO if live is None else live.kind)
@@ -200,6 +241,28 @@ class Reader:
         except Exception as bug:  # one odd body must not end the judging of every rollout; counted, and shown
             return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], 0
 
+    def _is_near(self, spec: PredictionSpec, live: Outcome) -> bool:
+        """Whether live's answer is beyond half of what may be read: models that answer alike would differ in nothing
+        but on which side of the bound they come to lie, and that is no fault of the candidate's."""
+        half = self.bounds.halved
+        if len(live.body) > half.inflated:
+            return True
+        try:
+            predict(spec, self._values(spec, Message(live.head, live.body, pair=self._pair, bounds=half)), bounds=half)
+        except Unreadable as why:
+            return why.reason in _BEYOND
+        return False
+
+    def _parsed(self, body: bytes) -> Any:
+        """A body as JSON, or `UNREAD` for the long way to say what is wrong with it; raises `Unreadable` beyond the
+        bounds."""
+        if len(body) > self.bounds.nodes:
+            check_json(body, self.bounds)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return UNREAD
+
     def _long_way(
         self, spec: PredictionSpec, outcome: Outcome, document: Any, kind: Kind, *, exact: bool = False
     ) -> tuple[Prediction, int]:
@@ -208,10 +271,12 @@ class Reader:
         A label that has been rounded is read again, exactly: that takes several times as long, so only then.
         """
         try:
-            values = self._values(spec, Message(outcome.head, outcome.body, document, exact=exact, pair=self._pair))
+            bounds = self.bounds
+            message = Message(outcome.head, outcome.body, document, exact=exact, pair=self._pair, bounds=bounds)
+            values = self._values(spec, message)
             if exact:
                 values.exact = True
-            return predict(spec, values, kind), values.tokens
+            return predict(spec, values, kind, bounds), values.tokens
         except Rounded:
             if exact:
                 raise
@@ -236,14 +301,6 @@ class Reader:
                 target_of(self._pair.request_head if self._pair is not None else b""), message
             )
         return protocol.extract(spec, message)
-
-
-def _parsed(body: bytes) -> Any:
-    """A body as JSON, or `UNREAD` for the long way to say what is wrong with it."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return UNREAD
 
 
 def _fit(candidate: Prediction, live: Prediction) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from proxy.core.model import Segments
+from proxy.core.predictions.bounds import DEFAULT, Bounds
 from proxy.core.predictions.json_tools import drop, follow, parse_json, parse_pointer
 from proxy.core.predictions.message import decoded, header
 from proxy.core.predictions.unreadable import Unreadable
@@ -34,29 +35,34 @@ class RequestFacts(NamedTuple):
     cluster: str = ""
 
 
-def body_hash(head: bytes, body: bytes) -> int:
+def body_hash(head: bytes, body: bytes, bounds: Bounds = DEFAULT) -> int:
     """The hash alone, where nothing is ignored; raises nothing.
 
     >>> body_hash(b"", b"{}") == request_facts(b"", b"{}").hash
     True
     """
     try:
-        body = decoded(head, body)
+        body = decoded(head, body, bounds.inflated)
     except Unreadable:
         return _hash(body or _target(head))  # its bytes still identify it
     return _hash(body or _target(head))
 
 
 def request_facts(
-    head: bytes, body: bytes, ignore: Sequence[str] = (), segments: Segments | None = None, cluster_by: str = ""
+    head: bytes,
+    body: bytes,
+    ignore: Sequence[str] = (),
+    segments: Segments | None = None,
+    cluster_by: str = "",
+    bounds: Bounds = DEFAULT,
 ) -> RequestFacts:
-    """The facts of one request; raises nothing, whatever the bytes.
+    """The facts of one request; raises nothing, whatever the bytes. One that is beyond the `bounds` is taken as it is.
 
     >>> request_facts(b"", b'{"id": 1, "x": 2}', ["/id"]) == request_facts(b"", b'{"x":2, "id":7}', ["/id"])
     True
     """
     try:
-        body = decoded(head, body)
+        body = decoded(head, body, bounds.inflated)
     except Unreadable:
         ignore = ()  # the server will refuse it, or knows a coding that is not known here; its bytes still identify it
     cluster = _named(_text(header(head, cluster_by))) if cluster_by else ""
@@ -65,12 +71,12 @@ def request_facts(
         segment = _named(_text(header(head, segments.header)))
     field = segments.request_field if segments is not None and not segments.header else ""
     if ignore and is_grpc(head):
-        return RequestFacts(_hash(without_fields(head, body, ignore) or _target(head)), segment, cluster)
+        return RequestFacts(_hash(without_fields(head, body, ignore, bounds) or _target(head)), segment, cluster)
     if not (ignore or field):
         return RequestFacts(_hash(body or _target(head)), segment, cluster)
     text, tail = _split_binary(head, body)
     try:
-        document = parse_json(text)
+        document = parse_json(text, bounds=bounds)
     except Unreadable:
         return RequestFacts(_hash(body or _target(head)), segment, cluster)
     if field:

@@ -16,10 +16,14 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.core.model import Kind, PredictionSpec
+from proxy.core.predictions.bounds import too_many
 from proxy.core.predictions.json_tools import word_for
-from proxy.core.predictions.shapes import Tensor, floats, label_name, tensor
+from proxy.core.predictions.shapes import Tensor, check_rows, floats, label_name, tensor
 from proxy.core.predictions.unreadable import Unreadable, names
 from proxy.core.reasons import Reason
+
+MAX_LABELS = 65_536
+"""Labels with their scores in one answer: each is looked at by itself."""
 
 _WIDE = (Kind.PROBABILITIES, Kind.VECTOR)
 
@@ -38,6 +42,7 @@ def rows_of(spec: PredictionSpec, value: Any) -> Tensor:
         if type(value[0]) is dict and not _is_bytes(value[0]):
             return _records(spec, value)
         if type(value[0]) is list and value[0] and _is_scored(value[0][0]):
+            check_rows(len(value))
             return scored(spec, [_by_label(row) for row in value])
     values = tensor(value)
     values.data = [item["b64"] if _is_bytes(item) else item for item in values.data]
@@ -56,6 +61,7 @@ def chosen_name(spec: PredictionSpec, found: dict[str, Any]) -> str:
 
 
 def _records(spec: PredictionSpec, records: list[Any]) -> Tensor:
+    check_rows(len(records))
     for record in records:
         if type(record) is not dict:
             raise Unreadable(Reason.BAD_TYPE, f"a row is {word_for(record)} where others are objects")
@@ -80,6 +86,9 @@ def scored(spec: PredictionSpec, rows: list[dict[str, Any]]) -> Tensor:
     >>> scored(PredictionSpec(), [{"cat": 0.25, "dog": 0.75}]).data
     ['dog']
     """
+    check_rows(len(rows))
+    if (labels := sum(map(len, rows))) > MAX_LABELS:
+        raise too_many(labels, MAX_LABELS, "labels")
     if not all(rows):
         raise Unreadable(Reason.EMPTY, "a row has no labels")
     for row in rows:
@@ -90,7 +99,8 @@ def scored(spec: PredictionSpec, rows: list[dict[str, Any]]) -> Tensor:
         return _table(rows)
     if spec.kind in (Kind.SCORE, Kind.NUMBER):
         raise Unreadable(Reason.MISSING_OUTPUT, f"several labels ({names(rows[0])}) and none chosen by `output:`")
-    ranked = [sorted(row, key=lambda label, row=row: (-row[label], label)) for row in rows]  # type: ignore[misc]
+    # Best first, then by name: what is equal stays in the order in which it came.
+    ranked = [sorted(sorted(row), key=row.__getitem__, reverse=True) for row in rows]
     if spec.kind is Kind.RANKING:
         return tensor(ranked)
     return Tensor([labels[0] for labels in ranked], (len(ranked),), Kind.LABEL)

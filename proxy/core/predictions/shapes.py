@@ -15,6 +15,7 @@ from typing import Any
 
 from proxy.core.exact_json import fits
 from proxy.core.model import Kind, Prediction, PredictionSpec, make
+from proxy.core.predictions.bounds import DEFAULT, Bounds, too_many
 from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.unreadable import Rounded, Unreadable
 from proxy.core.reasons import Reason
@@ -22,7 +23,7 @@ from proxy.core.reasons import Reason
 MAX_RANK = 8
 """Dimensions of a tensor."""
 
-MAX_ROWS = 65_536
+MAX_ROWS = 8192
 """Rows of one answer; the evidence treats them as one cluster, so more would add cost and no knowledge."""
 
 SUM_TOLERANCE = 0.02
@@ -81,7 +82,16 @@ def tensor(value: Any, hint: Kind = Kind.AUTO) -> Tensor:
     return Tensor(value, tuple(shape), hint)
 
 
-def predict(spec: PredictionSpec, values: Tensor, kind: Kind = Kind.AUTO) -> Prediction:
+def check_rows(count: int) -> None:
+    """Raise `Unreadable` when an answer has too many rows; the sooner it is asked the less is done for nothing.
+
+    >>> check_rows(MAX_ROWS)
+    """
+    if count > MAX_ROWS:
+        raise too_many(count, MAX_ROWS, "rows")
+
+
+def predict(spec: PredictionSpec, values: Tensor, kind: Kind = Kind.AUTO, bounds: Bounds = DEFAULT) -> Prediction:
     """The prediction in a tensor. `kind` is live's, for reading the candidate's by it; raises `Unreadable`.
 
     >>> predict(PredictionSpec(kind=Kind.PROBABILITIES), Tensor([0.25, 0.75, 1.0, 0.0], (2, 2))).rows
@@ -91,10 +101,7 @@ def predict(spec: PredictionSpec, values: Tensor, kind: Kind = Kind.AUTO) -> Pre
         raise Unreadable(Reason.EMPTY, "the output holds no values")
     if kind is _AUTO:
         kind = spec.kind if spec.kind is not _AUTO else guess(values)
-    rows = _ROWS[kind](values, spec)
-    if len(rows) > MAX_ROWS:
-        raise Unreadable(Reason.BAD_SHAPE, f"{len(rows)} rows, at most {MAX_ROWS} are read")
-    return Prediction(kind, rows, values.names)
+    return Prediction(kind, _ROWS[kind](values, spec, bounds), values.names)
 
 
 def one_row(spec: PredictionSpec, value: Any) -> Prediction | None:
@@ -129,7 +136,7 @@ def guess(values: Tensor) -> Kind:
     if values.width == 1:
         return Kind.NUMBER
     try:
-        _probabilities(values, PredictionSpec())
+        _probabilities(values, PredictionSpec(), DEFAULT)
     except Unreadable:
         return Kind.VECTOR
     return Kind.PROBABILITIES
@@ -142,6 +149,7 @@ def _singles(values: Tensor, kind: str) -> list[Any]:
     data = values.data
     if len(data) != 1 and values.width != 1:
         raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(values.shape)} has several values per row, a {kind} is one")
+    check_rows(len(data))
     return data
 
 
@@ -150,7 +158,7 @@ _BEYOND = 2.0**63
 """JSON's whole numbers from here on may have been rounded to a double."""
 
 
-def _labels(values: Tensor, _spec: PredictionSpec) -> tuple[Any, ...]:
+def _labels(values: Tensor, _spec: PredictionSpec, _bounds: Bounds) -> tuple[Any, ...]:
     return tuple(_as_labels(values, _singles(values, "label")))
 
 
@@ -185,15 +193,21 @@ def label_name(value: Any) -> str:
     return str(value)
 
 
-def _texts(values: Tensor, _spec: PredictionSpec) -> tuple[str, ...]:
+def _texts(values: Tensor, _spec: PredictionSpec, bounds: Bounds) -> tuple[str, ...]:
     data = _singles(values, "text")
     for value in data:
         if type(value) is not str:
             raise Unreadable(Reason.BAD_TYPE, f"expected text, found {word_for(value)}")
+    room = bounds.nodes
+    if sum(map(len, data)) > room:  # a word is a character at least
+        for value in data:
+            room -= len(value.split(None, room))
+            if room <= 0:
+                raise too_many(bounds.nodes + 1, bounds.nodes, "words")
     return tuple(data)
 
 
-def _scores(values: Tensor, spec: PredictionSpec) -> tuple[float, ...]:
+def _scores(values: Tensor, spec: PredictionSpec, _bounds: Bounds) -> tuple[float, ...]:
     data = floats(_singles(values, "score"))
     low, high = spec.low, spec.high
     if min(data) >= low and max(data) <= high:
@@ -208,7 +222,7 @@ def _within(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def _numbers(values: Tensor, _spec: PredictionSpec) -> tuple[float, ...]:
+def _numbers(values: Tensor, _spec: PredictionSpec, _bounds: Bounds) -> tuple[float, ...]:
     return tuple(floats(_singles(values, "number")))
 
 
@@ -222,10 +236,11 @@ def _sequences(values: Tensor, data: list[Any]) -> tuple[tuple[Any, ...], ...]:
     width = len(data) // shape[0] if len(shape) > 1 else shape[0]
     if len(data) == width:
         return (tuple(data),)
+    check_rows(len(data) // width)
     return tuple(tuple(data[at : at + width]) for at in range(0, len(data), width))
 
 
-def _probabilities(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[float, ...], ...]:
+def _probabilities(values: Tensor, _spec: PredictionSpec, _bounds: Bounds) -> tuple[tuple[float, ...], ...]:
     shape = values.shape
     if len(shape) > 2 and values.width != max(shape[1:]):
         raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(shape)} is no list of class probabilities per row")
@@ -242,17 +257,19 @@ def _probabilities(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[float, 
     return rows
 
 
-def _vectors(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[float, ...], ...]:
+def _vectors(values: Tensor, _spec: PredictionSpec, _bounds: Bounds) -> tuple[tuple[float, ...], ...]:
     return _sequences(values, floats(values.data))
 
 
-def _rankings(values: Tensor, _spec: PredictionSpec) -> tuple[tuple[Any, ...], ...]:
+def _rankings(values: Tensor, _spec: PredictionSpec, bounds: Bounds) -> tuple[tuple[Any, ...], ...]:
+    if len(values.data) > bounds.nodes:
+        raise too_many(len(values.data), bounds.nodes, "items of rankings")
     if len(values.shape) > 2:
         raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(values.shape)} is no list of items per row")
     return _sequences(values, _as_labels(values, values.data))
 
 
-_ROWS: dict[Kind, Callable[[Tensor, PredictionSpec], tuple[Any, ...]]] = {
+_ROWS: dict[Kind, Callable[[Tensor, PredictionSpec, Bounds], tuple[Any, ...]]] = {
     Kind.LABEL: _labels,
     Kind.SCORE: _scores,
     Kind.NUMBER: _numbers,

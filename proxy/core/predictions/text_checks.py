@@ -7,8 +7,10 @@ it likes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
+from proxy.core.predictions.bounds import UNBOUNDED
 from proxy.core.predictions.json_tools import parse_json
 from proxy.core.predictions.unreadable import Unreadable
 
@@ -25,11 +27,16 @@ def is_json(text: str) -> bool:
     >>> is_json('{"a": 1}'), is_json('Sure: {"a": 1}')
     (True, False)
     """
-    return json_form(text) != NOT_JSON
+    try:
+        parse_json(text.encode(), bounds=UNBOUNDED)
+    except (Unreadable, UnicodeEncodeError):
+        return False
+    return True
 
 
 def json_form(text: str) -> str:
-    """The form of a text that is JSON: its keys and the types of its values, `not JSON` for any other text.
+    """The form of a text that is JSON: its keys and the types of its values, `not JSON` for any other text. How much
+    there is of it is for the caller to bound.
 
     An array has the forms of its elements, each once; numbers are numbers, whole or not. So two answers with the same
     form fit the same schema as far as keys and types go.
@@ -38,21 +45,40 @@ def json_form(text: str) -> str:
     ('{a: null, b: [number]}', '{a: null, b: [number]}', 'not JSON')
     """
     try:
-        return _form(parse_json(text.encode()))[:MAX_FORM]
+        return _form(parse_json(text.encode(), bounds=UNBOUNDED))
     except (Unreadable, UnicodeEncodeError):
         return NOT_JSON
 
 
 def _form(value: Any, depth: int = 0) -> str:
+    """The form's first `MAX_FORM` characters, for which no more than those of what is inside are needed."""
     if depth >= _DEEPEST:
         return "…"
+    if (word := _WORDS.get(type(value))) is not None:
+        return word
     if type(value) is dict:
-        inside = (f"{key}: {_form(item, depth + 1)}" for key, item in sorted(value.items()))
-        return "{" + ", ".join(inside) + "}"
-    if type(value) is list:
-        return "[" + " or ".join(sorted({_form(item, depth + 1) for item in value})) + "]"
-    words = {bool: "true or false", int: "number", float: "number", str: "text"}
-    return words.get(type(value), "null")
+        members = (f"{key}: {_form(item, depth + 1)}" for key, item in sorted(value.items()))
+        return _enclosed("{", members, ", ", "}")
+    known = _WORDS if depth + 1 < _DEEPEST else _NO_WORDS
+    kinds = set(map(type, value))
+    found = {known[kind] for kind in kinds if kind in known}
+    if not kinds <= known.keys():
+        found.update(_form(item, depth + 1) for item in value if type(item) not in known)
+    return _enclosed("[", sorted(found), " or ", "]")
+
+
+def _enclosed(start: str, parts: Iterable[str], between: str, end: str) -> str:
+    taken, room = [], MAX_FORM
+    for part in parts:
+        taken.append(part)
+        room -= len(part) + len(between)
+        if room < 0:
+            break
+    return (start + between.join(taken) + end)[:MAX_FORM]
+
+
+_WORDS: dict[type, str] = {bool: "true or false", int: "number", float: "number", str: "text", type(None): "null"}
+_NO_WORDS: dict[type, str] = {}
 
 
 _REFUSAL = re.compile(

@@ -17,7 +17,7 @@ from proxy.core.model import PredictionSpec
 from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.message import Message
 from proxy.core.predictions.rows import chosen_name, rows_of, scored
-from proxy.core.predictions.shapes import Tensor, label_name, tensor
+from proxy.core.predictions.shapes import Tensor, check_rows, label_name, tensor
 from proxy.core.predictions.unreadable import Unreadable, names
 from proxy.core.reasons import Reason
 
@@ -47,6 +47,7 @@ def _columns(spec: PredictionSpec, outputs: Any) -> Tensor:
 
 def _results(spec: PredictionSpec, results: Any) -> Tensor:
     if type(results) is list and results and type(results[0]) is list:
+        check_rows(len(results))
         return scored(spec, [_classes(row) for row in results])
     return tensor(results)
 

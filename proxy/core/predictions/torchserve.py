@@ -35,8 +35,11 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     return rows_of(spec, document)
 
 
+_NUMBERS = {int, float}
+
+
 def _is_scores(value: Any) -> bool:
-    return type(value) is dict and len(value) > 1 and all(type(score) in (int, float) for score in value.values())
+    return type(value) is dict and len(value) > 1 and set(map(type, value.values())) <= _NUMBERS
 
 
 def _plain(body: bytes) -> str:

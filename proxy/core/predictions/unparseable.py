@@ -26,6 +26,8 @@ def sentence(reasons: Mapping[str, int], compared: int, spec: PredictionSpec, la
     "live's answers cannot be read: missing_output at /scor: 412 of 412 pairs; check `prediction.pointer`"
     >>> sentence({"not_rewritten": 2}, 8, PredictionSpec())
     'not compared: requests that `mirror.set_json` cannot be applied to: 2 of 10 pairs'
+    >>> sentence({"too_many_elements": 2}, 8, PredictionSpec())
+    "live's answers cannot be read: too_many_elements: 2 of 10 pairs; check `mirror.max_body`"
     """
     counted = sorted(((n, Reason(word)) for word, n in reasons.items() if n), key=lambda one: -one[0])
     total = compared + sum(n for n, _ in counted)
@@ -33,7 +35,7 @@ def sentence(reasons: Mapping[str, int], compared: int, spec: PredictionSpec, la
     if unread := [(n, word) for n, word in counted if word not in _OTHERS]:
         found = ", ".join(f"{word.value}{_place(word, spec)}: {n:,} of {total:,} pairs" for n, word in unread)
         keys = dict.fromkeys(key for _, word in unread for key in _keys(word, spec))
-        check = ", ".join(f"`prediction.{key}`" for key in keys)
+        check = ", ".join(f"`{key}`" for key in keys)
         parts.append(f"live's answers cannot be read: {found}; check {check}" + (f" ({latest})" if latest else ""))
     parts += [f"not compared: {_OTHERS[word]}: {n:,} of {total:,} pairs" for n, word in counted if word in _OTHERS]
     return "; ".join(parts)
@@ -64,9 +66,12 @@ def _place(word: Reason, spec: PredictionSpec) -> str:
 
 
 def _keys(word: Reason, spec: PredictionSpec) -> tuple[str, ...]:
-    """The keys of `prediction` that a reason points at."""
+    """The keys of a route that a reason points at."""
+    if word in (Reason.DECOMPRESSED_TOO_LARGE, Reason.TOO_MANY_ELEMENTS):
+        return ("mirror.max_body",)
     if word is Reason.MISSING_OUTPUT:
-        return (_where(spec)[0],)
+        return (f"prediction.{_where(spec)[0]}",)
     if word is Reason.OUT_OF_RANGE:
-        return ("kind", "low", "high")
-    return ("kind",) if word in (Reason.BAD_TYPE, Reason.BAD_SHAPE, Reason.NOT_FINITE) else ("protocol",)
+        return ("prediction.kind", "prediction.low", "prediction.high")
+    kind = word in (Reason.BAD_TYPE, Reason.BAD_SHAPE, Reason.NOT_FINITE)
+    return ("prediction.kind",) if kind else ("prediction.protocol",)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.core.model import Arm, Outcome, Pair
-from proxy.core.predictions.json_tools import parse_json
+from proxy.core.predictions.bounds import DEFAULT, Bounds
 from proxy.core.predictions.message import Message, media_type
 from proxy.core.predictions.sse import events, is_stream
 from proxy.core.predictions.unreadable import Unreadable
@@ -19,24 +19,25 @@ BYTES_PER_TOKEN = 4
 _NEVER_ASKED = frozenset((Reason.CONNECT, Reason.CONNECT_TIMEOUT, Reason.POOL_FULL, Reason.TLS, Reason.NOT_REWRITTEN))
 
 
-def copies_cost(pair: Pair) -> int:
+def copies_cost(pair: Pair, bounds: Bounds = DEFAULT) -> int:
     """Tokens of the answers that served nobody; a hedge or a rescue was no copy. Never raises."""
     served_by_live = pair.served is Arm.LIVE
     outcomes = [pair.candidate] if served_by_live else [] if pair.hedged or pair.rescued else [pair.live]
     if pair.again is not None:
         outcomes.append(pair.again)
-    return sum(_cost(pair.request_body, outcome) for outcome in outcomes)
+    return sum(_cost(pair.request_body, outcome, bounds) for outcome in outcomes)
 
 
-def _cost(asked: bytes, outcome: Outcome) -> int:
+def _cost(asked: bytes, outcome: Outcome, bounds: Bounds) -> int:
     if outcome.reason in _NEVER_ASKED or outcome.status >= 400:
         return 0
     estimate = len(asked) // BYTES_PER_TOKEN
     try:
-        answer = Message(outcome.head, outcome.body)
+        answer = Message(outcome.head, outcome.body, bounds=bounds)
         if is_stream(media_type(answer.head), answer.body):
-            pieces = list(events(answer.body))
-            counted = [_said(parse_json(piece)) for piece in pieces if b'"usage"' in piece]
+            answer.check_json()
+            pieces = list(events(answer.body, bounds.parts))
+            counted = [_said(answer.parse(piece)) for piece in pieces if b'"usage"' in piece]
             return max(counted, default=0) or estimate + len(pieces)
         said = _said(answer.document) if b'"usage"' in answer.body else 0
         return said or estimate + len(answer.body) // BYTES_PER_TOKEN

@@ -14,6 +14,7 @@ from math import prod
 from typing import Any
 
 from proxy.core.model import Kind, PredictionSpec
+from proxy.core.predictions.bounds import DEFAULT, Bounds, too_many
 from proxy.core.predictions.classification import classes, is_meant
 from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.message import Message, mark_of
@@ -51,14 +52,15 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
         document, tail = split(answer)
         output = chosen_output(spec, document)
         raw = raw_of(document, output, tail)
-        values = output_values(output) if binary_size(output) is None else _binary_values(output, raw)
+        bounds = answer.bounds
+        values = output_values(output, bounds) if binary_size(output) is None else _binary_values(output, raw, bounds)
     elif answer.has(GRPC):
         output = chosen_output(spec, document_of(answer))
-        values = _message_values(output)
+        values = _message_values(output, answer.bounds)
     else:
         output = chosen_output(spec, answer.document)
-        values = output_values(output)
-    if output["datatype"] == "BYTES" and is_meant(answer.pair, output.get("name", ""), values.data):
+        values = output_values(output, answer.bounds)
+    if output["datatype"] == "BYTES" and is_meant(answer.pair, output.get("name", ""), values.data, answer.bounds):
         values = classes(spec, values)
     if spec.kind is _AUTO:
         values.hint = hint_for(output["datatype"], values.width)
@@ -112,18 +114,18 @@ def chosen_output(spec: PredictionSpec, document: Any) -> dict[str, Any]:
     raise Unreadable(Reason.MISSING_OUTPUT, f"several outputs ({found}) and none chosen by `output:`")
 
 
-def _message_values(output: dict[str, Any]) -> Tensor:
+def _message_values(output: dict[str, Any], bounds: Bounds) -> Tensor:
     datatype, shape = checked_datatype(output), checked_shape(output)
     if output["raw"] is not None:
-        return decode(datatype, shape, output["raw"])
-    return typed(datatype, shape, output["contents"], prod(shape))
+        return decode(datatype, shape, output["raw"], bounds)
+    return typed(datatype, shape, output["contents"], prod(shape), bounds)
 
 
-def _binary_values(output: dict[str, Any], raw: bytes) -> Tensor:
-    return decode(checked_datatype(output), checked_shape(output), raw)
+def _binary_values(output: dict[str, Any], raw: bytes, bounds: Bounds) -> Tensor:
+    return decode(checked_datatype(output), checked_shape(output), raw, bounds)
 
 
-def output_values(output: dict[str, Any]) -> Tensor:
+def output_values(output: dict[str, Any], bounds: Bounds = DEFAULT) -> Tensor:
     """The values of one output that carries its data as JSON; raises `Unreadable`."""
     allowed = _JSON_TYPES[checked_datatype(output)]
     shape = checked_shape(output)
@@ -132,6 +134,8 @@ def output_values(output: dict[str, Any]) -> Tensor:
         raise Unreadable(Reason.BAD_TYPE, f"`data` is {word_for(data)}, expected an array")
     if data and type(data[0]) is list:  # the protocol allows both flat and nested data
         data = tensor(data).data
+    if output["datatype"] == "BYTES" and len(data) > bounds.parts:
+        raise too_many(len(data), bounds.parts, "elements of a BYTES tensor")
     if len(data) != prod(shape):
         raise Unreadable(Reason.BAD_SHAPE, f"shape {list(shape)} wants {prod(shape)} values, found {len(data)}")
     if not allowed.issuperset(map(type, data)):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from proxy.core.predictions.bounds import DEFAULT, Bounds, too_many
 from proxy.core.predictions.json_tools import word_for
 from proxy.core.predictions.message import Message, header
 from proxy.core.predictions.shapes import Tensor
@@ -77,19 +78,21 @@ def raw_of(head: dict[str, Any], wanted: dict[str, Any], tail: bytes) -> bytes:
     return found
 
 
-def decode(datatype: str, shape: tuple[int, ...], raw: bytes) -> Tensor:
-    """A raw tensor as values; raises `Unreadable` when its length does not fit its shape.
+def decode(datatype: str, shape: tuple[int, ...], raw: bytes, bounds: Bounds = DEFAULT) -> Tensor:
+    """A raw tensor as values; raises `Unreadable` when its length does not fit its shape, or it holds too many.
 
     >>> decode("FP16", (2,), b"\\x00\\x3c\\x00\\xc0").data, decode("BF16", (1,), b"\\x80\\x3f").data
     ([1.0, -2.0], [1.0])
     """
     count = prod(shape)
     if datatype == "BYTES":
-        return Tensor(_strings(raw, count), shape)
+        return Tensor(_strings(raw, count, bounds.parts), shape)
     dtype = np.dtype(DTYPES[datatype])
     if len(raw) != count * dtype.itemsize:
         wanted = f"shape {list(shape)} of {datatype} wants {count * dtype.itemsize} bytes"
         raise Unreadable(Reason.BAD_SHAPE, f"{wanted}, found {len(raw)}")
+    if count > bounds.values:
+        raise too_many(count, bounds.values, "values")
     values = np.frombuffer(raw, dtype)
     if datatype == "BF16":
         values = (values.astype("<u4") << 16).view("<f4")
@@ -111,13 +114,15 @@ def element(raw: bytes) -> str:
         return f"base64:{base64.b64encode(raw).decode()}"
 
 
-def _strings(raw: bytes, count: int) -> list[str]:
+def _strings(raw: bytes, count: int, most: int) -> list[str]:
     found: list[str] = []
     at, end = 0, len(raw)
     while at < end:
         if end - at < _LENGTH.size or at + _LENGTH.size + (length := _LENGTH.unpack_from(raw, at)[0]) > end:
             raise Unreadable(Reason.TRUNCATED, f"element {len(found)} of a BYTES tensor breaks off")
         at += _LENGTH.size
+        if len(found) == most:
+            raise too_many(max(count, most + 1), most, "elements of a BYTES tensor")
         found.append(element(raw[at : at + length]))
         at += length
     if len(found) != count:

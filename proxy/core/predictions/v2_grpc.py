@@ -11,9 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from proxy.core.predictions.bounds import DEFAULT, MAX_BODY, Bounds, too_many
 from proxy.core.predictions.codings import CODINGS
 from proxy.core.predictions.message import Message, header, mark_of
-from proxy.core.predictions.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, numbers, text, varints
+from proxy.core.predictions.protobuf import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    VARINT,
+    Room,
+    fields,
+    number_of,
+    numbers,
+    text,
+    varints,
+)
 from proxy.core.predictions.shapes import Tensor
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.predictions.v2_binary import element
@@ -49,8 +61,8 @@ def is_grpc(head: bytes) -> bool:
     return GRPC in head
 
 
-def one_message(head: bytes, body: bytes) -> bytes:
-    """The one message of a body, its prefix and compression undone; raises `Unreadable`."""
+def one_message(head: bytes, body: bytes, most: int = MAX_BODY) -> bytes:
+    """The one message of a body, its prefix and compression undone (at most `most` bytes); raises `Unreadable`."""
     if not body:
         raise Unreadable(Reason.EMPTY, "no message")
     length = int.from_bytes(body[1:5], "big")
@@ -65,16 +77,17 @@ def one_message(head: bytes, body: bytes) -> bytes:
     coding = header(head, "grpc-encoding").lower()
     if coding not in CODINGS or coding == "identity":
         raise Unreadable(Reason.BAD_ENCODING, f"a message compressed by `{coding[:40] or 'nobody says what'}`")
-    return CODINGS[coding](body[5:])
+    return CODINGS[coding](body[5:], most)
 
 
 def document(answer: Message) -> dict[str, Any]:
     """A ModelInferResponse as the REST protocol would write it, values left as bytes; raises `Unreadable`."""
     outputs: list[dict[str, Any]] = []
     raw: list[bytes] = []
-    for number, kind, value, _ in fields(one_message(answer.head, answer.body)):
+    room = Room(answer.bounds.parts)
+    for number, kind, value, _ in fields(one_message(answer.head, answer.body, answer.bounds.inflated), room):
         if number == 5 and kind == BYTES:
-            outputs.append(_output(value))
+            outputs.append(_output(value, room))
         elif number == 6 and kind == BYTES:
             raw.append(value)
     if raw:
@@ -85,47 +98,52 @@ def document(answer: Message) -> dict[str, Any]:
     return {"outputs": outputs}
 
 
-def _output(data: bytes) -> dict[str, Any]:
+def _output(data: bytes, room: Room) -> dict[str, Any]:
     output: dict[str, Any] = {"name": "", "datatype": "", "shape": [], "contents": b"", "raw": None}
-    for number, kind, value, _ in fields(data):
+    contents = []
+    for number, kind, value, _ in fields(data, room):
         if number in (1, 2) and kind == BYTES:
             output["name" if number == 1 else "datatype"] = text(value, "name of an output")
         elif number == 3 and kind in (BYTES, VARINT):
-            output["shape"] += varints(value, True)
+            output["shape"] += varints(value, True) if kind == BYTES else [number_of(value, True)]
         elif number == 5 and kind == BYTES:
-            output["contents"] += value  # a message field given twice is merged, and that is concatenation
+            contents.append(value)  # a message field given twice is merged, and that is concatenation
+    output["contents"] = b"".join(contents)
     return output
 
 
-def typed(datatype: str, shape: tuple[int, ...], contents: bytes, count: int) -> Tensor:
+def typed(datatype: str, shape: tuple[int, ...], contents: bytes, count: int, bounds: Bounds = DEFAULT) -> Tensor:
     """The values in an `InferTensorContents`; raises `Unreadable` unless there are `count` of the datatype's field."""
     wanted = _FIELD.get(datatype)
     if wanted is None:
         raise Unreadable(Reason.BAD_TYPE, f"{datatype} has no typed contents, only `raw_output_contents`")
     values: list[Any] = []
-    for number, kind, value, _ in fields(contents):
+    for number, kind, value, _ in fields(contents, Room(bounds.parts)):
         if number not in _CONTENTS:
             continue
         if number != wanted:
             raise Unreadable(Reason.BAD_TYPE, f"datatype {datatype}, but the values are in `{_CONTENTS[number]}`")
-        values += _values(number, kind, value)
+        values += _values(number, kind, value, bounds.values)
+        if len(values) > bounds.values:
+            raise too_many(len(values), bounds.values, "values")
     if len(values) != count:
         raise Unreadable(Reason.BAD_SHAPE, f"shape {list(shape)} wants {count} values, found {len(values)}")
     return Tensor([bool(value) for value in values] if datatype == "BOOL" else values, shape, exact=wanted in _WIRE)
 
 
-def _values(number: int, kind: int, value: bytes) -> list[Any]:
+def _values(number: int, kind: int, value: bytes, most: int) -> list[Any]:
     """The values of one field, packed or single; the wire type says which, and must fit the field."""
     if number == 8 and kind == BYTES:
         return [element(value)]
     if number in _WIRE and kind in (BYTES, _WIRE[number][0]):
-        return numbers(value, _WIRE[number][1])
+        return numbers(value, _WIRE[number][1], most)
     if number not in _WIRE and number != 8 and kind in (BYTES, VARINT):
-        return varints(value, number in (2, 3))
+        signed = number in (2, 3)
+        return varints(value, signed, most) if kind == BYTES else [number_of(value, signed)]
     raise Unreadable(Reason.BAD_ENCODING, f"not a protobuf message: wire type {kind} in `{_CONTENTS[number]}`")
 
 
-def without_fields(head: bytes, body: bytes, pointers: Sequence[str]) -> bytes:
+def without_fields(head: bytes, body: bytes, pointers: Sequence[str], bounds: Bounds = DEFAULT) -> bytes:
     """A ModelInferRequest without some fields (`/id`), for telling repeats; a body that is none stays as it is.
 
     >>> without_fields(b"", bytes([0, 0, 0, 0, 6]) + b"\\x0a\\x01m\\x1a\\x01x", ["/id"])
@@ -134,9 +152,9 @@ def without_fields(head: bytes, body: bytes, pointers: Sequence[str]) -> bytes:
     unwanted = {REQUEST.get(pointer[1:]) for pointer in pointers}
     kept: list[bytes] = []
     try:
-        message = one_message(head, body)
+        message = one_message(head, body, bounds.inflated)
         start = 0
-        for number, _, _, end in fields(message):
+        for number, _, _, end in fields(message, Room(bounds.parts)):
             if number not in unwanted:
                 kept.append(message[start:end])
             start = end

@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.evidence.mean import BINS, bins, centres
-from proxy.core.evidence.measures import (
+from proxy.core.evidence.distances import (
     cosine_distance,
-    measure,
     rank_biased_distance,
     relative_change,
-    ruler_of,
     text_distance,
     total_variation,
 )
+from proxy.core.evidence.mean import BINS, bins, centres
+from proxy.core.evidence.measures import measure, ruler_of
 from proxy.core.evidence.quality import loss
 from proxy.core.evidence.reference import freeze
 from proxy.core.model import Kind

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.predictions.codings import MAX_INFLATED
+from proxy.core.predictions.bounds import MAX_BODY
 from proxy.core.predictions.message import decoded, header, media_type, target_of
 from proxy.core.predictions.unreadable import Unreadable
 from proxy.core.reasons import Reason
@@ -77,17 +77,17 @@ def test_damage_has_a_word(coding: str, body: bytes, reason: Reason) -> None:
 
 
 def test_a_bomb_is_not_inflated() -> None:
-    bomb = gzip.compress(bytes(MAX_INFLATED + 1))
+    bomb = gzip.compress(bytes(MAX_BODY + 1))
     assert len(bomb) < 20_000
-    assert reason_of("gzip", bomb) is Reason.BAD_ENCODING
-    assert reason_of("gzip", gzip.compress(bytes(MAX_INFLATED // 2 + 1)) * 2) is Reason.BAD_ENCODING
-    assert reason_of("br", brotli.compress(bytes(MAX_INFLATED + 1))) is Reason.BAD_ENCODING
+    assert reason_of("gzip", bomb) is Reason.DECOMPRESSED_TOO_LARGE
+    assert reason_of("gzip", gzip.compress(bytes(MAX_BODY // 2 + 1)) * 2) is Reason.DECOMPRESSED_TOO_LARGE
+    assert reason_of("br", brotli.compress(bytes(MAX_BODY + 1))) is Reason.DECOMPRESSED_TOO_LARGE
     unsized = zstandard.ZstdCompressor(write_content_size=False)
-    assert reason_of("zstd", zstandard.compress(bytes(MAX_INFLATED + 1))) is Reason.BAD_ENCODING
-    assert reason_of("zstd", unsized.compress(bytes(MAX_INFLATED + 1))) is Reason.BAD_ENCODING
-    assert len(decoded(head("gzip"), gzip.compress(bytes(MAX_INFLATED)))) == MAX_INFLATED
-    assert len(decoded(head("br"), brotli.compress(bytes(MAX_INFLATED)))) == MAX_INFLATED
-    assert len(decoded(head("zstd"), zstandard.compress(bytes(MAX_INFLATED)))) == MAX_INFLATED
+    assert reason_of("zstd", zstandard.compress(bytes(MAX_BODY + 1))) is Reason.DECOMPRESSED_TOO_LARGE
+    assert reason_of("zstd", unsized.compress(bytes(MAX_BODY + 1))) is Reason.DECOMPRESSED_TOO_LARGE
+    assert len(decoded(head("gzip"), gzip.compress(bytes(MAX_BODY)))) == MAX_BODY
+    assert len(decoded(head("br"), brotli.compress(bytes(MAX_BODY)))) == MAX_BODY
+    assert len(decoded(head("zstd"), zstandard.compress(bytes(MAX_BODY)))) == MAX_BODY
 
 
 @pytest.mark.parametrize(("coding", "package"), [("br", "brotli"), ("zstd", "zstandard")])

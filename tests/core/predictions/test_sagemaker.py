@@ -64,8 +64,8 @@ def test_answers(media_type: str, body: Any, spec: dict[str, Any], rows: tuple[A
         ("text/csv", b"nan\n", Reason.NOT_FINITE, "value 0 is nan"),
         ("text/csv", b"9" * 5000, Reason.NOT_FINITE, "value 0 is inf"),
         ("text/csv", b'"' + b"x" * 200_000, Reason.BAD_ENCODING, "not CSV"),
-        ("text/csv", b"1\n" * (MAX_ROWS + 1), Reason.BAD_SHAPE, "at most"),
-        ("application/jsonlines", b"1\n" * (MAX_ROWS + 1), Reason.BAD_SHAPE, "at most"),
+        ("text/csv", b"1\n" * (MAX_ROWS + 1), Reason.TOO_MANY_ELEMENTS, "at most"),
+        ("application/jsonlines", b"1\n" * (MAX_ROWS + 1), Reason.TOO_MANY_ELEMENTS, "at most"),
     ],
 )
 def test_refusals(media_type: str, body: bytes, reason: Reason, words: str) -> None:

@@ -78,7 +78,7 @@ def test_rows(kind: Kind, value: Any, expected: tuple[Any, ...]) -> None:
         (Kind.VECTOR, [[1, 2], 3], Reason.BAD_SHAPE, "mixed"),
         (Kind.VECTOR, [3, [1, 2]], Reason.BAD_TYPE, "an array"),
         (Kind.TEXT, 5, Reason.BAD_TYPE, "expected text, found a number"),
-        (Kind.NUMBER, [0] * (MAX_ROWS + 1), Reason.BAD_SHAPE, "at most"),
+        (Kind.NUMBER, [0] * (MAX_ROWS + 1), Reason.TOO_MANY_ELEMENTS, "at most"),
     ],
 )
 def test_refusals(kind: Kind, value: Any, reason: Reason, words: str) -> None:
