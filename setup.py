@@ -20,7 +20,7 @@ INTERPRETED = frozenset(
         "trails",  # its exchange is the base of another room's class too, which compiled classes cannot be
     )
 )  # fmt: skip
-CORE = [f"proxy/core/{name}.py" for name in ("chunks", "grpc", "headers", "ids", "link", "routing", "statuses")]
+CORE = [f"proxy/core/{name}.py" for name in ("chunks", "grpc", "headers", "ids", "link", "pace", "routing", "statuses")]
 
 
 def compiled() -> list:

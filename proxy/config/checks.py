@@ -129,7 +129,14 @@ def _sides(config: Config, blame: _Blamer) -> None:
         blame(("server", "limits", "max_header"), "less than 1KiB refuses ordinary requests")
     times = config.admin.timeouts
     _positive(("admin", "timeouts"), blame, header=times.header, body=times.body, idle=times.idle)
-    _positive(("server", "timeouts"), blame, header=timeouts.header, body=timeouts.body, idle=timeouts.idle)
+    _positive(
+        ("server", "timeouts"),
+        blame,
+        header=timeouts.header,
+        body=timeouts.body,
+        request=timeouts.request,
+        idle=timeouts.idle,
+    )
 
 
 def _ports(config: Config, blame: _Blamer) -> None:

@@ -22,6 +22,7 @@ from proxy.config.types import (
     Moment,
     Network,
     Proxy,
+    Rate,
     Ratio,
     RequestPath,
     Section,
@@ -69,9 +70,14 @@ class Limits(Section):
     buffer: Size = 256 << 10
     """Bytes of a request's body that are taken before a connection to a model server is used for it: one that is whole
     by then costs that server no more than its own time, however slowly it came. What is longer goes on as it comes. A
-    first gRPC message is waited for likewise, never a stream's next one. `0B` for none."""
+    first gRPC message is waited for likewise, never a stream's next one. So much of an answer that its client does not
+    take is taken from the model, too, 64 KiB at least. `0B` for none."""
     max_memory: Size = 128 << 20
-    """Memory of one worker for such buffers; where it is used up, a body goes on as it comes."""
+    """Memory of one worker for such buffers; where it is used up, bodies of requests and answers go on as they come."""
+    min_rate: Rate = 1 << 10
+    """How slow a client may be that is waited for: in sending a body, and in taking an answer of which more than 64 KiB
+    wait for it. One that is behind by more than 10s is cut off (`slow_client`; 408 while it sends), by more than 1s
+    when others wait for the connection to a model that it holds. A stream whose model is slow has no such bound."""
 
 
 class Timeouts(Section):
@@ -81,8 +87,12 @@ class Timeouts(Section):
     """For the whole request head; then 408."""
     body: Duration = 30.0
     """Between two pieces of a request body; then 408."""
+    request: Duration = 60.0
+    """For a whole request from its first byte, without the time in which the proxy does not read because a model takes
+    no more; then 408. gRPC: for each message of a call (`DEADLINE_EXCEEDED`), so that streams may last."""
     idle: Duration = 75.0
-    """A kept-alive connection without a request is closed after this."""
+    """A kept-alive connection without a request, and one whose client takes nothing of its answer, is closed after this
+    (the latter sooner, by `limits.min_rate`)."""
     drain: Duration = 30.0
     """After SIGTERM, requests in flight have this long to finish."""
     drain_delay: Duration = 5.0

@@ -44,12 +44,14 @@ def _ratio_or_off(value: float | str) -> str:
 
 DURATION = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)$"
 SIZE = r"^[0-9]+(\.[0-9]+)?\s*(B|KB|MB|GB|KiB|MiB|GiB)$"
+RATE = SIZE.replace(")$", ")/s$")
 PERCENT = r"^[0-9]+(\.[0-9]+)?\s*%$"
 LATENCY = r"^[0-9]+(\.[0-9]+)?\s*(x|us|ms|s|m)$"
 _ANY_NUMBER = {"anyOf": [{"type": "number", "minimum": 0}, _text(PERCENT, "5%")]}
 
 Duration = Annotated[float, Reads(units.seconds, _text(DURATION, "250ms", "10m"), units.duration)]
 Size = Annotated[int, Reads(units.size, _text(SIZE, "1MiB"), units.bytes_text)]
+Rate = Annotated[int, Reads(units.rate, _text(RATE, "1KiB/s"), units.rate_text)]
 Percent = Annotated[float, Reads(units.percent, _text(PERCENT, "5%"), units.percent_text)]
 Ratio = Annotated[float, Reads(units.ratio, _text(PERCENT, "1%"), units.ratio_text)]
 RatioOrOff = Annotated[

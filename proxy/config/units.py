@@ -80,6 +80,30 @@ def size(value: Any) -> int:
     return int(found)
 
 
+def rate(value: Any) -> int:
+    """Bytes per second of a rate such as `1KiB/s`, at least 1; raises `Unfit`.
+
+    >>> rate("1KiB/s")
+    1024
+    """
+    expected = "a rate such as 1KiB/s"
+    if not isinstance(value, str) or not value.rstrip().endswith("/s"):
+        raise Unfit(expected, "`/s` is missing" if isinstance(value, str) else "")
+    found = _with_unit(value.rstrip()[:-2], dict(SIZE), expected)
+    if not 1 <= found <= LARGEST:
+        raise Unfit(f"a rate from 1B/s to {bytes_text(LARGEST)}/s")
+    return int(found)
+
+
+def rate_text(value: int) -> str:
+    """A rate as it would be written in the file.
+
+    >>> rate_text(1024)
+    '1KiB/s'
+    """
+    return f"{bytes_text(value)}/s"
+
+
 def percent(value: Any) -> float:
     """The number before a percent sign, 0 to 100; raises `Unfit`.
 

@@ -66,6 +66,8 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"
     # A model server's again: it wants credentials that a copy does not carry.
     UNAUTHORIZED = "unauthorized"
+    # The client's again: it sends or takes less than `server.limits.min_rate`.
+    SLOW_CLIENT = "slow_client"
     # An answer that came whole again: reading it would take more room or time than an answer may.
     DECOMPRESSED_TOO_LARGE = "decompressed_too_large"
     TOO_MANY_ELEMENTS = "too_many_elements"
@@ -84,6 +86,7 @@ STATUS: dict[Reason, int] = {
     Reason.URI_TOO_LONG: 414,
     Reason.HEADER_TOO_LARGE: 431,
     Reason.CLIENT_GONE: 499,
+    Reason.SLOW_CLIENT: 408,
     Reason.NO_ROUTE: 404,
     Reason.OVERRIDE_REFUSED: 403,
     Reason.TOO_MANY_CONNECTIONS: 503,

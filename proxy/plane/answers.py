@@ -10,6 +10,7 @@ from proxy.core.reasons import STATUS, Reason
 _WORDS = {
     Reason.BAD_REQUEST: "the request is not well-formed HTTP/1.1",
     Reason.REQUEST_TIMEOUT: "the request did not arrive in time",
+    Reason.SLOW_CLIENT: "the request came more slowly than server.limits.min_rate",
     Reason.BODY_TOO_LARGE: "the request body is longer than server.limits.max_body",
     Reason.URI_TOO_LONG: "the request target is longer than server.limits.max_header",
     Reason.HEADER_TOO_LARGE: "the request head is longer than server.limits.max_header",

@@ -39,6 +39,9 @@ class Front(Protocol):
     def upgraded(self, leg: Served, head: bytes, rest: bytes) -> None:
         """The model took up the upgrade."""
 
+    def gives_way(self, now: float) -> bool:
+        """Others wait for the connection to a model that this client holds: whether it is cut off for it."""
+
     def pause_reading(self) -> None:
         """Whoever takes the request cannot take more."""
 

@@ -118,6 +118,10 @@ class Leg:
     def resume_source(self) -> None:
         """The model takes bytes again."""
 
+    def gives_way(self, now: float) -> bool:
+        """Others wait for this leg's connection, which waits for its client: whether that is cut off for it."""
+        return False
+
     def send(self, piece: bytes, last: bool) -> None:
         """More of the request's body."""
         self.whole = last
@@ -377,6 +381,9 @@ class Served(Captured):
 
     def resume_source(self) -> None:
         self.exchange.client.resume_reading()
+
+    def gives_way(self, now: float) -> bool:
+        return not self.ended and self.exchange.client.gives_way(now)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -37,6 +37,8 @@ from proxy.resolver import Resolver
 
 LOOK_EVERY = 1.0
 MAX_WAITING = 1024
+MAX_LOOKS = 8
+"""Clients that are looked at for one that is too slow, when a leg has to wait."""
 MAX_KNOWN = 256
 MAX_KNOWN_HEAD = 2048
 
@@ -96,6 +98,8 @@ class Pool:
         self.closing = False
         self.known: dict[bytes, Answer] = {}
         """Answers' heads that were read before: most models repeat theirs, or do within the second of their `date`."""
+        self.stalled: dict[Connection, None] = {}
+        """Those that wait for their clients, to send or to take: the longest first."""
         self._all: set[Connection] = set()
         self._waiting: dict[Leg, float] = {}
         self._opening: dict[Leg, asyncio.Task[Connection]] = {}
@@ -173,6 +177,20 @@ class Pool:
         now = monotonic()
         self._waiting[leg] = now
         self.wheel.watch(self, now + self.settings.connect_timeout)
+        if not leg.optional:
+            self._make_room(now)
+
+    def _make_room(self, now: float) -> bool:
+        """Cut off a client that is too slow for others to wait for it: the connection that it holds is closed, which
+        lets the first leg that waits open another. Whether there was one."""
+        for _ in range(min(len(self.stalled), MAX_LOOKS)):
+            connection = next(iter(self.stalled))
+            leg = connection.leg
+            if leg is not None and leg.gives_way(now):
+                return True
+            self.stalled.pop(connection, None)
+            self.stalled[connection] = None  # it goes on after all: the others are asked first the next time
+        return False
 
     def check(self, now: float) -> float:
         """Refuse the legs that have waited too long."""
@@ -181,7 +199,9 @@ class Pool:
             leg, since = next(iter(self._waiting.items()))
             if now - since < patience:
                 return since + patience
-            del self._waiting[leg]
+            if not leg.optional and self._make_room(now):
+                continue
+            self._waiting.pop(leg, None)
             leg.refused(Reason.POOL_FULL)
         return 0.0
 
@@ -299,6 +319,7 @@ class Pool:
         if connection not in self._all:
             return
         self._all.discard(connection)
+        self.stalled.pop(connection, None)
         if connection in connection.endpoint.idle:
             del connection.endpoint.idle[connection]
         else:

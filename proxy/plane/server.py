@@ -16,8 +16,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -37,10 +35,13 @@ from proxy.core.headers import (
     read_answer,
     without,
 )
+from proxy.core.pace import HURRY, LOOK
 from proxy.core.reasons import Reason
 from proxy.plane.answers import error, health
 from proxy.plane.framing import Framing, FramingError
+from proxy.plane.receiving import Receiving
 from proxy.plane.routes import OWN
+from proxy.plane.taking import SocketTaking, reset
 from proxy.plane.tunnel import dig
 
 if TYPE_CHECKING:
@@ -57,9 +58,6 @@ reset the connection under an answer it has not read yet (RFC 9112, 9.6)."""
 LEAVE = 1.0
 """Seconds an idle connection may stay while the worker drains, for a request that is already under way."""
 MAX_LINGER = 16 * 1024 * 1024
-
-_RESET = struct.pack("ii", 1, 0)
-"""Close with RST (socket(7), `SO_LINGER`)."""
 _END = (b"\r\nconnection: close\r\n\r\n", b"\r\n\r\n")
 
 
@@ -87,7 +85,10 @@ class Client(asyncio.Protocol):
     """Nothing that comes from this client is a request any more."""
     _lingering = 0.0
     _thrown = 0
-    _blocked_since = 0.0
+    _receiving: Receiving | None = None
+    """The request in hand, if its body did not come with its head."""
+    _taking: SocketTaking | None = None
+    """What waits for the client, while it is `blocked`."""
     _tunnel = False
     """What passes is not ours to time any more."""
 
@@ -150,7 +151,7 @@ class Client(asyncio.Protocol):
         if end < 4 or end - begin > limits.max_header:
             self._half_a_head(data, begin)
             return None
-        self._head_since = 0.0
+        began, self._head_since = self._head_since, 0.0
         framing = self._framing
         try:
             head = data[begin:end]
@@ -165,7 +166,7 @@ class Client(asyncio.Protocol):
         except (FramingError, HeadError, OverflowError) as error:
             self.refuse(Reason.BODY_TOO_LARGE if isinstance(error, OverflowError) else Reason.BAD_REQUEST)
             return None
-        self._begin(request, data[end:at], framing.done)
+        self._begin(request, data[end:at], framing.done, began)
         return data[at:]
 
     def _half_a_head(self, data: bytes, begin: int) -> None:
@@ -187,10 +188,13 @@ class Client(asyncio.Protocol):
         if scanner is not None and scanner.size > self.plane.limits.max_body:
             raise OverflowError
 
-    def _begin(self, request: Request, piece: bytes, done: bool) -> None:
+    def _begin(self, request: Request, piece: bytes, done: bool, began: float = 0.0) -> None:
         plane = self.plane
         now = monotonic()
         self._answering, self._keep = False, request.keep and done
+        if not done:
+            self._receiving = Receiving(plane.limits, began or now, now)
+            plane.wheel.watch(self, self._receiving.due(plane.limits, now))
         name = plane.new_id(now)
         if request.route is None:
             self._without_route(request, given_id(request) or name, done)
@@ -199,9 +203,6 @@ class Client(asyncio.Protocol):
         refused = exchange.start(piece, done)
         if refused:
             self.refuse(refused)
-        elif not done:
-            self._since = now
-            plane.wheel.watch(self, now + plane.limits.body)
 
     def _without_route(self, request: Request, name: bytes, done: bool) -> None:
         """The proxy's own paths (health), or nowhere to go."""
@@ -222,7 +223,8 @@ class Client(asyncio.Protocol):
             exchange.client_gone()
             self.refuse(Reason.BODY_TOO_LARGE if isinstance(error, OverflowError) else Reason.BAD_REQUEST)
             return
-        self._since = monotonic()
+        if self._receiving is not None:
+            self._receiving.moved(end, monotonic())
         if end < len(data):
             self._ahead = data[end:]
             data = data[:end]
@@ -232,6 +234,8 @@ class Client(asyncio.Protocol):
         """Whoever takes the request cannot take more."""
         if self._reading and not self.closed:
             self._reading = False
+            if self._receiving is not None:
+                self._receiving.stop(monotonic())
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
@@ -239,6 +243,8 @@ class Client(asyncio.Protocol):
         if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD + self.plane.limits.max_header:
             self._reading = True
             self._since = monotonic()
+            if self._receiving is not None:
+                self._receiving.go_on(self._since)
             self.transport.resume_reading()
 
     # --- the answer, out ---
@@ -290,7 +296,7 @@ class Client(asyncio.Protocol):
         if done:
             self._finish(self.exchange is None or self.exchange.body_done)
         elif self.blocked:
-            self._hold_back()
+            self._hold_back(len(piece))
 
     def refuse(
         self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"", to_head: bool = False
@@ -314,7 +320,7 @@ class Client(asyncio.Protocol):
         if not self.closed:
             self.plane.turn.flush()
             if self._answering and self._ends_by_close():  # and then an orderly end would look like that of the answer
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                reset(self.transport)
             self.transport.abort()
 
     def _ends_by_close(self) -> bool:
@@ -376,6 +382,7 @@ class Client(asyncio.Protocol):
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
         self._tunnel = True
+        self._taken()
         dig(self, exchange, leg, read_answer(head), rest, self._ahead)
 
     def leave(self, now: float) -> None:
@@ -386,22 +393,30 @@ class Client(asyncio.Protocol):
     # --- backpressure, ends, time ---
 
     def pause_writing(self) -> None:
-        self.blocked = True
-        self._blocked_since = now = monotonic()
-        self.plane.wheel.watch(self, now + self.plane.limits.idle)
+        self.blocked, now = True, monotonic()
+        self._taking = SocketTaking(self.transport, self.plane, now)
+        self.plane.wheel.watch(self, now + LOOK)
         self._hold_back()
 
-    def _hold_back(self) -> None:
-        """The client takes no more: neither a next request is read nor the answer to this one, unless for a pair."""
+    def _hold_back(self, more: int = 0) -> None:
+        """The client takes no more: no next request is read, nor what of the answer to this one does not fit into the
+        buffer, unless for a pair. `more` bytes have just been given."""
+        fits = self._taking is not None and self._taking.fits(more)
         if self.exchange is None:
             self.pause_reading()
             return
         winner = self.exchange.winner
-        if winner is not None and winner.kept is None and winner.connection is not None:
+        if not fits and winner is not None and winner.kept is None and winner.connection is not None:
             winner.connection.pause_reading()
+
+    def _taken(self) -> None:
+        if self._taking is not None:
+            self._taking.end()
+            self._taking = None
 
     def resume_writing(self) -> None:
         self.blocked = False
+        self._taken()
         if self.exchange is None:
             if not self._over:
                 self._next()
@@ -421,6 +436,7 @@ class Client(asyncio.Protocol):
         self.closed = self._over = True
         self.plane.clients.discard(self)
         self.plane.wheel.forget(self)
+        self._taken()
         if self.exchange is not None:
             self.exchange.client_gone()
             self.exchange = None
@@ -432,15 +448,21 @@ class Client(asyncio.Protocol):
             return 0.0
         if self._lingering:
             return self._by(self._lingering + LINGER, now, Reason.NONE)
-        if self.blocked:
-            return self._by(self._blocked_since + limits.idle, now, Reason.NONE)
+        if self._taking is not None:
+            if self._taking.is_late(now):
+                self.cut_off(Reason.SLOW_CLIENT)
+                return 0.0
+            self._hold_back()  # by now less may wait
+            return now + LOOK
         if exchange is None:
             if self._head_since:
                 return self._by(self._head_since + limits.header, now, Reason.REQUEST_TIMEOUT)
             return self._by(self._since + limits.idle, now, Reason.NONE)
-        if not exchange.body_done:
-            since = self._since if self._reading else now
-            return self._by(since + limits.body, now, Reason.REQUEST_TIMEOUT)
+        if not exchange.body_done and self._receiving is not None:
+            reason = self._receiving.late(limits, now)
+            if reason:
+                self.cut_off(reason)
+            return self._receiving.due(limits, now)
         if self._half_closed and not self._answering:
             return self._by(self._half_closed + HALF_CLOSED, now, Reason.NONE)
         return now + limits.shortest
@@ -452,7 +474,30 @@ class Client(asyncio.Protocol):
         if not reason:
             self.abort()
             return 0.0
-        if self.exchange is not None:
-            self.exchange.client_gone()
         self.refuse(reason)
         return now + self.plane.limits.shortest
+
+    def gives_way(self, now: float) -> bool:
+        """Others wait for the connection to a model that this client holds: whether it is cut off for it."""
+        taking, receiving = self._taking, self._receiving
+        if taking is not None:
+            slow = taking.behind(now) >= HURRY
+        else:
+            slow = receiving is not None and receiving.behind(now) >= HURRY
+        if slow:
+            self.cut_off(Reason.SLOW_CLIENT)
+        return slow
+
+    def cut_off(self, reason: Reason) -> None:
+        """The client is late, or too slow: nobody works for it any more, and it is nobody else's fault."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.client_gone()
+            if exchange.left is not None:
+                exchange.give_up("client_gone")
+        if self._taking is None:
+            self.refuse(reason)
+            return
+        self.plane.refusals.count(reason)
+        if not self.closed:
+            reset(self.transport)

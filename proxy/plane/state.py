@@ -40,8 +40,10 @@ class Limits:
     max_connections: int
     buffer: int
     max_memory: int
+    min_rate: int
     header: float
     body: float
+    request: float
     idle: float
     trusted: Networks = ()
     """Proxies whose word is believed on who asks."""
@@ -52,8 +54,8 @@ class Limits:
         limits, times = server.limits, server.timeouts
         connections = part(limits.max_connections, *place)
         trusted = networks(server.trusted_proxies)
-        sizes = limits.max_header, limits.max_body, connections, limits.buffer, limits.max_memory
-        return cls(*sizes, times.header, times.body, times.idle, trusted)
+        sizes = limits.max_header, limits.max_body, connections, limits.buffer, limits.max_memory, limits.min_rate
+        return cls(*sizes, times.header, times.body, times.request, times.idle, trusted)
 
     def whose(self, transport: asyncio.BaseTransport) -> tuple[bytes, bool]:
         """The address at the other end, and whether it is a trusted proxy's. Asked once per connection."""
@@ -66,7 +68,7 @@ class Limits:
     @property
     def shortest(self) -> float:
         """How often a connection must be looked at so that no timeout is missed."""
-        return min(self.header, self.body, self.idle)
+        return min(self.header, self.body, self.request, self.idle)
 
 
 class Plane:

@@ -78,6 +78,8 @@ class Connection(asyncio.Protocol):
             opening = with_host(opening, self.endpoint.own_host)
         self.pool.turn.write(self.transport, opening, leg)
         self._since = leg.sent = monotonic()
+        if not leg.whole and not opening.endswith(b"\r\n\r\n"):  # what waits for 100 waits for the model
+            self.pool.stalled[self] = None
         if leg.held_back and not self._blocked_since:
             leg.held_back = False
             leg.resume_source()
@@ -92,17 +94,24 @@ class Connection(asyncio.Protocol):
         leg.written = True
         if piece:
             self.pool.turn.now(self.transport, piece)
+        stalled = self.pool.stalled
+        stalled.pop(self, None)
         if last:
             self._since = leg.sent = monotonic()
+        elif not self._blocked_since:
+            stalled[self] = None
 
     def pause_writing(self) -> None:
         self._blocked_since = monotonic()
+        self.pool.stalled.pop(self, None)
         if self.leg is not None:
             self.leg.pause_source()
 
     def resume_writing(self) -> None:
         self._blocked_since = 0.0
         if self.leg is not None:
+            if not self.leg.whole:
+                self.pool.stalled[self] = None
             self.leg.resume_source()
 
     # --- the answer, in ---
@@ -111,12 +120,14 @@ class Connection(asyncio.Protocol):
         """The taker cannot take more."""
         if self._reading and not self.closed:
             self._reading = False
+            self.pool.stalled[self] = None
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """The taker can take more."""
         if not self._reading and not self.closed:
             self._reading = True
+            self.pool.stalled.pop(self, None)
             self._since = monotonic()
             self.transport.resume_reading()
 

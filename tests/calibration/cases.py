@@ -49,7 +49,7 @@ DIFFERS = Rate("differs")
 SHIFT = Mean("shift", -1.0, 1.0, two_sided=True)
 NUMBER = Mean("shift", -8.0, 8.0, two_sided=True)
 KS_N, KS_U = Ks(NORMAL.thresholds, 1 / 32), Ks(UNIFORM.thresholds, 1 / 32)
-PSI = Psi(UNIFORM.edges)
+PSI = Psi(UNIFORM.edges, 0.1)
 BIG = Rate("jump", above=0.3)
 P99 = Ratio.at("whole", 1.2, 0.01)
 MEDIAN = Slower.at("whole", 1.2, 0.5, relative=True)
@@ -116,6 +116,10 @@ def limits() -> Iterator[Case]:
     yield at_limit("max_mean_shift of vectors: 0.1", Witnesses(), 0.1, truths.witnessed(0.1))
     yield at_limit("max_ks: 0.05", KS_U, 0.05, truths.crossing(0.05))
     yield at_limit("max_psi: 0.2", PSI, 0.2, truths.psi_of(0.2))
+    for limit in (0.1, 0.2):
+        emptied = truths.psi_of(limit, truths.emptied, paired=True)
+        yield at_limit(f"max_psi: {limit:g}, one bin emptied", PSI, limit, emptied)
+        yield at_limit(f"max_psi: {limit:g}, paired", PSI, limit, truths.psi_of(limit, paired=True))
     yield at_limit("max_big_change: {0.3, 0.5%}", BIG, 0.005, truths.jumps(0.005))
     spread = Mean("spread", -8.0, 8.0, two_sided=True)
     yield at_limit("max_spread_change: 0.1", spread, 0.1, truths.shifted(0.1, 0.2, "spread"))
@@ -197,6 +201,7 @@ def delays() -> Iterator[Case]:
         yield delay(f"KS {ks:g}, ρ 0.9, after warm-up", name, KS_N, 0.05, truths.normals(delta, 0.9), fail=pairs)
     name = "max_psi: 0.2"
     yield delay("PSI 0, ρ 0", name, PSI, 0.2, truths.psi_of(0.0), pass_=500)
+    yield delay("PSI 0.1, ρ 0", name, PSI, 0.2, truths.psi_of(0.1), pass_=1450)
     yield delay("PSI 0.3, ρ 0", name, PSI, 0.2, truths.psi_of(0.3), fail=2800)
     yield delay("PSI 0.5, ρ 0", name, PSI, 0.2, truths.psi_of(0.5), fail=700)
     name = "p99_latency: 1.2x"

@@ -139,25 +139,53 @@ def crossing(mass: float) -> Truth:
     return make
 
 
-def psi_of(target: float) -> Truth:
-    """Independent answers in ten bins whose population stability index is exactly the target."""
-    p = np.full(10, 0.1)
-    tilt = np.linspace(-1.0, 1.0, 10)
+def psi_between(p: np.ndarray, q: np.ndarray) -> float:
+    """The population stability index of two sets of shares."""
+    return float(((q - p) * np.log(q / p)).sum())
 
-    def tilted(t: float) -> np.ndarray:
-        q = p * np.exp(t * tilt)
-        return q / q.sum()
 
-    low, high = 0.0, 4.0
-    for _ in range(60):
-        t = 0.5 * (low + high)
-        q = tilted(t)
-        low, high = (t, high) if float(((q - p) * np.log(q / p)).sum()) < target else (low, t)
-    cumulative = np.cumsum(tilted(low))
+def solved(shares: Callable[[float], np.ndarray], target: float, low: float, high: float) -> np.ndarray:
+    """The shares whose index against ten equal bins is the target; it rises from `low` to `high`."""
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if psi_between(np.full(10, 0.1), shares(middle)) < target else (low, middle)
+    return shares(low)
+
+
+def tilted(target: float) -> np.ndarray:
+    """Every bin a little fuller than the one before."""
+
+    def shares(t: float) -> np.ndarray:
+        q = np.exp(t * np.linspace(-1.0, 1.0, 10))
+        return np.asarray(q / q.sum())
+
+    return solved(shares, target, 0.0, 4.0)
+
+
+def emptied(target: float, bins: int = 1) -> np.ndarray:
+    """The first bins nearly emptied, the others fuller alike."""
+
+    def shares(left: float) -> np.ndarray:
+        return np.where(np.arange(10) < bins, left, (1.0 - bins * left) / (10 - bins))
+
+    return solved(shares, target, 0.1, 1e-9)
+
+
+def psi_of(target: float, how: Callable[[float], np.ndarray] = tilted, paired: bool = False) -> Truth:
+    """Answers in ten bins whose population stability index is exactly the target; independent of live's, or `paired`:
+    as many as can be stay in live's bin."""
+    q = how(target)
+    cumulative = np.cumsum(q)
+    more = np.cumsum(np.maximum(q - 0.1, 0.0) / max(1e-12, float(np.maximum(q - 0.1, 0.0).sum())))
 
     def make(rng: Rng, n: int) -> Batch:
+        live = rng.random(n)
+        where = np.minimum((live * 10).astype(int), 9)
         bins = np.minimum(np.searchsorted(cumulative, rng.random(n)), 9)
-        return batch(rng, n, live=rng.random(n), candidate=(bins + rng.random(n)) / 10)
+        if paired:
+            moved = np.minimum(np.searchsorted(more, rng.random(n)), 9)
+            bins = np.where(rng.random(n) < q[where] / 0.1, where, moved)
+        return batch(rng, n, live=live, candidate=(bins + rng.random(n)) / 10)
 
     return make
 

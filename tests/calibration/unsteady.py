@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from proxy.core.evidence import Evidence
+from proxy.core.evidence.ks import Ks
+from proxy.core.evidence.reference import LEFT, freeze
 from proxy.core.model import Guard, Kind, PredictionSpec, Verdict
 from tests.calibration.cases import ALPHA_PASS, Case, Row, most, runs_of, share_of
 from tests.core.evidence.streams import make_plan, make_reading
@@ -44,6 +46,55 @@ def labels(share: float) -> Row:
     return Row(truth, "max_quality_drop: 2%", target, "", text, passed / n <= most(ALPHA_PASS, n))
 
 
+def moved(number: int, guard: Guard, by: float) -> bool:
+    """Whether it ever passes: live's answers narrow to a twentieth and move after the 500 from which thresholds are
+    chosen, and the candidate's lie half a standard deviation further: a true KS of 0.2, a PSI of 0.25."""
+    plan = make_plan(guard, Guard("max_extra_errors", 0.02), kind=Kind.NUMBER)
+    evidence, rng = Evidence.begin(plan, number), np.random.default_rng([32, number])
+    live = rng.normal(0.0, 1.0, 4000)
+    live[500:] = by + 0.05 * live[500:]
+    other = live.copy()
+    other[500:] += 0.025
+    stream = [make_reading(i, float(live[i]), float(other[i]), kind=Kind.NUMBER) for i in range(4000)]
+    for at in range(0, 4000, LOOK):
+        evidence.add(stream[at : at + LOOK])
+        if evidence.assess(forecast=False).findings[0].verdict is Verdict.PASS:
+            return True
+    return False
+
+
+def thresholds(guard: Guard) -> Case:
+    """Live that leaves the frozen thresholds, to beyond the last of them or in between two."""
+
+    def case(share: float) -> Row:
+        n = runs_of(60, share)
+        passed = sum(moved(number, guard, 6.0 if number % 2 else 1.2) for number in range(n))
+        text = f"pass {share_of(passed, n)} of {n} runs"
+        name = f"{guard.name}: {guard.limit:g}"
+        target = f"pass ≤ {most(ALPHA_PASS, n):.2%}"
+        return Row("live leaves the thresholds, KS 0.2", name, target, "", text, passed / n <= most(ALPHA_PASS, n))
+
+    return case
+
+
+def gaps(share: float) -> Row:
+    """Live's largest share between neighbouring thresholds, of answers that come after those they were chosen from; and
+    how often that of a live that stays keeps a PASS back for good."""
+    n, rng = runs_of(3000, share), np.random.default_rng(33)
+    found, blocked = [], 0
+    for _ in range(n):
+        reference = freeze(rng.random(500))
+        inside = [x for x in reference.thresholds if 0.0 < x < 1.0]
+        found.append(float(np.diff([0.0, *inside, 1.0]).max()))
+        blocked += found[-1] > Ks(reference.thresholds, reference.gap).most
+    text = f"mean {np.mean(found):.3f}, 99 %: {np.quantile(found, 0.99):.3f}; held back {share_of(blocked, n)}"
+    ok = float(np.mean(found)) < 0.051 and blocked / n <= most(LEFT, n)
+    return Row("live stays", "max_ks: gap", f"held back ≤ {most(LEFT, n):.2%}", f"{text} of {n} runs", "", ok)
+
+
 def unsteady() -> Iterator[Case]:
     """All of them."""
     yield labels
+    yield thresholds(Guard("max_ks", 0.05))
+    yield thresholds(Guard("max_psi", 0.2))
+    yield gaps

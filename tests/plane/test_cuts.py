@@ -68,6 +68,15 @@ class Wire:
     def setsockopt(self, *_: Any) -> None:
         pass
 
+    def getsockopt(self, *_: Any) -> bytes:
+        return bytes(20)
+
+    def fileno(self) -> int:
+        return -1
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return self.closed
 

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import socket
 from dataclasses import replace
+from time import monotonic
 
 import pytest
 
+from proxy.core.pace import GRACE
 from tests.plane.rig import PATIENCE, Call, Model, always, eventually, ok, parsed, read_answer, rig
 from tests.plane.test_conformance import CONFIG, POST
+from tests.plane.test_pool import ONE
 
 LIMITS = {
     "target": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
@@ -72,6 +75,37 @@ async def test_limits_hold_for_a_head_that_was_seen_before() -> None:
         assert not it.worker.plane.routes.known
         await it.raw(POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, close=True)
         assert len(it.worker.plane.routes.known) == 1
+
+
+async def test_a_body_that_never_rests_has_to_come_in_time_all_the_same() -> None:
+    config = CONFIG.replace("body: 300ms", "body: 5s, request: 300ms")
+    async with rig(config, (Model(),)) as it:
+        reader, writer = await it.connect()
+        writer.write(b"POST / HT")
+        heard = asyncio.create_task(reader.read())
+        for piece in (b"TP/1.1\r\n", b"Host: a\r\nContent-Length: 100\r\n\r\n", *([b"x"] * 90)):
+            writer.write(piece)
+            if (await asyncio.wait({heard}, timeout=0.02))[0]:
+                break
+        status, headers, _ = parsed(await heard)
+        assert (status, headers["x-understudy-error"]) == (408, "request_timeout")
+        writer.close()
+
+
+async def test_a_body_that_comes_too_slowly_is_refused() -> None:
+    async with rig(ONE, (Model(),)) as it:
+        reader, writer = await it.connect()
+        writer.write(POST + b"Content-Length: 100\r\n\r\nx")
+        await eventually(lambda: it.worker.plane.buffered)
+        (client,) = it.worker.plane.clients
+        now = monotonic()
+        assert client.check(now + GRACE - 1) > 0  # type: ignore[attr-defined]
+        client.check(now + GRACE + 1)  # type: ignore[attr-defined]
+        status, headers, _ = parsed(await reader.read())
+        assert (status, headers["x-understudy-error"]) == (408, "slow_client")
+        assert it.worker.plane.buffered == 0
+        assert it.worker.plane.refusals.codes == {"slow_client": 1}
+        writer.close()
 
 
 async def test_413_before_the_body_is_read() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from proxy.core.evidence.budget import Pool
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.guards import Slot, fits_kind
+from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.state import State
@@ -267,6 +268,10 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
         return f"it cannot judge predictions of kind {look.state.kind.value}"
     if estimate.value is None:
         return gap_words(slot.guard)
+    if isinstance(slot.rule, Ks | Psi):
+        since = look.state.tally.since_stage(slot)
+        if moved := slot.rule.moved(counts) or (more is None and slot.rule.moved(since)):
+            return moved
     if isinstance(slot.rule, Psi) and more == 0:
         return "no pass before max_extra_errors passes too, because failed answers have no bin"
     if more is not None:

@@ -113,7 +113,8 @@ def _ks(context: Context) -> Rule:
 
 
 def _psi(context: Context) -> Rule:
-    return Psi(context.reference.edges if context.reference is not None else None)
+    ref = context.reference
+    return Psi(ref.edges, ref.fullest) if ref is not None else Psi()
 
 
 RULES: dict[str, Callable[[Guard, Context], Rule]] = {

@@ -3,8 +3,9 @@
 For a threshold x let X = 1{c ≤ x} − 1{l ≤ x}. FAIL: the discordance e-process of X and of −X with margin ε, averaged
 over thresholds and signs (H0: |E[X]| ≤ ε at every x). PASS: the minimum over all of them. Because both answers are to
 the same request, only pairs that x separates count, so close models are told apart from equal ones far sooner than by
-two unpaired samples. It certifies the thresholds: the sup over all x is at most ε plus the largest mass of live between
-neighbouring thresholds. Nearest published relative: arXiv 2604.21851. Thresholds are frozen (`reference`).
+two unpaired samples. It certifies the thresholds: the sup over all x is at most ε plus the largest share of live that
+lies between two neighbouring ones. They are frozen (`reference`), so a live that moves may leave them: no PASS while
+that share is more than it can have been when they were. Nearest published relative: arXiv 2604.21851.
 
 State: histograms of c, of l and of max(c, l) over the thresholds' bins, and failures. n⁺ at x is the pairs with c ≤ x
 minus those with both ≤ x, and "both ≤ x" is "max ≤ x".
@@ -19,8 +20,8 @@ import numpy as np
 from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
 from proxy.core.evidence.estimate import Estimate, intervals
-from proxy.core.evidence.reference import THRESHOLDS
-from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
+from proxy.core.evidence.reference import THRESHOLDS, ceiling
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp
 
 BINS = THRESHOLDS + 1
 
@@ -33,7 +34,7 @@ class Ks:
     """
 
     thresholds: tuple[float, ...] = ()
-    gap: float = 0.0  # largest share of live's answers between neighbouring thresholds, when they were frozen
+    gap: float = 1.0  # largest share of live's answers between neighbouring thresholds, when they were frozen
     width: int = 3 * BINS + 1
     shed_at: int | None = None
     worst_at: int | None = 3 * BINS
@@ -79,7 +80,23 @@ class Ks:
         if not self.thresholds:
             return np.zeros(counts.shape[:-1])
         bets = pass_bets(limit)
-        return np.asarray(self._logs(counts, bets, bets.min(axis=0)).min(axis=-1))
+        logs = self._logs(counts, bets, bets.min(axis=0)).min(axis=-1)
+        return np.where(self.largest(counts) > self.most, -CERTAIN, logs)
+
+    def largest(self, counts: Numbers) -> Floats:
+        """Live's largest share between neighbouring thresholds, or beyond them all, since they were frozen; (…)."""
+        live = counts[..., BINS : 2 * BINS]
+        return np.asarray(live.max(-1) / np.maximum(live.sum(-1), 1))
+
+    @property
+    def most(self) -> float:
+        """The most that this share can have been when they were frozen."""
+        return ceiling(self.gap, len(self.thresholds) + 1)
+
+    def moved(self, counts: Numbers) -> str:
+        """Why there is no PASS since live has moved; empty when it has not."""
+        share = float(self.largest(counts))
+        return moved_words(share, self.gap, "between two thresholds") if share > self.most else ""
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (thresholds and signs, 1, bets); see `after_promotion`."""
@@ -113,6 +130,22 @@ class Ks:
             0.0,
             1.0 - 1e-9,
         )
-        note = f"between thresholds it may be up to {self.gap:.3g} more"
-        rows = zip(values.tolist(), low, high, totals.tolist(), failed, strict=True)
-        return [Estimate(v, a, b, n + f, f, note) if n else Estimate(None, None, None, f, f) for v, a, b, n, f in rows]
+        rows = zip(values.tolist(), low, high, totals.tolist(), failed, self.largest(counts).tolist(), strict=True)
+        return [
+            Estimate(v, a, b, n + f, f, f"between thresholds it may be up to {share:.3g} more")
+            if n
+            else Estimate(None, None, None, f, f)
+            for v, a, b, n, f, share in rows
+        ]
+
+
+def moved_words(share: float, before: float, where: str) -> str:
+    """Why there is no PASS since live has moved.
+
+    >>> moved_words(0.25, 0.032, "in one bin")
+    'no pass: live has moved, 25 % of its answers lie in one bin (3.2 % when they were chosen); `restart` chooses anew'
+    """
+    return (
+        f"no pass: live has moved, {100 * share:.3g} % of its answers lie {where} ({100 * before:.3g} % when they were "
+        "chosen); `restart` chooses anew"
+    )

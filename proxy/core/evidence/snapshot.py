@@ -195,11 +195,11 @@ def _restarts_in(raw: list[Any]) -> Restarts:
 def _reference_out(reference: Reference | None) -> list[Any] | None:
     if reference is None:
         return None
-    return [reference.median, reference.scale, reference.thresholds, reference.edges, reference.gap]
+    return [getattr(reference, name) for name in Reference.__slots__]
 
 
 def _reference_in(raw: list[Any] | None) -> Reference | None:
-    return None if raw is None else Reference(raw[0], raw[1], tuple(raw[2]), tuple(raw[3]), raw[4])
+    return None if raw is None else Reference(raw[0], raw[1], tuple(raw[2]), tuple(raw[3]), *raw[4:])
 
 
 def _watch_out(watch: Watch | None) -> Any:

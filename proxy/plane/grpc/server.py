@@ -18,10 +18,14 @@ from proxy.core.grpc import GrpcAnswer, Messages, NotGrpcError, TooLong, announc
 from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, client_lines, given_id, id_name
 from proxy.core.http2 import HIGH, Headers, Http2, Stream
 from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR
+from proxy.core.pace import LOOK
 from proxy.core.reasons import Reason
 from proxy.plane.answers import words
 from proxy.plane.grpc.call import Call, FollowedCall
+from proxy.plane.grpc.taking import CallTaking
 from proxy.plane.grpc.wire import StreamEnd, Wire
+from proxy.plane.receiving import Receiving
+from proxy.plane.taking import SocketTaking, reset
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,6 +53,8 @@ class CallerLink(Wire):
 
     peer = lines = b""
     _spent = False
+    _taking: SocketTaking | None = None
+    """What waits for the client whatever the call, while its transport is full."""
 
     def __init__(self, plane: Plane, scheme: bytes, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened), loop)
@@ -125,7 +131,21 @@ class CallerLink(Wire):
         self.closed = True
         self.plane.clients.discard(self)
         self.plane.wheel.forget(self)
+        if self._taking is not None:
+            self._taking.end()
         self._end_calls()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        now = monotonic()
+        self._taking = SocketTaking(self.transport, self.plane, now)
+        self.plane.wheel.watch(self, now + LOOK)
+
+    def resume_writing(self) -> None:
+        if self._taking is not None:
+            self._taking.end()
+            self._taking = None
+        super().resume_writing()
 
     def _end_calls(self) -> None:
         streams, self.http2.streams = list(self.http2.streams.values()), {}
@@ -152,17 +172,24 @@ class CallerLink(Wire):
         """End what is late: calls, then a connection that has none."""
         if self.closed:
             return 0.0
-        limits = self.plane.limits
+        limits, taking = self.plane.limits, self._taking
+        if taking is not None:
+            if taking.is_late(now):
+                self.plane.refusals.count(Reason.SLOW_CLIENT)
+                reset(self.transport)
+                return 0.0
+            taking.fits()
+        due = now + (limits.shortest if taking is None else LOOK)
         for stream in list(self.http2.streams.values()):
             if isinstance(stream.taker, Caller):
-                stream.taker.check(now)
+                due = min(due, stream.taker.check(now, taking is None))
         patience = limits.idle if self.http2.settled else limits.header
         if not self.http2.streams and now - self._since >= patience:
             self.http2.say_goodbye()
             self.flush()
             self.transport.close()
             return 0.0
-        return now + limits.shortest
+        return due
 
 
 class Caller(StreamEnd[CallerLink]):
@@ -175,6 +202,11 @@ class Caller(StreamEnd[CallerLink]):
     """Bytes of its body that its head announces and that have not come; below 0 where it announces none."""
     _answering = _started = False
     _answer: GrpcAnswer | None = None
+    _receiving: Receiving | None = None
+    """The message that is not here whole, the `_number`th."""
+    _number = 0
+    _taking: CallTaking | None = None
+    """What waits for the client, while it is `blocked`."""
 
     def __init__(self, link: CallerLink, stream: Stream, request: Request, ended: bool) -> None:
         self.link, self._stream, self.request, self._ended = link, stream, request, ended
@@ -243,6 +275,8 @@ class Caller(StreamEnd[CallerLink]):
             else:
                 self._too_long = True
             return
+        if self._receiving is not None or not self.messages.whole:
+            self._follow(len(data), self._since)
         exchange = self.exchange
         if not self._started:
             self._parts.append(data)
@@ -251,6 +285,31 @@ class Caller(StreamEnd[CallerLink]):
             exchange.more(data, ended)
         if not self._paused and not self._over:
             self.link.http2.taken(self._stream)
+
+    def _follow(self, size: int, now: float) -> None:
+        """A piece of a message came, which is timed until it is whole."""
+        messages, limits = self.messages, self.plane.limits
+        if messages.whole:
+            self._receiving = None
+        elif self._receiving is not None and self._number == messages.begun:
+            self._receiving.moved(size, now)
+        else:
+            self._receiving, self._number = Receiving(limits, now, now), messages.begun
+            self.plane.wheel.watch(self.link, self._receiving.due(limits, now))
+
+    def pause_reading(self) -> None:
+        super().pause_reading()
+        if self._receiving is not None:
+            self._receiving.stop(monotonic())
+
+    def resume_reading(self) -> None:
+        super().resume_reading()
+        if self._receiving is not None:
+            self._receiving.go_on(monotonic())
+
+    def gives_way(self, now: float) -> bool:
+        """Never asked: a connection to a model carries many calls."""
+        return False
 
     def on_trailers(self, headers: Headers) -> None:
         """A call may end with trailers (RFC 9113, 8.1); gRPC gives them no meaning."""
@@ -267,12 +326,14 @@ class Caller(StreamEnd[CallerLink]):
 
     def on_reset(self, code: int) -> None:
         """The client broke the call off."""
+        self._taken()
         if not self._over:
             self.link.broken_off()
             self.lost()
 
     def lost(self) -> None:
         """The client is not there any more."""
+        self._taken()
         self._over = True
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
@@ -308,23 +369,36 @@ class Caller(StreamEnd[CallerLink]):
         trailers = self._answer.trailers if done else None
         self._since = monotonic()
         self.link.http2.data(self._stream, piece, done, trailers)
+        if self._stream.waiting > HIGH:
+            self._block(len(piece))
         if done:
             self._finish()
-            return
-        if self._stream.waiting > HIGH:
-            self._block()
-        self.link.wake()
+        else:
+            self.link.wake()
 
-    def _block(self) -> None:
+    def _block(self, more: int) -> None:
+        """The client takes no more: of its answer comes what fits into the buffer, unless for a pair. `more` bytes have
+        just been given."""
         self.blocked = True
+        if self._taking is None:
+            more, now = 0, monotonic()
+            self._taking = CallTaking(self._stream, self.plane, now)
+            self.plane.wheel.watch(self.link, now + LOOK)
+        fits = self._taking.fits(more)
         winner = self.exchange.winner if self.exchange is not None else None
-        if winner is not None and winner.kept is None and winner.connection is not None:
+        if not fits and winner is not None and winner.kept is None and winner.connection is not None:
             winner.connection.pause_reading()
+
+    def _taken(self) -> None:
+        if self._taking is not None:
+            self._taking.end()
+            self._taking = None
 
     def on_room(self) -> None:
         """The client reads again."""
         if self.blocked:
             self.blocked = False
+            self._taken()
             winner = self.exchange.winner if self.exchange is not None else None
             if winner is not None and winner.connection is not None:
                 winner.connection.resume_reading()
@@ -367,18 +441,39 @@ class Caller(StreamEnd[CallerLink]):
 
     # --- time ---
 
-    def check(self, now: float) -> None:
-        """End a call that is late: its message, or a client that does not read."""
-        limits, exchange = self.plane.limits, self.exchange
+    def check(self, now: float, reads: bool) -> float:
+        """End a call that is late: its message, or a client that does not read; when to look again. `reads`: the
+        connection takes what is sent on it."""
+        limits, exchange, taking = self.plane.limits, self.exchange, self._taking
+        if taking is not None:
+            if not reads:
+                taking.begin(now)  # nor could it take this: the connection is what is late
+            elif taking.is_late(now):
+                self.plane.refusals.count(Reason.SLOW_CLIENT)
+                self._break_off()
+            return now + LOOK
         if self._stream.waiting and now - self._since >= limits.idle:
-            self.link.http2.reset(self._stream, CANCEL)
-            self.lost()
+            self._break_off()
         elif self._over:
             self._leave_stream()
         elif exchange is None or exchange.body_done or self._paused:
-            return
-        elif now - self._since >= (limits.idle if self.messages.whole and self.messages.begun else limits.body):
+            return now + limits.shortest
+        elif self._receiving is not None:
+            reason = self._receiving.late(limits, now)
+            if reason:
+                self._late(reason)
+            return self._receiving.due(limits, now)
+        elif now - self._since >= (limits.idle if self.messages.begun else limits.body):
             self._late(Reason.REQUEST_TIMEOUT)
+        return now + limits.shortest
+
+    def _break_off(self) -> None:
+        """The client does not take its answer: nobody works for it any more, and it is nobody else's fault."""
+        exchange = self.exchange
+        self.link.http2.reset(self._stream, CANCEL)
+        self.lost()
+        if exchange is not None and exchange.left is not None:
+            exchange.give_up("client_gone")
 
     def _late(self, reason: Reason) -> None:
         exchange = self.exchange

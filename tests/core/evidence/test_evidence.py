@@ -496,6 +496,28 @@ def test_psi_passes_only_when_somebody_vouches_for_failed_answers() -> None:
     assert gather(make_plan(psi, Guard("max_extra_errors", 0.02)), failing).assess().verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("moved", [5.0, 1.2])
+def test_no_pass_once_live_has_left_the_frozen_thresholds(moved: float) -> None:
+    """Live moves after the thresholds were chosen, and the candidate with it, half a standard deviation further."""
+    rng = np.random.default_rng(1)
+    live = rng.normal(0.0, 1.0, 4000) * np.where(np.arange(4000) < 500, 1.0, 0.05)
+    live += np.where(np.arange(4000) < 500, 0.0, moved)
+    further = live + np.where(np.arange(4000) < 500, 0.0, 0.025)  # a true KS of 0.2
+    plan = make_plan(Guard("max_ks", 0.05), Guard("max_psi", 0.2), Guard("max_extra_errors", 0.02), kind=Kind.NUMBER)
+    stream = [make_reading(i, float(live[i]), float(further[i]), kind=Kind.NUMBER) for i in range(4000)]
+    evidence = gather(plan, stream)
+    for name in ("max_ks", "max_psi"):
+        found = finding(evidence, name)
+        assert found.verdict is Verdict.WATCHING
+        assert "live has moved" in found.reason
+    assert "3.2 % when they were chosen" in finding(evidence, "max_ks").reason
+    steady = [make_reading(i, x, x, kind=Kind.NUMBER) for i, x in enumerate(rng.normal(0.0, 1.0, 4000).tolist())]
+    stays = gather(plan, steady)
+    assert stays.assess().verdict is Verdict.PASS
+    assert "between thresholds it may be up to 0.0" in finding(stays, "max_ks").reason
+    assert Evidence.load(plan, stays.dump()).dump() == stays.dump()
+
+
 LATER = 1e6
 """A request time beyond every `label_delay` of these tests."""
 
