@@ -32,6 +32,8 @@ from proxy.errors import Mistake
 _EVERY = frozenset(Kind) - {Kind.AUTO}
 _COUNTED = frozenset({Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES, Kind.TEXT})  # text by its length
 
+_RANGED = frozenset({Kind.AUTO, Kind.SCORE, Kind.NUMBER})
+
 FITS: dict[str, frozenset[Kind]] = {
     "max_disagreement": _EVERY - {Kind.NUMBER, Kind.VECTOR},
     "max_mean_shift": _COUNTED | {Kind.VECTOR},
@@ -379,6 +381,9 @@ def _guards(path: Path, rollout: Rollout, prediction: Prediction | None, blame: 
         at = (*here, guard.name)
         if prediction is None:
             blame(at, "needs to read the answers", "write `prediction: {protocol: …, kind: …}` on the route")
+        elif guard.name == "max_big_change" and guard.relative and prediction.kind not in _RANGED:
+            problem = f"predictions of kind `{prediction.kind}` have no interquartile range"
+            blame((*at, "tolerance"), problem, "a number from 0 to 1: their distance")
         elif prediction.kind is not Kind.AUTO and prediction.kind not in FITS[guard.name]:
             fit = [name for name, kinds in FITS.items() if prediction.kind in kinds]
             blame(at, f"cannot judge predictions of kind `{prediction.kind}`", f"fit for it: {', '.join(fit)}")

@@ -68,7 +68,7 @@ def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
     needed = log(1 / false_promotion_rate) + log(10)  # the second: what a mixture over ten bets costs at most
     if guard.limit <= 0:
         return float("inf")
-    if guard.relative:
+    if guard.relative and is_latency(guard):
         return P99_PASS if guard.name == "p99_latency" else MEDIAN_PASS
     if guard.name in ("median_latency", "time_to_first_token", "time_per_token"):
         return MEDIAN_PASS
@@ -93,11 +93,10 @@ def is_latency(guard: Guard) -> bool:
 def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
     """Seconds until a good candidate passes a stage at `rate` requests per second on the route, and what takes longest.
 
-        >>> from proxy.core.evidence.discordance import BETS
-    from proxy.core.model import Guard, Plan, Stage, State
-        >>> plan = Plan("r/c", "r", "l", "c", "1", (), (Guard("p99_latency", 1.2, True),))
-        >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
-        (455.0, 'p99_latency')
+    >>> from proxy.core.model import Guard, Plan, Stage, State
+    >>> plan = Plan("r/c", "r", "l", "c", "1", (), (Guard("p99_latency", 1.2, True),))
+    >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
+    (455.0, 'p99_latency')
     """
     share = stage.share / 10_000
     weight = stage.weight / 10_000

@@ -32,6 +32,7 @@ from proxy.config.types import (
     RequestPath,
     Section,
     Size,
+    Tolerance,
     one_of,
     or_text,
 )
@@ -266,8 +267,10 @@ class StageRule(Section):
 class BigChange(Section):
     """How many answers may change by more than a tolerance."""
 
-    tolerance: Annotated[Number, Field(gt=0)]
-    """What counts as big, in the prediction's own unit."""
+    tolerance: Tolerance
+    """What counts as big: in the prediction's own unit (`0.3`), or for scores and numbers in live's interquartile
+    ranges (`2iqr`), taken from its first 500 answers. Of labels, vectors, rankings, texts and probabilities it is a
+    distance from 0 to 1."""
     rate: Ratio
     """Share of pairs that may change that much."""
 
@@ -312,7 +315,7 @@ class Guards(Section):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, BigChange):
-                found.append(Guard(name, value.rate, tolerance=value.tolerance))
+                found.append(Guard(name, value.rate, value.tolerance.in_ranges, value.tolerance.size))
             elif isinstance(value, LatencyLimit):
                 found.append(Guard(name, value.limit, relative=value.relative))
             elif value is not None and value != "off":

@@ -46,6 +46,7 @@ DURATION = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)$"
 SIZE = r"^[0-9]+(\.[0-9]+)?\s*(B|KB|MB|GB|KiB|MiB|GiB)$"
 RATE = SIZE.replace(")$", ")/s$")
 PERCENT = r"^[0-9]+(\.[0-9]+)?\s*%$"
+RANGES = r"^[0-9]+(\.[0-9]+)?\s*iqr$"
 LATENCY = r"^[0-9]+(\.[0-9]+)?\s*(x|us|ms|s|m)$"
 _ANY_NUMBER = {"anyOf": [{"type": "number", "minimum": 0}, _text(PERCENT, "5%")]}
 
@@ -59,6 +60,14 @@ RatioOrOff = Annotated[
     Reads(units.ratio_or_off, {"anyOf": [{"const": "off"}, _text(PERCENT, "1%")]}, _ratio_or_off),
 ]
 Number = Annotated[float, Reads(units.number, _ANY_NUMBER)]
+Tolerance = Annotated[
+    units.Tolerance,
+    Reads(
+        units.tolerance,
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _text(PERCENT, "5%"), _text(RANGES, "2iqr")]},
+        str,
+    ),
+]
 Latency = Annotated[LatencyLimit, Reads(units.latency, _text(LATENCY, "1.2x", "250ms"), str)]
 Moment = Annotated[float, Reads(units.moment, {"type": "string", "format": "date-time"})]
 Name = Annotated[str, Reads(names.name, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "credit-v2"))]

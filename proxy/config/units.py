@@ -29,6 +29,7 @@ _SPELLINGS = {
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _WITH_UNIT = re.compile(_NUMBER + r"\s*([A-Za-zµ]*)")
 _PERCENT = re.compile(_NUMBER + r"\s*%")
+_RANGES = re.compile(_NUMBER + r"\s*iqr")
 _MULTIPLE = re.compile(_NUMBER + r"\s*x")
 
 
@@ -172,6 +173,33 @@ def number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise Unfit("a number of at least 0, such as 0.05")
     return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far is far: in the prediction's own unit, or in live's interquartile ranges when `in_ranges`."""
+
+    size: float
+    in_ranges: bool
+
+    def __str__(self) -> str:
+        return f"{self.size:g}" + "iqr" * self.in_ranges
+
+
+def tolerance(value: Any) -> Tolerance:
+    """A tolerance, `0.3` (the prediction's own unit) or `2iqr` (live's interquartile ranges); raises `Unfit`.
+
+    >>> tolerance(0.3), str(tolerance("2iqr"))
+    (Tolerance(size=0.3, in_ranges=False), '2iqr')
+    """
+    match = _RANGES.fullmatch(value.strip()) if isinstance(value, str) else None
+    try:
+        found = Tolerance(float(match[1]), True) if match is not None else Tolerance(number(value), False)
+    except Unfit as unfit:
+        raise Unfit("a number such as 0.3, or live's interquartile ranges such as 2iqr", unfit.hint) from None
+    if found.size <= 0:
+        raise Unfit("more than 0")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from proxy.config.effort import EXCESS, P99_PASS, is_latency, seconds_to_pass
 from proxy.config.route import COMPARING, MISMATCH, Rollout, Route
 from proxy.config.tree import Config
-from proxy.config.units import duration
+from proxy.config.units import Tolerance, duration
 from proxy.core.model import Guard, Kind, Plan, Stage, State
 from proxy.core.waiting import rough
 
@@ -30,7 +30,7 @@ def limit(guard: Guard) -> str:
     if guard.name in ("max_disagreement", "max_extra_errors", "max_response_mismatch"):
         return f"{guard.limit * 100:g}%"
     if guard.name == "max_big_change":
-        return f"{guard.limit * 100:g}% beyond {guard.tolerance:g}"
+        return f"{guard.limit * 100:g}% beyond {Tolerance(guard.tolerance, guard.relative)}"
     return f"{guard.limit:g}"
 
 
@@ -190,7 +190,7 @@ def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[st
     for guard in plan.guards:
         if guard.limit == 0:
             yield f"`{guard.name}: {limit(guard)}` can never pass: no number of pairs proves a difference of nothing"
-        if guard.relative and guard.limit <= 1:
+        if is_latency(guard) and guard.relative and guard.limit <= 1:
             yield f"`{guard.name}: {limit(guard)}` asks the candidate to beat live; an equal one never passes"
     if "max_psi" in guards and "max_extra_errors" not in guards:
         yield "max_psi leaves failures out, so it can pass only beside `max_extra_errors`"

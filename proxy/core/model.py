@@ -213,7 +213,8 @@ class PredictionSpec:
 class Guard:
     """One limit. Ratios in 0..1; `relative` latency limits are multiples of live, absolute ones seconds.
 
-    `tolerance` is only for `max_big_change` (its `limit` is then the rate).
+    `tolerance` is only for `max_big_change` (its `limit` is then the rate): in the prediction's own unit, in live's
+    interquartile ranges where the guard is `relative`.
     """
 
     name: str

@@ -12,6 +12,7 @@ from proxy.config import Config, load, names, parse, schema, units
 from proxy.config.words import describe, warnings
 from proxy.core.credentials import HEADERS
 from proxy.core.model import Guard, Kind, Stage, State
+from proxy.errors import ConfigError
 from tests.config.files import ROOT, SECRETS, rollout
 
 EXAMPLES = [path for path in sorted((ROOT / "config").glob("**/*.yaml")) if path.read_text().find("\nupstreams:") >= 0]
@@ -64,6 +65,31 @@ def test_units_names_and_defaults() -> None:
     assert plan.segments is not None
     assert (plan.lead_time_slo, plan.version, plan.latency_block) == (3 * 86400.0, "2026-11-20", 0.1)
     assert plan.signed_off_at == units.moment("2026-11-18T09:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("written", "relative", "size"), [("0.3", False, 0.3), ("2iqr", True, 2.0), ("5%", False, 0.05)]
+)
+def test_a_tolerance_says_its_unit(written: str, relative: bool, size: float) -> None:
+    config = parse(with_tolerance(written, "number"))
+    (guard,) = config.plans["all/v2"].guards
+    assert guard == Guard("max_big_change", 0.01, relative=relative, tolerance=size)
+    words = describe(config)
+    assert f"max_big_change 1% beyond {size:g}{'iqr' * relative}" in words
+    assert "beat live" not in words
+
+
+def test_a_tolerance_in_ranges_is_for_what_has_one() -> None:
+    with pytest.raises(ConfigError, match="no interquartile range"):
+        parse(with_tolerance("2iqr", "label"))
+    with pytest.raises(ConfigError, match="more than 0"):
+        parse(with_tolerance("0iqr", "number"))
+
+
+def with_tolerance(written: str, kind: str) -> str:
+    """A configuration with one guard, `max_big_change`."""
+    guards = f"guards: {{max_big_change: {{tolerance: {written}, rate: 1%}}}}"
+    return rollout(f"shadow: 100%\n        {guards}").replace("kind: label", f"kind: {kind}")
 
 
 def test_the_short_form_is_a_whole_plan() -> None:

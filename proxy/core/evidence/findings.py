@@ -10,7 +10,7 @@ import numpy as np
 
 from proxy.core.evidence.budget import Pool
 from proxy.core.evidence.estimate import Estimate
-from proxy.core.evidence.guards import Slot, fits_kind
+from proxy.core.evidence.guards import Slot, judges
 from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.psi import Psi
@@ -264,7 +264,7 @@ def _speaker(look: Look, i: int) -> str:
 
 def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, counts: Counts) -> str:
     """When a pass may come, or what stands in its way."""
-    if not fits_kind(slot.guard.name, look.state.kind):
+    if not judges(slot.guard, look.state.kind):
         return f"it cannot judge predictions of kind {look.state.kind.value}"
     if estimate.value is None:
         return gap_words(slot.guard)

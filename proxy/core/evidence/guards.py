@@ -6,7 +6,7 @@ merge is one addition and a snapshot is one array. `Slot` says which part belong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -83,7 +83,12 @@ def _shift(context: Context) -> Rule:
         return Witnesses()
     bounded = {Kind.SCORE: context.span, Kind.PROBABILITIES: 1.0}
     reach = bounded.get(context.kind, CLIP)
-    return Mean("shift", -reach, reach, two_sided=True)
+    return Mean("shift", -reach, reach, two_sided=True, unit=_unit(context, context.kind not in bounded))
+
+
+def _unit(context: Context, scaled: bool = True) -> str:
+    """The unit of what is `scaled` by live's first answers, in words; empty before they are known."""
+    return context.reference.unit if scaled and context.reference is not None else ""
 
 
 def _latency(quantity: str, p0: float) -> Callable[[Guard, Context], Rule]:
@@ -122,10 +127,10 @@ RULES: dict[str, Callable[[Guard, Context], Rule]] = {
     "max_mean_shift": lambda _g, c: _shift(c),
     "max_ks": lambda _g, c: _ks(c),
     "max_psi": lambda _g, c: _psi(c),
-    "max_big_change": lambda g, _c: Rate("jump", above=g.tolerance),
-    "max_spread_change": lambda _g, _c: Mean("spread", -CLIP, CLIP, two_sided=True),
+    "max_big_change": lambda g, c: Rate("jump_iqr" if g.relative else "jump", g.tolerance, _unit(c, g.relative)),
+    "max_spread_change": lambda _g, c: Mean("spread", -CLIP, CLIP, two_sided=True, unit=_unit(c)),
     "min_similarity": lambda _g, c: _similarity(c),
-    "max_quality_drop": lambda _g, _c: Labelled("", -1.0, 1.0, two_sided=False),
+    "max_quality_drop": lambda _g, c: Labelled("", -1.0, 1.0, False, _unit(c, c.kind is Kind.NUMBER)),
     "p99_latency": _latency("whole", 0.01),
     "median_latency": _latency("whole", 0.5),
     "time_to_first_token": _latency("first", 0.5),
@@ -157,16 +162,27 @@ def fits_kind(name: str, kind: Kind) -> bool:
     return kind is Kind.AUTO or kind in FITS.get(name, frozenset(Kind))
 
 
-def needs_reference(guards: Iterable[Guard], kind: Kind) -> bool:
+def judges(guard: Guard, kind: Kind) -> bool:
+    """The same of a guard with its limit: a change in interquartile ranges is one of scores or numbers.
+
+    >>> judges(Guard("max_big_change", 0.01, True, 2.0), Kind.LABEL), judges(Guard("max_ks", 0.1), Kind.SCORE)
+    (False, True)
+    """
+    in_ranges = guard.name == "max_big_change" and guard.relative
+    return fits_kind(guard.name, kind) and (not in_ranges or kind in (Kind.AUTO, Kind.SCORE, Kind.NUMBER))
+
+
+def needs_reference(guards: Sequence[Guard], kind: Kind) -> bool:
     """Whether any guard needs thresholds or a scale from live's first answers.
 
     >>> needs_reference([Guard("max_big_change", 0.01)], Kind.SCORE)
     False
     """
     unbounded = kind in (Kind.NUMBER, Kind.TEXT)
-    scaled = {"max_mean_shift", "max_big_change", "max_quality_drop"} if unbounded else set()
+    scaled = {"max_mean_shift", "max_quality_drop"} if unbounded else set()
     wanted = {"max_ks", "max_psi", "max_spread_change"} | scaled
-    return any(guard.name in wanted and fits_kind(guard.name, kind) for guard in guards)
+    in_ranges = any(guard.name == "max_big_change" and guard.relative and judges(guard, kind) for guard in guards)
+    return in_ranges or any(guard.name in wanted and judges(guard, kind) for guard in guards)
 
 
 def measures_of(rule: Rule) -> tuple[str, ...]:

@@ -102,12 +102,14 @@ def bins(values: Floats, uniform: Floats, lo: float, hi: float) -> np.ndarray[tu
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A rule on the mean of a measure in [lo, hi]. Categories: 513 bins, then failures."""
+    """A rule on the mean of a measure in [lo, hi]. Categories: 513 bins, then failures. `unit` says in words what 1 is,
+    where that is taken from live's first answers; what lies beyond the ends is then cut."""
 
     measure: str
     lo: float
     hi: float
     two_sided: bool
+    unit: str = ""
     width: int = BINS + 1
     shed_at: int | None = None
     worst_at: int | None = BINS
@@ -150,8 +152,17 @@ class Mean:
         totals = histograms.sum(-1)
         means = histograms @ centres(self.lo, self.hi) / np.maximum(1, totals)
         low, high = mean_intervals(histograms, means, self.lo, self.hi)
-        rows = zip(means.tolist(), low, high, totals.tolist(), failed, strict=True)
-        return [Estimate(v, a, b, n + f, f) if n else Estimate(None, None, None, f, f) for v, a, b, n, f in rows]
+        notes = self._notes((histograms[:, 0] + histograms[:, STEPS]) / np.maximum(1, totals))
+        rows = zip(means.tolist(), low, high, totals.tolist(), failed, notes, strict=True)
+        return [
+            Estimate(v, a, b, n + f, f, note) if n else Estimate(None, None, None, f, f) for v, a, b, n, f, note in rows
+        ]
+
+    def _notes(self, ends: Floats) -> list[str]:
+        """What the unit is, and what share of the differences was cut at the `ends`, (n,)."""
+        unit = f"1 is {self.unit}"
+        cut = [f"{unit}; {100 * end:.2g} % of the differences were cut at {self.hi:g}" for end in ends]
+        return [words if end else unit for words, end in zip(cut, ends, strict=True)] if self.unit else [""] * len(ends)
 
 
 def mean_intervals(
@@ -220,6 +231,10 @@ class Labelled(Mean):
     def burst_values(self) -> Ints:
         """No columns: labels come with nothing that `Tally.count` sees."""
         return np.zeros((self.width, 0), np.int64)
+
+    def _notes(self, ends: Floats) -> list[str]:
+        """In what errors of numbers count: the differences of two of them are never cut."""
+        return [f"errors count in eighths, up to 8, of {self.unit}" if self.unit else ""] * len(ends)
 
     def label_bin(self, difference: float, key: int, salt: int) -> int:
         """Bin of one difference of losses; `key` is its pair's PRF key."""

@@ -6,7 +6,8 @@ row, drawn by the PRF. The estimand is per request.
     differs    0/1: another label, another top-1, another side of the middle (score), not the same text
     shift      mean of candidate − live, in the score's own units, or in interquartile ranges for numbers (cut at ±8)
     distance   mean distance in [0, 1]
-    jump       size of the change of the drawn row, in the units of `max_big_change`
+    jump       size of the change of the drawn row in its own unit; of kinds that are no numbers, its distance
+    jump_iqr   the same of scores and numbers, in live's interquartile ranges
     live, candidate   the drawn row as one number, for KS, PSI and spread
     spread     |c − med|/s − |l − med|/s of the drawn row, clipped to ±8
     witness0…3  what each random projection of the drawn vector moved by, cut at ±8 (`witnesses`)
@@ -255,8 +256,15 @@ def _shift(pairs: Compared) -> Floats:
 def _jump(pairs: Compared) -> Any:
     if pairs.kind in _SCALAR:
         with np.errstate(over="ignore"):  # two finite numbers may lie further apart than the largest one
-            return np.abs(pairs.scalars[1] - pairs.scalars[0]) / pairs.scale
+            return np.abs(pairs.scalars[1] - pairs.scalars[0])
     return list(map(pairs.ruler.distance, *pairs.drawn))
+
+
+def _jump_iqr(pairs: Compared) -> Floats:
+    if pairs.kind not in (Kind.SCORE, Kind.NUMBER) or pairs.reference is None:
+        return np.full(len(pairs.who), np.nan)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.abs(pairs.scalars[1] - pairs.scalars[0]) / pairs.reference.scale)
 
 
 def _spread(pairs: Compared) -> Floats:
@@ -300,6 +308,7 @@ _COLUMNS: dict[str, Callable[[Compared], Any]] = {
     "shift": _shift,
     "distance": _distance,
     "jump": _jump,
+    "jump_iqr": _jump_iqr,
     "live": lambda pairs: pairs.scalars[0],
     "candidate": lambda pairs: pairs.scalars[1],
     "spread": _spread,

@@ -93,6 +93,7 @@ class Rate:
 
     measure: str
     above: float = 0.5
+    unit: str = ""  # of `above`, in words, where that is live's interquartile range
     width: int = 3
     shed_at: int | None = None
     worst_at: int | None = 2
@@ -130,5 +131,6 @@ class Rate:
         total, failed = two.sum(-1), counts[:, 2]
         low, high = rate_intervals(two[:, 0], two[:, 1])
         shares = (two[:, 1] / np.maximum(1.0, total)).tolist()
+        note = f"1 iqr is {self.unit}" if self.unit else ""
         rows = zip(shares, low, high, total.tolist(), failed.tolist(), strict=True)
-        return [Estimate(v, a, b, int(n), f) if n else NOTHING for v, a, b, n, f in rows]
+        return [Estimate(v, a, b, int(n), f, note) if n else NOTHING for v, a, b, n, f in rows]

@@ -61,7 +61,7 @@ class State:
     @property
     def learning(self) -> bool:
         """Whether live's first answers are still being collected for the reference."""
-        guards = (slot.guard for slot in self.tally.slots)
+        guards = [slot.guard for slot in self.tally.slots]
         return self.reference is None and needs_reference(guards, self.kind)
 
     def rebuild(self, plan: Plan) -> None:
@@ -179,10 +179,10 @@ def _columns(before: tuple[Slot, ...], after: tuple[Slot, ...]) -> list[int]:
     limit has no part in them, a tolerance has."""
     start, of = 0, {}
     for slot, count in zip(before, burst_columns(before), strict=True):
-        of[slot.guard.name, slot.guard.tolerance] = start
+        of[slot.guard.name, slot.guard.relative, slot.guard.tolerance] = start
         start += count
     found = []
     for slot, count in zip(after, burst_columns(after), strict=True):
-        first = of.get((slot.guard.name, slot.guard.tolerance))
+        first = of.get((slot.guard.name, slot.guard.relative, slot.guard.tolerance))
         found += [-1 if first is None else first + i for i in range(count)]
     return found

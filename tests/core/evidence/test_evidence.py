@@ -518,6 +518,58 @@ def test_no_pass_once_live_has_left_the_frozen_thresholds(moved: float) -> None:
     assert Evidence.load(plan, stays.dump()).dump() == stays.dump()
 
 
+def numbers(n: int, *, moved: float, share: float = 0.1, iqr: float = 100.0) -> list[Reading]:
+    """Numbers with this interquartile range; a share of the candidate's are so much higher."""
+    rng = np.random.default_rng(3)
+    live = rng.uniform(0.0, 2 * iqr, n)
+    other = live + moved * (rng.random(n) < share)
+    return [
+        make_reading(i, float(a), float(b), kind=Kind.NUMBER) for i, (a, b) in enumerate(zip(live, other, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("guard", "moved", "found"),
+    [
+        (Guard("max_big_change", 0.02, tolerance=30.0), 40.0, 0.1),  # the prediction's own unit
+        (Guard("max_big_change", 0.02, tolerance=50.0), 40.0, 0.0),
+        (Guard("max_big_change", 0.02, relative=True, tolerance=2.0), 170.0, 0.0),  # interquartile ranges
+        (Guard("max_big_change", 0.02, relative=True, tolerance=2.0), 230.0, 0.1),
+    ],
+)
+def test_a_tolerance_is_in_the_unit_that_it_says(guard: Guard, moved: float, found: float) -> None:
+    evidence = gather(make_plan(guard, kind=Kind.NUMBER), numbers(3000, moved=moved))
+    assert finding(evidence, "max_big_change").value == pytest.approx(found, abs=0.03)
+    assert ("1 iqr is 9" in finding(evidence, "max_big_change").reason) is guard.relative
+    assert finding(evidence, "max_big_change").pairs == (2500 if guard.relative else 3000)
+
+
+def test_a_tolerance_in_ranges_of_what_has_none_is_said() -> None:
+    guard = Guard("max_big_change", 0.02, relative=True, tolerance=2.0)
+    evidence = gather(make_plan(guard, kind=Kind.LABEL), labels(600, 0))
+    assert "cannot judge predictions of kind label" in finding(evidence, "max_big_change").reason
+
+
+def test_the_unit_of_numbers_and_what_is_cut_is_said() -> None:
+    guards = Guard("max_mean_shift", 0.1), Guard("max_spread_change", 0.1), Guard("max_quality_drop", 0.1)
+    plan = make_plan(*guards, kind=Kind.NUMBER)
+    wide = gather(plan, numbers(2000, moved=2000.0, share=0.25))
+    for name in ("max_mean_shift", "max_spread_change"):
+        reason = finding(wide, name).reason
+        assert "the interquartile range of live's first 500 answers" in reason
+        assert " % of the differences were cut at 8" in reason
+    narrow = finding(gather(plan, numbers(2000, moved=10.0)), "max_mean_shift").reason
+    assert "were cut" not in narrow
+    alike = gather(plan, [make_reading(i, 3.0, 3.5, kind=Kind.NUMBER) for i in range(1000)])
+    assert "1 is 1, because live's first 500 answers were all the same" in finding(alike, "max_mean_shift").reason
+    assert finding(alike, "max_mean_shift").value == pytest.approx(0.5, abs=0.01)
+    few = gather(plan, [make_reading(i, float(i % 10 == 0), 0.0, kind=Kind.NUMBER) for i in range(1000)])
+    assert "1 is 0.3, the standard deviation of live's first 500 answers" in finding(few, "max_mean_shift").reason
+    alike.outcome("r900", 3.0)
+    alike.add([make_reading(5000, 3.0, 3.0, kind=Kind.NUMBER, time=LATER)])
+    assert "errors count in eighths, up to 8, of 1, because" in finding(alike, "max_quality_drop").reason
+
+
 LATER = 1e6
 """A request time beyond every `label_delay` of these tests."""
 

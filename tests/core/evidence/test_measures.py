@@ -103,7 +103,7 @@ def test_two_classes_are_one_score_and_many_their_confidence() -> None:
 
 def test_unbounded_numbers_wait_for_their_scale() -> None:
     reading = [make_reading(0, 10.0, 20.0, kind=Kind.NUMBER)]
-    ruler, draw, wanted = ruler_of(Kind.NUMBER, 0.0, 1.0), np.zeros(1), frozenset({"shift", "spread", "jump"})
+    ruler, draw, wanted = ruler_of(Kind.NUMBER, 0.0, 1.0), np.zeros(1), frozenset({"shift", "spread", "jump_iqr"})
     before = measure(reading, Kind.NUMBER, ruler, draw, None, wanted)
     assert all(np.isnan(before[name][0]) for name in wanted)
     reference = freeze(np.linspace(0.0, 8.0, 500))
