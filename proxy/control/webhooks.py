@@ -14,7 +14,7 @@ Invariants
 - An endpoint has two queues, one for what is urgent (`core.delivery.URGENT`) and one for the rest: neither a backlog,
   nor an attempt that hangs, nor a receiver that asked for silence holds up a roll back. In each, new events go first.
 - Whatever breaks, an attempt is followed by a pause: an exception that nobody reckoned with is a failed attempt.
-- No secret is logged, stored or shown: endpoints are known by their URL without credentials and query.
+- No secret is logged or shown: endpoints are known by the host in their URL and a short digest of the rest.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ Post = Callable[[str, Mapping[str, str], bytes, str], Awaitable[Answer]]
 class Endpoint:
     """One receiver as configured. `keys` sign in order."""
 
-    url: str = field(repr=False)  # its query may be a credential
+    url: str = field(repr=False)  # its path or query may be a credential
     events: frozenset[str]
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     template: str = "standard"
@@ -125,18 +125,27 @@ class Endpoint:
 
     @property
     def terms(self) -> str:
-        """A digest of all that the owner wrote of it but the URL, so short that it gives no secret away."""
-        said = repr((sorted(self.events), self.keys, self.template, self.proxy)).encode()
-        return hashlib.blake2b(said, digest_size=3).hexdigest()
+        """A digest of all that the owner wrote of it but the URL."""
+        return _digest(repr((sorted(self.events), self.keys, self.template, self.proxy)).encode())
 
 
 def shown_url(url: str) -> str:
-    """A URL without what may be secret in it: user, password, query, fragment.
+    """A URL without what may be secret in it: user, password, path (chat systems put their token there), query,
+    fragment. Six digits tell one receiver on a host from another; they are too few to give a token away.
 
-    >>> shown_url("https://me:pw@hooks.example/T0/abc?token=x")
-    'https://hooks.example/T0/abc'
+    >>> shown_url("https://me:pw@hooks.example:8443/services/T0/abc?token=x")
+    'https://hooks.example:8443/…d397b7'
+    >>> shown_url("http://hooks.example/")
+    'http://hooks.example/'
     """
-    return str(URL(url).with_user(None).with_query(None).with_fragment(None))
+    whole = URL(url)
+    rest = whole.raw_path_qs
+    return f"{whole.origin()}/" + ("" if rest == "/" else f"…{_digest(rest.encode())}")
+
+
+def _digest(said: bytes) -> str:
+    """So short that it gives no secret away."""
+    return hashlib.blake2b(said, digest_size=3).hexdigest()
 
 
 async def _set_within(flag: asyncio.Event, seconds: float) -> None:

@@ -24,7 +24,11 @@ def config(old: str, new: str) -> dict[str, object]:
         "upstreams": {"old": {"url": old}, "new": {"url": new}},
         "routes": [route("r", "old", "new", STAGES, guards={"max_disagreement": "2%", "p99_latency": "2x"})],
         "webhooks": [
-            {"url": "http://127.0.0.1:9/hook?key=" + SECRET, "secret": SECRET, "events": ["rollout.rolled_back"]}
+            {
+                "url": f"http://127.0.0.1:9/{SECRET}/hook?key={SECRET}",
+                "secret": SECRET,
+                "events": ["rollout.rolled_back"],
+            }
         ],
     }
 
