@@ -22,6 +22,11 @@ COMPILED_READY := $(COMPILED)/.ready
 HERE := not mlserver and not servers and not oracles and not browser and not image
 QUICK := not slow and $(HERE)
 
+# Tests wait more than they compute, so three processes keep two cores busy; `make test JOBS=8` where there are more.
+# Each takes whole files, whose fixtures may be dear, in the order in which they stand.
+JOBS ?= 3
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
 # The first Python that fits; override with PYTHON=…
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
@@ -41,8 +46,8 @@ $(READY): requirements.lock pyproject.toml tools/make_venv.py
 demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 	$(BIN)/understudy demo
 
-test: $(READY) ## all tests that need nothing but this machine (seven minutes on two cores)
-	$(BIN)/pytest -m "$(QUICK)"
+test: $(READY) ## all tests that need nothing but this machine (four minutes on two cores)
+	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
 
 test-all: $(READY) ## the slow ones too, and new examples for every property
 	$(BIN)/pytest --hypothesis-profile=search -m "$(HERE)"
@@ -55,7 +60,7 @@ $(COMPILED_READY): $(READY) setup.py $(shell find proxy tests loadtests config -
 
 test-compiled: $(COMPILED_READY) ## the data path as it is installed: compiled (needs a C compiler and Python's headers)
 	cd $(COMPILED) && ../$(BIN)/python -c "from proxy.core.built import DATA_PATH; assert DATA_PATH == 'compiled'"
-	cd $(COMPILED) && ../$(BIN)/python -m pytest -m "$(QUICK)" tests/plane tests/e2e tests/core/test_headers.py \
+	cd $(COMPILED) && ../$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" tests/plane tests/e2e tests/core/test_headers.py \
 		tests/core/test_link.py tests/core/test_routing.py tests/core/test_ids.py
 
 lint: $(READY) ## ruff: format and rules
@@ -93,14 +98,14 @@ $(MLSERVER_READY): requirements-mlserver.lock tools/make_venv.py
 	@touch $@
 
 test-mlserver: $(READY) $(MLSERVER_READY) ## scikit-learn models on MLServer behind the proxy (a large installation)
-	MLSERVER_VENV=$(CURDIR)/$(MLSERVER) $(BIN)/pytest -m mlserver
+	MLSERVER_VENV=$(CURDIR)/$(MLSERVER) $(BIN)/pytest -m mlserver tests/integration
 
 $(SERVERS_READY): requirements-servers.lock tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(SERVERS) requirements-servers.lock
 	@touch $@
 
 test-servers: $(READY) $(SERVERS_READY) ## KServe, MLflow, LitServe, BentoML, tritonclient and the openai client (a large installation)
-	SERVERS_VENV=$(CURDIR)/$(SERVERS) $(BIN)/pytest -m servers
+	SERVERS_VENV=$(CURDIR)/$(SERVERS) $(BIN)/pytest -m servers tests/integration
 
 $(ORACLES_READY): requirements-oracles.lock tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(ORACLES) requirements-oracles.lock

@@ -26,6 +26,7 @@ import httptools
 import orjson
 
 from proxy.demo.traffic import Seen, Traffic
+from tests.ports import free_port
 
 FLOOD = 10 * 1024 * 1024
 """Bytes of a flooding answer."""
@@ -100,11 +101,10 @@ class FakeModel:
     async def start(self) -> FakeModel:
         """Listen, on the same port as before if it has died."""
         loop = asyncio.get_running_loop()
-        self.dead = False
+        self.dead, self.port = False, self.port or free_port()
         # As many as real servers let wait (uvicorn, gunicorn): with asyncio's 100 the kernel drops connections to a
         # model that has been without a core for a third of a second.
         self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=2048)
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def die(self) -> None:

@@ -15,7 +15,7 @@ from tests.fakes import FLOOD, FakeModel, Load, Mood, _delay, answer, model_proc
 async def model() -> AsyncIterator[FakeModel]:
     model = await FakeModel("m").start()
     yield model
-    model.die()
+    await model.stop()
 
 
 async def _raw(model: FakeModel, wait: float = 5.0, **headers: str) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from proxy.config import parse
 from tests.docs.pages import ROOT, blocks, text
-from tests.integration.servers import free_ports
+from tests.ports import free_port
 
 PAGE = ROOT / "docs" / "quickstart.md"
 INSTALL, *STEPS = blocks(PAGE, "sh")
@@ -41,7 +41,7 @@ def test_the_configuration_shown_is_the_one_that_is_used() -> None:
 def test_every_command_as_typed(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "config" / "quickstart", tmp_path / "config" / "quickstart")
     (tmp_path / ".quickstart").mkdir()
-    ports = dict(zip(("8080", "9090", "9001", "9002"), map(str, free_ports(4)), strict=True))
+    ports = {port: str(free_port()) for port in ("8080", "9090", "9001", "9002")}
     with_ports = re.compile("|".join(ports))
 
     def ported(words: str) -> str:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from tests.e2e.harness import route, running
 from tests.fakes import FakeModel, Load
-from tests.integration.servers import free_ports
+from tests.ports import free_port
 
 
 async def test_a_candidate_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     live = await FakeModel("v1").start()
-    late = FakeModel("v2")
-    (late.port,) = free_ports(1)
+    late = FakeModel("v2", port=free_port())
     upstreams = {"v1": {"url": live.url}, "v2": {"url": late.url, "health": {"path": "/ready", "interval": "100ms"}}}
     stages = [{"shadow": "100%", "min_pairs": 100}, {"canary": "10%"}]
     routes = [route("m", "v1", "v2", stages, guards={"max_extra_errors": "2%"}, consecutive_failures=5)]
@@ -29,4 +28,5 @@ async def test_a_candidate_that_is_not_there_yet_is_waited_for(tmp_path: Path) -
             assert not load.problems()
         kinds = [entry["kind"] for entry in (await understudy.api("/api/v1/rollouts/m/v2/journal"))["journal"]]
         assert {"not_ready", "ready"} <= set(kinds)
-    live.die(), late.die()
+    await live.stop()
+    await late.stop()

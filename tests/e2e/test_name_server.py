@@ -41,4 +41,4 @@ async def test_live_does_not_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 await load.more(300)
             assert load.problems() == []
             assert await understudy.stop(within=20.0) == 0, "no lookup keeps it from ending"
-    live.die()
+    await live.stop()

@@ -169,7 +169,7 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_exits_0(tmp_pat
             code = await understudy.stop()
         assert code == 0, understudy.output
     for model in (live, good):
-        model.die()
+        await model.stop()
     assert len(load.seen) - answered >= 20, "nothing was in flight"
     assert load.problems() == []
 

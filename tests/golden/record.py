@@ -26,7 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from proxy.core.predictions.v2_grpc import METHOD
 from tests.core.predictions.messages import ModelInferRequest, ModelInferResponse, framed
 from tests.integration.language import NAMES, Words, questions
-from tests.integration.servers import free_ports, server
+from tests.integration.servers import server
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -135,7 +136,7 @@ def mlflow(port: int, _: int) -> Iterator[dict[str, Any]]:
 @contextmanager
 def serving(name: str, folder: Path) -> Iterator[tuple[int, int]]:
     """The ports of a running server, for HTTP and for gRPC if it has that."""
-    ports = free_ports(6)
+    ports = [free_port() for _ in range(6)]
     port, environment = ports[0], SERVERS
     if name == "mlserver":
         environment = MLSERVER

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.integration.servers import free_ports
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MIRROR = "http://deb.debian.org/debian"
@@ -116,7 +116,7 @@ def _enter(image: Image, config: Path, *command: str) -> list[str]:
 
 
 def test_it_serves_as_nobody_special_on_a_read_only_root_and_drains(image: Image, tmp_path: Path) -> None:
-    data, admin = free_ports(2)
+    data, admin = free_port(), free_port()
     config = tmp_path / "config"
     config.mkdir()
     (config / "understudy.yaml").write_text(CONFIG.format(data=data, admin=admin))

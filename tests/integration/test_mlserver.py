@@ -20,7 +20,8 @@ from proxy.core.model import Kind, Outcome, PredictionSpec
 from proxy.core.predictions import read
 from tests.core.predictions.pairs import pair
 from tests.e2e.harness import Understudy, running
-from tests.integration.servers import free_ports, server
+from tests.integration.servers import server
+from tests.ports import free_port
 
 pytestmark = pytest.mark.mlserver
 
@@ -41,7 +42,7 @@ class Servers(NamedTuple):
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("mlserver")
-    ports = free_ports(6)
+    ports = [free_port() for _ in range(6)]
     script = Path(__file__).with_name("mlserver_models.py")
     subprocess.run([PYTHON, script, folder, *map(str, ports)], check=True, timeout=120)
     urls = [f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[3]}"]

@@ -14,7 +14,6 @@ import pytest
 
 from tests.e2e.harness import running
 from tests.integration.language import NAMES, Words, questions
-from tests.integration.servers import free_ports
 from tests.integration.test_servers import (
     ARMS,
     PYTHON,
@@ -27,6 +26,7 @@ from tests.integration.test_servers import (
     disagreement,
     settled,
 )
+from tests.ports import free_port
 
 __all__ = ["digits"]
 
@@ -36,7 +36,7 @@ Urls = dict[str, str]
 
 
 def litserve(what: str, folder: Path) -> Iterator[Urls]:
-    ports = dict(zip(ARMS, free_ports(2), strict=True))
+    ports = {arm: free_port() for arm in ARMS}
     script = [str(PYTHON), "-m", "tests.integration.litserve_model", what]
     with both({arm: [*script, arm, str(ports[arm])] for arm in ARMS}, ports, "/health", folder) as urls:
         yield urls
@@ -55,7 +55,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
 @pytest.fixture(scope="module")
 def bento(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
     folder = tmp_path_factory.mktemp("bento")
-    ports = dict(zip(ARMS, free_ports(2), strict=True))
+    ports = {arm: free_port() for arm in ARMS}
     commands = {}
     for arm in ARMS:
         quiet = ["env", f"ARM={arm}", f"BENTOML_HOME={folder / arm}", "BENTOML_DO_NOT_TRACK=True", str(PYTHON)]

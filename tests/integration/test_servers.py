@@ -23,7 +23,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from tests.e2e.harness import Understudy, running
 from tests.integration.chat_server import words
-from tests.integration.servers import free_ports, server
+from tests.integration.servers import server
+from tests.ports import free_port
 
 pytestmark = pytest.mark.servers
 
@@ -65,7 +66,7 @@ def both(commands: dict[str, list[str]], ports: dict[str, int], ready: str, fold
 
 @pytest.fixture(scope="module")
 def kserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    ports = dict(zip(ARMS, free_ports(2), strict=True))
+    ports = {arm: free_port() for arm in ARMS}
     script = str(HERE / "kserve_model.py")
     commands = {arm: [str(PYTHON), script, arm, f"--http_port={ports[arm]}"] for arm in ARMS}
     with both(commands, ports, "/v2/models/digits/ready", tmp_path_factory.mktemp("kserve")) as urls:
@@ -75,7 +76,7 @@ def kserve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("mlflow")
-    ports = dict(zip(ARMS, free_ports(2), strict=True))
+    ports = {arm: free_port() for arm in ARMS}
     commands = {}
     for arm in ARMS:
         model = str(folder / arm)
@@ -88,7 +89,7 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    ports = dict(zip(ARMS, free_ports(2), strict=True))
+    ports = {arm: free_port() for arm in ARMS}
     commands = {arm: [sys.executable, "-m", "tests.integration.chat_server", arm, str(ports[arm])] for arm in ARMS}
     with both(commands, ports, "/health", tmp_path_factory.mktemp("chat")) as urls:
         yield urls

@@ -23,6 +23,7 @@ from proxy.core.link import Frame
 from proxy.core.model import Lane, Pair, State, Table
 from proxy.plane.worker import Worker
 from proxy.resolver import LookUp, system
+from tests.ports import free_port
 
 PATIENCE = 5.0
 """Seconds any wait in these tests may take: far more than needed, so that it only ends what hangs."""
@@ -105,8 +106,8 @@ class Model:
         await call.send(ok())
 
     async def start(self) -> None:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self.server.sockets[0].getsockname()[1]
+        self.port = free_port()
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     @property
     def url(self) -> str:

@@ -25,6 +25,7 @@ import uvicorn
 import websockets
 
 from tests.plane.rig import eventually, rig
+from tests.ports import free_port
 
 CONFIG = """
 server: {listen: '127.0.0.1:0', limits: {max_body: 64MB}}
@@ -153,8 +154,7 @@ def listens(port: int) -> bool:
 async def test_nginx_as_model(tmp_path: Path) -> None:
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "file.bin").write_bytes(BIG)
     config = tmp_path / "nginx.conf"
     config.write_text(

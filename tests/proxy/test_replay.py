@@ -18,7 +18,7 @@ from proxy.cli import main
 from proxy.core.model import Arm, Outcome, Pair
 from proxy.core.recording import Recorded, header_line, line_of
 from tests.fakes import FakeModel, Mood, answer, certificate, question
-from tests.integration.servers import free_ports
+from tests.ports import free_port
 
 CONFIG = """
 upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1", timeout: 2s}}
@@ -163,7 +163,7 @@ async def test_replay_asks_live_anew_and_then_judges_latency_too(tmp_path: Path,
 async def test_an_address_where_nobody_listens_is_told_at_once(tmp_path: Path, config: str, option: str) -> None:
     recorded = record(tmp_path / "p.jsonl", 40)
     model = await FakeModel("c").start()
-    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     servers = {"--candidate": model.url, "--live": model.url, option: nobody}
     command = ("replay", recorded, "-c", config, *(word for pair in servers.items() for word in pair))
     result = await asyncio.to_thread(understudy, *command, "--junit", tmp_path / "out.xml")

@@ -25,6 +25,7 @@ from proxy.core import link
 from proxy.core.link import Frame
 from proxy.errors import AddressError
 from proxy.supervisor import Supervisor
+from tests.ports import free_port
 
 
 @given(st.lists(st.floats(0, 1000), max_size=30), st.floats(1000, 2000))
@@ -71,16 +72,19 @@ def test_slots_share_one_port_and_nobody_else_does() -> None:
         with pytest.raises(AddressError, match="Address already in use"):
             sockets.listen_alone(address, count)
     first.close()
-    second = sockets.listen_alone(address, 2)
-    with pytest.raises(AddressError):
-        sockets.listen_alone(address, 2)
-    second.close()
+
+
+def test_an_address_is_free_again_when_it_is_let_go_of() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    for _ in range(2):
+        held = sockets.listen_alone(address, 2)
+        with pytest.raises(AddressError):
+            sockets.listen_alone(address, 2)
+        held.close()
 
 
 def test_of_many_that_start_at_once_one_listens() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = port_of(free)
+    port = free_port()
     results: list[sockets.Listening | AddressError] = []
 
     def start(host: str) -> None:
@@ -100,9 +104,7 @@ def test_of_many_that_start_at_once_one_listens() -> None:
 
 
 def test_orphans_are_waited_for_and_a_live_owner_is_not() -> None:
-    free = sockets.listen_alone("127.0.0.1:0")
-    address = f"127.0.0.1:{free.where[1]}"
-    free.close()
+    address = f"127.0.0.1:{free_port()}"
     first = sockets.listen_alone(address, 2)
     assert first.owner is not None
     began = time.monotonic()

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 
 from tests.plane.rig import PATIENCE
+from tests.ports import free_port
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 Metadata = list[tuple[str, Any]]
@@ -113,11 +114,12 @@ class GrpcModel(grpc.GenericRpcHandler):
         options = [("grpc.so_reuseport", 0), *self.options]
         self.server = grpc.server(futures.ThreadPoolExecutor(16), options=options)
         self.server.add_generic_rpc_handlers((self,))
+        self.port = self.port or free_port()
         where = f"127.0.0.1:{self.port}"
         if self.credentials is None:
-            self.port = self.server.add_insecure_port(where)
+            self.server.add_insecure_port(where)
         else:
-            self.port = self.server.add_secure_port(where, self.credentials)
+            self.server.add_secure_port(where, self.credentials)
         self.server.start()
 
     async def stop(self) -> None:

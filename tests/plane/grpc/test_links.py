@@ -18,6 +18,7 @@ from tests.plane.grpc.models import Client, GrpcModel, hangs
 from tests.plane.grpc.test_calls import PLAIN, Raw
 from tests.plane.rig import Rig, eventually, rig
 from tests.plane.test_books import Bench
+from tests.ports import free_port
 
 GOAWAY = Raw.frame(7, 0, 0, bytes(8))
 """No stream was taken."""
@@ -40,8 +41,8 @@ class Links:
         return f"grpc://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self.server.sockets[0].getsockname()[1]
+        self.port = free_port()
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def stop(self) -> None:
         self.server.close()
