@@ -73,6 +73,12 @@ CLIENTS = (
         "{} s, {:B}",
         "closed",
     ),
+    Bound(
+        "core.pace:GRACE,HURRY",
+        "How far a client may be behind `server.limits.min_rate`, and when others wait for what it holds",
+        "{} s, {} s",
+        "cut off, `slow_client` (408 while it sends)",
+    ),
 )
 CALLERS = (
     Bound("plane.grpc.server:MAX_STREAMS", "Calls under way on one connection", "{}", "RST_STREAM REFUSED_STREAM"),

@@ -73,11 +73,11 @@ class Limits(Section):
     first gRPC message is waited for likewise, never a stream's next one. So much of an answer that its client does not
     take is taken from the model, too, 64 KiB at least. `0B` for none."""
     max_memory: Size = 128 << 20
-    """Memory of one worker for such buffers; where it is used up, bodies of requests and answers go on as they come."""
+    """Memory of one worker for such buffers; beyond it, bodies of requests and answers go on as they come."""
     min_rate: Rate = 1 << 10
     """How slow a client may be that is waited for: in sending a body, and in taking an answer of which more than 64 KiB
-    wait for it. One that is behind by more than 10s is cut off (`slow_client`; 408 while it sends), by more than 1s
-    when others wait for the connection to a model that it holds. A stream whose model is slow has no such bound."""
+    wait for it. One that is behind by more than 10s is cut off (`slow_client`; a sender is answered with 408), by more
+    than 1s when others wait for the connection to a model that it holds. A stream whose model is slow has no bound."""
 
 
 class Timeouts(Section):
