@@ -4,11 +4,13 @@ model is to get, `hold` for slow clients. Each runs until an event is set and th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import multiprocessing as mp
 import os
 import selectors
 import socket
 import struct
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ from loadtests.hostile.attacks import CLIENT, EVERY, GRPC, HEADERS, Attack, Slow
 
 HOST = "127.0.0.1"
 PREFACE = 24
+STREAM_OF = struct.Struct(">IxI")
+"""Of a frame's head: its length and a byte more, and its stream."""
 AT_ONCE = struct.pack("ii", 1, 0)
 """Close with RST (socket(7), `SO_LINGER`), so that no port stays taken."""
 STAYS = 0.4
@@ -50,7 +54,7 @@ class Peer:
         self.asked = attack.side == CLIENT
         self.heard = b""
         self.at, self.out = 0, memoryview(attack.first)
-        self.began = False
+        self.began, self.moves = False, 0
         if not self.asked and attack.protocol == GRPC:
             sock.send(settings())
 
@@ -82,14 +86,26 @@ class Peer:
         if self.at == len(self.out):
             if not self.attack.again:
                 return False
-            if self.out.obj is self.attack.again and not self.attack.loops:
-                return False
-            self.at, self.out = 0, memoryview(self.attack.again)
+            self.at, self.out = 0, memoryview(moved(self.attack.again, self.moves))
+            self.moves += self.attack.stride
         sent = self.sock.send(self.out[self.at : self.at + self.attack.piece])
         self.at += sent
         self.share.sent += sent
         more = self.at < len(self.out) or bool(self.attack.again)
         return more or self.attack.side == CLIENT  # who waits for an answer
+
+
+def moved(frames: bytes, by: int) -> bytes:
+    """The same frames on streams that are so much higher."""
+    if not by:
+        return frames
+    out, at = bytearray(frames), 0
+    while at < len(out):
+        size, stream = STREAM_OF.unpack_from(out, at)
+        if stream:
+            struct.pack_into(">I", out, at + 5, stream + by)
+        at += 9 + (size >> 8)
+    return bytes(out)
 
 
 def has_call(data: bytes) -> bool:
@@ -132,6 +148,8 @@ def turns(
                 selector.unregister(peer.sock)  # held, and never heard of again
             elif peer.events != key.events:
                 selector.modify(peer.sock, peer.events)
+    for peer in peers.values():  # what the kernel still keeps has not come through
+        peer.share.sent -= struct.unpack("i", fcntl.ioctl(peer.sock, termios.TIOCOUTQ, bytes(4)))[0]
 
 
 def strike(port: int, attack: Attack, until: Event) -> Share:

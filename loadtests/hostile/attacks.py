@@ -34,8 +34,8 @@ class Attack:
     """Whether what the proxy says is taken off the wire."""
     piece: int = 1 << 18
     """The most that one write hands over."""
-    loops: bool = True
-    """Whether `again` may follow itself on one connection; else the connection is opened anew."""
+    stride: int = 0
+    """How far the streams of `again` move on each time: a stream's number is used once (RFC 9113, 5.1.1)."""
 
 
 # --- HTTP/1 ----------------------------------------------------------------------------------------------------------
@@ -213,11 +213,11 @@ CALLERS = (
     calling("WINDOW_UPDATE while 100 streams wait", START + settings((4, 0)) + calls(100), ROW[8][1]),
     calling("PING, answers not read", OPEN, ROW[0][1], reads=False),
     calling("PING on 20 connections", OPEN, ROW[0][1], connections=20),
-    calling("calls of a method without a route", START, calls(2000, "/no.P/Q"), loops=False),
-    calling("calls of a method without a route, 15 KB heads", START, calls(120, "/no.P/Q", LARGE), loops=False),
-    calling("health checks in a row", START, calls(2000, "/grpc.health.v1.Health/Check"), loops=False),
-    calling("calls of a model in a row", START, calls(2000), loops=False),
-    calling("calls broken off at once", START, calls(2000, behind=b"\0\0\4\3\0"), loops=False),
+    calling("calls of a method without a route", START, calls(2000, "/no.P/Q"), stride=4000),
+    calling("calls of a method without a route, 15 KB heads", START, calls(120, "/no.P/Q", LARGE), stride=240),
+    calling("health checks in a row", START, calls(2000, "/grpc.health.v1.Health/Check"), stride=4000),
+    calling("calls of a model in a row", START, calls(2000), stride=4000),
+    calling("calls broken off at once", START, calls(2000, behind=b"\0\0\4\3\0"), stride=4000),
     calling("CONTINUATION without end, of one byte", START + UNENDED, frame(MORE, 0, 1, b"\x82") * 20_000),
     calling("GOAWAY in a row", OPEN, frame(GOAWAY, 0, 0, bytes(8)) * 12_000),
     calling("connections opened and closed", START, connections=8),
