@@ -21,6 +21,8 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -283,6 +285,7 @@ def main() -> None:
     options.add_argument("--proxy", choices=PROXIES, action="append", help="not all three; nothing is written")
     options.add_argument("--interpreted", action="store_true", help="the data path as plain Python; nothing is written")
     given = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what it started ends with it
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for name in given.part or PARTS:

@@ -4,10 +4,12 @@ model is to get, `hold` for slow clients. Each runs until an event is set and th
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import multiprocessing as mp
 import os
 import selectors
+import signal
 import socket
 import struct
 import termios
@@ -241,6 +243,7 @@ def running(work: Callable[..., Share], *arguments: Any) -> Iterator[Callable[[]
     until, (ours, theirs) = context.Event(), context.Pipe()
 
     def body() -> None:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it outlives nobody
         os.sched_setaffinity(0, {CORES[-1]})
         os.nice(5)
         theirs.send(work(*arguments, until))
