@@ -39,10 +39,19 @@ from proxy.core.built import DATA_PATH
 from proxy.core.delivery import Result
 from proxy.core.link import BOUNDS
 from proxy.core.model import Mismatch, Verdict
-from proxy.core.reasons import REASONS
+from proxy.core.reasons import REASONS, Reason
 
 PREFIX = "understudy_"
 ENDS = ("promoted", "rolled_back")
+ADMIN_REFUSALS = (
+    Reason.TOO_MANY_CONNECTIONS,
+    Reason.REQUEST_TIMEOUT,
+    Reason.SLOW_CLIENT,
+    Reason.BAD_REQUEST,
+    Reason.BODY_TOO_LARGE,
+    Reason.UNAUTHORIZED,
+)
+"""Why the admin port refuses somebody."""
 
 ROLLBACK_BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds from the deciding batch to weight 0 on every worker; the target is below 0.1."""
@@ -99,8 +108,10 @@ class Metrics:
     """Every metric as text, for one scrape at a time."""
 
     def __init__(self, source: Source, deliveries: Deliveries) -> None:
+        self.refusals: Counter[Reason] = Counter(dict.fromkeys(ADMIN_REFUSALS, 0))
+        """What the admin port has refused, counted by whoever refuses it."""
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collector(source, deliveries))
+        self._registry.register(_Collector(source, deliveries, self.refusals))
         ProcessCollector(registry=self._registry)  # this process: CPU, memory, file descriptors
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
@@ -112,8 +123,8 @@ class Metrics:
 class _Collector(Collector):
     """Families from the counts of one moment."""
 
-    def __init__(self, source: Source, deliveries: Deliveries) -> None:
-        self._source, self._deliveries = source, deliveries
+    def __init__(self, source: Source, deliveries: Deliveries, refusals: Counter[Reason]) -> None:
+        self._source, self._deliveries, self._refusals = source, deliveries, refusals
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -141,6 +152,8 @@ class _Collector(Collector):
             "Pairs, pairs of a record, events of a stream that a full queue lost; pairs of trials that were replaced."
         )
         yield _counter("dropped", text, ("queue",), counts.dropped)
+        text = "Requests and connections that the admin port refused or cut off, by why."
+        yield _counter("admin_refusals", text, ("reason",), self._refusals)
         yield from _storage(counts)
         text = "Exceptions that nobody had reckoned with, by where this controller caught them; the log says which."
         yield _counter("unexpected_errors", text, ("where",), logs.UNEXPECTED)

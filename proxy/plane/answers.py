@@ -52,25 +52,25 @@ def _parts(reason: Reason) -> tuple[bytes, bytes]:
     return head.encode(), body
 
 
-def error(reason: Reason, request_id: bytes, keep: bool, to_head: bool) -> bytes:
-    """A whole error answer; `to_head` leaves out the body.
+def error(reason: Reason, request_id: bytes, keep: bool, to_head: bool, date: bytes) -> bytes:
+    """A whole error answer; `to_head` leaves out the body, `date` is its line.
 
-    >>> error(Reason.NO_ROUTE, b"", False, True).split(b"\\r\\n")[0]
+    >>> error(Reason.NO_ROUTE, b"", False, True, b"date: now\\r\\n").split(b"\\r\\n")[0]
     b'HTTP/1.1 404 Not Found'
     """
     head, body = _parts(reason)
     if request_id:
         head += b"x-request-id: " + request_id + b"\r\n"
-    return head + _STAYS[keep] + (b"" if to_head else body)
+    return head + date + _STAYS[keep] + (b"" if to_head else body)
 
 
-def health(path: bytes, ready: bool, method: bytes, keep: bool) -> bytes:
+def health(path: bytes, ready: bool, method: bytes, keep: bool, date: bytes) -> bytes:
     """The answer to `/-/healthz`, `/-/readyz`, or another path kept for the proxy (404)."""
     if path == b"/-/healthz":
         status, body = b"200 OK", b"ok\n"
     elif path == b"/-/readyz":
         status, body = (b"200 OK", b"ready\n") if ready else (b"503 Service Unavailable", b"not ready\n")
     else:
-        return error(Reason.NO_ROUTE, b"", keep, method == b"HEAD")
+        return error(Reason.NO_ROUTE, b"", keep, method == b"HEAD", date)
     head = b"HTTP/1.1 %b\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n" % (status, len(body))
-    return head + _STAYS[keep] + (b"" if method == b"HEAD" else body)
+    return head + date + _STAYS[keep] + (b"" if method == b"HEAD" else body)

@@ -211,7 +211,8 @@ class Client(asyncio.Protocol):
             self.refuse(Reason.NO_ROUTE, name=name, to_head=request.method == b"HEAD")
             return
         self._keep = self._keep and not plane.draining
-        self._write(health(request.path, plane.ready and not plane.draining, request.method, self._keep))
+        ready = plane.ready and not plane.draining
+        self._write(health(request.path, ready, request.method, self._keep, plane.date_line()))
         self._finish(done)
 
     def _more_body(self, exchange: Exchange, data: bytes) -> None:
@@ -312,7 +313,8 @@ class Client(asyncio.Protocol):
             self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
         to_head = to_head or (current is not None and current.request.method == b"HEAD")
         self._keep = self._keep and not self.plane.draining
-        self._write(error(reason, name or (current.request_id if current else b""), self._keep, to_head))
+        name = name or (current.request_id if current else b"")
+        self._write(error(reason, name, self._keep, to_head, self.plane.date_line()))
         self._finish(self._framing.done and (exchange is not None or self._keep))
 
     def abort(self) -> None:

@@ -137,7 +137,8 @@ class Plane:
         return self.buffered <= self.limits.max_memory
 
     def date_line(self) -> bytes:
-        """The time of day, for an answer whose model does not say it; written once a second."""
+        """The time of day, for an answer of ours or one whose model does not say it (RFC 9110, 6.6.1); written once a
+        second."""
         now = int(time.time())
         if now != self._dated:
             self._dated = now

@@ -56,6 +56,7 @@ METRICS = {
     "understudy_upstream_connections": {"upstream", "state"},
     "understudy_upstream_lookup_failures_total": {"upstream"},
     "understudy_trails_total": {"sink", "result"},
+    "understudy_admin_refusals_total": {"reason"},
     "understudy_build_info": {"version", "python", "data_path"},
 }
 
@@ -165,6 +166,7 @@ def test_the_values_are_the_counts() -> None:
     assert value(found, "understudy_outcomes_total", result="unknown") == 1
     assert value(found, "understudy_dropped_total", queue="record") == 2
     assert value(found, "understudy_store_up") == 0
+    assert value(found, "understudy_admin_refusals_total", reason="unauthorized") == 0
 
 
 def test_buckets_are_cumulative_and_end_in_the_count() -> None:

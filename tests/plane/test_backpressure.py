@@ -14,6 +14,7 @@ from tests.plane.test_cuts import Bench
 from tests.plane.test_exchange import LIVE, SHADOW
 from tests.plane.test_pool import GET, ONE
 
+DATE = b"date: Tue, 15 Nov 1994 08:12:31 GMT\r\n"
 LITTLE = 1 << 20
 """Bytes: what one read may bring, a few times over, and far less than what is sent."""
 
@@ -41,7 +42,7 @@ async def read_all(reader: asyncio.StreamReader, size: int) -> int:
 @pytest.mark.parametrize("path", [b"/infer", b"/-/other"])
 async def test_pipelined_requests_wait_while_their_answers_are_not_read(path: bytes) -> None:
     """Each asks for much with few bytes: a client that never reads could have filled the memory."""
-    answer = ok(bytes(200_000)) if path == b"/infer" else error(Reason.NO_ROUTE, b"", True, False)
+    answer = ok(bytes(200_000)) if path == b"/infer" else error(Reason.NO_ROUTE, b"", True, False, DATE)
     model = Model(always(answer))
     one = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path
     number = 300 if path == b"/infer" else 40_000

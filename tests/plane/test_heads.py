@@ -153,6 +153,15 @@ async def test_an_answer_that_does_not_say_when_it_was_made_gets_a_date() -> Non
         assert answer.lower().count(b"\r\ndate:") == 1
 
 
+@pytest.mark.parametrize(
+    "sent", [b"GET /-/healthz HTTP/1.1\r\nHost: a\r\n", b"GET /-/other HTTP/1.0\r\n", b"nonsense\r\n"]
+)
+async def test_answers_of_our_own_have_a_date(sent: bytes) -> None:
+    async with rig(CONFIG, (Model(),)) as it:
+        _, headers, _ = parsed(await it.raw(sent + b"Connection: close\r\n\r\n"))
+        assert abs(parsedate_to_datetime(headers["date"]).timestamp() - time.time()) < 60
+
+
 async def test_spaces_before_a_models_chunked_are_written_anew() -> None:
     said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding:  chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
     async with rig(CONFIG, (Model(always(said)),)) as it:

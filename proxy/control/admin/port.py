@@ -14,6 +14,7 @@ import asyncio
 import resource
 import socket
 from contextlib import suppress
+from email.utils import formatdate
 from time import monotonic
 from typing import Any, cast
 
@@ -21,12 +22,16 @@ from aiohttp import web
 
 from proxy.config.server import Admin
 from proxy.control.admin.access import HEADERS
+from proxy.control.admin.handlers import METRICS
 from proxy.control.admin.problems import CONTENT_TYPE, Problem, server_log
+from proxy.core.reasons import Reason
 
 KEPT_BACK = 128
 """Descriptors that connections of this port leave to webhooks, the store, recordings and the workers' links."""
 LEAST = 16
 """Connections that are taken however few descriptors there are."""
+_WHY = {401: Reason.UNAUTHORIZED, 403: Reason.UNAUTHORIZED, 413: Reason.BODY_TOO_LARGE}
+"""Answers that are refusals, whoever gave them."""
 LOOK = 1.0
 """Seconds between two looks at who is late, at most."""
 
@@ -55,7 +60,7 @@ class _Connection(web.RequestHandler):
             return
         self._turned_away = True
         self.transport = cast(asyncio.Transport, transport)
-        self.end(503, "There are too many connections.")
+        self.end(503, Reason.TOO_MANY_CONNECTIONS, "There are too many connections.")
 
     def data_received(self, data: bytes) -> None:
         if self._turned_away:
@@ -77,8 +82,11 @@ class _Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        reason = _WHY.get(resp.status, Reason.NONE)
         if resp.status >= 400 and resp.content_type != CONTENT_TYPE:
-            resp = _as_problem(resp)
+            resp, reason = _as_problem(resp), reason or Reason.BAD_REQUEST
+        if reason:
+            self._port.refusals[reason] += 1
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
@@ -94,18 +102,20 @@ class _Connection(web.RequestHandler):
             self._taken = now
         self._unread = unread
         if now - self._taken >= times.idle:
+            self._port.refusals[Reason.SLOW_CLIENT] += 1
             transport.abort()
         elif request is not None:
             if not request.content.is_eof() and now - self._heard >= times.body:
-                self.end(408, "The rest of the request did not come.")
+                self.end(408, Reason.REQUEST_TIMEOUT, "The rest of the request did not come.")
         elif self._head_since:
             if now - self._head_since >= times.header:
-                self.end(408, "The request did not come.")
+                self.end(408, Reason.REQUEST_TIMEOUT, "The request did not come.")
         elif now - self._heard >= times.idle:
             transport.close()
 
-    def end(self, status: int, why: str) -> None:
+    def end(self, status: int, reason: Reason, why: str) -> None:
         """Answer, and close."""
+        self._port.refusals[reason] += 1
         if self.transport is not None:
             self.transport.write(_raw(Problem(status, why).answer))
             self.transport.close()
@@ -114,7 +124,9 @@ class _Connection(web.RequestHandler):
 def _raw(answer: web.Response) -> bytes:
     """An answer for who has no request that aiohttp could answer."""
     body = answer.text or ""
-    headers = {"content-type": CONTENT_TYPE, "content-length": len(body.encode()), **HEADERS, "connection": "close"}
+    date = formatdate(usegmt=True)
+    own = {"content-type": CONTENT_TYPE, "content-length": len(body.encode()), "date": date, "connection": "close"}
+    headers = own | HEADERS
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {answer.status} {answer.reason}\r\n{lines}\r\n{body}".encode()
 
@@ -134,6 +146,7 @@ class Port:
 
     def __init__(self, app: web.Application, drain: float, admin: Admin | None = None) -> None:
         self.admin = admin or Admin()
+        self.refusals = app[METRICS].refusals
         self.connections: set[_Connection] = set()
         self._settings: dict[str, Any] = {"access_log": None, "logger": server_log}
         self._runner = web.AppRunner(app, shutdown_timeout=drain, **self._settings)

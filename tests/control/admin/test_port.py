@@ -13,6 +13,7 @@ import pytest
 from proxy.config.server import Admin, AdminLimits, AdminTimeouts
 from proxy.control.admin import Port, application
 from proxy.control.admin.port import KEPT_BACK
+from proxy.core.reasons import Reason
 from tests.control.surface import FakeSender, FakeSurface
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -78,6 +79,7 @@ async def test_who_is_late_is_closed(surface: FakeSurface, sent: bytes, said: in
     async with serving(surface, Admin(timeouts=SHORT)) as rig:
         ends = await rig.connect(sent)
         assert await status(ends) == said
+        assert rig.port.refusals[Reason.REQUEST_TIMEOUT] == (said == 408)
         assert await is_closed(ends)
         assert not rig.port.connections
 
@@ -121,6 +123,7 @@ async def test_where_none_is_idle_one_more_is_told_so(surface: FakeSurface) -> N
         for _ in range(2):
             assert await status(await rig.connect(EVENTS)) == 200
         assert await status(await rig.connect(GET)) == 503
+        assert rig.port.refusals[Reason.TOO_MANY_CONNECTIONS] == 1
         probe = await rig.connect(GET, "127.0.0.2")  # another peer has its place all the same
         assert await status(probe) == 200
         rig.port.admin = Admin(timeouts=PATIENT)  # as a reload sets it
@@ -137,3 +140,45 @@ async def test_descriptors_are_kept_back(surface: FakeSurface) -> None:
             assert len(rig.port.connections) == 20
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said", "why"),
+    [
+        (b"nonsense\r\n\r\n", 400, Reason.BAD_REQUEST),
+        (GET.replace(b"/healthz", b"/nowhere"), 404, Reason.NONE),
+        (POST.replace(b"99", b"99999999") + bytes(99_999_999 >> 3), 413, Reason.BODY_TOO_LARGE),
+        (POST.replace(b"\r\n\r\n", b"\r\nOrigin: http://elsewhere\r\n\r\n") + bytes(99), 403, Reason.UNAUTHORIZED),
+    ],
+)
+async def test_what_is_refused_is_counted_by_why(surface: FakeSurface, sent: bytes, said: int, why: Reason) -> None:
+    async with serving(surface, Admin(timeouts=PATIENT)) as rig:
+        assert await status(await rig.connect(sent)) == said
+        assert {reason for reason, number in rig.port.refusals.items() if number} == ({why} if why else set())
+
+
+class Stuck:
+    """The transport of a client that takes nothing."""
+
+    aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return 10
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_who_takes_nothing_of_an_answer_is_counted(surface: FakeSurface) -> None:
+    async with serving(surface, Admin(timeouts=PATIENT)) as rig:
+        assert await status(await rig.connect(EVENTS)) == 200
+        (connection,) = rig.port.connections
+        ours, connection.transport = connection.transport, Stuck()  # type: ignore[assignment]
+        now = connection._taken
+        for seconds in (0.0, 59.0, 61.0):
+            connection.check(rig.port.admin, now + seconds)
+            assert rig.port.refusals[Reason.SLOW_CLIENT] == (seconds > 60)
+        connection.transport = ours
