@@ -378,7 +378,8 @@ class Rollout(Section):
     latency_block: Duration = 0.1
     """Latency evidence takes the first pair of each block of this length; 0s takes every pair."""
     cluster_by: ByHeader | None = None
-    """Near-duplicates share this header's value; one request of each such cluster counts at a time."""
+    """Near-duplicates share this header's value; of 1,000 requests at a time, one of each such cluster counts, drawn
+    beforehand in proportion to how many it sends."""
     lead_time_slo: Duration | None = None
     """How long from `signed_off_at` to weight 100 is still in time."""
 

@@ -120,6 +120,8 @@ def limits() -> Iterator[Case]:
         emptied = truths.psi_of(limit, truths.emptied, paired=True)
         yield at_limit(f"max_psi: {limit:g}, one bin emptied", PSI, limit, emptied)
         yield at_limit(f"max_psi: {limit:g}, paired", PSI, limit, truths.psi_of(limit, paired=True))
+    for who, of in (("100 users, 2 wrong", truths.always_there(100, 2)), ("20 each", truths.sessions(20, 1, 0.02))):
+        yield at_limit(f"max_disagreement: 2%, cluster_by, {who}", DIFFERS, 0.02, of, runs=400)
     yield at_limit("max_big_change: {0.3, 0.5%}", BIG, 0.005, truths.jumps(0.005))
     spread = Mean("spread", -8.0, 8.0, two_sided=True)
     yield at_limit("max_spread_change: 0.1", spread, 0.1, truths.shifted(0.1, 0.2, "spread"))
@@ -186,6 +188,9 @@ def delays() -> Iterator[Case]:
     yield delay("1 % differ", name, DIFFERS, 0.02, truths.events("differs", 0.01), pass_=1200)
     yield delay("3 % differ", name, DIFFERS, 0.02, truths.events("differs", 0.03), fail=2700)
     yield delay("5 % differ", name, DIFFERS, 0.02, truths.events("differs", 0.05), fail=400)
+    clustered = "max_disagreement: 2%, cluster_by"
+    yield delay("100 users, none wrong", clustered, DIFFERS, 0.02, truths.always_there(100, 0), pass_=3000, runs=100)
+    yield delay("5 of 100 users wrong", clustered, DIFFERS, 0.02, truths.always_there(100, 5), fail=5700, runs=100)
     name = "max_mean_shift: 0.01"
     yield delay("shift 0.02, ρ 0.9", name, SHIFT, 0.01, truths.scores(0.02), fail=2800)
     yield delay("shift 0.05, ρ 0.9", name, SHIFT, 0.01, truths.scores(0.05), fail=500)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from proxy.core.evidence.batch import Batch, columns
+from proxy.core.evidence.clusters import Clusters
 from proxy.core.evidence.measures import MEASURES
 from proxy.core.evidence.reference import Reference
 from proxy.core.model import Arm
@@ -220,6 +221,50 @@ def hedged(at: float, factor: float = 1.0, rho: float = 0.9, share: float = 0.5)
         return pairs
 
     return make
+
+
+Whole = Callable[[Rng, int], tuple[np.ndarray, np.ndarray]]
+"""Who asks each time (a number), and for which users the candidate is always wrong."""
+
+
+def users(whole: Whole) -> Truth:
+    """Disagreements of users whose requests are all alike; what counts is drawn as with `cluster_by`."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        who, wrong = whole(rng, n)
+        keys = rng.integers(0, 2**63, int(who.max()) + 1)
+        chosen = np.array(Clusters().chosen(keys[who].tolist()))
+        return batch(rng, n, differs=wrong[who].astype(float), fresh=chosen)
+
+    return make
+
+
+def always_there(count: int, wrong: int) -> Truth:
+    """So many users, of whom some are always answered wrongly, who come in any order."""
+    return users(lambda rng, n: (rng.integers(0, count, n), np.arange(count) < wrong))
+
+
+def coming(length: int, at_once: int, wrong: float) -> Whole:
+    """Users who each send so many requests and are gone, so many of them at a time; a share of them always wrong."""
+
+    def whole(rng: Rng, n: int) -> tuple[np.ndarray, np.ndarray]:
+        at = np.arange(n)
+        lane = at % at_once
+        begun = rng.integers(0, length, at_once)  # how far each one's session was at the first request
+        who = (at // at_once + begun[lane]) // length * at_once + lane
+        return who, rng.random(int(who.max()) + 1) < wrong
+
+    return whole
+
+
+def sessions(length: int, at_once: int, wrong: float) -> Truth:
+    """The same as pairs."""
+    return users(coming(length, at_once, wrong))
+
+
+def heavy(share: float) -> Whole:
+    """One user sends this share of the requests and is always answered wrongly; nobody else comes twice."""
+    return lambda rng, n: (np.where(rng.random(n) < share, 0, np.arange(1, n + 1)), np.arange(n + 1) == 0)
 
 
 def errors(extra: float, base: float = 0.001) -> Truth:

@@ -11,7 +11,8 @@ from proxy.core.evidence import Evidence
 from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.reference import LEFT, freeze
 from proxy.core.model import Guard, Kind, PredictionSpec, Verdict
-from tests.calibration.cases import ALPHA_PASS, Case, Row, most, runs_of, share_of
+from tests.calibration import truths
+from tests.calibration.cases import ALPHA, ALPHA_PASS, Case, Row, most, runs_of, share_of
 from tests.core.evidence.streams import make_plan, make_reading
 
 LOOK = 100
@@ -92,9 +93,37 @@ def gaps(share: float) -> Row:
     return Row("live stays", "max_ks: gap", f"held back ≤ {most(LEFT, n):.2%}", f"{text} of {n} runs", "", ok)
 
 
+def user(number: int, what: truths.Whole) -> tuple[bool, bool]:
+    """Whether it ever fails, and passes, when a candidate is right or wrong for whole users (`what`)."""
+    plan = make_plan(Guard("max_disagreement", 0.02), kind=Kind.LABEL, cluster_by="x-user")
+    evidence, rng = Evidence.begin(plan, number), np.random.default_rng([34, number])
+    who, wrong = what(rng, 12_000)
+    passed = failed = False
+    for at in range(0, 12_000, LOOK):
+        now = range(at, at + LOOK)
+        evidence.add([make_reading(i, 1, int(not wrong[who[i]]), kind=Kind.LABEL, cluster=f"u{who[i]}") for i in now])
+        failed |= evidence.crossed()
+        passed |= evidence.assess(forecast=False).findings[0].verdict is Verdict.PASS
+    return failed, passed
+
+
+def heavy(share: float) -> Row:
+    """One user with 2 % of the requests, always wrong, among others who come once; and beside it, what becomes of users
+    whose requests are spread over more than a window, which is no promise."""
+    n, m = runs_of(80, share), runs_of(40, share)
+    fails, passes = np.array([user(number, truths.heavy(0.02)) for number in range(n)]).sum(axis=0).tolist()
+    longer = np.array([user(number, truths.coming(100, 20, 0.02)) for number in range(m)]).mean(axis=0)
+    ok = fails / n <= most(ALPHA, n) and passes / n <= most(ALPHA_PASS, n)
+    target = f"fail ≤ {most(ALPHA, n):.2%}, pass ≤ {most(ALPHA_PASS, n):.2%}"
+    text = f"fail {share_of(fails, n)}, pass {share_of(passes, n)} of {n} runs"
+    text += f" (2 % of users who each stay for two windows: fail {longer[0]:.0%}, pass {longer[1]:.0%})"
+    return Row("one user sends 2 %, always wrong", "max_disagreement: 2%, cluster_by", target, "", text, ok)
+
+
 def unsteady() -> Iterator[Case]:
     """All of them."""
     yield labels
     yield thresholds(Guard("max_ks", 0.05))
     yield thresholds(Guard("max_psi", 0.2))
     yield gaps
+    yield heavy

@@ -82,7 +82,7 @@ def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
     fields = dict(zip(Reading._fields, zip(*readings, strict=True), strict=True))
     fresh = np.array(state.recent.news(fields["request_hash"], fields["time"]), dtype=bool)
     if plan.cluster_by:
-        fresh &= _first_of_cluster(state, fields["cluster"], fields["time"])
+        fresh &= _drawn_of_cluster(state, fields["cluster"])
     current = np.array(fields["stage"]) >= state.stage
     warm = np.ones(len(readings), dtype=bool)
     if state.warm_left > 0:
@@ -107,13 +107,12 @@ def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
     return Run(readings, fields, fresh, current, warm)
 
 
-def _first_of_cluster(state: State, clusters: Sequence[str], times: Sequence[float]) -> Bools:
-    """Whether a reading's cluster is not among those of the last 1,000 clustered requests; without one it never is."""
+def _drawn_of_cluster(state: State, clusters: Sequence[str]) -> Bools:
+    """Whether a reading is the one of its cluster that counts; one without a cluster does."""
     named = [i for i, name in enumerate(clusters) if name]
-    first = np.ones(len(clusters), dtype=bool)
-    keys = [key_of(state.seed, "cluster", clusters[i]) for i in named]
-    first[named] = state.clusters.news(keys, [times[i] for i in named])
-    return first
+    counts = np.ones(len(clusters), dtype=bool)
+    counts[named] = state.clusters.chosen([key_of(state.seed, "cluster", clusters[i]) for i in named])
+    return counts
 
 
 def learned_enough(state: State) -> bool:

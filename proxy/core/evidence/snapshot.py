@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from proxy.core.evidence.after_promotion import Watch
 from proxy.core.evidence.bursts import KEPT, LENGTH, Bursts
+from proxy.core.evidence.clusters import Clusters
 from proxy.core.evidence.guards import RULES, Context, layout
 from proxy.core.evidence.prf import key_of
 from proxy.core.evidence.quality import Waiting
@@ -30,7 +31,7 @@ from proxy.core.evidence.wealth import Counts, Floats
 from proxy.core.model import Guard, Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
-MAGIC = b"understudy-evidence-3\n"
+MAGIC = b"understudy-evidence-4\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 
@@ -44,7 +45,7 @@ def dump(state: State) -> bytes:
             **{name: getattr(state, name) for name in _PLAIN},
             "kind": state.kind.value,
             "reference": _reference_out(state.reference),
-            "clusters": [[time, f"{h:x}"] for time, h in state.clusters.entries],
+            "clusters": _clusters_out(state.clusters),
             "waiting": [[*entry[:3], f"{entry[3]:x}", *entry[4:]] for entry in state.waiting.entries],
             "labels": state.waiting.counted,
             "watch": _watch_out(state.watch),
@@ -136,7 +137,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         failures={Reason(word): n for word, n in header["failures"].items()},
         mismatches={Mismatch(word): n for word, n in header.get("mismatches", {}).items()},  # one of before has none
         recent=Recent((time, int(h, 16)) for time, h in header["recent"]),
-        clusters=Recent((time, int(h, 16)) for time, h in header["clusters"]),
+        clusters=_clusters_in(header["clusters"]),
         waiting=Waiting(
             key_of(seed, "labels"),
             ((*entry[:3], int(entry[3], 16), *entry[4:]) for entry in header["waiting"]),
@@ -200,6 +201,16 @@ def _reference_out(reference: Reference | None) -> list[Any] | None:
 
 def _reference_in(raw: list[Any] | None) -> Reference | None:
     return None if raw is None else Reference(raw[0], raw[1], tuple(raw[2]), tuple(raw[3]), *raw[4:])
+
+
+def _clusters_out(clusters: Clusters) -> list[Any]:
+    *window, users = clusters.entries
+    return [*window, [[f"{key:x}", sent, counts] for key, sent, counts in users]]
+
+
+def _clusters_in(raw: list[Any]) -> Clusters:
+    *window, users = raw
+    return Clusters(*window, [(int(key, 16), sent, counts) for key, sent, counts in users])
 
 
 def _watch_out(watch: Watch | None) -> Any:
@@ -335,7 +346,7 @@ def copied(state: State) -> State:
         failures=dict(state.failures),
         mismatches=dict(state.mismatches),
         recent=Recent(state.recent.entries),
-        clusters=Recent(state.clusters.entries),
+        clusters=Clusters(*state.clusters.entries),
         waiting=state.waiting.copy(),
         watch=None if state.watch is None else state.watch.copy(),
         **fields,

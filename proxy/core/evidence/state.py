@@ -8,6 +8,7 @@ import numpy as np
 
 from proxy.core.evidence.after_promotion import Watch
 from proxy.core.evidence.bursts import Bursts
+from proxy.core.evidence.clusters import Clusters
 from proxy.core.evidence.guards import Context, Slot, layout, needs_reference
 from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import Reference
@@ -54,7 +55,7 @@ class State:
     causes: tuple[str, ...] = ()
     kinds: dict[str, int] = field(default_factory=dict)
     learned: list[float] = field(default_factory=list)
-    clusters: Recent = field(default_factory=Recent)
+    clusters: Clusters = field(default_factory=Clusters)
     watch: Watch | None = None
     waiting: Waiting = field(default_factory=Waiting)
 
