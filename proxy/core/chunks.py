@@ -8,9 +8,12 @@ strict as llhttp's strict mode: CRLF only, no space around the size, extensions 
 from __future__ import annotations
 
 import re
+from typing import Final
 
 MAX_LINE = 4096
 """Bytes of one size line with its extensions, and of all trailers together twice this: nobody sends more in earnest."""
+MANY: Final = 1 << 30
+"""Lines that nobody counts."""
 
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,15})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -28,50 +31,61 @@ class ChunkError(ValueError):
 class ChunkScanner:
     """Finds the end of one chunked body, however the stream was cut.
 
-    `size` is the number of body bytes seen so far, framing left out.
+    `size` is the number of body bytes seen so far, framing left out; `lines` of lines (of chunks, then of trailers);
+    `done` says that the message has ended.
 
-    >>> ChunkScanner().feed(b"3;x=y\\r\\nabc\\r\\n0\\r\\n\\r\\nGET /")
-    17
-    >>> ChunkScanner().feed(b"3\\r\\nab")
-    -1
+    >>> it = ChunkScanner()
+    >>> it.feed(b"3;x=y\\r\\nabc\\r\\n0\\r\\n\\r\\nGET /"), it.done
+    (17, True)
+    >>> it = ChunkScanner()
+    >>> it.feed(b"3\\r\\nab"), it.done
+    (5, False)
+    >>> ChunkScanner().feed(b"1\\r\\na\\r\\n1\\r\\nb\\r\\n", most=1)
+    3
     """
 
-    __slots__ = ("_left", "_line", "_trailer", "size")
+    __slots__ = ("_left", "_line", "_trailer", "done", "lines", "size")
 
     def __init__(self) -> None:
         self._left = 0  # bytes of the current chunk still to come, its CRLF included
         self._line = b""  # a line that was cut
         self._trailer = 0  # bytes of the trailer section seen, 0 before it
-        self.size = 0
+        self.size = self.lines = 0
+        self.done = False
 
-    def feed(self, data: bytes, at: int = 0, out: list[bytes] | None = None) -> int:
-        """Offset just after the message's last byte, or -1 when more must come.
+    def feed(self, data: bytes, at: int = 0, out: list[bytes] | None = None, most: int = MANY) -> int:
+        """Offset just after what was taken: all that is here, or up to the message's end (`done`), or no more than
+        `most` lines.
 
         Body bytes are appended to `out` when it is given. Raises `ChunkError`.
         """
-        end = len(data)
+        end, last = len(data), self.lines + most
         while at < end:
             if self._left:
                 at = self._take(data, at, out)
                 continue
+            if self.lines >= last:
+                break
             stop = data.find(b"\n", at)
             line = self._line + (data[at:] if stop < 0 else data[at : stop + 1])
             if len(line) + self._trailer > 2 * MAX_LINE:
                 raise ChunkError("chunk line or trailers too long")
             if stop < 0:
                 self._line = line
-                return -1
+                return end
             self._line = b""
+            self.lines += 1
             at = stop + 1
             if not line.endswith(b"\r\n"):
                 raise ChunkError("bare LF in chunked framing")
-            if self._trailer:
-                if line == b"\r\n":
-                    return at
-                self._trailer_line(line)
-            else:
+            if not self._trailer:
                 self._size_line(line)
-        return -1
+            elif line == b"\r\n":
+                self.done = True
+                break
+            else:
+                self._trailer_line(line)
+        return at
 
     def _size_line(self, line: bytes) -> None:
         match = _SIZE.fullmatch(line, 0, len(line) - 2)
@@ -111,6 +125,7 @@ def joined(raw: bytes) -> bytes:
     b'abcde'
     """
     out: list[bytes] = []
-    if ChunkScanner().feed(raw, 0, out) != len(raw):
+    scanner = ChunkScanner()
+    if scanner.feed(raw, 0, out) != len(raw) or not scanner.done:
         raise ChunkError("not one whole chunked body")
     return b"".join(out)

@@ -71,6 +71,8 @@ class Reason(StrEnum):
     # An answer that came whole again: reading it would take more room or time than an answer may.
     DECOMPRESSED_TOO_LARGE = "decompressed_too_large"
     TOO_MANY_ELEMENTS = "too_many_elements"
+    # Of a connection, on either side: it sent more that is worth nothing than is worth something.
+    FLOOD = "flood"
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
@@ -94,6 +96,7 @@ STATUS: dict[Reason, int] = {
     Reason.CONNECT_TIMEOUT: 504,
     Reason.DISCONNECT: 502,
     Reason.BAD_REPLY: 502,
+    Reason.FLOOD: 502,
     Reason.POOL_FULL: 503,
     Reason.TIMEOUT: 504,
     Reason.TOO_LARGE: 502,

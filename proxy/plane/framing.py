@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
-from proxy.core.chunks import ChunkError, ChunkScanner
+from proxy.core.chunks import MANY, ChunkError, ChunkScanner
 from proxy.core.headers import CHUNKED, UNTIL_CLOSE
 
 
@@ -23,7 +23,7 @@ class FramingError(ValueError):
 class Framing:
     """One direction of one connection. For each message: `head`, then `open`, then `take` until `done`."""
 
-    __slots__ = ("_left", "_make", "_parser", "_seen", "checked", "done", "scanner")
+    __slots__ = ("_left", "_make", "_parser", "_seen", "checked", "done", "scanner", "spent")
 
     def __init__(self, make: Callable[[object], HttpRequestParser | HttpResponseParser]) -> None:
         self._make = make
@@ -31,6 +31,7 @@ class Framing:
         self.scanner: ChunkScanner | None = None
         self.done = True
         self.checked = True
+        self.spent = 0
         self.renew()
 
     def renew(self) -> None:
@@ -60,12 +61,14 @@ class Framing:
         """Begin a body of `length` bytes, or `CHUNKED`, or `UNTIL_CLOSE`; `done` says whether there is none."""
         self._left = length
         self.scanner = ChunkScanner() if length == CHUNKED else None
+        self.spent = 0
         self.done = length == 0
         if self.done and self.checked and self._seen != 1:
             raise FramingError("a body that the head does not announce")
 
-    def take(self, data: bytes, at: int) -> int:
-        """Offset just after this body's bytes in `data[at:]`; sets `done`. Raises `FramingError`."""
+    def take(self, data: bytes, at: int, most: int = MANY) -> int:
+        """Offset just after those of this body's bytes in `data[at:]` that were taken: all, or up to `most` chunks
+        (how many: `spent`); sets `done`. Raises `FramingError`."""
         left = self._left
         if left > 0:
             end = at + left
@@ -75,15 +78,15 @@ class Framing:
             else:
                 self.done = True
         elif left == CHUNKED:
-            assert self.scanner is not None
+            scanner = self.scanner
+            assert scanner is not None
+            before = scanner.lines
             try:
-                end = self.scanner.feed(data, at)
+                end = scanner.feed(data, at, None, most)
             except ChunkError as error:
                 raise FramingError(str(error)) from None
-            if end < 0:
-                end = len(data)
-            else:
-                self.done = True
+            self.spent = scanner.lines - before
+            self.done = scanner.done
         else:
             end = len(data)
         if self.checked:

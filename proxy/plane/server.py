@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpRequestParser
 
@@ -39,6 +39,7 @@ from proxy.core.pace import HURRY, LOOK
 from proxy.core.reasons import Reason
 from proxy.plane.answers import error, health
 from proxy.plane.framing import Framing, FramingError
+from proxy.plane.reader import Reader
 from proxy.plane.receiving import Receiving
 from proxy.plane.routes import OWN
 from proxy.plane.taking import SocketTaking, reset
@@ -58,27 +59,34 @@ reset the connection under an answer it has not read yet (RFC 9112, 9.6)."""
 LEAVE = 1.0
 """Seconds an idle connection may stay while the worker drains, for a request that is already under way."""
 MAX_LINGER = 16 * 1024 * 1024
+
+HEAD_WORK: Final = 8
+"""Work (`turn`) of a request's head, and of each `HEAD_UNIT` bytes of it as much as of a chunk."""
+HEAD_UNIT: Final = 128
+ANSWER_WORK: Final = 16
+"""Work of an answer of our own."""
+PIECE_WORK: Final = 4
+"""Work of passing on a piece of a body."""
+
 _END = (b"\r\nconnection: close\r\n\r\n", b"\r\n\r\n")
 
 
-class Client(asyncio.Protocol):
+class Client(Reader):
     """One client connection."""
 
     slot = 0
-    transport: asyncio.Transport
     peer = b""
     lines = b""
     trusted = False
     exchange: Exchange | None = None
     blocked = False
     """The client reads slowly: the kernel takes no more of its answer."""
-    closed = False
     _ahead = b""
     _pumping = False
     _answering = False
     _keep = True
     _dechunk: ChunkScanner | None = None
-    _reading = True
+    _since = 0.0
     _head_since = 0.0
     _half_closed = 0.0
     _over = False
@@ -93,15 +101,16 @@ class Client(asyncio.Protocol):
     """What passes is not ours to time any more."""
 
     def __init__(self, plane: Plane, scheme: bytes = b"http") -> None:
+        super().__init__(plane.turn, None)
         self.plane, self.scheme = plane, scheme
         self._framing = Framing(HttpRequestParser)
-        self._since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         plane = self.plane
         plane.clients.add(self)
         self.peer, self.trusted = plane.limits.whose(transport)
+        self.owner = self.peer
         self.lines = client_lines(self.peer, self.scheme)
         self._since = now = monotonic()
         most = plane.limits.max_connections
@@ -115,43 +124,63 @@ class Client(asyncio.Protocol):
     # --- the request, in ---
 
     def data_received(self, data: bytes) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            if self._over:
-                self._throw_away(data)
-                return
+        if self.exchange is None and not self._over:
             end = data.find(b"\r\n\r\n") + 4
             request = self.plane.routes.known.get(data[:end])
-            if request is not None and len(data) == end + request.length and not self._ahead:
+            if request is not None and len(data) == end + request.length and not self._ahead and not self._kept:
                 self._begin(request, data[end:], True)  # a head that was read before, byte for byte
-            else:
-                self._pump(self._ahead + data if self._ahead else data)
-        elif not exchange.body_done:
-            self._more_body(exchange, data)
-        else:
-            self._ahead += data
-            if len(self._ahead) > MAX_AHEAD:
-                self.pause_reading()
+                return
+        self.receive(data)
 
-    def _pump(self, data: bytes) -> None:
-        """Take up the requests in `data`, one after the other, until one has to wait."""
-        self._pumping = True
-        left: bytes | None = data
-        while left and self.exchange is None and not self._over and not self.blocked:
+    def take(self, data: bytes) -> int:
+        exchange = self.exchange
+        if self._over:
+            self._throw_away(data)
+            return len(data)
+        if exchange is None:
+            return self._pump(data)
+        if not exchange.body_done:
+            return self._more_body(exchange, data)
+        self._ahead += data
+        if len(self._ahead) > MAX_AHEAD:
+            self.pause_reading()
+        return len(data)
+
+    def _pump(self, data: bytes) -> int:
+        """Take up the requests in `data`, behind what is ahead, one after the other, until one has to wait; how many
+        bytes of `data` were taken."""
+        before = len(self._ahead)
+        if before:
+            data = self._ahead + data
             self._ahead = b""
-            left = self._one(left)
-        self._ahead += left or b""
+        self._pumping = True
+        at, end = 0, len(data)
+        while at < end and self.exchange is None and not self._over and not self.blocked and self.work > 0:
+            at = self._one(data, at)
         self._pumping = False
+        exchange = self.exchange
+        if self._over:
+            return end - before
+        if at < end:
+            if self.blocked or (exchange is not None and exchange.body_done):
+                self._ahead = data[at:]
+            else:
+                return at - before
+        if self._half_closed and exchange is None and not self._more:
+            self._close(True)
+        return end - before
 
-    def _one(self, data: bytes) -> bytes | None:
-        """Take up one request: what is left of `data` after it, or `None` when it is not complete enough yet."""
-        begin = 2 if data.startswith(b"\r\n") else 0  # RFC 9112, 2.2: one empty line before a request
+    def _one(self, data: bytes, at: int) -> int:
+        """Take up the request at `at`: where it ends, or as much of it as was taken; the end of `data` when it is not
+        complete enough yet."""
+        begin = at + 2 if data.startswith(b"\r\n", at) else at  # RFC 9112, 2.2: one empty line before a request
         end = data.find(b"\r\n\r\n", begin) + 4
         limits = self.plane.limits
         if end < 4 or end - begin > limits.max_header:
-            self._half_a_head(data, begin)
-            return None
+            self._half_a_head(data[at:], begin - at)
+            return len(data)
         began, self._head_since = self._head_since, 0.0
+        self.work -= HEAD_WORK + (end - begin) // HEAD_UNIT
         framing = self._framing
         try:
             head = data[begin:end]
@@ -161,13 +190,14 @@ class Client(asyncio.Protocol):
             if request.length > limits.max_body:
                 raise OverflowError
             self.plane.routes.remember(request)
-            at = end if framing.done else framing.take(data, end)
+            at = end if framing.done else framing.take(data, end, max(1, self.work))
+            self.work -= framing.spent
             self._check_size()
         except (FramingError, HeadError, OverflowError) as error:
             self.refuse(Reason.BODY_TOO_LARGE if isinstance(error, OverflowError) else Reason.BAD_REQUEST)
-            return None
+            return len(data)
         self._begin(request, data[end:at], framing.done, began)
-        return data[at:]
+        return at
 
     def _half_a_head(self, data: bytes, begin: int) -> None:
         limits = self.plane.limits
@@ -212,41 +242,44 @@ class Client(asyncio.Protocol):
             return
         self._keep = self._keep and not plane.draining
         ready = plane.ready and not plane.draining
+        self.work -= ANSWER_WORK
         self._write(health(request.path, ready, request.method, self._keep, plane.date_line()))
         self._finish(done)
 
-    def _more_body(self, exchange: Exchange, data: bytes) -> None:
+    def _more_body(self, exchange: Exchange, data: bytes) -> int:
         framing = self._framing
         try:
-            end = framing.take(data, 0)
+            end = framing.take(data, 0, self.work)
             self._check_size()
         except (FramingError, OverflowError) as error:
             exchange.client_gone()
             self.refuse(Reason.BODY_TOO_LARGE if isinstance(error, OverflowError) else Reason.BAD_REQUEST)
-            return
+            return len(data)
+        self.work -= PIECE_WORK + framing.spent
         if self._receiving is not None:
             self._receiving.moved(end, monotonic())
         if end < len(data):
-            self._ahead = data[end:]
-            data = data[:end]
+            if framing.done:
+                self._ahead = data[end:]
+            data, size = data[:end], len(data) if framing.done else end
+        else:
+            size = end
         exchange.more(data, framing.done)
+        return size
 
-    def pause_reading(self) -> None:
-        """Whoever takes the request cannot take more."""
-        if self._reading and not self.closed:
-            self._reading = False
-            if self._receiving is not None:
-                self._receiving.stop(monotonic())
-            self.transport.pause_reading()
+    def stopped(self) -> None:
+        if self._receiving is not None:
+            self._receiving.stop(monotonic())
 
     def resume_reading(self) -> None:
         """There is room again."""
         if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD + self.plane.limits.max_header:
-            self._reading = True
             self._since = monotonic()
-            if self._receiving is not None:
-                self._receiving.go_on(self._since)
-            self.transport.resume_reading()
+            super().resume_reading()
+
+    def resumed(self) -> None:
+        if self._receiving is not None:
+            self._receiving.go_on(monotonic())
 
     # --- the answer, out ---
 
@@ -314,6 +347,7 @@ class Client(asyncio.Protocol):
         to_head = to_head or (current is not None and current.request.method == b"HEAD")
         self._keep = self._keep and not self.plane.draining
         name = name or (current.request_id if current else b"")
+        self.work -= ANSWER_WORK
         self._write(error(reason, name, self._keep, to_head, self.plane.date_line()))
         self._finish(self._framing.done and (exchange is not None or self._keep))
 
@@ -349,9 +383,10 @@ class Client(asyncio.Protocol):
     def _next(self) -> None:
         """Go on with what has waited behind the answer."""
         if self._ahead and not self._pumping:
-            self._pump(self._ahead)
+            ahead, self._ahead = self._ahead, b""
+            self.again(ahead)
         if self._half_closed:
-            if self.exchange is None and not self._pumping:
+            if self.exchange is None and not self._pumping and not self._kept:
                 self._close(True)
             else:
                 self._half_closed = self._since
@@ -364,11 +399,12 @@ class Client(asyncio.Protocol):
             return
         self._over = True
         self.plane.turn.flush()
-        if request_done and not self._ahead:
+        ahead, self._ahead = self._ahead, b""
+        self.throw_away()
+        if request_done and not ahead:
             self.transport.close()
             return
         self._lingering = monotonic()
-        self._ahead = b""
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()
@@ -385,7 +421,7 @@ class Client(asyncio.Protocol):
         assert exchange is not None
         self._tunnel = True
         self._taken()
-        dig(self, exchange, leg, read_answer(head), rest, self._ahead)
+        dig(self, exchange, leg, read_answer(head), rest, self._ahead + self.let_go())
 
     def leave(self, now: float) -> None:
         """The worker is about to stop: an idle client goes now, a busy one with its answer, a tunnel when it ends."""
@@ -425,7 +461,7 @@ class Client(asyncio.Protocol):
         elif self.exchange.winner is not None and self.exchange.winner.connection is not None:
             self.exchange.winner.connection.resume_reading()
 
-    def eof_received(self) -> bool:
+    def ends(self) -> bool:
         exchange = self.exchange
         if exchange is None or not exchange.body_done:
             self.plane.turn.flush()  # the answer may have come in this very turn
@@ -434,8 +470,8 @@ class Client(asyncio.Protocol):
         self.plane.wheel.watch(self, self._half_closed + HALF_CLOSED)
         return True
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.closed = self._over = True
+    def is_lost(self) -> None:
+        self._over = True
         self.plane.clients.discard(self)
         self.plane.wheel.forget(self)
         self._taken()

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.core.headers import id_line, original
+from proxy.plane.reader import Reader
 from proxy.plane.upstream import Connection
 
 if TYPE_CHECKING:
@@ -20,33 +21,35 @@ if TYPE_CHECKING:
     from proxy.plane.server import Client
 
 
-class _End(asyncio.Protocol):
-    """One end: what comes in here goes out there. `owner` keeps the books of the connection underneath."""
+class _End(Reader):
+    """One end: what comes in here goes out there. `below` keeps the books of the connection underneath."""
 
     slot = 0
     other: _End
 
-    def __init__(self, transport: asyncio.Transport, owner: Client | Connection, wheel: Wheel, idle: float) -> None:
-        self.transport, self._owner, self._wheel, self._idle = transport, owner, wheel, idle
+    def __init__(self, transport: asyncio.Transport, below: Client | Connection, wheel: Wheel, idle: float) -> None:
+        super().__init__(below.turn, below.owner)
+        self.transport, self._below, self._wheel, self._idle = transport, below, wheel, idle
+        self.outlives = True
         self.since = monotonic()
 
     def data_received(self, data: bytes) -> None:
         self.since = monotonic()
+        self.receive(data)
+
+    def take(self, data: bytes) -> int:
         self.other.transport.write(data)
+        return len(data)
 
     def pause_writing(self) -> None:
-        self.other.transport.pause_reading()
+        self.other.pause_reading()
 
     def resume_writing(self) -> None:
-        if not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
+        self.other.resume_reading()
 
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
+    def is_lost(self) -> None:
         self._wheel.forget(self)
-        self._owner.connection_lost(error)
+        self._below.connection_lost(None)
         self.other.transport.close()
 
     def check(self, now: float) -> float:
@@ -79,8 +82,8 @@ def dig(client: Client, exchange: Exchange, leg: Served, answer: Answer, rest: b
     left.other, right.other = right, left
     client.transport.set_protocol(left)
     connection.transport.set_protocol(right)
-    client.resume_reading()
-    connection.resume_reading()
+    client.transport.resume_reading()
+    connection.transport.resume_reading()
     if ahead:
         connection.transport.write(ahead)
     wheel.watch(left, monotonic() + idle)

@@ -8,10 +8,18 @@ and what serves no client (copies, pairs) is done after everything that does.
 
 With one connection ready, a turn is one request and nothing waits.
 
+Nor may one connection be all of a turn. What it sends is taken up as far as `AT_ONCE` goes; the rest waits (`reader`),
+unread bytes in the kernel, and goes on in later turns, `SLICE` by `SLICE`, after everybody else who was ready. All that
+waits has `PER_TURN` together, however many connections it came on; owners take turns, and an owner's connections among
+themselves: a client is its address, an upstream all connections to it, so that a candidate has no more than live. Work
+is counted, not timed: about a microsecond each. What cannot be cut and is dear (a long header block) is timed, and done
+when as much and `DEAR_REST` times more has been left for the others.
+
 Invariants
 - What is given for one transport leaves in the order in which it was given; `flush` comes before a transport is closed
   or written to by somebody else.
-- Nothing outlives its turn.
+- Nothing that is to be sent outlives its turn.
+- Whoever waits is served again: in every turn somebody of the owner whose turn it is.
 """
 
 from __future__ import annotations
@@ -20,7 +28,30 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
+
+AT_ONCE: Final = 256
+"""Work that a connection may cause with what has just come. An ordinary request causes much less."""
+SLICE: Final = 64
+"""Work of one that goes on with what has waited, before the next one does."""
+PER_TURN: Final = 128
+"""Work of all of them in one turn."""
+LEAST: Final = 8
+"""What being served costs, though nothing came of it."""
+DEAR_REST: Final = 2.0
+DEAR_AHEAD: Final = 0.01
+"""Seconds of dear work that may be done in a row after a rest."""
+
+
+class Waits(Protocol):
+    """A connection of which bytes wait."""
+
+    @property
+    def owner(self) -> object:
+        """Who shares a line."""
+
+    def serve(self, work: int) -> int:
+        """Go on for that much; how much it was."""
 
 
 class Written(Protocol):
@@ -34,10 +65,23 @@ class Written(Protocol):
 class Turn:
     """What one turn has gathered."""
 
-    __slots__ = ("_later", "_loop", "_out", "_planned")
+    __slots__ = ("_clock", "_dear", "_ends", "_later", "_lines", "_loop", "_out", "_planned", "_rested", "at_once",
+                 "per_turn", "slice")  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float] = monotonic,
+        at_once: int = AT_ONCE,
+        part: int = SLICE,
+        per_turn: int = PER_TURN,
+    ) -> None:
+        self._loop, self._clock = loop, clock
+        self.at_once, self.slice, self.per_turn = at_once, part, per_turn
+        self._lines: dict[object, deque[Waits]] = {}
+        self._dear: deque[Waits] = deque()
+        self._rested = 0.0
+        self._ends: deque[Callable[[], None]] = deque()
         self._out: deque[tuple[asyncio.WriteTransport, bytes, Written | None]] = deque()
         self._later: deque[Callable[[], None]] = deque()
         self._planned = False
@@ -54,6 +98,12 @@ class Turn:
         if self._out:
             self.flush()
         transport.write(data)
+
+    def last(self, work: Callable[[], None]) -> None:
+        """Do `work`, which writes, at the end of this turn."""
+        self._ends.append(work)
+        if not self._planned:
+            self._plan()
 
     def later(self, work: Callable[[], None]) -> None:
         """Do `work`, which no client waits for, when everything that one waits for has been sent."""
@@ -75,13 +125,74 @@ class Turn:
                     whose.leaves(monotonic())
                 transport.write(data)
 
+    # --- whose bytes wait ---
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody's bytes wait."""
+        return bool(self._lines) or bool(self._dear)
+
+    def wait(self, reader: Waits) -> None:
+        """Serve it in a later turn, behind those that wait already."""
+        line = self._lines.get(reader.owner)
+        if line is None:
+            self._lines[reader.owner] = line = deque()
+        line.append(reader)
+        if not self._planned:
+            self._plan()
+
+    def may_be_dear(self) -> bool:
+        """Whether dear work may be done now; say with `was_dear` how long it took."""
+        return self._rested <= self._clock()
+
+    def was_dear(self, seconds: float) -> None:
+        """Dear work was done."""
+        now = self._clock()
+        self._rested = max(self._rested, now - DEAR_AHEAD) + (1.0 + DEAR_REST) * seconds
+
+    def wait_for_rest(self, reader: Waits) -> None:
+        """Serve it when dear work may be done, behind those that wait for the same."""
+        self._dear.append(reader)
+        if len(self._dear) == 1:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._loop.call_later(max(0.001, self._rested - self._clock()), self._rest_is_over)
+
+    def _rest_is_over(self) -> None:
+        self.wait(self._dear.popleft())
+        if self._dear:
+            self._wake()
+
+    def _serve(self) -> None:
+        """Let those whose bytes wait go on, owner by owner."""
+        left = self.per_turn
+        while left > 0 and self._lines:
+            owner = next(iter(self._lines))
+            line = self._lines.pop(owner)
+            reader = line.popleft()
+            if line:
+                self._lines[owner] = line  # behind the others, whatever becomes of this one
+            left -= max(LEAST, reader.serve(self.slice))
+
+    # --- the end of the turn ---
+
     def _end(self) -> None:
         try:
-            while self._out or self._later:
-                self.flush()
-                for _ in range(len(self._later)):
-                    self._later.popleft()()
+            self._settle()
+            if self._lines:
+                self._serve()
+                self._settle()
         finally:
             self._planned = False
-            if self._out or self._later:  # a piece of work failed: the others are not to suffer for it
+            if self._out or self._ends or self._later or self._lines:  # the rest, or a piece of work failed
                 self._plan()
+
+    def _settle(self) -> None:
+        while self._out or self._ends or self._later:
+            self.flush()
+            if self._ends:
+                self._ends.popleft()()
+            else:
+                for _ in range(len(self._later)):
+                    self._later.popleft()()

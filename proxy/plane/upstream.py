@@ -26,8 +26,10 @@ from httptools import HttpResponseParser
 from proxy.core.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer, with_host
 from proxy.core.reasons import Reason
 from proxy.plane.framing import Framing, FramingError
+from proxy.plane.reader import Reader
 
 if TYPE_CHECKING:
+    from proxy.core.headers import Answer
     from proxy.plane.endpoint import Endpoint
     from proxy.plane.legs import Leg
     from proxy.plane.pool import Pool
@@ -39,25 +41,30 @@ VERSION = b"HTTP/1."
 MAX_INTERIM = 16
 """1xx answers before the answer proper; a model that sends more is not answering."""
 
+HEAD_WORK: Final = 8
+"""Work (`turn`) of an answer's head, and of each `HEAD_UNIT` bytes of it as much as of a chunk."""
+HEAD_UNIT: Final = 128
+PIECE_WORK: Final = 4
+"""Work of passing on a piece of a body."""
 
-class Connection(asyncio.Protocol):
+
+class Connection(Reader):
     """One connection to one URL of an upstream."""
 
     slot = 0
     leg: Leg | None = None
-    transport: asyncio.Transport
     why = _NONE
     """Why it carries nothing any more, or is about to end."""
     _partial = b""
-    _reading = True
+    _since = 0.0
     _blocked_since = 0.0
     _used = False
 
     def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
+        super().__init__(pool.turn, pool)
         self.pool, self.endpoint = pool, endpoint
+        self.outlives = True
         self._framing = Framing(HttpResponseParser)
-        self._since = 0.0
-        self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -119,60 +126,69 @@ class Connection(asyncio.Protocol):
     def pause_reading(self) -> None:
         """The taker cannot take more."""
         if self._reading and not self.closed:
-            self._reading = False
             self.pool.stalled[self] = None
-            self.transport.pause_reading()
+            super().pause_reading()
 
     def resume_reading(self) -> None:
         """The taker can take more."""
         if not self._reading and not self.closed:
-            self._reading = True
             self.pool.stalled.pop(self, None)
             self._since = monotonic()
-            self.transport.resume_reading()
+            super().resume_reading()
 
     def data_received(self, data: bytes) -> None:
         leg = self.leg
-        if leg is None or leg.ended or not leg.written:  # nobody has asked: whatever it is, it is no answer
-            self.why = Reason.BAD_REPLY
-            self._closed_idle()  # a server that says why it closes (408) closes all the same
-            self.drop()
-            if leg is not None and not leg.ended:
-                self._lose(leg, Reason.BAD_REPLY)
+        if leg is None or leg.ended or not leg.written:
+            self._unasked(leg)
             return
         if leg.answer is None and not self._partial and not leg.to_head:
             end = data.find(b"\r\n\r\n") + 4
             answer = self.pool.known.get(data[:end])
-            if answer is not None and len(data) == end + answer.length:  # a head that was read before, byte for byte
-                leg.answer = answer
+            if answer is not None and len(data) == end + answer.length and not self._kept:
+                leg.answer = answer  # a head that was read before, byte for byte
                 leg.began = monotonic()
                 self._complete(leg, leg.began, clean=True)
                 leg.head(data[end:], True)
                 return
+        self.receive(data)
+
+    def take(self, data: bytes) -> int:
+        leg = self.leg
+        if leg is None:  # let go of since they came
+            return len(data)
         try:
             if leg.answer is None:
-                self._head(leg, data)
-            else:
-                self._since = monotonic()
-                self._body(leg, data, 0)
+                return self._head(leg, data)
+            self._since = monotonic()
+            return self._body(leg, data, 0)
         except (FramingError, HeadError):
             self._break(Reason.BAD_REPLY)
+            return len(data)
 
-    def _head(self, leg: Leg, data: bytes) -> None:
+    def _unasked(self, leg: Leg | None) -> None:
+        """Nobody has asked: whatever it is, it is no answer."""
+        self.why = Reason.BAD_REPLY
+        self._closed_idle()  # a server that says why it closes (408) closes all the same
+        self.drop()
+        if leg is not None and not leg.ended:
+            self._lose(leg, Reason.BAD_REPLY)
+
+    def _head(self, leg: Leg, data: bytes) -> int:
+        """Take up the head, and what is here of the body; how many bytes of `data` were taken."""
         if not leg.began:
             leg.began = monotonic()
-        if self._partial:
+        before = len(self._partial)
+        if before:
             data = self._partial + data
             self._partial = b""
+        framing, at = self._framing, 0
         while True:
-            end = data.find(b"\r\n\r\n") + 4
-            if end < 4 or end > MAX_ANSWER_HEAD:
-                if len(data) > MAX_ANSWER_HEAD or not data.startswith(VERSION[: len(data)]) or has_bare_lf(data):
-                    raise HeadError("not a head")  # at once: what will never be HTTP is not worth waiting a timeout for
-                self._partial = data
-                return
-            head = data[:end]
-            framing = self._framing
+            end = data.find(b"\r\n\r\n", at) + 4
+            if end < 4 or end - at > MAX_ANSWER_HEAD:
+                self._half_a_head(data[at:])
+                return len(data) - before
+            self.work -= HEAD_WORK + (end - at) // HEAD_UNIT
+            head = data[at:end]
             framing.head(head)
             answer = read_answer(head, leg.to_head)
             if answer.status >= 200 or answer.status == 101:
@@ -182,11 +198,23 @@ class Connection(asyncio.Protocol):
             if leg.interims > MAX_INTERIM:
                 raise HeadError("endless interim answers")
             leg.interim(head)
-            data = data[end:]
+            if self.work <= 0:
+                return end - before
+            at = end
         if answer.status == 101:
-            if not leg.upgraded(head, data[end:]):
+            if not leg.upgraded(head, data[end:] + self.let_go()):
                 raise HeadError("an upgrade that nobody asked for")
-            return
+            return len(data) - before
+        self._begin(leg, answer)
+        return self._body(leg, data, end) - before
+
+    def _half_a_head(self, data: bytes) -> None:
+        if len(data) > MAX_ANSWER_HEAD or not data.startswith(VERSION[: len(data)]) or has_bare_lf(data):
+            raise HeadError("not a head")  # at once: what will never be HTTP is not worth waiting a timeout for
+        self._partial = data
+
+    def _begin(self, leg: Leg, answer: Answer) -> None:
+        """The answer proper begins."""
         leg.answer = answer
         self._since = monotonic()  # of the whole head: bytes of half a head are no sign of an answer
         if b"keep-alive" in answer.found:
@@ -194,25 +222,27 @@ class Connection(asyncio.Protocol):
         if answer.length > 0 and answer.keep and not leg.to_head:
             self.pool.remember(answer)
         if leg.to_head:
-            framing.checked = False
-        framing.open(answer.length)
-        self._body(leg, data, end)
+            self._framing.checked = False
+        self._framing.open(answer.length)
 
-    def _body(self, leg: Leg, data: bytes, at: int) -> None:
+    def _body(self, leg: Leg, data: bytes, at: int) -> int:
+        """Take up the body's bytes from `at` on, and the end of the message with all that follows; where it stopped."""
         framing = self._framing
         end = at
         if not framing.done:
-            end = framing.take(data, at)
+            end = framing.take(data, at, max(1, self.work))
+            self.work -= PIECE_WORK + framing.spent
         done = framing.done
         piece = data[at:end] if at or end < len(data) else data
         if not leg.spoke and leg.answer is not None and leg.answer.events and b"data:" in piece:
             leg.spoke = monotonic()
         if done:
-            self._complete(leg, monotonic(), clean=end == len(data))
+            self._complete(leg, monotonic(), clean=end == len(data) and not self._more)
         if at:
             leg.head(piece, done)
         else:
             leg.body(piece, done)
+        return len(data) if done else end
 
     def _complete(self, leg: Leg, now: float, clean: bool) -> None:
         """The answer has ended: give the connection back before anybody is told, so that a copy can use it."""
@@ -233,7 +263,7 @@ class Connection(asyncio.Protocol):
 
     # --- ends ---
 
-    def eof_received(self) -> bool:
+    def ends(self) -> bool:
         leg = self.leg
         if leg is not None and leg.answer is not None and leg.answer.length == UNTIL_CLOSE and not leg.ended:
             self._complete(leg, monotonic(), clean=False)
@@ -242,8 +272,7 @@ class Connection(asyncio.Protocol):
         self._closed_idle()
         return False
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
+    def is_lost(self) -> None:
         self.why = self.why or Reason.DISCONNECT
         self._closed_idle()
         self.pool.wheel.forget(self)
@@ -291,6 +320,7 @@ class Connection(asyncio.Protocol):
     def drop(self) -> None:
         """Close at once; the leg, if any, is let go of."""
         self.leg = None
+        self.throw_away()
         if not self.closed:
             self.closed = True
             self.why = self.why or Reason.DISCONNECT

@@ -352,7 +352,7 @@ class Worker:
             return
         self._doors = [Door(listener, lambda scheme: Client(self.plane, scheme))]
         if grpc is not None:
-            self._doors.append(Door(grpc, lambda scheme: CallerLink(self.plane, scheme, self.loop)))
+            self._doors.append(Door(grpc, lambda scheme: CallerLink(self.plane, scheme)))
         await self._open_doors()
         self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
         self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))

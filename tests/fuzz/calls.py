@@ -78,10 +78,9 @@ class CallBench:
         worker.configure(CONFIG)
         pool: Any = worker.pools["m"]
         (endpoint,) = pool.endpoints
-        loop: Any = self.loop
-        self.client, self.model = CallerLink(worker.plane, b"http", loop), ModelLink(pool, endpoint, loop)
+        self.client, self.model = CallerLink(worker.plane, b"http"), ModelLink(pool, endpoint)
         for protocol in (self.client, self.model):
-            protocol.connection_made(Wire(protocol))  # type: ignore[arg-type]
+            protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool._every.add(self.model)
         pool._links[endpoint].append(self.model)
         pool.open = 1_000_000  # no connection but this one
@@ -92,8 +91,7 @@ class CallBench:
         model: Any = self.model.transport
         for wire, pieces in ((client, cut(calls, cuts)), (model, cut(answers, back))):
             for number, piece in enumerate(pieces, 1):
-                if not wire.is_closing():
-                    wire.protocol.data_received(piece)
+                wire.hear(piece)
                 if number % self.together == 0:
                     self.loop.turn()
             self.loop.turn()

@@ -219,8 +219,7 @@ class Bench:
     def connect(self, n: int, then: Callable[[Line], None] | None = None) -> None:
         if (chosen := self._dial(n)) is not None:
             endpoint, made = chosen
-            loop = asyncio.get_running_loop()
-            line = Line(self, ModelLink(self.pool, endpoint, loop) if self.grpc else Connection(self.pool, endpoint))
+            line = Line(self, ModelLink(self.pool, endpoint) if self.grpc else Connection(self.pool, endpoint))
             self.lines.append(line)
             made.set_result(line.protocol)
             if self.grpc:

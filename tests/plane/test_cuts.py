@@ -50,12 +50,23 @@ class Loop:
 
 
 class Wire:
-    """A transport that writes down what it is told."""
+    """A transport that writes down what it is told, and keeps what comes while it is not read."""
 
-    def __init__(self, protocol: Any) -> None:
-        self.protocol = protocol
+    def __init__(self, protocol: Any, loop: Loop) -> None:
+        self.protocol, self.loop = protocol, loop
         self.out = b""
         self.closed = False
+        self.reading = True
+        self.unread: list[bytes] = []
+
+    def hear(self, data: bytes) -> None:
+        """The peer says this."""
+        self.unread.append(data)
+        self._read()
+
+    def _read(self) -> None:
+        while self.unread and self.reading and not self.closed:
+            self.protocol.data_received(self.unread.pop(0))
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
@@ -94,23 +105,27 @@ class Wire:
         pass
 
     def pause_reading(self) -> None:
-        pass
+        self.reading = False
 
-    resume_reading = pause_reading
+    def resume_reading(self) -> None:
+        self.reading = True
+        self.loop.call_soon(self._read)
 
 
 class Bench:
     """One client and one connection to the model, face to face without sockets. `together`: how many pieces come in one
-    turn of the loop."""
+    turn of the loop; `work`: what one connection may cause at once, when it has waited, and all of them in a turn."""
 
-    def __init__(self, together: int = 1, config: Config = CONFIG) -> None:
+    def __init__(self, together: int = 1, config: Config = CONFIG, work: tuple[int, int, int] | None = None) -> None:
         self.loop, self.together = Loop(), together
         worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
         worker.configure(config)
+        turn = worker.plane.turn
+        turn.at_once, turn.slice, turn.per_turn = work or (turn.at_once, turn.slice, turn.per_turn)
         pool = worker.pools["m"]
         self.client, self.model = Client(worker.plane), Connection(pool, pool.endpoints[0])
         for protocol in (self.client, self.model):
-            protocol.connection_made(Wire(protocol))  # type: ignore[arg-type]
+            protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool._all.add(self.model)
         pool.open = 1_000_000  # no connection but this one
         pool.endpoints[0].idle[self.model] = None
@@ -130,8 +145,7 @@ class Bench:
 
     def _say(self, wire: Any, pieces: list[bytes]) -> None:
         for number, piece in enumerate(pieces, 1):
-            if not wire.is_closing():
-                wire.protocol.data_received(piece)
+            wire.hear(piece)
             if number % self.together == 0:
                 self.loop.turn()
         self.loop.turn()
@@ -157,6 +171,7 @@ def body_of(data: bytes, sizes: list[int]) -> bytes:
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 CUTS = st.lists(st.integers(0, 100_000), max_size=8)
+WORK = st.none() | st.tuples(st.integers(1, 60), st.integers(1, 30), st.integers(1, 30))
 BODIES = st.binary(max_size=300)
 TOGETHER = st.integers(1, 8)
 SIZES = st.lists(st.integers(1, 80), max_size=4)
@@ -169,16 +184,18 @@ def message(first: bytes, body: bytes, sizes: list[int], chunked: bool) -> bytes
 
 
 @settings(max_examples=60, deadline=None)
-@given(BODIES, SIZES, st.booleans(), CUTS, BODIES, SIZES, st.booleans(), CUTS, TOGETHER)
-@example(b"abc", [], True, list(range(200)), b"abc", [], True, list(range(200)), 1)
+@given(BODIES, SIZES, st.booleans(), CUTS, BODIES, SIZES, st.booleans(), CUTS, TOGETHER, WORK)
+@example(b"abc", [], True, list(range(200)), b"abc", [], True, list(range(200)), 1, None)
+@example(b"abcdef", [1] * 6, True, [], b"abcdef", [1] * 6, True, [], 1, (1, 1, 1))
 def test_cuts_do_not_matter(
     body: bytes, sizes: list[int], chunked: bool, cuts: list[int],
     back: bytes, back_sizes: list[int], back_chunked: bool, back_cuts: list[int], together: int,
+    work: tuple[int, int, int] | None,
 ) -> None:  # fmt: skip
     request = message(b"POST /x HTTP/1.1\r\nHost: a\r\nX-User: b\r\n", body, sizes, chunked)
     answer = message(b"HTTP/1.1 200 OK\r\nDate: now\r\nX: y\r\n", back, back_sizes, back_chunked)
     whole = Bench().feed(request, answer, [], [])
-    assert Bench(together).feed(request, answer, cuts, back_cuts) == whole
+    assert Bench(together, work=work).feed(request, answer, cuts, back_cuts) == whole
     head, _, sent = whole[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /x HTTP/1.1\r\nHost: a\r\nX-User: b\r\n")
     assert sent == request.partition(b"\r\n\r\n")[2]
@@ -190,9 +207,14 @@ CALLS = st.lists(st.tuples(st.booleans(), BODIES, st.sampled_from((b"", HINTS, C
 
 
 @settings(max_examples=60, deadline=None)
-@given(CALLS, SIZES, CUTS, CUTS, TOGETHER)
+@given(CALLS, SIZES, CUTS, CUTS, TOGETHER, WORK)
 def test_pipelined_requests_and_interim_answers_cut_anywhere(
-    calls: list[tuple[bool, bytes, bytes, bool]], sizes: list[int], cuts: list[int], back: list[int], together: int
+    calls: list[tuple[bool, bytes, bytes, bool]],
+    sizes: list[int],
+    cuts: list[int],
+    back: list[int],
+    together: int,
+    work: tuple[int, int, int] | None,
 ) -> None:
     requests, answers = b"", []
     for number, (chunked, body, interim, back_chunked) in enumerate(calls):
@@ -201,7 +223,7 @@ def test_pipelined_requests_and_interim_answers_cut_anywhere(
             interim + message(b"HTTP/1.1 200 OK\r\nDate: now\r\nN: %d\r\n" % number, body[::-1], sizes, back_chunked)
         )
     whole = Bench().talk(requests, answers, [], [])
-    assert Bench(together).talk(requests, answers, cuts, back) == whole
+    assert Bench(together, work=work).talk(requests, answers, cuts, back) == whole
     assert whole[0].count(b"POST /") == len(calls) == whole[1].count(b"HTTP/1.1 200 OK\r\nDate: now\r\nN: ")
     for number, (_, _, interim, _) in enumerate(calls):  # in the order of the requests
         before, found, _ = whole[1].partition(b"HTTP/1.1 200 OK\r\nDate: now\r\nN: %d\r\n" % number)
@@ -218,39 +240,40 @@ HARM = st.lists(st.tuples(st.integers(0, 400), PUT, st.integers(0, 3)), max_size
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 980), BODIES, st.booleans(), HARM, CUTS)
-@example(0, b"", False, [(0, b"\r\n\r\n", 0)], [2])  # two empty lines first, one at a time
-@example(0, b"", False, [(6, b"x" * 1008, 0)], [1025])  # the end of the line is just too late
-@example(0, b"", False, [(6, b"x" * 1400, 0), (1300, b"\n", 0)], [1100])  # too long first, malformed later
+@given(st.integers(0, 980), BODIES, st.booleans(), HARM, CUTS, WORK)
+@example(0, b"", False, [(0, b"\r\n\r\n", 0)], [2], None)  # two empty lines first, one at a time
+@example(0, b"", False, [(6, b"x" * 1008, 0)], [1025], None)  # the end of the line is just too late
+@example(0, b"", False, [(6, b"x" * 1400, 0), (1300, b"\n", 0)], [1100], None)  # too long first, malformed later
 def test_what_is_refused_and_how_does_not_depend_on_cuts(
-    padding: int, body: bytes, chunked: bool, harm: list[Any], cuts: list[int]
+    padding: int, body: bytes, chunked: bool, harm: list[Any], cuts: list[int], work: tuple[int, int, int] | None
 ) -> None:
     """A part of it may have gone to the model before it turned out to be refused; what the client hears is the same."""
     head = b"POST /x HTTP/1.1\r\nHost: a\r\nX: " + b"p" * padding + b"\r\n"
     request = damaged(message(head, body, [50], chunked), harm)
 
-    def heard(places: list[int]) -> bytes:
-        return Bench(config=SMALL).feed(request, b"", places, [])[1].replace(b"x-request-id: id\r\n", b"")
+    def heard(places: list[int], work: tuple[int, int, int] | None = None) -> bytes:
+        said = Bench(config=SMALL, work=work).feed(request, b"", places, [])[1]
+        return said.replace(b"x-request-id: id\r\n", b"")
 
     whole = heard([])
-    assert heard(cuts) == whole
-    assert heard(list(range(len(request)))) == whole
+    assert heard(cuts, work) == whole
+    assert heard(list(range(len(request))), work) == whole
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from((0, 100, 65_400, 65_536, 70_000)), BODIES, st.booleans(), HARM, CUTS)
-@example(70_000, b"", False, [], [66_000])  # a head that is too long, though it be whole
+@given(st.sampled_from((0, 100, 65_400, 65_536, 70_000)), BODIES, st.booleans(), HARM, CUTS, WORK)
+@example(70_000, b"", False, [], [66_000], None)  # a head that is too long, though it be whole
 def test_what_of_an_answer_is_refused_does_not_depend_on_cuts(
-    padding: int, body: bytes, chunked: bool, harm: list[Any], cuts: list[int]
+    padding: int, body: bytes, chunked: bool, harm: list[Any], cuts: list[int], work: tuple[int, int, int] | None
 ) -> None:
     """A client may have the beginning of an answer that turns out to be broken: never more of it, or another end."""
     head = b"HTTP/1.1 200 OK\r\nDate: now\r\nX: " + b"p" * padding + b"\r\n"
     answer = damaged(message(head, body, [50], chunked), harm)
 
-    def heard(places: list[int]) -> bytes:
-        return Bench().feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer, [], places)[1]
+    def heard(places: list[int], work: tuple[int, int, int] | None = None) -> bytes:
+        return Bench(work=work).feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer, [], places)[1]
 
-    whole, pieces = heard([]), heard(cuts)
+    whole, pieces = heard([]), heard(cuts, work)
     if not whole.startswith(b"HTTP/1.1 502 ") or pieces.startswith(b"HTTP/1.1 502 "):
         assert pieces == whole
     else:
@@ -268,7 +291,7 @@ def damaged(data: bytes, damage: list[tuple[int, bytes, int]]) -> bytes:
 
 
 @settings(max_examples=100, deadline=None)
-@given(BODIES, st.booleans(), DAMAGE, CUTS, st.booleans(), DAMAGE, CUTS, TOGETHER)
+@given(BODIES, st.booleans(), DAMAGE, CUTS, st.booleans(), DAMAGE, CUTS, TOGETHER, WORK)
 def test_no_bytes_make_it_raise(
     body: bytes,
     chunked: bool,
@@ -278,23 +301,28 @@ def test_no_bytes_make_it_raise(
     back: list[Any],
     back_cuts: list[int],
     together: int,
+    work: tuple[int, int, int] | None,
 ) -> None:
     request = message(b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n", body, [7], chunked)
     answer = message(b"HTTP/1.1 200 OK\r\nDate: now\r\nConnection: keep-alive\r\n", body, [9], back_chunked)
-    _, client = Bench(together).feed(damaged(request, damage) * 2, damaged(answer, back), cuts, back_cuts)
+    _, client = Bench(together, work=work).feed(damaged(request, damage) * 2, damaged(answer, back), cuts, back_cuts)
     assert client == b"" or client.startswith(b"HTTP/1.1 ")
 
 
 @settings(max_examples=100, deadline=None)
-@given(BODIES, SIZES, CUTS)
-def test_chunk_scanner_finds_the_end(body: bytes, sizes: list[int], cuts: list[int]) -> None:
+@given(BODIES, SIZES, CUTS, st.integers(1, 5))
+def test_chunk_scanner_finds_the_end(body: bytes, sizes: list[int], cuts: list[int], most: int) -> None:
     raw = body_of(body, sizes)
-    scanner, out, ends = ChunkScanner(), list[bytes](), list[int]()
+    scanner, out, taken = ChunkScanner(), list[bytes](), 0
     for piece in cut(raw + b"next", cuts):
-        if not ends or ends[-1] < 0:
-            ends.append(scanner.feed(piece, 0, out))
+        at = 0
+        while at < len(piece) and not scanner.done:
+            before, at = scanner.lines, scanner.feed(piece, at, out, most)
+            assert scanner.lines - before <= most
+        taken += at
     assert b"".join(out) == body == joined(raw)
-    assert ends[-1] >= 0
+    assert scanner.done
+    assert taken == len(raw)
     assert scanner.size == len(body)
 
 
@@ -308,10 +336,9 @@ def test_chunk_scanner_ends_or_refuses(body: bytes, damage: list[Any], cuts: lis
         scanner, at = ChunkScanner(), 0
         try:
             for piece in pieces:
-                end = scanner.feed(piece)
-                if end >= 0:
-                    return at + end
-                at += len(piece)
+                at += scanner.feed(piece)
+                if scanner.done:
+                    return at
         except ChunkError:
             return "refused"
         return -1

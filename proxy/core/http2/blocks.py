@@ -9,7 +9,9 @@ from proxy.core.http2.frames import (
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
+    HEADERS,
     MAX_FRAME,
+    MORE,
     PROTOCOL_ERROR,
     Headers,
     Http2Error,
@@ -17,6 +19,10 @@ from proxy.core.http2.frames import (
 
 MAX_KNOWN = 64
 """Blocks of nothing but indices that are remembered."""
+
+
+DEAR = 256
+"""Bytes of a block above which decoding it is dear: up to milliseconds."""
 
 
 class Blocks:
@@ -31,6 +37,12 @@ class Blocks:
         self._parts: list[bytes] = []
         self._size = self.open = 0
         self.ended = False
+
+    def is_dear(self, kind: int, flags: int, size: int) -> bool:
+        """Whether a frame of this kind and size is the end of a block that is dear to decode."""
+        if not flags & END_HEADERS:
+            return False
+        return size > DEAR if kind == HEADERS else kind == MORE and self._size + size > DEAR
 
     def begin(self, number: int, flags: int) -> None:
         """A HEADERS frame begins a block."""

@@ -1,6 +1,7 @@
 """HTTP/2 (RFC 9113) as far as gRPC needs it: bytes in, calls out, bytes out. No I/O, no clock, no tasks.
 
-    http2.feed(data)      what the peer sent; calls `opened` for a new stream and the stream's `taker` for the rest
+    http2.feed(data)      what the peer sent, as far as `work` goes; calls `opened` for a new stream and the stream's
+                          `taker` for the rest
     http2.take()          what is to be written to the peer now
 
 Header compression is the package `hpack`'s, one way: what the peer compressed is decoded, and our own heads are sent as
@@ -10,6 +11,8 @@ Invariants
 - A peer can make this hold at most `WINDOW` bytes per stream that its taker has not taken, one header block of
   `max_header` bytes and `max_streams` streams. What waits to be sent is bounded by the takers: they are told when more
   than `HIGH` waits, and again when there is room.
+- No frame costs more than its size and the streams that it is for: windows change in one sum (`Stream.room`), and what
+  that sets free goes on once per `feed`. Frames that are worth nothing (`calm`) end the connection when they are many.
 - Every header block is decoded, wanted or not: the two ends share the state of the compression.
 - After `ended`, `on_trailers` or `on_reset` a taker hears nothing more of its stream's answer.
 - A mistake that ends the connection raises `Http2Error`, and nothing that follows it is read.
@@ -56,6 +59,19 @@ from proxy.core.http2.frames import (
 )
 from proxy.core.http2.sending import Sending
 
+MANY = 1 << 30
+"""Work that nobody counts."""
+FRAME_WORK = 2
+"""Work (about a microsecond each) of a frame,"""
+SHORT, SHORT_WORK = 256, 6
+"""of a piece of a body that is shorter than this, besides,"""
+BYTES_OF_HEAD = 4
+"""and of so many bytes of a header block."""
+INTERIM = 8.0
+"""An interim answer, which gRPC has no use for, is as bad as so many frames."""
+SETTINGS_OF_ONE = 8
+"""So many settings in one frame are as good as one frame more."""
+
 
 class Http2(Sending):
     """One connection, on the side that is called (`server`) or the side that calls."""
@@ -78,33 +94,59 @@ class Http2(Sending):
         self._owed = 0
         self._blocks = Blocks(max_header)
         self._rest = b""
+        self._widened = False
+        self.work = 0
+        self.rests = False
+        """The next frame is dear, and was not wanted."""
         self._begun = self.settled = False
         """`settled`: the peer has said what it takes, and so speaks HTTP/2."""
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes, cut anywhere; raises `Http2Error`."""
-        if self._rest:
+    def feed(self, data: bytes, work: int = MANY, dear: bool = True) -> int:
+        """Take bytes, cut anywhere, as far as `work` goes: how many were taken; the others are to be given again.
+
+        What is left of `work` is in `work`. Without `dear` a header block that is dear to decode is not begun: `rests`.
+        Raises `Http2Error`.
+        """
+        before = len(self._rest)
+        if before:
             data = self._rest + data
+        self.work, self.rests = work, False
         at, end = 0, len(data)
         if not self._begun:
-            if self.server:
-                if not PREFACE.startswith(data[: len(PREFACE)]):
-                    raise Http2Error(PROTOCOL_ERROR, "not HTTP/2")
-                if end < len(PREFACE):
-                    self._rest = data
-                    return
-                at = len(PREFACE)
-            self._begun = True
-        while end - at >= 9:
-            stop = at + 9 + (data[at] << 16 | data[at + 1] << 8 | data[at + 2])
-            if stop - at - 9 > MAX_FRAME:
+            at = self._preface(data)
+            if not self._begun:
+                return end - before
+        while self.work > 0:
+            whole = end - at >= 9
+            size = data[at] << 16 | data[at + 1] << 8 | data[at + 2] if whole else 0
+            if size > MAX_FRAME:
                 raise Http2Error(FRAME_SIZE_ERROR, "a frame longer than allowed")
-            if stop > end:
+            stop = at + 9 + size
+            if not whole or stop > end:
+                self._rest, at = data[at:], end
+                break
+            kind, flags = data[at + 3], data[at + 4]
+            if not dear and self._blocks.is_dear(kind, flags, size):
+                self.rests = True
                 break
             number = int.from_bytes(data[at + 5 : at + 9], "big") & MOST
-            self._take(data[at + 3], data[at + 4], number, data[at + 9 : stop])
+            self._rest = b""
+            self._take(kind, flags, number, data[at + 9 : stop])
             at = stop
-        self._rest = data[at:]
+        if self._widened:
+            self._widen()
+        return max(0, at - before)
+
+    def _preface(self, data: bytes) -> int:
+        """Where the first frame begins, once what comes before it is here (`_begun`)."""
+        if self.server:
+            if not PREFACE.startswith(data[: len(PREFACE)]):
+                raise Http2Error(PROTOCOL_ERROR, "not HTTP/2")
+            if len(data) < len(PREFACE):
+                self._rest = data
+                return 0
+        self._begun, self._rest = True, b""
+        return len(PREFACE) if self.server else 0
 
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if not self.settled:
@@ -113,9 +155,12 @@ class Http2(Sending):
             self.settled = True
         if self._blocks.open and (kind != MORE or number != self._blocks.open):
             raise Http2Error(PROTOCOL_ERROR, "a header block is broken off")
+        self.work -= FRAME_WORK
         take = _TAKES.get(kind)
-        if take is not None:  # a frame of an unknown kind means nothing (RFC 9113, 4.1)
+        if take is not None:
             take(self, flags, number, payload)
+        else:  # means nothing (RFC 9113, 4.1)
+            self.worthless()
 
     def _wanted(self, number: int) -> Stream | None:
         """An open stream, `None` for one that has ended; raises for one that never began."""
@@ -140,11 +185,16 @@ class Http2(Sending):
         data = unpadded(flags, payload)
         if stream is None and not self.is_broken_off(number):
             raise Http2Error(STREAM_CLOSED, "more of a body that has ended")
+        ended = bool(flags & END_STREAM)
+        if size < SHORT:
+            self.work -= SHORT_WORK
         if stream is None or stream.taker is None:
+            self._too_late()
             return
+        if not data and not ended:
+            self.worthless()
         stream.credit -= size
         stream.owed += size
-        ended = bool(flags & END_STREAM)
         if stream.remote_done:
             self._fail(stream, STREAM_CLOSED)
         elif stream.credit < 0:
@@ -154,6 +204,8 @@ class Http2(Sending):
         else:
             if ended:
                 self._remote_done(stream)
+            if data:
+                self.worth(1)
             stream.taker.on_data(data, ended)
 
     def _fail(self, stream: Stream, code: int) -> None:
@@ -174,6 +226,9 @@ class Http2(Sending):
         self._on_more(flags, number, payload)
 
     def _on_more(self, flags: int, number: int, payload: bytes) -> None:
+        self.work -= len(payload) // BYTES_OF_HEAD
+        if not payload:
+            self.worthless()
         headers = self._blocks.more(flags, payload)
         if headers is not None:
             self._on_head(number, headers, self._blocks.ended)
@@ -183,19 +238,20 @@ class Http2(Sending):
         if stream is not None:
             self._on_answer(stream, headers, ended)
         elif self.is_broken_off(number):
-            return
+            self._too_late()
         elif not self._is_idle(number):  # ended by the peer, or passed over when it began a higher one (5.1.1)
             raise Http2Error(PROTOCOL_ERROR, "a head on a stream that has ended")
         elif not self.server or number % 2 == 0:
             raise Http2Error(PROTOCOL_ERROR, "a stream that the peer may not open")
         else:
             self.last = number
-            self._on_request(Stream(number, None, self._initial), headers, ended)
+            self._on_request(Stream(number, None), headers, ended)
 
     def _on_request(self, stream: Stream, headers: Headers, ended: bool) -> None:
         self.streams[stream.id] = stream
         if self.refusing or len(self.streams) > self.max_streams:
             self.reset(stream, REFUSED_STREAM)
+            self.worthless()
             return
         stream.remote_done = ended
         assert self._opened is not None
@@ -213,6 +269,7 @@ class Http2(Sending):
             self._remote_done(stream)
             taker.on_trailers(headers)
         elif headers and headers[0][0] == b":status" and headers[0][1].startswith(b"1"):
+            self.worthless(INTERIM)
             if ended:
                 self._fail(stream, PROTOCOL_ERROR)  # an interim answer is never the last; gRPC has no use for one
         else:
@@ -225,9 +282,11 @@ class Http2(Sending):
         if len(payload) != 4:
             raise Http2Error(FRAME_SIZE_ERROR, "RST_STREAM is four bytes")
         stream = self._wanted(number)
-        if stream is not None:
+        if stream is None:
+            self.worthless()
+        else:
             del self.streams[number]
-            self._held_up.pop(stream, None)
+            self._forget(stream)
             stream.local_done = stream.remote_done = True
             stream.parts.clear()
             if stream.taker is not None:
@@ -236,6 +295,8 @@ class Http2(Sending):
     def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) % 6 or (flags & ACK and payload):
             raise Http2Error(FRAME_SIZE_ERROR if not number else PROTOCOL_ERROR, "not SETTINGS")
+        self.worthless(1 + len(payload) // (6 * SETTINGS_OF_ONE))
+        self.work -= len(payload) // (6 * SETTINGS_OF_ONE)
         if flags & ACK:
             return
         for key, value in SETTING.iter_unpack(payload):
@@ -254,28 +315,37 @@ class Http2(Sending):
     def _resize(self, value: int) -> None:
         if value > MOST:
             raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
-        change, self._initial = value - self._initial, value
-        for stream in list(self.streams.values()):
-            stream.room += change
-            if stream.room > MOST:
+        if value + self._highest > MOST:
+            self._highest = max([0, *(stream.room for stream in self.streams.values())])
+            if value + self._highest > MOST:
                 raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
-            if change > 0:
-                self._more_room(stream)
+        if value > self._initial and self._narrow:
+            self._widened = True
+        self._initial = value
+
+    def _widen(self) -> None:
+        """The window that all streams have in common has grown: those that waited for it go on."""
+        self._widened = False
+        self.work -= len(self._narrow) // 2
+        for stream in list(self._narrow):
+            self._more_room(stream)
 
     def _on_ping(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) != 8:
             raise Http2Error(PROTOCOL_ERROR if number else FRAME_SIZE_ERROR, "not PING")
+        self.worthless()
         if not flags & ACK:
             self._out.append(frame(PING, ACK, 0, payload))
 
     def _on_goaway(self, _flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) < 8:
             raise Http2Error(PROTOCOL_ERROR if number else FRAME_SIZE_ERROR, "not GOAWAY")
+        self.worthless()
         self.goaway = int.from_bytes(payload[:4], "big") & MOST
         if not self.server:
             for stream in [one for one in self.streams.values() if one.id > self.goaway]:
                 del self.streams[stream.id]
-                self._held_up.pop(stream, None)
+                self._forget(stream)
                 stream.local_done = stream.remote_done = True
                 if stream.taker is not None:
                     stream.taker.on_reset(REFUSED_STREAM)
@@ -284,25 +354,27 @@ class Http2(Sending):
         if len(payload) != 4:
             raise Http2Error(FRAME_SIZE_ERROR, "WINDOW_UPDATE is four bytes")
         more = int.from_bytes(payload, "big") & MOST
+        self.worthless()
         stream = self._wanted(number) if number else None
-        if number and stream is None:
-            return
         if stream is not None:
             stream.room += more
-            if more == 0 or stream.room > MOST:
+            if more == 0 or self._initial + stream.room > MOST:
                 self._fail(stream, FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR)
             else:
+                self._highest = max(self._highest, stream.room)
                 self._more_room(stream)
+            return
+        if number:
             return
         self._room += more
         if more == 0 or self._room > MOST:
             raise Http2Error(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "not a window")
-        for one in list(self._held_up):
-            self._more_room(one)
+        self._go_on()
 
     def _on_priority(self, _flags: int, number: int, payload: bytes) -> None:
         if not number or len(payload) != 5:
             raise Http2Error(FRAME_SIZE_ERROR if number else PROTOCOL_ERROR, "not PRIORITY")
+        self.worthless()
 
     def _on_push(self, _flags: int, _number: int, _payload: bytes) -> None:
         raise Http2Error(PROTOCOL_ERROR, "nobody asked for a push")

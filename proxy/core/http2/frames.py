@@ -37,6 +37,13 @@ class Http2Error(ValueError):
         super().__init__(text)
 
 
+class FloodError(Http2Error):
+    """Too much that is worth nothing, against what is worth something."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(ENHANCE_YOUR_CALM, text)
+
+
 class Taker(Protocol):
     """What a stream's owner is told. Heads are not checked yet; `ended` says that nothing will follow."""
 
@@ -57,15 +64,16 @@ class Taker(Protocol):
 
 
 class Stream:
-    """One stream. `waiting` counts bytes that the peer's window holds back."""
+    """One stream. `waiting` counts bytes that the peer's window holds back; `room` is what that window has more (or
+    less) than a new stream's, so that all of them change in one sum."""
 
     __slots__ = ("answered", "credit", "end", "id", "local_done", "owed", "parts", "remote_done", "room", "taker",
                  "trailers", "waiting")  # fmt: skip
 
-    def __init__(self, number: int, taker: Taker | None, room: int) -> None:
+    def __init__(self, number: int, taker: Taker | None) -> None:
         self.id, self.taker = number, taker
-        self.room, self.credit = room, WINDOW
-        self.owed = self.waiting = 0
+        self.credit = WINDOW
+        self.room = self.owed = self.waiting = 0
         self.parts: deque[bytes | memoryview] = deque()
         self.trailers = b""
         self.end = self.local_done = self.remote_done = self.answered = False

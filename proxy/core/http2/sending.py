@@ -21,6 +21,7 @@ from proxy.core.http2.frames import (
     SETTINGS,
     UPDATE,
     WINDOW,
+    FloodError,
     Headers,
     Stream,
     Taker,
@@ -31,6 +32,15 @@ from proxy.core.http2.frames import (
 
 MAX_BROKEN_OFF = 1024
 """Streams that we have reset which are remembered one by one."""
+CALM = 1000.0
+"""Frames worth nothing that a peer may send at once; by the second it may send `CALM_PER_SECOND` (see `Http2.calm`)."""
+CALM_PER_SECOND = 50.0
+EARNED = 4.0
+"""More of them that are to be expected (windows, pings) after a piece of a body that we sent."""
+LATE = 100
+"""Frames that may be under way to us on a stream that we break off."""
+PIECE = 512
+"""Bytes of a piece that earns, if the peer's window has cut it off what followed."""
 
 
 class Sending:
@@ -47,6 +57,15 @@ class Sending:
         self._room = self._initial = 65_535
         self._frame_size = MAX_FRAME
         self._held_up: dict[Stream, None] = {}
+        """Streams that wait for the connection: for its window, or for what was sent to be written."""
+        self._narrow: dict[Stream, None] = {}
+        """Those that wait for their own window."""
+        self._highest = 0
+        """No stream's `room` is above."""
+        self._late = 0
+        self.calm = CALM
+        """How much the peer may send that is worth nothing. Falls with each such frame, rises with what is worth
+        something, and with time."""
         self._broken_off: dict[int, None] = {}
         """Streams that we have reset, on which the peer may not know it yet; those up to `_forgotten` count as such."""
         self._forgotten = 0
@@ -70,7 +89,7 @@ class Sending:
 
     def open(self, headers: Headers, taker: Taker) -> Stream:
         """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`, `spent`)."""
-        stream = Stream(self._next, taker, self._initial)
+        stream = Stream(self._next, taker)
         self._next += 2
         self.streams[stream.id] = stream
         self._head(stream, encoded(headers), False)
@@ -98,7 +117,9 @@ class Sending:
     def reset(self, stream: Stream, code: int) -> None:
         """Break a stream off; its taker is not told."""
         if self.streams.pop(stream.id, None) is not None:
-            self._held_up.pop(stream, None)
+            self._forget(stream)
+            if stream.taker is not None and not stream.remote_done:
+                self._late += LATE
             self._broken_off[stream.id] = None
             if len(self._broken_off) > MAX_BROKEN_OFF:
                 oldest = next(iter(self._broken_off))
@@ -122,8 +143,7 @@ class Sending:
     def go_on(self) -> None:
         """What was sent has been written."""
         self.stopped = False
-        for stream in list(self._held_up):
-            self._more_room(stream)
+        self._go_on()
 
     def say_goodbye(self, code: int = NO_ERROR, last: int | None = None) -> None:
         """GOAWAY: streams above `last` (those seen so far when absent) are not taken (RFC 9113, 6.8)."""
@@ -133,39 +153,71 @@ class Sending:
     def _head(self, stream: Stream, block: bytes, end: bool) -> None:
         self._out += head_frames(stream.id, block, end, self._frame_size)
 
+    def worth(self, much: float) -> None:
+        """The peer did something that is worth so many frames that are worth nothing."""
+        self.calm = min(CALM, self.calm + much)
+
+    def worthless(self, much: float = 1.0) -> None:
+        """It sent something that is worth nothing; raises `FloodError` when that was too often."""
+        self.calm -= much
+        if self.calm < 0.0:
+            raise FloodError("too many frames that are worth nothing")
+
+    def _too_late(self) -> None:
+        """A frame came on a stream that we had broken off."""
+        if self._late:
+            self._late -= 1
+        else:
+            self.worthless()
+
     def _push(self, stream: Stream) -> None:
         """Send what the windows allow."""
         while stream.parts:
-            room = min(stream.room, self._room, self._frame_size)
-            if room <= 0 or self.stopped:
+            own = self._initial + stream.room
+            if own <= 0:
+                self._held_up.pop(stream, None)
+                self._narrow[stream] = None
+                return
+            if self._room <= 0 or self.stopped:
+                self._narrow.pop(stream, None)
                 self._held_up[stream] = None
                 return
-            piece = stream.parts[0]
-            if len(piece) > room:
-                view = memoryview(piece)  # what is left is not copied for every frame that is cut off it
-                stream.parts[0], piece = view[room:], view[:room]
-            else:
-                stream.parts.popleft()
-            size = len(piece)
-            stream.room -= size
-            self._room -= size
-            stream.waiting -= size
-            last = stream.end and not stream.parts and not stream.trailers
-            self._out.append(frame(DATA, END_STREAM if last else 0, stream.id, piece))
-            if last:
-                self._local_done(stream)
-                return
-        self._held_up.pop(stream, None)
-        if stream.end:
+            self._push_one(stream, min(own, self._room, self._frame_size))
+        self._forget(stream)
+        if stream.end and not stream.local_done:
             if stream.trailers:
                 self._head(stream, stream.trailers, True)
             else:
                 self._out.append(frame(DATA, END_STREAM, stream.id))
             self._local_done(stream)
 
+    def _push_one(self, stream: Stream, room: int) -> None:
+        """Send one frame of the body, of `room` bytes at most."""
+        piece = stream.parts[0]
+        if len(piece) > room:
+            view = memoryview(piece)  # what is left is not copied for every frame that is cut off it
+            stream.parts[0], piece = view[room:], view[:room]
+        else:
+            stream.parts.popleft()
+        size = len(piece)
+        stream.room -= size
+        self._room -= size
+        stream.waiting -= size
+        if size >= PIECE or not stream.parts:
+            self.worth(EARNED)
+        last = stream.end and not stream.parts and not stream.trailers
+        self._out.append(frame(DATA, END_STREAM if last else 0, stream.id, piece))
+        if last:
+            self._local_done(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        """It waits for no window."""
+        self._held_up.pop(stream, None)
+        self._narrow.pop(stream, None)
+
     def _local_done(self, stream: Stream) -> None:
         stream.local_done = True
-        self._held_up.pop(stream, None)
+        self._forget(stream)
         if stream.remote_done:
             self.streams.pop(stream.id, None)
 
@@ -173,6 +225,14 @@ class Sending:
         stream.remote_done = True
         if stream.local_done:
             self.streams.pop(stream.id, None)
+
+    def _go_on(self) -> None:
+        """There is room on the connection: those that wait for it go on, in turn, as far as it goes."""
+        waiting = self._held_up
+        while waiting and self._room > 0 and not self.stopped:
+            stream = next(iter(waiting))
+            del waiting[stream]
+            self._more_room(stream)
 
     def _more_room(self, stream: Stream) -> None:
         before = stream.waiting

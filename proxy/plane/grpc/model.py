@@ -44,8 +44,9 @@ class ModelLink(Wire):
     leaving = False
     """It carries what it has and takes no more."""
 
-    def __init__(self, pool: GrpcPool, endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(Http2(False, MAX_ANSWER_HEAD), loop)
+    def __init__(self, pool: GrpcPool, endpoint: Endpoint) -> None:
+        super().__init__(Http2(False, MAX_ANSWER_HEAD), pool.turn, pool)
+        self.outlives = True
         self.pool, self.endpoint = pool, endpoint
         self.scheme = b"https" if endpoint.secure else b"http"
         self.spoken = asyncio.Event()
@@ -67,15 +68,16 @@ class ModelLink(Wire):
         self._since = self.heard
         self.pool.wheel.watch(self, self.heard + self.pool.period)
 
-    def data_received(self, data: bytes) -> None:
+    def take(self, data: bytes) -> int:
         before = self.http2.peer_streams
-        super().data_received(data)
+        took = super().take(data)
         if self.http2.settled:
             self.spoken.set()
         if self.http2.goaway >= 0:
             self.retire()
         elif self.http2.peer_streams > before:
             self.pool.freed(self)
+        return took
 
     def start(self, leg: Leg) -> None:
         """Carry this leg; there must be room."""
@@ -93,7 +95,7 @@ class ModelLink(Wire):
         self._since = monotonic()
         self.wake()
         if self.leaving and not self.http2.streams:
-            self._loop.call_soon(self.transport.close)
+            self.turn.later(self.transport.close)
         else:
             self.pool.freed(self)
 
@@ -105,11 +107,10 @@ class ModelLink(Wire):
             if not self.http2.streams:
                 self.transport.close()
 
-    def garbled(self) -> None:
-        self.lost(Reason.BAD_REPLY)
+    def garbled(self, reason: Reason) -> None:
+        self.lost(Reason.FLOOD if reason is Reason.FLOOD else Reason.BAD_REPLY)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
+    def is_lost(self) -> None:
         self.pool.wheel.forget(self)
         self.lost(Reason.DISCONNECT)
 
@@ -119,7 +120,7 @@ class ModelLink(Wire):
         self.broken = self.broken or reason
         self.spoken.set()
         self.pool.lost_link(self)
-        if reason is Reason.BAD_REPLY or self.http2.streams:
+        if reason is not Reason.DISCONNECT or self.http2.streams:
             self.endpoint.failed()
         streams, self.http2.streams = list(self.http2.streams.values()), {}
         for stream in streams:

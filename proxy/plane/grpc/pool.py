@@ -150,7 +150,7 @@ class GrpcPool(Pool):
         async def attempt(address: str) -> ModelLink:
             secure = self.context if endpoint.secure else None
             _, link = await loop.create_connection(
-                lambda: ModelLink(self, endpoint, loop),
+                lambda: ModelLink(self, endpoint),
                 address,
                 endpoint.port,
                 ssl=secure,

@@ -43,6 +43,8 @@ NEARLY_SPENT = MOST - 2000
 """A client whose streams have come to this number is asked to connect anew (RFC 9113, 5.1.1): there are 1,000 left."""
 LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
+ANSWER_WORK = 24
+"""Work (`turn`) of an answer of our own."""
 HEALTH = b"/grpc.health.v1.Health/Check"
 _HEAD: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _SERVING, _NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
@@ -56,8 +58,8 @@ class CallerLink(Wire):
     _taking: SocketTaking | None = None
     """What waits for the client whatever the call, while its transport is full."""
 
-    def __init__(self, plane: Plane, scheme: bytes, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened), loop)
+    def __init__(self, plane: Plane, scheme: bytes) -> None:
+        super().__init__(Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened), plane.turn, None)
         self.plane, self.scheme = plane, scheme
         self._fresh: list[Caller] = []
         self._since = self._left = 0.0
@@ -67,6 +69,7 @@ class CallerLink(Wire):
         plane = self.plane
         plane.clients.add(self)
         self.peer, self.trusted = plane.limits.whose(transport)
+        self.owner = self.peer
         self.lines = client_lines(self.peer, self.scheme)
         super().connection_made(transport)
         self._since = self._resets_at = self.heard
@@ -78,12 +81,13 @@ class CallerLink(Wire):
             return
         plane.wheel.watch(self, self.heard + plane.limits.shortest)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+    def take(self, data: bytes) -> int:
+        took = super().take(data)
         if self._fresh:
             fresh, self._fresh = self._fresh, []
             for caller in fresh:
                 caller.start()
+        return took
 
     def _opened(self, stream: Stream, headers: Headers, ended: bool) -> None:
         if stream.id > NEARLY_SPENT and not self._spent:
@@ -94,19 +98,25 @@ class CallerLink(Wire):
             if ended and length > 0:
                 raise HeadError("a body that does not come")
         except NotGrpcError as other:
-            self.plane.refusals.count(Reason.BAD_REQUEST)
+            self._refused()
             self.http2.headers(stream, other.answer, True)
             if not ended:
                 self.http2.reset(stream, NO_ERROR)  # what it would still send is wanted by nobody
             return
         except HeadError:
-            self.plane.refusals.count(Reason.BAD_REQUEST)
+            self._refused()
             self.http2.reset(stream, PROTOCOL_ERROR)
             return
         request.length = UNTIL_CLOSE
         stream.taker = caller = Caller(self, stream, request, ended)
         caller.left = length
         self._fresh.append(caller)
+
+    def _refused(self) -> None:
+        """What began is no call."""
+        self.plane.refusals.count(Reason.BAD_REQUEST)
+        self.work -= ANSWER_WORK
+        self.http2.worthless()
 
     def gone(self) -> None:
         """A call has ended."""
@@ -118,17 +128,17 @@ class CallerLink(Wire):
         now = monotonic()
         earned = (now - self._resets_at) * RESETS_PER_SECOND
         self._resets, self._resets_at = min(MAX_RESETS, self._resets + earned) - 1, now
-        if self._resets < 0:
+        if self._resets < 0 and not self.transport.is_closing():
+            self.plane.refusals.count(Reason.FLOOD)
             self.http2.say_goodbye(ENHANCE_YOUR_CALM)
             self.flush()
             self.transport.close()
 
-    def garbled(self) -> None:
-        self.plane.refusals.count(Reason.BAD_REQUEST)
+    def garbled(self, reason: Reason) -> None:
+        self.plane.refusals.count(reason)
         self._end_calls()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
+    def is_lost(self) -> None:
         self.plane.clients.discard(self)
         self.plane.wheel.forget(self)
         if self._taking is not None:
@@ -248,6 +258,7 @@ class Caller(StreamEnd[CallerLink]):
 
     def _health(self) -> None:
         """As Kubernetes' gRPC probes ask it; every service is the proxy."""
+        self.link.work -= ANSWER_WORK
         serving = self.plane.ready and not self.plane.draining
         http2, stream = self.link.http2, self._stream
         http2.headers(stream, _HEAD, False)
@@ -407,6 +418,7 @@ class Caller(StreamEnd[CallerLink]):
         """Answer with an error of our own; `exchange` when its legs have been counted already."""
         if exchange is None:
             self.plane.refusals.count(reason)
+        self.link.work -= ANSWER_WORK
         if self._over:
             return
         current = exchange or self.exchange

@@ -7,25 +7,28 @@ from time import monotonic
 from typing import Generic, TypeVar, cast
 
 from proxy.core.http2 import Http2, Http2Error, Stream
-from proxy.plane.turn import Written
+from proxy.core.http2.frames import FloodError
+from proxy.core.http2.sending import CALM, CALM_PER_SECOND
+from proxy.core.reasons import Reason
+from proxy.plane.reader import Reader
+from proxy.plane.turn import Turn, Written
 
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait for a peer that does not read. What calls send is held back long before (`Http2.stopped`); the
 rest are replies to pings and settings, which a peer that sends them without reading could ask for without end."""
 
 
-class Wire(asyncio.Protocol):
+class Wire(Reader):
     """One connection; subclasses say what its streams are. Times are monotonic seconds."""
 
     slot = 0
-    transport: asyncio.Transport
-    closed = False
     heard = 0.0
     """When the peer last sent something."""
     _planned = False
 
-    def __init__(self, http2: Http2, loop: asyncio.AbstractEventLoop) -> None:
-        self.http2, self._loop = http2, loop
+    def __init__(self, http2: Http2, turn: Turn, owner: object) -> None:
+        super().__init__(turn, owner)
+        self.http2 = http2
         self._whose: list[Written] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -34,19 +37,43 @@ class Wire(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        self.heard = monotonic()
+        before, self.heard = self.heard, monotonic()
+        if self.http2.calm < CALM:
+            self.http2.worth((self.heard - before) * CALM_PER_SECOND)
+        self.receive(data)
+
+    def take(self, data: bytes) -> int:
         try:
-            self.http2.feed(data)
+            took = self._feed(data)
         except Http2Error as error:
+            self.throw_away()
             self.http2.say_goodbye(error.code)
             self.flush()
-            self.garbled()
+            self.garbled(Reason.FLOOD if isinstance(error, FloodError) else Reason.BAD_REQUEST)
             self.transport.close()
-            return
+            return len(data)
         self.wake()
+        return took
 
-    def garbled(self) -> None:
-        """The peer does not speak HTTP/2: nothing more is read."""
+    def _feed(self, data: bytes) -> int:
+        """Take up bytes as far as the turn allows, one dear piece after the other while there may be any."""
+        http2, turn = self.http2, self.turn
+        took = http2.feed(data, self.work, False)
+        self.work = http2.work
+        while http2.rests and self.work > 0:
+            if not turn.may_be_dear():
+                self.rests = True
+                break
+            began = monotonic()
+            took += http2.feed(data[took:], 1)
+            turn.was_dear(monotonic() - began)
+            self.work += http2.work - 1
+            took += http2.feed(data[took:], self.work, False)
+            self.work = http2.work
+        return took
+
+    def garbled(self, reason: Reason) -> None:
+        """The peer does not keep to HTTP/2, or floods: nothing more is read."""
 
     def wake(self, whose: Written | None = None) -> None:
         """Something is to be written, once, at the end of this turn; `whose` it is wants to know when."""
@@ -54,7 +81,7 @@ class Wire(asyncio.Protocol):
             self._whose.append(whose)
         if not self._planned:
             self._planned = True
-            self._loop.call_soon(self.flush)
+            self.turn.last(self.flush)
 
     def flush(self) -> None:
         """Write what is to be written."""
