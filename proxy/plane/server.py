@@ -344,6 +344,8 @@ class Client(Reader):
         current = exchange or self.exchange
         if exchange is None:
             self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
+        else:
+            self._keep = exchange.request.keep and exchange.body_done  # which may have come in pieces
         to_head = to_head or (current is not None and current.request.method == b"HEAD")
         self._keep = self._keep and not self.plane.draining
         name = name or (current.request_id if current else b"")

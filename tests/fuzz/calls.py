@@ -10,9 +10,6 @@ One input becomes a client's bytes, a model's bytes, and where both are cut: as 
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, Event
@@ -20,16 +17,15 @@ from h2.events import ConnectionTerminated, Event
 from loadtests.hostile.attacks import ANSWER, START, call, frame, settings, text
 from proxy.config import parse
 from proxy.core.http2.frames import DATA, GOAWAY, HEADERS, MORE, PING, RST, UPDATE
-from proxy.plane.grpc.model import ModelLink
-from proxy.plane.grpc.server import CallerLink
-from proxy.plane.worker import Worker
-from tests.plane.test_cuts import Loop, Wire, cut
+from tests.fuzz.glue import WORKS, Work
+from tests.plane.test_budget import Calls
+from tests.plane.test_cuts import cut
 
 MARK = b"\x00|\x00"
 """Between the client's and the model's bytes of one input."""
 CONFIG = parse(
     "server: {grpc_listen: '127.0.0.1:0', limits: {max_header: 4KiB, max_body: 64KiB}}\n"
-    "upstreams: {m: {url: 'grpc://127.0.0.1:1'}}\nroutes: [{name: all, live: m}]"
+    "upstreams: {g: {url: 'grpc://127.0.0.1:1'}}\nroutes: [{name: all, live: g}]"
 )
 MESSAGE = b"\0\0\0\0\5hello"
 STATUS = text(b"grpc-status", b"0")
@@ -68,34 +64,23 @@ OF_MODEL = (
 )
 
 
-class CallBench:
+class CallBench(Calls):
     """One client and one connection to the model, face to face without sockets. `together`: how many pieces come in one
-    turn of the loop."""
+    turn of the loop; `work`: what one connection may cause at once, when it has waited, and all of them in a turn."""
 
-    def __init__(self, together: int = 1) -> None:
-        self.loop, self.together = Loop(), together
-        worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
-        worker.configure(CONFIG)
-        pool: Any = worker.pools["m"]
-        (endpoint,) = pool.endpoints
-        self.client, self.model = CallerLink(worker.plane, b"http"), ModelLink(pool, endpoint)
-        for protocol in (self.client, self.model):
-            protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
-        pool._every.add(self.model)
-        pool._links[endpoint].append(self.model)
-        pool.open = 1_000_000  # no connection but this one
+    def __init__(self, together: int = 1, work: Work | None = None) -> None:
+        super().__init__(work, CONFIG, greets=False)
+        self.together = together
 
     def feed(self, calls: bytes, answers: bytes, cuts: list[int], back: list[int]) -> tuple[bytes, bytes]:
         """What the model got and what the client got."""
-        client: Any = self.client.transport
-        model: Any = self.model.transport
-        for wire, pieces in ((client, cut(calls, cuts)), (model, cut(answers, back))):
+        for wire, pieces in ((self.of_client, cut(calls, cuts)), (self.of_model, cut(answers, back))):
             for number, piece in enumerate(pieces, 1):
                 wire.hear(piece)
                 if number % self.together == 0:
                     self.loop.turn()
             self.loop.turn()
-        return model.out, client.out
+        return self.of_model.out, self.of_client.out
 
 
 def built(data: bytes, ready: tuple[bytes, ...]) -> bytes:
@@ -138,7 +123,7 @@ def once(data: bytes) -> None:
         calls, answers = START + built(calls, OF_CLIENT), settings() + built(answers, OF_MODEL)
     step = cuts % 17 * 7 + 1
     places = list(range(0, len(calls) + len(answers), step)) if cuts % 2 else []
-    model, client = CallBench(how // 2 % 5 + 1).feed(calls, answers, places, places)
+    model, client = CallBench(how // 2 % 5 + 1, WORKS[how // 10 % len(WORKS)]).feed(calls, answers, places, places)
     read_as_server(model)
     read_as_client(client)
 

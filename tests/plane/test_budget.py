@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config import parse
+from proxy.config import Config, parse
 from proxy.core.http2.frames import (
     ACK,
     DATA,
@@ -99,12 +99,12 @@ class Clock(Loop):
 class Calls:
     """One gRPC client and one connection to the model, face to face without sockets."""
 
-    def __init__(self, work: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, work: tuple[int, int, int] | None = None, config: Config = CALLS, greets: bool = True) -> None:
         self.loop = Clock()
         worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
         self.plane = worker.plane
         worker.plane.turn = turn = type(worker.plane.turn)(self.loop, self.loop.time, *(work or ()))  # type: ignore[arg-type]
-        worker.configure(CALLS)
+        worker.configure(config)
         pool: Any = worker.pools["g"]
         assert pool.turn is turn
         self.client, self.model = CallerLink(worker.plane, b"http"), ModelLink(pool, pool.endpoints[0])
@@ -115,7 +115,8 @@ class Calls:
         pool._links[pool.endpoints[0]].append(self.model)
         self.of_client: Any = self.client.transport
         self.of_model: Any = self.model.transport
-        self.of_model.hear(frame(SETTINGS, 0, 0))
+        if greets:
+            self.of_model.hear(frame(SETTINGS, 0, 0))
         self.loop.turn()
 
     def talk(self, sent: bytes, back: bytes, cuts: list[int], back_cuts: list[int]) -> tuple[Any, Any]:

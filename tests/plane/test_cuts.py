@@ -280,6 +280,13 @@ def test_what_of_an_answer_is_refused_does_not_depend_on_cuts(
         assert answer.startswith(pieces.partition(b"\r\n\r\n")[2], answer.find(b"\r\n\r\n") + 4)
 
 
+def test_a_broken_answer_ends_no_connection_whose_body_came_in_pieces() -> None:
+    request = message(b"POST /x HTTP/1.1\r\nHost: a\r\n", b"abc", [], False)
+    whole, pieces = (Bench().feed(request, b"no HTTP", places, [])[1] for places in ([], [len(request) - 1]))
+    assert pieces == whole
+    assert b"connection: keep-alive\r\n" in whole
+
+
 DAMAGE = st.lists(st.tuples(st.integers(0, 1000), st.binary(max_size=3), st.integers(0, 3)), max_size=4)
 
 
