@@ -49,7 +49,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -57,7 +57,7 @@ from proxy.core.model import Arm, Lane, Outcome, Pair, State, Table, make
 from proxy.core.reasons import CODES, REASONS
 
 MAX_FRAME = 256 * 1024 * 1024
-BOUNDS = (
+BOUNDS: Final[tuple[float, ...]] = (  # of no fixed length, or compiled code would make the tuple anew at every look
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
     1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 30.0, 60.0,
 )  # fmt: skip
