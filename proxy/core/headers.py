@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from proxy.core import credentials
 from proxy.core.ids import valid_id
 from proxy.core.scanning import scanner
 
-CHUNKED = -1
+CHUNKED: Final = -1
 """Length of a message in chunked framing."""
-UNTIL_CLOSE = -2
+UNTIL_CLOSE: Final = -2
 """Length of an answer that ends when the connection is closed."""
 
 _HOP = frozenset(

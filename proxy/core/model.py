@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from proxy.core.reasons import Reason
 
-BUCKETS = 10_000
+BUCKETS: Final = 10_000
 """Buckets of a route's traffic; a weight of 5 % is 500 of them."""
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from proxy.plane.state import Plane
 
 _NONE: Final = Reason.NONE
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
 EXPECT = frozenset({b"expect"})
 
@@ -117,7 +117,7 @@ class Exchange:
             gathering.begin(self, piece, done)
         else:
             self.send(piece, done, self.started)
-        return Reason.NONE
+        return _NONE
 
     def is_enough(self, done: bool) -> bool:
         """Whether a body that is gathered is here as far as it is needed; `done` says that it is here whole."""

@@ -6,7 +6,7 @@ dropped and counted under the reason why.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.chunks import joined
 from proxy.core.headers import CHUNKED, CREDENTIALS, without
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from proxy.plane.rollouts import Trial
     from proxy.plane.samples import Sample
 
-_NOT_FOR_LIVE = frozenset({b"expect"})
+_NOT_FOR_LIVE: Final = frozenset({b"expect"})
+_TOO_LONG: Final = Reason.TOO_LONG  # looking up a member of an enum costs 0.1 µs in Python 3.11
 
 
 def mirror(exchange: Exchange) -> None:
@@ -107,7 +108,7 @@ def _nobodys_fault(live: Captured, candidate: Captured, max_body: int) -> str:
     A candidate's answer beyond `max_body` is a failure only where live's is less than half of that: models that answer
     in lengths around the limit would else fail by chance, each where the other does not.
     """
-    if live.reason is Reason.TOO_LONG or candidate.reason is Reason.TOO_LONG:
+    if live.reason is _TOO_LONG or candidate.reason is _TOO_LONG:
         return "too_long"
     if live.too_large:
         return "too_large"

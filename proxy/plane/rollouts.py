@@ -13,6 +13,7 @@ Invariants
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.core.model import BUCKETS, Lane, State
 from proxy.core.rewriting import Rules
@@ -26,7 +27,7 @@ SHORTEST_HEDGE = 0.02
 ENOUGH = 100
 LONG = 600.0
 """Seconds for which one long answer of live's says that its answers may be long."""
-_RECENT = 512
+_RECENT: Final = 512
 
 
 class Recent:

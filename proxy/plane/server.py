@@ -68,7 +68,8 @@ ANSWER_WORK: Final = 16
 PIECE_WORK: Final = 4
 """Work of passing on a piece of a body."""
 
-_END = (b"\r\nconnection: close\r\n\r\n", b"\r\n\r\n")
+_GOES_ON: Final = b"\r\n\r\n"
+_CLOSES: Final = b"\r\nconnection: close\r\n\r\n"
 
 
 class Client(Reader):
@@ -294,7 +295,7 @@ class Client(Reader):
         request = exchange.request
         keep = request.keep and exchange.body_done and answer.length != UNTIL_CLOSE and not self.plane.draining
         self._answering, self._keep = True, keep
-        end = _END[keep]
+        end = _GOES_ON if keep else _CLOSES
         if request.old:
             self._answer_old(exchange, answer, served_by, piece, done)
             return
