@@ -381,6 +381,52 @@ def replay(
     )  # fmt: skip
 
 
+@main.command()
+@click.argument("rollout", required=False, shell_complete=_names)
+@click.option("--recording", "file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Read a recorded file instead of a running rollout.")  # fmt: skip
+@click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
+              help="How to read a recording's answers; also UNDERSTUDY_CONFIG.")  # fmt: skip
+@click.option("--rate", "rates", multiple=True, type=click.FloatRange(min=0, min_open=True), metavar="N",
+              help="Requests per second to reckon with; may be repeated.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured, limits and costs as JSON.")
+@_admin_options
+@_guarded
+def suggest(
+    rollout: str | None,
+    file: Path | None,
+    path: Path | None,
+    rates: tuple[float, ...],
+    as_json: bool,
+    url: str,
+    token: str | None,
+) -> int:
+    """Suggest limits from what two honest models differ by.
+
+    Train live's own recipe once more, run that in shadow under generous limits (or record it), and ask. What is printed
+    can be pasted under the rollout: each guard with what was measured, and with the pairs and the time until a
+    candidate like that one passes, and until one at twice the limit fails. Exit code 1: nothing is measured yet.
+
+    \b
+    Examples:
+      understudy suggest credit/credit-v2 --rate 250
+      understudy suggest --recording state/pairs.jsonl.zst --config understudy.yaml
+    """
+    from proxy.cli.suggest import of_recording, of_rollout, show  # numpy takes its time
+
+    if file is not None:
+        if path is None:
+            raise click.UsageError("Missing option '--config' / '-c': it says how a recording's answers are read.")
+        found = of_recording(file, _config(path), rollout or "")
+    else:
+        admin = Admin(url, token)
+        names = [rollout] if rollout else [one["name"] for one in admin.rollouts()]
+        if len(names) != 1:
+            raise UnderstudyError(f"name one rollout: there is {', '.join(names) or 'none'}")
+        found = of_rollout(_one(admin, names[0]))
+    return show(*found, rates or (10.0, 100.0), as_json=as_json)
+
+
 def _config(path: Path) -> Config:
     try:
         return load(path)

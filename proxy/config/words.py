@@ -99,6 +99,11 @@ def _rollout(config: Config, route: Route, rollout: Rollout, rates: Sequence[flo
         text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
         yield _wrapped("    ", f"{text} Where that does not last, fewer requests become pairs, and stages take longer.")
     yield _wrapped("    ", "Filled in: " + "; ".join(_filled_in(config, rollout)) + ".")
+    if rollout.guards is None:
+        text = (
+            f"No limit is this model's own yet: `understudy suggest {plan.name}` reads what two honest models differ by"
+        )
+        yield _wrapped("    ", f"{text} in shadow, and proposes limits with what they cost in time.")
     yield from _durations(plan, rates)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from proxy.config.words import limit
 from proxy.control.charts import unit
 from proxy.control.trials import Trial
 from proxy.core.delivery import rfc3339
@@ -86,6 +87,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "stages": [stage.name for stage in plan.stages],
         "weight": rollout.weight / 100,
         "verdict": verdict,
+        "guards": {guard.name: limit(guard) for guard in plan.guards},
         "findings": findings,
         "ledger": ledger,
         "late_pairs": trial.ledger.late,

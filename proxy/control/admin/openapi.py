@@ -104,6 +104,11 @@ ROLLOUT = _object(
         "stages": _list(TEXT),
         "weight": {"type": "number", "minimum": 0, "maximum": 100, "description": "Percent."},
         "verdict": {"enum": [*Verdict]},
+        "guards": {
+            "type": "object",
+            "additionalProperties": TEXT,
+            "description": "The limits, by guard, as the file says them.",
+        },
         "findings": _list(_ref("Finding")),
         "ledger": _ref("Ledger"),
         "late_pairs": WHOLE

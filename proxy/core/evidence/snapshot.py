@@ -209,8 +209,8 @@ def _clusters_out(clusters: Clusters) -> list[Any]:
 
 
 def _clusters_in(raw: list[Any]) -> Clusters:
-    *window, users = raw
-    return Clusters(*window, [(int(key, 16), sent, counts) for key, sent, counts in users])
+    window, requests, most, users = raw
+    return Clusters(window, requests, most, [(int(key, 16), sent, counts) for key, sent, counts in users])
 
 
 def _watch_out(watch: Watch | None) -> Any:
