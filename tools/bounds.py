@@ -80,15 +80,40 @@ CLIENTS = (
         "cut off, `slow_client` (408 while it sends)",
     ),
 )
+TURNS = (
+    Bound(
+        "plane.turn:AT_ONCE,PER_TURN",
+        "Work that one connection causes at once, and all that waits in one turn, in about microseconds",
+        "{}, {}",
+        "the rest waits for later turns, and the connection is not read meanwhile",
+    ),
+    Bound(
+        "plane.turn:DEAR_REST",
+        "Decoding of long header blocks: one part of the time to so many for everything else",
+        "1 to {}",
+        "they wait",
+    ),
+)
 CALLERS = (
-    Bound("plane.grpc.server:MAX_STREAMS", "Calls under way on one connection", "{}", "RST_STREAM REFUSED_STREAM"),
+    Bound(
+        "plane.grpc.server:MAX_STREAMS",
+        "Calls under way on one connection",
+        "{}",
+        "RST_STREAM REFUSED_STREAM, `too_many_calls`",
+    ),
     Bound(
         "plane.grpc.server:MAX_RESETS,RESETS_PER_SECOND",
         "Calls that a client breaks off",
         "{}, and {} a second",
-        "GOAWAY ENHANCE_YOUR_CALM",
+        "GOAWAY ENHANCE_YOUR_CALM, `flood`",
     ),
-    Bound("plane.grpc.wire:MAX_UNSENT", "What waits for a peer that does not read", "{:B}", "closed"),
+    Bound(
+        "core.http2.sending:CALM,CALM_PER_SECOND",
+        "Frames that are worth nothing, less what is worth something",
+        "{}, and {} a second",
+        "GOAWAY ENHANCE_YOUR_CALM, `flood`",
+    ),
+    Bound("plane.grpc.wire:MAX_UNSENT", "What waits for a peer that does not read", "{:B}", "closed, `flood`"),
     Bound(
         "core.http2.frames:WINDOW,LINK_WINDOW",
         "Bytes under way to the proxy and not taken, of one stream and of a connection",
@@ -156,6 +181,7 @@ ANSWERS = (
     Bound("core.predictions.codings:MAX_WINDOW", "How far a zstd frame looks back", "{:B}", "`bad_encoding`"),
 )
 PARTS = {
+    "Any peer": TURNS,
     "A client": CLIENTS,
     "A client or model over HTTP/2": CALLERS,
     "A model": MODELS,

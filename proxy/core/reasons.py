@@ -73,6 +73,8 @@ class Reason(StrEnum):
     TOO_MANY_ELEMENTS = "too_many_elements"
     # Of a connection, on either side: it sent more that is worth nothing than is worth something.
     FLOOD = "flood"
+    # The client's again: more calls at once on one connection than it was told it may have.
+    TOO_MANY_CALLS = "too_many_calls"
 
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
@@ -92,6 +94,7 @@ STATUS: dict[Reason, int] = {
     Reason.NO_ROUTE: 404,
     Reason.OVERRIDE_REFUSED: 403,
     Reason.TOO_MANY_CONNECTIONS: 503,
+    Reason.TOO_MANY_CALLS: 503,
     Reason.CONNECT: 502,
     Reason.CONNECT_TIMEOUT: 504,
     Reason.DISCONNECT: 502,

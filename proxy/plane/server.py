@@ -116,6 +116,7 @@ class Client(Reader):
         self._since = now = monotonic()
         most = plane.limits.max_connections
         if len(plane.clients) > 2 * most:
+            plane.refusals.count(Reason.TOO_MANY_CONNECTIONS)
             self.transport.abort()
         elif len(plane.clients) > most:
             self.refuse(Reason.TOO_MANY_CONNECTIONS)

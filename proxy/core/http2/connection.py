@@ -1,7 +1,7 @@
 """HTTP/2 (RFC 9113) as far as gRPC needs it: bytes in, calls out, bytes out. No I/O, no clock, no tasks.
 
-    http2.feed(data)      what the peer sent, as far as `work` goes; calls `opened` for a new stream and the stream's
-                          `taker` for the rest
+    http2.feed(data)      what the peer sent, as far as `work` goes; calls `opened` for a new stream, the stream's
+                          `taker` for the rest, and `refused` with the code when one ends by the peer's mistake
     http2.take()          what is to be written to the peer now
 
 Header compression is the package `hpack`'s, one way: what the peer compressed is decoded, and our own heads are sent as
@@ -82,9 +82,11 @@ class Http2(Sending):
         max_header: int,
         max_streams: int = 0,
         opened: Callable[[Stream, Headers, bool], None] | None = None,
+        refused: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(server, max_header, max_streams)
         self._opened = opened
+        self._refused = refused
         self.peer_streams = 100
         """How many streams the peer takes at once; this many until it says."""
         self.goaway = -1
@@ -210,9 +212,14 @@ class Http2(Sending):
 
     def _fail(self, stream: Stream, code: int) -> None:
         """The peer's mistake ends this stream only."""
-        self.reset(stream, code)
+        self._refuse(stream, code)
         if stream.taker is not None:
             stream.taker.on_reset(code)
+
+    def _refuse(self, stream: Stream, code: int) -> None:
+        self.reset(stream, code)
+        if self._refused is not None:
+            self._refused(code)
 
     def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
         if number == 0:
@@ -250,7 +257,7 @@ class Http2(Sending):
     def _on_request(self, stream: Stream, headers: Headers, ended: bool) -> None:
         self.streams[stream.id] = stream
         if self.refusing or len(self.streams) > self.max_streams:
-            self.reset(stream, REFUSED_STREAM)
+            self._refuse(stream, REFUSED_STREAM)
             self.worthless()
             return
         stream.remote_done = ended

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.core.grpc import GrpcAnswer, Messages, NotGrpcError, TooLong, announced, is_trailers, refusal, request_head
 from proxy.core.headers import UNTIL_CLOSE, Answer, HeadError, client_lines, given_id, id_name
 from proxy.core.http2 import HIGH, Headers, Http2, Stream
-from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR
+from proxy.core.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from proxy.core.pace import LOOK
 from proxy.core.reasons import Reason
 from proxy.plane.answers import words
@@ -59,7 +59,8 @@ class CallerLink(Wire):
     """What waits for the client whatever the call, while its transport is full."""
 
     def __init__(self, plane: Plane, scheme: bytes) -> None:
-        super().__init__(Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened), plane.turn, None)
+        http2 = Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened, self._not_taken)
+        super().__init__(http2, plane.turn, None)
         self.plane, self.scheme = plane, scheme
         self._fresh: list[Caller] = []
         self._since = self._left = 0.0
@@ -117,6 +118,11 @@ class CallerLink(Wire):
         self.plane.refusals.count(Reason.BAD_REQUEST)
         self.work -= ANSWER_WORK
         self.http2.worthless()
+
+    def _not_taken(self, code: int) -> None:
+        """A call was refused on its stream alone."""
+        reason = Reason.DRAINING if self.http2.refusing else Reason.TOO_MANY_CALLS
+        self.plane.refusals.count(reason if code == REFUSED_STREAM else Reason.BAD_REQUEST)
 
     def gone(self) -> None:
         """A call has ended."""
@@ -195,6 +201,8 @@ class CallerLink(Wire):
                 due = min(due, stream.taker.check(now, taking is None))
         patience = limits.idle if self.http2.settled else limits.header
         if not self.http2.streams and now - self._since >= patience:
+            if not self.http2.settled:
+                self.plane.refusals.count(Reason.REQUEST_TIMEOUT)
             self.http2.say_goodbye()
             self.flush()
             self.transport.close()

@@ -94,6 +94,7 @@ class Wire(Reader):
                     one.leaves(now)
             self.transport.write(out)
             if self.transport.get_write_buffer_size() > MAX_UNSENT:
+                self.garbled(Reason.FLOOD)
                 self.transport.abort()
 
     def pause_writing(self) -> None:
