@@ -195,6 +195,7 @@ def test_every_guard_is_explained_with_what_it_would_have_caught() -> None:
     explained = {section.split("`")[1]: section for section in sections}
     assert explained.keys() == Guards.model_fields.keys()
     assert all("ould have caught:" in section for section in explained.values())
+    assert all("**The wrong one**" in section for section in explained.values())
 
 
 def test_metrics_and_alerts_that_are_named_exist() -> None:
