@@ -12,10 +12,12 @@ from math import exp, log
 from proxy.core.evidence.discordance import BETS
 from proxy.core.model import Guard, Plan, Stage, State
 
-P99_PASS = 4500
-"""Latency pairs until `p99_latency: 1.2x` passes for an equal candidate with lognormal times."""
-MEDIAN_PASS = 200
-"""Latency pairs until a median limit passes for an equal candidate."""
+P99_PASS = 3300, 690
+"""Blocks of one pair, and of very many, until `p99_latency: 1.2x` passes for equal arms with lognormal times."""
+MEDIAN_PASS = 100, 12
+"""The same for a median limit."""
+SHARE_PASS = 595
+"""Blocks until an absolute p99 passes, however many pairs they have: in a stall all pairs of one are slow together."""
 TABLE_PASS = 1000
 """Pairs until a guard on the whole distribution passes: 500 to learn live's thresholds, then its evidence."""
 SPREAD = 0.14
@@ -58,22 +60,35 @@ def _discordance(margin: float) -> float:
     )
 
 
+def blocks_to_pass(guard: Guard, each: float, false_promotion_rate: float = 0.05) -> float:
+    """Blocks until a latency guard passes for a good candidate; `each` is how many pairs a block has. What a block says
+    grows with its pairs, up to what it can say at all.
+
+    >>> from proxy.core.model import Guard
+    >>> [round(blocks_to_pass(Guard("p99_latency", 1.2, True), each)) for each in (1, 3, 10, 100)]
+    [3300, 1282, 807, 695]
+    """
+    if guard.limit <= 0:
+        return float("inf")
+    if guard.name == "p99_latency" and not guard.relative:
+        needed = log(1 / false_promotion_rate) + log(10)
+        return max(SHARE_PASS, needed / _rate(0.01, 0.0025) / int(each))
+    one, many = P99_PASS if guard.name == "p99_latency" else MEDIAN_PASS
+    return float(many + (one - many) / int(each) ** 1.35)
+
+
 def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
-    """Pairs (latency pairs for latency guards) until a guard passes for a good candidate; infinite when it never can.
+    """Pairs until a guard passes for a good candidate (for latency guards blocks of one); infinite when it never can.
 
     >>> from proxy.core.model import Guard
     >>> round(pairs_to_pass(Guard("max_disagreement", 0.02)), -1), pairs_to_pass(Guard("p99_latency", 1.2, True))
-    (650.0, 4500)
+    (650.0, 3300.0)
     """
+    if is_latency(guard):
+        return blocks_to_pass(guard, 1.0, false_promotion_rate)
     needed = log(1 / false_promotion_rate) + log(10)  # the second: what a mixture over ten bets costs at most
     if guard.limit <= 0:
         return float("inf")
-    if guard.relative and is_latency(guard):
-        return P99_PASS if guard.name == "p99_latency" else MEDIAN_PASS
-    if guard.name in ("median_latency", "time_to_first_token", "time_per_token"):
-        return MEDIAN_PASS
-    if guard.name == "p99_latency":
-        return needed / _rate(0.01, 0.0025)
     if guard.name in ("max_disagreement", "max_big_change") and guard.limit < 1:
         return needed / _rate(guard.limit, guard.limit / 4)
     if guard.name == "max_response_mismatch" and guard.limit < 1:
@@ -86,7 +101,7 @@ def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
 
 
 def is_latency(guard: Guard) -> bool:
-    """Whether a guard takes one pair per latency block instead of every pair."""
+    """Whether a guard counts by latency blocks instead of by pairs."""
     return guard.name in ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
 
 
@@ -96,21 +111,26 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
     >>> from proxy.core.model import Guard, Plan, Stage, State
     >>> plan = Plan("r/c", "r", "l", "c", "1", (), (Guard("p99_latency", 1.2, True),))
     >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
-    (455.0, 'p99_latency')
+    (69.57..., 'p99_latency')
     """
     share = stage.share / 10_000
     weight = stage.weight / 10_000
     pairs = rate * (share if stage.kind is State.SHADOW else weight + (1 - weight) * share)
-    # A block gives a latency pair when at least one request falls into it (arrivals taken as Poisson).
+    # A block counts when at least one request falls into it (arrivals taken as Poisson).
     block = plan.latency_block
     spacing = block / (1 - exp(-pairs * block)) if block else 1 / pairs
+    each = max(1.0, pairs * spacing)
     waits = {"min_time": stage.min_time, "min_pairs": stage.min_pairs / pairs}
     if stage.kind is State.CANARY:
         waits["pairs answered by the candidate"] = min(CANDIDATE_PAIRS, stage.min_pairs) / (rate * weight)
     for guard in plan.guards:
+        if is_latency(guard):
+            blocks = blocks_to_pass(guard, each, plan.false_promotion_rate)
+            waits[guard.name] = blocks * spacing + plan.warmup / pairs
+            continue
         count = pairs_to_pass(guard, plan.false_promotion_rate)
         asked_twice = plan.noise_floor if plan.noise_floor and guard.name in EXCESS else 1.0
-        waits[guard.name] = (count + plan.warmup) * spacing if is_latency(guard) else count / (pairs * asked_twice)
+        waits[guard.name] = count / (pairs * asked_twice)
         if guard.name == "max_quality_drop":
             delay = plan.prediction.label_delay
             waits[guard.name] = delay + count / min(pairs, WAITING / delay)

@@ -115,11 +115,13 @@ def _durations(plan: Plan, rates: Sequence[float]) -> Iterator[str]:
         row = "".join(rough(seconds).rjust(14) for seconds, _ in times)
         yield f"      {stage.name:12}{row}   {', '.join(dict.fromkeys(why for _, why in times))}"
     if any(guard.name == "p99_latency" and guard.relative for guard in plan.guards):
-        least = f"{rough(P99_PASS * plan.latency_block)} per stage" if plan.latency_block else "every pair counts"
-        yield (
-            f"      (p99_latency needs about {P99_PASS:,} latency pairs, at most one per latency_block of "
-            f"{duration(plan.latency_block)}: {least})"
-        )
+        one, many = P99_PASS
+        if not plan.latency_block:
+            yield f"      (p99_latency needs about {one:,} pairs, of which every one counts)"
+            return
+        least, block = rough(many * plan.latency_block), duration(plan.latency_block)
+        yield f"      (p99_latency needs about {one:,} blocks of {block} with one pair each, {many} with many: at least"
+        yield f"      {least} per stage)"
 
 
 def _stage(plan: Plan, stage: Stage) -> str:

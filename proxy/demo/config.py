@@ -2,7 +2,7 @@
 
 The good candidate really differs from live on 3 to 4 % of the digits, so `max_disagreement: 8%` leaves room for what is
 known beforehand. Latency limits are absolute and wide: a small and perhaps busy machine also runs the models, the
-client and this display, and what is shown here is not its speed. `latency_block: 10ms` takes up to 100 latency pairs a
+client and this display, and what is shown here is not its speed. `latency_block: 10ms` makes a hundred blocks a
 second, so that a stage takes seconds instead of minutes; in production the default of 100ms is right. Copies are shed
 late (`max_in_flight`): a machine that stands still for a moment would shed some, and those count as the slowest.
 """

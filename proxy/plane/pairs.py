@@ -126,7 +126,7 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
     head = request.head
     if not CREDENTIALS.isdisjoint(request.found):  # the controller has no use for them, and records are files
         head = without(head, CREDENTIALS) + b"\r\n"
-    flags = SLOT if one.slot else 0
+    flags = SLOT
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (RESCUED if exchange.rescued else 0)
     outcomes = live.outcome() + candidate.outcome()

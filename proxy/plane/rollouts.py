@@ -90,9 +90,6 @@ class Terms:
     rescue_after: float | None
     hold: float
     noise_floor: int
-    latency_block: float
-    slot: int
-    workers: int
 
 
 @dataclass(eq=False)
@@ -120,7 +117,6 @@ class Trial:
     link_full: int = 0
     last_dropped: int = -1
     pending: dict[int, None] = field(default_factory=dict)
-    _block: int = -1
 
     def __post_init__(self) -> None:
         self.draw_with(b"")  # nobody is drawn before the first table
@@ -147,19 +143,12 @@ class Trial:
         """Whether a candidate's answer is kept until it is whole or a stream, so that live can still answer instead."""
         return self.weight < BUCKETS and self.terms.rescue
 
-    def begin(self, time: float) -> tuple[int, bool]:
-        """Sequence of a request newly sampled at `time`, and whether it was chosen for latency evidence."""
+    def begin(self) -> int:
+        """Sequence of a request newly sampled."""
         sequence = self.sampled
         self.sampled = sequence + 1
         self.pending[sequence] = None
-        terms = self.terms
-        if not terms.latency_block:
-            return sequence, True
-        block = int(time / terms.latency_block)
-        if block == self._block or block % terms.workers != terms.slot:
-            return sequence, False
-        self._block = block
-        return sequence, True
+        return sequence
 
     def settle_sent(self, sequence: int) -> None:
         """The pair is on its way to the controller."""

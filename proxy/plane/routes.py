@@ -150,9 +150,6 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
         rescue_after=after if isinstance(after, float) else None,
         hold=rollout.rescue.hold,
         noise_floor=round(mirror.noise_floor * 10_000),
-        latency_block=rollout.latency_block,
-        slot=slot,
-        workers=workers,
     )
 
 

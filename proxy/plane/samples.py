@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Sample:
     """One request's place in one trial. `cost` is the memory it holds, bytes."""
 
-    __slots__ = ("again", "candidate", "cost", "sequence", "slot", "stage", "trial", "wants_again")
+    __slots__ = ("again", "candidate", "cost", "sequence", "stage", "trial", "wants_again")
 
-    def __init__(self, trial: Trial, sequence: int, slot: bool, wants_again: bool) -> None:
-        self.trial, self.sequence, self.slot, self.wants_again = trial, sequence, slot, wants_again
+    def __init__(self, trial: Trial, sequence: int, wants_again: bool) -> None:
+        self.trial, self.sequence, self.wants_again = trial, sequence, wants_again
         self.stage, self.cost = trial.stage, 0
         self.candidate: Captured | None = None
         self.again: Captured | None = None
@@ -42,7 +42,7 @@ def sample(exchange: Exchange) -> None:
         share = trial.share if trial is not exchange.trial else trial.affords
         if share < BUCKETS and not chosen(trial.sample_salt, name, share):
             continue
-        sequence, slot = trial.begin(exchange.started + plane.epoch)
+        sequence = trial.begin()
         terms = trial.terms
         if length > terms.max_body:
             trial.settle_dropped(sequence, "too_large")
@@ -50,7 +50,7 @@ def sample(exchange: Exchange) -> None:
             trial.settle_dropped(sequence, "shed")
         else:
             again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)
-            samples.append(Sample(trial, sequence, slot, again))
+            samples.append(Sample(trial, sequence, again))
     exchange.samples = samples
 
 

@@ -15,11 +15,12 @@ from scipy import stats
 from proxy.core.evidence.discordance import ExtraErrors
 from proxy.core.evidence.guards import Rule
 from proxy.core.evidence.ks import Ks
-from proxy.core.evidence.latency import Ratio, Slower
+from proxy.core.evidence.latency import Slower
 from proxy.core.evidence.mean import Mean, Similarity
 from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
+from proxy.core.evidence.ratio import Ratio
 from proxy.core.evidence.witnesses import Witnesses
 from proxy.core.model import Guard
 from tests.calibration import truths

@@ -49,7 +49,7 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
         ("{shadow: 5%, lead_time_slo: 3d}", "never measured without `signed_off_at`"),
         (
             "{stages: [{canary: 5%, max_time: 1m}]}",
-            "canary-5: `max_time` is 1m, but the stage takes at least about 7.6 min",
+            "canary-5: `max_time` is 1m, but the stage takes at least about 69 s",
         ),
     ],
 )

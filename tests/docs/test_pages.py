@@ -76,7 +76,7 @@ def test_the_configuration_in_the_readme_is_fifteen_lines_and_means_what_it_is_s
     plan = config.plans["fraud/fraud-v2"]
     assert [stage.name for stage in plan.stages] == ["shadow", "canary-5"]
     assert (plan.false_rollback_rate, plan.false_promotion_rate) == (0.01, 0.05)
-    assert "4,500 latency pairs" in describe(config)
+    assert "690 with many" in describe(config)
 
 
 # --- commands --------------------------------------------------------------------------------------------------------

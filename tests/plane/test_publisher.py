@@ -32,7 +32,7 @@ def trial() -> Trial:
     terms = Terms(
         name="r/v2", trial="r/v2|1", version="1", route="r", max_in_flight=1, max_body=1, max_memory=1, timeout=1.0,
         drop=frozenset(), set_lines=b"", set_json=(), rescue=False, rescue_after=None, hold=0.1, noise_floor=0,
-        latency_block=0.0, max_duration=9.0, slot=0, workers=1,
+        max_duration=9.0,
     )  # fmt: skip
     settings = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)
     return Trial(terms, Pool(settings, Wheel(), Turn(asyncio.get_running_loop())))
@@ -44,8 +44,7 @@ async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:
     publisher.connected(wire)  # type: ignore[arg-type]
 
     def pair() -> None:
-        sequence, slot = one.begin(0.0)
-        publisher.pair(Sample(one, sequence, slot, False), 0.0, 0, b"id", b"", b"", b"")
+        publisher.pair(Sample(one, one.begin(), False), 0.0, 0, b"id", b"", b"", b"")
 
     def tick() -> None:
         publisher.mark([one])
@@ -70,8 +69,7 @@ async def test_a_new_link_does_not_begin_with_pairs_of_the_old_one() -> None:
     publisher = Publisher(asyncio.get_running_loop())
 
     def pair() -> None:
-        sequence, slot = one.begin(0.0)
-        publisher.pair(Sample(one, sequence, slot, False), 0.0, 0, b"id", b"", b"", b"")
+        publisher.pair(Sample(one, one.begin(), False), 0.0, 0, b"id", b"", b"", b"")
 
     publisher.connected(old)  # type: ignore[arg-type]
     pair()

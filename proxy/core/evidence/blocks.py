@@ -95,6 +95,10 @@ class Blocks:
             self._new = []
         return self._rows
 
+    def replace(self, rows: Ints) -> None:
+        """Let these wait instead: the same, with other facts."""
+        self._rows, self._new = rows, []
+
     def restore(self, rows: Ints, start: int, front: Mapping[str, int]) -> None:
         """Be as one was that had these."""
         self._rows, self._new, self.start, self.front = rows, [], start, dict(front)
@@ -104,6 +108,12 @@ class Blocks:
         rows = self.rows
         self.restore(rows[:0], 0, {})
         return rows
+
+    def copy(self) -> Blocks:
+        """A copy that shares no mutable part."""
+        same = Blocks(self.length, self.width)
+        same.restore(self.rows, self.start, self.front)
+        return same
 
     def merge(self, other: Blocks) -> Blocks:
         """What both wait for; merging in either order gives the same. A block that one of them has closed is not opened

@@ -21,6 +21,7 @@ import numpy as np
 from proxy.core.evidence import intake, snapshot
 from proxy.core.evidence.after_promotion import ALARM
 from proxy.core.evidence.batch import columns
+from proxy.core.evidence.blocks import Blocks
 from proxy.core.evidence.budget import Pool, pool
 from proxy.core.evidence.divergences import Divergence, Histogram, divergences, histogram
 from proxy.core.evidence.findings import Look, find
@@ -32,6 +33,7 @@ from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import freeze
 from proxy.core.evidence.state import EvidenceError, State
 from proxy.core.evidence.tally import Tally
+from proxy.core.evidence.timed_rows import WIDTH
 from proxy.core.evidence.wealth import Counts
 from proxy.core.model import Assessment, Kind, Plan, Reading, Verdict
 
@@ -69,9 +71,10 @@ class Evidence:
             seed=seed,
             kind=plan.prediction.kind,
             reference=None,
-            tally=Tally.empty(slots, segments),
+            tally=Tally.empty(slots, segments, blocks=plan.latency_block > 0),
             weights=[1.0 / count] * count if count else [],
             warm_left=plan.warmup,
+            blocks=Blocks(plan.latency_block, WIDTH) if plan.latency_block else None,
             waiting=Waiting(key_of(seed, "labels")),
         )
         return cls(plan, state)
@@ -136,6 +139,8 @@ class Evidence:
         segment = None
         if len(state.tally.segments):
             segment = np.array([state.segment_of(name) for name in run.fields["segment"]], dtype=np.int64)
+        if run.blocks is not None:
+            state.time(batch, run.blocks, run.current, segment)
         state.tally.count(batch, run.current, segment, state.watch)
 
     def _learn(self) -> None:
@@ -182,6 +187,7 @@ class Evidence:
         state.warm_left = self._plan.warmup
         state.tally.stage[:] = 0
         state.tally.repeats[1] = 0
+        state.age_timings()
         if not first or state.compared:
             state.tally.restart()
 
@@ -196,6 +202,7 @@ class Evidence:
             raise EvidenceError(f"another trial: {plan.trial!r} is not {self._state.trial!r}")
         if tuple(slot.guard for slot in self._state.tally.slots) != tuple(plan.guards):
             self._state.change_limits(plan, self.log_e())
+        self._state.take_blocks(plan.latency_block)
         self._plan = plan
         self._derive()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.state import State
 from proxy.core.evidence.tally import segment_shares
-from proxy.core.evidence.wealth import Counts, Numbers
+from proxy.core.evidence.timings import log_pass
+from proxy.core.evidence.wealth import Counts, Floats, Numbers
 from proxy.core.evidence.words import burst_words, forecast_words, gap_words, label_words, number, title
 from proxy.core.model import Finding, Plan, Verdict
 from proxy.core.reasons import NO_CREDENTIALS, Reason
@@ -63,13 +64,17 @@ def find(look: Look) -> tuple[Finding, ...]:
 
 
 def asked_of(look: Look, slot: Slot) -> tuple[Numbers, Numbers]:
-    """The counts that must all pass, and what the trial's are that go on in each when more comes, both (m, width).
+    """The counts (of latency guards the sums by blocks) that must all pass, and those of the trial that go on in each
+    when more comes, both (m, width).
 
     Carried and of this stage alone; if bodies came again, both also with those: a body that comes often and goes wrong
     each time is a share of the requests, not one of them. The index has no bets for blocks of pairs, so it counts the
     pairs a second time as what its bursts make of them.
     """
     tally = look.state.tally
+    if (own := tally.timings_of(tally.slots.index(slot))) is not None:
+        timings, _, _, passes = own
+        return timings.passes[:, passes], timings.passes[[0, 0], passes]
     carried = tally.carried(slot)
     counts, whole = [carried, tally.since_stage(slot)], [carried, carried]
     if tally.repeats[0, slot.start : slot.stop].any():
@@ -82,14 +87,25 @@ def asked_of(look: Look, slot: Slot) -> tuple[Numbers, Numbers]:
     return both[0], both[1]
 
 
+def pass_of(look: Look, slot: Slot) -> tuple[Callable[[Numbers], Floats], Counts]:
+    """How a guard judges what `asked_of` gives, and what one pair that is the worst for a PASS adds to it."""
+    tally = look.state.tally
+    if (own := tally.timings_of(tally.slots.index(slot))) is not None:
+        timings, rule, *_ = own
+        return lambda sums: log_pass(rule, sums), timings.worst(rule)
+    one = np.zeros(slot.rule.width, np.int64)
+    if slot.rule.worst_at is not None:
+        one[slot.rule.worst_at] = 1
+    return lambda counts: slot.rule.log_pass(counts, slot.guard.limit), one
+
+
 def passes(look: Look, slot: Slot) -> bool:
     """Whether a guard passes now: on the carried evidence and on this stage's alone, for all requests."""
     counts, _ = asked_of(look, slot)
+    judge, worst = pass_of(look, slot)
     # What a worker holds back waits for a pair that is slow to answer, perhaps because it is a bad one. With one worker
     # the evidence just before it is as good as any; with several, those moments would be chosen in each by itself.
-    if slot.rule.worst_at is not None:
-        counts[:, slot.rule.worst_at] += look.held
-    if not (slot.rule.log_pass(counts, slot.guard.limit) >= look.level).all():
+    if not (judge(counts + look.held * worst) >= look.level).all():
         return False
     # The index has no place for an answer that never came, so somebody else must vouch for those.
     if isinstance(slot.rule, Psi) and counts[0][-1]:
@@ -112,11 +128,11 @@ def pairs_until_pass(look: Look, slot: Slot, pairs: int) -> int | None:
     if not pairs:
         return None
     counts, whole = asked_of(look, slot)
-    now, profile = counts[:, None], whole[:, None] / pairs
+    (judge, _), now, profile = pass_of(look, slot), counts[:, None], whole[:, None] / pairs
 
     def enough(more: np.ndarray[Any, Any]) -> int | None:
         """Index of the first number of pairs that is enough."""
-        passed = (slot.rule.log_pass(now + more[:, None] * profile, slot.guard.limit) >= look.level).all(axis=0)
+        passed = (judge(now + more[:, None] * profile) >= look.level).all(axis=0)
         return int(passed.argmax()) if passed.any() else None
 
     if (rung := enough(LADDER)) is None:
@@ -275,7 +291,8 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
     if isinstance(slot.rule, Psi) and more == 0:
         return "no pass before max_extra_errors passes too, because failed answers have no bin"
     if more is not None:
-        return forecast_words(more)
+        blocks = look.state.tally.timings_of(look.state.tally.slots.index(slot)) is not None
+        return forecast_words(more, "latency blocks" if blocks else "pairs")
     shed_at = slot.rule.shed_at
     if shed_at is not None and counts[shed_at]:
         without = counts.copy()

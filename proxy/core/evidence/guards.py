@@ -14,13 +14,14 @@ from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.discordance import ExtraErrors
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.ks import Ks
-from proxy.core.evidence.latency import Ratio, Slower
+from proxy.core.evidence.latency import Slower
 from proxy.core.evidence.mean import Labelled, Mean, Similarity
 from proxy.core.evidence.measures import CLIP
 from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.prf import key_of
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
+from proxy.core.evidence.ratio import Ratio
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.wealth import Counts, Floats, Numbers
 from proxy.core.evidence.witnesses import WITNESS_NAMES, Witnesses

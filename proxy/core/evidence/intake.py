@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from proxy.core.evidence.after_promotion import BLOCK
-from proxy.core.evidence.batch import Batch, Bools, by_candidate, faultless
+from proxy.core.evidence.batch import Batch, Bools, Ints, by_candidate, faultless
 from proxy.core.evidence.guards import Slot
 from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.prf import key_of
@@ -31,13 +31,14 @@ KINDS_FROM = 50
 @dataclass(slots=True)
 class Run:
     """Readings that are counted together, by field, with what was decided about each: whether its body is fresh, its
-    stage the present one, and that stage warm."""
+    stage the present one, and that stage warm; and its block of request time."""
 
     readings: Sequence[Reading]
     fields: dict[str, tuple[Any, ...]]
     fresh: Bools
     current: Bools
     warm: Bools
+    blocks: Ints | None
 
 
 def restart_due(state: State, reading: Reading) -> float | None:
@@ -104,7 +105,8 @@ def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
         for live in fields["live"]:
             if live is not None:
                 state.kinds[live.kind.value] = state.kinds.get(live.kind.value, 0) + 1
-    return Run(readings, fields, fresh, current, warm)
+    blocks = state.blocks.numbers(fields["worker"], fields["time"]) if state.blocks is not None else None
+    return Run(readings, fields, fresh, current, warm, blocks)
 
 
 def _drawn_of_cluster(state: State, clusters: Sequence[str]) -> Bools:

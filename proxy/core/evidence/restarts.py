@@ -59,8 +59,8 @@ class Restarts:
         """The row that counts now."""
         return len(self.ordinals)
 
-    def start(self, rows: Counts) -> Restarts:
-        """Begin a restart; on overflow fold the two oldest into the base, changing `rows` (ROWS, width) in place.
+    def start(self, *tables: Counts) -> Restarts:
+        """Begin a restart; on overflow fold the two oldest into the base, changing `tables` (ROWS, width) in place.
 
         >>> rows, restarts = np.ones((ROWS, 1), np.int64), Restarts()
         >>> for _ in range(20): restarts = restarts.start(rows)
@@ -69,9 +69,10 @@ class Restarts:
         """
         kept = self
         if kept.row == ROWS - 1:
-            rows[0] += rows[1] + rows[2]
-            rows[1:-2] = rows[3:].copy()
-            rows[-2:] = 0
+            for rows in tables:
+                rows[0] += rows[1] + rows[2]
+                rows[1:-2] = rows[3:].copy()
+                rows[-2:] = 0
             kept = replace(kept, ordinals=kept.ordinals[2:])
         # The row that is about to count is empty, except in the doctest above, where nothing depends on it.
         return Restarts((*kept.ordinals, kept.total + 1), kept.total + 1)

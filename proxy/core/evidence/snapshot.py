@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,21 +18,26 @@ import orjson
 from numpy.typing import NDArray
 
 from proxy.core.evidence.after_promotion import Watch
+from proxy.core.evidence.blocks import FACTS, Blocks
 from proxy.core.evidence.bursts import KEPT, LENGTH, Bursts
 from proxy.core.evidence.clusters import Clusters
 from proxy.core.evidence.guards import RULES, Context, layout
+from proxy.core.evidence.latency import Slower
 from proxy.core.evidence.prf import key_of
 from proxy.core.evidence.quality import Waiting
+from proxy.core.evidence.ratio import Ratio
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.repeats import Recent
 from proxy.core.evidence.restarts import ROWS, Restarts
 from proxy.core.evidence.state import EvidenceError, State
 from proxy.core.evidence.tally import Chapter, Tally, burst_columns
+from proxy.core.evidence.timed_rows import WIDTH
+from proxy.core.evidence.timings import TimedRule, Timings, widths
 from proxy.core.evidence.wealth import Counts, Floats
 from proxy.core.model import Guard, Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
-MAGIC = b"understudy-evidence-4\n"
+MAGIC = b"understudy-evidence-5\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 
@@ -55,6 +61,8 @@ def dump(state: State) -> bytes:
             "seed": f"{state.seed:x}",
             "guards": [_guard_out(slot.guard) for slot in tally.slots],
             "opened": tally.opened,
+            "blocks": _blocks_out(state.blocks),
+            "timings": tally.timings is not None,
             "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, tally.label_bursts)],
             "restarts": [tally.restarts.ordinals, tally.restarts.total],
             "segment_rows": len(tally.segments),
@@ -66,10 +74,14 @@ def dump(state: State) -> bytes:
     )
     arrays = [tally.rows, tally.stage, tally.segments, tally.repeats]
     arrays += [*_arrays_of(tally.bursts), *_arrays_of(tally.label_bursts)]
+    if state.blocks is not None:
+        arrays.append(state.blocks.rows)
+    if tally.timings is not None:
+        arrays += [tally.timings.fails, tally.timings.passes, tally.timings.paces]
     if state.watch is not None:
         arrays += [state.watch.counts, *_arrays_of(state.watch.bursts)]
     for _, c in chapters:
-        arrays += [c.rows, c.segments]
+        arrays += [c.rows, c.segments, *([c.fails] if c.fails is not None else [])]
     body = b"".join(np.ascontiguousarray(a, dtype=f"<i{a.itemsize}").tobytes() for a in arrays)
     return MAGIC + zlib.compress(_LENGTH.pack(len(header)) + header + body, 1)
 
@@ -115,6 +127,9 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         list(header["opened"]),
         _restarts_in(header["restarts"]),
     )
+    blocks = _blocks_in(header["blocks"], reader)
+    if header["timings"]:
+        tally.timings = reader.timings(tally.timed)
     watch = None
     if header["watch"] is not None:
         counts = reader.take(2, width)
@@ -124,7 +139,8 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         guard = _guard_in(raw)
         rule = RULES[guard.name](guard, context)
         rows, parts = reader.take(ROWS, rule.width), reader.take(segments, rule.width)
-        chapter = Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst))
+        fails = reader.take(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
+        chapter = Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
         tally.closed.setdefault(name, []).append(chapter)
     reader.end()
     plain = {name: header[name] for name in _PLAIN}
@@ -144,6 +160,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
             header["labels"],
         ),
         watch=watch,
+        blocks=blocks,
         **plain,
     )
 
@@ -168,6 +185,10 @@ class _Arrays:
         found.recent[:, KEPT - past : KEPT + fill] = recent.reshape(columns, past + fill)
         found.pairs, found.past, found.fill = pairs, past, fill
         return found
+
+    def timings(self, rules: Sequence[TimedRule]) -> Timings:
+        shapes = Timings.empty(rules)
+        return Timings(*(self.take(*array.shape) for array in (shapes.fails, shapes.passes, shapes.paces)))
 
     def _cut(self, size: int) -> bytes:
         part = self._body[self._at : self._at + size]
@@ -221,6 +242,22 @@ def _watch_out(watch: Watch | None) -> Any:
     return [watch.minute, logs, watch.blocks, watch.parts, _bursts_out(watch.bursts)]
 
 
+def _blocks_out(blocks: Blocks | None) -> list[Any] | None:
+    """Length, first open block, workers, and how many pairs wait."""
+    if blocks is None:
+        return None
+    return [blocks.length.hex(), blocks.start, dict(sorted(blocks.front.items())), len(blocks.rows)]
+
+
+def _blocks_in(raw: list[Any] | None, reader: _Arrays) -> Blocks | None:
+    if raw is None:
+        return None
+    length, start, front, waiting = raw
+    blocks = Blocks(float.fromhex(length), WIDTH)
+    blocks.restore(reader.take(waiting, FACTS + WIDTH), start, front)
+    return blocks
+
+
 def _watch_in(raw: list[Any]) -> tuple[int | None, dict[str, Floats], int, int]:
     minute, logs, blocks, parts, _ = raw
     read = {name: np.array([float.fromhex(x) for x in values]).reshape(shape) for name, (shape, values) in logs.items()}
@@ -240,7 +277,7 @@ def _arrays_of(bursts: Bursts) -> list[NDArray[Any]]:
 
 def follower(state: State) -> State:
     """An empty state that counts exactly as `state` does."""
-    tally = Tally.empty(state.tally.slots, len(state.tally.segments))
+    tally = Tally.empty(state.tally.slots, len(state.tally.segments), blocks=state.tally.timings is not None)
     follows = list(state.marks)
     other = State(
         trial=state.trial,
@@ -254,6 +291,7 @@ def follower(state: State) -> State:
         segments=dict(state.segments),
         follows=follows,
         waiting=Waiting(key_of(state.seed, "labels")),
+        blocks=None if state.blocks is None else Blocks(state.blocks.length, WIDTH),
     )
     if state.watch is not None:
         other.watch = other.new_watch(Bursts.empty(len(tally.bursts.sums)))
@@ -267,6 +305,7 @@ def merge(a: State, b: State) -> State:
     """One state of two that count the same things; the order makes no difference, to the bit.
 
     Counts are added; restarts that one has not reached yet are made up; the recent bodies are the last 1,000 of both.
+    A block of request time is one thing: where both saw some of it, what is joined must still wait in both.
     """
     if (a.watch is None) != (b.watch is None):
         raise EvidenceError("one of the two is watched after promotion, the other not yet")
@@ -286,10 +325,16 @@ def merge(a: State, b: State) -> State:
         mine += getattr(b.tally, name)
     a.tally.bursts = a.tally.bursts.merge(b.tally.bursts)
     a.tally.label_bursts = a.tally.label_bursts.merge(b.tally.label_bursts)
+    if a.blocks is not None and b.blocks is not None:
+        a.blocks = a.blocks.merge(b.blocks)
+    if a.tally.timings is not None and b.tally.timings is not None:
+        a.tally.timings = a.tally.timings.merge(b.tally.timings)
     for name, chapters in a.tally.closed.items():
         for mine_c, theirs_c in zip(chapters, b.tally.closed[name], strict=True):
             mine_c.rows[:] += theirs_c.rows
             mine_c.segments[:] += theirs_c.segments
+            if mine_c.fails is not None and theirs_c.fails is not None:
+                mine_c.fails[:] += theirs_c.fails
     for name in ("compared", "stage_pairs", "stage_candidate_pairs", "repeats", "shed"):
         setattr(a, name, getattr(a, name) + getattr(b, name))
     for reason, n in b.failures.items():
@@ -321,7 +366,15 @@ def copied(state: State) -> State:
     """A copy that shares no mutable part."""
     tally = state.tally
     closed = {
-        name: [replace(c, rows=c.rows.copy(), segments=c.segments.copy()) for c in chapters]
+        name: [
+            replace(
+                c,
+                rows=c.rows.copy(),
+                segments=c.segments.copy(),
+                fails=None if c.fails is None else c.fails.copy(),
+            )
+            for c in chapters
+        ]
         for name, chapters in tally.closed.items()
     }
     copy = Tally(
@@ -335,6 +388,7 @@ def copied(state: State) -> State:
         list(tally.opened),
         tally.restarts,
         closed,
+        None if tally.timings is None else tally.timings.copy(),
     )
     fields = {name: getattr(state, name) for name in _PLAIN}
     fields |= {"weights": list(state.weights), "segments": dict(state.segments), "marks": list(state.marks)}
@@ -349,5 +403,6 @@ def copied(state: State) -> State:
         clusters=Clusters(*state.clusters.entries),
         waiting=state.waiting.copy(),
         watch=None if state.watch is None else state.watch.copy(),
+        blocks=None if state.blocks is None else state.blocks.copy(),
         **fields,
     )

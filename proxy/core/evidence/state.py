@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from proxy.core.evidence.after_promotion import Watch
+from proxy.core.evidence.batch import Batch, Bools, Ints
+from proxy.core.evidence.blocks import Blocks
 from proxy.core.evidence.bursts import Bursts
 from proxy.core.evidence.clusters import Clusters
 from proxy.core.evidence.guards import Context, Slot, layout, needs_reference
@@ -14,6 +16,7 @@ from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import Reference
 from proxy.core.evidence.repeats import Recent
 from proxy.core.evidence.tally import Chapter, Tally, burst_columns
+from proxy.core.evidence.timed_rows import WIDTH, aged, facts
 from proxy.core.model import Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
@@ -30,7 +33,8 @@ class EvidenceError(ValueError):
 
 @dataclass(slots=True)
 class State:
-    """All of it. `follows` are the restart times of the evidence this one follows (`None`: it makes its own)."""
+    """All of it. `follows` are the restart times of the evidence this one follows (`None`: it makes its own), `blocks`
+    the blocks of request time (`None`: each pair stands for itself)."""
 
     trial: str
     seed: int
@@ -57,6 +61,7 @@ class State:
     learned: list[float] = field(default_factory=list)
     clusters: Clusters = field(default_factory=Clusters)
     watch: Watch | None = None
+    blocks: Blocks | None = None
     waiting: Waiting = field(default_factory=Waiting)
 
     @property
@@ -79,6 +84,31 @@ class State:
         self.tally.restart()
         self.marks = [*self.marks, time][-MARKS:]
         self.restarted += 1
+
+    def time(self, batch: Batch, numbers: Ints, current: Bools, segment: Ints | None) -> None:
+        """Let the timed pairs of a batch wait for the rest of their blocks (n,), and count those that are complete. The
+        pairs themselves are timed no more."""
+        blocks, who = self.blocks, np.flatnonzero(batch.timed)
+        if blocks is not None:
+            keys = batch.keys[who].view(np.int64)
+            blocks.add(numbers[who], keys, facts(batch, who, current, segment))
+            self.tally.count_blocks(blocks.complete(), self.watch)
+        batch.timed = np.zeros(batch.size, dtype=bool)
+
+    def age_timings(self) -> None:
+        """A stage begins: what has been timed, and waits, is not of it."""
+        if self.tally.timings is not None:
+            self.tally.timings.passes[1] = 0
+        if self.blocks is not None:
+            self.blocks.replace(aged(self.blocks.rows))
+
+    def take_blocks(self, length: float) -> None:
+        """From now on blocks are so long, in seconds. What waits for others counts as it is; a trial that began without
+        blocks has none till its end, and one that began with them keeps its own when the plan says none."""
+        if self.blocks is None or not length or length == self.blocks.length:
+            return
+        self.tally.count_blocks(self.blocks.rest(), self.watch)
+        self.blocks = Blocks(length, WIDTH)
 
     def new_watch(self, bursts: Bursts) -> Watch:
         """A watch that begins now; `bursts` is what is known of the bursts of all pairs."""
@@ -117,7 +147,9 @@ class State:
         full = [name for name in full if name in old and self._changed(tally.slots[old[name]], slots, name)]
         if full:
             raise EvidenceError(f"the limit of {', '.join(full)} was changed {MOST_CHAPTERS} times in this trial")
-        fresh = Tally.empty(slots, len(tally.segments))
+        fresh = Tally.empty(slots, len(tally.segments), blocks=tally.timings is not None)
+        if fresh.timings is not None and tally.timings is not None:
+            fresh.timings.paces = tally.timings.paces
         columns = _columns(tally.slots, slots)
         fresh.bursts, fresh.label_bursts = tally.bursts.rearranged(columns), tally.label_bursts
         fresh.restarts = tally.restarts
@@ -143,7 +175,11 @@ class State:
         size of its bursts until now."""
         tally, before, after = self.tally, self.tally.slots[was], fresh.slots[now]
         source, target = slice(before.start, before.stop), slice(after.start, after.stop)
+        sums, others = tally.timings_of(was), fresh.timings_of(now)
         if before.guard == after.guard:
+            if sums is not None and others is not None:
+                others[0].fails[:, others[2]] = sums[0].fails[:, sums[2]]
+                others[0].passes[:, others[3]] = sums[0].passes[:, sums[3]]
             fresh.rows[:, target] = tally.rows[:, source]
             fresh.stage[target] = tally.stage[source]
             fresh.repeats[:, target] = tally.repeats[:, source]
@@ -158,6 +194,7 @@ class State:
             tally.restarts,
             tally.opened[was],
             burst,
+            None if sums is None else sums[0].fails[:, sums[2]].copy(),
         )
         fresh.closed.setdefault(after.guard.name, []).append(chapter)
         fresh.opened[now] = tally.restarts.total

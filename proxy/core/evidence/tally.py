@@ -19,10 +19,15 @@ import numpy as np
 
 from proxy.core.evidence.after_promotion import Watch
 from proxy.core.evidence.batch import Batch, Bools, Ints, Placed
+from proxy.core.evidence.blocks import bounds
 from proxy.core.evidence.bursts import Bursts
 from proxy.core.evidence.guards import Rule, Slot
+from proxy.core.evidence.latency import Slower
 from proxy.core.evidence.mean import BINS, Labelled
+from proxy.core.evidence.ratio import Ratio
 from proxy.core.evidence.restarts import ROWS, Restarts
+from proxy.core.evidence.timed_rows import CURRENT, FLAGS, SEGMENT, batch_of
+from proxy.core.evidence.timings import TimedRule, Timings, log_fail, loudest, parts, widths
 from proxy.core.evidence.wealth import Counts, Floats, log_sum
 from proxy.core.model import Guard
 
@@ -38,6 +43,7 @@ class Chapter:
     restarts: Restarts
     opened: int
     burst: float = 1.0
+    fails: Counts | None = None  # of a latency guard: its sums by blocks
 
 
 @dataclass(slots=True)
@@ -54,10 +60,12 @@ class Tally:
     opened: list[int]
     restarts: Restarts = field(default_factory=Restarts)
     closed: dict[str, list[Chapter]] = field(default_factory=dict)
+    timings: Timings | None = None
 
     @classmethod
-    def empty(cls, slots: tuple[Slot, ...], segments: int) -> Tally:
-        """No counts yet; `segments` is how many are told apart (0 for none)."""
+    def empty(cls, slots: tuple[Slot, ...], segments: int, *, blocks: bool = False) -> Tally:
+        """No counts yet; `segments` is how many are told apart (0 for none), `blocks` whether latency evidence is taken
+        by blocks of request time."""
         width = slots[-1].stop if slots else 0
         return cls(
             slots,
@@ -68,6 +76,7 @@ class Tally:
             Bursts.empty(sum(burst_columns(slots))),
             Bursts.empty(1),
             [0] * len(slots),
+            timings=Timings.empty([rule for slot in slots if (rule := timed(slot))]) if blocks else None,
         )
 
     @property
@@ -75,7 +84,9 @@ class Tally:
         """Bytes of the counts."""
         closed = sum(c.rows.nbytes + c.segments.nbytes for chapters in self.closed.values() for c in chapters)
         counts = (self.rows, self.stage, self.segments, self.repeats, self.bursts.recent)
-        return sum(array.nbytes for array in counts) + closed
+        sums = self.timings.nbytes if self.timings is not None else 0
+        sums += sum(c.fails.nbytes for chapters in self.closed.values() for c in chapters if c.fails is not None)
+        return sum(array.nbytes for array in counts) + closed + sums
 
     def count(self, batch: Batch, current: Bools, segment: Ints | None, watch: Watch | None = None) -> None:
         """Add a batch. `current` (n,) are pairs of the present stage, `segment` (n,) their segments."""
@@ -100,6 +111,42 @@ class Tally:
         if watch is not None:
             np.add.at(watch.counts[0], where, 1)
             watch.bursts.add(everything)
+
+    def count_blocks(self, rows: Ints, watch: Watch | None = None) -> None:
+        """Count complete blocks of timed pairs (`timed_rows`): all pairs as blocks, and one pair of each by itself, in
+        the order of their keys."""
+        if not len(rows) or not self.timed:
+            return
+        starts, batch = bounds(rows), batch_of(rows)
+        current = (rows[:, FLAGS] & CURRENT) > 0
+        if self.timings is not None:
+            self.timings.count(self.timed, self.restarts.row, starts, batch, current)
+        batch.timed = np.zeros(len(rows), bool)
+        batch.timed[starts[:-1]] = True
+        for slot in self.slots:
+            if timed(slot):
+                who, where = slot.rule.place(batch, slot.salt)
+                where = where + slot.start
+                np.add.at(self.rows[self.restarts.row], where, 1)
+                np.add.at(self.stage, where[current[who]], 1)
+                if len(self.segments):
+                    np.add.at(self.segments, (rows[who, SEGMENT], where), 1)
+                if watch is not None:
+                    np.add.at(watch.counts[0], where, 1)
+
+    @property
+    def timed(self) -> list[TimedRule]:
+        """The rules of the latency guards, in order."""
+        return [rule for slot in self.slots if (rule := timed(slot))]
+
+    def timings_of(self, i: int) -> tuple[Timings, TimedRule, slice, slice] | None:
+        """The sums by blocks of slot i, with where its own are, for FAIL and for PASS; `None` where it has none."""
+        rule = timed(self.slots[i])
+        if rule is None or self.timings is None:
+            return None
+        number = sum(timed(slot) is not None for slot in self.slots[:i])
+        _, fail, passing = list(parts(self.timed))[number]
+        return self.timings, rule, slice(fail, fail + widths(rule)[0]), slice(passing, passing + widths(rule)[1])
 
     def _joined(self, placed: list[Placed]) -> Placed:
         """Which pairs go in which categories, of all guards."""
@@ -129,10 +176,13 @@ class Tally:
                 at = slot.start + slot.rule.shed_at
                 self.rows[self.restarts.row, at] += n
                 self.stage[at] += n
+        if self.timings is not None:
+            self.timings.shed(self.timed, n)
 
     def restart(self) -> None:
         """Begin a restart of all guards' FAIL evidence."""
-        self.restarts = self.restarts.start(self.rows)
+        sums = [self.timings.fails] if self.timings is not None else []
+        self.restarts = self.restarts.start(self.rows, *sums)
 
     def carried(self, slot: Slot) -> Counts:
         """A guard's counts since its present limit is in force, (its width,)."""
@@ -162,16 +212,27 @@ class Tally:
         lesser of this and of the same with all counts divided by the size of the bursts."""
         slot = self.slots[i]
         rows = self.rows[:, slot.start : slot.stop]
-        log_e = _mixture(slot.rule, slot.guard.limit, rows, self.restarts, self.opened[i], burst)
+        if (own := self.timings_of(i)) is not None:
+            timings, rule, fails, _ = own
+            log_e = log_fail(rule, timings.fails[:, fails], self.restarts, self.opened[i])
+        else:
+            log_e = _mixture(slot.rule, slot.guard.limit, rows, self.restarts, self.opened[i], burst)
         for old in self.closed.get(slot.guard.name, ()):
-            log_e += _mixture(old.rule, old.guard.limit, old.rows, old.restarts, old.opened, old.burst)
+            if old.fails is not None and isinstance(old.rule, Slower | Ratio):
+                log_e += log_fail(old.rule, old.fails, old.restarts, old.opened)
+            else:
+                log_e += _mixture(old.rule, old.guard.limit, old.rows, old.restarts, old.opened, old.burst)
         return log_e
 
     def loudest(self, i: int) -> Counts | None:
         """Slot i's counts since the restart that weighs most in its evidence; `None` when that is the whole."""
         slot = self.slots[i]
         since, log_weights = self.restarts.since(self.rows[:, slot.start : slot.stop], self.opened[i])
-        start = int((slot.rule.log_fail(since, slot.guard.limit) + log_weights).argmax())
+        if (own := self.timings_of(i)) is not None:
+            timings, rule, fails, _ = own
+            start = loudest(rule, timings.fails[:, fails], self.restarts, self.opened[i])
+        else:
+            start = int((slot.rule.log_fail(since, slot.guard.limit) + log_weights).argmax())
         return since[start] if start else None
 
     def log_segments(self, i: int, burst: float) -> list[float]:
@@ -195,6 +256,11 @@ class Tally:
             return whole
         shares = np.log(segment_shares(len(segments))) + segments
         return log_sum([whole + float(np.log(0.5)), *(shares + np.log(0.5)).tolist()])
+
+
+def timed(slot: Slot) -> Slower | Ratio | None:
+    """The rule of a latency guard; `None` of any other."""
+    return slot.rule if isinstance(slot.rule, Slower | Ratio) else None
 
 
 def burst_columns(slots: Sequence[Slot]) -> list[int]:

@@ -56,14 +56,14 @@ def number(guard: Guard, value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def forecast_words(pairs: int) -> str:
+def forecast_words(more: int, unit: str = "pairs") -> str:
     """The forecast in words, rounded to what it is worth.
 
-    >>> forecast_words(1683), forecast_words(7)
-    ('pass expected in about 1,700 pairs', 'pass expected in about 7 pairs')
+    >>> forecast_words(1683), forecast_words(7, "latency blocks")
+    ('pass expected in about 1,700 pairs', 'pass expected in about 7 latency blocks')
     """
-    digits = max(0, len(str(pairs)) - 2)
-    return f"pass expected in about {round(pairs, -digits):,} pairs"
+    digits = max(0, len(str(more)) - 2)
+    return f"pass expected in about {round(more, -digits):,} {unit}"
 
 
 def label_words(labelled: int, unlabelled: int, share: int, delay: float) -> str:

@@ -19,12 +19,15 @@ from proxy.core.evidence.discordance import WEIGHTS as ERROR_WEIGHTS
 from proxy.core.evidence.discordance import ExtraErrors
 from proxy.core.evidence.ks import BINS as KS_BINS
 from proxy.core.evidence.ks import Ks
-from proxy.core.evidence.latency import Ratio, Slower, ratio_bets
+from proxy.core.evidence.latency import Slower
 from proxy.core.evidence.mean import BETS, BINS, WEIGHTS, Mean, Similarity
 from proxy.core.evidence.mismatch import Mismatched
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.rate import Rate
+from proxy.core.evidence.ratio import Ratio, ratio_bets
 from proxy.core.evidence.restarts import ROWS, Restarts
+from proxy.core.evidence.stakes import FAIL_ONE, PASS_ONE
+from proxy.core.evidence.wealth import log_mean_exp
 from proxy.core.evidence.witnesses import WITNESSES, Witnesses
 from proxy.core.model import Arm
 from tests.core.evidence.streams import make_reading
@@ -163,8 +166,8 @@ def test_latency_quantile_ratio() -> None:
     cells = np.array(list(compositions(12, 4)))  # neither, c only, l only, both beyond q
     for both in (0.0, 0.004, 0.01):
         chances = np.array([1 - 2 * p + both, p - both, p - both, both])
-        for bets in (fail, passing):
-            log_e = np.log(np.exp(cells @ bets[:4]).mean(-1))
+        for bets, weights in ((fail, FAIL_ONE.weights), (passing, PASS_ONE.weights)):
+            log_e = log_mean_exp(cells @ bets, weights)
             assert expected(cells, log_e, chances) <= MOST
 
 
@@ -309,6 +312,6 @@ def test_the_least_edge_is_found_without_looking_at_all() -> None:
     cells = rule._cells(counts[: rule.width // 2], rule.steps + 1, 2)
     bets = ratio_bets(0.01)[0]
     logs = cells @ bets
-    full = (np.log(np.exp(logs - logs.max(-1, keepdims=True)).mean(-1)) + logs.max(-1)).min()
-    halves = np.logaddexp(full, 0.0) - np.log(2.0)  # the candidate-first array is empty: E = 1
-    assert float(rule.log_fail(counts, 1.2)) == pytest.approx(halves)
+    full = log_mean_exp(logs, FAIL_ONE.weights).min()
+    both = np.logaddexp(full + np.log(2 / 3), np.log(1 / 3))  # the candidate-first array is empty: E = 1
+    assert float(rule.log_fail(counts, 1.2)) == pytest.approx(both)

@@ -1,0 +1,261 @@
+"""Latency evidence from all pairs of a block of time, for the rules of `latency` and `ratio`.
+
+A complete block multiplies each bet of each latency guard once (`stakes`); the sums of the logs are kept for FAIL by
+restart, for PASS carried and since the stage began. How many pairs a block may count, m, is the mean of the blocks
+before it; which ones, where there are more, their keys say. So what is counted was settled before its times were known.
+
+FAIL: sums over restarts and bets come before the least edge: some edge is live's quantile, and at that one the whole
+mixture is an e-process. A model that breaks late has to be found bad by the restarts since at the edges that were seen;
+at those beyond everything that ever was, the whole trial speaks. PASS: the least edge of the average over bets.
+
+Order effects: a copy runs second, on warm caches, and so does live as hedge or rescue. So relative limits have two
+arrays, live first and candidate first: FAIL has ⅔ and ⅓ of its stake on them; a PASS rests on live first, and
+candidate first with ≥ 200 blocks must not speak against it (P ≥ 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from proxy.core.evidence.batch import Batch, Bools, Ints
+from proxy.core.evidence.restarts import ROWS, Restarts, log_rest
+from proxy.core.evidence.stakes import UNIT, Stakes, gains, worst
+from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
+
+ORDERS = np.array([2 / 3, 1 / 3])
+"""What FAIL lays on live first and on candidate first."""
+ENOUGH = 200
+"""Candidate-first blocks (or pairs) from which they may hold back a pass."""
+NEVER = float(np.log(1e-6))
+
+MEMORY = 256
+"""Blocks over which m is averaged: half of what is known of them is forgotten then."""
+
+BOTH = 2
+"""Beside the two orders: all pairs, whichever was first."""
+
+
+class TimedRule(Protocol):
+    """A latency guard as its blocks see it: of each pair, by how many edges its times lie beyond."""
+
+    @property
+    def arrays(self) -> tuple[int, ...]: ...
+    @property
+    def cells(self) -> int: ...
+    @property
+    def p0(self) -> float: ...
+    @property
+    def stakes(self) -> tuple[tuple[Stakes, Stakes], tuple[Stakes, Stakes]]: ...
+    def beyond(self, batch: Batch) -> tuple[Ints, Ints, Ints, Ints]: ...
+
+
+@dataclass(slots=True)
+class Timings:
+    """The sums of all latency guards side by side. `fails` (20, …) by restart, `passes` (2, …) carried and since the
+    stage began, with how many blocks each array had; `paces` (3, 2) pairs and blocks by which m is reckoned: of live
+    first, candidate first, and both."""
+
+    fails: Counts
+    passes: Counts
+    paces: Counts
+
+    @classmethod
+    def empty(cls, rules: Sequence[TimedRule]) -> Timings:
+        """Nothing seen."""
+        fails, passes = (sum(widths(rule)[i] for rule in rules) for i in (0, 1))
+        return cls(np.zeros((ROWS, fails), np.int64), np.zeros((2, passes), np.int64), np.zeros((3, 2), np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums."""
+        return self.fails.nbytes + self.passes.nbytes
+
+    def m(self, array: int) -> int:
+        """How many pairs of this array the next block may count."""
+        pairs, blocks = self.paces[array]
+        return max(1, int(pairs) // max(1, int(blocks)))
+
+    def count(self, rules: Sequence[TimedRule], row: int, starts: Ints, batch: Batch, current: Bools) -> None:
+        """Count complete blocks: pairs sorted by block and key, of which each block begins at one of `starts` (the last
+        is the end). `current` (n,) are those of the present stage, `row` is the restart that counts now."""
+        block = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        picked = [*self._picked(starts, block, batch.candidate_first)]
+        for rule, fail, passing in parts(rules):
+            who, *bins = rule.beyond(batch)
+            every = np.stack([*bins, block[who], current[who]])
+            for i, array in enumerate(rule.arrays):
+                mask, m = picked[array]
+                at = np.flatnonzero(mask[who])
+                if len(at):
+                    self._add(rule, i, (row, fail, passing), every[:, at], m)
+
+    def _add(self, rule: TimedRule, i: int, to: tuple[int, int, int], pairs: Ints, m: Ints) -> None:
+        """Add what pairs of the i-th array win: to the FAIL sums of a row, and to both PASS sums, that begin there.
+        `pairs` (5, n): beyond how many edges the candidate is as FAIL and as PASS have it, and live; block; current."""
+        row, fail, passing = to
+        c, _, live, block, current = pairs
+        won = total(rule, rule.stakes[0], c, live, block, m, fail=True).ravel()
+        self.fails[row, fail + i * len(won) : fail + (i + 1) * len(won)] += won
+        for stage in (0, 1):
+            if stage == 0 or not current.all():
+                _, c, live, block, _ = pairs[:, current > 0] if stage else pairs
+                won = total(rule, rule.stakes[1], c, live, block, m, fail=False).ravel()
+            self.passes[stage, passing + i * len(won) : passing + (i + 1) * len(won)] += won
+            self.passes[stage, passing + len(rule.arrays) * len(won) + i] += len(np.unique(block))
+
+    def _picked(self, starts: Ints, block: Ints, second: Bools) -> Iterator[tuple[Bools, Ints]]:
+        """Of each array which pairs count, (n,), and the m of each block, (blocks,)."""
+        for array, mask in enumerate((~second, second, np.ones(len(second), bool))):
+            seen = np.append(0, np.cumsum(mask))
+            here = np.diff(seen[starts])
+            m = np.array([self._paced(array, pairs) for pairs in here.tolist()], np.int64)
+            yield mask & (seen[1:] - seen[starts[:-1]][block] <= m[block]), m
+
+    def _paced(self, array: int, pairs: int) -> int:
+        """The m of a block that has so many pairs, of which the next ones' m knows."""
+        m, pace = self.m(array), self.paces[array]
+        if pairs:
+            pace += (pairs, 1)
+            if pace[1] >= MEMORY:
+                pace //= 2
+        return m
+
+    def shed(self, rules: Sequence[TimedRule], n: int) -> None:
+        """Count `n` copies that were never sent as the worst for a PASS."""
+        for rule, _, start in parts(rules):
+            self.passes[:, start : start + widths(rule)[1]] += n * self.worst(rule)
+
+    def worst(self, rule: TimedRule) -> Ints:
+        """What one pair that is the worst costs a PASS: a copy is to run second, so of the first array; (width,)."""
+        each = np.tile(worst(rule.stakes[1][1], float(self.m(rule.arrays[0]))), rule.cells)
+        return np.append(each, np.zeros(widths(rule)[1] - len(each), np.int64))
+
+    def merge(self, other: Timings) -> Timings:
+        """Both."""
+        return Timings(self.fails + other.fails, self.passes + other.passes, self.paces + other.paces)
+
+    def copy(self) -> Timings:
+        """A copy that shares no mutable part."""
+        return Timings(self.fails.copy(), self.passes.copy(), self.paces.copy())
+
+
+def widths(rule: TimedRule) -> tuple[int, int]:
+    """How many sums a rule has, for FAIL and for PASS."""
+    fail, passing = (len(stakes[0].weights) * rule.cells * len(rule.arrays) for stakes in rule.stakes)
+    return fail, passing + len(rule.arrays)
+
+
+def parts(rules: Sequence[TimedRule]) -> Iterator[tuple[TimedRule, int, int]]:
+    """Each rule with where its sums begin, for FAIL and for PASS."""
+    fail = passing = 0
+    for rule in rules:
+        yield rule, fail, passing
+        fail, passing = fail + widths(rule)[0], passing + widths(rule)[1]
+
+
+def total(
+    rule: TimedRule, stakes: tuple[Stakes, Stakes], c: Ints, live: Ints, block: Ints, m: Ints, *, fail: bool
+) -> Ints:
+    """What pairs in these blocks (n,), of at most `m` (blocks,) each, win at each edge, (cells, bets): `c` and `live`
+    (n,) lie beyond so many edges."""
+    alone = m[block] == 1
+    won = np.zeros((rule.cells, len(stakes[0].weights)), np.int64)
+    if alone.any():
+        won += _singly(rule, stakes[0], c[alone], live[alone], fail=fail)
+    if not alone.all():
+        many = ~alone
+        numbers, of = np.unique(block[many], return_inverse=True)
+        won += _together(rule, stakes[1], c[many], live[many], of, m[numbers], fail=fail)
+    return won
+
+
+def _singly(rule: TimedRule, stakes: Stakes, c: Ints, live: Ints, *, fail: bool) -> Ints:
+    """Blocks of one pair: four things can happen at an edge, so they are counted, not summed."""
+    ours, theirs, both = (
+        np.cumsum(np.bincount(bins, minlength=rule.cells + 1)[::-1])[::-1][1:]
+        for bins in (c, live, np.minimum(c, live))
+    )
+    happened = np.stack([len(c) - ours - theirs + both, ours - both, theirs - both, both], axis=-1)
+    one = np.ones(4)
+    return happened @ gains(stakes, rule.p0, np.array([0.0, 1, 0, 1]), np.array([0.0, 0, 1, 1]), one, one, fail=fail)
+
+
+def _together(rule: TimedRule, stakes: Stakes, c: Ints, live: Ints, block: Ints, m: Ints, *, fail: bool) -> Ints:
+    """Blocks of many pairs: from edge to edge between the least and the greatest time, and the same beyond those."""
+    low, high = int(min(c.min(), live.min())), int(max(c.max(), live.max()))
+    span, blocks = high - low + 2, len(m)
+    counts = [np.bincount(block * span + bins - low, minlength=blocks * span) for bins in (c, live)]
+    # Column v: how many lie beyond edge low - 1 + v.
+    ours, theirs = (np.cumsum(n.reshape(blocks, span)[:, ::-1], axis=1)[:, ::-1].astype(float) for n in counts)
+    won = gains(stakes, rule.p0, ours, theirs, ours[:, :1], m[:, None].astype(float), fail=fail).sum(axis=0)
+    below, above = np.tile(won[:1], (low, 1)), np.tile(won[-1:], (rule.cells - high, 1))
+    return np.concatenate([below, won[1:-1], above])
+
+
+def log_fail(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> float:
+    """Log FAIL evidence of a rule's sums (20, width): the restarts' mixture, at the least favourable edge."""
+    since, log_weights = restarts.since(fails, opened)
+    rest = log_rest(restarts.total - opened)
+    shape = (len(since), len(rule.arrays), rule.cells, -1)
+    bets = np.log(rule.stakes[0][1].weights)
+    each = [_least(order, log_weights, bets, rest)[0] for order in np.moveaxis(since.reshape(shape), 1, 0)]
+    return each[0] if len(each) == 1 else float(log_mean_exp(np.array(each), ORDERS))
+
+
+def _least(sums: Counts, of_rows: Floats, of_bets: Floats, rest: float) -> tuple[float, int]:
+    """Log of rest + Σ weights · exp(sums), sums (rows, edges, bets), at the edge where that is least, and that edge.
+
+    Exact, at a fraction of the cost: a mixture is at least its largest part, so only edges whose largest part is below
+    the whole of the best edge are evaluated, and of neighbours that are alike one.
+    """
+    if not sums[0].any():  # nothing seen in this order: E = 1
+        return 0.0, 0
+    logs = sums / UNIT + of_bets + of_rows[:, None, None]
+    bound = logs.max(axis=(0, 2))
+
+    def whole(edges: Ints) -> Floats:
+        most = bound[edges]
+        return np.asarray(np.log(np.exp(logs[:, edges] - most[:, None]).sum(axis=(0, 2))) + most)
+
+    edge = int(bound.argmin())
+    near = np.flatnonzero(
+        (bound < whole(np.array([edge]))) & np.append(True, (sums[:, 1:] != sums[:, :-1]).any((0, 2)))
+    )
+    near = np.append(near, edge)
+    values = whole(near)
+    return float(np.logaddexp(values.min(), rest)), int(near[values.argmin()])
+
+
+def loudest(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> int:
+    """Which of the kept starts has most of the evidence where that is least; 0 is the whole."""
+    since, log_weights = restarts.since(fails, opened)
+    bets = np.log(rule.stakes[0][1].weights)
+    orders = np.moveaxis(since.reshape(len(since), len(rule.arrays), rule.cells, -1), 1, 0)
+    found = [(*_least(order, log_weights, bets, log_rest(restarts.total - opened)), order) for order in orders]
+    _, edge, sums = max(found, key=lambda one: one[0])
+    return int((np.logaddexp.reduce(sums[:, edge] / UNIT + bets, axis=-1) + log_weights).argmax())
+
+
+def log_pass(rule: TimedRule, passes: Numbers) -> Floats:
+    """Log PASS evidence of a rule's sums (…, width) → (…)."""
+    arrays = len(rule.arrays)
+    sums = passes[..., :-arrays].reshape(*passes.shape[:-1], arrays, rule.cells, -1)
+    first = sums.reshape(-1, *sums.shape[-3:])
+    alike = np.append(True, (first[:, :, 1:] != first[:, :, :-1]).any(axis=(0, 1, 3)))
+    logs = log_mean_exp(sums[..., alike, :] / UNIT, rule.stakes[1][1].weights).min(axis=-1)
+    if arrays == 1:
+        return np.asarray(logs[..., 0])
+    return both_orders(logs[..., 0], logs[..., 1], passes[..., -1])
+
+
+def both_orders(live_first: Floats, candidate_first: Floats, pairs: Floats) -> Floats:
+    """A pass rests on live first; candidate first may only object.
+
+    >>> both_orders(np.array([3.0, 3.0]), np.array([-0.1, -0.1]), np.array([ENOUGH, ENOUGH - 1])).round(1).tolist()
+    [-13.8, 3.0]
+    """
+    return np.where((pairs >= ENOUGH) & (candidate_first < 0.0), np.minimum(live_first, NEVER), live_first)
