@@ -7,6 +7,7 @@ Work is counted here, not timed. The protocols run without sockets, as in `test_
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections import Counter
 from pathlib import Path
@@ -39,8 +40,8 @@ from proxy.core.http2.frames import (
 )
 from proxy.core.http2.sending import CALM
 from proxy.core.reasons import Reason
-from proxy.plane.grpc.model import ModelLink
-from proxy.plane.grpc.server import CallerLink
+from proxy.plane.grpc.model import ModelLink, ModelStream
+from proxy.plane.grpc.server import Caller, CallerLink
 from proxy.plane.reader import MUCH, PIECE
 from proxy.plane.server import Client
 from proxy.plane.turn import AT_ONCE, PER_TURN, SLICE
@@ -555,3 +556,26 @@ def test_no_more_than_one_read_is_held() -> None:
     assert len(bench.client._kept) <= len(CHUNKED + TINY * 40_000)
     assert len(bench.of_client.unread) == 10
     assert len(body_of(b"x", [])) < PIECE
+
+
+@pytest.mark.parametrize("end", ["answered", "broken off", "without a route", "lost"])
+def test_calls_leave_nothing_for_the_garbage_collector(end: str) -> None:
+    """It comes after thousands of objects, and each call may hold a head of `max_header` bytes three times."""
+    bench = Calls()
+    numbers = range(1, 20, 2)
+    elsewhere = [*CALL[:2], (b":path", b"/no.R/Oute"), *CALL[3:]]
+    sent = {
+        "broken off": b"".join(called(n, b"x", 9) + frame(RST, 0, n, bytes(4)) for n in numbers),
+        "without a route": b"".join(frame(HEADERS, END_HEADERS | END_STREAM, n, encoded(elsewhere)) for n in numbers),
+    }.get(end) or b"".join(called(n, b"x", 9) for n in numbers)
+    back = b"".join(answered(n, b"y", 9, False) for n in numbers) if end == "answered" else b""
+    gc.collect()
+    gc.disable()
+    try:
+        bench.talk(START + sent, back, [], [])
+        if end == "lost":
+            bench.client.connection_lost(None)
+            bench.loop.turn()
+        assert not [one for one in gc.get_objects() if isinstance(one, Caller | ModelStream)]
+    finally:
+        gc.enable()

@@ -190,7 +190,8 @@ class Http2(Sending):
         ended = bool(flags & END_STREAM)
         if size < SHORT:
             self.work -= SHORT_WORK
-        if stream is None or stream.taker is None:
+        taker = stream.taker if stream is not None else None
+        if stream is None or taker is None:
             self._too_late()
             return
         if not data and not ended:
@@ -208,13 +209,14 @@ class Http2(Sending):
                 self._remote_done(stream)
             if data:
                 self.worth(1)
-            stream.taker.on_data(data, ended)
+            taker.on_data(data, ended)
 
     def _fail(self, stream: Stream, code: int) -> None:
         """The peer's mistake ends this stream only."""
+        taker = stream.taker
         self._refuse(stream, code)
-        if stream.taker is not None:
-            stream.taker.on_reset(code)
+        if taker is not None:
+            taker.on_reset(code)
 
     def _refuse(self, stream: Stream, code: int) -> None:
         self.reset(stream, code)
@@ -296,8 +298,9 @@ class Http2(Sending):
             self._forget(stream)
             stream.local_done = stream.remote_done = True
             stream.parts.clear()
-            if stream.taker is not None:
-                stream.taker.on_reset(int.from_bytes(payload, "big"))
+            taker, stream.taker = stream.taker, None
+            if taker is not None:
+                taker.on_reset(int.from_bytes(payload, "big"))
 
     def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) % 6 or (flags & ACK and payload):
@@ -354,8 +357,9 @@ class Http2(Sending):
                 del self.streams[stream.id]
                 self._forget(stream)
                 stream.local_done = stream.remote_done = True
-                if stream.taker is not None:
-                    stream.taker.on_reset(REFUSED_STREAM)
+                taker, stream.taker = stream.taker, None
+                if taker is not None:
+                    taker.on_reset(REFUSED_STREAM)
 
     def _on_window(self, _flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:

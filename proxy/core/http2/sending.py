@@ -126,6 +126,7 @@ class Sending:
                 del self._broken_off[oldest]
                 self._forgotten = max(self._forgotten, oldest)
             stream.local_done = stream.remote_done = True
+            stream.taker = None
             stream.parts.clear()
             self._out.append(frame(RST, 0, stream.id, code.to_bytes(4, "big")))
 
@@ -219,12 +220,18 @@ class Sending:
         stream.local_done = True
         self._forget(stream)
         if stream.remote_done:
-            self.streams.pop(stream.id, None)
+            self._over(stream)
 
     def _remote_done(self, stream: Stream) -> None:
         stream.remote_done = True
         if stream.local_done:
-            self.streams.pop(stream.id, None)
+            self._over(stream)
+
+    def _over(self, stream: Stream) -> None:
+        """Both sides have ended it. It lets go of its taker, which knows it: what a call held is freed with the call,
+        not when the garbage collector comes."""
+        self.streams.pop(stream.id, None)
+        stream.taker = None
 
     def _go_on(self) -> None:
         """There is room on the connection: those that wait for it go on, in turn, as far as it goes."""
@@ -235,8 +242,8 @@ class Sending:
             self._more_room(stream)
 
     def _more_room(self, stream: Stream) -> None:
-        before = stream.waiting
+        before, taker = stream.waiting, stream.taker
         if stream.parts:
             self._push(stream)
-            if before > HIGH >= stream.waiting and stream.taker is not None:
-                stream.taker.on_room()
+            if before > HIGH >= stream.waiting and taker is not None:
+                taker.on_room()

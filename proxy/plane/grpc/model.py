@@ -124,7 +124,7 @@ class ModelLink(Wire):
             self.endpoint.failed()
         streams, self.http2.streams = list(self.http2.streams.values()), {}
         for stream in streams:
-            taker = stream.taker
+            taker, stream.taker = stream.taker, None
             if isinstance(taker, ModelStream):
                 taker.broken(reason)
 

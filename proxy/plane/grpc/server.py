@@ -167,8 +167,9 @@ class CallerLink(Wire):
         streams, self.http2.streams = list(self.http2.streams.values()), {}
         self._fresh = []
         for stream in streams:
-            if isinstance(stream.taker, Caller):
-                stream.taker.lost()
+            taker, stream.taker = stream.taker, None
+            if isinstance(taker, Caller):
+                taker.lost()
 
     def leave(self, now: float) -> None:
         """The worker is about to stop: first no new calls are wanted, then none are taken; the last one closes."""
