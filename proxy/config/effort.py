@@ -10,7 +10,10 @@ from __future__ import annotations
 from math import exp, log
 
 from proxy.core.evidence.discordance import BETS
-from proxy.core.model import Guard, Plan, Stage, State
+from proxy.core.evidence.measures import CLIP
+from proxy.core.evidence.pass_blocks import BETS as BLOCK_BETS
+from proxy.core.evidence.pass_blocks import LOG_WEIGHTS
+from proxy.core.model import Guard, Kind, Plan, Stage, State
 
 P99_PASS = 3300, 690
 """Blocks of one pair, and of very many, until `p99_latency: 1.2x` passes for equal arms with lognormal times."""
@@ -100,6 +103,27 @@ def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
     return TABLE_PASS
 
 
+def clump_blocks(guard: Guard, kind: Kind, false_promotion_rate: float = 0.05) -> float:
+    """Blocks of request time until a guard passes for a good candidate (`core.evidence.pass_blocks`), however full;
+    0 for a guard that is taken by blocks already, or not by these.
+
+    >>> from proxy.core.model import Guard
+    >>> round(clump_blocks(Guard("max_extra_errors", 0.02), Kind.LABEL))
+    198
+    >>> clump_blocks(Guard("p99_latency", 1.2, True), Kind.LABEL)
+    0.0
+    """
+    limit = 1 - guard.limit if guard.name == "min_similarity" else guard.limit
+    wide = guard.name == "max_spread_change" or kind in (Kind.NUMBER, Kind.TEXT, Kind.VECTOR)
+    largest = CLIP if wide and guard.name in ("max_mean_shift", "max_spread_change") else 1.0
+    if is_latency(guard) or guard.name == "max_psi" or limit >= largest:
+        return 0.0
+    kept = limit / 4 if guard.name in ("max_disagreement", "max_big_change", "min_similarity") else 0.0
+    bet, weight = float(BLOCK_BETS[0]), float(LOG_WEIGHTS[0])
+    growth = log(1 + bet * (limit - kept) / (largest - limit))
+    return (log(1 / false_promotion_rate) - weight) / growth if growth else float("inf")
+
+
 def is_latency(guard: Guard) -> bool:
     """Whether a guard counts by latency blocks instead of by pairs."""
     return guard.name in ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
@@ -131,6 +155,9 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
         count = pairs_to_pass(guard, plan.false_promotion_rate)
         asked_twice = plan.noise_floor if plan.noise_floor and guard.name in EXCESS else 1.0
         waits[guard.name] = count / (pairs * asked_twice)
+        if block:
+            blocks = clump_blocks(guard, plan.prediction.kind, plan.false_promotion_rate)
+            waits[guard.name] = max(waits[guard.name], blocks * spacing)
         if guard.name == "max_quality_drop":
             delay = plan.prediction.label_delay
             waits[guard.name] = delay + count / min(pairs, WAITING / delay)

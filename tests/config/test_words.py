@@ -89,7 +89,7 @@ def test_check_says_that_answers_are_compared_as_answers_and_what_that_costs() -
     assert "Filled in: max_response_mismatch: 1%, since no guard compares answers" in said
     plan = parse(text.replace("shadow: 100%", "stages: [{shadow: 100%, min_pairs: 1}]")).plans["all/v2"]
     seconds, why = seconds_to_pass(plan, plan.stages[0], 1.0)
-    assert (round(seconds, -1), why) == (400.0, "max_response_mismatch")
+    assert (round(seconds, -1), why) == (420.0, "max_response_mismatch")
 
 
 def test_a_noise_floor_takes_its_share_of_the_pairs() -> None:

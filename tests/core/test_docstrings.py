@@ -19,7 +19,7 @@ ACTS = {
     # State in, state out: tests/core/evidence/test_evidence.py.
     "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learned_enough", "keep_for_labels",
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",
-    "asked_of", "pass_of", "divergences", "histogram",
+    "asked_of", "pass_of", "blocks_until_pass", "divergences", "histogram",
     # Sums of blocks: tests/core/evidence/test_timings.py.
     "facts", "batch_of", "aged", "timed", "widths", "parts", "total", "loudest", "log_fail", "log_pass",
 }  # fmt: skip

@@ -62,7 +62,7 @@ def config(live: str, candidate: str, hook: str, version: int) -> dict[str, Any]
     guards = {"max_disagreement": "10%", "max_extra_errors": "10%"}
     return {
         "upstreams": {"live": {"url": live}, "c": {"url": candidate, "version": str(version)}},
-        "routes": [route("r", "live", "c", STAGES, guards=guards)],
+        "routes": [route("r", "live", "c", STAGES, guards=guards, latency_block="0s")],
         "webhooks": [{"url": hook, "secret": "whsec_a2V5", "events": EVENTS}],
     }
 

@@ -29,7 +29,7 @@ async def _house(folder: Path, controller_lost: str = "30s") -> AsyncIterator[tu
         config = {
             "server": {"listen": "127.0.0.1:0", "workers": 2, "controller_lost": controller_lost},
             "upstreams": {"live": {"url": live}, "good": {"url": good}},
-            "routes": [route("r", "live", "good", STAGES, guards=GUARDS)],
+            "routes": [route("r", "live", "good", STAGES, guards=GUARDS, latency_block="0s")],
         }
         async with running(folder, config) as understudy:
             yield understudy, f"{understudy.data_url}/r/infer"

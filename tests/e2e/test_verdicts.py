@@ -136,7 +136,7 @@ async def test_the_running_program_rolls_back_a_canary_that_turns_bad(tmp_path: 
     async with model_process("live") as (_, live), model_process("new") as (_, new):
         config = {
             "upstreams": {"live": {"url": live}, "new": {"url": new}},
-            "routes": [route("r", "live", "new", stages, guards=guards)],
+            "routes": [route("r", "live", "new", stages, guards=guards, latency_block="0s")],
         }
         async with running(tmp_path, config) as understudy:
             url = f"{understudy.data_url}/r/infer"

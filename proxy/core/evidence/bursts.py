@@ -160,3 +160,20 @@ class Bursts:
 def _apart(until: Ints, starts: Ints, size: int) -> Ints:
     """By how much the sums of two neighbouring blocks differ, for each start: `until` (k, n + 1) are running sums."""
     return np.asarray(2 * until[:, starts + size] - until[:, starts] - until[:, starts + 2 * size])
+
+
+class TakenByBlocks:
+    """A rule that has nothing to say of bursts, because it takes its pairs by blocks of request time."""
+
+    @property
+    def width(self) -> int:
+        """Categories."""
+        raise NotImplementedError
+
+    def burst_values(self) -> Ints:
+        """No columns."""
+        return np.zeros((self.width, 0), np.int64)
+
+    def pass_gains(self, limit: float) -> Floats:
+        """No directions."""
+        return np.ones((self.width, 1))

@@ -16,7 +16,7 @@ import numpy as np
 
 from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import NOTHING, Estimate, intervals
-from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, block_gains, log_mean_exp, mixed, weakest
 
 BETS = np.array([0.97, 0.66, 0.38, 0.12, 0.035, 0.01])
 """Shares of the largest bet, which one failure could ruin: large ones for arms that hardly ever fail, small ones for
@@ -123,6 +123,10 @@ class ExtraErrors:
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(counts[:3] @ fail_bets(limit))[None, None]
+
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (4, 2): a shed copy is as one that fails; see `pass_blocks`."""
+        return block_gains(np.array([[0.0], [1.0], [-1.0], [1.0]]), np.ones(4), limit, 1.0)
 
     def burst_values(self) -> Ints:
         """A failure of the candidate alone is 1, of live alone −1, (4, 1); see `bursts`."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from proxy.core.evidence import intake, snapshot
+from proxy.core.evidence import intake, joining, snapshot
 from proxy.core.evidence.after_promotion import ALARM
 from proxy.core.evidence.batch import columns
 from proxy.core.evidence.blocks import Blocks
@@ -101,12 +101,12 @@ class Evidence:
         """
         if self.state_hash != other.state_hash or self.limits_hash != other.limits_hash:
             raise EvidenceError("the two count different things: their hashes differ")
-        return Evidence(self._plan, snapshot.merge(self._state, other._state))
+        return Evidence(self._plan, joining.merge(self._state, other._state))
 
     def follower(self) -> Evidence:
         """Empty evidence that counts exactly what this one counts: same seed, thresholds, segments, stage and restarts
         (told apart by request time from now on). For another worker or replica; `merge` joins what they saw."""
-        return Evidence(self._plan, snapshot.follower(self._state))
+        return Evidence(self._plan, joining.follower(self._state))
 
     # --- counting ----------------------------------------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class Evidence:
             segment = np.array([state.segment_of(name) for name in run.fields["segment"]], dtype=np.int64)
         if run.blocks is not None:
             state.time(batch, run.blocks, run.current, segment)
-        state.tally.count(batch, run.current, segment, state.watch)
+        state.tally.count(batch, run.current, segment, state.watch, run.blocks)
 
     def _learn(self) -> None:
         """Choose the kind that most of live's first answers have, or freeze the reference."""
@@ -167,7 +167,7 @@ class Evidence:
         """Count `n` shed copies: the worst value for the PASS of latency and error guards, nothing for FAIL."""
         if n < 0:
             raise ValueError(f"{n} copies cannot be shed")
-        self._state.tally.shed(n)
+        self._state.tally.shed(n, self._state.block_of())
         self._state.shed += n
 
     def enter_stage(self, entry: int, *, promoted: bool = False) -> None:
@@ -187,7 +187,7 @@ class Evidence:
         state.warm_left = self._plan.warmup
         state.tally.stage[:] = 0
         state.tally.repeats[1] = 0
-        state.age_timings()
+        state.age_blocks()
         if not first or state.compared:
             state.tally.restart()
 

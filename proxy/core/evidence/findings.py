@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from proxy.core.evidence.batch import Bools
 from proxy.core.evidence.budget import Pool
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.guards import Slot, judges
@@ -107,6 +107,11 @@ def passes(look: Look, slot: Slot) -> bool:
     # the evidence just before it is as good as any; with several, those moments would be chosen in each by itself.
     if not (judge(counts + look.held * worst) >= look.level).all():
         return False
+    state = look.state
+    if state.blocks is not None:
+        state.settle()
+        if not (state.tally.blocks.log_pass(state.tally.slots, state.tally.slots.index(slot)) >= look.level).all():
+            return False
     # The index has no place for an answer that never came, so somebody else must vouch for those.
     if isinstance(slot.rule, Psi) and counts[0][-1]:
         errors = next((other for other in look.state.tally.slots if other.guard.name == "max_extra_errors"), None)
@@ -115,7 +120,7 @@ def passes(look: Look, slot: Slot) -> bool:
 
 
 LADDER = np.concatenate([[0], 64 * 2 ** np.arange(18)])
-"""Numbers of pairs that a forecast tries first."""
+"""Numbers of pairs, or blocks, that a forecast tries first."""
 RUNGS = 48
 """Steps between two of them: a forecast is right to 2 %."""
 
@@ -123,26 +128,47 @@ RUNGS = 48
 def pairs_until_pass(look: Look, slot: Slot, pairs: int) -> int | None:
     """Pairs of this guard until a pass if what was seen goes on, 0 if it passes now, `None` if it will not.
 
-    The profile of the `pairs` so far is added to all counts that must pass until they do.
+    The profile of the `pairs` so far is added to all counts that must pass until they do, and that of the blocks so
+    far to the blocks.
     """
     if not pairs:
         return None
     counts, whole = asked_of(look, slot)
     (judge, _), now, profile = pass_of(look, slot), counts[:, None], whole[:, None] / pairs
 
-    def enough(more: np.ndarray[Any, Any]) -> int | None:
-        """Index of the first number of pairs that is enough."""
-        passed = (judge(now + more[:, None] * profile) >= look.level).all(axis=0)
-        return int(passed.argmax()) if passed.any() else None
+    def enough(more: Floats) -> Bools:
+        return np.asarray((judge(now + more[:, None] * profile) >= look.level).all(axis=0))
 
-    if (rung := enough(LADDER)) is None:
+    by_pairs, by_blocks = _first(enough), blocks_until_pass(look, slot)
+    if by_pairs is None or by_blocks is None:
         return None
-    if rung == 0:
+    blocks = look.state.tally.blocks.count[0, look.state.tally.slots.index(slot)]
+    return max(by_pairs, round(by_blocks * pairs / max(1, int(blocks))))
+
+
+def blocks_until_pass(look: Look, slot: Slot) -> int | None:
+    """Blocks of request time until the stake on them passes, if those so far go on; 0 now, `None` if it will not."""
+    state = look.state
+    if state.blocks is None or not slot.directions:
         return 0
-    low, high = LADDER[rung - 1 : rung + 1]
+    state.settle()
+    tally = state.tally
+    i = tally.slots.index(slot)
+    return _first(lambda more: np.asarray((tally.blocks.log_pass(tally.slots, i, more) >= look.level).all(axis=0)))
+
+
+def _first(enough: Callable[[Floats], Bools]) -> int | None:
+    """The first number, to 2 %, that is enough."""
+    rung = enough(LADDER)
+    if not rung.any():
+        return None
+    at = int(rung.argmax())
+    if at == 0:
+        return 0
+    low, high = LADDER[at - 1 : at + 1]
     between = low + (high - low) * np.arange(1, RUNGS + 1) // RUNGS
-    step = enough(between)
-    return int(high if step is None else between[step])
+    steps = enough(between)
+    return int(between[steps.argmax()] if steps.any() else high)
 
 
 def _whole(look: Look, i: int, slot: Slot, estimate: Estimate, every: Estimate) -> Finding:

@@ -31,7 +31,8 @@ from proxy.core.model import Guard, Kind, PredictionSpec
 class Rule(Protocol):
     """What a guard is made of: pure functions of counts `(…, width)`. `log_fail` and `log_pass` give log e-values.
     `shed_at` is the category of copies never sent, `worst_at` that of a pair that is the worst for a PASS.
-    `burst_values` (width, k) is what `bursts` adds up of a pair, in k columns, by category."""
+    `burst_values` (width, k) is what `bursts` adds up of a pair, in k columns, by category, `pass_gains`
+    (width, directions + 1) what `pass_blocks` does."""
 
     @property
     def width(self) -> int: ...
@@ -44,6 +45,7 @@ class Rule(Protocol):
     def log_pass(self, counts: Numbers, limit: float) -> Floats: ...
     def log_bets(self, counts: Counts, limit: float) -> Floats: ...
     def burst_values(self) -> Ints: ...
+    def pass_gains(self, limit: float) -> Floats: ...
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]: ...
 
 
@@ -56,10 +58,17 @@ class Slot:
     start: int
     stop: int
     salt: int
-    burst_values: Ints = field(init=False, compare=False)  # (width, columns): those of the rule, made once
+    burst_values: Ints = field(init=False, compare=False)  # (width, columns) of the rule, made once
+    pass_gains: Floats = field(init=False, compare=False)  # (width, directions + 1), likewise
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "burst_values", self.rule.burst_values())
+        object.__setattr__(self, "pass_gains", self.rule.pass_gains(self.guard.limit))
+
+    @property
+    def directions(self) -> int:
+        """How many nulls a PASS of blocks must reject; 0 for none."""
+        return int(self.pass_gains.shape[1]) - 1
 
 
 @dataclass(frozen=True, slots=True)

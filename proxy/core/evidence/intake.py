@@ -142,7 +142,8 @@ def _settle(state: State, slot: Slot, entry: Entry) -> None:
     """Count the difference of the two losses of a request."""
     if isinstance(slot.rule, Labelled):
         at = slot.rule.label_bin(entry.candidate - entry.live, entry.key, slot.salt)
-        state.tally.count_label(slot, at, state.watch, current=entry.stage >= state.stage)
+        current = entry.stage >= state.stage
+        state.tally.count_label(slot, at, state.block_of(entry.time), state.watch, current=current)
 
 
 def label(state: State, spec: PredictionSpec, name: str, truth: Any) -> bool:

@@ -21,7 +21,7 @@ from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
 from proxy.core.evidence.estimate import Estimate, intervals
 from proxy.core.evidence.reference import THRESHOLDS, ceiling
-from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, block_gains, log_mean_exp
 
 BINS = THRESHOLDS + 1
 
@@ -105,6 +105,15 @@ class Ks:
         bets = fail_bets(limit)
         cells, failed = self.cells(counts)
         return np.asarray(cells @ bets + failed[..., None] * bets.max(axis=0))[:, None]
+
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (width, thresholds and signs + 1), a failure as the worst; see `pass_blocks`."""
+        last = len(self.thresholds)
+        below = (np.arange(BINS)[:, None] <= np.arange(last)).astype(np.float64)
+        x = np.concatenate([below, -below, np.zeros_like(below), np.ones((1, last))])
+        falling = np.append(-x[:-1], x[-1:], axis=0)
+        unit = np.append(np.arange(3 * BINS) < BINS, True).astype(np.float64)
+        return block_gains(np.concatenate([x, falling], axis=1), unit, limit, 1.0)
 
     def burst_values(self) -> Ints:
         """By how many thresholds the candidate is higher than live, and by how many it is further out, (width, 2): the

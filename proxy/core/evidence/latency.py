@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Ints, Placed
+from proxy.core.evidence.bursts import TakenByBlocks
 from proxy.core.evidence.estimate import LEVEL, Estimate
 from proxy.core.evidence.rate import fail_bets, pass_bets
 from proxy.core.evidence.stakes import Stakes, share_stakes
@@ -43,7 +44,7 @@ def log_edges(anchor: float, step: float, shortest: float, longest: float) -> Fl
 
 
 @dataclass(frozen=True)  # without slots, for the cached array: making one of 700 edges takes longer than the search
-class Slower:
+class Slower(TakenByBlocks):
     """The share of pairs beyond the limit, where p0 of them are allowed. Absolute, or relative to live.
 
     Categories, per order array (one if absolute, two if relative): the histogram's bins, shed.
@@ -145,10 +146,6 @@ class Slower:
         if len(logs) == 1:
             return logs[0]
         return both_orders(logs[0], logs[1], parts[1][0] + parts[1][1])
-
-    def burst_values(self) -> Ints:
-        """No columns: `latency_block` keeps apart what may go together."""
-        return np.zeros((self.width, 0), np.int64)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `after_promotion`."""

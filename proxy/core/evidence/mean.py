@@ -20,7 +20,7 @@ import numpy as np
 from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import LEVEL, Estimate, intervals
 from proxy.core.evidence.prf import uniforms
-from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, block_gains, log_mean_exp, mixed, weakest
 
 STEPS = 512
 BINS = STEPS + 1
@@ -140,6 +140,12 @@ class Mean:
         both = sides(self.lo, self.hi, limit, fail=True) if self.two_sided else above
         return np.stack([counts @ side for side in both])[:, None]
 
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (514, directions + 1): a failure is the worst in each; see `pass_blocks`."""
+        d = np.append(centres(self.lo, self.hi), self.hi)
+        x = np.stack([d, np.append(-d[:BINS], self.hi)], axis=-1) if self.two_sided else d[:, None]
+        return block_gains(x, np.ones(self.width), limit, self.hi)
+
     def burst_values(self) -> Ints:
         """The difference in bins, a failure as the largest, (514, 1); see `bursts`."""
         zero = round(-self.lo / (self.hi - self.lo) * STEPS)
@@ -203,6 +209,10 @@ class Similarity(Mean):
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the mean similarity is at most the limit"."""
         return weakest(counts, [below_bets(self.lo, self.hi, 1.0 - limit)], WEIGHTS)
+
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (514, 2); see `pass_blocks`."""
+        return Mean.pass_gains(self, 1.0 - limit)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""

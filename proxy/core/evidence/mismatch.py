@@ -18,7 +18,7 @@ import numpy as np
 from proxy.core.evidence.batch import MISMATCHES, Batch, Ints, Placed
 from proxy.core.evidence.estimate import NOTHING, Estimate
 from proxy.core.evidence.rate import fail_bets, pass_bets, rate_intervals
-from proxy.core.evidence.wealth import Counts, Floats, Numbers, mixed, weakest
+from proxy.core.evidence.wealth import Counts, Floats, Numbers, block_gains, mixed, weakest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,10 @@ class Mismatched:
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (5, 2); see `pass_blocks`."""
+        return block_gains(np.minimum(np.arange(self.width), 1.0)[:, None], np.ones(self.width), limit, 1.0)
 
     def burst_values(self) -> Ints:
         """Any mismatch is 1, (5, 1); see `bursts`."""

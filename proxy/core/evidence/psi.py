@@ -164,6 +164,10 @@ class Psi:
         cells = np.concatenate([np.stack([neither, plus, minus], -1), np.stack([neither, minus, plus], -1)])
         return np.asarray(cells @ fail_bets(most_apart(limit)))[:, None]
 
+    def pass_gains(self, limit: float) -> Floats:
+        """None: an index has no bets; a PASS counts its pairs as what their bursts make of them."""
+        return np.ones((self.width, 1))
+
     def burst_values(self) -> Ints:
         """By how many bins the candidate is higher than live, and by how many it is further out, (101, 2); failures,
         which have no bin, are 0; see `bursts`."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import NOTHING, Estimate, intervals
-from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, log_mean_exp, mixed, weakest
+from proxy.core.evidence.wealth import CERTAIN, Counts, Floats, Numbers, block_gains, log_mean_exp, mixed, weakest
 
 RISES = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 FALLS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95)
@@ -120,6 +120,10 @@ class Rate:
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
         return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (3, 2); see `pass_blocks`."""
+        return block_gains(np.array([[0.0], [1.0], [1.0]]), np.ones(3), limit, 1.0)
 
     def burst_values(self) -> Ints:
         """An event is 1, (3, 1); see `bursts`."""

@@ -21,6 +21,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from proxy.core.evidence.batch import Batch, Ints, Placed
+from proxy.core.evidence.bursts import TakenByBlocks
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.latency import LONGEST, SHORTEST, STEP, log_edges, quantiles, shed_note
 from proxy.core.evidence.stakes import FAIL_MANY, FAIL_ONE, PASS_MANY, PASS_ONE, UNIT, Stakes, gains
@@ -43,7 +44,7 @@ def ratio_bets(p: float) -> tuple[Floats, Floats]:
 
 
 @dataclass(frozen=True)  # without slots, as `Slower`
-class Ratio:
+class Ratio(TakenByBlocks):
     """p-quantile of the candidate against `limit` times that of live.
 
     Categories per order array, each a histogram of `edges + 1` bins: l, c, min(l, c shifted for FAIL), min(l, c shifted
@@ -177,10 +178,6 @@ class Ratio:
         cells = self._cells(block, self.steps - 1, 3)
         cells[..., 1] += block[..., -1][..., None]
         return least(cells, bets, PASS_ONE.weights)
-
-    def burst_values(self) -> Ints:
-        """No columns: `latency_block` keeps apart what may go together."""
-        return np.zeros((self.width, 0), np.int64)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (order arrays, edges, bets); see `after_promotion`."""

@@ -1,4 +1,4 @@
-"""State to bytes and back, and two states into one: exact, versioned, and suspicious of what it reads.
+"""State to bytes and back: exact, versioned, and suspicious of what it reads.
 
 A snapshot is the magic word, then zlib over: the length of a JSON header (`<I`), the header, and the arrays in the
 order the header lists them: int64, but for the latest pairs of `bursts`, int16. Rules are not stored: they follow from
@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,9 @@ from proxy.core.evidence.after_promotion import Watch
 from proxy.core.evidence.blocks import FACTS, Blocks
 from proxy.core.evidence.bursts import KEPT, LENGTH, Bursts
 from proxy.core.evidence.clusters import Clusters
-from proxy.core.evidence.guards import RULES, Context, layout
+from proxy.core.evidence.guards import RULES, Context, Slot, layout
 from proxy.core.evidence.latency import Slower
+from proxy.core.evidence.pass_blocks import Gathered, PassBlocks
 from proxy.core.evidence.prf import key_of
 from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.ratio import Ratio
@@ -37,18 +37,19 @@ from proxy.core.evidence.wealth import Counts, Floats
 from proxy.core.model import Guard, Kind, Mismatch, Plan
 from proxy.core.reasons import Reason
 
-MAGIC = b"understudy-evidence-5\n"
+MAGIC = b"understudy-evidence-6\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 
 
 def dump(state: State) -> bytes:
     """The snapshot of a state."""
+    state.settle()
     tally = state.tally
     chapters = [(name, c) for name, closed in sorted(tally.closed.items()) for c in closed]
     header = orjson.dumps(
         {
-            **{name: getattr(state, name) for name in _PLAIN},
+            **{name: getattr(state, name) for name in PLAIN},
             "kind": state.kind.value,
             "reference": _reference_out(state.reference),
             "clusters": _clusters_out(state.clusters),
@@ -63,6 +64,7 @@ def dump(state: State) -> bytes:
             "opened": tally.opened,
             "blocks": _blocks_out(state.blocks),
             "timings": tally.timings is not None,
+            "pass_blocks": [tally.blocks.label_block, len(tally.blocks.pairs.rows), len(tally.blocks.labels.rows)],
             "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, tally.label_bursts)],
             "restarts": [tally.restarts.ordinals, tally.restarts.total],
             "segment_rows": len(tally.segments),
@@ -74,6 +76,7 @@ def dump(state: State) -> bytes:
     )
     arrays = [tally.rows, tally.stage, tally.segments, tally.repeats]
     arrays += [*_arrays_of(tally.bursts), *_arrays_of(tally.label_bursts)]
+    arrays += [tally.blocks.sums, tally.blocks.count, tally.blocks.pairs.rows, tally.blocks.labels.rows]
     if state.blocks is not None:
         arrays.append(state.blocks.rows)
     if tally.timings is not None:
@@ -86,10 +89,11 @@ def dump(state: State) -> bytes:
     return MAGIC + zlib.compress(_LENGTH.pack(len(header)) + header + body, 1)
 
 
-_PLAIN = (
+PLAIN = (
     "trial", "weights", "warm_left", "stage", "compared", "stage_pairs", "stage_candidate_pairs", "repeats", "shed",
     "segments", "marks", "restarted", "follows", "causes", "kinds", "learned",
 )  # fmt: skip
+"""Fields of a state that are kept as they are."""
 
 
 def load(plan: Plan, data: bytes) -> State:
@@ -97,7 +101,10 @@ def load(plan: Plan, data: bytes) -> State:
     if not data.startswith(MAGIC):
         raise EvidenceError("not a snapshot of evidence of this version")
     try:
-        unpacked = zlib.decompressobj().decompress(data[len(MAGIC) :], _MOST)
+        unpacking = zlib.decompressobj()
+        unpacked = unpacking.decompress(data[len(MAGIC) :], _MOST)
+        if not unpacking.eof:  # cut within the checksum it would not be noticed
+            raise EvidenceError("a damaged snapshot: it ends too early")
         (length,) = _LENGTH.unpack_from(unpacked)
         start = _LENGTH.size
         header = orjson.loads(unpacked[start : start + length])
@@ -124,6 +131,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         reader.take(2, width),
         reader.bursts(columns, header["bursts"][0]),
         reader.bursts(1, header["bursts"][1]),
+        reader.pass_blocks(slots, header["pass_blocks"]),
         list(header["opened"]),
         _restarts_in(header["restarts"]),
     )
@@ -143,7 +151,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         chapter = Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
         tally.closed.setdefault(name, []).append(chapter)
     reader.end()
-    plain = {name: header[name] for name in _PLAIN}
+    plain = {name: header[name] for name in PLAIN}
     plain["causes"] = tuple(plain["causes"])
     return State(
         seed=seed,
@@ -189,6 +197,14 @@ class _Arrays:
     def timings(self, rules: Sequence[TimedRule]) -> Timings:
         shapes = Timings.empty(rules)
         return Timings(*(self.take(*array.shape) for array in (shapes.fails, shapes.passes, shapes.paces)))
+
+    def pass_blocks(self, slots: Sequence[Slot], raw: list[int]) -> PassBlocks:
+        label_block, pairs, labels = raw
+        found = PassBlocks.empty(slots)
+        found.sums, found.count = self.take(*found.sums.shape), self.take(*found.count.shape)
+        found.pairs, found.labels = Gathered(self.take(pairs, 4)), Gathered(self.take(labels, 4))
+        found.label_block = label_block
+        return found
 
     def _cut(self, size: int) -> bytes:
         part = self._body[self._at : self._at + size]
@@ -270,139 +286,3 @@ def _bursts_out(bursts: Bursts) -> list[int]:
 
 def _arrays_of(bursts: Bursts) -> list[NDArray[Any]]:
     return [*bursts.arrays, bursts.recent[:, KEPT - bursts.past : KEPT + bursts.fill]]
-
-
-# --- joining ---------------------------------------------------------------------------------------------------------
-
-
-def follower(state: State) -> State:
-    """An empty state that counts exactly as `state` does."""
-    tally = Tally.empty(state.tally.slots, len(state.tally.segments), blocks=state.tally.timings is not None)
-    follows = list(state.marks)
-    other = State(
-        trial=state.trial,
-        seed=state.seed,
-        kind=state.kind,
-        reference=state.reference,
-        tally=tally,
-        weights=list(state.weights),
-        warm_left=0,
-        stage=state.stage,
-        segments=dict(state.segments),
-        follows=follows,
-        waiting=Waiting(key_of(state.seed, "labels")),
-        blocks=None if state.blocks is None else Blocks(state.blocks.length, WIDTH),
-    )
-    if state.watch is not None:
-        other.watch = other.new_watch(Bursts.empty(len(tally.bursts.sums)))
-    for _ in range(state.restarted - len(follows)):
-        tally.restart()
-        other.restarted += 1
-    return other
-
-
-def merge(a: State, b: State) -> State:
-    """One state of two that count the same things; the order makes no difference, to the bit.
-
-    Counts are added; restarts that one has not reached yet are made up; the recent bodies are the last 1,000 of both.
-    A block of request time is one thing: where both saw some of it, what is joined must still wait in both.
-    """
-    if (a.watch is None) != (b.watch is None):
-        raise EvidenceError("one of the two is watched after promotion, the other not yet")
-    if a.learning or b.learning or a.kind is Kind.AUTO:
-        raise EvidenceError("live's first answers are still being learned from")
-    a, b = copied(a), copied(b)
-    for behind, ahead in ((a, b), (b, a)):
-        while behind.restarted < ahead.restarted:
-            behind.restart(_mark(ahead, behind.restarted))
-    if a.tally.restarts != b.tally.restarts or a.marks != b.marks:
-        raise EvidenceError("the two restarted at different moments")
-    segments, shorter = sorted((a.segments, b.segments), key=len, reverse=True)
-    if list(segments)[: len(shorter)] != list(shorter):
-        raise EvidenceError("the two tell different segments apart")
-    for name in ("rows", "stage", "segments", "repeats"):
-        mine = getattr(a.tally, name)
-        mine += getattr(b.tally, name)
-    a.tally.bursts = a.tally.bursts.merge(b.tally.bursts)
-    a.tally.label_bursts = a.tally.label_bursts.merge(b.tally.label_bursts)
-    if a.blocks is not None and b.blocks is not None:
-        a.blocks = a.blocks.merge(b.blocks)
-    if a.tally.timings is not None and b.tally.timings is not None:
-        a.tally.timings = a.tally.timings.merge(b.tally.timings)
-    for name, chapters in a.tally.closed.items():
-        for mine_c, theirs_c in zip(chapters, b.tally.closed[name], strict=True):
-            mine_c.rows[:] += theirs_c.rows
-            mine_c.segments[:] += theirs_c.segments
-            if mine_c.fails is not None and theirs_c.fails is not None:
-                mine_c.fails[:] += theirs_c.fails
-    for name in ("compared", "stage_pairs", "stage_candidate_pairs", "repeats", "shed"):
-        setattr(a, name, getattr(a, name) + getattr(b, name))
-    for reason, n in b.failures.items():
-        a.failures[reason] = a.failures.get(reason, 0) + n
-    a.failures = dict(sorted(a.failures.items()))
-    for word, n in b.mismatches.items():
-        a.mismatches[word] = a.mismatches.get(word, 0) + n
-    a.mismatches = dict(sorted(a.mismatches.items()))
-    a.segments = dict(segments)
-    a.warm_left = min(a.warm_left, b.warm_left)
-    a.recent, a.clusters = a.recent.merge(b.recent), a.clusters.merge(b.clusters)
-    a.waiting = a.waiting.merge(b.waiting)
-    a.follows = None if a.follows is None or b.follows is None else a.follows
-    if a.watch is not None and b.watch is not None:
-        a.watch = a.watch.merge(b.watch, a.end_minute)
-    a.causes = tuple(slot.guard.name for slot in a.tally.slots if slot.guard.name in a.causes + b.causes)
-    return a
-
-
-def _mark(state: State, number: int) -> float:
-    """Request time of a restart by its number; raises `EvidenceError` for one that is forgotten."""
-    at = number - (state.restarted - len(state.marks))
-    if at < 0:
-        raise EvidenceError("the two are too far apart to be joined")
-    return state.marks[at]
-
-
-def copied(state: State) -> State:
-    """A copy that shares no mutable part."""
-    tally = state.tally
-    closed = {
-        name: [
-            replace(
-                c,
-                rows=c.rows.copy(),
-                segments=c.segments.copy(),
-                fails=None if c.fails is None else c.fails.copy(),
-            )
-            for c in chapters
-        ]
-        for name, chapters in tally.closed.items()
-    }
-    copy = Tally(
-        tally.slots,
-        tally.rows.copy(),
-        tally.stage.copy(),
-        tally.segments.copy(),
-        tally.repeats.copy(),
-        tally.bursts.copy(),
-        tally.label_bursts.copy(),
-        list(tally.opened),
-        tally.restarts,
-        closed,
-        None if tally.timings is None else tally.timings.copy(),
-    )
-    fields = {name: getattr(state, name) for name in _PLAIN}
-    fields |= {"weights": list(state.weights), "segments": dict(state.segments), "marks": list(state.marks)}
-    return State(
-        seed=state.seed,
-        kind=state.kind,
-        reference=state.reference,
-        tally=copy,
-        failures=dict(state.failures),
-        mismatches=dict(state.mismatches),
-        recent=Recent(state.recent.entries),
-        clusters=Clusters(*state.clusters.entries),
-        waiting=state.waiting.copy(),
-        watch=None if state.watch is None else state.watch.copy(),
-        blocks=None if state.blocks is None else state.blocks.copy(),
-        **fields,
-    )

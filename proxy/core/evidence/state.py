@@ -72,8 +72,10 @@ class State:
 
     def rebuild(self, plan: Plan) -> None:
         """Make the rules again, for what has become known of the kind or the reference; no width changes by that."""
-        guards = tuple(slot.guard for slot in self.tally.slots)
-        self.tally.slots = layout(guards, self.context(plan), self.seed)
+        self.settle()
+        before = self.tally.slots
+        self.tally.slots = layout(tuple(slot.guard for slot in before), self.context(plan), self.seed)
+        self.tally.blocks = self.tally.blocks.rearranged(before, self.tally.slots)
 
     def context(self, plan: Plan) -> Context:
         """What rules depend on besides their guards."""
@@ -95,12 +97,27 @@ class State:
             self.tally.count_blocks(blocks.complete(), self.watch)
         batch.timed = np.zeros(batch.size, dtype=bool)
 
-    def age_timings(self) -> None:
-        """A stage begins: what has been timed, and waits, is not of it."""
+    def age_blocks(self) -> None:
+        """A stage begins: what has been gathered of blocks, and waits, is not of it."""
         if self.tally.timings is not None:
             self.tally.timings.passes[1] = 0
         if self.blocks is not None:
             self.blocks.replace(aged(self.blocks.rows))
+        self.settle()
+        self.tally.blocks.enter_stage()
+
+    def settle(self) -> None:
+        """Sum up all blocks that are complete for the PASS of other guards than those on latency."""
+        if self.blocks is not None:
+            self.tally.blocks.settle(self.tally.slots, self.blocks.start)
+
+    def block_of(self, time: float | None = None) -> int | None:
+        """The block of a request of this time, or the latest there is; `None` without blocks."""
+        if self.blocks is None:
+            return None
+        if time is not None:
+            return int(time // self.blocks.length)
+        return max(self.blocks.front.values(), default=self.blocks.start)
 
     def take_blocks(self, length: float) -> None:
         """From now on blocks are so long, in seconds. What waits for others counts as it is; a trial that began without
@@ -108,6 +125,7 @@ class State:
         if self.blocks is None or not length or length == self.blocks.length:
             return
         self.tally.count_blocks(self.blocks.rest(), self.watch)
+        self.tally.blocks.end(self.tally.slots)
         self.blocks = Blocks(length, WIDTH)
 
     def new_watch(self, bursts: Bursts) -> Watch:
@@ -140,6 +158,7 @@ class State:
         Weights are shares of one capital: a guard that stays keeps at most its own, so Σ w_i E_i of the new guards at
         this moment is at most that of the old, and the pool stays an e-process.
         """
+        self.settle()
         tally = self.tally
         old = {slot.guard.name: i for i, slot in enumerate(tally.slots)}
         slots = layout(tuple(plan.guards), self.context(plan), self.seed)
@@ -152,6 +171,7 @@ class State:
             fresh.timings.paces = tally.timings.paces
         columns = _columns(tally.slots, slots)
         fresh.bursts, fresh.label_bursts = tally.bursts.rearranged(columns), tally.label_bursts
+        fresh.blocks = tally.blocks.rearranged(tally.slots, slots)
         fresh.restarts = tally.restarts
         fresh.closed = {name: list(c) for name, c in tally.closed.items() if name in {s.guard.name for s in slots}}
         sizes = tally.burst_sizes()

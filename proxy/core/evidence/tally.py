@@ -3,7 +3,7 @@
 `rows` (20, width) by restart, `stage` (width,) since the stage began, `segments` (top + 1, width) by segment from its
 admission on: pairs with a fresh body. `repeats` (2, width) are those whose body had just been seen, carried and since
 the stage began: they are no evidence for a FAIL, but a PASS must hold for all requests. `bursts` and `label_bursts` are
-how the pairs, and the labels, of the trial hang together.
+how the pairs, and the labels, of the trial hang together, `blocks` what is kept of their blocks of request time.
 
 A closed *chapter* is what a guard counted under an earlier limit: each pair is judged by the limit then in force, so a
 guard's FAIL evidence is the product of its chapters' (each began at E = 1, so the product is an e-process), while its
@@ -24,6 +24,7 @@ from proxy.core.evidence.bursts import Bursts
 from proxy.core.evidence.guards import Rule, Slot
 from proxy.core.evidence.latency import Slower
 from proxy.core.evidence.mean import BINS, Labelled
+from proxy.core.evidence.pass_blocks import PassBlocks
 from proxy.core.evidence.ratio import Ratio
 from proxy.core.evidence.restarts import ROWS, Restarts
 from proxy.core.evidence.timed_rows import CURRENT, FLAGS, SEGMENT, batch_of
@@ -57,6 +58,7 @@ class Tally:
     repeats: Counts
     bursts: Bursts
     label_bursts: Bursts
+    blocks: PassBlocks
     opened: list[int]
     restarts: Restarts = field(default_factory=Restarts)
     closed: dict[str, list[Chapter]] = field(default_factory=dict)
@@ -75,6 +77,7 @@ class Tally:
             np.zeros((2, width), np.int64),
             Bursts.empty(sum(burst_columns(slots))),
             Bursts.empty(1),
+            PassBlocks.empty(slots),
             [0] * len(slots),
             timings=Timings.empty([rule for slot in slots if (rule := timed(slot))]) if blocks else None,
         )
@@ -88,8 +91,16 @@ class Tally:
         sums += sum(c.fails.nbytes for chapters in self.closed.values() for c in chapters if c.fails is not None)
         return sum(array.nbytes for array in counts) + closed + sums
 
-    def count(self, batch: Batch, current: Bools, segment: Ints | None, watch: Watch | None = None) -> None:
-        """Add a batch. `current` (n,) are pairs of the present stage, `segment` (n,) their segments."""
+    def count(
+        self,
+        batch: Batch,
+        current: Bools,
+        segment: Ints | None,
+        watch: Watch | None = None,
+        blocks: Ints | None = None,
+    ) -> None:
+        """Add a batch. `current` (n,) are pairs of the present stage, `segment` (n,) their segments, `blocks` (n,) of
+        request time."""
         if not self.slots:
             return
         placed = [slot.rule.place(batch, slot.salt) for slot in self.slots]
@@ -108,6 +119,10 @@ class Tally:
             again = [slot.rule.place(repeated, slot.salt) for slot in self.slots]
             everything = values + _values(self.slots, again, repeated)
             self._count_repeats(*self._joined(again), current, watch)
+            if blocks is not None:
+                self.blocks.add(self.slots, again, blocks, current)
+        if blocks is not None:
+            self.blocks.add(self.slots, placed, blocks, current)
         if watch is not None:
             np.add.at(watch.counts[0], where, 1)
             watch.bursts.add(everything)
@@ -160,20 +175,25 @@ class Tally:
         if watch is not None:
             np.add.at(watch.counts[1], where, 1)
 
-    def count_label(self, slot: Slot, at: int, watch: Watch | None = None, *, current: bool) -> None:
-        """Add one label, in bin `at`: evidence that comes by itself, later than its pair and without a segment."""
+    def count_label(self, slot: Slot, at: int, block: int | None, watch: Watch | None, *, current: bool) -> None:
+        """Add one label, in bin `at`, with the block of its request: evidence that comes by itself, later than its pair
+        and without a segment."""
         place = slot.start + at
         self.rows[self.restarts.row, place] += 1
         self.stage[place] += current
         self.label_bursts.add(np.array([[at - BINS // 2]]))
+        if block is not None:
+            self.blocks.add_label(place, block, current=current)
         if watch is not None:
             watch.counts[0, place] += 1
 
-    def shed(self, n: int) -> None:
-        """Count copies that were never sent."""
+    def shed(self, n: int, block: int | None) -> None:
+        """Count copies that were never sent, in this block."""
         for slot in self.slots:
             if slot.rule.shed_at is not None:
                 at = slot.start + slot.rule.shed_at
+                if block is not None and slot.directions:
+                    self.blocks.pairs.add(np.array([block]), np.array([at]), counts=n)
                 self.rows[self.restarts.row, at] += n
                 self.stage[at] += n
         if self.timings is not None:

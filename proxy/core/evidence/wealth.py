@@ -44,6 +44,21 @@ def log_mean_exp(log_wealth: Floats, weights: Floats | None = None) -> Floats:
     return np.asarray(np.log(mean) + top[..., 0])
 
 
+def block_gains(x: Floats, unit: Floats, limit: float, largest: float) -> Floats:
+    """What each category adds to the gain (ε − x) / (largest − ε) of a pair, and to the number of pairs; see
+    `pass_blocks`.
+
+    `x` (width, directions) is what a pair in the category adds to its x in each direction, `unit` (width,) is 1 in the
+    one of its categories that counts it. Without directions where nothing is against the limit.
+
+    >>> block_gains(np.array([[0.0], [1.0]]), np.ones(2), 0.2, 1.0).tolist()
+    [[0.25, 1.0], [-1.0, 1.0]]
+    """
+    if limit >= largest:
+        return np.asarray(unit[:, None])
+    return np.column_stack([(limit * unit[:, None] - x) / (largest - limit), unit])
+
+
 def log_sum(logs: Sequence[float]) -> float:
     """Log of the sum of exponentials of a few numbers; empty gives minus `CERTAIN`.
 

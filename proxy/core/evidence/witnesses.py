@@ -23,7 +23,7 @@ from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.estimate import LEVEL, Estimate
 from proxy.core.evidence.mean import BINS, WEIGHTS, bins, centres, mean_intervals, sides
 from proxy.core.evidence.prf import mix, uniforms
-from proxy.core.evidence.wealth import Counts, Floats, Numbers, log_mean_exp
+from proxy.core.evidence.wealth import Counts, Floats, Numbers, block_gains, log_mean_exp
 
 WITNESSES = 4
 WITNESS_NAMES = tuple(f"witness{number}" for number in range(WITNESSES))
@@ -105,6 +105,13 @@ class Witnesses:
         both = sides(-REACH, REACH, limit, fail=True)
         each = [np.append(counts[i * BINS : (i + 1) * BINS], counts[-1]) for i in range(WITNESSES)]
         return np.stack([one @ side for one in each for side in both])[:, None]
+
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (width, witnesses and signs + 1), a failure as the worst; see `pass_blocks`."""
+        moved = np.kron(np.eye(WITNESSES), centres(-REACH, REACH)[:, None])
+        x = np.append(np.concatenate([moved, -moved], axis=1), np.full((1, 2 * WITNESSES), REACH), axis=0)
+        unit = np.append(np.arange(WITNESSES * BINS) < BINS, True).astype(np.float64)
+        return block_gains(x, unit, limit, REACH)
 
     def burst_values(self) -> Ints:
         """What each witness saw move, in bins, a failure as the largest for all, (width, `WITNESSES`); see `bursts`."""
