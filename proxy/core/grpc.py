@@ -354,6 +354,13 @@ class Messages:
                 self._left -= step
                 at += step
                 continue
+            if not self._prefix and end - at >= 5:  # there may be thousands of little ones
+                self.begun += 1
+                self._left = int.from_bytes(data[at + 1 : at + 5], "big")
+                at += 5
+                if self._left > self._limit:
+                    raise TooLong
+                continue
             if not self._prefix:
                 self.begun += 1
             step = min(5 - len(self._prefix), end - at)

@@ -112,24 +112,32 @@ def is_conditional(head: bytes) -> bool:
     return _CONDITIONAL.search(head) is not None
 
 
-def has_bare_lf(data: bytes) -> bool:
-    """Whether part of a head has a line that does not end in CRLF, so that the whole will be refused.
+def has_bare_lf(data: bytes, known: int = 0) -> bool:
+    """Whether part of a head has a line that does not end in CRLF, so that the whole will be refused. The first `known`
+    bytes have none.
 
     >>> has_bare_lf(b"GET / HTTP/1.1\\r\\nHost: a\\r"), has_bare_lf(b"GET / HTTP/1.1\\n")
     (False, True)
+    >>> has_bare_lf(b"GET / HTTP/1.1\\r\\n", 15), has_bare_lf(b"GET / HTTP/1.1\\n", 14)
+    (False, True)
     """
-    return data.count(b"\n") != data.count(b"\r\n")
+    at = known - 1 if known and data[known - 1] == 13 else known
+    return data.count(b"\n", at) != data.count(b"\r\n", at)
 
 
-def may_become_a_head(begun: bytes) -> bool:
-    """Whether what came so far of a request's head may still become one; what may not is refused at once.
+def may_become_a_head(begun: bytes, known: int = 0) -> bool:
+    """Whether what came so far of a request's head may still become one; what may not is refused at once. The first
+    `known` bytes were asked about before.
 
     >>> [may_become_a_head(it) for it in (b"GE", b"GET / HTTP/1.", b"GET / HTTP/5.6", b"GET /\\r\\n", b"\\x16\\x03")]
     [True, True, False, False, False]
     """
-    if has_bare_lf(begun):
+    if has_bare_lf(begun, known):
         return False
-    line, end, _ = begun.partition(b"\r\n")
+    stop = begun.find(b"\r\n")
+    if 0 <= stop < known - 1:
+        return True  # as its first line was then
+    line, end = (begun, False) if stop < 0 else (begun[:stop], True)
     words = line.split(b" ", 2)
     if not line[:1].isalpha():
         return begun in (b"", b"\r")

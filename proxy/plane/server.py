@@ -89,6 +89,8 @@ class Client(Reader):
     _dechunk: ChunkScanner | None = None
     _since = 0.0
     _head_since = 0.0
+    _known = 0
+    """Bytes of half a head that were looked at: a head in tiny pieces is not read again for each of them."""
     _half_closed = 0.0
     _over = False
     """Nothing that comes from this client is a request any more."""
@@ -111,7 +113,7 @@ class Client(Reader):
         plane = self.plane
         plane.clients.add(self)
         self.peer, self.trusted = plane.limits.whose(transport)
-        self.owner = self.peer
+        self.owner = object() if self.trusted else self.peer  # a proxy's connections carry many clients each
         self.lines = client_lines(self.peer, self.scheme)
         self._since = now = monotonic()
         most = plane.limits.max_connections
@@ -155,6 +157,8 @@ class Client(Reader):
         if before:
             data = self._ahead + data
             self._ahead = b""
+        else:
+            self._known = 0
         self._pumping = True
         at, end = 0, len(data)
         while at < end and self.exchange is None and not self._over and not self.blocked and self.work > 0:
@@ -176,10 +180,11 @@ class Client(Reader):
         """Take up the request at `at`: where it ends, or as much of it as was taken; the end of `data` when it is not
         complete enough yet."""
         begin = at + 2 if data.startswith(b"\r\n", at) else at  # RFC 9112, 2.2: one empty line before a request
-        end = data.find(b"\r\n\r\n", begin) + 4
+        known, self._known = self._known, 0
+        end = data.find(b"\r\n\r\n", max(begin, known - 3)) + 4
         limits = self.plane.limits
         if end < 4 or end - begin > limits.max_header:
-            self._half_a_head(data[at:], begin - at)
+            self._half_a_head(data[at:], begin - at, known)
             return len(data)
         began, self._head_since = self._head_since, 0.0
         self.work -= HEAD_WORK + (end - begin) // HEAD_UNIT
@@ -201,15 +206,15 @@ class Client(Reader):
         self._begin(request, data[end:at], framing.done, began)
         return at
 
-    def _half_a_head(self, data: bytes, begin: int) -> None:
+    def _half_a_head(self, data: bytes, begin: int, known: int) -> None:
         limits = self.plane.limits
         seen = data[begin : begin + limits.max_header + 1]  # so the same is refused alike, however it was cut
-        if not may_become_a_head(seen):
+        if not may_become_a_head(seen, max(0, known - begin)):
             self.refuse(Reason.BAD_REQUEST)
         elif len(seen) > limits.max_header:
             self.refuse(Reason.HEADER_TOO_LARGE if b"\r\n" in seen else Reason.URI_TOO_LONG)
         else:
-            self._ahead = data
+            self._ahead, self._known = data, len(data)
             if seen and not self._head_since:
                 self._head_since = monotonic()
                 self.plane.wheel.watch(self, self._head_since + limits.header)

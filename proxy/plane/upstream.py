@@ -183,9 +183,10 @@ class Connection(Reader):
             self._partial = b""
         framing, at = self._framing, 0
         while True:
-            end = data.find(b"\r\n\r\n", at) + 4
+            known = 0 if at else before
+            end = data.find(b"\r\n\r\n", max(at, known - 3)) + 4
             if end < 4 or end - at > MAX_ANSWER_HEAD:
-                self._half_a_head(data[at:])
+                self._half_a_head(data[at:], known)
                 return len(data) - before
             self.work -= HEAD_WORK + (end - at) // HEAD_UNIT
             head = data[at:end]
@@ -208,8 +209,8 @@ class Connection(Reader):
         self._begin(leg, answer)
         return self._body(leg, data, end) - before
 
-    def _half_a_head(self, data: bytes) -> None:
-        if len(data) > MAX_ANSWER_HEAD or not data.startswith(VERSION[: len(data)]) or has_bare_lf(data):
+    def _half_a_head(self, data: bytes, known: int) -> None:
+        if len(data) > MAX_ANSWER_HEAD or not data.startswith(VERSION[: len(data)]) or has_bare_lf(data, known):
             raise HeadError("not a head")  # at once: what will never be HTTP is not worth waiting a timeout for
         self._partial = data
 

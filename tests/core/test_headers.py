@@ -12,6 +12,7 @@ from proxy.core.headers import (
     HeadError,
     forwarded,
     id_line,
+    may_become_a_head,
     read_answer,
     read_request,
     request_scanner,
@@ -192,3 +193,14 @@ def test_models_get_the_pairs_name_exactly_once(extra: list[tuple[bytes, bytes]]
 def test_connect_is_refused() -> None:
     with pytest.raises(HeadError, match="CONNECT"):
         read_request(head(b"CONNECT / HTTP/1.1", [(b"Host", b"a")]))
+
+
+BEGUN = st.lists(st.sampled_from((b"GET /", b" ", b"HTTP/1.1", b"\r", b"\n", b"\r\n", b"a: b", b":", b"1")), max_size=12)
+
+
+@given(BEGUN, st.integers(0, 60))
+def test_half_a_head_that_was_looked_at_is_not_looked_at_again(pieces: list[bytes], known: int) -> None:
+    """What is known of its beginning changes nothing about what is said of the whole."""
+    begun = b"".join(pieces)
+    if may_become_a_head(begun[:known]):
+        assert may_become_a_head(begun, min(known, len(begun))) == may_become_a_head(begun)
