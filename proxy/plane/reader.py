@@ -99,9 +99,13 @@ class Reader(asyncio.Protocol):
             self._wait(size)
 
     def again(self, data: bytes) -> None:
-        """Bytes that were taken and were of no use then come once more, before those that wait."""
-        self.work = max(self.work, self.turn.slice)  # what they waited for took its time
-        took = 0 if self._waits else self.take(data)
+        """Bytes that were taken and were of no use then come once more, before those that wait: in this turn, if not
+        too many have done so."""
+        took, turn = 0, self.turn
+        if turn.left > 0 and not self._waits:
+            self.work = turn.slice
+            took = self.take(data)
+            turn.spend(turn.slice - self.work)
         if took < len(data):
             self._kept = data[took:] + self._kept[self._at :]
             self._at = 0

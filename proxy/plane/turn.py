@@ -66,7 +66,7 @@ class Turn:
     """What one turn has gathered."""
 
     __slots__ = ("_clock", "_dear", "_ends", "_later", "_lines", "_loop", "_out", "_planned", "_rested", "at_once",
-                 "per_turn", "slice")  # fmt: skip
+                 "left", "per_turn", "slice")  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +78,8 @@ class Turn:
     ) -> None:
         self._loop, self._clock = loop, clock
         self.at_once, self.slice, self.per_turn = at_once, part, per_turn
+        self.left = per_turn
+        """Of `per_turn`, in this turn."""
         self._lines: dict[object, deque[Waits]] = {}
         self._dear: deque[Waits] = deque()
         self._rested = 0.0
@@ -141,6 +143,12 @@ class Turn:
         if not self._planned:
             self._plan()
 
+    def spend(self, work: int) -> None:
+        """So much was done for somebody who would have waited, had nothing been `left`."""
+        self.left -= work
+        if not self._planned:
+            self._plan()
+
     def may_be_dear(self) -> bool:
         """Whether dear work may be done now; say with `was_dear` how long it took."""
         return self._rested <= self._clock()
@@ -166,14 +174,15 @@ class Turn:
 
     def _serve(self) -> None:
         """Let those whose bytes wait go on, owner by owner."""
-        left = self.per_turn
-        while left > 0 and self._lines:
+        served = False
+        while self._lines and (self.left > 0 or not served):
             owner = next(iter(self._lines))
             line = self._lines.pop(owner)
             reader = line.popleft()
             if line:
                 self._lines[owner] = line  # behind the others, whatever becomes of this one
-            left -= max(LEAST, reader.serve(self.slice))
+            self.left -= max(LEAST, reader.serve(self.slice))
+            served = True
 
     # --- the end of the turn ---
 
@@ -184,7 +193,7 @@ class Turn:
                 self._serve()
                 self._settle()
         finally:
-            self._planned = False
+            self._planned, self.left = False, self.per_turn
             if self._out or self._ends or self._later or self._lines:  # the rest, or a piece of work failed
                 self._plan()
 

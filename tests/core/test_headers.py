@@ -195,7 +195,9 @@ def test_connect_is_refused() -> None:
         read_request(head(b"CONNECT / HTTP/1.1", [(b"Host", b"a")]))
 
 
-BEGUN = st.lists(st.sampled_from((b"GET /", b" ", b"HTTP/1.1", b"\r", b"\n", b"\r\n", b"a: b", b":", b"1")), max_size=12)
+BEGUN = st.lists(
+    st.sampled_from((b"GET /", b" ", b"HTTP/1.1", b"\r", b"\n", b"\r\n", b"a: b", b":", b"1")), max_size=12
+)
 
 
 @given(BEGUN, st.integers(0, 60))

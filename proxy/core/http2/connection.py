@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.core.http2.blocks import Blocks
+from proxy.core.http2.blocks import DEAR, Blocks
 from proxy.core.http2.frames import (
     ACK,
     DATA,
@@ -118,25 +118,29 @@ class Http2(Sending):
             at = self._preface(data)
             if not self._begun:
                 return end - before
+        half = False  # what is left is less than a frame
         while self.work > 0:
-            whole = end - at >= 9
-            size = data[at] << 16 | data[at + 1] << 8 | data[at + 2] if whole else 0
+            stop = at + 9
+            size = data[at] << 16 | data[at + 1] << 8 | data[at + 2] if stop <= end else 0
             if size > MAX_FRAME:
                 raise Http2Error(FRAME_SIZE_ERROR, "a frame longer than allowed")
-            stop = at + 9 + size
-            if not whole or stop > end:
-                self._rest, at = data[at:], end
+            stop += size
+            if stop > end:
+                half = True
                 break
             kind, flags = data[at + 3], data[at + 4]
-            if not dear and self._blocks.is_dear(kind, flags, size):
+            if not dear and (size > DEAR or kind == MORE) and self._blocks.is_dear(kind, flags, size):
                 self.rests = True
                 break
             number = int.from_bytes(data[at + 5 : at + 9], "big") & MOST
-            self._rest = b""
             self._take(kind, flags, number, data[at + 9 : stop])
             at = stop
         if self._widened:
             self._widen()
+        if half:
+            self._rest, at = data[at:], end
+        elif at:
+            self._rest = b""
         return max(0, at - before)
 
     def _preface(self, data: bytes) -> int:
@@ -208,7 +212,7 @@ class Http2(Sending):
             if ended:
                 self._remote_done(stream)
             if data:
-                self.worth(1)
+                self.calm += 1.0
             taker.on_data(data, ended)
 
     def _fail(self, stream: Stream, code: int) -> None:

@@ -64,8 +64,8 @@ class Sending:
         """No stream's `room` is above."""
         self._late = 0
         self.calm = CALM
-        """How much the peer may send that is worth nothing. Falls with each such frame, rises with what is worth
-        something, and with time."""
+        """How much the peer may send that is worth nothing, `CALM` at most. Falls with each such frame, rises with what
+        is worth something, and with time."""
         self._broken_off: dict[int, None] = {}
         """Streams that we have reset, on which the peer may not know it yet; those up to `_forgotten` count as such."""
         self._forgotten = 0
@@ -156,11 +156,11 @@ class Sending:
 
     def worth(self, much: float) -> None:
         """The peer did something that is worth so many frames that are worth nothing."""
-        self.calm = min(CALM, self.calm + much)
+        self.calm += much
 
     def worthless(self, much: float = 1.0) -> None:
         """It sent something that is worth nothing; raises `FloodError` when that was too often."""
-        self.calm -= much
+        self.calm = min(CALM, self.calm) - much
         if self.calm < 0.0:
             raise FloodError("too many frames that are worth nothing")
 
@@ -205,7 +205,7 @@ class Sending:
         self._room -= size
         stream.waiting -= size
         if size >= PIECE or not stream.parts:
-            self.worth(EARNED)
+            self.calm += EARNED
         last = stream.end and not stream.parts and not stream.trailers
         self._out.append(frame(DATA, END_STREAM if last else 0, stream.id, piece))
         if last:

@@ -43,8 +43,12 @@ class Wire(Reader):
         self.receive(data)
 
     def take(self, data: bytes) -> int:
+        http2 = self.http2
         try:
-            took = self._feed(data)
+            took = http2.feed(data, self.work, False)
+            self.work = http2.work
+            if http2.rests:
+                took = self._go_on_dear(data, took)
         except Http2Error as error:
             self.throw_away()
             self.http2.say_goodbye(error.code)
@@ -55,11 +59,9 @@ class Wire(Reader):
         self.wake()
         return took
 
-    def _feed(self, data: bytes) -> int:
-        """Take up bytes as far as the turn allows, one dear piece after the other while there may be any."""
+    def _go_on_dear(self, data: bytes, took: int) -> int:
+        """Take up what follows too, one dear piece after the other while there may be any."""
         http2, turn = self.http2, self.turn
-        took = http2.feed(data, self.work, False)
-        self.work = http2.work
         while http2.rests and self.work > 0:
             if not turn.may_be_dear():
                 self.rests = True
