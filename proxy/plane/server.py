@@ -65,6 +65,8 @@ HEAD_WORK: Final = 8
 HEAD_UNIT: Final = 128
 ANSWER_WORK: Final = 16
 """Work of an answer of our own."""
+ASK_WORK: Final = 24
+"""Work of asking a model."""
 PIECE_WORK: Final = 4
 """Work of passing on a piece of a body."""
 
@@ -236,6 +238,7 @@ class Client(Reader):
         if request.route is None:
             self._without_route(request, given_id(request) or name, done)
             return
+        self.work -= ASK_WORK
         self.exchange = exchange = plane.exchange(self, plane, request, name, now)
         refused = exchange.start(piece, done)
         if refused:

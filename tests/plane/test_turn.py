@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.plane.turn import Turn
+from proxy.plane.reader import Reader
+from proxy.plane.turn import PER_TURN, SLICE, Turn
 from tests.plane.rig import ok
 from tests.plane.test_cuts import Bench
 
@@ -55,6 +56,39 @@ def loop() -> Loop:
 @pytest.fixture
 def turn(loop: Loop) -> Turn:
     return Turn(loop)  # type: ignore[arg-type]
+
+
+class Dear(Reader):
+    """Takes a byte for ten units of work, and counts."""
+
+    def __init__(self, turn: Turn, owner: object) -> None:
+        super().__init__(turn, owner)
+        self.taken = 0
+
+    def pause_reading(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def take(self, data: bytes) -> int:
+        took = min(len(data), -(-self.work // 10))
+        self.work -= 10 * took
+        self.taken += took
+        return took
+
+
+def test_what_comes_once_more_has_its_part_of_a_turn_together(turn: Turn, loop: Loop) -> None:
+    """Requests that waited behind answers, on many connections that all are answered in one turn."""
+    readers = [Dear(turn, number) for number in range(50)]
+    for reader in readers:
+        reader.transport = reader  # type: ignore[assignment]
+        reader.again(bytes(20))
+    assert sum(reader.taken for reader in readers) <= (PER_TURN + SLICE) // 10 + 1
+    before = sum(reader.taken for reader in readers)
+    loop.soon.pop(0)()
+    assert 0 < sum(reader.taken for reader in readers) - before <= (PER_TURN + SLICE) // 10 + 1
+    loop.run()
+    assert all(reader.taken == 20 for reader in readers)
 
 
 def test_nothing_leaves_before_everything_was_read(turn: Turn, loop: Loop, log: list[str]) -> None:

@@ -43,8 +43,8 @@ NEARLY_SPENT = MOST - 2000
 """A client whose streams have come to this number is asked to connect anew (RFC 9113, 5.1.1): there are 1,000 left."""
 LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
-ANSWER_WORK = 24
-"""Work (`turn`) of an answer of our own."""
+ANSWER_WORK, ASK_WORK = 24, 24
+"""Work (`turn`) of an answer of our own, and of asking a model."""
 HEALTH = b"/grpc.health.v1.Health/Check"
 _HEAD: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _SERVING, _NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
@@ -260,6 +260,7 @@ class Caller(StreamEnd[CallerLink]):
                 else FollowedCall(plane.trails, how, self, plane, request, name, now)
             )
             parts, self._parts = self._parts, []
+            self.link.work -= ASK_WORK
             refused = exchange.start(b"".join(parts), self._ended)
             if refused:
                 self.exchange = None
