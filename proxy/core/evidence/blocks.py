@@ -26,6 +26,9 @@ PATIENCE = 10.0
 MOST = 16_384
 """Pairs that may wait; beyond it the oldest block closes as it is."""
 
+END = 2**62
+"""A block after all others."""
+
 NUMBER, KEY, FACTS = 0, 1, 2
 """Columns of a row: its block, its key (unsigned, read as signed), and from there on the user's own."""
 
@@ -33,7 +36,7 @@ NUMBER, KEY, FACTS = 0, 1, 2
 class Blocks:
     """The blocks that are not complete. `length` in seconds, `width` the user's columns of a row."""
 
-    __slots__ = ("_new", "_patience", "_rows", "front", "length", "start", "width")
+    __slots__ = ("_least", "_new", "_patience", "_rows", "_waiting", "front", "length", "start", "width")
 
     def __init__(self, length: float, width: int) -> None:
         self.length = length
@@ -45,6 +48,8 @@ class Blocks:
         self._patience = max(1, round(PATIENCE / length))
         self._rows = np.zeros((0, FACTS + width), np.int64)
         self._new: list[Ints] = []
+        self._least = END  # the oldest block that something waits for
+        self._waiting = 0
 
     def numbers(self, workers: Sequence[str], times: Sequence[float]) -> Ints:
         """The block in which each of these readings counts, (n,). They are in request order per worker.
@@ -75,15 +80,19 @@ class Blocks:
 
     def add(self, numbers: Ints, keys: Ints, facts: Ints) -> None:
         """Let pairs wait for the rest of their blocks: their blocks (n,), keys (n,), and facts (n, width)."""
-        self._new.append(np.column_stack([numbers, keys, facts]))
+        if len(numbers):
+            self._new.append(np.column_stack([numbers, keys, facts]))
+            self._least, self._waiting = min(self._least, int(numbers.min())), self._waiting + len(numbers)
 
     def complete(self) -> Ints:
         """The rows of complete blocks, which wait no more: by block, and inside a block by key; (n, 2 + width)."""
+        if self._least >= self.start and self._waiting <= MOST:  # the usual case costs no sorting
+            return self._rows[:0]
         rows = self.rows
         if len(rows) > MOST:
             self.start = max(self.start, int(rows[-MOST, NUMBER]) + 1)
         until = int(np.searchsorted(rows[:, NUMBER], self.start))
-        self._rows = rows[until:]
+        self.replace(rows[until:])
         return rows[:until]
 
     @property
@@ -96,12 +105,14 @@ class Blocks:
         return self._rows
 
     def replace(self, rows: Ints) -> None:
-        """Let these wait instead: the same, with other facts."""
-        self._rows, self._new = rows, []
+        """Let these wait instead, sorted by block and key."""
+        self._rows, self._new, self._waiting = rows, [], len(rows)
+        self._least = int(rows[0, NUMBER]) if len(rows) else END
 
     def restore(self, rows: Ints, start: int, front: Mapping[str, int]) -> None:
         """Be as one was that had these."""
-        self._rows, self._new, self.start, self.front = rows, [], start, dict(front)
+        self.replace(rows)
+        self.start, self.front = start, dict(front)
 
     def rest(self) -> Ints:
         """All rows, complete or not, and a new beginning: for another length, by which nothing can be compared."""

@@ -83,7 +83,7 @@ class Timings:
         """Count complete blocks: pairs sorted by block and key, of which each block begins at one of `starts` (the last
         is the end). `current` (n,) are those of the present stage, `row` is the restart that counts now."""
         block = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        picked = [*self._picked(starts, block, batch.candidate_first)]
+        picked = self._picked(starts, block, batch.candidate_first)
         for rule, fail, passing in parts(rules):
             who, *bins = rule.beyond(batch)
             every = np.stack([*bins, block[who], current[who]])
@@ -97,23 +97,29 @@ class Timings:
         """Add what pairs of the i-th array win: to the FAIL sums of a row, and to both PASS sums, that begin there.
         `pairs` (5, n): beyond how many edges the candidate is as FAIL and as PASS have it, and live; block; current."""
         row, fail, passing = to
-        c, _, live, block, current = pairs
-        won = total(rule, rule.stakes[0], c, live, block, m, fail=True).ravel()
-        self.fails[row, fail + i * len(won) : fail + (i + 1) * len(won)] += won
+        against, won = total(rule, pairs, m)
+        self.fails[row, fail + i * len(against) : fail + (i + 1) * len(against)] += against
         for stage in (0, 1):
-            if stage == 0 or not current.all():
-                _, c, live, block, _ = pairs[:, current > 0] if stage else pairs
-                won = total(rule, rule.stakes[1], c, live, block, m, fail=False).ravel()
+            if stage and not pairs[4].all():
+                pairs = pairs[:, pairs[4] > 0]
+                won = total(rule, pairs, m)[1]
             self.passes[stage, passing + i * len(won) : passing + (i + 1) * len(won)] += won
-            self.passes[stage, passing + len(rule.arrays) * len(won) + i] += len(np.unique(block))
+            self.passes[stage, passing + len(rule.arrays) * len(won) + i] += _begins(pairs[3]).sum()
 
-    def _picked(self, starts: Ints, block: Ints, second: Bools) -> Iterator[tuple[Bools, Ints]]:
+    def _picked(self, starts: Ints, block: Ints, second: Bools) -> list[tuple[Bools, Ints]]:
         """Of each array which pairs count, (n,), and the m of each block, (blocks,)."""
-        for array, mask in enumerate((~second, second, np.ones(len(second), bool))):
-            seen = np.append(0, np.cumsum(mask))
-            here = np.diff(seen[starts])
-            m = np.array([self._paced(array, pairs) for pairs in here.tolist()], np.int64)
-            yield mask & (seen[1:] - seen[starts[:-1]][block] <= m[block]), m
+        every, none = np.ones(len(second), bool), not second.any()
+        found = []
+        for array, mask in enumerate((~second, second, every)):
+            if array == 1 and none:
+                found.append((mask, starts))
+                continue
+            seen = np.zeros(len(second) + 1, np.int64)
+            np.cumsum(mask, out=seen[1:])
+            before = seen[starts]
+            m = np.array([self._paced(array, pairs) for pairs in (before[1:] - before[:-1]).tolist()], np.int64)
+            found.append((mask & (seen[1:] <= (m + before[:-1])[block]), m))
+        return found
 
     def _paced(self, array: int, pairs: int) -> int:
         """The m of a block that has so many pairs, of which the next ones' m knows."""
@@ -157,43 +163,56 @@ def parts(rules: Sequence[TimedRule]) -> Iterator[tuple[TimedRule, int, int]]:
         fail, passing = fail + widths(rule)[0], passing + widths(rule)[1]
 
 
-def total(
-    rule: TimedRule, stakes: tuple[Stakes, Stakes], c: Ints, live: Ints, block: Ints, m: Ints, *, fail: bool
-) -> Ints:
-    """What pairs in these blocks (n,), of at most `m` (blocks,) each, win at each edge, (cells, bets): `c` and `live`
-    (n,) lie beyond so many edges."""
-    alone = m[block] == 1
-    won = np.zeros((rule.cells, len(stakes[0].weights)), np.int64)
-    if alone.any():
-        won += _singly(rule, stakes[0], c[alone], live[alone], fail=fail)
-    if not alone.all():
-        many = ~alone
-        numbers, of = np.unique(block[many], return_inverse=True)
-        won += _together(rule, stakes[1], c[many], live[many], of, m[numbers], fail=fail)
-    return won
+def total(rule: TimedRule, pairs: Ints, m: Ints) -> tuple[Ints, Ints]:
+    """What pairs (5, n) in blocks of at most `m` (blocks,) each win for FAIL and for PASS, (cells · bets,) each: beyond
+    how many edges they lie is in the first three rows, their block in the fourth."""
+    alone = m[pairs[3]] == 1
+    if alone.all():
+        return _singly(rule, pairs)
+    if not alone.any():
+        return _together(rule, pairs, m)
+    each = zip(_singly(rule, pairs[:, alone]), _together(rule, pairs[:, ~alone], m), strict=True)
+    fail, passing = (one + many for one, many in each)
+    return fail, passing
 
 
-def _singly(rule: TimedRule, stakes: Stakes, c: Ints, live: Ints, *, fail: bool) -> Ints:
+def _begins(block: Ints) -> Bools:
+    """Whether another block begins with each of these pairs, which are sorted by block."""
+    new = np.ones(len(block), bool)
+    np.not_equal(block[1:], block[:-1], out=new[1:])
+    return new
+
+
+def _singly(rule: TimedRule, pairs: Ints) -> tuple[Ints, Ints]:
     """Blocks of one pair: four things can happen at an edge, so they are counted, not summed."""
-    ours, theirs, both = (
-        np.cumsum(np.bincount(bins, minlength=rule.cells + 1)[::-1])[::-1][1:]
-        for bins in (c, live, np.minimum(c, live))
+    one, won = np.ones(4), []
+    for c, stakes, fail in ((pairs[0], rule.stakes[0][0], True), (pairs[1], rule.stakes[1][0], False)):
+        ours, theirs, both = (
+            np.bincount(bins, minlength=rule.cells + 1)[::-1].cumsum()[-2::-1]
+            for bins in (c, pairs[2], np.minimum(c, pairs[2]))
+        )
+        happened = np.stack([len(c) - ours - theirs + both, ours - both, theirs - both, both], axis=-1)
+        each = gains(stakes, rule.p0, np.array([0.0, 1, 0, 1]), np.array([0.0, 0, 1, 1]), one, one, fail=fail)
+        won.append((happened @ each).ravel())
+    return won[0], won[1]
+
+
+def _together(rule: TimedRule, pairs: Ints, m: Ints) -> tuple[Ints, Ints]:
+    """Blocks of many pairs: edges between two times that came are alike, so they are reckoned once."""
+    new, cells = _begins(pairs[3]), rule.cells
+    came = np.flatnonzero(np.bincount(pairs[:3].ravel(), minlength=cells + 1))
+    spans, blocks = len(came) + 1, int(new.sum())  # edges before the first of these, between two, from the last one on
+    at = (np.cumsum(new) - 1) * spans + np.searchsorted(came, pairs[:3])
+    at[1:] += blocks * spans * np.arange(1, 3)[:, None]
+    counts = np.bincount(at.ravel(), minlength=3 * blocks * spans).reshape(3, blocks, spans)
+    beyond = counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1].astype(np.float64)
+    most, lengths = m[pairs[3][new]][:, None].astype(np.float64), np.empty(spans, np.int64)
+    lengths[0], lengths[1:-1], lengths[-1] = came[0], came[1:] - came[:-1], cells - came[-1]
+    fail, passing = (
+        gains(grids[1], rule.p0, c, beyond[2], c[:, :1], most, fail=fail).sum(axis=0).repeat(lengths, axis=0).ravel()
+        for c, grids, fail in ((beyond[0], rule.stakes[0], True), (beyond[1], rule.stakes[1], False))
     )
-    happened = np.stack([len(c) - ours - theirs + both, ours - both, theirs - both, both], axis=-1)
-    one = np.ones(4)
-    return happened @ gains(stakes, rule.p0, np.array([0.0, 1, 0, 1]), np.array([0.0, 0, 1, 1]), one, one, fail=fail)
-
-
-def _together(rule: TimedRule, stakes: Stakes, c: Ints, live: Ints, block: Ints, m: Ints, *, fail: bool) -> Ints:
-    """Blocks of many pairs: from edge to edge between the least and the greatest time, and the same beyond those."""
-    low, high = int(min(c.min(), live.min())), int(max(c.max(), live.max()))
-    span, blocks = high - low + 2, len(m)
-    counts = [np.bincount(block * span + bins - low, minlength=blocks * span) for bins in (c, live)]
-    # Column v: how many lie beyond edge low - 1 + v.
-    ours, theirs = (np.cumsum(n.reshape(blocks, span)[:, ::-1], axis=1)[:, ::-1].astype(float) for n in counts)
-    won = gains(stakes, rule.p0, ours, theirs, ours[:, :1], m[:, None].astype(float), fail=fail).sum(axis=0)
-    below, above = np.tile(won[:1], (low, 1)), np.tile(won[-1:], (rule.cells - high, 1))
-    return np.concatenate([below, won[1:-1], above])
+    return fail, passing
 
 
 def log_fail(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> float:
