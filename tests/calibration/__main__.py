@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import Case, Row, broken, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.hostile import hostiles
 from tests.calibration.unsteady import unsteady
@@ -42,7 +43,7 @@ That Σ P₀·E ≤ 1 for *every* outcome of up to 12 pairs is enumerated exactl
 
 def every_case() -> list[Case]:
     """All rows in the order of the table."""
-    return [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls, *hostiles(), *unsteady()]
+    return [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady()]
 
 
 def timed(number: int, share: float) -> tuple[Row, float]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.calibration.__main__ import every_case, report
+from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
@@ -23,7 +24,7 @@ def test_at_the_limit(case: Case) -> None:
     assert row.ok, row
 
 
-@pytest.mark.parametrize("case", [*wholes(), *harmlesses(), stalls, *hostiles(), *unsteady()])
+@pytest.mark.parametrize("case", [*wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady()])
 def test_difficult_traffic(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row
