@@ -79,6 +79,12 @@ CLIENTS = (
         "{} s, {} s",
         "cut off, `slow_client` (408 while it sends)",
     ),
+    Bound(
+        "plane.door:UNSENT",
+        "What the kernel takes of an answer and cannot send yet",
+        "{:B}",
+        "the rest waits in the worker (`server.limits.buffer`), then at the model",
+    ),
 )
 TURNS = (
     Bound(

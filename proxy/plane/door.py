@@ -11,8 +11,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 BACKLOG = 1024
+UNSENT = 512 * 1024
+"""Bytes that the kernel takes for a client and has not sent yet (tcp(7), `TCP_NOTSENT_LOWAT`). Left to itself it takes
+megabytes for each that does not read, which a thousand of them together the machine has not."""
 
 
 class Door:
@@ -20,6 +24,8 @@ class Door:
 
     def __init__(self, listener: socket.socket, protocol: Callable[[bytes], asyncio.Protocol]) -> None:
         self._listener, self._protocol = listener, protocol
+        with suppress(AttributeError, OSError):  # Linux and macOS know it; connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self._server: asyncio.Server | None = None
 
     async def open(self, context: ssl.SSLContext | None, patience: float) -> None:

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from proxy.config import parse
 from proxy.core.pace import GRACE, HURRY
 from proxy.core.reasons import Reason
+from proxy.plane.door import UNSENT
 from proxy.plane.server import Client
+from proxy.plane.taking import _in_kernel
 from tests.plane.rig import PATIENCE, Call, Model, Rig, always, eventually, hang, ok, rig
 from tests.plane.test_cuts import CUTS, PLAIN, Bench, Wire, cut
 from tests.plane.test_exchange import SHADOW
@@ -71,6 +73,19 @@ async def test_a_short_answer_holds_no_connection_though_nobody_reads_it() -> No
         await take(sock, SHORT)
         await eventually(lambda: not it.worker.plane.buffered)
         assert not client.blocked
+
+
+async def test_the_kernel_holds_little_for_who_does_not_read() -> None:
+    """Left to itself it takes three megabytes and more on loopback."""
+    async with rig(ONE, (Model(always(ok(bytes(LONG)))),)) as it:
+        _, writer = await it.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(GET)
+        await eventually(lambda: any(client.blocked for client in it.worker.plane.clients))
+        (client,) = it.worker.plane.clients
+        number = client.transport.get_extra_info("socket").fileno()
+        assert 0 < _in_kernel(number) < 2 * UNSENT
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("limits", ["buffer: 100KiB", "max_memory: 80KiB"])
@@ -207,18 +222,6 @@ class Full(Wire):
         return len(self.held)
 
 
-class Read(Wire):
-    """A model's transport that is not read while it is told so."""
-
-    reading = True
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-
 @settings(max_examples=100, deadline=None)
 @given(
     st.binary(max_size=2000), CUTS, st.lists(st.integers(1, 300), max_size=20), st.integers(0, 900), st.integers(0, 900)
@@ -227,8 +230,9 @@ def test_what_a_slow_client_gets_does_not_depend_on_the_buffer(
     body: bytes, cuts: list[int], takes: list[int], buffer: int, memory: int
 ) -> None:
     bench = Bench(config=parse(f"server: {{limits: {{buffer: {buffer}B, max_memory: {memory}B}}}}\n{PLAIN}"))
-    plane, wire, model = bench.client.plane, Full(bench.client), Read(bench.model)
-    bench.client.transport, bench.model.transport = wire, model  # type: ignore[assignment]
+    plane, wire, model = bench.client.plane, Full(bench.client, bench.loop), bench.model.transport
+    assert isinstance(model, Wire)
+    bench.client.transport = wire  # type: ignore[assignment]
     answer = ok(body, b"Date: now")
     bench.client.data_received(GET)
     bench.loop.turn()
@@ -237,7 +241,7 @@ def test_what_a_slow_client_gets_does_not_depend_on_the_buffer(
         while not model.reading:
             wire.take(left.pop(0))
             bench.loop.turn()
-        bench.model.data_received(piece)
+        model.hear(piece)
         bench.loop.turn()
         assert plane.buffered <= max(len(wire.held), 0)
     while wire.held:
