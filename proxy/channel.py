@@ -64,6 +64,13 @@ class Channel(asyncio.Protocol):
         transport.write(data)
         return True
 
+    def hold_up(self, pause: bool) -> None:
+        """Stop reading, or go on."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            reading = cast(asyncio.ReadTransport, transport)
+            reading.pause_reading() if pause else reading.resume_reading()
+
     def close(self) -> None:
         """Close after what waits has been written."""
         if self._transport is not None:

@@ -147,6 +147,18 @@ MODELS = (
 )
 CONTROLLER = (
     Bound(
+        "core.fairness:PATIENCE",
+        "What a pair waits, in work of the controller, where its rollout's take more than 1 ms each",
+        "{} s",
+        "dropped, `link_full`",
+    ),
+    Bound(
+        "core.fairness:MAX_LENGTH,MAX_BYTES",
+        "Pairs of one rollout that wait in the controller",
+        "{}, {:B}",
+        "dropped where they take more than 1 ms each; else the workers are not read meanwhile",
+    ),
+    Bound(
         "plane.publisher:MAX_BACKLOG",
         "Pairs of one worker that wait for the controller",
         "{:B}",

@@ -1,6 +1,6 @@
 """The controller: pairs come in, decisions go out.
 
-    workers ──pairs──▶ links ──▶ trials (read, order, evidence) ──look──▶ decisions ──tables──▶ workers
+    workers ──pairs──▶ links ──▶ intake ──▶ trials (read, order, evidence) ──look──▶ decisions ──tables──▶ workers
                                                                               └──▶ store ──▶ webhooks
 
 It is one process with one event loop at nice 5, so that on a full machine the live path wins. `Controller` wires the
@@ -31,14 +31,16 @@ from proxy.config import Config
 from proxy.control.counting import Tallies
 from proxy.control.decisions import Decisions
 from proxy.control.exemplars import Exemplars
+from proxy.control.intake import Intake
 from proxy.control.links import Links, Worker
 from proxy.control.roster import Roster
 from proxy.control.store import Contents, Saved, Store
 from proxy.control.streams import Streams
 from proxy.control.trails import Trails
-from proxy.control.trials import BATCH, Trial
+from proxy.control.trials import Trial
 from proxy.core import link
 from proxy.core.delivery import Event as Announcement
+from proxy.core.events import Tripped
 from proxy.core.evidence import EvidenceError
 from proxy.core.model import Pair
 from proxy.core.trails import Trail
@@ -47,8 +49,6 @@ from proxy.sockets import reachable
 
 log = logging.getLogger("understudy.controller")
 
-BATCH_TIME = 0.02
-"""Seconds a reading may wait for its micro-batch."""
 TICK = 0.25
 """Seconds between two rounds: readings that wait are added, and who is due is looked at whether or not pairs come."""
 SNAPSHOT = 1.0
@@ -60,7 +60,8 @@ RETENTION = 3600.0
 
 
 class Controller:
-    """Everything of the controller but its process and its API. Fulfils `links.Listener` and `decisions.Audience`."""
+    """Everything of the controller but its process and its API. Fulfils `links.Listener`, `intake.Judge` and
+    `decisions.Audience`."""
 
     def __init__(self, config: Config, text: str, store: Store, clock: Callable[[], float] = time.time) -> None:
         self.config, self.generation = config, 0
@@ -74,9 +75,10 @@ class Controller:
         self.links = Links(self)
         self.decisions = Decisions(self.trials, store, self.links, self, clock)
         self.roster = Roster(self.trials, self.decisions, store, self.tallies, clock)
+        self.intake = Intake(self.roster.of, self)
+        self.on_pair: Callable[[Pair], None] = self.intake.pair  # of all that is called here the most often
         self.outbox_added = asyncio.Event()
         self.loaded = False
-        self.strays = 0  # pairs of trials that are not here any more
         self.admin_port = 0  # the one that is listened on, where the file says 0
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
         self._clock = clock
@@ -123,10 +125,11 @@ class Controller:
         """Judge and save what is in hand, and end."""
         for keeper in self._keepers:
             keeper.cancel()
+        self.intake.finish()
         for trial in self.trials.values():
             trial.flush()
             if not trial.rollout.over:
-                self._look(trial)
+                self.look(trial)
         await self.links.stop()
         await self.roster.close()
         await asyncio.to_thread(self.trails.close)
@@ -166,29 +169,14 @@ class Controller:
 
     # --- what workers say (links.Listener) ---------------------------------------------------------------------------
 
-    def on_pair(self, pair: Pair) -> None:
-        trial = self.roster.of(pair.trial)
-        if trial is None:  # of a trial that another one has replaced
-            self.strays += 1
-            return
-        tripped = trial.take(pair)
-        if tripped is not None:
-            self.spawn(self.decisions.decide(trial, replace(tripped, now=self._clock())))
-        self._plan_flush(trial)
-
     def on_mark(self, worker: str, trial: str, sequence: int) -> None:
-        found = self.roster.of(trial)
-        if found is not None:
-            found.mark(worker, sequence)
-            self._plan_flush(found)
+        self.intake.mark(worker, trial, sequence)
 
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         self.tallies.report(worker, counts)
         ready = counts.get("ready", {})
         for name, ledger in counts.get("ledger", {}).items():
-            if (trial := self.roster.of(name)) is not None:
-                trial.readiness(worker, ready.get(name))
-                trial.counts(worker, ledger)
+            self.intake.report(worker, name, ready.get(name), ledger)
 
     def on_trails(self, trails: list[Trail]) -> None:
         self.trails.take(trails)
@@ -202,7 +190,7 @@ class Controller:
     def on_gone(self, worker: str) -> None:
         self.tallies.gone(worker)
         for trial in self.roster.everyone:
-            trial.gone(worker)
+            self.intake.gone(worker, trial)
 
     def _close_accounts(self) -> None:
         """Close the accounts of workers that died while no controller was there to see it."""
@@ -210,28 +198,20 @@ class Controller:
             return
         for trial in self.roster.everyone:
             for worker in trial.books.workers:
-                if worker not in self.links.workers:
-                    trial.gone(worker)
+                if worker not in self.links.workers and not self.intake.waits(trial):
+                    self.intake.gone(worker, trial)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
-    def _plan_flush(self, trial: Trial) -> None:
-        if len(trial.batch) >= BATCH:
-            self._flush(trial)
-        elif trial.batch and not trial.planned:
-            trial.planned = True
-            asyncio.get_running_loop().call_later(BATCH_TIME, self._flush_planned, trial)
+    # --- who looks and decides (intake.Judge) ------------------------------------------------------------------------
 
-    def _flush_planned(self, trial: Trial) -> None:
-        trial.planned = False
-        self._flush(trial)
+    def tripped(self, trial: Trial, event: Tripped) -> None:
+        self.spawn(self.decisions.decide(trial, replace(event, now=self._clock())))
 
-    def _flush(self, trial: Trial) -> None:
-        trial.flush()
-        if not trial.rollout.over and (trial.may_look() or trial.crossed()):
-            self._look(trial)
+    def hold_up(self, pause: bool) -> None:
+        self.links.hold_up(pause)
 
-    def _look(self, trial: Trial) -> None:
+    def look(self, trial: Trial) -> None:
         """Look at a rollout and let what is seen happen to it. Looking and deciding are one step: nothing comes between
         a verdict and the evidence that is journaled with it."""
         before = trial.looked
@@ -246,7 +226,8 @@ class Controller:
             try:
                 self._close_accounts()
                 for trial in list(self.trials.values()):
-                    self._flush(trial)
+                    self.intake.flush(trial)
+                    await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
                 if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
                     self.decisions.retell()
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE

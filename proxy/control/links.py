@@ -101,6 +101,12 @@ class Links:
         for channel in list(self._of):
             channel.close()
 
+    def hold_up(self, pause: bool) -> None:
+        """Read no pairs for now, or go on: what workers cannot send they drop and count."""
+        for worker in self.workers.values():
+            if worker.pairs is not None:
+                worker.pairs.hold_up(pause)
+
     # --- coming and going --------------------------------------------------------------------------------------------
 
     def _greet(self, channel: Channel, payload: bytes) -> tuple[Worker, dict[str, Any]]:

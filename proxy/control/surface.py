@@ -257,8 +257,9 @@ class Desk:
         everyone = controller.roster.everyone
         recorders = [trial.recorder for trial in everyone if trial.recorder is not None]
         return {
-            "order": sum(trial.late for trial in everyone),
-            "replaced": controller.strays,
+            "order": sum(trial.readings.late for trial in everyone),
+            "replaced": controller.intake.strays,
+            "pairs": controller.intake.dropped,
             "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
             "events": controller.streams.dropped,
         }

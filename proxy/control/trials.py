@@ -21,7 +21,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -29,9 +29,11 @@ from proxy import logs
 from proxy.control.charts import Charts
 from proxy.control.kept import Kept
 from proxy.control.ledger import Books
+from proxy.control.rate import Rate
+from proxy.control.readings import Readings
 from proxy.control.recorder import Recorder
 from proxy.core.events import Looked, Rollout, Tripped
-from proxy.core.evidence import Evidence, RequestOrder, Tripwire
+from proxy.core.evidence import Evidence, Tripwire
 from proxy.core.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.core.predictions import Reader, booking, copies_cost, protocol_of
 from proxy.core.predictions.unparseable import live_detail, sentence
@@ -51,8 +53,8 @@ LOOK_SHARE = 0.02
 LOOK_LATEST = 0.75
 """Seconds after which a look is due: with nine guards it costs 20 ms, the price of a thousand pairs."""
 
-RATE_MEMORY = 30.0
-"""Seconds over which the rate of compared pairs is averaged."""
+ASK_LATEST = 0.1
+"""Seconds after which it is asked again whether the budget has crossed, whatever that costs."""
 
 _CANDIDATE = Arm.CANDIDATE  # looking up a member of an enum costs 0.1 µs in Python 3.11
 _BOOKED_BY = attrgetter("worker", "live_fault")
@@ -67,24 +69,6 @@ def lane_of(rollout: Rollout, plan: Plan) -> Lane:
     """What workers are told of a rollout."""
     lane = Lane(rollout.name, rollout.trial, rollout.state, rollout.weight, share_of(rollout, plan), rollout.entry)
     return replace(lane, again=plan.again)
-
-
-@dataclass(slots=True)
-class _Rate:
-    """Compared pairs per second, averaged with an exponential memory."""
-
-    value: float = 0.0
-    at: float = math.nan
-    count: int = 0
-
-    def update(self, count: int, now: float) -> float:
-        if math.isnan(self.at) or count < self.count:
-            self.at, self.count = now, count
-        elif now > self.at:
-            share = 1.0 - math.exp((self.at - now) / RATE_MEMORY)
-            self.value += share * ((count - self.count) / (now - self.at) - self.value)
-            self.at, self.count = now, count
-        return self.value
 
 
 class Trial:
@@ -103,19 +87,18 @@ class Trial:
         self.unread = ""  # what was found in the latest answer of live that could not be read
         self.recorder: Recorder | None = None
         self.redact: tuple[str, ...] = ()  # whatever was to be hidden since the trial began: its pairs are still kept
-        self.late = 0  # pairs whose place in the request order had been settled
+        self.readings = Readings()
         self.unrecorded = 0  # pairs that recorders now closed had dropped
         self.protocol = ""
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.looked: Looked | None = None
-        self.batch: list[Reading] = []
         self.planned = False  # whether a flush of the batch is due at a certain time
+        self.adding = False  # whether readings are being added in turns
         self.added_at = 0.0
         self.unsnapshot = False
         self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
-        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
-        self._orders: dict[str, RequestOrder] = {}
-        self._rate = _Rate()
+        self.reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self._rate = Rate()
         self._changed = True
         self._look_cost = 0.0
         self._looked_at = 0.0
@@ -161,15 +144,14 @@ class Trial:
 
     def take(self, pair: Pair) -> Tripped | None:
         """Read a pair and put it in its place; the event when it trips the wire."""
-        reading = self._reader.read(pair)
-        order = self._order(pair.worker)
-        late, ready = order.late, order.add(reading)
-        if order.late > late:
-            self.late += 1
+        return self.place(pair, self.reader.read(pair))
+
+    def place(self, pair: Pair, reading: Reading) -> Tripped | None:
+        """Put a reading of `reader` in its place; the event when it trips the wire."""
+        if not self.readings.add(reading):
             return None  # its place has been settled: nothing will come of it, so it is not here either
         self.books.arrived(pair.worker, pair.time)
         self._use(pair, reading)
-        self.batch += ready
         if self.rollout.over or not self.tripwire.add(reading):
             return None
         self.added_at = time.perf_counter()
@@ -182,7 +164,7 @@ class Trial:
                 pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
             )
         if self.token_budget is not None:
-            self.tokens += copies_cost(pair, self._reader.bounds)
+            self.tokens += copies_cost(pair, self.reader.bounds)
             self._paid += 1
         if self.recorder is not None:
             self.recorder.offer(pair, reading.request_hash)
@@ -191,20 +173,24 @@ class Trial:
         self.kept.add(pair, reading)
         if reading.fault:
             self.failed[reading.fault.value] = pair.known_as, pair.time
-        if reading.live_fault in PREDICTION_WORDS:
+        if reading.live_fault and reading.live_fault in PREDICTION_WORDS:
             self.unread = live_detail(reading.detail)
         if not self.protocol and reading.live is not None:
             self._recognise(pair)
 
     def _recognise(self, pair: Pair) -> None:
         """Say once by which protocol answers are read, which matters where the owner left that to `auto`."""
-        self.protocol = protocol_of(self.plan.prediction, pair, self._reader.bounds)
+        self.protocol = protocol_of(self.plan.prediction, pair, self.reader.bounds)
         if self.plan.prediction.protocol == "auto":
             logs.event(log, "prediction.recognised", rollout=self.name, protocol=self.protocol)
 
     def mark(self, worker: str, sequence: int) -> None:
         """Every sequence below `sequence` is settled in this worker."""
-        self.batch += self._order(worker).mark(sequence)
+        self.readings.mark(worker, sequence)
+
+    def dropped(self, worker: str, sequence: int) -> None:
+        """A pair came and was dropped unread: the worker's next report finds that it has not arrived."""
+        self.readings.skip(worker, sequence)
 
     def counts(self, worker: str, counts: dict[str, int]) -> None:
         """A worker's totals for this trial."""
@@ -231,38 +217,39 @@ class Trial:
         return any(self._ready.values()) if self._ready else None
 
     def gone(self, worker: str) -> None:
-        """Nothing more will come from a worker: what waits for its earlier pairs waits no longer."""
+        """Nothing more will come from a worker."""
         self._ready.pop(worker, None)
-        order = self._orders.pop(worker, None)
-        if order is not None:
-            self.batch += order.lost()
+        self.readings.gone(worker)
+
+    def close_account(self, worker: str) -> None:
+        """All that came from a worker that is gone has been added: what is missing will not come."""
         self.flush()
         self.books.close(worker)
 
-    def _order(self, worker: str) -> RequestOrder:
-        found = self._orders.get(worker)
-        if found is None:
-            found = self._orders[worker] = RequestOrder()
-        return found
-
     def flush(self) -> None:
         """Add the waiting readings to the evidence, or after the end to what came late."""
-        batch, self.batch = self.batch, []
+        while self.flush_some():
+            pass
+
+    def flush_some(self) -> bool:
+        """The same with one micro-batch of them; whether there was one."""
+        batch = self.readings.cut()
         if not batch:
-            return
+            return False
         over = self.rollout.over
         for (worker, live_fault), pairs in Counter(map(_BOOKED_BY, batch)).items():
             result = "late" if over else booking(live_fault)
             self.books.book(worker, result, pairs, "" if over else live_fault.value)
         if over:
             self.unsnapshot = True
-            return
+            return True
         self.evidence.add(batch)
         self.charts.add(batch)
         if not self._judges_quality:
             self.books.outcomes.add(batch, self.plan.prediction)
         self.added_at = time.perf_counter()
         self._changed = self.unsnapshot = True
+        return True
 
     @property
     def _judges_quality(self) -> bool:
@@ -316,9 +303,10 @@ class Trial:
         return time.perf_counter() - self._looked_at >= min(self._look_cost / LOOK_SHARE, LOOK_LATEST)
 
     def crossed(self) -> bool:
-        """Whether the budget has crossed, so that a look is due at once; asked as often as `LOOK_SHARE` allows."""
+        """Whether the budget has crossed, so that a look is due at once; asked as often as `LOOK_SHARE` allows, and
+        after `ASK_LATEST` at any rate."""
         began = time.perf_counter()
-        if self.rollout.over or began - self._asked_at < self._ask_cost / LOOK_SHARE:
+        if self.rollout.over or began - self._asked_at < min(self._ask_cost / LOOK_SHARE, ASK_LATEST):
             return False
         crossed = self.evidence.crossed()
         self._asked_at = time.perf_counter()
@@ -345,11 +333,12 @@ class Trial:
     def _held(self) -> int:
         """Workers with readings that wait for an earlier pair. With one worker a PASS just before a bad pair is as good
         as any: its order is that of the requests."""
-        return sum(1 for order in self._orders.values() if len(order)) if len(self._orders) > 1 else 0
+        return self.readings.held if self.readings.workers > 1 else 0
 
     def close(self, now: float) -> None:
-        """The rollout is about to end: take the last look, at all that was known by then, without a forecast."""
-        self.flush()
+        """The rollout is about to end: take the last look, at all that was known by then, without a forecast. Readings
+        beyond a micro-batch come late."""
+        self.flush_some()
         assessment = self.evidence.assess(None, self._held, forecast=False)
         pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
         self.looked = Looked(now, assessment, pairs, candidate_pairs)
@@ -368,12 +357,12 @@ class Trial:
             self.books.account(worker).begin_at(counts)
         self.forget()
         self.redact = ()
-        self._orders = {}
-        self._rate = _Rate()
+        late, self.readings = self.readings.late, Readings()
+        self.readings.late = late
+        self._rate = Rate()
         self.spending = Spending()
         self._affords = self.spending.affords
         self._spent = (self._paid, self.tokens, 0)
-        self.batch = []
         self.looked = None
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.adopt(plan)
@@ -390,7 +379,7 @@ class Trial:
     def adopt(self, plan: Plan) -> None:
         """The same trial under a changed plan."""
         self.plan = plan
-        self._reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self.reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
         self.tripwire.limit = plan.consecutive_failures  # those that have failed in a row by now still have
         self._changed = True
 

@@ -143,7 +143,7 @@ async def test_a_disk_that_hangs_and_a_look_that_breaks_stop_no_later_look(
     await asyncio.wait_for(entered.wait(), 10)
     rounds = Rounds(controller)
     await rounds.more(3)
-    look, calls = controller._look, list[int]()
+    look, calls = controller.look, list[int]()
 
     def breaks(trial: Trial) -> None:
         calls.append(rounds.count)
@@ -151,7 +151,7 @@ async def test_a_disk_that_hangs_and_a_look_that_breaks_stop_no_later_look(
             raise ZeroDivisionError
         look(trial)
 
-    monkeypatch.setattr(controller, "_look", breaks)
+    monkeypatch.setattr(controller, "look", breaks)
     await rounds.more(3)
     assert calls[0] == calls[1] == calls[2], "a controller whose looks break is not alive"
     works_again.set()

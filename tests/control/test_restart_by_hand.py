@@ -50,7 +50,7 @@ async def test_a_restart_is_a_new_trial_with_nothing_of_the_old_one(
     worker.good(second, 400)
     await worker.weight(NAME, 500)
     await eventually(lambda: controller.trials[NAME].evidence.compared == 400)
-    await eventually(lambda: controller.strays == 30)
+    await eventually(lambda: controller.intake.strays == 30)
     assert all(audit(entry, evidence).holds for entry, evidence in journal_entries(controller.store.path))
 
 

@@ -98,7 +98,7 @@ async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_
 
 async def test_what_the_queues_of_the_controller_lose_is_counted(controller: Controller, worker: FakeWorker) -> None:
     desk = desk_of(controller)
-    assert desk.counts().dropped == {"order": 0, "replaced": 0, "record": 0, "events": 0}
+    assert desk.counts().dropped == {"order": 0, "replaced": 0, "pairs": 0, "record": 0, "events": 0}
     desk.subscribe()
     for number in range(MAX_EVENTS + 5):
         controller.streams.tell("x", float(number), {})

@@ -41,7 +41,7 @@ class RequestOrder:
     __slots__ = ("_bytes", "_most", "_next", "_waiting", "late", "skipped")
 
     def __init__(self, most: int = MOST_BYTES) -> None:
-        self._waiting: dict[int, Reading] = {}
+        self._waiting: dict[int, Reading | None] = {}  # none: its place is settled, nothing will stand there
         self._bytes = 0
         self._next = 0
         self._most = most
@@ -50,7 +50,7 @@ class RequestOrder:
 
     def __len__(self) -> int:
         """How many readings wait."""
-        return len(self._waiting)
+        return sum(reading is not None for reading in self._waiting.values())
 
     def add(self, reading: Reading) -> list[Reading]:
         """Take a reading; returns what is ready, in order."""
@@ -71,12 +71,24 @@ class RequestOrder:
             ready += self._ready()
         return ready
 
+    def skip(self, sequence: int) -> list[Reading]:
+        """The reading of this place will not come; returns what is ready, in order.
+
+        >>> from tests.core.evidence.streams import make_reading
+        >>> order = RequestOrder()
+        >>> len(order.add(make_reading(sequence=1))), len(order.skip(0)), order.late
+        (0, 1, 0)
+        """
+        if sequence >= self._next:
+            self._waiting.setdefault(sequence, None)
+        return self._ready()
+
     def mark(self, sequence: int) -> list[Reading]:
         """Every sequence below `sequence` is settled: nothing that has not arrived by now will."""
-        ready = []
+        ready: list[Reading] = []
         if sequence > self._next:
-            settled = sorted(s for s in self._waiting if s < sequence)
-            ready = [self._take(s) for s in settled]
+            for settled in sorted(s for s in self._waiting if s < sequence):
+                ready += self._take(settled)
             self._next = sequence
         return ready + self._ready()
 
@@ -85,13 +97,16 @@ class RequestOrder:
         return self.mark(max(self._waiting, default=self._next - 1) + 1)
 
     def _ready(self) -> list[Reading]:
-        ready = []
+        ready: list[Reading] = []
         while self._next in self._waiting:
-            ready.append(self._take(self._next))
+            ready += self._take(self._next)
             self._next += 1
         return ready
 
-    def _take(self, sequence: int) -> Reading:
+    def _take(self, sequence: int) -> list[Reading]:
+        """What stands in this place: one reading or none."""
         reading = self._waiting.pop(sequence)
+        if reading is None:
+            return []
         self._bytes -= size(reading)
-        return reading
+        return [reading]

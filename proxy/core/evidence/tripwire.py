@@ -28,7 +28,10 @@ class Tripwire:
         False
         """
         if not reading.fault:
-            if not reading.live_fault or reading.candidate is not None or reading.live_fault not in PREDICTION_WORDS:
+            if not reading.live_fault:  # nearly always
+                self.count = 0
+                return False
+            if reading.candidate is not None or reading.live_fault not in PREDICTION_WORDS:
                 self.count = 0
         elif not reading.live_fault:
             self.count += 1

@@ -111,6 +111,10 @@ def failure(outcome: Outcome, other: Outcome) -> Reason:
     return Reason.STATUS_4XX if 0 < other.status < 400 else Reason.NONE
 
 
+SHORT = 2048
+"""Bytes of both answers that are read in no time."""
+
+
 class Reader:
     """Reads the pairs of one plan: what is the same for all of them is looked up once.
 
@@ -155,6 +159,20 @@ class Reader:
         self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
         self._pair: Pair | None = None  # that pair
         self._ahead: dict[int, _Said] = {}  # of that pair what has been read in steps, by the outcome's identity
+
+    def is_short(self, pair: Pair) -> bool:
+        """Whether a pair takes no time worth counting to read: short answers that are what they weigh.
+
+        >>> pair = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, b"", b"", Outcome(200, body=b"1"), Outcome(200, body=b"2"))
+        >>> Reader(None).is_short(pair), Reader(None).is_short(pair._replace(candidate=Outcome(200, body=bytes(3000))))
+        (True, False)
+        """
+        live, candidate, again, plain = pair.live, pair.candidate, pair.again, self._plain
+        if len(live.body) + len(candidate.body) > SHORT or (again is not None and len(again.body) > SHORT):
+            return False
+        if live.head in plain and candidate.head in plain and again is None:
+            return True
+        return self._is_plain(live.head) and self._is_plain(candidate.head) and (again is None or is_plain(again.head))
 
     def steps(self, pair: Pair) -> Iterator[Reading | None]:
         """What `read` gives, last, after a step for each answer. No other pair may be read by this reader meanwhile."""

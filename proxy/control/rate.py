@@ -1,0 +1,28 @@
+"""How many pairs are compared per second, averaged with an exponential memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+RATE_MEMORY = 30.0
+"""Seconds over which the rate of compared pairs is averaged."""
+
+
+@dataclass(slots=True)
+class Rate:
+    """The rate of something that is counted; `value` is per second."""
+
+    value: float = 0.0
+    at: float = math.nan
+    count: int = 0
+
+    def update(self, count: int, now: float) -> float:
+        """The rate now that so many have been counted at `now` (seconds of any clock)."""
+        if math.isnan(self.at) or count < self.count:
+            self.at, self.count = now, count
+        elif now > self.at:
+            share = 1.0 - math.exp((self.at - now) / RATE_MEMORY)
+            self.value += share * ((count - self.count) / (now - self.at) - self.value)
+            self.at, self.count = now, count
+        return self.value
