@@ -18,7 +18,7 @@ from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.checks import FITS
 from proxy.config.effort import is_latency
-from proxy.config.proposals import FEW, Measured, Proposal, about, propose
+from proxy.config.proposals import FEW, Measured, Proposal, about, latency_seconds, propose
 from proxy.config.units import Tolerance, duration, percent_text, tolerance
 from proxy.core.judging import judge_trials
 from proxy.core.model import Guard, Kind, Plan
@@ -142,8 +142,7 @@ def _yaml(name: str, proposals: Sequence[Proposal], missing: Iterable[str], rate
     lines = [
         f"# {printable(name)}: limits at about twice what its two models differed by, over {most:,} pairs. They are",
         "# right where both are honest: live, and live's own recipe trained once more. What passes is a candidate like",
-        f"# the one measured. Times are at {at} requests/s, all of them compared;",
-        "# latency counts at most one pair per 100 ms.",
+        f"# the one measured. Times are at {at} requests/s, all of them compared.",
         "guards:",
     ]
     for one in proposals:
@@ -161,23 +160,25 @@ def _lines(one: Proposal, rates: Sequence[float]) -> list[str]:
     said = f"measured {figures[0]} ({figures[1]} … {figures[2]})"
     if guard is None:
         return [f"  # {found.guard}: {said} over {found.pairs:,} pairs, too much for a limit"]
-    latency = is_latency(guard)
-    costs = [
-        f"{verb} {_cost(pairs, rates, latency)}"
-        for verb, pairs in (("passes", one.to_pass), ("at twice the limit fails", one.to_fail))
-    ]
+    passes, fails = _costs(one, guard, rates)
+    costs = [f"passes {passes}", f"at twice the limit fails {fails}"]
     lines = [f"  # {said}; {', '.join(costs)}"]
     if found.pairs < FEW:
         lines.append(f"  # only {found.pairs:,} pairs: the interval decides more than the models; wait for {FEW:,}")
     return [*lines, f"  {guard.name}: {written(guard)}"]
 
 
-def _cost(pairs: float, rates: Sequence[float], latency: bool) -> str:
-    """Pairs and the time that they take."""
-    if not isfinite(pairs):
-        return "after no number of pairs that can be told"
-    times = [rough(pairs * max(0.1 if latency else 0.0, 1.0 / rate)) for rate in rates]
-    return f"after about {about(pairs)} pairs ({' and '.join(dict.fromkeys(times))})"
+def _costs(one: Proposal, guard: Guard, rates: Sequence[float]) -> tuple[str, str]:
+    """What a pass costs, and a fail at twice the limit: pairs, and the time that they take at each rate."""
+    if is_latency(guard):
+        passes, fails = zip(*(latency_seconds(guard, rate) for rate in rates), strict=True)
+        return f"after about {_times(passes)}", f"after about {_times(fails)}"
+    words = [f"after about {about(n)} pairs ({_times([n / r for r in rates])})" for n in (one.to_pass, one.to_fail)]
+    return words[0], words[1]
+
+
+def _times(seconds: Iterable[float]) -> str:
+    return " and ".join(dict.fromkeys(map(rough, seconds)))
 
 
 def _figure(measured: Measured, value: float | None) -> str:

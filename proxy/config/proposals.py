@@ -9,9 +9,9 @@ and the variance is taken from the finding's interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor, inf, isfinite, log, log10
+from math import ceil, exp, floor, inf, isfinite, log, log10
 
-from proxy.config.effort import CLEAN, is_latency, pairs_to_pass
+from proxy.config.effort import CLEAN, blocks_to_pass, is_latency, pairs_to_pass
 from proxy.core.model import Guard
 
 STEPS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
@@ -24,8 +24,11 @@ LEAST = {"max_disagreement": 0.002, "max_extra_errors": 0.002, "max_response_mis
 EVENTS = frozenset({"max_disagreement", "max_big_change", "max_extra_errors", "max_response_mismatch"})
 """Guards on a share of the pairs."""
 
-FAIL_LATENCY = {"p99_latency": 900.0}
-"""Latency pairs until twice the limit fails; 100 for medians."""
+P99_FAIL, MEDIAN_FAIL = (1130.0, 740.0), (80.0, 20.0)
+"""Blocks of one pair, and of ten or more, until a candidate at twice a latency limit fails."""
+
+BLOCK = 0.1
+"""Seconds of a latency block where nothing else is said."""
 
 WIDTH = 3.25
 """Half of a 95 % anytime interval, in standard errors: √(2 (ln 40 + what a mixture of bets costs))."""
@@ -54,7 +57,8 @@ class Measured:
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A limit for the guard, with the pairs until a candidate like the one measured passes, and until one that differs
-    by twice the limit fails (latency pairs for latency; infinite: not to be reckoned). No `guard`: nothing to propose.
+    by twice the limit fails (infinite: not to be reckoned; for latency blocks of one pair, see `latency_seconds`). No
+    `guard`: nothing to propose.
     """
 
     measured: Measured
@@ -92,7 +96,7 @@ def propose(measured: Measured, guards: int, alpha: float = 0.01, beta: float = 
         return Proposal(measured)
     need = log(guards / alpha) + GRID
     if is_latency(guard):
-        return Proposal(measured, guard, pairs_to_pass(guard, beta), FAIL_LATENCY.get(name, 100.0))
+        return Proposal(measured, guard, pairs_to_pass(guard, beta), _fail_blocks(guard, 1.0))
     if name in EVENTS:
         grid = GRID if far else CLEAN
         passing = (log(1.0 / beta) + grid) / entropy(min(far, 0.9 * beyond), beyond)
@@ -103,6 +107,23 @@ def propose(measured: Measured, guards: int, alpha: float = 0.01, beta: float = 
     learned = 500.0 if name in ("max_ks", "max_psi", "max_spread_change") else 0.0
     passing = learned + 2.0 * variance * (log(1.0 / beta) + GRID) / (beyond - far) ** 2
     return Proposal(measured, guard, passing, learned + 2.0 * variance * need / beyond**2 * measured.bursts)
+
+
+def _fail_blocks(guard: Guard, each: float) -> float:
+    one, many = P99_FAIL if guard.name == "p99_latency" else MEDIAN_FAIL
+    return float(many + (one - many) / max(1.0, each) ** 1.35)
+
+
+def latency_seconds(guard: Guard, rate: float) -> tuple[float, float]:
+    """Seconds until a latency guard passes for an equal candidate, and fails for one at twice the limit, at `rate`
+    compared requests per second.
+
+    >>> [round(seconds) for seconds in latency_seconds(Guard("p99_latency", 1.2, True), 100.0)]
+    [81, 76]
+    """
+    spacing = BLOCK / (1.0 - exp(-rate * BLOCK))
+    each = max(1.0, rate * spacing)
+    return blocks_to_pass(guard, each) * spacing, _fail_blocks(guard, each) * spacing
 
 
 def entropy(truth: float, limit: float) -> float:
