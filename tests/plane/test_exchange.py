@@ -155,7 +155,8 @@ AS_IT_COMES = ("breaks off in a chunk",)
 )
 async def test_hostile_candidate_costs_the_client_nothing(name: str, weight: int) -> None:
     script, reason = HOSTILE[name]
-    async with rig(SHADOW, (Model(always(LIVE)), Model(script))) as it:
+    config = SHADOW if reason == "timeout" else SHADOW.replace("timeout: 300ms", "timeout: 5s")
+    async with rig(config, (Model(always(LIVE)), Model(script))) as it:
         await it.lane(weight=weight)
         for _ in range(2):
             status, headers, body = await it.ask(b"{}")
