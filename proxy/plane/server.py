@@ -253,7 +253,7 @@ class Client(Reader):
         self._keep = self._keep and not plane.draining
         ready = plane.ready and not plane.draining
         self.work -= ANSWER_WORK
-        self._write(health(request.path, ready, request.method, self._keep, plane.date_line()))
+        self._write(health(request.path, ready, request.method, self._keep, plane.date))
         self._finish(done)
 
     def _more_body(self, exchange: Exchange, data: bytes) -> int:
@@ -310,7 +310,7 @@ class Client(Reader):
             return
         named = id_line(answer, exchange.request_id)
         if not answer.dated:
-            named += self.plane.date_line()
+            named += self.plane.date
         out = b"".join((answer.base, named, b"x-served-by: ", served_by, end, piece))
         self.plane.turn.write(self.transport, out, exchange)
         if done:
@@ -324,7 +324,7 @@ class Client(Reader):
         says = b"keep-alive" if self._keep else b"close"
         named = id_line(answer, exchange.request_id)
         if not answer.dated:
-            named += self.plane.date_line()
+            named += self.plane.date
         lines = b"%bx-served-by: %b\r\nconnection: %b\r\n\r\n" % (named, served_by, says)
         self._write(without(answer.base, {b"transfer-encoding"}) + lines)
         self.more(piece, done)
@@ -360,7 +360,7 @@ class Client(Reader):
         self._keep = self._keep and not self.plane.draining
         name = name or (current.request_id if current else b"")
         self.work -= ANSWER_WORK
-        self._write(error(reason, name, self._keep, to_head, self.plane.date_line()))
+        self._write(error(reason, name, self._keep, to_head, self.plane.date))
         self._finish(self._framing.done and (exchange is not None or self._keep))
 
     def abort(self) -> None:

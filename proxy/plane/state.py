@@ -106,7 +106,9 @@ class Plane:
         self._ms = -1
         self._time = b""
         self._dated = -1
-        self._date = b""
+        self.date = b""
+        """The time of day as a line of a head (RFC 9110, 6.6.1): for our own answers, and a model's without one."""
+        self.look_at_clock()
 
     def follow(self, config: Config) -> None:
         """Let requests leave trails as this configuration asks."""
@@ -136,14 +138,12 @@ class Plane:
         self.buffered += size
         return self.buffered <= self.limits.max_memory
 
-    def date_line(self) -> bytes:
-        """The time of day, for an answer of ours or one whose model does not say it (RFC 9110, 6.6.1); written once a
-        second."""
+    def look_at_clock(self) -> None:
+        """Write `date` anew once a second has passed. Asked at every tick, so that no request has to look."""
         now = int(time.time())
         if now != self._dated:
             self._dated = now
-            self._date = b"date: %b\r\n" % formatdate(now, usegmt=True).encode()
-        return self._date
+            self.date = b"date: %b\r\n" % formatdate(now, usegmt=True).encode()
 
     def span(self) -> tuple[bytes, bytes]:
         """A span id and a trace id (W3C Trace Context), of which the second is used for a new trace only."""

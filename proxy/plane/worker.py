@@ -287,6 +287,7 @@ class Worker:
     def _tick(self) -> None:
         self._timers["tick"] = self.loop.call_later(TICK, self._tick)  # first: what breaks below must not end it
         self.plane.wheel.sweep(time.monotonic())
+        self.plane.look_at_clock()
         if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
             self._apply()  # a candidate's health check began to succeed, or to fail
         self.plane.publisher.mark(list(self._books.values()))

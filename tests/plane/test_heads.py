@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tests.plane.rig import Model, always, ok, parsed, rig
+from tests.plane.rig import Model, always, eventually, ok, parsed, rig
 from tests.plane.test_conformance import CONFIG
 
 
@@ -160,6 +160,13 @@ async def test_answers_of_our_own_have_a_date(sent: bytes) -> None:
     async with rig(CONFIG, (Model(),)) as it:
         _, headers, _ = parsed(await it.raw(sent + b"Connection: close\r\n\r\n"))
         assert abs(parsedate_to_datetime(headers["date"]).timestamp() - time.time()) < 60
+
+
+async def test_the_date_goes_with_the_clock() -> None:
+    async with rig(CONFIG, (Model(),)) as it:
+        plane, long_ago = it.worker.plane, b"date: Tue, 15 Nov 1994 08:12:31 GMT\r\n"
+        plane._dated, plane.date = 784887151, long_ago
+        await eventually(lambda: plane.date != long_ago, "a look at the clock")
 
 
 async def test_spaces_before_a_models_chunked_are_written_anew() -> None:
