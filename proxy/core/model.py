@@ -108,7 +108,7 @@ class Pair(NamedTuple):
     `trial` names the trial (`Plan.trial`), `stage` is the stage's entry number when the request was sampled (it only
     grows within a trial), `worker` the worker's incarnation, `sequence` the position of the request among the sampled
     requests of that trial and worker, counted from 0 in request order. `time` is the request's arrival, epoch seconds.
-    `latency_slot` says that this request was chosen, before any answer existed, to give latency evidence.
+    `latency_slot` says that this request may give latency evidence, which was settled before any answer existed.
     `again` is live's second answer when the request was chosen for
     the noise floor. `id` is our own and names no other pair. `request_id` is the one that the caller gave, which it may
     have given before; empty when it gave none, and then `id` is what it was told.
