@@ -19,6 +19,7 @@ import numpy as np
 from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import Case, Row, broken, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.hostile import hostiles
+from tests.calibration.together import together_rows
 from tests.calibration.unsteady import unsteady
 from tests.calibration.whole import wholes
 
@@ -43,7 +44,8 @@ That Σ P₀·E ≤ 1 for *every* outcome of up to 12 pairs is enumerated exactl
 
 def every_case() -> list[Case]:
     """All rows in the order of the table."""
-    return [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady()]
+    steady = [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls]
+    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows()]
 
 
 def timed(number: int, share: float) -> tuple[Row, float]:

@@ -13,6 +13,7 @@ from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
+from tests.calibration.together import together_rows
 from tests.calibration.truths import everything
 from tests.calibration.unsteady import unsteady
 from tests.calibration.whole import wholes
@@ -24,7 +25,10 @@ def test_at_the_limit(case: Case) -> None:
     assert row.ok, row
 
 
-@pytest.mark.parametrize("case", [*wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady()])
+DIFFICULT = [*wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady(), *together_rows()]
+
+
+@pytest.mark.parametrize("case", DIFFICULT)
 def test_difficult_traffic(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row
