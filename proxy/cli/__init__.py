@@ -424,7 +424,7 @@ def suggest(
         if len(names) != 1:
             raise UnderstudyError(f"name one rollout: there is {', '.join(names) or 'none'}")
         found = of_rollout(_one(admin, names[0]))
-    return show(*found, rates or (10.0, 100.0), as_json=as_json)
+    return show(found, rates or (10.0, 100.0), as_json=as_json)
 
 
 def _config(path: Path) -> Config:

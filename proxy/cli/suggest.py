@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.termui import progressbar
@@ -18,7 +18,7 @@ from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.checks import FITS
 from proxy.config.effort import is_latency
-from proxy.config.proposals import FEW, Measured, Proposal, about, latency_seconds, propose
+from proxy.config.proposals import FEW, Measured, Proposal, about, latency_seconds, pass_seconds, propose
 from proxy.config.units import Tolerance, duration, percent_text, tolerance
 from proxy.core.judging import judge_trials
 from proxy.core.model import Guard, Kind, Plan
@@ -65,8 +65,17 @@ def generous(plan: Plan) -> Plan:
     return replace(plan, guards=(*(kept.get(guard.name, guard) for guard in found), *more))
 
 
-def of_recording(path: Path, config: Config, name: str) -> tuple[str, list[Measured], list[str]]:
-    """The rollout, what its latest recorded trial measured, and what it did not."""
+class Found(NamedTuple):
+    """What two models differ by: the rollout, the kind of its predictions, and the guards that do not measure yet."""
+
+    name: str
+    kind: Kind
+    measured: Sequence[Measured]
+    missing: Sequence[str] = ()
+
+
+def of_recording(path: Path, config: Config, name: str) -> Found:
+    """What the latest trial in a recording measured; every guard that fits does."""
     plan = generous(plan_of(config, path, name))
     with progressbar(recorded_pairs(path), label="suggest", file=sys.stderr, show_pos=True) as pairs:
         judged = judge_trials(plan, pairs)
@@ -79,11 +88,11 @@ def of_recording(path: Path, config: Config, name: str) -> tuple[str, list[Measu
                  f.burst_size)
         for f in findings
     ]  # fmt: skip
-    return plan.name, [one for one in measured if one.value is not None], []
+    return Found(plan.name, plan.prediction.kind, [one for one in measured if one.value is not None])
 
 
-def of_rollout(rollout: dict[str, Any]) -> tuple[str, list[Measured], list[str]]:
-    """The same of a rollout as the admin API answers; not measured is what has no guard yet."""
+def of_rollout(rollout: dict[str, Any]) -> Found:
+    """The same of a rollout as the admin API answers; what has no guard is not measured."""
     measured = []
     for finding in rollout["findings"]:
         if finding.get("segment") is not None or finding["value"] is None:
@@ -95,19 +104,19 @@ def of_rollout(rollout: dict[str, Any]) -> tuple[str, list[Measured], list[str]]
         bursts = finding.get("burst_size", 1.0)
         measured.append(Measured(finding["guard"], value, low, high, pairs, relative, size.size, bursts))
     missing = [guard.name for guard in GENEROUS if guard.name not in rollout["guards"]]
-    return rollout["name"], measured, missing
+    return Found(rollout["name"], Kind(rollout["kind"]), measured, missing)
 
 
-def show(
-    name: str, measured: Sequence[Measured], missing: Sequence[str], rates: Sequence[float], *, as_json: bool
-) -> int:
+def show(found: Found, rates: Sequence[float], *, as_json: bool) -> int:
     """Print the proposals, as YAML with the words in comments or as JSON; the exit code."""
-    proposals = [propose(one, len(measured)) for one in measured]
+    proposals = [propose(one, len(found.measured)) for one in found.measured]
     if as_json:
         entries = [_entry(one) for one in proposals]
-        click.echo(json.dumps({"rollout": name, "guards": entries, "not_measured": list(missing)}, indent=2))
+        click.echo(
+            json.dumps({"rollout": found.name, "guards": entries, "not_measured": list(found.missing)}, indent=2)
+        )
     else:
-        click.echo("\n".join(_yaml(name, proposals, missing, rates)))
+        click.echo("\n".join(_yaml(found, proposals, rates)))
     return 0 if any(one.guard for one in proposals) else 1
 
 
@@ -136,31 +145,31 @@ def written(guard: Guard) -> str:
 _SHARES = ("max_disagreement", "max_extra_errors", "max_response_mismatch")
 
 
-def _yaml(name: str, proposals: Sequence[Proposal], missing: Iterable[str], rates: Sequence[float]) -> list[str]:
+def _yaml(found: Found, proposals: Sequence[Proposal], rates: Sequence[float]) -> list[str]:
     most = max((one.measured.pairs for one in proposals), default=0)
     at = " and ".join(f"{rate:g}" for rate in rates)
     lines = [
-        f"# {printable(name)}: limits at about twice what its two models differed by, over {most:,} pairs. They are",
-        "# right where both are honest: live, and live's own recipe trained once more. What passes is a candidate like",
-        f"# the one measured. Times are at {at} requests/s, all of them compared.",
+        f"# {printable(found.name)}: limits at about twice what its two models differed by, over {most:,} pairs.",
+        "# They are right where both are honest: live, and live's own recipe trained once more. What passes is a",
+        f"# candidate like the one measured. Times are at {at} requests/s, all of them compared.",
         "guards:",
     ]
     for one in proposals:
-        lines += _lines(one, rates)
-    if missing:
+        lines += _lines(one, found.kind, rates)
+    if found.missing:
         lines += ["# Not measured, having no guard: these measure it, and hardly ever fail.", "#"]
-        kept = [guard for guard in GENEROUS if guard.name in set(missing)]
+        kept = [guard for guard in GENEROUS if guard.name in set(found.missing)]
         lines += [f"#   {guard.name}: {written(guard)}" for guard in kept]
     return lines
 
 
-def _lines(one: Proposal, rates: Sequence[float]) -> list[str]:
+def _lines(one: Proposal, kind: Kind, rates: Sequence[float]) -> list[str]:
     found, guard = one.measured, one.guard
     figures = [_figure(found, value) for value in (found.value, found.low, found.high)]
     said = f"measured {figures[0]} ({figures[1]} … {figures[2]})"
     if guard is None:
         return [f"  # {found.guard}: {said} over {found.pairs:,} pairs, too much for a limit"]
-    passes, fails = _costs(one, guard, rates)
+    passes, fails = _costs(one, guard, kind, rates)
     costs = [f"passes {passes}", f"at twice the limit fails {fails}"]
     lines = [f"  # {said}; {', '.join(costs)}"]
     if found.pairs < FEW:
@@ -168,13 +177,16 @@ def _lines(one: Proposal, rates: Sequence[float]) -> list[str]:
     return [*lines, f"  {guard.name}: {written(guard)}"]
 
 
-def _costs(one: Proposal, guard: Guard, rates: Sequence[float]) -> tuple[str, str]:
+def _costs(one: Proposal, guard: Guard, kind: Kind, rates: Sequence[float]) -> tuple[str, str]:
     """What a pass costs, and a fail at twice the limit: pairs, and the time that they take at each rate."""
     if is_latency(guard):
-        passes, fails = zip(*(latency_seconds(guard, rate) for rate in rates), strict=True)
-        return f"after about {_times(passes)}", f"after about {_times(fails)}"
-    words = [f"after about {about(n)} pairs ({_times([n / r for r in rates])})" for n in (one.to_pass, one.to_fail)]
-    return words[0], words[1]
+        both = zip(*(latency_seconds(guard, rate) for rate in rates), strict=True)
+        passes, fails = (f"after about {_times(seconds)}" for seconds in both)
+        return passes, fails
+    times = [pass_seconds(one, guard, kind, rate) for rate in rates], [one.to_fail / rate for rate in rates]
+    pairs = one.to_pass, one.to_fail
+    passes, fails = (f"after about {about(n)} pairs ({_times(t)})" for n, t in zip(pairs, times, strict=True))
+    return passes, fails
 
 
 def _times(seconds: Iterable[float]) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, exp, floor, inf, isfinite, log, log10
 
-from proxy.config.effort import CLEAN, blocks_to_pass, is_latency, pairs_to_pass
-from proxy.core.model import Guard
+from proxy.config.effort import CLEAN, blocks_to_pass, clump_blocks, is_latency, pairs_to_pass
+from proxy.core.model import Guard, Kind
 
 STEPS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 """Leading figures of a limit."""
@@ -124,6 +124,18 @@ def latency_seconds(guard: Guard, rate: float) -> tuple[float, float]:
     spacing = BLOCK / (1.0 - exp(-rate * BLOCK))
     each = max(1.0, rate * spacing)
     return blocks_to_pass(guard, each) * spacing, _fail_blocks(guard, each) * spacing
+
+
+def pass_seconds(one: Proposal, guard: Guard, kind: Kind, rate: float) -> float:
+    """Seconds until a candidate like the one measured passes at `rate` compared requests per second: by pairs and by
+    blocks of request time.
+
+    >>> one = propose(Measured("max_disagreement", 0.013, 0.009, 0.018, 4000), guards=3)
+    >>> [round(pass_seconds(one, one.guard, Kind.LABEL, rate)) for rate in (10.0, 1000.0)]
+    [84, 17]
+    """
+    spacing = BLOCK / (1.0 - exp(-rate * BLOCK))
+    return max(one.to_pass / rate, clump_blocks(guard, kind) * spacing)
 
 
 def entropy(truth: float, limit: float) -> float:

@@ -87,6 +87,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "stages": [stage.name for stage in plan.stages],
         "weight": rollout.weight / 100,
         "verdict": verdict,
+        "kind": trial.evidence.kind.value,
         "guards": {guard.name: limit(guard) for guard in plan.guards},
         "findings": findings,
         "ledger": ledger,

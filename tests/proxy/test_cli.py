@@ -118,7 +118,7 @@ def run(*args: str, admin: FakeAdmin | None = None, **environ: str) -> Result:
 def test_check_tells_the_plan_and_the_time_it_takes() -> None:
     result = run("check", "--config", QUICKSTART, "--rate", "250")
     assert result.exit_code == 0
-    for part in ("Rollout fraud/fraud-v2", "1. shadow: 100% of requests", "2. canary-5:", "at 250/s", "4,500 latency"):
+    for part in ("Rollout fraud/fraud-v2", "1. shadow: 100% of requests", "2. canary-5:", "at 250/s", "3,300 blocks"):
         assert part in result.output
 
 

@@ -100,8 +100,10 @@ def test_a_rollout_in_shadow_tells_limits_and_what_it_does_not_measure(capsys: p
         Guard("p99_latency", 5.0, relative=True),
         Guard("median_latency", 0.25),
     )
-    name, measured, missing = of_rollout(rollout_of(plan))
-    assert show(name, measured, missing, (100.0,), as_json=False) == 0
+    found = of_rollout(rollout_of(plan))
+    missing = found.missing
+    assert found.kind is Kind.SCORE
+    assert show(found, (100.0,), as_json=False) == 0
     printed = capsys.readouterr().out
     guards = pasted(printed)
     assert set(guards) == {guard.name for guard in plan.guards}
@@ -120,7 +122,7 @@ def test_nothing_measured_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> 
     trial = Trial(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), Books())
     trial.look(2000.0, None)
     found = of_rollout(orjson.loads(orjson.dumps(rollout_json(trial))))
-    assert show(*found, (100.0,), as_json=False) == 1
+    assert show(found, (100.0,), as_json=False) == 1
     assert "max_mean_shift: 0.5" not in capsys.readouterr().out.replace("#   max_mean_shift", "")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from proxy.control.metrics import package_version
 from proxy.control.view import ACTIONS, PARTS
-from proxy.core.model import Mismatch, State, Verdict
+from proxy.core.model import Kind, Mismatch, State, Verdict
 
 Schema = dict[str, Any]
 
@@ -104,6 +104,7 @@ ROLLOUT = _object(
         "stages": _list(TEXT),
         "weight": {"type": "number", "minimum": 0, "maximum": 100, "description": "Percent."},
         "verdict": {"enum": [*Verdict]},
+        "kind": {"enum": [*Kind], "description": "Of predictions; `auto` until live's first answers are known."},
         "guards": {
             "type": "object",
             "additionalProperties": TEXT,
