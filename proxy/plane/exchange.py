@@ -378,6 +378,8 @@ class Exchange:
         """A leg has ended: publish the pairs that have both outcomes now."""
         if self.samples:
             pairs.settle(self)
+        if self.left is not None:
+            self.left.rest()
 
     def client_gone(self) -> None:
         """The client left before it had its answer; `leaving` says what is still done for the pair."""

@@ -53,12 +53,20 @@ class Left:
             self.stop()
             if self._begun:
                 self._exchange.plane.turn.later(self._exchange.mirror)
+        self.rest()
 
     def stop(self) -> None:
         """The candidate does not run any more."""
         if self._runs:
             self._runs = False
             self._trial.in_flight -= 1
+
+    def rest(self) -> None:
+        """Part from the exchange once all is done: each holds the other, until the garbage collector comes."""
+        exchange = self._exchange
+        if not exchange.samples and exchange.first.ended and (exchange.hedge is None or exchange.hedge.ended):
+            exchange.plane.wheel.forget(self)
+            exchange.left = None
 
     def check(self, now: float) -> float:
         """Live has had as long as the client gave the candidate."""

@@ -13,6 +13,7 @@ from proxy.core.model import Arm, Lane, State
 from proxy.core.predictions import read
 from proxy.core.reasons import Reason
 from proxy.plane.exchange import Exchange
+from proxy.plane.leaving import Left
 from proxy.plane.legs import Leg
 from tests.plane.rig import Call, Model, Rig, Script, always, eventually, hang, ok, resets, rig
 from tests.plane.test_exchange import CANARY, LIVE, SHADOW, pairs_of
@@ -265,8 +266,31 @@ async def test_a_request_that_was_given_up_is_held_by_nobody(weight: int) -> Non
                 await eventually(lambda asked=asked, before=before: len(asked.calls) > before)  # type: ignore[misc]
                 resets(writer)
                 writer.transport.abort()
-            await eventually(
-                lambda: not any(isinstance(one, Exchange | Leg) for one in gc.get_objects()), "all is gone"
-            )
+            await eventually(nothing_held, "all is gone")
+        finally:
+            gc.enable()
+
+
+def nothing_held() -> bool:
+    return not any(isinstance(one, Exchange | Leg | Left) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_nor_is_one_whose_pair_was_made_all_the_same(begun: bool) -> None:
+    live, candidate = Model(always(LIVE)), Model(stream(EVENT) if begun else hang)
+    async with rig(CONFIG, (live, candidate)) as it:
+        await it.lane(weight=10_000, state=State.PROMOTED)
+        gc.collect()
+        gc.disable()
+        try:
+            reader, writer = await it.connect()
+            writer.write(ASKED)
+            await (asyncio.wait_for(reader.readuntil(EVENT), 5) if begun else eventually(lambda: candidate.calls))
+            await asyncio.sleep(0.1)  # the client's patience
+            resets(writer)
+            writer.transport.abort()
+            assert len(await pairs_of(it, 1)) == 1
+            del reader, writer
+            await eventually(nothing_held, "all is gone")
         finally:
             gc.enable()
