@@ -5,7 +5,7 @@ A piece of work is an iterator: each step is done in one go, and others are serv
 next, and what has waited too long, is decided in `core.fairness`.
 
 Invariants
-- A turn of the loop is held for `SLICE`, and for no more than one step beyond it.
+- A turn of the loop is held for `SLICE`, and for no more than one step beyond it; then the loop rests.
 - What belongs to one name is done in the order in which it was put in, but for what is urgent.
 - While a line is crowded, whoever fills it is told to pause.
 """
@@ -29,6 +29,10 @@ SLICE = 0.005
 
 DIRECTLY = 0.01
 """Seconds of each turn of the loop in which ordinary pairs are read as they come, without a queue."""
+
+REST = 0.002
+"""Seconds without a turn after a long step: a request to the admin port takes several turns of the loop, and is done in
+them rather than with a step between any two."""
 
 LONGEST = 0.1
 """Seconds that a step counts for at most: a process that did not run for a second has not worked for a second."""
@@ -101,10 +105,14 @@ class Work:
         while self._step():
             pass
 
-    def _plan(self) -> None:
+    def _plan(self, rest: float = 0.0) -> None:
         if not self._planned:
             self._planned = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            loop = asyncio.get_running_loop()
+            if rest:
+                loop.call_later(rest, self._turn)
+            else:
+                loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._planned = False
@@ -115,7 +123,7 @@ class Work:
             self._paused = False
             self._pause(False)
         if self._queue:
-            self._plan()
+            self._plan(REST if self._clock() - began > 2 * SLICE else 0.0)
 
     def _step(self) -> bool:
         """Do one step of what comes next; whether there was anything."""
