@@ -95,7 +95,7 @@ TURNS = (
     ),
     Bound(
         "plane.turn:DEAR_REST",
-        "Decoding of long header blocks: one part of the time to so many for everything else",
+        "Reading of long heads: one part of the time to so many for everything else",
         "1 to {}",
         "they wait",
     ),

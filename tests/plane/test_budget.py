@@ -257,6 +257,24 @@ def test_answers_of_our_own_wait_their_turn() -> None:
     assert bench.of_client.reading
 
 
+@pytest.mark.parametrize("cut_at", [0, 20_000])
+def test_long_heads_are_read_one_after_the_other_with_rests_between(cut_at: int) -> None:
+    bench = Http()
+    head = b"GET /-/healthz HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 5000 + b"\r\n"
+    wires = [bench.another()[1] for _ in range(5)]
+    bench.plane.turn.was_dear(1.0)
+    began = bench.loop.now
+    for wire in wires:
+        for piece in cut(head * 3, [cut_at]):
+            wire.hear(piece)
+    assert not any(wire.out for wire in wires)
+    bench.of_client.hear(HEALTH)
+    assert bench.of_client.out.startswith(HERE)  # who is read for little does not wait for that
+    bench.loop.turn()
+    assert bench.loop.now - began > 1.0
+    assert [wire.out.count(HERE) for wire in wires] == [3] * 5
+
+
 def test_tiny_chunks_wait_their_turn() -> None:
     """A client's, and a model's."""
     bench = Http()
