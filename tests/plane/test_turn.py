@@ -63,7 +63,8 @@ class Dear(Reader):
 
     def __init__(self, turn: Turn, owner: object) -> None:
         super().__init__(turn, owner)
-        self.taken = 0
+        self.transport = self  # type: ignore[assignment]
+        self.taken = b""
 
     def pause_reading(self) -> None: ...
 
@@ -73,7 +74,7 @@ class Dear(Reader):
     def take(self, data: bytes) -> int:
         took = min(len(data), -(-self.work // 10))
         self.work -= 10 * took
-        self.taken += took
+        self.taken += data[:took]
         return took
 
 
@@ -81,14 +82,23 @@ def test_what_comes_once_more_has_its_part_of_a_turn_together(turn: Turn, loop: 
     """Requests that waited behind answers, on many connections that all are answered in one turn."""
     readers = [Dear(turn, number) for number in range(50)]
     for reader in readers:
-        reader.transport = reader  # type: ignore[assignment]
         reader.again(bytes(20))
-    assert sum(reader.taken for reader in readers) <= (PER_TURN + SLICE) // 10 + 1
-    before = sum(reader.taken for reader in readers)
+    assert sum(len(reader.taken) for reader in readers) <= (PER_TURN + SLICE) // 10 + 1
+    before = sum(len(reader.taken) for reader in readers)
     loop.soon.pop(0)()
-    assert 0 < sum(reader.taken for reader in readers) - before <= (PER_TURN + SLICE) // 10 + 1
+    assert 0 < sum(len(reader.taken) for reader in readers) - before <= (PER_TURN + SLICE) // 10 + 1
     loop.run()
-    assert all(reader.taken == 20 for reader in readers)
+    assert all(reader.taken == bytes(20) for reader in readers)
+
+
+def test_what_comes_once_more_comes_before_what_waits(turn: Turn, loop: Loop) -> None:
+    reader = Dear(turn, None)
+    reader.receive(b"1" * 50)
+    reader.again(b"2" * 50)
+    at_once = reader.taken
+    loop.run()
+    assert 0 < len(at_once) < 50
+    assert reader.taken == at_once + b"2" * 50 + b"1" * (50 - len(at_once))
 
 
 def test_nothing_leaves_before_everything_was_read(turn: Turn, loop: Loop, log: list[str]) -> None:
