@@ -52,7 +52,7 @@ from loadtests.hostile.sites import COPIES, SERVES, Hostile, Site
 
 RATE, CONNECTIONS = 400, 16
 TIMES, LATER = 3.0, 20.0
-CALM, UNDER = 0.8, 1.5
+CALM, UNDER = 0.6, 1.2
 """Seconds of asking before and during an attack."""
 EVERY = 0.02
 """Seconds between two requests that a hostile model gets when it serves."""
@@ -181,7 +181,7 @@ def measure(bench: Bench, site: Site, attack: Attack, bad: Hostile | None, role:
             over = stack.enter_context(running(serve, bad.listener, attack))
             if role == SERVES or attack.protocol == GRPC:
                 stack.enter_context(running(drive, *asks_for(site, bad, role), EVERY))
-        time.sleep(0.3)
+        time.sleep(0.2)
         under = ask(bench, site, path if attack.protocol != GRPC else PATH, UNDER)
         share = over()
         took = time.monotonic() - began

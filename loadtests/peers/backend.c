@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,7 @@ static int readable(int epoll, struct connection *c) {
 
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
+    signal(SIGPIPE, SIG_IGN); /* who asked may have left in the middle of a long answer */
     hang = argc > 3 && !strcmp(argv[3], "hang");
     make_answer(&answers[0], argc > 3 && !strcmp(argv[3], "flood") ? 10000000 : atol(argv[2]));
     if (argc > 3 && atol(argv[3])) make_answer(&answers[1], atol(argv[3]));
