@@ -647,10 +647,10 @@ def interpreter() -> str:
     return f"Python {platform.python_version()} built {kind} profile-guided optimisation"
 
 
-def versions() -> str:
+def versions(tree: Path = COMPILED) -> str:
     def first(*command: str) -> str:
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=COMPILED)
+            ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tree)
         except OSError:
             return f"{command[0]} not installed"
         return ((ran.stdout or ran.stderr).strip().splitlines() or ["?"])[0]

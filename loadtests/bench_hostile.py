@@ -271,7 +271,7 @@ def part(name: str, wanted: str, proxies: list[str], tree: Path) -> list[str]:
         }
         here = [proxy for proxy in proxies if proxy == "Understudy" or installed(proxy.lower())]
         places = Places(bench, {proxy: makers[proxy] for proxy in here})
-        began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {versions()}; load average at the start {load:.1f}."
+        began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {versions(tree)}; load average at the start {load:.1f}."
         lines = slowed(bench, places) if name == "slow" else attacked(bench, places, attacks, bad)
     finally:
         bench.close()
