@@ -109,8 +109,17 @@ def one_stream(share: float) -> Row:
         whole.add(stream)
         a.add([r for r, s in zip(stream, side, strict=True) if s])
         b.add([r for r, s in zip(stream, side, strict=True) if not s])
-        same += a.merge(b).dump() == b.merge(a).dump() == whole.dump()
+        joined = a.merge(b)
+        same += joined.dump() == b.merge(a).dump() and counted(joined) == counted(whole)
     return Row("merge(a, b), merge(b, a), one stream", "all", "identical to the bit", f"{same} of {n}", "", same == n)
+
+
+def counted(evidence: Evidence) -> tuple[bytes, ...]:
+    """All counts of pairs, and what the bursts sum; the blocks that bursts are cut into are those of each stream."""
+    tally = evidence._state.tally
+    bursts = tally.bursts.settled()
+    counts = (tally.rows, tally.stage, tally.repeats, tally.segments, bursts.sums, bursts.squares)
+    return tuple(part.tobytes() for part in counts)
 
 
 def wholes() -> Iterator[Case]:
