@@ -25,7 +25,7 @@ from proxy.plane.worker import Worker
 from proxy.resolver import LookUp, system
 from tests.ports import free_port
 
-PATIENCE = 5.0
+PATIENCE = 20.0
 """Seconds any wait in these tests may take: far more than needed, so that it only ends what hangs."""
 
 Script = Callable[["Call"], Awaitable[None]]
@@ -308,7 +308,7 @@ def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     """One answer with a Content-Length: status, headers, body."""
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
     status, headers, _ = parsed(head)
     return status, headers, await reader.readexactly(int(headers["content-length"]))
 

@@ -201,7 +201,7 @@ async def test_slow_model_stops_the_client() -> None:
         connection = next(iter(it.worker.pools["m"]._all))
         assert connection.transport.get_write_buffer_size() < 1 << 20
         go.set()
-        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)).startswith(b"HTTP/1.1 200")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE)).startswith(b"HTTP/1.1 200")
         await upload
         writer.close()
 

@@ -269,7 +269,7 @@ async def test_stream_passes_chunk_by_chunk() -> None:
     async with rig(CONFIG, (Model(script),)) as it:
         reader, writer = await it.connect()
         writer.write(POST + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
-        assert b"data:1" in await asyncio.wait_for(reader.readuntil(b"data:1\r\n"), 5)
+        assert b"data:1" in await asyncio.wait_for(reader.readuntil(b"data:1\r\n"), PATIENCE)
         more.set()
         assert (await reader.read()).endswith(b"data:2\r\n0\r\n\r\n")
         writer.close()

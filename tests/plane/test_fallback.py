@@ -10,7 +10,7 @@ import pytest
 from proxy.core.model import Lane, State
 from proxy.core.predictions import read
 from proxy.core.reasons import Reason
-from tests.plane.rig import Call, Model, Script, always, eventually, hang, ok, parsed, rig
+from tests.plane.rig import PATIENCE, Call, Model, Script, always, eventually, hang, ok, parsed, rig
 from tests.plane.test_exchange import CANARY, GOOD, LIVE, SHADOW, pairs_of, rescues
 
 PATIENT = SHADOW.replace("timeout: 300ms", "timeout: 20s")
@@ -160,10 +160,10 @@ async def test_a_stream_of_any_type_reaches_the_client_before_it_ends(kind: byte
         await it.lane(weight=CANARY)
         reader, writer = await it.connect()
         writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        head = await asyncio.wait_for(reader.readuntil(b"data: 1\n\n\r\n"), 5)
+        head = await asyncio.wait_for(reader.readuntil(b"data: 1\n\n\r\n"), PATIENCE)
         assert b"x-served-by: v2" in head
         go_on.set()
-        assert await asyncio.wait_for(reader.read(), 5) == b"1\r\n2\r\n0\r\n\r\n"
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b"1\r\n2\r\n0\r\n\r\n"
         writer.close()
         (pair,) = await pairs_of(it, 1)
         assert (pair.candidate.body, pair.candidate.reason) == (b"data: 1\n\n2", Reason.NONE)
@@ -196,10 +196,10 @@ async def test_an_answer_of_known_length_that_goes_on_reaches_the_client_before_
         await it.lane(weight=CANARY)
         reader, writer = await it.connect()
         writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        begun = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nab"), 5)
+        begun = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nab"), PATIENCE)
         assert b"x-served-by: v2" in begun
         go_on.set()
-        assert await asyncio.wait_for(reader.read(), 5) == b"c"
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b"c"
         writer.close()
         (pair,) = await pairs_of(it, 1)
         assert (pair.candidate.body, pair.candidate.reason) == (b"abc", Reason.NONE)
@@ -323,9 +323,9 @@ async def test_a_held_answer_without_memory_is_committed() -> None:
         await it.lane(weight=CANARY)
         reader, writer = await it.connect()
         writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        begun = await asyncio.wait_for(reader.readexactly(400_000), 5)
+        begun = await asyncio.wait_for(reader.readexactly(400_000), PATIENCE)
         going_on.set()
-        status_code, headers, body = parsed(begun + await asyncio.wait_for(reader.read(), 5))
+        status_code, headers, body = parsed(begun + await asyncio.wait_for(reader.read(), PATIENCE))
         assert (status_code, headers["x-served-by"], len(body)) == (200, "v2", 500_001)
         writer.close()
         await it.settled()

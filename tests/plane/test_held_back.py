@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.plane.rig import Call, Model, always, eventually, hang, ok, read_answer, rig
+from tests.plane.rig import PATIENCE, Call, Model, always, eventually, hang, ok, read_answer, rig
 from tests.plane.test_exchange import CANARY, GOOD, LIVE, PLAIN, SHADOW
 
 EXPECTING = (
@@ -46,9 +46,9 @@ async def test_a_body_kept_back_for_100_is_asked_for_when_a_candidate_serves(scr
         await it.lane(weight=weight)
         reader, writer = await it.connect()
         writer.write(EXPECTING)
-        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE) == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"abc")
-        status, headers, body = await asyncio.wait_for(read_answer(reader), 5)
+        status, headers, body = await asyncio.wait_for(read_answer(reader), PATIENCE)
         assert (status, headers["x-served-by"], body) == (200, "v1", b'{"a":1}')
         assert live.calls[0].body == b"abc"
         assert "expect" not in live.calls[0].headers
@@ -62,7 +62,7 @@ async def test_live_in_the_candidates_place_is_not_asked_whether_it_wants_the_bo
         await it.lane(weight=CANARY)
         reader, writer = await it.connect()
         writer.write(EXPECTING + b"abc")
-        assert (await asyncio.wait_for(read_answer(reader), 5))[0] == 200
+        assert (await asyncio.wait_for(read_answer(reader), PATIENCE))[0] == 200
         assert live.calls[0].body == b"abc"
         assert "expect" not in live.calls[0].headers
         writer.close()

@@ -15,7 +15,7 @@ from proxy.core.reasons import Reason
 from proxy.plane.exchange import Exchange
 from proxy.plane.leaving import Left
 from proxy.plane.legs import Leg
-from tests.plane.rig import Call, Model, Rig, Script, always, eventually, hang, ok, resets, rig
+from tests.plane.rig import PATIENCE, Call, Model, Rig, Script, always, eventually, hang, ok, resets, rig
 from tests.plane.test_exchange import CANARY, LIVE, SHADOW, pairs_of
 
 CONFIG = SHADOW.replace("url: '{0}'", "url: '{0}', timeout: 60s").replace(
@@ -51,7 +51,7 @@ async def leaves_after(it: Rig, answered: bytes, candidate: Model) -> None:
     reader, writer = await it.connect()
     writer.write(ASKED)
     if answered:
-        await asyncio.wait_for(reader.readuntil(answered), 5)
+        await asyncio.wait_for(reader.readuntil(answered), PATIENCE)
     else:
         await eventually(lambda: candidate.calls)
     resets(writer)
@@ -104,7 +104,7 @@ async def test_a_stream_that_goes_on_is_dropped_and_nobodys_fault(weight: int, s
         await eventually(lambda: not it.worker.plane.clients)
         assert it.trial.in_flight == 1  # within the budget of copies
         gone.set()
-        await asyncio.wait_for(dropped.wait(), 5)
+        await asyncio.wait_for(dropped.wait(), PATIENCE)
         await it.settled()
         assert (it.trial.client_gone, it.trial.sent, live.calls) == (1, 0, [])
 
@@ -174,7 +174,7 @@ async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before
         await it.lane(weight=CANARY)
         _, writer = await it.connect()
         writer.write(ASKED)
-        await asyncio.wait_for(asked.wait(), 5)
+        await asyncio.wait_for(asked.wait(), PATIENCE)
         await asyncio.sleep(0.2)
         resets(writer)
         writer.transport.abort()
@@ -285,7 +285,9 @@ async def test_nor_is_one_whose_pair_was_made_all_the_same(begun: bool) -> None:
         try:
             reader, writer = await it.connect()
             writer.write(ASKED)
-            await (asyncio.wait_for(reader.readuntil(EVENT), 5) if begun else eventually(lambda: candidate.calls))
+            await (
+                asyncio.wait_for(reader.readuntil(EVENT), PATIENCE) if begun else eventually(lambda: candidate.calls)
+            )
             await asyncio.sleep(0.1)  # the client's patience
             resets(writer)
             writer.transport.abort()

@@ -24,7 +24,7 @@ import requests
 import uvicorn
 import websockets
 
-from tests.plane.rig import eventually, rig
+from tests.plane.rig import PATIENCE, eventually, rig
 from tests.ports import free_port
 
 CONFIG = """
@@ -134,7 +134,7 @@ async def test_websocket() -> None:
     async with proxied() as url, websockets.connect(url.replace("http", "ws") + "/socket") as socket_:
         for word in ("one", "two"):
             await socket_.send(word)
-            assert await asyncio.wait_for(socket_.recv(), 5) == word.upper()
+            assert await asyncio.wait_for(socket_.recv(), PATIENCE) == word.upper()
 
 
 async def test_wrk() -> None:

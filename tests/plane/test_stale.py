@@ -73,7 +73,7 @@ def test_a_request_of_which_nothing_was_written_goes_again_whatever_its_method(e
     (leg,) = pool._waiting  # `Bench` has no other connection; here is one
     pool._waiting.clear()
     other = Connection(pool, pool.endpoints[0])
-    other.connection_made(Wire(other))  # type: ignore[arg-type]
+    other.connection_made(Wire(other, bench.loop))  # type: ignore[arg-type]
     other.start(leg)
     bench.loop.turn()
     assert other.transport.out.endswith(b"\r\n\r\nab")  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def test_it_goes_again_once() -> None:
     (leg,) = pool._waiting
     pool._waiting.clear()
     other = Connection(pool, pool.endpoints[0])
-    other.connection_made(Wire(other))  # type: ignore[arg-type]
+    other.connection_made(Wire(other, bench.loop))  # type: ignore[arg-type]
     other._used = True
     other.start(leg)
     other.transport.close()

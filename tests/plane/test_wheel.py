@@ -14,7 +14,7 @@ from proxy.plane.deadlines import TICK, Soon, Wheel
 from proxy.plane.server import Client as HttpClient
 from tests.plane.grpc.models import Client, GrpcModel
 from tests.plane.grpc.test_calls import PLAIN, Raw
-from tests.plane.rig import Model, always, eventually, ok, rig
+from tests.plane.rig import PATIENCE, Model, always, eventually, ok, rig
 from tests.plane.test_pool import ONE
 
 
@@ -130,7 +130,7 @@ async def test_one_late_thing_that_raises_stops_the_clock_of_nobody_else() -> No
     soon.add(Broken(), now)
     soon.add(Fine(), now)
     soon.add(Fine(), now + 0.05)
-    await asyncio.wait_for(called.wait(), 5.0)
+    await asyncio.wait_for(called.wait(), PATIENCE)
     called.clear()
-    await asyncio.wait_for(called.wait(), 5.0)
+    await asyncio.wait_for(called.wait(), PATIENCE)
     assert [str(context["exception"]) for context in seen] == ["broken"]

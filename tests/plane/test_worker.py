@@ -15,7 +15,7 @@ from proxy.core import link
 from proxy.core.link import Frame
 from proxy.core.model import Lane, State
 from proxy.plane.worker import QUIET, SILENCE
-from tests.plane.rig import Call, Model, always, eventually, ok, read_answer, rig
+from tests.plane.rig import PATIENCE, Call, Model, always, eventually, ok, read_answer, rig
 from tests.plane.test_exchange import PLAIN, SHADOW
 
 ASK = b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
@@ -165,8 +165,8 @@ async def test_drain() -> None:
         go.set()
         status, headers, _ = await read_answer(reader)
         assert (status, headers["connection"]) == (200, "close")
-        assert await asyncio.wait_for(idle_reader.read(), 5) == b""
-        await asyncio.wait_for(asyncio.shield(it.task), 5)
+        assert await asyncio.wait_for(idle_reader.read(), PATIENCE) == b""
+        await asyncio.wait_for(asyncio.shield(it.task), PATIENCE)
         writer.close()
         idle_writer.close()
 
@@ -174,7 +174,7 @@ async def test_drain() -> None:
 async def test_supervisor_gone_is_drain() -> None:
     async with rig(PLAIN, (Model(),)) as it:
         it.control.close()
-        await asyncio.wait_for(asyncio.shield(it.task), 5)
+        await asyncio.wait_for(asyncio.shield(it.task), PATIENCE)
 
 
 async def test_lost_controller_takes_the_weight_away_and_gives_it_back() -> None:
@@ -329,7 +329,7 @@ async def test_a_worker_that_leaves_says_last_what_became_of_everything() -> Non
         await it.settled()
         it.worker._timers["report"].cancel()  # the next one would have come after the end
         it.control.send(link.note(Frame.DRAIN, {"delay": 0.0}))
-        await asyncio.wait_for(asyncio.shield(it.task), 5)
+        await asyncio.wait_for(asyncio.shield(it.task), PATIENCE)
         await eventually(lambda: it.controller.counts.get("ledger", {}).get(it.trial.terms.trial, {}).get("sent") == 3)
 
 
@@ -359,7 +359,7 @@ async def fetch(port: int, context: ssl.SSLContext) -> tuple[bytes, str, str | N
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     tls = writer.get_extra_info("ssl_object")
     writer.write(ASK.replace(b"Content", b"Connection: close\r\nContent"))
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE)
     name = dict(pair[0] for pair in tls.getpeercert()["subject"])["commonName"]
     writer.close()
     return answer, name, tls.selected_alpn_protocol()
