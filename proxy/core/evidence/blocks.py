@@ -63,9 +63,11 @@ class Blocks:
         found = np.floor(np.asarray(times, np.float64) / self.length).astype(np.int64)
         front = self.front
         for i, (worker, number) in enumerate(zip(workers, found.tolist(), strict=True)):
+            if (latest := front.get(worker, -1)) == number:
+                continue  # as most are: the front is never behind `start`
             if number < self.start:
                 found[i] = number = self.start
-            if number > front.get(worker, -1):
+            if number > latest:
                 front[worker] = number
                 self._advance()
         return found

@@ -24,8 +24,9 @@ def facts(batch: Batch, who: Ints, current: Bools, segment: Ints | None) -> Ints
     found[:, 0] = CURRENT * current[who] + SECOND * batch.candidate_first[who]
     if segment is not None:
         found[:, 1] = segment[who]
-    times = np.stack([getattr(batch, name)[who] for name in TIMES], axis=1)
-    found[:, 2:] = np.ascontiguousarray(times, dtype=np.float64).view(np.int64)
+    times = found.view(np.float64)
+    for i, name in enumerate(TIMES, 2):
+        times[:, i] = getattr(batch, name)[who]
     return found
 
 
