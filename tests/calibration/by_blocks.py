@@ -52,6 +52,21 @@ def stalled(live: float, candidate: float, factor: float = 1.0) -> Times:
 
 
 @dataclass
+class Breaking:
+    """Equal arms for so many blocks; from then on 3 % of the candidate's times are eight times as long."""
+
+    good: int
+    seen: int = 0
+
+    def __call__(self, rng: Rng, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        live, candidate = lognormal()(rng, sizes)
+        if self.seen >= self.good:
+            candidate = candidate * np.where(rng.random(len(candidate)) < 0.03, 8.0, 1.0)
+        self.seen += LOOK
+        return live, candidate
+
+
+@dataclass
 class Across:
     """Equal arms that stall by themselves for so many pairs, at any moment: half of the stalls lie in two blocks."""
 
@@ -70,8 +85,10 @@ class Across:
         return arms[0], arms[1]
 
 
-def by_blocks(rule: TimedRule, times: Times, each: float, blocks: int, runs: int, seed: int) -> Result:
-    """Runs of a single guard at weight 1, a look every 20 blocks, until both verdicts came; first looks in blocks."""
+def by_blocks(
+    rule: TimedRule, times: Times, each: float, blocks: int, runs: int, seed: int, *, stop_at_pass: bool = True
+) -> Result:
+    """Runs of a single guard at weight 1, a look every 20 blocks, until a verdict; first looks in blocks."""
     fails, passes = np.full(runs, np.inf), np.full(runs, np.inf)
     for run in range(runs):
         rng, pairs = np.random.default_rng([seed, run]), 0
@@ -92,7 +109,7 @@ def by_blocks(rule: TimedRule, times: Times, each: float, blocks: int, runs: int
                 fails[run] = look
             if np.isinf(passes[run]) and float(log_pass(rule, timings.passes[0])) >= PASS:
                 passes[run] = look
-            if np.isfinite(fails[run]) or np.isfinite(passes[run]):
+            if np.isfinite(fails[run]) or (stop_at_pass and np.isfinite(passes[run])):
                 break
     return Result(fails, passes)
 
@@ -140,6 +157,18 @@ def within(truth: str, name: str, rule: TimedRule, times: Times, each: float, *,
     return case
 
 
+def late(share: float) -> Row:
+    """A p99 that breaks after five good minutes: what was never seen in them has been refuted long ago."""
+    n, good = runs_of(60, share), 3000
+    found = [
+        by_blocks(P99, Breaking(good), 10.0, good + 1500, 1, seed=44 + run, stop_at_pass=False) for run in range(n)
+    ]
+    median = float(np.median([one.fails[0] for one in found])) - good
+    truth, goal = "p99 × 3 after 3,000 good blocks, 10 pairs a block", "fail within 300 blocks"
+    measured = f"fail {median:,.0f} blocks after, {median / 10:.0f} s ({n} runs)"
+    return Row(truth, "p99_latency: 1.2x", goal, measured, "", 0 < median <= 300)
+
+
 def blocks() -> Iterator[Case]:
     """All rows on latency by blocks."""
     p99, median = "p99_latency: 1.2x", "median_latency: 1.2x"
@@ -152,6 +181,7 @@ def blocks() -> Iterator[Case]:
     yield harmless("blocks: stalls of 10 pairs across blocks of 10", p99, P99, lambda: Across(10))
     yield within("p99 × 1.5", p99, P99, lognormal(1.5), 10.0, fail=1200)
     yield within("p99 × 1.5", p99, P99, lognormal(1.5), 50.0, fail=1150)
+    yield late
     yield within("p99 × 2", p99, P99, lognormal(2.0), 10.0, fail=800)
     yield within("3 % of requests × 5", p99, P99, lognormal(tail=0.03), 10.0, fail=1150)
     yield within("equal times", p99, P99, lognormal(), 10.0, pass_=1020)
