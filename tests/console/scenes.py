@@ -11,7 +11,7 @@ from proxy import config
 from proxy.control.charts import Charts, unit
 from proxy.control.view import PARTS, Counts
 from proxy.core.delivery import rfc3339
-from proxy.core.evidence.words import number, title
+from proxy.core.evidence.words import burst_words, number, title
 from proxy.core.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.core.reasons import Reason
 from tests.control.surface import FakeSurface
@@ -114,7 +114,9 @@ class Scene:
         now, least, most, limit = (number(guard, one) for one in (value, low, high, guard.limit))
         said = f"{title(guard)} now {now} ({least} – {most}), limit {limit}, {end}"
         eta = None if verdict is not Verdict.WATCHING else 340.0
-        return Finding(guard.name, None, verdict, value, low, high, guard.limit, evidence, n, eta, said)
+        burst = 8.1 if guard.name == "max_disagreement" else 1.0
+        said = ", ".join(filter(None, (said, burst_words(burst))))
+        return Finding(guard.name, None, verdict, value, low, high, guard.limit, evidence, n, eta, said, burst)
 
     def segments(self) -> list[dict[str, Any]]:
         rows = []

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from proxy.core.evidence.bursts import Bursts
+from proxy.core.evidence.bursts import Bursts, TakenByBlocks
 from proxy.core.evidence.guards import Slot
 from proxy.core.evidence.wealth import Counts, Floats, log_mean_exp, log_sum
 
@@ -36,7 +36,7 @@ ALARM = float(np.log(129_600.0))
 class Watch:
     """The e-detector of a promoted candidate. `minute` is the block under way (none before the first pair), `counts`
     (2, width) its pairs with a fresh body, and the others. `logs` by guard are (4, directions, edges, bets): fresh
-    bodies, the same for bursts, all pairs, the same for bursts."""
+    bodies, the same for bursts, all pairs, the same for bursts; (1, …) of latency, where these are one."""
 
     counts: Counts
     bursts: Bursts
@@ -59,8 +59,12 @@ class Watch:
         pairs. Empty blocks do not happen: one begins with its first pair."""
         both = np.stack([self.counts[0], self.counts.sum(axis=0)])
         for slot, sizes in zip(slots, zip(fresh, every, strict=True), strict=True):
-            bets = [slot.rule.log_bets(counts[slot.start : slot.stop], slot.guard.limit) for counts in both]
-            factor = np.stack([log / size for log, own in zip(bets, sizes, strict=True) for size in (1.0, own)])
+            kinds = both[:1] if isinstance(slot.rule, TakenByBlocks) else both
+            bets = [slot.rule.log_bets(counts[slot.start : slot.stop], slot.guard.limit) for counts in kinds]
+            if len(bets) == 1:
+                factor = bets[0][None]
+            else:
+                factor = np.stack([log / size for log, own in zip(bets, sizes, strict=True) for size in (1.0, own)])
             before = self.logs.get(slot.guard.name)
             # log(M + 1), with M = 0 before the first block
             self.logs[slot.guard.name] = factor if before is None else factor + np.logaddexp(before, 0.0)
@@ -91,7 +95,10 @@ class Watch:
         logs = self.logs.get(slot.guard.name)
         if logs is None:
             return -1e9
-        fresh, bursty, every, every_bursty = log_mean_exp(log_mean_exp(logs).min(axis=-1)).tolist()
+        sums = log_mean_exp(log_mean_exp(logs).min(axis=-1)).tolist()
+        if len(sums) == 1:
+            return float(sums[0])
+        fresh, bursty, every, every_bursty = sums
         return float(np.logaddexp(min(fresh, bursty), min(every, every_bursty)) - np.log(2.0))
 
 

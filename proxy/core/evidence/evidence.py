@@ -28,6 +28,7 @@ from proxy.core.evidence.findings import Look, find
 from proxy.core.evidence.guards import Context, layout, measures_of_rules
 from proxy.core.evidence.intake import Run
 from proxy.core.evidence.measures import live_scalars, measure, ruler_of
+from proxy.core.evidence.pass_blocks import MANY
 from proxy.core.evidence.prf import key_of, uniforms
 from proxy.core.evidence.quality import Waiting
 from proxy.core.evidence.reference import freeze
@@ -142,6 +143,8 @@ class Evidence:
         if run.blocks is not None:
             state.time(batch, run.blocks, run.current, segment)
         state.tally.count(batch, run.current, segment, state.watch, run.blocks)
+        if state.tally.blocks.pairs.new > MANY:
+            state.settle()
 
     def _learn(self) -> None:
         """Choose the kind that most of live's first answers have, or freeze the reference."""

@@ -29,8 +29,8 @@ LOG_WEIGHTS = np.log([0.4, 0.3, 0.2, 0.1])
 UNIT = float(2**20)
 END = 1 << 62
 """A block after all others."""
-MANY = 1 << 15
-"""Rows that wait before equal ones are put together."""
+MANY = 1 << 12
+"""Rows that wait before complete blocks are summed without being asked for."""
 
 BLOCK, PLACE, PAST, COUNT = range(4)
 
@@ -38,10 +38,12 @@ BLOCK, PLACE, PAST, COUNT = range(4)
 class Gathered:
     """Counts of blocks that are not summed yet, in rows [block, category, 1 if of an earlier stage, count]."""
 
-    __slots__ = ("_new", "_rows")
+    __slots__ = ("_new", "_rows", "new")
 
     def __init__(self, *rows: Ints) -> None:
         self._rows = np.zeros((0, 4), np.int64)
+        self.new = 0
+        """Rows that came since they were last put in order."""
         self._new: list[Ints] = [part for part in rows if len(part)]
 
     def add(self, blocks: Ints, places: Ints, past: Ints | int = 0, counts: Ints | int = 1) -> None:
@@ -51,8 +53,7 @@ class Gathered:
         rows = np.empty((len(places), 4), np.int64)
         rows[:, BLOCK], rows[:, PLACE], rows[:, PAST], rows[:, COUNT] = blocks, places, past, counts
         self._new.append(rows)
-        if len(self._new) >= 64 and sum(map(len, self._new)) > MANY:
-            self._rows = self.rows
+        self.new += len(rows)
 
     @property
     def rows(self) -> Ints:
@@ -70,7 +71,7 @@ class Gathered:
             first = np.flatnonzero(np.append(True, (rows[1:, :COUNT] != rows[:-1, :COUNT]).any(axis=1)))
             together = rows[first]
             together[:, COUNT] = np.add.reduceat(rows[:, COUNT], first)
-            self._rows, self._new = together, []
+            self._rows, self._new, self.new = together, [], 0
         return self._rows
 
     def before(self, block: int) -> Ints:

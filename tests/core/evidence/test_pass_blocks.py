@@ -18,7 +18,7 @@ from proxy.core.evidence.ks import BINS as KS_BINS
 from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.mean import BINS, Mean, Similarity
 from proxy.core.evidence.mismatch import Mismatched
-from proxy.core.evidence.pass_blocks import BETS, LOG_WEIGHTS, UNIT
+from proxy.core.evidence.pass_blocks import BETS, LOG_WEIGHTS, MANY, UNIT
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.witnesses import WITNESSES, Witnesses
 from proxy.core.model import Finding, Guard, Kind, Plan, PredictionSpec, Reading, Verdict
@@ -350,3 +350,11 @@ def test_shed_copies_are_the_worst_of_the_block_in_which_they_are_told() -> None
 def test_bets_and_weights_make_an_average() -> None:
     assert float(np.exp(LOG_WEIGHTS).sum()) == pytest.approx(1.0)
     assert (BETS < 1.0).all()
+
+
+def test_what_is_gathered_is_summed_without_being_asked_for() -> None:
+    evidence = begun(plan_of(DISAGREEMENT, ERRORS))
+    for batch in cut(at_rate(perfect(12_000), 500.0), (500,)):
+        evidence.add(batch)
+        assert evidence._state.tally.blocks.pairs.new <= MANY + 1000
+    assert evidence._state.tally.blocks.count[0].min() > 150
