@@ -18,9 +18,10 @@ from proxy.config import parse
 from proxy.core.pace import GRACE, HURRY
 from proxy.core.reasons import Reason
 from proxy.plane.door import UNSENT
+from proxy.plane.legs import Leg
 from proxy.plane.server import Client
 from proxy.plane.taking import _in_kernel
-from tests.plane.rig import PATIENCE, Call, Model, Rig, always, eventually, hang, ok, rig
+from tests.plane.rig import PATIENCE, Call, Model, Rig, always, eventually, ok, rig
 from tests.plane.test_cuts import CUTS, PLAIN, Bench, Wire, cut
 from tests.plane.test_exchange import SHADOW
 from tests.plane.test_pool import GET, ONE
@@ -36,8 +37,9 @@ def slow(it: Rig) -> int:
 
 
 @contextlib.asynccontextmanager
-async def reader(it: Rig, request: bytes = GET) -> AsyncIterator[tuple[socket.socket, Client]]:
-    """A client that has asked and does not read, once we are full of its answer: little of it fits into the kernel."""
+async def reader(it: Rig, request: bytes = GET, kernel: bool = False) -> AsyncIterator[tuple[socket.socket, Client]]:
+    """A client that has asked and does not read, once we are full of its answer. Of that little fits into the kernel,
+    or as much as it likes (`kernel`)."""
     before = set(it.worker.plane.clients)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -46,7 +48,8 @@ async def reader(it: Rig, request: bytes = GET) -> AsyncIterator[tuple[socket.so
     await eventually(lambda: it.worker.plane.clients - before)
     (client,) = it.worker.plane.clients - before
     assert isinstance(client, Client)
-    client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    if not kernel:
+        client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     sock.send(request)
     await eventually(lambda: client.blocked, "a client that is full")
     yield sock, client
@@ -118,7 +121,8 @@ async def test_who_takes_next_to_nothing_is_cut_off_and_it_is_nobody_elses_fault
 
 
 async def test_who_takes_enough_is_not_cut_off() -> None:
-    async with rig(ONE, (Model(always(ok(bytes(LONG)))),)) as it, reader(it) as (sock, client):
+    """Though it be a while until the kernel has room again."""
+    async with rig(ONE, (Model(always(ok(bytes(LONG)))),)) as it, reader(it, kernel=True) as (sock, client):
         now = monotonic()
         for seconds in range(5, 100, 5):
             await take(sock, 10_000)  # twice the least rate
@@ -186,16 +190,33 @@ async def test_a_slow_upload_gives_way_too(behind: float) -> None:
         assert not pool.stalled
 
 
-async def test_copies_take_no_place_of_a_client() -> None:
-    config = SHADOW.replace("'{1}'", "'{1}', max_connections: 1, connect_timeout: 50ms")
-    async with rig(config, (Model(), Model(hang))) as it:
-        await it.lane()
-        for _ in range(2):
-            assert (await it.ask())[0] == 200
-        pool = it.worker.pools["v2"]
-        pool.stalled = dict.fromkeys(pool._all)
-        await eventually(lambda: not pool.counts[2], "a copy that waited in vain")
-        assert slow(it) == 0
+class Quiet(Leg):
+    """One that only wants to know how it ends."""
+
+    def head(self, piece: bytes, done: bool) -> None:
+        pass
+
+    body = head
+
+    def failed(self, reason: Reason) -> None:
+        pass
+
+
+@pytest.mark.parametrize("optional", [True, False])
+async def test_copies_take_no_place_of_a_client(optional: bool) -> None:
+    config = ONE.replace("max_connections: 2", "max_connections: 1")
+    async with rig(config, (Model(always(ok(bytes(LONG)))),)) as it, reader(it) as (_, client):
+        pool = it.worker.pools["m"]
+        await eventually(lambda: pool.stalled)
+        assert client._taking is not None
+        client._taking._pace.begin(monotonic() - 2 * HURRY)
+        leg = Quiet(pool, 1.0)
+        leg.optional, leg.opening = optional, GET
+        pool.submit(leg)
+        await eventually(lambda: leg.ended or leg.began, "a place, or none")
+        assert slow(it) == (0 if optional else 1)
+        assert leg.reason == (Reason.POOL_FULL if optional else Reason.NONE)
+        leg.cancel()
 
 
 class Full(Wire):
