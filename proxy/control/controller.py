@@ -10,7 +10,8 @@ its life as a child of the supervisor.
 Invariants
 - A look at a rollout happens at least once a second, and after a batch as often as its cost allows. A disk that hangs
   holds no look up. Workers and the supervisor hear ALIVE from the same loop: a controller that judges, not one that is.
-- Evidence and books are saved together, of the same moment, about once a second while they change.
+- Evidence and books of a rollout are saved together, of the same moment, about once a second while they change; where
+  there are many rollouts, in turns.
 - A controller that cannot read its store does not start, and the workers go on without one. One that finds that what
   was saved is lost lets no candidate serve for that reason: those of the file are rolled back until a person says.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -53,6 +55,8 @@ TICK = 0.25
 """Seconds between two rounds: readings that wait are added, and who is due is looked at whether or not pairs come."""
 SNAPSHOT = 1.0
 """Seconds between snapshots of changed evidence."""
+SNAPSHOT_COST = 0.02
+"""Seconds of the event loop that one snapshot takes; rollouts that have not had their turn by then are in the next."""
 CHARTS = 30.0
 """Seconds between two times at which what is drawn is saved."""
 RETENTION = 3600.0
@@ -246,8 +250,8 @@ class Controller:
                 await self.store.check()
                 await self.decisions.retry()
                 if now >= snapshot_at:
-                    cost = await self._snapshot()
-                    snapshot_at = now + max(SNAPSHOT, 20 * cost)
+                    cost, more = await self._snapshot(SNAPSHOT_COST)
+                    snapshot_at = now + max(0.0 if more else SNAPSHOT, 20 * cost)
                 if now >= charts_at:
                     await self._keep_charts()
                     charts_at = now + CHARTS
@@ -259,18 +263,23 @@ class Controller:
             except Exception:
                 logs.unexpected(log, "controller.saving_broke")
 
-    async def _snapshot(self) -> float:
-        """Save what changed since the last time; seconds of the event loop that it took."""
+    async def _snapshot(self, most: float = math.inf) -> tuple[float, bool]:
+        """Save what changed since the last time, whoever waits longest first, in about `most` seconds of the event
+        loop; how many it took, and whether more is left."""
         renewed = self.store.renewed
         new = renewed > self._renewed  # a new file was begun, and nothing may be in it
-        changed = [trial for trial in self.roster.everyone if trial.unsnapshot or new]
+        waiting = [trial for trial in self.roster.everyone if trial.unsnapshot or new]
+        waiting.sort(key=lambda trial: trial.snapshot_at)
+        changed, saved, began, cost = [], list[Saved](), time.perf_counter(), 0.0
+        for trial in waiting:
+            saved.append(Saved(trial.saved, trial.plan, trial.evidence.dump(), trial.books.dump()))
+            changed.append(trial)
+            trial.unsnapshot, trial.snapshot_at = False, began
+            cost = time.perf_counter() - began
+            if cost > most and not new:
+                break
         if not changed:
-            return 0.0
-        began = time.perf_counter()
-        saved = [Saved(t.saved, t.plan, t.evidence.dump(), t.books.dump()) for t in changed]
-        cost = time.perf_counter() - began
-        for trial in changed:
-            trial.unsnapshot = False
+            return 0.0, False
         try:
             await self.store.snapshot(saved, self._clock(), self.decisions.secret if new else "")
         except BaseException:  # cancelled by the end of the process as well: the last snapshot must not miss these
@@ -278,7 +287,7 @@ class Controller:
                 trial.unsnapshot = True
             raise
         self._renewed = renewed
-        return cost
+        return cost, len(changed) < len(waiting)
 
     # --- whom it tells (decisions.Audience) --------------------------------------------------------------------------
 

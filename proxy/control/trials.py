@@ -96,6 +96,7 @@ class Trial:
         self.adding = False  # whether readings are being added in turns
         self.added_at = 0.0
         self.unsnapshot = False
+        self.snapshot_at = 0.0  # monotonic seconds of the last snapshot
         self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
         self.reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
         self._rate = Rate()

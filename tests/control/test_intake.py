@@ -281,3 +281,18 @@ async def test_ordinary_pairs_need_no_turn_but_not_without_end() -> None:
     work.put("a", pair_of("a"))
     assert not work.may_do("a"), "behind what waits"
     assert work.may_do("b")
+
+
+async def test_a_snapshot_holds_the_loop_for_so_long_and_forgets_nobody(tmp_path: Path) -> None:
+    async with two(tmp_path) as (controller, _, *trials):
+        for keeper in controller._keepers:
+            keeper.cancel()
+        saved = []
+        for more in (True, True, True):
+            for trial in trials:
+                trial.unsnapshot = True
+            assert (await controller._snapshot(0.0))[1] is more
+            saved += [trial.name for trial in trials if not trial.unsnapshot]
+        assert saved in (["dear/c", "other/d", "dear/c"], ["other/d", "dear/c", "other/d"])
+        assert await controller._snapshot() != (0.0, False)
+        assert not any(trial.unsnapshot for trial in trials)
