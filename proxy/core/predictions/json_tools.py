@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -25,10 +26,39 @@ def parse_json(body: bytes, *, exact: bool = False, bounds: Bounds = DEFAULT) ->
     Whole numbers are exact within 64 bits and floats beyond; with `exact`, which takes several times as long, all are.
     orjson refuses more than 1,024 levels by itself. `NaN` and `Infinity` are no JSON, yet TensorFlow Serving and Python
     servers write them, so a body that holds them is read by the slower parser of the standard library: whether they
-    matter is decided where they stand, not here.
+    matter is decided where they stand, not here. A byte order mark is passed over (RFC 8259, 8.1), and half a surrogate
+    pair, which is no character, is read as U+FFFD.
     """
     if len(body) > bounds.nodes:
         check_json(body, bounds)
+    try:
+        return _parse(body, bounds, exact=exact)
+    except Unreadable as why:
+        mended = _mended(body, bounds) if why.reason in _MENDED else body
+        if mended == body:
+            raise
+    return _parse(mended, bounds, exact=exact)
+
+
+_MENDED = frozenset((Reason.BAD_ENCODING, Reason.NOT_JSON))
+_BOM = b"\xef\xbb\xbf"
+_HALF = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPED = re.compile(rb"\\\\|" + _HALF[0] + rb"(?:" + _HALF[1] + rb")?|" + _HALF[1])
+
+
+def _mended(body: bytes, bounds: Bounds) -> bytes:
+    """A text without byte order mark and halves of surrogate pairs.
+
+    >>> _mended(b'\\xef\\xbb\\xbf["\\\\ud800", "\\\\ud83d\\\\ude00"]', DEFAULT)
+    b'["\\\\ufffd", "\\\\ud83d\\\\ude00"]'
+    """
+    text = body.removeprefix(_BOM)
+    if b"\\u" not in text or text.count(b"\\") > bounds.nodes:
+        return text
+    return _ESCAPED.sub(lambda found: b"\\ufffd" if len(found[0]) == len(b"\\ufffd") else found[0], text)
+
+
+def _parse(body: bytes, bounds: Bounds, *, exact: bool) -> Any:
     if exact:
         return _parse_slowly(body, bounds, exact_json.whole, exact_json.whole_from_63_bits)
     try:
