@@ -40,8 +40,9 @@ from proxy.core.http2.frames import (
 )
 from proxy.core.http2.sending import CALM
 from proxy.core.reasons import Reason
+from proxy.plane.grpc.caller import Caller
 from proxy.plane.grpc.model import ModelLink, ModelStream
-from proxy.plane.grpc.server import Caller, CallerLink
+from proxy.plane.grpc.server import CallerLink
 from proxy.plane.reader import MUCH, PIECE
 from proxy.plane.server import Client
 from proxy.plane.turn import AT_ONCE, PER_TURN, SLICE

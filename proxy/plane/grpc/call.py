@@ -26,7 +26,7 @@ from proxy.plane.trails import Followed
 if TYPE_CHECKING:
     from proxy.core.headers import Request
     from proxy.plane.counts import Meter
-    from proxy.plane.grpc.server import Caller
+    from proxy.plane.grpc.caller import Caller
     from proxy.plane.pool import Pool
     from proxy.plane.rollouts import Trial
     from proxy.plane.state import Plane

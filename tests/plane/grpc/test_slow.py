@@ -14,7 +14,8 @@ import pytest
 
 from proxy.core.pace import GRACE
 from proxy.core.reasons import Reason
-from proxy.plane.grpc.server import Caller, CallerLink
+from proxy.plane.grpc.caller import Caller
+from proxy.plane.grpc.server import CallerLink
 from tests.plane.grpc.models import Client, GrpcModel, says
 from tests.plane.grpc.test_calls import PLAIN, Raw
 from tests.plane.rig import PATIENCE, Rig, eventually, rig
