@@ -225,6 +225,7 @@ class Trial:
     def close_account(self, worker: str) -> None:
         """All that came from a worker that is gone has been added: what is missing will not come."""
         self.flush()
+        self.evidence.gone(worker)
         self.books.close(worker)
 
     def flush(self) -> None:

@@ -200,3 +200,16 @@ def test_the_split_is_told_in_canary_and_only_there() -> None:
     split = rollout_json(trial)["split"]
     assert (split["candidate_pairs"], split["pairs"], split["expected"]) == (100, 200, 0.05)
     assert split["log_bayes_factor"] > 50.0  # half, where one in twenty was due
+
+
+def test_latency_blocks_do_not_wait_for_a_worker_that_is_gone() -> None:
+    trial = make(replace(PLAN, guards=(Guard("median_latency", 1.2, relative=True),), warmup=0))
+    for number, worker in enumerate(("gone", "here", "here", "here")):
+        trial.take(pair(number if worker == "gone" else number - 1, answer(0), worker=worker, time=1000.0 + number))
+    trial.flush()
+    assert trial.look(1010.0, None).assessment.findings[0].pairs == 0
+    trial.gone("gone")
+    trial.close_account("gone")
+    trial.take(pair(3, answer(0), worker="here", time=1004.0))
+    trial.flush()
+    assert trial.look(1011.0, None).assessment.findings[0].pairs == 4

@@ -80,6 +80,11 @@ class Blocks:
                 del self.front[worker]
         self.start = max(self.start, min(self.front.values()))
 
+    def gone(self, worker: str) -> None:
+        """Nothing more will come from this worker: it is not waited for."""
+        if self.front.pop(worker, None) is not None and self.front:
+            self._advance()
+
     def add(self, numbers: Ints, keys: Ints, facts: Ints) -> None:
         """Let pairs wait for the rest of their blocks: their blocks (n,), keys (n,), and facts (n, width)."""
         if len(numbers):

@@ -173,6 +173,11 @@ class Evidence:
         self._state.tally.shed(n, self._state.block_of())
         self._state.shed += n
 
+    def gone(self, worker: str) -> None:
+        """Nothing more will come from this worker: blocks of request time do not wait for it."""
+        if self._state.blocks is not None:
+            self._state.blocks.gone(worker)
+
     def enter_stage(self, entry: int, *, promoted: bool = False) -> None:
         """A stage begins: PASS needs new evidence, latency warms up again, FAIL evidence gets a restart.
 

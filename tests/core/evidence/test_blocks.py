@@ -74,6 +74,17 @@ def test_one_that_has_nothing_to_do_is_waited_for_so_long_and_no_longer() -> Non
     assert [199, 7] in closed(back, (1,))  # its own block has been closed, so it is in the oldest open one
 
 
+def test_one_that_is_gone_is_not_waited_for() -> None:
+    it = Blocks(0.1, 0)
+    count(it, [("gone", 0.0, 0), *(("here", 0.1 * i + 0.05, i) for i in range(1, 20))])
+    assert len(it.complete()) == 0
+    it.gone("gone")
+    assert len(it.complete()) == 19
+    it.gone("nobody")
+    it.gone("here")
+    assert it.start == 19
+
+
 def test_no_more_than_so_many_pairs_wait() -> None:
     it = Blocks(0.1, 0)
     n = blocks.MOST + 1000

@@ -349,6 +349,14 @@ def test_candidate_first_may_only_object() -> None:
     assert evidence.assess().verdict is not Verdict.PASS
 
 
+def test_a_worker_that_is_gone_holds_no_block_open() -> None:
+    evidence = gather(blocked(MEDIAN), [timed(1)[0]._replace(worker="w9"), *timed(501)])
+    assert found(evidence, "median_latency").pairs == 0
+    evidence.gone("w9")
+    evidence.add([r._replace(time=105.25, request_hash=-1) for r in timed(1)])
+    assert found(evidence, "median_latency").pairs == 51
+
+
 def test_a_pair_that_was_not_chosen_gives_none() -> None:
     evidence = gather(blocked(MEDIAN), timed(1000, latency_slot=False))
     assert found(evidence, "median_latency").pairs == 0
