@@ -22,7 +22,7 @@ from proxy.core.evidence.ks import Ks
 from proxy.core.evidence.latency import Slower
 from proxy.core.evidence.mean import BETS, BINS, WEIGHTS, Mean, Similarity
 from proxy.core.evidence.mismatch import Mismatched
-from proxy.core.evidence.psi import Psi
+from proxy.core.evidence.psi import Psi, asymptotic_log_e
 from proxy.core.evidence.rate import Rate
 from proxy.core.evidence.ratio import Ratio, ratio_bets
 from proxy.core.evidence.restarts import ROWS, Restarts
@@ -293,6 +293,20 @@ def test_the_asymptotic_e_value_says_nothing_before_its_asymptotics() -> None:
     counts[:, 9] = 499, 500  # live always in the first bin, the candidate in the last
     assert float(rule.log_fail(counts[0], 0.2)) == float(rule.log_pass(counts[0], 0.2)) == 0.0
     assert float(rule.log_fail(counts[1], 0.2)) > 5.0
+
+
+def test_a_pass_of_the_index_takes_the_deviation_that_it_has_at_the_limit() -> None:
+    """Where chance makes the estimate small it makes the deviation small too: up to 11 % passed at the limit."""
+    n, sd = np.array(2000.0), np.array(0.4)
+    own = float(asymptotic_log_e(np.array(0.1), sd, n, -0.1, 1.0))  # the same distance, the deviation as it is
+    at_limit = float(asymptotic_log_e(np.array(0.1), sd * np.sqrt(3.0), n, -0.1, 1.0))
+    passing = float(asymptotic_log_e(np.array(0.1), sd, n, 0.3, -1.0))
+    assert passing == pytest.approx(at_limit)
+    assert passing < own - 1.0
+    far = float(asymptotic_log_e(np.array(0.01), sd, n, 0.21, -1.0))  # at most twice the deviation
+    assert far == pytest.approx(float(asymptotic_log_e(np.array(0.01), 2.0 * sd, n, -0.19, 1.0)))
+    above = [float(asymptotic_log_e(np.array(0.4), sd, n, 0.3, sign)) for sign in (1.0, -1.0)]
+    assert above[1] < 0.0 < above[0]
 
 
 def test_zero_tolerance_fails_at_the_first_event_and_never_passes() -> None:
