@@ -13,8 +13,8 @@ Beside it, by calculation, what a controller that looks at aggregate metrics onc
 failed checks lets through: it needs five whole minutes, so `rate x weight x 300 s`, if its metrics see the fault.
 
 `--dear` measures how long a roll back takes while one of two rollouts gives answers that weigh 2 KiB and are as dear to
-read as is allowed, 60 a second of each arm: from the answer that decides it to weight 0 in the API, `ROUNDS` times,
-beside the same with ordinary answers; and what the admin port takes meanwhile (`tests/e2e/dear.py`).
+read as is allowed, 60 a second of each arm: from the answer that decides it to weight 0 in every worker, `ROUNDS`
+times, beside the same with ordinary answers; and what the admin port takes meanwhile (`tests/e2e/dear.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 either takes, and how long the admin port.
 
 The models are servers in this process. An arm that breaks answers 500 once and is rolled back for one failure
-(`consecutive_failures: 1`), so that the deciding pair is known: the time is from that answer to weight 0 in the API.
+(`consecutive_failures: 1`), so that the deciding pair is known: the time is from that answer until every worker has
+said that the weight is 0, by the program's log.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -62,7 +64,7 @@ class Model:
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
                 await reader.readexactly(length)
                 if self.answer is BROKEN and not self.broke_at:
-                    self.broke_at = time.monotonic()
+                    self.broke_at = time.time()
                 writer.write(self.answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -130,8 +132,9 @@ async def _load(url: str, rate: float) -> None:
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 
         async def one(number: int) -> None:
-            async with session.post(url, data=orjson.dumps({"n": number})) as got:
-                await got.read()
+            with suppress(aiohttp.ClientError):  # the program may be ending
+                async with session.post(url, data=orjson.dumps({"n": number})) as got:
+                    await got.read()
 
         under_way: set[asyncio.Task[None]] = set()
         start, number = time.monotonic(), 0
@@ -155,5 +158,8 @@ async def _ask(understudy: Understudy, figures: Figures) -> None:
 
 async def _broken(understudy: Understudy, model: Model, name: str) -> float:
     model.answer = BROKEN
-    await understudy.until(name, lambda rollout: bool(rollout["state"] == "rolled_back"), every=0.005)
-    return time.monotonic() - model.broke_at
+    await understudy.until(name, lambda rollout: bool(rollout["state"] == "rolled_back"))
+    async with asyncio.timeout(30):
+        while not (found := [e for e in understudy.events("rollout.weight_0") if e["rollout"] == name]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return datetime.fromisoformat(found[0]["time"]).timestamp() - model.broke_at

@@ -97,9 +97,7 @@ class Understudy:
         found: Rollout = await self.api(f"/api/v1/rollouts/{name}")
         return found
 
-    async def until(
-        self, name: str, done: Callable[[Rollout], bool], within: float = 30.0, every: float = 0.05
-    ) -> Rollout:
+    async def until(self, name: str, done: Callable[[Rollout], bool], within: float = 30.0) -> Rollout:
         """The rollout as soon as `done(rollout)`; a controller that is away is waited for."""
         last: Rollout | None = None
         try:
@@ -109,7 +107,7 @@ class Understudy:
                         last = await self.rollout(name)
                         if done(last):
                             return last
-                    await asyncio.sleep(every)
+                    await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"{name} after {within} s: {last}\n{self.output[-5000:]}") from None
 
