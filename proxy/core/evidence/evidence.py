@@ -106,7 +106,8 @@ class Evidence:
 
     def follower(self) -> Evidence:
         """Empty evidence that counts exactly what this one counts: same seed, thresholds, segments, stage and restarts
-        (told apart by request time from now on). For another worker or replica; `merge` joins what they saw."""
+        (told apart by request time from now on). For another worker or replica; `merge` joins what they saw. With
+        `latency_block` each of them must see whole blocks: what two saw of one block would count as two."""
         return Evidence(self._plan, joining.follower(self._state))
 
     # --- counting ----------------------------------------------------------------------------------------------------
