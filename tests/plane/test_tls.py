@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plane.rig import PATIENCE, Model, rig
+from tests.plane.rig import PATIENCE, Call, Model, rig
 from tests.plane.test_exchange import PLAIN
 
 CONFIG = """
@@ -106,3 +106,33 @@ async def test_old_versions_of_tls_are_not_spoken(certificates: Path) -> None:
     async with rig(behind_tls(certificates), (Model(),)) as it:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.open_connection("127.0.0.1", it.port, ssl=trust)
+
+
+async def test_what_waits_for_its_turn_is_taken_up_behind_tls_too(certificates: Path) -> None:
+    """A client's requests, and an answer in tiny chunks whose model has said goodbye in the same moment."""
+    secure = Secure(certificates, "one")
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + b"1\r\nx\r\n" * 20_000
+
+    async def script(call: Call) -> None:
+        await call.read_body()
+        await call.send(answer + b"0\r\n\r\n")
+        raise ConnectionError  # closes
+
+    secure.model.script = script
+    server = await asyncio.start_server(secure.model._serve, "localhost", 0, ssl=secure.context)
+    upstream = f"url: 'https://localhost:{server.sockets[0].getsockname()[1]}', tls: {{ca: {certificates}/one.pem}}"
+    config = behind_tls(certificates).replace("url: '{0}'", upstream)
+    assert upstream in config
+    async with rig(config) as it:
+        trust = ssl.create_default_context(cafile=str(certificates / "one.pem"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.port, ssl=trust, server_hostname="localhost")
+        writer.write(b"GET /-/healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 3000 + b"GET /infer HTTP/1.1\r\nHost: a\r\n\r\n")
+        got = b""
+        while not got.endswith(b"0\r\n\r\n"):
+            got += (piece := await asyncio.wait_for(reader.read(1 << 20), PATIENCE))
+            assert piece, "broken off"
+        writer.close()
+    assert got.count(b"HTTP/1.1 200 OK") == 3001
+    assert got.count(b"1\r\nx\r\n") == 20_000
+    await secure.model.stop_tasks()
+    server.close()
