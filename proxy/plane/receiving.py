@@ -36,6 +36,11 @@ class Receiving:
         self._since = now
         self._pace.moved(size, now)
 
+    def asked(self, now: float) -> None:
+        """The client has been told to go on (100): until now it may have waited for that."""
+        self._since = now
+        self._pace.begin(now)
+
     def stop(self, now: float) -> None:
         """The client is not read."""
         if not self._stopped:

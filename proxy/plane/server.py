@@ -316,6 +316,8 @@ class Client(Reader):
         exchange = self.exchange
         if exchange is not None and not exchange.request.old and not self._answering:
             self._write(read_answer(head).base + b"\r\n")
+            if self._receiving is not None:
+                self._receiving.asked(monotonic())
 
     def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
         """Begin the client's answer with a model's head and what is here of its body."""

@@ -198,6 +198,8 @@ class Connection(Reader):
             leg.interims += 1
             if leg.interims > MAX_INTERIM:
                 raise HeadError("endless interim answers")
+            if not leg.whole:
+                self.pool.stalled[self] = None  # by now it is the client that is waited for
             leg.interim(head)
             if self.work <= 0:
                 return end - before

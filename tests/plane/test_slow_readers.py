@@ -190,6 +190,34 @@ async def test_a_slow_upload_gives_way_too(behind: float) -> None:
         assert not pool.stalled
 
 
+@pytest.mark.parametrize("behind", [0.0, 2 * HURRY])
+async def test_a_client_that_was_told_to_go_on_and_does_not_gives_way_too(behind: float) -> None:
+    async def script(call: Call) -> None:
+        if "expect" in call.headers:
+            await call.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await call.read_body()
+        await call.send(ok())
+
+    config = ONE.replace("server: {", "server: {limits: {buffer: 8B}, ")
+    async with rig(config, (Model(script),)) as it:
+        pool = it.worker.pools["m"]
+        opened = [await it.connect() for _ in range(2)]
+        for stream, writer in opened:
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
+            await asyncio.wait_for(stream.readuntil(b"100 Continue\r\n\r\n"), PATIENCE)
+        assert len(pool.stalled) == 2
+        now = monotonic()
+        for client in it.worker.plane.clients:
+            assert client._receiving.behind(now) < HURRY  # type: ignore[union-attr]
+            client._receiving._pace.begin(now - behind)  # type: ignore[union-attr]
+        assert (await it.ask(b""))[0] == (200 if behind else 503)
+        assert slow(it) == (1 if behind else 0)
+        for _, writer in opened:
+            writer.close()
+        await it.settled()
+        assert not pool.stalled
+
+
 class Quiet(Leg):
     """One that only wants to know how it ends."""
 
