@@ -85,6 +85,11 @@ class Figures:
         """Of a request to the admin port."""
         return median(self.admin)
 
+    @property
+    def admin_late(self) -> float:
+        """Nine of ten requests to the admin port took less."""
+        return sorted(self.admin)[len(self.admin) * 9 // 10]
+
 
 async def measure(folder: Path, *, dear: bool, seconds: float = 3.0, rate: float = 60.0) -> Figures:
     """Load both rollouts for so many seconds, break one candidate after the other, and see."""
