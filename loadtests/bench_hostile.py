@@ -185,7 +185,7 @@ def measure(bench: Bench, site: Site, attack: Attack, bad: Hostile | None, role:
         under = ask(bench, site, path if attack.protocol != GRPC else PATH, UNDER)
         share = over()
         took = time.monotonic() - began
-    return Seen(calm, under, share.sent / took / 1e6, share.connections, most())
+    return Seen(calm, under, max(0, share.sent) / took / 1e6, share.connections, most())
 
 
 def asks_for(site: Site, bad: Hostile, role: str) -> tuple[int, bytes]:
