@@ -30,7 +30,7 @@ SIZES = np.array([3, 10, 30, 100, 300])
 UNDER_WAY = 100
 """Blocks up to this size are also taken as they end with the latest pair."""
 KEPT = 2 * UNDER_WAY
-LENGTH = 1800
+LENGTH = 3000
 """Pairs that are gathered before their blocks are summed: a multiple of two blocks of every size."""
 
 Ints = NDArray[np.int64]
@@ -66,8 +66,8 @@ class Bursts:
         """Add the values of n pairs in request order, (k, n).
 
         >>> bursts = Bursts.empty(1)
-        >>> bursts.add(np.array([[1, 0] * 3000])), bursts.fill, bursts.blocks.tolist()
-        (None, 600, [900, 270, 90, 27, 9])
+        >>> bursts.add(np.array([[1, 0] * 1800])), bursts.fill, bursts.blocks.tolist()
+        (None, 600, [500, 150, 50, 15, 5])
         """
         at, n = 0, values.shape[1]
         while at < n:
@@ -89,7 +89,7 @@ class Bursts:
         self.pairs += self.fill
         for i, size in enumerate(SIZES.tolist()):
             count = self.fill // (2 * size)
-            apart = _apart(until, 2 * size * np.arange(count), size)
+            apart = _apart(until[:, : 2 * size * count + 1], size)
             self.blocks[i] += count
             self.differences[i] += np.einsum("ij,ij->i", apart, apart)
         np.maximum(self.largest, (apart**2).max(axis=1, initial=0), out=self.largest)  # the last size is the largest
@@ -123,7 +123,7 @@ class Bursts:
         for i, size in enumerate(SIZES.tolist()):
             if size <= UNDER_WAY and 2 * size <= known:
                 blocks[i] += 1
-                differences[i] += _apart(until, np.array([end - 2 * size]), size)[:, 0] ** 2
+                differences[i] += _apart(until[:, end - 2 * size : end + 1], size)[:, 0] ** 2
         expected = 2.0 * np.maximum(1.0, blocks * SIZES)[:, None] * np.maximum(variance, 1e-300)
         return np.asarray(np.where(variance > 0.0, differences / expected, 0.0).max(axis=0, initial=1.0))
 
@@ -157,9 +157,10 @@ class Bursts:
         return Bursts(self.recent.copy(), sums, squares, blocks, apart, largest, self.pairs, self.past, self.fill)
 
 
-def _apart(until: Ints, starts: Ints, size: int) -> Ints:
-    """By how much the sums of two neighbouring blocks differ, for each start: `until` (k, n + 1) are running sums."""
-    return np.asarray(2 * until[:, starts + size] - until[:, starts] - until[:, starts + 2 * size])
+def _apart(until: Ints, size: int) -> Ints:
+    """By how much the sums of each two neighbouring blocks differ; `until` (k, 2 · size · m + 1) are running sums."""
+    ends = until[:, :: 2 * size]
+    return np.asarray(2 * until[:, size :: 2 * size] - ends[:, :-1] - ends[:, 1:])
 
 
 class TakenByBlocks:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from proxy.core.evidence.batch import Batch, Ints, Placed
 from proxy.core.evidence.discordance import ExtraErrors
 from proxy.core.evidence.estimate import Estimate
@@ -58,11 +61,11 @@ class Slot:
     start: int
     stop: int
     salt: int
-    burst_values: Ints = field(init=False, compare=False)  # (width, columns) of the rule, made once
+    burst_values: NDArray[np.int16] = field(init=False, compare=False)  # (width, columns) of the rule, made once
     pass_gains: Floats = field(init=False, compare=False)  # (width, directions + 1), likewise
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "burst_values", self.rule.burst_values())
+        object.__setattr__(self, "burst_values", np.asfortranarray(self.rule.burst_values(), dtype=np.int16))
         object.__setattr__(self, "pass_gains", self.rule.pass_gains(self.guard.limit))
 
     @property

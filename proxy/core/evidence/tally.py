@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proxy.core.evidence.after_promotion import Watch
 from proxy.core.evidence.batch import Batch, Bools, Ints, Placed
@@ -109,7 +110,7 @@ class Tally:
         np.add.at(self.stage, where if current.all() else where[current[who]], 1)
         if segment is not None:
             np.add.at(self.segments.reshape(-1), segment[who] * self.segments.shape[1] + where, 1)
-        values = _values(self.slots, placed, batch)
+        values = _values(self.slots, placed, batch, len(self.bursts.sums))
         everything = values
         if (fresh := batch.fresh).all():
             self.bursts.add(values)
@@ -117,7 +118,7 @@ class Tally:
             self.bursts.add(values[:, fresh])
             repeated = batch.repeated()
             again = [slot.rule.place(repeated, slot.salt) for slot in self.slots]
-            everything = values + _values(self.slots, again, repeated)
+            everything = values + _values(self.slots, again, repeated, len(self.bursts.sums))
             self._count_repeats(*self._joined(again), current, watch)
             if blocks is not None:
                 self.blocks.add(self.slots, again, blocks, current)
@@ -295,16 +296,17 @@ def burst_columns(slots: Sequence[Slot]) -> list[int]:
     return [slot.burst_values.shape[1] for slot in slots]
 
 
-def _values(slots: Sequence[Slot], placed: Sequence[Placed], batch: Batch) -> Floats:
+def _values(slots: Sequence[Slot], placed: Sequence[Placed], batch: Batch, columns: int) -> NDArray[np.int16]:
     """What `bursts` adds up of each pair of a batch, (columns of all guards, n); 0 of a pair that says nothing."""
-    rows = []
+    found, n = np.empty((columns, batch.size), np.int16), 0
     for slot, (who, where) in zip(slots, placed, strict=True):
         for values in slot.burst_values.T:
             if who is batch.valued and len(who) == batch.size:  # one category each, in order: the usual case
-                rows.append(values[where])
+                values.take(where, out=found[n], mode="clip")  # the other modes would copy it once more
             else:
-                rows.append(np.bincount(who, values[where], minlength=batch.size))
-    return np.array(rows).reshape(len(rows), batch.size)
+                found[n] = np.bincount(who, values[where], minlength=batch.size)
+            n += 1
+    return found
 
 
 def segment_shares(count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
