@@ -24,7 +24,7 @@ from proxy.core.evidence.ratio import Ratio
 from proxy.core.evidence.witnesses import Witnesses
 from proxy.core.model import Guard
 from tests.calibration import truths
-from tests.calibration.harness import alone, together
+from tests.calibration.harness import KEPT, alone, together
 from tests.calibration.truths import NORMAL, UNIFORM, Truth
 
 ALPHA, ALPHA_PASS = 0.01, 0.05
@@ -174,7 +174,7 @@ def delay(
             guards = [(g, rule if g.name == own else IDLE) for g, _ in DEFAULTS]
             if own not in {g.name for g, _ in DEFAULTS}:  # in the place of one that has nothing to say either
                 guards[0] = (Guard(own, limit), rule)
-            whole = together(guards, truth, pairs, max(4, n // 6), seed=13)
+            whole = together(guards, truth, min(pairs, KEPT), max(4, n // 6), seed=13)
             budget = f"{side} {whole.fail_median:,.0f}"
         goal = f"{side} by {target:,}" + (" *" if slack > SLACK else "")
         return Row(what, name, goal, f"{side} {median:,.0f} ({n} runs)", budget, ok)

@@ -25,6 +25,8 @@ FAIL = float(np.log(100.0))
 PASS = float(np.log(20.0))
 CHUNK = 256
 """Looks judged in one call, for the memory's sake."""
+KEPT = EVERY * ROWS
+"""Pairs up to which no restart is folded into the base, which `together` does not do."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def together(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, runs: i
 
     All looks and restarts of a run are judged in a few calls; `by_tally` is the same look by look, as it is shipped.
     """
-    assert pairs <= EVERY * ROWS, "a restart more, and the oldest would be folded into the base"
+    assert pairs <= KEPT
     slots = slots_of(guards)
     fails, passes = np.full(runs, np.inf), np.full(runs, np.inf)
     for run in range(runs):
