@@ -41,7 +41,7 @@ class ChunkScanner:
     >>> it.feed(b"3\\r\\nab"), it.done
     (5, False)
     >>> ChunkScanner().feed(b"1\\r\\na\\r\\n1\\r\\nb\\r\\n", most=1)
-    3
+    6
     """
 
     __slots__ = ("_left", "_line", "_trailer", "done", "lines", "size")

@@ -66,7 +66,7 @@ async def running(folder: Path, text: str | None = None) -> AsyncIterator[Contro
 
 
 async def eventually(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110  # what is waited for here has no event of its own
             await asyncio.sleep(0.005)
 

@@ -4,6 +4,7 @@ and what is dropped is counted."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import itertools
 import time
@@ -48,6 +49,15 @@ def padded(label: int) -> Outcome:
     """An answer that weighs little and takes some 10 ms to read."""
     body = b'{"outputs":[{"name":"y","datatype":"INT64","shape":[1],"data":[%d]}],"pad":%s}' % (label, PAD)
     return Outcome(200, head=GZIP, body=gzip.compress(body), seconds=0.01, first=0.01)
+
+
+@pytest.fixture(autouse=True)
+def nothing_old_to_look_through() -> Iterator[None]:
+    """Beside thousands of tests a collection of all garbage takes longer than what is measured here."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ def test_a_caller_that_repeats_its_id_is_recorded_in_its_share(tmp_path: Path) -
 
 
 async def eventually(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110  # a thread's progress has no event here
             await asyncio.sleep(0.01)
 
