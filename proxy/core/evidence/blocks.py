@@ -26,6 +26,9 @@ PATIENCE = 10.0
 MOST = 16_384
 """Pairs that may wait; beyond it the oldest block closes as it is."""
 
+LATER = 2048
+"""Pairs that come before complete blocks are given out unasked: many blocks cost little more than one."""
+
 END = 2**62
 """A block after all others."""
 
@@ -91,9 +94,14 @@ class Blocks:
             self._new.append(np.column_stack([numbers, keys, facts]))
             self._least, self._waiting = min(self._least, int(numbers.min())), self._waiting + len(numbers)
 
+    @property
+    def many(self) -> bool:
+        """Whether what is complete, or waits at all, has become much: it is to be taken now."""
+        return self._waiting > MOST or (self._least < self.start and self._waiting - len(self._rows) >= LATER)
+
     def complete(self) -> Ints:
         """The rows of complete blocks, which wait no more: by block, and inside a block by key; (n, 2 + width)."""
-        if self._least >= self.start and self._waiting <= MOST:  # the usual case costs no sorting
+        if self._least >= self.start and self._waiting <= MOST:  # nothing is complete: no sorting
             return self._rows[:0]
         rows = self.rows
         if len(rows) > MOST:

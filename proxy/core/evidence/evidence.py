@@ -171,6 +171,7 @@ class Evidence:
         """Count `n` shed copies: the worst value for the PASS of latency and error guards, nothing for FAIL."""
         if n < 0:
             raise ValueError(f"{n} copies cannot be shed")
+        self._state.close_blocks()
         self._state.tally.shed(n, self._state.block_of())
         self._state.shed += n
 
@@ -186,6 +187,7 @@ class Evidence:
         the watch: from then on the verdict is that of the e-detector of `after_promotion`.
         """
         state = self._state
+        state.close_blocks()
         if promoted and state.watch is None:
             state.watch = state.new_watch(state.tally.bursts.copy())
         if entry <= state.stage:
@@ -219,6 +221,7 @@ class Evidence:
 
     def log_e(self) -> list[float]:
         """Log FAIL e-value of each guard, in the plan's order: all traffic, restarts, chapters, segments and bursts."""
+        self._state.close_blocks()
         tally = self._state.tally
         return [tally.log_fail(i, burst=burst) for i, burst in enumerate(tally.burst_sizes())]
 
@@ -233,6 +236,7 @@ class Evidence:
         state = self._state
         if not state.tally.slots:
             return Assessment(Verdict.WATCHING)
+        state.close_blocks()
         bursts = state.tally.burst_sizes()
         parts = [state.tally.log_segments(i, burst) for i, burst in enumerate(bursts)]
         pooled = self._pool(bursts, parts)
@@ -254,6 +258,7 @@ class Evidence:
         state = self._state
         if not state.tally.slots or state.causes:
             return bool(state.causes)
+        state.close_blocks()
         # Bursts only ever take evidence away, so they need not be looked at before there is enough without them.
         return self._pool([1.0] * len(state.tally.slots)).crossed and self._pool(state.tally.burst_sizes()).crossed
 
@@ -351,6 +356,7 @@ class Evidence:
     @property
     def counts(self) -> Counts:
         """A copy of all FAIL counts, (20, width), for tests and audits."""
+        self._state.close_blocks()
         return self._state.tally.rows.copy()
 
 

@@ -58,6 +58,8 @@ def merge(a: State, b: State) -> State:
     if a.learning or b.learning or a.kind is Kind.AUTO:
         raise EvidenceError("live's first answers are still being learned from")
     a, b = copied(a), copied(b)
+    for one in (a, b):
+        one.settle()
     for behind, ahead in ((a, b), (b, a)):
         while behind.restarted < ahead.restarted:
             behind.restart(_mark(ahead, behind.restarted))
@@ -71,8 +73,6 @@ def merge(a: State, b: State) -> State:
         mine += getattr(b.tally, name)
     a.tally.bursts = a.tally.bursts.merge(b.tally.bursts)
     if a.blocks is not None and b.blocks is not None:
-        for one in (a, b):
-            one.settle()
         a.tally.blocks, a.blocks = a.tally.blocks.merge(b.tally.blocks), a.blocks.merge(b.blocks)
     a.tally.label_bursts = a.tally.label_bursts.merge(b.tally.label_bursts)
     if a.tally.timings is not None and b.tally.timings is not None:

@@ -83,22 +83,31 @@ class State:
 
     def restart(self, time: float) -> None:
         """Begin a restart with the request of this time."""
+        self.close_blocks()
         self.tally.restart()
         self.marks = [*self.marks, time][-MARKS:]
         self.restarted += 1
 
     def time(self, batch: Batch, numbers: Ints, current: Bools, segment: Ints | None) -> None:
-        """Let the timed pairs of a batch wait for the rest of their blocks (n,), and count those that are complete. The
-        pairs themselves are timed no more."""
+        """Let the timed pairs of a batch wait for the rest of their blocks (n,), and count complete blocks if there are
+        many. The pairs themselves are timed no more."""
         blocks, who = self.blocks, np.flatnonzero(batch.timed)
         if blocks is not None:
             keys = batch.keys[who].view(np.int64)
             blocks.add(numbers[who], keys, facts(batch, who, current, segment))
-            self.tally.count_blocks(blocks.complete(), self.watch)
+            if blocks.many:
+                self.close_blocks()
         batch.timed = np.zeros(batch.size, dtype=bool)
+
+    def close_blocks(self) -> None:
+        """Count the timed pairs of complete blocks. They are left to gather, so it comes before whatever reads their
+        counts or would have them counted elsewhere: in another restart, stage or minute of the watch."""
+        if self.blocks is not None:
+            self.tally.count_blocks(self.blocks.complete(), self.watch)
 
     def age_blocks(self) -> None:
         """A stage begins: what has been gathered of blocks, and waits, is not of it."""
+        self.close_blocks()
         if self.tally.timings is not None:
             self.tally.timings.passes[1] = 0
         if self.blocks is not None:
@@ -107,8 +116,9 @@ class State:
         self.tally.blocks.enter_stage()
 
     def settle(self) -> None:
-        """Sum up all blocks that are complete for the PASS of other guards than those on latency."""
+        """Sum up all blocks that are complete."""
         if self.blocks is not None:
+            self.close_blocks()
             self.tally.blocks.settle(self.tally.slots, self.blocks.start)
 
     def block_of(self, time: float | None = None) -> int | None:
@@ -134,6 +144,7 @@ class State:
 
     def end_minute(self, watch: Watch) -> None:
         """End the minute under way of a watch over this evidence."""
+        self.close_blocks()
         fresh = self.tally.burst_sizes()
         watch.close(
             self.tally.slots,
