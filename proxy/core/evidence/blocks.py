@@ -65,6 +65,11 @@ class Blocks:
         """
         found = np.floor(np.asarray(times, np.float64) / self.length).astype(np.int64)
         front = self.front
+        if self._in_order(workers, found):  # the usual case: what the loop comes to
+            if found[-1] > front.get(workers[0], -1):
+                front[workers[0]] = int(found[-1])
+                self._advance()
+            return found
         for i, (worker, number) in enumerate(zip(workers, found.tolist(), strict=True)):
             if (latest := front.get(worker, -1)) == number:
                 continue  # as most are: the front is never behind `start`
@@ -74,6 +79,12 @@ class Blocks:
                 front[worker] = number
                 self._advance()
         return found
+
+    def _in_order(self, workers: Sequence[str], found: Ints) -> bool:
+        """Whether these blocks are of one worker, from its latest on."""
+        if not len(found) or found[0] < max(self.start, self.front.get(workers[0], -1)):
+            return False
+        return workers.count(workers[0]) == len(workers) and bool((found[1:] >= found[:-1]).all())
 
     def _advance(self) -> None:
         """A worker has come to a later block: forget those that are too far behind, and close what all have passed."""

@@ -145,7 +145,7 @@ class Evidence:
             state.time(batch, run.blocks, run.current, segment)
         state.tally.count(batch, run.current, segment, state.watch, run.blocks)
         if state.tally.blocks.pairs.new > MANY:
-            state.settle()
+            state.sum_up()
 
     def _learn(self) -> None:
         """Choose the kind that most of live's first answers have, or freeze the reference."""

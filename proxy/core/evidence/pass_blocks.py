@@ -31,6 +31,8 @@ END = 1 << 62
 """A block after all others."""
 MANY = 1 << 12
 """Rows that wait before complete blocks are summed without being asked for."""
+MOST = 1 << 14
+"""Rows of open blocks beyond which equal ones are put together."""
 
 BLOCK, PLACE, PAST, COUNT = range(4)
 
@@ -66,20 +68,26 @@ class Gathered:
         [[3, 2, 0, 2], [4, 1, 0, 1]]
         """
         if self._new:
-            rows = np.concatenate([self._rows, *self._new])
-            rows = rows[np.lexsort((rows[:, PAST], rows[:, PLACE], rows[:, BLOCK]))]
-            first = np.flatnonzero(np.append(True, (rows[1:, :COUNT] != rows[:-1, :COUNT]).any(axis=1)))
-            together = rows[first]
-            together[:, COUNT] = np.add.reduceat(rows[:, COUNT], first)
-            self._rows, self._new, self.new = together, [], 0
+            self._put_together()
         return self._rows
 
+    def _put_together(self) -> None:
+        rows = np.concatenate([self._rows, *self._new])
+        rows = rows[np.lexsort((rows[:, PAST], rows[:, PLACE], rows[:, BLOCK]))]
+        first = np.flatnonzero(np.append(True, (rows[1:, :COUNT] != rows[:-1, :COUNT]).any(axis=1)))
+        together = rows[first]
+        together[:, COUNT] = np.add.reduceat(rows[:, COUNT], first)
+        self._rows, self._new, self.new = together, [], 0
+
     def before(self, block: int) -> Ints:
-        """Take the rows of the blocks before this one."""
-        rows = self.rows
-        until = int(np.searchsorted(rows[:, BLOCK], block))
-        self._rows = rows[until:]
-        return rows[:until]
+        """Take the rows of the blocks before this one, in no order: putting all in order costs more than summing up."""
+        rows = np.concatenate([self._rows, *self._new]) if self._new else self._rows
+        over = rows[:, BLOCK] < block
+        rest = rows[~over]
+        self._rows, self._new, self.new = rows[:0], [rest] if len(rest) else [], 0
+        if len(rest) > MOST:
+            self._put_together()
+        return rows[over]
 
     def age(self) -> None:
         """All that has been gathered is of an earlier stage from now on."""
@@ -132,15 +140,21 @@ class PassBlocks:
         self.label_block = 0
 
     def _sum_up(self, slots: Sequence[Slot], rows: Ints) -> None:
-        first = 0
+        numbers, places = np.unique(rows[:, BLOCK], return_inverse=True)[1], rows[:, PLACE]
+        present, first = rows[:, PAST] == 0, 0
+        whole = bool(present.all())
         for i, slot in enumerate(slots):
             last = first + slot.directions
-            mine = rows[(rows[:, PLACE] >= slot.start) & (rows[:, PLACE] < slot.stop)] if slot.directions else rows[:0]
-            for stage, own in enumerate((mine, mine[mine[:, PAST] == 0])):
-                if len(own):
-                    logs, count = _gained(slot, own)
-                    self.sums[stage, first:last] += logs
-                    self.count[stage, i] += count
+            own = np.flatnonzero((places >= slot.start) & (places < slot.stop)) if slot.directions else places[:0]
+            for stage in (0, 1):
+                if stage and not whole:
+                    own = own[present[own]]
+                if not len(own):
+                    break
+                if not (stage and whole):
+                    logs, count = _gained(slot, numbers[own], rows[own])
+                self.sums[stage, first:last] += logs
+                self.count[stage, i] += count
             first = last
 
     def log_pass(self, slots: Sequence[Slot], i: int, more: Floats | None = None) -> Floats:
@@ -189,11 +203,10 @@ class PassBlocks:
         return PassBlocks(self.sums.copy(), self.count.copy(), pairs, labels, self.label_block)
 
 
-def _gained(slot: Slot, rows: Ints) -> tuple[Ints, int]:
-    """What a guard's bets win on whole blocks, (directions, bets), and on how many; rows are sorted by block."""
-    new = np.append(True, rows[1:, BLOCK] != rows[:-1, BLOCK])
-    number, width = np.cumsum(new) - 1, slot.rule.width
-    blocks = int(number[-1]) + 1
+def _gained(slot: Slot, number: Ints, rows: Ints) -> tuple[Ints, int]:
+    """What a guard's bets win on whole blocks, (directions, bets), and on how many; the block of each row by `number`,
+    from 0."""
+    width, blocks = slot.rule.width, int(number.max()) + 1
     at = number * width + rows[:, PLACE] - slot.start
     counts = np.bincount(at, rows[:, COUNT], minlength=blocks * width).reshape(blocks, width)
     totals = counts @ slot.pass_gains

@@ -39,10 +39,16 @@ class Recent:
         >>> recent.news([7, 7, 8], [0.0, 1.0, 2.0]), recent.news([8], [3.0])
         ([True, False, True], [False])
         """
-        last, new = self._last, []  # bodies are numbered as they come; this is the latest number of each
-        for number, h in enumerate(hashes, self._count):
-            new.append(last.get(h, -WINDOW - 1) < number - WINDOW)
-            last[h] = number
+        last = self._last  # bodies are numbered as they come; this is the latest number of each
+        numbers = range(self._count, self._count + len(hashes))
+        if last.keys().isdisjoint(hashes) and len(set(hashes)) == len(hashes):  # the usual case
+            new = [True] * len(hashes)
+            last.update(zip(hashes, numbers, strict=True))
+        else:
+            new = []
+            for number, h in zip(numbers, hashes, strict=True):
+                new.append(last.get(h, -WINDOW - 1) < number - WINDOW)
+                last[h] = number
         self._window.extend(zip(times, hashes, strict=True))
         self._count += len(hashes)
         if len(last) > 2 * WINDOW:

@@ -117,8 +117,12 @@ class State:
 
     def settle(self) -> None:
         """Sum up all blocks that are complete."""
+        self.close_blocks()
+        self.sum_up()
+
+    def sum_up(self) -> None:
+        """Sum up complete blocks for the PASS of other guards than those on latency."""
         if self.blocks is not None:
-            self.close_blocks()
             self.tally.blocks.settle(self.tally.slots, self.blocks.start)
 
     def block_of(self, time: float | None = None) -> int | None:
