@@ -36,6 +36,8 @@ _ALIKE = Mismatch.NONE
 
 Placed: TypeAlias = tuple[Ints, Ints]
 """Which pairs (positions in the batch, repeated if a pair counts in several categories) go in which categories."""
+NOBODY: Placed = np.zeros(0, np.int64), np.zeros(0, np.int64)
+"""No pair goes anywhere."""
 
 
 @dataclass(slots=True)

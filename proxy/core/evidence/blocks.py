@@ -102,7 +102,9 @@ class Blocks:
     def add(self, numbers: Ints, keys: Ints, facts: Ints) -> None:
         """Let pairs wait for the rest of their blocks: their blocks (n,), keys (n,), and facts (n, width)."""
         if len(numbers):
-            self._new.append(np.column_stack([numbers, keys, facts]))
+            rows = np.empty((len(numbers), FACTS + self.width), np.int64)
+            rows[:, NUMBER], rows[:, KEY], rows[:, FACTS:] = numbers, keys, facts
+            self._new.append(rows)
             self._least, self._waiting = min(self._least, int(numbers.min())), self._waiting + len(numbers)
 
     @property

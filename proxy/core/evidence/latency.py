@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Ints, Placed
+from proxy.core.evidence.batch import NOBODY, Batch, Ints, Placed
 from proxy.core.evidence.bursts import TakenByBlocks
 from proxy.core.evidence.estimate import LEVEL, Estimate
 from proxy.core.evidence.rate import fail_bets, pass_bets
@@ -108,6 +108,8 @@ class Slower(TakenByBlocks):
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Bin of each timed pair."""
+        if not batch.timed.any():
+            return NOBODY
         who, category = self._bins(batch)
         return who, category + self._block * batch.candidate_first[who] if self.relative else category
 

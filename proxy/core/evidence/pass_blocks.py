@@ -33,6 +33,8 @@ MANY = 1 << 12
 """Rows that wait before complete blocks are summed without being asked for."""
 MOST = 1 << 14
 """Rows of open blocks beyond which equal ones are put together."""
+FEW = 64
+"""Blocks that are summed with the empty ones between them, which say nothing: looking for those takes longer."""
 
 BLOCK, PLACE, PAST, COUNT = range(4)
 
@@ -140,7 +142,9 @@ class PassBlocks:
         self.label_block = 0
 
     def _sum_up(self, slots: Sequence[Slot], rows: Ints) -> None:
-        numbers, places = np.unique(rows[:, BLOCK], return_inverse=True)[1], rows[:, PLACE]
+        numbers, places = rows[:, BLOCK] - rows[:, BLOCK].min(), rows[:, PLACE]
+        if numbers.max() >= FEW:
+            numbers = np.unique(numbers, return_inverse=True)[1]
         present, first = rows[:, PAST] == 0, 0
         whole = bool(present.all())
         for i, slot in enumerate(slots):

@@ -20,7 +20,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch, Ints, Placed
+from proxy.core.evidence.batch import NOBODY, Batch, Ints, Placed
 from proxy.core.evidence.bursts import TakenByBlocks
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.latency import LONGEST, SHORTEST, STEP, log_edges, quantiles, shed_note
@@ -125,6 +125,8 @@ class Ratio(TakenByBlocks):
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Four bins of each timed pair."""
+        if not batch.timed.any():
+            return NOBODY
         who, ours, c = self._bins_of(batch)
         bins = self._bins
         least_fail = np.minimum(ours, self._shifted(c, self.steps + 1))

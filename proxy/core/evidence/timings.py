@@ -117,18 +117,21 @@ class Timings:
             seen = np.zeros(len(second) + 1, np.int64)
             np.cumsum(mask, out=seen[1:])
             before = seen[starts]
-            m = np.array([self._paced(array, pairs) for pairs in (before[1:] - before[:-1]).tolist()], np.int64)
+            m = np.array(self._paced(array, (before[1:] - before[:-1]).tolist()), np.int64)
             found.append((mask & (seen[1:] <= (m + before[:-1])[block]), m))
         return found
 
-    def _paced(self, array: int, pairs: int) -> int:
-        """The m of a block that has so many pairs, of which the next ones' m knows."""
-        m, pace = self.m(array), self.paces[array]
-        if pairs:
-            pace += (pairs, 1)
-            if pace[1] >= MEMORY:
-                pace //= 2
-        return m
+    def _paced(self, array: int, sizes: Sequence[int]) -> list[int]:
+        """The m of blocks that have so many pairs each, of which the next ones' m knows."""
+        (pairs, blocks), found = self.paces[array].tolist(), []
+        for size in sizes:
+            found.append(max(1, pairs // max(1, blocks)))
+            if size:
+                pairs, blocks = pairs + size, blocks + 1
+                if blocks >= MEMORY:
+                    pairs, blocks = pairs // 2, blocks // 2
+        self.paces[array] = pairs, blocks
+        return found
 
     def shed(self, rules: Sequence[TimedRule], n: int) -> None:
         """Count `n` copies that were never sent as the worst for a PASS."""
