@@ -70,7 +70,9 @@ class Batch:
     def measured(self, name: str) -> tuple[Ints, Floats]:
         """Positions and values of the pairs that have this measure."""
         who = self.valued
-        values = self.measures[name][who]
+        values = self.measures[name]
+        if len(who) != self.size:
+            values = values[who]
         known = values == values  # false for nan only, and twice as fast as isnan
         return (who, values) if known.all() else (who[known], values[known])
 

@@ -48,10 +48,13 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     >>> hex(int(mix(np.array([0], dtype=np.uint64))[0]))  # first output of splitmix64 seeded with 0
     '0xe220a8397b1dcdaf'
     """
-    z = values + _GOLDEN
-    z = (z ^ (z >> _S30)) * _FIRST
-    z = (z ^ (z >> _S27)) * _SECOND
-    return z ^ (z >> _S31)
+    z = values + _GOLDEN  # and from here on in place: making arrays takes longer than what is done to them
+    z ^= z >> _S30
+    z *= _FIRST
+    z ^= z >> _S27
+    z *= _SECOND
+    z ^= z >> _S31
+    return z
 
 
 def pair_keys(workers: NDArray[np.uint64], sequences: NDArray[np.uint64]) -> NDArray[np.uint64]:
