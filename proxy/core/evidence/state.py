@@ -107,7 +107,6 @@ class State:
 
     def age_blocks(self) -> None:
         """A stage begins: what has been gathered of blocks, and waits, is not of it."""
-        self.close_blocks()
         if self.tally.timings is not None:
             self.tally.timings.passes[1] = 0
         if self.blocks is not None:

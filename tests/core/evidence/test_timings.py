@@ -4,6 +4,7 @@ it is the same however it arrives, and everything that may happen to a trial hap
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,35 @@ def test_any_micro_batches_give_the_same_bytes(sizes: list[int]) -> None:
         stream[i] = stream[i]._replace(served=Arm.CANDIDATE, segment=f"t{i % 4}")
     plan = blocked(*ALL_GUARDS, segments=segments(3), warmup=20)
     assert gather(plan, stream, tuple(sizes)).dump() == gather(plan, stream).dump()
+
+
+def test_when_somebody_asks_changes_nothing() -> None:
+    """Complete blocks gather until they are asked for; none of them gets into a later restart, stage, chapter or minute
+    for that."""
+    plan = blocked(P99, MEDIAN, segments=segments(3))
+    laxer = blocked(P99, replace(MEDIAN, limit=1.3), segments=segments(3))
+    stream = [r._replace(time=r.time + 3.3) for r in timed(3500, stage=9) if r.sequence % 1000 < 400 or r.sequence % 3]
+
+    def run(*, asked: bool) -> Evidence:
+        evidence = Evidence.begin(plan, 7)
+        happens = {
+            0: lambda: evidence.enter_stage(0),
+            8: lambda: evidence.shed(300),
+            12: lambda: evidence.enter_stage(1),
+            16: lambda: evidence.change_limits(laxer),
+            18: lambda: evidence.enter_stage(2, promoted=True),  # the minute ends two batches later
+        }
+        for number, part in enumerate(cut(stream, (67,))):
+            happens.get(number, lambda: None)()
+            evidence.add(part)
+            if asked:
+                evidence.crossed()
+        return evidence
+
+    told = run(asked=True)
+    assert run(asked=False).dump() == told.dump()
+    assert run(asked=False).log_e() == told.log_e()
+    assert np.array_equal(run(asked=False).counts, told.counts)
 
 
 def test_a_lagging_worker_changes_nothing() -> None:
