@@ -25,6 +25,7 @@ from mypy_extensions import mypyc_attr
 
 from proxy.config.server import Health
 from proxy.core.headers import Answer
+from proxy.core.pace import LOOK
 from proxy.core.reasons import Reason
 from proxy.plane.deadlines import Wheel
 from proxy.plane.endpoint import EJECT_LONGEST, IDLE, Endpoint
@@ -176,7 +177,7 @@ class Pool:
             return
         now = monotonic()
         self._waiting[leg] = now
-        self.wheel.watch(self, now + self.settings.connect_timeout)
+        self.wheel.watch(self, now + min(LOOK, self.settings.connect_timeout))
         if not leg.optional:
             self._make_room(now)
 
@@ -193,14 +194,14 @@ class Pool:
         return False
 
     def check(self, now: float) -> float:
-        """Refuse the legs that have waited too long."""
+        """Make room for the legs that wait, as clients fall behind, and refuse those that have waited too long."""
         patience = self.settings.connect_timeout
         while self._waiting:
             leg, since = next(iter(self._waiting.items()))
-            if now - since < patience:
-                return since + patience
             if not leg.optional and self._make_room(now):
                 continue
+            if now - since < patience:
+                return min(since + patience, now + LOOK)
             self._waiting.pop(leg, None)
             leg.refused(Reason.POOL_FULL)
         return 0.0

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config import parse
-from proxy.core.pace import GRACE, HURRY
+from proxy.core.pace import GRACE, HURRY, LOOK
 from proxy.core.reasons import Reason
+from proxy.plane.deadlines import TICK
 from proxy.plane.door import UNSENT
 from proxy.plane.legs import Leg
 from proxy.plane.server import Client
@@ -163,6 +164,26 @@ async def test_who_is_slow_gives_way_to_who_waits_for_its_connection(behind: flo
             assert slow(it) == (1 if behind else 0)
             assert (await it.ask())[0] == (200 if behind else 503)
             assert slow(it) == (1 if behind else 0), "the connection that was made free serves the next one too"
+        await it.settled()
+
+
+async def test_who_falls_behind_while_others_wait_gives_way_to_them() -> None:
+    """Nobody is slow yet when they begin to wait: as soon as somebody is, and not when their patience has ended."""
+    patient = ONE.replace("connect_timeout: 300ms", "connect_timeout: 1h")
+    async with rig(patient, (Model(long_for_some),)) as it:
+        asked, pool = GET.replace(b" / ", b" /long "), it.worker.pools["m"]
+        async with reader(it, asked) as (_, one), reader(it, asked) as (_, other):
+            await eventually(lambda: len(pool.stalled) == 2)
+            answers = [asyncio.create_task(it.ask()) for _ in range(2)]
+            await eventually(lambda: pool.counts[2] == 2)
+            assert slow(it) == 0
+            for client in (one, other):
+                assert client._taking is not None
+                client._taking._pace.begin(monotonic() - 2 * HURRY)
+            assert pool.slot - 1 <= (monotonic() + LOOK) / TICK, "and when it is looked at next"
+            pool.check(monotonic())
+            assert [status for status, _, _ in await asyncio.gather(*answers)] == [200, 200]
+            assert slow(it) == 2
         await it.settled()
 
 
