@@ -187,8 +187,11 @@ class Exchange:
             self._hedge_in_time()
         if not self.first.ended:
             self.first.send(piece, done)
-        if done and self._rescue_for and self.hedge is None:
-            self._ask_live(self._rescue_for)
+        if self._rescue_for and self.hedge is None:
+            if self.parts is None:  # too long since, or there is no memory: live could not be asked for all of it
+                self._deliver(self.first)
+            elif done:
+                self._ask_live(self._rescue_for)
 
     def _hedge_in_time(self) -> None:
         if self.trial is not None and self.trial.terms.rescue:

@@ -307,6 +307,34 @@ async def test_an_upload_kept_for_live_alone_is_charged_and_bounded(full: bool) 
         await it.settled()
 
 
+@pytest.mark.parametrize("word", ["disconnect", "status"])
+async def test_an_upload_that_outgrows_what_is_kept_after_its_candidate_failed_has_the_failure(word: str) -> None:
+    """Live cannot answer instead, so the client need not send the rest to hear of it."""
+
+    async def fails(call: Call) -> None:
+        if word == "status":
+            await call.send(status(500))
+        raise ConnectionError
+
+    config = UNHURRIED.replace("rescue:", "mirror: {max_body: 100KB}\n        rescue:")
+    live = Model(always(LIVE))
+    async with rig(config, (live, Model(fails))) as it:
+        it.streams()
+        await it.lane(weight=CANARY)
+        reader, writer = await it.connect()
+        writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"x" * 1000)
+        await eventually(lambda: any(c.exchange and c.exchange.first.ended for c in it.worker.plane.clients))
+        writer.write(b"x" * 150_000)
+        got, headers, body = parsed(await asyncio.wait_for(reader.read(), PATIENCE))
+        if word == "status":
+            assert (got, body) == (500, b"no")
+        else:
+            assert (got, headers["x-understudy-error"]) == (502, "disconnect")
+        assert not live.calls
+        writer.close()
+        await it.settled()
+
+
 async def test_a_held_answer_without_memory_is_committed() -> None:
     config = UNHURRIED.replace("rescue:", "mirror: {max_body: 1MB, max_memory: 4MB}\n        rescue:")
 
