@@ -161,8 +161,10 @@ class Work:
 
 def size_of(pair: Pair) -> int:
     """Bytes that a pair takes while it waits, estimated from above."""
-    arms = (pair.live, pair.candidate, pair.again)
-    kept = sum(len(arm.head) + len(arm.body) for arm in arms if arm is not None)
+    live, candidate, again = pair.live, pair.candidate, pair.again
+    kept = len(live.head) + len(live.body) + len(candidate.head) + len(candidate.body)
+    if again is not None:
+        kept += len(again.head) + len(again.body)
     return 1024 + len(pair.request_head) + len(pair.request_body) + kept
 
 

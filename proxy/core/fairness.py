@@ -71,13 +71,16 @@ class FairQueue:
     @property
     def crowded(self) -> bool:
         """Whether a line is full in which nothing is dropped, or everything together is too much."""
-        waiting = self.waiting.values()
-        full = any(line.full and not _is_dear(line) for line in waiting)
-        return full or sum(line.size for line in waiting) > 4 * MAX_BYTES
+        size = 0  # a loop, because it is asked for every pair that waits
+        for line in self.waiting.values():
+            if (line.size > MAX_BYTES or len(line.items) >= MAX_LENGTH) and line.mean <= DEAR:
+                return True
+            size += line.size
+        return size > 4 * MAX_BYTES
 
     def add(self, name: str, item: Any, size: int, *, first: bool = False) -> bool:
         """Put an item at the end of a line, or at its beginning; whether it was taken."""
-        line = self._lines.setdefault(name, _Line())
+        line = self._lines.get(name) or self._lines.setdefault(name, _Line())
         if size and line.full and _is_dear(line):
             return False
         if name not in self.waiting:
@@ -91,8 +94,9 @@ class FairQueue:
         """The line to be served now; `None` when nothing waits."""
         if not self.waiting:
             return None
-        name = min(self.waiting, key=lambda one: self.waiting[one].spent)
-        self._floor = self.waiting[name].spent
+        waiting = self.waiting
+        name = next(iter(waiting)) if len(waiting) == 1 else min(waiting, key=lambda one: waiting[one].spent)
+        self._floor = waiting[name].spent
         return name
 
     def take(self, name: str) -> Any:
