@@ -73,8 +73,8 @@ types: $(READY) ## mypy, strict
 ci: ## what continuous integration runs
 	.ci/run
 
-calibration: $(READY) ## the statistics against their targets; writes docs/calibration.md (about 20 minutes)
-	$(BIN)/python -m tests.calibration
+calibration: $(READY) ## the statistics against their targets; writes docs/calibration.md (over an hour; SHARE=0.1 of the runs: ten minutes)
+	$(BIN)/python -m tests.calibration $(SHARE)
 
 $(BENCH_READY): $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-bench.lock
