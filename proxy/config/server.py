@@ -92,7 +92,8 @@ class Timeouts(Section):
     no more; then 408. gRPC: for each message of a call (`DEADLINE_EXCEEDED`), so that streams may last."""
     idle: Duration = 75.0
     """A kept-alive connection without a request, and one whose client takes nothing of its answer, is closed after this
-    (the latter sooner, by `limits.min_rate`)."""
+    (the latter sooner, by `limits.min_rate`). A gRPC call that its client has not ended, and on which neither side says
+    anything, ends too (`DEADLINE_EXCEEDED`); after `body` where its client has sent no message yet."""
     drain: Duration = 30.0
     """After SIGTERM, requests in flight have this long to finish."""
     drain_delay: Duration = 5.0
