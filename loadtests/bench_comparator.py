@@ -3,6 +3,7 @@
 Measures, in CPU time of this process (so that a busy machine disturbs little):
 - µs per pair at micro-batches of 1, 8, 32, 128, 512: the statistics alone (columns to counts, for score + label +
   latency + error guards), the evidence (readings to counts), and all of it from the bytes of two V2 JSON answers;
+- the evidence with latency by blocks of 0.1 s, at two rates;
 - time of one verdict and memory, with 10 guards and 20 segments;
 - on the same streams in the same run, false alarms and delay against river's ADWIN, KSWIN and PageHinkley and against
   the naive rules that most canary tools use (`--peers`; needs `pip install river`).
@@ -79,9 +80,9 @@ def statistics_alone(plan: Plan, size: int, pairs: int) -> float:
     return timed(work) / pairs * 1e6
 
 
-def evidence(plan: Plan, size: int, pairs: int) -> float:
-    """µs per pair from readings to counts."""
-    batches = cut(score_stream(pairs, seed=2), (size,))
+def evidence(plan: Plan, size: int, pairs: int, rate: float = 1.0) -> float:
+    """µs per pair from readings to counts, of `rate` requests a second."""
+    batches = cut([r._replace(time=r.time / rate) for r in score_stream(pairs, seed=2)], (size,))
 
     def work() -> None:
         gathered = Evidence.begin(plan, 1)
@@ -131,11 +132,12 @@ def end_to_end(plan: Plan, size: int, count: int) -> float:
 
 
 def costs() -> None:
-    """The table of costs; four guards but for the last column."""
+    """The table of costs; four guards but where ten are named."""
     spec = PredictionSpec(protocol="v2", kind=Kind.SCORE, output="predict")
     four, ten = make_plan(*FOUR, prediction=spec), make_plan(*ALL_GUARDS, segments=segments(20), prediction=spec)
-    print("| micro-batch | statistics | evidence | with decoding | evidence, 10 guards, 20 segments |")
-    print("|---|---|---|---|---|")
+    blocks = make_plan(*ALL_GUARDS, prediction=spec, latency_block=0.1)
+    print("| micro-batch | statistics | evidence | with decoding | evidence, 10 guards, 20 segments |", end="")
+    print(" 10 guards, latency by blocks, 500 pairs/s | 10,000 pairs/s |\n" + "|---" * 7 + "|")
     for size in SIZES:
         n = max(1024, size * 8) if size > 1 else 1024
         row = (
@@ -143,6 +145,7 @@ def costs() -> None:
             evidence(four, size, n),
             end_to_end(four, size, n),
             evidence(ten, size, n),
+            *(evidence(blocks, size, max(n, 4096), rate) for rate in (500, 10_000)),
         )
         print(f"| {size} | " + " | ".join(f"{us:.2f} µs" for us in row) + " |", flush=True)
     print(f"\nOne V2 answer: {len(v2_answer(0.123456789))} bytes.\n")

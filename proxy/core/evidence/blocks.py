@@ -1,10 +1,10 @@
 """Blocks of request time: which pairs stood under the same moment, and when all pairs of a block are here.
 
 Pairs of one block may depend on each other in any way (a stall makes all of them slow), so a block gives evidence as
-one thing, once it is complete. Pairs come in request order per worker, so a worker whose latest pair is of a later
-block has no more for this one. A block is complete when that holds of every worker that is waited for; not waited for
-is a worker whose latest pair is more than `PATIENCE` older than the newest of all (it is idle, gone, or stuck). No pair
-is lost: one whose block has been closed counts in the oldest open block.
+one thing, once it is complete (and is counted when many are, or somebody asks). Pairs come in request order per worker,
+so a worker whose latest pair is of a later block has no more for this one. A block is complete when that holds of every
+worker that is waited for; not waited for is a worker whose latest pair is more than `PATIENCE` older than the newest of
+all (it is idle, gone, or stuck). No pair is lost: one whose block has been closed counts in the oldest open block.
 
 Blocks close in order of time, so evidence by blocks has one past, whatever the number of workers and whichever of them
 is slow. Inside a block pairs are in the order of their keys, in which no outcome and no arrival has a part.
