@@ -42,7 +42,7 @@ class Intake:
 
     def __init__(self, of: Callable[[str], Trial | None], judge: Judge) -> None:
         self._of, self._judge = of, judge  # `of` gives the rollout whose present trial is of this name
-        self._work = Work(self._read, self._drop, judge.hold_up)
+        self._work = Work(self._begin, self._drop, judge.hold_up)
         self.strays = 0
 
     @property
@@ -58,7 +58,7 @@ class Intake:
         trial = self._of(name)
         if trial is None:  # of a trial that another one has replaced
             self.strays += 1
-        elif trial.reader.is_short(pair) and self._work.may_do(name):
+        elif self._work.may_do(name) and trial.reader.is_short(pair):
             self._taken(trial, trial.take(pair))
         else:
             self._work.put(name, pair)
@@ -115,22 +115,26 @@ class Intake:
             self._judge.tripped(trial, tripped)
         self._plan_flush(trial)
 
-    def _read(self, pair: Pair) -> Steps:
-        """Take a pair in its turn, in steps if its answers are long."""
+    def _begin(self, pair: Pair) -> Steps | None:
+        """Take a pair in its turn, at once or, if its answers are long, in steps."""
         trial = self._of(pair.trial)
-        if trial is not None and trial.reader.is_short(pair):
-            self._taken(trial, trial.take(pair))
-            return
-        reading = None
-        if trial is not None:
-            steps = trial.reader.steps(pair)
-            while (reading := next(steps)) is None:
-                yield
-            yield
-        if trial is None or reading is None or self._of(pair.trial) is not trial:
+        if trial is None:
             self.strays += 1
+        elif not trial.reader.is_short(pair):
+            return self._read(trial, pair)
         else:
+            self._taken(trial, trial.take(pair))
+        return None
+
+    def _read(self, trial: Trial, pair: Pair) -> Steps:
+        steps = trial.reader.steps(pair)
+        while (reading := next(steps)) is None:
+            yield
+        yield
+        if self._of(pair.trial) is trial:
             self._taken(trial, trial.place(pair, reading))
+        else:
+            self.strays += 1
 
     def _drop(self, pair: Pair) -> None:
         if (trial := self._of(pair.trial)) is not None:

@@ -1,8 +1,9 @@
 """The controller's work, in turns: what takes long waits in a fair queue and is done piece by piece, so that the event
 loop is never held for long and no rollout waits for another's dear pairs.
 
-A piece of work is an iterator: each step is done in one go, and others are served between two of them. Which one comes
-next, and what has waited too long, is decided in `core.fairness`.
+A piece of work is an iterator: each step is done in one go, and others are served between two of them. Ordinary pairs
+have no steps; those that follow each other in a line are done in a run, which is one step. Which line comes next, and
+what has waited too long, is decided in `core.fairness`.
 
 Invariants
 - A turn of the loop is held for `SLICE`, and for no more than one step beyond it; then the loop rests.
@@ -30,6 +31,9 @@ SLICE = 0.005
 DIRECTLY = 0.01
 """Seconds of each turn of the loop in which ordinary pairs are read as they come, without a queue."""
 
+RUN = 0.001
+"""Seconds after which a run of ordinary pairs is over: to ask after each whose turn it is costs a quarter of it."""
+
 REST = 0.002
 """Seconds without a turn after a long step: a request to the admin port takes several turns of the loop, and is done in
 them rather than with a step between any two."""
@@ -53,12 +57,12 @@ class _Piece:
 
 
 class Work:
-    """What waits to be done, by name. `begin` makes a piece of work of a pair, `drop` hears of each pair that was too
-    late, `pause` whether no more shall come now."""
+    """What waits to be done, by name. `begin` does an ordinary pair, and makes a piece of work of any other; `drop`
+    hears of each pair that was too late, `pause` whether no more shall come now."""
 
     def __init__(
         self,
-        begin: Callable[[Pair], Steps],
+        begin: Callable[[Pair], Steps | None],
         drop: Callable[[Pair], None],
         pause: Callable[[bool], None],
         clock: Callable[[], float] = time.perf_counter,
@@ -95,10 +99,11 @@ class Work:
             assert isinstance(item, Pair)
             self._lose(item)
             return
-        if not self._paused and self._queue.crowded:
+        if not self._paused and self._queue.crowds(name):
             self._paused = True
             self._pause(True)
-        self._plan()
+        if not self._planned:
+            self._plan()
 
     def finish(self) -> None:
         """Do all that waits, now."""
@@ -106,22 +111,23 @@ class Work:
             pass
 
     def _plan(self, rest: float = 0.0) -> None:
-        if not self._planned:
-            self._planned = True
-            loop = asyncio.get_running_loop()
-            if rest:
-                loop.call_later(rest, self._turn)
-            else:
-                loop.call_soon(self._turn)
+        self._planned = True
+        loop = asyncio.get_running_loop()
+        if rest:
+            loop.call_later(rest, self._turn)
+        else:
+            loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._planned = False
         began = self._clock()
-        while self._step() and self._clock() - began < SLICE:
-            pass
-        if self._paused and not self._queue.crowded:
-            self._paused = False
-            self._pause(False)
+        try:
+            while self._step() and self._clock() - began < SLICE:
+                pass
+            if self._paused and not self._queue.crowded:
+                self._paused = False
+                self._pause(False)
+        finally:
+            self._planned = False
         if self._queue:
             self._plan(REST if self._clock() - began > 2 * SLICE else 0.0)
 
@@ -130,29 +136,47 @@ class Work:
         name = self._queue.next()
         if name is None:
             return False
-        piece = self._under_way.get(name) or self._taken_up(name)
+        began, piece = self._clock(), self._under_way.get(name)
         if piece is None:
-            self._queue.finished(name)
-            return True
-        began, before = self._clock(), self._cpu()
-        over = _is_over(piece.steps)
-        piece.took += self._cpu() - before
-        self._queue.worked(name, min(LONGEST, self._clock() - began))
-        if over:
-            self._under_way.pop(name, None)
-            self._queue.finished(name, piece.took if piece.is_pair else None)
+            self._run(name, began + RUN)
         else:
-            self._under_way[name] = piece
+            self._go_on(name, piece)
+        self._queue.worked(name, min(LONGEST, self._clock() - began))
+        if name not in self._under_way:
+            self._queue.finished(name)
         return True
 
-    def _taken_up(self, name: str) -> _Piece | None:
-        """The first piece of work of a line; `None` when all of it was too old."""
-        for old in self._queue.too_old(name):
+    def _run(self, name: str, until: float) -> None:
+        """Do the ordinary pairs that come next in a line, and take up the first piece of work that has steps."""
+        queue, clock, before, pairs = self._queue, self._clock, self._cpu(), 0
+        for old in queue.too_old(name):
             self._lose(old)
-        item = self._queue.take(name)
-        if item is None:
+        while (item := queue.take(name)) is not None:
+            steps = self._begun(item)
+            if steps is not None:
+                self._under_way[name] = _Piece(steps, isinstance(item, Pair))
+                break
+            pairs += 1
+            if clock() > until:
+                break
+        if pairs:
+            queue.learn(name, (self._cpu() - before) / pairs, pairs)
+
+    def _begun(self, item: Item) -> Steps | None:
+        try:
+            return self._begin(item) if isinstance(item, Pair) else item()
+        except Exception:
+            _broke()
             return None
-        return _Piece(self._begin(item), True) if isinstance(item, Pair) else _Piece(item(), False)
+
+    def _go_on(self, name: str, piece: _Piece) -> None:
+        before = self._cpu()
+        over = _is_over(piece.steps)
+        piece.took += self._cpu() - before
+        if over:
+            del self._under_way[name]
+            if piece.is_pair:
+                self._queue.learn(name, piece.took)
 
     def _lose(self, pair: Pair) -> None:
         self.dropped += 1
@@ -174,7 +198,12 @@ def _is_over(steps: Steps) -> bool:
         next(steps)
     except StopIteration:
         return True
-    except Exception:  # a bug with one pair must not end the judging of every rollout, and must not be hidden
-        logs.unexpected(log, "controller.work_broke")
+    except Exception:
+        _broke()
         return True
     return False
+
+
+def _broke() -> None:
+    """A bug with one pair must not end the judging of every rollout, and must not be hidden."""
+    logs.unexpected(log, "controller.work_broke")

@@ -57,6 +57,7 @@ class FairQueue:
     def __init__(self) -> None:
         self._lines: dict[str, _Line] = {}
         self.waiting: dict[str, _Line] = {}
+        self._size = 0  # of all that waits
         self._done = 0.0  # seconds of work
         self._floor = 0.0  # what the line served last had cost by then
 
@@ -71,12 +72,14 @@ class FairQueue:
     @property
     def crowded(self) -> bool:
         """Whether a line is full in which nothing is dropped, or everything together is too much."""
-        size = 0  # a loop, because it is asked for every pair that waits
-        for line in self.waiting.values():
-            if (line.size > MAX_BYTES or len(line.items) >= MAX_LENGTH) and line.mean <= DEAR:
-                return True
-            size += line.size
-        return size > 4 * MAX_BYTES
+        return any(map(self.crowds, self.waiting))
+
+    def crowds(self, name: str) -> bool:
+        """Whether it is crowded because of this line, which is asked for every pair that waits."""
+        line = self._lines[name]
+        if len(line.items) >= MAX_LENGTH or line.size > MAX_BYTES:
+            return line.mean <= DEAR or self._size > 4 * MAX_BYTES
+        return self._size > 4 * MAX_BYTES
 
     def add(self, name: str, item: Any, size: int, *, first: bool = False) -> bool:
         """Put an item at the end of a line, or at its beginning; whether it was taken."""
@@ -88,6 +91,7 @@ class FairQueue:
             line.spent = max(line.spent, self._floor)
         (line.items.appendleft if first else line.items.append)((item, size, self._done))
         line.size += size
+        self._size += size
         return True
 
     def next(self) -> str | None:
@@ -106,6 +110,7 @@ class FairQueue:
             return None
         item, size, _ = line.items.popleft()
         line.size -= size
+        self._size -= size
         return item
 
     def too_old(self, name: str) -> list[Any]:
@@ -116,7 +121,9 @@ class FairQueue:
         old = [item for item in line.items if self._done - item[2] > PATIENCE and item[1]]
         gone = set(map(id, old))
         line.items = deque(item for item in line.items if id(item) not in gone)
-        line.size -= sum(size for _, size, _ in old)
+        size = sum(size for _, size, _ in old)
+        line.size -= size
+        self._size -= size
         return [item for item, _, _ in old]
 
     def worked(self, name: str, seconds: float) -> None:
@@ -124,11 +131,14 @@ class FairQueue:
         self._done += seconds
         self._lines[name].spent += seconds
 
-    def finished(self, name: str, seconds: float | None = None) -> None:
-        """What was taken of a line is done, in so many seconds where it was a piece of work like others of its line."""
+    def learn(self, name: str, seconds: float, pieces: int = 1) -> None:
+        """Pieces of work like others of their line have taken so long each."""
         line = self._lines[name]
-        if seconds is not None:
-            line.mean += (seconds - line.mean) / MEMORY
+        line.mean = seconds + (line.mean - seconds) * (1 - 1 / MEMORY) ** pieces
+
+    def finished(self, name: str) -> None:
+        """What was taken of a line is done."""
+        line = self._lines[name]
         if not line.items:
             del self.waiting[name]
             if not _is_dear(line):

@@ -19,7 +19,7 @@ from proxy.control.controller import Controller
 from proxy.control.ledger import Books
 from proxy.control.readings import MOST, Readings, weight_of
 from proxy.control.trials import Trial, fresh_evidence
-from proxy.control.work import SLICE, Steps, Work
+from proxy.control.work import RUN, SLICE, Steps, Work
 from proxy.core.fairness import MAX_LENGTH
 from proxy.core.model import Arm, Kind, Outcome, Pair
 from proxy.core.rollout import begin
@@ -249,6 +249,49 @@ async def test_a_turn_is_over_after_its_slice_and_others_are_served_between_two_
     assert max(after - before for before, after in itertools.pairwise(turns)) < SLICE + 0.03 + 1e-9
     assert log[:2] in (["a", "b"], ["b", "a"])
     assert log.index("a", 1 + log.index("a")) > 19, "all of the other's work costs less than one step of this"
+
+
+async def test_ordinary_pairs_are_done_in_runs_that_hold_another_line_up_no_longer_than_a_step() -> None:
+    clock, log = Clock(), list[tuple[str, int, float]]()
+
+    def read(pair: Pair) -> None:
+        clock.now += 0.0001
+        log.append((pair.trial, pair.sequence, clock.now))
+        if pair.sequence == 5:
+            work.put(pair.trial, lambda: worked(clock, order, "add", 1, 0.0), first=True)
+        elif pair.sequence == 6:
+            order.append("read")
+
+    order = list[str]()
+    work = Work(read, lambda _: None, lambda _: None, clock, clock)
+    for number in range(300):
+        for name in "ab":
+            work.put(name, pair_of(name, number))
+    await eventually(lambda: "a" not in work and "b" not in work)
+    for name in "ab":
+        mine = [(number, at) for one, number, at in log if one == name]
+        assert [number for number, _ in mine] == list(range(300))
+        most = 2 * (RUN + 0.0001) + 1e-9  # a run of the other, and the pair after which it is over
+        assert max(after - before for (_, before), (_, after) in itertools.pairwise(mine)) <= most
+    runs = sum(before[0] != after[0] for before, after in itertools.pairwise(log))
+    assert runs < 100, "many pairs in a run"
+    assert order == ["add", "read", "add", "read"], "what is urgent is done before the next pair of its line"
+
+
+async def test_an_ordinary_pair_that_breaks_ends_neither_its_run_nor_the_work(caplog: pytest.LogCaptureFixture) -> None:
+    done = list[int]()
+
+    def read(pair: Pair) -> None:
+        if pair.sequence % 2:
+            raise ZeroDivisionError
+        done.append(pair.sequence)
+
+    work = Work(read, lambda _: None, lambda _: None)
+    for number in range(20):
+        work.put("a", pair_of("a", number))
+    await eventually(lambda: "a" not in work)
+    assert done == list(range(0, 20, 2))
+    assert "controller.work_broke" in caplog.text
 
 
 async def test_who_floods_is_held_up_until_there_is_room() -> None:

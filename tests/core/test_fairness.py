@@ -20,7 +20,8 @@ def serve(queue: FairQueue, costs: dict[str, float], until: float) -> list[tuple
             done.append((name, item))
             queue.worked(name, costs[name])
             spent += costs[name]
-        queue.finished(name, costs[name])
+        queue.learn(name, costs[name])
+        queue.finished(name)
     return done
 
 
@@ -72,7 +73,8 @@ def test_what_is_dear_is_dropped_when_it_is_old_and_what_is_cheap_never() -> Non
             if queue.take("a") is not None:
                 queue.worked("a", cost)
                 spent += cost
-            queue.finished("a", cost)
+            queue.learn("a", cost)
+            queue.finished("a")
         assert bool(old) is lost
         assert not lost or spent <= PATIENCE + 2 * cost
 
@@ -86,7 +88,8 @@ def test_one_long_moment_makes_no_line_dear() -> None:
         assert queue.too_old("a") == []
         queue.take("a")
         queue.worked("a", cost + 0.001)
-        queue.finished("a", cost)
+        queue.learn("a", cost)
+        queue.finished("a")
 
 
 def test_reports_are_never_dropped_and_keep_their_place() -> None:
@@ -109,7 +112,8 @@ def test_a_full_line_drops_what_is_dear_and_holds_up_what_is_cheap() -> None:
     dear.next()
     dear.take("dear")
     dear.worked("dear", 0.06)
-    dear.finished("dear", 0.06)
+    dear.learn("dear", 0.06)
+    dear.finished("dear")
     fill(dear, "dear", 1)
     assert not dear.add("dear", "more", 100)
     assert dear.add("dear", "report", 0)
@@ -124,7 +128,8 @@ def test_bytes_count_too() -> None:
     assert queue.crowded
     queue.next()
     queue.take("a")
-    queue.finished("a", 0.0)
+    queue.learn("a", 0.0)
+    queue.finished("a")
     assert not queue.crowded
 
 
