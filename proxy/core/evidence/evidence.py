@@ -23,6 +23,7 @@ from proxy.core.evidence.after_promotion import ALARM
 from proxy.core.evidence.batch import columns
 from proxy.core.evidence.blocks import Blocks
 from proxy.core.evidence.budget import Pool, pool
+from proxy.core.evidence.ceiling import Ceiling
 from proxy.core.evidence.divergences import Divergence, Histogram, divergences, histogram
 from proxy.core.evidence.findings import Look, find
 from proxy.core.evidence.guards import Context, layout, measures_of_rules
@@ -47,6 +48,7 @@ class Evidence:
     def __init__(self, plan: Plan, state: State) -> None:
         self._plan = plan
         self._state = state
+        self._ceiling: Ceiling | None = None
         self._draw_key, self._signs_key = key_of(state.seed, "row"), key_of(state.seed, "signs")
         self._derive()
 
@@ -117,7 +119,7 @@ class Evidence:
         state, at = self._state, 0
         while at < len(readings):
             while (mark := intake.restart_due(state, readings[at])) is not None:
-                state.restart(mark)
+                self._restart(mark)
             if state.watch is not None and state.watch.due(readings[at].time):
                 state.end_minute(state.watch)
             run = intake.book(state, self._plan, readings[at : at + intake.length(state, readings, at)])
@@ -125,6 +127,15 @@ class Evidence:
             if intake.learned_enough(state):
                 self._learn()
             at += len(run.readings)
+
+    def _restart(self, mark: float) -> None:
+        """Begin a restart with the request of this time."""
+        state, ceiling, self._ceiling = self._state, self._ceiling, None
+        state.close_blocks()
+        at_most = ceiling.logs(state.tally) if ceiling is not None and ceiling.fits(state.tally) else None
+        state.restart(mark)
+        if ceiling is not None and at_most is not None:
+            self._ceiling = ceiling.restarted(state.tally, at_most)
 
     def _count(self, run: Run) -> None:
         state, readings = self._state, run.readings
@@ -189,6 +200,7 @@ class Evidence:
         state = self._state
         state.close_blocks()
         if promoted and state.watch is None:
+            self._ceiling = None
             state.watch = state.new_watch(state.tally.bursts.copy())
         if entry <= state.stage:
             return
@@ -239,7 +251,7 @@ class Evidence:
         state.close_blocks()
         bursts = state.tally.burst_sizes()
         parts = [state.tally.log_segments(i, burst) for i, burst in enumerate(bursts)]
-        pooled = self._pool(bursts, parts)
+        pooled = self._pool(self._logs(bursts, parts))
         if pooled.crossed and not state.causes:
             state.causes = tuple(state.tally.slots[i].guard.name for i in pooled.causes())
         findings = find(Look(self._plan, state, pooled, rate, parts, held, forecast, bursts))
@@ -254,24 +266,37 @@ class Evidence:
         return Assessment(verdict, findings, state.causes, used)
 
     def crossed(self) -> bool:
-        """Whether `assess` would say FAIL now; about a fifth of its cost, to be asked after every batch."""
+        """Whether `assess` would say FAIL now, for a fraction of its cost: to be asked after every batch."""
         state = self._state
-        if not state.tally.slots or state.causes:
+        tally = state.tally
+        if not tally.slots or state.causes:
             return bool(state.causes)
         state.close_blocks()
+        if (
+            self._ceiling is not None
+            and self._ceiling.fits(tally)
+            and not self._pool(self._ceiling.logs(tally)).crossed
+        ):
+            return False
         # Bursts only ever take evidence away, so they need not be looked at before there is enough without them.
-        return self._pool([1.0] * len(state.tally.slots)).crossed and self._pool(state.tally.burst_sizes()).crossed
+        logs = self._logs([1.0] * len(tally.slots))
+        bounded = state.watch is None and not len(tally.segments)
+        self._ceiling = Ceiling.of(tally, logs) if bounded else None
+        return self._pool(logs).crossed and self._pool(self._logs(tally.burst_sizes())).crossed
 
-    def _pool(self, bursts: list[float], parts: list[list[float]] | None = None) -> Pool:
-        """The budget of the trial; after promotion that of the watch. `bursts` are the sizes of the guards' bursts,
+    def _logs(self, bursts: list[float], parts: list[list[float]] | None = None) -> list[float]:
+        """Log evidence of each guard; after promotion that of the watch. `bursts` are the sizes of the guards' bursts,
         `parts` their evidence by segment."""
         state = self._state
         if state.watch is not None:
-            logs = [state.watch.log_m(slot) for slot in state.tally.slots]
-            return pool(logs, state.weights, float(np.exp(-ALARM)))
+            return [state.watch.log_m(slot) for slot in state.tally.slots]
         each = parts if parts is not None else [None] * len(bursts)
-        logs = [state.tally.log_fail(i, part, burst) for i, (part, burst) in enumerate(zip(each, bursts, strict=True))]
-        return pool(logs, state.weights, self._plan.false_rollback_rate)
+        return [state.tally.log_fail(i, part, burst) for i, (part, burst) in enumerate(zip(each, bursts, strict=True))]
+
+    def _pool(self, logs: list[float]) -> Pool:
+        """The budget of the trial; after promotion that of the watch."""
+        rate = self._plan.false_rollback_rate if self._state.watch is None else float(np.exp(-ALARM))
+        return pool(logs, self._state.weights, rate)
 
     def divergences(self) -> tuple[Divergence, ...]:
         """PSI, KS, Jensen-Shannon and Wasserstein as far as `max_psi` and `max_ks` count them: for reading only."""

@@ -220,12 +220,21 @@ def _together(rule: TimedRule, pairs: Ints, m: Ints) -> tuple[Ints, Ints]:
 
 def log_fail(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> float:
     """Log FAIL evidence of a rule's sums (20, width): the restarts' mixture, at the least favourable edge."""
+    each = [log_e for log_e, _ in _by_order(rule, fails, restarts, opened)]
+    return each[0] if len(each) == 1 else float(log_mean_exp(np.array(each), ORDERS))
+
+
+def least_edges(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> list[int]:
+    """The least favourable edge of each order."""
+    return [edge for _, edge in _by_order(rule, fails, restarts, opened)]
+
+
+def _by_order(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> list[tuple[float, int]]:
     since, log_weights = restarts.since(fails, opened)
     rest = log_rest(restarts.total - opened)
     shape = (len(since), len(rule.arrays), rule.cells, -1)
     bets = np.log(rule.stakes[0][1].weights)
-    each = [_least(order, log_weights, bets, rest)[0] for order in np.moveaxis(since.reshape(shape), 1, 0)]
-    return each[0] if len(each) == 1 else float(log_mean_exp(np.array(each), ORDERS))
+    return [_least(order, log_weights, bets, rest) for order in np.moveaxis(since.reshape(shape), 1, 0)]
 
 
 def _least(sums: Counts, of_rows: Floats, of_bets: Floats, rest: float) -> tuple[float, int]:
