@@ -85,8 +85,10 @@ def dump(state: State) -> bytes:
         arrays += [state.watch.counts, *_arrays_of(state.watch.bursts)]
     for _, c in chapters:
         arrays += [c.rows, c.segments, *([c.fails] if c.fails is not None else [])]
-    body = b"".join(np.ascontiguousarray(a, dtype=f"<i{a.itemsize}").tobytes() for a in arrays)
-    return MAGIC + zlib.compress(_LENGTH.pack(len(header)) + header + body, 1)
+    packing = zlib.compressobj(1)  # array by array: megabytes of zeros are not worth a copy
+    parts = [MAGIC, packing.compress(_LENGTH.pack(len(header)) + header)]
+    parts += [packing.compress(np.ascontiguousarray(a, dtype=f"<i{a.itemsize}").data) for a in arrays if a.size]
+    return b"".join((*parts, packing.flush()))
 
 
 PLAIN = (
