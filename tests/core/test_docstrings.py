@@ -21,7 +21,7 @@ ACTS = {
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",
     "asked_of", "pass_of", "blocks_until_pass", "divergences", "histogram",
     # Sums of blocks: tests/core/evidence/test_timings.py.
-    "facts", "batch_of", "aged", "timed", "widths", "parts", "total", "loudest", "log_fail", "log_pass",
+    "facts", "batch_of", "aged", "timed", "widths", "parts", "total", "loudest", "log_fail", "least_edges", "log_pass",
 }  # fmt: skip
 """Functions that have no doctest of their own; each is shown where the comment says."""
 
