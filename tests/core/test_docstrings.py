@@ -19,9 +19,10 @@ ACTS = {
     # State in, state out: tests/core/evidence/test_evidence.py.
     "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learned_enough", "keep_for_labels",
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",
-    "asked_of", "pass_of", "blocks_until_pass", "divergences", "histogram",
+    "asked_of", "blocks_until_pass", "divergences", "histogram",
     # Sums of blocks: tests/core/evidence/test_timings.py.
     "facts", "batch_of", "aged", "timed", "widths", "parts", "total", "loudest", "log_fail", "least_edges", "log_pass",
+    "distinct_passes",
 }  # fmt: skip
 """Functions that have no doctest of their own; each is shown where the comment says."""
 

@@ -248,7 +248,7 @@ class Evidence:
         state = self._state
         if not state.tally.slots:
             return Assessment(Verdict.WATCHING)
-        state.close_blocks()
+        state.settle()
         bursts = state.tally.burst_sizes()
         parts = [state.tally.log_segments(i, burst) for i, burst in enumerate(bursts)]
         pooled = self._pool(self._logs(bursts, parts))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from proxy.core.evidence.batch import Bools
+from proxy.core.evidence.batch import Bools, Ints
 from proxy.core.evidence.budget import Pool
 from proxy.core.evidence.estimate import Estimate
 from proxy.core.evidence.guards import Slot, judges
@@ -16,7 +17,7 @@ from proxy.core.evidence.mean import Labelled
 from proxy.core.evidence.psi import Psi
 from proxy.core.evidence.state import State
 from proxy.core.evidence.tally import segment_shares
-from proxy.core.evidence.timings import log_pass
+from proxy.core.evidence.timings import distinct_passes, log_pass
 from proxy.core.evidence.wealth import Counts, Floats, Numbers
 from proxy.core.evidence.words import burst_words, forecast_words, gap_words, label_words, number, title
 from proxy.core.model import Finding, Plan, Verdict
@@ -63,18 +64,31 @@ def find(look: Look) -> tuple[Finding, ...]:
     return (*whole, *parts)
 
 
-def asked_of(look: Look, slot: Slot) -> tuple[Numbers, Numbers]:
-    """The counts (of latency guards the sums by blocks) that must all pass, and those of the trial that go on in each
-    when more comes, both (m, width).
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a PASS of a guard asks of its counts, or of latency of its sums by blocks. `now` (m, width) must all pass;
+    `whole` (m, width) are those of the trial that go on in each when more comes; `worst` (width,) is what one pair that
+    is the worst adds; `judge` gives the log e-values (…, width) → (…)."""
 
-    Carried and of this stage alone; if bodies came again, both also with those: a body that comes often and goes wrong
-    each time is a share of the requests, not one of them. The index has no bets for blocks of pairs, so it counts the
-    pairs a second time as what its bursts make of them.
+    now: Numbers
+    whole: Numbers
+    worst: Counts
+    judge: Callable[[Numbers], Floats]
+
+
+def asked_of(look: Look, i: int) -> Asked:
+    """What a PASS of guard i asks: carried and of this stage alone.
+
+    If bodies came again, both also with those: a body that comes often and goes wrong each time is a share of the
+    requests, not one of them. The index has no bets for blocks of pairs, so it counts the pairs a second time as what
+    its bursts make of them.
     """
     tally = look.state.tally
-    if (own := tally.timings_of(tally.slots.index(slot))) is not None:
-        timings, _, _, passes = own
-        return timings.passes[:, passes], timings.passes[[0, 0], passes]
+    slot = tally.slots[i]
+    if (own := tally.timings_of(i)) is not None:
+        timings, rule, _, passes = own
+        sums, worst = distinct_passes(rule, timings.passes[:, passes], timings.worst(rule))
+        return Asked(sums, sums[[0, 0]], worst, partial(log_pass, rule))
     carried = tally.carried(slot)
     counts, whole = [carried, tally.since_stage(slot)], [carried, carried]
     if tally.repeats[0, slot.start : slot.stop].any():
@@ -82,40 +96,26 @@ def asked_of(look: Look, slot: Slot) -> tuple[Numbers, Numbers]:
         counts, whole = [*counts, every, since], [*whole, every, every]
     both = np.stack([counts, whole])
     if isinstance(slot.rule, Psi):
-        burst = (look.bursts or tally.burst_sizes())[tally.slots.index(slot)]
-        both = np.concatenate([both, both / burst], axis=1)
-    return both[0], both[1]
-
-
-def pass_of(look: Look, slot: Slot) -> tuple[Callable[[Numbers], Floats], Counts]:
-    """How a guard judges what `asked_of` gives, and what one pair that is the worst for a PASS adds to it."""
-    tally = look.state.tally
-    if (own := tally.timings_of(tally.slots.index(slot))) is not None:
-        timings, rule, *_ = own
-        return lambda sums: log_pass(rule, sums), timings.worst(rule)
+        both = np.concatenate([both, both / (look.bursts or tally.burst_sizes())[i]], axis=1)
     one = np.zeros(slot.rule.width, np.int64)
     if slot.rule.worst_at is not None:
         one[slot.rule.worst_at] = 1
-    return lambda counts: slot.rule.log_pass(counts, slot.guard.limit), one
+    return Asked(both[0], both[1], one, partial(slot.rule.log_pass, limit=slot.guard.limit))
 
 
-def passes(look: Look, slot: Slot) -> bool:
+def passes(look: Look, i: int, asked: Asked) -> bool:
     """Whether a guard passes now: on the carried evidence and on this stage's alone, for all requests."""
-    counts, _ = asked_of(look, slot)
-    judge, worst = pass_of(look, slot)
     # What a worker holds back waits for a pair that is slow to answer, perhaps because it is a bad one. With one worker
     # the evidence just before it is as good as any; with several, those moments would be chosen in each by itself.
-    if not (judge(counts + look.held * worst) >= look.level).all():
+    if not (asked.judge(asked.now + look.held * asked.worst) >= look.level).all():
         return False
-    state = look.state
-    if state.blocks is not None:
-        state.settle()
-        if not (state.tally.blocks.log_pass(state.tally.slots, state.tally.slots.index(slot)) >= look.level).all():
-            return False
+    tally = look.state.tally
+    if look.state.blocks is not None and not (tally.blocks.log_pass(tally.slots, i) >= look.level).all():
+        return False
     # The index has no place for an answer that never came, so somebody else must vouch for those.
-    if isinstance(slot.rule, Psi) and counts[0][-1]:
-        errors = next((other for other in look.state.tally.slots if other.guard.name == "max_extra_errors"), None)
-        return errors is not None and passes(look, errors)
+    if isinstance(tally.slots[i].rule, Psi) and asked.now[0][-1]:
+        errors = next((j for j, slot in enumerate(tally.slots) if slot.guard.name == "max_extra_errors"), None)
+        return errors is not None and passes(look, errors, asked_of(look, errors))
     return True
 
 
@@ -123,62 +123,72 @@ LADDER = np.concatenate([[0], 64 * 2 ** np.arange(18)])
 """Numbers of pairs, or blocks, that a forecast tries first."""
 RUNGS = 48
 """Steps between two of them: a forecast is right to 2 %."""
+AT_ONCE = 6
+"""How many of either are tried at once."""
 
 
-def pairs_until_pass(look: Look, slot: Slot, pairs: int) -> int | None:
-    """Pairs of this guard until a pass if what was seen goes on, 0 if it passes now, `None` if it will not.
+def pairs_until_pass(look: Look, i: int, asked: Asked, pairs: int) -> int | None:
+    """Pairs of a guard until a pass if what was seen goes on, 0 if it passes now, `None` if it will not.
 
     The profile of the `pairs` so far is added to all counts that must pass until they do, and that of the blocks so
     far to the blocks.
     """
     if not pairs:
         return None
-    counts, whole = asked_of(look, slot)
-    (judge, _), now, profile = pass_of(look, slot), counts[:, None], whole[:, None] / pairs
+    now, profile = asked.now[:, None], asked.whole[:, None] / pairs
 
-    def enough(more: Floats) -> Bools:
-        return np.asarray((judge(now + more[:, None] * profile) >= look.level).all(axis=0))
+    def enough(more: Ints) -> Bools:
+        return np.asarray((asked.judge(now + more[:, None] * profile) >= look.level).all(axis=0))
 
-    by_pairs, by_blocks = _first(enough), blocks_until_pass(look, slot)
+    by_pairs = _first(enough)
+    by_blocks = blocks_until_pass(look, i) if by_pairs is not None else None
     if by_pairs is None or by_blocks is None:
         return None
-    blocks = look.state.tally.blocks.count[0, look.state.tally.slots.index(slot)]
+    blocks = look.state.tally.blocks.count[0, i]
     return max(by_pairs, round(by_blocks * pairs / max(1, int(blocks))))
 
 
-def blocks_until_pass(look: Look, slot: Slot) -> int | None:
+def blocks_until_pass(look: Look, i: int) -> int | None:
     """Blocks of request time until the stake on them passes, if those so far go on; 0 now, `None` if it will not."""
-    state = look.state
-    if state.blocks is None or not slot.directions:
+    tally = look.state.tally
+    if look.state.blocks is None or not tally.slots[i].directions:
         return 0
-    state.settle()
-    tally = state.tally
-    i = tally.slots.index(slot)
     return _first(lambda more: np.asarray((tally.blocks.log_pass(tally.slots, i, more) >= look.level).all(axis=0)))
 
 
-def _first(enough: Callable[[Floats], Bools]) -> int | None:
-    """The first number, to 2 %, that is enough."""
-    rung = enough(LADDER)
-    if not rung.any():
-        return None
-    at = int(rung.argmax())
-    if at == 0:
-        return 0
+def _first(enough: Callable[[Ints], Bools]) -> int | None:
+    """The first number, to 2 %, that is enough.
+
+    >>> [_first(lambda more: more >= least) for least in (0, 1, 1000, 10**9)]
+    [0, 1, 1002, None]
+    """
+    at = _first_of(LADDER, enough)
+    if at is None or at == 0:
+        return at
     low, high = LADDER[at - 1 : at + 1]
     between = low + (high - low) * np.arange(1, RUNGS + 1) // RUNGS
-    steps = enough(between)
-    return int(between[steps.argmax()] if steps.any() else high)
+    step = _first_of(between, enough)
+    return int(high if step is None else between[step])
+
+
+def _first_of(numbers: Ints, enough: Callable[[Ints], Bools]) -> int | None:
+    """Which of some numbers is the first that is enough; most of the later ones are not tried."""
+    for start in range(0, len(numbers), AT_ONCE):
+        found = enough(numbers[start : start + AT_ONCE])
+        if found.any():
+            return start + int(found.argmax())
+    return None
 
 
 def _whole(look: Look, i: int, slot: Slot, estimate: Estimate, every: Estimate) -> Finding:
     tally, guard = look.state.tally, slot.guard
     counts = tally.carried(slot)
     caused = guard.name in look.state.causes
-    passed = passes(look, slot)
+    asked = asked_of(look, i)
+    passed = passes(look, i, asked)
     verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.WATCHING
     share = 1.0 if caused else float(np.exp(min(0.0, look.pooled.shares[i])))
-    more = pairs_until_pass(look, slot, estimate.pairs) if look.forecast and not caused else None
+    more = pairs_until_pass(look, i, asked, estimate.pairs) if look.forecast and not caused else None
     burst = look.bursts[i]
     sentence = _sentence(look, slot, estimate, verdict, share, more, counts)
     said = (sentence, burst_words(burst), _repeated(slot, estimate, every))

@@ -161,7 +161,7 @@ class PassBlocks:
                 self.count[stage, i] += count
             first = last
 
-    def log_pass(self, slots: Sequence[Slot], i: int, more: Floats | None = None) -> Floats:
+    def log_pass(self, slots: Sequence[Slot], i: int, more: Ints | None = None) -> Floats:
         """Log e-value of guard i, carried and of the stage: (2,). With `more` (n,): after so many blocks like those
         carried, (2, n)."""
         first = sum(slot.directions for slot in slots[:i])

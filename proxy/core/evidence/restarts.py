@@ -84,7 +84,7 @@ class Restarts:
         """
         first = next((i for i, j in enumerate(self.ordinals) if j > opened), len(self.ordinals))
         suffixes = np.cumsum(rows[: self.row + 1][::-1], axis=0)[::-1]
-        kept = np.concatenate([suffixes[:1], suffixes[first + 1 :]])
+        kept = np.concatenate([suffixes[:1], suffixes[first + 1 :]]) if first else suffixes
         relative = np.asarray(self.ordinals[first:], dtype=np.float64) - opened
         return kept, np.concatenate([[np.log(0.5)], log_weights(relative)])
 

@@ -230,18 +230,35 @@ def least_edges(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int)
 
 
 def _by_order(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> list[tuple[float, int]]:
-    since, log_weights = restarts.since(fails, opened)
-    rest = log_rest(restarts.total - opened)
-    shape = (len(since), len(rule.arrays), rule.cells, -1)
-    bets = np.log(rule.stakes[0][1].weights)
-    return [_least(order, log_weights, bets, rest) for order in np.moveaxis(since.reshape(shape), 1, 0)]
+    rest, bets = log_rest(restarts.total - opened), np.log(rule.stakes[0][1].weights)
+    found = []
+    for edges, since, log_weights in _since(rule, fails, restarts, opened):
+        log_e, at = _least(since, log_weights, bets, rest)
+        found.append((log_e, int(edges[at])))
+    return found
+
+
+def _since(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> Iterator[tuple[Ints, Counts, Floats]]:
+    """Of each order the edges that are not as their left neighbour, (k,), and since each kept start their sums,
+    (starts, k, bets), and weight, (starts,). Edges that are alike in each row are so in any sum of rows."""
+    used = fails[: restarts.row + 1]
+    for order in np.moveaxis(used.reshape(len(used), len(rule.arrays), rule.cells, -1), 1, 0):
+        edges = _distinct(order)
+        sums = order[:, edges]
+        since, log_weights = restarts.since(sums.reshape(len(sums), -1), opened)
+        yield edges, since.reshape(len(since), len(edges), -1), log_weights
+
+
+def _distinct(sums: Numbers) -> Ints:
+    """Of edges (rows, edges, bets) those that are not as their left neighbour."""
+    return np.flatnonzero(np.append(True, (sums[:, 1:] != sums[:, :-1]).any((0, 2))))
 
 
 def _least(sums: Counts, of_rows: Floats, of_bets: Floats, rest: float) -> tuple[float, int]:
     """Log of rest + Σ weights · exp(sums), sums (rows, edges, bets), at the edge where that is least, and that edge.
 
     Exact, at a fraction of the cost: a mixture is at least its largest part, so only edges whose largest part is below
-    the whole of the best edge are evaluated, and of neighbours that are alike one.
+    the whole of the best edge are evaluated.
     """
     if not sums[0].any():  # nothing seen in this order: E = 1
         return 0.0, 0
@@ -253,31 +270,36 @@ def _least(sums: Counts, of_rows: Floats, of_bets: Floats, rest: float) -> tuple
         return np.asarray(np.log(np.exp(logs[:, edges] - most[:, None]).sum(axis=(0, 2))) + most)
 
     edge = int(bound.argmin())
-    near = np.flatnonzero(
-        (bound < whole(np.array([edge]))) & np.append(True, (sums[:, 1:] != sums[:, :-1]).any((0, 2)))
-    )
-    near = np.append(near, edge)
+    near = np.append(np.flatnonzero(bound < whole(np.array([edge]))), edge)
     values = whole(near)
     return float(np.logaddexp(values.min(), rest)), int(near[values.argmin()])
 
 
 def loudest(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> int:
     """Which of the kept starts has most of the evidence where that is least; 0 is the whole."""
-    since, log_weights = restarts.since(fails, opened)
-    bets = np.log(rule.stakes[0][1].weights)
-    orders = np.moveaxis(since.reshape(len(since), len(rule.arrays), rule.cells, -1), 1, 0)
-    found = [(*_least(order, log_weights, bets, log_rest(restarts.total - opened)), order) for order in orders]
-    _, edge, sums = max(found, key=lambda one: one[0])
+    rest, bets = log_rest(restarts.total - opened), np.log(rule.stakes[0][1].weights)
+    orders = _since(rule, fails, restarts, opened)
+    found = [(*_least(sums, weights, bets, rest), sums, weights) for _, sums, weights in orders]
+    _, edge, sums, log_weights = max(found, key=lambda one: one[0])
     return int((np.logaddexp.reduce(sums[:, edge] / UNIT + bets, axis=-1) + log_weights).argmax())
 
 
-def log_pass(rule: TimedRule, passes: Numbers) -> Floats:
-    """Log PASS evidence of a rule's sums (…, width) → (…)."""
+def distinct_passes(rule: TimedRule, passes: Counts, worst: Counts) -> tuple[Counts, Counts]:
+    """PASS sums (rows, width), and what a pair costs that is the worst, (width,), without the edges that are as their
+    left neighbour in every row: they say the same."""
     arrays = len(rule.arrays)
-    sums = passes[..., :-arrays].reshape(*passes.shape[:-1], arrays, rule.cells, -1)
-    first = sums.reshape(-1, *sums.shape[-3:])
-    alike = np.append(True, (first[:, :, 1:] != first[:, :, :-1]).any(axis=(0, 1, 3)))
-    logs = log_mean_exp(sums[..., alike, :] / UNIT, rule.stakes[1][1].weights).min(axis=-1)
+    sums = np.concatenate([passes, worst[None]])
+    each = sums[:, :-arrays].reshape(len(sums) * arrays, rule.cells, -1)
+    kept = each[:, _distinct(each)].reshape(len(sums), -1)
+    sums = np.concatenate([kept, sums[:, -arrays:]], axis=1)
+    return sums[:-1], sums[-1]
+
+
+def log_pass(rule: TimedRule, passes: Numbers) -> Floats:
+    """Log PASS evidence of a rule's sums (…, width), whole or `distinct_passes`, → (…)."""
+    arrays, weights = len(rule.arrays), rule.stakes[1][1].weights
+    sums = passes[..., :-arrays].reshape(*passes.shape[:-1], arrays, -1, len(weights))
+    logs = log_mean_exp(sums / UNIT, weights).min(axis=-1)
     if arrays == 1:
         return np.asarray(logs[..., 0])
     return both_orders(logs[..., 0], logs[..., 1], passes[..., -1])
