@@ -59,9 +59,9 @@ $(COMPILED_READY): $(READY) setup.py $(shell find proxy tests loadtests config -
 	@touch $@
 
 test-compiled: $(COMPILED_READY) ## the data path as it is installed: compiled (needs a C compiler and Python's headers)
-	cd $(COMPILED) && ../$(BIN)/python -c "from proxy.core.built import DATA_PATH; assert DATA_PATH == 'compiled'"
-	cd $(COMPILED) && ../$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" tests/plane tests/e2e tests/core/test_headers.py \
-		tests/core/test_link.py tests/core/test_routing.py tests/core/test_ids.py
+	cd $(COMPILED) && ../$(BIN)/python -c "from proxy.built import DATA_PATH; assert DATA_PATH == 'compiled'"
+	cd $(COMPILED) && ../$(BIN)/python -m pytest $(PARALLEL) -m "$(QUICK)" tests/worker tests/request tests/pairs \
+		tests/http tests/e2e
 
 lint: $(READY) ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -112,7 +112,7 @@ $(ORACLES_READY): requirements-oracles.lock tools/make_venv.py
 	@touch $@
 
 test-oracles: $(READY) $(ORACLES_READY) ## the traffic split against savvi (half a minute, most of it installation)
-	ORACLES_VENV=$(CURDIR)/$(ORACLES) $(BIN)/pytest -m oracles tests/core/evidence
+	ORACLES_VENV=$(CURDIR)/$(ORACLES) $(BIN)/pytest -m oracles tests/evidence
 
 test-browser: $(READY) ## the console in a real browser (needs Chromium; UNDERSTUDY_SCREENSHOTS=DIR keeps pictures)
 	$(BIN)/python -m pip install -q playwright==1.65.2 axe-playwright-python==0.1.8

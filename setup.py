@@ -12,15 +12,21 @@ from pathlib import Path
 
 from setuptools import setup
 
-PLANE = sorted(path.as_posix() for path in Path("proxy/plane").glob("*.py"))
-INTERPRETED = frozenset(
-    f"proxy/plane/{name}.py"
-    for name in (
-        "__init__", "door", "tls", "worker",  # once per process or connection
-        "trails",  # its exchange is the base of another room's class too, which compiled classes cannot be
-    )
+INTERPRETED = {"set_json", "sticky"}  # few routes have them
+COMPILED = (
+    *(f"proxy/http/{name}.py" for name in (
+        "chunks", "framing", "grpc", "headers", "ids", "local_replies", "statuses",
+    )),
+    "proxy/pairs/link.py",
+    "proxy/pairs/publisher.py",
+    *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py") if path.stem not in INTERPRETED),
+    *(f"proxy/worker/{name}.py" for name in ("context", "counts", "pace", "reader", "taking", "timers", "turn")),
+    *(f"proxy/worker/downstream/{name}.py" for name in ("http1", "receiving", "tunnel")),
+    *(f"proxy/worker/upstream/{name}.py" for name in (
+        "endpoint", "health", "http1", "keepalive", "pool", "renewals",
+    )),
 )  # fmt: skip
-CORE = [f"proxy/core/{name}.py" for name in ("chunks", "grpc", "headers", "ids", "link", "pace", "routing", "statuses")]
+"""What every request passes through over HTTP/1.1; what runs once per process or connection is left out."""
 
 
 def compiled() -> list:
@@ -33,8 +39,7 @@ def compiled() -> list:
         return []
     # Nothing of the environment that builds may change what is built: no configuration, no installed types.
     flags = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent"]
-    modules = [*CORE, *(path for path in PLANE if path not in INTERPRETED)]
-    extensions = mypycify([*flags, *modules], opt_level="3", debug_level="0")
+    extensions = mypycify([*flags, *COMPILED], opt_level="3", debug_level="0")
     for extension in extensions:
         extension.optional = True
     return extensions

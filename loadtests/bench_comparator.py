@@ -27,15 +27,15 @@ from collections.abc import Callable
 import numpy as np
 import orjson
 
-from proxy.core.evidence import Evidence
-from proxy.core.evidence.batch import Batch, columns
-from proxy.core.evidence.budget import pool
-from proxy.core.evidence.guards import Context, layout, measures_of_rules
-from proxy.core.evidence.measures import measure, ruler_of
-from proxy.core.evidence.tally import Tally
-from proxy.core.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Reading
-from proxy.core.predictions import Reader
-from tests.core.evidence.streams import ALL_GUARDS, cut, make_plan, score_stream, segments
+from proxy.evidence import Evidence
+from proxy.evidence.input.batch import Batch, columns
+from proxy.evidence.input.measures import measure, ruler_of
+from proxy.evidence.process.budget import pool
+from proxy.evidence.rules.guards import Context, layout, measures_of_rules
+from proxy.evidence.tally import Tally
+from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Reading
+from proxy.predictions import Reader
+from tests.evidence.streams import ALL_GUARDS, cut, make_plan, score_stream, segments
 
 SIZES = (1, 8, 32, 128, 512)
 FOUR = (

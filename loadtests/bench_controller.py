@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from loadtests.bench_comparator import pairs_of
-from proxy.core import link
-from proxy.core.link import Frame
+from proxy.pairs import link
+from proxy.pairs.link import Frame
 
 CONFIG = """
 upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1"}}
@@ -40,13 +40,13 @@ ROUNDS, SECONDS, POOL = 5, 3.0, 4096
 
 
 def controller(folder: Path, ready: Connection) -> None:
-    """The controller's process, as `proxy.control.process` makes it, but for the supervisor."""
+    """The controller's process, as `proxy.controller.process` makes it, but for the supervisor."""
     import uvloop
 
     from proxy.config import parse
-    from proxy.control.controller import Controller
-    from proxy.control.process import settle
-    from proxy.control.store import Store
+    from proxy.controller.controller import Controller
+    from proxy.controller.process import settle
+    from proxy.controller.store.store import Store
 
     async def run() -> None:
         one = Controller(parse(CONFIG, directory=folder), CONFIG, Store(folder / "u.db"))

@@ -21,14 +21,14 @@ from pathlib import Path
 import uvloop
 
 from proxy.config import parse
-from proxy.control.controller import Controller
-from proxy.control.store import Store
-from proxy.core.events import Promote
-from proxy.core.evidence import Evidence, Tripwire
-from proxy.core.model import Arm, Outcome, Pair, Plan
-from proxy.core.predictions import read
-from proxy.core.reasons import Reason
-from tests.control.worker import FakeWorker, answer
+from proxy.controller.controller import Controller
+from proxy.controller.store.store import Store
+from proxy.evidence import Evidence, Tripwire
+from proxy.model import Arm, Outcome, Pair, Plan
+from proxy.model.reasons import Reason
+from proxy.predictions import read
+from proxy.rollout.events import Promote
+from tests.controller.worker import FakeWorker, answer
 
 RATE = 500.0
 CONFIG = """

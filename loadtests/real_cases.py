@@ -27,21 +27,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from proxy.core.evidence import Evidence
-from proxy.core.model import (
-    Arm,
-    Assessment,
-    Guard,
-    Kind,
-    Plan,
-    Prediction,
-    PredictionSpec,
-    Reading,
-    Stage,
-    State,
-    Verdict,
-)
-from proxy.core.reasons import Reason
+from proxy.evidence import Evidence
+from proxy.model import Arm, Assessment, Guard, Kind, Plan, Prediction, PredictionSpec, Reading, Stage, State, Verdict
+from proxy.model.reasons import Reason
 
 OUT = Path(__file__).parents[1] / "docs" / "real-cases.md"
 PAIRS, LOOK = 20_000, 100

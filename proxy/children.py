@@ -7,9 +7,9 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.channel import Channel
-from proxy.core import link
-from proxy.core.link import Frame
+from proxy.pairs import link
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame
 
 START_DEADLINE = 30.0
 """Seconds a child may take from its start to READY, imports included."""

@@ -8,7 +8,7 @@
     ├── AddressError      an address that somebody else listens on (exit code 2)
     └── StoreError        the disk's fault: forbids climbing, never rolling back
 
-Each carries one word of `core.reasons`, the same in metric, log, header and webhook. On the hot path of a worker a
+Each carries one word of `model.reasons`, the same in metric, log, header and webhook. On the hot path of a worker a
 failure is a value (a `Reason`), not an exception: raising costs more than the whole bookkeeping of a request, and a
 candidate's failure is evidence, not an exception.
 """
@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.core.model import Arm
-from proxy.core.reasons import STATUS, Reason
+from proxy.model import Arm
+from proxy.model.reasons import STATUS, Reason
 
 
 class UnderstudyError(Exception):

@@ -38,15 +38,15 @@ from typing import Any
 import setproctitle
 
 from proxy import logs
-from proxy.channel import Channel
 from proxy.children import START_DEADLINE, Child, longest_silence
 from proxy.config import Config, parse
-from proxy.control.database import PATIENCE
-from proxy.control.files import claim
-from proxy.core import link
-from proxy.core.link import Frame
+from proxy.controller.store.database import PATIENCE
+from proxy.controller.store.files import claim
 from proxy.cores import quota, worker_count
 from proxy.errors import ConfigError
+from proxy.pairs import link
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame
 from proxy.sockets import Listening, listen_alone, show
 
 log = logging.getLogger("understudy.supervisor")
@@ -101,7 +101,7 @@ class Supervisor:
         workers = [
             Child(
                 f"worker {slot}",
-                ["proxy.plane.worker", "--slot", f"{slot}", "--workers", f"{count}", *runtime],
+                ["proxy.worker.process", "--slot", f"{slot}", "--workers", f"{count}", *runtime],
                 sock,
                 call,
             )
@@ -109,7 +109,7 @@ class Supervisor:
         ]
         self.data_address, self.admin_address = data.where, admin.where
         self.grpc_address = grpc.where if grpc is not None else None
-        return workers, Child("controller", ["proxy.control.controller", *runtime], admin.sockets[0])
+        return workers, Child("controller", ["proxy.controller.controller", *runtime], admin.sockets[0])
 
     def _look_at_store(self) -> None:
         """Refuse to start beside another Understudy on the same store; the controller takes the lock."""

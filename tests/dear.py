@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import orjson
 
-from proxy.core.model import Kind, Outcome, PredictionSpec
-from proxy.core.predictions.bounds import MAX_BODY, MEMBERS, NODES, PARTS, VALUES
-from proxy.core.predictions.shapes import MAX_ROWS
+from proxy.model import Kind, Outcome, PredictionSpec
+from proxy.predictions.bounds import MAX_BODY, MEMBERS, NODES, PARTS, VALUES
+from proxy.predictions.shapes import MAX_ROWS
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\n%s\r\n"
 JSON = HEAD % (b"application/json", b"")

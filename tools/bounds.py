@@ -47,40 +47,40 @@ class _Number(float):
 
 
 CLIENTS = (
-    Bound("core.headers:_MAX_TOKENS", "Names in `Connection`", "{}", "400, `bad_request`"),
-    Bound("core.headers:_MAX_DIGITS", "Digits of a `Content-Length`", "{}", "400 (a model's: 502, `bad_reply`)"),
+    Bound("http.headers:_MAX_TOKENS", "Names in `Connection`", "{}", "400, `bad_request`"),
+    Bound("http.headers:_MAX_DIGITS", "Digits of a `Content-Length`", "{}", "400 (a model's: 502, `bad_reply`)"),
     Bound(
-        "core.chunks:MAX_LINE",
+        "http.chunks:MAX_LINE",
         "A chunk's line with its extensions; the trailers of a message twice as much",
         "{:B}",
         "400, `bad_request` (a model's: `bad_reply`)",
     ),
     Bound(
-        "plane.server:MAX_AHEAD",
+        "worker.downstream.http1:MAX_AHEAD",
         "Pipelined requests that wait",
         "{:B}",
         "the client is not read until some are answered",
     ),
     Bound(
-        "plane.server:HALF_CLOSED",
+        "worker.downstream.http1:HALF_CLOSED",
         "From a client's end of sending to the first byte of its answer",
         "{} s",
         "closed, `client_gone`",
     ),
     Bound(
-        "plane.server:LINGER,MAX_LINGER",
+        "worker.downstream.http1:LINGER,MAX_LINGER",
         "What a client still sends behind an answer that ends the connection",
         "{} s, {:B}",
         "closed",
     ),
     Bound(
-        "core.pace:GRACE,HURRY",
+        "worker.pace:GRACE,HURRY",
         "How far a client may be behind `server.limits.min_rate`, and when others wait for what it holds",
         "{} s, {} s",
         "cut off, `slow_client` (408 while it sends)",
     ),
     Bound(
-        "plane.door:UNSENT",
+        "worker.downstream.listener:UNSENT",
         "What the kernel takes of an answer and cannot send yet",
         "{:B}",
         "the rest waits in the worker (`server.limits.buffer`), then at the model",
@@ -88,13 +88,13 @@ CLIENTS = (
 )
 TURNS = (
     Bound(
-        "plane.turn:AT_ONCE,PER_TURN",
+        "worker.turn:AT_ONCE,PER_TURN",
         "Work that one connection causes at once, and all that waits in one turn, in about microseconds",
         "{}, {}",
         "the rest waits for later turns, and the connection is not read meanwhile",
     ),
     Bound(
-        "plane.turn:DEAR_REST",
+        "worker.turn:DEAR_REST",
         "Reading of long heads: one part of the time to so many for everything else",
         "1 to {}",
         "they wait",
@@ -102,44 +102,49 @@ TURNS = (
 )
 CALLERS = (
     Bound(
-        "plane.grpc.server:MAX_STREAMS",
+        "worker.downstream.grpc:MAX_STREAMS",
         "Calls under way on one connection",
         "{}",
         "RST_STREAM REFUSED_STREAM, `too_many_calls`",
     ),
     Bound(
-        "plane.grpc.server:MAX_RESETS,RESETS_PER_SECOND",
+        "worker.downstream.grpc:MAX_RESETS,RESETS_PER_SECOND",
         "Calls that a client breaks off",
         "{}, and {} a second",
         "GOAWAY ENHANCE_YOUR_CALM, `flood`",
     ),
     Bound(
-        "core.http2.sending:CALM,CALM_PER_SECOND",
+        "http.http2.sending:CALM,CALM_PER_SECOND",
         "Frames that are worth nothing, less what is worth something",
         "{}, and {} a second",
         "GOAWAY ENHANCE_YOUR_CALM, `flood`",
     ),
-    Bound("plane.grpc.wire:MAX_UNSENT", "What waits for a peer that does not read", "{:B}", "closed, `flood`"),
+    Bound("worker.http2_protocol:MAX_UNSENT", "What waits for a peer that does not read", "{:B}", "closed, `flood`"),
     Bound(
-        "core.http2.frames:WINDOW,LINK_WINDOW",
+        "http.http2.frames:WINDOW,LINK_WINDOW",
         "Bytes under way to the proxy and not taken, of one stream and of a connection",
         "{:B}, {:B}",
         "the peer must wait (RFC 9113, 5.2); FLOW_CONTROL_ERROR when it does not",
     ),
-    Bound("core.http2.frames:MAX_FRAME", "A frame", "{:B}", "GOAWAY FRAME_SIZE_ERROR, `bad_request` (`bad_reply`)"),
+    Bound("http.http2.frames:MAX_FRAME", "A frame", "{:B}", "GOAWAY FRAME_SIZE_ERROR, `bad_request` (`bad_reply`)"),
 )
 MODELS = (
-    Bound("plane.upstream:MAX_ANSWER_HEAD", "An answer's head", "{:B}", "502, `bad_reply`"),
-    Bound("plane.upstream:MAX_INTERIM", "1xx answers before the answer", "{}", "502, `bad_reply`"),
-    Bound("plane.pool:MAX_WAITING", "Requests that wait for a connection to one upstream", "{}", "503, `pool_full`"),
+    Bound("worker.upstream.http1:MAX_ANSWER_HEAD", "An answer's head", "{:B}", "502, `bad_reply`"),
+    Bound("worker.upstream.http1:MAX_INTERIM", "1xx answers before the answer", "{}", "502, `bad_reply`"),
     Bound(
-        "plane.legs:MAX_WAITING",
+        "worker.upstream.pool:MAX_WAITING",
+        "Requests that wait for a connection to one upstream",
+        "{}",
+        "503, `pool_full`",
+    ),
+    Bound(
+        "request.legs:MAX_WAITING",
         "A request's body that waits for a connection",
         "{:B}",
         "the client is not read meanwhile",
     ),
     Bound(
-        "plane.dual_write:MAX_BODY,MAX_MEMORY",
+        "request.dual_write:MAX_BODY,MAX_MEMORY",
         "A call that is written to both, and all of a route's in one worker",
         "{:B}, {:B}",
         "live alone gets it, `too_large`",
@@ -147,25 +152,25 @@ MODELS = (
 )
 CONTROLLER = (
     Bound(
-        "core.fairness:PATIENCE",
+        "controller.fairness:PATIENCE",
         "What a pair waits, in work of the controller, where its rollout's take more than 1 ms each",
         "{} s",
         "dropped, `link_full`",
     ),
     Bound(
-        "core.fairness:MAX_LENGTH,MAX_BYTES",
+        "controller.fairness:MAX_LENGTH,MAX_BYTES",
         "Pairs of one rollout that wait in the controller",
         "{}, {:B}",
         "dropped where they take more than 1 ms each; else the workers are not read meanwhile",
     ),
     Bound(
-        "plane.publisher:MAX_BACKLOG",
+        "pairs.publisher:MAX_BACKLOG",
         "Pairs of one worker that wait for the controller",
         "{:B}",
         "dropped, `link_full`",
     ),
     Bound(
-        "plane.trails:MAX_WAITING",
+        "worker.request_log:MAX_WAITING",
         "Lines of the access log and spans of one worker that wait",
         "{}",
         "dropped, counted",
@@ -173,30 +178,30 @@ CONTROLLER = (
 )
 _MORE = "`too_many_elements`; more with a larger `mirror.max_body`"
 ANSWERS = (
-    Bound("core.predictions.bounds:VALUES", "JSON values, elements of tensors", "{}", _MORE),
-    Bound("core.predictions.bounds:MEMBERS", "Members of JSON objects", "{}", _MORE),
+    Bound("predictions.bounds:VALUES", "JSON values, elements of tensors", "{}", _MORE),
+    Bound("predictions.bounds:MEMBERS", "Members of JSON objects", "{}", _MORE),
     Bound(
-        "core.predictions.bounds:NODES",
+        "predictions.bounds:NODES",
         "JSON arrays and objects, items of rankings, words of a text",
         "{}",
         _MORE,
     ),
     Bound(
-        "core.predictions.bounds:PARTS",
+        "predictions.bounds:PARTS",
         "Events or lines of a stream, protobuf fields, elements of BYTES tensors",
         "{}",
         _MORE,
     ),
-    Bound("core.predictions.shapes:MAX_ROWS", "Rows", "{}", "`too_many_elements`"),
-    Bound("core.predictions.rows:MAX_LABELS", "Labels with their scores", "{}", "`too_many_elements`"),
-    Bound("core.predictions.shapes:MAX_RANK", "Dimensions of a tensor", "{}", "`too_deep`"),
+    Bound("predictions.shapes:MAX_ROWS", "Rows", "{}", "`too_many_elements`"),
+    Bound("predictions.rows:MAX_LABELS", "Labels with their scores", "{}", "`too_many_elements`"),
+    Bound("predictions.shapes:MAX_RANK", "Dimensions of a tensor", "{}", "`too_deep`"),
     Bound(
-        "core.predictions.codings:MAX_CODINGS,MAX_MEMBERS",
+        "predictions.codings:MAX_CODINGS,MAX_MEMBERS",
         "Content codings of one body, members of one gzip",
         "{}, {}",
         "`bad_encoding`",
     ),
-    Bound("core.predictions.codings:MAX_WINDOW", "How far a zstd frame looks back", "{:B}", "`bad_encoding`"),
+    Bound("predictions.codings:MAX_WINDOW", "How far a zstd frame looks back", "{:B}", "`bad_encoding`"),
 )
 PARTS = {
     "Any peer": TURNS,
@@ -207,16 +212,16 @@ PARTS = {
     "The controller": CONTROLLER,
 }
 NOT_FELT = {
-    "core.http2.sending:MAX_BROKEN_OFF": "older streams are treated alike, without being told apart",
-    "core.http2.blocks:MAX_KNOWN": "a cache",
-    "core.http2.frames:MOST": "the protocol's own",
-    "plane.counts:MOST_GONE": "names that left the file",
-    "plane.pool:MAX_KNOWN": "a cache",
-    "plane.pool:MAX_KNOWN_HEAD": "a cache",
-    "plane.routes:MAX_KNOWN": "a cache",
-    "plane.routes:MAX_KNOWN_HEAD": "a cache",
-    "plane.trails:MAX_PATH": "what is told of a path, not what it may be",
-    "plane.worker:MOST_OVER": "trials that left the file",
+    "http.http2.sending:MAX_BROKEN_OFF": "older streams are treated alike, without being told apart",
+    "http.http2.blocks:MAX_KNOWN": "a cache",
+    "http.http2.frames:MOST": "the protocol's own",
+    "worker.counts:MOST_GONE": "names that left the file",
+    "worker.upstream.pool:MAX_KNOWN": "a cache",
+    "worker.upstream.pool:MAX_KNOWN_HEAD": "a cache",
+    "request.routes:MAX_KNOWN": "a cache",
+    "request.routes:MAX_KNOWN_HEAD": "a cache",
+    "worker.request_log:MAX_PATH": "what is told of a path, not what it may be",
+    "worker.process:MOST_OVER": "trials that left the file",
 }
 """Constants that bound what nobody outside can feel, and why."""
 

@@ -21,12 +21,12 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from proxy import __version__
+from proxy.built import DATA_PATH
 from proxy.cli.admin import DEFAULT_URL, Admin, NotFoundError
 from proxy.cli.table import follow, overview
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
 from proxy.config.words import RATES, describe, warnings
-from proxy.core.built import DATA_PATH
 from proxy.errors import AddressError, ConfigError, UnderstudyError
 
 FAILED, BAD_USAGE = 1, 2

@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING
 import click
 from click.termui import progressbar
 
+from proxy.cli.gate import Gate, gate, junit, report
+from proxy.cli.judging import audit, judge, judge_trials
+from proxy.cli.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
 from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.names import header, header_value, nearest, url
 from proxy.config.text import filled
 from proxy.config.units import Unfit
-from proxy.core.delivery import rfc3339
-from proxy.core.gate import Gate, gate, junit, report
-from proxy.core.judging import audit, judge, judge_trials
-from proxy.core.model import Plan, Verdict
-from proxy.core.rewriting import rules
+from proxy.controller.webhooks.policy import rfc3339
 from proxy.errors import UnderstudyError
-from proxy.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
+from proxy.model import Plan, Verdict
+from proxy.request.set_json import rules
 
 if TYPE_CHECKING:
-    from proxy.core.judging import Judgement
-    from proxy.replay import Server
+    from proxy.cli.judging import Judgement
+    from proxy.cli.replay import Server
 
 
 class Unreachable(click.ClickException):
@@ -104,7 +104,7 @@ def replay_file(
     until_verdict: bool,
 ) -> int:
     """Send a recorded file's requests and judge the answers; the exit code."""
-    from proxy.replay import Terms, replay  # the other commands need no HTTP client
+    from proxy.cli.replay import Terms, replay  # the other commands need no HTTP client
 
     plan = plan_of(config, path, name)
     if config.upstreams[plan.live].grpc:
@@ -138,7 +138,7 @@ def _is_enough(plan: Plan, live_timed: bool, judgement: Judgement) -> bool:
 
 def _reach(*servers: tuple[str, Server | None]) -> None:
     """Try every server once; raises `Unreachable` for one that is not there."""
-    from proxy.replay import unreachable
+    from proxy.cli.replay import unreachable
 
     for option, server in servers:
         problem = asyncio.run(unreachable(server)) if server is not None else ""
@@ -167,7 +167,7 @@ def headers_of(option: str, given: Iterable[str], environ: Mapping[str, str]) ->
     >>> headers_of("--header", ["Authorization: Bearer ${TOKEN}"], {"TOKEN": "x"})
     {'authorization': 'Bearer x'}
     """
-    from proxy.replay import NOT_SENT
+    from proxy.cli.replay import NOT_SENT
 
     found = {}
     for text in given:
@@ -205,8 +205,8 @@ def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, 
 
 def _server(config: Config, upstream: str, target: str) -> Server:
     """A model server with the TLS settings of an upstream."""
-    from proxy.plane.tls import for_models
-    from proxy.replay import Server
+    from proxy.cli.replay import Server
+    from proxy.worker.tls import for_models
 
     try:
         context = for_models(config.upstreams[upstream].tls) if target.startswith("https:") else None

@@ -14,17 +14,17 @@ import click
 from click.termui import progressbar
 
 from proxy.cli.judge import plan_of
+from proxy.cli.judging import judge_trials
+from proxy.cli.recordings import recorded_pairs
 from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.checks import FITS
 from proxy.config.effort import is_latency
 from proxy.config.proposals import FEW, Measured, Proposal, about, latency_seconds, pass_seconds, propose
 from proxy.config.units import Tolerance, duration, percent_text, tolerance
-from proxy.core.judging import judge_trials
-from proxy.core.model import Guard, Kind, Plan
-from proxy.core.waiting import rough
 from proxy.errors import UnderstudyError
-from proxy.recordings import recorded_pairs
+from proxy.model import Guard, Kind, Plan
+from proxy.rollout.requirements import rough
 
 GENEROUS = (
     Guard("max_disagreement", 0.5),

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 import click
 
-from proxy.core.waiting import rough
 from proxy.errors import UnderstudyError
+from proxy.rollout.requirements import rough
 
 _COLOURS = {
     "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",

@@ -22,12 +22,12 @@ from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
 from proxy.config.units import duration
-from proxy.core.credentials import HEADERS
-from proxy.core.delivery import signing_key
-from proxy.core.expressions import expression_problem
-from proxy.core.model import BUCKETS, Guard, Kind, Stage, State
-from proxy.core.rewriting import rules
+from proxy.controller.webhooks.policy import signing_key
 from proxy.errors import Mistake
+from proxy.http.credentials import HEADERS
+from proxy.model import BUCKETS, Guard, Kind, Stage, State
+from proxy.predictions.expressions import expression_problem
+from proxy.request.set_json import rules
 
 _EVERY = frozenset(Kind) - {Kind.AUTO}
 _COUNTED = frozenset({Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES, Kind.TEXT})  # text by its length

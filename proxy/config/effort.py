@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from math import exp, log
 
-from proxy.core.evidence.discordance import BETS
-from proxy.core.evidence.measures import CLIP
-from proxy.core.evidence.pass_blocks import BETS as BLOCK_BETS
-from proxy.core.evidence.pass_blocks import LOG_WEIGHTS
-from proxy.core.model import Guard, Kind, Plan, Stage, State
+from proxy.evidence.input.measures import CLIP
+from proxy.evidence.pass_blocks import BETS as BLOCK_BETS
+from proxy.evidence.pass_blocks import LOG_WEIGHTS
+from proxy.evidence.rules.discordance import BETS
+from proxy.model import Guard, Kind, Plan, Stage, State
 
 P99_PASS = 3300, 690
 """Blocks of one pair, and of very many, until `p99_latency: 1.2x` passes for equal arms with lognormal times."""
@@ -36,7 +36,7 @@ CANDIDATE_PAIRS = 200
 
 WAITING = 2048
 """Requests that count in each `label_delay` at least, where more come and each has its label (see
-`core.evidence.quality`)."""
+`evidence.rules.quality`)."""
 
 
 EXCESS = frozenset({"max_disagreement", "min_similarity"})
@@ -67,7 +67,7 @@ def blocks_to_pass(guard: Guard, each: float, false_promotion_rate: float = 0.05
     """Blocks until a latency guard passes for a good candidate; `each` is how many pairs a block has. What a block says
     grows with its pairs, up to what it can say at all.
 
-    >>> from proxy.core.model import Guard
+    >>> from proxy.model import Guard
     >>> [round(blocks_to_pass(Guard("p99_latency", 1.2, True), each)) for each in (1, 3, 10, 100)]
     [3300, 1282, 807, 695]
     """
@@ -83,7 +83,7 @@ def blocks_to_pass(guard: Guard, each: float, false_promotion_rate: float = 0.05
 def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
     """Pairs until a guard passes for a good candidate (for latency guards blocks of one); infinite when it never can.
 
-    >>> from proxy.core.model import Guard
+    >>> from proxy.model import Guard
     >>> round(pairs_to_pass(Guard("max_disagreement", 0.02)), -1), pairs_to_pass(Guard("p99_latency", 1.2, True))
     (650.0, 3300.0)
     """
@@ -104,10 +104,10 @@ def pairs_to_pass(guard: Guard, false_promotion_rate: float = 0.05) -> float:
 
 
 def clump_blocks(guard: Guard, kind: Kind, false_promotion_rate: float = 0.05) -> float:
-    """Blocks of request time until a guard passes for a good candidate (`core.evidence.pass_blocks`), however full;
+    """Blocks of request time until a guard passes for a good candidate (`evidence.pass_blocks`), however full;
     0 for a guard that is taken by blocks already, or not by these.
 
-    >>> from proxy.core.model import Guard
+    >>> from proxy.model import Guard
     >>> round(clump_blocks(Guard("max_extra_errors", 0.02), Kind.LABEL))
     198
     >>> clump_blocks(Guard("p99_latency", 1.2, True), Kind.LABEL)
@@ -132,7 +132,7 @@ def is_latency(guard: Guard) -> bool:
 def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
     """Seconds until a good candidate passes a stage at `rate` requests per second on the route, and what takes longest.
 
-    >>> from proxy.core.model import Guard, Plan, Stage, State
+    >>> from proxy.model import Guard, Plan, Stage, State
     >>> plan = Plan("r/c", "r", "l", "c", "1", (), (Guard("p99_latency", 1.2, True),))
     >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
     (69.57..., 'p99_latency')

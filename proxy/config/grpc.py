@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proxy.config.text import Path
-from proxy.core.sticky import FIELDS as READ
-from proxy.core.sticky import in_message, tokens
+from proxy.request.sticky import FIELDS as READ
+from proxy.request.sticky import in_message, tokens
 
 if TYPE_CHECKING:
     from proxy.config.route import Route

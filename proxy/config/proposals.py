@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil, exp, floor, inf, isfinite, log, log10
 
 from proxy.config.effort import CLEAN, blocks_to_pass, clump_blocks, is_latency, pairs_to_pass
-from proxy.core.model import Guard, Kind
+from proxy.model import Guard, Kind
 
 STEPS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 """Leading figures of a limit."""

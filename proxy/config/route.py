@@ -37,8 +37,8 @@ from proxy.config.types import (
     or_text,
 )
 from proxy.config.units import LatencyLimit, Unfit
-from proxy.core import credentials
-from proxy.core.model import Guard, Kind, PredictionSpec, Stage, State
+from proxy.http import credentials
+from proxy.model import Guard, Kind, PredictionSpec, Stage, State
 
 Protocol = Literal["auto", "v2", "json", "tensorflow", "kserve-v1", "mlflow", "sagemaker", "torchserve", "openai"]
 

@@ -44,7 +44,7 @@ Event = Literal[
     "rollout.completed",
     "rollout.removed",
 ]
-"""Every event that `core.rollout` announces; a test holds the two together."""
+"""Every event that `rollout.machine` announces; a test holds the two together."""
 
 
 class Tls(Section):

@@ -13,7 +13,7 @@ from pydantic import Field
 from proxy.config.route import DefaultRoute, Rollout, Route
 from proxy.config.server import Admin, Log, Server, Store, Tracing, Upstream, Webhook
 from proxy.config.types import Name, Section
-from proxy.core.model import Plan, PredictionSpec, Segments
+from proxy.model import Plan, PredictionSpec, Segments
 
 NO_PREDICTION = PredictionSpec(protocol="none")
 """How the answers of a route without `prediction` are read: not at all."""

@@ -12,8 +12,8 @@ from proxy.config.effort import EXCESS, P99_PASS, is_latency, seconds_to_pass
 from proxy.config.route import COMPARING, MISMATCH, Rollout, Route
 from proxy.config.tree import Config
 from proxy.config.units import Tolerance, duration
-from proxy.core.model import Guard, Kind, Plan, Stage, State
-from proxy.core.waiting import rough
+from proxy.model import Guard, Kind, Plan, Stage, State
+from proxy.rollout.requirements import rough
 
 RATES = (10.0, 100.0, 1000.0)
 """Requests per second for which `check` says how long a stage takes, unless it is told others."""

@@ -40,7 +40,7 @@ promotion rate of 5 %. A target with a star is missed by more than a quarter, fo
 there `default` may come sooner.
 
 That Σ P₀·E ≤ 1 for *every* outcome of up to 12 pairs is enumerated exactly, not simulated:
-`tests/core/evidence/test_exact.py`.
+`tests/evidence/test_exact.py`.
 """
 
 

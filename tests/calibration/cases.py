@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from proxy.core.evidence.discordance import ExtraErrors
-from proxy.core.evidence.guards import Rule
-from proxy.core.evidence.ks import Ks
-from proxy.core.evidence.latency import Slower
-from proxy.core.evidence.mean import Mean, Similarity
-from proxy.core.evidence.mismatch import Mismatched
-from proxy.core.evidence.psi import Psi
-from proxy.core.evidence.rate import Rate
-from proxy.core.evidence.ratio import Ratio
-from proxy.core.evidence.witnesses import Witnesses
-from proxy.core.model import Guard
+from proxy.evidence.input.witnesses import Witnesses
+from proxy.evidence.rules.discordance import ExtraErrors
+from proxy.evidence.rules.guards import Rule
+from proxy.evidence.rules.ks import Ks
+from proxy.evidence.rules.latency import Slower
+from proxy.evidence.rules.mean import Mean, Similarity
+from proxy.evidence.rules.mismatch import Mismatched
+from proxy.evidence.rules.psi import Psi
+from proxy.evidence.rules.rate import Rate
+from proxy.evidence.rules.ratio import Ratio
+from proxy.model import Guard
 from tests.calibration import truths
 from tests.calibration.harness import KEPT, alone, together
 from tests.calibration.truths import NORMAL, UNIFORM, Truth

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.core.evidence.batch import Batch
-from proxy.core.evidence.budget import pool
-from proxy.core.evidence.bursts import SIZES, UNDER_WAY
-from proxy.core.evidence.guards import Rule, Slot
-from proxy.core.evidence.prf import key_of
-from proxy.core.evidence.restarts import EVERY, ROWS, log_rest, log_weights
-from proxy.core.evidence.tally import Tally
-from proxy.core.model import Guard
+from proxy.evidence.input.batch import Batch
+from proxy.evidence.process.budget import pool
+from proxy.evidence.process.bursts import SIZES, UNDER_WAY
+from proxy.evidence.process.prf import key_of
+from proxy.evidence.process.restarts import EVERY, ROWS, log_rest, log_weights
+from proxy.evidence.rules.guards import Rule, Slot
+from proxy.evidence.tally import Tally
+from proxy.model import Guard
 from tests.calibration.truths import Truth
 
 LOOK = 100

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from proxy.core.evidence import Evidence, RequestOrder
-from proxy.core.evidence.wealth import log_sum
-from proxy.core.model import Guard, Kind, Plan, Reading
-from proxy.core.reasons import Reason
+from proxy.evidence import Evidence, RequestOrder
+from proxy.evidence.process.wealth import log_sum
+from proxy.model import Guard, Kind, Plan, Reading
+from proxy.model.reasons import Reason
 from tests.calibration.cases import ALPHA, ALPHA_PASS, Case, Row, most, runs_of, share_of
 from tests.calibration.whole import AT_LIMIT, GUARDS, labels
-from tests.core.evidence.streams import cut, make_plan, make_reading
+from tests.evidence.streams import cut, make_plan, make_reading
 
 LOOK = 100
 

@@ -21,16 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from proxy.core.evidence import Evidence
-from proxy.core.evidence.guards import Rule
-from proxy.core.evidence.mean import Mean
-from proxy.core.evidence.normal import log_cdf
-from proxy.core.model import Guard, Verdict
+from proxy.evidence import Evidence
+from proxy.evidence.process.normal import log_cdf
+from proxy.evidence.rules.guards import Rule
+from proxy.evidence.rules.mean import Mean
+from proxy.model import Guard, Verdict
 from tests.calibration import truths
 from tests.calibration.cases import DIFFERS, ERRORS, MEDIAN, P99, SHIFT
 from tests.calibration.harness import FAIL, LOOK, PASS, alone, first, together
 from tests.calibration.truths import Batch, Truth
-from tests.core.evidence.streams import make_plan, make_reading
+from tests.evidence.streams import make_plan, make_reading
 
 OUT = Path(__file__).parents[2] / "docs" / "power.md"
 NUMBER = Mean("shift", -8.0, 8.0, two_sided=True)

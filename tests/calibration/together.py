@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from proxy.core.evidence import Evidence
-from proxy.core.evidence.after_promotion import ALARM
-from proxy.core.model import Guard, Kind, Plan, Reading, Verdict
-from proxy.core.reasons import Reason
+from proxy.evidence import Evidence
+from proxy.evidence.after_promotion import ALARM
+from proxy.model import Guard, Kind, Plan, Reading, Verdict
+from proxy.model.reasons import Reason
 from tests.calibration.cases import ALPHA, ALPHA_PASS, Case, Row, most, runs_of, share_of
-from tests.core.evidence.streams import cut, make_plan, make_reading
+from tests.evidence.streams import cut, make_plan, make_reading
 
 LOOK, RATE = 100, 500.0
 DISAGREEMENT, ERRORS, SHIFT = (

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from proxy.core.evidence.batch import Batch, columns
-from proxy.core.evidence.clusters import Clusters
-from proxy.core.evidence.measures import MEASURES
-from proxy.core.evidence.reference import Reference
-from proxy.core.model import Arm
-from tests.core.evidence.streams import make_reading
+from proxy.evidence.input.batch import Batch, columns
+from proxy.evidence.input.clusters import Clusters
+from proxy.evidence.input.measures import MEASURES
+from proxy.evidence.input.reference import Reference
+from proxy.model import Arm
+from tests.evidence.streams import make_reading
 
 Rng = np.random.Generator
 Truth = Callable[[Rng, int], Batch]

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from proxy.core.evidence import Evidence
-from proxy.core.evidence.ks import Ks
-from proxy.core.evidence.reference import LEFT, freeze
-from proxy.core.model import Guard, Kind, PredictionSpec, Verdict
+from proxy.evidence import Evidence
+from proxy.evidence.input.reference import LEFT, freeze
+from proxy.evidence.rules.ks import Ks
+from proxy.model import Guard, Kind, PredictionSpec, Verdict
 from tests.calibration import truths
 from tests.calibration.cases import ALPHA, ALPHA_PASS, Case, Row, most, runs_of, share_of
-from tests.core.evidence.streams import make_plan, make_reading
+from tests.evidence.streams import make_plan, make_reading
 
 LOOK = 100
 

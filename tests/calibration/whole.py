@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from proxy.core.evidence import Evidence
-from proxy.core.evidence.budget import pool
-from proxy.core.model import Guard, Kind, Plan, Reading, Verdict
-from proxy.core.reasons import Reason
+from proxy.evidence import Evidence
+from proxy.evidence.process.budget import pool
+from proxy.model import Guard, Kind, Plan, Reading, Verdict
+from proxy.model.reasons import Reason
 from tests.calibration.cases import ALPHA, Case, Row, most, runs_of, share_of
-from tests.core.evidence.streams import cut, make_plan, make_reading
+from tests.evidence.streams import cut, make_plan, make_reading
 
 AT_LIMIT = (0.02 - 0.002) / 0.998
 """Share of answers that differ where failures, which count as differing, make up the rest of the 2 %."""

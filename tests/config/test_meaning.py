@@ -10,9 +10,9 @@ import yaml
 
 from proxy.config import Config, load, names, parse, schema, units
 from proxy.config.words import describe, warnings
-from proxy.core.credentials import HEADERS
-from proxy.core.model import Guard, Kind, Stage, State
 from proxy.errors import ConfigError
+from proxy.http.credentials import HEADERS
+from proxy.model import Guard, Kind, Stage, State
 from tests.config.files import ROOT, SECRETS, rollout
 
 EXAMPLES = [path for path in sorted((ROOT / "config").glob("**/*.yaml")) if path.read_text().find("\nupstreams:") >= 0]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from proxy.config import parse
 from proxy.config.words import describe
-from proxy.core.model import Kind
 from proxy.errors import ConfigError
+from proxy.model import Kind
 from tests.config.files import FULL, PLAIN, SECRETS, mistakes, rollout
 
 

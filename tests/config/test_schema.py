@@ -13,9 +13,9 @@ from proxy.config import schema
 from proxy.config.checks import FITS
 from proxy.config.json_schema import sections
 from proxy.config.route import Guards, Protocol
-from proxy.core.evidence.guards import RULES, fits_kind
-from proxy.core.model import Kind
-from proxy.core.predictions.registry import PROTOCOLS
+from proxy.evidence.rules.guards import RULES, fits_kind
+from proxy.model import Kind
+from proxy.predictions.registry import PROTOCOLS
 from tests.config.files import PLAIN, ROOT
 
 

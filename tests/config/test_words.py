@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.config import parse
 from proxy.config.effort import pairs_to_pass, seconds_to_pass
 from proxy.config.words import describe, warnings
-from proxy.core.model import Guard, Plan, Stage, State
+from proxy.model import Guard, Plan, Stage, State
 from tests.config.files import PLAIN, rollout
 
 

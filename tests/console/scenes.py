@@ -8,13 +8,13 @@ import time
 from typing import Any
 
 from proxy import config
-from proxy.control.charts import Charts, unit
-from proxy.control.view import PARTS, Counts
-from proxy.core.delivery import rfc3339
-from proxy.core.evidence.words import burst_words, number, title
-from proxy.core.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
-from proxy.core.reasons import Reason
-from tests.control.surface import FakeSurface
+from proxy.controller.charts import Charts, unit
+from proxy.controller.view import PARTS, Counts
+from proxy.controller.webhooks.policy import rfc3339
+from proxy.evidence.words import burst_words, number, title
+from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
+from proxy.model.reasons import Reason
+from tests.controller.surface import FakeSurface
 
 FILE = """
 admin: {listen: '127.0.0.1:9090'%s}

@@ -7,9 +7,9 @@ import sys
 
 from aiohttp import web
 
-from proxy.control.admin import application
+from proxy.controller.admin import application
 from tests.console.scenes import SceneSurface, usual
-from tests.control.surface import FakeSender
+from tests.controller.surface import FakeSender
 
 
 async def main(port: int) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 
-from proxy.control.admin import application
-from proxy.core.model import Guard, Kind, State
+from proxy.controller.admin import application
+from proxy.model import Guard, Kind, State
 from tests.console.pages import CHROMIUM, DEADLINE, Seen, shoot, visited
 from tests.console.scenes import SHADOWED, Scene, SceneSurface, plan, usual
-from tests.control.surface import FakeSender
+from tests.controller.surface import FakeSender
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
 expect = playwright_api.expect

@@ -8,12 +8,14 @@ import re
 
 import pytest
 
-import proxy.core.http2
-import proxy.plane
+import proxy.http
+import proxy.pairs
+import proxy.request
+import proxy.worker
 from proxy.config.route import Mirror
 from proxy.config.server import AdminLimits, AdminTimeouts, Limits, Timeouts
 from proxy.config.types import Section
-from proxy.core.reasons import Reason
+from proxy.model.reasons import Reason
 from tools.bounds import NOT_FELT, PARTS, Bound
 
 ALL = [bound for bounds in PARTS.values() for bound in bounds]
@@ -27,8 +29,8 @@ WORDS = {str(reason) for reason in Reason} | {"link_full"}
 
 def constants() -> set[str]:
     """Whole numbers of the data path that are named like a bound, as `module:NAME` under `proxy`."""
-    found = {"core.chunks:MAX_LINE", "core.headers:_MAX_TOKENS", "core.headers:_MAX_DIGITS"}
-    for package in (proxy.plane, proxy.core.http2):
+    found = {"http.chunks:MAX_LINE", "http.headers:_MAX_TOKENS", "http.headers:_MAX_DIGITS"}
+    for package in (proxy.worker, proxy.request, proxy.pairs, proxy.http):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             for name, value in vars(importlib.import_module(module.name)).items():
                 if BOUND.match(name) and isinstance(value, int | float) and value > len("a kind of frame"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxy.core.evidence import Evidence
-from proxy.core.model import Guard
-from tests.core.evidence.streams import make_plan, make_reading
+from proxy.evidence import Evidence
+from proxy.model import Guard
+from tests.evidence.streams import make_plan, make_reading
 
 Scores = np.ndarray
 

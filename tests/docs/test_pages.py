@@ -20,8 +20,8 @@ import yaml
 from proxy.cli import main
 from proxy.config import Config, Guards, Rollout, Route, load, parse
 from proxy.config.words import describe
-from proxy.control.admin.openapi import DOCUMENT
-from tests.control.test_metrics import METRICS
+from proxy.controller.admin.openapi import DOCUMENT
+from tests.controller.test_metrics import METRICS
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name, simple, text
 
 TARGETS = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.M))

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.harness import running
-from tests.plane.rig import Call, Model, ok
+from tests.worker.rig import Call, Model, ok
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import grpc
 
-from tests.core.predictions.messages import ModelInferRequest, raw_answer, typed_answer
 from tests.e2e.harness import running
-from tests.plane.grpc.models import INFER, Client, GrpcModel, Seen, fails, hangs
-from tests.plane.rig import PATIENCE, eventually
+from tests.predictions.messages import ModelInferRequest, raw_answer, typed_answer
+from tests.worker.grpc.models import INFER, Client, GrpcModel, Seen, fails, hangs
+from tests.worker.rig import PATIENCE, eventually
 
 
 def model(raw: bool, wrong: int = 0) -> GrpcModel:

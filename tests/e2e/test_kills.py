@@ -20,8 +20,8 @@ import pytest
 import yaml
 from aiohttp import web
 
-from proxy.core.judging import audit
-from proxy.recordings import journal_entries
+from proxy.cli.judging import audit
+from proxy.cli.recordings import journal_entries
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import Load, model_process, set_mood
 

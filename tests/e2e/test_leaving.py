@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Understudy, running
-from tests.plane.rig import Call, Model, Script, hang, resets
+from tests.worker.rig import Call, Model, Script, hang, resets
 
 PATIENCE = 0.5
 """Seconds that a client waits for what it has not got yet; the candidate's timeout is four times as long."""

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from tests.e2e.harness import Understudy, running
-from tests.plane.grpc.models import Client, GrpcModel, Seen
+from tests.worker.grpc.models import Client, GrpcModel, Seen
 
 STAGES = [{"shadow": "100%", "min_pairs": 50}, {"canary": "50%", "min_pairs": 50}]
 ERRORS = {"max_extra_errors": "5%"}

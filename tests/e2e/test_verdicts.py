@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from proxy.core.events import Looked, Rollout
-from proxy.core.evidence import Evidence
-from proxy.core.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State
-from proxy.core.predictions import read
-from proxy.core.rollout import advance, begin
+from proxy.evidence import Evidence
+from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State
+from proxy.predictions import read
+from proxy.rollout.events import Looked, Rollout
+from proxy.rollout.machine import advance, begin
 from tests.e2e.harness import route, running
 from tests.fakes import Load, answer, model_process, question, set_mood
 

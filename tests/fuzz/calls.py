@@ -16,10 +16,10 @@ from h2.events import ConnectionTerminated, Event
 
 from loadtests.hostile.attacks import ANSWER, START, call, frame, settings, text
 from proxy.config import parse
-from proxy.core.http2.frames import DATA, GOAWAY, HEADERS, MORE, PING, RST, UPDATE
+from proxy.http.http2.frames import DATA, GOAWAY, HEADERS, MORE, PING, RST, UPDATE
 from tests.fuzz.glue import WORKS, Work
-from tests.plane.test_budget import Calls
-from tests.plane.test_cuts import cut
+from tests.worker.test_budget import Calls
+from tests.worker.test_cuts import cut
 
 MARK = b"\x00|\x00"
 """Between the client's and the model's bytes of one input."""

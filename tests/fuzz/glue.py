@@ -1,7 +1,7 @@
 """What lies around both parsers, under any bytes: tried by Hypothesis (`test_glue.py`) and by atheris (`run.py`).
 
 One input becomes a client's bytes, a model's bytes, and where both are cut. The protocols run without sockets, as in
-`tests/plane/test_cuts.py`. Whatever comes in:
+`tests/worker/test_cuts.py`. Whatever comes in:
 
 - nothing raises;
 - the client gets whole answers of HTTP/1.1 or none;
@@ -16,7 +16,7 @@ import re
 
 import h11
 
-from tests.plane.test_cuts import Bench
+from tests.worker.test_cuts import Bench
 
 SEEDS = (
     b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
@@ -35,7 +35,7 @@ ANSWERS = (
 )
 Work = tuple[int, int, int]
 WORKS: tuple[Work | None, ...] = (None, (1, 1, 1), (3, 2, 5), (40, 8, 16))
-"""What one connection may cause at once, when it has waited, and all of them in a turn (`plane/turn.py`)."""
+"""What one connection may cause at once, when it has waited, and all of them in a turn (`worker/turn.py`)."""
 MARK = b"\x00|\x00"
 """Between the client's and the model's bytes of one input."""
 BROKE = b"HTTP/1.1 502 "

@@ -15,7 +15,9 @@ def main() -> None:
     import atheris
 
     # What is done once per configuration sees no input, and would be most of the time.
-    with atheris.instrument_imports(include=["proxy.plane", "proxy.core"], exclude=["proxy.core.scanning"]):
+    with atheris.instrument_imports(
+        include=["proxy.worker", "proxy.request", "proxy.http"], exclude=["proxy.http.scanning"]
+    ):
         from tests.fuzz import calls, glue
     corpus = Path(sys.argv[-1])
     corpus.mkdir(parents=True, exist_ok=True)

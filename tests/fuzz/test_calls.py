@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtests.hostile.attacks import START
-from proxy.core.http2.frames import DATA, HEADERS, UPDATE
+from proxy.http.http2.frames import DATA, HEADERS, UPDATE
 from tests.fuzz.calls import MARK, OF_CLIENT, OF_MODEL, SEEDS, CallBench, built, frames, once, read_as_server
 from tests.fuzz.calls import settings as said
 

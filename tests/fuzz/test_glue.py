@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.glue import ANSWERS, MARK, SEEDS, once, requests_read_alike
-from tests.plane.test_cuts import Bench, damaged
+from tests.worker.test_cuts import Bench, damaged
 
 PUT = st.sampled_from(
     (b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\0", b"\x80", b",", b";", b"Content-Length: 5\r\n", b"Host: q\r\n",

@@ -2,7 +2,7 @@
 
 Starts each server with the models of `tests/integration`, asks it, and writes one file per server that says which
 version answered, what was asked, the answer's head and body as they came (without transfer framing), and what the
-model itself, trained here once more, says of the same rows. `tests/core/predictions/test_golden.py` reads them back.
+model itself, trained here once more, says of the same rows. `tests/predictions/test_golden.py` reads them back.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import grpc
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from proxy.core.predictions.v2_grpc import METHOD
-from tests.core.predictions.messages import ModelInferRequest, ModelInferResponse, framed
+from proxy.predictions.v2_grpc import METHOD
 from tests.integration.language import NAMES, Words, questions
 from tests.integration.servers import server
 from tests.ports import free_port
+from tests.predictions.messages import ModelInferRequest, ModelInferResponse, framed
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

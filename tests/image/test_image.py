@@ -163,7 +163,7 @@ def test_it_holds_what_it_needs_and_nothing_to_build_with(image: Image) -> None:
     programs = {path.name for path in (image.tree / "opt" / "understudy" / "bin").iterdir()}
     assert "understudy" in programs
     assert not {"pip", "pip3", "mypy", "mypyc"} & programs
-    assert list(image.tree.glob("opt/understudy/lib/*/site-packages/proxy/plane/exchange.*.so")), "is not compiled"
+    assert list(image.tree.glob("opt/understudy/lib/*/site-packages/proxy/request/exchange.*.so")), "is not compiled"
     own, whole = _size(image.tree / "opt" / "understudy"), _size(image.tree)
     sys.stdout.write(f"\n/opt/understudy: {own / 2**20:.0f} MiB, with its base {whole / 2**20:.0f} MiB\n")
     assert own < 200 * 2**20

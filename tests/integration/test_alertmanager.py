@@ -17,7 +17,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from proxy.core.delivery import Event, alertmanager
+from proxy.controller.webhooks.policy import Event, alertmanager
 
 BINARY = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 

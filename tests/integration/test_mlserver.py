@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from proxy.core.model import Kind, Outcome, PredictionSpec
-from proxy.core.predictions import read
-from tests.core.predictions.pairs import pair
+from proxy.model import Kind, Outcome, PredictionSpec
+from proxy.predictions import read
 from tests.e2e.harness import Understudy, running
 from tests.integration.servers import server
 from tests.ports import free_port
+from tests.predictions.pairs import pair
 
 pytestmark = pytest.mark.mlserver
 

@@ -21,8 +21,8 @@ from loadtests.hostile.attacks import (
     settings,
     text,
 )
-from proxy.core.http2 import Http2, Http2Error, Stream
-from proxy.core.http2.frames import Headers
+from proxy.http.http2 import Http2, Http2Error, Stream
+from proxy.http.http2.frames import Headers
 
 PREFACE = 24
 

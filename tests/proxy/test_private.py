@@ -11,10 +11,10 @@ import pytest
 
 from proxy import private
 from proxy.config.server import Access
-from proxy.control.files import claim
-from proxy.control.recorder import Rule, _File, rotate
-from proxy.control.schema import open_database
-from proxy.control.trails import AccessLog
+from proxy.controller.recorder import Rule, _File, rotate
+from proxy.controller.request_log import AccessLog
+from proxy.controller.store.files import claim
+from proxy.controller.store.schema import open_database
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import children, logs, sockets
-from proxy.channel import Channel
 from proxy.children import Child
-from proxy.core import link
-from proxy.core.link import Frame
 from proxy.errors import AddressError
+from proxy.pairs import link
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame
 from proxy.supervisor import Supervisor
 from tests.ports import free_port
 

@@ -1,0 +1,153 @@
+"""From a judgement to a gate: pass, fail or undecided, the sentence that says why, and reports for a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from proxy.cli.judging import Judgement
+from proxy.model import Finding, Plan, Verdict
+from proxy.predictions.unparseable import sentence
+
+LATENCY = frozenset({"p99_latency", "median_latency", "time_to_first_token", "time_per_token"})
+_AS_ANSWERS = frozenset({"max_extra_errors", "max_response_mismatch"})
+"""Guards that read nothing in an answer, so that it is no accuracy which they find."""
+GROUPS = (
+    ("accurate", lambda guard: guard not in LATENCY | _AS_ANSWERS),
+    ("compatible", lambda guard: guard == "max_response_mismatch"),
+    ("fast enough", lambda guard: guard in LATENCY),
+    ("reliable", lambda guard: guard == "max_extra_errors"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The end of a judgement: `verdict` (`watching` means not enough evidence), a sentence, and what was left out:
+    guards by name, how many requests were `not_sent`, and why pairs were unparseable."""
+
+    verdict: Verdict
+    sentence: str
+    judgement: Judgement
+    left_out: tuple[str, ...] = ()
+    not_sent: int = 0
+    why_unparseable: str = ""
+
+
+def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent: int = 0) -> Gate:
+    """Whether a candidate may go on. Without live timings, latency guards relative to live are left out; requests that
+    were `not_sent` because redaction had left out their bodies are told of."""
+    relative = {guard.name for guard in plan.guards if guard.relative and guard.name in LATENCY}
+    left_out = () if live_timed else tuple(sorted(relative))
+    findings = [f for f in judgement.assessment.findings if f.segment is None and f.guard not in left_out]
+    if judgement.verdict is Verdict.FAIL:
+        verdict = Verdict.FAIL
+    elif findings and all(finding.verdict is Verdict.PASS for finding in findings):
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.WATCHING
+    unparseable = sentence(
+        judgement.unparseable, judgement.booked.get("compared", 0), plan.prediction, judgement.unread
+    )
+    said = _sentence(verdict, findings, judgement) + _untold(not_sent)
+    return Gate(verdict, said, judgement, left_out, not_sent, unparseable)
+
+
+def _untold(not_sent: int) -> str:
+    """How many requests were not sent, in words.
+
+    >>> _untold(0), _untold(1)
+    ('', ' (1 request not sent: redaction left out its body)')
+    """
+    if not not_sent:
+        return ""
+    requests, bodies = ("request", "its body") if not_sent == 1 else ("requests", "their bodies")
+    return f" ({not_sent} {requests} not sent: redaction left out {bodies})"
+
+
+def _sentence(verdict: Verdict, findings: list[Finding], judgement: Judgement) -> str:
+    good = []
+    for word, belongs in GROUPS:
+        group = [finding for finding in findings if belongs(finding.guard)]
+        if group and all(finding.verdict is Verdict.PASS for finding in group):
+            good.append(word)
+    praise = " and ".join([", ".join(good[:-1]), good[-1]] if len(good) > 1 else good)
+    if verdict is Verdict.PASS:
+        return f"pass: {praise}, after {judgement.pairs} pairs"
+    if verdict is Verdict.FAIL:
+        said = [f.reason for f in findings if f.verdict is Verdict.FAIL]
+        if judgement.tripped_at:
+            said.append(f"many failures in a row by pair {judgement.tripped_at}")
+        but = "; ".join(said) or ", ".join(judgement.assessment.causes)
+        return f"fail: {praise}, but {but}" if praise else f"fail: {but}"
+    said = [f.reason for f in findings if f.verdict is not Verdict.PASS]
+    start = f"not enough evidence after {judgement.pairs} pairs: "
+    return start + (f"{praise}, but " if praise else "") + ("; ".join(said) or "no guard could be judged")
+
+
+def report(name: str, result: Gate) -> dict[str, Any]:
+    """The gate as JSON values."""
+    judgement = result.judgement
+    return {
+        "rollout": name,
+        "verdict": "not enough evidence" if result.verdict is Verdict.WATCHING else result.verdict.value,
+        "sentence": result.sentence,
+        "pairs": judgement.pairs,
+        "failed_at": judgement.failed_at or None,
+        "passed_at": judgement.passed_at or None,
+        "tripped_at": judgement.tripped_at or None,
+        "booked": dict(judgement.booked),
+        "candidate_failures": dict(judgement.candidate_failures),
+        "unparseable": dict(judgement.unparseable),
+        "why_unparseable": result.why_unparseable or None,
+        "response_mismatches": dict(judgement.response_mismatches),
+        "left_out": list(result.left_out),
+        "not_sent": result.not_sent,
+        "causes": list(judgement.assessment.causes),
+        "findings": [{**asdict(f), "verdict": f.verdict.value} for f in judgement.assessment.findings],
+    }
+
+
+def junit(name: str, result: Gate) -> str:
+    """The gate as a JUnit report: one case per guard; undecided ones are skipped, and so is what was left out.
+
+    A verdict that no guard's case carries (failures in a row, or too little evidence) is a case of its own.
+    """
+    findings = [f for f in result.judgement.assessment.findings if f.segment is None]
+    cases = [_case(name, f, left_out=f.guard in result.left_out) for f in findings]
+    failures = sum("<failure" in case for case in cases)
+    if result.verdict is not Verdict.PASS and not failures:
+        cases.append(_element(name, "verdict", f"<failure message={_quoted(result.sentence)}/>"))
+        failures += 1
+    skipped = sum("<skipped" in case for case in cases)
+    numbers = f'tests="{len(cases)}" failures="{failures}" skipped="{skipped}"'
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuite name={_quoted(name)} {numbers}>", *cases]
+    return "\n".join([*lines, f"<system-out>{_escaped(result.sentence)}</system-out>", "</testsuite>", ""])
+
+
+def _case(name: str, finding: Finding, *, left_out: bool) -> str:
+    inside = ""
+    if left_out:
+        inside = '<skipped message="no live timings"/>'
+    elif finding.verdict is Verdict.FAIL:
+        inside = f"<failure message={_quoted(finding.reason)}/>"
+    elif finding.verdict is Verdict.WATCHING:
+        inside = f"<skipped message={_quoted(finding.reason)}/>"
+    return _element(name, finding.guard, inside)
+
+
+def _element(name: str, case: str, inside: str) -> str:
+    return f"<testcase classname={_quoted(name)} name={_quoted(case)}>{inside}</testcase>"
+
+
+def _escaped(text: str) -> str:
+    """Text for XML, without the control characters that XML has no way to write.
+
+    >>> _escaped("a < b & c" + chr(7))
+    'a &lt; b &amp; c'
+    """
+    kept = "".join(char for char in text if char >= " " or char in "\t\n\r")
+    return kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _quoted(text: str) -> str:
+    return '"' + _escaped(text).replace('"', "&quot;").replace("\n", " ") + '"'

@@ -1,0 +1,40 @@
+"""The admin port: API, metrics, health and console, on a port of its own.
+
+Nothing here decides anything. A request is checked (`access`), its inputs are read strictly (`inputs`), the controller
+is asked through `view.Surface`, and what it says is written out as JSON. Every error, whoever makes it, leaves as
+problem+json (`problems`; what aiohttp refuses by itself, `port`); the whole of it is described by `openapi`, and a test
+holds the two together.
+
+Invariants
+- With a token configured, every answer that holds data is given only for that token.
+- Without one, only a browser page of our own origin can change anything, and no other site can read anything.
+- A client of this port that is slow, hostile or many costs the controller bounded memory and no waiting.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from proxy.controller.admin import access, handlers, problems
+from proxy.controller.admin.console import Console
+from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
+from proxy.controller.admin.port import Port
+from proxy.controller.admin.stream import Streams
+from proxy.controller.metrics import Metrics
+from proxy.controller.view import Surface
+from proxy.controller.webhooks.outbox import Sender
+
+__all__ = ["Port", "application"]
+
+
+def application(surface: Surface, sender: Sender) -> web.Application:
+    """The admin port's application over a controller and its webhook sender."""
+    app = web.Application(middlewares=[problems.middleware, access.middleware], client_max_size=MAX_BODY)
+    app[SURFACE], app[SENDER] = surface, sender
+    app[handlers.METRICS] = Metrics(surface, sender)
+    streams = app[handlers.STREAMS] = Streams(surface)
+    app.on_response_prepare.append(access.add_security_headers)
+    app.on_shutdown.append(streams.close)
+    app.add_routes(handlers.routes)
+    app.add_routes(Console().routes)
+    return app

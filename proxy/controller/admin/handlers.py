@@ -1,0 +1,202 @@
+"""What is at each path of the admin port. Each handler reads its inputs, asks the controller and writes the answer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from proxy.controller.admin import inputs
+from proxy.controller.admin.openapi import DOCUMENT
+from proxy.controller.admin.problems import Problem
+from proxy.controller.admin.traffic import by_route
+from proxy.controller.metrics import Metrics
+from proxy.controller.view import ACTIONS, Surface
+from proxy.controller.webhooks.outbox import Sender
+
+if TYPE_CHECKING:
+    from proxy.controller.admin.stream import Streams
+
+MAX_BODY = 1 << 20
+"""Longest body of a request, bytes."""
+
+SURFACE: web.AppKey[Surface] = web.AppKey("surface", Surface)
+SENDER = web.AppKey("sender", Sender)
+METRICS = web.AppKey("metrics", Metrics)
+STREAMS: web.AppKey[Streams] = web.AppKey("streams")
+
+routes = web.RouteTableDef()
+ROLLOUT = "/api/v1/rollouts/{route}/{candidate}"
+
+
+def answer(value: Any, status: int = 200) -> web.Response:
+    """A JSON answer; what is not a finite number is `null`."""
+    return web.Response(body=orjson.dumps(value), content_type="application/json", status=status)
+
+
+def _name(request: web.Request) -> str:
+    return f"{request.match_info['route']}/{request.match_info['candidate']}"
+
+
+def _unknown(name: str) -> Problem:
+    return Problem(404, f"There is no rollout {name[:200]!r}.")
+
+
+def _rollout(request: web.Request) -> dict[str, Any]:
+    name = _name(request)
+    found = request.app[SURFACE].rollout(name)
+    if found is None:
+        raise _unknown(name)
+    return found
+
+
+# --- health, metrics, reload -----------------------------------------------------------------------------------------
+
+
+@routes.get("/healthz")
+async def healthz(request: web.Request) -> web.Response:
+    """The process is up."""
+    return answer({"status": "up"})
+
+
+@routes.get("/readyz")
+async def readyz(request: web.Request) -> web.Response:
+    """The controller can do its work; 503 with the reasons why not."""
+    ready, reasons = request.app[SURFACE].ready()
+    if not ready:
+        raise Problem(503, " ".join(reasons) or "Not ready.", reasons=reasons)
+    return answer({"status": "ready"})
+
+
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.Response:
+    """All metrics, in the text format that the scraper asks for."""
+    body, content_type = request.app[METRICS].render(request.headers.get("accept", ""))
+    response = web.Response(body=body, headers={"content-type": content_type})
+    response.enable_compression()
+    return response
+
+
+@routes.post("/-/reload")
+async def reload(request: web.Request) -> web.Response:
+    """Read the configuration file again; 422 with what is wrong in it keeps the old one in force."""
+    done, problem = await request.app[SURFACE].reload()
+    if not done:
+        raise Problem(422, problem or "The reload failed; the old configuration stays in force.")
+    return answer({"status": "reloaded", "generation": request.app[SURFACE].generation})
+
+
+# --- rollouts --------------------------------------------------------------------------------------------------------
+
+
+@routes.get("/api/v1/rollouts")
+async def rollouts(request: web.Request) -> web.Response:
+    """Every rollout."""
+    inputs.query(request, ())
+    return answer({"rollouts": request.app[SURFACE].rollouts()})
+
+
+@routes.get(ROLLOUT)
+async def rollout(request: web.Request) -> web.Response:
+    """One rollout."""
+    inputs.query(request, ())
+    return answer(_rollout(request))
+
+
+@routes.get(ROLLOUT + "/findings")
+async def findings(request: web.Request) -> web.Response:
+    """Its findings."""
+    inputs.query(request, ())
+    found = _rollout(request)
+    return answer({"verdict": found["verdict"], "findings": found["findings"]})
+
+
+@routes.get(ROLLOUT + "/pairs")
+async def pairs(request: web.Request) -> web.Response:
+    """Kept pairs, the worst or the latest first, redacted."""
+    values = inputs.query(request, ("order", "limit"))
+    order = inputs.choice(values, "order", ("worst", "latest"))
+    limit = inputs.number(values, "limit", 20, 1, 200)
+    assert limit is not None
+    found = request.app[SURFACE].pairs(_name(request), order, limit)
+    if found is None:
+        raise _unknown(_name(request))
+    return answer({"order": order, "pairs": found})
+
+
+@routes.get(ROLLOUT + "/charts")
+async def charts(request: web.Request) -> web.Response:
+    """What can be drawn: distributions, latencies, labels, history."""
+    inputs.query(request, ())
+    found = request.app[SURFACE].charts(_name(request))
+    if found is None:
+        raise _unknown(_name(request))
+    return answer(found)
+
+
+@routes.get(ROLLOUT + "/journal")
+async def journal(request: web.Request) -> web.Response:
+    """A page of the journal, newest first; `next` is the `before` of the page after it."""
+    values = inputs.query(request, ("limit", "before"))
+    limit = inputs.number(values, "limit", 50, 1, 500)
+    before = inputs.number(values, "before", None, 0, inputs.BIGGEST)
+    assert limit is not None
+    name = _name(request)
+    found = await request.app[SURFACE].journal(name, limit + 1, before)
+    if not found and request.app[SURFACE].rollout(name) is None:
+        raise _unknown(name)
+    page = found[:limit]
+    return answer({"journal": page, "next": page[-1]["number"] if len(found) > limit else None})
+
+
+@routes.post(ROLLOUT + "/{action:" + "|".join(ACTIONS) + "}")
+async def act(request: web.Request) -> web.Response:
+    """Do something by hand; the rollout afterwards, 409 when it is not possible now."""
+    action = request.match_info["action"]
+    given = await inputs.hand_action(request, action)
+    return answer(await request.app[SURFACE].act(_name(request), action, **given))
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+@routes.post("/api/v1/outcomes")
+async def outcomes(request: web.Request) -> web.Response:
+    """Take delayed labels by request id."""
+    return answer(await request.app[SURFACE].outcomes(await inputs.outcomes(request)))
+
+
+@routes.get("/api/v1/events")
+async def events(request: web.Request) -> web.StreamResponse:
+    """Events as they happen."""
+    inputs.query(request, ())
+    return await request.app[STREAMS].serve(request)
+
+
+@routes.get("/api/v1/traffic")
+async def traffic(request: web.Request) -> web.Response:
+    """Exchanges and errors by route, upstream and leg, since the workers started."""
+    inputs.query(request, ())
+    return answer({"time": time.time(), "routes": by_route(request.app[SURFACE].counts().requests)})
+
+
+@routes.get("/api/v1/processes")
+async def processes(request: web.Request) -> web.Response:
+    """The process tree."""
+    inputs.query(request, ())
+    return answer(request.app[SURFACE].processes())
+
+
+@routes.get("/api/v1/webhooks")
+async def webhooks(request: web.Request) -> web.Response:
+    """Each webhook endpoint's delivery state."""
+    inputs.query(request, ())
+    return answer({"webhooks": await request.app[SENDER].state()})
+
+
+@routes.get("/api/v1/openapi.json")
+async def openapi(request: web.Request) -> web.Response:
+    """This API, described."""
+    return answer(DOCUMENT)

@@ -1,0 +1,116 @@
+"""What a request may say, read strictly: unknown names and values out of range are a 400 that says which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from proxy.controller.admin.problems import Problem
+from proxy.predictions import exact_json
+
+MAX_REASON, MAX_ACTOR = 1000, 200
+BIGGEST = (1 << 63) - 1
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but tab and line feed, and those that turn the direction of text: they go on to terminals, chats
+and mails by webhook and journal."""
+_BREAK = re.compile("[\t\n]")
+
+
+def query(request: web.Request, known: Collection[str]) -> dict[str, str]:
+    """The query's parameters, each at most once and one of `known`."""
+    for name in request.query:
+        if name not in known:
+            raise Problem(400, f"Unknown query parameter {name[:40]!r}; known: {', '.join(known) or 'none'}.")
+    if len(request.query) != len(set(request.query)):
+        raise Problem(400, "A query parameter is given twice.")
+    return dict(request.query)
+
+
+def number(values: dict[str, str], name: str, default: int | None, low: int, high: int) -> int | None:
+    """A whole number of the query from `low` to `high`, or `default`."""
+    text = values.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        raise Problem(400, f"{name} is a whole number from {low} to {high}.")
+    return int(text)
+
+
+def choice(values: dict[str, str], name: str, options: tuple[str, ...]) -> str:
+    """One of `options`, the first one when absent."""
+    value = values.get(name, options[0])
+    if value not in options:
+        raise Problem(400, f"{name} is one of {', '.join(options)}.")
+    return value
+
+
+async def json_body(request: web.Request, default: Any = None) -> Any:
+    """The body as JSON, `default` when there is none."""
+    data = await request.read()
+    if not data.strip() and default is not None:
+        return default
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, f"The body is not JSON: {error}") from None
+
+
+async def hand_action(request: web.Request, action: str) -> dict[str, Any]:
+    """The body of a hand action: `reason`, `actor` and, for a promotion, `full`."""
+    body = await json_body(request, default={})
+    if not isinstance(body, dict):
+        raise Problem(400, 'The body is an object: {"reason", "actor", "full"}.')
+    if unknown := sorted(body.keys() - {"reason", "actor", "full"}):
+        raise Problem(400, f"Unknown field {unknown[0][:40]!r}; known: reason, actor, full.")
+    reason, actor, full = body.get("reason", ""), body.get("actor", "api"), body.get("full", False)
+    if not (isinstance(reason, str) and len(reason) <= MAX_REASON):
+        raise Problem(400, f"reason is a text of at most {MAX_REASON} characters.")
+    if not (isinstance(actor, str) and 0 < len(actor) <= MAX_ACTOR):
+        raise Problem(400, f"actor is a text of 1 to {MAX_ACTOR} characters.")
+    if found := _UNSEEN.search(reason) or _UNSEEN.search(actor) or _BREAK.search(actor):
+        where = "reason" if found.string is reason else "actor"
+        raise Problem(400, f"{where} holds the control character U+{ord(found[0]):04X}; it must be plain text.")
+    if not isinstance(full, bool) or (full and action != "promote"):
+        raise Problem(400, "full is true or false, and true only for promote.")
+    return {"reason": reason, "actor": actor, "full": full}
+
+
+async def outcomes(request: web.Request) -> list[dict[str, Any]]:
+    """Delayed labels: one object or a list of them, each with `id` and one of `label`, `value`, `reward`."""
+    body = await json_body(request)
+    entries = body if isinstance(body, list) else [body]
+    if any(isinstance(entry, dict) and isinstance(entry.get("label"), float) for entry in entries):
+        exact = exact_json.loads(await request.read())
+        _keep_digits(entries, exact if isinstance(exact, list) else [exact])
+    for position, entry in enumerate(entries):
+        if problem := _outcome_problem(entry):
+            raise Problem(400, f"Outcome {position}: {problem}.")
+    return entries
+
+
+def _keep_digits(entries: list[Any], exact: list[Any]) -> None:
+    """Put labels beyond 64 bits back as their digits, as predictions have them (`predictions.shapes`)."""
+    for entry, same in zip(entries, exact, strict=True):
+        if isinstance(entry, dict) and isinstance(entry.get("label"), float) and isinstance(same["label"], int):
+            entry["label"] = str(same["label"])
+
+
+def _outcome_problem(entry: Any) -> str:
+    if not isinstance(entry, dict):
+        return "not an object"
+    if not (isinstance(entry.get("id"), str) and 0 < len(entry["id"]) <= 128):
+        return "id is a text of 1 to 128 characters"
+    kinds = entry.keys() & {"label", "value", "reward"}
+    if len(kinds) != 1 or len(entry) != 2:
+        return "beside id there is exactly one of label, value, reward"
+    [kind] = kinds
+    given = entry[kind]
+    if kind == "label" and not isinstance(given, str | int | bool):
+        return "label is a text, a whole number or a truth value"
+    if kind != "label" and (isinstance(given, bool) or not isinstance(given, int | float)):
+        return f"{kind} is a number"
+    return ""

@@ -1,0 +1,80 @@
+"""`GET /api/v1/events`: what happens, as server-sent events (WHATWG HTML §9.2).
+
+Each reader has a bounded queue in the controller, which loses its oldest event when the reader does not keep up, and
+the connection ends when the reader takes nothing for `STALLED` seconds. After a gap a reader asks for the state again,
+so a lost event is never wrong, only late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from proxy.controller.admin.problems import Problem
+from proxy.controller.view import Surface
+
+MAX_READERS = 64
+HEARTBEAT = 15.0  # seconds; proxies in between cut what is silent for longer, typically 30 to 60
+STALLED = 30.0
+
+
+def encode(event: dict[str, Any]) -> bytes:
+    """One event as text; JSON has no raw line break, so it is always one `data` line.
+
+    >>> encode({"type": "rollout.changed", "data": {"rollout": "a\\\\nb"}})
+    b'event: rollout.changed\\ndata: {"type":"rollout.changed","data":{"rollout":"a\\\\\\\\nb"}}\\n\\n'
+    """
+    return b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
+
+
+class Streams:
+    """All readers of events."""
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+        self._closing = asyncio.Event()
+        self._readers = 0
+
+    async def close(self, app: web.Application) -> None:
+        """End every stream, so that a drain need not wait for readers that never leave."""
+        self._closing.set()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Stream until the reader or this process goes; 503 when there are too many readers."""
+        if self._readers >= MAX_READERS or self._closing.is_set():
+            raise Problem(503, f"There are {self._readers} readers already.", {"retry-after": "5"})
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", "x-accel-buffering": "no"})
+        self._readers += 1
+        queue = self._surface.subscribe()
+        try:
+            await response.prepare(request)
+            with suppress(ConnectionError, TimeoutError):
+                await self._pump(queue, response)
+        finally:
+            self._surface.unsubscribe(queue)
+            self._readers -= 1
+        return response
+
+    async def _pump(self, queue: asyncio.Queue[dict[str, Any]], response: web.StreamResponse) -> None:
+        await _write(response, b"retry: 1000\n\n")
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            while not closing.done():
+                getting = asyncio.create_task(queue.get())
+                await asyncio.wait({getting, closing}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
+                if getting.done():
+                    await _write(response, encode(getting.result()))
+                else:
+                    getting.cancel()
+                    await _write(response, b": still here\n\n")
+        finally:
+            closing.cancel()
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(STALLED):
+        await response.write(data)

@@ -1,0 +1,322 @@
+"""The controller: pairs come in, decisions go out.
+
+    workers ──pairs──▶ links ──▶ intake ──▶ trials (read, order, evidence) ──look──▶ decisions ──tables──▶ workers
+                                                                              └──▶ store ──▶ webhooks
+
+It is one process with one event loop at nice 5, so that on a full machine the live path wins. `Controller` wires the
+parts and keeps the time: micro-batches, looks, snapshots. `roster.py` knows which rollouts there are, `process.py` is
+its life as a child of the supervisor.
+
+Invariants
+- A look at a rollout happens at least once a second, and after a batch as often as its cost allows. A disk that hangs
+  holds no look up. Workers and the supervisor hear ALIVE from the same loop: a controller that judges, not one that is.
+- Evidence and books of a rollout are saved together, of the same moment, about once a second while they change; where
+  there are many rollouts, in turns.
+- A controller that cannot read its store does not start, and the workers go on without one. One that finds that what
+  was saved is lost lets no candidate serve for that reason: those of the file are rolled back until a person says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from proxy import logs
+from proxy.config import Config
+from proxy.controller.counting import Tallies
+from proxy.controller.decisions import Decisions
+from proxy.controller.exemplars import Exemplars
+from proxy.controller.intake import Intake
+from proxy.controller.links import Links, Worker
+from proxy.controller.request_log import Trails
+from proxy.controller.roster import Roster
+from proxy.controller.store.store import Contents, Saved, Store
+from proxy.controller.streams import Streams
+from proxy.controller.trials import Trial
+from proxy.controller.webhooks.policy import Event as Announcement
+from proxy.errors import StoreError
+from proxy.evidence import EvidenceError
+from proxy.model import Pair
+from proxy.pairs import link
+from proxy.pairs.request_log import Trail
+from proxy.rollout.events import Tripped
+from proxy.sockets import reachable
+
+log = logging.getLogger("understudy.controller")
+
+TICK = 0.25
+"""Seconds between two rounds: readings that wait are added, and who is due is looked at whether or not pairs come."""
+SNAPSHOT = 1.0
+"""Seconds between snapshots of changed evidence."""
+SNAPSHOT_COST = 0.02
+"""Seconds of the event loop that one snapshot takes; rollouts that have not had their turn by then are in the next."""
+CHARTS = 30.0
+"""Seconds between two times at which what is drawn is saved."""
+RETENTION = 3600.0
+"""Seconds between two clean-ups of the store."""
+
+
+class Controller:
+    """Everything of the controller but its process and its API. Fulfils `links.Listener`, `intake.Judge` and
+    `decisions.Audience`."""
+
+    def __init__(self, config: Config, text: str, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self.config, self.generation = config, 0
+        self.config_hash = hashlib.sha256(text.encode()).hexdigest()
+        self.store = store
+        self.trials: dict[str, Trial] = {}
+        self.tallies = Tallies()
+        self.streams = Streams()
+        self.trails = Trails()
+        self.exemplars = Exemplars()
+        self.links = Links(self)
+        self.decisions = Decisions(self.trials, store, self.links, self, clock)
+        self.roster = Roster(self.trials, self.decisions, store, self.tallies, clock)
+        self.intake = Intake(self.roster.of, self)
+        self.on_pair: Callable[[Pair], None] = self.intake.pair  # of all that is called here the most often
+        self.outbox_added = asyncio.Event()
+        self.loaded = False
+        self.admin_port = 0  # the one that is listened on, where the file says 0
+        self.alive: Callable[[], object] = lambda: None  # told after every round of looks
+        self._clock = clock
+        self._renewed = 0  # new files of the store into which everything has been written
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._reloading = asyncio.Lock()
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self, runtime: Path) -> None:
+        """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
+        contents = await self.store.load(self.config.plans)
+        self._say_split(contents)
+        self.decisions.take_up(contents)
+        if contents.lost:
+            logs.event(log, "store.lost", logging.CRITICAL, why=contents.lost)
+        self.roster.take_up(contents.rollouts, self.config.plans)
+        await self._take_up_charts()
+        await self._apply(lost=contents.lost)
+        self.loaded = True
+        await self.links.start(runtime)
+        self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
+
+    def _say_split(self, contents: Contents) -> None:
+        """A store that is new has a new secret: which callers the candidate answers is then drawn anew, and is said."""
+        new, print_of = not contents.table, hashlib.sha256(contents.secret.encode()).hexdigest()[:12]
+        logs.event(log, "split.drawn_anew" if new else "split.kept", store=str(self.store.path), fingerprint=print_of)
+
+    async def _take_up_charts(self) -> None:
+        """Charts go on where they ended. They decide nothing, so whatever is wrong with them, they begin anew."""
+        try:
+            drawn = await self.store.charts()
+            for trial in self.roster.everyone:
+                if trial.plan.trial in drawn:
+                    trial.charts.load(drawn[trial.plan.trial])
+        except (StoreError, KeyError, TypeError, ValueError) as error:
+            logs.event(log, "charts.lost", logging.WARNING, error=str(error))
+
+    async def _keep_charts(self) -> None:
+        await self.store.keep_charts({trial.plan.trial: trial.charts.dump() for trial in self.trials.values()})
+
+    async def stop(self) -> None:
+        """Judge and save what is in hand, and end."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        self.intake.finish()
+        for trial in self.trials.values():
+            trial.flush()
+            if not trial.rollout.over:
+                self.look(trial)
+        await self.links.stop()
+        await self.roster.close()
+        await asyncio.to_thread(self.trails.close)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self.decisions.retry()
+            await self._snapshot()
+            await self._keep_charts()
+        except StoreError as error:
+            logs.event(log, "store.failed", logging.ERROR, kind="last snapshot", error=str(error))
+        await self.store.close()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Carry on with something in the background; a failing store is logged where it happens."""
+        task = asyncio.ensure_future(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- configuration -----------------------------------------------------------------------------------------------
+
+    async def reload(self, config: Config, text: str, generation: int) -> str:
+        """Take a new configuration; empty, or why it cannot be taken, and then nothing has changed."""
+        async with self._reloading:
+            try:
+                self.roster.check(config)
+            except EvidenceError as error:
+                return str(error)
+            self.config, self.generation = config, generation
+            self.config_hash = hashlib.sha256(text.encode()).hexdigest()
+            await self._apply()
+            return ""
+
+    async def _apply(self, lost: str = "") -> None:
+        await self.roster.apply(self.config, self.config_hash, lost=lost)
+        self.decisions.retell()  # a budget may have come or gone
+        await asyncio.to_thread(self.trails.configure, self.config)  # one that ends may have to wait for its disk
+
+    # --- what workers say (links.Listener) ---------------------------------------------------------------------------
+
+    def on_mark(self, worker: str, trial: str, sequence: int) -> None:
+        self.intake.mark(worker, trial, sequence)
+
+    def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
+        self.tallies.report(worker, counts)
+        ready = counts.get("ready", {})
+        for name, ledger in counts.get("ledger", {}).items():
+            self.intake.report(worker, name, ready.get(name), ledger)
+
+    def on_trails(self, trails: list[Trail]) -> None:
+        self.trails.take(trails)
+        self.exemplars.take(trails)
+
+    def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
+        for trial, event in self.decisions.greeted(link.table_from(hello.get("table")), bool(hello.get("lost"))):
+            self.spawn(self.decisions.decide(trial, event))
+        self.decisions.send_table(worker)
+
+    def on_gone(self, worker: str) -> None:
+        self.tallies.gone(worker)
+        for trial in self.roster.everyone:
+            self.intake.gone(worker, trial)
+
+    def _close_accounts(self) -> None:
+        """Close the accounts of workers that died while no controller was there to see it."""
+        if not self.links.complete:
+            return
+        for trial in self.roster.everyone:
+            for worker in trial.books.workers:
+                if worker not in self.links.workers and not self.intake.waits(trial):
+                    self.intake.gone(worker, trial)
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    # --- who looks and decides (intake.Judge) ------------------------------------------------------------------------
+
+    def tripped(self, trial: Trial, event: Tripped) -> None:
+        self.spawn(self.decisions.decide(trial, replace(event, now=self._clock())))
+
+    def hold_up(self, pause: bool) -> None:
+        self.links.hold_up(pause)
+
+    def look(self, trial: Trial) -> None:
+        """Look at a rollout and let what is seen happen to it. Looking and deciding are one step: nothing comes between
+        a verdict and the evidence that is journaled with it."""
+        before = trial.looked
+        looked = trial.look(self._clock(), self.decisions.blocked_by(trial))
+        if before is None or looked.assessment is not before.assessment:
+            self.streams.tell("rollout.changed", self._clock(), {"rollout": trial.name})
+        self.spawn(self.decisions.decide(trial, looked))
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                self._close_accounts()
+                for trial in list(self.trials.values()):
+                    self.intake.flush(trial)
+                    await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
+                if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
+                    self.decisions.retell()
+            except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
+                logs.unexpected(log, "controller.look_broke")
+                continue
+            self.links.alive()
+            self.alive()
+
+    async def _keep_saved(self) -> None:
+        snapshot_at = retain_at = 0.0
+        charts_at = time.monotonic() + CHARTS
+        while True:
+            await asyncio.sleep(2 * TICK)
+            now = time.monotonic()
+            try:
+                await self.store.check()
+                await self.decisions.retry()
+                if now >= snapshot_at:
+                    cost, more = await self._snapshot(SNAPSHOT_COST)
+                    snapshot_at = now + max(0.0 if more else SNAPSHOT, 20 * cost)
+                if now >= charts_at:
+                    await self._keep_charts()
+                    charts_at = now + CHARTS
+                if now >= retain_at:
+                    await self.store.retain(self._clock(), self.config.plans)
+                    retain_at = now + RETENTION
+            except StoreError as error:
+                logs.event(log, "store.failed", logging.ERROR, kind="snapshot", error=str(error))
+            except Exception:
+                logs.unexpected(log, "controller.saving_broke")
+
+    async def _snapshot(self, most: float = math.inf) -> tuple[float, bool]:
+        """Save what changed since the last time, whoever waits longest first, in about `most` seconds of the event
+        loop; how many it took, and whether more is left."""
+        renewed = self.store.renewed
+        new = renewed > self._renewed  # a new file was begun, and nothing may be in it
+        waiting = [trial for trial in self.roster.everyone if trial.unsnapshot or new]
+        waiting.sort(key=lambda trial: trial.snapshot_at)
+        changed, saved, began, cost = [], list[Saved](), time.perf_counter(), 0.0
+        for trial in waiting:
+            saved.append(Saved(trial.saved, trial.plan, trial.evidence.dump(), trial.books.dump()))
+            changed.append(trial)
+            trial.unsnapshot, trial.snapshot_at = False, began
+            cost = time.perf_counter() - began
+            if cost > most and not new:
+                break
+        if not changed:
+            return 0.0, False
+        try:
+            await self.store.snapshot(saved, self._clock(), self.decisions.secret if new else "")
+        except BaseException:  # cancelled by the end of the process as well: the last snapshot must not miss these
+            for trial in changed:
+                trial.unsnapshot = True
+            raise
+        self._renewed = renewed
+        return cost, len(changed) < len(waiting)
+
+    # --- whom it tells (decisions.Audience) --------------------------------------------------------------------------
+
+    def endpoints(self, event: str) -> tuple[str, ...]:
+        return tuple(hook.url for hook in self.config.webhooks if event in hook.events)
+
+    def console_url(self, rollout: str) -> str:
+        admin = self.config.admin
+        base = admin.url or f"http://{reachable(admin.listen, self.admin_port)}"
+        return f"{base.rstrip('/')}/#/{rollout}"
+
+    def announce(self, event: Announcement) -> None:
+        self.streams.tell(event.type, event.time, event.data)
+
+    def saved(self, announced: bool) -> None:
+        if announced:
+            self.outbox_added.set()
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    try:
+        await work
+    except StoreError:
+        pass  # logged and counted where it happened
+    except Exception:
+        logs.unexpected(log, "controller.decision_broke")
+
+
+if __name__ == "__main__":
+    from proxy.controller.process import main
+
+    main()

@@ -1,0 +1,93 @@
+"""Worker counts, merged: the totals of each incarnation, and those of the dead in one sum.
+
+Workers report totals, so a report replaces the last one of the same incarnation, and merging is addition.
+Invariant: a sum never falls when a worker dies; what it last reported stays in it (open connections excepted).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from proxy.controller.view import Counts
+from proxy.pairs.link import BOUNDS
+
+log = logging.getLogger("understudy.counting")
+
+MOST_LEDGERS = 10_000
+"""Trials of each worker whose last report is kept: it is not repeated once they are over, and they may come back."""
+
+
+class Tallies:
+    """Reports by incarnation."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._ledgers: dict[str, dict[str, dict[str, int]]] = {}
+        self._dead = Counts()
+
+    def report(self, worker: str, payload: dict[str, Any]) -> None:
+        """Take a worker's totals."""
+        self._reports[worker] = payload
+        ledgers = self._ledgers.setdefault(worker, {})
+        for trial, ledger in payload.get("ledger", {}).items():
+            ledgers.pop(trial, None)  # so that the one reported last comes last
+            ledgers[trial] = ledger
+        for trial in list(ledgers)[:-MOST_LEDGERS]:
+            del ledgers[trial]
+
+    def ledgers(self, trial: str) -> dict[str, dict[str, int]]:
+        """What each worker has reported of a trial at last, by incarnation."""
+        return {worker: found for worker, ledgers in self._ledgers.items() if (found := ledgers.get(trial))}
+
+    def gone(self, worker: str) -> None:
+        """Keep what a dead worker had reported."""
+        self._ledgers.pop(worker, None)
+        payload = self._reports.pop(worker, None)
+        if payload is not None:
+            _add(self._dead, {**payload, "connections": []})
+
+    def merged(self) -> Counts:
+        """The sum of all, a fresh value."""
+        counts = Counts()
+        _add_counts(counts, self._dead)
+        for payload in self._reports.values():
+            _add(counts, payload)
+        return counts
+
+
+def _add(counts: Counts, payload: dict[str, Any]) -> None:
+    """Add one worker's totals (see COUNTS in `pairs.link`)."""
+    for route, upstream, leg, code, n in payload.get("requests", ()):
+        key = (route, upstream, leg, str(code))
+        counts.requests[key] = counts.requests.get(key, 0) + n
+    for route, upstream, leg, buckets, total in payload.get("durations", ()):
+        _add_histogram(counts.durations, (route, upstream, leg), buckets, total)
+    for route, buckets, total in payload.get("overhead", ()):
+        _add_histogram(counts.overhead, route, buckets, total)
+    for rollout, reason, n in payload.get("rescues", ()):
+        counts.rescues[rollout, reason] = counts.rescues.get((rollout, reason), 0) + n
+    for rollout, n in payload.get("before_table", ()):
+        counts.before_table[rollout] = counts.before_table.get(rollout, 0) + n
+    for sink, n in payload.get("trails", {}).items():
+        counts.trails[sink, "dropped"] = counts.trails.get((sink, "dropped"), 0) + n
+    for upstream, n in payload.get("lookups", ()):
+        counts.lookups[upstream] = counts.lookups.get(upstream, 0) + n
+    for upstream, state, n in payload.get("connections", ()):
+        counts.connections[upstream, state] = counts.connections.get((upstream, state), 0) + n
+
+
+def _add_counts(counts: Counts, other: Counts) -> None:
+    for plain in ("requests", "rescues", "before_table", "trails", "lookups"):
+        mine, theirs = getattr(counts, plain), getattr(other, plain)
+        for key, n in theirs.items():
+            mine[key] = mine.get(key, 0) + n
+    for key, (buckets, total) in other.durations.items():
+        _add_histogram(counts.durations, key, buckets, total)
+    for route, (buckets, total) in other.overhead.items():
+        _add_histogram(counts.overhead, route, buckets, total)
+
+
+def _add_histogram(into: dict[Any, tuple[list[int], float]], key: Any, buckets: list[int], total: float) -> None:
+    old, sum_of = into.get(key, ([0] * (len(BOUNDS) + 1), 0.0))
+    into[key] = ([a + b for a, b in zip(old, buckets, strict=True)], sum_of + total)

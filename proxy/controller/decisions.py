@@ -1,0 +1,372 @@
+"""Carries out what `rollout.machine` decides: tables out, transactions in, in the order that keeps the promises.
+
+    down    publish, wait for every connected worker, save; a save that fails is made up later, traffic is gone anyway
+    up      save, then publish; a save that fails means it did not happen
+
+Invariants
+- A way down never waits for the disk, nor for a way up of the same rollout that is being saved.
+- Traffic to a candidate never exceeds what the saved state allows, but while a roll back awaits its save.
+- While a change of a rollout is unsaved, that rollout does not climb. Changes are saved in the order in which they
+  were made.
+- A way down that workers were told of is carried out in the end, even if the controller died before it was saved: the
+  next one finds it in their tables (see `greeted`). Table numbers only grow, over the lives of controllers too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from proxy import logs
+from proxy.controller.links import Links, Worker
+from proxy.controller.report import ended_json, event_data, journal_detail
+from proxy.controller.store.store import Change, Contents, Saved, Store
+from proxy.controller.trials import Trial, lane_of
+from proxy.controller.webhooks.policy import Event as Announcement
+from proxy.errors import StoreError
+from proxy.model import Lane, State, Table
+from proxy.rollout.events import (
+    Effects,
+    Event,
+    Looked,
+    Pause,
+    Promote,
+    Publish,
+    Refuse,
+    Restored,
+    Resume,
+    Retry,
+    Rollout,
+    Save,
+    Unfinished,
+    lowers_first,
+)
+from proxy.rollout.machine import advance
+
+log = logging.getLogger("understudy.decisions")
+
+ACK_DEADLINE = 5.0
+"""Seconds to wait for acknowledgements. A worker that is later than that is stuck: it serves nobody, and reads the
+table first thing when it goes on."""
+
+Outcome = Coroutine[Any, Any, Refuse | None]
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured of decisions, for the metrics: seconds, by rollout."""
+
+    rollback: dict[str, list[float]] = field(default_factory=dict)
+    detection: dict[str, list[float]] = field(default_factory=dict)
+    results: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Audience(Protocol):
+    """Whom decisions are told to."""
+
+    def endpoints(self, event: str) -> tuple[str, ...]:
+        """Webhook URLs that subscribe to an event."""
+
+    def console_url(self, rollout: str) -> str:
+        """Where a person looks at a rollout."""
+
+    @property
+    def config_hash(self) -> str:
+        """Which file was in force."""
+
+    def announce(self, event: Announcement) -> None:
+        """Tell it to the streams."""
+
+    def saved(self, announced: bool) -> None:
+        """A change is in the store (with deliveries, if announced)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A change that waits to be saved; on the way down it is `ready` when the workers have acknowledged."""
+
+    trial: Trial
+    change: Change
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Decisions:
+    """Carries out decisions about `trials`, which others fill."""
+
+    def __init__(
+        self, trials: dict[str, Trial], store: Store, links: Links, audience: Audience, clock: Callable[[], float]
+    ) -> None:
+        self._trials, self._store, self._links, self._audience, self._clock = trials, store, links, audience, clock
+        self._saving: dict[str, asyncio.Event] = {}  # a change that is saved first, under way
+        self._savers: dict[str, asyncio.Lock] = {}  # one saver at a time, or a change would be saved twice
+        self._unsaved: dict[str, list[_Turn]] = {}
+        self._leaving: set[str] = set()
+        self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
+        self._fresh: set[str] = set()  # rollouts begun by this controller, of which nothing was saved
+        self._before: dict[str, Rollout] = {}  # rollouts as the last controller left them in the store
+        self._identity = self.secret = ""
+        self.number = 0
+        self.figures = Figures()
+
+    def take_up(self, contents: Contents) -> None:
+        """Go on where the last controller was, as far as the store knows."""
+        self._identity, self.secret, self.number = contents.identity, contents.secret, contents.table
+        self._before = {saved.rollout.name: saved.rollout for saved in contents.rollouts}
+
+    # --- what is in force --------------------------------------------------------------------------------------------
+
+    def blocked_by(self, trial: Trial) -> str | None:
+        """Another rollout of the same route that has weight, or whose weight workers may still use."""
+        for other in self._trials.values():
+            same = other is not trial and other.plan.route == trial.plan.route
+            if same and (other.weights or other.name in self._leaving):
+                return other.name
+        return None
+
+    def table(self) -> Table:
+        """The present routing table. Who has gone stays in it until that is saved: if this controller dies before,
+        the next one must find the way down in what workers hold."""
+        gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
+        present = (*self._trials.values(), *gone)
+        lanes = tuple(t.told() for t in present if t.lane.state is not State.COMPLETED)
+        return Table(self.number, lanes, self.secret)
+
+    @property
+    def unsaved(self) -> list[str]:
+        """Rollouts with a change that could not be saved yet."""
+        return [name for name, turns in self._unsaved.items() if turns]
+
+    # --- one decision ------------------------------------------------------------------------------------------------
+
+    def decide(self, trial: Trial, event: Event) -> Outcome:
+        """Let an event happen to a rollout. What must be done now is done when this returns; await the rest.
+
+        The rest gives a refusal, or `None`; it raises `StoreError` when the change was dropped for want of a disk.
+        """
+        after, effects = advance(trial.rollout, event, trial.plan)
+        if not effects:
+            trial.rollout = after
+            return _answer(None)
+        if isinstance(effects[0], Refuse):
+            return _answer(effects[0])
+        if lowers_first(effects):
+            return self._down(trial, after, effects)
+        if trial.name in self._saving:
+            # The next look will see what came of the change under way; a person's action waits for it.
+            return _answer(None) if isinstance(event, Looked) else self._later(trial, event)
+        return self._up(trial, after, effects, must_save=_needs_disk(event, trial.rollout, after))
+
+    def adopt(self, trial: Trial, after: Rollout, effects: Effects) -> Outcome:
+        """Carry out the effects of a rollout that has just begun."""
+        if not after.over:
+            self._fresh.add(trial.name)
+        return self._up(trial, after, effects, must_save=False)
+
+    async def _later(self, trial: Trial, event: Event) -> Refuse | None:
+        await self.settled(trial)
+        if isinstance(event, Promote):  # another rollout of the route may have begun to climb meanwhile
+            event = replace(event, blocked_by=self.blocked_by(trial))
+        return await self.decide(trial, event)
+
+    async def settled(self, trial: Trial) -> None:
+        """Wait until no change of this rollout that is saved first is under way."""
+        while (under_way := self._saving.get(trial.name)) is not None:
+            await under_way.wait()
+
+    def _down(self, trial: Trial, after: Rollout, effects: Effects) -> Outcome:
+        before = trial.rollout
+        trial.lane = replace(lane_of(after, trial.plan), why=_why(effects))
+        self._leaving.add(trial.name)
+        self._before.pop(trial.name, None)  # whatever a dead controller had cut short is done now
+        self._fresh.discard(trial.name)
+        number = self._publish()
+        if after.over and not before.over and after.trial == before.trial:
+            trial.close(self._clock())
+            trial.books.ended = ended_json(trial)
+        trial.rollout = after
+        turn = self._queue(trial, self._change(trial, before, after, effects, number))
+        if after.entry != before.entry:
+            trial.entered()
+        return self._gone_down(trial, turn, trial.added_at)
+
+    async def _gone_down(self, trial: Trial, turn: _Turn, added_at: float) -> None:
+        try:
+            behind = await self._links.acknowledged(turn.change.table, ACK_DEADLINE)
+        finally:
+            self._leaving.discard(trial.name)
+        self._measure(trial, turn.change, time.perf_counter() - added_at, behind)
+        turn.ready.set()
+        await self._save_waiting(trial)
+
+    def _up(self, trial: Trial, after: Rollout, effects: Effects, *, must_save: bool) -> Outcome:
+        before, trial.rising = trial.rollout, after
+        turn = self._queue(trial, self._change(trial, before, after, effects, self.number + 1))
+        turn.ready.set()
+        self._saving[trial.name] = asyncio.Event()
+        return self._gone_up(trial, before, turn, Publish() in effects, must_save)
+
+    async def _gone_up(self, trial: Trial, before: Rollout, turn: _Turn, publish: bool, must_save: bool) -> None:
+        change, after = turn.change, turn.change.saved.rollout
+        try:
+            if not await self._save_waiting(trial) and must_save and turn in self._unsaved[trial.name]:
+                self._unsaved[trial.name].remove(turn)
+                raise StoreError(f"not saved, so not done: {self._store.error}")
+            if trial.rollout.change != before.change:
+                return  # on the way down meanwhile, and that has been published already
+            trial.rollout = after
+            self._measure(trial, change, 0.0, [])
+            if after.entry != before.entry:
+                trial.entered()
+            trial.lane = lane_of(after, trial.plan)
+            if publish:
+                self._publish()
+        finally:
+            trial.rising = None
+            self._saving.pop(trial.name).set()
+        await self._links.acknowledged(self.number, ACK_DEADLINE)
+
+    def _publish(self) -> int:
+        self.number += 1
+        self._links.publish(self.table())
+        return self.number
+
+    def retell(self) -> None:
+        """Send the present table again: nothing was decided, but what a budget affords has changed."""
+        self._links.publish(self.table())
+
+    # --- saving ------------------------------------------------------------------------------------------------------
+
+    def _change(self, trial: Trial, before: Rollout, after: Rollout, effects: Effects, number: int) -> Change:
+        """The transaction of a change with the evidence of this very moment; nothing in it changes afterwards."""
+        save = _save_of(effects)
+        now = self._clock()
+        trial.refresh(now)
+        saved = Saved(after, trial.plan, trial.evidence.dump(), trial.books.dump())
+        event: Announcement | None = None
+        if save.announce:
+            data = event_data(trial, after, save, self._audience.console_url(trial.name))
+            event = Announcement(self._event_id(after, save), save.announce, now, data)
+        endpoints = self._audience.endpoints(save.announce)
+        detail = journal_detail(trial, before, after, self._audience.config_hash)
+        return Change(saved, number, now, save.kind, save.actor, save.reason, detail, event, endpoints)
+
+    def _event_id(self, after: Rollout, save: Save) -> str:
+        """The same for the same change, however often it is attempted; different for every other one."""
+        key = f"{self._identity}|{after.name}|{after.began_at}|{after.change}|{save.announce}"
+        return "evt_" + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
+
+    def _queue(self, trial: Trial, change: Change) -> _Turn:
+        """Give a change its turn: it is saved after all earlier ones of its rollout, and not before it is ready."""
+        turn = _Turn(trial, change)
+        self._unsaved.setdefault(trial.name, []).append(turn)
+        return turn
+
+    async def _save_waiting(self, trial: Trial) -> bool:
+        """Save what has its turn, in order; `False` when the store failed (`retry` goes on from there)."""
+        waiting = self._unsaved[trial.name]
+        async with self._savers.setdefault(trial.name, asyncio.Lock()):
+            while waiting:
+                turn = waiting[0]
+                await turn.ready.wait()
+                try:
+                    await self._store.save(turn.change)
+                except StoreError as error:
+                    fields = {"rollout": trial.name, "kind": turn.change.kind, "error": str(error)}
+                    logs.event(log, "store.failed", logging.ERROR, **fields)
+                    return False
+                waiting.remove(turn)
+                self._told(trial, turn.change)
+        return True
+
+    def _told(self, trial: Trial, change: Change) -> None:
+        trial.saved = change.saved.rollout
+        fields = {"rollout": trial.name, "actor": change.actor, "reason": change.reason}
+        logs.event(log, f"rollout.{change.kind}", **fields, weight=change.saved.rollout.weight / 100)
+        if change.event is not None:
+            self._audience.announce(change.event)
+        self._audience.saved(change.event is not None)
+
+    async def retry(self) -> None:
+        """Try again to save what could not be saved."""
+        for name in self.unsaved:
+            turns = self._unsaved[name]
+            # While another rollout's were saved, this one's may have been.
+            if turns and turns[0].ready.is_set():
+                await self._save_waiting(turns[0].trial)
+
+    # --- workers that come back --------------------------------------------------------------------------------------
+
+    def greeted(self, table: Table, lost: bool) -> list[tuple[Trial, Event]]:
+        """What a worker's HELLO tells of the time without a controller: its last table, and whether it was `lost` and
+        had taken the weight of unjudged candidates away itself."""
+        found: list[tuple[Trial, Event]] = []
+        for lane in table.lanes:
+            trial = self._trials.get(lane.rollout)
+            if trial is None or trial.plan.tried != lane.tried:
+                continue
+            # What was tried before this store began may have been begun anew then: nothing here knows how often.
+            if lane.state is State.ROLLED_BACK and trial.name in self._fresh:
+                why = lane.why or "the workers still know of it, the store does not"
+                found.append((trial, Unfinished(self._clock(), why)))
+            elif trial.rollout.trial != lane.trial or not trial.rollout.weight:
+                continue
+            elif self._cut_short(lane):
+                found.append((trial, Unfinished(self._clock(), lane.why)))
+            elif lost and lane.weight and self._restored.get(trial.name, -1) < table.number:
+                self._restored[trial.name] = max(self.number, table.number)  # told once, not by every worker
+                found.append((trial, Restored(self._clock())))
+        self.number = max(self.number, table.number)
+        return found
+
+    def _cut_short(self, lane: Lane) -> bool:
+        """Whether a worker's line shows a way down that a dead controller did not live to save.
+
+        Less weight than was saved is not enough: it may be a way up that was saved and not published any more, but that
+        has entered a later stage than the line. And nobody else lowered it: this controller's own first way down ends
+        the comparison.
+        """
+        before = self._before.get(lane.rollout)
+        return before is not None and lane.weight < before.weight and lane.stage >= before.entry
+
+    def send_table(self, worker: Worker) -> None:
+        """Give a worker the present table. What `greeted` found must have been decided before."""
+        self._links.send(worker, self.table())
+
+    # --- figures -----------------------------------------------------------------------------------------------------
+
+    def _measure(self, trial: Trial, change: Change, seconds: float, behind: list[str]) -> None:
+        name, figures, after = trial.name, self.figures, change.saved.rollout
+        if change.kind in ("promoted", "rolled_back"):
+            key = (name, change.kind)
+            figures.results[key] = figures.results.get(key, 0) + 1
+        if change.kind != "rolled_back" or after.cause not in ("fail", "tripwire"):
+            return
+        figures.rollback.setdefault(name, []).append(seconds)
+        first = trial.books.first_pair
+        if first is not None:
+            figures.detection.setdefault(name, []).append(max(0.0, change.time - first))
+        logs.event(log, "rollout.weight_0", rollout=name, seconds=round(seconds, 4), behind=behind)
+
+
+def _save_of(effects: Effects) -> Save:
+    (save,) = (effect for effect in effects if isinstance(effect, Save))
+    return save
+
+
+def _why(effects: Effects) -> str:
+    save = _save_of(effects)
+    return f"{save.kind} by {save.actor}: {save.reason}"
+
+
+async def _answer(answer: Refuse | None) -> Refuse | None:
+    return answer
+
+
+def _needs_disk(event: Event, before: Rollout, after: Rollout) -> bool:
+    """Whether a change must not stand without being saved: a climb, or a person's action short of a way down."""
+    return after.weight > before.weight or isinstance(event, Promote | Pause | Resume | Retry)

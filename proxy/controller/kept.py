@@ -1,0 +1,209 @@
+"""Pairs kept to be looked at: the worst and the latest of a rollout, few and small.
+
+A person who reads "disagreement 5 %" wants to see five. Kept are at most `MOST` and `MAX_BYTES` of each sort, with at
+most `MAX_BODY` bytes of each body and the first values of each prediction, so the memory is bounded whatever the
+traffic (4 MiB a rollout); what is beyond is shown as cut.
+
+Invariant: what leaves here has `redact` applied. A body that is to be redacted and cannot be read as JSON is not shown.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from proxy.controller.webhooks.policy import rfc3339
+from proxy.evidence.input.distances import LARGE, cosine_distances, total_variations
+from proxy.evidence.process.wealth import Floats
+from proxy.model import Kind, Outcome, Pair, Prediction, Reading, make
+from proxy.pairs.redaction import pointers, redact, redact_query
+
+MOST = 50
+MAX_BYTES = 2 * 1024 * 1024
+"""Bytes of all worst, and of all latest pairs, estimated from above."""
+MAX_BODY = 16 * 1024
+MAX_ROWS, MAX_VALUES, MAX_TEXT = 10, 64, 1000
+"""Rows kept of a prediction, values of a row, characters of a text."""
+SMALL = 2048
+"""A pair of so many bytes has nothing that is worth cutting."""
+OWN, DECODED = 1024, 8
+"""Bytes of an entry beside what was sent and answered, and bytes of decoded values per byte of an answer, at most."""
+
+
+class _Entry(NamedTuple):
+    """Ordered by badness, then by age: the number is its own, so that nothing behind it is ever compared."""
+
+    badness: float
+    number: int
+    size: int
+    pair: Pair
+    reading: Reading
+
+
+def badness(reading: Reading) -> float:
+    """How bad a pair is for the candidate, to sort by: a failure is 2, a mismatch 1, else the difference in 0..1.
+
+    >>> from proxy.model import Arm
+    >>> one = lambda v: Prediction(Kind.SCORE, (v,))
+    >>> difference(one(0.5), one(0.75))
+    0.25
+    """
+    if reading.fault:
+        return 0.0 if reading.live_fault else 2.0
+    if reading.mismatch:
+        return 1.0
+    live, candidate = reading.live, reading.candidate
+    return 0.0 if live is None or candidate is None else difference(live, candidate)
+
+
+def difference(live: Prediction, candidate: Prediction) -> float:
+    """Largest difference over the rows, 0..1: whether they differ, or for numbers the distance, at most 1."""
+    ours, theirs = live.rows, candidate.rows
+    if ours == theirs:
+        return 0.0
+    if live.kind in _ARRAYS and len(ours) * len(ours[0]) >= LARGE:
+        return float(_ARRAYS[live.kind](np.array(ours), np.array(theirs)).max())
+    far = _FAR.get(live.kind, _differ)
+    if len(ours) == 1:
+        return far(ours[0], theirs[0])
+    return max(map(far, ours, theirs))
+
+
+def _apart(a: float, b: float) -> float:
+    return min(1.0, abs(a - b))
+
+
+def _moved(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(abs(x - y) for x, y in zip(a, b, strict=False)) / 2
+
+
+def _differ(a: Any, b: Any) -> float:
+    return float(a != b)
+
+
+def _angle(a: Sequence[float], b: Sequence[float]) -> float:
+    norm = math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+    return min(1.0, 1.0 - sum(x * y for x, y in zip(a, b, strict=False)) / norm) if norm > 0 else float(a != b)
+
+
+_FAR: dict[Kind, Callable[[Any, Any], float]] = {
+    Kind.SCORE: _apart,
+    Kind.NUMBER: _apart,
+    Kind.PROBABILITIES: _moved,
+    Kind.VECTOR: _angle,
+}
+
+
+_ARRAYS: dict[Kind, Callable[[Floats, Floats], Floats]] = {
+    Kind.PROBABILITIES: total_variations,
+    Kind.VECTOR: cosine_distances,
+}
+
+
+class Kept:
+    """The worst and the latest pairs of one rollout."""
+
+    def __init__(self) -> None:
+        self._worst: list[_Entry] = []
+        self._latest: deque[_Entry] = deque()
+        self._worst_bytes = self._latest_bytes = 0
+        self._number = 0
+
+    def add(self, pair: Pair, reading: Reading) -> None:
+        """Look at one more pair."""
+        self._number += 1
+        bad = badness(reading)
+        size = OWN + (1 + DECODED) * _raw(pair)
+        if size > OWN + (1 + DECODED) * SMALL or pair.again is not None:
+            pair, reading, size = _cut(pair, reading)
+        entry = make(_Entry, (bad, self._number, size, pair, reading))
+        latest, worst = self._latest, self._worst
+        latest.append(entry)
+        self._latest_bytes += size
+        while len(latest) > MOST or self._latest_bytes > MAX_BYTES:
+            self._latest_bytes -= latest.popleft().size
+        if bad <= 0.0 or (len(worst) >= MOST and bad <= worst[0].badness):
+            return
+        heapq.heappush(worst, entry)
+        self._worst_bytes += size
+        while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
+            self._worst_bytes -= heapq.heappop(worst).size
+
+    def shown(self, order: str, limit: int, redacted: Sequence[str]) -> list[dict[str, Any]]:
+        """At most `limit` pairs as JSON values, `order` `worst` or `latest`, `redacted` masked in bodies and query."""
+        found = sorted(self._worst, reverse=True) if order == "worst" else list(self._latest)[::-1]
+        return [_shown(entry, redacted) for entry in found[:limit]]
+
+
+def _raw(pair: Pair) -> int:
+    """Bytes that were sent and answered."""
+    live, candidate = pair.live, pair.candidate
+    heads = len(pair.request_head) + len(live.head) + len(candidate.head)
+    return heads + len(pair.request_body) + len(live.body) + len(candidate.body)
+
+
+def _cut(pair: Pair, reading: Reading) -> tuple[Pair, Reading, int]:
+    """Pair and reading with the first bytes of each body and the first values of each prediction, and their size."""
+    live, candidate = _shortened(pair.live), _shortened(pair.candidate)
+    pair = pair._replace(request_body=pair.request_body[:MAX_BODY], live=live, candidate=candidate, again=None)
+    reading = reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
+    values = sum(min(len(arm.body), MAX_ROWS * MAX_VALUES * DECODED) for arm in (live, candidate))
+    return pair, reading, OWN + _raw(pair) + DECODED * values
+
+
+def _shortened(outcome: Outcome) -> Outcome:
+    """Slices are copies, so what is cut does not hold the whole body."""
+    return outcome if len(outcome.body) <= MAX_BODY else outcome._replace(body=outcome.body[:MAX_BODY])
+
+
+def _first(prediction: Prediction | None) -> Prediction | None:
+    if prediction is None:
+        return None
+    most = MAX_TEXT if prediction.kind in (Kind.TEXT, Kind.LABEL) else MAX_VALUES
+    rows = (row[:most] if isinstance(row, str | tuple) else row for row in prediction.rows[:MAX_ROWS])
+    return Prediction(prediction.kind, tuple(rows))
+
+
+def _shown(entry: _Entry, redacted: Sequence[str]) -> dict[str, Any]:
+    pair, reading = entry.pair, entry.reading
+    hidden = pointers(redacted)
+    method, path, *_ = (*pair.request_head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")
+    return {
+        "id": pair.id,
+        "request_id": pair.known_as,
+        "time": rfc3339(pair.time),
+        "served": pair.served.value,
+        "difference": entry.badness,
+        "fault": reading.fault.value or None,
+        "live_fault": reading.live_fault.value or None,
+        "mismatch": reading.mismatch or None,
+        "detail": "" if hidden else reading.detail,
+        "segment": reading.segment or None,
+        "request": {"method": method, "path": redact_query(path, redacted), "body": _text(pair.request_body, hidden)},
+        "live": _arm(pair.live, reading.live, hidden),
+        "candidate": _arm(pair.candidate, reading.candidate, hidden),
+    }
+
+
+def _arm(outcome: Outcome, prediction: Prediction | None, hidden: Sequence[str]) -> dict[str, Any]:
+    # Predictions and details may quote the very thing that is to be hidden: with `redact` only the bodies show.
+    rows = list(prediction.rows[:MAX_ROWS]) if prediction is not None and not hidden else None
+    return {
+        "status": outcome.status,
+        "reason": outcome.reason.value or None,
+        "seconds": None if math.isnan(outcome.seconds) else outcome.seconds,
+        "body": _text(outcome.body, hidden),
+        "prediction": rows,
+    }
+
+
+def _text(body: bytes, hidden: Sequence[str]) -> str:
+    if hidden:
+        redacted = redact(body, hidden)
+        return "(not shown: it is to be redacted and is not whole JSON)" if redacted is None else redacted.decode()
+    return body.decode("utf-8", "replace")

@@ -1,0 +1,245 @@
+"""The two sockets that workers connect to: pairs come in on one, routing tables go out on the other.
+
+They are apart so that a table never queues behind pairs. A worker may come, go and come back on each at any time; here
+it is one `Worker` per incarnation (a process), whatever its connections do.
+
+Invariants
+- Nothing here blocks and nothing is kept for a worker that is away: it gets the present table when it says HELLO.
+- `publish` writes to every connected worker before it returns; `acknowledged` then waits, with a deadline.
+- A peer that speaks anything but frames of its link is disconnected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from proxy.model import Pair, Table
+from proxy.pairs import link
+from proxy.pairs import request_log as trails
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame, LinkError
+from proxy.pairs.request_log import Trail
+
+_PAIR = Frame.PAIR  # looking up a member of an enum costs 0.1 µs in Python 3.11
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker process. `acked` is the last table it has acknowledged (on this connection), -1 before the
+    first."""
+
+    name: str
+    slot: int
+    pid: int
+    pairs: Channel | None = None
+    tables: Channel | None = None
+    acked: int = -1
+    trials: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def told(self) -> bool:
+        """Whether it is connected and a routing table is in force there."""
+        return self.connected and self.acked >= 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether both links are up."""
+        return self.pairs is not None and self.tables is not None
+
+
+class Listener(Protocol):
+    """What the links tell. All calls come on the event loop and must be quick."""
+
+    def on_pair(self, pair: Pair) -> None:
+        """A pair arrived."""
+
+    def on_mark(self, worker: str, trial: str, sequence: int) -> None:
+        """Every sequence of `trial` below `sequence` is settled in this worker."""
+
+    def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
+        """A worker's totals."""
+
+    def on_trails(self, trails: list[Trail]) -> None:
+        """What became of some requests, for traces and the access log."""
+
+    def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
+        """A worker connected its table link and awaits the present table."""
+
+    def on_gone(self, worker: str) -> None:
+        """A worker was replaced by a new process in its slot: nothing more will come from it."""
+
+
+class Links:
+    """Both sockets and the workers behind them."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.workers: dict[str, Worker] = {}
+        self._pids: frozenset[int | None] = frozenset()
+        self._of: dict[Channel, Worker] = {}
+        self._servers: list[asyncio.AbstractServer] = []
+        self._changed = asyncio.Event()
+
+    async def start(self, runtime: Path) -> None:
+        """Listen on `pairs.sock` and `tables.sock` in the runtime directory; a socket file left behind is replaced."""
+        loop = asyncio.get_running_loop()
+        for name, heard in (("pairs.sock", self._pairs_frame), ("tables.sock", self._tables_frame)):
+            path = runtime / name
+            path.unlink(missing_ok=True)
+            self._servers.append(await loop.create_unix_server(self._factory(heard), str(path)))
+
+    def _factory(self, heard: Callable[[Channel, Frame, bytes], None]) -> Callable[[], Channel]:
+        return lambda: Channel(heard, self._closed)
+
+    async def stop(self) -> None:
+        """Close both sockets and every connection."""
+        for server in self._servers:
+            server.close()
+        for channel in list(self._of):
+            channel.close()
+
+    def hold_up(self, pause: bool) -> None:
+        """Read no pairs for now, or go on: what workers cannot send they drop and count."""
+        for worker in self.workers.values():
+            if worker.pairs is not None:
+                worker.pairs.hold_up(pause)
+
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    def _greet(self, channel: Channel, payload: bytes) -> tuple[Worker, dict[str, Any]]:
+        hello = link.read_note(payload)
+        try:
+            name, slot, pid = str(hello["worker"]), int(hello["slot"]), int(hello["pid"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"not a hello: {error!r}") from None
+        worker = self.workers.get(name)
+        if worker is None:
+            for other in [w for w in self.workers.values() if w.slot == slot]:
+                self.drop(other.name)
+            worker = self.workers[name] = Worker(name, slot, pid)
+        self._of[channel] = worker
+        return worker, hello
+
+    def expect(self, pids: Iterable[int | None]) -> None:
+        """The supervisor's word on which worker processes there are (`None`: one that is not running now). Those that
+        are not among them are gone for good."""
+        self._pids = frozenset(pids)
+        for worker in list(self.workers.values()):
+            if worker.pid not in self._pids:
+                self.drop(worker.name)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every worker process there is has both its links here: then no other can come any more."""
+        return bool(self._pids) and self._pids <= {w.pid for w in self.workers.values() if w.connected}
+
+    def drop(self, name: str) -> None:
+        """Forget a worker whose process is gone. What it had written before it died still waits in the socket, so its
+        connections are read to their end first."""
+        worker = self.workers.get(name)
+        if worker is None:
+            return
+        if worker.pairs is not None:
+            worker.slot = -1  # forgotten when its pair link ends
+            return
+        del self.workers[name]
+        self._listener.on_gone(name)
+
+    def _closed(self, channel: Channel) -> None:
+        worker = self._of.pop(channel, None)
+        if worker is None:
+            return
+        if worker.pairs is channel:
+            worker.pairs = None
+        if worker.tables is channel:
+            worker.tables = None
+        if worker.slot < 0:
+            self.drop(worker.name)
+        self._changed.set()
+
+    # --- frames ------------------------------------------------------------------------------------------------------
+
+    def _pairs_frame(self, channel: Channel, kind: Frame, payload: bytes) -> None:
+        worker = self._of.get(channel)
+        if kind is _PAIR and worker is not None:  # nearly all of them, so asked first
+            self._listener.on_pair(link.decode_pair(payload, worker.trials, worker.name))
+            return
+        if kind is Frame.HELLO:
+            worker, _ = self._greet(channel, payload)
+            worker.pairs, worker.trials = channel, {}
+            return
+        if worker is None:
+            raise LinkError(f"{kind.name} before HELLO")
+        if kind is Frame.MARK:
+            mark = link.decode_mark(payload)
+            if mark.trial not in worker.trials:
+                raise LinkError(f"a mark for trial {mark.trial}, which was never named")
+            self._listener.on_mark(worker.name, worker.trials[mark.trial], mark.sequence)
+        elif kind is Frame.COUNTS:
+            self._listener.on_counts(worker.name, link.read_note(payload))
+        elif kind is Frame.TRAILS:
+            self._listener.on_trails(trails.decode(payload))
+        elif kind is Frame.TRIAL:
+            self._name(worker, link.read_note(payload))
+        else:
+            raise LinkError(f"{kind.name} on the link for pairs")
+
+    @staticmethod
+    def _name(worker: Worker, named: dict[str, Any]) -> None:
+        try:
+            worker.trials[int(named["index"])] = str(named["trial"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise LinkError(f"not a trial's name: {error!r}") from None
+
+    def _tables_frame(self, channel: Channel, kind: Frame, payload: bytes) -> None:
+        if kind is Frame.HELLO:
+            worker, hello = self._greet(channel, payload)
+            worker.tables, worker.acked = channel, -1
+            self._listener.on_hello(worker, hello)
+        elif kind is Frame.ACK and channel in self._of:
+            worker = self._of[channel]
+            worker.acked = max(worker.acked, int(link.read_note(payload).get("number", 0)))
+        else:
+            raise LinkError(f"{kind.name} on the link for tables")
+        self._changed.set()
+
+    # --- tables ------------------------------------------------------------------------------------------------------
+
+    def publish(self, table: Table) -> None:
+        """Write a table to every connected worker. One whose link is choked is disconnected: it takes the table up when
+        it comes back."""
+        data = link.encode_table(table)
+        for worker in self.workers.values():
+            if worker.tables is not None and not worker.tables.send(data):
+                worker.tables.close()
+
+    def alive(self) -> None:
+        """Let every connected worker hear that this controller judges."""
+        data = link.frame(Frame.ALIVE, b"")
+        for worker in self.workers.values():
+            if worker.tables is not None:
+                worker.tables.send(data)
+
+    def send(self, worker: Worker, table: Table) -> None:
+        """Write a table to one worker."""
+        if worker.tables is not None and not worker.tables.send(link.encode_table(table)):
+            worker.tables.close()
+
+    def behind(self, number: int) -> list[str]:
+        """Connected workers that have not acknowledged table `number` or a later one."""
+        return [w.name for w in self.workers.values() if w.tables is not None and w.acked < number]
+
+    async def acknowledged(self, number: int, deadline: float) -> list[str]:
+        """Wait until no connected worker is behind; after `deadline` seconds, those that still are."""
+        try:
+            async with asyncio.timeout(deadline):
+                while self.behind(number):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        return self.behind(number)

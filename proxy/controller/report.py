@@ -1,0 +1,196 @@
+"""What a rollout looks like from outside: the JSON of the API, of `status --json` and of a webhook's `data`.
+
+Weights are in percent here, shares and limits are ratios, times RFC 3339. Pure functions of a `Trial`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from proxy.config.words import limit
+from proxy.controller.charts import unit
+from proxy.controller.trials import Trial
+from proxy.controller.webhooks.policy import rfc3339
+from proxy.evidence.rules.split import log_bayes_factor
+from proxy.model import BUCKETS, Finding, Ledger, State, Verdict
+from proxy.rollout.events import Rollout, Save
+from proxy.rollout.requirements import needs, stage_name, waiting_for
+
+
+def finding_json(finding: Finding, units: Mapping[str, str]) -> dict[str, Any]:
+    """A finding as JSON values, with its guard's unit; what is not a finite number is `null`."""
+    value = asdict(finding) | {"verdict": finding.verdict.value, "unit": units.get(finding.guard, "number")}
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
+
+
+def ledger_json(ledger: Ledger) -> dict[str, int]:
+    """A ledger with what is pending."""
+    return {**asdict(ledger), "pending": ledger.pending}
+
+
+def stage_json(trial: Trial) -> dict[str, Any]:
+    """The stage of a rollout and what it waits for; `needs` is empty where it climbs no more."""
+    rollout, plan = trial.rollout, trial.plan
+    name = stage_name(rollout, plan)
+    climbing = rollout.state in (State.SHADOW, State.CANARY)
+    return {
+        "index": len(plan.stages) if name == "promoted" else min(rollout.stage, len(plan.stages) - 1),
+        "name": name,
+        "entered_at": rfc3339(rollout.entered_at),
+        "waiting_for": waiting_for(rollout, plan, trial.looked),
+        "needs": [asdict(need) for need in needs(rollout, trial.looked, plan)] if climbing and trial.looked else [],
+    }
+
+
+def ended_json(trial: Trial) -> dict[str, Any]:
+    """What is known now, as it is to be shown from the end of the rollout on."""
+    verdict, findings = _looked_json(trial)
+    return {"verdict": verdict, "findings": findings, "ledger": ledger_json(trial.ledger)}
+
+
+def known_json(trial: Trial) -> tuple[str, list[dict[str, Any]], dict[str, int]]:
+    """Verdict, findings and ledger: those of the last look; of a rollout that has ended those of its end."""
+    ended = trial.books.ended if trial.rollout.over else None
+    if ended is not None:
+        return ended["verdict"], ended["findings"], ended["ledger"]
+    return *_looked_json(trial), ledger_json(trial.ledger)
+
+
+def _looked_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
+    """The verdict and the findings of the last look."""
+    if trial.looked is None:
+        return Verdict.WATCHING.value, []
+    assessment, units = trial.looked.assessment, {guard.name: unit(guard) for guard in trial.plan.guards}
+    return assessment.verdict.value, [finding_json(finding, units) for finding in assessment.findings]
+
+
+def rollout_json(trial: Trial) -> dict[str, Any]:
+    """One rollout, whole."""
+    rollout, plan = trial.rollout, trial.plan
+    verdict, findings, ledger = known_json(trial)
+    return {
+        "name": plan.name,
+        "route": plan.route,
+        "live": plan.live,
+        "candidate": plan.candidate,
+        "version": plan.version,
+        "state": rollout.state.value,
+        "since": rfc3339(rollout.since),
+        "paused": rollout.paused,
+        "blocked_by": rollout.blocked_by,
+        "stage": stage_json(trial),
+        "stages": [stage.name for stage in plan.stages],
+        "weight": rollout.weight / 100,
+        "verdict": verdict,
+        "kind": trial.evidence.kind.value,
+        "guards": {guard.name: limit(guard) for guard in plan.guards},
+        "findings": findings,
+        "ledger": ledger,
+        "late_pairs": trial.ledger.late,
+        "outcomes": trial.books.outcomes.shown(),
+        "labels": trial.labels,
+        "split": split_json(trial),
+        "repeats": trial.evidence.repeats,
+        "candidate_failures": trial.evidence.candidate_failures,
+        "unparseable": trial.books.unparseable,
+        "why_unparseable": trial.why_unparseable or None,
+        "response_mismatches": trial.evidence.response_mismatches,
+        "began_at": rfc3339(rollout.began_at),
+        "cause": rollout.cause or None,
+        "reason": rollout.reason or None,
+        "lead_time": lead_json(trial),
+        "protocol": trial.protocol or None,
+        "token_budget": budget_json(trial),
+        "record": trial.recorder.state() if trial.recorder is not None else None,
+    }
+
+
+def budget_json(trial: Trial) -> dict[str, Any] | None:
+    """Tokens per minute that copies may cost, what they cost in the last one and since this controller started, and the
+    share of the stage's pairs that this affords now; `null` without `mirror.max_tokens_per_minute`."""
+    if trial.token_budget is None:
+        return None
+    spending, share = trial.spending, trial.told().affords / BUCKETS
+    return {
+        "limit": trial.token_budget, "last_minute": spending.last_minute, "total": trial.tokens, "share": share
+    }  # fmt: skip
+
+
+def split_json(trial: Trial) -> dict[str, Any] | None:
+    """Whether the candidate answers its share of the stage's pairs; it never decides. `null` outside canary.
+
+    `log_bayes_factor` above 3 (20 to 1) says that it does not; sticky keys of heavy users can do that too.
+    """
+    weight, share = trial.rollout.weight / BUCKETS, trial.lane.share / BUCKETS
+    if trial.rollout.state is not State.CANARY or not 0.0 < weight < 1.0 or not share:
+        return None
+    expected = weight / (weight + (1.0 - weight) * share)
+    candidate, pairs = trial.evidence.stage_candidate_pairs, trial.evidence.stage_pairs
+    return {
+        "candidate_pairs": candidate,
+        "pairs": pairs,
+        "expected": expected,
+        "log_bayes_factor": log_bayes_factor(candidate, pairs - candidate, expected),
+    }
+
+
+def lead_seconds(trial: Trial) -> float | None:
+    """Seconds from the candidate's sign-off to the first answer served at weight 100; `None` until then."""
+    signed, first = trial.plan.signed_off_at, trial.books.first_full
+    return None if signed is None or first is None else first - signed
+
+
+def lead_json(trial: Trial) -> dict[str, Any] | None:
+    """Lead time and whether it kept to `lead_time_slo` (`null`: none is set); `null` while it is not known."""
+    seconds, slo = lead_seconds(trial), trial.plan.lead_time_slo
+    if seconds is None:
+        return None
+    return {"seconds": seconds, "slo_seconds": slo, "within_slo": None if slo is None else seconds <= slo}
+
+
+def event_data(trial: Trial, rollout: Rollout, save: Save, console_url: str) -> dict[str, Any]:
+    """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of."""
+    plan = trial.plan
+    verdict, findings, ledger = known_json(trial)
+    return {
+        "rollout": plan.name,
+        "route": plan.route,
+        "live": plan.live,
+        "candidate": plan.candidate,
+        "version": plan.version,
+        "state": rollout.state.value,
+        "stage": stage_name(rollout, plan),
+        "weight": rollout.weight / 100,
+        "verdict": verdict,
+        "reason": save.reason,
+        "actor": save.actor,
+        "findings": findings,
+        "ledger": ledger,
+        "console_url": console_url,
+    }
+
+
+def journal_detail(trial: Trial, before: Rollout, after: Rollout, config_hash: str) -> dict[str, Any]:
+    """A journal entry's inputs: with the evidence beside it, all that is needed to judge again."""
+    evidence = trial.evidence
+    verdict, findings = _looked_json(trial)
+    return {
+        "trial": after.trial,
+        "change": after.change,
+        "from": {"state": before.state.value, "stage": before.stage, "weight": before.weight / 100},
+        "to": {"state": after.state.value, "stage": after.stage, "weight": after.weight / 100, "cause": after.cause},
+        "verdict": verdict,
+        "causes": list(trial.looked.assessment.causes) if trial.looked else [],
+        "findings": findings,
+        "stage_pairs": evidence.stage_pairs,
+        "stage_candidate_pairs": evidence.stage_candidate_pairs,
+        "state_hash": evidence.state_hash,
+        "limits_hash": evidence.limits_hash,
+        "config_hash": config_hash,
+        "plan": orjson.loads(orjson.dumps(trial.plan)),
+    }

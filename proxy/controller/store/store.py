@@ -1,0 +1,390 @@
+"""What the controller must not forget: rollouts with their evidence, the journal, the outbox. SQLite, by `database`.
+
+Invariants
+- `save` is one transaction: rollout, evidence, ledger, table number, journal entry and outbox rows, or none of them.
+- The journal only grows (a trigger refuses updates); `retain` alone takes its oldest entries away.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from proxy import logs
+from proxy.controller.store.database import Database
+from proxy.controller.store.schema import SECRET, set_meta
+from proxy.controller.webhooks.outbox import Delivery
+from proxy.controller.webhooks.policy import GIVE_UP_AFTER, URGENT, Event
+from proxy.errors import StoreError
+from proxy.model import Plan, trial_name
+from proxy.rollout.events import Rollout
+from proxy.rollout.serialization import plan_from, rollout_from
+
+log = logging.getLogger("understudy.store")
+
+KEEP_ENTRIES = 1000
+"""Journal entries kept of each rollout."""
+
+KEEP_JOURNAL = 32 << 20
+"""Bytes of evidence kept in the journal of each rollout, but for its last entry."""
+
+KEEP_TRIALS = 50
+"""Ended trials kept of each rollout, so that a version that comes back is known."""
+
+KEEP_PAST = 16 << 20
+"""Bytes of evidence kept of the ended trials of each rollout; what is older is known by its end alone."""
+
+KEEP_ENDED = 50
+"""Rollouts, the last that ended, that are kept whole though the file names them no more."""
+
+LET_GO = 20
+"""Rollouts that are let go in one transaction."""
+
+KEEP_NAMES = 1000
+"""Rollouts beyond those, the last ones, of which state and plan are kept, so that one that comes back is known."""
+
+KEEP_DELIVERIES = 30 * 86400.0
+"""Seconds that a finished delivery is kept to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One rollout as the store holds it. `ledger` is what `ledger.Books.dump` gave."""
+
+    rollout: Rollout
+    plan: Plan
+    evidence: bytes
+    ledger: dict[str, Any]
+
+    @property
+    def archived(self) -> bool:
+        """Whether it ended because the file names it no more."""
+        return self.rollout.cause == "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One transaction: a rollout after a change, and why. `table` is the routing table number that goes with it.
+
+    `saved.evidence` is what was decided on; it becomes part of the journal entry. `event` goes to each of `endpoints`.
+    `token` makes it safe to save a change again when it is not known whether the first time went through.
+    """
+
+    saved: Saved
+    table: int
+    time: float
+    kind: str
+    actor: str
+    reason: str
+    detail: dict[str, Any]
+    event: Event | None = None
+    endpoints: tuple[str, ...] = ()
+    token: str = field(default_factory=lambda: os.urandom(12).hex())
+
+
+@dataclass(slots=True)
+class Contents:
+    """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last.
+    `lost` says why what was saved before is not known; empty at a first start."""
+
+    identity: str
+    table: int
+    rollouts: list[Saved] = field(default_factory=list)
+    secret: str = ""
+    lost: str = ""
+
+
+class Store(Database):
+    """The database at `path`, as the controller knows it. Every coroutine may raise `StoreError`."""
+
+    # --- rollouts and journal ----------------------------------------------------------------------------------------
+
+    async def load(self, named: Collection[str] = ()) -> Contents:
+        """What is at work, what the file names, and the last `KEEP_ENDED` that ended; from then on the file is this
+        process' alone. When the disk takes no writes, it is read from a copy; raises when that fails too."""
+        await self.claim()
+        try:
+            contents = await self.run(lambda connection: _load(connection, named), write=False)
+            return replace(contents, lost=self.lost)
+        except StoreError as error:
+            logs.event(log, "store.copied", logging.ERROR, error=str(error))
+            return await self.run_on_copy(lambda connection: _load(connection, named))
+
+    async def save(self, change: Change) -> None:
+        """One change, whole or not at all."""
+        await self.run(lambda connection: _save(connection, change))
+
+    async def snapshot(self, saved: list[Saved], now: float, secret: str = "") -> None:
+        """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved. `secret` is written where
+        the file was begun under way, so that the split goes on after the next start too."""
+        # A snapshot taken before a new trial was saved must not overwrite that trial's evidence. The row itself is
+        # missing only when the file was set aside under way.
+        sql = _PUT + " WHERE trial = excluded.trial"
+        rows = [_row(one, now) for one in saved]
+
+        def work(connection: sqlite3.Connection) -> None:
+            if secret:
+                set_meta(connection, SECRET, secret)
+            connection.executemany(sql, rows)
+
+        await self.run(work)
+
+    async def rollout(self, name: str) -> Saved | None:
+        """One rollout as it was last saved."""
+        sql = "SELECT state, plan, evidence, ledger FROM rollouts WHERE name = ?"
+        row = await self.run(lambda c: c.execute(sql, (name,)).fetchone(), write=False)
+        return None if row is None else _saved(row)
+
+    async def past(self, name: str, tried: str) -> Saved | None:
+        """How the last trial of what was tried (`Plan.tried`) had ended before another one replaced it."""
+        sql = (
+            "SELECT state, plan, evidence, ledger FROM past WHERE name = ? AND (trial = ? OR instr(trial, ?) = 1)"
+            " ORDER BY updated DESC, rowid DESC LIMIT 1"
+        )
+        values = (name, tried, trial_name(tried, 1)[:-1])
+        row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
+        return None if row is None else _saved(row)
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
+        sql = (
+            "SELECT number, time, kind, actor, reason, detail, length(evidence) FROM journal"
+            " WHERE rollout = ? AND number < ? ORDER BY number DESC LIMIT ?"
+        )
+        top = before if before is not None else 1 << 62
+        rows = await self.run(lambda c: c.execute(sql, (name, top, limit)).fetchall(), write=False)
+        keys = ("number", "time", "kind", "actor", "reason", "detail", "evidence_bytes")
+        return [dict(zip(keys, (*row[:5], orjson.loads(row[5]), row[6]), strict=True)) for row in rows]
+
+    async def keep_charts(self, charts: dict[str, Any]) -> None:
+        """Keep what is drawn of each trial (`charts.Charts.dump`) for the next controller; no decision needs it."""
+        rows = [(trial, orjson.dumps(data).decode()) for trial, data in charts.items()]
+        await self.run(lambda c: c.executemany("INSERT OR REPLACE INTO charts VALUES (?, ?)", rows) and None)
+
+    async def charts(self) -> dict[str, Any]:
+        """What was drawn of each trial."""
+        rows = await self.run(lambda c: c.execute("SELECT trial, data FROM charts").fetchall(), write=False)
+        return {trial: orjson.loads(data) for trial, data in rows}
+
+    async def retain(self, now: float, named: Collection[str]) -> int:
+        """Take away what is beyond the retention while the file names these rollouts; how many rows. Gives room that is
+        no longer needed back to the disk."""
+        rows = 0
+        while some := await self.run(lambda connection: _let_go_of_ended(connection, named)):
+            rows += some  # a few at a time: a change that is to be saved waits for no more than that
+        rows += await self.run(lambda connection: _retain(connection, now, named))
+        await self.shrink()
+        return rows
+
+    async def let_go(self, name: str) -> None:
+        """Keep of a rollout that ended long ago no more than how it, and each of its trials, ended."""
+        await self.run(lambda connection: _let_go(connection, [name]))
+
+    # --- outbox (see `webhooks.Outbox`) ------------------------------------------------------------------------------
+
+    async def next_delivery(self, endpoint: str, now: float, *, urgent: bool) -> Delivery | None:
+        """Of the urgent rows, or of the others: of those due by `now` the one with fewest attempts, then the oldest;
+        else the one due first."""
+        sql = (
+            "SELECT id, type, time, data, attempts, due FROM outbox WHERE endpoint = :e AND state = 'waiting'"
+            " AND (type IN (SELECT value FROM json_each(:types))) = :urgent"
+            " ORDER BY due > :now, CASE WHEN due > :now THEN due END, attempts, time, rowid LIMIT 1"
+        )
+        values = {"e": endpoint, "now": now, "types": orjson.dumps(sorted(URGENT)).decode(), "urgent": urgent}
+        row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
+        if row is None:
+            return None
+        return Delivery(Event(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])
+
+    async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
+        """Write what became of an attempt."""
+        state = "waiting" if due is not None else result
+        sql = (
+            "UPDATE outbox SET attempts = ?, due = coalesce(?, due), state = ?, answer = ?, attempted = ?"
+            " WHERE id = ? AND endpoint = ?"
+        )
+        values = (delivery.attempts + 1, due, state, answer, now, delivery.event.id, delivery.endpoint)
+        await self.run(lambda connection: connection.execute(sql, values) and None)
+
+    async def end_subscription(self, endpoint: str, terms: str, now: float) -> None:
+        """Its waiting rows end, and no new ones are written for it while its terms are these."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", (endpoint, now, terms))
+            connection.execute(
+                "UPDATE outbox SET state = 'ended' WHERE endpoint = ? AND state = 'waiting'", (endpoint,)
+            )
+
+        await self.run(work)
+
+    async def keep_endpoints(self, terms: Mapping[str, str], now: float) -> dict[str, int]:
+        """Only these endpoints are configured (URL → `Endpoint.terms`): rows that wait for another one end as `removed`
+        (how many, by URL), and an endpoint that had answered 410 under other terms, or was away since, begins anew."""
+        return await self.run(lambda connection: _keep_endpoints(connection, terms, now))
+
+    async def is_ended(self, endpoint: str) -> bool:
+        """Whether the endpoint has answered 410."""
+        sql = "SELECT 1 FROM ended WHERE endpoint = ?"
+        return await self.run(lambda c: c.execute(sql, (endpoint,)).fetchone() is not None, write=False)
+
+    async def delivery_counts(self, endpoint: str) -> dict[str, int]:
+        """Rows by state."""
+        sql = "SELECT state, count(*) FROM outbox WHERE endpoint = ? GROUP BY state"
+        return dict(await self.run(lambda c: c.execute(sql, (endpoint,)).fetchall(), write=False))
+
+
+# --- inside a transaction --------------------------------------------------------------------------------------------
+
+
+_OVER = "json_extract(state, '$.state') IN ('rolled_back', 'completed')"
+_UNNAMED = f"{_OVER} AND name NOT IN (SELECT value FROM json_each(:named))"  # noqa: S608 - a constant
+"""What has ended and is not in the file: these alone are ever let go."""
+
+
+def _named(named: Collection[str]) -> str:
+    return orjson.dumps(sorted(named)).decode()
+
+
+def _load(connection: sqlite3.Connection, named: Collection[str]) -> Contents:
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    rows = connection.execute(
+        f"SELECT state, plan, evidence, ledger FROM rollouts WHERE NOT ({_UNNAMED}) OR name IN"  # noqa: S608 - constants
+        f" (SELECT name FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT :kept) ORDER BY updated",
+        {"named": _named(named), "kept": KEEP_ENDED},
+    ).fetchall()
+    identity, secret, table = str(meta.get("identity", "")), str(meta[SECRET]), int(meta.get("table", 0))
+    return Contents(identity, table, [_saved(row) for row in rows], secret)
+
+
+def _saved(row: tuple[Any, ...]) -> Saved:
+    state, plan, evidence, books = row
+    try:
+        rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
+        return Saved(rollout, kept, bytes(evidence), orjson.loads(books))
+    except (TypeError, ValueError, KeyError) as error:
+        raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
+
+
+_PUT = (
+    "INSERT INTO rollouts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET trial = excluded.trial,"
+    " state = excluded.state, plan = excluded.plan, evidence = excluded.evidence, ledger = excluded.ledger,"
+    " archived = excluded.archived, updated = excluded.updated"
+)
+_PASS_ON = (
+    "INSERT OR REPLACE INTO past SELECT trial, name, state, plan, evidence, ledger, archived, updated FROM rollouts"
+    " WHERE name = ? AND trial <> ?"
+)
+"""Before a new trial takes a rollout's row, the old one's goes here."""
+
+
+def _row(saved: Saved, now: float) -> tuple[Any, ...]:
+    state, plan, books = (orjson.dumps(part).decode() for part in (saved.rollout, saved.plan, saved.ledger))
+    return saved.rollout.name, saved.rollout.trial, state, plan, saved.evidence, books, saved.archived, now
+
+
+def _save(connection: sqlite3.Connection, change: Change) -> None:
+    saved = change.saved
+    name = saved.rollout.name
+    if connection.execute("SELECT 1 FROM journal WHERE token = ?", (change.token,)).fetchone():
+        return
+    connection.execute(_PASS_ON, (name, saved.rollout.trial))
+    connection.execute(_PUT, _row(saved, change.time))
+    connection.execute(
+        "INSERT INTO journal (rollout, time, kind, actor, reason, detail, evidence, token)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            name,
+            change.time,
+            change.kind,
+            change.actor,
+            change.reason,
+            orjson.dumps(change.detail).decode(),
+            saved.evidence,
+            change.token,
+        ),
+    )
+    set_meta(connection, "table", change.table)
+    event = change.event
+    if event is not None:
+        connection.executemany(
+            "INSERT INTO outbox (id, endpoint, type, time, data, due) SELECT ?, ?, ?, ?, ?, ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM ended WHERE endpoint = ?) ON CONFLICT (id, endpoint) DO NOTHING",
+            [
+                (event.id, to, event.type, event.time, orjson.dumps(event.data).decode(), change.time, to)
+                for to in change.endpoints
+            ],
+        )
+
+
+def _keep_endpoints(connection: sqlite3.Connection, terms: Mapping[str, str], now: float) -> dict[str, int]:
+    connection.executemany(
+        "DELETE FROM ended WHERE endpoint = ?",
+        [(url,) for url, then in connection.execute("SELECT endpoint, terms FROM ended") if terms.get(url) != then],
+    )
+    waiting = connection.execute("SELECT endpoint, count(*) FROM outbox WHERE state = 'waiting' GROUP BY endpoint")
+    gone = {url: n for url, n in waiting if url not in terms}
+    connection.executemany(
+        "UPDATE outbox SET state = 'removed', attempted = ? WHERE endpoint = ? AND state = 'waiting'",
+        [(now, url) for url in gone],
+    )
+    return gone
+
+
+def _let_go(connection: sqlite3.Connection, names: Collection[str]) -> int:
+    values = {"names": _named(names)}
+    of_these = "name IN (SELECT value FROM json_each(:names)) AND evidence <> x''"
+    rows = [
+        connection.execute(f"UPDATE {table} SET evidence = x'', ledger = '{{}}' WHERE {of_these}", values).rowcount  # noqa: S608
+        for table in ("rollouts", "past")
+    ]
+    connection.execute("DELETE FROM journal WHERE rollout IN (SELECT value FROM json_each(:names))", values)
+    return sum(rows)
+
+
+def _ended(connection: sqlite3.Connection, named: Collection[str]) -> list[tuple[str, bool]]:
+    """Names that ended before the last ones, the latest first, and whether they are kept whole still."""
+    sql = f"SELECT name, evidence <> x'' FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT -1 OFFSET :kept"  # noqa: S608
+    return connection.execute(sql, {"named": _named(named), "kept": KEEP_ENDED}).fetchall()
+
+
+def _let_go_of_ended(connection: sqlite3.Connection, named: Collection[str]) -> int:
+    """Of some that ended long ago keep only the end; how many rows were made smaller, 0 when there are no more."""
+    return _let_go(connection, [name for name, whole in _ended(connection, named) if whole][:LET_GO])
+
+
+def _retain(connection: sqlite3.Connection, now: float, named: Collection[str]) -> int:
+    forgotten = {"names": _named([name for name, _ in _ended(connection, named)[KEEP_NAMES:]])}
+    for table in ("rollouts", "past"):
+        connection.execute(f"DELETE FROM {table} WHERE name IN (SELECT value FROM json_each(:names))", forgotten)  # noqa: S608
+    entries = connection.execute(
+        "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER w AS age,"
+        " sum(length(evidence)) OVER w AS bytes FROM journal WINDOW w AS (PARTITION BY rollout ORDER BY number DESC))"
+        " WHERE age > ? OR (age > 1 AND bytes > ?))",
+        (KEEP_ENTRIES, KEEP_JOURNAL),
+    ).rowcount
+    trials = connection.execute(
+        "DELETE FROM past WHERE trial IN (SELECT trial FROM (SELECT trial, row_number() OVER"
+        " (PARTITION BY name ORDER BY updated DESC) AS age FROM past) WHERE age > ?)",
+        (KEEP_TRIALS,),
+    ).rowcount
+    connection.execute(
+        "UPDATE past SET evidence = x'', ledger = '{}' WHERE evidence <> x'' AND trial IN (SELECT trial FROM (SELECT"
+        " trial, sum(length(evidence)) OVER (PARTITION BY name ORDER BY updated DESC) AS bytes FROM past)"
+        " WHERE bytes > ?)",
+        (KEEP_PAST,),
+    )
+    connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
+    # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
+    connection.execute(
+        "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - 2 * GIVE_UP_AFTER,)
+    )
+    deliveries = connection.execute(
+        "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - KEEP_DELIVERIES,)
+    ).rowcount
+    return entries + trials + deliveries

@@ -1,0 +1,288 @@
+"""The controller as its API sees it: fulfils `view.Surface` over a `Controller` and the channel to the supervisor.
+
+Reading never changes anything; `act` turns a person's word into an event of `rollout.machine` and waits until it has
+been carried out or refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from proxy.config import Config
+from proxy.controller.controller import Controller
+from proxy.controller.decisions import Outcome
+from proxy.controller.report import lead_seconds, rollout_json
+from proxy.controller.store.store import Store
+from proxy.controller.trials import Trial
+from proxy.controller.view import ACTIONS, PARTS, Counts, RefusedError
+from proxy.errors import StoreError
+from proxy.pairs import link
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame
+from proxy.pairs.redaction import pointers
+from proxy.rollout.events import Abort, Event, Pause, Promote, Refuse, Resume, Retry
+
+RELOAD_DEADLINE = 60.0
+"""Seconds to wait for the supervisor's answer to a reload."""
+ACT_DEADLINE = 5.0
+"""Seconds that a person waits for a disk that hangs."""
+
+
+class Desk:
+    """What the admin API, the metrics and the webhooks are given."""
+
+    def __init__(self, controller: Controller, supervisor: Channel, clock: Callable[[], float] = time.time) -> None:
+        self._controller, self._supervisor, self._clock = controller, supervisor, clock
+        self._tree: dict[str, Any] = {}
+        self._reloads: list[asyncio.Future[tuple[bool, str]]] = []
+        self._outcomes = Counter(joined=0, unknown=0)
+        self.draining = False
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._controller.config
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+        return self._controller.generation
+
+    @property
+    def store(self) -> Store:
+        """Outbox and journal."""
+        return self._controller.store
+
+    @property
+    def outbox_added(self) -> asyncio.Event:
+        """Set after a transaction that put deliveries into the outbox."""
+        return self._controller.outbox_added
+
+    def _find(self, name: str) -> Trial | None:
+        return self._controller.trials.get(name) or self._controller.roster.ended.get(name)
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Every rollout in the configuration's order, then the ended ones."""
+        controller = self._controller
+        running = [controller.trials[name] for name in self.config.plans if name in controller.trials]
+        ended = sorted(controller.roster.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
+        return [rollout_json(trial) for trial in (*running, *ended)]
+
+    def rollout(self, name: str) -> dict[str, Any] | None:
+        """One rollout."""
+        trial = self._find(name)
+        return None if trial is None else rollout_json(trial)
+
+    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+        """Kept pairs, redacted as `record.redact` says."""
+        trial = self._find(name)
+        if trial is None:
+            return None
+        return trial.kept.shown(order, limit, trial.redact)
+
+    def charts(self, name: str) -> dict[str, Any] | None:
+        """What can be drawn of a rollout; not its labels when answers are to be redacted."""
+        trial = self._find(name)
+        if trial is None:
+            return None
+        shown = trial.charts.shown(trial.plan, self._clock())
+        return shown | {"predictions": None} if pointers(trial.redact) else shown
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Journal entries, newest first."""
+        return await self.store.journal(name, limit, before)
+
+    def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
+        """A queue of what happens."""
+        return self._controller.streams.subscribe()
+
+    def unsubscribe(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
+        """End a subscription."""
+        self._controller.streams.unsubscribe(queue)
+
+    # --- by hand -----------------------------------------------------------------------------------------------------
+
+    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+        """Carry out an action; the rollout afterwards. Raises `RefusedError`."""
+        trial = self._controller.trials.get(name)
+        if name in self._controller.roster.ended:
+            raise RefusedError(409, f"cannot {action} {name}: the file names it no more")
+        if trial is None or action not in ACTIONS:
+            raise RefusedError(
+                404, f"no rollout is called {name}" if trial is None else f"no action is called {action}"
+            )
+        change = trial.rollout.change
+        try:
+            refusal = await self._within(self._outcome(trial, action, reason, actor, full))
+        except StoreError as error:
+            raise RefusedError(503, str(error)) from error
+        except TimeoutError:
+            if trial.rollout.change == change:
+                raise RefusedError(503, "the store does not answer; it will be done as soon as it is saved") from None
+            refusal = None  # a way down: that is done, and saved as soon as can be
+        if refusal is not None:
+            raise RefusedError(409, refusal.reason)
+        return rollout_json(trial)
+
+    def _outcome(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Outcome:
+        """What is under way once it is asked for. Raises `StoreError`."""
+        controller = self._controller
+        if action != "restart":
+            return controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+        if trouble := controller.store.trouble:  # what is forgotten for it must not be lost for nothing
+            raise StoreError(f"not saved, so not done: {trouble}")
+        return controller.roster.restart(self.config.plans[trial.name], actor, reason)
+
+    async def _within(self, outcome: Outcome) -> Refuse | None:
+        """What comes of a decision; `TimeoutError` after `ACT_DEADLINE`, and then it goes on by itself."""
+        work = asyncio.ensure_future(outcome)
+        try:
+            return await asyncio.wait_for(asyncio.shield(work), ACT_DEADLINE)
+        except TimeoutError:
+            self._controller.spawn(_rest(work))
+            raise
+
+    def _event(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Event:
+        now = self._clock()
+        blocked_by = self._controller.decisions.blocked_by(trial)
+        match action:
+            case "promote":
+                return Promote(now, actor, reason, full, blocked_by)
+            case "abort":
+                return Abort(now, actor, reason)
+            case "pause":
+                return Pause(now, actor, reason)
+            case "resume":
+                return Resume(now, actor, reason)
+            case _:
+                trial.flush()
+                return Retry(now, actor, trial.look(now, blocked_by).assessment, reason)
+
+    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
+        """Delayed truth by request id, given to every rollout that waits for it; counts `joined` and `unknown`.
+
+        Unknown are requests that were not compared, or too long ago, or have their truth already (the first wins).
+        """
+        joined = 0
+        for entry in entries:
+            truth = next(entry[word] for word in ("label", "value", "reward") if word in entry)
+            waiting = sum(trial.outcome(entry["id"], truth) for trial in self._controller.trials.values())
+            joined += waiting > 0
+        counted = {"joined": joined, "unknown": len(entries) - joined}
+        self._outcomes.update(counted)
+        return counted
+
+    # --- the process tree --------------------------------------------------------------------------------------------
+
+    def tree(self, tree: dict[str, Any]) -> None:
+        """The supervisor's word on which processes there are. A worker that is not among them is gone for good."""
+        self._tree = tree
+        self.draining = self.draining or bool(tree.get("draining"))
+        self._controller.links.expect(worker.get("pid") for worker in tree.get("workers", ()))
+
+    def processes(self) -> dict[str, Any]:
+        """The process tree, with which workers are connected."""
+        connected = {worker.pid for worker in self._controller.links.workers.values() if worker.connected}
+        workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self._tree.get("workers", ())]
+        return {**self._tree, "workers": workers}
+
+    async def reload(self) -> tuple[bool, str]:
+        """Ask the supervisor to read the file again. Raises `RefusedError` when it does not say what came of it."""
+        answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        self._reloads.append(answer)
+        if not self._supervisor.send(link.note(Frame.RELOAD, {})):
+            self._reloads.remove(answer)
+            raise RefusedError(503, "no supervisor to ask")
+        try:
+            return await asyncio.wait_for(answer, RELOAD_DEADLINE)
+        except TimeoutError:
+            why = f"no word within {RELOAD_DEADLINE:g} s of what came of it; the log will say"
+            raise RefusedError(503, why) from None
+
+    def reloaded(self, result: dict[str, Any]) -> None:
+        """The supervisor's answer to the oldest request."""
+        answer = self._reloads.pop(0) if self._reloads else None
+        if answer is not None and not answer.done():  # else whoever asked has gone, and the next one has asked anew
+            answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether the controller can do its work, and why not."""
+        controller, reasons = self._controller, []
+        if self.draining:
+            reasons.append("draining")
+        if not controller.loaded:
+            reasons.append("the store has not been read yet")
+        if trouble := controller.store.trouble:
+            reasons.append(f"the store cannot save: {trouble}")
+        missing = [worker["slot"] for worker in self.processes()["workers"] if not worker["connected"]]
+        if missing or not self._tree:
+            reasons.append(f"not connected: {_workers(missing)}" if missing else "no worker is known yet")
+        if untold := [
+            worker.slot for worker in controller.links.workers.values() if worker.connected and not worker.told
+        ]:
+            reasons.append(f"no routing table in force yet: {_workers(untold)}")
+        return not reasons, reasons
+
+    def counts(self) -> Counts:
+        """All counts now."""
+        controller = self._controller
+        counts = controller.tallies.merged()
+        counts.exemplars = controller.exemplars
+        for trial in controller.trials.values():
+            _count_trial(counts, trial)
+        for (sink, result), n in controller.trails.counts.items():
+            counts.trails[sink, result] = counts.trails.get((sink, result), 0) + n
+        figures = controller.decisions.figures
+        counts.results = dict(figures.results)
+        counts.rollback_seconds = {name: list(seconds) for name, seconds in figures.rollback.items()}
+        counts.detection_seconds = {name: list(seconds) for name, seconds in figures.detection.items()}
+        counts.lead_seconds = {
+            trial.name: [lead] for trial in controller.roster.everyone if (lead := lead_seconds(trial)) is not None
+        }
+        counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
+        store = controller.store
+        counts.store_failures, counts.store_set_aside = store.failures, len(store.set_aside)
+        counts.store_renewed = store.renewed
+        counts.store_ok = not store.trouble
+        return counts
+
+    def _dropped(self) -> dict[str, int]:
+        controller = self._controller
+        everyone = controller.roster.everyone
+        recorders = [trial.recorder for trial in everyone if trial.recorder is not None]
+        return {
+            "order": sum(trial.readings.late for trial in everyone),
+            "replaced": controller.intake.strays,
+            "pairs": controller.intake.dropped,
+            "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
+            "events": controller.streams.dropped,
+        }
+
+
+def _workers(slots: list[int]) -> str:
+    return f"worker {', '.join(map(str, sorted(slots)))}"
+
+
+async def _rest(work: asyncio.Future[Refuse | None]) -> None:
+    await work
+
+
+def _count_trial(counts: Counts, trial: Trial) -> None:
+    ledger, name = trial.ledger, trial.name
+    counts.sampled[name] = ledger.sampled
+    for part in PARTS:
+        counts.pairs[name, part] = getattr(ledger, part)
+    for reason, n in trial.evidence.candidate_failures.items():
+        counts.candidate_failures[name, reason] = n
+    for reason, n in trial.books.unparseable.items():
+        counts.unparseable[name, reason] = n
+    for word, n in trial.evidence.response_mismatches.items():
+        counts.response_mismatches[name, word] = n
+    for reason, (request_id, time_of) in trial.failed.items():
+        counts.exemplars.failed(name, reason, request_id, time_of)

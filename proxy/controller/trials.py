@@ -1,0 +1,392 @@
+"""One rollout while it runs: pairs in, readings in request order, evidence, and a look at it when it is due.
+
+Nothing here waits, writes (but one log line) or sends; time comes in as an argument. What a look leads to is decided in
+`rollout.machine` and carried out in `decisions`.
+
+Invariants
+- Evidence, books and tripwire belong to one trial (`plan.trial`); a new trial gets new ones, together.
+- Evidence, kept pairs and charts end with the rollout: pairs that come after the decision are booked as `late`.
+- `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
+  that is in force once it is saved. On the way down the lane leads, on the way up the store does; they meet when a
+  decision has been carried out.
+- Looks cost at most `LOOK_SHARE` of a core: when looking is dear it is done less often, but still about once a second.
+  Whether the budget has crossed costs far less to know, and is asked between looks within a share of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any
+
+from proxy import logs
+from proxy.controller.charts import Charts
+from proxy.controller.kept import Kept
+from proxy.controller.rate import Rate
+from proxy.controller.readings import Readings
+from proxy.controller.recorder import Recorder
+from proxy.evidence import Evidence, Tripwire
+from proxy.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
+from proxy.model.reasons import PREDICTION_WORDS
+from proxy.pairs.ledger import Books
+from proxy.pairs.redaction import pointers
+from proxy.predictions import Reader, booking, copies_cost, protocol_of
+from proxy.predictions.unparseable import live_detail, sentence
+from proxy.rollout.events import Looked, Rollout, Tripped
+from proxy.rollout.machine import share_of
+from proxy.rollout.token_budget import Spending, Spent, spend, worth_telling
+
+log = logging.getLogger("understudy.trials")
+
+BATCH = 128
+"""Readings that make a micro-batch; fewer wait at most the batch time of the controller."""
+
+LOOK_SHARE = 0.02
+"""Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
+
+LOOK_LATEST = 0.75
+"""Seconds after which a look is due: with nine guards it costs 20 ms, the price of a thousand pairs."""
+
+ASK_LATEST = 0.1
+"""Seconds after which it is asked again whether the budget has crossed, whatever that costs."""
+
+_CANDIDATE = Arm.CANDIDATE  # looking up a member of an enum costs 0.1 µs in Python 3.11
+_BOOKED_BY = attrgetter("worker", "live_fault")
+
+
+def fresh_evidence(plan: Plan) -> Evidence:
+    """Evidence with nothing in it and a random seed of its own."""
+    return Evidence.begin(plan, int.from_bytes(os.urandom(8), "little"))
+
+
+def lane_of(rollout: Rollout, plan: Plan) -> Lane:
+    """What workers are told of a rollout."""
+    lane = Lane(rollout.name, rollout.trial, rollout.state, rollout.weight, share_of(rollout, plan), rollout.entry)
+    return replace(lane, again=plan.again)
+
+
+class Trial:
+    """A rollout at work. `added_at` is the monotonic time at which the last pair that mattered was added."""
+
+    def __init__(self, plan: Plan, rollout: Rollout, evidence: Evidence, books: Books) -> None:
+        self.plan = plan
+        self.rollout = self.saved = rollout
+        self.rising: Rollout | None = None
+        self.lane = lane_of(rollout, plan)
+        self.evidence = evidence
+        self.books = books
+        self.kept = Kept()
+        self.charts = Charts()
+        self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
+        self.unread = ""  # what was found in the latest answer of live that could not be read
+        self.recorder: Recorder | None = None
+        self.redact: tuple[str, ...] = ()  # whatever was to be hidden since the trial began: its pairs are still kept
+        self.readings = Readings()
+        self.unrecorded = 0  # pairs that recorders now closed had dropped
+        self.protocol = ""
+        self.tripwire = Tripwire(plan.consecutive_failures)
+        self.looked: Looked | None = None
+        self.planned = False  # whether a flush of the batch is due at a certain time
+        self.adding = False  # whether readings are being added in turns
+        self.added_at = 0.0
+        self.unsnapshot = False
+        self.snapshot_at = 0.0  # monotonic seconds of the last snapshot
+        self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
+        self.reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self._rate = Rate()
+        self._changed = True
+        self._look_cost = 0.0
+        self._looked_at = 0.0
+        self._ask_cost = 0.0
+        self._asked_at = 0.0
+        self.token_budget: int | None = None
+        self.tokens = 0
+        self.spending = Spending()
+        self._affords = self.spending.affords
+        self._paid = 0
+        self._spent = (0, 0, 0)  # pairs, tokens and sampled requests at the last step
+
+    @property
+    def name(self) -> str:
+        """The rollout's name, `ROUTE/CANDIDATE`."""
+        return self.plan.name
+
+    @property
+    def weights(self) -> bool:
+        """Whether the candidate has weight, is about to have it, or may have it still."""
+        return bool(self.rollout.weight or self.lane.weight or (self.rising and self.rising.weight))
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every sampled request, those that came after the rollout's end among them."""
+        return self.books.ledger()
+
+    @property
+    def why_unparseable(self) -> str:
+        """Why pairs could not be compared and which key to check, in a sentence; empty when all could be.
+
+        What was found in an answer is left out where something is to be redacted: it may be the very thing.
+        """
+        latest = "" if pointers(self.redact) else self.unread
+        return sentence(self.books.unparseable, self.books.compared, self.plan.prediction, latest)
+
+    # --- pairs in ----------------------------------------------------------------------------------------------------
+
+    def refresh(self, now: float) -> None:
+        """Look again if the evidence has changed since the last look, so that what is journaled belongs together."""
+        if self.looked is None or self._changed:
+            self.look(now, self.rollout.blocked_by)
+
+    def take(self, pair: Pair) -> Tripped | None:
+        """Read a pair and put it in its place; the event when it trips the wire."""
+        return self.place(pair, self.reader.read(pair))
+
+    def place(self, pair: Pair, reading: Reading) -> Tripped | None:
+        """Put a reading of `reader` in its place; the event when it trips the wire."""
+        if not self.readings.add(reading):
+            return None  # its place has been settled: nothing will come of it, so it is not here either
+        self.books.arrived(pair.worker, pair.time)
+        self._use(pair, reading)
+        if self.rollout.over or not self.tripwire.add(reading):
+            return None
+        self.added_at = time.perf_counter()
+        return Tripped(pair.time, self.tripwire.count, reading.detail or reading.fault.value)
+
+    def _use(self, pair: Pair, reading: Reading) -> None:
+        """All that a pair is good for beside being evidence; after the end it is recorded and paid for, no more."""
+        if pair.served is _CANDIDATE and self.rollout.state is State.PROMOTED and pair.stage >= self.rollout.entry:
+            self.books.answered_in_full(
+                pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
+            )
+        if self.token_budget is not None:
+            self.tokens += copies_cost(pair, self.reader.bounds)
+            self._paid += 1
+        if self.recorder is not None:
+            self.recorder.offer(pair, reading.request_hash)
+        if self.rollout.over:
+            return
+        self.kept.add(pair, reading)
+        if reading.fault:
+            self.failed[reading.fault.value] = pair.known_as, pair.time
+        if reading.live_fault and reading.live_fault in PREDICTION_WORDS:
+            self.unread = live_detail(reading.detail)
+        if not self.protocol and reading.live is not None:
+            self._recognise(pair)
+
+    def _recognise(self, pair: Pair) -> None:
+        """Say once by which protocol answers are read, which matters where the owner left that to `auto`."""
+        self.protocol = protocol_of(self.plan.prediction, pair, self.reader.bounds)
+        if self.plan.prediction.protocol == "auto":
+            logs.event(log, "prediction.recognised", rollout=self.name, protocol=self.protocol)
+
+    def mark(self, worker: str, sequence: int) -> None:
+        """Every sequence below `sequence` is settled in this worker."""
+        self.readings.mark(worker, sequence)
+
+    def dropped(self, worker: str, sequence: int) -> None:
+        """A pair came and was dropped unread: the worker's next report finds that it has not arrived."""
+        self.readings.skip(worker, sequence)
+
+    def counts(self, worker: str, counts: dict[str, int]) -> None:
+        """A worker's totals for this trial."""
+        before = self.ledger
+        shed = self.books.account(worker).report(counts)
+        if self.rollout.over:
+            self.unsnapshot |= self.ledger != before  # workers report of a trial as long as they live
+            return
+        self.unsnapshot = True
+        if shed > 0:
+            self.evidence.shed(shed)
+        self._changed = True
+
+    def readiness(self, worker: str, ready: bool | None) -> None:
+        """What a worker's health checks say of the candidate, `None` when they have said nothing."""
+        if ready is None:
+            self._ready.pop(worker, None)
+        else:
+            self._ready[worker] = ready
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether some worker may send the candidate something; `None` when none knows."""
+        return any(self._ready.values()) if self._ready else None
+
+    def gone(self, worker: str) -> None:
+        """Nothing more will come from a worker."""
+        self._ready.pop(worker, None)
+        self.readings.gone(worker)
+
+    def close_account(self, worker: str) -> None:
+        """All that came from a worker that is gone has been added: what is missing will not come."""
+        self.flush()
+        self.evidence.gone(worker)
+        self.books.close(worker)
+
+    def flush(self) -> None:
+        """Add the waiting readings to the evidence, or after the end to what came late."""
+        while self.flush_some():
+            pass
+
+    def flush_some(self) -> bool:
+        """The same with one micro-batch of them; whether there was one."""
+        batch = self.readings.cut()
+        if not batch:
+            return False
+        over = self.rollout.over
+        for (worker, live_fault), pairs in Counter(map(_BOOKED_BY, batch)).items():
+            result = "late" if over else booking(live_fault)
+            self.books.book(worker, result, pairs, "" if over else live_fault.value)
+        if over:
+            self.unsnapshot = True
+            return True
+        self.evidence.add(batch)
+        self.charts.add(batch)
+        if not self._judges_quality:
+            self.books.outcomes.add(batch, self.plan.prediction)
+        self.added_at = time.perf_counter()
+        self._changed = self.unsnapshot = True
+        return True
+
+    @property
+    def _judges_quality(self) -> bool:
+        """Whether a guard has a limit for what outcomes say; else they are joined to be shown."""
+        return any(guard.name == "max_quality_drop" for guard in self.plan.guards)
+
+    @property
+    def labels(self) -> dict[str, int] | None:
+        """What became of requests and their later truths; `None` before the first truth."""
+        return self.evidence.labels if self._judges_quality else self.books.outcomes.labels
+
+    def outcome(self, name: str, truth: Any) -> bool:
+        """The truth of a request has come; whether it was waited for."""
+        self.flush()
+        if self.rollout.over:
+            return False
+        if not self._judges_quality:
+            joined = self.books.outcomes.join(name, truth, self.plan.prediction, self.evidence.scale)
+            self.unsnapshot |= joined
+            return joined
+        joined = self.evidence.outcome(name, truth)
+        if joined:
+            self.added_at = time.perf_counter()
+            self._changed = self.unsnapshot = True
+        return joined
+
+    # --- token budget ------------------------------------------------------------------------------------------------
+
+    def afford(self, now: float) -> bool:
+        """Turn the share that the token budget affords (`now` in monotonic seconds); whether to tell the workers."""
+        if self.token_budget is None:
+            return False
+        ledger, before = self.ledger, self._spent
+        self._spent = (self._paid, self.tokens, ledger.sampled)
+        pairs, tokens, sampled = (max(0, new - old) for new, old in zip(self._spent, before, strict=True))
+        spent = Spent(pairs, tokens, sampled, max(0, ledger.pending))
+        self.spending = spend(self.spending, self.token_budget, now, spent)
+        if not worth_telling(self._affords, self.spending.affords):
+            return False
+        self._affords = self.spending.affords
+        return True
+
+    def told(self) -> Lane:
+        """The lane as workers are to have it."""
+        return self.lane if self.token_budget is None else replace(self.lane, affords=self._affords)
+
+    # --- looks -------------------------------------------------------------------------------------------------------
+
+    def may_look(self) -> bool:
+        """Whether a look now keeps within `LOOK_SHARE`, or is due whatever it costs."""
+        return time.perf_counter() - self._looked_at >= min(self._look_cost / LOOK_SHARE, LOOK_LATEST)
+
+    def crossed(self) -> bool:
+        """Whether the budget has crossed, so that a look is due at once; asked as often as `LOOK_SHARE` allows, and
+        after `ASK_LATEST` at any rate."""
+        began = time.perf_counter()
+        if self.rollout.over or began - self._asked_at < min(self._ask_cost / LOOK_SHARE, ASK_LATEST):
+            return False
+        crossed = self.evidence.crossed()
+        self._asked_at = time.perf_counter()
+        self._ask_cost = self._asked_at - began
+        return crossed
+
+    def look(self, now: float, blocked_by: str | None) -> Looked:
+        """Look at the evidence (again only if it changed); `now` in epoch seconds."""
+        rate = self._rate.update(self.books.compared, now)
+        if self.looked is None or self._changed:
+            began = time.perf_counter()
+            assessment = self.evidence.assess(rate, self._held)
+            self._looked_at = time.perf_counter()
+            self._look_cost = self._looked_at - began
+            self._changed = False
+        else:
+            assessment = self.looked.assessment
+        pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
+        self.charts.look(now, assessment, self.rollout.weight / 100)
+        self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate, self.ready)
+        return self.looked
+
+    @property
+    def _held(self) -> int:
+        """Workers with readings that wait for an earlier pair. With one worker a PASS just before a bad pair is as good
+        as any: its order is that of the requests."""
+        return self.readings.held if self.readings.workers > 1 else 0
+
+    def close(self, now: float) -> None:
+        """The rollout is about to end: take the last look, at all that was known by then, without a forecast. Readings
+        beyond a micro-batch come late."""
+        self.flush_some()
+        assessment = self.evidence.assess(None, self._held, forecast=False)
+        pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
+        self.looked = Looked(now, assessment, pairs, candidate_pairs)
+        self.charts.look(now, assessment, self.rollout.weight / 100)
+        self._changed = False
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def renew(self, plan: Plan, counted: Mapping[str, Mapping[str, int]]) -> None:
+        """A new trial: nothing of the old one's evidence goes into it. `counted` is what each worker has reported of a
+        trial of this name before, which is over: workers count on from there."""
+        self.evidence = fresh_evidence(plan)
+        self.books = Books()
+        self.unread = ""
+        for worker, counts in counted.items():
+            self.books.account(worker).begin_at(counts)
+        self.forget()
+        self.redact = ()
+        late, self.readings = self.readings.late, Readings()
+        self.readings.late = late
+        self._rate = Rate()
+        self.spending = Spending()
+        self._affords = self.spending.affords
+        self._spent = (self._paid, self.tokens, 0)
+        self.looked = None
+        self.tripwire = Tripwire(plan.consecutive_failures)
+        self.adopt(plan)
+
+    def forget(self) -> None:
+        """Let go of what is only there to be looked at."""
+        self.kept = Kept()
+        self.charts = Charts()
+
+    def hide(self, entries: Iterable[str]) -> None:
+        """Redact these as well in what is shown; what was to be hidden before stays so while the trial lasts."""
+        self.redact = tuple(dict.fromkeys((*self.redact, *entries)))
+
+    def adopt(self, plan: Plan) -> None:
+        """The same trial under a changed plan."""
+        self.plan = plan
+        self.reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self.tripwire.limit = plan.consecutive_failures  # those that have failed in a row by now still have
+        self._changed = True
+
+    def entered(self) -> None:
+        """The rollout has entered another stage: evidence since then counts by itself, failures in a row anew."""
+        self.evidence.enter_stage(self.rollout.entry, promoted=self.rollout.state is State.PROMOTED)
+        self.tripwire = Tripwire(self.plan.consecutive_failures)
+        self._changed = self.unsnapshot = True

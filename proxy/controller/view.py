@@ -1,0 +1,143 @@
+"""What the admin API, the metrics and the webhooks see of the controller: a protocol, so that each is tested alone.
+
+The controller fulfils `Surface`; `admin.py`, `metrics.py` and `webhooks.py` lean on nothing else of it. Everything here
+is read or asked for on the controller's event loop. What an answer holds is the API's JSON, made of plain values
+(dict, list, str, int, float, bool, None), so that the caller only has to write it out.
+
+The controller starts the rest of its process like this:
+
+    sender = webhooks.Sender(surface); sender.start()    # delivers from `surface.store`
+    port = admin.Port(admin.application(surface, sender), drain); await port.start(listener)
+    … await sender.stop(); await port.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from proxy.config import Config
+from proxy.controller.exemplars import Exemplars
+from proxy.errors import UnderstudyError
+
+if TYPE_CHECKING:
+    from proxy.controller.store.store import Store
+
+ACTIONS = ("promote", "abort", "pause", "resume", "retry", "restart")
+"""What can be done to a rollout by hand."""
+PARTS = (
+    "compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full", "late",
+)  # fmt: skip
+"""What may become of a sampled request: the parts of a ledger, as they are shown."""
+
+
+class RefusedError(UnderstudyError):
+    """An action that was not carried out: 404 no such rollout, 409 not in this state, 503 the store cannot save it."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Worker counts merged over incarnations (a worker that died keeps its part), and the controller's own.
+
+    A histogram is `(counts, sum in seconds)`: one count per bound of `pairs.link.BOUNDS`, then one for what is above.
+    `connections` is what is open now, of the workers that are connected; `lookups` counts those of an upstream's names
+    that failed. `before_table` counts requests of a rollout's route that came before a worker's first routing table.
+    `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
+    sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
+    value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
+    `results` counts ends: (rollout, "promoted" or "rolled_back"). `trails` counts what became of requests for (sink,
+    "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `dropped` what the
+    controller's own queues had no room for.
+    """
+
+    requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
+    durations: dict[tuple[str, str, str], tuple[list[int], float]] = field(default_factory=dict)
+    overhead: dict[str, tuple[list[int], float]] = field(default_factory=dict)
+    rescues: dict[tuple[str, str], int] = field(default_factory=dict)
+    before_table: dict[str, int] = field(default_factory=dict)
+    connections: dict[tuple[str, str], int] = field(default_factory=dict)
+    lookups: dict[str, int] = field(default_factory=dict)
+    sampled: dict[str, int] = field(default_factory=dict)
+    pairs: dict[tuple[str, str], int] = field(default_factory=dict)
+    candidate_failures: dict[tuple[str, str], int] = field(default_factory=dict)
+    unparseable: dict[tuple[str, str], int] = field(default_factory=dict)
+    response_mismatches: dict[tuple[str, str], int] = field(default_factory=dict)
+    results: dict[tuple[str, str], int] = field(default_factory=dict)
+    rollback_seconds: dict[str, list[float]] = field(default_factory=dict)
+    detection_seconds: dict[str, list[float]] = field(default_factory=dict)
+    lead_seconds: dict[str, list[float]] = field(default_factory=dict)
+    trails: dict[tuple[str, str], int] = field(default_factory=dict)
+    exemplars: Exemplars = field(default_factory=Exemplars)
+    outcomes: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    store_failures: int = 0
+    store_set_aside: int = 0
+    store_renewed: int = 0
+    store_ok: bool = True
+
+
+class Surface(Protocol):
+    """The controller as its own process' other rooms see it."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force; secrets stay `SecretStr`."""
+
+    @property
+    def generation(self) -> int:
+        """Number of the configuration in force; it changes with each reload."""
+
+    @property
+    def store(self) -> Store:
+        """Outbox and journal."""
+
+    @property
+    def outbox_added(self) -> asyncio.Event:
+        """Set after a transaction that put deliveries into the outbox; the sender clears it."""
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Every rollout in the configuration's order, as the API shows it; then the ended ones, newest first."""
+
+    def rollout(self, name: str) -> dict[str, Any] | None:
+        """One rollout (`ROUTE/CANDIDATE`), `None` when there is none."""
+
+    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+        """Kept pairs of a rollout, redacted, `order` `worst` or `latest`; `None` when there is no such rollout."""
+
+    def charts(self, name: str) -> dict[str, Any] | None:
+        """What can be drawn of a rollout (`charts.Charts.shown`); `None` when there is no such rollout."""
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Journal entries of a rollout, newest first, with numbers below `before`; raises `StoreError`."""
+
+    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+        """Carry out one of `ACTIONS`, journaled; the rollout afterwards. Raises `RefusedError`."""
+
+    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
+        """Take delayed labels `{"id", "label" | "value" | "reward"}`; counts `joined` and `unknown`."""
+
+    def processes(self) -> dict[str, Any]:
+        """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts"}`."""
+
+    async def reload(self) -> tuple[bool, str]:
+        """Ask the supervisor to read the file again: whether it took effect, and why not; raises `RefusedError` (503)
+        when it does not say."""
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether this controller can do its work now, and each reason why not, in words."""
+
+    def counts(self) -> Counts:
+        """All counts now; a fresh value, the caller's to keep."""
+
+    def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
+        """A bounded queue of events `{"type", "timestamp", "data"}` (the webhook's body, and `rollout.changed` on
+        every look that changed something); one that is full loses its oldest. Give it back to `unsubscribe`."""
+
+    def unsubscribe(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
+        """End a subscription."""

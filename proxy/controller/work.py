@@ -1,0 +1,209 @@
+"""The controller's work, in turns: what takes long waits in a fair queue and is done piece by piece, so that the event
+loop is never held for long and no rollout waits for another's dear pairs.
+
+A piece of work is an iterator: each step is done in one go, and others are served between two of them. Ordinary pairs
+have no steps; those that follow each other in a line are done in a run, which is one step. Which line comes next, and
+what has waited too long, is decided in `controller.fairness`.
+
+Invariants
+- A turn of the loop is held for `SLICE`, and for no more than one step beyond it; then the loop rests.
+- What belongs to one name is done in the order in which it was put in, but for what is urgent.
+- While a line is crowded, whoever fills it is told to pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from proxy import logs
+from proxy.controller.fairness import FairQueue
+from proxy.model import Pair
+
+log = logging.getLogger("understudy.controller")
+
+SLICE = 0.005
+"""Seconds of work after which everybody else is served."""
+
+DIRECTLY = 0.01
+"""Seconds of each turn of the loop in which ordinary pairs are read as they come, without a queue."""
+
+RUN = 0.001
+"""Seconds after which a run of ordinary pairs is over: to ask after each whose turn it is costs a quarter of it."""
+
+REST = 0.002
+"""Seconds without a turn after a long step: a request to the admin port takes several turns of the loop, and is done in
+them rather than with a step between any two."""
+
+LONGEST = 0.1
+"""Seconds that a step counts for at most: a process that did not run for a second has not worked for a second."""
+
+Steps = Iterator[None]
+"""A piece of work; each item is a step that was done."""
+
+Item = Pair | Callable[[], Steps]
+
+
+@dataclass(slots=True)
+class _Piece:
+    """What is being done, and the seconds of CPU that it has taken: a busy machine makes no pair dear."""
+
+    steps: Steps
+    is_pair: bool
+    took: float = 0.0
+
+
+class Work:
+    """What waits to be done, by name. `begin` does an ordinary pair, and makes a piece of work of any other; `drop`
+    hears of each pair that was too late, `pause` whether no more shall come now."""
+
+    def __init__(
+        self,
+        begin: Callable[[Pair], Steps | None],
+        drop: Callable[[Pair], None],
+        pause: Callable[[bool], None],
+        clock: Callable[[], float] = time.perf_counter,
+        cpu: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._begin, self._drop, self._pause, self._clock, self._cpu = begin, drop, pause, clock, cpu
+        self._queue = FairQueue()
+        self._under_way: dict[str, _Piece] = {}
+        self._planned = self._paused = False
+        self._until = 0.0  # when the turn of the loop has had its share of work that is done directly
+        self.dropped = 0
+
+    def __contains__(self, name: str) -> bool:
+        """Whether something of this name waits or is under way."""
+        return name in self._queue
+
+    def may_do(self, name: str) -> bool:
+        """Whether an ordinary piece of work of this name may be done directly, in no turn of its own."""
+        if name in self._queue.waiting:
+            return False
+        if not self._until:
+            self._until = self._clock() + DIRECTLY
+            asyncio.get_running_loop().call_soon(self._next_turn)
+            return True
+        return self._clock() < self._until
+
+    def _next_turn(self) -> None:
+        self._until = 0.0
+
+    def put(self, name: str, item: Item, *, first: bool = False) -> None:
+        """Let work wait for its turn, before all else of its name if it is to be `first`. A pair may be dropped;
+        anything else is done in the end."""
+        if not self._queue.add(name, item, size_of(item) if isinstance(item, Pair) else 0, first=first):
+            assert isinstance(item, Pair)
+            self._lose(item)
+            return
+        if not self._paused and self._queue.crowds(name):
+            self._paused = True
+            self._pause(True)
+        if not self._planned:
+            self._plan()
+
+    def finish(self) -> None:
+        """Do all that waits, now."""
+        while self._step():
+            pass
+
+    def _plan(self, rest: float = 0.0) -> None:
+        self._planned = True
+        loop = asyncio.get_running_loop()
+        if rest:
+            loop.call_later(rest, self._turn)
+        else:
+            loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        began = self._clock()
+        try:
+            while self._step() and self._clock() - began < SLICE:
+                pass
+            if self._paused and not self._queue.crowded:
+                self._paused = False
+                self._pause(False)
+        finally:
+            self._planned = False
+        if self._queue:
+            self._plan(REST if self._clock() - began > 2 * SLICE else 0.0)
+
+    def _step(self) -> bool:
+        """Do one step of what comes next; whether there was anything."""
+        name = self._queue.next()
+        if name is None:
+            return False
+        began, piece = self._clock(), self._under_way.get(name)
+        if piece is None:
+            self._run(name, began + RUN)
+        else:
+            self._go_on(name, piece)
+        self._queue.worked(name, min(LONGEST, self._clock() - began))
+        if name not in self._under_way:
+            self._queue.finished(name)
+        return True
+
+    def _run(self, name: str, until: float) -> None:
+        """Do the ordinary pairs that come next in a line, and take up the first piece of work that has steps."""
+        queue, clock, before, pairs = self._queue, self._clock, self._cpu(), 0
+        for old in queue.too_old(name):
+            self._lose(old)
+        while (item := queue.take(name)) is not None:
+            steps = self._begun(item)
+            if steps is not None:
+                self._under_way[name] = _Piece(steps, isinstance(item, Pair))
+                break
+            pairs += 1
+            if clock() > until:
+                break
+        if pairs:
+            queue.learn(name, (self._cpu() - before) / pairs, pairs)
+
+    def _begun(self, item: Item) -> Steps | None:
+        try:
+            return self._begin(item) if isinstance(item, Pair) else item()
+        except Exception:
+            _broke()
+            return None
+
+    def _go_on(self, name: str, piece: _Piece) -> None:
+        before = self._cpu()
+        over = _is_over(piece.steps)
+        piece.took += self._cpu() - before
+        if over:
+            del self._under_way[name]
+            if piece.is_pair:
+                self._queue.learn(name, piece.took)
+
+    def _lose(self, pair: Pair) -> None:
+        self.dropped += 1
+        self._drop(pair)
+
+
+def size_of(pair: Pair) -> int:
+    """Bytes that a pair takes while it waits, estimated from above."""
+    live, candidate, again = pair.live, pair.candidate, pair.again
+    kept = len(live.head) + len(live.body) + len(candidate.head) + len(candidate.body)
+    if again is not None:
+        kept += len(again.head) + len(again.body)
+    return 1024 + len(pair.request_head) + len(pair.request_body) + kept
+
+
+def _is_over(steps: Steps) -> bool:
+    """Do a step; whether it was the last."""
+    try:
+        next(steps)
+    except StopIteration:
+        return True
+    except Exception:
+        _broke()
+        return True
+    return False
+
+
+def _broke() -> None:
+    """A bug with one pair must not end the judging of every rollout, and must not be hidden."""
+    logs.unexpected(log, "controller.work_broke")

@@ -1,0 +1,159 @@
+"""What a reading may say, decided one by one in request order: the only part of the evidence where order matters.
+
+A run is readings that may be counted together: no restart, no minute of the watch and no freezing of the reference
+falls inside it. Cutting there is what makes the state the same for every way of batching the same stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from proxy.evidence.after_promotion import BLOCK
+from proxy.evidence.input.batch import Batch, Bools, Ints, by_candidate, faultless
+from proxy.evidence.input.reference import WARMUP
+from proxy.evidence.process.prf import key_of
+from proxy.evidence.process.restarts import EVERY
+from proxy.evidence.rules.guards import Slot
+from proxy.evidence.rules.mean import Labelled
+from proxy.evidence.rules.quality import Entry, loss
+from proxy.evidence.state import State
+from proxy.model import Kind, Plan, PredictionSpec, Reading
+from proxy.model.reasons import Reason
+
+KINDS_FROM = 50
+"""Live answers from which `kind: auto` is decided."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Readings that are counted together, by field, with what was decided about each: whether its body is fresh, its
+    stage the present one, and that stage warm; and its block of request time."""
+
+    readings: Sequence[Reading]
+    fields: dict[str, tuple[Any, ...]]
+    fresh: Bools
+    current: Bools
+    warm: Bools
+    blocks: Ints | None
+
+
+def restart_due(state: State, reading: Reading) -> float | None:
+    """The request time at which a restart begins before this reading; `None` if none does."""
+    if state.follows is not None:
+        done = len(state.marks)
+        due = done < len(state.follows) and reading.time >= state.follows[done]
+        return state.follows[done] if due else None
+    due = reading.live_fault is Reason.NONE and state.compared >= (state.restarted + 1) * EVERY
+    return reading.time if due else None
+
+
+def length(state: State, readings: Sequence[Reading], start: int) -> int:
+    """How many readings from `start` on can be counted together for certain, at least one.
+
+    Each reading brings a restart, the freezing of the reference and the choice of the kind nearer by at most one, so
+    none of them can fall inside a run that is no longer than what is missing.
+    """
+    most = len(readings) - start
+    if state.follows is None:
+        most = min(most, (state.restarted + 1) * EVERY - state.compared)
+    elif len(state.marks) < len(state.follows):
+        most = _before(readings, start, state.follows[len(state.marks)], most)
+    if state.kind is Kind.AUTO:
+        most = min(most, KINDS_FROM - sum(state.kinds.values()))
+    elif state.learning:
+        most = min(most, WARMUP - len(state.learned))
+    if state.watch is not None:
+        minute = readings[start].time // BLOCK if state.watch.minute is None else state.watch.minute
+        most = _before(readings, start, (minute + 1) * BLOCK, most)
+    return max(1, most)
+
+
+def _before(readings: Sequence[Reading], start: int, time: float, most: int) -> int:
+    """How many of the next `most` readings come before the first one of this time or later."""
+    return next((i for i in range(most) if readings[start + i].time >= time), most)
+
+
+def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
+    """Count of a run what its values do not matter for, and decide what each reading may say."""
+    # One transposition instead of an attribute access per reading and field.
+    fields = dict(zip(Reading._fields, zip(*readings, strict=True), strict=True))
+    fresh = np.array(state.recent.news(fields["request_hash"], fields["time"]), dtype=bool)
+    if plan.cluster_by:
+        fresh &= _drawn_of_cluster(state, fields["cluster"])
+    current = np.array(fields["stage"]) >= state.stage
+    warm = np.ones(len(readings), dtype=bool)
+    if state.warm_left > 0:
+        cold = np.flatnonzero(current)[: state.warm_left]
+        warm[cold] = False
+        state.warm_left -= len(cold)
+    answered = faultless(fields["live_fault"])
+    state.compared += int(answered.sum())
+    state.repeats += int((answered & ~fresh).sum())
+    state.stage_pairs += int((answered & current).sum())
+    state.stage_candidate_pairs += int((answered & current & by_candidate(fields["served"])).sum())
+    for fault in filter(None, fields["fault"]):
+        state.failures[fault] = state.failures.get(fault, 0) + 1
+    for word in filter(None, fields["mismatch"]):
+        state.mismatches[word] = state.mismatches.get(word, 0) + 1
+    if state.watch is not None:
+        state.watch.open(fields["time"][0])
+    if state.kind is Kind.AUTO:
+        for live in fields["live"]:
+            if live is not None:
+                state.kinds[live.kind.value] = state.kinds.get(live.kind.value, 0) + 1
+    blocks = state.blocks.numbers(fields["worker"], fields["time"]) if state.blocks is not None else None
+    return Run(readings, fields, fresh, current, warm, blocks)
+
+
+def _drawn_of_cluster(state: State, clusters: Sequence[str]) -> Bools:
+    """Whether a reading is the one of its cluster that counts; one without a cluster does."""
+    named = [i for i, name in enumerate(clusters) if name]
+    counts = np.ones(len(clusters), dtype=bool)
+    counts[named] = state.clusters.chosen([key_of(state.seed, "cluster", clusters[i]) for i in named])
+    return counts
+
+
+def learned_enough(state: State) -> bool:
+    """Whether enough of live's answers are known to decide the kind or to freeze the reference."""
+    if state.kind is Kind.AUTO:
+        return sum(state.kinds.values()) >= KINDS_FROM
+    return len(state.learned) >= WARMUP
+
+
+def keep_for_labels(state: State, slot: Slot, plan: Plan, readings: Sequence[Reading], batch: Batch) -> None:
+    """Let comparable pairs wait for their labels, and count those whose time has come."""
+    keys, delay = batch.keys.tolist(), plan.prediction.label_delay
+    unknown = state.kind is Kind.NUMBER and state.reference is None  # the unit of an error is still being learned
+    for i, reading in enumerate(readings):
+        for entry in state.waiting.settle(reading.time - delay):
+            _settle(state, slot, entry)
+        live, candidate = reading.live, reading.candidate
+        if live is None or candidate is None or not batch.fresh[i] or unknown:
+            continue
+        if live.kind is candidate.kind is state.kind:
+            state.waiting.add(reading.id, live, candidate, keys[i], reading.stage, reading.time)
+
+
+def _settle(state: State, slot: Slot, entry: Entry) -> None:
+    """Count the difference of the two losses of a request."""
+    if isinstance(slot.rule, Labelled):
+        at = slot.rule.label_bin(entry.candidate - entry.live, entry.key, slot.salt)
+        current = entry.stage >= state.stage
+        state.tally.count_label(slot, at, state.block_of(entry.time), state.watch, current=current)
+
+
+def label(state: State, spec: PredictionSpec, name: str, truth: Any) -> bool:
+    """Note the truth of a request that waits for it; whether there is one, and the truth fits the kind."""
+    pair = state.waiting.pair(name)
+    if pair is None:
+        return False
+    scale = state.reference.scale if state.reference is not None else 1.0
+    live, candidate = (loss(state.kind, row, truth, spec.low, spec.high, scale) for row in pair)
+    if live is None or candidate is None:
+        return False
+    state.waiting.label(name, live, candidate)
+    return True

@@ -1,0 +1,85 @@
+"""How right both arms were, by truths that come later, where no guard has a limit for it: to be read, deciding nothing.
+
+Labels count as they do for `max_quality_drop` (`evidence.rules.quality`): in request order, `label_delay` after their
+request. The losses are the same, and so is the interval of their difference. All of it is saved with the books once a
+label has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from proxy.evidence.process.prf import key_of
+from proxy.evidence.rules.mean import BINS, Labelled
+from proxy.evidence.rules.quality import Entry, Waiting, loss
+from proxy.model import Kind, PredictionSpec, Reading
+
+_KINDS = tuple(Kind)
+_RULE = Labelled("", -1.0, 1.0, two_sided=False)
+
+
+class Outcomes:
+    """Requests that wait for their truth, and what came of those that had it when their time came."""
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        self._waiting = Waiting()
+        self._counts = np.zeros(BINS + 1, np.int64)
+        self.joined = 0
+        self._losses = [0.0, 0.0]  # sums, live's and the candidate's
+        if saved:
+            self.joined, self._losses = int(saved["joined"]), list(saved["losses"])
+            self._waiting = Waiting(0, saved["waiting"], saved["labels"])
+            for at, n in saved["bins"]:
+                self._counts[at] = n
+
+    def add(self, readings: Iterable[Reading], spec: PredictionSpec) -> None:
+        """Let comparable pairs wait for their truth, and count those whose time has come."""
+        for reading in readings:
+            for entry in self._waiting.settle(reading.time - spec.label_delay):
+                self._count(entry)
+            live, candidate = reading.live, reading.candidate
+            if live is not None and candidate is not None and live.kind is candidate.kind:
+                self._waiting.add(reading.id, live, candidate, _KINDS.index(live.kind), 0, reading.time)
+
+    def _count(self, entry: Entry) -> None:
+        self.joined += 1
+        self._losses = [self._losses[0] + entry.live, self._losses[1] + entry.candidate]
+        self._counts[_RULE.label_bin(entry.candidate - entry.live, key_of(self.joined), 0)] += 1
+
+    def join(self, name: str, truth: Any, spec: PredictionSpec, scale: float) -> bool:
+        """The truth of a request has come; whether that request waits for it and it fits what was predicted."""
+        pair = self._waiting.pair(name)
+        if pair is None:
+            return False
+        kind = _KINDS[self._waiting.key(name)]
+        ours, theirs = (loss(kind, row, truth, spec.low, spec.high, scale) for row in pair)
+        if ours is None or theirs is None:
+            return False
+        self._waiting.label(name, ours, theirs)
+        return True
+
+    @property
+    def labels(self) -> dict[str, int] | None:
+        """What became of the requests that wait for their truth (`Waiting.labels`)."""
+        return self._waiting.labels
+
+    def shown(self) -> dict[str, Any] | None:
+        """Mean losses (0..1) of both arms, and the candidate's beyond live's with a 95 % interval valid at any time;
+        `None` before the first label counts."""
+        if not self.joined:
+            return None
+        live, candidate = (total / self.joined for total in self._losses)
+        (estimate,) = _RULE.estimates(self._counts[None], 1.0)
+        drop = {"value": candidate - live, "low": estimate.low, "high": estimate.high}
+        return {"joined": self.joined, "live_loss": live, "candidate_loss": candidate, "drop": drop}
+
+    def dump(self) -> dict[str, Any] | None:
+        """All of it, as JSON values, once a label has come."""
+        if self._waiting.labels is None:
+            return None
+        bins = [[int(at), int(self._counts[at])] for at in np.flatnonzero(self._counts)]
+        counted = {"waiting": self._waiting.entries, "labels": self._waiting.counted}
+        return {"joined": self.joined, "losses": self._losses, "bins": bins, **counted}

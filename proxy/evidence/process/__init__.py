@@ -1,0 +1,1 @@
+"""How counts become evidence: bets, budgets, restarts, blocks, and the state that is kept."""

@@ -1,0 +1,77 @@
+"""The rule of `max_response_mismatch`: how often two answers differ as answers, whatever is read in them.
+
+A rate with both directions counted alike (`rate` has the e-processes), except for who may say something: every pair
+with a fresh body of which both arms answered, a 404 of live's included, which elsewhere makes a pair live's failure. An
+answer that never came, a 5xx, 408 and 429 say nothing, neither for FAIL nor for PASS: `max_extra_errors` counts them.
+Counted here too they would roll back a candidate that keeps a wider limit on errors, or that fails as often as live.
+
+Categories: [alike, then one for each word of `Mismatch`]. Which word it was matters for the sentence alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from proxy.evidence.input.batch import MISMATCHES, Batch, Ints, Placed
+from proxy.evidence.process.estimate import NOTHING, Estimate
+from proxy.evidence.process.wealth import Counts, Floats, Numbers, block_gains, mixed, weakest
+from proxy.evidence.rules.rate import fail_bets, pass_bets, rate_intervals
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatched:
+    """A rule on the share of pairs whose answers differ as answers."""
+
+    width: int = len(MISMATCHES)
+    shed_at: int | None = None
+    worst_at: int | None = 1
+
+    def place(self, batch: Batch, salt: int) -> Placed:
+        """Category of each pair with a fresh body and two answers."""
+        who = np.flatnonzero(batch.fresh & (batch.mismatch >= 0))
+        return who, batch.mismatch[who]
+
+    def _two(self, counts: Numbers) -> Numbers:
+        return np.stack([counts[..., 0], counts[..., 1:].sum(-1)], axis=-1)
+
+    def log_fail(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "at most `limit` of the answers differ"; counts (…, 5) → (…)."""
+        return mixed(self._two(counts), [fail_bets(limit)])
+
+    def log_pass(self, counts: Numbers, limit: float) -> Floats:
+        """Log e-value against "at least `limit` of the answers differ"; counts (…, 5) → (…)."""
+        return weakest(self._two(counts), [pass_bets(limit)])
+
+    def log_bets(self, counts: Counts, limit: float) -> Floats:
+        """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
+        return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+
+    def pass_gains(self, limit: float) -> Floats:
+        """Gains of a block for a PASS, (5, 2); see `pass_blocks`."""
+        return block_gains(np.minimum(np.arange(self.width), 1.0)[:, None], np.ones(self.width), limit, 1.0)
+
+    def burst_values(self) -> Ints:
+        """Any mismatch is 1, (5, 1); see `bursts`."""
+        return np.minimum(np.arange(self.width), 1)[:, None]
+
+    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
+        """Shares of answers that differ with their intervals, and in what they do; counts (n, 5)."""
+        two = self._two(counts).astype(np.float64)
+        low, high = rate_intervals(two[:, 0], two[:, 1])
+        total = two.sum(-1)
+        shares = (two[:, 1] / np.maximum(1.0, total)).tolist()
+        rows = zip(shares, low, high, total.tolist(), counts.tolist(), strict=True)
+        return [Estimate(v, a, b, int(n), note=_note(row)) if n else NOTHING for v, a, b, n, row in rows]
+
+
+def _note(counts: Sequence[int]) -> str:
+    """In what answers differed, and what an owner does who meant that.
+
+    >>> _note([97, 0, 3, 0, 0])
+    '3 by status class (meant so? a larger `max_response_mismatch`, or `off`)'
+    """
+    found = [f"{n} by {word.replace('_', ' ')}" for word, n in zip(MISMATCHES[1:], counts[1:], strict=True) if n]
+    return f"{', '.join(found)} (meant so? a larger `max_response_mismatch`, or `off`)" if found else ""

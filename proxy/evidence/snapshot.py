@@ -1,0 +1,290 @@
+"""State to bytes and back: exact, versioned, and suspicious of what it reads.
+
+A snapshot is the magic word, then zlib over: the length of a JSON header (`<I`), the header, and the arrays in the
+order the header lists them: int64, but for the latest pairs of `bursts`, int16. Rules are not stored: they follow from
+the guards, the kind and the frozen reference.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from proxy.evidence.after_promotion import Watch
+from proxy.evidence.input.blocks import FACTS, Blocks
+from proxy.evidence.input.clusters import Clusters
+from proxy.evidence.input.reference import Reference
+from proxy.evidence.input.repeats import Recent
+from proxy.evidence.input.timed_rows import WIDTH
+from proxy.evidence.pass_blocks import Gathered, PassBlocks
+from proxy.evidence.process.bursts import KEPT, LENGTH, Bursts
+from proxy.evidence.process.prf import key_of
+from proxy.evidence.process.restarts import ROWS, Restarts
+from proxy.evidence.process.timings import TimedRule, Timings, widths
+from proxy.evidence.process.wealth import Counts, Floats
+from proxy.evidence.rules.guards import RULES, Context, Slot, layout
+from proxy.evidence.rules.latency import Slower
+from proxy.evidence.rules.quality import Waiting
+from proxy.evidence.rules.ratio import Ratio
+from proxy.evidence.state import EvidenceError, State
+from proxy.evidence.tally import Chapter, Tally, burst_columns
+from proxy.model import Guard, Kind, Mismatch, Plan
+from proxy.model.reasons import Reason
+
+MAGIC = b"understudy-evidence-6\n"
+_LENGTH = struct.Struct("<I")
+_MOST = 256 * 1024 * 1024
+
+
+def dump(state: State) -> bytes:
+    """The snapshot of a state."""
+    state.settle()
+    tally = state.tally
+    chapters = [(name, c) for name, closed in sorted(tally.closed.items()) for c in closed]
+    header = orjson.dumps(
+        {
+            **{name: getattr(state, name) for name in PLAIN},
+            "kind": state.kind.value,
+            "reference": _reference_out(state.reference),
+            "clusters": _clusters_out(state.clusters),
+            "waiting": [[*entry[:3], f"{entry[3]:x}", *entry[4:]] for entry in state.waiting.entries],
+            "labels": state.waiting.counted,
+            "watch": _watch_out(state.watch),
+            "failures": {reason.value: n for reason, n in state.failures.items()},
+            "mismatches": {word.value: n for word, n in state.mismatches.items()},
+            "recent": [[time, f"{h:x}"] for time, h in state.recent.entries],
+            "seed": f"{state.seed:x}",
+            "guards": [_guard_out(slot.guard) for slot in tally.slots],
+            "opened": tally.opened,
+            "blocks": _blocks_out(state.blocks),
+            "timings": tally.timings is not None,
+            "pass_blocks": [tally.blocks.label_block, len(tally.blocks.pairs.rows), len(tally.blocks.labels.rows)],
+            "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, tally.label_bursts)],
+            "restarts": [tally.restarts.ordinals, tally.restarts.total],
+            "segment_rows": len(tally.segments),
+            "chapters": [
+                [name, _guard_out(c.guard), [c.restarts.ordinals, c.restarts.total], c.opened, c.burst.hex()]
+                for name, c in chapters
+            ],
+        }
+    )
+    arrays = [tally.rows, tally.stage, tally.segments, tally.repeats]
+    arrays += [*_arrays_of(tally.bursts), *_arrays_of(tally.label_bursts)]
+    arrays += [tally.blocks.sums, tally.blocks.count, tally.blocks.pairs.rows, tally.blocks.labels.rows]
+    if state.blocks is not None:
+        arrays.append(state.blocks.rows)
+    if tally.timings is not None:
+        arrays += [tally.timings.fails, tally.timings.passes, tally.timings.paces]
+    if state.watch is not None:
+        arrays += [state.watch.counts, *_arrays_of(state.watch.bursts)]
+    for _, c in chapters:
+        arrays += [c.rows, c.segments, *([c.fails] if c.fails is not None else [])]
+    packing = zlib.compressobj(1)  # array by array: megabytes of zeros are not worth a copy
+    parts = [MAGIC, packing.compress(_LENGTH.pack(len(header)) + header)]
+    parts += [packing.compress(np.ascontiguousarray(a, dtype=f"<i{a.itemsize}").data) for a in arrays if a.size]
+    return b"".join((*parts, packing.flush()))
+
+
+PLAIN = (
+    "trial", "weights", "warm_left", "stage", "compared", "stage_pairs", "stage_candidate_pairs", "repeats", "shed",
+    "segments", "marks", "restarted", "follows", "causes", "kinds", "learned",
+)  # fmt: skip
+"""Fields of a state that are kept as they are."""
+
+
+def load(plan: Plan, data: bytes) -> State:
+    """The state of a snapshot; raises `EvidenceError` for bytes that are not one of this trial."""
+    if not data.startswith(MAGIC):
+        raise EvidenceError("not a snapshot of evidence of this version")
+    try:
+        unpacking = zlib.decompressobj()
+        unpacked = unpacking.decompress(data[len(MAGIC) :], _MOST)
+        if not unpacking.eof:  # cut within the checksum it would not be noticed
+            raise EvidenceError("a damaged snapshot: it ends too early")
+        (length,) = _LENGTH.unpack_from(unpacked)
+        start = _LENGTH.size
+        header = orjson.loads(unpacked[start : start + length])
+        if header["trial"] != plan.trial:
+            raise EvidenceError(f"a snapshot of another trial: {header['trial']!r} is not {plan.trial!r}")
+        return _restore(plan, header, unpacked[start + length :])
+    except EvidenceError:
+        raise
+    except (zlib.error, struct.error, KeyError, TypeError, ValueError) as error:
+        raise EvidenceError(f"a damaged snapshot: {error!r}") from None
+
+
+def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
+    kind, reference, seed = Kind(header["kind"]), _reference_in(header["reference"]), int(header["seed"], 16)
+    context = Context(kind, plan.prediction, reference, plan.noise_floor > 0)
+    slots = layout(tuple(_guard_in(g) for g in header["guards"]), context, seed)
+    reader = _Arrays(body)
+    width, segments, columns = (slots[-1].stop if slots else 0), header["segment_rows"], sum(burst_columns(slots))
+    tally = Tally(
+        slots,
+        reader.take(ROWS, width),
+        reader.take(width),
+        reader.take(segments, width),
+        reader.take(2, width),
+        reader.bursts(columns, header["bursts"][0]),
+        reader.bursts(1, header["bursts"][1]),
+        reader.pass_blocks(slots, header["pass_blocks"]),
+        list(header["opened"]),
+        _restarts_in(header["restarts"]),
+    )
+    blocks = _blocks_in(header["blocks"], reader)
+    if header["timings"]:
+        tally.timings = reader.timings(tally.timed)
+    watch = None
+    if header["watch"] is not None:
+        counts = reader.take(2, width)
+        bursts = reader.bursts(columns, header["watch"][-1])
+        watch = Watch(counts, bursts, *_watch_in(header["watch"]))
+    for name, raw, restarts, opened, burst in header["chapters"]:
+        guard = _guard_in(raw)
+        rule = RULES[guard.name](guard, context)
+        rows, parts = reader.take(ROWS, rule.width), reader.take(segments, rule.width)
+        fails = reader.take(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
+        chapter = Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
+        tally.closed.setdefault(name, []).append(chapter)
+    reader.end()
+    plain = {name: header[name] for name in PLAIN}
+    plain["causes"] = tuple(plain["causes"])
+    return State(
+        seed=seed,
+        kind=kind,
+        reference=reference,
+        tally=tally,
+        failures={Reason(word): n for word, n in header["failures"].items()},
+        mismatches={Mismatch(word): n for word, n in header.get("mismatches", {}).items()},  # one of before has none
+        recent=Recent((time, int(h, 16)) for time, h in header["recent"]),
+        clusters=_clusters_in(header["clusters"]),
+        waiting=Waiting(
+            key_of(seed, "labels"),
+            ((*entry[:3], int(entry[3], 16), *entry[4:]) for entry in header["waiting"]),
+            header["labels"],
+        ),
+        watch=watch,
+        blocks=blocks,
+        **plain,
+    )
+
+
+class _Arrays:
+    """Cuts arrays off a body; raises `EvidenceError` when it does not hold exactly those asked for."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body, self._at = body, 0
+
+    def take(self, *shape: int) -> Counts:
+        return np.frombuffer(self._cut(int(np.prod(shape)) * 8), dtype="<i8").astype(np.int64).reshape(shape)
+
+    def bursts(self, columns: int, raw: list[int]) -> Bursts:
+        pairs, past, fill = raw
+        if not (0 <= past <= KEPT and 0 <= fill < LENGTH):
+            raise EvidenceError("a damaged snapshot: more latest pairs than are kept")
+        found = Bursts.empty(columns)
+        for array in found.arrays:
+            array[:] = self.take(*array.shape)
+        recent = np.frombuffer(self._cut(2 * columns * (past + fill)), dtype="<i2")
+        found.recent[:, KEPT - past : KEPT + fill] = recent.reshape(columns, past + fill)
+        found.pairs, found.past, found.fill = pairs, past, fill
+        return found
+
+    def timings(self, rules: Sequence[TimedRule]) -> Timings:
+        shapes = Timings.empty(rules)
+        return Timings(*(self.take(*array.shape) for array in (shapes.fails, shapes.passes, shapes.paces)))
+
+    def pass_blocks(self, slots: Sequence[Slot], raw: list[int]) -> PassBlocks:
+        label_block, pairs, labels = raw
+        found = PassBlocks.empty(slots)
+        found.sums, found.count = self.take(*found.sums.shape), self.take(*found.count.shape)
+        found.pairs, found.labels = Gathered(self.take(pairs, 4)), Gathered(self.take(labels, 4))
+        found.label_block = label_block
+        return found
+
+    def _cut(self, size: int) -> bytes:
+        part = self._body[self._at : self._at + size]
+        if len(part) != size:
+            raise EvidenceError("a damaged snapshot: it ends too early")
+        self._at += size
+        return part
+
+    def end(self) -> None:
+        if self._at != len(self._body):
+            raise EvidenceError("a damaged snapshot: it is too long")
+
+
+def _guard_out(guard: Guard) -> list[Any]:
+    return [guard.name, guard.limit, guard.relative, guard.tolerance]
+
+
+def _guard_in(raw: list[Any]) -> Guard:
+    return Guard(*raw)
+
+
+def _restarts_in(raw: list[Any]) -> Restarts:
+    return Restarts(tuple(raw[0]), raw[1])
+
+
+def _reference_out(reference: Reference | None) -> list[Any] | None:
+    if reference is None:
+        return None
+    return [getattr(reference, name) for name in Reference.__slots__]
+
+
+def _reference_in(raw: list[Any] | None) -> Reference | None:
+    return None if raw is None else Reference(raw[0], raw[1], tuple(raw[2]), tuple(raw[3]), *raw[4:])
+
+
+def _clusters_out(clusters: Clusters) -> list[Any]:
+    *window, users = clusters.entries
+    return [*window, [[f"{key:x}", sent, counts] for key, sent, counts in users]]
+
+
+def _clusters_in(raw: list[Any]) -> Clusters:
+    window, requests, most, users = raw
+    return Clusters(window, requests, most, [(int(key, 16), sent, counts) for key, sent, counts in users])
+
+
+def _watch_out(watch: Watch | None) -> Any:
+    """The e-detector's sums as hexadecimal floats: exact."""
+    if watch is None:
+        return None
+    logs = {name: [list(log.shape), [x.hex() for x in log.ravel().tolist()]] for name, log in watch.logs.items()}
+    return [watch.minute, logs, watch.blocks, watch.parts, _bursts_out(watch.bursts)]
+
+
+def _blocks_out(blocks: Blocks | None) -> list[Any] | None:
+    """Length, first open block, workers, and how many pairs wait."""
+    if blocks is None:
+        return None
+    return [blocks.length.hex(), blocks.start, dict(sorted(blocks.front.items())), len(blocks.rows)]
+
+
+def _blocks_in(raw: list[Any] | None, reader: _Arrays) -> Blocks | None:
+    if raw is None:
+        return None
+    length, start, front, waiting = raw
+    blocks = Blocks(float.fromhex(length), WIDTH)
+    blocks.restore(reader.take(waiting, FACTS + WIDTH), start, front)
+    return blocks
+
+
+def _watch_in(raw: list[Any]) -> tuple[int | None, dict[str, Floats], int, int]:
+    minute, logs, blocks, parts, _ = raw
+    read = {name: np.array([float.fromhex(x) for x in values]).reshape(shape) for name, (shape, values) in logs.items()}
+    return minute, read, blocks, parts
+
+
+def _bursts_out(bursts: Bursts) -> list[int]:
+    return [bursts.pairs, bursts.past, bursts.fill]
+
+
+def _arrays_of(bursts: Bursts) -> list[NDArray[Any]]:
+    return [*bursts.arrays, bursts.recent[:, KEPT - bursts.past : KEPT + bursts.fill]]

@@ -1,0 +1,114 @@
+"""Units and names of guards, as people read them."""
+
+from __future__ import annotations
+
+from proxy.model import Guard
+from proxy.rollout.requirements import rough
+
+PERCENT = frozenset(("max_disagreement", "max_extra_errors", "max_response_mismatch", "max_big_change"))
+LATENCY = frozenset(("p99_latency", "median_latency", "time_to_first_token", "time_per_token"))
+
+_TITLES = {
+    "max_disagreement": "disagreement",
+    "max_mean_shift": "mean shift",
+    "max_ks": "largest difference of the distributions (KS)",
+    "max_psi": "population stability index",
+    "max_big_change": "big changes",
+    "max_spread_change": "change of spread",
+    "max_quality_drop": "quality drop",
+    "max_extra_errors": "extra errors",
+    "max_response_mismatch": "response mismatch",
+    "min_similarity": "similarity",
+    "p99_latency": "p99 latency",
+    "median_latency": "median latency",
+    "time_to_first_token": "median time to first token",
+    "time_per_token": "median time per token",
+}
+
+
+def title(guard: Guard) -> str:
+    """What the guard measures.
+
+    >>> title(Guard("max_disagreement", 0.02))
+    'disagreement'
+    """
+    return _TITLES.get(guard.name, guard.name.replace("_", " "))
+
+
+def number(guard: Guard, value: float | None) -> str:
+    """A value in the guard's unit.
+
+    >>> number(Guard("max_disagreement", 0.02), 0.0131), number(Guard("p99_latency", 0.25), 0.2501)
+    ('1.31 %', '250 ms')
+    >>> number(Guard("p99_latency", 1.2, relative=True), 1.304), number(Guard("p99_latency", 0.25), float("inf"))
+    ('1.30 x', 'unbounded')
+    """
+    if value is None:
+        return "unknown"
+    if value == float("inf"):
+        return "unbounded"
+    if guard.name in PERCENT:
+        return f"{100 * value:.3g} %"
+    if guard.name in LATENCY:
+        if guard.relative:
+            return f"{value:.2f} x"
+        return f"{value:.3g} s" if value >= 1.0 else f"{1000 * value:.3g} ms"
+    return f"{value:.3g}"
+
+
+def forecast_words(more: int, unit: str = "pairs") -> str:
+    """The forecast in words, rounded to what it is worth.
+
+    >>> forecast_words(1683), forecast_words(7, "latency blocks")
+    ('pass expected in about 1,700 pairs', 'pass expected in about 7 latency blocks')
+    """
+    digits = max(0, len(str(more)) - 2)
+    return f"pass expected in about {round(more, -digits):,} {unit}"
+
+
+def label_words(labelled: int, unlabelled: int, share: int, delay: float) -> str:
+    """How many requests have a label, and what share of them waits for one (one in `share`); empty when all do.
+
+    >>> label_words(3100, 1900, 8, 86400.0)
+    '3,100 of 5,000 requests had a label within 24 h (label_delay), one request in 8 waits for its label for memory'
+    >>> label_words(3100, 0, 1, 86400.0)
+    ''
+    """
+    of_all = f"{labelled:,} of {labelled + unlabelled:,} requests had a label within {rough(delay)} (label_delay)"
+    for_memory = f"one request in {share:,} waits for its label for memory"
+    return ", ".join([of_all] * (unlabelled > 0) + [for_memory] * (share > 1))
+
+
+def burst_words(size: float) -> str:
+    """What it means that differences come `size` at a time; nothing where that is about one.
+
+    >>> burst_words(1.3), burst_words(8.1)
+    ('', 'differences come in bursts of about 8: evidence counts an eighth')
+    >>> burst_words(23.4)
+    'differences come in bursts of about 23: evidence counts 1/23'
+    """
+    about = round(size)
+    if about < 2:
+        return ""
+    share = _SHARES[about - 2] if about - 2 < len(_SHARES) else f"1/{about:,}"
+    return f"differences come in bursts of about {about:,}: evidence counts {share}"
+
+
+_SHARES = (
+    "half", "a third", "a quarter", "a fifth", "a sixth", "a seventh", "an eighth", "a ninth", "a tenth",
+)  # fmt: skip
+
+
+def gap_words(guard: Guard) -> str:
+    """Why a guard has nothing to say yet.
+
+    >>> gap_words(Guard("p99_latency", 1.2, relative=True))
+    'no live timings yet'
+    """
+    if guard.name in LATENCY:
+        return "no live timings yet" if guard.relative else "no timings yet"
+    if guard.name == "max_quality_drop":
+        return "no label counts yet: one does when label_delay has passed since its request"
+    if guard.name == "max_response_mismatch":
+        return "no request yet that both answered"
+    return "no pairs that can be compared yet"

@@ -1,0 +1,249 @@
+"""The half of an HTTP/2 connection that sends: heads at once, bodies as far as the peer's windows allow."""
+
+from __future__ import annotations
+
+from proxy.http.http2.frames import (
+    DATA,
+    ENABLE_PUSH,
+    END_STREAM,
+    GOAWAY,
+    HIGH,
+    INITIAL_WINDOW,
+    LINK_WINDOW,
+    MAX_FRAME,
+    MAX_HEADER,
+    MAX_STREAMS,
+    MOST,
+    NO_ERROR,
+    PREFACE,
+    RST,
+    SETTING,
+    SETTINGS,
+    UPDATE,
+    WINDOW,
+    FloodError,
+    Headers,
+    Stream,
+    Taker,
+    encoded,
+    frame,
+    head_frames,
+)
+
+MAX_BROKEN_OFF = 1024
+"""Streams that we have reset which are remembered one by one."""
+CALM = 1000.0
+"""Frames worth nothing that a peer may send at once; by the second it may send `CALM_PER_SECOND` (see `Http2.calm`)."""
+CALM_PER_SECOND = 50.0
+EARNED = 4.0
+"""More of them that are to be expected (windows, pings) after a piece of a body that we sent."""
+LATE = 100
+"""Frames that may be under way to us on a stream that we break off."""
+PIECE = 512
+"""Bytes of a piece that earns, if the peer's window has cut it off what followed."""
+
+
+class Sending:
+    """What one connection has to say."""
+
+    def __init__(self, server: bool, max_header: int, max_streams: int) -> None:
+        self.server, self.max_streams = server, max_streams
+        self.streams: dict[int, Stream] = {}
+        self.last = 0
+        """The highest stream that the peer has opened."""
+        self.stopped = False
+        """Nothing more of a body may be sent until `go_on`: what was sent has not been written yet."""
+        self._next = 1
+        self._room = self._initial = 65_535
+        self._frame_size = MAX_FRAME
+        self._held_up: dict[Stream, None] = {}
+        """Streams that wait for the connection: for its window, or for what was sent to be written."""
+        self._narrow: dict[Stream, None] = {}
+        """Those that wait for their own window."""
+        self._highest = 0
+        """No stream's `room` is above."""
+        self._late = 0
+        self.calm = CALM
+        """How much the peer may send that is worth nothing, `CALM` at most. Falls with each such frame, rises with what
+        is worth something, and with time."""
+        self._broken_off: dict[int, None] = {}
+        """Streams that we have reset, on which the peer may not know it yet; those up to `_forgotten` count as such."""
+        self._forgotten = 0
+        settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header)]
+        settings.append((MAX_STREAMS, max_streams) if server else (ENABLE_PUSH, 0))
+        self._out = [
+            b"" if server else PREFACE,
+            frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
+            frame(UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
+        ]
+
+    def take(self) -> bytes:
+        """What is to be written now; empty when there is nothing."""
+        out, self._out = b"".join(self._out), []
+        return out
+
+    @property
+    def spent(self) -> bool:
+        """Whether no stream can be begun any more: the numbers have run out (RFC 9113, 5.1.1)."""
+        return self._next > MOST
+
+    def open(self, headers: Headers, taker: Taker) -> Stream:
+        """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`, `spent`)."""
+        stream = Stream(self._next, taker)
+        self._next += 2
+        self.streams[stream.id] = stream
+        self._head(stream, encoded(headers), False)
+        return stream
+
+    def headers(self, stream: Stream, headers: Headers, end: bool) -> None:
+        """Answer with a head; `end` when nothing follows."""
+        self._head(stream, encoded(headers), end)
+        if end:
+            self._local_done(stream)
+
+    def data(self, stream: Stream, data: bytes, end: bool, trailers: Headers | None = None) -> None:
+        """Send a piece of the body as far as the peer has room, the rest later; `trailers` end the stream too."""
+        if stream.local_done or stream.end:
+            return
+        if data:
+            stream.parts.append(data)
+            stream.waiting += len(data)
+        if trailers is not None:
+            stream.trailers, stream.end = encoded(trailers), True
+        elif end:
+            stream.end = True
+        self._push(stream)
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """Break a stream off; its taker is not told."""
+        if self.streams.pop(stream.id, None) is not None:
+            self._forget(stream)
+            if stream.taker is not None and not stream.remote_done:
+                self._late += LATE
+            self._broken_off[stream.id] = None
+            if len(self._broken_off) > MAX_BROKEN_OFF:
+                oldest = next(iter(self._broken_off))
+                del self._broken_off[oldest]
+                self._forgotten = max(self._forgotten, oldest)
+            stream.local_done = stream.remote_done = True
+            stream.taker = None
+            stream.parts.clear()
+            self._out.append(frame(RST, 0, stream.id, code.to_bytes(4, "big")))
+
+    def is_broken_off(self, number: int) -> bool:
+        """Whether a stream that is not there was ended by us, so that more of it may be under way."""
+        return number in self._broken_off or number <= self._forgotten
+
+    def taken(self, stream: Stream) -> None:
+        """All that came on this stream so far is taken: the peer may send more."""
+        if stream.owed >= WINDOW // 2 and not stream.remote_done:
+            self._out.append(frame(UPDATE, 0, stream.id, stream.owed.to_bytes(4, "big")))
+            stream.credit += stream.owed
+            stream.owed = 0
+
+    def go_on(self) -> None:
+        """What was sent has been written."""
+        self.stopped = False
+        self._go_on()
+
+    def say_goodbye(self, code: int = NO_ERROR, last: int | None = None) -> None:
+        """GOAWAY: streams above `last` (those seen so far when absent) are not taken (RFC 9113, 6.8)."""
+        number = self.last if last is None else last
+        self._out.append(frame(GOAWAY, 0, 0, number.to_bytes(4, "big") + code.to_bytes(4, "big")))
+
+    def _head(self, stream: Stream, block: bytes, end: bool) -> None:
+        self._out += head_frames(stream.id, block, end, self._frame_size)
+
+    def worth(self, much: float) -> None:
+        """The peer did something that is worth so many frames that are worth nothing."""
+        self.calm += much
+
+    def worthless(self, much: float = 1.0) -> None:
+        """It sent something that is worth nothing; raises `FloodError` when that was too often."""
+        self.calm = min(CALM, self.calm) - much
+        if self.calm < 0.0:
+            raise FloodError("too many frames that are worth nothing")
+
+    def _too_late(self) -> None:
+        """A frame came on a stream that we had broken off."""
+        if self._late:
+            self._late -= 1
+        else:
+            self.worthless()
+
+    def _push(self, stream: Stream) -> None:
+        """Send what the windows allow."""
+        while stream.parts:
+            own = self._initial + stream.room
+            if own <= 0:
+                self._held_up.pop(stream, None)
+                self._narrow[stream] = None
+                return
+            if self._room <= 0 or self.stopped:
+                self._narrow.pop(stream, None)
+                self._held_up[stream] = None
+                return
+            self._push_one(stream, min(own, self._room, self._frame_size))
+        self._forget(stream)
+        if stream.end and not stream.local_done:
+            if stream.trailers:
+                self._head(stream, stream.trailers, True)
+            else:
+                self._out.append(frame(DATA, END_STREAM, stream.id))
+            self._local_done(stream)
+
+    def _push_one(self, stream: Stream, room: int) -> None:
+        """Send one frame of the body, of `room` bytes at most."""
+        piece = stream.parts[0]
+        if len(piece) > room:
+            view = memoryview(piece)  # what is left is not copied for every frame that is cut off it
+            stream.parts[0], piece = view[room:], view[:room]
+        else:
+            stream.parts.popleft()
+        size = len(piece)
+        stream.room -= size
+        self._room -= size
+        stream.waiting -= size
+        if size >= PIECE or not stream.parts:
+            self.calm += EARNED
+        last = stream.end and not stream.parts and not stream.trailers
+        self._out.append(frame(DATA, END_STREAM if last else 0, stream.id, piece))
+        if last:
+            self._local_done(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        """It waits for no window."""
+        self._held_up.pop(stream, None)
+        self._narrow.pop(stream, None)
+
+    def _local_done(self, stream: Stream) -> None:
+        stream.local_done = True
+        self._forget(stream)
+        if stream.remote_done:
+            self._over(stream)
+
+    def _remote_done(self, stream: Stream) -> None:
+        stream.remote_done = True
+        if stream.local_done:
+            self._over(stream)
+
+    def _over(self, stream: Stream) -> None:
+        """Both sides have ended it. It lets go of its taker, which knows it: what a call held is freed with the call,
+        not when the garbage collector comes."""
+        self.streams.pop(stream.id, None)
+        stream.taker = None
+
+    def _go_on(self) -> None:
+        """There is room on the connection: those that wait for it go on, in turn, as far as it goes."""
+        waiting = self._held_up
+        while waiting and self._room > 0 and not self.stopped:
+            stream = next(iter(waiting))
+            del waiting[stream]
+            self._more_room(stream)
+
+    def _more_room(self, stream: Stream) -> None:
+        before, taker = stream.waiting, stream.taker
+        if stream.parts:
+            self._push(stream)
+            if before > HIGH >= stream.waiting and taker is not None:
+                taker.on_room()

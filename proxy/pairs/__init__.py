@@ -1,0 +1,1 @@
+"""Pairs: from a worker to the controller, into a recording, and through the ledger that accounts for each."""

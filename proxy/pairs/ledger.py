@@ -1,0 +1,191 @@
+"""The books of one trial: what became of every request that should have become a pair.
+
+Workers report totals of what they sampled, dropped and sent; the controller books what arrived. Each worker incarnation
+has an account of its own, so that a frame that is lost, a link that breaks and a process that dies are each made good
+by the next report, and nothing is counted twice.
+
+What was sent and never arrived is found without guessing: a report travels on the same stream behind the pairs it
+counts, so whatever it says was sent and is not here by then will not come. It is booked as `link_full`.
+
+Pairs that come after the end of their rollout are booked as `late`; `ended` keeps what was known at the end.
+
+Invariant: `sampled` is the sum of the parts and `pending`, and `pending` is never negative; an account that is closed
+has nothing pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from proxy.evidence.outcomes import Outcomes
+from proxy.model import Ledger
+
+DROPPED = ("shed", "too_large", "too_long", "client_gone", "link_full")
+"""Why a sampled request became no pair, as workers say."""
+REPORTED = ("sampled", *DROPPED, "sent")
+OURS = ("arrived", "booked", "lost")
+
+
+@dataclass(slots=True)
+class Account:
+    """One worker incarnation's part. Those of `REPORTED` are its last report less `before`, the others are ours.
+
+    `arrived` pairs came over the link, `booked` of them have entered the evidence; `lost` were sent and will not come.
+    """
+
+    sampled: int = 0
+    shed: int = 0
+    too_large: int = 0
+    too_long: int = 0
+    client_gone: int = 0
+    link_full: int = 0
+    sent: int = 0
+    arrived: int = 0
+    booked: int = 0
+    lost: int = 0
+    before: dict[str, int] = field(default_factory=dict)
+
+    def report(self, counts: Mapping[str, int]) -> int:
+        """Take a report (totals); how many more were shed since the last one.
+
+        >>> account = Account(arrived=3, booked=3)
+        >>> account.report({"sampled": 9, "shed": 2, "sent": 5}), account.lost
+        (2, 2)
+        """
+        before = self.shed
+        for name in REPORTED:
+            setattr(self, name, max(0, int(counts.get(name, 0)) - self.before.get(name, 0)))
+        self.lost = max(0, self.sent - self.arrived)
+        return max(0, self.shed - before)
+
+    @property
+    def known(self) -> int:
+        """Requests whose fate is known or that have arrived."""
+        dropped = self.shed + self.too_large + self.too_long + self.client_gone + self.link_full
+        return dropped + self.arrived + self.lost
+
+    def begin_at(self, counts: Mapping[str, int]) -> None:
+        """The totals so far are those of an earlier trial of the same name, which is over."""
+        self.before = dict(counts)
+
+    def close(self) -> None:
+        """The worker is gone: what is pending will not come."""
+        self.sampled = max(self.sampled, self.known)
+        self.lost += self.sampled - self.known
+
+
+class Books:
+    """Accounts by incarnation, those of dead workers in one sum, and what the pairs turned out to be."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Account] = {}
+        self._closed = Account()
+        self._results = {"compared": 0, "live_failed": 0, "unparseable": 0, "late": 0}
+        self._unparseable: dict[str, int] = {}
+        self.first_pair: float | None = None
+        self.first_full: float | None = None
+        self.ended: dict[str, Any] | None = None
+        """What was known when the rollout ended, as it is shown since (`report.ended_json`)."""
+        self.outcomes = Outcomes()
+
+    def account(self, worker: str) -> Account:
+        """The account of an incarnation, opened when it is new."""
+        found = self._accounts.get(worker)
+        if found is None:
+            found = self._accounts[worker] = Account()
+        return found
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Incarnations with an open account."""
+        return tuple(self._accounts)
+
+    @property
+    def compared(self) -> int:
+        """Compared pairs."""
+        return self._results["compared"]
+
+    @property
+    def unparseable(self) -> dict[str, int]:
+        """Unparseable pairs by the reason word why live's answer could not be read."""
+        return dict(self._unparseable)
+
+    def answered_in_full(self, time: float) -> None:
+        """Remember when the candidate first answered at weight 100 (epoch seconds)."""
+        if self.first_full is None:
+            self.first_full = time
+
+    def arrived(self, worker: str, time: float) -> None:
+        """A pair came over the link, whose request came at `time` (epoch seconds)."""
+        if self.first_pair is None:
+            self.first_pair = time
+        self.account(worker).arrived += 1
+
+    def book(self, worker: str, result: str, pairs: int = 1, reason: str = "") -> None:
+        """So many pairs entered the evidence as `compared`, `live_failed` or, for a `reason`, `unparseable`; or came
+        too `late` to."""
+        account = self.account(worker)
+        account.booked += pairs
+        account.arrived = max(account.arrived, account.booked)
+        self._results[result] += pairs
+        if result == "unparseable":
+            self._unparseable[reason] = self._unparseable.get(reason, 0) + pairs
+
+    def close(self, worker: str) -> None:
+        """A worker is gone and will never report again: its account is settled and added to the closed ones."""
+        account = self._accounts.pop(worker, None)
+        if account is None:
+            return
+        account.close()
+        for name in (*REPORTED, *OURS):
+            setattr(self._closed, name, getattr(self._closed, name) + getattr(account, name))
+
+    def ledger(self) -> Ledger:
+        """The ledger now.
+
+        >>> books = Books()
+        >>> _ = books.account("w").report({"sampled": 3, "shed": 1, "sent": 0})
+        >>> books.arrived("w", 0.0); books.book("w", "compared")
+        >>> ledger = books.ledger()
+        >>> ledger.sampled, ledger.shed, ledger.compared, ledger.pending
+        (3, 1, 1, 1)
+        """
+        accounts = [*self._accounts.values(), self._closed]
+        return Ledger(
+            sampled=sum(max(a.sampled, a.known) for a in accounts),
+            shed=sum(a.shed for a in accounts),
+            too_large=sum(a.too_large for a in accounts),
+            too_long=sum(a.too_long for a in accounts),
+            client_gone=sum(a.client_gone for a in accounts),
+            link_full=sum(a.link_full + a.lost for a in accounts),
+            compared=self._results["compared"],
+            live_failed=self._results["live_failed"],
+            unparseable=self._results["unparseable"],
+            late=self._results["late"],
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON values, to go with the evidence of the same moment."""
+        accounts = {worker: asdict(account) for worker, account in self._accounts.items()}
+        parts = {"accounts": accounts, "closed": asdict(self._closed), "results": dict(self._results)}
+        parts["unparseable"] = self.unparseable
+        return {**parts, "first_pair": self.first_pair, "first_full": self.first_full, "ended": self.ended,
+                "outcomes": self.outcomes.dump()}  # fmt: skip
+
+    @classmethod
+    def load(cls, value: Mapping[str, Any]) -> Books:
+        """The books of a controller that is gone: what had arrived but was not yet in the evidence is lost with it."""
+        books = cls()
+        if value:
+            books._accounts = {worker: Account(**account) for worker, account in value["accounts"].items()}
+            books._closed = Account(**value["closed"])
+            books._results |= value["results"]
+            books._unparseable = dict(value.get("unparseable", {}))  # not there in what earlier versions saved
+            books.first_pair, books.first_full = value["first_pair"], value["first_full"]
+            books.ended = value.get("ended")
+            books.outcomes = Outcomes(value.get("outcomes"))
+        for account in books._accounts.values():
+            account.arrived = account.booked
+        return books

@@ -1,0 +1,322 @@
+"""Frames between processes: encode, decode.
+
+A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket:
+
+    pairs    worker → controller   HELLO, then PAIR, MARK, COUNTS and TRAILS
+    tables   controller → worker   TABLE, ALIVE; back: HELLO, then ACK
+    control  supervisor ↔ child    CONFIG, DRAIN, HELLO down; READY, RELOAD (asked for by an operator), RESULT, ALIVE up
+
+PAIR is binary, because a worker writes thousands a second and may not spend time on text; everything else is rare and
+is JSON, because it is read by people when something goes wrong.
+
+Invariants
+- Decoding never trusts a length: a frame over `MAX_FRAME`, an unknown kind or lengths that do not add up raise
+  `LinkError`, and the reader closes the connection. Peers are our own processes, so that is a bug or a version mix.
+- `decode_pair(encode_pair(p)) == p` for every pair (property test).
+- Trials are numbered per connection: PAIR carries a `u16` index that a preceding TRIAL frame has named.
+
+Payloads in JSON
+- HELLO (both links) `{"slot", "pid", "worker", "table", "lost"}`: `worker` is the incarnation (unique per process),
+  `table` the last TABLE (number 0 before the first), and `lost` says that the worker has taken the weight of unjudged
+  candidates away since, for want of a controller. Supervisor to controller, HELLO is the process tree.
+- TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection.
+- COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
+  the next one, and merging is still addition over incarnations. A trial that is over is in them until all of it has
+  been settled and told, and once more to a controller that connects.
+  `{"ledger": {trial: {"sampled", "shed", "too_large", "too_long", "client_gone", "link_full", "sent"}},
+  "requests": [[route, upstream, leg, code, n]],
+  "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
+  "rescues": [[rollout, reason, n]], "before_table": [[rollout, n]], "connections": [[upstream, state, n now]],
+  "lookups": [[upstream, n failed]], "ready": {trial: whether its candidate's health checks succeed},
+  "trails": {sink: n dropped}}`; code is three digits or a reason word.
+- TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`pairs.request_log`).
+- TABLE `{"number", "lanes", "secret"}`, sent again under the same number when only what budgets afford has changed; ACK
+  `{"number"}`.
+- ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
+- CONFIG `{"generation", "text", "source", "directory"}`: the file as the supervisor validated it, what it is called and
+  where its relative paths start. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
+  `{"pid"}`: this process serves. RELOAD `{}`. DRAIN `{"delay"}`: seconds in which readiness fails and everything
+  else goes on (a worker's affair; others ignore it).
+
+Request order: `Pair.sequence` counts the sampled requests of one trial in one worker. MARK says "every sequence below
+this one is settled: sent or counted as dropped", so that the controller can enter pairs in request order without ever
+waiting for one that will not come.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import orjson
+
+from proxy.model import Arm, Lane, Outcome, Pair, State, Table, make
+from proxy.model.reasons import CODES, REASONS
+
+MAX_FRAME = 256 * 1024 * 1024
+BOUNDS: Final[tuple[float, ...]] = (  # of no fixed length, or compiled code would make the tuple anew at every look
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
+    1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""Upper bounds (inclusive) of the duration histograms, seconds; shared by the worker that counts and the metric."""
+
+_HEAD: Final = struct.Struct("<IB")
+_HEAD_SIZE: Final = _HEAD.size
+_MARK = struct.Struct("<HQ")
+# trial, stage, sequence, time, flags; then the lengths of id, request id, request head and request body.
+_PAIR: Final = struct.Struct("<HHQdBHHII")
+# status, reason, seconds, first, then the lengths of head and body.
+_OUTCOME: Final = struct.Struct("<HBddII")
+
+_PAIR_SIZE: Final = _PAIR.size
+_OUTCOME_SIZE: Final = _OUTCOME.size
+_LIVE, _CANDIDATE = Arm.LIVE, Arm.CANDIDATE  # looking up a member of an enum costs 0.1 µs in Python 3.11
+
+CANDIDATE_SERVED: Final = 1
+HEDGED: Final = 2
+RESCUED: Final = 4
+SLOT: Final = 8
+AGAIN: Final = 16
+"""Flags of a PAIR."""
+
+
+class Frame(IntEnum):
+    """Kinds of frame. Only ever added to."""
+
+    HELLO = 1
+    TRIAL = 2
+    PAIR = 3
+    MARK = 4
+    COUNTS = 5
+    TABLE = 6
+    ACK = 7
+    CONFIG = 8
+    DRAIN = 9
+    READY = 10
+    RELOAD = 11
+    RESULT = 12
+    ALIVE = 13
+    TRAILS = 14
+
+
+_KINDS = {int(kind): kind for kind in Frame}
+_A_PAIR: Final = int(Frame.PAIR)
+
+
+class LinkError(ValueError):
+    """Bytes on a link that are not a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Every sequence of `trial` (its index on this connection) below `sequence` is settled."""
+
+    trial: int
+    sequence: int
+
+
+def frame(kind: Frame, payload: bytes) -> bytes:
+    """One frame.
+
+    >>> frame(Frame.DRAIN, b"")
+    b'\\x00\\x00\\x00\\x00\\t'
+    """
+    return _HEAD.pack(len(payload), kind) + payload
+
+
+def note(kind: Frame, value: Any) -> bytes:
+    """One frame whose payload is JSON."""
+    return frame(kind, orjson.dumps(value))
+
+
+def read_note(payload: bytes) -> dict[str, Any]:
+    """The JSON object of a frame; raises `LinkError` when it is anything else."""
+    try:
+        value = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise LinkError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise LinkError(f"expected an object, found {type(value).__name__}")
+    return value
+
+
+class FrameReader:
+    """Cuts a byte stream into frames, however the stream was cut.
+
+    >>> reader = FrameReader()
+    >>> list(reader.feed(frame(Frame.DRAIN, b"x")[:3])), list(reader.feed(frame(Frame.DRAIN, b"x")[3:]))
+    ([], [(<Frame.DRAIN: 9>, b'x')])
+    """
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Frame, bytes]]:
+        """Yield `(kind, payload)` of every frame that is now complete; raises `LinkError`."""
+        buffer = self._buffer
+        if buffer:  # gathered in place until a frame is whole, so that a large one is not copied once per read
+            buffer += data
+            if len(buffer) >= _HEAD_SIZE and len(buffer) < _HEAD_SIZE + min(_HEAD.unpack_from(buffer)[0], MAX_FRAME):
+                return
+            data = bytes(buffer)
+        position, end = 0, len(data)
+        try:
+            while end - position >= _HEAD_SIZE:
+                length, code = _HEAD.unpack_from(data, position)
+                if length > MAX_FRAME:
+                    raise LinkError(f"frame of {length} bytes, at most {MAX_FRAME} allowed")
+                start = position + _HEAD_SIZE
+                if end - start < length:
+                    break
+                kind = _KINDS.get(code)
+                if kind is None:
+                    raise LinkError(f"unknown kind of frame: {code}")
+                position = start + length
+                yield kind, data[start:position]
+        finally:
+            buffer[:] = data[position:]
+
+
+def pack_outcome(status: int, code: int, seconds: float, first: float, head: bytes, body: bytes) -> bytes:
+    """One outcome as PAIR carries it; `code` is the reason's index in `REASONS`."""
+    return _OUTCOME.pack(status, code, seconds, first, len(head), len(body)) + head + body
+
+
+def pack_pair(
+    trial: int,
+    stage: int,
+    sequence: int,
+    time: float,
+    flags: int,
+    name: bytes,
+    request_head: bytes,
+    request_body: bytes,
+    outcomes: bytes,
+    request_id: bytes = b"",
+) -> bytes:
+    """A PAIR frame from its parts, for a worker, which has no time to make a `Pair` first.
+
+    `outcomes` are two or three `pack_outcome`: live, candidate, and live again when `flags` has `AGAIN`.
+    """
+    named, given, head, body = len(name), len(request_id), len(request_head), len(request_body)
+    fixed = _PAIR.pack(trial, stage, sequence, time, flags, named, given, head, body)
+    length = _PAIR_SIZE + named + given + head + body + len(outcomes)
+    return b"".join((_HEAD.pack(length, _A_PAIR), fixed, name, request_id, request_head, request_body, outcomes))
+
+
+def _packed(outcome: Outcome) -> bytes:
+    code = CODES[outcome.reason]
+    return pack_outcome(outcome.status, code, outcome.seconds, outcome.first, outcome.head, outcome.body)
+
+
+def encode_pair(pair: Pair, trial: int) -> bytes:
+    """A PAIR frame. `trial` is the index that a TRIAL frame has named; `pair.worker` is the connection's, not sent."""
+    flags = (
+        (CANDIDATE_SERVED if pair.served is Arm.CANDIDATE else 0)
+        | (HEDGED if pair.hedged else 0)
+        | (RESCUED if pair.rescued else 0)
+        | (SLOT if pair.latency_slot else 0)
+        | (AGAIN if pair.again is not None else 0)
+    )
+    outcomes = _packed(pair.live) + _packed(pair.candidate)
+    if pair.again is not None:
+        outcomes += _packed(pair.again)
+    return pack_pair(
+        trial,
+        pair.stage,
+        pair.sequence,
+        pair.time,
+        flags,
+        pair.id.encode("ascii"),
+        pair.request_head,
+        pair.request_body,
+        outcomes,
+        pair.request_id.encode(),
+    )
+
+
+def _read_outcome(payload: bytes, at: int) -> tuple[Outcome, int]:
+    status, code, seconds, first, head, body = _OUTCOME.unpack_from(payload, at)
+    start = at + _OUTCOME_SIZE
+    middle = start + head
+    end = middle + body
+    parts = (status, REASONS[code], payload[start:middle], payload[middle:end], seconds, first)
+    return make(Outcome, parts), end
+
+
+def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
+    """The pair of a PAIR frame; raises `LinkError` when the payload is not one."""
+    try:
+        index, stage, sequence, time, flags, name, given, head, body = _PAIR.unpack_from(payload)
+        own_end = _PAIR_SIZE + name
+        id_end = own_end + given
+        head_end = id_end + head
+        body_end = head_end + body
+        live, end = _read_outcome(payload, body_end)
+        candidate, end = _read_outcome(payload, end)
+        again = None
+        if flags & AGAIN:
+            again, end = _read_outcome(payload, end)
+        trial = trials[index]
+    except (struct.error, IndexError, KeyError) as error:
+        raise LinkError(f"not a pair: {error!r}") from None
+    if end != len(payload):
+        raise LinkError(f"a pair of {end} bytes in a frame of {len(payload)}")
+    return make(
+        Pair,
+        (
+            trial,
+            stage,
+            worker,
+            sequence,
+            payload[_PAIR_SIZE:own_end].decode("ascii", "replace"),
+            time,
+            _CANDIDATE if flags & CANDIDATE_SERVED else _LIVE,
+            payload[id_end:head_end],
+            payload[head_end:body_end],
+            live,
+            candidate,
+            again,
+            flags & HEDGED != 0,
+            flags & RESCUED != 0,
+            flags & SLOT != 0,
+            payload[own_end:id_end].decode("utf-8", "replace"),
+        ),
+    )
+
+
+def encode_mark(trial: int, sequence: int) -> bytes:
+    """A MARK frame."""
+    return frame(Frame.MARK, _MARK.pack(trial, sequence))
+
+
+def decode_mark(payload: bytes) -> Mark:
+    """The mark of a MARK frame; raises `LinkError`."""
+    try:
+        return Mark(*_MARK.unpack(payload))
+    except struct.error as error:
+        raise LinkError(f"not a mark: {error}") from None
+
+
+def encode_table(table: Table) -> bytes:
+    """A TABLE frame."""
+    return note(Frame.TABLE, table)
+
+
+def decode_table(payload: bytes) -> Table:
+    """The table of a TABLE frame; raises `LinkError`."""
+    return table_from(read_note(payload))
+
+
+def table_from(value: Any) -> Table:
+    """A table out of its JSON, in a TABLE or in a HELLO; raises `LinkError`."""
+    try:
+        lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
+        return Table(int(value["number"]), lanes, str(value["secret"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise LinkError(f"not a routing table: {error!r}") from None

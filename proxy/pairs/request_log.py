@@ -1,0 +1,155 @@
+"""A trail: what is told of one request and its legs, for traces and for the access log.
+
+Most requests leave none; those that were chosen are told once, when the last of their legs has ended. A worker gathers
+plain tuples (`Trail` and `LegTrail` in their order, without the names) and sends some at a time as JSON; the controller
+gives them names again and writes them out. Times are epoch seconds, durations seconds.
+
+Invariant: a trail holds no header, no query and no body.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from proxy.controller.webhooks.policy import rfc3339
+from proxy.http.headers import TRACE, Request
+from proxy.pairs.link import Frame, LinkError, note, read_note
+
+SINKS = ("traces", "access_log")
+"""Where trails go."""
+
+
+class Parent(NamedTuple):
+    """The caller's part of a trace (W3C Trace Context, 3.2): hex digits, and whether it is being recorded."""
+
+    trace: bytes
+    span: bytes
+    sampled: bool
+
+
+def parent_of(request: Request) -> Parent | None:
+    """Who called, by the request's `traceparent`; `None` without one that can be read (exactly one, well-formed).
+
+    >>> from proxy.http.headers import read_request
+    >>> head = b"GET / HTTP/1.1\\r\\nHost: a\\r\\ntraceparent: 00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01\\r\\n\\r\\n"
+    >>> parent_of(read_request(head)).sampled, parent_of(read_request(head.replace(b"-01", b"-00"))).sampled
+    (True, False)
+    """
+    if b"traceparent" not in request.found or request.low.count(b"\r\ntraceparent:") != 1:
+        return None
+    match = TRACE.fullmatch(request.value(b"traceparent"))
+    if match is None:
+        return None
+    return Parent(match["trace"], match["span"], bool(int(match["flags"], 16) & 1))
+
+
+class LegTrail(NamedTuple):
+    """One leg: `served`, `copy` or `hedge`; `first` is NaN's place-holder `None` when no byte came. `span` is the span
+    id it carried, hex, or empty."""
+
+    leg: str
+    arm: str
+    upstream: str
+    rollout: str
+    start: float
+    seconds: float
+    first: float | None
+    status: int
+    reason: str
+    span: str
+
+
+class Trail(NamedTuple):
+    """One request. `status` and `reason` are what the client got, `upstream` and `arm` who gave it (empty: the proxy
+    itself); sizes are those announced, `None` for chunked messages. `trace` is empty when it is not to be exported,
+    `parent` when nobody called before; `logged` says that the access log wants it."""
+
+    start: float
+    seconds: float
+    id: str
+    route: str
+    method: str
+    path: str
+    client: str
+    upstream: str
+    arm: str
+    status: int
+    reason: str
+    request_bytes: int | None
+    answer_bytes: int | None
+    hedged: bool
+    rescued: bool
+    logged: bool
+    trace: str
+    span: str
+    parent: str
+    legs: tuple[LegTrail, ...]
+
+
+def encode(trails: list[tuple[Any, ...]]) -> bytes:
+    """A TRAILS frame from tuples in the order of `Trail`."""
+    return note(Frame.TRAILS, {"trails": trails})
+
+
+def decode(payload: bytes) -> list[Trail]:
+    """The trails of a TRAILS frame; raises `LinkError`.
+
+    >>> decode(encode([(*example()[:-1], [])])[5:]) == [example()]
+    True
+    """
+    try:
+        return [
+            Trail._make((*rest, tuple(LegTrail(*leg) for leg in legs))) for *rest, legs in read_note(payload)["trails"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise LinkError(f"not trails: {error!r}") from None
+
+
+def example(**changes: Any) -> Trail:
+    """A trail to show things with: a request at the epoch that live answered.
+
+    >>> example(status=404).status
+    404
+    """
+    plain = Trail(
+        0.0, 0.1, "0198", "credit", "POST", "/infer", "::1", "credit-v1", "live", 200, "", 10, 20, False, False, True,
+        "", "", "", (),
+    )  # fmt: skip
+    return plain._replace(**changes)
+
+
+def line(trail: Trail) -> bytes:
+    """The access log's line.
+
+    >>> line(example())[:68]
+    b'{"time":"1970-01-01T00:00:00.000Z","event":"request","id":"0198","ro'
+    """
+    return orjson.dumps({"time": rfc3339(trail.start), "event": "request", **fields(trail)}) + b"\n"
+
+
+def fields(trail: Trail) -> dict[str, Any]:
+    """What a line of the access log says of a request, beside its time."""
+    return {
+        "id": trail.id,
+        "route": trail.route,
+        "method": trail.method,
+        "path": trail.path,
+        "client": trail.client,
+        "arm": trail.arm or None,
+        "upstream": trail.upstream or None,
+        "status": trail.status,
+        "reason": trail.reason or None,
+        "seconds": round(trail.seconds, 6),
+        "request_bytes": trail.request_bytes,
+        "answer_bytes": trail.answer_bytes,
+        "hedged": trail.hedged,
+        "rescued": trail.rescued,
+        "trace_id": trail.trace or None,
+        "legs": [
+            {"leg": one.leg, "upstream": one.upstream, "status": one.status or None, "reason": one.reason or None,
+             "seconds": round(one.seconds, 6)}
+            for one in trail.legs
+        ],
+    }  # fmt: skip

@@ -1,0 +1,33 @@
+"""Bytes to predictions, or a reason why not. Start in `reading.py`; one file per protocol.
+
+    reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
+    mismatch.py    in what two answers differ before either is read
+    registry.py    the protocols by name, and `auto`
+    v2.py …        one protocol each: a decoded body in, a `Tensor` of raw values out
+    v2_binary.py, v2_grpc.py, protobuf.py    the other two ways to write V2, and the wire format of one
+    classification.py    Triton's classes as text with their scores, where the request asked for them
+    unparseable.py why live's answers cannot be read, in words
+    shapes.py      a tensor and a kind in, the rows of a `Prediction` out
+    json_tools.py  parsing, JSON pointers
+    json_pointer   any JSON by pointer, or by JMESPath (`predictions/expressions.py`)
+    json_events.py a stream of JSON events: texts joined, other values a row each
+    rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label
+    message.py     one body with its head: header lookup, JSON parsed once
+    bounds.py      how much work one message may be
+    codings.py     content codings undone, within a bound
+    usage.py       what copies cost in tokens, for the budget
+    request.py     which requests count as equal; segment and cluster of a request
+
+Invariants
+- `read` raises for no bytes whatever. Everything below it raises `Unreadable`, one reason word and one sentence, and
+  nothing else for bytes that came from outside.
+- Work is bounded, whatever a message weighs (`bounds.py`): depth, rank, rows, elements, and what a compressed body may
+  inflate to.
+- Each body is parsed at most once.
+"""
+
+from proxy.predictions.reading import Reader, booking, protocol_of, read
+from proxy.predictions.unreadable import Unreadable
+from proxy.predictions.usage import copies_cost
+
+__all__ = ["Reader", "Unreadable", "booking", "copies_cost", "protocol_of", "read"]

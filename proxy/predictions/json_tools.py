@@ -1,0 +1,186 @@
+"""JSON from strangers: parse within bounds, follow RFC 6901 pointers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from proxy.model.reasons import Reason
+from proxy.predictions import exact_json
+from proxy.predictions.bounds import DEFAULT, Bounds, check_json
+from proxy.predictions.unreadable import Unreadable, names
+
+Pointer = tuple[str, ...]
+"""A parsed pointer: its unescaped tokens."""
+
+
+def parse_json(body: bytes, *, exact: bool = False, bounds: Bounds = DEFAULT) -> Any:
+    """The JSON value of a body; raises `Unreadable` with `empty`, `not_json`, `truncated`, `bad_encoding`, `too_deep`,
+    `too_many_elements`.
+
+    Whole numbers are exact within 64 bits and floats beyond; with `exact`, which takes several times as long, all are.
+    orjson refuses more than 1,024 levels by itself. `NaN` and `Infinity` are no JSON, yet TensorFlow Serving and Python
+    servers write them, so a body that holds them is read by the slower parser of the standard library: whether they
+    matter is decided where they stand, not here. A byte order mark is passed over (RFC 8259, 8.1), and half a surrogate
+    pair, which is no character, is read as U+FFFD.
+    """
+    if len(body) > bounds.nodes:
+        check_json(body, bounds)
+    try:
+        return _parse(body, bounds, exact=exact)
+    except Unreadable as why:
+        mended = _mended(body, bounds) if why.reason in _MENDED else body
+        if mended == body:
+            raise
+    return _parse(mended, bounds, exact=exact)
+
+
+_MENDED = frozenset((Reason.BAD_ENCODING, Reason.NOT_JSON))
+_BOM = b"\xef\xbb\xbf"
+_HALF = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPED = re.compile(rb"\\\\|" + _HALF[0] + rb"(?:" + _HALF[1] + rb")?|" + _HALF[1])
+
+
+def _mended(body: bytes, bounds: Bounds) -> bytes:
+    """A text without byte order mark and halves of surrogate pairs.
+
+    >>> _mended(b'\\xef\\xbb\\xbf["\\\\ud800", "\\\\ud83d\\\\ude00"]', DEFAULT)
+    b'["\\\\ufffd", "\\\\ud83d\\\\ude00"]'
+    """
+    text = body.removeprefix(_BOM)
+    if b"\\u" not in text or text.count(b"\\") > bounds.nodes:
+        return text
+    return _ESCAPED.sub(lambda found: b"\\ufffd" if len(found[0]) == len(b"\\ufffd") else found[0], text)
+
+
+def _parse(body: bytes, bounds: Bounds, *, exact: bool) -> Any:
+    if exact:
+        return _parse_slowly(body, bounds, exact_json.whole, exact_json.whole_from_63_bits)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if not body.strip():
+            raise Unreadable(Reason.EMPTY, "the body is empty") from None
+        if b"NaN" in body or b"Infinity" in body:
+            return _parse_slowly(body, bounds, exact_json.as_orjson if exact_json.has_wide(body) else int)
+        raise _why(body, str(error)) from None
+
+
+def _parse_slowly(
+    body: bytes,
+    bounds: Bounds,
+    parse_int: Callable[[str], int | float],
+    parse_float: Callable[[str], int | float] = float,
+) -> Any:
+    if len(body) > bounds.nodes:
+        check_json(body, replace(bounds, values=bounds.values // 2))  # it takes twice as long
+    try:
+        return exact_json.loads(body, parse_int, parse_float)
+    except RecursionError:
+        raise Unreadable(Reason.TOO_DEEP, "JSON nested more than 1,000 levels deep") from None
+    except UnicodeError:
+        raise Unreadable(Reason.BAD_ENCODING, "the JSON is not valid UTF-8") from None
+    except ValueError as error:
+        raise _why(body, str(error)) from None
+
+
+def _why(body: bytes, message: str) -> Unreadable:
+    if "depth" in message or "recurs" in message.lower():
+        return Unreadable(Reason.TOO_DEEP, "JSON nested more than 1,024 levels deep")
+    if "infinity" in message:
+        return Unreadable(Reason.NOT_FINITE, "a number in the JSON is too large for a double")
+    if "UTF-8" in message or "surrogate" in message:
+        return Unreadable(Reason.BAD_ENCODING, "the JSON is not valid UTF-8")
+    if "unexpected end" in message:
+        return Unreadable(Reason.TRUNCATED, f"the JSON breaks off after {len(body)} bytes")
+    return Unreadable(Reason.NOT_JSON, f"not JSON: {message}")
+
+
+@lru_cache(maxsize=1024)
+def parse_pointer(text: str) -> Pointer:
+    """The tokens of an RFC 6901 pointer; raises `ValueError` when it is not one.
+
+    >>> parse_pointer("/outputs/0/a~1b~0c"), parse_pointer("")
+    (('outputs', '0', 'a/b~c'), ())
+    """
+    if not text:
+        return ()
+    if not text.startswith("/"):
+        raise ValueError(f"found {text!r}, expected a JSON pointer: empty, or starting with `/`")
+    tokens = text[1:].split("/")
+    for token in tokens:
+        if "~" in token.replace("~0", "").replace("~1", ""):
+            raise ValueError(f"found {text!r}: in a JSON pointer `~` is written `~0`, and `/` in a name `~1`")
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens)
+
+
+def follow(document: Any, pointer: Pointer) -> Any:
+    """The value a pointer leads to; raises `Unreadable` with `missing_output`, saying what was found instead.
+
+    >>> follow({"a": [1, 2]}, ("a", "1"))
+    2
+    """
+    value = document
+    for depth, token in enumerate(pointer):
+        try:
+            if type(value) is dict:
+                value = value[token]
+            elif type(value) is list:
+                value = value[_index(token)]
+            else:
+                raise KeyError(token)
+        except (KeyError, IndexError):
+            raise Unreadable(Reason.MISSING_OUTPUT, _missing(value, pointer, depth)) from None
+    return value
+
+
+def _index(token: str) -> int:
+    """An array index as RFC 6901 writes it: ASCII digits, no leading zero, not so many that it cannot be one."""
+    if not (token.isascii() and token.isdigit()) or (token[0] == "0" and token != "0") or len(token) > 9:
+        raise KeyError(token)
+    return int(token)
+
+
+def _missing(value: Any, pointer: Pointer, depth: int) -> str:
+    at = "/" + "/".join(pointer[:depth]) if depth else "the top"
+    if isinstance(value, dict):
+        found = names(value)
+    elif isinstance(value, list):
+        found = f"an array of {len(value)}"
+    else:
+        found = word_for(value)
+    return f"`{pointer[depth]}` is missing at {at}; found {found}"
+
+
+def word_for(value: Any) -> str:
+    """What sort of JSON value this is, in words.
+
+    >>> word_for(None), word_for([1]), word_for(True), word_for(1.5)
+    ('null', 'an array', 'a boolean', 'a number')
+    """
+    if value is None:
+        return "null"
+    words = {dict: "an object", list: "an array", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    return words.get(type(value), type(value).__name__)
+
+
+def drop(document: Any, pointer: Pointer) -> None:
+    """Remove what a pointer leads to, in place; nothing happens when it leads nowhere.
+
+    An array element becomes null rather than disappear, so that the pointers after it still mean what they say.
+    """
+    if not pointer:
+        return
+    try:
+        parent = follow(document, pointer[:-1])
+        if isinstance(parent, dict):
+            parent.pop(pointer[-1], None)
+        elif isinstance(parent, list):
+            parent[_index(pointer[-1])] = None
+    except (Unreadable, KeyError, IndexError):
+        return

@@ -1,0 +1,397 @@
+"""A pair in, a `Reading` out: who failed, what each arm said, and whether the two fit together.
+
+Whose fault is what (the words are `model.reasons`):
+
+- An arm fails by not answering whole, by 408, 429 or any 5xx, and by a 4xx where the other arm's status is below 400.
+  When both refuse with a 4xx the client's request was at fault: no failure, and nothing to read. A candidate that
+  refuses a copy because of who asked has a word of its own (`unauthorized`): copies carry no credentials.
+- Live's answer is the yardstick. If it came well but cannot be read, the pair says nothing: `live_fault` is a
+  prediction word and `booking` calls the pair `unparseable`. A candidate's answer that cannot be read either is no
+  failure: most likely `prediction` is wrong.
+- A candidate's answer that cannot be read, or has another number of rows, another width or another kind than live's,
+  is a failure of the candidate; but not where it is too much to read, and live's is more than half of that
+  (`bounds`): then the pair says nothing.
+- Beside all that stands in what the two differ as answers (`mismatch`), also where either is a failure: a 404 of live's
+  where the candidate answers is live's failure, and a mismatch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import orjson
+
+from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
+from proxy.model.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
+from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json
+from proxy.predictions.exact_json import fits
+from proxy.predictions.message import UNREAD, Message, is_plain, target_of
+from proxy.predictions.mismatch import answered, mismatch, told
+from proxy.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
+from proxy.predictions.request import body_hash, request_facts
+from proxy.predictions.shapes import Tensor, one_row, predict
+from proxy.predictions.unreadable import MAX_DETAIL, Rounded, Unreadable, names
+
+# Looking up a member of an enum costs 0.1 µs in Python 3.11; these are looked up a dozen times per pair.
+_FINE = Reason.NONE
+_AUTO, _LABEL = Kind.AUTO, Kind.LABEL
+
+_BEYOND = frozenset((Reason.DECOMPRESSED_TOO_LARGE, Reason.TOO_MANY_ELEMENTS))
+"""An answer that would take too long to read. What is near the bound by itself is nobody's fault."""
+
+_Said: TypeAlias = tuple[Prediction | None, Reason, str, int]
+"""What an arm said, or the reason word and the sentence why that cannot be told; and how many tokens it wrote."""
+
+_OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
+"""What is no doing of the candidate: a bug of ours, and a request that `set_json` could not be applied to."""
+
+MOST_HEADS, MOST_HEAD = 64, 1024
+"""Heads that are remembered, and the bytes of one."""
+
+_SEQUENCES = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
+"""Kinds whose rows must be as wide as live's; a ranking may be shorter or longer."""
+
+
+def read(
+    spec: PredictionSpec | None,
+    pair: Pair,
+    segments: Segments | None = None,
+    cluster_by: str = "",
+    max_body: int = MAX_BODY,
+) -> Reading:
+    """The reading of one pair; never raises. For many pairs of one plan keep a `Reader`."""
+    return Reader(spec, segments, cluster_by, max_body).read(pair)
+
+
+def booking(live_fault: Reason) -> str:
+    """The part of the ledger that a reading with this `live_fault` belongs to.
+
+    >>> booking(Reason.NONE), booking(Reason.TIMEOUT), booking(Reason.NOT_JSON)
+    ('compared', 'live_failed', 'unparseable')
+    """
+    if not live_fault:
+        return "compared"
+    return "unparseable" if live_fault in PREDICTION_WORDS else "live_failed"
+
+
+def protocol_of(spec: PredictionSpec, pair: Pair, bounds: Bounds = DEFAULT) -> str:
+    """The name of the protocol by which a pair is read: the one written down, or the one that live's answer shows.
+
+    Empty when `auto` recognises none. Never raises.
+    """
+    if spec.protocol != AUTO:
+        return spec.protocol
+    try:
+        return recognised(target_of(pair.request_head), Message(pair.live.head, pair.live.body, bounds=bounds)).name
+    except Unreadable:
+        return ""
+
+
+def failure(outcome: Outcome, other: Outcome) -> Reason:
+    """The reason word for an arm that failed, by what both arms did; `NONE` when it did not fail.
+
+    >>> failure(Outcome(404), Outcome(200)), failure(Outcome(404), Outcome(400)), failure(Outcome(503), Outcome(503))
+    (<Reason.STATUS_4XX: 'status_4xx'>, <Reason.NONE: ''>, <Reason.STATUS_5XX: 'status_5xx'>)
+    """
+    if outcome.reason:
+        return outcome.reason
+    status = outcome.status
+    if 200 <= status < 400:
+        return _FINE
+    if status == 429:
+        return Reason.STATUS_429
+    if status == 408:  # a time-out of the server's own: no answer to the request, whatever the other arm says
+        return Reason.STATUS_4XX
+    if status >= 500:
+        return Reason.STATUS_5XX
+    if status < 200:  # no final head: a worker that reports this without a reason has met something that is not HTTP
+        return Reason.BAD_REPLY
+    return Reason.STATUS_4XX if 0 < other.status < 400 else Reason.NONE
+
+
+SHORT = 2048
+"""Bytes of both answers that are read in no time."""
+
+
+class Reader:
+    """Reads the pairs of one plan: what is the same for all of them is looked up once.
+
+    A `spec` of `None`, or of protocol `none`, reads no values. `cluster_by` names a request header. A pair is read by
+    one protocol, the one written down, or the one recognised in the first answer read. That is live's unless live
+    failed, so a candidate that speaks another protocol than live is at fault, not the other way round.
+
+    How much work one answer may be follows from `max_body` (`bounds`). A pair whose answers take long is read in steps,
+    one answer in each, so that others can be served in between.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_by",
+        "_cluster_by",
+        "_facts",
+        "_ignore",
+        "_pair",
+        "_plain",
+        "_protocol",
+        "_segments",
+        "_single",
+        "_spec",
+        "bounds",
+    )
+
+    def __init__(
+        self,
+        spec: PredictionSpec | None,
+        segments: Segments | None = None,
+        cluster_by: str = "",
+        max_body: int = MAX_BODY,
+    ) -> None:
+        self.bounds = Bounds.of(max_body)
+        self._spec = spec if spec is not None and spec.protocol != NONE else None
+        self._protocol = PROTOCOLS.get(spec.protocol) if spec is not None else None
+        self._single = self._protocol.single if self._protocol is not None else None
+        self._ignore = spec.ignore if spec is not None else ()
+        self._segments, self._cluster_by = segments, cluster_by
+        self._facts = bool(self._ignore or segments or cluster_by)
+        self._plain: set[bytes] = set()  # heads that keep no body from being read as it stands
+        self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
+        self._pair: Pair | None = None  # that pair
+        self._ahead: dict[int, _Said] = {}  # of that pair what has been read in steps, by the outcome's identity
+
+    def is_short(self, pair: Pair) -> bool:
+        """Whether a pair takes no time worth counting to read: short answers that are what they weigh.
+
+        >>> pair = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, b"", b"", Outcome(200, body=b"1"), Outcome(200, body=b"2"))
+        >>> Reader(None).is_short(pair), Reader(None).is_short(pair._replace(candidate=Outcome(200, body=bytes(3000))))
+        (True, False)
+        """
+        live, candidate, again, plain = pair.live, pair.candidate, pair.again, self._plain
+        if len(live.body) + len(candidate.body) > SHORT or (again is not None and len(again.body) > SHORT):
+            return False
+        if live.head in plain and candidate.head in plain and again is None:
+            return True
+        return self._is_plain(live.head) and self._is_plain(candidate.head) and (again is None or is_plain(again.head))
+
+    def steps(self, pair: Pair) -> Iterator[Reading | None]:
+        """What `read` gives, last, after a step for each answer. No other pair may be read by this reader meanwhile."""
+        spec, ours, theirs, ahead = self._spec, pair.live, pair.candidate, self._ahead
+        if spec is not None:
+            self._by, self._pair = self._protocol, pair
+            live = None
+            for outcome, other in ((ours, theirs), (theirs, ours), (pair.again, ours)):
+                if outcome is not None and not failure(outcome, other):
+                    said = ahead[id(outcome)] = self._answer(spec, outcome, live)
+                    live = said[0] if outcome is ours else live
+                    yield None
+        reading = self.read(pair)
+        ahead.clear()
+        yield reading
+
+    def read(self, pair: Pair) -> Reading:
+        """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
+        # Taken apart at once: a look-up by name for each field would take longer than all of it.
+        (
+            _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot,
+            given,
+        ) = pair  # fmt: skip
+        live_fault, fault = failure(ours, theirs), failure(theirs, ours)
+        live_detail = _broke(ours, live_fault) if live_fault else ""
+        detail = _broke(theirs, fault) if fault else ""
+        if fault is Reason.STATUS_4XX and served is Arm.LIVE and _wants_credentials(theirs):
+            fault, detail = Reason.UNAUTHORIZED, f"{detail}: {NO_CREDENTIALS}"
+        differs = mismatch(head, ours, theirs)
+        live = candidate = again = None
+        live_tokens = tokens = 0
+        if self._spec is not None:
+            self._by, self._pair = self._protocol, pair
+            if not live_fault:
+                live, live_fault, live_detail, live_tokens = self._answer(self._spec, ours, None)
+            if not fault:
+                candidate, fault, detail, tokens = self._answer(self._spec, theirs, live)
+            if live is not None and second is not None and not failure(second, ours):
+                again, _, _, _ = self._answer(self._spec, second, live)
+            if fault in _BEYOND and live is not None and self._is_near(self._spec, ours):
+                live_fault, live_detail, live, fault, detail = fault, detail, None, _FINE, ""
+        if fault:
+            if fault in _OURS:
+                live_fault, fault, live = fault, _FINE, None
+            elif fault in PREDICTION_WORDS and live_fault in PREDICTION_WORDS:
+                fault = _FINE
+        if differs and not (live_detail or detail):
+            detail = told(differs, ours, theirs)
+        segment = cluster = ""
+        if self._facts:
+            facts = request_facts(head, body, self._ignore, self._segments, self._cluster_by, self.bounds)
+            request_hash, segment, cluster = facts
+        else:
+            request_hash = body_hash(head, body, self.bounds)
+        said = _sentence(live_detail, detail) if live_detail or detail else ""
+        asked = (stage, worker, sequence, given or name, time, served)
+        answers = (live_fault, fault, live, candidate, again)
+        times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, rescued)
+        rest = (request_hash, segment, cluster, said, live_tokens, tokens, differs)
+        return make(Reading, (*asked, *answers, *times, *rest))
+
+    def _answer(self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None) -> _Said:
+        """What an arm said, or the reason word and the sentence why that cannot be told; and how many tokens it wrote.
+
+        `live` is what a candidate's answer must fit.
+        """
+        if self._ahead and (said := self._ahead.get(id(outcome))) is not None:
+            return said
+        if outcome.status >= 400:
+            return None, _FINE, "", 0
+        try:
+            document, tokens = UNREAD, 0
+            prediction = None
+            if self._single is not None and (outcome.head in self._plain or self._is_plain(outcome.head)):
+                document = self._parsed(outcome.body)
+                prediction = one_row(spec, self._single(spec, document))
+            if prediction is None:
+                prediction, tokens = self._long_way(spec, outcome, document, _AUTO if live is None else live.kind)
+            if live is not None:
+                _fit(prediction, live)
+            return prediction, _FINE, "", tokens
+        except Unreadable as why:
+            return None, why.reason, why.detail, 0
+        except Exception as bug:  # one odd body must not end the judging of every rollout; counted, and shown
+            return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], 0
+
+    def _is_near(self, spec: PredictionSpec, live: Outcome) -> bool:
+        """Whether live's answer is beyond half of what may be read: models that answer alike would differ in nothing
+        but on which side of the bound they come to lie, and that is no fault of the candidate's."""
+        half = self.bounds.halved
+        if len(live.body) > half.inflated:
+            return True
+        try:
+            predict(spec, self._values(spec, Message(live.head, live.body, pair=self._pair, bounds=half)), bounds=half)
+        except Unreadable as why:
+            return why.reason in _BEYOND
+        return False
+
+    def _parsed(self, body: bytes) -> Any:
+        """A body as JSON, or `UNREAD` for the long way to say what is wrong with it; raises `Unreadable` beyond the
+        bounds."""
+        if len(body) > self.bounds.nodes:
+            check_json(body, self.bounds)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return UNREAD
+
+    def _long_way(
+        self, spec: PredictionSpec, outcome: Outcome, document: Any, kind: Kind, *, exact: bool = False
+    ) -> tuple[Prediction, int]:
+        """What an arm said, and how many tokens it wrote; raises `Unreadable`.
+
+        A label that has been rounded is read again, exactly: that takes several times as long, so only then.
+        """
+        try:
+            bounds = self.bounds
+            message = Message(outcome.head, outcome.body, document, exact=exact, pair=self._pair, bounds=bounds)
+            values = self._values(spec, message)
+            if exact:
+                values.exact = True
+            return predict(spec, values, kind, bounds), values.tokens
+        except Rounded:
+            if exact:
+                raise
+            return self._long_way(spec, outcome, UNREAD, kind, exact=True)
+
+    def _is_plain(self, head: bytes) -> bool:
+        """`is_plain`, remembered: a server's heads repeat byte for byte, often for a second."""
+        if not is_plain(head):
+            return False
+        if len(head) <= MOST_HEAD:
+            if len(self._plain) >= MOST_HEADS:
+                self._plain.clear()
+            self._plain.add(head)
+        return True
+
+    def _values(self, spec: PredictionSpec, message: Message) -> Tensor:
+        protocol = self._by
+        if protocol is None:
+            if spec.protocol != AUTO:
+                raise Unreadable(Reason.UNKNOWN_PROTOCOL, f"no protocol is called `{spec.protocol}`")
+            protocol = self._by = recognised(
+                target_of(self._pair.request_head if self._pair is not None else b""), message
+            )
+        return protocol.extract(spec, message)
+
+
+def _fit(candidate: Prediction, live: Prediction) -> None:
+    """Raise `Unreadable` unless the two predictions can be compared row by row."""
+    mine, yours = len(candidate.rows), len(live.rows)
+    if mine != yours:
+        raise Unreadable(Reason.ROW_COUNT, f"{_count(mine, 'row')} where live answered {yours}")
+    if candidate.kind in _SEQUENCES:
+        for at in range(mine):
+            if len(candidate.rows[at]) != len(live.rows[at]):
+                widths = f"{_count(len(candidate.rows[at]), 'value')} in row {at} where live answered"
+                raise Unreadable(Reason.BAD_SHAPE, f"{widths} {len(live.rows[at])}")
+        if candidate.names != live.names:
+            raise Unreadable(Reason.BAD_SHAPE, _renamed(candidate.names, live.names))
+    elif candidate.kind is _LABEL and _sort(candidate.rows) != _sort(live.rows):
+        ours, theirs = _written(candidate.rows), _written(live.rows)
+        if ours and theirs and ours != theirs:
+            raise Unreadable(Reason.BAD_TYPE, f"labels are {ours} where live answered {theirs}")
+
+
+def _sort(rows: tuple[object, ...]) -> str:
+    """What sort of labels these are. A model that renames 3 to "3" breaks its callers, so that is no small change."""
+    return "text" if all(type(row) is str for row in rows) else "numbers"
+
+
+def _written(rows: tuple[object, ...]) -> str:
+    """The same of the labels that tell: digits beyond 64 bits may have been either (`shapes`). Empty when none does."""
+    telling = tuple(row for row in rows if not (type(row) is str and _DIGITS.fullmatch(row) and not fits(int(row))))
+    return _sort(telling) if telling else ""
+
+
+_DIGITS = re.compile(r"-?[1-9][0-9]{18,308}")
+
+
+def _renamed(mine: tuple[str, ...], yours: tuple[str, ...]) -> str:
+    """What differs between two lists of names; JSON says nothing of order, so protocols hand them over sorted."""
+    only, missing = sorted(set(mine) - set(yours)), sorted(set(yours) - set(mine))
+    return f"the names differ: only here {names(only)}, only in live's answer {names(missing)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+_BROKE = {
+    Reason.CONNECT: "no connection could be made",
+    Reason.CONNECT_TIMEOUT: "no connection could be made in time",
+    Reason.DISCONNECT: "the connection broke before the answer was whole",
+    Reason.BAD_REPLY: "the answer was not valid HTTP",
+    Reason.FLOOD: "the connection was flooded with frames that are worth nothing",
+    Reason.POOL_FULL: "every allowed connection was busy",
+    Reason.TIMEOUT: "no whole answer came in time",
+    Reason.TOO_LARGE: "the answer was larger than `mirror.max_body`",
+    Reason.TLS: "TLS could not be agreed on",
+    Reason.NOT_REWRITTEN: "not asked, since `mirror.set_json` cannot be applied to this request's body",
+    Reason.COMMITTED: "the answer broke off after its first bytes had reached the client",
+}
+
+
+def _broke(outcome: Outcome, reason: Reason) -> str:
+    if not outcome.reason and outcome.status:
+        return f"answered {answered(outcome)}"
+    return _BROKE.get(reason, str(reason).replace("_", " "))
+
+
+_CREDENTIALS = re.compile(rb"(?i)authoriz|authentic|credential|api[ _-]?key")
+"""How servers that answer 400 to a request without a valid token (TorchServe) say so in the body."""
+
+
+def _wants_credentials(outcome: Outcome) -> bool:
+    """Whether a server refused a copy because of who asked."""
+    return outcome.status in (401, 403) or (outcome.status == 400 and bool(_CREDENTIALS.search(outcome.body[:2000])))
+
+
+def _sentence(live: str, candidate: str) -> str:
+    return "; ".join(f"{arm}: {detail}" for arm, detail in (("live", live), ("candidate", candidate)) if detail)

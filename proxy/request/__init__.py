@@ -1,0 +1,1 @@
+"""One request: which arm serves it, what the client gets, and what becomes of the copy."""

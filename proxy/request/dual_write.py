@@ -1,0 +1,104 @@
+"""A call that sets up state on the server goes to both arms before its client is answered (`routes[].dual_write`).
+
+Registering shared memory, loading a model, opening a session: a copy that leaves after the answer comes too late for a
+client that uses the state at once, where the candidate answers. So the candidate is asked first, and live when it has
+answered or failed, or after `timeout`, whichever comes first. The answer is live's in any case, and so is the arm that
+serves: this is the one place where a client waits for the candidate, it is opted into, and bounded.
+
+Invariants
+- Live is asked once, whatever the candidate does; nothing of the candidate's answer is kept.
+- A candidate that is late goes on for itself; one whose pool has found it dead costs no time.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
+
+from proxy.model.reasons import Reason
+from proxy.request.legs import Captured
+
+if TYPE_CHECKING:
+    from proxy.request.exchange import Exchange
+    from proxy.worker.counts import Meter
+    from proxy.worker.upstream.pool import Pool
+
+MAX_BODY: Final = 8 * 1024 * 1024
+"""Bytes of the longest call that is written to both; a longer one goes to live alone, and is counted as `too_large`."""
+MAX_MEMORY: Final = 64 * 1024 * 1024
+"""Bytes of such calls that one worker holds at a time, for each route."""
+
+
+class DualWrite:
+    """What the owner asks for, as the hot path wants it. Seconds and bytes."""
+
+    max_body = MAX_BODY
+    memory = 0
+
+    def __init__(
+        self, pool: Pool, timeout: float, longest: float, drop: frozenset[bytes], set_lines: bytes, meter: Meter
+    ) -> None:
+        self.pool, self.timeout, self.longest = pool, timeout, longest
+        self.drop, self.set_lines, self.meter = drop, set_lines, meter
+
+    def charge(self, size: int) -> bool:
+        """Count `size` bytes more (or less) that are held; whether there is room for them."""
+        self.memory += size
+        return self.memory <= MAX_MEMORY
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Write(Captured):
+    """The candidate's leg. `request_body` is what live is asked with afterwards."""
+
+    optional = True
+    request_body = b""
+
+    def head(self, piece: bytes, done: bool) -> None:
+        if done:
+            self.exchange.written_to_candidate(self)
+
+    def body(self, piece: bytes, done: bool) -> None:
+        if done:
+            self.exchange.written_to_candidate(self)
+
+    def failed(self, reason: Reason) -> None:
+        self.reason = reason
+        self.exchange.written_to_candidate(self)
+
+
+def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float) -> None:
+    """Ask the candidate, if the call is here whole, and else live alone."""
+    fits, is_grpc = len(body) <= both.max_body, exchange.route.is_grpc
+    if not (done and fits) or (is_grpc and len(body) != 5 + int.from_bytes(body[1:5], "big")):
+        both.meter.count(Reason.NOT_REWRITTEN if is_grpc and fits else Reason.TOO_LARGE)  # the former: not unary
+        exchange.send(body, done, now)
+        return
+    if not both.charge(len(body)):
+        both.charge(-len(body))
+        both.meter.count(Reason.POOL_FULL)
+        exchange.send(body, done, now)
+        return
+    exchange.body_done = True
+    exchange.write = leg = Write(exchange, both.pool, both.pool.timeout, both.meter, None)
+    leg.longest, leg.request_body = both.longest, body
+    exchange.plane.soon.add(exchange, now + both.timeout)
+    base = exchange.base_without(both.drop) + both.set_lines
+    leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", body))
+    both.pool.submit(leg)
+
+
+def go_on(exchange: Exchange) -> None:
+    """The candidate has been waited for: live is asked, unless the client has left."""
+    leg, both = exchange.write, exchange.route.dual_write
+    assert leg is not None
+    assert both is not None
+    exchange.write = None
+    exchange.plane.soon.discard(exchange)
+    both.charge(-len(leg.request_body))
+    body, leg.request_body = leg.request_body, b""
+    if not exchange.answered:
+        exchange.ready = now = monotonic()
+        exchange.send(body, True, now)

@@ -1,0 +1,177 @@
+"""A body that must be here before anybody is asked.
+
+So it is when the body says which arm answers (`sticky.json`), when the candidate that is to serve gets it changed
+(`mirror.set_json`), and when both arms get it before the answer (`dual_write`). No model answers before it has read its
+request, so gathering costs nothing but memory. A body that is too long, or for which there is no memory, is not waited
+for: it has no sticky key, is served by live where it would have to be changed, and is not written to both.
+
+And so it is, up to `server.limits.buffer`, with any body that does not come at once: connections to a model are few,
+and whoever sends slowly is not to hold one meanwhile.
+
+Invariant: what is gathered is charged to whom it is gathered for, and given back once.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.http.chunks import joined
+from proxy.http.headers import CHUNKED, original
+from proxy.request import arms, dual_write, rewriting, sticky
+
+if TYPE_CHECKING:
+    from proxy.request.dual_write import DualWrite
+    from proxy.request.exchange import Exchange
+    from proxy.request.rollouts import Trial
+    from proxy.worker.context import Plane
+
+
+class Gathered:
+    """The body so far of a request whose arm is not asked yet."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.size = 0
+        self._parts: list[bytes] = []
+
+    def charge(self, size: int) -> bool:
+        """Count `size` bytes more (or less); whether there is room for them."""
+        raise NotImplementedError
+
+    def add(self, piece: bytes) -> bool:
+        """Keep a piece; whether more may come."""
+        self._parts.append(piece)
+        self.size += len(piece)
+        return self.charge(len(piece)) and self.size <= self.most
+
+    def is_enough(self, exchange: Exchange, done: bool) -> bool:
+        """Whether nothing more is waited for; `done` says that the body is here whole."""
+        return exchange.is_enough(done)
+
+    def release(self) -> bytes:
+        """All of it, and its memory with it."""
+        self.charge(-self.size)
+        return b"".join(self._parts)
+
+
+class ForTrial(Gathered):
+    """Kept for a trial's candidate."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial.terms.max_body)
+        self._trial = trial
+
+    def charge(self, size: int) -> bool:
+        trial = self._trial
+        trial.memory += size
+        return trial.memory <= trial.terms.max_memory
+
+
+class ForBoth(Gathered):
+    """Kept to be written to both arms."""
+
+    def __init__(self, both: DualWrite) -> None:
+        super().__init__(both.max_body)
+        self._both = both
+
+    def charge(self, size: int) -> bool:
+        return self._both.charge(size)
+
+
+class ForPlace(Gathered):
+    """Kept so that no connection to a model waits for it."""
+
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane.limits.buffer)
+        self._plane = plane
+
+    def charge(self, size: int) -> bool:
+        return self._plane.charge(size)
+
+    def is_enough(self, exchange: Exchange, done: bool) -> bool:
+        return done or exchange.is_stream()
+
+
+def _wanted(exchange: Exchange) -> Gathered | None:
+    """What the body is gathered in, if it decides or changes something and may be short enough."""
+    route, trial = exchange.route, exchange.trial
+    wanted: Gathered | None = None
+    if route.dual_write is not None:
+        wanted = ForBoth(route.dual_write)
+    elif exchange.undrawn and route.serving is not None:
+        wanted = ForTrial(route.serving)
+    elif trial is not None and trial.terms.set_json:
+        wanted = ForTrial(trial)
+    return wanted if wanted is not None and exchange.request.length <= wanted.most else None
+
+
+def _buffer(exchange: Exchange) -> Gathered | None:
+    """What any other body is gathered in. Whether a long one is wanted (100) is for the model to say."""
+    request = exchange.request
+    buffer = ForPlace(exchange.plane)
+    asks = b"expect" in request.found and request.length > buffer.most
+    return None if asks or not buffer.most else buffer
+
+
+def begin(exchange: Exchange, piece: bytes, done: bool) -> None:
+    """Ask the arms, at once or when the body is here as far as it is needed."""
+    gathered = _wanted(exchange)
+    if gathered is None and not done:
+        gathered = _buffer(exchange)
+    if gathered is not None and not gathered.is_enough(exchange, done):
+        if gathered.add(piece):
+            exchange.gathered = gathered
+            if b"expect" in exchange.request.found:
+                exchange.take_body()
+            return
+        gathered.release()
+    _go_on(exchange, piece, done, exchange.started)
+
+
+def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> None:
+    """More of a body that is being gathered."""
+    if gathered.add(piece) and not gathered.is_enough(exchange, done):
+        return
+    exchange.gathered = None
+    _go_on(exchange, gathered.release(), done, monotonic())
+
+
+def given_up(exchange: Exchange) -> bool:
+    """The client has left; whether live has not been asked yet, and now will not be."""
+    if exchange.write is not None:
+        dual_write.go_on(exchange)
+    elif exchange.gathered is not None:
+        exchange.gathered.release()
+    else:
+        return False
+    return True
+
+
+def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
+    """As much of the body is here as will be waited for; `done` says that it is whole."""
+    route = exchange.route
+    if exchange.undrawn:
+        exchange.undrawn = False
+        arms.draw(exchange, _key(exchange, body, done))
+    trial = exchange.trial
+    if trial is not None and trial.terms.set_json:
+        rewriting.change(exchange, trial, body, done)
+    both = route.dual_write
+    if both is None:
+        exchange.send(body, done, now)
+    else:
+        dual_write.ask(exchange, both, body, done, now)
+
+
+def _key(exchange: Exchange, body: bytes, done: bool) -> bytes:
+    """The sticky key in a body, empty when it has none that can be read."""
+    request, path = exchange.request, exchange.route.sticky_json
+    if exchange.route.is_grpc:
+        return sticky.message_key(body, path) if request.path in sticky.CALLS else b""
+    trial = exchange.route.serving
+    if not done or trial is None or len(body) > trial.terms.max_body:
+        return b""
+    if original(request.head, request.low, b"content-encoding").lower() not in (b"", b"identity"):
+        return b""
+    return sticky.json_key(request.head, joined(body) if request.length == CHUNKED else body, path)

@@ -1,0 +1,101 @@
+"""What an exchange keeps of request and answers, what that counts against, and what is given up when there is no room.
+
+Bodies are kept for pairs, up to `mirror.max_body` each, and for live in the candidate's place. Every byte that is kept
+while more is to come counts against `mirror.max_memory` of each trial it is kept for; once no pair needs it any more,
+against that of the trial whose candidate serves (`Exchange.reserved`).
+
+Invariant: nothing is kept beyond `max_memory`. First samples are given up (`shed`), then the fallback: an upload is
+kept no longer, so that live cannot answer instead, and an answer that was held is committed.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.http.statuses import is_failure
+from proxy.model.reasons import Reason
+from proxy.request import samples
+
+if TYPE_CHECKING:
+    from proxy.request.exchange import Exchange
+    from proxy.request.legs import Served
+
+
+def gather(exchange: Exchange, piece: bytes) -> None:
+    """Keep a piece of the request's body, or no piece of it any more."""
+    assert exchange.parts is not None
+    exchange.parts.append(piece)
+    exchange.body_size += len(piece)
+    if not keeps(exchange, len(piece)) and not reserve(exchange):
+        exchange.parts = None
+    elif exchange.body_size > exchange.route.max_body:
+        exchange.parts = None
+        samples.drop(exchange, "too_large")
+        release(exchange)
+
+
+def keeps(exchange: Exchange, size: int) -> bool:
+    """Charge what is kept, giving up samples for which there is no memory; whether any pair still needs it."""
+    exchange.kept_size += size
+    charge(exchange, size)
+    if exchange.samples:
+        samples.shed(exchange)
+    return bool(exchange.samples)
+
+
+def charge(exchange: Exchange, size: int) -> None:
+    """Kept bytes count against the memory of every trial they are kept for."""
+    for sample in exchange.samples:
+        sample.cost += size
+        sample.trial.memory += size
+
+
+def reserve(exchange: Exchange) -> bool:
+    """Charge what no pair needs any more to the serving trial; whether it is wanted, for live in the candidate's place,
+    and there is memory for it."""
+    trial = exchange.trial
+    if trial is None or exchange.winner is not None or not trial.terms.rescue:
+        release(exchange)
+        return False
+    trial.memory += exchange.kept_size - exchange.reserved
+    exchange.reserved = exchange.kept_size
+    if trial.memory > trial.terms.max_memory:
+        release(exchange)
+        return False
+    return True
+
+
+def release(exchange: Exchange) -> None:
+    """Nothing is kept for live's sake any more."""
+    if exchange.reserved and exchange.trial is not None:
+        exchange.trial.memory -= exchange.reserved
+        exchange.reserved = 0
+
+
+def full(exchange: Exchange, leg: Served) -> bool:
+    """An answer is longer than a pair's may be, or finds no memory; whether the leg is given up.
+
+    Where live's answers may be as long, the client gets the candidate's as it comes. Where they never are, it is no
+    answer but a flood, and live answers instead; so it does for a failure and a refusal, whose status says enough.
+    """
+    assert leg.answer is not None
+    if leg.trial is None and leg.too_large:
+        samples.drop(exchange, "too_large")
+    kept, leg.kept = leg.kept or [], None
+    if exchange.left is None and exchange.winner is leg:
+        return False
+    if exchange.left is None and exchange.winner is None:
+        bad = leg.trial is not None and (is_failure(leg.answer.status) or leg.doubted)
+        flood = leg.trial is not None and leg.too_large and not exchange.route.recent.are_long(monotonic())
+        if not (bad or flood) or not exchange.another_may_answer(leg):
+            exchange.win(leg, b"".join(kept[:-1]), False)  # the last piece follows on the way it came
+            return False
+        leg.too_large = leg.too_large and not bad
+    if leg.too_large:
+        leg.reason = Reason.TOO_LARGE
+    if not leg.ended:
+        leg.finished = monotonic()
+        leg.cancel()
+        exchange.leg_done(leg)
+    return True

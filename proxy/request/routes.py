@@ -1,0 +1,221 @@
+"""The configuration as the hot path wants it: compiled once at reload, looked up many thousand times a second."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from proxy.config import Config, checks
+from proxy.config import Rollout as RolloutConfig
+from proxy.config import Route as RouteConfig
+from proxy.config.route import DualWrite as DualWriteConfig
+from proxy.config.route import HeaderRules
+from proxy.http.headers import Request, read_request, request_scanner
+from proxy.model import Plan, State
+from proxy.request.dual_write import DualWrite
+from proxy.request.rollouts import Recent, Terms, Trial
+from proxy.request.routing import Router, Rule
+from proxy.request.set_json import rules
+from proxy.request.sticky import tokens
+from proxy.worker.counts import Counts, Meters
+from proxy.worker.upstream.pool import Pool
+
+OWN = checks.OWN.encode()
+"""Paths that begin so are the proxy's own."""
+MAX_KNOWN = 1024
+MAX_KNOWN_HEAD = 2048
+"""At most so many heads of so many bytes are remembered, by a worker and by each pool."""
+LONGEST_COPY = 600.0
+"""`mirror.max_duration` when it is absent and no longer timeout asks for more, seconds."""
+
+
+class Route:
+    """A route of the configuration. `serving` is the one trial with a weight above 0, if any."""
+
+    def __init__(
+        self,
+        name: str,
+        live: Pool,
+        trials: tuple[Trial, ...],
+        counts: Counts,
+        recent: Recent,
+        idempotent: bool = False,
+    ) -> None:
+        self.name, self.live, self.trials, self.recent = name, live, trials, recent
+        self.overhead = counts.overhead(name)
+        self.sticky_header = self.sticky_cookie = self.override = b""
+        self.sticky_json: tuple[str, ...] = ()
+        self.dual_write: DualWrite | None = None
+        self.is_grpc = self.reads_body = False
+        self.max_body = max((trial.terms.max_body for trial in trials), default=0)
+        self.repeatable = idempotent or any(trial.terms.rescue for trial in trials)
+        """Its requests may be sent twice: the file says so, or lets live answer in a candidate's place."""
+        self.serving: Trial | None = None
+        self.meters = Meters(counts, name, live.name)
+        for trial in trials:
+            trial.meters = Meters(counts, name, trial.pool.name)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """The trials' numbers have changed. At most one has a weight; should two, the first in the file serves."""
+        self.serving = next((trial for trial in self.trials if trial.weight > 0), None)
+
+    def settle(self) -> None:
+        """Everything is set."""
+        changed = any(trial.terms.set_json for trial in self.trials)
+        self.reads_body = changed or bool(self.sticky_json) or self.dual_write is not None
+
+    def sticky_key(self, request: Request) -> bytes:
+        """What keeps one user on one arm; nothing when the head does not say."""
+        if self.sticky_header:
+            return request.value(self.sticky_header)
+        return request.cookie(self.sticky_cookie) if self.sticky_cookie else b""
+
+    def rescue_after(self, trial: Trial) -> float:
+        """Seconds after which live is asked too."""
+        fixed = trial.terms.rescue_after
+        return self.recent.after if fixed is None else fixed
+
+
+class Routes:
+    """Every route of one configuration, and the pattern that finds the headers they look at."""
+
+    def __init__(self, rules: list[tuple[Rule, Route]], default: Route | None, names: frozenset[bytes]) -> None:
+        self.all = [route for _, route in rules] + ([default] if default is not None else [])
+        if default is not None:
+            rules = [*rules, (Rule(), default)]
+        self._router = Router(rules)
+        self._headers = tuple({name for rule, _ in rules for name, _ in rule.headers})
+        self.scanner: re.Pattern[bytes] = request_scanner(names)
+        self.known: dict[bytes, Request] = {}
+        """Heads that were read before, with what they mean and where they belong. Clients repeat themselves: an equal
+        head need not be checked, read and routed again."""
+
+    def read(self, head: bytes) -> Request:
+        """What a head means and where it belongs; raises `HeadError`."""
+        request = read_request(head, self.scanner)
+        if request.length:
+            request.upgrade = False  # an offer that is not taken up: the body would have to pass first
+        request.route = None if request.path.startswith(OWN) else self.find(request)
+        return request
+
+    def remember(self, request: Request) -> None:
+        """Keep a head that has passed every check, for the next time; bounded in number and size.
+
+        One that must change, or whose body llhttp has to see, is not kept.
+        """
+        if request.plain and request.length >= 0 and request.route is not None and len(request.head) <= MAX_KNOWN_HEAD:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            self.known[request.head] = request
+
+    def names(self, path: bytes) -> bool:
+        """Whether a route is for exactly this path."""
+        return self._router.is_exact(path)
+
+    def find(self, request: Request) -> Route | None:
+        """The route of a request, or `None`."""
+        headers = {name: request.value(name) for name in self._headers}
+        return self._router.find(request.path, request.method, headers)
+
+
+def part(total: int, slot: int, workers: int) -> int:
+    """This worker's part of a total; never 0, so with more workers than units the sum is a little larger.
+
+    >>> [part(10, slot, 4) for slot in range(4)]
+    [3, 3, 2, 2]
+    """
+    return max(1, total // workers + (1 if slot < total % workers else 0))
+
+
+def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float, slot: int, workers: int) -> Terms:
+    """What a worker needs of one rollout. `timeout` is the candidate's own, seconds."""
+    mirror, after = rollout.mirror, rollout.rescue.after
+    patience = mirror.timeout if mirror.timeout is not None else timeout
+    added, dropped = _head_rules(rollout.candidate, mirror.headers)
+    return Terms(
+        name=plan.name,
+        trial=plan.trial,
+        version=plan.version,
+        route=route.name,
+        max_in_flight=part(mirror.max_in_flight, slot, workers),
+        max_body=mirror.max_body,
+        max_memory=mirror.max_memory,
+        timeout=patience,
+        max_duration=mirror.max_duration if mirror.max_duration is not None else max(LONGEST_COPY, 2 * patience),
+        drop=dropped,
+        set_lines=added,
+        set_json=rules(mirror.set_json),
+        rescue=after != "off",
+        rescue_after=after if isinstance(after, float) else None,
+        hold=rollout.rescue.hold,
+        noise_floor=round(mirror.noise_floor * 10_000),
+    )
+
+
+def dual_write(asked: DualWriteConfig, pool: Pool, meters: Meters) -> DualWrite:
+    """What a worker needs of a call that both arms get before the answer."""
+    lines, dropped = _head_rules(asked.upstream, asked.headers)
+    longest = max(LONGEST_COPY, 2 * pool.timeout)
+    return DualWrite(pool, asked.timeout, longest, dropped, lines, meters.copy)
+
+
+def _head_rules(candidate: str, rules: HeaderRules) -> tuple[bytes, frozenset[bytes]]:
+    """The lines added to a copy's head, and the headers left out of it."""
+    lines = {"x-shadow": candidate, **{name.lower(): value for name, value in rules.set.items()}}
+    added = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
+    return added, frozenset({name.encode() for name in (*rules.dropped, *lines)} | {b"expect"})
+
+
+def compile_routes(
+    config: Config,
+    pools: dict[str, Pool],
+    trial_for: Callable[[Terms, Pool], Trial],
+    recent_for: Callable[[str], Recent],
+    counts: Counts,
+    place: tuple[int, int],
+    grpc: bool = False,
+) -> Routes:
+    """The routes of a configuration, those for HTTP or those for gRPC. `trial_for`, `recent_for` keep what survives a
+    reload; `place`: slot, workers."""
+    rules: list[tuple[Rule, Route]] = []
+    names: set[bytes] = {b"grpc-timeout"} if grpc else set()
+    for item in config.routes:
+        if config.upstreams[item.live].grpc is not grpc:
+            continue
+        trials = []
+        for rollout in item.open_rollouts:
+            pool = pools[rollout.candidate]
+            one = terms(config.plan(item, rollout), item, rollout, pool.timeout, *place)
+            names |= one.drop
+            trials.append(trial_for(one, pool))
+        recent = recent_for(f"{item.name}|{item.live}")
+        route = Route(item.name, pools[item.live], tuple(trials), counts, recent, item.idempotent)
+        route.is_grpc = grpc
+        if item.dual_write is not None:
+            other = item.dual_write.upstream
+            route.dual_write = dual_write(item.dual_write, pools[other], Meters(counts, item.name, other))
+            names |= route.dual_write.drop
+        if item.sticky is not None:
+            route.sticky_header = (item.sticky.header or "").lower().encode()
+            route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
+            route.sticky_json = tokens(item.sticky.json or "")
+        route.settle()
+        if item.override is not None:
+            route.override = item.override.header.lower().encode()
+        match = item.match
+        headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in match.headers.items())
+        names |= {route.sticky_header, route.override, *(name for name, _ in headers)} - {b""}
+        path = (match.path or "").encode()
+        rules.append((Rule(path, frozenset(m.encode() for m in match.methods), headers), route))
+    default = None
+    if config.default is not None and config.upstreams[config.default.live].grpc is grpc:
+        live = config.default.live
+        recent = recent_for(f"{checks.DEFAULT}|{live}")
+        default = Route(checks.DEFAULT, pools[live], (), counts, recent, config.default.idempotent)
+    return Routes(rules, default, frozenset(names))
+
+
+def is_unjudged(trial: Trial) -> bool:
+    """Whether a lost controller must take this trial's traffic away: only a promoted candidate keeps it."""
+    return trial.state is not State.PROMOTED

@@ -1,0 +1,90 @@
+"""Which requests are sampled, and how a sample ends without a pair.
+
+A sampled request is booked in its trial's ledger before any answer exists. `pairs` publishes it, or it is dropped here
+and counted under the reason why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.model import BUCKETS
+from proxy.request.routing import chosen
+
+if TYPE_CHECKING:
+    from proxy.request.exchange import Exchange
+    from proxy.request.legs import Captured
+    from proxy.request.rollouts import Trial
+
+
+class Sample:
+    """One request's place in one trial. `cost` is the memory it holds, bytes."""
+
+    __slots__ = ("again", "candidate", "cost", "sequence", "stage", "trial", "wants_again")
+
+    def __init__(self, trial: Trial, sequence: int, wants_again: bool) -> None:
+        self.trial, self.sequence, self.wants_again = trial, sequence, wants_again
+        self.stage, self.cost = trial.stage, 0
+        self.candidate: Captured | None = None
+        self.again: Captured | None = None
+
+
+def sample(exchange: Exchange) -> None:
+    """Book the request in every trial that samples it, before any answer exists. A caller who asked for an arm is none:
+    who chooses the arm may choose the requests."""
+    if exchange.overridden:
+        return
+    if not exchange.plane.told:
+        _early(exchange)
+    name, plane, length = exchange.id, exchange.plane, exchange.request.length
+    samples: list[Sample] = []
+    for trial in exchange.route.trials:
+        share = trial.share if trial is not exchange.trial else trial.affords
+        if share < BUCKETS and not chosen(trial.sample_salt, name, share):
+            continue
+        sequence = trial.begin()
+        terms = trial.terms
+        if length > terms.max_body:
+            trial.settle_dropped(sequence, "too_large")
+        elif trial.memory + plane.publisher.backlog > terms.max_memory:
+            trial.settle_dropped(sequence, "shed")
+        else:
+            again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)
+            samples.append(Sample(trial, sequence, again))
+    exchange.samples = samples
+
+
+def _early(exchange: Exchange) -> None:
+    """It came before the first routing table, so that nobody knew whether to sample it."""
+    for trial in exchange.route.trials:
+        exchange.plane.counts.came_early(trial.terms.name)
+
+
+def drop(exchange: Exchange, why: str) -> None:
+    """There will be no pair for any trial; `why` is a part of the ledger."""
+    for one in exchange.samples:
+        drop_one(one, why)
+    exchange.samples = ()
+
+
+def keep_only(exchange: Exchange, own: Sample) -> None:
+    """The client left this sample's candidate: the others are spared, and live is not asked twice."""
+    for one in exchange.samples:
+        if one is not own:
+            drop_one(one, "client_gone")
+    own.wants_again = False
+    exchange.samples = [own]
+
+
+def shed(exchange: Exchange) -> None:
+    """Give up the samples whose trial keeps more than its memory allows."""
+    for one in tuple(exchange.samples):
+        if one.trial.memory > one.trial.terms.max_memory:
+            exchange.samples = [other for other in exchange.samples if other is not one]
+            drop_one(one, "shed")
+
+
+def drop_one(one: Sample, why: str) -> None:
+    """There will be no pair for this trial."""
+    one.trial.settle_dropped(one.sequence, why)
+    one.trial.memory -= one.cost

@@ -1,0 +1,37 @@
+"""What a changed plan means for a rollout under way: in words, and where it goes on."""
+
+from __future__ import annotations
+
+from proxy.model import Plan, Stage, State
+from proxy.rollout.events import Rollout
+
+
+def limits_changed(before: Plan, after: Plan) -> str:
+    """What a change of the limits means, in words; empty when they are the same."""
+    said = []
+    if before.guards != after.guards:
+        said.append("limits changed: earlier pairs stay judged by those in force when they came, the pass starts again")
+    if _rates(before) != _rates(after):
+        said.append("error rates changed: all evidence is judged by them from now on")
+    return "; ".join(said)
+
+
+def _rates(plan: Plan) -> tuple[float, float]:
+    return plan.false_rollback_rate, plan.false_promotion_rate
+
+
+def alike(one: Stage, other: Stage) -> bool:
+    """Whether two stages are the same but for what they ask for."""
+    return (one.kind, one.percent) == (other.kind, other.percent)
+
+
+def same_place(before: Stage, rollout: Rollout, plan: Plan) -> int | None:
+    """Where to go on in changed stages: the same stage, else the last one without more weight than now.
+
+    In shadow never past the present number: stages that were not passed are not skipped.
+    """
+    open_to = [n for n, stage in enumerate(plan.stages) if stage.weight <= rollout.weight]
+    if rollout.state is State.SHADOW:
+        open_to = [n for n in open_to if n <= rollout.stage] or open_to[:1]
+    places = [n for n in open_to if alike(plan.stages[n], before)] or open_to
+    return places[-1] if places else None

@@ -1,0 +1,150 @@
+"""What all connections of a worker share: routes, limits, clocks, counters, the way to the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from proxy.http.ids import uuid7_tails, uuid7_time
+from proxy.http.peers import Networks, is_within, networks
+from proxy.model import Leg
+from proxy.pairs.publisher import Publisher
+from proxy.request.exchange import Exchange
+from proxy.request.routes import Routes, part
+from proxy.worker.counts import Counts
+from proxy.worker.request_log import Trails
+from proxy.worker.timers import Soon, Wheel
+from proxy.worker.turn import Turn
+
+if TYPE_CHECKING:
+    from proxy.config import Config
+    from proxy.config.server import Server
+    from proxy.http.headers import Request
+    from proxy.worker.downstream.grpc import CallerLink
+    from proxy.worker.downstream.http1 import Client
+
+_ENTROPY = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may cost; `max_connections` is this worker's part. Bytes and seconds."""
+
+    max_header: int
+    max_body: int
+    max_connections: int
+    buffer: int
+    max_memory: int
+    min_rate: int
+    header: float
+    body: float
+    request: float
+    idle: float
+    trusted: Networks = ()
+    """Proxies whose word is believed on who asks."""
+
+    @classmethod
+    def of(cls, server: Server, place: tuple[int, int]) -> Limits:
+        """A worker's limits; `place`: slot, workers."""
+        limits, times = server.limits, server.timeouts
+        connections = part(limits.max_connections, *place)
+        trusted = networks(server.trusted_proxies)
+        sizes = limits.max_header, limits.max_body, connections, limits.buffer, limits.max_memory, limits.min_rate
+        return cls(*sizes, times.header, times.body, times.request, times.idle, trusted)
+
+    def whose(self, transport: asyncio.BaseTransport) -> tuple[bytes, bool]:
+        """The address at the other end, and whether it is a trusted proxy's. Asked once per connection."""
+        address = transport.get_extra_info("peername")
+        if not isinstance(address, tuple):
+            return b"unknown", False
+        peer = str(address[0])
+        return peer.encode(), is_within(peer, self.trusted)
+
+    @property
+    def shortest(self) -> float:
+        """How often a connection must be looked at so that no timeout is missed."""
+        return min(self.header, self.body, self.request, self.idle)
+
+
+class Plane:
+    """A worker's shared state."""
+
+    routes: Routes
+    calls: Routes
+    """The routes of the gRPC listener."""
+    limits: Limits
+    buffered = 0
+    """Bytes that are held for clients that are slow, of requests and answers."""
+    draining = False
+    ready = False
+    told = False
+    """Whether a routing table has come: until then live serves alone, and nobody is sampled."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.wheel = Wheel()
+        self.turn = Turn(loop)
+        self.soon = Soon(loop, time.monotonic)
+        self.counts = Counts()
+        self.publisher = Publisher(loop)
+        self.trails = Trails()
+        self.exchange: Callable[[Client, Plane, Request, bytes, float], Exchange] = Exchange
+        """What a request becomes: `Exchange` itself, unless some requests are to leave a trail."""
+        self.clients: set[Client | CallerLink] = set()
+        self.refusals = self.counts.meter("", "", Leg.SERVED)
+        """Requests that were refused before an upstream was asked."""
+        self.epoch = time.time() - time.monotonic()
+        """Add to monotonic seconds to get epoch seconds."""
+        self._random = ""
+        self._at = 0
+        self._tails: list[bytes] = []
+        self._ms = -1
+        self._time = b""
+        self._dated = -1
+        self.date = b""
+        """The time of day as a line of a head (RFC 9110, 6.6.1): for our own answers, and a model's without one."""
+        self.look_at_clock()
+
+    def follow(self, config: Config) -> None:
+        """Let requests leave trails as this configuration asks."""
+        self.trails.configure(config)
+        self.exchange = self.trails.exchange if self.trails.wanted else Exchange
+
+    def _hex(self, digits: int) -> str:
+        """Random hex digits; the kernel is asked once per hundreds of requests."""
+        at = self._at
+        if at + digits > len(self._random):
+            self._random, at = os.urandom(_ENTROPY).hex(), 0
+        self._at = at + digits
+        return self._random[at : at + digits]
+
+    def new_id(self, now: float) -> bytes:
+        """A request id: UUID version 7 of a monotonic time. Its random part is drawn hundreds at a time."""
+        milliseconds = int((now + self.epoch) * 1000)
+        if milliseconds != self._ms:
+            self._ms = milliseconds
+            self._time = uuid7_time(milliseconds)
+        if not self._tails:
+            self._tails = uuid7_tails(os.urandom(_ENTROPY))
+        return self._time + self._tails.pop()
+
+    def charge(self, size: int) -> bool:
+        """Count `size` bytes more (or less) that are held for a slow client; whether there is room for them."""
+        self.buffered += size
+        return self.buffered <= self.limits.max_memory
+
+    def look_at_clock(self) -> None:
+        """Write `date` anew once a second has passed. Asked at every tick, so that no request has to look."""
+        now = int(time.time())
+        if now != self._dated:
+            self._dated = now
+            self.date = b"date: %b\r\n" % formatdate(now, usegmt=True).encode()
+
+    def span(self) -> tuple[bytes, bytes]:
+        """A span id and a trace id (W3C Trace Context), of which the second is used for a new trace only."""
+        return self._hex(16).encode(), self._hex(32).encode()

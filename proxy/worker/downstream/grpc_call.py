@@ -1,0 +1,176 @@
+"""One call: an exchange that learns only while it goes on whether the call is unary.
+
+HTTP/2 does not say so in advance. A call is unary on the client's side when its body has ended after one message, and
+from then on it is a request like any other: sampled, copied, hedged. A call that sends a second message, or that is
+answered before it has ended, is a stream: it goes to the arm that was chosen, piece by piece, and becomes no pair.
+
+An answer of several messages (server streaming) to a single one is compared like any other. A candidate's is held only
+to its first message: with the second it is known for a stream, and reaches the client as it comes.
+
+Invariant: what is gathered before the decision counts against the memory of every trial of the route.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.http.grpc import Messages, seconds, timeout_text
+from proxy.http.headers import without
+from proxy.request import memory, samples
+from proxy.request.exchange import Exchange
+from proxy.request.legs import Served
+from proxy.worker.request_log import Followed
+
+if TYPE_CHECKING:
+    from proxy.http.headers import Request
+    from proxy.request.rollouts import Trial
+    from proxy.worker.context import Plane
+    from proxy.worker.counts import Meter
+    from proxy.worker.downstream.grpc_stream import Caller
+    from proxy.worker.upstream.pool import Pool
+
+_TIMEOUT = frozenset({b"grpc-timeout"})
+_ANY_LENGTH = 1 << 32
+"""Four bytes say how long a message is."""
+
+
+class ServedCall(Served):
+    """A leg that may answer a call."""
+
+    exchange: Call
+
+    _messages: Messages | None = None
+
+    def _must_wait(self, piece: bytes) -> bool:
+        if self.held and piece and self.exchange.left is None and self._is_stream(piece):
+            self.held = False
+        return super()._must_wait(piece)
+
+    def _is_stream(self, piece: bytes) -> bool:
+        if self._messages is None:
+            self._messages = Messages(_ANY_LENGTH)
+        self._messages.feed(piece)
+        return self._messages.begun > 1 or not self.exchange.body_done
+
+
+class Call(Exchange):
+    """One call of one client."""
+
+    client: Caller
+    _holding = 0
+    """Bytes gathered before it is decided whether they are needed."""
+
+    def __init__(self, client: Caller, plane: Plane, request: Request, name: bytes, now: float) -> None:
+        super().__init__(client, plane, request, name, now)
+        given = request.value(b"grpc-timeout")
+        self._deadline = now + seconds(given) if given else inf
+
+    def head_for_leg(self, base: bytes) -> bytes:
+        """Live in place of the candidate gets what is left of the caller's patience; a copy gets what the first had."""
+        if self._deadline < inf and self.ready and not self.answered:
+            left = timeout_text(self._deadline - monotonic())
+            base = without(base, _TIMEOUT) + b"grpc-timeout: %b\r\n" % left
+        return super().head_for_leg(base)
+
+    def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
+        return ServedCall(self, pool, pool.timeout, meter, trial)
+
+    def is_enough(self, done: bool) -> bool:
+        """The first message says which arm answers; a stream's caller may wait for an answer before it goes on."""
+        messages = self.client.messages
+        return done or messages.begun > 1 or (self.undrawn and messages.begun == 1 and messages.whole)
+
+    def is_stream(self) -> bool:
+        """What ends with a message may be all that its caller says before it is answered."""
+        messages = self.client.messages
+        return messages.begun > 1 or messages.whole
+
+    # --- who is sampled ---
+
+    def _sample(self, done: bool) -> None:
+        if not done:
+            self.undecided = not self.overridden
+        elif self.client.messages.begun == 1:
+            samples.sample(self)
+
+    def more(self, piece: bytes, done: bool) -> None:
+        """More of the request's body; live has it too once it was asked in the candidate's place."""
+        if self.undecided and (self.client.messages.begun > 1 or self.winner is not None):
+            self._is_stream()
+        super().more(piece, done)
+        hedge = self.hedge
+        if hedge is not None and not hedge.ended and not hedge.whole:
+            hedge.send(piece, done)
+
+    def _is_stream(self) -> None:
+        """No pair will come of it; what is here of it is for live alone, in the candidate's place."""
+        self._let_go()
+        if not memory.keeps(self, self.body_size) and not memory.reserve(self):
+            self.parts = None
+
+    def _let_go(self) -> None:
+        self.undecided = False
+        for trial in self.route.trials:
+            trial.memory -= self._holding
+        self._holding = 0
+
+    def _gather(self, piece: bytes) -> None:
+        if not self.undecided:
+            super()._gather(piece)
+            return
+        assert self.parts is not None
+        size = len(piece)
+        self.parts.append(piece)
+        self.body_size += size
+        self._holding += size
+        full = False
+        for trial in self.route.trials:
+            trial.memory += size
+            full = full or trial.memory > trial.terms.max_memory
+        if full or self.body_size > self.route.max_body:
+            self._give_up("shed" if full else "too_large")
+
+    def _give_up(self, why: str) -> None:
+        """No pair will come of it, unary or not: booked as one that should have."""
+        samples.sample(self)
+        self._let_go()
+        samples.drop(self, why)
+        self.parts = None
+
+    def _hedge_in_time(self) -> None:
+        """The call has ended: it is known by now whether it is unary."""
+        if self.undecided:
+            self._let_go()
+            if self.client.messages.begun == 1 and self.winner is None:
+                samples.sample(self)
+                if not memory.keeps(self, self.body_size) and not memory.reserve(self):
+                    self.parts = None
+                if self.samples and self.first.kept is None and not self.first.ended:
+                    self.first.kept = []
+        super()._hedge_in_time()
+
+    # --- ends ---
+
+    def _rescue(self) -> None:
+        """Live takes over with what is here of the call; what follows goes to it as it comes."""
+        if self.body_done:
+            super()._rescue()
+            return
+        self._ask_live(self.first.why)
+
+    def _after_answer(self) -> None:
+        if self.undecided:
+            self._let_go()
+        super()._after_answer()
+
+    def client_gone(self) -> None:
+        """The client left."""
+        if self.undecided:
+            self._let_go()
+        super().client_gone()
+
+
+class FollowedCall(Followed, Call):
+    """A call that leaves a trail."""

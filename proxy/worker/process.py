@@ -1,0 +1,494 @@
+"""A worker process: the data plane on its listening sockets (HTTP, perhaps gRPC), told what to do by supervisor and
+controller.
+
+    python -m proxy.worker.process --slot N --workers COUNT --listen-fd FD [--grpc-fd FD] --control-fd FD --runtime DIR
+
+    control fd     CONFIG, DRAIN down; READY, RESULT, ALIVE up   supervisor
+    tables.sock    TABLE, ALIVE down; HELLO, ACK up              controller
+    pairs.sock     HELLO, TRIAL, PAIR, MARK, COUNTS up           controller
+
+Invariants
+- The configuration comes from CONFIG, decisions come only by TABLE; a lane of a trial that is not in the configuration
+  waits until it is. A rollout without a lane has weight 0 and is not sampled.
+- Losing the controller changes nothing for `controller_lost` seconds; then unjudged candidates serve nobody, whatever
+  is reloaded, until a TABLE comes. A controller that is silent that long is lost too, though its socket be open.
+- Losing the supervisor is the same as being told to drain.
+- Clients are served from the first moment, by live alone until the first TABLE; READY, and `/-/readyz`, come after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+
+import setproctitle
+import uvloop
+
+from proxy import logs
+from proxy.config import Config, parse
+from proxy.errors import UnderstudyError
+from proxy.model import Lane, Table, trial_name
+from proxy.pairs import link
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame
+from proxy.request.rollouts import Recent, Terms, Trial
+from proxy.request.routes import compile_routes, is_unjudged, part
+from proxy.resolver import LookUp, Resolver, system
+from proxy.sockets import raise_descriptors
+from proxy.worker.context import Limits, Plane
+from proxy.worker.downstream.grpc import CallerLink
+from proxy.worker.downstream.http1 import Client
+from proxy.worker.downstream.listener import Door
+from proxy.worker.timers import TICK
+from proxy.worker.tls import for_clients, for_upstream
+from proxy.worker.upstream.endpoint import IDLE
+from proxy.worker.upstream.grpc_pool import IDLE as GRPC_IDLE
+from proxy.worker.upstream.grpc_pool import GrpcPool
+from proxy.worker.upstream.pool import Pool, Settings
+
+log = logging.getLogger("understudy.worker")
+
+REPORT_EVERY = 1.0
+COLLECT = (10_000, 20, 50)
+"""Thresholds of the garbage collector. Requests leave no cycles behind, so it has little to find; at Python's default
+of 700 it would look thousands of times a second."""
+RECONNECT_FIRST = 0.05
+RECONNECT_LONGEST = 1.0
+RECONNECT_START = 0.1
+FIRST_TABLE = 10.0
+"""Seconds that a worker which starts waits for a controller before it calls itself ready all the same."""
+SILENCE = 3.0
+"""Seconds without ALIVE (it comes twice a second) before which a controller that is connected is not held for lost."""
+_PLAIN: tuple[ssl.SSLContext | None, ssl.SSLContext | None] = (None, None)
+"""Contexts of the doors for HTTP and for gRPC."""
+MOST_OVER = 10_000
+"""Trials that are over whose totals are kept, should the file name them again."""
+QUIET = 0.2
+"""Seconds without a client after which a draining worker leaves."""
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(
+        self, slot: int, workers: int, runtime: Path, loop: asyncio.AbstractEventLoop, look_up: LookUp = system
+    ) -> None:
+        self.slot, self.workers, self.runtime, self.loop = slot, workers, runtime, loop
+        self.incarnation = uuid.uuid4().hex
+        self.plane = Plane(loop)
+        self.pools: dict[str, Pool] = {}
+        self.trials: dict[str, Trial] = {}
+        self._books: dict[str, Trial] = {}  # trials of which not all is settled, and reported as it is now
+        self._over: dict[str, dict[str, int]] = {}  # where those stopped that are over, should they come back
+        self._tells_over = True
+        self._recents: dict[str, Recent] = {}
+        self._look_up = look_up
+        self._resolvers: dict[str, Resolver] = {}
+        self._table = Table(0)
+        self._again: dict[str, int] = {}
+        self._told = asyncio.Event()
+        self._linked = asyncio.Event()
+        self._tables: Channel | None = None
+        self._control: Channel | None = None
+        self._controller_heard = time.monotonic()
+        self._lost = False
+        self._contexts = _PLAIN
+        self._doors: list[Door] = []
+        self._config: Config | None = None
+        self._patience = 0.0
+        self._drain_delay = 0.0
+        self.stopped = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    # --- configuration ---
+
+    def configure(self, config: Config) -> None:
+        """Take a configuration; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
+        tls = config.server.tls
+        contexts = {name: for_upstream(upstream) for name, upstream in config.upstreams.items()}
+        self._contexts = _PLAIN if tls is None else (for_clients(tls), for_clients(tls, "h2"))
+        old = self.pools
+        self.pools = {name: self._pool(config, name, contexts[name]) for name in config.upstreams}
+        self._compile(config)
+        # One that is at work stays: were its upstream taken out and put back, two could look up the same name.
+        self._resolvers = {name: r for name, r in self._resolvers.items() if name in self.pools or r.busy}
+        self._config = config
+        logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
+        self._patience = config.server.controller_lost
+        self.plane.limits = Limits.of(config.server, (self.slot, self.workers))
+        self.plane.follow(config)
+        self._apply()
+        for name, pool in old.items():
+            if self.pools.get(name) is not pool:
+                pool.close()
+
+    def _compile(self, config: Config) -> None:
+        """The routes of a configuration, with the trials of the last routing table: only that knows which of them were
+        begun anew."""
+        place = (self.slot, self.workers)
+        self._again = _again(self._table)
+        trials: dict[str, Trial] = {}
+
+        def trial_for(terms: Terms, pool: Pool) -> Trial:
+            terms = replace(terms, trial=trial_name(terms.trial, self._again.get(terms.trial, 0)))
+            trial = self._books.get(terms.trial)
+            if trial is None:
+                trial = Trial(terms, pool)
+                trial.go_on(self._over.pop(terms.trial, {}))
+            elif terms.trial not in self.trials:
+                self.plane.publisher.returned(trial)
+            trial.terms, trial.pool = terms, pool
+            trials[terms.trial] = self._books[terms.trial] = trial
+            return trial
+
+        recent_for, plane = self._recent, self.plane
+        plane.routes = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place)
+        plane.calls = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place, grpc=True)
+        routes = {route.name for route in (*plane.routes.all, *plane.calls.all)}
+        plane.counts.forget(routes, set(config.upstreams), {trial.terms.name for trial in trials.values()})
+        self.trials = trials
+
+    def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:
+        upstream = config.upstreams[name]
+        settings = Settings(
+            name,
+            tuple(upstream.urls),
+            upstream.timeout,
+            upstream.connect_timeout,
+            part(upstream.max_connections, self.slot, self.workers),
+            upstream.tls,
+            upstream.health,
+            upstream.resolve.every,
+            upstream.idle_timeout or (GRPC_IDLE if upstream.grpc else IDLE),
+            upstream.host,
+        )
+        pool = self.pools.get(name)
+        if pool is not None and pool.settings == settings and context is None:
+            return pool
+        resolver = self._resolvers.setdefault(name, Resolver(self._look_up))
+        return (GrpcPool if upstream.grpc else Pool)(settings, self.plane.wheel, self.plane.turn, context, resolver)
+
+    def _recent(self, name: str) -> Recent:
+        return self._recents.setdefault(name, Recent())
+
+    # --- decisions ---
+
+    def _apply(self) -> None:
+        """Put the last routing table into force, but without unjudged candidates while the controller is lost."""
+        if self._again != _again(self._table) and self._config is not None:
+            self._compile(self._config)
+        lanes: dict[str, Lane] = {lane.trial: lane for lane in self._table.lanes}
+        secret = bytes.fromhex(self._table.secret)
+        for key, trial in self.trials.items():
+            trial.draw_with(secret)
+            trial.apply(lanes.get(key))
+            if self._lost and is_unjudged(trial):
+                trial.weight = 0
+        for route in (*self.plane.routes.all, *self.plane.calls.all):
+            route.refresh()
+
+    def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
+        self._controller_heard = time.monotonic()
+        if kind is Frame.TABLE:
+            self._table, self._lost = link.decode_table(payload), False
+            self._apply()
+            self.plane.told = True
+            self._told.set()
+            channel.send(link.note(Frame.ACK, {"number": self._table.number}))
+
+    def _look_for_controller(self, now: float) -> None:
+        """Take the weight of unjudged candidates away when nothing was heard of the controller for too long."""
+        silence = now - self._controller_heard
+        if self._lost or silence <= (self._patience if self._tables is None else max(self._patience, SILENCE)):
+            return
+        self._lost = True
+        self._apply()
+        if self._tables is not None:
+            # It may hear again on this very link: only a new HELLO tells it that the weight was taken away.
+            self._tables.abort()
+
+    def _hello(self) -> bytes:
+        return link.note(
+            Frame.HELLO,
+            {
+                "slot": self.slot,
+                "pid": os.getpid(),
+                "worker": self.incarnation,
+                "table": self._table,
+                "lost": self._lost,
+            },
+        )
+
+    # --- links to the controller ---
+
+    def _tables_open(self, channel: Channel) -> None:
+        self._tables = channel
+        channel.send(self._hello())
+
+    def _tables_closed(self, channel: Channel) -> None:
+        self._tables = None
+
+    def _pairs_open(self, channel: Channel) -> None:
+        channel.send(self._hello())
+        self.plane.publisher.connected(channel)
+        self._tells_over = True  # to a controller that may know nothing of them
+        self._linked.set()
+
+    def _pairs_closed(self, channel: Channel) -> None:
+        self.plane.publisher.connected(None)
+
+    async def _keep_connected(
+        self,
+        name: str,
+        on_frame: Callable[[Channel, Frame, bytes], None],
+        on_open: Callable[[Channel], None],
+        on_close: Callable[[Channel], None],
+    ) -> None:
+        """Hold a link open for as long as the process lives."""
+        pause = RECONNECT_FIRST
+        while True:
+            ended = asyncio.Event()
+
+            def closed(channel: Channel, ended: asyncio.Event = ended) -> None:
+                on_close(channel)
+                ended.set()
+
+            try:
+                await self.loop.create_unix_connection(
+                    lambda closed=closed: Channel(on_frame, closed, on_open),  # type: ignore[misc]
+                    str(self.runtime / name),
+                )
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(RECONNECT_LONGEST if self.plane.ready else RECONNECT_START, pause * 2)
+                continue
+            began = time.monotonic()
+            await ended.wait()
+            if time.monotonic() - began < RECONNECT_LONGEST:  # one that is closed at once must not be tried in a circle
+                await asyncio.sleep(pause)
+                pause = min(RECONNECT_LONGEST, pause * 2)
+            else:
+                pause = RECONNECT_FIRST
+
+    # --- the clock ---
+
+    def _tick(self) -> None:
+        self._timers["tick"] = self.loop.call_later(TICK, self._tick)  # first: what breaks below must not end it
+        self.plane.wheel.sweep(time.monotonic())
+        self.plane.look_at_clock()
+        if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
+            self._apply()  # a candidate's health check began to succeed, or to fail
+        self.plane.publisher.mark(list(self._books.values()))
+        self.plane.trails.send(self.plane.publisher)
+
+    def _report(self) -> None:
+        self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
+        self._send_report()
+
+    def _send_report(self) -> None:
+        now = time.monotonic()
+        plane = self.plane
+        plane.epoch = time.time() - now  # the wall clock may have been set
+        for recent in self._recents.values():
+            recent.refresh()
+        connections = [
+            [name, state, n]
+            for name, pool in self.pools.items()
+            for state, n in zip(("idle", "busy", "waiting"), pool.counts, strict=True)
+        ]
+        plane.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
+        ledger = {key: trial.ledger for key, trial in self._books.items()}
+        if self._tells_over:
+            ledger |= self._over
+        lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
+        ready = {key: trial.pool.ready for key, trial in self.trials.items() if trial.pool.checked}
+        others = {"ready": ready, "connections": connections, "lookups": lookups, "trails": plane.trails.dropped}
+        if plane.publisher.counts({**plane.counts.report(), "ledger": ledger, **others}):
+            self._tells_over = False
+            self._retire()
+        self._look_for_controller(now)
+        if self._control is not None:
+            self._control.send(link.frame(Frame.ALIVE, b""))
+
+    def _retire(self) -> None:
+        """The controller has been told all of these, and nothing will be added: they are not reported any more."""
+        for key in [key for key, trial in self._books.items() if key not in self.trials and not trial.pending]:
+            trial = self._books.pop(key)
+            self.plane.publisher.retire(trial)
+            self._over[key] = trial.ledger
+        for key in list(self._over)[:-MOST_OVER]:
+            del self._over[key]
+
+    # --- the process ---
+
+    async def run(self, listener: socket.socket, control: socket.socket, grpc: socket.socket | None = None) -> None:
+        """Serve until told to drain; `grpc` is the listening socket for gRPC, if there is one."""
+        started = asyncio.Event()
+
+        def on_control(channel: Channel, kind: Frame, payload: bytes) -> None:
+            if kind is Frame.CONFIG:
+                note = link.read_note(payload)
+                self._on_config(channel, note)
+                started.set()
+            elif kind is Frame.DRAIN:
+                self._drain_delay = float(link.read_note(payload).get("delay", 0.0))
+                self.stopped.set()
+
+        channel = self._control = Channel(on_control, lambda _: self.stopped.set())
+        await self.loop.create_connection(lambda: channel, sock=control)
+        await self._either(started, self.stopped)
+        if self._config is None:
+            return
+        self._doors = [Door(listener, lambda scheme: Client(self.plane, scheme))]
+        if grpc is not None:
+            self._doors.append(Door(grpc, lambda scheme: CallerLink(self.plane, scheme)))
+        await self._open_doors()
+        self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
+        self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
+        self._tick()
+        self._report()
+        # What is here now stays: the collector need not look at it again, nor look often at what requests leave behind.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT)
+        self._spawn(self._become_ready(channel))
+        try:
+            await self.stopped.wait()
+            await self._drain()
+        finally:
+            for door in self._doors:
+                door.close()
+            self._close()
+            channel.close()
+
+    async def _become_ready(self, channel: Channel) -> None:
+        """Ready means that the first routing table is in force, and that pairs have a way: only then does a request
+        count for a rollout. The port is open before. Without a controller live is served all the same."""
+        assert self._config is not None
+        try:
+            async with asyncio.timeout(FIRST_TABLE if self._config.plans else 0.0):
+                await self._told.wait()
+                await self._linked.wait()
+        except TimeoutError:
+            if self._config.plans:
+                logs.event(log, "table.missing", logging.WARNING, seconds=FIRST_TABLE, serves="live alone")
+        self.plane.ready = True
+        channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
+
+    async def _open_doors(self) -> None:
+        for door, context in zip(self._doors, self._contexts, strict=False):
+            await door.open(context, self.plane.limits.header)
+
+    @staticmethod
+    async def _either(*events: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _on_config(self, channel: Channel, note: dict[str, object]) -> None:
+        error = ""
+        before, first = self._contexts, self._config is None
+        try:
+            self.configure(
+                parse(str(note["text"]), str(note.get("source", "")), directory=str(note.get("directory", ".")))
+            )
+        except (UnderstudyError, OSError, ssl.SSLError) as problem:
+            error = str(problem)
+            log.error("configuration refused: %s", error)
+        if not first:
+            result = {"generation": note.get("generation"), "ok": not error, "error": error}
+            self._spawn(self._changed(channel, result, self._contexts is not before))
+
+    async def _changed(self, channel: Channel, result: dict[str, object], context: bool) -> None:
+        """Say what became of a new configuration, when new connections are made with its TLS `context`."""
+        if context:
+            await self._open_doors()
+        channel.send(link.note(Frame.RESULT, result))
+
+    def _close(self) -> None:
+        """Let go of everything."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in tuple(self._tasks):
+            task.cancel()
+        for client in list(self.plane.clients):
+            client.abort()
+        for pool in self.pools.values():
+            pool.abort()
+
+    async def _drain(self) -> None:
+        """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left."""
+        assert self._config is not None
+        timeouts = self._config.server.timeouts
+        self.plane.draining = True
+        if self._drain_delay:
+            await asyncio.sleep(self._drain_delay)
+        deadline = time.monotonic() + timeouts.drain
+        quiet_since = time.monotonic()
+        while time.monotonic() < deadline:
+            now = time.monotonic()
+            for client in list(self.plane.clients):
+                client.leave(now)
+            if self.plane.clients or any(trial.pending for trial in self._books.values()):
+                quiet_since = now
+            elif now - quiet_since >= QUIET:
+                break
+            await asyncio.sleep(TICK)
+        self.plane.publisher.mark(list(self._books.values()))
+        self.plane.trails.send(self.plane.publisher)
+        self._send_report()  # or what has happened since the last one would be pending for ever
+        await asyncio.sleep(TICK)
+
+
+def _again(table: Table) -> dict[str, int]:
+    """How often what is tried was begun anew, where it was."""
+    return {lane.tried: lane.again for lane in table.lanes if lane.again}
+
+
+def main() -> None:
+    """Run one worker; see the module's docstring for its arguments."""
+    options = argparse.ArgumentParser(prog="understudy worker")
+    options.add_argument("--slot", type=int, required=True)
+    options.add_argument("--workers", type=int, required=True)
+    options.add_argument("--listen-fd", type=int, required=True)
+    options.add_argument("--grpc-fd", type=int)
+    options.add_argument("--control-fd", type=int, required=True)
+    options.add_argument("--runtime", type=Path, required=True)
+    given = options.parse_args()
+    setproctitle.setproctitle(f"understudy: worker {given.slot}")
+    raise_descriptors()  # connections are limited by the configuration
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor says over control what they mean
+    listener = socket.socket(fileno=given.listen_fd)
+    control = socket.socket(fileno=given.control_fd)
+    grpc = socket.socket(fileno=given.grpc_fd) if given.grpc_fd is not None else None
+    for sock in (listener, control, *((grpc,) if grpc is not None else ())):
+        sock.setblocking(False)
+
+    async def run() -> None:
+        worker = Worker(given.slot, given.workers, given.runtime, asyncio.get_running_loop())
+        await worker.run(listener, control, grpc)
+
+    uvloop.run(run())
+
+
+if __name__ == "__main__":
+    main()

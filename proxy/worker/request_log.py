@@ -1,0 +1,258 @@
+"""Which requests leave a trail, and what it says: the worker's part of traces and access log.
+
+While neither is configured nothing of this module runs: `Plane.exchange` is `Exchange` itself. Else `Trails.exchange`
+stands in its place and makes, of the requests that are chosen, a `Followed`: an exchange that continues the trace and
+remembers its legs. Its trail is a tuple in a queue of at most `MAX_WAITING`; the worker's clock sends it on its way.
+
+Invariants
+- Nothing is encoded, and nothing leaves, while a request is worked on; a full queue or link drops trails by count.
+- A request leaves one trail, when its last leg has ended; a copy that outlives its pair is not waited for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from proxy.config import Config
+from proxy.http.headers import Request, without
+from proxy.model.reasons import STATUS, Reason
+from proxy.pairs.request_log import SINKS, encode, parent_of
+from proxy.request.dual_write import Write
+from proxy.request.exchange import Exchange
+from proxy.request.legs import Captured, Copy, Served
+from proxy.request.routing import chosen, salt
+
+if TYPE_CHECKING:
+    from proxy.pairs.publisher import Publisher
+    from proxy.request.ports import Front
+    from proxy.worker.context import Plane
+    from proxy.worker.downstream.http1 import Client
+
+MAX_WAITING = 4096
+"""Trails that may wait for the next tick."""
+How = tuple[bool, bytes, bytes]
+"""Whether the access log wants it, and the ids of trace and caller, empty where there are none."""
+MAX_PATH = 1024
+"""Bytes of a path that are told: a client may send 32 KiB of it, and thousands of trails may wait."""
+_TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
+
+
+class Trails:
+    """Chooses requests, and holds their trails until they are sent. Shares are in basis points."""
+
+    def __init__(self) -> None:
+        self._traces: int | None = None
+        self._logs = 0
+        self._trace_salt, self._log_salt = salt("trace"), salt("access log")
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        self.dropped = dict.fromkeys(SINKS, 0)
+
+    def configure(self, config: Config) -> None:
+        """Follow what this configuration asks for from now on."""
+        tracing, access = config.tracing, config.log.access
+        self._traces = None if tracing is None else round(tracing.share * 10_000)
+        self._logs = 0 if access is None else round(access.share * 10_000)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is configured that wants trails."""
+        return self._traces is not None or self._logs > 0
+
+    def exchange(self, client: Client, plane: Plane, request: Request, name: bytes, now: float) -> Exchange:
+        """The exchange of a request, followed if it was chosen."""
+        how = self.chosen(plane, request, name)
+        if how is None:
+            return Exchange(client, plane, request, name, now)
+        return Followed(self, how, client, plane, request, name, now)
+
+    def chosen(self, plane: Plane, request: Request, name: bytes) -> How | None:
+        """Whether and how a request is followed."""
+        logged = chosen(self._log_salt, name, self._logs)
+        trace = parent = b""
+        if self._traces is not None:
+            caller = parent_of(request)
+            if caller is None:
+                if chosen(self._trace_salt, name, self._traces):
+                    trace = plane.span()[1]
+            elif caller.sampled:
+                trace, parent = caller.trace, caller.span
+        return (logged, trace, parent) if logged or trace else None
+
+    def add(self, trail: tuple[Any, ...]) -> None:
+        """Take a trail, or count it as dropped."""
+        if len(self._waiting) >= MAX_WAITING:
+            self._drop(trail)
+        else:
+            self._waiting.append(trail)
+
+    def _drop(self, trail: tuple[Any, ...]) -> None:
+        *_, logged, trace, _, _, _ = trail
+        self.dropped["traces"] += bool(trace)
+        self.dropped["access_log"] += logged
+
+    def send(self, publisher: Publisher) -> None:
+        """Give what waits to the link."""
+        if not self._waiting:
+            return
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        if not publisher.aside(encode(waiting)):
+            for trail in waiting:
+                self._drop(trail)
+
+
+class Followed(Exchange):
+    """An exchange that leaves a trail."""
+
+    told = False
+    ended_at = 0.0
+    refused = Reason.NONE
+
+    def __init__(
+        self, trails: Trails, how: How, client: Front, plane: Plane, request: Request,
+        name: bytes, now: float,
+    ) -> None:  # fmt: skip
+        super().__init__(client, plane, request, name, now)
+        self._trails = trails
+        self._logged, self._trace, self._parent = how
+        self._span = plane.span()[0] if self._trace else b""
+        self._legs: list[Captured] = []
+
+    def start(self, piece: bytes, done: bool) -> Reason:
+        refused = super().start(piece, done)
+        if refused:
+            self.refused, self.answered, self.ended_at = refused, True, monotonic()
+            self._tell()
+        return refused
+
+    def head_for_leg(self, base: bytes) -> bytes:
+        if not self._trace or self._parent:
+            return super().head_for_leg(base)
+        # It begins here: what the client sent, if anything, could not be read.
+        if self.answered and any(b"traceparent" in one.trial.terms.drop for one in self.samples):
+            return without(base, _TRACE_HEADERS)
+        if b"traceparent" in self.request.found:
+            base = without(base, _TRACE_HEADERS)
+        return b"%btraceparent: 00-%b-%b-01\r\n" % (base, self._trace, self.plane.span()[0])
+
+    # --- its legs end ---
+
+    def leg_done(self, leg: Served) -> None:
+        self._legs.append(leg)
+        super().leg_done(leg)
+        self._tell()
+
+    def copy_done(self, leg: Copy) -> None:
+        self._legs.append(leg)
+        super().copy_done(leg)
+
+    def written_to_candidate(self, leg: Write) -> None:
+        self._legs.append(leg)
+        super().written_to_candidate(leg)
+
+    def _after_answer(self) -> None:
+        self.ended_at = self.ended_at or monotonic()
+        super()._after_answer()
+
+    def mirror(self) -> None:
+        super().mirror()
+        self._tell()
+
+    def settle(self) -> None:
+        super().settle()
+        self._tell()
+
+    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> bool:
+        taken = super().upgraded(leg, head, rest)
+        if taken:
+            self.ended_at = leg.finished = monotonic()
+            self._legs.append(leg)
+            self._tell(101)
+        return taken
+
+    def client_gone(self) -> None:
+        if self.answered:
+            return
+        self.refused, self.ended_at = Reason.CLIENT_GONE, monotonic()
+        super().client_gone()
+        self._tell()
+
+    def give_up(self, why: str) -> None:
+        super().give_up(why)
+        for leg in (self.first, self.hedge, self.live):
+            if leg is not None and leg not in self._legs:
+                self._legs.append(leg)
+        self._tell()
+
+    # --- the trail ---
+
+    def _tell(self, status: int = 0) -> None:
+        """Leave the trail, if everything has ended."""
+        if self.told or not self.answered or self.samples:
+            return
+        if any(leg is not None and not leg.ended for leg in (getattr(self, "first", None), self.hedge, self.live)):
+            return
+        self.told = True
+        winner, request = self.winner, self.request
+        answer = winner.answer if winner is not None else None
+        reason = self.refused or (self._failure() if winner is None and not status else winner and winner.reason)
+        epoch = self.plane.epoch
+        self._trails.add((
+            self.started + epoch,
+            self.ended_at - self.started,
+            self.request_id.decode(),
+            self.route.name,
+            request.method.decode("latin-1"),
+            request.path[:MAX_PATH].decode("latin-1"),
+            self.client.peer.decode(),
+            winner.pool.name if winner is not None else "",
+            _arm(winner) if winner is not None else "",
+            status or (answer.status if answer is not None else STATUS.get(reason or Reason.INTERNAL, 500)),
+            reason or "",
+            _announced(request.length),
+            _announced(answer.length) if answer is not None else None,
+            self.hedged,
+            self.rescued,
+            self._logged,
+            self._trace.decode(),
+            self._span.decode(),
+            self._parent.decode(),
+            [self._of(leg, epoch) for leg in self._legs],
+        ))  # fmt: skip
+
+    def _failure(self) -> Reason:
+        """Why the client got an answer of ours."""
+        last = self.hedge or getattr(self, "first", None)
+        return (last.reason if last is not None else Reason.NONE) or Reason.DISCONNECT
+
+    def _of(self, leg: Captured, epoch: float) -> tuple[Any, ...]:
+        finished = leg.finished or self.ended_at or monotonic()
+        sent = leg.sent or finished
+        return (
+            "copy" if isinstance(leg, Copy | Write) else "hedge" if leg is self.hedge else "served",
+            _arm(leg),
+            leg.pool.name,
+            leg.trial.terms.name if leg.trial is not None else "",
+            sent + epoch,
+            max(0.0, finished - sent),
+            leg.began - sent if leg.began and leg.sent else None,
+            leg.answer.status if leg.answer is not None else 0,
+            str(leg.reason),
+            self._span_of(leg.opening).decode() if self._trace else "",
+        )
+
+    def _span_of(self, opening: bytes) -> bytes:
+        """The span id that a leg carried, read back from what was sent: what is exported is what the model has seen."""
+        at = opening.lower().find(b"\r\ntraceparent:", 0, opening.find(b"\r\n\r\n"))
+        at = opening.find(self._trace, at) + len(self._trace) + 1 if at >= 0 else 0
+        return opening[at : at + 16] if at else self.plane.span()[0]
+
+
+def _arm(leg: Captured) -> str:
+    return "live" if leg.trial is None and not isinstance(leg, Write) else "candidate"
+
+
+def _announced(length: int) -> int | None:
+    return length if length >= 0 else None

@@ -1,0 +1,105 @@
+"""One URL of an upstream: where it is, what is open to it, and whether it works.
+
+A URL that fails `EJECT_AFTER` times in a row, or is silent for the upstream's `timeout` `EJECT_AFTER_TIMEOUTS` times
+without a good answer in between, is left out for a while, twice as long each time, unless all are out. When it returns
+it gets one request, and the others when that was answered. One that could not be reached so often is dialled once a
+second for legs that the client does not need (copies, and a candidate that live can stand in for); in between they fail
+as the last attempt did.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from proxy.model.reasons import Reason
+from proxy.worker.upstream.keepalive import KeepAlive
+
+if TYPE_CHECKING:
+    from proxy.worker.upstream.http1 import Connection
+
+IDLE = 4.0
+"""Seconds after which an unused connection is closed where nothing else is said: before most model servers do it."""
+EJECT_AFTER = 3
+EJECT_AFTER_TIMEOUTS = 3
+EJECT_FIRST = 1.0
+EJECT_LONGEST = 30.0
+
+
+class Endpoint:
+    """One URL. Times are monotonic seconds."""
+
+    def __init__(self, url: str, idle_timeout: float = IDLE, host: str = "client") -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self.secure = parts.scheme in ("https", "grpcs")
+        self.host = parts.hostname or ""
+        self.port = parts.port or (443 if self.secure else 80)
+        own = parts.netloc if host == "url" else host
+        self.own_host = b"" if host == "client" else own.encode()
+        """The Host of what is sent here; empty when it is the client's."""
+        self.tls_name = self.host if host in ("client", "url") else urlsplit(f"//{host}").hostname or ""
+        self.idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others can age
+        self.keep = KeepAlive(idle_timeout)
+        self.busy = 0
+        self.healthy = True
+        self.ready = False
+        """A health check has succeeded, and it is healthy since."""
+        self.failed_checks = 0
+        self.unreachable = Reason.NONE
+        """Why the last attempts to connect failed, once there have been `EJECT_AFTER` of them in a row."""
+        self.dead_until = 0.0
+        self._refusals = 0
+        self.doubted = False
+        """Something went wrong since the last good answer."""
+        self.failures = 0
+        self.timeouts = 0
+        self.ejections = 0
+        """How often it was left out since its last good answer."""
+        self._out_until = 0.0
+        self._tried_until = 0.0
+
+    def usable(self, now: float) -> bool:
+        """Whether requests may go here."""
+        return self.healthy and now >= self._out_until and now >= self._tried_until
+
+    def tried(self, until: float) -> None:
+        """One request goes to it after an ejection: no other does until it is answered, or until then."""
+        self._tried_until = until
+
+    def succeeded(self) -> None:
+        """An answer came whole after it was `doubted`. A health check's is none: a server may answer those alone."""
+        self.failures = self.timeouts = self.ejections = 0
+        self._tried_until = 0.0
+        self.doubted = False
+
+    def reached(self, reason: Reason) -> None:
+        """An attempt to connect has ended: well (`NONE`) or with a reason."""
+        self._refusals = self._refusals + 1 if reason else 0
+        self.unreachable = reason if self._refusals >= EJECT_AFTER else Reason.NONE
+        self.dead_until = monotonic() + EJECT_FIRST
+        if reason:
+            self.failed()
+
+    def failed(self) -> None:
+        """It could not be reached, broke off, or spoke garbage."""
+        self.doubted = True
+        self.failures += 1
+        if self.failures >= EJECT_AFTER:
+            self.failures = EJECT_AFTER - 1  # on its return, one more failure is enough
+            self._eject(monotonic())
+
+    def timed_out(self) -> None:
+        """It was silent for as long as the upstream's `timeout` allows. A copy that ran out of a shorter time of its
+        own says nothing of the URL."""
+        self.doubted = True
+        self.timeouts += 1
+        if self.timeouts >= EJECT_AFTER_TIMEOUTS:
+            self.timeouts = EJECT_AFTER_TIMEOUTS - 1
+            self._eject(monotonic())
+
+    def _eject(self, now: float) -> None:
+        if now >= self._out_until:  # what fails together is one reason
+            self._out_until = now + min(EJECT_LONGEST, EJECT_FIRST * 2.0**self.ejections)
+            self.ejections = min(self.ejections + 1, 10)  # 2.0 ** 1100 does not exist

@@ -1,0 +1,58 @@
+"""Active health checks of a gRPC upstream: a unary method, asked with an empty message.
+
+`/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive` and `ServerReady` answer OK in any case, and say in
+the message whether all is well, by the same two bytes; of any other method OK is enough.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.model.reasons import Reason
+from proxy.request.legs import Leg
+from proxy.worker.upstream.health import book
+
+if TYPE_CHECKING:
+    from proxy.config.server import Health
+    from proxy.worker.upstream.endpoint import Endpoint
+    from proxy.worker.upstream.pool import Pool
+
+SAY_YES = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ServerReady",
+    }
+)
+_YES = b"\0\0\0\0\2\x08\1"
+"""A message whose field 1 is 1: SERVING, or true."""
+
+
+class GrpcProbe(Leg):
+    """One check of one URL."""
+
+    is_check = True
+    tries = 1_000_000
+    """Another URL's answer would say nothing of this one."""
+
+    def __init__(self, pool: Pool, endpoint: Endpoint, settings: Health) -> None:
+        super().__init__(pool, min(pool.timeout, settings.interval))
+        self.longest = self.timeout
+        self._endpoint, self._wants_yes = endpoint, settings.path in SAY_YES
+        self._said = b""
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        lines = "content-type: application/grpc\r\nuser-agent: understudy-health\r\n\r\n"
+        self.opening = f"POST {settings.path} HTTP/1.1\r\nhost: {host}:{endpoint.port}\r\n{lines}".encode() + bytes(5)
+
+    def head(self, piece: bytes, done: bool) -> None:
+        self.body(piece, done)
+
+    def body(self, piece: bytes, done: bool) -> None:
+        if len(self._said) <= len(_YES):
+            self._said += piece
+        if done and self.answer is not None:
+            book(self._endpoint, self.answer.status == 200 and (not self._wants_yes or self._said == _YES))
+
+    def failed(self, reason: Reason) -> None:
+        if reason is not Reason.POOL_FULL:  # it has not been asked
+            book(self._endpoint, False)

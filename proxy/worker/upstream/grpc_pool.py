@@ -1,0 +1,224 @@
+"""Connections to one gRPC upstream: each carries as many calls as the server takes at once.
+
+Calls to a URL share its connections in the order in which they were opened; another one is opened when all are full.
+While a connection is being opened, calls wait for it, bounded in number and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.model.reasons import Reason
+from proxy.worker.timers import TICK
+from proxy.worker.upstream.endpoint import Endpoint
+from proxy.worker.upstream.grpc import ModelLink
+from proxy.worker.upstream.grpc_health import GrpcProbe
+from proxy.worker.upstream.pool import MAX_WAITING, Pool, Settings, why
+
+if TYPE_CHECKING:
+    import ssl
+
+    from proxy.config.server import Health
+    from proxy.request.legs import Leg
+    from proxy.resolver import Resolver
+    from proxy.worker.timers import Wheel
+    from proxy.worker.turn import Turn
+
+IDLE = 60.0
+"""Seconds after which a connection without calls is closed where nothing else is said."""
+
+
+class GrpcPool(Pool):
+    """Connections of one worker to one upstream."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        wheel: Wheel,
+        turn: Turn,
+        context: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        super().__init__(settings, wheel, turn, context, resolver)
+        self._links: dict[Endpoint, list[ModelLink]] = {endpoint: [] for endpoint in self.endpoints}
+        self._every: set[ModelLink] = set()
+        self._queues: dict[Endpoint, dict[Leg, float]] = {endpoint: {} for endpoint in self.endpoints}
+        self._dials: dict[Endpoint, asyncio.Task[ModelLink]] = {}
+
+    # --- legs in ---
+
+    def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
+        """Send a leg as soon as a connection has room; `avoid` has just failed."""
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
+        link = self._with_room(endpoint)
+        if link is None and self.open >= self.settings.max_connections and endpoint not in self._dials:
+            link = next(filter(None, map(self._with_room, self.endpoints)), None)  # better than to wait for nothing
+        if link is not None:
+            link.start(leg)
+        elif leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
+            leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
+        else:
+            self._queue(endpoint, leg)
+
+    def _with_room(self, endpoint: Endpoint) -> ModelLink | None:
+        return next((link for link in self._links[endpoint] if link.room), None)
+
+    def probe(self, endpoint: Endpoint, leg: Leg) -> None:
+        """Send a health check to this URL."""
+        link = self._with_room(endpoint)
+        if link is not None:
+            link.start(leg)
+        else:
+            self._queue(endpoint, leg)
+
+    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+        """One health check of one URL."""
+        return GrpcProbe(self, endpoint, settings)
+
+    def _queue(self, endpoint: Endpoint, leg: Leg) -> None:
+        if sum(map(len, self._queues.values())) >= MAX_WAITING:
+            leg.refused(Reason.POOL_FULL)
+            return
+        now = monotonic()
+        self._queues[endpoint][leg] = now
+        self.wheel.watch(self, now + self._patience)
+        self._dial(endpoint)
+
+    @property
+    def _patience(self) -> float:
+        """A little more than an attempt to connect may take, so that its own reason is the one that is told."""
+        return self.settings.connect_timeout + 2 * TICK
+
+    def forget(self, leg: Leg) -> None:
+        """The leg is cancelled: it waits no more."""
+        for queue in self._queues.values():
+            queue.pop(leg, None)
+
+    def check(self, now: float) -> float:
+        """Refuse the legs that have waited too long."""
+        due = 0.0
+        for queue in self._queues.values():
+            while queue:
+                leg, since = next(iter(queue.items()))
+                if now - since < self._patience:
+                    due = min(due or now + self._patience, since + self._patience)
+                    break
+                del queue[leg]
+                leg.refused(Reason.POOL_FULL)
+        return due
+
+    # --- connections ---
+
+    def _dial(self, endpoint: Endpoint) -> None:
+        if endpoint not in self._dials and self.open < self.settings.max_connections:
+            self.open += 1
+            self._dials[endpoint] = task = asyncio.get_running_loop().create_task(self.connect_link(endpoint))
+            # The books are kept here, not by the task: see `Pool._connect`.
+            task.add_done_callback(lambda task: self._dialled(endpoint, task))
+
+    def _dialled(self, endpoint: Endpoint, task: asyncio.Task[ModelLink]) -> None:
+        """An attempt to connect has ended, well or not."""
+        del self._dials[endpoint]
+        if task.cancelled():
+            self.open -= 1
+            return
+        reason = why(task.exception())
+        if not reason:
+            link = task.result()
+            reason = link.broken
+            if not reason and link.leaving:  # it takes no call: to dial it again and again helps nobody
+                reason = Reason.DISCONNECT
+        endpoint.reached(reason)
+        if reason:
+            self.open -= 1
+            self._give_up(endpoint, reason)
+            self._dial_for_waiting()
+            return
+        self._every.add(link)
+        self._links[endpoint].append(link)
+        self.freed(link)
+        if self.closing:
+            link.retire()
+
+    async def connect_link(self, endpoint: Endpoint) -> ModelLink:
+        """A connection whose server has said what it takes, or that has ended before, within `connect_timeout`; not yet
+        counted. Raises `OSError` (`TimeoutError`, `ssl.SSLError`) and `UnicodeError`."""
+        loop = asyncio.get_running_loop()
+
+        async def attempt(address: str) -> ModelLink:
+            secure = self.context if endpoint.secure else None
+            _, link = await loop.create_connection(
+                lambda: ModelLink(self, endpoint),
+                address,
+                endpoint.port,
+                ssl=secure,
+                server_hostname=endpoint.tls_name if secure is not None else None,
+            )
+            try:
+                await link.spoken.wait()
+            except asyncio.CancelledError:
+                link.abort()
+                raise
+            return link
+
+        return await self.resolver.connect(endpoint.host, attempt, self.settings.connect_timeout)
+
+    def _give_up(self, endpoint: Endpoint, reason: Reason) -> None:
+        """No connection: those that wait for it try another URL, or fail."""
+        queue, self._queues[endpoint] = self._queues[endpoint], {}
+        for leg in queue:
+            if not leg.ended and not self.elsewhere(leg, endpoint):
+                leg.refused(reason)
+
+    def freed(self, link: ModelLink) -> None:
+        """A connection may have room: those that wait for it go on."""
+        endpoint = link.endpoint
+        queue = self._queues[endpoint]
+        while queue and link.room:
+            leg = next(iter(queue))
+            del queue[leg]
+            link.start(leg)
+        if queue:
+            self._dial(endpoint)
+
+    def retired(self, link: ModelLink) -> None:
+        """It takes no more calls."""
+        links = self._links[link.endpoint]
+        if link in links:
+            links.remove(link)
+
+    def lost_link(self, link: ModelLink) -> None:
+        """A connection is gone. May be called twice."""
+        self.retired(link)
+        if link in self._every:
+            self._every.discard(link)
+            self.open -= 1
+            self._dial_for_waiting()
+
+    def _dial_for_waiting(self) -> None:
+        """There is room for one more connection, to whichever URL is waited for."""
+        for endpoint, queue in self._queues.items():
+            if queue:
+                self._dial(endpoint)
+
+    def close(self) -> None:
+        """The upstream is no longer configured: each connection goes with its last call."""
+        self.closing = True
+        for link in list(self._every):
+            link.retire()
+
+    def abort(self) -> None:
+        """Close every connection now, whatever it carries."""
+        self.closing = True
+        for task in self._dials.values():
+            task.cancel()
+        for link in list(self._every):
+            link.abort()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Connections without and with calls, and legs waiting for one."""
+        busy = sum(bool(link.http2.streams) for link in self._every)
+        return self.open - busy, busy, sum(map(len, self._queues.values()))

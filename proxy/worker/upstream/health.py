@@ -1,0 +1,73 @@
+"""Active health checks: each URL of an upstream is asked now and then, and left out while it does not answer 2xx.
+
+Without them a URL is judged by its traffic alone (`pool`), which needs failing requests to find out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.model.reasons import Reason
+from proxy.request.legs import Leg
+
+if TYPE_CHECKING:
+    from proxy.config.server import Health
+    from proxy.worker.upstream.endpoint import Endpoint
+    from proxy.worker.upstream.pool import Pool
+
+UNHEALTHY_AFTER = 2
+"""Checks failed in a row; one that succeeds is enough to return."""
+
+
+class Probe(Leg):
+    """One check of one URL."""
+
+    is_check = True
+    tries = 1_000_000
+    """Another URL's answer would say nothing of this one."""
+
+    def __init__(self, pool: Pool, endpoint: Endpoint, settings: Health) -> None:
+        super().__init__(pool, min(pool.timeout, settings.interval))
+        self.longest = self.timeout
+        self._endpoint = endpoint
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        head = f"GET {settings.path} HTTP/1.1\r\nhost: {host}:{endpoint.port}\r\nuser-agent: understudy-health\r\n\r\n"
+        self.opening = head.encode()
+
+    def head(self, piece: bytes, done: bool) -> None:
+        self.body(piece, done)
+
+    def body(self, piece: bytes, done: bool) -> None:
+        if done and self.answer is not None:
+            self._book(200 <= self.answer.status < 300)
+
+    def failed(self, reason: Reason) -> None:
+        self._book(False)
+
+    def _book(self, good: bool) -> None:
+        book(self._endpoint, good)
+
+
+def book(endpoint: Endpoint, good: bool) -> None:
+    """Enter the result of one check."""
+    endpoint.failed_checks = 0 if good else endpoint.failed_checks + 1
+    endpoint.healthy = endpoint.failed_checks < UNHEALTHY_AFTER
+    endpoint.ready = good or (endpoint.ready and endpoint.healthy)
+
+
+class Checks:
+    """The checks of one pool; lives in the wheel until the pool closes."""
+
+    slot = 0
+
+    def __init__(self, pool: Pool, settings: Health) -> None:
+        self._pool, self._settings = pool, settings
+
+    def check(self, now: float) -> float:
+        """Ask every URL."""
+        pool = self._pool
+        if pool.closing:
+            return 0.0
+        for endpoint in pool.endpoints:
+            pool.probe(endpoint, pool.new_probe(endpoint, self._settings))
+        return now + self._settings.interval

@@ -1,0 +1,357 @@
+"""Connections to one upstream: few, reused, bounded, and only to URLs that work.
+
+An upstream has one or more URLs (`endpoint`, which says when one is left out). A leg gets an idle connection of the
+less busy of two URLs picked at random (Mitzenmacher, "The power of two choices", 2001); when there is none that is
+young enough for it (`keepalive`) a new connection is opened; when there are as many as allowed the leg waits in a
+bounded queue, for at most `connect_timeout`.
+
+Invariants
+- Every connection is in exactly one place: opening, carrying a leg, or idle; `open` counts them all, and an endpoint's
+  `busy` those to it that are not idle.
+- A leg is given to no connection that has ended: nobody would hear of it again.
+- Bookkeeping per request is constant time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from mypy_extensions import mypyc_attr
+
+from proxy.config.server import Health
+from proxy.http.headers import Answer
+from proxy.model.reasons import Reason
+from proxy.request.legs import Leg
+from proxy.resolver import Resolver
+from proxy.worker.pace import LOOK
+from proxy.worker.timers import Wheel
+from proxy.worker.turn import Turn
+from proxy.worker.upstream.endpoint import EJECT_LONGEST, IDLE, Endpoint
+from proxy.worker.upstream.health import Checks, Probe
+from proxy.worker.upstream.http1 import Connection
+from proxy.worker.upstream.renewals import Renewals
+
+LOOK_EVERY = 1.0
+MAX_WAITING = 1024
+MAX_LOOKS = 8
+"""Clients that are looked at for one that is too slow, when a leg has to wait."""
+MAX_KNOWN = 256
+MAX_KNOWN_HEAD = 2048
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes two pools the same; limits are this worker's part. Times in seconds."""
+
+    name: str
+    urls: tuple[str, ...]
+    timeout: float
+    connect_timeout: float
+    max_connections: int
+    tls: Any = None
+    health: Health | None = None
+    renew_names: float = 30.0
+    idle_timeout: float = IDLE
+    host: str = "client"
+
+
+def why(error: BaseException | None) -> Reason:
+    """Why an attempt to connect has failed, `NONE` when it has not."""
+    match error:
+        case None:
+            return Reason.NONE
+        case TimeoutError():
+            return Reason.CONNECT_TIMEOUT
+        case ssl.SSLError():
+            return Reason.TLS
+        case OSError() | UnicodeError():  # the latter of a name that cannot be one
+            return Reason.CONNECT
+    return Reason.INTERNAL
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Pool:
+    """Connections of one worker to one upstream."""
+
+    slot = 0
+
+    def __init__(
+        self,
+        settings: Settings,
+        wheel: Wheel,
+        turn: Turn,
+        context: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self.settings, self.wheel, self.turn, self.context = settings, wheel, turn, context
+        self.resolver = resolver or Resolver()
+        self.name = settings.name
+        self.label = settings.name.encode()
+        self.timeout = settings.timeout
+        self.period = min(LOOK_EVERY, settings.idle_timeout / 4, settings.timeout)
+        self.endpoints = tuple(Endpoint(url, settings.idle_timeout, settings.host) for url in settings.urls)
+        self.open = 0
+        self.closing = False
+        self.known: dict[bytes, Answer] = {}
+        """Answers' heads that were read before: most models repeat theirs, or do within the second of their `date`."""
+        self.stalled: dict[Connection, None] = {}
+        """Those that wait for their clients, to send or to take: the longest first."""
+        self._all: set[Connection] = set()
+        self._waiting: dict[Leg, float] = {}
+        self._opening: dict[Leg, asyncio.Task[Connection]] = {}
+        if not all(self.resolver.name(endpoint.host).literal for endpoint in self.endpoints):
+            Renewals(self, settings.renew_names)
+        if settings.health is not None:
+            wheel.watch(Checks(self, settings.health), monotonic())
+        self._random = random.Random()  # noqa: S311 - picks a server, guards nothing
+
+    # --- legs in ---
+
+    def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
+        """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
+        if endpoint.idle and not fresh:
+            connection = self._idle(endpoint, leg)
+            if connection is not None:
+                connection.start(leg)
+                return
+        if leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
+            leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
+        elif self.open < self.settings.max_connections:
+            self._connect(endpoint, leg)
+        else:
+            self._at_the_limit(endpoint, leg, fresh)
+
+    def _idle(self, endpoint: Endpoint, leg: Leg) -> Connection | None:
+        """The idle connection that was used last, if it is young enough for this leg; it is busy from here on."""
+        idle = endpoint.idle
+        most = endpoint.keep.usable if leg.repeatable else endpoint.keep.safe
+        while idle:
+            connection = idle.popitem()[0]
+            endpoint.busy += 1
+            if connection.transport.is_closing():
+                connection.drop()  # its end is on the way: it is told now that it counts no more
+            elif connection.age(monotonic()) <= most:
+                return connection
+            else:  # as all the others, which are older; they stay, and show how long the server keeps them
+                endpoint.busy -= 1
+                idle[connection] = None
+                return None
+        return None
+
+    def _at_the_limit(self, endpoint: Endpoint, leg: Leg, fresh: bool) -> None:
+        """No further connection is allowed: another URL's is used, or makes room, or the leg waits."""
+        for other in self.endpoints:
+            connection = None if fresh else self._idle(other, leg)
+            if connection is not None:
+                connection.start(leg)
+                return
+        for other in self.endpoints:
+            if other.idle and self.open >= self.settings.max_connections:
+                next(iter(other.idle)).drop()
+        if self.open < self.settings.max_connections:
+            self._connect(endpoint, leg)
+        else:
+            self._wait(leg)
+
+    def _pick(self, avoid: Endpoint | None) -> Endpoint:
+        now = monotonic()
+        others = [e for e in self.endpoints if e is not avoid]
+        usable = [e for e in others if e.usable(now)] or others
+        endpoint = usable[0]
+        if len(usable) > 1:
+            a, b = self._random.sample(usable, 2)
+            endpoint = a if a.busy <= b.busy else b
+        if endpoint.ejections:
+            endpoint.tried(now + min(self.settings.timeout, EJECT_LONGEST))
+        return endpoint
+
+    def _wait(self, leg: Leg) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            leg.refused(Reason.POOL_FULL)
+            return
+        now = monotonic()
+        self._waiting[leg] = now
+        self.wheel.watch(self, now + min(LOOK, self.settings.connect_timeout))
+        if not leg.optional:
+            self._make_room(now)
+
+    def _make_room(self, now: float) -> bool:
+        """Cut off a client that is too slow for others to wait for it: the connection that it holds is closed, which
+        lets the first leg that waits open another. Whether there was one."""
+        for _ in range(min(len(self.stalled), MAX_LOOKS)):
+            connection = next(iter(self.stalled))
+            leg = connection.leg
+            if leg is not None and leg.gives_way(now):
+                return True
+            self.stalled.pop(connection, None)
+            self.stalled[connection] = None  # it goes on after all: the others are asked first the next time
+        return False
+
+    def check(self, now: float) -> float:
+        """Make room for the legs that wait, as clients fall behind, and refuse those that have waited too long."""
+        patience = self.settings.connect_timeout
+        while self._waiting:
+            leg, since = next(iter(self._waiting.items()))
+            if not leg.optional and self._make_room(now):
+                continue
+            if now - since < patience:
+                return min(since + patience, now + LOOK)
+            self._waiting.pop(leg, None)
+            leg.refused(Reason.POOL_FULL)
+        return 0.0
+
+    def forget(self, leg: Leg) -> None:
+        """The leg is cancelled: it needs no connection any more."""
+        self._waiting.pop(leg, None)
+        task = self._opening.pop(leg, None)
+        if task is not None:
+            task.cancel()
+
+    def remember(self, answer: Answer) -> None:
+        """Keep an answer's head for the next time; bounded in number and size.
+
+        One that says how long its connection is kept must be read for each URL, which learns from it (`keepalive`).
+        """
+        says = len(self.endpoints) > 1 and b"\r\nkeep-alive:" in answer.head.lower()
+        if len(answer.head) <= MAX_KNOWN_HEAD and not says:
+            if len(self.known) >= MAX_KNOWN:
+                self.known.clear()
+            self.known[answer.head] = answer
+
+    # --- connections ---
+
+    def _connect(self, endpoint: Endpoint, leg: Leg) -> None:
+        self.open += 1
+        endpoint.busy += 1
+        self._opening[leg] = task = asyncio.get_running_loop().create_task(self.dial(endpoint))
+        # The books are kept here, not by the task: one that is cancelled before its first step runs no line of its own.
+        task.add_done_callback(lambda task: self._opened(endpoint, leg, task))
+
+    def probe(self, endpoint: Endpoint, leg: Leg) -> None:
+        """Send a health check to this URL, on a connection of its own; none when the pool is full of requests."""
+        if self.open < self.settings.max_connections:
+            self._connect(endpoint, leg)
+
+    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+        """One health check of one URL."""
+        return Probe(self, endpoint, settings)
+
+    def _opened(self, endpoint: Endpoint, leg: Leg, task: asyncio.Task[Connection]) -> None:
+        """An attempt to connect has ended, well or not, or its leg was cancelled."""
+        self._opening.pop(leg, None)
+        reason = Reason.NONE
+        if not task.cancelled():
+            reason = why(task.exception())
+            if not reason:
+                connection = task.result()
+                reason = connection.why  # perhaps it was lost again before we come to hear of it
+                if not reason:
+                    endpoint.reached(reason)
+                    self._carry(leg, connection)
+                    return
+            endpoint.reached(reason)
+        self.open -= 1
+        endpoint.busy -= 1
+        self._wake()  # what it leaves free may serve another
+        if reason and not leg.ended and not self.elsewhere(leg, endpoint):
+            leg.refused(reason)
+
+    def _carry(self, leg: Leg, connection: Connection) -> None:
+        self._all.add(connection)
+        if not leg.ended:
+            connection.start(leg)
+        else:
+            self.release(connection)
+
+    def elsewhere(self, leg: Leg, endpoint: Endpoint) -> bool:
+        """Send a leg to another URL than the one that failed it, if there is one. Nothing of it was written there, so
+        it may be sent whatever its method."""
+        if len(self.endpoints) == 1 or leg.tries >= len(self.endpoints):
+            return False
+        leg.tries += 1
+        self.submit(leg, avoid=endpoint)
+        return True
+
+    async def dial(self, endpoint: Endpoint) -> Connection:
+        """A new connection within `connect_timeout`, not yet counted; raises `OSError` (`TimeoutError`, `ssl.SSLError`)
+        and `UnicodeError`."""
+
+        async def attempt(address: str) -> Connection:
+            loop, secure = asyncio.get_running_loop(), self.context if endpoint.secure else None
+            name = endpoint.tls_name if secure is not None else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(self, endpoint), address, endpoint.port, ssl=secure, server_hostname=name
+            )
+            return connection
+
+        return await self.resolver.connect(endpoint.host, attempt, self.settings.connect_timeout)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a candidate may be asked: one whose health is checked only when a check says so."""
+        return self.settings.health is None or any(endpoint.ready for endpoint in self.endpoints)
+
+    @property
+    def checked(self) -> bool:
+        """Whether a health check has ended."""
+        return any(endpoint.ready or endpoint.failed_checks for endpoint in self.endpoints)
+
+    def release(self, connection: Connection) -> None:
+        """A connection has done its leg well: the next one waiting gets it, else it is idle."""
+        if self._waiting:
+            leg = next(iter(self._waiting))
+            del self._waiting[leg]
+            connection.start(leg)
+            return
+        if self.closing:
+            connection.drop()
+        else:
+            connection.endpoint.busy -= 1
+            connection.endpoint.idle[connection] = None
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is gone, for whatever reason. May be called twice."""
+        if connection not in self._all:
+            return
+        self._all.discard(connection)
+        self.stalled.pop(connection, None)
+        if connection in connection.endpoint.idle:
+            del connection.endpoint.idle[connection]
+        else:
+            connection.endpoint.busy -= 1
+        self.open -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """There is room for one more connection: open it for the first leg that waits."""
+        if self._waiting and self.open < self.settings.max_connections:
+            leg = next(iter(self._waiting))
+            del self._waiting[leg]
+            self.submit(leg)
+
+    def close(self) -> None:
+        """The upstream is no longer configured: idle connections go now, the others after their leg."""
+        self.closing = True
+        for endpoint in self.endpoints:
+            for connection in list(endpoint.idle):
+                connection.drop()
+
+    def abort(self) -> None:
+        """Close every connection now, whatever it carries."""
+        self.closing = True
+        for task in self._opening.values():
+            task.cancel()
+        for connection in list(self._all):
+            connection.drop()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Connections idle and busy, and legs waiting for one."""
+        idle = sum(len(endpoint.idle) for endpoint in self.endpoints)
+        return idle, self.open - idle, len(self._waiting)

@@ -1,0 +1,33 @@
+"""A client of the admin port over a fake controller, and what every error must look like."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from proxy.controller.admin import application
+from tests.controller.surface import FakeSender, FakeSurface
+
+TOKEN = "sesame-0123456789"
+Client = TestClient[web.Request, web.Application]
+
+
+@asynccontextmanager
+async def serving(surface: FakeSurface) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(application(surface, FakeSender()))) as client:
+        yield client
+
+
+async def problem(answer: ClientResponse, status: int) -> dict[str, Any]:
+    """The body of an error, which must be a problem (RFC 9457) of that status."""
+    assert (answer.status, answer.content_type) == (status, "application/problem+json")
+    body: dict[str, Any] = orjson.loads(await answer.read())
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    return body

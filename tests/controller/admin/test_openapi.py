@@ -1,0 +1,95 @@
+"""Promise: the description names every route and nothing else, and every field of every answer of a real controller."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+
+from proxy.controller.admin import application
+from proxy.controller.admin.openapi import DOCUMENT
+from proxy.controller.view import ACTIONS
+from proxy.controller.webhooks.outbox import Sender
+from tests.controller.admin.clients import Client
+from tests.controller.controllers import config_text, desk_of, eventually, running, trial_of
+from tests.controller.worker import FakeWorker
+
+ROLLOUT = "/api/v1/rollouts/{route}/{candidate}"
+RICH = "mirror: {max_tokens_per_minute: 9}\n        record: {path: p.jsonl}\n        consecutive_failures"
+
+
+async def test_every_route_is_described_and_every_description_is_a_route(client: Client) -> None:
+    served = set()
+    for route in client.server.app.router.routes():  # type: ignore[attr-defined]
+        path = route.resource.canonical if route.resource else ""
+        if route.method == "HEAD" or path in ("/", "/console/{path}"):
+            continue
+        actions = ACTIONS if "{action}" in path else ("",)
+        served |= {(re.sub(r"\{action\}", action, path), route.method.lower()) for action in actions}
+    described = {
+        (path, method) for path, item in DOCUMENT["paths"].items() for method in item if method != "parameters"
+    }
+    assert served == described
+
+
+async def test_the_description_is_served(client: Client) -> None:
+    assert await (await client.get("/api/v1/openapi.json")).json() == DOCUMENT
+
+
+def closed(schema: Any) -> Any:
+    """A schema that takes no field it does not name."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: closed(value) for key, value in schema.items()}
+    return found | ({"additionalProperties": False} if isinstance(found.get("properties"), dict) else {})
+
+
+async def check(answer: ClientResponse, path: str, method: str = "get") -> Any:
+    """The JSON of an answer, which must be as described."""
+    responses = DOCUMENT["paths"][path][method]["responses"]
+    assert str(answer.status) in responses, (path, answer.status)
+    described = responses[str(answer.status)]
+    if "$ref" in described:
+        described = DOCUMENT["components"]["responses"][described["$ref"].rsplit("/", 1)[1]]
+    schema = described["content"][answer.content_type]["schema"]
+    value = await answer.json(content_type=None)
+    whole = {"components": closed(DOCUMENT["components"]), **closed(schema)}
+    jsonschema.Draft202012Validator(whole).validate(value)
+    return value
+
+
+@pytest.mark.usefixtures("quick")
+async def test_answers_of_a_real_controller_hold_what_is_described_and_no_more(tmp_path: Path) -> None:
+    signed = 'signed_off_at: "2026-01-01T00:00:00Z", version:'
+    text = config_text().replace("consecutive_failures", RICH).replace("version:", signed)
+    async with running(tmp_path, text) as controller:
+        worker, desk = await FakeWorker(tmp_path).connect(), desk_of(controller)
+        tree = {"supervisor": 1, "controller": 2, "workers": [{"slot": 0, "pid": 1, "started": 1.0}], "restarts": {}}
+        desk.tree(tree | {"draining": False})
+        worker.bad(trial_of(controller), 20)
+        worker.counts(trial_of(controller))
+        await eventually(lambda: controller.trials["r/c"].ledger.compared == 20)
+        sender = Sender(desk)
+        sender.start()
+        async with TestClient(TestServer(application(desk, sender))) as client:
+            for path in DOCUMENT["paths"]:
+                if "get" in DOCUMENT["paths"][path] and path not in ("/metrics", "/api/v1/events"):
+                    await check(await client.get(path.format(route="r", candidate="c")), path)
+                    if "{route}" in path:
+                        await check(await client.get(path.format(route="r", candidate="x")), path)
+            for action in ("pause", "resume", "promote", "abort", "retry", "retry"):
+                answer = await client.post(f"/api/v1/rollouts/r/c/{action}")
+                await check(answer, f"{ROLLOUT}/{action}", "post")
+            outcome = {"id": "w0-1", "label": 1}
+            await check(await client.post("/api/v1/outcomes", json=outcome), "/api/v1/outcomes", "post")
+            await check(await client.post("/api/v1/outcomes", data=b"{"), "/api/v1/outcomes", "post")
+            await check(await client.post("/-/reload"), "/-/reload", "post")
+        await sender.stop()
+        worker.disconnect()

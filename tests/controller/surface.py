@@ -1,0 +1,171 @@
+"""A controller for tests of what hangs on it: `view.Surface` over plain data, without workers, store or time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+from proxy import config
+from proxy.controller.view import Counts, RefusedError
+from proxy.controller.webhooks.policy import rfc3339
+from proxy.errors import StoreError
+
+FILE = """
+admin: {listen: '127.0.0.1:9090'%s}
+upstreams:
+  credit-v1: {url: 'http://127.0.0.1:9001'}
+  credit-v2: {url: 'http://127.0.0.1:9002', version: '2026-11-20'}
+routes:
+  - name: credit
+    live: credit-v1
+    rollouts: [{candidate: credit-v2, stages: [{shadow: 100%%}, {canary: 5%%}, {canary: 25%%}]}]
+"""
+NAME = "credit/credit-v2"
+URL = f"/api/v1/rollouts/{NAME}"
+
+
+def finding(guard: str = "p99_latency", **changes: Any) -> dict[str, Any]:
+    base = {"guard": guard, "segment": None, "verdict": "watching", "value": 1.05, "low": 0.9, "high": 1.15}
+    base |= {"limit": 1.2, "evidence": 0.14, "pairs": 2310, "eta_seconds": 340.0, "reason": "p99 is 1.05 x live."}
+    base |= {"burst_size": 1.0, "value_with_repeats": 1.05, "pairs_with_repeats": 2310}
+    return base | changes
+
+
+def rollout(**changes: Any) -> dict[str, Any]:
+    base = {
+        "name": NAME,
+        "route": "credit",
+        "live": "credit-v1",
+        "candidate": "credit-v2",
+        "version": "2026-11-20",
+        "state": "canary",
+        "since": "2026-11-20T10:00:00.000Z",
+        "paused": False,
+        "blocked_by": None,
+        "stage": {
+            "index": 1,
+            "name": "canary-5",
+            "entered_at": "2026-11-20T10:00:00.000Z",
+            "waiting_for": "690 more pairs",
+            "needs": [{"what": "pairs", "have": 310, "want": 1000}],
+        },
+        "stages": ["shadow", "canary-5", "canary-25"],
+        "weight": 5.0,
+        "verdict": "watching",
+        "findings": [finding()],
+        "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large", "too_long", "client_gone"), 0)
+        | dict.fromkeys(("live_failed", "unparseable", "link_full", "late", "pending"), 0),
+        "late_pairs": 0,
+        "outcomes": None,
+        "repeats": 0,
+        "candidate_failures": {"timeout": 2},
+        "response_mismatches": {"media_type": 3},
+    }
+    return base | changes
+
+
+class FakeStore:
+    """The store's delivery state."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+
+class FakeSender:
+    """The webhook sender's side that is looked at."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    async def state(self) -> list[dict[str, Any]]:
+        return [{"url": "https://deploy.example/hook", "ended": False, "deliveries": {"delivered": 3}}]
+
+
+class FakeSurface:
+    """`view.Surface` over lists. Actions change the one rollout as the state machine would in the plainest case."""
+
+    def __init__(self, token: str | None = None, url: str = "") -> None:
+        more = (f", token: '{token}'" if token else "") + (f", url: '{url}'" if url else "")
+        self.config = config.parse(FILE % more)
+        self.generation = 1
+        self.store = FakeStore()
+        self.outbox_added = asyncio.Event()
+        self.all: list[dict[str, Any]] = [rollout()]
+        self.entries = [
+            {"number": n, "time": 1.0 * n, "kind": "advanced", "actor": "understudy", "reason": "passed", "detail": {}}
+            for n in range(120, 0, -1)
+        ]
+        self.acts: list[tuple[str, str, str, str, bool]] = []
+        self.queues: list[asyncio.Queue[dict[str, Any]]] = []
+        self.not_ready: list[str] = []
+        self.reload_problem = ""
+        self.given: list[dict[str, Any]] = []
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        return self.all
+
+    def rollout(self, name: str) -> dict[str, Any] | None:
+        return next((found for found in self.all if found["name"] == name), None)
+
+    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+        if self.rollout(name) is None:
+            return None
+        pairs = [{"id": f"{order}-{n}", "time": "2026-11-20T10:00:00.000Z", "served": "live"} for n in range(50)]
+        return pairs[:limit]
+
+    def charts(self, name: str) -> dict[str, Any] | None:
+        if self.rollout(name) is None:
+            return None
+        empty = {"time": [], "weight": [], "guards": {}}
+        return {"pairs": 0, "window": 2000, "units": {}, "latency": None, "predictions": None, "history": empty}
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        if self.store.broken:
+            raise StoreError("disk full")
+        if name != NAME:
+            return []
+        return [entry for entry in self.entries if before is None or entry["number"] < before][:limit]
+
+    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+        found = self.rollout(name)
+        if found is None:
+            raise RefusedError(404, f"There is no rollout {name}.")
+        if action in ("retry", "resume") or found["state"] == "rolled_back":
+            raise RefusedError(409, f"{name} cannot {action} now.")
+        self.acts.append((name, action, reason, actor, full))
+        if action == "abort":
+            found |= {"state": "rolled_back", "weight": 0.0}
+        if action == "pause":
+            found |= {"paused": True}
+        return found
+
+    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
+        self.given += entries
+        return {"joined": len(entries), "unknown": 0, "repeated": 0}
+
+    def processes(self) -> dict[str, Any]:
+        return {"supervisor": 1, "workers": [{"slot": 0, "pid": 2}], "controller": 3, "restarts": {}}
+
+    async def reload(self) -> tuple[bool, str]:
+        return not self.reload_problem, self.reload_problem
+
+    def ready(self) -> tuple[bool, list[str]]:
+        return not self.not_ready, self.not_ready
+
+    def counts(self) -> Counts:
+        requests = {("credit", "credit-v1", "served", "200"): 7, ("credit", "credit-v1", "served", "timeout"): 2}
+        return Counts(sampled={NAME: 9}, requests=requests)
+
+    def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(100)
+        self.queues.append(queue)
+        return queue
+
+    def unsubscribe(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
+        self.queues.remove(queue)
+
+    def emit(self, kind: str, data: dict[str, Any]) -> None:
+        for queue in self.queues:
+            queue.put_nowait({"type": kind, "timestamp": rfc3339(time.time()), "data": data})

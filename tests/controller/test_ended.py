@@ -1,0 +1,132 @@
+"""Keeps the promise of an ended rollout: what is shown of it is what was known when it was decided, by the API, the
+webhook, the journal and after a restart alike, and pairs that come afterwards are counted apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.cli.table import overview
+from proxy.controller.controller import Controller
+from proxy.controller.webhooks.policy import rfc3339
+from tests.controller.controllers import (
+    NAME,
+    config_text,
+    desk_of,
+    eventually,
+    kinds,
+    reload,
+    running,
+    to_canary,
+    trial_of,
+)
+from tests.controller.worker import FakeWorker
+
+pytestmark = pytest.mark.usefixtures("quick")
+SHOWN = ("state", "since", "verdict", "findings", "ledger", "repeats", "candidate_failures", "stage", "reason")
+
+
+def shown(controller: Controller) -> dict[str, Any]:
+    one = desk_of(controller).rollout(NAME)
+    assert one is not None
+    return {key: one[key] for key in SHOWN}
+
+
+async def test_pairs_after_the_decision_change_nothing_that_is_shown(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    await to_canary(controller, worker)
+    trial, desk = controller.trials[NAME], desk_of(controller)
+    worker.bad(trial_of(controller), 5, stage=1)
+    worker.good(trial_of(controller), 20, stage=1)
+    await eventually(lambda: trial.ledger.compared == 425)
+    await eventually(lambda: "pass expected" in (desk.rollout(NAME) or {})["findings"][0]["reason"])
+    await desk.act(NAME, "abort", reason="tickets", actor="ann")
+    then, drawn = shown(controller), len(trial.charts.dump()["points"])
+    worker.bad(trial_of(controller), 30, stage=1)
+    worker.good(trial_of(controller), 30, stage=1)
+    worker.counts(trial_of(controller), sampled=500, shed=10, sent=485)
+    await eventually(lambda: trial.ledger.sampled == 500)
+    await eventually(lambda: trial.ledger.late == 60)
+    assert shown(controller) == then
+    assert (desk.rollout(NAME) or {})["late_pairs"] == 60
+    assert len(trial.charts.dump()["points"]) == drawn
+    counts = desk.counts()
+    assert (counts.pairs[NAME, "compared"], counts.pairs[NAME, "late"]) == (425, 60)
+    assert trial.ledger.pending == 5  # and all of them are accounted for
+    [change] = [one for one in controller.store.saves if one.kind == "rolled_back"]  # type: ignore[attr-defined]
+    for told in (change.event.data, change.detail):
+        assert [told["verdict"], told["findings"]] == [then["verdict"], then["findings"]]
+    assert change.event.data["ledger"] == then["ledger"]
+    assert change.event.data["stage"] == "canary-5"
+    assert all(finding["eta_seconds"] is None for finding in then["findings"])
+    assert not any("expected" in finding["reason"] for finding in then["findings"])
+    await reload_and_look_again(controller, then, tmp_path)
+
+
+async def reload_and_look_again(controller: Controller, then: dict[str, Any], folder: Path) -> None:
+    """Neither other limits and stages in the file nor another controller tell the past anew."""
+    text = config_text(limit="90%").replace("{canary: 5%, min_pairs: 100}", "{canary: 7%}")
+    assert await reload(controller, text, folder) == ""
+    assert shown(controller) == then
+    await controller.stop()
+    async with running(folder, text) as other:
+        assert shown(other) == then
+
+
+async def test_a_retry_goes_on_with_the_evidence_and_the_books_of_the_decision(
+    controller: Controller, worker: FakeWorker
+) -> None:
+    worker.good(trial_of(controller), 20)
+    trial, desk = controller.trials[NAME], desk_of(controller)
+    await eventually(lambda: trial.ledger.compared == 20)
+    await desk.act(NAME, "abort", reason="", actor="ann")
+    assert (trial.rollout.ended_in, trial.rollout.since >= trial.rollout.entered_at) == ("shadow", True)
+    worker.good(trial_of(controller), 7)
+    await eventually(lambda: trial.ledger.late == 7)
+    await desk.act(NAME, "retry", reason="", actor="ann")
+    assert (trial.evidence.compared, trial.rollout.ended_at, trial.rollout.ended_in) == (20, 0.0, "")
+    worker.good(trial_of(controller), 3)
+    worker.counts(trial_of(controller))
+    await eventually(lambda: trial.ledger.compared == 23)
+    one = desk.rollout(NAME) or {}
+    assert one["since"] == rfc3339(trial.rollout.entered_at)
+    assert (one["ledger"]["late"], one["ledger"]["pending"], one["ledger"]["sampled"]) == (7, 0, 30)
+
+
+async def test_an_abort_after_promotion_is_told_as_such(controller: Controller, worker: FakeWorker) -> None:
+    await to_canary(controller, worker)
+    desk = desk_of(controller)
+    await desk.act(NAME, "promote", reason="", actor="ann", full=True)
+    await worker.weight(NAME, 10_000)
+    one = await desk.act(NAME, "abort", reason="support tickets", actor="ann")
+    assert (one["stage"]["name"], one["stage"]["index"], one["weight"]) == ("promoted", 2, 0.0)
+    assert kinds(controller)[-1] == "rolled_back"
+    assert controller.store.saves[-1].event.data["stage"] == "promoted"  # type: ignore[attr-defined]
+    assert f"ended in stage promoted at {one['since']}" in overview([one])
+    assert "\n  ! support tickets\n" in overview([one]), "status says why, where no guard does"
+    by_guard = {
+        **one,
+        "reason": "too far off",
+        "findings": [{**one["findings"][0], "reason": "too far off", "verdict": "fail"}],
+    }
+    assert overview([by_guard]).count("too far off") == 1
+
+
+async def test_pairs_of_a_rollout_that_left_the_file_and_of_a_trial_that_was_replaced_are_counted(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    first = trial_of(controller)
+    worker.good(first, 2)
+    trial = controller.trials[NAME]
+    await eventually(lambda: trial.ledger.compared == 2)
+    gone = config_text().replace("candidate: c\n", "candidate: d\n")
+    assert await reload(controller, gone, tmp_path) == ""
+    worker.good(first, 3)
+    await eventually(lambda: trial.ledger.late == 3)
+    assert (desk_of(controller).rollout(NAME) or {})["ledger"]["compared"] == 2
+    assert await reload(controller, config_text(version="2"), tmp_path) == ""
+    worker.good(first, 4)
+    await eventually(lambda: desk_of(controller).counts().dropped["replaced"] == 4)

@@ -1,0 +1,127 @@
+"""Keeps the promises of the pairs that are shown: the worst and the latest, few, small, and redacted."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.controller.kept import MAX_BODY, MAX_BYTES, MOST, Kept, difference
+from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
+from proxy.model.reasons import Reason
+from proxy.predictions import read
+from tests.controller.worker import HEAD, answer
+from tests.evidence.streams import deep_size
+
+SPEC = PredictionSpec("v2", Kind.LABEL, "y")
+
+
+def add(kept: Kept, number: int, candidate: Outcome, body: bytes = b"{}") -> None:
+    pair = Pair("t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, body, answer(0), candidate)
+    kept.add(pair, read(SPEC, pair))
+
+
+def test_the_worst_are_kept_however_many_come_after() -> None:
+    kept = Kept()
+    add(kept, 0, Outcome(0, Reason.CONNECT))
+    for number in range(1, 300):
+        add(kept, number, answer(number % 2))
+    worst = kept.shown("worst", 100, ())
+    assert len(worst) == MOST
+    assert (worst[0]["id"], worst[0]["fault"], worst[0]["difference"]) == ("i0", "connect", 2.0)
+    assert all(pair["difference"] == 1.0 for pair in worst[1:])
+    assert [pair["id"] for pair in kept.shown("latest", 2, ())] == ["i299", "i298"]
+
+
+def test_a_pair_is_found_by_the_id_that_its_caller_knows() -> None:
+    """Outcomes are joined by it too; the pair's own id stays, since a caller may repeat its ids."""
+    kept = Kept()
+    for number, told in enumerate(("", "session-1", "session-1")):
+        pair = Pair(
+            "t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, b"{}", answer(0), answer(1), request_id=told
+        )
+        reading = read(SPEC, pair)
+        kept.add(pair, reading)
+        assert reading.id == pair.known_as == (told or "i0")
+    shown = [(pair["id"], pair["request_id"]) for pair in kept.shown("latest", 3, ())]
+    assert shown == [("i2", "session-1"), ("i1", "session-1"), ("i0", "i0")]
+
+
+def test_answers_of_another_form_are_as_bad_as_can_be_and_said_to_be() -> None:
+    kept = Kept()
+    for number, candidate in enumerate((answer(0), Outcome(307, head=b"HTTP/1.1 307 Found\r\n\r\n"), answer(0))):
+        pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, b"", answer(0), candidate)
+        kept.add(pair, read(None, pair))
+    (worst,) = kept.shown("worst", 10, ())
+    assert (worst["id"], worst["mismatch"], worst["difference"], worst["fault"]) == ("i1", "status_class", 1.0, None)
+    assert worst["detail"] == "candidate: answered 307 where live answered 200"
+    assert [pair["mismatch"] for pair in kept.shown("latest", 10, ())] == [None, "status_class", None]
+
+
+def test_what_is_kept_is_small() -> None:
+    kept = Kept()
+    add(kept, 0, answer(1), body=b"x" * (1 << 20))
+    assert len(kept.shown("latest", 1, ())[0]["request"]["body"]) == MAX_BODY
+
+
+@pytest.mark.parametrize("answer_bytes", [500, 5_000, 100_000])
+def test_what_is_kept_is_bounded_in_bytes_whatever_is_answered(answer_bytes: int) -> None:
+    kept, head = Kept(), HEAD.replace(b"\r\n\r\n", b"\r\nx: " + b"h" * 30_000 + b"\r\n\r\n")
+    spec = PredictionSpec("v2", Kind.VECTOR, "y")
+    for number in range(60):
+        values = [(number + n) % 7 / 7 for n in range(answer_bytes // 10)]
+        arms = [vectors([values[0], 0.1 * arm, *values[2:]]) for arm in (1, 2)]
+        pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, head, b"x" * (1 << 18), *arms, arms[0])
+        kept.add(pair, read(spec, pair))
+    assert kept.shown("worst", 1, ())[0]["difference"] > 0
+    assert 10 <= len(kept.shown("latest", 100, ())) < 50
+    shared = deep_size(HEAD)
+    assert deep_size([kept._worst, kept._latest]) <= 2 * MAX_BYTES + shared
+    assert deep_size(kept._latest[-1].reading) + deep_size(kept._latest[-1].pair) <= kept._latest[-1].size
+
+
+def vectors(values: list[float]) -> Outcome:
+    output = {"name": "y", "datatype": "FP64", "shape": [1, len(values)], "data": values}
+    return answer(0)._replace(body=orjson.dumps({"model_name": "m", "outputs": [output]}))
+
+
+def test_what_is_to_be_redacted_is_never_shown() -> None:
+    kept = Kept()
+    add(kept, 0, answer("private"), body=b'{"name": "private"}')
+    add(kept, 1, answer("private"), body=b'{"name": "private", "cut": "' + b"x" * MAX_BODY)
+    shown = repr(kept.shown("latest", 2, ["/name", "/outputs/0/data"]))
+    assert "private" not in shown
+    assert "[redacted]" in shown
+    assert "not whole JSON" in shown
+
+
+def test_a_query_parameter_is_hidden_and_the_bodies_are_shown_as_they_are() -> None:
+    kept = Kept()
+    head = HEAD.replace(b" HTTP/1.1", b"?API_KEY=s3cret&top=1 HTTP/1.1")
+    pair = Pair("t", 0, "w", 0, "i", 1000.0, Arm.LIVE, head, b"a=1", answer(1), answer(1))
+    kept.add(pair, read(SPEC, pair))
+    [shown] = kept.shown("latest", 1, ["?api_key"])
+    assert shown["request"]["path"].endswith("?API_KEY=[redacted]&top=1")
+    assert shown["request"]["body"] == "a=1"
+    assert shown["live"]["prediction"] is not None
+
+
+numbers = st.floats(-1e6, 1e6)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=5))
+@pytest.mark.parametrize("kind", [Kind.SCORE, Kind.NUMBER, Kind.LABEL])
+def test_a_difference_is_0_for_equal_answers_and_never_beyond_1(kind: Kind, rows: list[tuple[float, float]]) -> None:
+    a, b = (Prediction(kind, tuple(row[arm] for row in rows)) for arm in (0, 1))
+    assert 0.0 <= difference(a, b) <= 1.0
+    assert difference(a, a) == 0.0
+
+
+def test_a_difference_of_vectors_is_their_angle() -> None:
+    def one(*values: float) -> Prediction:
+        return Prediction(Kind.VECTOR, (values,))
+
+    assert difference(one(1.0, 0.0), one(0.0, 2.0)) == 1.0
+    assert difference(one(1.0, 1.0), one(3.0, 3.0)) == pytest.approx(0.0)
+    assert difference(one(0.0, 0.0), one(0.0, 1.0)) == 1.0

@@ -1,0 +1,127 @@
+"""Keeps the links' promises: who speaks anything but frames is put out, a choked worker is not waited for, and a worker
+that is replaced is forgotten only after everything it wrote has been read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.controller.links import Links, Worker
+from proxy.model import Pair, Table
+from proxy.pairs import link
+from proxy.pairs.link import Frame
+from tests.controller.worker import FakeWorker, answer
+
+
+class Ear:
+    """Notes what the links tell."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self.changed = asyncio.Event()
+
+    def _note(self, *what: Any) -> None:
+        self.heard.append(what)
+        self.changed.set()
+
+    def on_pair(self, pair: Pair) -> None:
+        self._note("pair", pair.worker, pair.sequence)
+
+    def on_mark(self, worker: str, trial: str, sequence: int) -> None:
+        self._note("mark", worker, trial, sequence)
+
+    def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
+        self._note("counts", worker)
+
+    def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
+        self._note("hello", worker.name)
+
+    def on_gone(self, worker: str) -> None:
+        self._note("gone", worker)
+
+    async def until(self, *what: Any) -> None:
+        async with asyncio.timeout(10):
+            while what not in self.heard:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@pytest.fixture
+async def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+async def links(ear: Ear, tmp_path: Path) -> AsyncIterator[Links]:
+    one = Links(ear)
+    await one.start(tmp_path)
+    yield one
+    await one.stop()
+
+
+async def test_pairs_marks_and_counts_reach_the_listener_in_order(links: Links, ear: Ear, tmp_path: Path) -> None:
+    worker = await FakeWorker(tmp_path).connect()
+    worker.good("t", 2)
+    worker.mark("t")
+    worker.counts("t")
+    await ear.until("counts", "w0")
+    said = [what for what in ear.heard if what[0] != "hello"]
+    assert said == [("pair", "w0", 0), ("pair", "w0", 1), ("mark", "w0", "t", 2), ("counts", "w0")]
+    worker.disconnect()
+
+
+GARBAGE = [
+    b"\xff" * 16,
+    link.note(Frame.COUNTS, {}),  # before HELLO
+    link.note(Frame.HELLO, {"slot": "x"}),
+    link.note(Frame.HELLO, {"slot": 0, "pid": 1, "worker": "w"}) + link.note(Frame.TRIAL, {}),
+    link.note(Frame.HELLO, {"slot": 0, "pid": 1, "worker": "w"}) + link.encode_mark(7, 1),
+    link.note(Frame.HELLO, {"slot": 0, "pid": 1, "worker": "w"}) + link.frame(Frame.PAIR, b"short"),
+    link.note(Frame.HELLO, {"slot": 0, "pid": 1, "worker": "w"}) + link.note(Frame.TABLE, {}),
+]
+
+
+@pytest.mark.parametrize("name", ["pairs.sock", "tables.sock"])
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_who_speaks_garbage_is_put_out_and_the_others_go_on(
+    links: Links, ear: Ear, tmp_path: Path, garbage: bytes, name: str
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / name))
+    writer.write(garbage)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+    worker = await FakeWorker(tmp_path, slot=1, name="w1").connect()
+    await ear.until("hello", "w1")
+    worker.disconnect()
+
+
+async def test_a_replaced_worker_is_gone_only_when_all_it_wrote_is_read(links: Links, ear: Ear, tmp_path: Path) -> None:
+    old = await FakeWorker(tmp_path, name="old").connect()
+    await ear.until("hello", "old")
+    new = await FakeWorker(tmp_path, name="new").connect()
+    await ear.until("hello", "new")
+    assert ("gone", "old") not in ear.heard
+    old.send("t", answer(1), answer(1))
+    old.disconnect()
+    await ear.until("gone", "old")
+    assert ear.heard.index(("pair", "old", 0)) < ear.heard.index(("gone", "old"))
+    assert set(links.workers) == {"new"}
+    new.disconnect()
+
+
+async def test_waiting_for_acknowledgements_has_an_end(links: Links, ear: Ear, tmp_path: Path) -> None:
+    good, deaf = FakeWorker(tmp_path), FakeWorker(tmp_path, slot=1, name="deaf", acks=False)
+    for worker in (good, deaf):
+        await worker.connect()
+        await ear.until("hello", worker.name)
+    links.publish(Table(5))
+    assert await links.acknowledged(5, 0.05) == ["deaf"]
+    deaf.disconnect()
+    assert await links.acknowledged(5, 10.0) == []
+    assert good.table.number == 5
+    good.disconnect()

@@ -1,0 +1,215 @@
+"""Keeps a trial's promises: a crossed budget is seen without a whole look, looks keep to their share of a core, delayed
+truth and the lead time find their pair, and a new trial has nothing of the old one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.cli.table import overview
+from proxy.controller import trials as module
+from proxy.controller.report import lead_json, rollout_json
+from proxy.controller.trials import Trial, fresh_evidence
+from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State, Verdict
+from proxy.model.reasons import Reason
+from proxy.pairs.ledger import Books
+from proxy.rollout.machine import begin
+from tests.controller.worker import HEAD, answer
+
+PLAN = Plan(
+    "r/c", "r", "l", "c", "1", (Stage(State.SHADOW, 100.0),), (Guard("max_disagreement", 0.1),),
+    prediction=PredictionSpec("v2", Kind.LABEL, "y"), signed_off_at=900.0, lead_time_slo=200.0,
+)  # fmt: skip
+
+
+def make(plan: Plan = PLAN) -> Trial:
+    rollout, _ = begin(plan, 1000.0)
+    return Trial(plan, rollout, fresh_evidence(plan), Books())
+
+
+def pair(number: int, candidate: Outcome, **more: object) -> Pair:
+    one = Pair("t", 0, "w", number, f"i{number}", 1000.0 + number, Arm.LIVE, HEAD, b"%d" % number, answer(0), candidate)
+    return one._replace(**more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_crossed_budget_is_seen_at_once_and_agrees_with_the_look(wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e9)
+    trial = make()
+    seen = []
+    for number in range(200):
+        trial.take(pair(number, answer(wrong)))
+        trial.flush()
+        crossed = trial.crossed()
+        seen.append(crossed)
+        assert crossed is (trial.look(2000.0, None).assessment.verdict is Verdict.FAIL)
+    assert any(seen) is bool(wrong)
+
+
+def test_looking_keeps_to_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = make()
+    assert trial.may_look()
+    trial.look(1000.0, None)
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e-9)
+    assert not trial.may_look()
+    trial.crossed()
+    assert not trial.crossed()
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e9)
+    assert trial.may_look()
+
+
+def test_an_unchanged_trial_is_not_looked_at_twice() -> None:
+    trial = make()
+    first = trial.look(1000.0, None)
+    assert trial.look(1001.0, None).assessment is first.assessment
+    trial.take(pair(0, answer(0)))
+    trial.flush()
+    assert trial.look(1002.0, None).assessment is not first.assessment
+
+
+def test_delayed_truth_is_joined_once_and_without_a_guard_it_is_shown() -> None:
+    trial = make(replace(PLAN, guards=(Guard("max_quality_drop", 0.1),)))
+    trial.take(pair(0, answer(1)))
+    assert not trial.outcome("i8", 0)
+    assert trial.outcome("i0", 0)
+    assert not trial.outcome("i0", 0)
+    assert rollout_json(trial)["outcomes"] is None  # the guard has a finding of its own
+    assert rollout_json(trial)["labels"] == {"counted": 0, "unlabelled": 0, "left_out": 0, "waiting": 1}
+    without = make()
+    for number in range(40):
+        without.take(pair(number, answer(number % 2)))  # live says 0, the candidate 1 every other time
+    assert not without.outcome("i99", 0)
+    assert all(without.outcome(f"i{number}", 0) for number in range(40))
+    assert not without.outcome("i0", 0)
+    assert (rollout_json(without)["outcomes"], rollout_json(without)["labels"]["waiting"]) == (None, 40)
+    assert "later truths: 0 counted, 40 waiting" in overview([rollout_json(without)])
+    kept = Books.load(without.books.dump())  # as after a restart: what waits still waits
+    without.books.outcomes = kept.outcomes
+    without.take(pair(40, answer(0))._replace(time=1e9))
+    without.flush()
+    looked = without.look(2000.0, None).assessment
+    assert [finding.guard for finding in looked.findings] == ["max_disagreement"]
+    known = rollout_json(without)["outcomes"]
+    assert (known["joined"], known["live_loss"], known["candidate_loss"]) == (40, 0.0, 0.5)
+    assert known["drop"]["low"] < known["drop"]["value"] == 0.5 < known["drop"]["high"]
+    assert Books.load(without.books.dump()).outcomes.shown() == known
+    assert "by 40 outcomes: mean loss of live 0, of the candidate 0.5; quality drop 0.5" in overview(
+        [rollout_json(without)]
+    )
+
+
+def test_quality_that_drops_fails_the_candidate() -> None:
+    trial = make(replace(PLAN, guards=(Guard("max_quality_drop", 0.1),)))
+    for number in range(300):
+        trial.take(pair(number, answer(1)))
+        assert trial.outcome(f"i{number}", 0)  # live said 0, and that was right
+    assert trial.look(2000.0, None).assessment.verdict is Verdict.WATCHING  # label_delay has not passed
+    trial.take(pair(300, answer(1))._replace(time=1e9))
+    trial.flush()
+    assert trial.look(2000.0, None).assessment.verdict is Verdict.FAIL
+
+
+def test_lead_time_runs_from_sign_off_to_the_first_answer_at_full_weight() -> None:
+    trial = make()
+    trial.rollout = replace(trial.rollout, state=State.PROMOTED, entry=3)
+    trial.take(pair(50, answer(0)._replace(seconds=0.5), served=Arm.CANDIDATE, stage=2))  # of the stage before
+    assert lead_json(trial) is None
+    trial.take(pair(60, answer(0)._replace(seconds=0.5), served=Arm.CANDIDATE, stage=3))
+    trial.take(pair(90, answer(0)._replace(seconds=0.5), served=Arm.CANDIDATE, stage=3))
+    assert lead_json(trial) == {"seconds": 160.5, "slo_seconds": 200.0, "within_slo": True}
+    assert rollout_json(trial)["lead_time"]["within_slo"] is True
+
+
+def test_a_new_trial_has_nothing_of_the_old_one() -> None:
+    trial = make()
+    for number in range(30):
+        trial.take(pair(number, Outcome(0, Reason.CONNECT)))
+    trial.flush()
+    assert trial.tripwire.tripped
+    trial.renew(replace(PLAN, version="2"), {})
+    assert not trial.tripwire.tripped
+    assert (trial.ledger.sampled, trial.evidence.compared, trial.kept.shown("worst", 9, ())) == (0, 0, [])
+
+
+def test_a_pair_that_comes_twice_is_counted_once() -> None:
+    """Whatever made it come twice: the second has no place in the request order, so it must not wait for one."""
+    trial = make()
+    for number in (0, 0, 1):
+        trial.take(pair(number, answer(0)))
+    trial.flush()
+    trial.counts("w", {"sampled": 2, "sent": 2})
+    assert (trial.ledger.sampled, trial.ledger.compared, trial.ledger.pending) == (2, 2, 0)
+
+
+def test_a_trial_of_a_name_that_was_used_before_counts_from_there() -> None:
+    trial = make()
+    trial.renew(PLAN, {"w": {"sampled": 50, "sent": 40, "shed": 10}})
+    trial.mark("w", 50)
+    trial.take(pair(50, answer(0)))
+    trial.flush()
+    trial.counts("w", {"sampled": 53, "sent": 41, "shed": 11})
+    ledger = trial.ledger
+    assert (ledger.sampled, ledger.compared, ledger.shed, ledger.link_full, ledger.pending) == (3, 1, 1, 0, 1)
+
+
+def test_a_token_budget_is_shown_and_turns_the_share_that_workers_are_told() -> None:
+    trial = make()
+    assert (trial.told(), trial.afford(0.0), rollout_json(trial)["token_budget"]) == (trial.lane, False, None)
+    trial.token_budget = 600
+    assert trial.told() == replace(trial.lane, affords=100)  # it starts small
+    trial.afford(0.0)
+    usage = b'{"model_name": "m", "outputs": [], "usage": {"total_tokens": 250}}'
+    for number in range(3):
+        trial.take(pair(number, Outcome(200, head=answer(0).head, body=usage)))
+    trial.flush()
+    trial.counts("w", {"sampled": 3, "sent": 3})
+    assert trial.afford(1.0)
+    assert trial.told().affords == 0
+    shown = rollout_json(trial)["token_budget"]
+    assert shown == {"limit": 600, "last_minute": 750, "total": 750, "share": 0.0}
+    assert not trial.afford(30.0)
+    assert trial.afford(61.5), "a minute later there is a budget again"
+    assert trial.told().affords > 0
+    trial.renew(PLAN, {})
+    assert (trial.told().affords, trial.tokens) == (100, 750)
+
+
+def test_a_protocol_left_open_is_told_once_it_is_known(caplog: pytest.LogCaptureFixture) -> None:
+    open_plan = replace(PLAN, prediction=PredictionSpec("auto", Kind.LABEL, "y"))
+    trial = make(open_plan)
+    v2 = b"POST /v2/models/m/infer HTTP/1.1\r\n\r\n"
+    with caplog.at_level("INFO", "understudy.trials"):
+        assert rollout_json(trial)["protocol"] is None
+        trial.take(pair(0, answer(0), request_head=b"POST /unknown HTTP/1.1\r\n\r\n"))
+        assert rollout_json(trial)["protocol"] is None
+        for number in (1, 2):
+            trial.take(pair(number, answer(0), request_head=v2))
+    assert rollout_json(trial)["protocol"] == "v2"
+    assert [record.message for record in caplog.records] == ["prediction.recognised"]
+
+
+def test_the_split_is_told_in_canary_and_only_there() -> None:
+    trial = make()
+    assert rollout_json(trial)["split"] is None
+    trial.rollout = replace(trial.rollout, state=State.CANARY, weight=500, entry=1)
+    trial.entered()
+    for n in range(200):
+        trial.take(pair(n, answer(0), served=Arm.CANDIDATE if n % 2 else Arm.LIVE, stage=1))
+    trial.flush()
+    split = rollout_json(trial)["split"]
+    assert (split["candidate_pairs"], split["pairs"], split["expected"]) == (100, 200, 0.05)
+    assert split["log_bayes_factor"] > 50.0  # half, where one in twenty was due
+
+
+def test_latency_blocks_do_not_wait_for_a_worker_that_is_gone() -> None:
+    trial = make(replace(PLAN, guards=(Guard("median_latency", 1.2, relative=True),), warmup=0))
+    for number, worker in enumerate(("gone", "here", "here", "here")):
+        trial.take(pair(number if worker == "gone" else number - 1, answer(0), worker=worker, time=1000.0 + number))
+    trial.flush()
+    assert trial.look(1010.0, None).assessment.findings[0].pairs == 0
+    trial.gone("gone")
+    trial.close_account("gone")
+    trial.take(pair(3, answer(0), worker="here", time=1004.0))
+    trial.flush()
+    assert trial.look(1011.0, None).assessment.findings[0].pairs == 4

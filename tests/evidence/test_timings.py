@@ -1,0 +1,416 @@
+"""Promise: latency evidence from all pairs of a block is fair whatever hangs together inside the block, by enumeration;
+it is the same however it arrives, and everything that may happen to a trial happens to it too."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.evidence import Evidence
+from proxy.evidence.process.restarts import Restarts, log_rest
+from proxy.evidence.process.stakes import FAIL_MANY, FAIL_ONE, PASS_MANY, PASS_ONE, UNIT, Stakes, gains, share_stakes
+from proxy.evidence.process.timings import Timings, log_fail, log_pass
+from proxy.evidence.rules.latency import Slower
+from proxy.evidence.rules.ratio import Ratio
+from proxy.model import Arm, Guard, Plan, Reading, Verdict
+from tests.calibration.truths import batch
+from tests.evidence.streams import ALL_GUARDS, cut, make_plan, make_reading, score_stream, segments
+
+MOST = 1.0 + 1e-9
+P99 = Guard("p99_latency", 1.2, relative=True)
+MEDIAN = Guard("median_latency", 1.2, relative=True)
+LATENCY = (P99, MEDIAN, Guard("time_to_first_token", 0.25), Guard("p99_latency", 0.25))
+
+
+# --- fair, by enumeration --------------------------------------------------------------------------------------------
+
+ONE, MANY = share_stakes(0.5)[0]
+GRIDS = [(FAIL_ONE, True), (FAIL_MANY, True), (PASS_ONE, False), (PASS_MANY, False)]
+GRIDS += [(stakes, fail) for pair, fail in zip(share_stakes(0.25), (True, False), strict=True) for stakes in pair]
+
+
+def blocks_of(m: int) -> list[tuple[int, int, int]]:
+    """All that can come of a block of at most m pairs, some of which may be missing: pairs, beyond in c, in live."""
+    return [(n, c, live) for n in range(m + 1) for c in range(n + 1) for live in range(n + 1)]
+
+
+def fair_laws(m: int, p: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Laws of a block in which each pair that is there lies beyond with chance p in either arm, and that is all: the
+    pairs, the arms, and how many there are may hang together in any way."""
+    outcomes = blocks_of(m)
+    together = [{(m, 0, 0): 1 - p, (m, m, m): p}, {(m, m, 0): p, (m, 0, m): p, (m, 0, 0): 1 - 2 * p}]
+    if 1 < m <= 1 / p:
+        together.append({(m, m, 1): p, (m, 0, 1): p * (m - 1), (m, 0, 0): 1 - p * m})
+    if m > 1:
+        together.append({(1, 0, 0): (1 - p) / 2, (1, 1, 1): p / 2, (m, m, m): p / 2, (m, 0, 0): (1 - p) / 2})
+    laws = [np.array([law.get(outcome, 0.0) for outcome in outcomes]) for law in together]
+    for _ in range(20):  # at random: n, then a fair law of both arms given n, by mixing two points for each arm
+        chances = np.zeros(len(outcomes))
+        for n, weight in enumerate(rng.dirichlet(np.ones(m + 1))):
+            pick = []
+            for _ in range(2):
+                low = int(rng.integers(0, int(np.floor(p * n)) + 1))
+                high = int(rng.integers(int(np.floor(p * n)) + 1, n + 1)) if n else 0
+                share = (p * n - low) / (high - low) if high > low else 0.0
+                pick.append(((low, 1 - share), (high, share)))
+            both = rng.uniform(max(0.0, pick[0][1][1] + pick[1][1][1] - 1), min(pick[0][1][1], pick[1][1][1]))
+            joint = {(1, 1): both, (1, 0): pick[0][1][1] - both, (0, 1): pick[1][1][1] - both}
+            joint[0, 0] = 1 - sum(joint.values())
+            for (i, j), chance in joint.items():
+                chances[outcomes.index((n, pick[0][i][0], pick[1][j][0]))] += weight * chance
+        laws.append(chances)
+    return laws
+
+
+@pytest.mark.parametrize("m", [1, 2, 5])
+@pytest.mark.parametrize("p", [0.01, 0.25])
+@pytest.mark.parametrize("grid", range(len(GRIDS)))
+def test_no_bet_wins_on_average_whatever_hangs_together_in_a_block(m: int, p: float, grid: int) -> None:
+    """Two blocks in a row, m known before each, by every outcome: given the past, each factor's mean is at most 1."""
+    stakes, fail = GRIDS[grid]
+    n, c, live = (np.array(column, float) for column in zip(*blocks_of(m), strict=True))
+    factors = np.exp(gains(stakes, p, c, live, n, np.full(len(n), float(m)), fail=fail) / UNIT)
+    assert (factors > 0).all()
+    for law in fair_laws(m, p, np.random.default_rng(m)):
+        assert law.sum() == pytest.approx(1.0)
+        assert law.min() >= -1e-12
+        each = law @ factors
+        assert (each <= MOST).all()
+        assert (each @ stakes.weights) <= MOST
+
+
+def law_of_two_arms(p: float, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every outcome of `length` blocks of two pairs, each quick or slow in either arm, with its chance: an arm is slow
+    with chance p, half of the time in both pairs at once, half of that with the other arm."""
+    kinds = list(itertools.product((0, 1), repeat=4))  # c, c, live, live
+    stalls = {(0, 0): 1 - 1.5 * p, (1, 1): p / 2, (1, 0): p / 2, (0, 1): p / 2}
+    alone = {(0, 0): (1 - p) ** 2, (1, 1): p * p, (1, 0): p * (1 - p), (0, 1): p * (1 - p)}
+    chances = []
+    for a, b, x, y in kinds:
+        stalled = stalls[a, x] if (a, x) == (b, y) else 0.0
+        chances.append(0.5 * stalled + 0.5 * alone[a, x] * alone[b, y])
+    assert sum(chances) == pytest.approx(1.0)
+    runs = list(itertools.product(range(16), repeat=length))
+    return np.array(kinds)[np.array(runs)], np.array([np.prod([chances[i] for i in run]) for run in runs])
+
+
+@pytest.mark.parametrize("restart", [None, 1])
+def test_the_whole_way_from_times_to_evidence_is_fair(restart: int | None) -> None:
+    """At live's own quantile and at the limit: every outcome of two blocks through `Timings`, with restarts. The mean
+    is at most 1 there, and as good as 1, so nothing is given away; the least edge can only have less."""
+    p, rule = 0.2, Ratio.at("whole", 1.2, 0.2)
+    outcomes, chances = law_of_two_arms(p, 2)
+    means, least, at = np.zeros((2, 2)), np.zeros((2, 2)), int(np.searchsorted(rule.edges, 0.03))
+    for outcome, chance in zip(outcomes, chances, strict=True):
+        timings, restarts = Timings.empty([rule]), Restarts()
+        for k, (a, b, x, y) in enumerate(outcome):
+            if k == restart:
+                restarts = restarts.start(timings.fails)
+            seconds = np.where(np.array([a, b]), 0.1, 0.01)
+            one = batch(np.random.default_rng(0), 2, seconds=seconds, live_seconds=np.where([x, y], 0.1, 0.01) / 1.2)
+            timings.count([rule], restarts.row, np.array([0, 2]), one, np.ones(2, bool))
+            least[0, k] += chance * np.exp(log_fail(rule, timings.fails, restarts, 0))
+            least[1, k] += chance * np.exp(float(log_pass(rule, timings.passes[0])))
+            since, rows = restarts.since(timings.fails)
+            won = since.reshape(len(rows), 2, rule.cells, 8)[:, 0, at] / UNIT
+            mixture = np.exp(rows) @ np.exp(won) @ FAIL_MANY.weights + np.exp(log_rest(restarts.total))
+            means[0, k] += chance * mixture
+            passing = timings.passes[0][:-2].reshape(2, rule.cells, 8)[0, at] / UNIT
+            means[1, k] += chance * float(np.exp(passing) @ PASS_MANY.weights)
+    assert (means <= MOST).all()
+    assert (means >= 1.0 - 1e-4).all()
+    assert (least <= MOST).all()
+
+
+def test_sums_of_blocks_are_what_the_bets_say_edge_by_edge() -> None:
+    """The short way (equal edges once, single pairs by counting) against each block and edge by itself."""
+    rng = np.random.default_rng(4)
+    rule = Ratio.at("whole", 1.2, 0.01)
+    sizes = rng.integers(1, 9, 30)
+    starts = np.append(0, np.cumsum(sizes))
+    n = int(starts[-1])
+    live, seconds = np.exp(rng.normal(-4.0, 1.0, (2, n)))
+    seconds[3] = np.inf
+    pairs = batch(rng, n, live_seconds=live, seconds=seconds, candidate_first=rng.random(n) < 0.3)
+    timings = Timings.empty([rule])
+    timings.count([rule], 0, starts, pairs, np.ones(n, bool))
+    _, c_fail, c_pass, ours = rule.beyond(pairs)
+    edges = np.arange(rule.cells)
+    expected = {True: np.zeros((2, rule.cells, 8)), False: np.zeros((2, rule.cells, 8))}
+    for order in (0, 1):
+        seen, blocks = 0, 0
+        for a, b in itertools.pairwise(starts):
+            m = max(1, seen // max(1, blocks))
+            here = np.flatnonzero(pairs.candidate_first[a:b] == bool(order)) + a
+            seen, blocks = seen + len(here), blocks + bool(len(here))
+            here = here[:m]
+            for fail, c, grids in ((True, c_fail, (FAIL_ONE, FAIL_MANY)), (False, c_pass, (PASS_ONE, PASS_MANY))):
+                beyond = [(bins[here][:, None] > edges).sum(0).astype(float) for bins in (c, ours)]
+                counted = np.full(rule.cells, float(len(here)))
+                won = gains(grids[m > 1], 0.01, *beyond, counted, np.full(rule.cells, float(m)), fail=fail)
+                expected[fail][order] += won
+    assert np.array_equal(timings.fails[0].reshape(2, rule.cells, 8), expected[True])
+    assert np.array_equal(timings.passes[0][:-2].reshape(2, rule.cells, 8), expected[False])
+    assert np.array_equal(timings.passes[0], timings.passes[1])
+    whole = [log_fail(rule, timings.fails, Restarts(), 0), float(log_pass(rule, timings.passes[0]))]
+    weighed = [np.log(FAIL_MANY.weights), np.log(PASS_MANY.weights)]
+    least = [
+        np.logaddexp.reduce(x / UNIT + w, axis=-1).min(-1) for x, w in zip(expected.values(), weighed, strict=True)
+    ]
+    mixed = [np.logaddexp(x + np.log(0.5), np.log(0.5)) for x in least[0]]
+    assert whole[0] == pytest.approx(np.logaddexp(mixed[0] + np.log(2 / 3), mixed[1] - np.log(3)))
+    assert whole[1] == pytest.approx(least[1][0])
+
+
+def test_a_stake_is_never_all_on_a_block() -> None:
+    for stakes in (
+        FAIL_ONE,
+        FAIL_MANY,
+        PASS_ONE,
+        PASS_MANY,
+        *(s for p in (0.5, 0.01) for g in share_stakes(p) for s in g),
+    ):
+        assert stakes.weights.sum() == pytest.approx(1.0)
+        assert ((stakes.candidate + stakes.live) < 1.0).all()
+        assert isinstance(stakes, Stakes)
+
+
+# --- through the evidence --------------------------------------------------------------------------------------------
+
+
+def timed(n: int, seed: int = 1, factor: float = 1.0, workers: int = 1, **fields: Any) -> list[Reading]:
+    """Ten pairs in each 100 ms."""
+    stream = [
+        r._replace(time=100.0 + 0.01 * i, seconds=r.seconds * factor) for i, r in enumerate(score_stream(n, seed))
+    ]
+    return [r._replace(worker=f"w{r.sequence % workers}", **fields) for r in stream]
+
+
+def gather(plan: Plan, stream: list[Reading], sizes: tuple[int, ...] = (128,)) -> Evidence:
+    evidence = Evidence.begin(plan, 7)
+    evidence.enter_stage(0)
+    for part in cut(stream, sizes):
+        evidence.add(part)
+    return evidence
+
+
+def blocked(*guards: Guard, **fields: Any) -> Plan:
+    return make_plan(*guards, **{"latency_block": 0.1, **fields})
+
+
+def found(evidence: Evidence, name: str) -> Any:
+    return next(f for f in evidence.assess(100.0).findings if f.guard == name and f.segment is None)
+
+
+@settings(max_examples=6, deadline=None)
+@given(sizes=st.lists(st.integers(1, 300), min_size=1, max_size=6))
+def test_any_micro_batches_give_the_same_bytes(sizes: list[int]) -> None:
+    stream = timed(1500, workers=3)
+    for i in range(0, 1500, 7):
+        stream[i] = stream[i]._replace(served=Arm.CANDIDATE, segment=f"t{i % 4}")
+    plan = blocked(*ALL_GUARDS, segments=segments(3), warmup=20)
+    assert gather(plan, stream, tuple(sizes)).dump() == gather(plan, stream).dump()
+
+
+def test_when_somebody_asks_changes_nothing() -> None:
+    """Complete blocks gather until they are asked for; none of them gets into a later restart, stage, chapter or minute
+    for that."""
+    plan = blocked(P99, MEDIAN, segments=segments(3))
+    laxer = blocked(P99, replace(MEDIAN, limit=1.3), segments=segments(3))
+    stream = [r._replace(time=r.time + 3.3) for r in timed(3500, stage=9) if r.sequence % 1000 < 400 or r.sequence % 3]
+
+    def run(*, asked: bool) -> Evidence:
+        evidence = Evidence.begin(plan, 7)
+        happens = {
+            0: lambda: evidence.enter_stage(0),
+            8: lambda: evidence.shed(300),
+            12: lambda: evidence.enter_stage(1),
+            16: lambda: evidence.change_limits(laxer),
+            18: lambda: evidence.enter_stage(2, promoted=True),  # the minute ends two batches later
+        }
+        for number, part in enumerate(cut(stream, (67,))):
+            happens.get(number, lambda: None)()
+            evidence.add(part)
+            if asked:
+                evidence.crossed()
+        return evidence
+
+    told = run(asked=True)
+    assert run(asked=False).dump() == told.dump()
+    assert run(asked=False).log_e() == told.log_e()
+    assert np.array_equal(run(asked=False).counts, told.counts)
+
+
+def test_a_lagging_worker_changes_nothing() -> None:
+    """Its pairs come later, each in its own order: blocks wait for them, and hold the same pairs."""
+    stream = timed(3000, workers=2)
+    late = [*stream[:2], *sorted(stream[2:], key=lambda r: r.time + (2.0 if r.worker == "w1" else 0.0))]
+    end = [r._replace(time=500.0, worker=w, latency_slot=False) for r, w in zip(timed(2), ("w0", "w1"), strict=True)]
+    plan = blocked(P99, MEDIAN)
+    in_order, lagging = gather(plan, [*stream, *end]), gather(plan, [*late, *end])
+    # Which restart a block falls in may differ; the sums over all of them may not.
+    for name in ("fails", "passes"):
+        a, b = (getattr(e._state.tally.timings, name) for e in (in_order, lagging))
+        assert np.array_equal(a.sum(axis=0), b.sum(axis=0))
+    assert np.array_equal(in_order.counts.sum(axis=0), lagging.counts.sum(axis=0))
+
+
+def test_one_pair_of_each_block_counts_by_itself_and_all_as_a_block() -> None:
+    evidence = gather(blocked(P99, MEDIAN), timed(1001))
+    assert found(evidence, "p99_latency").pairs == 100  # the block under way is not complete
+    assert found(evidence, "median_latency").verdict is Verdict.PASS
+    slow = gather(blocked(MEDIAN), timed(400, factor=1.5))
+    assert slow.assess().verdict is Verdict.FAIL  # within 40 blocks, where single pairs would take twice as many
+
+
+def test_p99_fails_and_passes_within_its_blocks() -> None:
+    plan = blocked(P99)
+    assert gather(plan, timed(12_000, factor=1.5)).assess().verdict is Verdict.FAIL
+    assert gather(plan, timed(10_000)).assess().verdict is Verdict.PASS
+
+
+def test_a_late_break_of_p99_does_not_wait_for_a_stall_that_never_was() -> None:
+    """At edges beyond everything seen the whole trial has said that live is never there; the rest is seen at once."""
+    good = timed(30_000)
+    tail = np.random.default_rng(3).random(6000) < 0.03
+    slow = [
+        r._replace(time=400.0 + 0.01 * i, request_hash=-i - 1, seconds=r.seconds * (8.0 if tail[i] else 1.0))
+        for i, r in enumerate(timed(6000, seed=5))
+    ]
+    evidence = gather(blocked(P99), good)
+    assert evidence.assess().verdict is Verdict.PASS
+    at = 0
+    while not evidence.crossed():
+        evidence.add(slow[at : at + 100])
+        at += 100
+    assert at <= 4000
+    assert "over the last" in found(evidence, "p99_latency").reason
+
+
+def test_a_stage_ages_what_waits_and_what_was_summed() -> None:
+    evidence = gather(blocked(P99, MEDIAN), timed(3005))
+    assert found(evidence, "median_latency").verdict is Verdict.PASS
+    evidence.enter_stage(1)
+    assert found(evidence, "median_latency").verdict is Verdict.WATCHING
+    timings = evidence._state.tally.timings
+    assert timings is not None
+    assert not timings.passes[1].any()
+    late = [r._replace(time=130.06 + 0.01 * i, request_hash=-i) for i, r in enumerate(timed(30))]
+    evidence.add(late)  # still of stage 0: they complete their blocks, and are not of this stage
+    assert not timings.passes[1].any()
+    assert timings.passes[0].any()
+
+
+def test_a_dump_restores_everything() -> None:
+    plan = blocked(*ALL_GUARDS, segments=segments(3), warmup=20)
+    stream = timed(1600, workers=2)
+    for n in (0, 7, 777, 1500):
+        evidence = gather(plan, stream[:n])
+        evidence.shed(3)
+        again = Evidence.load(plan, evidence.dump())
+        assert again.dump() == evidence.dump()
+        assert again.assess(50.0) == evidence.assess(50.0)
+        for one in (evidence, again):
+            one.add(stream[n : n + 100])
+        assert again.dump() == evidence.dump()
+
+
+def test_parts_of_whole_blocks_merge_in_any_order() -> None:
+    plan = blocked(*ALL_GUARDS)
+    stream = [r._replace(request_hash=-i) for i, r in enumerate(timed(2600))]
+    base = gather(plan, timed(1200))
+    parts = [base.follower() for _ in range(3)]
+    for number, part in enumerate(parts):
+        part.add([r for i, r in enumerate(stream) if i // 10 % 3 == number])
+    a, b, c = parts
+    assert a.merge(b).merge(c).dump() == a.merge(b.merge(c)).dump() == c.merge(b).merge(a).dump()
+    assert a.merge(b).log_e() == b.merge(a).log_e()
+
+
+def test_changed_limits_close_a_chapter_and_keep_the_evidence_against_the_old_one() -> None:
+    strict, lax = Guard("p99_latency", 1.2, relative=True), Guard("p99_latency", 3.0, relative=True)
+    evidence = gather(blocked(strict, MEDIAN), timed(9000, factor=1.5))
+    before = evidence.log_e()
+    assert before[0] > 2.0
+    evidence.change_limits(blocked(lax, MEDIAN))
+    assert evidence.log_e() == pytest.approx(before)
+    again = Evidence.load(blocked(lax, MEDIAN), evidence.dump())
+    assert again.dump() == evidence.dump()
+    evidence.change_limits(blocked(MEDIAN))
+    assert evidence.log_e() == pytest.approx(before[1:])
+
+
+def test_another_length_of_blocks_counts_what_waits_and_goes_on() -> None:
+    evidence = gather(blocked(MEDIAN), timed(1005))
+    assert found(evidence, "median_latency").pairs == 100
+    evidence.change_limits(blocked(MEDIAN, latency_block=0.05))
+    assert found(evidence, "median_latency").pairs == 101
+    evidence.add([r._replace(time=120.0 + 0.01 * i, request_hash=-i) for i, r in enumerate(timed(101))])
+    assert found(evidence, "median_latency").pairs == 121
+    evidence.change_limits(blocked(MEDIAN, latency_block=0.0))  # not before another trial: its evidence is of blocks
+    evidence.add([r._replace(time=130.0 + 0.01 * i, request_hash=-i - 900) for i, r in enumerate(timed(101))])
+    assert found(evidence, "median_latency").pairs == 142
+
+
+def test_shed_copies_and_held_back_pairs_hold_back_a_pass() -> None:
+    plan, stream = blocked(P99, Guard("time_to_first_token", 0.25)), timed(12_000)
+    clean, shedding = gather(plan, stream), gather(plan, stream)
+    assert clean.assess().verdict is Verdict.PASS
+    assert clean.assess(held=100).verdict is Verdict.WATCHING
+    assert clean.assess().verdict is Verdict.PASS  # and nothing of it stays
+    shedding.shed(2000)
+    assert shedding.assess().verdict is Verdict.WATCHING
+    assert shedding.log_e() == clean.log_e()
+    assert "shed copies" in found(shedding, "p99_latency").reason
+
+
+def test_candidate_first_may_only_object() -> None:
+    plan = blocked(MEDIAN)
+    evidence = gather(plan, timed(3000, factor=0.5))
+    assert evidence.assess().verdict is Verdict.PASS
+    slow = timed(3000, factor=1.3, served=Arm.CANDIDATE)
+    evidence.add([r._replace(time=200.0 + 0.01 * i, request_hash=-i) for i, r in enumerate(slow)])
+    assert evidence.assess().verdict is not Verdict.PASS
+
+
+def test_a_worker_that_is_gone_holds_no_block_open() -> None:
+    evidence = gather(blocked(MEDIAN), [timed(1)[0]._replace(worker="w9"), *timed(501)])
+    assert found(evidence, "median_latency").pairs == 0
+    evidence.gone("w9")
+    evidence.add([r._replace(time=105.25, request_hash=-1) for r in timed(1)])
+    assert found(evidence, "median_latency").pairs == 51
+
+
+def test_a_pair_that_was_not_chosen_gives_none() -> None:
+    evidence = gather(blocked(MEDIAN), timed(1000, latency_slot=False))
+    assert found(evidence, "median_latency").pairs == 0
+
+
+def test_a_forecast_is_right_within_a_third() -> None:
+    plan, stream = blocked(P99), timed(16_000, seed=8)
+    evidence = gather(plan, stream[:4000])
+    expected = found(evidence, "p99_latency").eta_seconds
+    at = 4000
+    while evidence.assess().verdict is not Verdict.PASS:
+        evidence.add(stream[at : at + 100])
+        at += 100
+    assert (at - 4000) / 100 == pytest.approx(expected, rel=0.35)
+
+
+def test_memory_with_ten_guards_and_twenty_segments_is_bounded() -> None:
+    evidence = gather(blocked(*ALL_GUARDS, segments=segments(20)), timed(600))
+    assert evidence.nbytes <= 6 << 20
+    assert isinstance(make_reading(), Reading)
+
+
+@pytest.mark.parametrize("rule", [Slower.at("whole", 0.25, 0.01, relative=False), Ratio.at("whole", 1.2, 0.01)])
+def test_a_failure_is_beyond_every_edge(rule: Slower | Ratio) -> None:
+    pair = batch(np.random.default_rng(0), 1, live_seconds=np.array([0.01]), seconds=np.array([np.inf]))
+    _, c_fail, c_pass, _ = rule.beyond(pair)
+    assert c_fail[0] == c_pass[0] == rule.cells

@@ -1,0 +1,79 @@
+"""Promise: a head of HTTP/2 is written as one of HTTP/1.1 only if it means the same there (RFC 9113, 8.2, 8.3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.http.grpc import Headers, NotGrpcError, read_answer, request_head
+from proxy.http.headers import HeadError, read_request
+
+CALL: Headers = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"m")]
+
+
+TYPE = (b"content-type", b"application/grpc")
+
+
+def without(name: bytes) -> Headers:
+    return [one for one in CALL if one[0] != name]
+
+
+REFUSED: dict[str, Headers] = {
+    "another TE than trailers": [*CALL, (b"te", b"trailers, deflate")],
+    "a line break in the method": [*without(b":method"), (b":method", b"POST \r\nx: y")],
+    "a name in capitals": [*CALL, (b"X-A", b"1")],
+    "a space in a name": [*CALL, (b"a b", b"1")],
+    "a colon in a name": [*CALL, (b"a:b", b"1")],
+    "an empty name": [*CALL, (b"", b"1")],
+    "Connection": [*CALL, (b"connection", b"x")],
+    "Transfer-Encoding": [*CALL, (b"transfer-encoding", b"chunked")],
+    "Upgrade": [*CALL, (b"upgrade", b"x")],
+    "a line break in a value": [*CALL, (b"a", b"b\r\ntransfer-encoding: chunked")],
+    "bare LF in a value": [*CALL, (b"a", b"b\nc: d")],
+    "NUL in a value": [*CALL, (b"a", b"b\0")],
+    "a pseudo-header after a header": [*CALL[:3], (b"a", b"b"), CALL[3]],
+    "a pseudo-header twice": [*CALL, (b":path", b"/x")],
+    "an answer's pseudo-header": [*CALL, (b":status", b"200")],
+    "no path": without(b":path"),
+    "an empty path": [*without(b":path"), (b":path", b"")],
+    "a space in the path": [*without(b":path"), (b":path", b"/a b")],
+    "a path that is a URL": [*without(b":path"), (b":path", b"http://x/")],
+    "no scheme": without(b":scheme"),
+    "a space in the authority": [*without(b":authority"), (b":authority", b"a b")],
+    "two hosts": [*without(b":authority"), (b"host", b"a"), (b"host", b"b")],
+    "user information": [*without(b":authority"), (b":authority", b"u@a")],
+    "an underscore in a header of ours": [*CALL, (b"x_forwarded_for", b"10.0.0.1")],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_call_is_refused(name: str) -> None:
+    with pytest.raises(HeadError) as refused:
+        read_request(request_head([*REFUSED[name], TYPE]))
+    assert not isinstance(refused.value, NotGrpcError)
+
+
+def test_a_call_without_an_authority_goes_to_its_host() -> None:
+    assert read_request(request_head([*without(b":authority"), (b"host", b"h"), TYPE])).host == b"h"
+
+
+def test_what_frames_a_call_in_http_1_1_stays_behind() -> None:
+    head = request_head([*CALL, (b"content-length", b"5"), (b"te", b"trailers"), TYPE])
+    assert head == b"POST /a.B/C HTTP/1.1\r\nhost: m\r\ncontent-type: application/grpc\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"a", b"b")],
+        [(b":status", b"20")],
+        [(b":status", b"x00")],
+        [(b":status", b"101")],
+        [(b":status", b"200"), (b"A", b"b")],
+        [(b":status", b"200"), (b"a", b"b\r\nc: d")],
+        [(b":status", b"200"), (b"connection", b"x")],
+    ],
+)
+def test_what_is_no_answer_is_refused(headers: Headers) -> None:
+    with pytest.raises(HeadError):
+        read_answer(headers, False)

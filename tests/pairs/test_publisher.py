@@ -1,0 +1,80 @@
+"""Promise: a full link drops pairs and counts them, and afterwards the controller waits for none of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.pairs import link
+from proxy.pairs.link import Frame, FrameReader
+from proxy.pairs.publisher import Publisher
+from proxy.request.rollouts import Terms, Trial
+from proxy.request.samples import Sample
+from proxy.worker.timers import Wheel
+from proxy.worker.turn import Turn
+from proxy.worker.upstream.pool import Pool, Settings
+
+
+class Wire:
+    """A channel that takes frames, or refuses them while it is full."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.taken: list[tuple[Frame, bytes]] = []
+        self.waiting = 0
+
+    def send(self, data: bytes) -> bool:
+        if not self.full:
+            self.taken += FrameReader().feed(data)
+        return not self.full
+
+
+def trial() -> Trial:
+    terms = Terms(
+        name="r/v2", trial="r/v2|1", version="1", route="r", max_in_flight=1, max_body=1, max_memory=1, timeout=1.0,
+        drop=frozenset(), set_lines=b"", set_json=(), rescue=False, rescue_after=None, hold=0.1, noise_floor=0,
+        max_duration=9.0,
+    )  # fmt: skip
+    settings = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)
+    return Trial(terms, Pool(settings, Wheel(), Turn(asyncio.get_running_loop())))
+
+
+async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:
+    wire, one = Wire(), trial()
+    publisher = Publisher(asyncio.get_running_loop())
+    publisher.connected(wire)  # type: ignore[arg-type]
+
+    def pair() -> None:
+        publisher.pair(Sample(one, one.begin(), False), 0.0, 0, b"id", b"", b"", b"")
+
+    def tick() -> None:
+        publisher.mark([one])
+        publisher.flush()
+
+    for full in (False, True, False):
+        wire.full = full
+        for _ in range(5):
+            pair()
+        tick()
+    tick()
+    assert one.ledger["link_full"] == 5
+    marks = [link.decode_mark(payload).sequence for kind, payload in wire.taken if kind is Frame.MARK]
+    assert max(marks) >= 10, "the controller would wait for ever for sequences 5 to 9"
+    named = [kind for kind, _ in wire.taken if kind is Frame.TRIAL]
+    assert len(named) == 2, "the index is named again after its frame was lost"
+
+
+async def test_a_new_link_does_not_begin_with_pairs_of_the_old_one() -> None:
+    """Their trial has no name there; the controller would close the link, and so on."""
+    old, new, one = Wire(), Wire(), trial()
+    publisher = Publisher(asyncio.get_running_loop())
+
+    def pair() -> None:
+        publisher.pair(Sample(one, one.begin(), False), 0.0, 0, b"id", b"", b"", b"")
+
+    publisher.connected(old)  # type: ignore[arg-type]
+    pair()
+    publisher.connected(new)  # type: ignore[arg-type]
+    pair()
+    publisher.flush()
+    assert [kind for kind, _ in new.taken] == [Frame.TRIAL, Frame.PAIR]
+    assert (one.sent, one.link_full) == (1, 1)

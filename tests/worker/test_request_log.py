@@ -1,0 +1,319 @@
+"""Promise: a request that was chosen leaves one trail that says what was asked of whom, under the ids that the models
+have seen; one that was not leaves nothing, and while nothing is configured nobody even asks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from proxy.config.server import Access
+from proxy.pairs import request_log
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame
+from proxy.pairs.request_log import Trail
+from proxy.request.exchange import Exchange
+from proxy.worker.request_log import MAX_PATH, MAX_WAITING, Trails
+from tests.worker.rig import Model, Rig, always, eventually, hang, ok, rig
+
+CONFIG = """
+upstreams: {live: {url: '{0}', timeout: 2s}, candidate: {url: '{1}', timeout: 300ms}}
+routes:
+  - name: all
+    live: live
+    override: {header: x-arm}
+    rollouts: [{candidate: candidate, shadow: 100%, mirror: {timeout: 300ms}, rescue: {after: 50ms}}]
+"""
+TRACING = "tracing: {otlp: 'http://127.0.0.1:4318', share: %s}\n"
+ACCESS = "log: {access: {share: %s}}\n"
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"traceparent: 00-{TRACE}-{SPAN}-01".encode()
+
+
+class Heard:
+    """What a worker tells the controller's end of the rig."""
+
+    def __init__(self, it: Rig) -> None:
+        self.rig, self.trails = it, list[Trail]()
+        plain = it.controller._on_pairs
+
+        def on_pairs(channel: Channel, kind: Frame, payload: bytes) -> None:
+            if kind is Frame.TRAILS:
+                self.trails += request_log.decode(payload)
+            else:
+                plain(channel, kind, payload)
+
+        it.controller._on_pairs = on_pairs  # type: ignore[method-assign]
+        for link in it.controller._links:
+            link._on_frame = on_pairs
+
+    async def one(self) -> Trail:
+        """The only trail there is, or will be in a moment."""
+        await eventually(lambda: self.trails, "a trail")
+        await self.rig.settled()
+        (trail,) = self.trails
+        return trail
+
+
+@asynccontextmanager
+async def followed(config: str, live: Model, candidate: Model) -> AsyncIterator[tuple[Rig, Heard]]:
+    async with rig(config, (live, candidate)) as it:
+        await eventually(lambda: it.controller._links, "the link")
+        yield it, Heard(it)
+
+
+def sent(model: Model, n: int = 0) -> str:
+    return model.calls[n].headers.get("traceparent", "")
+
+
+def legs(trail: Trail) -> dict[str, Any]:
+    return {one.leg: one for one in trail.legs}
+
+
+# --- who is chosen ---------------------------------------------------------------------------------------------------
+
+
+async def test_without_configuration_an_exchange_is_an_exchange_and_nothing_else() -> None:
+    async with followed(CONFIG, Model(), Model()) as (it, heard):
+        await it.lane()
+        assert it.worker.plane.exchange is Exchange
+        assert (await it.ask(b"{}", PARENT))[0] == 200
+        await it.settled()
+        assert heard.trails == []
+        assert it.worker.plane.trails._waiting == it.worker.plane.trails._waiting.__class__()
+
+
+async def test_a_sampled_caller_is_followed_whatever_the_share_and_an_unsampled_one_never() -> None:
+    live, candidate = Model(), Model()
+    async with followed(CONFIG + TRACING % "0%", live, candidate) as (it, heard):
+        await it.lane(share=0)
+        await it.ask(b"{}", PARENT[:-1] + b"0")
+        await it.ask(b"{}")
+        assert (await it.ask(b"{}", PARENT))[0] == 200
+        trail = await heard.one()
+        assert (trail.trace, trail.parent) == (TRACE, SPAN)
+        assert re.fullmatch("[0-9a-f]{16}", trail.span)
+        assert sent(live, 0).endswith("-00")
+        assert sent(live, 1) == ""
+
+
+async def test_a_caller_that_repeats_its_id_is_followed_in_its_share() -> None:
+    live = Model()
+    config = CONFIG + "tracing: {otlp: 'http://127.0.0.1:4318', share: 50%}\nlog: {access: {share: 50%}}\n"
+    async with followed(config, live, Model()) as (it, heard):
+        await it.lane(share=0)
+        for _ in range(60):
+            await it.ask(b"{}", b"x-request-id: session-1")
+        await eventually(lambda: len({bool(trail.trace) for trail in heard.trails}) == 2, "traced and not")
+        await it.settled()
+        assert {trail.id for trail in heard.trails} == {"session-1"}
+        assert 0 < sum(trail.logged for trail in heard.trails) < 60
+        assert 0 < sum(bool(trail.trace) for trail in heard.trails) < 60
+
+
+async def test_a_share_of_the_others_begins_a_trace_that_the_models_continue() -> None:
+    live, candidate = Model(), Model()
+    async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):
+        await it.lane()
+        assert (await it.ask(b"{}"))[0] == 200
+        trail = await heard.one()
+        assert trail.parent == ""
+        found = legs(trail)
+        assert sent(live) == f"00-{trail.trace}-{found['served'].span}-01"
+        assert sent(candidate) == f"00-{trail.trace}-{found['copy'].span}-01"
+        assert len({trail.span, found["served"].span, found["copy"].span}) == 3
+
+
+async def test_a_traceparent_that_cannot_be_read_is_replaced_with_its_state() -> None:
+    live, candidate = Model(), Model()
+    async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):
+        await it.lane(share=0)
+        await it.ask(b"{}", PARENT, PARENT.replace(b"-b7", b"-c7"), b"tracestate: a=1")
+        trail = await heard.one()
+        assert trail.trace != TRACE
+        assert sent(live) == f"00-{trail.trace}-{trail.legs[0].span}-01"
+        assert "tracestate" not in live.calls[0].headers
+
+
+async def test_what_the_owner_drops_on_copies_stays_dropped() -> None:
+    live, candidate = Model(), Model()
+    config = CONFIG.replace("timeout: 300ms}, rescue", "timeout: 300ms, headers: {drop: [traceparent]}}, rescue")
+    async with followed(config + TRACING % "100%", live, candidate) as (it, heard):
+        await it.lane()
+        await it.ask(b"{}")
+        assert re.fullmatch("[0-9a-f]{16}", legs(await heard.one())["copy"].span)
+        assert sent(candidate) == ""
+
+
+async def test_the_access_log_alone_changes_nothing_on_the_wire() -> None:
+    live, candidate = Model(), Model()
+    async with followed(CONFIG + ACCESS % "100%", live, candidate) as (it, heard):
+        await it.lane()
+        await it.ask(b"{}", path=b"/infer?token=secret")
+        trail = await heard.one()
+        assert (trail.logged, trail.trace, trail.path) == (True, "", "/infer")
+        assert sent(live) == sent(candidate) == ""
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_long_path_is_cut() -> None:
+    async with followed(CONFIG + ACCESS % "100%", Model(), Model()) as (it, heard):
+        assert (await it.ask(b"{}", path=b"/" + b"a" * 20_000))[0] == 200
+        assert (await heard.one()).path == "/" + "a" * (MAX_PATH - 1)
+
+
+async def test_a_request_that_live_answers() -> None:
+    live, candidate = Model(always(ok(b'{"a": 1}'))), Model(always(ok(status=b"503 Busy")))
+    async with followed(CONFIG + ACCESS % "100%", live, candidate) as (it, heard):
+        await it.lane()
+        _, headers, _ = await it.ask(b"{} ")
+        trail = await heard.one()
+        assert trail.id == headers["x-request-id"]
+        assert (trail.route, trail.method, trail.client) == ("all", "POST", "127.0.0.1")
+        assert (trail.upstream, trail.arm, trail.status, trail.reason) == ("live", "live", 200, "")
+        assert (trail.request_bytes, trail.answer_bytes) == (3, 8)
+        assert abs(trail.start - it.worker.plane.epoch - it.worker.loop.time()) < 60
+        copy = legs(trail)["copy"]
+        assert (copy.arm, copy.upstream, copy.rollout, copy.status) == (
+            "candidate",
+            "candidate",
+            "all/candidate",
+            503,
+        )
+        served = legs(trail)["served"]
+        assert trail.start <= served.start <= served.start + served.seconds <= copy.start + 0.001
+        assert 0 <= served.first <= served.seconds <= trail.seconds
+
+
+async def test_a_rescue_and_a_hedge() -> None:
+    live, candidate = Model(), Model(always(ok(status=b"500 Oh")))
+    async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):
+        await it.lane(weight=10_000)
+        assert (await it.ask(b"{}"))[0] == 200
+        trail = await heard.one()
+        assert (trail.rescued, trail.hedged, trail.upstream, trail.arm) == (True, False, "live", "live")
+        assert (legs(trail)["served"].status, legs(trail)["hedge"].status) == (500, 200)
+        heard.trails.clear()
+        candidate.script = hang
+        assert (await it.ask(b"{}"))[0] == 200
+        trail = await heard.one()
+        assert (trail.rescued, trail.hedged) == (False, True)
+        assert legs(trail)["served"].reason == "timeout"
+        assert trail.seconds < legs(trail)["served"].seconds  # the client did not wait for the slow one
+        assert sent(live, -1).split("-")[2] == legs(trail)["hedge"].span
+
+
+async def test_errors_of_ours() -> None:
+    live, candidate = Model(hang), Model()
+    async with followed((CONFIG + ACCESS % "100%").replace("timeout: 2s", "timeout: 50ms"), live, candidate) as both:
+        it, heard = both
+        await it.lane(share=0)
+        assert (await it.ask(b"{}"))[0] == 504
+        trail = await heard.one()
+        assert (trail.status, trail.reason, trail.upstream, trail.answer_bytes) == (504, "timeout", "", None)
+        heard.trails.clear()
+        assert (await it.ask(b"{}", b"x-arm: candidate"))[0] == 403
+        trail = await heard.one()
+        assert (trail.status, trail.reason, trail.legs) == (403, "override_refused", ())
+
+
+async def test_a_client_that_leaves() -> None:
+    live, candidate = Model(hang), Model()
+    async with followed(CONFIG + ACCESS % "100%", live, candidate) as (it, heard):
+        await it.lane()
+        _, writer = await it.connect()
+        writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+        await eventually(lambda: live.calls, "the model is asked")
+        writer.close()
+        trail = await heard.one()
+        assert (trail.status, trail.reason) == (499, "client_gone")
+        assert [one.reason for one in trail.legs] == ["client_gone"]
+
+
+async def test_a_canary_whose_client_leaves_is_told_when_its_pair_is_made() -> None:
+    live, candidate = Model(), Model(hang)
+    config = (
+        (CONFIG + ACCESS % "100%")
+        .replace("after: 50ms", "after: 9s")
+        .replace("timeout: 300ms}}\n", "timeout: 1500ms}}\n")
+    )
+    async with followed(config, live, candidate) as (it, heard):
+        await it.lane(weight=10_000)
+        _, writer = await it.connect()
+        writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
+        await eventually(lambda: candidate.calls, "the candidate is asked")
+        writer.close()
+        trail = await heard.one()
+        assert (trail.status, trail.reason) == (499, "client_gone")
+        assert {(one.leg, one.reason) for one in trail.legs} == {("served", "timeout"), ("copy", "")}
+
+
+async def test_a_tunnel() -> None:
+    async def upgrade(call: Any) -> None:
+        await call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        await call.reader.read()
+        raise ConnectionError
+
+    async with followed(CONFIG + ACCESS % "100%", Model(upgrade), Model()) as (it, heard):
+        await it.lane()
+        _, writer = await it.connect()
+        writer.write(b"GET /infer HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        await eventually(lambda: heard.trails, "a trail")
+        assert heard.trails[0].status == 101
+        writer.close()
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_queue_and_a_full_link_drop_by_count() -> None:
+    class Link:
+        taken = 0
+
+        def aside(self, data: bytes) -> bool:
+            self.taken += len(request_log.decode(data[5:]))
+            return self.taken <= MAX_WAITING
+
+    queue, wire = Trails(), Link()
+    plain = (*request_log.example(trace=TRACE, logged=False)[:-1], [])
+    for _ in range(MAX_WAITING + 3):
+        queue.add(plain)
+    assert queue.dropped == {"traces": 3, "access_log": 0}
+    queue.send(wire)  # type: ignore[arg-type]
+    assert queue.dropped == {"traces": 3, "access_log": 0}
+    queue.add(plain)
+    queue.add((*request_log.example(logged=True)[:-1], []))
+    queue.send(wire)  # type: ignore[arg-type]
+    queue.send(wire)  # type: ignore[arg-type]
+    assert queue.dropped == {"traces": 4, "access_log": 1}
+
+
+async def test_without_a_controller_the_live_path_goes_on_and_what_is_dropped_is_counted() -> None:
+    async with followed(CONFIG + ACCESS % "100%", Model(), Model()) as (it, _):
+        await it.lane()
+        await it.controller.stop()
+        await eventually(lambda: it.worker.plane.publisher._channel is None, "the link is down")
+        assert (await it.ask(b"{}"))[0] == 200
+        await eventually(lambda: it.worker.plane.trails.dropped["access_log"] == 1, "a drop")
+
+
+async def test_a_reload_begins_and_ends_it() -> None:
+    async with followed(CONFIG, Model(), Model()) as (it, heard):
+        await it.lane(share=0)
+        worker = it.worker
+        assert worker._config is not None
+        config = worker._config
+        access = Access.model_validate({"share": "100%"})
+        worker.configure(config.model_copy(update={"log": config.log.model_copy(update={"access": access})}))
+        await it.ask(b"{}")
+        await heard.one()
+        worker.configure(config)
+        await it.ask(b"{}")
+        await asyncio.sleep(0)
+        await it.settled()
+        assert len(heard.trails) == 1
+        assert worker.plane.exchange is Exchange
