@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Route
     from proxy.request.samples import Sample
-    from proxy.worker.context import Plane
+    from proxy.worker.context import WorkerContext
     from proxy.worker.counts import Meter
     from proxy.worker.upstream.pool import Pool
 
@@ -93,8 +93,8 @@ class Exchange:
     rewritten: tuple[bytes, bytes] | None = None
     """Head and body as the candidate that serves gets them, where its owner wants them changed."""
 
-    def __init__(self, client: Front, plane: Plane, request: Request, name: bytes, now: float) -> None:
-        self.client, self.plane, self.request = client, plane, request
+    def __init__(self, client: Front, context: WorkerContext, request: Request, name: bytes, now: float) -> None:
+        self.client, self.context, self.request = client, context, request
         self.route: Route = request.route
         self.id = self.request_id = name
         self.started = now
@@ -195,7 +195,7 @@ class Exchange:
 
     def _hedge_in_time(self) -> None:
         if self.trial is not None and self.trial.terms.rescue:
-            self.plane.soon.add(self, self.ready + self.route.rescue_after(self.trial))
+            self.context.soon.add(self, self.ready + self.route.rescue_after(self.trial))
 
     def _gather(self, piece: bytes) -> None:
         memory.gather(self, piece)
@@ -203,7 +203,7 @@ class Exchange:
     def head_for_leg(self, base: bytes) -> bytes:
         """A head for one leg, without the blank line, with a span of its own when the client traces."""
         if b"traceparent" in self.request.found:
-            base = trace(self.request, base, *self.plane.span())
+            base = trace(self.request, base, *self.context.span())
         return base
 
     def base_without(self, names: frozenset[bytes]) -> bytes:
@@ -240,7 +240,7 @@ class Exchange:
         self.winner = leg
         assert leg.answer is not None
         if leg is self.hedge and self.trial is not None:
-            self.plane.counts.rescue(self.trial.terms.name, self._rescue_for)
+            self.context.counts.rescue(self.trial.terms.name, self._rescue_for)
         leg.held = False
         leg.forget()
         self.client.answer(self, leg.answer, leg.pool.label, piece, done)
@@ -254,7 +254,7 @@ class Exchange:
     def hold(self, leg: Served) -> None:
         """An answer that is held has begun and not ended: give it a moment to do so."""
         if self.trial is not None:
-            self.plane.soon.add(leg, monotonic() + self.trial.terms.hold)
+            self.context.soon.add(leg, monotonic() + self.trial.terms.hold)
 
     def leg_done(self, leg: Served) -> None:
         """A leg that could serve has ended, well or not (`leg.reason`)."""
@@ -267,7 +267,9 @@ class Exchange:
         elif self.winner is None:
             self._decide()
         if self.samples and (self.trial is not None or leg is not self.winner):
-            self.plane.turn.later(self.settle)  # after live's own answer nothing is settled before the copies are back
+            self.context.turn.later(
+                self.settle
+            )  # after live's own answer nothing is settled before the copies are back
         del leg.exchange  # or the two would wait for the garbage collector
 
     def leg_failed(self, leg: Served, reason: Reason) -> None:
@@ -282,7 +284,7 @@ class Exchange:
         """A copy has ended, well or not (`leg.reason`)."""
         leg.count()
         leg.payer.in_flight -= 1
-        self.plane.turn.later(self.settle)
+        self.context.turn.later(self.settle)
         del leg.exchange
 
     def _decide(self) -> None:
@@ -341,7 +343,7 @@ class Exchange:
     def _ask_live(self, reason: Reason) -> None:
         assert self.parts is not None
         assert self.trial is not None
-        self.plane.soon.discard(self)
+        self.context.soon.discard(self)
         self.rescued = reason is not Reason.SLOW
         self._rescue_for = reason
         live = self.route.live
@@ -358,12 +360,12 @@ class Exchange:
             return
         self.answered = True
         if self.trial is not None:
-            self.plane.soon.discard(self)
+            self.context.soon.discard(self)
             memory.release(self)
             if self.hedge is not None:  # the arm that did not win runs on for the pair
                 leaving.bound(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
         if self.samples:
-            self.plane.turn.later(self.mirror)
+            self.context.turn.later(self.mirror)
 
     def mirror(self) -> None:
         """The client has been served: ask the arms that did not serve."""
@@ -391,7 +393,7 @@ class Exchange:
         self.answered = True
         if gathering.given_up(self):
             return
-        self.plane.soon.discard(self)
+        self.context.soon.discard(self)
         memory.release(self)
         leaving.leave(self, monotonic())
 
@@ -410,6 +412,6 @@ class Exchange:
             del copy.exchange
         if self.left is not None:
             self.left.stop()
-            self.plane.wheel.forget(self.left)
+            self.context.wheel.forget(self.left)
             self.left = None
         samples.drop(self, why)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.request.dual_write import DualWrite
     from proxy.request.exchange import Exchange
     from proxy.request.rollouts import Trial
-    from proxy.worker.context import Plane
+    from proxy.worker.context import WorkerContext
 
 
 class Gathered:
@@ -82,12 +82,12 @@ class ForBoth(Gathered):
 class ForPlace(Gathered):
     """Kept so that no connection to a model waits for it."""
 
-    def __init__(self, plane: Plane) -> None:
-        super().__init__(plane.limits.buffer)
-        self._plane = plane
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context.limits.buffer)
+        self._context = context
 
     def charge(self, size: int) -> bool:
-        return self._plane.charge(size)
+        return self._context.charge(size)
 
     def is_enough(self, exchange: Exchange, done: bool) -> bool:
         return done or exchange.is_stream()
@@ -109,7 +109,7 @@ def _wanted(exchange: Exchange) -> Gathered | None:
 def _buffer(exchange: Exchange) -> Gathered | None:
     """What any other body is gathered in. Whether a long one is wanted (100) is for the model to say."""
     request = exchange.request
-    buffer = ForPlace(exchange.plane)
+    buffer = ForPlace(exchange.context)
     asks = b"expect" in request.found and request.length > buffer.most
     return None if asks or not buffer.most else buffer
 

@@ -52,7 +52,7 @@ class Left:
         if leg is self._exchange.first and self._runs:
             self.stop()
             if self._begun:
-                self._exchange.plane.turn.later(self._exchange.mirror)
+                self._exchange.context.turn.later(self._exchange.mirror)
         self.rest()
 
     def stop(self) -> None:
@@ -65,7 +65,7 @@ class Left:
         """Part from the exchange once all is done: each holds the other, until the garbage collector comes."""
         exchange = self._exchange
         if not exchange.samples and exchange.first.ended and (exchange.hedge is None or exchange.hedge.ended):
-            exchange.plane.wheel.forget(self)
+            exchange.context.wheel.forget(self)
             exchange.left = None
 
     def check(self, now: float) -> float:
@@ -105,6 +105,6 @@ def leave(exchange: Exchange, now: float) -> None:
         if exchange.samples:
             live = exchange.live
             asked = live.sent if live is not None and live.sent else now  # sooner, if the candidate had been slow
-            exchange.plane.wheel.watch(left, asked + (now - exchange.ready))
+            exchange.context.wheel.watch(left, asked + (now - exchange.ready))
         else:  # no room for live's copy
             exchange.give_up("shed")

@@ -349,7 +349,7 @@ class Served(Captured):
         """It has ended, and will not be late."""
         if self._timed:
             self._timed = False
-            self.exchange.plane.soon.discard(self)
+            self.exchange.context.soon.discard(self)
 
     def _keep(self, piece: bytes) -> bool:
         """Keep a piece; whether the answer is given up, since it cannot be kept."""

@@ -133,6 +133,6 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
     if one.again is not None:
         flags |= AGAIN
         outcomes += one.again.outcome()
-    time = exchange.started + exchange.plane.epoch
+    time = exchange.started + exchange.context.epoch
     given = exchange.request_id if exchange.request_id != exchange.id else b""
-    exchange.plane.publisher.pair(one, time, flags, exchange.id, head, body, outcomes, given)
+    exchange.context.publisher.pair(one, time, flags, exchange.id, head, body, outcomes, given)

@@ -34,9 +34,9 @@ def sample(exchange: Exchange) -> None:
     who chooses the arm may choose the requests."""
     if exchange.overridden:
         return
-    if not exchange.plane.told:
+    if not exchange.context.told:
         _early(exchange)
-    name, plane, length = exchange.id, exchange.plane, exchange.request.length
+    name, context, length = exchange.id, exchange.context, exchange.request.length
     samples: list[Sample] = []
     for trial in exchange.route.trials:
         share = trial.share if trial is not exchange.trial else trial.affords
@@ -46,7 +46,7 @@ def sample(exchange: Exchange) -> None:
         terms = trial.terms
         if length > terms.max_body:
             trial.settle_dropped(sequence, "too_large")
-        elif trial.memory + plane.publisher.backlog > terms.max_memory:
+        elif trial.memory + context.publisher.backlog > terms.max_memory:
             trial.settle_dropped(sequence, "shed")
         else:
             again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)
@@ -57,7 +57,7 @@ def sample(exchange: Exchange) -> None:
 def _early(exchange: Exchange) -> None:
     """It came before the first routing table, so that nobody knew whether to sample it."""
     for trial in exchange.route.trials:
-        exchange.plane.counts.came_early(trial.terms.name)
+        exchange.context.counts.came_early(trial.terms.name)
 
 
 def drop(exchange: Exchange, why: str) -> None:

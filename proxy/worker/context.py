@@ -71,7 +71,7 @@ class Limits:
         return min(self.header, self.body, self.request, self.idle)
 
 
-class Plane:
+class WorkerContext:
     """A worker's shared state."""
 
     routes: Routes
@@ -93,7 +93,7 @@ class Plane:
         self.counts = Counts()
         self.publisher = Publisher(loop)
         self.trails = Trails()
-        self.exchange: Callable[[Client, Plane, Request, bytes, float], Exchange] = Exchange
+        self.exchange: Callable[[Client, WorkerContext, Request, bytes, float], Exchange] = Exchange
         """What a request becomes: `Exchange` itself, unless some requests are to leave a trail."""
         self.clients: set[Client | CallerLink] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)

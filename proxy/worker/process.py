@@ -46,7 +46,7 @@ from proxy.request.rollouts import Recent, Terms, Trial
 from proxy.request.routes import compile_routes, is_unjudged, part
 from proxy.resolver import LookUp, Resolver, system
 from proxy.sockets import raise_descriptors
-from proxy.worker.context import Limits, Plane
+from proxy.worker.context import Limits, WorkerContext
 from proxy.worker.downstream.grpc import CallerLink
 from proxy.worker.downstream.http1 import Client
 from proxy.worker.downstream.listener import Door
@@ -86,7 +86,7 @@ class Worker:
     ) -> None:
         self.slot, self.workers, self.runtime, self.loop = slot, workers, runtime, loop
         self.incarnation = uuid.uuid4().hex
-        self.plane = Plane(loop)
+        self.context = WorkerContext(loop)
         self.pools: dict[str, Pool] = {}
         self.trials: dict[str, Trial] = {}
         self._books: dict[str, Trial] = {}  # trials of which not all is settled, and reported as it is now
@@ -127,8 +127,8 @@ class Worker:
         self._config = config
         logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
         self._patience = config.server.controller_lost
-        self.plane.limits = Limits.of(config.server, (self.slot, self.workers))
-        self.plane.follow(config)
+        self.context.limits = Limits.of(config.server, (self.slot, self.workers))
+        self.context.follow(config)
         self._apply()
         for name, pool in old.items():
             if self.pools.get(name) is not pool:
@@ -148,16 +148,16 @@ class Worker:
                 trial = Trial(terms, pool)
                 trial.go_on(self._over.pop(terms.trial, {}))
             elif terms.trial not in self.trials:
-                self.plane.publisher.returned(trial)
+                self.context.publisher.returned(trial)
             trial.terms, trial.pool = terms, pool
             trials[terms.trial] = self._books[terms.trial] = trial
             return trial
 
-        recent_for, plane = self._recent, self.plane
-        plane.routes = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place)
-        plane.calls = compile_routes(config, self.pools, trial_for, recent_for, plane.counts, place, grpc=True)
-        routes = {route.name for route in (*plane.routes.all, *plane.calls.all)}
-        plane.counts.forget(routes, set(config.upstreams), {trial.terms.name for trial in trials.values()})
+        recent_for, context = self._recent, self.context
+        context.routes = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place)
+        context.calls = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place, grpc=True)
+        routes = {route.name for route in (*context.routes.all, *context.calls.all)}
+        context.counts.forget(routes, set(config.upstreams), {trial.terms.name for trial in trials.values()})
         self.trials = trials
 
     def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:
@@ -178,7 +178,7 @@ class Worker:
         if pool is not None and pool.settings == settings and context is None:
             return pool
         resolver = self._resolvers.setdefault(name, Resolver(self._look_up))
-        return (GrpcPool if upstream.grpc else Pool)(settings, self.plane.wheel, self.plane.turn, context, resolver)
+        return (GrpcPool if upstream.grpc else Pool)(settings, self.context.wheel, self.context.turn, context, resolver)
 
     def _recent(self, name: str) -> Recent:
         return self._recents.setdefault(name, Recent())
@@ -196,7 +196,7 @@ class Worker:
             trial.apply(lanes.get(key))
             if self._lost and is_unjudged(trial):
                 trial.weight = 0
-        for route in (*self.plane.routes.all, *self.plane.calls.all):
+        for route in (*self.context.routes.all, *self.context.calls.all):
             route.refresh()
 
     def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
@@ -204,7 +204,7 @@ class Worker:
         if kind is Frame.TABLE:
             self._table, self._lost = link.decode_table(payload), False
             self._apply()
-            self.plane.told = True
+            self.context.told = True
             self._told.set()
             channel.send(link.note(Frame.ACK, {"number": self._table.number}))
 
@@ -242,12 +242,12 @@ class Worker:
 
     def _pairs_open(self, channel: Channel) -> None:
         channel.send(self._hello())
-        self.plane.publisher.connected(channel)
+        self.context.publisher.connected(channel)
         self._tells_over = True  # to a controller that may know nothing of them
         self._linked.set()
 
     def _pairs_closed(self, channel: Channel) -> None:
-        self.plane.publisher.connected(None)
+        self.context.publisher.connected(None)
 
     async def _keep_connected(
         self,
@@ -272,7 +272,7 @@ class Worker:
                 )
             except OSError:
                 await asyncio.sleep(pause)
-                pause = min(RECONNECT_LONGEST if self.plane.ready else RECONNECT_START, pause * 2)
+                pause = min(RECONNECT_LONGEST if self.context.ready else RECONNECT_START, pause * 2)
                 continue
             began = time.monotonic()
             await ended.wait()
@@ -286,12 +286,12 @@ class Worker:
 
     def _tick(self) -> None:
         self._timers["tick"] = self.loop.call_later(TICK, self._tick)  # first: what breaks below must not end it
-        self.plane.wheel.sweep(time.monotonic())
-        self.plane.look_at_clock()
+        self.context.wheel.sweep(time.monotonic())
+        self.context.look_at_clock()
         if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
             self._apply()  # a candidate's health check began to succeed, or to fail
-        self.plane.publisher.mark(list(self._books.values()))
-        self.plane.trails.send(self.plane.publisher)
+        self.context.publisher.mark(list(self._books.values()))
+        self.context.trails.send(self.context.publisher)
 
     def _report(self) -> None:
         self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
@@ -299,8 +299,8 @@ class Worker:
 
     def _send_report(self) -> None:
         now = time.monotonic()
-        plane = self.plane
-        plane.epoch = time.time() - now  # the wall clock may have been set
+        context = self.context
+        context.epoch = time.time() - now  # the wall clock may have been set
         for recent in self._recents.values():
             recent.refresh()
         connections = [
@@ -308,14 +308,14 @@ class Worker:
             for name, pool in self.pools.items()
             for state, n in zip(("idle", "busy", "waiting"), pool.counts, strict=True)
         ]
-        plane.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
+        context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         ledger = {key: trial.ledger for key, trial in self._books.items()}
         if self._tells_over:
             ledger |= self._over
         lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
         ready = {key: trial.pool.ready for key, trial in self.trials.items() if trial.pool.checked}
-        others = {"ready": ready, "connections": connections, "lookups": lookups, "trails": plane.trails.dropped}
-        if plane.publisher.counts({**plane.counts.report(), "ledger": ledger, **others}):
+        others = {"ready": ready, "connections": connections, "lookups": lookups, "trails": context.trails.dropped}
+        if context.publisher.counts({**context.counts.report(), "ledger": ledger, **others}):
             self._tells_over = False
             self._retire()
         self._look_for_controller(now)
@@ -326,7 +326,7 @@ class Worker:
         """The controller has been told all of these, and nothing will be added: they are not reported any more."""
         for key in [key for key, trial in self._books.items() if key not in self.trials and not trial.pending]:
             trial = self._books.pop(key)
-            self.plane.publisher.retire(trial)
+            self.context.publisher.retire(trial)
             self._over[key] = trial.ledger
         for key in list(self._over)[:-MOST_OVER]:
             del self._over[key]
@@ -351,9 +351,9 @@ class Worker:
         await self._either(started, self.stopped)
         if self._config is None:
             return
-        self._doors = [Door(listener, lambda scheme: Client(self.plane, scheme))]
+        self._doors = [Door(listener, lambda scheme: Client(self.context, scheme))]
         if grpc is not None:
-            self._doors.append(Door(grpc, lambda scheme: CallerLink(self.plane, scheme)))
+            self._doors.append(Door(grpc, lambda scheme: CallerLink(self.context, scheme)))
         await self._open_doors()
         self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
         self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
@@ -384,12 +384,12 @@ class Worker:
         except TimeoutError:
             if self._config.plans:
                 logs.event(log, "table.missing", logging.WARNING, seconds=FIRST_TABLE, serves="live alone")
-        self.plane.ready = True
+        self.context.ready = True
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
 
     async def _open_doors(self) -> None:
         for door, context in zip(self._doors, self._contexts, strict=False):
-            await door.open(context, self.plane.limits.header)
+            await door.open(context, self.context.limits.header)
 
     @staticmethod
     async def _either(*events: asyncio.Event) -> None:
@@ -429,7 +429,7 @@ class Worker:
             timer.cancel()
         for task in tuple(self._tasks):
             task.cancel()
-        for client in list(self.plane.clients):
+        for client in list(self.context.clients):
             client.abort()
         for pool in self.pools.values():
             pool.abort()
@@ -438,22 +438,22 @@ class Worker:
         """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left."""
         assert self._config is not None
         timeouts = self._config.server.timeouts
-        self.plane.draining = True
+        self.context.draining = True
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
         deadline = time.monotonic() + timeouts.drain
         quiet_since = time.monotonic()
         while time.monotonic() < deadline:
             now = time.monotonic()
-            for client in list(self.plane.clients):
+            for client in list(self.context.clients):
                 client.leave(now)
-            if self.plane.clients or any(trial.pending for trial in self._books.values()):
+            if self.context.clients or any(trial.pending for trial in self._books.values()):
                 quiet_since = now
             elif now - quiet_since >= QUIET:
                 break
             await asyncio.sleep(TICK)
-        self.plane.publisher.mark(list(self._books.values()))
-        self.plane.trails.send(self.plane.publisher)
+        self.context.publisher.mark(list(self._books.values()))
+        self.context.trails.send(self.context.publisher)
         self._send_report()  # or what has happened since the last one would be pending for ever
         await asyncio.sleep(TICK)
 

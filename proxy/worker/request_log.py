@@ -1,8 +1,9 @@
 """Which requests leave a trail, and what it says: the worker's part of traces and access log.
 
-While neither is configured nothing of this module runs: `Plane.exchange` is `Exchange` itself. Else `Trails.exchange`
-stands in its place and makes, of the requests that are chosen, a `Followed`: an exchange that continues the trace and
-remembers its legs. Its trail is a tuple in a queue of at most `MAX_WAITING`; the worker's clock sends it on its way.
+While neither is configured nothing of this module runs: `WorkerContext.exchange` is `Exchange` itself. Else
+`Trails.exchange` stands in its place and makes, of the requests that are chosen, a `Followed`: an exchange that
+continues the trace and remembers its legs. Its trail is a tuple in a queue of at most `MAX_WAITING`; the worker's clock
+sends it on its way.
 
 Invariants
 - Nothing is encoded, and nothing leaves, while a request is worked on; a full queue or link drops trails by count.
@@ -27,7 +28,7 @@ from proxy.request.routing import chosen, salt
 if TYPE_CHECKING:
     from proxy.pairs.publisher import Publisher
     from proxy.request.ports import Front
-    from proxy.worker.context import Plane
+    from proxy.worker.context import WorkerContext
     from proxy.worker.downstream.http1 import Client
 
 MAX_WAITING = 4096
@@ -60,14 +61,14 @@ class Trails:
         """Whether anything is configured that wants trails."""
         return self._traces is not None or self._logs > 0
 
-    def exchange(self, client: Client, plane: Plane, request: Request, name: bytes, now: float) -> Exchange:
+    def exchange(self, client: Client, context: WorkerContext, request: Request, name: bytes, now: float) -> Exchange:
         """The exchange of a request, followed if it was chosen."""
-        how = self.chosen(plane, request, name)
+        how = self.chosen(context, request, name)
         if how is None:
-            return Exchange(client, plane, request, name, now)
-        return Followed(self, how, client, plane, request, name, now)
+            return Exchange(client, context, request, name, now)
+        return Followed(self, how, client, context, request, name, now)
 
-    def chosen(self, plane: Plane, request: Request, name: bytes) -> How | None:
+    def chosen(self, context: WorkerContext, request: Request, name: bytes) -> How | None:
         """Whether and how a request is followed."""
         logged = chosen(self._log_salt, name, self._logs)
         trace = parent = b""
@@ -75,7 +76,7 @@ class Trails:
             caller = parent_of(request)
             if caller is None:
                 if chosen(self._trace_salt, name, self._traces):
-                    trace = plane.span()[1]
+                    trace = context.span()[1]
             elif caller.sampled:
                 trace, parent = caller.trace, caller.span
         return (logged, trace, parent) if logged or trace else None
@@ -111,13 +112,13 @@ class Followed(Exchange):
     refused = Reason.NONE
 
     def __init__(
-        self, trails: Trails, how: How, client: Front, plane: Plane, request: Request,
+        self, trails: Trails, how: How, client: Front, context: WorkerContext, request: Request,
         name: bytes, now: float,
     ) -> None:  # fmt: skip
-        super().__init__(client, plane, request, name, now)
+        super().__init__(client, context, request, name, now)
         self._trails = trails
         self._logged, self._trace, self._parent = how
-        self._span = plane.span()[0] if self._trace else b""
+        self._span = context.span()[0] if self._trace else b""
         self._legs: list[Captured] = []
 
     def start(self, piece: bytes, done: bool) -> Reason:
@@ -135,7 +136,7 @@ class Followed(Exchange):
             return without(base, _TRACE_HEADERS)
         if b"traceparent" in self.request.found:
             base = without(base, _TRACE_HEADERS)
-        return b"%btraceparent: 00-%b-%b-01\r\n" % (base, self._trace, self.plane.span()[0])
+        return b"%btraceparent: 00-%b-%b-01\r\n" % (base, self._trace, self.context.span()[0])
 
     # --- its legs end ---
 
@@ -198,7 +199,7 @@ class Followed(Exchange):
         winner, request = self.winner, self.request
         answer = winner.answer if winner is not None else None
         reason = self.refused or (self._failure() if winner is None and not status else winner and winner.reason)
-        epoch = self.plane.epoch
+        epoch = self.context.epoch
         self._trails.add((
             self.started + epoch,
             self.ended_at - self.started,
@@ -247,7 +248,7 @@ class Followed(Exchange):
         """The span id that a leg carried, read back from what was sent: what is exported is what the model has seen."""
         at = opening.lower().find(b"\r\ntraceparent:", 0, opening.find(b"\r\n\r\n"))
         at = opening.find(self._trace, at) + len(self._trace) + 1 if at >= 0 else 0
-        return opening[at : at + 16] if at else self.plane.span()[0]
+        return opening[at : at + 16] if at else self.context.span()[0]
 
 
 def _arm(leg: Captured) -> str:

@@ -135,7 +135,7 @@ HOSTILE = {
 
 def rescues(it: Rig) -> list[list[object]]:
     """Rollout, reason and number of the answers that clients got from live in the candidate's place."""
-    found: list[list[object]] = it.worker.plane.counts.report()["rescues"]
+    found: list[list[object]] = it.worker.context.counts.report()["rescues"]
     return found
 
 

@@ -129,7 +129,7 @@ async def test_what_cannot_be_changed_is_served_by_live_and_counted(
         assert (await it.ask(body, *headers))[2] == b'{"a":1}'
         (pair,) = await pairs_of(it, 1)
         assert (live.calls[0].body, candidate.calls, pair.candidate.reason) == (body, [], Reason.NOT_REWRITTEN)
-        assert ["r", "v2", "copy", "not_rewritten", 1] in it.worker.plane.counts.report()["requests"]
+        assert ["r", "v2", "copy", "not_rewritten", 1] in it.worker.context.counts.report()["requests"]
 
 
 async def test_a_request_without_a_body_goes_as_it_is() -> None:

@@ -247,8 +247,8 @@ class Rig:
 
     def streams(self) -> None:
         """From now on bodies go to their models as they come, however short."""
-        plane = self.worker.plane
-        plane.limits = replace(plane.limits, buffer=0)
+        context = self.worker.context
+        context.limits = replace(context.limits, buffer=0)
 
     def hear(self, kind: Frame, payload: bytes) -> None:
         if kind is not Frame.ALIVE:

@@ -21,7 +21,7 @@ LITTLE = 1 << 20
 
 async def stands_still(it: Rig) -> int:
     """Wait until the only client's answers wait for it and no more come; what is held then."""
-    (client,) = it.worker.plane.clients
+    (client,) = it.worker.context.clients
     await eventually(lambda: client.blocked, "a client that is full")
     held = -1
     while held != client.transport.get_write_buffer_size():
@@ -51,7 +51,7 @@ async def test_pipelined_requests_wait_while_their_answers_are_not_read(path: by
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(one * number)
         assert await stands_still(it) < LITTLE
-        (client,) = it.worker.plane.clients
+        (client,) = it.worker.context.clients
         assert len(client._ahead) < LITTLE
         asked = len(model.calls)
         assert asked < number
@@ -95,7 +95,7 @@ async def test_an_answer_that_begins_behind_one_that_is_not_read_is_held_back_to
 
     async def script(call: Call) -> None:
         await call.read_body()
-        (client,) = it.worker.plane.clients
+        (client,) = it.worker.context.clients
         if full or not client.blocked:
             await call.send(ok(bytes(100_000)))
         else:
@@ -132,7 +132,7 @@ async def test_an_answer_given_up_for_want_of_memory_holds_the_model_back_from_t
         reader, writer = await it.connect()
         writer.write(GET.replace(b"/", b"/infer", 1))
         await eventually(lambda: it.trial.memory == 16 << 20, "a quarter of it, kept")
-        (client,) = it.worker.plane.clients
+        (client,) = it.worker.context.clients
         assert client.blocked
         it.trial.memory += 256 << 20  # other pairs take it all
         kept.set()
@@ -173,8 +173,8 @@ async def test_slow_client_stops_the_model() -> None:
     async with rig(ONE, (Model(script),)) as it:
         reader, writer = await it.connect()
         writer.write(GET)
-        await eventually(lambda: any(client.blocked for client in it.worker.plane.clients))
-        client = next(iter(it.worker.plane.clients))
+        await eventually(lambda: any(client.blocked for client in it.worker.context.clients))
+        client = next(iter(it.worker.context.clients))
         held = client.transport.get_write_buffer_size()
         assert held < 1 << 20
         await read_all(reader, 64 << 20)
@@ -197,7 +197,7 @@ async def test_slow_model_stops_the_client() -> None:
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
         upload = asyncio.create_task(push(writer))
         await eventually(lambda: it.worker.pools["m"]._all, "a connection")
-        await eventually(lambda: any(not client._reading for client in it.worker.plane.clients))
+        await eventually(lambda: any(not client._reading for client in it.worker.context.clients))
         connection = next(iter(it.worker.pools["m"]._all))
         assert connection.transport.get_write_buffer_size() < 1 << 20
         go.set()

@@ -104,12 +104,12 @@ class Calls:
     def __init__(self, work: tuple[int, int, int] | None = None, config: Config = CALLS, greets: bool = True) -> None:
         self.loop = Clock()
         worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
-        self.plane = worker.plane
-        worker.plane.turn = turn = type(worker.plane.turn)(self.loop, self.loop.time, *(work or ()))  # type: ignore[arg-type]
+        self.context = worker.context
+        worker.context.turn = turn = type(worker.context.turn)(self.loop, self.loop.time, *(work or ()))  # type: ignore[arg-type]
         worker.configure(config)
         pool: Any = worker.pools["g"]
         assert pool.turn is turn
-        self.client, self.model = CallerLink(worker.plane, b"http"), ModelLink(pool, pool.endpoints[0])
+        self.client, self.model = CallerLink(worker.context, b"http"), ModelLink(pool, pool.endpoints[0])
         for protocol in (self.client, self.model):
             protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool.open = 1_000_000  # no connection but this one
@@ -227,16 +227,16 @@ class Http(Bench):
 
     def __init__(self) -> None:
         super().__init__(config=STREAMS)
-        self.plane = self.client.plane
+        self.context = self.client.context
         self.loop = Clock()
-        self.plane.turn = type(self.plane.turn)(self.loop, self.loop.time)  # type: ignore[arg-type]
+        self.context.turn = type(self.context.turn)(self.loop, self.loop.time)  # type: ignore[arg-type]
         self.client, self.of_client = self.another()
-        self.model.turn = self.model.pool.turn = self.plane.turn
+        self.model.turn = self.model.pool.turn = self.context.turn
         self.of_model: Any = self.model.transport
         self.of_model.loop = self.loop
 
     def another(self, peer: bytes = b"") -> tuple[Client, Any]:
-        client = Client(self.plane)
+        client = Client(self.context)
         wire: Any = Wire(client, self.loop)
         client.connection_made(wire)
         client.owner = peer or client.owner
@@ -263,7 +263,7 @@ def test_long_heads_are_read_one_after_the_other_with_rests_between(cut_at: int)
     bench = Http()
     head = b"GET /-/healthz HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 5000 + b"\r\n"
     wires = [bench.another()[1] for _ in range(5)]
-    bench.plane.turn.was_dear(1.0)
+    bench.context.turn.was_dear(1.0)
     began = bench.loop.now
     for wire in wires:
         for piece in cut(head * 3, [cut_at]):
@@ -381,7 +381,7 @@ def test_a_taker_that_is_full_is_given_nothing_that_waits() -> None:
     bench.of_client.hear(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
     bench.loop.turn()
     bench.of_model.hear(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + TINY * 5000)
-    bench.plane.turn.flush()
+    bench.context.turn.flush()
     had = bench.of_client.out.count(TINY)
     bench.client.pause_writing()
     bench.loop.turn()
@@ -435,7 +435,7 @@ def test_frames_that_are_worth_nothing_end_the_connection_of_a_client(kind: str)
     bench.of_client.hear(WORTHLESS[kind] * 200)
     bench.loop.turn()
     assert told(bench.of_client)[1:] == ([b"\0\0\0\x0b"], True)  # ENHANCE_YOUR_CALM
-    assert bench.plane.refusals.codes == {Reason.FLOOD: 1}
+    assert bench.context.refusals.codes == {Reason.FLOOD: 1}
 
 
 @pytest.mark.parametrize("kind", [*WORTHLESS, "interim answers"])
@@ -452,7 +452,7 @@ def test_frames_that_are_worth_nothing_end_the_connection_of_a_model(kind: str) 
     bench.of_model.hear(again * 300)
     bench.loop.turn()
     assert bench.of_model.closed
-    (route,) = bench.plane.calls.all
+    (route,) = bench.context.calls.all
     assert route.meters.served.codes == {Reason.FLOOD: 1}
     assert b"grpc-status" in bench.of_client.out
 
@@ -502,18 +502,18 @@ def test_dear_heads_are_decoded_one_after_the_other_with_rests_between() -> None
     bench = Calls()
     links = []
     for _ in range(5):
-        link = CallerLink(bench.plane, b"http")
+        link = CallerLink(bench.context, b"http")
         wire: Any = Wire(link, bench.loop)
         link.connection_made(wire)
         links.append(wire)
     head = encoded([*CALL, *((b"x%d" % n, b"y" * 40) for n in range(20))])
     for wire in links:
         wire.hear(START + b"".join(frame(HEADERS, END_HEADERS, 2 * n + 1, head) for n in range(40)))
-    bench.plane.turn.was_dear(0.1)
+    bench.context.turn.was_dear(0.1)
     began, decoded = bench.loop.now, 0
-    assert not bench.plane.turn.may_be_dear()
+    assert not bench.context.turn.may_be_dear()
     bench.loop.turn()
-    decoded = sum(link.http2.last // 2 + 1 for link in bench.plane.clients if isinstance(link, CallerLink)) - 1
+    decoded = sum(link.http2.last // 2 + 1 for link in bench.context.clients if isinstance(link, CallerLink)) - 1
     assert decoded == 200
     assert bench.loop.now - began > 0.1
 

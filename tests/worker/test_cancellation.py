@@ -66,14 +66,14 @@ def arms(hanging: str, said: bytes) -> tuple[Model, Model]:
 
 async def at_rest(it: Rig, *models: Model) -> None:
     """Nothing is in anybody's hands, and no connection is left to a model that hung."""
-    await eventually(lambda: not it.worker.plane.clients, "no client")
+    await eventually(lambda: not it.worker.context.clients, "no client")
     await it.settled()
     for pool in it.worker.pools.values():
         assert pool.open == sum(len(endpoint.idle) for endpoint in pool.endpoints)
         assert all(endpoint.busy == 0 for endpoint in pool.endpoints)
         assert not pool._opening
         assert not pool._waiting
-    assert not it.worker.plane.soon._due
+    assert not it.worker.context.soon._due
     await eventually(lambda: sum(model.open for model in models) == sum(p.open for p in it.worker.pools.values()))
 
 
@@ -105,7 +105,7 @@ async def test_a_client_leaves_at_any_point_of_its_own(asking: str, weight: int)
         await it.lane(weight=weight)
         _, writer = await it.connect()
         writer.write(ASKING[asking])
-        await eventually(lambda: it.worker.plane.clients)
+        await eventually(lambda: it.worker.context.clients)
         await eventually(lambda: asking == "half a head" or models[weight > 0].calls)
         writer.transport.abort()
         await at_rest(it, *models)
@@ -163,5 +163,5 @@ async def test_the_worker_ends(where: str) -> None:
         it.control.send(link.note(Frame.DRAIN, {"delay": 0.0}))
         await asyncio.wait_for(asyncio.shield(it.task), PATIENCE)
         await eventually(lambda: not models[0].open)
-        assert not it.worker.plane.clients
+        assert not it.worker.context.clients
         writer.close()

@@ -64,7 +64,7 @@ async def test_half_closed_client_gets_its_answers_and_then_the_end() -> None:
     async with rig(PATIENT, (Model(always(ok(b"late"))),)) as it:
         got = await it.raw((POST + b"Content-Length: 0\r\n\r\n") * 3, close=True)
         assert got.count(b"late") == 3
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
 
 
 async def test_half_closed_client_that_hears_nothing_has_perhaps_left() -> None:
@@ -173,7 +173,7 @@ async def test_expect_100_continue_is_answered_by_the_model() -> None:
 
     model = Model(script)
     async with rig(CONFIG, (model,)) as it:
-        it.worker.plane.limits = replace(it.worker.plane.limits, buffer=2)
+        it.worker.context.limits = replace(it.worker.context.limits, buffer=2)
         reader, writer = await it.connect()
         writer.write(POST + b"Expect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n")
         await eventually(lambda: model.calls)
@@ -231,7 +231,7 @@ async def test_an_answer_ended_by_close_that_breaks_off_does_not_look_whole(vers
     async def script(call: Call) -> None:
         await call.read_body()
         await call.send(answer)
-        await eventually(lambda: any(client._answering for client in it.worker.plane.clients))
+        await eventually(lambda: any(client._answering for client in it.worker.context.clients))
         resets(call.writer)
         raise ConnectionError
 

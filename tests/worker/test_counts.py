@@ -50,4 +50,4 @@ async def test_a_worker_forgets_upstreams_that_left_the_file_long_ago() -> None:
 
 def told_of(it: Rig) -> set[str]:
     """The upstreams of which a worker reports."""
-    return {upstream for _, upstream, *_ in it.worker.plane.counts.report()["requests"] if upstream}
+    return {upstream for _, upstream, *_ in it.worker.context.counts.report()["requests"] if upstream}

@@ -120,10 +120,10 @@ class Bench:
         self.loop, self.together = Loop(), together
         worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
         worker.configure(config)
-        turn = worker.plane.turn
+        turn = worker.context.turn
         turn.at_once, turn.slice, turn.per_turn = work or (turn.at_once, turn.slice, turn.per_turn)
         pool = worker.pools["m"]
-        self.client, self.model = Client(worker.plane), Connection(pool, pool.endpoints[0])
+        self.client, self.model = Client(worker.context), Connection(pool, pool.endpoints[0])
         for protocol in (self.client, self.model):
             protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool._all.add(self.model)

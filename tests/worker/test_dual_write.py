@@ -104,7 +104,7 @@ async def test_a_candidate_that_hangs_is_waited_for_no_longer_than_asked_and_goe
         assert (await it.ask(b"a", path=b"/setup/a"))[2] == b'{"live":1}'
         assert 0.1 <= asyncio.get_running_loop().time() - began < 1.5
         assert candidate.open == 1, "it is not broken off"
-        assert it.worker.plane.routes.all[0].dual_write.memory == 0  # type: ignore[union-attr]
+        assert it.worker.context.routes.all[0].dual_write.memory == 0  # type: ignore[union-attr]
         await it.settled()  # after the upstream's own timeout
         await eventually(lambda: codes(it) == {"timeout": 1}, "its end is counted")
 
@@ -113,7 +113,7 @@ def codes(it: Rig) -> dict[str, int]:
     """What became of the candidate's part, as reported."""
     return {
         code: n
-        for route, _, leg, code, n in it.worker.plane.counts.report()["requests"]
+        for route, _, leg, code, n in it.worker.context.counts.report()["requests"]
         if leg == "copy" and route == "set-up"
     }
 
@@ -125,8 +125,8 @@ async def test_a_client_that_leaves_meanwhile_is_not_asked_for() -> None:
         writer.write(b"POST /setup/a HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\na")
         await eventually(lambda: candidate.calls, "the candidate's part")
         writer.transport.abort()
-        await eventually(lambda: not it.worker.plane.clients, "the client's end")
-        assert it.worker.plane.routes.all[0].dual_write.memory == 0  # type: ignore[union-attr]
+        await eventually(lambda: not it.worker.context.clients, "the client's end")
+        assert it.worker.context.routes.all[0].dual_write.memory == 0  # type: ignore[union-attr]
         await it.settled()
         assert live.calls == []
 
@@ -143,7 +143,7 @@ async def test_a_pipelined_request_waits_its_turn() -> None:
     async with rig(CONFIG, (live, Model(script))) as it:
         reader, writer = await it.connect()
         writer.write(b"POST /setup/a HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\na")
-        await eventually(lambda: it.worker.plane.clients, "the client")
+        await eventually(lambda: it.worker.context.clients, "the client")
         writer.write(b"GET /-/healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
         await writer.drain()
         assert (await it.raw(b"GET /-/healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")).endswith(b"ok\n")
@@ -170,7 +170,7 @@ async def test_both_get_the_same_request_and_the_candidate_no_credentials() -> N
 async def test_a_body_that_is_too_long_goes_to_live_alone_and_is_counted() -> None:
     live, candidate = Model(always(ANSWER)), Model()
     async with rig(CONFIG, (live, candidate)) as it:
-        it.worker.plane.routes.all[0].dual_write.max_body = 10  # type: ignore[union-attr]
+        it.worker.context.routes.all[0].dual_write.max_body = 10  # type: ignore[union-attr]
         assert (await it.ask(b"x" * 11, path=b"/setup/a"))[2] == b'{"live":1}'
         assert (await it.ask(b"x" * 10, path=b"/setup/a"))[2] == b'{"live":1}'
         assert [call.body for call in candidate.calls] == [b"x" * 10]
@@ -187,7 +187,7 @@ async def test_a_body_that_is_too_long_goes_to_live_alone_and_is_counted() -> No
 async def test_what_there_is_no_memory_for_goes_to_live_alone_and_is_counted() -> None:
     candidate = Model()
     async with rig(CONFIG, (Model(), candidate)) as it:
-        both = it.worker.plane.routes.all[0].dual_write
+        both = it.worker.context.routes.all[0].dual_write
         assert both is not None
         both.memory = MAX_MEMORY
         assert (await it.ask(b"x", path=b"/setup/a"))[0] == 200

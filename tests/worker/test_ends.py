@@ -110,13 +110,13 @@ async def run(each: list[Case], weight: int, state: State, after: str, copies: i
     async with rig(config, models) as it:
         await it.lane(weight=weight, state=state)
         await asyncio.gather(*(visit(it.port, number, case) for number, case in enumerate(each)))
-        await eventually(lambda: not it.worker.plane.clients, "no client")
+        await eventually(lambda: not it.worker.context.clients, "no client")
         await it.settled()
         trial = it.trial
         assert trial.sampled == len(each)
         assert trial.sampled == trial.sent + trial.shed + trial.too_large + trial.too_long + trial.client_gone
         assert trial.memory == trial.in_flight == 0
-        assert not it.worker.plane.soon._due
+        assert not it.worker.context.soon._due
         for pool in it.worker.pools.values():
             assert all(endpoint.busy == 0 for endpoint in pool.endpoints)
 

@@ -167,7 +167,7 @@ async def test_a_stream_of_any_type_reaches_the_client_before_it_ends(kind: byte
         writer.close()
         (pair,) = await pairs_of(it, 1)
         assert (pair.candidate.body, pair.candidate.reason) == (b"data: 1\n\n2", Reason.NONE)
-        assert not it.worker.plane.soon._due
+        assert not it.worker.context.soon._due
 
 
 async def test_a_comment_is_no_event_yet() -> None:
@@ -290,7 +290,7 @@ async def test_an_upload_kept_for_live_alone_is_charged_and_bounded(full: bool) 
         writers = [(await it.connect())[1] for _ in range(3)]
         for writer in writers:
             writer.write(UPLOAD)
-        clients = it.worker.plane.clients
+        clients = it.worker.context.clients
         await eventually(
             lambda: [c.exchange is not None and c.exchange.kept_size for c in clients] == [600_000] * 3 or full
         )
@@ -323,7 +323,7 @@ async def test_an_upload_that_outgrows_what_is_kept_after_its_candidate_failed_h
         await it.lane(weight=CANARY)
         reader, writer = await it.connect()
         writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + b"x" * 1000)
-        await eventually(lambda: any(c.exchange and c.exchange.first.ended for c in it.worker.plane.clients))
+        await eventually(lambda: any(c.exchange and c.exchange.first.ended for c in it.worker.context.clients))
         writer.write(b"x" * 150_000)
         got, headers, body = parsed(await asyncio.wait_for(reader.read(), PATIENCE))
         if word == "status":
@@ -366,6 +366,6 @@ async def test_good_answers_set_no_timer() -> None:
         await it.lane(weight=CANARY)
         for _ in range(3):
             assert (await it.ask())[1]["x-served-by"] == "v2"
-            added += [key for key in it.worker.plane.soon._due if not hasattr(key, "client")]
+            added += [key for key in it.worker.context.soon._due if not hasattr(key, "client")]
         await pairs_of(it, 3)
         assert added == []

@@ -164,9 +164,9 @@ async def test_answers_of_our_own_have_a_date(sent: bytes) -> None:
 
 async def test_the_date_goes_with_the_clock() -> None:
     async with rig(CONFIG, (Model(),)) as it:
-        plane, long_ago = it.worker.plane, b"date: Tue, 15 Nov 1994 08:12:31 GMT\r\n"
-        plane._dated, plane.date = 784887151, long_ago
-        await eventually(lambda: plane.date != long_ago, "a look at the clock")
+        context, long_ago = it.worker.context, b"date: Tue, 15 Nov 1994 08:12:31 GMT\r\n"
+        context._dated, context.date = 784887151, long_ago
+        await eventually(lambda: context.date != long_ago, "a look at the clock")
 
 
 async def test_spaces_before_a_models_chunked_are_written_anew() -> None:

@@ -24,7 +24,7 @@ async def test_an_upload_without_a_connection_is_held_back() -> None:
         await eventually(lambda: pool.counts[1] == 1)
         _, second = await it.connect()
         second.write(b"POST / HTTP/1.1\r\nHost: m\r\nContent-Length: 60000000\r\n\r\n" + b"x" * 60_000_000)
-        clients = it.worker.plane.clients
+        clients = it.worker.context.clients
         await eventually(lambda: any(client.exchange and not client._reading for client in clients))
         waiting = next(client.exchange.first for client in clients if client.exchange and not client._reading)
         assert waiting._waiting_size < 1_000_000

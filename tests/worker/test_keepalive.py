@@ -127,7 +127,7 @@ async def test_an_age_at_which_another_connection_was_open_is_proven() -> None:
         await it.ask()
         (first,) = idle_of(it)
         grow_older(it, 3.0)
-        it.worker.plane.wheel.watch(first, monotonic())
+        it.worker.context.wheel.watch(first, monotonic())
         await eventually(lambda: it.worker.pools["m"].endpoints[0].keep.safe > 2.0)
         grow_older(it, -1.5)
         await it.ask()
@@ -189,7 +189,7 @@ async def test_unused_connections_are_closed_after_idle_timeout(given: str, open
         await it.ask()
         (connection,) = idle_of(it)
         grow_older(it, 1.0)
-        it.worker.plane.wheel.watch(connection, monotonic())
+        it.worker.context.wheel.watch(connection, monotonic())
         await eventually(lambda: connection.slot == 0 or it.worker.pools["m"].endpoints[0].keep.safe > 0)
         await eventually(lambda: it.worker.pools["m"].open == open_after)
 

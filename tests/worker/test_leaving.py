@@ -87,7 +87,7 @@ async def test_a_stream_that_breaks_off_behind_the_client_is_a_failure(weight: i
     async with rig(PATIENT, (Model(always(LIVE)), candidate)) as it:
         await it.lane(weight=weight, state=state)
         await leaves_after(it, EVENT, candidate)
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         gone.set()
         (pair,) = await pairs_of(it, 1)
         assert pair.candidate.reason == "disconnect"
@@ -101,7 +101,7 @@ async def test_a_stream_that_goes_on_is_dropped_and_nobodys_fault(weight: int, s
     async with rig(PATIENT, (live, candidate)) as it:
         await it.lane(weight=weight, state=state)
         await leaves_after(it, EVENT, candidate)
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         assert it.trial.in_flight == 1  # within the budget of copies
         gone.set()
         await asyncio.wait_for(dropped.wait(), PATIENCE)
@@ -167,7 +167,7 @@ async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before
     async def slow(call: Call) -> None:
         await call.read_body()
         asked.set()
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         await call.send(LIVE)
 
     async with rig(PATIENT, (Model(slow), Model(always(ok(b"no", status=b"500 No"))))) as it:
@@ -199,7 +199,7 @@ async def test_what_runs_on_is_bounded_by_the_budget_of_copies() -> None:
         await it.lane(weight=CANARY)
         for _ in range(5):
             await leaves_after(it, EVENT, candidate)
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         await eventually(lambda: it.trial.shed == 3)
         await eventually(lambda: candidate.open == 2)
         assert it.trial.in_flight == 2
@@ -211,7 +211,7 @@ async def test_what_runs_on_lasts_no_longer_than_a_copy() -> None:
 
     async def dribbles(call: Call) -> None:
         await call.read_body()
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
             await asyncio.sleep(0.05)

@@ -46,7 +46,7 @@ async def test_half_a_head_behind_a_request_is_read_on_though_it_be_long() -> No
         writer.write(head + b"\r\n")
         await eventually(lambda: model.calls)
         writer.write(head + b"X: " + b"y" * 180_000)
-        (client,) = it.worker.plane.clients
+        (client,) = it.worker.context.clients
         await eventually(lambda: not client._reading)
         writer.write(b"yyy\r\n\r\n")
         go.set()
@@ -63,7 +63,7 @@ async def test_limits(name: str) -> None:
         assert (got, headers["x-understudy-error"], headers["connection"]) == (status, reason, "close")
         assert reason.encode() in body
         await it.settled()
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
 
 
 async def test_limits_hold_for_a_head_that_was_seen_before() -> None:
@@ -72,9 +72,9 @@ async def test_limits_hold_for_a_head_that_was_seen_before() -> None:
         for _ in range(3):
             answer = await it.raw(POST + b"Content-Length: 1001\r\n\r\n" + b"x" * 1001)
             assert parsed(answer)[0] == 413
-        assert not it.worker.plane.routes.known
+        assert not it.worker.context.routes.known
         await it.raw(POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, close=True)
-        assert len(it.worker.plane.routes.known) == 1
+        assert len(it.worker.context.routes.known) == 1
 
 
 async def test_a_body_that_never_rests_has_to_come_in_time_all_the_same() -> None:
@@ -96,15 +96,15 @@ async def test_a_body_that_comes_too_slowly_is_refused() -> None:
     async with rig(ONE, (Model(),)) as it:
         reader, writer = await it.connect()
         writer.write(POST + b"Content-Length: 100\r\n\r\nx")
-        await eventually(lambda: it.worker.plane.buffered)
-        (client,) = it.worker.plane.clients
+        await eventually(lambda: it.worker.context.buffered)
+        (client,) = it.worker.context.clients
         now = monotonic()
         assert client.check(now + GRACE - 1) > 0  # type: ignore[attr-defined]
         client.check(now + GRACE + 1)  # type: ignore[attr-defined]
         status, headers, _ = parsed(await reader.read())
         assert (status, headers["x-understudy-error"]) == (408, "slow_client")
-        assert it.worker.plane.buffered == 0
-        assert it.worker.plane.refusals.codes == {"slow_client": 1}
+        assert it.worker.context.buffered == 0
+        assert it.worker.context.refusals.codes == {"slow_client": 1}
         writer.close()
 
 
@@ -123,12 +123,12 @@ async def test_idle_connection_is_closed_without_an_answer() -> None:
 async def test_connection_limit() -> None:
     async with rig(CONFIG, (Model(),)) as it:
         opened = [await it.connect() for _ in range(20)]
-        await eventually(lambda: len(it.worker.plane.clients) == 20)
+        await eventually(lambda: len(it.worker.context.clients) == 20)
         status, headers, _ = parsed(await it.raw(b""))
         assert (status, headers["x-understudy-error"]) == (503, "too_many_connections")
         for _, writer in opened:
             writer.close()
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         assert (await it.ask())[0] == 200
 
 
@@ -138,7 +138,7 @@ async def test_a_smaller_limit_is_not_held_against_what_was_sent_before() -> Non
         reader, writer = await it.connect()
         writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n800\r\n" + b"x" * 2048 + b"\r\n0\r\n\r\n")
         assert (await read_answer(reader))[0] == 200
-        it.worker.plane.limits = replace(it.worker.plane.limits, max_body=1000)
+        it.worker.context.limits = replace(it.worker.context.limits, max_body=1000)
         writer.write(POST + b"Content-Length: 2\r\n\r\nab")
         assert (await read_answer(reader))[0] == 200
         writer.close()
@@ -170,7 +170,7 @@ async def test_nobody_is_listened_to_for_long_after_a_refusal() -> None:
         reader, writer = await it.connect()
         writer.write(b"nonsense\r\n\r\n")
         assert parsed(await reader.read())[0] == 400
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         writer.close()
 
 
@@ -179,8 +179,8 @@ async def test_a_client_that_reads_nothing_of_its_answer_is_left() -> None:
         _, writer = await it.connect()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(POST + b"Content-Length: 0\r\n\r\n")
-        await eventually(lambda: any(client.blocked for client in it.worker.plane.clients))
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: any(client.blocked for client in it.worker.context.clients))
+        await eventually(lambda: not it.worker.context.clients)
         await it.settled()
         writer.close()
 
@@ -189,9 +189,9 @@ async def test_more_connections_than_can_be_told_so_are_closed() -> None:
     """Twice the limit: those who are refused cost a connection too, for as long as they take to hear it."""
     async with rig(CONFIG, (Model(),)) as it:
         opened = [await it.connect() for _ in range(40)]
-        await eventually(lambda: len(it.worker.plane.clients) == 40)
+        await eventually(lambda: len(it.worker.context.clients) == 40)
         with contextlib.suppress(ConnectionError):
             assert await it.raw(b"") == b""
         for _, writer in opened:
             writer.close()
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)

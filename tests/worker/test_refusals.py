@@ -45,8 +45,8 @@ POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 OPEN = START + frame(HEADERS, END_HEADERS, 1, encoded(CALL))
 
 
-def refused(plane: Any) -> dict[Reason, int]:
-    codes: dict[Reason, int] = plane.refusals.codes
+def refused(context: Any) -> dict[Reason, int]:
+    codes: dict[Reason, int] = context.refusals.codes
     return codes
 
 
@@ -69,7 +69,7 @@ def test_requests_that_are_refused(name: str) -> None:
     request, reason = HEARD[name]
     bench = Bench(config=HTTP)
     bench.feed(request, b"", [], [])
-    assert refused(bench.client.plane) == {reason: 1}
+    assert refused(bench.client.context) == {reason: 1}
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_requests_that_do_not_come(sent: bytes, reason: Reason) -> None:
     bench = Bench(config=HTTP)
     bench.feed(sent, b"", [], [])
     bench.client.check(monotonic() + 1000)
-    assert refused(bench.client.plane) == {reason: 1}
+    assert refused(bench.client.context) == {reason: 1}
 
 
 def test_connections_beyond_the_bound_whether_told_or_not() -> None:
     bench = Bench(config=HTTP)
     for number in range(4):  # two are answered with 503, beyond twice the bound none is
-        client = Client(bench.client.plane)
+        client = Client(bench.client.context)
         client.connection_made(Wire(client, bench.loop))  # type: ignore[arg-type]
-        assert refused(bench.client.plane).get(Reason.TOO_MANY_CONNECTIONS, 0) == number
+        assert refused(bench.client.context).get(Reason.TOO_MANY_CONNECTIONS, 0) == number
 
 
 def begun(count: int) -> bytes:
@@ -127,21 +127,21 @@ def test_calls_that_are_refused(name: str) -> None:
     sent, reasons = TOLD[name]
     bench = Calls(config=GRPC)
     bench.talk(sent, b"", [], [])
-    assert refused(bench.plane) == reasons
+    assert refused(bench.context) == reasons
 
 
 def test_a_connection_on_which_nobody_speaks() -> None:
     bench = Calls(config=GRPC)
     bench.client.check(monotonic() + 1000)
-    assert refused(bench.plane) == {Reason.REQUEST_TIMEOUT: 1}
+    assert refused(bench.context) == {Reason.REQUEST_TIMEOUT: 1}
 
 
 def test_connections_for_calls_beyond_the_bound() -> None:
     bench = Calls(config=GRPC)
     for number in range(3):
-        link = CallerLink(bench.plane, b"http")
+        link = CallerLink(bench.context, b"http")
         link.connection_made(Wire(link, bench.loop))  # type: ignore[arg-type]
-        assert refused(bench.plane).get(Reason.TOO_MANY_CONNECTIONS, 0) == number
+        assert refused(bench.context).get(Reason.TOO_MANY_CONNECTIONS, 0) == number
 
 
 def test_a_call_that_comes_when_none_are_taken_any_more() -> None:
@@ -149,12 +149,12 @@ def test_a_call_that_comes_when_none_are_taken_any_more() -> None:
     bench.of_client.hear(START)
     bench.client.http2.refusing = True
     bench.talk(called(1, b"x", 9), b"", [], [])
-    assert refused(bench.plane) == {Reason.DRAINING: 1}
+    assert refused(bench.context) == {Reason.DRAINING: 1}
 
 
 def test_a_client_that_asks_and_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Calls(config=GRPC)
     monkeypatch.setattr(bench.of_client, "get_write_buffer_size", lambda: MAX_UNSENT + 1)
     bench.talk(START + frame(SETTINGS, 0, 0), b"", [], [])
-    assert refused(bench.plane) == {Reason.FLOOD: 1}
+    assert refused(bench.context) == {Reason.FLOOD: 1}
     assert bench.of_client.is_closing()

@@ -78,11 +78,11 @@ def legs(trail: Trail) -> dict[str, Any]:
 async def test_without_configuration_an_exchange_is_an_exchange_and_nothing_else() -> None:
     async with followed(CONFIG, Model(), Model()) as (it, heard):
         await it.lane()
-        assert it.worker.plane.exchange is Exchange
+        assert it.worker.context.exchange is Exchange
         assert (await it.ask(b"{}", PARENT))[0] == 200
         await it.settled()
         assert heard.trails == []
-        assert it.worker.plane.trails._waiting == it.worker.plane.trails._waiting.__class__()
+        assert it.worker.context.trails._waiting == it.worker.context.trails._waiting.__class__()
 
 
 async def test_a_sampled_caller_is_followed_whatever_the_share_and_an_unsampled_one_never() -> None:
@@ -176,7 +176,7 @@ async def test_a_request_that_live_answers() -> None:
         assert (trail.route, trail.method, trail.client) == ("all", "POST", "127.0.0.1")
         assert (trail.upstream, trail.arm, trail.status, trail.reason) == ("live", "live", 200, "")
         assert (trail.request_bytes, trail.answer_bytes) == (3, 8)
-        assert abs(trail.start - it.worker.plane.epoch - it.worker.loop.time()) < 60
+        assert abs(trail.start - it.worker.context.epoch - it.worker.loop.time()) < 60
         copy = legs(trail)["copy"]
         assert (copy.arm, copy.upstream, copy.rollout, copy.status) == (
             "candidate",
@@ -296,9 +296,9 @@ async def test_without_a_controller_the_live_path_goes_on_and_what_is_dropped_is
     async with followed(CONFIG + ACCESS % "100%", Model(), Model()) as (it, _):
         await it.lane()
         await it.controller.stop()
-        await eventually(lambda: it.worker.plane.publisher._channel is None, "the link is down")
+        await eventually(lambda: it.worker.context.publisher._channel is None, "the link is down")
         assert (await it.ask(b"{}"))[0] == 200
-        await eventually(lambda: it.worker.plane.trails.dropped["access_log"] == 1, "a drop")
+        await eventually(lambda: it.worker.context.trails.dropped["access_log"] == 1, "a drop")
 
 
 async def test_a_reload_begins_and_ends_it() -> None:
@@ -316,4 +316,4 @@ async def test_a_reload_begins_and_ends_it() -> None:
         await asyncio.sleep(0)
         await it.settled()
         assert len(heard.trails) == 1
-        assert worker.plane.exchange is Exchange
+        assert worker.context.exchange is Exchange

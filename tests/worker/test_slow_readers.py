@@ -34,20 +34,20 @@ SHORT = 200_000
 
 def slow(it: Rig) -> int:
     """Clients that were cut off."""
-    return it.worker.plane.refusals.codes.get(Reason.SLOW_CLIENT, 0)
+    return it.worker.context.refusals.codes.get(Reason.SLOW_CLIENT, 0)
 
 
 @contextlib.asynccontextmanager
 async def reader(it: Rig, request: bytes = GET, kernel: bool = False) -> AsyncIterator[tuple[socket.socket, Client]]:
     """A client that has asked and does not read, once we are full of its answer. Of that little fits into the kernel,
     or as much as it likes (`kernel`)."""
-    before = set(it.worker.plane.clients)
+    before = set(it.worker.context.clients)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", it.port))
-    await eventually(lambda: it.worker.plane.clients - before)
-    (client,) = it.worker.plane.clients - before
+    await eventually(lambda: it.worker.context.clients - before)
+    (client,) = it.worker.context.clients - before
     assert isinstance(client, Client)
     if not kernel:
         client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -73,9 +73,9 @@ async def test_a_short_answer_holds_no_connection_though_nobody_reads_it() -> No
     async with rig(ONE, (Model(always(whole)),)) as it, reader(it) as (sock, client):
         await eventually(lambda: it.worker.pools["m"].counts[:2] == (1, 0), "a connection that is free again")
         assert not it.worker.pools["m"].stalled
-        assert SHORT - 50_000 < it.worker.plane.buffered <= SHORT + 1000
+        assert SHORT - 50_000 < it.worker.context.buffered <= SHORT + 1000
         await take(sock, SHORT)
-        await eventually(lambda: not it.worker.plane.buffered)
+        await eventually(lambda: not it.worker.context.buffered)
         assert not client.blocked
 
 
@@ -85,8 +85,8 @@ async def test_the_kernel_holds_little_for_who_does_not_read() -> None:
         _, writer = await it.connect()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(GET)
-        await eventually(lambda: any(client.blocked for client in it.worker.plane.clients))
-        (client,) = it.worker.plane.clients
+        await eventually(lambda: any(client.blocked for client in it.worker.context.clients))
+        (client,) = it.worker.context.clients
         number = client.transport.get_extra_info("socket").fileno()
         assert 0 < _in_kernel(number) < 2 * UNSENT
         writer.transport.abort()
@@ -99,9 +99,9 @@ async def test_of_a_long_answer_no_more_is_taken_than_fits(limits: str) -> None:
         async with reader(it) as (sock, _):
             pool = it.worker.pools["m"]
             await eventually(lambda: pool.stalled, "a model that is not read")
-            assert it.worker.plane.buffered < 1 << 20  # what one read brings is on top
+            assert it.worker.context.buffered < 1 << 20  # what one read brings is on top
             await take(sock, LONG)
-            await eventually(lambda: not it.worker.plane.buffered and not pool.stalled)
+            await eventually(lambda: not it.worker.context.buffered and not pool.stalled)
         await it.settled()
 
 
@@ -118,7 +118,7 @@ async def test_who_takes_next_to_nothing_is_cut_off_and_it_is_nobody_elses_fault
         await it.settled()
         assert (it.trial.sampled, it.trial.client_gone + it.trial.too_large) == (1, 1)
         assert not any(endpoint.failures for pool in it.worker.pools.values() for endpoint in pool.endpoints)
-        assert it.worker.plane.buffered == 0
+        assert it.worker.context.buffered == 0
 
 
 async def test_who_takes_enough_is_not_cut_off() -> None:
@@ -140,7 +140,7 @@ async def test_a_client_that_waits_for_its_model_is_not_timed() -> None:
         stream, writer = await it.connect()
         writer.write(GET)
         await asyncio.wait_for(stream.readuntil(b"data: 1\n\n"), PATIENCE)
-        (client,) = it.worker.plane.clients
+        (client,) = it.worker.context.clients
         assert client.check(monotonic() + 1000) > 0  # type: ignore[attr-defined]
         assert slow(it) == 0
         writer.close()
@@ -196,7 +196,7 @@ async def test_a_slow_upload_gives_way_too(behind: float) -> None:
         for _, writer in opened:
             writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n123456789")
         await eventually(lambda: len(pool.stalled) == 2)
-        for client in it.worker.plane.clients:
+        for client in it.worker.context.clients:
             client._receiving._pace.begin(monotonic() - behind)  # type: ignore[union-attr]
         assert (await it.ask(b""))[0] == (200 if behind else 503)
         heard = [asyncio.create_task(stream.read()) for stream, _ in opened]
@@ -228,7 +228,7 @@ async def test_a_client_that_was_told_to_go_on_and_does_not_gives_way_too(behind
             await asyncio.wait_for(stream.readuntil(b"100 Continue\r\n\r\n"), PATIENCE)
         assert len(pool.stalled) == 2
         now = monotonic()
-        for client in it.worker.plane.clients:
+        for client in it.worker.context.clients:
             assert client._receiving.behind(now) < HURRY  # type: ignore[union-attr]
             client._receiving._pace.begin(now - behind)  # type: ignore[union-attr]
         assert (await it.ask(b""))[0] == (200 if behind else 503)
@@ -300,7 +300,7 @@ def test_what_a_slow_client_gets_does_not_depend_on_the_buffer(
     body: bytes, cuts: list[int], takes: list[int], buffer: int, memory: int
 ) -> None:
     bench = Bench(config=parse(f"server: {{limits: {{buffer: {buffer}B, max_memory: {memory}B}}}}\n{PLAIN}"))
-    plane, wire, model = bench.client.plane, Full(bench.client, bench.loop), bench.model.transport
+    context, wire, model = bench.client.context, Full(bench.client, bench.loop), bench.model.transport
     assert isinstance(model, Wire)
     bench.client.transport = wire  # type: ignore[assignment]
     answer = ok(body, b"Date: now")
@@ -313,10 +313,10 @@ def test_what_a_slow_client_gets_does_not_depend_on_the_buffer(
             bench.loop.turn()
         model.hear(piece)
         bench.loop.turn()
-        assert plane.buffered <= max(len(wire.held), 0)
+        assert context.buffered <= max(len(wire.held), 0)
     while wire.held:
         wire.take(left.pop(0))
         bench.loop.turn()
     assert wire.out.partition(b"\r\n\r\n")[2] == body
-    assert plane.buffered == 0
+    assert context.buffered == 0
     assert bench.client._reading

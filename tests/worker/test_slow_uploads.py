@@ -35,7 +35,7 @@ async def slow(it: Rig, begun: bytes, number: int) -> list[tuple[asyncio.StreamR
     for _, writer in opened:
         writer.write(begun)
     size = len(begun.partition(b"\r\n\r\n")[2])
-    await eventually(lambda: it.worker.plane.buffered == number * size, "all that they have sent")
+    await eventually(lambda: it.worker.context.buffered == number * size, "all that they have sent")
     return opened
 
 
@@ -53,8 +53,8 @@ async def test_slow_uploads_hold_no_connection_to_the_model(half: tuple[bytes, b
             assert body in (b"abcdef", b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")
         for _, writer in opened:
             writer.close()
-        await eventually(lambda: not it.worker.plane.clients)
-        assert it.worker.plane.buffered == 0
+        await eventually(lambda: not it.worker.context.clients)
+        assert it.worker.context.buffered == 0
         await it.settled()
 
 
@@ -68,10 +68,10 @@ async def test_a_body_longer_than_the_buffer_goes_on_as_it_comes() -> None:
     async with rig(SMALL, (Model(script),)) as it:
         reader, writer = await it.connect()
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n12345678")
-        await eventually(lambda: it.worker.plane.buffered == 8)
+        await eventually(lambda: it.worker.context.buffered == 8)
         writer.write(b"9")
         await eventually(lambda: seen == [b"123456789"], "what is more than the buffer")
-        assert it.worker.plane.buffered == 0
+        assert it.worker.context.buffered == 0
         writer.write(b"abc")
         assert (await read_answer(reader))[2] == b"abc"
         writer.close()
@@ -83,16 +83,16 @@ async def test_without_memory_a_body_goes_on_as_it_comes() -> None:
     async with rig(config, (model,)) as it:
         _, first = await it.connect()
         first.write(HALF)
-        await eventually(lambda: it.worker.plane.buffered == 3)
+        await eventually(lambda: it.worker.context.buffered == 3)
         reader, second = await it.connect()
         second.write(HALF)
         await eventually(lambda: model.calls, "there is room for three bytes more, not for six")
-        assert it.worker.plane.buffered == 3
+        assert it.worker.context.buffered == 3
         second.write(b"def")
         assert (await read_answer(reader))[2] == b"abcdef"
         first.close()
         second.close()
-        await eventually(lambda: not it.worker.plane.buffered)
+        await eventually(lambda: not it.worker.context.buffered)
 
 
 @pytest.mark.parametrize("length", [6, 9])
@@ -119,7 +119,7 @@ async def test_a_sampled_upload_in_pieces_becomes_a_pair() -> None:
         await it.lane()
         reader, writer = await it.connect()
         writer.write(HALF.replace(b"/", b"/infer", 1))
-        await eventually(lambda: it.worker.plane.buffered == 3)
+        await eventually(lambda: it.worker.context.buffered == 3)
         writer.write(b"def")
         assert (await read_answer(reader))[2] == b"abcdef"
         (pair,) = await pairs_of(it, 1)
@@ -137,7 +137,7 @@ def test_what_the_model_and_the_client_get_does_not_depend_on_the_buffer(
     bench = Bench(together, config)
     said = bench.feed(request, ok(b"yes", b"Date: now"), cuts, [])
     assert said == Bench().feed(request, ok(b"yes", b"Date: now"), [], [])
-    assert bench.client.plane.buffered == 0
+    assert bench.client.context.buffered == 0
 
 
 # --- gRPC ---
@@ -150,7 +150,7 @@ def message_of(body: bytes) -> bytes:
 async def half_a_message(it: Rig) -> asyncio.StreamWriter:
     _, writer = await asyncio.open_connection("127.0.0.1", it.grpc_port)
     writer.write(Raw.PREFACE + Raw.head(1) + Raw.frame(0, 0, 1, message_of(b"abcdef")[:8]))
-    await eventually(lambda: it.worker.plane.buffered == 8, "all of it")
+    await eventually(lambda: it.worker.context.buffered == 8, "all of it")
     return writer
 
 
@@ -163,7 +163,7 @@ async def test_half_a_message_holds_no_call_to_the_model() -> None:
         assert [call.messages for call in model.calls] == [[b"quick"]]
         writer.write(Raw.frame(0, 1, 1, message_of(b"abcdef")[8:]))
         await eventually(lambda: [call.messages for call in model.calls] == [[b"quick"], [b"abcdef"]])
-        assert it.worker.plane.buffered == 0
+        assert it.worker.context.buffered == 0
         writer.close()
 
 
@@ -194,4 +194,4 @@ async def test_a_client_that_leaves_gives_back_what_it_held() -> None:
     async with rig(CALLS, (GrpcModel(),), grpc=True) as it:
         writer = await half_a_message(it)
         writer.close()
-        await eventually(lambda: not it.worker.plane.buffered)
+        await eventually(lambda: not it.worker.context.buffered)

@@ -64,15 +64,15 @@ def test_each_thing_is_held_once_and_asked_in_time(steps: list[tuple[str, int, f
 async def test_the_wheel_holds_nothing_of_connections_that_have_ended() -> None:
     model = Model(always(ok(b"{}", b"Connection: close")))
     async with rig(ONE, (model,)) as it:
-        plane = it.worker.plane
+        context = it.worker.context
         for _ in range(50):
             _, writer = await it.connect()  # says nothing
             writer.close()
             assert (await it.ask())[0] == 200  # as its connection to the model, it is closed at once
-        await eventually(lambda: not plane.clients)
+        await eventually(lambda: not context.clients)
         await it.settled()
         await eventually(lambda: it.worker.pools["m"].open == 0)
-        assert len(plane.wheel) == 0
+        assert len(context.wheel) == 0
 
 
 def how_many(kind: type) -> int:
@@ -82,12 +82,12 @@ def how_many(kind: type) -> int:
 async def test_nothing_holds_a_client_that_has_left() -> None:
     """No cycle of references either, which would wait for the garbage collector."""
     async with rig(ONE, (Model(),)) as it:
-        plane = it.worker.plane
+        context = it.worker.context
         gc.collect()
         gc.disable()
         try:
             _, writer = await it.connect()
-            await eventually(lambda: plane.clients)
+            await eventually(lambda: context.clients)
             assert how_many(HttpClient) == 1
             writer.close()
             await eventually(lambda: how_many(HttpClient) == 0, "the client is forgotten")
@@ -98,7 +98,7 @@ async def test_nothing_holds_a_client_that_has_left() -> None:
 async def test_the_wheel_holds_nothing_of_grpc_connections_that_have_ended() -> None:
     model = GrpcModel()
     async with rig(PLAIN, [model], grpc=True) as it:
-        plane = it.worker.plane
+        context = it.worker.context
         for _ in range(20):
             _, writer = await asyncio.open_connection("127.0.0.1", it.grpc_port)
             writer.write(Raw.PREFACE)
@@ -106,10 +106,10 @@ async def test_the_wheel_holds_nothing_of_grpc_connections_that_have_ended() -> 
         with Client(it.grpc_port) as client:
             assert (await client.ask(b"x")).answer == b"x"
         await model.stop()
-        await eventually(lambda: not plane.clients)
+        await eventually(lambda: not context.clients)
         pool = it.worker.pools["m"]
         await eventually(lambda: pool.open == 0)
-        assert len(plane.wheel) == (pool.slot > 0)  # a pool stays
+        assert len(context.wheel) == (pool.slot > 0)  # a pool stays
 
 
 async def test_one_late_thing_that_raises_stops_the_clock_of_nobody_else() -> None:

@@ -76,7 +76,7 @@ async def test_bytes_pass_both_ways_from_the_first_on() -> None:
         await talk((reader, writer), 3)
         writer.close()
         await it.settled()
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
 
 
 async def test_a_tunnel_in_use_outlives_the_idle_timeout() -> None:
@@ -106,7 +106,7 @@ async def test_when_one_side_ends_so_does_the_other(side: str) -> None:
         else:
             writer.transport.abort()
         await eventually(lambda: not model.open)
-        await eventually(lambda: not it.worker.plane.clients)
+        await eventually(lambda: not it.worker.context.clients)
         await it.settled()
 
 
@@ -156,7 +156,7 @@ async def test_who_does_not_read_holds_up_who_writes(slow: str) -> None:
     async with rig(CONFIG.replace("idle: 300ms", "idle: 30s"), (Model(script),)) as it:
         pool = it.worker.pools["m"]
         async with tunnel(it) as (reader, writer):
-            (client,), (connection,) = it.worker.plane.clients, pool._all
+            (client,), (connection,) = it.worker.context.clients, pool._all
             if slow == "client":
                 await eventually(lambda: client.transport.get_write_buffer_size() > 0)
                 await stands_still(lambda: client.transport.get_write_buffer_size())

@@ -118,7 +118,7 @@ async def test_a_worker_without_a_controller_calls_itself_ready_after_a_while(
     async with rig(SHADOW, (live, candidate), greets=False) as it:
         await eventually(lambda: it.replies, "READY")
         assert (await it.ask())[0] == 200
-        assert it.worker.plane.counts.report()["before_table"] == [("r/v2", 1)]
+        assert it.worker.context.counts.report()["before_table"] == [("r/v2", 1)]
     assert "table.missing" in capsys.readouterr().err
 
 
@@ -158,7 +158,7 @@ async def test_drain() -> None:
         writer.write(ASK)
         await eventually(lambda: model.calls)
         it.control.send(link.note(Frame.DRAIN, {"delay": 0.1}))
-        await eventually(lambda: it.worker.plane.draining)
+        await eventually(lambda: it.worker.context.draining)
         status, headers, _ = await it.ask(path=b"/-/readyz", method=b"GET")
         assert (status, headers["connection"]) == (503, "close")
         await asyncio.sleep(3 * QUIET)  # longer than a worker stays that has nothing in hand
@@ -217,7 +217,7 @@ async def test_a_reload_while_the_controller_is_lost_gives_no_weight_back() -> N
         text = config.replace("{0}", models[0].url).replace("{1}", models[1].url)
         it.worker.configure(parse(text, directory="."))
         assert it.trial.weight == 0
-        assert all(route.serving is None for route in it.worker.plane.routes.all)
+        assert all(route.serving is None for route in it.worker.context.routes.all)
 
 
 async def test_a_controller_that_is_silent_is_lost_though_its_socket_is_open() -> None:
@@ -244,7 +244,7 @@ async def test_lost_link_is_counted_and_slows_nobody() -> None:
     async with rig(SHADOW, (live, candidate)) as it:
         await it.lane()
         await it.controller.stop()
-        await eventually(lambda: it.worker.plane.publisher._channel is None)
+        await eventually(lambda: it.worker.context.publisher._channel is None)
         for _ in range(5):
             assert (await it.ask())[0] == 200
         await it.settled()
@@ -306,7 +306,7 @@ async def test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more() ->
             said = await report()
             assert said[trials[-1]]["sent"] == 1
             assert number == 0 or set(said) <= set(trials[-2:]), "the last one once more at most"
-        publisher = it.worker.plane.publisher
+        publisher = it.worker.context.publisher
         assert len(it.worker._books) <= 2
         assert max(publisher._index.values()) <= 2, "numbers on the link are used again"
         assert len(publisher._marked) <= 2

@@ -26,7 +26,7 @@ from proxy.worker.taking import SocketTaking, reset
 if TYPE_CHECKING:
     import asyncio
 
-    from proxy.worker.context import Plane
+    from proxy.worker.context import WorkerContext
 
 MAX_STREAMS = 128
 """Calls that one connection may have under way."""
@@ -46,29 +46,29 @@ class CallerLink(Wire):
     _taking: SocketTaking | None = None
     """What waits for the client whatever the call, while its transport is full."""
 
-    def __init__(self, plane: Plane, scheme: bytes) -> None:
-        http2 = Http2(True, plane.limits.max_header, MAX_STREAMS, self._opened, self._not_taken)
-        super().__init__(http2, plane.turn, None)
-        self.plane, self.scheme = plane, scheme
+    def __init__(self, context: WorkerContext, scheme: bytes) -> None:
+        http2 = Http2(True, context.limits.max_header, MAX_STREAMS, self._opened, self._not_taken)
+        super().__init__(http2, context.turn, None)
+        self.context, self.scheme = context, scheme
         self._fresh: list[Caller] = []
         self._since = self._left = 0.0
         self._resets, self._resets_at = MAX_RESETS, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        plane = self.plane
-        plane.clients.add(self)
-        self.peer, self.trusted = plane.limits.whose(transport)
+        context = self.context
+        context.clients.add(self)
+        self.peer, self.trusted = context.limits.whose(transport)
         self.owner = self.peer
         self.lines = client_lines(self.peer, self.scheme)
         super().connection_made(transport)
         self._since = self._resets_at = self.heard
-        if len(plane.clients) > plane.limits.max_connections:
-            plane.refusals.count(Reason.TOO_MANY_CONNECTIONS)
+        if len(context.clients) > context.limits.max_connections:
+            context.refusals.count(Reason.TOO_MANY_CONNECTIONS)
             self.http2.say_goodbye(ENHANCE_YOUR_CALM)
             self.flush()
             self.transport.close()
             return
-        plane.wheel.watch(self, self.heard + plane.limits.shortest)
+        context.wheel.watch(self, self.heard + context.limits.shortest)
 
     def take(self, data: bytes) -> int:
         took = super().take(data)
@@ -83,7 +83,7 @@ class CallerLink(Wire):
             self._spent = True
             self.http2.say_goodbye(NO_ERROR, MOST)  # it cannot go on for long: a new connection, while calls still fit
         try:
-            request, length = self.plane.calls.read(request_head(headers)), announced(headers)
+            request, length = self.context.calls.read(request_head(headers)), announced(headers)
             if ended and length > 0:
                 raise HeadError("a body that does not come")
         except NotGrpcError as other:
@@ -103,14 +103,14 @@ class CallerLink(Wire):
 
     def _refused(self) -> None:
         """What began is no call."""
-        self.plane.refusals.count(Reason.BAD_REQUEST)
+        self.context.refusals.count(Reason.BAD_REQUEST)
         self.work -= ANSWER_WORK
         self.http2.worthless()
 
     def _not_taken(self, code: int) -> None:
         """A call was refused on its stream alone."""
         reason = Reason.DRAINING if self.http2.refusing else Reason.TOO_MANY_CALLS
-        self.plane.refusals.count(reason if code == REFUSED_STREAM else Reason.BAD_REQUEST)
+        self.context.refusals.count(reason if code == REFUSED_STREAM else Reason.BAD_REQUEST)
 
     def gone(self) -> None:
         """A call has ended."""
@@ -123,18 +123,18 @@ class CallerLink(Wire):
         earned = (now - self._resets_at) * RESETS_PER_SECOND
         self._resets, self._resets_at = min(MAX_RESETS, self._resets + earned) - 1, now
         if self._resets < 0 and not self.transport.is_closing():
-            self.plane.refusals.count(Reason.FLOOD)
+            self.context.refusals.count(Reason.FLOOD)
             self.http2.say_goodbye(ENHANCE_YOUR_CALM)
             self.flush()
             self.transport.close()
 
     def garbled(self, reason: Reason) -> None:
-        self.plane.refusals.count(reason)
+        self.context.refusals.count(reason)
         self._end_calls()
 
     def is_lost(self) -> None:
-        self.plane.clients.discard(self)
-        self.plane.wheel.forget(self)
+        self.context.clients.discard(self)
+        self.context.wheel.forget(self)
         if self._taking is not None:
             self._taking.end()
         self._end_calls()
@@ -142,8 +142,8 @@ class CallerLink(Wire):
     def pause_writing(self) -> None:
         super().pause_writing()
         now = monotonic()
-        self._taking = SocketTaking(self.transport, self.plane, now)
-        self.plane.wheel.watch(self, now + LOOK)
+        self._taking = SocketTaking(self.transport, self.context, now)
+        self.context.wheel.watch(self, now + LOOK)
 
     def resume_writing(self) -> None:
         if self._taking is not None:
@@ -177,10 +177,10 @@ class CallerLink(Wire):
         """End what is late: calls, then a connection that has none."""
         if self.closed:
             return 0.0
-        limits, taking = self.plane.limits, self._taking
+        limits, taking = self.context.limits, self._taking
         if taking is not None:
             if taking.is_late(now):
-                self.plane.refusals.count(Reason.SLOW_CLIENT)
+                self.context.refusals.count(Reason.SLOW_CLIENT)
                 reset(self.transport)
                 return 0.0
             taking.fits()
@@ -191,7 +191,7 @@ class CallerLink(Wire):
         patience = limits.idle if self.http2.settled else limits.header
         if not self.http2.streams and now - self._since >= patience:
             if not self.http2.settled:
-                self.plane.refusals.count(Reason.REQUEST_TIMEOUT)
+                self.context.refusals.count(Reason.REQUEST_TIMEOUT)
             self.http2.say_goodbye()
             self.flush()
             self.transport.close()

@@ -26,7 +26,7 @@ from proxy.worker.request_log import Followed
 if TYPE_CHECKING:
     from proxy.http.headers import Request
     from proxy.request.rollouts import Trial
-    from proxy.worker.context import Plane
+    from proxy.worker.context import WorkerContext
     from proxy.worker.counts import Meter
     from proxy.worker.downstream.grpc_stream import Caller
     from proxy.worker.upstream.pool import Pool
@@ -62,8 +62,8 @@ class Call(Exchange):
     _holding = 0
     """Bytes gathered before it is decided whether they are needed."""
 
-    def __init__(self, client: Caller, plane: Plane, request: Request, name: bytes, now: float) -> None:
-        super().__init__(client, plane, request, name, now)
+    def __init__(self, client: Caller, context: WorkerContext, request: Request, name: bytes, now: float) -> None:
+        super().__init__(client, context, request, name, now)
         given = request.value(b"grpc-timeout")
         self._deadline = now + seconds(given) if given else inf
 

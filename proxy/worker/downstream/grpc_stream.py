@@ -54,9 +54,9 @@ class Caller(StreamEnd["CallerLink"]):
 
     def __init__(self, link: CallerLink, stream: Stream, request: Request, ended: bool) -> None:
         self.link, self._stream, self.request, self._ended = link, stream, request, ended
-        self.plane = link.plane
+        self.context = link.context
         self.peer, self.scheme, self.lines, self.trusted = link.peer, link.scheme, link.lines, link.trusted
-        self.messages = Messages(self.plane.limits.max_body)
+        self.messages = Messages(self.context.limits.max_body)
         self._parts: list[bytes] = []
         self._too_long = False
 
@@ -67,22 +67,22 @@ class Caller(StreamEnd["CallerLink"]):
         self._started = True
         if self._over:
             return
-        plane, request = self.plane, self.request
+        context, request = self.context, self.request
         self._since = now = monotonic()
-        name = plane.new_id(now)
+        name = context.new_id(now)
         told = given_id(request) or name
-        if request.path == HEALTH and not plane.calls.names(HEALTH):
+        if request.path == HEALTH and not context.calls.names(HEALTH):
             self._health()
         elif self._too_long:
             self.refuse(Reason.BODY_TOO_LARGE, name=told)
         elif request.route is None:
             self.refuse(Reason.NO_ROUTE, name=told)
         else:
-            how = plane.trails.chosen(plane, request, name) if plane.trails.wanted else None
+            how = context.trails.chosen(context, request, name) if context.trails.wanted else None
             self.exchange = exchange = (
-                Call(self, plane, request, name, now)
+                Call(self, context, request, name, now)
                 if how is None
-                else FollowedCall(plane.trails, how, self, plane, request, name, now)
+                else FollowedCall(context.trails, how, self, context, request, name, now)
             )
             parts, self._parts = self._parts, []
             self.link.work -= ASK_WORK
@@ -94,7 +94,7 @@ class Caller(StreamEnd["CallerLink"]):
     def _health(self) -> None:
         """As Kubernetes' gRPC probes ask it; every service is the proxy."""
         self.link.work -= ANSWER_WORK
-        serving = self.plane.ready and not self.plane.draining
+        serving = self.context.ready and not self.context.draining
         http2, stream = self.link.http2, self._stream
         http2.headers(stream, _HEAD, False)
         http2.data(stream, _SERVING if serving else _NOT_SERVING, True, [(b"grpc-status", b"0")])
@@ -134,14 +134,14 @@ class Caller(StreamEnd["CallerLink"]):
 
     def _follow(self, size: int, now: float) -> None:
         """A piece of a message came, which is timed until it is whole."""
-        messages, limits = self.messages, self.plane.limits
+        messages, limits = self.messages, self.context.limits
         if messages.whole:
             self._receiving = None
         elif self._receiving is not None and self._number == messages.begun:
             self._receiving.moved(size, now)
         else:
             self._receiving, self._number = Receiving(limits, now, now), messages.begun
-            self.plane.wheel.watch(self.link, self._receiving.due(limits, now))
+            self.context.wheel.watch(self.link, self._receiving.due(limits, now))
 
     def pause_reading(self) -> None:
         super().pause_reading()
@@ -166,7 +166,7 @@ class Caller(StreamEnd["CallerLink"]):
 
     def _malformed(self) -> None:
         """What came is no call (RFC 9113, 8.1.1)."""
-        self.plane.refusals.count(Reason.BAD_REQUEST)
+        self.context.refusals.count(Reason.BAD_REQUEST)
         self.link.http2.reset(self._stream, PROTOCOL_ERROR)
         self.lost()
 
@@ -228,8 +228,8 @@ class Caller(StreamEnd["CallerLink"]):
         self.blocked = True
         if self._taking is None:
             more, now = 0, monotonic()
-            self._taking = CallTaking(self._stream, self.plane, now)
-            self.plane.wheel.watch(self.link, now + LOOK)
+            self._taking = CallTaking(self._stream, self.context, now)
+            self.context.wheel.watch(self.link, now + LOOK)
         fits = self._taking.fits(more)
         winner = self.exchange.winner if self.exchange is not None else None
         if not fits and winner is not None and winner.kept is None and winner.connection is not None:
@@ -252,7 +252,7 @@ class Caller(StreamEnd["CallerLink"]):
     def refuse(self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"") -> None:
         """Answer with an error of our own; `exchange` when its legs have been counted already."""
         if exchange is None:
-            self.plane.refusals.count(reason)
+            self.context.refusals.count(reason)
         self.link.work -= ANSWER_WORK
         if self._over:
             return
@@ -291,12 +291,12 @@ class Caller(StreamEnd["CallerLink"]):
     def check(self, now: float, reads: bool) -> float:
         """End a call that is late: its message, or a client that does not read; when to look again. `reads`: the
         connection takes what is sent on it."""
-        limits, exchange, taking = self.plane.limits, self.exchange, self._taking
+        limits, exchange, taking = self.context.limits, self.exchange, self._taking
         if taking is not None:
             if not reads:
                 taking.begin(now)  # nor could it take this: the connection is what is late
             elif taking.is_late(now):
-                self.plane.refusals.count(Reason.SLOW_CLIENT)
+                self.context.refusals.count(Reason.SLOW_CLIENT)
                 self._break_off()
             return now + LOOK
         if self._stream.waiting and now - self._since >= limits.idle:

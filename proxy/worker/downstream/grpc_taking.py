@@ -8,15 +8,15 @@ from proxy.worker.taking import Taking
 
 if TYPE_CHECKING:
     from proxy.http.http2 import Stream
-    from proxy.worker.context import Plane
+    from proxy.worker.context import WorkerContext
 
 
 class CallTaking(Taking):
     """One stream's."""
 
-    def __init__(self, stream: Stream, plane: Plane, now: float) -> None:
+    def __init__(self, stream: Stream, context: WorkerContext, now: float) -> None:
         self._stream = stream
-        super().__init__(plane, now)
+        super().__init__(context, now)
 
     def waiting(self) -> int:
         return self._stream.waiting

@@ -48,7 +48,7 @@ from proxy.worker.taking import SocketTaking, reset
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Served
-    from proxy.worker.context import Plane
+    from proxy.worker.context import WorkerContext
 
 MAX_AHEAD = 64 * 1024
 """Bytes of pipelined requests that may wait before the client is not read any more."""
@@ -107,34 +107,34 @@ class Client(Reader):
     _tunnel = False
     """What passes is not ours to time any more."""
 
-    def __init__(self, plane: Plane, scheme: bytes = b"http") -> None:
-        super().__init__(plane.turn, None)
-        self.plane, self.scheme = plane, scheme
+    def __init__(self, context: WorkerContext, scheme: bytes = b"http") -> None:
+        super().__init__(context.turn, None)
+        self.context, self.scheme = context, scheme
         self._framing = Framing(HttpRequestParser)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        plane = self.plane
-        plane.clients.add(self)
-        self.peer, self.trusted = plane.limits.whose(transport)
+        context = self.context
+        context.clients.add(self)
+        self.peer, self.trusted = context.limits.whose(transport)
         self.owner = object() if self.trusted else self.peer  # a proxy's connections carry many clients each
         self.lines = client_lines(self.peer, self.scheme)
         self._since = now = monotonic()
-        most = plane.limits.max_connections
-        if len(plane.clients) > 2 * most:
-            plane.refusals.count(Reason.TOO_MANY_CONNECTIONS)
+        most = context.limits.max_connections
+        if len(context.clients) > 2 * most:
+            context.refusals.count(Reason.TOO_MANY_CONNECTIONS)
             self.transport.abort()
-        elif len(plane.clients) > most:
+        elif len(context.clients) > most:
             self.refuse(Reason.TOO_MANY_CONNECTIONS)
         else:
-            plane.wheel.watch(self, now + plane.limits.shortest)
+            context.wheel.watch(self, now + context.limits.shortest)
 
     # --- the request, in ---
 
     def data_received(self, data: bytes) -> None:
         if self.exchange is None and not self._over:
             end = data.find(b"\r\n\r\n") + 4
-            request = self.plane.routes.known.get(data[:end])
+            request = self.context.routes.known.get(data[:end])
             if request is not None and len(data) == end + request.length and not self._ahead and not self._kept:
                 self._begin(request, data[end:], True)  # a head that was read before, byte for byte
                 return
@@ -191,7 +191,7 @@ class Client(Reader):
         begin = at + 2 if data.startswith(b"\r\n", at) else at  # RFC 9112, 2.2: one empty line before a request
         known, self._known = self._known, 0
         end = data.find(b"\r\n\r\n", max(begin, known - 3)) + 4
-        limits = self.plane.limits
+        limits = self.context.limits
         if end < 4 or end - begin > limits.max_header:
             self._half_a_head(data[at:], begin - at, known)
             return len(data)
@@ -205,7 +205,7 @@ class Client(Reader):
             framing.open(request.length)
             if request.length > limits.max_body:
                 raise OverflowError
-            self.plane.routes.remember(request)
+            self.context.routes.remember(request)
             at = end if framing.done else framing.take(data, end, max(1, self.work))
             self.work -= framing.spent
             self._check_size()
@@ -221,13 +221,13 @@ class Client(Reader):
         began = monotonic() if len(head) > DEAR_HEAD else 0.0
         try:
             self._framing.head(head)
-            return self.plane.routes.read(head)
+            return self.context.routes.read(head)
         finally:
             if began:
                 self.turn.was_dear(monotonic() - began)
 
     def _half_a_head(self, data: bytes, begin: int, known: int) -> None:
-        limits = self.plane.limits
+        limits = self.context.limits
         seen = data[begin : begin + limits.max_header + 1]  # so the same is refused alike, however it was cut
         if not may_become_a_head(seen, max(0, known - begin)):
             self.refuse(Reason.BAD_REQUEST)
@@ -237,41 +237,41 @@ class Client(Reader):
             self._ahead, self._known = data, len(data)
             if seen and not self._head_since:
                 self._head_since = monotonic()
-                self.plane.wheel.watch(self, self._head_since + limits.header)
+                self.context.wheel.watch(self, self._head_since + limits.header)
 
     def _check_size(self) -> None:
         """Raises `OverflowError` when a chunked body is longer than allowed."""
         scanner = self._framing.scanner
-        if scanner is not None and scanner.size > self.plane.limits.max_body:
+        if scanner is not None and scanner.size > self.context.limits.max_body:
             raise OverflowError
 
     def _begin(self, request: Request, piece: bytes, done: bool, began: float = 0.0) -> None:
-        plane = self.plane
+        context = self.context
         now = monotonic()
         self._answering, self._keep = False, request.keep and done
         if not done:
-            self._receiving = Receiving(plane.limits, began or now, now)
-            plane.wheel.watch(self, self._receiving.due(plane.limits, now))
-        name = plane.new_id(now)
+            self._receiving = Receiving(context.limits, began or now, now)
+            context.wheel.watch(self, self._receiving.due(context.limits, now))
+        name = context.new_id(now)
         if request.route is None:
             self._without_route(request, given_id(request) or name, done)
             return
         self.work -= ASK_WORK
-        self.exchange = exchange = plane.exchange(self, plane, request, name, now)
+        self.exchange = exchange = context.exchange(self, context, request, name, now)
         refused = exchange.start(piece, done)
         if refused:
             self.refuse(refused)
 
     def _without_route(self, request: Request, name: bytes, done: bool) -> None:
         """The proxy's own paths (health), or nowhere to go."""
-        plane = self.plane
+        context = self.context
         if not request.path.startswith(OWN):
             self.refuse(Reason.NO_ROUTE, name=name, to_head=request.method == b"HEAD")
             return
-        self._keep = self._keep and not plane.draining
-        ready = plane.ready and not plane.draining
+        self._keep = self._keep and not context.draining
+        ready = context.ready and not context.draining
         self.work -= ANSWER_WORK
-        self._write(health(request.path, ready, request.method, self._keep, plane.date))
+        self._write(health(request.path, ready, request.method, self._keep, context.date))
         self._finish(done)
 
     def _more_body(self, exchange: Exchange, data: bytes) -> int:
@@ -301,7 +301,7 @@ class Client(Reader):
 
     def resume_reading(self) -> None:
         """There is room again."""
-        if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD + self.plane.limits.max_header:
+        if not self._reading and not self.closed and len(self._ahead) <= MAX_AHEAD + self.context.limits.max_header:
             self._since = monotonic()
             super().resume_reading()
 
@@ -322,7 +322,7 @@ class Client(Reader):
     def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
         """Begin the client's answer with a model's head and what is here of its body."""
         request = exchange.request
-        keep = request.keep and exchange.body_done and answer.length != UNTIL_CLOSE and not self.plane.draining
+        keep = request.keep and exchange.body_done and answer.length != UNTIL_CLOSE and not self.context.draining
         self._answering, self._keep = True, keep
         end = _GOES_ON if keep else _CLOSES
         if request.old:
@@ -330,9 +330,9 @@ class Client(Reader):
             return
         named = id_line(answer, exchange.request_id)
         if not answer.dated:
-            named += self.plane.date
+            named += self.context.date
         out = b"".join((answer.base, named, b"x-served-by: ", served_by, end, piece))
-        self.plane.turn.write(self.transport, out, exchange)
+        self.context.turn.write(self.transport, out, exchange)
         if done:
             self._finish(exchange.body_done)
 
@@ -344,7 +344,7 @@ class Client(Reader):
         says = b"keep-alive" if self._keep else b"close"
         named = id_line(answer, exchange.request_id)
         if not answer.dated:
-            named += self.plane.date
+            named += self.context.date
         lines = b"%bx-served-by: %b\r\nconnection: %b\r\n\r\n" % (named, served_by, says)
         self._write(without(answer.base, {b"transfer-encoding"}) + lines)
         self.more(piece, done)
@@ -367,7 +367,7 @@ class Client(Reader):
     ) -> None:
         """Answer with an error of our own; `exchange` when its legs have been counted already."""
         if exchange is None:
-            self.plane.refusals.count(reason)
+            self.context.refusals.count(reason)
         if self._answering or self.closed:
             self.abort()
             return
@@ -377,16 +377,16 @@ class Client(Reader):
         else:
             self._keep = exchange.request.keep and exchange.body_done  # which may have come in pieces
         to_head = to_head or (current is not None and current.request.method == b"HEAD")
-        self._keep = self._keep and not self.plane.draining
+        self._keep = self._keep and not self.context.draining
         name = name or (current.request_id if current else b"")
         self.work -= ANSWER_WORK
-        self._write(error(reason, name, self._keep, to_head, self.plane.date))
+        self._write(error(reason, name, self._keep, to_head, self.context.date))
         self._finish(self._framing.done and (exchange is not None or self._keep))
 
     def abort(self) -> None:
         """The answer cannot be completed: end the connection so that the client sees it was cut."""
         if not self.closed:
-            self.plane.turn.flush()
+            self.context.turn.flush()
             if self._answering and self._ends_by_close():  # and then an orderly end would look like that of the answer
                 reset(self.transport)
             self.transport.abort()
@@ -398,7 +398,7 @@ class Client(Reader):
         return answer is not None and (answer.length == UNTIL_CLOSE or self._dechunk is not None)
 
     def _write(self, data: bytes) -> None:
-        self.plane.turn.now(self.transport, data)
+        self.context.turn.now(self.transport, data)
 
     def _finish(self, request_done: bool) -> None:
         """The answer is written: next request, or the end of the connection."""
@@ -430,7 +430,7 @@ class Client(Reader):
         if self._over:
             return
         self._over = True
-        self.plane.turn.flush()
+        self.context.turn.flush()
         ahead, self._ahead = self._ahead, b""
         self.throw_away()
         if request_done and not ahead:
@@ -440,7 +440,7 @@ class Client(Reader):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()
-        self.plane.wheel.watch(self, self._lingering + LINGER)
+        self.context.wheel.watch(self, self._lingering + LINGER)
 
     def _throw_away(self, data: bytes) -> None:
         self._thrown += len(data)
@@ -464,8 +464,8 @@ class Client(Reader):
 
     def pause_writing(self) -> None:
         self.blocked, now = True, monotonic()
-        self._taking = SocketTaking(self.transport, self.plane, now)
-        self.plane.wheel.watch(self, now + LOOK)
+        self._taking = SocketTaking(self.transport, self.context, now)
+        self.context.wheel.watch(self, now + LOOK)
         self._hold_back()
 
     def _hold_back(self, more: int = 0) -> None:
@@ -496,16 +496,16 @@ class Client(Reader):
     def ends(self) -> bool:
         exchange = self.exchange
         if exchange is None or not exchange.body_done:
-            self.plane.turn.flush()  # the answer may have come in this very turn
+            self.context.turn.flush()  # the answer may have come in this very turn
             return False
         self._half_closed = monotonic()
-        self.plane.wheel.watch(self, self._half_closed + HALF_CLOSED)
+        self.context.wheel.watch(self, self._half_closed + HALF_CLOSED)
         return True
 
     def is_lost(self) -> None:
         self._over = True
-        self.plane.clients.discard(self)
-        self.plane.wheel.forget(self)
+        self.context.clients.discard(self)
+        self.context.wheel.forget(self)
         self._taken()
         if self.exchange is not None:
             self.exchange.client_gone()
@@ -513,7 +513,7 @@ class Client(Reader):
 
     def check(self, now: float) -> float:
         """Close or refuse when the client is late."""
-        limits, exchange = self.plane.limits, self.exchange
+        limits, exchange = self.context.limits, self.exchange
         if self.closed or self._tunnel:
             return 0.0
         if self._lingering:
@@ -540,12 +540,12 @@ class Client(Reader):
     def _by(self, due: float, now: float, reason: Reason) -> float:
         """End the connection if `due` has passed, with a 408 when there is a `reason`; else when to look again."""
         if now < due:
-            return min(due, now + self.plane.limits.shortest)
+            return min(due, now + self.context.limits.shortest)
         if not reason:
             self.abort()
             return 0.0
         self.refuse(reason)
-        return now + self.plane.limits.shortest
+        return now + self.context.limits.shortest
 
     def gives_way(self, now: float) -> bool:
         """Others wait for the connection to a model that this client holds: whether it is cut off for it."""
@@ -568,6 +568,6 @@ class Client(Reader):
         if self._taking is None:
             self.refuse(reason)
             return
-        self.plane.refusals.count(reason)
+        self.context.refusals.count(reason)
         if not self.closed:
             reset(self.transport)

@@ -70,14 +70,14 @@ def dig(client: Client, exchange: Exchange, leg: Served, answer: Answer, rest: b
     `answer` is the model's and names the protocol that it chose; `rest` and `ahead` are bytes of the new protocol that
     the model and the client have sent already.
     """
-    connection, plane = leg.connection, exchange.plane
+    connection, context = leg.connection, exchange.context
     assert isinstance(connection, Connection)
     lines = b"connection: upgrade\r\nupgrade: %b\r\n%bx-served-by: %b\r\n\r\n"
     chosen, named = original(answer.head, answer.head.lower(), b"upgrade"), id_line(answer, exchange.request_id)
     lines %= (chosen, named, leg.pool.label)
-    plane.turn.now(client.transport, answer.base + lines + rest)  # from here on the two ends write for themselves
+    context.turn.now(client.transport, answer.base + lines + rest)  # from here on the two ends write for themselves
     connection.leg = None
-    wheel, idle = plane.wheel, plane.limits.idle
+    wheel, idle = context.wheel, context.limits.idle
     left, right = _End(client.transport, client, wheel, idle), _End(connection.transport, connection, wheel, idle)
     left.other, right.other = right, left
     client.transport.set_protocol(left)

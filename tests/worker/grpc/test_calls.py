@@ -288,7 +288,7 @@ async def test_health_is_answered_by_the_proxy_and_fails_while_it_drains() -> No
     async with rig(PLAIN, [model], grpc=True) as it:
         with Client(it.grpc_port) as client:
             assert (await client.ask(b"", method=check)).answer == b"\x08\x01"
-            it.worker.plane.draining = True
+            it.worker.context.draining = True
             assert (await client.ask(b"", method=check)).answer == b"\x08\x02"
 
 
@@ -307,7 +307,7 @@ async def test_drain_finishes_what_is_in_hand_and_sends_clients_away() -> None:
             call = client.stream([b"x"])
             await eventually(lambda: model.calls, "the call")
             it.worker.stopped.set()
-            await eventually(lambda: it.worker.plane.draining, "drain")
+            await eventually(lambda: it.worker.context.draining, "drain")
             model.calls[0].ended.set()
             told = await asyncio.to_thread(client.read, call)
             assert (told.code, told.answers) == (grpc.StatusCode.OK, [b""])

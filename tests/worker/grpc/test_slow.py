@@ -32,7 +32,7 @@ def message(body: bytes) -> bytes:
 
 def slow(it: Rig) -> int:
     """Clients that were cut off."""
-    return it.worker.plane.refusals.codes.get(Reason.SLOW_CLIENT, 0)
+    return it.worker.context.refusals.codes.get(Reason.SLOW_CLIENT, 0)
 
 
 @contextlib.asynccontextmanager
@@ -41,16 +41,16 @@ async def asked(it: Rig, *frames: bytes) -> AsyncIterator[tuple[asyncio.StreamRe
     reader, writer = await asyncio.open_connection("127.0.0.1", it.grpc_port)
     writer.write(Raw.PREFACE[:24] + NO_WINDOW + Raw.head(1) + b"".join(frames))
     await eventually(
-        lambda: any(getattr(link, "http2", None) and link.http2.streams for link in it.worker.plane.clients)
+        lambda: any(getattr(link, "http2", None) and link.http2.streams for link in it.worker.context.clients)
     )
-    (link,) = it.worker.plane.clients
+    (link,) = it.worker.context.clients
     assert isinstance(link, CallerLink)
     caller = link.http2.streams[1].taker
     assert isinstance(caller, Caller)
     yield reader, writer, caller
     writer.close()
-    await eventually(lambda: not it.worker.plane.clients)
-    assert it.worker.plane.buffered == 0
+    await eventually(lambda: not it.worker.context.clients)
+    assert it.worker.context.buffered == 0
     await it.settled()
 
 
@@ -68,20 +68,20 @@ async def test_what_is_not_read_is_held_as_far_as_the_buffer_goes(size: int) -> 
         asked(it, WHOLE) as (reader, writer, caller),
     ):
         await eventually(lambda: caller.blocked)
-        plane, pool = it.worker.plane, it.worker.pools["m"]
+        context, pool = it.worker.context, it.worker.pools["m"]
         if size == SHORT:
             await eventually(lambda: pool.counts[1] == 0, "a model that has done its work")
-            assert plane.buffered == size + 5
+            assert context.buffered == size + 5
         else:
-            await eventually(lambda: plane.buffered > plane.limits.buffer)
-            assert plane.buffered < plane.limits.buffer + 200_000
+            await eventually(lambda: context.buffered > context.limits.buffer)
+            assert context.buffered < context.limits.buffer + 200_000
             assert pool.counts[1] == 1
         writer.write(window(size + 5))
         got = b""
         while b"grpc-status" not in got:
             got += await asyncio.wait_for(reader.read(1 << 20), PATIENCE)
         assert len(got) > size
-        await eventually(lambda: plane.buffered == 0)
+        await eventually(lambda: context.buffered == 0)
         assert slow(it) == 0
 
 
@@ -142,7 +142,7 @@ async def answered(reader: asyncio.StreamReader) -> bytes:
 async def test_a_message_that_does_not_come_is_not_waited_for(seconds: float, reason: bytes) -> None:
     half = Raw.frame(0, 0, 1, message(b"abcdef")[:8])
     async with rig(PLAIN, [GrpcModel()], grpc=True) as it, asked(it, half) as (reader, _, caller):
-        await eventually(lambda: it.worker.plane.buffered == 8)
+        await eventually(lambda: it.worker.context.buffered == 8)
         now = monotonic()
         if reason == b"request_timeout":  # though it keeps the rate
             assert caller._receiving is not None
