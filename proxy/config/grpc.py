@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proxy.config.text import Path
+from proxy.json_pointer import parse
 from proxy.request.sticky import FIELDS as READ
-from proxy.request.sticky import in_message, tokens
+from proxy.request.sticky import in_message
 
 if TYPE_CHECKING:
     from proxy.config.route import Route
@@ -59,7 +60,7 @@ def _route(path: Path, config: Config, route: Route, blame: Blame) -> None:
     if not grpc:
         return
     pointer = route.sticky.json if route.sticky is not None else None
-    if pointer is not None and not in_message(tokens(pointer)):
+    if pointer is not None and not in_message(parse(pointer)):
         fields = f"`/parameters/NAME`, {', '.join(f'`/{name}`' for name in READ)}"
         blame((*path, "sticky", "json"), "is not read of a ModelInferRequest", f"one of {fields}")
     if route.match.methods and "POST" not in route.match.methods:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy import json_pointer
 from proxy.config.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -132,9 +133,13 @@ def pointer(value: Any) -> str:
     >>> pointer("/outputs/0/data")
     '/outputs/0/data'
     """
-    if not isinstance(value, str) or (value and not value.startswith("/")) or re.search(r"~(?![01])", value):
-        hint = f"did you mean `/{value}`?" if isinstance(value, str) and not value.startswith(("/", "$")) else ""
-        raise Unfit("a JSON pointer such as /score", hint)
+    expected = "a JSON pointer such as /score"
+    if not isinstance(value, str):
+        raise Unfit(expected)
+    try:
+        json_pointer.parse(value)
+    except ValueError:
+        raise Unfit(expected, "" if value.startswith(("/", "$")) else f"did you mean `/{value}`?") from None
     return value
 
 

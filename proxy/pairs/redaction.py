@@ -16,6 +16,7 @@ from urllib.parse import unquote_plus
 import orjson
 
 from proxy.http.credentials import PARAMETERS
+from proxy.json_pointer import Pointer, index, parse
 from proxy.predictions import exact_json
 from proxy.predictions.bounds import Bounds, check_json
 from proxy.predictions.unreadable import Unreadable
@@ -81,15 +82,14 @@ def redact(body: bytes, entries: Sequence[str]) -> bytes | None:
     except (Unreadable, ValueError, RecursionError):
         return None
     for pointer in listed:
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-        document = _masked(document, steps)
+        document = _masked(document, parse(pointer))
     try:
         return exact_json.dumps(document) if exact else orjson.dumps(document)
     except (orjson.JSONEncodeError, RecursionError):  # orjson reads 1,024 levels and writes 254
         return None
 
 
-def _masked(value: Any, steps: list[str]) -> Any:
+def _masked(value: Any, steps: Pointer) -> Any:
     if not steps:
         return MASK
     step, rest = steps[0], steps[1:]
@@ -97,6 +97,6 @@ def _masked(value: Any, steps: list[str]) -> Any:
         keys = list(value) if step == "*" and "*" not in value else [step] if step in value else []
         return {**value, **{key: _masked(value[key], rest) for key in keys}}
     if isinstance(value, list):
-        at = range(len(value)) if step == "*" else [int(step)] if step.isascii() and step.isdigit() else []
+        at = range(len(value)) if step == "*" else [index(step)]
         return [_masked(item, rest) if n in at else item for n, item in enumerate(value)]
     return value

@@ -8,7 +8,7 @@
     classification.py    Triton's classes as text with their scores, where the request asked for them
     unparseable.py why live's answers cannot be read, in words
     shapes.py      a tensor and a kind in, the rows of a `Prediction` out
-    json_tools.py  parsing, JSON pointers
+    json_tools.py  parsing, following pointers
     json_pointer   any JSON by pointer, or by JMESPath (`predictions/expressions.py`)
     json_events.py a stream of JSON events: texts joined, other values a row each
     rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label

@@ -10,12 +10,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from proxy.json_pointer import Pointer, parse
 from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import elements, too_many
 from proxy.predictions.expressions import ExpressionError, search
 from proxy.predictions.json_events import Find, found_in, pieces_of, unnamed_lines, whole
-from proxy.predictions.json_tools import Pointer, follow, parse_pointer, word_for
+from proxy.predictions.json_tools import follow, word_for
 from proxy.predictions.message import Message
 from proxy.predictions.shapes import Tensor, tensor
 from proxy.predictions.unreadable import Unreadable
@@ -58,14 +59,14 @@ def _check_size(answer: Message) -> None:
 
 def _first(spec: PredictionSpec) -> str:
     """The member that a document must have at its top to be worth looking into; empty when it is not known."""
-    pointer = parse_pointer(spec.pointer)
+    pointer = parse(spec.pointer)
     return pointer[0] if pointer and pointer[0] != "*" else ""
 
 
 def _finder(spec: PredictionSpec) -> Find:
     if spec.jmespath:
         return partial(_search, spec.jmespath)
-    pointer = parse_pointer(spec.pointer)
+    pointer = parse(spec.pointer)
     return lambda document: _follow_all(document, pointer)
 
 
@@ -78,7 +79,7 @@ def single(spec: PredictionSpec, document: Any) -> Any:
     if spec.jmespath:
         return None
     value = document
-    for token in parse_pointer(spec.pointer):
+    for token in parse(spec.pointer):
         if type(value) is not dict:
             return None
         value = value.get(token)

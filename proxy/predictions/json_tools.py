@@ -1,22 +1,19 @@
-"""JSON from strangers: parse within bounds, follow RFC 6901 pointers."""
+"""JSON from strangers: parse within bounds, follow pointers and say what was found instead."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from proxy.json_pointer import NOWHERE, Pointer, index, step
 from proxy.model.reasons import Reason
 from proxy.predictions import exact_json
 from proxy.predictions.bounds import DEFAULT, Bounds, check_json
 from proxy.predictions.unreadable import Unreadable, names
-
-Pointer = tuple[str, ...]
-"""A parsed pointer: its unescaped tokens."""
 
 
 def parse_json(body: bytes, *, exact: bool = False, bounds: Bounds = DEFAULT) -> Any:
@@ -101,24 +98,6 @@ def _why(body: bytes, message: str) -> Unreadable:
     return Unreadable(Reason.NOT_JSON, f"not JSON: {message}")
 
 
-@lru_cache(maxsize=1024)
-def parse_pointer(text: str) -> Pointer:
-    """The tokens of an RFC 6901 pointer; raises `ValueError` when it is not one.
-
-    >>> parse_pointer("/outputs/0/a~1b~0c"), parse_pointer("")
-    (('outputs', '0', 'a/b~c'), ())
-    """
-    if not text:
-        return ()
-    if not text.startswith("/"):
-        raise ValueError(f"found {text!r}, expected a JSON pointer: empty, or starting with `/`")
-    tokens = text[1:].split("/")
-    for token in tokens:
-        if "~" in token.replace("~0", "").replace("~1", ""):
-            raise ValueError(f"found {text!r}: in a JSON pointer `~` is written `~0`, and `/` in a name `~1`")
-    return tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens)
-
-
 def follow(document: Any, pointer: Pointer) -> Any:
     """The value a pointer leads to; raises `Unreadable` with `missing_output`, saying what was found instead.
 
@@ -128,22 +107,10 @@ def follow(document: Any, pointer: Pointer) -> Any:
     value = document
     for depth, token in enumerate(pointer):
         try:
-            if type(value) is dict:
-                value = value[token]
-            elif type(value) is list:
-                value = value[_index(token)]
-            else:
-                raise KeyError(token)
-        except (KeyError, IndexError):
+            value = step(value, token)
+        except LookupError:
             raise Unreadable(Reason.MISSING_OUTPUT, _missing(value, pointer, depth)) from None
     return value
-
-
-def _index(token: str) -> int:
-    """An array index as RFC 6901 writes it: ASCII digits, no leading zero, not so many that it cannot be one."""
-    if not (token.isascii() and token.isdigit()) or (token[0] == "0" and token != "0") or len(token) > 9:
-        raise KeyError(token)
-    return int(token)
 
 
 def _missing(value: Any, pointer: Pointer, depth: int) -> str:
@@ -180,7 +147,7 @@ def drop(document: Any, pointer: Pointer) -> None:
         parent = follow(document, pointer[:-1])
         if isinstance(parent, dict):
             parent.pop(pointer[-1], None)
-        elif isinstance(parent, list):
-            parent[_index(pointer[-1])] = None
-    except (Unreadable, KeyError, IndexError):
+        elif isinstance(parent, list) and (at := index(pointer[-1])) != NOWHERE:
+            parent[at] = None
+    except (Unreadable, IndexError):
         return

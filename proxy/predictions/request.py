@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from proxy.json_pointer import parse
 from proxy.model import Segments
 from proxy.predictions.bounds import DEFAULT, Bounds
-from proxy.predictions.json_tools import drop, follow, parse_json, parse_pointer
+from proxy.predictions.json_tools import drop, follow, parse_json
 from proxy.predictions.message import decoded, header
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.v2_grpc import is_grpc, without_fields
@@ -83,7 +84,7 @@ def request_facts(
         segment = _field(document, field)
     if ignore:
         for pointer in ignore:
-            drop(document, parse_pointer(pointer))
+            drop(document, parse(pointer))
         with suppress(orjson.JSONEncodeError):  # it reads 1,024 levels and writes 254
             body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS) + tail
     return RequestFacts(_hash(body), segment, cluster)
@@ -107,7 +108,7 @@ def _split_binary(head: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def _field(document: Any, pointer: str) -> str:
     try:
-        value = follow(document, parse_pointer(pointer))
+        value = follow(document, parse(pointer))
     except Unreadable:
         return ""
     if isinstance(value, bool):

@@ -11,12 +11,12 @@ from proxy.config import Route as RouteConfig
 from proxy.config.route import DualWrite as DualWriteConfig
 from proxy.config.route import HeaderRules
 from proxy.http.headers import Request, read_request, request_scanner
+from proxy.json_pointer import parse
 from proxy.model import Plan, State
 from proxy.request.dual_write import DualWrite
 from proxy.request.rollouts import Recent, Terms, Trial
 from proxy.request.routing import Router, Rule
 from proxy.request.set_json import rules
-from proxy.request.sticky import tokens
 from proxy.worker.counts import Counts, Meters
 from proxy.worker.upstream.pool import Pool
 
@@ -199,7 +199,7 @@ def compile_routes(
         if item.sticky is not None:
             route.sticky_header = (item.sticky.header or "").lower().encode()
             route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
-            route.sticky_json = tokens(item.sticky.json or "")
+            route.sticky_json = parse(item.sticky.json or "")
         route.settle()
         if item.override is not None:
             route.override = item.override.header.lower().encode()

@@ -18,8 +18,9 @@ from typing import Any
 import orjson
 
 from proxy.http.headers import original, without
+from proxy.json_pointer import NOWHERE, Pointer, index, parse
 
-Rules = tuple[tuple[tuple[str, ...], bytes], ...]
+Rules = tuple[tuple[Pointer, bytes], ...]
 """Each pointer's tokens, and the JSON to put there."""
 
 _BINARY = b"inference-header-content-length"
@@ -32,7 +33,6 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"[^ \t\r\n,\]}]++")
 _TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _OPEN, _QUOTE, _OBJECT, _ARRAY = b"[{", ord('"'), ord("{"), ord("[")
 
 
@@ -46,7 +46,7 @@ def rules(set_json: Mapping[str, Any]) -> Rules:
     for pointer, value in set_json.items():
         if not pointer:
             raise ValueError("the empty pointer is the whole body, which cannot be set")
-        tokens = tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
+        tokens = parse(pointer)
         try:
             json.dumps(value, allow_nan=False)  # orjson would write null for what is no number
             found.append((tokens, orjson.dumps(value)))
@@ -101,7 +101,7 @@ def set_values(text: bytes, asked: Rules) -> bytes | None:
     return changed
 
 
-def _set(text: bytes, tokens: tuple[str, ...], value: bytes) -> bytes | None:
+def _set(text: bytes, tokens: Pointer, value: bytes) -> bytes | None:
     at = _space(text, 0)
     for depth, token in enumerate(tokens):
         last = depth == len(tokens) - 1
@@ -110,8 +110,8 @@ def _set(text: bytes, tokens: tuple[str, ...], value: bytes) -> bytes | None:
             if start < 0 and last:  # `end` is where a further member goes
                 comma = b"" if text[end - 1] == _OBJECT and end == at + 1 else b","
                 return b"".join((text[:end], comma, orjson.dumps(token), b":", value, text[end:]))
-        elif text[at] == _ARRAY and _INDEX.fullmatch(token):
-            start, end = _element(text, at, int(token))
+        elif text[at] == _ARRAY and (wanted := index(token)) != NOWHERE:
+            start, end = _element(text, at, wanted)
         else:
             return None
         if start < 0:
@@ -139,14 +139,14 @@ def _member(text: bytes, at: int, name: str) -> tuple[int, int]:
     return found if found[0] >= 0 else (-1, end)
 
 
-def _element(text: bytes, at: int, index: int) -> tuple[int, int]:
+def _element(text: bytes, at: int, wanted: int) -> tuple[int, int]:
     """Where an element stands in the array at `at`, else -1."""
     at = _space(text, at + 1)
     while text[at : at + 1] != b"]":
         end = _end(text, at)
-        if index == 0:
+        if wanted == 0:
             return at, end
-        index -= 1
+        wanted -= 1
         at = _space(text, end)
         if text[at : at + 1] == b",":
             at = _space(text, at + 1)

@@ -11,11 +11,13 @@ by `predictions.protobuf`, which needs numpy, and a worker has none.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 import orjson
 
 from proxy.http.headers import original
+from proxy.json_pointer import Pointer, step
 
 CALLS = frozenset(f"/inference.GRPCInferenceService/{name}".encode() for name in ("ModelInfer", "ModelStreamInfer"))
 """The gRPC methods whose messages are read: both take a ModelInferRequest."""
@@ -26,16 +28,7 @@ _WIDTHS = {1: 8, 5: 4}
 _BINARY = b"inference-header-content-length"
 
 
-def tokens(pointer: str) -> tuple[str, ...]:
-    """The steps of a JSON pointer (RFC 6901).
-
-    >>> tokens("/parameters/a~1b")
-    ('parameters', 'a/b')
-    """
-    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
-
-
-def in_message(path: tuple[str, ...]) -> bool:
+def in_message(path: Pointer) -> bool:
     """Whether these steps lead to what is read of a ModelInferRequest: a parameter, or one of `FIELDS`.
 
     >>> in_message(("parameters", "sequence_id")), in_message(("id",)), in_message(("inputs", "0"))
@@ -44,7 +37,7 @@ def in_message(path: tuple[str, ...]) -> bool:
     return (len(path) == 2 and path[0] == "parameters") or (len(path) == 1 and path[0] in FIELDS)
 
 
-def json_key(head: bytes, body: bytes, path: tuple[str, ...]) -> bytes:
+def json_key(head: bytes, body: bytes, path: Pointer) -> bytes:
     """The key in a JSON body without transfer framing, or in the JSON before binary tensors; empty when there is none.
 
     >>> json_key(b"", b'{"parameters": {"sequence_id": 7}}', ("parameters", "sequence_id")), json_key(b"", b"x", ("a",))
@@ -56,20 +49,12 @@ def json_key(head: bytes, body: bytes, path: tuple[str, ...]) -> bytes:
             return b""
         body = body[: int(size)]
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return _key(reduce(step, path, orjson.loads(body)))
+    except (orjson.JSONDecodeError, LookupError):
         return b""
-    for token in path:
-        if isinstance(found, dict):
-            found = found.get(token)
-        elif isinstance(found, list) and token.isascii() and token.isdigit() and int(token[:9]) < len(found):
-            found = found[int(token[:9])]
-        else:
-            return b""
-    return _key(found)
 
 
-def message_key(body: bytes, path: tuple[str, ...]) -> bytes:
+def message_key(body: bytes, path: Pointer) -> bytes:
     """The key in the first message of a gRPC body, a ModelInferRequest; empty when there is none, or it is compressed.
 
     >>> message_key(bytes([0, 0, 0, 0, 3]) + b"\\x1a\\x01x", ("id",))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.json_pointer import parse
 from proxy.model.reasons import Reason
-from proxy.predictions.json_tools import drop, follow, parse_json, parse_pointer
+from proxy.predictions.json_tools import drop, follow, parse_json
 from proxy.predictions.unreadable import Unreadable
 
 JSON = st.recursive(
@@ -99,23 +100,6 @@ RFC = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\
 
 
 @pytest.mark.parametrize(
-    ("pointer", "value"),
-    [
-        ("", RFC), ("/foo", ["bar", "baz"]), ("/foo/0", "bar"), ("/", 0), ("/a~1b", 1), ("/c%d", 2), ("/e^f", 3),
-        ("/g|h", 4), ("/i\\j", 5), ('/k"l', 6), ("/ ", 7), ("/m~0n", 8),
-    ],
-)  # fmt: skip
-def test_pointers_as_in_the_rfc(pointer: str, value: object) -> None:
-    assert follow(RFC, parse_pointer(pointer)) == value
-
-
-@pytest.mark.parametrize("pointer", ["foo", "/a~", "/a~2", "#/a"])
-def test_what_is_no_pointer_is_refused(pointer: str) -> None:
-    with pytest.raises(ValueError, match="JSON pointer"):
-        parse_pointer(pointer)
-
-
-@pytest.mark.parametrize(
     ("pointer", "words"),
     [
         ("/fo", "`fo` is missing at the top; found `foo`, ``, `a/b`, `c%d`, `e^f` and 5 more"),
@@ -129,7 +113,7 @@ def test_what_is_no_pointer_is_refused(pointer: str) -> None:
 )
 def test_a_pointer_to_nowhere_says_what_is_there(pointer: str, words: str) -> None:
     with pytest.raises(Unreadable) as caught:
-        follow(RFC, parse_pointer(pointer))
+        follow(RFC, parse(pointer))
     assert caught.value.reason is Reason.MISSING_OUTPUT
     assert words in caught.value.detail
 
@@ -137,7 +121,7 @@ def test_a_pointer_to_nowhere_says_what_is_there(pointer: str, words: str) -> No
 def test_drop_keeps_the_places_of_other_elements() -> None:
     document = {"id": 1, "rows": [{"at": 5, "x": 1}, 2]}
     for pointer in ("/id", "/rows/0/at", "/rows/1", "/rows/9", "/nowhere/1", "", "/rows/x"):
-        drop(document, parse_pointer(pointer))
+        drop(document, parse(pointer))
     assert document == {"rows": [{"x": 1}, None]}
 
 

@@ -17,7 +17,7 @@ FLOORS = (
     {"worker", "controller"},
     {"config", "request", "pairs", "sockets"},
     {"rollout", "evidence", "predictions"},
-    {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built"},
+    {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer"},
     {"http"},
     {"model"},
 )
