@@ -30,7 +30,7 @@ from proxy.request import arms, dual_write, gathering, leaving, memory, mirrorin
 from proxy.request.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
-    from proxy.request.ports import Front
+    from proxy.request.ports import DownstreamStream
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Route
     from proxy.request.samples import Sample
@@ -93,7 +93,9 @@ class Exchange:
     rewritten: tuple[bytes, bytes] | None = None
     """Head and body as the candidate that serves gets them, where its owner wants them changed."""
 
-    def __init__(self, client: Front, context: WorkerContext, request: Request, name: bytes, now: float) -> None:
+    def __init__(
+        self, client: DownstreamStream, context: WorkerContext, request: Request, name: bytes, now: float
+    ) -> None:
         self.client, self.context, self.request = client, context, request
         self.route: Route = request.route
         self.id = self.request_id = name

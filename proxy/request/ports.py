@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from proxy.request.legs import Served
 
 
-class Front(Protocol):
+class DownstreamStream(Protocol):
     """The client's side of one request: an HTTP/1.1 connection, or one call of a gRPC connection."""
 
     peer: bytes

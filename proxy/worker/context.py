@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from proxy.config import Config
     from proxy.config.server import Server
     from proxy.http.headers import Request
-    from proxy.worker.downstream.grpc import CallerLink
-    from proxy.worker.downstream.http1 import Client
+    from proxy.worker.downstream.grpc import GrpcServerConnection
+    from proxy.worker.downstream.http1 import DownstreamConnection
 
 _ENTROPY = 4096
 
@@ -93,9 +93,9 @@ class WorkerContext:
         self.counts = Counts()
         self.publisher = Publisher(loop)
         self.trails = Trails()
-        self.exchange: Callable[[Client, WorkerContext, Request, bytes, float], Exchange] = Exchange
+        self.exchange: Callable[[DownstreamConnection, WorkerContext, Request, bytes, float], Exchange] = Exchange
         """What a request becomes: `Exchange` itself, unless some requests are to leave a trail."""
-        self.clients: set[Client | CallerLink] = set()
+        self.clients: set[DownstreamConnection | GrpcServerConnection] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
         """Requests that were refused before an upstream was asked."""
         self.epoch = time.time() - time.monotonic()

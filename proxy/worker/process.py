@@ -47,8 +47,8 @@ from proxy.request.routes import compile_routes, is_unjudged, part
 from proxy.resolver import LookUp, Resolver, system
 from proxy.sockets import raise_descriptors
 from proxy.worker.context import Limits, WorkerContext
-from proxy.worker.downstream.grpc import CallerLink
-from proxy.worker.downstream.http1 import Client
+from proxy.worker.downstream.grpc import GrpcServerConnection
+from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.downstream.listener import Door
 from proxy.worker.timers import TICK
 from proxy.worker.tls import for_clients, for_upstream
@@ -351,9 +351,9 @@ class Worker:
         await self._either(started, self.stopped)
         if self._config is None:
             return
-        self._doors = [Door(listener, lambda scheme: Client(self.context, scheme))]
+        self._doors = [Door(listener, lambda scheme: DownstreamConnection(self.context, scheme))]
         if grpc is not None:
-            self._doors.append(Door(grpc, lambda scheme: CallerLink(self.context, scheme)))
+            self._doors.append(Door(grpc, lambda scheme: GrpcServerConnection(self.context, scheme)))
         await self._open_doors()
         self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
         self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))

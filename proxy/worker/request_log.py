@@ -27,9 +27,9 @@ from proxy.request.routing import chosen, salt
 
 if TYPE_CHECKING:
     from proxy.pairs.publisher import Publisher
-    from proxy.request.ports import Front
+    from proxy.request.ports import DownstreamStream
     from proxy.worker.context import WorkerContext
-    from proxy.worker.downstream.http1 import Client
+    from proxy.worker.downstream.http1 import DownstreamConnection
 
 MAX_WAITING = 4096
 """Trails that may wait for the next tick."""
@@ -61,7 +61,9 @@ class Trails:
         """Whether anything is configured that wants trails."""
         return self._traces is not None or self._logs > 0
 
-    def exchange(self, client: Client, context: WorkerContext, request: Request, name: bytes, now: float) -> Exchange:
+    def exchange(
+        self, client: DownstreamConnection, context: WorkerContext, request: Request, name: bytes, now: float
+    ) -> Exchange:
         """The exchange of a request, followed if it was chosen."""
         how = self.chosen(context, request, name)
         if how is None:
@@ -112,7 +114,7 @@ class Followed(Exchange):
     refused = Reason.NONE
 
     def __init__(
-        self, trails: Trails, how: How, client: Front, context: WorkerContext, request: Request,
+        self, trails: Trails, how: How, client: DownstreamStream, context: WorkerContext, request: Request,
         name: bytes, now: float,
     ) -> None:  # fmt: skip
         super().__init__(client, context, request, name, now)

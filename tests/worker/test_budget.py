@@ -40,9 +40,9 @@ from proxy.http.http2.frames import (
 )
 from proxy.http.http2.sending import CALM
 from proxy.model.reasons import Reason
-from proxy.worker.downstream.grpc import CallerLink
-from proxy.worker.downstream.grpc_stream import Caller
-from proxy.worker.downstream.http1 import Client
+from proxy.worker.downstream.grpc import GrpcServerConnection
+from proxy.worker.downstream.grpc_stream import GrpcServerStream
+from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.process import Worker
 from proxy.worker.reader import MUCH, PIECE
 from proxy.worker.turn import AT_ONCE, PER_TURN, SLICE
@@ -109,7 +109,7 @@ class Calls:
         worker.configure(config)
         pool: Any = worker.pools["g"]
         assert pool.turn is turn
-        self.client, self.model = CallerLink(worker.context, b"http"), ModelLink(pool, pool.endpoints[0])
+        self.client, self.model = GrpcServerConnection(worker.context, b"http"), ModelLink(pool, pool.endpoints[0])
         for protocol in (self.client, self.model):
             protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool.open = 1_000_000  # no connection but this one
@@ -235,8 +235,8 @@ class Http(Bench):
         self.of_model: Any = self.model.transport
         self.of_model.loop = self.loop
 
-    def another(self, peer: bytes = b"") -> tuple[Client, Any]:
-        client = Client(self.context)
+    def another(self, peer: bytes = b"") -> tuple[DownstreamConnection, Any]:
+        client = DownstreamConnection(self.context)
         wire: Any = Wire(client, self.loop)
         client.connection_made(wire)
         client.owner = peer or client.owner
@@ -502,7 +502,7 @@ def test_dear_heads_are_decoded_one_after_the_other_with_rests_between() -> None
     bench = Calls()
     links = []
     for _ in range(5):
-        link = CallerLink(bench.context, b"http")
+        link = GrpcServerConnection(bench.context, b"http")
         wire: Any = Wire(link, bench.loop)
         link.connection_made(wire)
         links.append(wire)
@@ -513,7 +513,9 @@ def test_dear_heads_are_decoded_one_after_the_other_with_rests_between() -> None
     began, decoded = bench.loop.now, 0
     assert not bench.context.turn.may_be_dear()
     bench.loop.turn()
-    decoded = sum(link.http2.last // 2 + 1 for link in bench.context.clients if isinstance(link, CallerLink)) - 1
+    decoded = (
+        sum(link.http2.last // 2 + 1 for link in bench.context.clients if isinstance(link, GrpcServerConnection)) - 1
+    )
     assert decoded == 200
     assert bench.loop.now - began > 0.1
 
@@ -596,6 +598,6 @@ def test_calls_leave_nothing_for_the_garbage_collector(end: str) -> None:
         if end == "lost":
             bench.client.connection_lost(None)
             bench.loop.turn()
-        assert not [one for one in gc.get_objects() if isinstance(one, Caller | ModelStream)]
+        assert not [one for one in gc.get_objects() if isinstance(one, GrpcServerStream | ModelStream)]
     finally:
         gc.enable()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from proxy.config import Config, parse
 from proxy.http.chunks import ChunkError, ChunkScanner, joined
-from proxy.worker.downstream.http1 import Client
+from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.process import Worker
 from proxy.worker.upstream.http1 import Connection
 
@@ -123,7 +123,7 @@ class Bench:
         turn = worker.context.turn
         turn.at_once, turn.slice, turn.per_turn = work or (turn.at_once, turn.slice, turn.per_turn)
         pool = worker.pools["m"]
-        self.client, self.model = Client(worker.context), Connection(pool, pool.endpoints[0])
+        self.client, self.model = DownstreamConnection(worker.context), Connection(pool, pool.endpoints[0])
         for protocol in (self.client, self.model):
             protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool._all.add(self.model)

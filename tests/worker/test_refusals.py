@@ -27,8 +27,8 @@ from proxy.http.http2.frames import (
     frame,
 )
 from proxy.model.reasons import Reason
-from proxy.worker.downstream.grpc import MAX_STREAMS, CallerLink
-from proxy.worker.downstream.http1 import Client
+from proxy.worker.downstream.grpc import MAX_STREAMS, GrpcServerConnection
+from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.http2_protocol import MAX_UNSENT
 from tests.worker.test_budget import CALL, START, Calls, called
 from tests.worker.test_cuts import Bench, Wire
@@ -87,7 +87,7 @@ def test_requests_that_do_not_come(sent: bytes, reason: Reason) -> None:
 def test_connections_beyond_the_bound_whether_told_or_not() -> None:
     bench = Bench(config=HTTP)
     for number in range(4):  # two are answered with 503, beyond twice the bound none is
-        client = Client(bench.client.context)
+        client = DownstreamConnection(bench.client.context)
         client.connection_made(Wire(client, bench.loop))  # type: ignore[arg-type]
         assert refused(bench.client.context).get(Reason.TOO_MANY_CONNECTIONS, 0) == number
 
@@ -139,7 +139,7 @@ def test_a_connection_on_which_nobody_speaks() -> None:
 def test_connections_for_calls_beyond_the_bound() -> None:
     bench = Calls(config=GRPC)
     for number in range(3):
-        link = CallerLink(bench.context, b"http")
+        link = GrpcServerConnection(bench.context, b"http")
         link.connection_made(Wire(link, bench.loop))  # type: ignore[arg-type]
         assert refused(bench.context).get(Reason.TOO_MANY_CONNECTIONS, 0) == number
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from proxy.config import parse
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
-from proxy.worker.downstream.http1 import Client
+from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.downstream.listener import UNSENT
 from proxy.worker.pace import GRACE, HURRY, LOOK
 from proxy.worker.taking import _in_kernel
@@ -38,7 +38,9 @@ def slow(it: Rig) -> int:
 
 
 @contextlib.asynccontextmanager
-async def reader(it: Rig, request: bytes = GET, kernel: bool = False) -> AsyncIterator[tuple[socket.socket, Client]]:
+async def reader(
+    it: Rig, request: bytes = GET, kernel: bool = False
+) -> AsyncIterator[tuple[socket.socket, DownstreamConnection]]:
     """A client that has asked and does not read, once we are full of its answer. Of that little fits into the kernel,
     or as much as it likes (`kernel`)."""
     before = set(it.worker.context.clients)
@@ -48,7 +50,7 @@ async def reader(it: Rig, request: bytes = GET, kernel: bool = False) -> AsyncIt
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", it.port))
     await eventually(lambda: it.worker.context.clients - before)
     (client,) = it.worker.context.clients - before
-    assert isinstance(client, Client)
+    assert isinstance(client, DownstreamConnection)
     if not kernel:
         client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     sock.send(request)

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.worker.downstream.http1 import Client as HttpClient
+from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.timers import TICK, Soon, Wheel
 from tests.worker.grpc.models import Client, GrpcModel
 from tests.worker.grpc.test_calls import PLAIN, Raw
@@ -88,9 +88,9 @@ async def test_nothing_holds_a_client_that_has_left() -> None:
         try:
             _, writer = await it.connect()
             await eventually(lambda: context.clients)
-            assert how_many(HttpClient) == 1
+            assert how_many(DownstreamConnection) == 1
             writer.close()
-            await eventually(lambda: how_many(HttpClient) == 0, "the client is forgotten")
+            await eventually(lambda: how_many(DownstreamConnection) == 0, "the client is forgotten")
         finally:
             gc.enable()
 

@@ -18,7 +18,7 @@ from proxy.http.headers import UNTIL_CLOSE, HeadError, client_lines
 from proxy.http.http2 import Headers, Http2, Stream
 from proxy.http.http2.frames import ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from proxy.model.reasons import Reason
-from proxy.worker.downstream.grpc_stream import ANSWER_WORK, Caller
+from proxy.worker.downstream.grpc_stream import ANSWER_WORK, GrpcServerStream
 from proxy.worker.http2_protocol import Wire
 from proxy.worker.pace import LOOK
 from proxy.worker.taking import SocketTaking, reset
@@ -38,7 +38,7 @@ LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
 
 
-class CallerLink(Wire):
+class GrpcServerConnection(Wire):
     """One client connection."""
 
     peer = lines = b""
@@ -50,7 +50,7 @@ class CallerLink(Wire):
         http2 = Http2(True, context.limits.max_header, MAX_STREAMS, self._opened, self._not_taken)
         super().__init__(http2, context.turn, None)
         self.context, self.scheme = context, scheme
-        self._fresh: list[Caller] = []
+        self._fresh: list[GrpcServerStream] = []
         self._since = self._left = 0.0
         self._resets, self._resets_at = MAX_RESETS, 0.0
 
@@ -97,7 +97,7 @@ class CallerLink(Wire):
             self.http2.reset(stream, PROTOCOL_ERROR)
             return
         request.length = UNTIL_CLOSE
-        stream.taker = caller = Caller(self, stream, request, ended)
+        stream.taker = caller = GrpcServerStream(self, stream, request, ended)
         caller.left = length
         self._fresh.append(caller)
 
@@ -156,7 +156,7 @@ class CallerLink(Wire):
         self._fresh = []
         for stream in streams:
             taker, stream.taker = stream.taker, None
-            if isinstance(taker, Caller):
+            if isinstance(taker, GrpcServerStream):
                 taker.lost()
 
     def leave(self, now: float) -> None:
@@ -186,7 +186,7 @@ class CallerLink(Wire):
             taking.fits()
         due = now + (limits.shortest if taking is None else LOOK)
         for stream in list(self.http2.streams.values()):
-            if isinstance(stream.taker, Caller):
+            if isinstance(stream.taker, GrpcServerStream):
                 due = min(due, stream.taker.check(now, taking is None))
         patience = limits.idle if self.http2.settled else limits.header
         if not self.http2.streams and now - self._since >= patience:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxy.request.rollouts import Trial
     from proxy.worker.context import WorkerContext
     from proxy.worker.counts import Meter
-    from proxy.worker.downstream.grpc_stream import Caller
+    from proxy.worker.downstream.grpc_stream import GrpcServerStream
     from proxy.worker.upstream.pool import Pool
 
 _TIMEOUT = frozenset({b"grpc-timeout"})
@@ -58,11 +58,13 @@ class ServedCall(Served):
 class Call(Exchange):
     """One call of one client."""
 
-    client: Caller
+    client: GrpcServerStream
     _holding = 0
     """Bytes gathered before it is decided whether they are needed."""
 
-    def __init__(self, client: Caller, context: WorkerContext, request: Request, name: bytes, now: float) -> None:
+    def __init__(
+        self, client: GrpcServerStream, context: WorkerContext, request: Request, name: bytes, now: float
+    ) -> None:
         super().__init__(client, context, request, name, now)
         given = request.value(b"grpc-timeout")
         self._deadline = now + seconds(given) if given else inf

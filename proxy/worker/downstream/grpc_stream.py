@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.http.headers import Request
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Served
-    from proxy.worker.downstream.grpc import CallerLink
+    from proxy.worker.downstream.grpc import GrpcServerConnection
 
 ANSWER_WORK, ASK_WORK = 24, 24
 """Work (`turn`) of an answer of our own, and of asking a model."""
@@ -36,7 +36,7 @@ _HEAD: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _SERVING, _NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
 
 
-class Caller(StreamEnd["CallerLink"]):
+class GrpcServerStream(StreamEnd["GrpcServerConnection"]):
     """One call's client side: what its exchange knows as its client."""
 
     exchange: Call | None = None
@@ -52,7 +52,7 @@ class Caller(StreamEnd["CallerLink"]):
     _taking: CallTaking | None = None
     """What waits for the client, while it is `blocked`."""
 
-    def __init__(self, link: CallerLink, stream: Stream, request: Request, ended: bool) -> None:
+    def __init__(self, link: GrpcServerConnection, stream: Stream, request: Request, ended: bool) -> None:
         self.link, self._stream, self.request, self._ended = link, stream, request, ended
         self.context = link.context
         self.peer, self.scheme, self.lines, self.trusted = link.peer, link.scheme, link.lines, link.trusted

@@ -76,7 +76,7 @@ _GOES_ON: Final = b"\r\n\r\n"
 _CLOSES: Final = b"\r\nconnection: close\r\n\r\n"
 
 
-class Client(Reader):
+class DownstreamConnection(Reader):
     """One client connection."""
 
     slot = 0

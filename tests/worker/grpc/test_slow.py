@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 from proxy.model.reasons import Reason
-from proxy.worker.downstream.grpc import CallerLink
-from proxy.worker.downstream.grpc_stream import Caller
+from proxy.worker.downstream.grpc import GrpcServerConnection
+from proxy.worker.downstream.grpc_stream import GrpcServerStream
 from proxy.worker.pace import GRACE
 from tests.worker.grpc.models import Client, GrpcModel, says
 from tests.worker.grpc.test_calls import PLAIN, Raw
@@ -36,7 +36,9 @@ def slow(it: Rig) -> int:
 
 
 @contextlib.asynccontextmanager
-async def asked(it: Rig, *frames: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, Caller]]:
+async def asked(
+    it: Rig, *frames: bytes
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, GrpcServerStream]]:
     """A call by hand, of which these frames were sent, on a connection that leaves no room for an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", it.grpc_port)
     writer.write(Raw.PREFACE[:24] + NO_WINDOW + Raw.head(1) + b"".join(frames))
@@ -44,9 +46,9 @@ async def asked(it: Rig, *frames: bytes) -> AsyncIterator[tuple[asyncio.StreamRe
         lambda: any(getattr(link, "http2", None) and link.http2.streams for link in it.worker.context.clients)
     )
     (link,) = it.worker.context.clients
-    assert isinstance(link, CallerLink)
+    assert isinstance(link, GrpcServerConnection)
     caller = link.http2.streams[1].taker
-    assert isinstance(caller, Caller)
+    assert isinstance(caller, GrpcServerStream)
     yield reader, writer, caller
     writer.close()
     await eventually(lambda: not it.worker.context.clients)
