@@ -84,7 +84,7 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
     exchange.body_done = True
     exchange.write = leg = Write(exchange, both.pool, both.pool.timeout, both.meter, None)
     leg.longest, leg.request_body = both.longest, body
-    exchange.context.soon.add(exchange, now + both.timeout)
+    exchange.context.precise_timer.add(exchange, now + both.timeout)
     base = exchange.base_without(both.drop) + both.set_lines
     leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", body))
     both.pool.submit(leg)
@@ -96,7 +96,7 @@ def go_on(exchange: Exchange) -> None:
     assert leg is not None
     assert both is not None
     exchange.write = None
-    exchange.context.soon.discard(exchange)
+    exchange.context.precise_timer.discard(exchange)
     both.charge(-len(leg.request_body))
     body, leg.request_body = leg.request_body, b""
     if not exchange.answered:

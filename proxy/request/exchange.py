@@ -197,7 +197,7 @@ class Exchange:
 
     def _hedge_in_time(self) -> None:
         if self.trial is not None and self.trial.terms.rescue:
-            self.context.soon.add(self, self.ready + self.route.rescue_after(self.trial))
+            self.context.precise_timer.add(self, self.ready + self.route.rescue_after(self.trial))
 
     def _gather(self, piece: bytes) -> None:
         memory.gather(self, piece)
@@ -256,7 +256,7 @@ class Exchange:
     def hold(self, leg: Served) -> None:
         """An answer that is held has begun and not ended: give it a moment to do so."""
         if self.trial is not None:
-            self.context.soon.add(leg, monotonic() + self.trial.terms.hold)
+            self.context.precise_timer.add(leg, monotonic() + self.trial.terms.hold)
 
     def leg_done(self, leg: Served) -> None:
         """A leg that could serve has ended, well or not (`leg.reason`)."""
@@ -345,7 +345,7 @@ class Exchange:
     def _ask_live(self, reason: Reason) -> None:
         assert self.parts is not None
         assert self.trial is not None
-        self.context.soon.discard(self)
+        self.context.precise_timer.discard(self)
         self.rescued = reason is not Reason.SLOW
         self._rescue_for = reason
         live = self.route.live
@@ -362,7 +362,7 @@ class Exchange:
             return
         self.answered = True
         if self.trial is not None:
-            self.context.soon.discard(self)
+            self.context.precise_timer.discard(self)
             memory.release(self)
             if self.hedge is not None:  # the arm that did not win runs on for the pair
                 leaving.bound(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
@@ -395,7 +395,7 @@ class Exchange:
         self.answered = True
         if gathering.given_up(self):
             return
-        self.context.soon.discard(self)
+        self.context.precise_timer.discard(self)
         memory.release(self)
         leaving.leave(self, monotonic())
 

@@ -263,7 +263,7 @@ class Served(Captured):
     checked = False
     """Its redirects and refusals are given only where live says the same."""
     _timed = False
-    """`Soon` knows it: it has begun and not ended."""
+    """`PreciseTimer` knows it: it has begun and not ended."""
     _piece = 0.0
     """When the first piece of a body came that is held and says where it ends."""
 
@@ -349,7 +349,7 @@ class Served(Captured):
         """It has ended, and will not be late."""
         if self._timed:
             self._timed = False
-            self.exchange.context.soon.discard(self)
+            self.exchange.context.precise_timer.discard(self)
 
     def _keep(self, piece: bytes) -> bool:
         """Keep a piece; whether the answer is given up, since it cannot be kept."""

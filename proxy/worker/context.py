@@ -18,8 +18,8 @@ from proxy.request.exchange import Exchange
 from proxy.request.routes import Routes, part
 from proxy.worker.counts import Counts
 from proxy.worker.request_log import Trails
-from proxy.worker.timers import Soon, Wheel
-from proxy.worker.turn import Turn
+from proxy.worker.timers import PreciseTimer, TimerWheel
+from proxy.worker.turn import TurnScheduler
 
 if TYPE_CHECKING:
     from proxy.config import Config
@@ -87,9 +87,9 @@ class WorkerContext:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.wheel = Wheel()
-        self.turn = Turn(loop)
-        self.soon = Soon(loop, time.monotonic)
+        self.wheel = TimerWheel()
+        self.turn = TurnScheduler(loop)
+        self.precise_timer = PreciseTimer(loop, time.monotonic)
         self.counts = Counts()
         self.publisher = Publisher(loop)
         self.trails = Trails()

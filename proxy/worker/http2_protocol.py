@@ -11,14 +11,14 @@ from proxy.http.http2.frames import FloodError
 from proxy.http.http2.sending import CALM, CALM_PER_SECOND
 from proxy.model.reasons import Reason
 from proxy.worker.reader import Reader
-from proxy.worker.turn import Turn, Written
+from proxy.worker.turn import TurnScheduler, Written
 
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait for a peer that does not read. What calls send is held back long before (`Http2.stopped`); the
 rest are replies to pings and settings, which a peer that sends them without reading could ask for without end."""
 
 
-class Wire(Reader):
+class Http2Protocol(Reader):
     """One connection; subclasses say what its streams are. Times are monotonic seconds."""
 
     slot = 0
@@ -26,7 +26,7 @@ class Wire(Reader):
     """When the peer last sent something."""
     _planned = False
 
-    def __init__(self, http2: Http2, turn: Turn, owner: object) -> None:
+    def __init__(self, http2: Http2, turn: TurnScheduler, owner: object) -> None:
         super().__init__(turn, owner)
         self.http2 = http2
         self._whose: list[Written] = []
@@ -112,7 +112,7 @@ class Wire(Reader):
             self.transport.abort()
 
 
-L = TypeVar("L", bound=Wire)
+L = TypeVar("L", bound=Http2Protocol)
 
 
 class StreamEnd(Generic[L]):

@@ -49,7 +49,7 @@ from proxy.sockets import raise_descriptors
 from proxy.worker.context import Limits, WorkerContext
 from proxy.worker.downstream.grpc import GrpcServerConnection
 from proxy.worker.downstream.http1 import DownstreamConnection
-from proxy.worker.downstream.listener import Door
+from proxy.worker.downstream.listener import Listener
 from proxy.worker.timers import TICK
 from proxy.worker.tls import for_clients, for_upstream
 from proxy.worker.upstream.endpoint import IDLE
@@ -71,7 +71,7 @@ FIRST_TABLE = 10.0
 SILENCE = 3.0
 """Seconds without ALIVE (it comes twice a second) before which a controller that is connected is not held for lost."""
 _PLAIN: tuple[ssl.SSLContext | None, ssl.SSLContext | None] = (None, None)
-"""Contexts of the doors for HTTP and for gRPC."""
+"""TLS contexts of the listeners for HTTP and for gRPC."""
 MOST_OVER = 10_000
 """Trials that are over whose totals are kept, should the file name them again."""
 QUIET = 0.2
@@ -104,7 +104,7 @@ class Worker:
         self._controller_heard = time.monotonic()
         self._lost = False
         self._contexts = _PLAIN
-        self._doors: list[Door] = []
+        self._listeners: list[Listener] = []
         self._config: Config | None = None
         self._patience = 0.0
         self._drain_delay = 0.0
@@ -351,10 +351,10 @@ class Worker:
         await self._either(started, self.stopped)
         if self._config is None:
             return
-        self._doors = [Door(listener, lambda scheme: DownstreamConnection(self.context, scheme))]
+        self._listeners = [Listener(listener, lambda scheme: DownstreamConnection(self.context, scheme))]
         if grpc is not None:
-            self._doors.append(Door(grpc, lambda scheme: GrpcServerConnection(self.context, scheme)))
-        await self._open_doors()
+            self._listeners.append(Listener(grpc, lambda scheme: GrpcServerConnection(self.context, scheme)))
+        await self._open_listeners()
         self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
         self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
         self._tick()
@@ -368,8 +368,8 @@ class Worker:
             await self.stopped.wait()
             await self._drain()
         finally:
-            for door in self._doors:
-                door.close()
+            for one in self._listeners:
+                one.close()
             self._close()
             channel.close()
 
@@ -387,9 +387,9 @@ class Worker:
         self.context.ready = True
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
 
-    async def _open_doors(self) -> None:
-        for door, context in zip(self._doors, self._contexts, strict=False):
-            await door.open(context, self.context.limits.header)
+    async def _open_listeners(self) -> None:
+        for one, context in zip(self._listeners, self._contexts, strict=False):
+            await one.open(context, self.context.limits.header)
 
     @staticmethod
     async def _either(*events: asyncio.Event) -> None:
@@ -420,7 +420,7 @@ class Worker:
     async def _changed(self, channel: Channel, result: dict[str, object], context: bool) -> None:
         """Say what became of a new configuration, when new connections are made with its TLS `context`."""
         if context:
-            await self._open_doors()
+            await self._open_listeners()
         channel.send(link.note(Frame.RESULT, result))
 
     def _close(self) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
-    from proxy.worker.turn import Turn
+    from proxy.worker.turn import TurnScheduler
 
 MUCH: Final = 64 * 1024
 """Bytes of one read after which a connection is not read again in this turn."""
@@ -58,7 +58,7 @@ class Reader(asyncio.Protocol):
     _passed = False
     """Another one reads this connection."""
 
-    def __init__(self, turn: Turn, owner: object) -> None:
+    def __init__(self, turn: TurnScheduler, owner: object) -> None:
         self.turn, self.owner = turn, owner
 
     # --- what a subclass does ---

@@ -6,7 +6,7 @@ and when to look again. A connection that is used all the time is asked once per
 needs for its answer (when the request was sent) it keeps anyway.
 
 The price is precision: a deadline is noticed up to one tick late. That is right for timeouts, and wrong for hedging,
-which has a finer clock of its own (`Soon`), running only while there is something to hedge.
+which has a finer clock of its own (`PreciseTimer`), running only while there is something to hedge.
 
 Invariants
 - A watched thing is asked no later than one tick after the earliest time it was watched for.
@@ -32,13 +32,13 @@ class Watched(Protocol):
         """Do what is due; return when to look again (monotonic seconds), or 0.0 for never."""
 
 
-class Wheel:
+class TimerWheel:
     """Slots of `TICK` seconds holding what is to be looked at then. Times are monotonic seconds.
 
     >>> class Egg:
     ...     slot = 0
     ...     def check(self, now): return 0.0 if now >= 3.0 else 3.0
-    >>> wheel, egg = Wheel(), Egg()
+    >>> wheel, egg = TimerWheel(), Egg()
     >>> wheel.watch(egg, 1.0); wheel.sweep(1.2); egg.slot > 0
     True
     >>> wheel.sweep(3.2); egg.slot
@@ -95,22 +95,22 @@ class Wheel:
                     self.watch(thing, max(again, now))
 
 
-class Soon:
+class PreciseTimer:
     """Calls `fire(key)` within `FINE` seconds after each key's due time; its timer runs only while there are keys."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop, self._clock = loop, clock
-        self._due: dict[Hedged, float] = {}
+        self._due: dict[Timed, float] = {}
         self._running = False
 
-    def add(self, key: Hedged, due: float) -> None:
+    def add(self, key: Timed, due: float) -> None:
         """Call `key.late()` after `due` unless it is discarded before."""
         self._due[key] = due
         if not self._running:
             self._running = True
             self._loop.call_later(FINE, self._tick)
 
-    def discard(self, key: Hedged) -> None:
+    def discard(self, key: Timed) -> None:
         """Forget a key; nothing when it is not there."""
         self._due.pop(key, None)
 
@@ -126,8 +126,8 @@ class Soon:
                 self._loop.call_later(FINE, self._tick)
 
 
-class Hedged(Protocol):
-    """What `Soon` calls."""
+class Timed(Protocol):
+    """What `PreciseTimer` calls."""
 
     def late(self) -> None:
         """The time has come."""

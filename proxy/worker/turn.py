@@ -62,7 +62,7 @@ class Written(Protocol):
         whose answer may be here before we get on."""
 
 
-class Turn:
+class TurnScheduler:
     """What one turn has gathered."""
 
     __slots__ = ("_clock", "_dear", "_ends", "_later", "_lines", "_loop", "_out", "_planned", "_rested", "at_once",

@@ -9,8 +9,8 @@ from proxy.pairs.link import Frame, FrameReader
 from proxy.pairs.publisher import Publisher
 from proxy.request.rollouts import Terms, Trial
 from proxy.request.samples import Sample
-from proxy.worker.timers import Wheel
-from proxy.worker.turn import Turn
+from proxy.worker.timers import TimerWheel
+from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.pool import Pool, Settings
 
 
@@ -35,7 +35,7 @@ def trial() -> Trial:
         max_duration=9.0,
     )  # fmt: skip
     settings = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)
-    return Trial(terms, Pool(settings, Wheel(), Turn(asyncio.get_running_loop())))
+    return Trial(terms, Pool(settings, TimerWheel(), TurnScheduler(asyncio.get_running_loop())))
 
 
 async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:

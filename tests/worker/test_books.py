@@ -22,8 +22,8 @@ from proxy.http.http2 import Http2, Stream
 from proxy.http.http2.frames import REFUSED_STREAM
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
-from proxy.worker.timers import Wheel
-from proxy.worker.turn import Turn
+from proxy.worker.timers import TimerWheel
+from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.endpoint import Endpoint
 from proxy.worker.upstream.grpc import ModelLink
 from proxy.worker.upstream.grpc_pool import GrpcPool
@@ -168,7 +168,7 @@ class Bench:
         self.dials: list[tuple[Endpoint, asyncio.Future[Any]]] = []
         self.lines: list[Line] = []
         self.legs: list[Asked] = []
-        self.wheel = Wheel()
+        self.wheel = TimerWheel()
         bench = self
 
         class Http(Pool):
@@ -181,7 +181,7 @@ class Bench:
 
         scheme = "grpc" if grpc else "http"
         given = Settings("m", tuple(f"{scheme}://10.0.0.1:{n + 1}" for n in range(urls)), 1.0, 60.0, 3)
-        self.pool: Any = (Grpc if grpc else Http)(given, self.wheel, Turn(asyncio.get_running_loop()))
+        self.pool: Any = (Grpc if grpc else Http)(given, self.wheel, TurnScheduler(asyncio.get_running_loop()))
 
     async def dialled(self, endpoint: Endpoint) -> Any:
         made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

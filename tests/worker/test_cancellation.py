@@ -73,7 +73,7 @@ async def at_rest(it: Rig, *models: Model) -> None:
         assert all(endpoint.busy == 0 for endpoint in pool.endpoints)
         assert not pool._opening
         assert not pool._waiting
-    assert not it.worker.context.soon._due
+    assert not it.worker.context.precise_timer._due
     await eventually(lambda: sum(model.open for model in models) == sum(p.open for p in it.worker.pools.values()))
 
 

@@ -167,7 +167,7 @@ async def test_a_stream_of_any_type_reaches_the_client_before_it_ends(kind: byte
         writer.close()
         (pair,) = await pairs_of(it, 1)
         assert (pair.candidate.body, pair.candidate.reason) == (b"data: 1\n\n2", Reason.NONE)
-        assert not it.worker.context.soon._due
+        assert not it.worker.context.precise_timer._due
 
 
 async def test_a_comment_is_no_event_yet() -> None:
@@ -366,6 +366,6 @@ async def test_good_answers_set_no_timer() -> None:
         await it.lane(weight=CANARY)
         for _ in range(3):
             assert (await it.ask())[1]["x-served-by"] == "v2"
-            added += [key for key in it.worker.context.soon._due if not hasattr(key, "client")]
+            added += [key for key in it.worker.context.precise_timer._due if not hasattr(key, "client")]
         await pairs_of(it, 3)
         assert added == []

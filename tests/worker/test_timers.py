@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.worker.downstream.http1 import DownstreamConnection
-from proxy.worker.timers import TICK, Soon, Wheel
+from proxy.worker.timers import TICK, PreciseTimer, TimerWheel
 from tests.worker.grpc.models import Client, GrpcModel
 from tests.worker.grpc.test_calls import PLAIN, Raw
 from tests.worker.rig import PATIENCE, Model, always, eventually, ok, rig
@@ -38,7 +38,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(("watch", "forget", "sweep")), st.int
 @given(STEPS)
 def test_each_thing_is_held_once_and_asked_in_time(steps: list[tuple[str, int, float]]) -> None:
     """Against the plainest wheel: the earliest time that each thing is watched for."""
-    wheel, things, now = Wheel(), [Thing() for _ in range(4)], 0.0
+    wheel, things, now = TimerWheel(), [Thing() for _ in range(4)], 0.0
     due: dict[int, float] = {}
     for what, n, time in steps:
         if what == "watch":
@@ -125,11 +125,11 @@ async def test_one_late_thing_that_raises_stops_the_clock_of_nobody_else() -> No
         def late(self) -> None:
             called.set()
 
-    soon = Soon(loop, monotonic)
+    precise_timer = PreciseTimer(loop, monotonic)
     now = monotonic()
-    soon.add(Broken(), now)
-    soon.add(Fine(), now)
-    soon.add(Fine(), now + 0.05)
+    precise_timer.add(Broken(), now)
+    precise_timer.add(Fine(), now)
+    precise_timer.add(Fine(), now + 0.05)
     await asyncio.wait_for(called.wait(), PATIENCE)
     called.clear()
     await asyncio.wait_for(called.wait(), PATIENCE)

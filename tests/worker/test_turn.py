@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from proxy.worker.reader import Reader
-from proxy.worker.turn import PER_TURN, SLICE, Turn
+from proxy.worker.turn import PER_TURN, SLICE, TurnScheduler
 from tests.worker.rig import ok
 from tests.worker.test_cuts import Bench
 
@@ -16,14 +16,14 @@ class Loop:
     """Runs what was asked for "soon" when told to."""
 
     def __init__(self) -> None:
-        self.soon: list[Callable[[], None]] = []
+        self.precise_timer: list[Callable[[], None]] = []
 
     def call_soon(self, work: Callable[[], None]) -> None:
-        self.soon.append(work)
+        self.precise_timer.append(work)
 
     def run(self) -> None:
-        while self.soon:
-            self.soon.pop(0)()
+        while self.precise_timer:
+            self.precise_timer.pop(0)()
 
 
 class Wire:
@@ -54,14 +54,14 @@ def loop() -> Loop:
 
 
 @pytest.fixture
-def turn(loop: Loop) -> Turn:
-    return Turn(loop)  # type: ignore[arg-type]
+def turn(loop: Loop) -> TurnScheduler:
+    return TurnScheduler(loop)  # type: ignore[arg-type]
 
 
 class Dear(Reader):
     """Takes a byte for ten units of work, and counts."""
 
-    def __init__(self, turn: Turn, owner: object) -> None:
+    def __init__(self, turn: TurnScheduler, owner: object) -> None:
         super().__init__(turn, owner)
         self.transport = self  # type: ignore[assignment]
         self.taken = b""
@@ -78,20 +78,20 @@ class Dear(Reader):
         return took
 
 
-def test_what_comes_once_more_has_its_part_of_a_turn_together(turn: Turn, loop: Loop) -> None:
+def test_what_comes_once_more_has_its_part_of_a_turn_together(turn: TurnScheduler, loop: Loop) -> None:
     """Requests that waited behind answers, on many connections that all are answered in one turn."""
     readers = [Dear(turn, number) for number in range(50)]
     for reader in readers:
         reader.again(bytes(20))
     assert sum(len(reader.taken) for reader in readers) <= (PER_TURN + SLICE) // 10 + 1
     before = sum(len(reader.taken) for reader in readers)
-    loop.soon.pop(0)()
+    loop.precise_timer.pop(0)()
     assert 0 < sum(len(reader.taken) for reader in readers) - before <= (PER_TURN + SLICE) // 10 + 1
     loop.run()
     assert all(reader.taken == bytes(20) for reader in readers)
 
 
-def test_what_comes_once_more_comes_before_what_waits(turn: Turn, loop: Loop) -> None:
+def test_what_comes_once_more_comes_before_what_waits(turn: TurnScheduler, loop: Loop) -> None:
     reader = Dear(turn, None)
     reader.receive(b"1" * 50)
     reader.again(b"2" * 50)
@@ -101,17 +101,17 @@ def test_what_comes_once_more_comes_before_what_waits(turn: Turn, loop: Loop) ->
     assert reader.taken == at_once + b"2" * 50 + b"1" * (50 - len(at_once))
 
 
-def test_nothing_leaves_before_everything_was_read(turn: Turn, loop: Loop, log: list[str]) -> None:
+def test_nothing_leaves_before_everything_was_read(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:
     a, b = Wire("a", log), Wire("b", log)
     turn.write(a, b"1", a)  # type: ignore[arg-type]
     turn.write(b, b"2")  # type: ignore[arg-type]
     assert not log
-    assert len(loop.soon) == 1  # one call a turn, however much it says
+    assert len(loop.precise_timer) == 1  # one call a turn, however much it says
     loop.run()
     assert log == ["a leaves", "a:1", "b:2"]
 
 
-def test_answers_first_then_copies_then_pairs(turn: Turn, loop: Loop, log: list[str]) -> None:
+def test_answers_first_then_copies_then_pairs(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:
     client, copy = Wire("client", log), Wire("copy", log)
 
     def mirror() -> None:
@@ -124,7 +124,7 @@ def test_answers_first_then_copies_then_pairs(turn: Turn, loop: Loop, log: list[
     assert log == ["client:answer", "copy:request", "pair"]
 
 
-def test_a_stream_overtakes_nothing(turn: Turn, loop: Loop, log: list[str]) -> None:
+def test_a_stream_overtakes_nothing(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:
     a = Wire("a", log)
     turn.write(a, b"head")  # type: ignore[arg-type]
     turn.now(a, b"piece")  # type: ignore[arg-type]
@@ -133,7 +133,7 @@ def test_a_stream_overtakes_nothing(turn: Turn, loop: Loop, log: list[str]) -> N
     assert log == ["a:head", "a:piece", "a:next"]
 
 
-def test_who_has_gone_is_not_written_to(turn: Turn, loop: Loop, log: list[str]) -> None:
+def test_who_has_gone_is_not_written_to(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:
     gone, here = Wire("gone", log), Wire("here", log)
     turn.write(gone, b"1", gone)  # type: ignore[arg-type]
     turn.write(here, b"2")  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_who_has_gone_is_not_written_to(turn: Turn, loop: Loop, log: list[str]) 
     assert log == ["here:2"]
 
 
-def test_work_that_fails_holds_nobody_up(turn: Turn, loop: Loop, log: list[str]) -> None:
+def test_work_that_fails_holds_nobody_up(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:
     a = Wire("a", log)
 
     def fail() -> None:

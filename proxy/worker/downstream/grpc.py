@@ -19,7 +19,7 @@ from proxy.http.http2 import Headers, Http2, Stream
 from proxy.http.http2.frames import ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from proxy.model.reasons import Reason
 from proxy.worker.downstream.grpc_stream import ANSWER_WORK, GrpcServerStream
-from proxy.worker.http2_protocol import Wire
+from proxy.worker.http2_protocol import Http2Protocol
 from proxy.worker.pace import LOOK
 from proxy.worker.taking import SocketTaking, reset
 
@@ -38,7 +38,7 @@ LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
 
 
-class GrpcServerConnection(Wire):
+class GrpcServerConnection(Http2Protocol):
     """One client connection."""
 
     peer = lines = b""

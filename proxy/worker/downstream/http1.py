@@ -40,7 +40,7 @@ from proxy.http.local_replies import error, health
 from proxy.model.reasons import Reason
 from proxy.request.routes import OWN
 from proxy.worker.downstream.receiving import Receiving
-from proxy.worker.downstream.tunnel import dig
+from proxy.worker.downstream.tunnel import start_tunnel
 from proxy.worker.pace import HURRY, LOOK
 from proxy.worker.reader import Reader
 from proxy.worker.taking import SocketTaking, reset
@@ -453,7 +453,7 @@ class DownstreamConnection(Reader):
         assert exchange is not None
         self._tunnel = True
         self._taken()
-        dig(self, exchange, leg, read_answer(head), rest, self._ahead + self.let_go())
+        start_tunnel(self, exchange, leg, read_answer(head), rest, self._ahead + self.let_go())
 
     def leave(self, now: float) -> None:
         """The worker is about to stop: an idle client goes now, a busy one with its answer, a tunnel when it ends."""

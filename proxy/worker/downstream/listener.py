@@ -19,7 +19,7 @@ UNSENT = 512 * 1024
 megabytes for each that does not read, which a thousand of them together the machine has not."""
 
 
-class Door:
+class Listener:
     """Takes in connections: `protocol(scheme)` for each, `scheme` being `http` or `https`."""
 
     def __init__(self, listener: socket.socket, protocol: Callable[[bytes], asyncio.Protocol]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Served
     from proxy.worker.downstream.http1 import DownstreamConnection
-    from proxy.worker.timers import Wheel
+    from proxy.worker.timers import TimerWheel
 
 
 class _End(Reader):
@@ -28,7 +28,7 @@ class _End(Reader):
     other: _End
 
     def __init__(
-        self, transport: asyncio.Transport, below: DownstreamConnection | Connection, wheel: Wheel, idle: float
+        self, transport: asyncio.Transport, below: DownstreamConnection | Connection, wheel: TimerWheel, idle: float
     ) -> None:
         super().__init__(below.turn, below.owner)
         self.transport, self._below, self._wheel, self._idle = transport, below, wheel, idle
@@ -66,7 +66,7 @@ class _End(Reader):
         return last + self._idle
 
 
-def dig(
+def start_tunnel(
     client: DownstreamConnection, exchange: Exchange, leg: Served, answer: Answer, rest: bytes, ahead: bytes
 ) -> None:
     """Pass on the 101 and make one tunnel of the two connections.

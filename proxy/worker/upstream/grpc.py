@@ -23,7 +23,7 @@ from proxy.http.http2.frames import (
     STREAM_CLOSED,
 )
 from proxy.model.reasons import Reason
-from proxy.worker.http2_protocol import StreamEnd, Wire
+from proxy.worker.http2_protocol import Http2Protocol, StreamEnd
 from proxy.worker.upstream.http1 import MAX_ANSWER_HEAD
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_S
 """A call was broken off, by either side, because the other did not keep to HTTP/2."""
 
 
-class ModelLink(Wire):
+class ModelLink(Http2Protocol):
     """One connection to one URL of an upstream."""
 
     used = False

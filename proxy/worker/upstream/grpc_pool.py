@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from proxy.config.server import Health
     from proxy.request.legs import Leg
     from proxy.resolver import Resolver
-    from proxy.worker.timers import Wheel
-    from proxy.worker.turn import Turn
+    from proxy.worker.timers import TimerWheel
+    from proxy.worker.turn import TurnScheduler
 
 IDLE = 60.0
 """Seconds after which a connection without calls is closed where nothing else is said."""
@@ -36,8 +36,8 @@ class GrpcPool(Pool):
     def __init__(
         self,
         settings: Settings,
-        wheel: Wheel,
-        turn: Turn,
+        wheel: TimerWheel,
+        turn: TurnScheduler,
         context: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
     ) -> None:

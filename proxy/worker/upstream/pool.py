@@ -29,8 +29,8 @@ from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
 from proxy.resolver import Resolver
 from proxy.worker.pace import LOOK
-from proxy.worker.timers import Wheel
-from proxy.worker.turn import Turn
+from proxy.worker.timers import TimerWheel
+from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.endpoint import EJECT_LONGEST, IDLE, Endpoint
 from proxy.worker.upstream.health import Checks, Probe
 from proxy.worker.upstream.http1 import Connection
@@ -83,8 +83,8 @@ class Pool:
     def __init__(
         self,
         settings: Settings,
-        wheel: Wheel,
-        turn: Turn,
+        wheel: TimerWheel,
+        turn: TurnScheduler,
         context: ssl.SSLContext | None = None,
         resolver: Resolver | None = None,
     ) -> None:
