@@ -32,7 +32,7 @@ MAX_WAITING = 256 * 1024
 _NAN = float("nan")
 
 
-class Carrier(Protocol):
+class UpstreamStream(Protocol):
     """What carries a leg: a connection, or one stream of a gRPC connection."""
 
     def send(self, piece: bytes, last: bool) -> None:
@@ -52,7 +52,7 @@ class Carrier(Protocol):
 class Leg:
     """One exchange with an upstream. Subclasses say what becomes of the answer."""
 
-    connection: Carrier | None
+    connection: UpstreamStream | None
     answer: Answer | None = None
     reason = _NONE
     opening = b""

@@ -25,9 +25,9 @@ from proxy.request.legs import Leg
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.endpoint import Endpoint
-from proxy.worker.upstream.grpc import ModelLink
+from proxy.worker.upstream.grpc import GrpcClientConnection
 from proxy.worker.upstream.grpc_pool import GrpcPool
-from proxy.worker.upstream.http1 import Connection
+from proxy.worker.upstream.http1 import UpstreamConnection
 from proxy.worker.upstream.pool import Pool, Settings
 
 HEAD = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n"
@@ -172,11 +172,11 @@ class Bench:
         bench = self
 
         class Http(Pool):
-            async def dial(self, endpoint: Endpoint) -> Connection:
+            async def dial(self, endpoint: Endpoint) -> UpstreamConnection:
                 return await bench.dialled(endpoint)  # type: ignore[no-any-return]
 
         class Grpc(GrpcPool):
-            async def connect_link(self, endpoint: Endpoint) -> ModelLink:
+            async def connect_link(self, endpoint: Endpoint) -> GrpcClientConnection:
                 return await bench.dialled(endpoint)  # type: ignore[no-any-return]
 
         scheme = "grpc" if grpc else "http"
@@ -219,7 +219,10 @@ class Bench:
     def connect(self, n: int, then: Callable[[Line], None] | None = None) -> None:
         if (chosen := self._dial(n)) is not None:
             endpoint, made = chosen
-            line = Line(self, ModelLink(self.pool, endpoint) if self.grpc else Connection(self.pool, endpoint))
+            line = Line(
+                self,
+                GrpcClientConnection(self.pool, endpoint) if self.grpc else UpstreamConnection(self.pool, endpoint),
+            )
             self.lines.append(line)
             made.set_result(line.protocol)
             if self.grpc:

@@ -46,7 +46,7 @@ from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.process import Worker
 from proxy.worker.reader import MUCH, PIECE
 from proxy.worker.turn import AT_ONCE, PER_TURN, SLICE
-from proxy.worker.upstream.grpc import ModelLink, ModelStream
+from proxy.worker.upstream.grpc import GrpcClientConnection, GrpcClientStream
 from tests.worker.test_cuts import BODIES, CUTS, STREAMS, UUID, WORK, Bench, Loop, Wire, body_of, cut
 
 HEALTH = b"GET /-/healthz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -109,7 +109,10 @@ class Calls:
         worker.configure(config)
         pool: Any = worker.pools["g"]
         assert pool.turn is turn
-        self.client, self.model = GrpcServerConnection(worker.context, b"http"), ModelLink(pool, pool.endpoints[0])
+        self.client, self.model = (
+            GrpcServerConnection(worker.context, b"http"),
+            GrpcClientConnection(pool, pool.endpoints[0]),
+        )
         for protocol in (self.client, self.model):
             protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool.open = 1_000_000  # no connection but this one
@@ -598,6 +601,6 @@ def test_calls_leave_nothing_for_the_garbage_collector(end: str) -> None:
         if end == "lost":
             bench.client.connection_lost(None)
             bench.loop.turn()
-        assert not [one for one in gc.get_objects() if isinstance(one, GrpcServerStream | ModelStream)]
+        assert not [one for one in gc.get_objects() if isinstance(one, GrpcServerStream | GrpcClientStream)]
     finally:
         gc.enable()

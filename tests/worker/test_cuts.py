@@ -20,7 +20,7 @@ from proxy.config import Config, parse
 from proxy.http.chunks import ChunkError, ChunkScanner, joined
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.process import Worker
-from proxy.worker.upstream.http1 import Connection
+from proxy.worker.upstream.http1 import UpstreamConnection
 
 UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Requests are named anew each time."""
@@ -123,7 +123,7 @@ class Bench:
         turn = worker.context.turn
         turn.at_once, turn.slice, turn.per_turn = work or (turn.at_once, turn.slice, turn.per_turn)
         pool = worker.pools["m"]
-        self.client, self.model = DownstreamConnection(worker.context), Connection(pool, pool.endpoints[0])
+        self.client, self.model = DownstreamConnection(worker.context), UpstreamConnection(pool, pool.endpoints[0])
         for protocol in (self.client, self.model):
             protocol.connection_made(Wire(protocol, self.loop))  # type: ignore[arg-type]
         pool._all.add(self.model)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.worker.upstream.http1 import Connection
+from proxy.worker.upstream.http1 import UpstreamConnection
 from proxy.worker.upstream.keepalive import ASSUMED, BELIEVED, MARGIN, SHORTEST, KeepAlive, before
 from tests.request.test_exchange import SHADOW
 from tests.worker.rig import Call, Model, Rig, eventually, ok, rig
@@ -22,7 +22,7 @@ routes: [{name: all, live: m}]
 """
 
 
-def idle_of(it: Rig, upstream: str = "m") -> list[Connection]:
+def idle_of(it: Rig, upstream: str = "m") -> list[UpstreamConnection]:
     return list(it.worker.pools[upstream].endpoints[0].idle)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.worker.upstream.http1 import Connection
+from proxy.worker.upstream.http1 import UpstreamConnection
 from proxy.worker.upstream.pool import Pool
 from tests.worker.rig import Call, Model, ok, rig
 from tests.worker.test_cuts import STREAMS, Bench, Wire
@@ -72,7 +72,7 @@ def test_a_request_of_which_nothing_was_written_goes_again_whatever_its_method(e
     assert bench.client.transport.out == b""  # type: ignore[attr-defined]
     (leg,) = pool._waiting  # `Bench` has no other connection; here is one
     pool._waiting.clear()
-    other = Connection(pool, pool.endpoints[0])
+    other = UpstreamConnection(pool, pool.endpoints[0])
     other.connection_made(Wire(other, bench.loop))  # type: ignore[arg-type]
     other.start(leg)
     bench.loop.turn()
@@ -86,7 +86,7 @@ def test_it_goes_again_once() -> None:
     bench, pool = stale("ends", used=True)
     (leg,) = pool._waiting
     pool._waiting.clear()
-    other = Connection(pool, pool.endpoints[0])
+    other = UpstreamConnection(pool, pool.endpoints[0])
     other.connection_made(Wire(other, bench.loop))  # type: ignore[arg-type]
     other._used = True
     other.start(leg)

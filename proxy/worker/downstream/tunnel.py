@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.http.headers import id_line, original
 from proxy.worker.reader import Reader
-from proxy.worker.upstream.http1 import Connection
+from proxy.worker.upstream.http1 import UpstreamConnection
 
 if TYPE_CHECKING:
     from proxy.http.headers import Answer
@@ -28,7 +28,11 @@ class _End(Reader):
     other: _End
 
     def __init__(
-        self, transport: asyncio.Transport, below: DownstreamConnection | Connection, wheel: TimerWheel, idle: float
+        self,
+        transport: asyncio.Transport,
+        below: DownstreamConnection | UpstreamConnection,
+        wheel: TimerWheel,
+        idle: float,
     ) -> None:
         super().__init__(below.turn, below.owner)
         self.transport, self._below, self._wheel, self._idle = transport, below, wheel, idle
@@ -75,7 +79,7 @@ def start_tunnel(
     the model and the client have sent already.
     """
     connection, context = leg.connection, exchange.context
-    assert isinstance(connection, Connection)
+    assert isinstance(connection, UpstreamConnection)
     lines = b"connection: upgrade\r\nupgrade: %b\r\n%bx-served-by: %b\r\n\r\n"
     chosen, named = original(answer.head, answer.head.lower(), b"upgrade"), id_line(answer, exchange.request_id)
     lines %= (chosen, named, leg.pool.label)

@@ -17,7 +17,7 @@ from proxy.model.reasons import Reason
 from proxy.worker.upstream.keepalive import KeepAlive
 
 if TYPE_CHECKING:
-    from proxy.worker.upstream.http1 import Connection
+    from proxy.worker.upstream.http1 import UpstreamConnection
 
 IDLE = 4.0
 """Seconds after which an unused connection is closed where nothing else is said: before most model servers do it."""
@@ -40,7 +40,7 @@ class Endpoint:
         self.own_host = b"" if host == "client" else own.encode()
         """The Host of what is sent here; empty when it is the client's."""
         self.tls_name = self.host if host in ("client", "url") else urlsplit(f"//{host}").hostname or ""
-        self.idle: dict[Connection, None] = {}  # the last one used is taken first, so that the others can age
+        self.idle: dict[UpstreamConnection, None] = {}  # the last one used is taken first, so that the others can age
         self.keep = KeepAlive(idle_timeout)
         self.busy = 0
         self.healthy = True

@@ -36,7 +36,7 @@ _GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_S
 """A call was broken off, by either side, because the other did not keep to HTTP/2."""
 
 
-class ModelLink(Http2Protocol):
+class GrpcClientConnection(Http2Protocol):
     """One connection to one URL of an upstream."""
 
     used = False
@@ -82,7 +82,7 @@ class ModelLink(Http2Protocol):
     def start(self, leg: Leg) -> None:
         """Carry this leg; there must be room."""
         self.endpoint.busy += 1
-        stream = ModelStream(self, leg)
+        stream = GrpcClientStream(self, leg)
         stream.begin()
         if self.http2.spent:
             self.retire()  # it carries what it has; the next call opens another connection
@@ -125,7 +125,7 @@ class ModelLink(Http2Protocol):
         streams, self.http2.streams = list(self.http2.streams.values()), {}
         for stream in streams:
             taker, stream.taker = stream.taker, None
-            if isinstance(taker, ModelStream):
+            if isinstance(taker, GrpcClientStream):
                 taker.broken(reason)
 
     def check(self, now: float) -> float:
@@ -137,15 +137,15 @@ class ModelLink(Http2Protocol):
         if not streams and now - self._since >= self.pool.settings.idle_timeout:
             self.retire()
         for stream in list(streams.values()):
-            if isinstance(stream.taker, ModelStream):
+            if isinstance(stream.taker, GrpcClientStream):
                 due = min(due, stream.taker.check(now))
         return due
 
 
-class ModelStream(StreamEnd[ModelLink]):
+class GrpcClientStream(StreamEnd[GrpcClientConnection]):
     """One leg's stream: what a leg knows as its connection."""
 
-    def __init__(self, link: ModelLink, leg: Leg) -> None:
+    def __init__(self, link: GrpcClientConnection, leg: Leg) -> None:
         self.link, self.leg = link, leg
         self._blocked_since = 0.0
         self._again = True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.model.reasons import Reason
 from proxy.worker.timers import TICK
 from proxy.worker.upstream.endpoint import Endpoint
-from proxy.worker.upstream.grpc import ModelLink
+from proxy.worker.upstream.grpc import GrpcClientConnection
 from proxy.worker.upstream.grpc_health import GrpcProbe
 from proxy.worker.upstream.pool import MAX_WAITING, Pool, Settings, why
 
@@ -42,10 +42,10 @@ class GrpcPool(Pool):
         resolver: Resolver | None = None,
     ) -> None:
         super().__init__(settings, wheel, turn, context, resolver)
-        self._links: dict[Endpoint, list[ModelLink]] = {endpoint: [] for endpoint in self.endpoints}
-        self._every: set[ModelLink] = set()
+        self._links: dict[Endpoint, list[GrpcClientConnection]] = {endpoint: [] for endpoint in self.endpoints}
+        self._every: set[GrpcClientConnection] = set()
         self._queues: dict[Endpoint, dict[Leg, float]] = {endpoint: {} for endpoint in self.endpoints}
-        self._dials: dict[Endpoint, asyncio.Task[ModelLink]] = {}
+        self._dials: dict[Endpoint, asyncio.Task[GrpcClientConnection]] = {}
 
     # --- legs in ---
 
@@ -62,7 +62,7 @@ class GrpcPool(Pool):
         else:
             self._queue(endpoint, leg)
 
-    def _with_room(self, endpoint: Endpoint) -> ModelLink | None:
+    def _with_room(self, endpoint: Endpoint) -> GrpcClientConnection | None:
         return next((link for link in self._links[endpoint] if link.room), None)
 
     def probe(self, endpoint: Endpoint, leg: Leg) -> None:
@@ -118,7 +118,7 @@ class GrpcPool(Pool):
             # The books are kept here, not by the task: see `Pool._connect`.
             task.add_done_callback(lambda task: self._dialled(endpoint, task))
 
-    def _dialled(self, endpoint: Endpoint, task: asyncio.Task[ModelLink]) -> None:
+    def _dialled(self, endpoint: Endpoint, task: asyncio.Task[GrpcClientConnection]) -> None:
         """An attempt to connect has ended, well or not."""
         del self._dials[endpoint]
         if task.cancelled():
@@ -142,15 +142,15 @@ class GrpcPool(Pool):
         if self.closing:
             link.retire()
 
-    async def connect_link(self, endpoint: Endpoint) -> ModelLink:
+    async def connect_link(self, endpoint: Endpoint) -> GrpcClientConnection:
         """A connection whose server has said what it takes, or that has ended before, within `connect_timeout`; not yet
         counted. Raises `OSError` (`TimeoutError`, `ssl.SSLError`) and `UnicodeError`."""
         loop = asyncio.get_running_loop()
 
-        async def attempt(address: str) -> ModelLink:
+        async def attempt(address: str) -> GrpcClientConnection:
             secure = self.context if endpoint.secure else None
             _, link = await loop.create_connection(
-                lambda: ModelLink(self, endpoint),
+                lambda: GrpcClientConnection(self, endpoint),
                 address,
                 endpoint.port,
                 ssl=secure,
@@ -172,7 +172,7 @@ class GrpcPool(Pool):
             if not leg.ended and not self.elsewhere(leg, endpoint):
                 leg.refused(reason)
 
-    def freed(self, link: ModelLink) -> None:
+    def freed(self, link: GrpcClientConnection) -> None:
         """A connection may have room: those that wait for it go on."""
         endpoint = link.endpoint
         queue = self._queues[endpoint]
@@ -183,13 +183,13 @@ class GrpcPool(Pool):
         if queue:
             self._dial(endpoint)
 
-    def retired(self, link: ModelLink) -> None:
+    def retired(self, link: GrpcClientConnection) -> None:
         """It takes no more calls."""
         links = self._links[link.endpoint]
         if link in links:
             links.remove(link)
 
-    def lost_link(self, link: ModelLink) -> None:
+    def lost_link(self, link: GrpcClientConnection) -> None:
         """A connection is gone. May be called twice."""
         self.retired(link)
         if link in self._every:

@@ -1,6 +1,6 @@
 """The model side: one connection to a model server, and the leg (one exchange) it carries.
 
-A `Connection` knows bytes, framing and time; a `Leg` knows what the answer is for. The connection calls
+An `UpstreamConnection` knows bytes, framing and time; a `Leg` knows what the answer is for. The connection calls
 
     leg.interim(head)          a 1xx came (`upgraded` for 101)
     leg.head(piece, done)      the answer's head is in `leg.answer`; `piece` is what came of the body with it
@@ -48,7 +48,7 @@ PIECE_WORK: Final = 4
 """Work of passing on a piece of a body."""
 
 
-class Connection(Reader):
+class UpstreamConnection(Reader):
     """One connection to one URL of an upstream."""
 
     slot = 0

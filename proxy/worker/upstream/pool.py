@@ -33,7 +33,7 @@ from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.endpoint import EJECT_LONGEST, IDLE, Endpoint
 from proxy.worker.upstream.health import Checks, Probe
-from proxy.worker.upstream.http1 import Connection
+from proxy.worker.upstream.http1 import UpstreamConnection
 from proxy.worker.upstream.renewals import Renewals
 
 LOOK_EVERY = 1.0
@@ -99,11 +99,11 @@ class Pool:
         self.closing = False
         self.known: dict[bytes, Answer] = {}
         """Answers' heads that were read before: most models repeat theirs, or do within the second of their `date`."""
-        self.stalled: dict[Connection, None] = {}
+        self.stalled: dict[UpstreamConnection, None] = {}
         """Those that wait for their clients, to send or to take: the longest first."""
-        self._all: set[Connection] = set()
+        self._all: set[UpstreamConnection] = set()
         self._waiting: dict[Leg, float] = {}
-        self._opening: dict[Leg, asyncio.Task[Connection]] = {}
+        self._opening: dict[Leg, asyncio.Task[UpstreamConnection]] = {}
         if not all(self.resolver.name(endpoint.host).literal for endpoint in self.endpoints):
             Renewals(self, settings.renew_names)
         if settings.health is not None:
@@ -127,7 +127,7 @@ class Pool:
         else:
             self._at_the_limit(endpoint, leg, fresh)
 
-    def _idle(self, endpoint: Endpoint, leg: Leg) -> Connection | None:
+    def _idle(self, endpoint: Endpoint, leg: Leg) -> UpstreamConnection | None:
         """The idle connection that was used last, if it is young enough for this leg; it is busy from here on."""
         idle = endpoint.idle
         most = endpoint.keep.usable if leg.repeatable else endpoint.keep.safe
@@ -242,7 +242,7 @@ class Pool:
         """One health check of one URL."""
         return Probe(self, endpoint, settings)
 
-    def _opened(self, endpoint: Endpoint, leg: Leg, task: asyncio.Task[Connection]) -> None:
+    def _opened(self, endpoint: Endpoint, leg: Leg, task: asyncio.Task[UpstreamConnection]) -> None:
         """An attempt to connect has ended, well or not, or its leg was cancelled."""
         self._opening.pop(leg, None)
         reason = Reason.NONE
@@ -262,7 +262,7 @@ class Pool:
         if reason and not leg.ended and not self.elsewhere(leg, endpoint):
             leg.refused(reason)
 
-    def _carry(self, leg: Leg, connection: Connection) -> None:
+    def _carry(self, leg: Leg, connection: UpstreamConnection) -> None:
         self._all.add(connection)
         if not leg.ended:
             connection.start(leg)
@@ -278,15 +278,15 @@ class Pool:
         self.submit(leg, avoid=endpoint)
         return True
 
-    async def dial(self, endpoint: Endpoint) -> Connection:
+    async def dial(self, endpoint: Endpoint) -> UpstreamConnection:
         """A new connection within `connect_timeout`, not yet counted; raises `OSError` (`TimeoutError`, `ssl.SSLError`)
         and `UnicodeError`."""
 
-        async def attempt(address: str) -> Connection:
+        async def attempt(address: str) -> UpstreamConnection:
             loop, secure = asyncio.get_running_loop(), self.context if endpoint.secure else None
             name = endpoint.tls_name if secure is not None else None
             _, connection = await loop.create_connection(
-                lambda: Connection(self, endpoint), address, endpoint.port, ssl=secure, server_hostname=name
+                lambda: UpstreamConnection(self, endpoint), address, endpoint.port, ssl=secure, server_hostname=name
             )
             return connection
 
@@ -302,7 +302,7 @@ class Pool:
         """Whether a health check has ended."""
         return any(endpoint.ready or endpoint.failed_checks for endpoint in self.endpoints)
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: UpstreamConnection) -> None:
         """A connection has done its leg well: the next one waiting gets it, else it is idle."""
         if self._waiting:
             leg = next(iter(self._waiting))
@@ -315,7 +315,7 @@ class Pool:
             connection.endpoint.busy -= 1
             connection.endpoint.idle[connection] = None
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: UpstreamConnection) -> None:
         """A connection is gone, for whatever reason. May be called twice."""
         if connection not in self._all:
             return
