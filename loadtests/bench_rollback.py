@@ -4,7 +4,7 @@
     python -m loadtests.bench_rollback --dear
 
 A candidate that was good for `GOOD` seconds as a 5 % canary breaks in one of four ways. Counted at the client, from the
-moment of the break: requests that the candidate answered or that had to be rescued from it, how many of its bad answers
+moment of the break: requests that the candidate answered or live answered in its place, how many of its bad answers
 reached a client, the slowest answer, and the time until the API says `rolled_back`. Guards and rates are those of the
 documentation. On a machine too slow for the rate the client falls behind: the slowest answer then takes seconds, and
 the counts belong to a lower rate.
@@ -93,7 +93,7 @@ async def one(case: str, rate: float) -> Outcome:
                     await set_mood(new, **CASES[case])
                 rollout, seconds = await _end(understudy, began)
                 await load.more(int(rate))
-            return _count(load, since, rollout, seconds, await _rescues(understudy))
+            return _count(load, since, rollout, seconds, await _fallbacks(understudy))
 
 
 async def _end(understudy: Understudy, began: float) -> tuple[dict[str, Any], float]:
@@ -106,18 +106,18 @@ async def _end(understudy: Understudy, began: float) -> tuple[dict[str, Any], fl
         await asyncio.sleep(0.01)
 
 
-async def _rescues(understudy: Understudy) -> int:
+async def _fallbacks(understudy: Understudy) -> int:
     lines = (await understudy.metrics()).splitlines()
-    return round(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("understudy_rescues_total{")))
+    return round(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("understudy_fallbacks_total{")))
 
 
-def _count(load: Load, since: int, rollout: dict[str, Any], seconds: float, rescues: int) -> Outcome:
+def _count(load: Load, since: int, rollout: dict[str, Any], seconds: float, fallbacks: int) -> Outcome:
     after = load.seen[since:]
     by_candidate = [seen for seen in after if seen.served_by == "new"]
     bad = sum(seen.body != answer("new", question(seen.asked)) for seen in by_candidate)
     causes = [finding["guard"] for finding in rollout["findings"] if finding["verdict"] == "fail"]
     return Outcome(
-        asked=len(by_candidate) + rescues,
+        asked=len(by_candidate) + fallbacks,
         bad=bad,
         errors=sum(seen.status != 200 for seen in after),
         slowest=max(seen.seconds for seen in after),

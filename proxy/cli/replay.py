@@ -167,7 +167,7 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
         candidate=candidate,
         again=None,
         hedged=False,
-        rescued=False,
+        fell_back=False,
         latency_slot=True,
     )
     return Recorded(pair, recorded.request_hash)

@@ -26,14 +26,14 @@ from proxy.config.checks import check
 from proxy.config.files import check_files
 from proxy.config.json_schema import schema
 from proxy.config.reading import read_tree
-from proxy.config.route import Guards, Mirror, Prediction, Record, Rescue, Rollout, Route
+from proxy.config.route import Fallback, Guards, Mirror, Prediction, Record, Rollout, Route
 from proxy.config.server import Admin, Server, Upstream, Webhook
 from proxy.config.text import read
 from proxy.config.tree import Config
 from proxy.errors import ConfigError
 
 __all__ = [
-    "Admin", "Config", "Guards", "Mirror", "Prediction", "Record", "Rescue", "Rollout", "Route", "Server", "Upstream",
+    "Admin", "Config", "Fallback", "Guards", "Mirror", "Prediction", "Record", "Rollout", "Route", "Server", "Upstream",
     "Webhook", "load", "parse", "schema",
 ]  # fmt: skip
 

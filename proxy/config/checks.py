@@ -421,8 +421,8 @@ def _costs(path: Path, rollout: Rollout, blame: _Blamer) -> None:
             rules({pointer: value})
         except ValueError as error:
             blame((*path, "mirror", "set_json", pointer), str(error))
-    if not isinstance(rollout.rescue.after, str):
-        _positive((*path, "rescue"), blame, after=rollout.rescue.after)
+    if not isinstance(rollout.fallback.after, str):
+        _positive((*path, "fallback"), blame, after=rollout.fallback.after)
     _positive(path, blame, lead_time_slo=rollout.lead_time_slo)
     if record is not None and not record.path.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
         blame((*path, "record", "path"), "ends neither in .jsonl nor in .jsonl.gz or .jsonl.zst")

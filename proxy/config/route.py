@@ -198,8 +198,8 @@ class Mirror(Section):
     """Model tokens, in and out, that copies may cost; fewer requests become pairs where more would be spent."""
 
 
-class Rescue(Section):
-    """Live answers instead when the candidate was to serve and fails or is slow; `rescue: off` for short."""
+class Fallback(Section):
+    """Live answers instead when the candidate was to serve and fails or is slow; `fallback: off` for short."""
 
     model_config = ConfigDict(json_schema_extra=or_text)
 
@@ -213,7 +213,7 @@ class Rescue(Section):
     @classmethod
     def _short(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise Unfit("a mapping, or `off`", "" if value else "did you mean `rescue: off`?")
+            raise Unfit("a mapping, or `off`", "" if value else "did you mean `fallback: off`?")
         return {"after": value} if isinstance(value, str) else value
 
 
@@ -353,7 +353,7 @@ class Rollout(Section):
     """Name of the candidate's upstream."""
     mirror: Mirror = Mirror()
     """Copies and what they may cost."""
-    rescue: Rescue = Rescue()
+    fallback: Fallback = Fallback()
     """Live answers instead when the candidate fails or is slow."""
     record: Record | None = None
     """A file of pairs; none when absent."""
@@ -409,7 +409,7 @@ class Route(Section):
     """Name of the upstream in production."""
     idempotent: Flag = False
     """Whether a request may be sent twice, whatever its method: when a kept connection ends under it, it goes again,
-    once. A rollout with `rescue` implies it."""
+    once. A rollout with `fallback` implies it."""
     sticky: Sticky | None = None
     """What keeps one user on one arm; when absent, each request is drawn by itself."""
     dual_write: DualWrite | None = None

@@ -243,7 +243,7 @@ def _multiple_hint(value: Any) -> str:
 
 
 def after(value: Any) -> float | Literal["auto", "off"]:
-    """When live is asked to rescue a slow candidate: a duration, `auto` or `off`; raises `Unfit`.
+    """When live is asked too because the candidate is slow: a duration, `auto` or `off`; raises `Unfit`.
 
     >>> after("auto"), after("250ms")
     ('auto', 0.25)

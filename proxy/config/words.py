@@ -162,7 +162,7 @@ def _filled_in(config: Config, rollout: Rollout) -> list[str]:
             ("false_promotion_rate", f"false_promotion_rate: {rollout.false_promotion_rate * 100:g}%"),
             ("latency_block", f"latency_block: {duration(rollout.latency_block)}"),
             ("warmup", f"warmup: {rollout.warmup}"),
-            ("rescue", "rescue: auto"),
+            ("fallback", "fallback: auto"),
         )
         if key not in rollout.model_fields_set
     ]
@@ -209,8 +209,8 @@ def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[st
         yield "no shadow stage: the first requests that it ever gets are answered to users"
     if plan.stages[-1].kind is State.SHADOW and plan.on_pass == "advance":
         yield "no canary stage: a pass in shadow sends it all traffic at once"
-    if rollout.rescue.after == "off" and any(stage.weight for stage in plan.stages):
-        yield "`rescue: off`: clients see the candidate's failures"
+    if rollout.fallback.after == "off" and any(stage.weight for stage in plan.stages):
+        yield "`fallback: off`: clients see the candidate's failures"
     if route.sticky is None and any(stage.weight for stage in plan.stages):
         yield "no `sticky`: one user may be answered by both models in turn"
     if plan.lead_time_slo is not None and plan.signed_off_at is None:

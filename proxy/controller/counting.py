@@ -65,8 +65,8 @@ def _add(counts: Counts, payload: dict[str, Any]) -> None:
         _add_histogram(counts.durations, (route, upstream, leg), buckets, total)
     for route, buckets, total in payload.get("overhead", ()):
         _add_histogram(counts.overhead, route, buckets, total)
-    for rollout, reason, n in payload.get("rescues", ()):
-        counts.rescues[rollout, reason] = counts.rescues.get((rollout, reason), 0) + n
+    for rollout, reason, n in payload.get("fallbacks", ()):
+        counts.fallbacks[rollout, reason] = counts.fallbacks.get((rollout, reason), 0) + n
     for rollout, n in payload.get("before_table", ()):
         counts.before_table[rollout] = counts.before_table.get(rollout, 0) + n
     for sink, n in payload.get("trails", {}).items():
@@ -78,7 +78,7 @@ def _add(counts: Counts, payload: dict[str, Any]) -> None:
 
 
 def _add_counts(counts: Counts, other: Counts) -> None:
-    for plain in ("requests", "rescues", "before_table", "trails", "lookups"):
+    for plain in ("requests", "fallbacks", "before_table", "trails", "lookups"):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n

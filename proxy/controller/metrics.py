@@ -247,8 +247,8 @@ def _traffic(counts: Counts) -> Iterable[Metric]:
     yield _histogram(
         "proxy_overhead_seconds", "Time in the proxy, not in the model.", ("route",), BOUNDS, counts.overhead
     )
-    rescues = _merged(counts.rescues, lambda k: (k[0], code_label(k[1])))
-    yield _counter("rescues", "Requests live answered for the candidate.", ("rollout", "reason"), rescues)
+    fallbacks = _merged(counts.fallbacks, lambda k: (k[0], code_label(k[1])))
+    yield _counter("fallbacks", "Requests live answered for the candidate.", ("rollout", "reason"), fallbacks)
     text = "Requests that came before a worker's first routing table: live answered them, and none was sampled."
     yield _counter("before_table", text, ("rollout",), counts.before_table)
     yield _gauge("upstream_connections", "Connections open now.", ("upstream", "state"), counts.connections)

@@ -72,7 +72,7 @@ def spans_of(trail: Trail, resource: Resource) -> Iterator[ReadableSpan]:
         "understudy.served_by": trail.upstream,
         "understudy.arm": trail.arm,
         "understudy.hedged": trail.hedged,
-        "understudy.rescued": trail.rescued,
+        "understudy.fell_back": trail.fell_back,
     }
     yield ReadableSpan(
         f"{trail.method} {trail.route}", request, parent, resource, _set(attributes, trail.reason),

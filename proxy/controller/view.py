@@ -59,7 +59,7 @@ class Counts:
     requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
     durations: dict[tuple[str, str, str], tuple[list[int], float]] = field(default_factory=dict)
     overhead: dict[str, tuple[list[int], float]] = field(default_factory=dict)
-    rescues: dict[tuple[str, str], int] = field(default_factory=dict)
+    fallbacks: dict[tuple[str, str], int] = field(default_factory=dict)
     before_table: dict[str, int] = field(default_factory=dict)
     connections: dict[tuple[str, str], int] = field(default_factory=dict)
     lookups: dict[str, int] = field(default_factory=dict)

@@ -135,7 +135,7 @@ class Result:
     seconds: float
     pairs: int
     tally: Tally
-    rescues: int
+    fallbacks: int
     to_zero: float | None
     broken: tuple[str, ...]
 
@@ -150,7 +150,7 @@ class Result:
             "pairs needed": f"{self.pairs:,}",
             "requests": f"{tally.requests:,}",
             "answered by the candidate": f"{tally.by_candidate:,}",
-            "rescued by live": f"{self.rescues:,}",
+            "answered by live instead": f"{self.fallbacks:,}",
             "errors a client saw": f"{len(tally.errors):,}",
             "slowest answer": f"{tally.slowest * 1000:.0f} ms",
             "from verdict to weight 0": "" if self.to_zero is None else f"{self.to_zero * 1000:.0f} ms",
@@ -168,7 +168,7 @@ class Result:
             "pairs": self.pairs,
             "requests": tally.requests,
             "by_candidate": tally.by_candidate,
-            "rescues": self.rescues,
+            "fallbacks": self.fallbacks,
             "client_errors": len(tally.errors),
             "slowest_seconds": round(tally.slowest, 4),
             "to_weight_0_seconds": self.to_zero,
@@ -222,7 +222,7 @@ class Stage:
             seconds=ended - started,
             pairs=rollout["ledger"]["compared"],
             tally=tally,
-            rescues=metrics.rescues,
+            fallbacks=metrics.fallbacks,
             to_zero=metrics.to_zero,
             broken=tuple(broken),
         )
@@ -249,7 +249,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Metrics:
-    rescues: int
+    fallbacks: int
     to_zero: float | None
 
 
@@ -271,18 +271,18 @@ async def _rollout(admin: aiohttp.ClientSession, act: Act) -> dict[str, Any]:
 async def _metrics(admin: aiohttp.ClientSession, rollout: str) -> _Metrics:
     async with admin.get("/metrics") as answer:
         text = await answer.text()
-    rescues, count, total = 0, 0.0, 0.0
+    fallbacks, count, total = 0, 0.0, 0.0
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.labels.get("rollout") != rollout:
                 continue
-            if sample.name == "understudy_rescues_total":
-                rescues += int(sample.value)
+            if sample.name == "understudy_fallbacks_total":
+                fallbacks += int(sample.value)
             elif sample.name == "understudy_rollback_duration_seconds_count":
                 count = sample.value
             elif sample.name == "understudy_rollback_duration_seconds_sum":
                 total = sample.value
-    return _Metrics(rescues, total / count if count else None)
+    return _Metrics(fallbacks, total / count if count else None)
 
 
 def _status_lines(rollout: dict[str, Any], tally: Tally, elapsed: float) -> Iterator[tuple[str, str]]:

@@ -127,7 +127,7 @@ class Pair(NamedTuple):
     candidate: Outcome
     again: Outcome | None = None
     hedged: bool = False
-    rescued: bool = False
+    fell_back: bool = False
     latency_slot: bool = True
     request_id: str = ""
 
@@ -178,7 +178,7 @@ class Reading(NamedTuple):
     first: float
     latency_slot: bool
     hedged: bool
-    rescued: bool
+    fell_back: bool
     request_hash: int
     segment: str = ""
     cluster: str = ""

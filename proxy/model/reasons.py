@@ -5,7 +5,7 @@ One word stands for one thing that can go wrong, and it is the same word in a me
 and a word that is not listed here is a bug that raises at once.
 
 Whose fault it is decides what is done about it: a *downstream* word is answered with a 4xx and is no evidence; an
-*upstream* word is an arm's failure (evidence against the candidate, an error answer or a rescue for a client); a
+*upstream* word is an arm's failure (evidence against the candidate, an error answer or a fallback for a client); a
 *prediction* word says why an answer with a good status could not be read.
 
 On the wire a reason is its index in `Reason` (one byte), so new words are only ever added at the end.

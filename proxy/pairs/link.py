@@ -26,7 +26,7 @@ Payloads in JSON
   `{"ledger": {trial: {"sampled", "shed", "too_large", "too_long", "client_gone", "link_full", "sent"}},
   "requests": [[route, upstream, leg, code, n]],
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
-  "rescues": [[rollout, reason, n]], "before_table": [[rollout, n]], "connections": [[upstream, state, n now]],
+  "fallbacks": [[rollout, reason, n]], "before_table": [[rollout, n]], "connections": [[upstream, state, n now]],
   "lookups": [[upstream, n failed]], "ready": {trial: whether its candidate's health checks succeed},
   "trails": {sink: n dropped}}`; code is three digits or a reason word.
 - TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`pairs.request_log`).
@@ -77,7 +77,7 @@ _LIVE, _CANDIDATE = Arm.LIVE, Arm.CANDIDATE  # looking up a member of an enum co
 
 CANDIDATE_SERVED: Final = 1
 HEDGED: Final = 2
-RESCUED: Final = 4
+FELL_BACK: Final = 4
 SLOT: Final = 8
 AGAIN: Final = 16
 """Flags of a PAIR."""
@@ -219,7 +219,7 @@ def encode_pair(pair: Pair, trial: int) -> bytes:
     flags = (
         (CANDIDATE_SERVED if pair.served is Arm.CANDIDATE else 0)
         | (HEDGED if pair.hedged else 0)
-        | (RESCUED if pair.rescued else 0)
+        | (FELL_BACK if pair.fell_back else 0)
         | (SLOT if pair.latency_slot else 0)
         | (AGAIN if pair.again is not None else 0)
     )
@@ -283,7 +283,7 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
             candidate,
             again,
             flags & HEDGED != 0,
-            flags & RESCUED != 0,
+            flags & FELL_BACK != 0,
             flags & SLOT != 0,
             payload[own_end:id_end].decode("utf-8", "replace"),
         ),

@@ -78,7 +78,7 @@ def line_of(recorded: Recorded, redacted: Sequence[str] = (), dropped: Collectio
         "order": [pair.trial, pair.stage, pair.worker, pair.sequence],
         "latency_slot": pair.latency_slot,
         "hedged": pair.hedged,
-        "rescued": pair.rescued,
+        "fell_back": pair.fell_back,
         "hash": f"{recorded.request_hash:x}",
     }
     if pair.request_id:
@@ -139,7 +139,7 @@ def pair_of(value: Mapping[str, Any]) -> Recorded:
             candidate=_outcome(value["candidate"]),
             again=_outcome(value["again"]) if "again" in value else None,
             hedged=bool(value["hedged"]),
-            rescued=bool(value["rescued"]),
+            fell_back=bool(value["fell_back"]),
             latency_slot=bool(value["latency_slot"]),
             request_id=str(value.get("request_id", "")),
         )

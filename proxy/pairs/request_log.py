@@ -80,7 +80,7 @@ class Trail(NamedTuple):
     request_bytes: int | None
     answer_bytes: int | None
     hedged: bool
-    rescued: bool
+    fell_back: bool
     logged: bool
     trace: str
     span: str
@@ -145,7 +145,7 @@ def fields(trail: Trail) -> dict[str, Any]:
         "request_bytes": trail.request_bytes,
         "answer_bytes": trail.answer_bytes,
         "hedged": trail.hedged,
-        "rescued": trail.rescued,
+        "fell_back": trail.fell_back,
         "trace_id": trail.trace or None,
         "legs": [
             {"leg": one.leg, "upstream": one.upstream, "status": one.status or None, "reason": one.reason or None,

@@ -193,7 +193,7 @@ class Reader:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
         # Taken apart at once: a look-up by name for each field would take longer than all of it.
         (
-            _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, rescued, slot,
+            _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, fell_back, slot,
             given,
         ) = pair  # fmt: skip
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
@@ -230,7 +230,7 @@ class Reader:
         said = _sentence(live_detail, detail) if live_detail or detail else ""
         asked = (stage, worker, sequence, given or name, time, served)
         answers = (live_fault, fault, live, candidate, again)
-        times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, rescued)
+        times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, fell_back)
         rest = (request_hash, segment, cluster, said, live_tokens, tokens, differs)
         return make(Reading, (*asked, *answers, *times, *rest))
 

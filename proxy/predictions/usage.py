@@ -20,9 +20,9 @@ _NEVER_ASKED = frozenset((Reason.CONNECT, Reason.CONNECT_TIMEOUT, Reason.POOL_FU
 
 
 def copies_cost(pair: Pair, bounds: Bounds = DEFAULT) -> int:
-    """Tokens of the answers that served nobody; a hedge or a rescue was no copy. Never raises."""
+    """Tokens of the answers that served nobody; a hedge or a fallback was no copy. Never raises."""
     served_by_live = pair.served is Arm.LIVE
-    outcomes = [pair.candidate] if served_by_live else [] if pair.hedged or pair.rescued else [pair.live]
+    outcomes = [pair.candidate] if served_by_live else [] if pair.hedged or pair.fell_back else [pair.live]
     if pair.again is not None:
         outcomes.append(pair.again)
     return sum(_cost(pair.request_body, outcome, bounds) for outcome in outcomes)

@@ -6,7 +6,7 @@
 
 The first leg whose answer is good enough *wins*: its bytes go to the client and nobody else's do. Live as first leg
 wins with its first byte. A candidate's answer is held (while its weight is below 100 %), so that live can still answer
-instead: that is a rescue when it failed, a hedge when it is slow. It is held until it is complete, or goes on like a
+instead: that is a fallback when it failed, a hedge when it is slow. It is held until it is complete, or goes on like a
 stream. A redirect or a refusal of the candidate's is given only when live, asked too, says the same (`http.statuses`).
 
 Invariants
@@ -61,7 +61,7 @@ class Exchange:
     """Live's leg, whatever it was asked for."""
     overridden = False
     hedged = False
-    rescued = False
+    fell_back = False
     answered = False
     """The client has all it will get."""
     left: leaving.Left | None = None
@@ -69,7 +69,7 @@ class Exchange:
     body_done = False
     ready = 0.0
     """When the last byte of the request came."""
-    _rescue_for = _NONE
+    _fallback_reason = _NONE
     """Why live is asked in the candidate's place."""
 
     parts: list[bytes] | None = None
@@ -149,7 +149,7 @@ class Exchange:
             pool = trial.pool
             self.first = leg = self._serving(pool, trial.meters.served, trial)
             leg.held = leg.checked = leg.optional = trial.held
-            if trial.terms.rescue and not done and b"expect" in request.found:
+            if trial.terms.fallback and not done and b"expect" in request.found:
                 self.take_body()
         if self.samples or leg.held:
             leg.kept = []
@@ -189,15 +189,15 @@ class Exchange:
             self._hedge_in_time()
         if not self.first.ended:
             self.first.send(piece, done)
-        if self._rescue_for and self.hedge is None:
+        if self._fallback_reason and self.hedge is None:
             if self.parts is None:  # too long since, or there is no memory: live could not be asked for all of it
                 self._deliver(self.first)
             elif done:
-                self._ask_live(self._rescue_for)
+                self._ask_live(self._fallback_reason)
 
     def _hedge_in_time(self) -> None:
-        if self.trial is not None and self.trial.terms.rescue:
-            self.context.precise_timer.add(self, self.ready + self.route.rescue_after(self.trial))
+        if self.trial is not None and self.trial.terms.fallback:
+            self.context.precise_timer.add(self, self.ready + self.route.fallback_after(self.trial))
 
     def _gather(self, piece: bytes) -> None:
         memory.gather(self, piece)
@@ -232,17 +232,17 @@ class Exchange:
         """Whether this leg may fail without the client noticing."""
         if leg is self.hedge:
             return not self.first.ended
-        return self._can_rescue() if self.hedge is None else not self.hedge.ended
+        return self._can_fall_back() if self.hedge is None else not self.hedge.ended
 
-    def _can_rescue(self) -> bool:
-        return self.trial is not None and self.trial.terms.rescue and self.parts is not None
+    def _can_fall_back(self) -> bool:
+        return self.trial is not None and self.trial.terms.fallback and self.parts is not None
 
     def win(self, leg: Served, piece: bytes, done: bool) -> None:
         """This leg's answer goes to the client; `piece` is all of its body that is here."""
         self.winner = leg
         assert leg.answer is not None
         if leg is self.hedge and self.trial is not None:
-            self.context.counts.rescue(self.trial.terms.name, self._rescue_for)
+            self.context.counts.fallback(self.trial.terms.name, self._fallback_reason)
         leg.held = False
         leg.forget()
         self.client.answer(self, leg.answer, leg.pool.label, piece, done)
@@ -299,8 +299,8 @@ class Exchange:
         elif hedge is not None:
             if (hedge.ended or hedge.answer is not None) and not self.stands(hedge):
                 self._deliver(hedge)
-        elif self._can_rescue():
-            self._rescue()
+        elif self._can_fall_back():
+            self._fall_back()
         else:
             self._deliver(first)
 
@@ -326,19 +326,19 @@ class Exchange:
         if leg.ended:
             self._after_answer()
 
-    def _rescue(self) -> None:
+    def _fall_back(self) -> None:
         reason = self.first.why
         if self.body_done:
             self._ask_live(reason)
         else:
-            self._rescue_for = reason
+            self._fallback_reason = reason
             self.client.resume_reading()  # whoever held it back is gone; live needs the whole body
 
     def late(self) -> None:
         """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""
         if self.write is not None:
             dual_write.go_on(self)
-        elif self.hedge is None and self.winner is None and self._can_rescue():
+        elif self.hedge is None and self.winner is None and self._can_fall_back():
             self.hedged = True
             self._ask_live(Reason.SLOW)
 
@@ -346,8 +346,8 @@ class Exchange:
         assert self.parts is not None
         assert self.trial is not None
         self.context.precise_timer.discard(self)
-        self.rescued = reason is not Reason.SLOW
-        self._rescue_for = reason
+        self.fell_back = reason is not Reason.SLOW
+        self._fallback_reason = reason
         live = self.route.live
         self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
         leg.kept = []

@@ -55,7 +55,7 @@ def reserve(exchange: Exchange) -> bool:
     """Charge what no pair needs any more to the serving trial; whether it is wanted, for live in the candidate's place,
     and there is memory for it."""
     trial = exchange.trial
-    if trial is None or exchange.winner is not None or not trial.terms.rescue:
+    if trial is None or exchange.winner is not None or not trial.terms.fallback:
         release(exchange)
         return False
     trial.memory += exchange.kept_size - exchange.reserved

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, CREDENTIALS, without
 from proxy.model.reasons import Reason
-from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, HEDGED, RESCUED, SLOT
+from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, FELL_BACK, HEDGED, SLOT
 from proxy.request import memory, rewriting, samples
 from proxy.request.legs import Captured, Copy
 
@@ -128,7 +128,7 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
         head = without(head, CREDENTIALS) + b"\r\n"
     flags = SLOT
     if exchange.trial is one.trial:
-        flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (RESCUED if exchange.rescued else 0)
+        flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (FELL_BACK if exchange.fell_back else 0)
     outcomes = live.outcome() + candidate.outcome()
     if one.again is not None:
         flags |= AGAIN

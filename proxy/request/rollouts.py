@@ -22,7 +22,7 @@ from proxy.worker.counts import Meters
 from proxy.worker.upstream.pool import Pool
 
 FIRST_HEDGE = 0.25
-"""`rescue.after: auto` until `ENOUGH` answers of live are known, seconds."""
+"""`fallback.after: auto` until `ENOUGH` answers of live are known, seconds."""
 SHORTEST_HEDGE = 0.02
 ENOUGH = 100
 LONG = 600.0
@@ -31,7 +31,7 @@ _RECENT: Final = 512
 
 
 class Recent:
-    """Live's last answers on one route: twice their p99 for `rescue.after: auto`, and whether they are long.
+    """Live's last answers on one route: twice their p99 for `fallback.after: auto`, and whether they are long.
 
     >>> recent = Recent()
     >>> for _ in range(100): recent.add(0.05)
@@ -86,8 +86,8 @@ class Terms:
     drop: frozenset[bytes]
     set_lines: bytes
     set_json: Rules
-    rescue: bool
-    rescue_after: float | None
+    fallback: bool
+    fallback_after: float | None
     hold: float
     noise_floor: int
 
@@ -141,7 +141,7 @@ class Trial:
     @property
     def held(self) -> bool:
         """Whether a candidate's answer is kept until it is whole or a stream, so that live can still answer instead."""
-        return self.weight < BUCKETS and self.terms.rescue
+        return self.weight < BUCKETS and self.terms.fallback
 
     def begin(self) -> int:
         """Sequence of a request newly sampled."""

@@ -48,7 +48,7 @@ class Route:
         self.dual_write: DualWrite | None = None
         self.is_grpc = self.reads_body = False
         self.max_body = max((trial.terms.max_body for trial in trials), default=0)
-        self.repeatable = idempotent or any(trial.terms.rescue for trial in trials)
+        self.repeatable = idempotent or any(trial.terms.fallback for trial in trials)
         """Its requests may be sent twice: the file says so, or lets live answer in a candidate's place."""
         self.serving: Trial | None = None
         self.meters = Meters(counts, name, live.name)
@@ -71,9 +71,9 @@ class Route:
             return request.value(self.sticky_header)
         return request.cookie(self.sticky_cookie) if self.sticky_cookie else b""
 
-    def rescue_after(self, trial: Trial) -> float:
+    def fallback_after(self, trial: Trial) -> float:
         """Seconds after which live is asked too."""
-        fixed = trial.terms.rescue_after
+        fixed = trial.terms.fallback_after
         return self.recent.after if fixed is None else fixed
 
 
@@ -130,7 +130,7 @@ def part(total: int, slot: int, workers: int) -> int:
 
 def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float, slot: int, workers: int) -> Terms:
     """What a worker needs of one rollout. `timeout` is the candidate's own, seconds."""
-    mirror, after = rollout.mirror, rollout.rescue.after
+    mirror, after = rollout.mirror, rollout.fallback.after
     patience = mirror.timeout if mirror.timeout is not None else timeout
     added, dropped = _head_rules(rollout.candidate, mirror.headers)
     return Terms(
@@ -146,9 +146,9 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
         drop=dropped,
         set_lines=added,
         set_json=rules(mirror.set_json),
-        rescue=after != "off",
-        rescue_after=after if isinstance(after, float) else None,
-        hold=rollout.rescue.hold,
+        fallback=after != "off",
+        fallback_after=after if isinstance(after, float) else None,
+        hold=rollout.fallback.hold,
         noise_floor=round(mirror.noise_floor * 10_000),
     )
 

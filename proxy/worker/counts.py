@@ -74,7 +74,7 @@ class Counts:
     def __init__(self) -> None:
         self._meters: dict[tuple[str, str, Leg], Meter] = {}
         self._overhead: dict[str, Histogram] = {}
-        self._rescues: dict[tuple[str, Reason], int] = {}
+        self._fallbacks: dict[tuple[str, Reason], int] = {}
         self._early: dict[str, int] = {}
 
     def meter(self, route: str, upstream: str, leg: Leg) -> Meter:
@@ -90,8 +90,8 @@ class Counts:
             del self._meters[key]
         for route in [route for route in self._overhead if route not in routes][:-MOST_GONE]:
             del self._overhead[route]
-        for rescue in [rescue for rescue in self._rescues if rescue[0] not in rollouts][:-MOST_GONE]:
-            del self._rescues[rescue]
+        for fallback in [fallback for fallback in self._fallbacks if fallback[0] not in rollouts][:-MOST_GONE]:
+            del self._fallbacks[fallback]
         for rollout in [rollout for rollout in self._early if rollout not in rollouts][:-MOST_GONE]:
             del self._early[rollout]
 
@@ -99,10 +99,10 @@ class Counts:
         """Time requests of this route spent in the proxy and not in a model."""
         return self._overhead.setdefault(route, Histogram())
 
-    def rescue(self, rollout: str, reason: Reason) -> None:
+    def fallback(self, rollout: str, reason: Reason) -> None:
         """Count one answer of live's that a client got in place of the candidate's; `reason` is why live was asked."""
         key = (rollout, reason)
-        self._rescues[key] = self._rescues.get(key, 0) + 1
+        self._fallbacks[key] = self._fallbacks.get(key, 0) + 1
 
     def came_early(self, rollout: str) -> None:
         """Count one request of a rollout's route that came before the first routing table."""
@@ -119,6 +119,6 @@ class Counts:
             ],
             "durations": [[*labels, meter.buckets, meter.total] for labels, meter in meters if meter.codes],
             "overhead": [[route, hist.buckets, hist.total] for route, hist in self._overhead.items()],
-            "rescues": [[rollout, reason, n] for (rollout, reason), n in self._rescues.items()],
+            "fallbacks": [[rollout, reason, n] for (rollout, reason), n in self._fallbacks.items()],
             "before_table": list(self._early.items()),
         }

@@ -217,7 +217,7 @@ class Followed(Exchange):
             _announced(request.length),
             _announced(answer.length) if answer is not None else None,
             self.hedged,
-            self.rescued,
+            self.fell_back,
             self._logged,
             self._trace.decode(),
             self._span.decode(),

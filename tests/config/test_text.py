@@ -12,8 +12,8 @@ from tests.config.files import mistakes, rollout
 
 def test_words_are_words() -> None:
     """YAML 1.1 would read `off` as false, a date as a date and 1:30 as 90."""
-    config = parse(rollout("{shadow: 100%, rescue: off}".strip("{}").replace(", ", "\n        ")))
-    assert next(iter(config.rollouts()))[1].rescue.after == "off"
+    config = parse(rollout("{shadow: 100%, fallback: off}".strip("{}").replace(", ", "\n        ")))
+    assert next(iter(config.rollouts()))[1].fallback.after == "off"
     text = "{upstreams: {m: {url: 'http://a', version: 2026-11-20}}, default: {live: m}}"
     assert parse(text).upstreams["m"].version == "2026-11-20"
 

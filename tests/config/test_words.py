@@ -45,7 +45,7 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
         ("{shadow: 5%}", "no webhook"),
         ("{canary: 5%}", "no shadow stage"),
         ("{canary: 5%}", "no `sticky`"),
-        ("{canary: 5%, rescue: off}", "clients see the candidate's failures"),
+        ("{canary: 5%, fallback: off}", "clients see the candidate's failures"),
         ("{shadow: 5%, lead_time_slo: 3d}", "never measured without `signed_off_at`"),
         (
             "{stages: [{canary: 5%, max_time: 1m}]}",

@@ -15,7 +15,7 @@ payloads = st.fixed_dictionaries(
         "requests": st.lists(st.tuples(names, names, st.just("served"), codes, st.integers(0, 9))),
         "durations": st.lists(st.tuples(names, names, st.just("copy"), buckets, st.floats(0, 9)), max_size=3),
         "overhead": st.lists(st.tuples(names, buckets, st.floats(0, 9)), max_size=3),
-        "rescues": st.lists(st.tuples(names, st.just("timeout"), st.integers(0, 9)), max_size=3),
+        "fallbacks": st.lists(st.tuples(names, st.just("timeout"), st.integers(0, 9)), max_size=3),
         "lookups": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
         "connections": st.lists(st.tuples(names, st.just("idle"), st.integers(0, 9)), max_size=3),
     }
@@ -30,7 +30,7 @@ def test_the_dead_stay_in_the_sum_but_for_their_connections(reports: list[dict[s
     before = tallies.merged()
     tallies.gone(f"w{died}")
     after = tallies.merged()
-    assert (after.requests, after.rescues, after.lookups) == (before.requests, before.rescues, before.lookups)
+    assert (after.requests, after.fallbacks, after.lookups) == (before.requests, before.fallbacks, before.lookups)
     assert {key: counts for key, (counts, _) in after.durations.items()} == {
         key: counts for key, (counts, _) in before.durations.items()
     }

@@ -30,7 +30,7 @@ LEGS = (
     LegTrail("hedge", "live", "credit-v1", "", 100.75, 0.5, 0.4, 200, "", "2" * 16),
     LegTrail("copy", "candidate", "credit-v3", "credit/credit-v3", 101.5, 2.0, None, 0, "timeout", "3" * 16),
 )
-TRACED = example(start=100.0, seconds=1.25, trace=TRACE, span=REQUEST, parent=PARENT, rescued=True, legs=LEGS)
+TRACED = example(start=100.0, seconds=1.25, trace=TRACE, span=REQUEST, parent=PARENT, fell_back=True, legs=LEGS)
 
 
 def config(more: str, **secrets: str) -> Config:
@@ -112,7 +112,7 @@ async def test_a_receiver_reads_the_request_its_legs_and_the_link(collector: Col
         said = attributes(request)
         assert said["http.request.method"] == "POST"
         assert said["http.response.status_code"] == 200
-        assert (said["understudy.rescued"], said["understudy.served_by"]) == (True, "credit-v1")
+        assert (said["understudy.fell_back"], said["understudy.served_by"]) == (True, "credit-v1")
         assert "error.type" not in said
         assert [(leg.name, leg.span_id.hex(), leg.kind) for leg in legs] == [
             ("served credit-v2", "1" * 16, Span.SPAN_KIND_CLIENT),

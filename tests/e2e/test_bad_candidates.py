@@ -1,4 +1,4 @@
-"""However a candidate misbehaves, no client notices: not in shadow, and as a canary by no more than `rescue.after`.
+"""However a candidate misbehaves, no client notices: not in shadow, and as a canary by no more than `fallback.after`.
 
 Each case runs one candidate at 200 requests a second in shadow on one route and, at the same time, as a 20 % canary on
 another, first well and then badly, until both are rolled back. Every answer is compared byte for byte, and latencies
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TIMEOUT = 1.5
 """The candidate's timeout; a client that ever waits for the candidate waits this long."""
-RESCUE_AFTER = 0.1
+FALLBACK_AFTER = 0.1
 SLACK = 0.5
 """Seconds by which the slowest request may differ from the slowest without a candidate; far below `TIMEOUT`."""
 USUAL = 0.05
@@ -65,10 +65,10 @@ def _routes(how: str) -> list[dict[str, object]]:
     guards = {"max_extra_errors": "95%"}
     shadow = [{"shadow": "100%", "min_pairs": 1_000_000}]
     canary = [{"canary": "20%", "min_pairs": 1_000_000}]
-    rescue = {"after": f"{RESCUE_AFTER * 1000:.0f}ms"}
+    fallback = {"after": f"{FALLBACK_AFTER * 1000:.0f}ms"}
     return [
         route(f"{how}-shadow", "live", f"bad-{how}", shadow, guards=guards, consecutive_failures=100),
-        route(f"{how}-canary", "live", f"bad-{how}", canary, guards=guards, consecutive_failures=20, rescue=rescue),
+        route(f"{how}-canary", "live", f"bad-{how}", canary, guards=guards, consecutive_failures=20, fallback=fallback),
     ]
 
 
@@ -125,7 +125,7 @@ async def test_a_bad_candidate_costs_clients_nothing_and_is_rolled_back(house: H
     assert len(late) <= 2, "it answered after it was out"
 
     slowest, usual = _latency(alone, before[alone])
-    for load, more in ((in_shadow, 0.0), (as_canary, RESCUE_AFTER)):
+    for load, more in ((in_shadow, 0.0), (as_canary, FALLBACK_AFTER)):
         assert _latency(load, before[load])[0] < BUSY * slowest + more + SLACK
         assert _latency(load, before[load])[1] < BUSY * usual + more + USUAL
 

@@ -64,7 +64,7 @@ async def impatient(understudy: Understudy, by_reset: bool) -> None:
 @asynccontextmanager
 async def house(folder: Path, live: Model, candidate: Model, silent: str) -> AsyncIterator[Understudy]:
     """The proxy before two models, half of the requests the candidate's, nothing held."""
-    rollout = {"candidate": "v2", "canary": "50%", "rescue": "off", "guards": {"max_extra_errors": "5%"}}
+    rollout = {"candidate": "v2", "canary": "50%", "fallback": "off", "guards": {"max_extra_errors": "5%"}}
     await live.start()
     await candidate.start()
     config = {

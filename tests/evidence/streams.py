@@ -65,7 +65,7 @@ def make_reading(sequence: int = 0, live: Any = 0.5, candidate: Any = 0.5, **fie
         "first": 0.005,
         "latency_slot": True,
         "hedged": False,
-        "rescued": False,
+        "fell_back": False,
         "request_hash": sequence + 1_000_000,
     }
     base |= fields

@@ -265,8 +265,8 @@ def test_order_arrays_are_apart() -> None:
     assert evidence.assess().verdict is Verdict.WATCHING  # candidate first objects
 
 
-@pytest.mark.parametrize("why", ["hedged", "rescued"])
-def test_live_as_hedge_or_rescue_is_timed_as_ever(why: str) -> None:
+@pytest.mark.parametrize("why", ["hedged", "fell_back"])
+def test_live_as_hedge_or_fallback_is_timed_as_ever(why: str) -> None:
     """Left out, live would be so just where the candidate was slow: identical arms would fail a ratio of quantiles."""
     ratios = ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
     plan = make_plan(*(Guard(name, 1.2, relative=True) for name in ratios), kind=Kind.TEXT)

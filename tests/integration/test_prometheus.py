@@ -25,7 +25,7 @@ RULES = CONFIG / "prometheus"
 DASHBOARD = orjson.loads((CONFIG / "grafana" / "understudy.json").read_bytes())
 
 NAMES = (
-    *("requests_total", "request_duration_seconds_bucket", "proxy_overhead_seconds_bucket", "rescues_total"),
+    *("requests_total", "request_duration_seconds_bucket", "proxy_overhead_seconds_bucket", "fallbacks_total"),
     *("pairs_total", "pairs_sampled_total", "candidate_failures_total", "upstream_connections", "build_info"),
     *("guard_value", "guard_limit", "guard_evidence_ratio", "guard_verdict", "rollout_weight_ratio", "rollout_stage"),
     *("rollouts_total", "rollback_duration_seconds_count", "detection_duration_seconds_count"),
@@ -159,7 +159,7 @@ GUARDS = {"max_disagreement": "5%", "p99_latency": "5s", "max_extra_errors": "2%
 @asynccontextmanager
 async def a_busy_proxy(folder: Path) -> AsyncIterator[tuple[Understudy, str]]:
     """Two rollouts under load; the second candidate's URL."""
-    rollout = {"guards": GUARDS, "latency_block": "0s", "rescue": {"after": "100ms"}}
+    rollout = {"guards": GUARDS, "latency_block": "0s", "fallback": {"after": "100ms"}}
     async with model_process("old") as (_, old), model_process("new") as (_, new), model_process("bad") as (_, bad):
         config = {
             "upstreams": {
@@ -211,7 +211,7 @@ async def values_are_sane(found: Prometheus) -> None:
         'understudy_rollout_weight_ratio{rollout="worse/bad"} == 0',
         'understudy_rollout_stage{rollout="worse/bad", stage="rolled_back"} == 1',
         'understudy_rollouts_total{rollout="good/new", result="promoted"} == 1',
-        'understudy_rescues_total{rollout="worse/bad"} > 0',
+        'understudy_fallbacks_total{rollout="worse/bad"} > 0',
         'understudy_candidate_failures_total{rollout="worse/bad", reason="status_5xx"} > 0',
         "understudy_rollback_duration_seconds_sum / understudy_rollback_duration_seconds_count < 5",
         "understudy_deployment_lead_time_seconds_sum > 86400",

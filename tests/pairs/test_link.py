@@ -39,7 +39,7 @@ pairs = st.builds(
     candidate=outcomes,
     again=st.none() | outcomes,
     hedged=st.booleans(),
-    rescued=st.booleans(),
+    fell_back=st.booleans(),
     latency_slot=st.booleans(),
     request_id=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=128),
 )

@@ -40,7 +40,7 @@ pairs = st.builds(
     candidate=outcomes,
     again=st.none() | outcomes,
     hedged=st.booleans(),
-    rescued=st.booleans(),
+    fell_back=st.booleans(),
     latency_slot=st.booleans(),
 )
 

@@ -41,7 +41,7 @@ def test_which_answers_are_copies() -> None:
     assert copies_cost(one) == 110
     assert copies_cost(one._replace(served=Arm.CANDIDATE)) == 101
     assert copies_cost(one._replace(served=Arm.CANDIDATE, hedged=True, again=None)) == 0
-    assert copies_cost(one._replace(served=Arm.CANDIDATE, rescued=True, again=None)) == 0
+    assert copies_cost(one._replace(served=Arm.CANDIDATE, fell_back=True, again=None)) == 0
 
 
 def test_a_stream_with_and_without_its_usage() -> None:

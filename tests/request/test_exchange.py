@@ -133,9 +133,9 @@ HOSTILE = {
 }
 
 
-def rescues(it: Rig) -> list[list[object]]:
+def fallbacks(it: Rig) -> list[list[object]]:
     """Rollout, reason and number of the answers that clients got from live in the candidate's place."""
-    found: list[list[object]] = it.worker.context.counts.report()["rescues"]
+    found: list[list[object]] = it.worker.context.counts.report()["fallbacks"]
     return found
 
 
@@ -165,12 +165,12 @@ async def test_hostile_candidate_costs_the_client_nothing(name: str, weight: int
             assert pair.candidate.reason == reason
             assert pair.live.body == b'{"a":1}'
             assert (pair.served == "candidate") is bool(weight)
-            assert (pair.hedged or pair.rescued) is bool(weight)
-        assert sum(int(str(n)) for _, _, n in rescues(it)) == (2 if weight else 0)
+            assert (pair.hedged or pair.fell_back) is bool(weight)
+        assert sum(int(str(n)) for _, _, n in fallbacks(it)) == (2 if weight else 0)
 
 
 @pytest.mark.parametrize("status", [b"500 No", b"503 No", b"429 Slow down"])
-async def test_failing_canary_is_rescued_and_judged(status: bytes) -> None:
+async def test_failing_canary_falls_back_and_is_judged(status: bytes) -> None:
     async with rig(SHADOW, (Model(always(LIVE)), Model(always(ok(b"no", status=status))))) as it:
         await it.lane(weight=CANARY)
         got, headers, _ = await it.ask()
@@ -178,11 +178,11 @@ async def test_failing_canary_is_rescued_and_judged(status: bytes) -> None:
         (pair,) = await pairs_of(it, 1)
         assert pair.candidate.status == int(status[:3])
         assert pair.candidate.body == b"no"
-        assert (pair.rescued, pair.hedged, pair.live.body) == (True, False, b'{"a":1}')
-        assert rescues(it) == [["r/v2", f"status_{'429' if status[:3] == b'429' else '5xx'}", 1]]
+        assert (pair.fell_back, pair.hedged, pair.live.body) == (True, False, b'{"a":1}')
+        assert fallbacks(it) == [["r/v2", f"status_{'429' if status[:3] == b'429' else '5xx'}", 1]]
 
 
-async def test_dead_canary_is_rescued() -> None:
+async def test_dead_canary_falls_back() -> None:
     candidate = Model()
     async with rig(SHADOW, (Model(always(LIVE)), candidate)) as it:
         await candidate.stop()
@@ -226,7 +226,7 @@ async def test_both_arms_fail() -> None:
         assert (status, headers["x-understudy-error"]) == (502, "disconnect")
         (pair,) = await pairs_of(it, 1)
         assert (pair.live.reason, pair.candidate.reason) == ("disconnect", "disconnect")
-        assert rescues(it) == []  # live was asked in vain
+        assert fallbacks(it) == []  # live was asked in vain
 
 
 @pytest.mark.parametrize("weight", [0, CANARY])
@@ -270,8 +270,8 @@ async def test_the_first_token_of_a_stream_is_its_first_event_not_its_head(frami
             assert 0.09 < outcome.first < outcome.seconds - 0.04
 
 
-async def test_rescue_off_lets_the_failure_through() -> None:
-    config = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 'off'}")
+async def test_fallback_off_lets_the_failure_through() -> None:
+    config = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        fallback: {after: 'off'}")
     async with rig(config, (Model(always(LIVE)), Model(always(ok(b"no", status=b"500 No"))))) as it:
         await it.lane(weight=CANARY)
         assert (await it.ask())[0] == 500
@@ -301,7 +301,7 @@ async def test_slow_canary_that_answers_first_wins() -> None:
         return script
 
     config = SHADOW.replace("timeout: 300ms", "timeout: 3s").replace(
-        "latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20ms}"
+        "latency_block: 0s", "latency_block: 0s\n        fallback: {after: 20ms}"
     )
     async with rig(config, (Model(after(0.4, LIVE)), Model(after(0.1, GOOD)))) as it:
         await it.lane(weight=CANARY)
@@ -309,11 +309,11 @@ async def test_slow_canary_that_answers_first_wins() -> None:
         assert headers["x-served-by"] == "v2"
         (pair,) = await pairs_of(it, 1)
         assert pair.hedged
-        assert rescues(it) == []
+        assert fallbacks(it) == []
         assert pair.live.body == b'{"a":1}'
 
 
-async def test_rescue_waits_for_the_whole_body() -> None:
+async def test_fallback_waits_for_the_whole_body() -> None:
     """The candidate fails while the client is still sending; live gets all of it."""
 
     async def early(call: Call) -> None:
@@ -350,7 +350,7 @@ async def test_event_stream_commits_at_its_first_data() -> None:
         assert pair.candidate.reason == "committed"
 
 
-async def test_promoted_candidate_streams_and_live_rescues() -> None:
+async def test_promoted_candidate_streams_and_falls_back() -> None:
     live, candidate = Model(always(LIVE)), Model(always(GOOD))
     async with rig(SHADOW, (live, candidate)) as it:
         await it.lane(weight=10_000, state=State.PROMOTED)
@@ -360,7 +360,7 @@ async def test_promoted_candidate_streams_and_live_rescues() -> None:
         candidate.script = reset
         assert (await it.ask())[1]["x-served-by"] == "v1"
         found = await pairs_of(it, 3)
-        assert [pair.rescued for pair in found] == [False, True, True]
+        assert [pair.fell_back for pair in found] == [False, True, True]
 
 
 async def test_buckets_are_nested_and_sticky() -> None:

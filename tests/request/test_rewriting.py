@@ -1,4 +1,4 @@
-"""Promise: with `set_json` the candidate gets the changed request, in shadow and where it serves; live, a rescue and
+"""Promise: with `set_json` the candidate gets the changed request, in shadow and where it serves; live, a fallback and
 the pair get it as the client wrote it; and a request that cannot be changed is served by live."""
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ async def test_a_candidate_that_serves_is_asked_for_its_own_model_and_live_for_t
         assert "x-shadow" not in candidate.calls[0].headers
 
 
-async def test_a_rescue_gets_the_request_as_it_came() -> None:
+async def test_a_fallback_gets_the_request_as_it_came() -> None:
     live, candidate = Model(always(LIVE)), Model(always(ok(b"", status=b"500 No")))
     async with rig(RENAMED, (live, candidate)) as it:
         await it.lane(weight=CANARY)
         assert (await it.ask(ASKED))[2] == b'{"a":1}'
         assert (live.calls[0].body, candidate.calls[0].body) == (ASKED, CHANGED)
         (pair,) = await pairs_of(it, 1)
-        assert pair.rescued
+        assert pair.fell_back
 
 
 def chunked(body: bytes) -> bytes:

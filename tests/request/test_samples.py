@@ -75,7 +75,7 @@ async def test_a_candidate_is_not_spared_by_the_patience_of_its_clients() -> Non
         await call.read_body()
         await asyncio.Event().wait()
 
-    config = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        rescue: off")
+    config = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        fallback: off")
     live = Model(always(LIVE))
     async with rig(config, (live, Model(silent))) as it:
         await it.lane(weight=CANARY)

@@ -19,7 +19,7 @@ from tests.request.test_exchange import CANARY, LIVE, SHADOW
 from tests.worker.rig import PATIENCE, Call, Model, Rig, Script, always, eventually, resets, rig
 
 CONFIG = SHADOW.replace("url: '{0}'", "url: '{0}', timeout: 300ms").replace(
-    "latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20ms}"
+    "latency_block: 0s", "latency_block: 0s\n        fallback: {after: 20ms}"
 )
 PATIENT = CONFIG.replace("300ms", "60s")
 HANG_AT = {

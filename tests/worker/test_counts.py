@@ -21,7 +21,7 @@ def test_a_name_for_each_deployment_costs_nothing_in_the_end() -> None:
         live, copies = Meters(counts, "r", "live"), Meters(counts, "r", candidate)
         live.served.add(200, 0.01)
         copies.copy.add(200, 0.01)
-        counts.rescue(rollout, Reason.TIMEOUT)
+        counts.fallback(rollout, Reason.TIMEOUT)
         counts.came_early(rollout)
         counts.forget({"r", f"route-{n}"}, {"live", candidate}, {rollout})
     report = counts.report()
@@ -31,7 +31,7 @@ def test_a_name_for_each_deployment_costs_nothing_in_the_end() -> None:
     assert len(report["requests"]) == MOST_GONE + 3
     assert len(report["durations"]) == MOST_GONE + 3
     assert len(report["overhead"]) == MOST_GONE + 2
-    assert len(report["rescues"]) == len(report["before_table"]) == MOST_GONE + 1
+    assert len(report["fallbacks"]) == len(report["before_table"]) == MOST_GONE + 1
 
 
 async def test_a_worker_forgets_upstreams_that_left_the_file_long_ago() -> None:

@@ -104,7 +104,7 @@ async def run(each: list[Case], weight: int, state: State, after: str, copies: i
     mirror = f"mirror: {{max_body: 1KB, max_duration: 400ms, max_in_flight: {copies}}}"
     config = SHADOW.replace("url: '{0}'", f"url: '{{0}}', timeout: {TIMEOUT}").replace("300ms", TIMEOUT)
     config = config.replace(
-        "latency_block: 0s", f"latency_block: 0s\n        {mirror}\n        rescue: {{after: '{after}', hold: 10ms}}"
+        "latency_block: 0s", f"latency_block: 0s\n        {mirror}\n        fallback: {{after: '{after}', hold: 10ms}}"
     )
     models = model(each, lambda case: case.live), model(each, lambda case: case.candidate)
     async with rig(config, models) as it:

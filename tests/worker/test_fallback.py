@@ -10,12 +10,12 @@ import pytest
 from proxy.model import Lane, State
 from proxy.model.reasons import Reason
 from proxy.predictions import read
-from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW, pairs_of, rescues
+from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW, fallbacks, pairs_of
 from tests.worker.rig import PATIENCE, Call, Model, Script, always, eventually, hang, ok, parsed, rig
 
 PATIENT = SHADOW.replace("timeout: 300ms", "timeout: 20s")
 """Live is asked early enough only if there is a reason: what these tests see is not a hedge."""
-UNHURRIED = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20s}")
+UNHURRIED = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        fallback: {after: 20s}")
 
 
 def status(code: int, body: bytes = b"no") -> bytes:
@@ -33,10 +33,10 @@ async def test_live_answers_where_the_candidate_redirects_refuses_or_fails(code:
         got, headers, body = await it.ask()
         assert (got, headers["x-served-by"], body) == (200, "v1", b'{"a":1}')
         (pair,) = await pairs_of(it, 1)
-        assert (pair.candidate.status, pair.candidate.body, pair.rescued) == (code, b"no", True)
+        assert (pair.candidate.status, pair.candidate.body, pair.fell_back) == (code, b"no", True)
         assert len(live.calls) == 1
         word = "status_5xx" if code >= 500 else "status_429" if code == 429 else f"status_{code // 100}xx"
-        assert rescues(it) == [["r/v2", word, 1]]
+        assert fallbacks(it) == [["r/v2", word, 1]]
         fault = read(None, pair).fault
         assert fault == (word if code >= 400 else "")  # a redirect is an answer, and another one than live's
 
@@ -73,7 +73,7 @@ async def test_a_304_that_the_client_asked_for_is_an_answer() -> None:
         got, headers, _ = await it.ask(b"", b"If-None-Match: x")
         assert (got, headers["x-served-by"]) == (304, "v2")
         await pairs_of(it, 1)
-        assert rescues(it) == []
+        assert fallbacks(it) == []
 
 
 async def test_where_live_has_no_answer_the_candidates_refusal_is_given() -> None:
@@ -85,7 +85,7 @@ async def test_where_live_has_no_answer_the_candidates_refusal_is_given() -> Non
         assert (got, headers["x-served-by"], body) == (404, "v2", b"mine")
         (pair,) = await pairs_of(it, 1)
         assert (pair.live.reason, pair.candidate.status) == ("connect", 404)
-        assert rescues(it) == []
+        assert fallbacks(it) == []
 
 
 async def test_a_refusal_behind_a_hedge_waits_for_live() -> None:
@@ -106,7 +106,7 @@ async def test_a_refusal_behind_a_hedge_waits_for_live() -> None:
         await asyncio.sleep(0.05)
         await call.send(LIVE)
 
-    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20ms}")
+    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        fallback: {after: 20ms}")
     async with rig(config, (Model(slower), Model(slow))) as it:
         await it.lane(weight=CANARY)
         got, headers, _ = await it.ask()
@@ -121,15 +121,15 @@ async def test_a_promoted_candidate_answers_for_itself() -> None:
         assert (await it.ask())[0] == 404
 
 
-async def test_without_rescue_a_refusal_is_the_clients() -> None:
-    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 'off'}")
+async def test_without_fallback_a_refusal_is_the_clients() -> None:
+    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        fallback: {after: 'off'}")
     async with rig(config, (Model(always(LIVE)), Model(always(status(404))))) as it:
         await it.lane(weight=CANARY)
         assert (await it.ask())[0] == 404
 
 
 async def test_a_refusal_too_long_to_keep_falls_back_too() -> None:
-    config = UNHURRIED.replace("rescue:", "mirror: {max_body: 1KB}\n        rescue:")
+    config = UNHURRIED.replace("fallback:", "mirror: {max_body: 1KB}\n        fallback:")
     async with rig(config, (Model(always(LIVE)), Model(always(status(404, b"x" * 100_000))))) as it:
         await it.lane(weight=CANARY)
         assert (await it.ask())[1]["x-served-by"] == "v1"
@@ -172,7 +172,7 @@ async def test_a_stream_of_any_type_reaches_the_client_before_it_ends(kind: byte
 
 async def test_a_comment_is_no_event_yet() -> None:
     """Servers send comments to keep a connection long before the model has spoken: live may still answer instead."""
-    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20ms, hold: 10s}")
+    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        fallback: {after: 20ms, hold: 10s}")
     script = streams(b"text/event-stream", asyncio.Event(), b": wait\n\n")
     async with rig(config.replace("timeout: 20s", "timeout: 300ms"), (Model(always(LIVE)), Model(script))) as it:
         await it.lane(weight=CANARY)
@@ -191,7 +191,7 @@ async def test_an_answer_of_known_length_that_goes_on_reaches_the_client_before_
         await go_on.wait()
         await call.send(b"c")
 
-    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20s, hold: 10ms}")
+    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        fallback: {after: 20s, hold: 10ms}")
     async with rig(config, (Model(always(LIVE)), Model(slow))) as it:
         await it.lane(weight=CANARY)
         reader, writer = await it.connect()
@@ -207,7 +207,7 @@ async def test_an_answer_of_known_length_that_goes_on_reaches_the_client_before_
 
 async def test_an_answer_of_known_length_that_falls_silent_is_held() -> None:
     """Silence is no stream: live can still answer when it breaks off."""
-    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        rescue: {after: 20s, hold: 1ms}")
+    config = PATIENT.replace("latency_block: 0s", "latency_block: 0s\n        fallback: {after: 20s, hold: 1ms}")
 
     async def breaks(call: Call) -> None:
         await call.read_body()
@@ -223,7 +223,7 @@ async def test_an_answer_of_known_length_that_falls_silent_is_held() -> None:
 
 # --- what is too long ------------------------------------------------------------------------------------------------
 
-SMALL = UNHURRIED.replace("rescue:", "mirror: {max_body: 1KB, max_memory: 8KB}\n        rescue:")
+SMALL = UNHURRIED.replace("fallback:", "mirror: {max_body: 1KB, max_memory: 8KB}\n        fallback:")
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ async def test_where_live_answers_at_length_so_may_the_candidate() -> None:
             _, headers, body = await it.ask()
             assert (headers["x-served-by"], len(body)) == ("v2", 3000)
         await it.settled()
-        assert (it.trial.too_large, it.trial.sent, rescues(it)) == (6, 0, [])
+        assert (it.trial.too_large, it.trial.sent, fallbacks(it)) == (6, 0, [])
         assert (len(live.calls), len(candidate.calls)) == (6, 5)
 
 
@@ -280,7 +280,7 @@ UPLOAD = b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 600001\r\n\r\n" + 
 @pytest.mark.parametrize("full", [False, True])
 async def test_an_upload_kept_for_live_alone_is_charged_and_bounded(full: bool) -> None:
     """No pair will come of it, and it is kept so that live can answer instead; without memory for it, live cannot."""
-    config = UNHURRIED.replace("rescue:", "mirror: {max_body: 1MB, max_memory: 4MB}\n        rescue:")
+    config = UNHURRIED.replace("fallback:", "mirror: {max_body: 1MB, max_memory: 4MB}\n        fallback:")
     candidate = Model(hang)
     async with rig(config, (Model(always(LIVE)), candidate)) as it:
         trial = it.trial
@@ -316,7 +316,7 @@ async def test_an_upload_that_outgrows_what_is_kept_after_its_candidate_failed_h
             await call.send(status(500))
         raise ConnectionError
 
-    config = UNHURRIED.replace("rescue:", "mirror: {max_body: 100KB}\n        rescue:")
+    config = UNHURRIED.replace("fallback:", "mirror: {max_body: 100KB}\n        fallback:")
     live = Model(always(LIVE))
     async with rig(config, (live, Model(fails))) as it:
         it.streams()
@@ -336,7 +336,7 @@ async def test_an_upload_that_outgrows_what_is_kept_after_its_candidate_failed_h
 
 
 async def test_a_held_answer_without_memory_is_committed() -> None:
-    config = UNHURRIED.replace("rescue:", "mirror: {max_body: 1MB, max_memory: 4MB}\n        rescue:")
+    config = UNHURRIED.replace("fallback:", "mirror: {max_body: 1MB, max_memory: 4MB}\n        fallback:")
 
     async def long(call: Call) -> None:
         await call.read_body()

@@ -21,7 +21,7 @@ EARLY = 0.01
 def hedging(after: float) -> str:
     """A canary that has this many seconds before live is asked too, and 30 in all."""
     return SHADOW.replace("timeout: 300ms", "timeout: 30s").replace(
-        "latency_block: 0s", f"latency_block: 0s\n        rescue: {{after: {1000 * after:.0f}ms}}"
+        "latency_block: 0s", f"latency_block: 0s\n        fallback: {{after: {1000 * after:.0f}ms}}"
     )
 
 
@@ -42,7 +42,7 @@ def takes(seconds: float, answer: bytes) -> Script:
         (9.0, 0.1, 0.2, ok(b"no", status=b"500 No"), "v1"),
     ],
 )
-async def test_live_as_hedge_or_rescue_brings_its_own_time(
+async def test_live_as_hedge_or_fallback_brings_its_own_time(
     after: float, live: float, candidate: float, answer: bytes, serves: str
 ) -> None:
     """From its own start, which is 0.2 seconds after the candidate's in each case, and into the evidence."""
@@ -51,7 +51,7 @@ async def test_live_as_hedge_or_rescue_brings_its_own_time(
         began = monotonic()
         assert (await it.ask())[1]["x-served-by"] == serves
         (pair,) = await pairs_of(it, 1)
-        assert (pair.hedged, pair.rescued) == (after < 9.0, after == 9.0)
+        assert (pair.hedged, pair.fell_back) == (after < 9.0, after == 9.0)
         assert live - EARLY <= pair.live.first <= pair.live.seconds <= monotonic() - began - 0.2 + EARLY
         assert pair.candidate.seconds >= candidate - EARLY
     evidence = Evidence.begin(make_plan(Guard("p99_latency", 1.2, relative=True), kind=Kind.NUMBER), 1)
@@ -62,7 +62,7 @@ async def test_live_as_hedge_or_rescue_brings_its_own_time(
 
 @pytest.mark.parametrize("serves", ["v1", "v2"])
 async def test_an_arm_that_lost_a_hedge_lasts_no_longer_than_a_copy(serves: str) -> None:
-    config = hedging(0.02).replace("rescue:", "mirror: {timeout: 300ms, max_duration: 400ms}\n        rescue:")
+    config = hedging(0.02).replace("fallback:", "mirror: {timeout: 300ms, max_duration: 400ms}\n        fallback:")
     asked, served = asyncio.Event(), asyncio.Event()
 
     async def dribbles(call: Call) -> None:

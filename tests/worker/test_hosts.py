@@ -19,7 +19,7 @@ server: {listen: '127.0.0.1:0'}
 upstreams:
   v1: {url: '{0}', host: LIVE}
   v2: {url: '{1}', host: CANDIDATE, health: {path: /ready, interval: 50ms}}
-routes: [{name: m, live: v1, rollouts: [{candidate: v2, shadow: 100%, rescue: {after: 20ms}}]}]
+routes: [{name: m, live: v1, rollouts: [{candidate: v2, shadow: 100%, fallback: {after: 20ms}}]}]
 """
 
 

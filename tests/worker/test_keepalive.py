@@ -216,9 +216,9 @@ async def test_a_full_pool_closes_its_oldest_connection_for_a_new_one() -> None:
         (PLAIN.replace("routes: [{name: all, live: m}]", "default: {live: m}"), 502),
         (PLAIN.replace("routes: [{name: all, live: m}]", "default: {live: m, idempotent: true}"), 200),
         (SHADOW.replace("timeout: 300ms", "timeout: 2s"), 200),
-        (SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        rescue: off"), 502),
+        (SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        fallback: off"), 502),
         (
-            SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        rescue: off").replace(
+            SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        fallback: off").replace(
                 "live: v1", "live: v1\n    idempotent: true"
             ),
             200,

@@ -19,7 +19,7 @@ from tests.request.test_exchange import CANARY, LIVE, SHADOW, pairs_of
 from tests.worker.rig import PATIENCE, Call, Model, Rig, Script, always, eventually, hang, ok, resets, rig
 
 CONFIG = SHADOW.replace("url: '{0}'", "url: '{0}', timeout: 60s").replace(
-    "latency_block: 0s", "latency_block: 0s\n        rescue: {after: 60s}"
+    "latency_block: 0s", "latency_block: 0s\n        fallback: {after: 60s}"
 )
 """The candidate's own timeout is 300 ms; live has all the time there is, and nobody is hedged."""
 PATIENT = CONFIG.replace("300ms", "60s")
@@ -179,7 +179,7 @@ async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before
         resets(writer)
         writer.transport.abort()
         (pair,) = await pairs_of(it, 1)
-        assert (pair.candidate.status, pair.live.body, pair.rescued) == (500, b'{"a":1}', True)
+        assert (pair.candidate.status, pair.live.body, pair.fell_back) == (500, b'{"a":1}', True)
 
 
 async def test_who_leaves_live_in_the_candidates_place_is_nobodys_fault() -> None:
@@ -193,7 +193,7 @@ async def test_who_leaves_live_in_the_candidates_place_is_nobodys_fault() -> Non
 
 
 async def test_what_runs_on_is_bounded_by_the_budget_of_copies() -> None:
-    config = PATIENT.replace("rescue:", "mirror: {max_in_flight: 2}\n        rescue:")
+    config = PATIENT.replace("fallback:", "mirror: {max_in_flight: 2}\n        fallback:")
     candidate = Model(stream(EVENT))
     async with rig(config, (Model(always(LIVE)), candidate)) as it:
         await it.lane(weight=CANARY)
@@ -207,7 +207,7 @@ async def test_what_runs_on_is_bounded_by_the_budget_of_copies() -> None:
 
 async def test_what_runs_on_lasts_no_longer_than_a_copy() -> None:
     """Silence is counted between pieces: only `max_duration` ends a leg that always says something."""
-    config = CONFIG.replace("rescue:", "mirror: {max_duration: 400ms}\n        rescue:")
+    config = CONFIG.replace("fallback:", "mirror: {max_duration: 400ms}\n        fallback:")
 
     async def dribbles(call: Call) -> None:
         await call.read_body()

@@ -24,7 +24,7 @@ routes:
   - name: all
     live: live
     override: {header: x-arm}
-    rollouts: [{candidate: candidate, shadow: 100%, mirror: {timeout: 300ms}, rescue: {after: 50ms}}]
+    rollouts: [{candidate: candidate, shadow: 100%, mirror: {timeout: 300ms}, fallback: {after: 50ms}}]
 """
 TRACING = "tracing: {otlp: 'http://127.0.0.1:4318', share: %s}\n"
 ACCESS = "log: {access: {share: %s}}\n"
@@ -139,7 +139,7 @@ async def test_a_traceparent_that_cannot_be_read_is_replaced_with_its_state() ->
 
 async def test_what_the_owner_drops_on_copies_stays_dropped() -> None:
     live, candidate = Model(), Model()
-    config = CONFIG.replace("timeout: 300ms}, rescue", "timeout: 300ms, headers: {drop: [traceparent]}}, rescue")
+    config = CONFIG.replace("timeout: 300ms}, fallback", "timeout: 300ms, headers: {drop: [traceparent]}}, fallback")
     async with followed(config + TRACING % "100%", live, candidate) as (it, heard):
         await it.lane()
         await it.ask(b"{}")
@@ -189,19 +189,19 @@ async def test_a_request_that_live_answers() -> None:
         assert 0 <= served.first <= served.seconds <= trail.seconds
 
 
-async def test_a_rescue_and_a_hedge() -> None:
+async def test_a_fallback_and_a_hedge() -> None:
     live, candidate = Model(), Model(always(ok(status=b"500 Oh")))
     async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):
         await it.lane(weight=10_000)
         assert (await it.ask(b"{}"))[0] == 200
         trail = await heard.one()
-        assert (trail.rescued, trail.hedged, trail.upstream, trail.arm) == (True, False, "live", "live")
+        assert (trail.fell_back, trail.hedged, trail.upstream, trail.arm) == (True, False, "live", "live")
         assert (legs(trail)["served"].status, legs(trail)["hedge"].status) == (500, 200)
         heard.trails.clear()
         candidate.script = hang
         assert (await it.ask(b"{}"))[0] == 200
         trail = await heard.one()
-        assert (trail.rescued, trail.hedged) == (False, True)
+        assert (trail.fell_back, trail.hedged) == (False, True)
         assert legs(trail)["served"].reason == "timeout"
         assert trail.seconds < legs(trail)["served"].seconds  # the client did not wait for the slow one
         assert sent(live, -1).split("-")[2] == legs(trail)["hedge"].span

@@ -12,7 +12,7 @@ from tests.request.test_exchange import CANARY, LIVE, SHADOW, pairs_of
 from tests.worker.rig import PATIENCE, Call, Model, Script, always, eventually, rig
 
 CONFIG = SHADOW.replace("url: '{0}'", "url: '{0}', timeout: 300ms").replace(
-    "latency_block: 0s", "latency_block: 0s\n        rescue: {after: 60s}"
+    "latency_block: 0s", "latency_block: 0s\n        fallback: {after: 60s}"
 )
 BY = {"shadow": (0, State.SHADOW), "canary": (CANARY, State.CANARY), "promoted": (10_000, State.PROMOTED)}
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -88,7 +88,7 @@ async def test_bytes_of_half_a_head_are_no_sign_of_an_answer() -> None:
 
 @pytest.mark.parametrize("copied", ["candidate", "live"])
 async def test_a_copy_that_lasts_too_long_makes_no_pair_and_is_no_fault(copied: str) -> None:
-    config = CONFIG.replace("rescue:", "mirror: {max_duration: 600ms}\n        rescue:")
+    config = CONFIG.replace("fallback:", "mirror: {max_duration: 600ms}\n        fallback:")
     endless = Model(dribbles(EVENTS, 0.1, 1000))
     models = (endless, Model(always(LIVE))) if copied == "live" else (Model(always(LIVE)), endless)
     async with rig(config, models) as it:
@@ -101,7 +101,7 @@ async def test_a_copy_that_lasts_too_long_makes_no_pair_and_is_no_fault(copied: 
 
 
 async def test_served_answers_may_last_for_ever() -> None:
-    config = CONFIG.replace("rescue:", "mirror: {max_duration: 400ms}\n        rescue:")
+    config = CONFIG.replace("fallback:", "mirror: {max_duration: 400ms}\n        fallback:")
     async with rig(config, (Model(dribbles(EVENTS, 0.1, 15)), Model(always(LIVE)))) as it:
         await it.lane()
         reader, writer = await it.connect()

@@ -8,7 +8,7 @@ FAIL: sums over restarts and bets come before the least edge: some edge is live'
 mixture is an e-process. A model that breaks late has to be found bad by the restarts since at the edges that were seen;
 at those beyond everything that ever was, the whole trial speaks. PASS: the least edge of the average over bets.
 
-Order effects: a copy runs second, on warm caches, and so does live as hedge or rescue. So relative limits have two
+Order effects: a copy runs second, on warm caches, and so does live as hedge or fallback. So relative limits have two
 arrays, live first and candidate first: FAIL has ⅔ and ⅓ of its stake on them; a PASS rests on live first, and
 candidate first with ≥ 200 blocks must not speak against it (P ≥ 1).
 """

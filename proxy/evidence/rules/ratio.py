@@ -6,9 +6,9 @@ bets the other way, with c(1+w)/r. Log bins of width w ≈ 2 % with r a whole nu
 binning conservative on both sides. One q must serve the whole trial: under a drifting p99 only α × (number of bins
 visited) is proved.
 
-Order effects: see `timings`. Hedged and rescued pairs are pairs like any other: live's leg runs to its end whoever has
-answered, and l is its own time, from its own start. To leave it out would be to leave out live exactly where both arms
-are slow.
+Order effects: see `timings`. Pairs with a hedge or a fallback are pairs like any other: live's leg runs to its end
+whoever has answered, and l is its own time, from its own start. To leave it out would be to leave out live exactly
+where both arms are slow.
 
 Counts are of single pairs, as in `latency`; with `latency_block` the evidence over all traffic is that of `timings`.
 """

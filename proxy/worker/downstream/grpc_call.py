@@ -155,10 +155,10 @@ class Call(Exchange):
 
     # --- ends ---
 
-    def _rescue(self) -> None:
+    def _fall_back(self) -> None:
         """Live takes over with what is here of the call; what follows goes to it as it comes."""
         if self.body_done:
-            super()._rescue()
+            super()._fall_back()
             return
         self._ask_live(self.first.why)
 

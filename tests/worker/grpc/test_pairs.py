@@ -1,5 +1,5 @@
-"""Promise: a unary call is mirrored, rescued and split like any request; a stream goes to one arm and costs no pair;
-and whatever the candidate does, a client of live's never notices."""
+"""Promise: a unary call is mirrored, split and falls back like any request; a stream goes to one arm and costs no
+pair; and whatever the candidate does, a client of live's never notices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ routes:
         canary: 50%
         latency_block: 0s
         mirror: {max_body: 100KiB, max_memory: 1MiB, timeout: 1s, headers: {set: {x-team: blue}}}
-        rescue: {after: 100ms}
+        fallback: {after: 100ms}
 """
 LABELS = PredictionSpec("v2", Kind.LABEL, "predict")
 
@@ -137,7 +137,7 @@ async def test_live_answers_when_the_candidate_fails() -> None:
             dead = await client.ask(b"x")
             assert (dead.answer, dead.found["x-served-by"]) == (b"from live", "live")
         found = await pairs(it, 4)
-    assert [(pair.served, pair.rescued, pair.hedged) for pair in found] == [
+    assert [(pair.served, pair.fell_back, pair.hedged) for pair in found] == [
         (Arm.CANDIDATE, True, False),
         (Arm.CANDIDATE, True, False),
         (Arm.CANDIDATE, False, True),

@@ -56,7 +56,7 @@ async def test_a_stream_whose_second_message_is_long_in_coming_is_given_as_it_co
             assert await asyncio.to_thread(next, call, None) is None
         (pair,) = await pairs(it, 1)
         assert not it.worker.context.precise_timer._due
-    assert (pair.candidate.reason, pair.rescued, pair.hedged) == (Reason.NONE, False, False)
+    assert (pair.candidate.reason, pair.fell_back, pair.hedged) == (Reason.NONE, False, False)
 
 
 @pytest.mark.parametrize("weight", [0, 9_999])
