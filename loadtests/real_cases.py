@@ -152,7 +152,7 @@ def judge(case: Case, seed: int = 7) -> tuple[Assessment, int]:
         answers = zip(case.live(rows), case.candidate(rows), strict=True)
         evidence.add([reading(at + i, case.kind, ours, theirs) for i, (ours, theirs) in enumerate(answers)])
         assessment = evidence.assess()
-        if assessment.verdict is not Verdict.WATCHING:
+        if assessment.verdict is not Verdict.INCONCLUSIVE:
             return assessment, at + LOOK
     return assessment, PAIRS
 

@@ -348,7 +348,7 @@ def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @click.option("--junit", "xml", type=click.Path(path_type=Path), metavar="FILE", help="Write a JUnit report.")
-@click.option("--allow-undecided", is_flag=True, help="Exit code 0 when there is not enough evidence.")
+@click.option("--allow-inconclusive", is_flag=True, help="Exit code 0 when it is inconclusive.")
 @_guarded
 def replay(
     file: Path,
@@ -363,11 +363,11 @@ def replay(
     until_verdict: bool,
     as_json: bool,
     xml: Path | None,
-    allow_undecided: bool,
+    allow_inconclusive: bool,
 ) -> int:
     """Send recorded requests to a candidate not deployed yet.
 
-    Exit code 0: it passes; 1: it fails, or there is not enough evidence to say; 2: no connection can be made to it.
+    Exit code 0: it passes; 1: it fails, or it is inconclusive; 2: no connection can be made to it.
 
     \b
     Example:
@@ -377,7 +377,8 @@ def replay(
 
     return replay_file(
         file, _config(path), rollout, candidate=candidate, live=live, headers=headers, live_headers=live_headers,
-        rate=rate, as_json=as_json, xml=xml, allow_undecided=allow_undecided, limit=limit, until_verdict=until_verdict,
+        rate=rate, as_json=as_json, xml=xml, allow_inconclusive=allow_inconclusive, limit=limit,
+        until_verdict=until_verdict,
     )  # fmt: skip
 
 

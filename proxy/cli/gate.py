@@ -1,4 +1,4 @@
-"""From a judgement to a gate: pass, fail or undecided, the sentence that says why, and reports for a pipeline."""
+"""From a judgement to a gate: pass, fail or inconclusive, the sentence that says why, and reports for a pipeline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The end of a judgement: `verdict` (`watching` means not enough evidence), a sentence, and what was left out:
+    """The end of a judgement: `verdict`, a sentence, and what was left out:
     guards by name, how many requests were `not_sent`, and why pairs were unparseable."""
 
     verdict: Verdict
@@ -44,7 +44,7 @@ def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent:
     elif findings and all(finding.verdict is Verdict.PASS for finding in findings):
         verdict = Verdict.PASS
     else:
-        verdict = Verdict.WATCHING
+        verdict = Verdict.INCONCLUSIVE
     unparseable = sentence(
         judgement.unparseable, judgement.booked.get("compared", 0), plan.prediction, judgement.unread
     )
@@ -80,7 +80,7 @@ def _sentence(verdict: Verdict, findings: list[Finding], judgement: Judgement) -
         but = "; ".join(said) or ", ".join(judgement.assessment.causes)
         return f"fail: {praise}, but {but}" if praise else f"fail: {but}"
     said = [f.reason for f in findings if f.verdict is not Verdict.PASS]
-    start = f"not enough evidence after {judgement.pairs} pairs: "
+    start = f"inconclusive after {judgement.pairs} pairs: "
     return start + (f"{praise}, but " if praise else "") + ("; ".join(said) or "no guard could be judged")
 
 
@@ -89,7 +89,7 @@ def report(name: str, result: Gate) -> dict[str, Any]:
     judgement = result.judgement
     return {
         "rollout": name,
-        "verdict": "not enough evidence" if result.verdict is Verdict.WATCHING else result.verdict.value,
+        "verdict": result.verdict.value,
         "sentence": result.sentence,
         "pairs": judgement.pairs,
         "failed_at": judgement.failed_at or None,
@@ -108,7 +108,7 @@ def report(name: str, result: Gate) -> dict[str, Any]:
 
 
 def junit(name: str, result: Gate) -> str:
-    """The gate as a JUnit report: one case per guard; undecided ones are skipped, and so is what was left out.
+    """The gate as a JUnit report: one case per guard; inconclusive ones are skipped, and so is what was left out.
 
     A verdict that no guard's case carries (failures in a row, or too little evidence) is a case of its own.
     """
@@ -130,7 +130,7 @@ def _case(name: str, finding: Finding, *, left_out: bool) -> str:
         inside = '<skipped message="no live timings"/>'
     elif finding.verdict is Verdict.FAIL:
         inside = f"<failure message={_quoted(finding.reason)}/>"
-    elif finding.verdict is Verdict.WATCHING:
+    elif finding.verdict is Verdict.INCONCLUSIVE:
         inside = f"<skipped message={_quoted(finding.reason)}/>"
     return _element(name, finding.guard, inside)
 

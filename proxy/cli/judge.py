@@ -99,7 +99,7 @@ def replay_file(
     rate: float,
     as_json: bool,
     xml: Path | None,
-    allow_undecided: bool,
+    allow_inconclusive: bool,
     limit: int | None,
     until_verdict: bool,
 ) -> int:
@@ -127,13 +127,13 @@ def replay_file(
     else:
         _show(plan.name, result)
     _write(xml, junit(plan.name, result))
-    fine = result.verdict is Verdict.PASS or (allow_undecided and result.verdict is Verdict.WATCHING)
+    fine = result.verdict is Verdict.PASS or (allow_inconclusive and result.verdict is Verdict.INCONCLUSIVE)
     return 0 if fine else 1
 
 
 def _is_enough(plan: Plan, live_timed: bool, judgement: Judgement) -> bool:
     """Whether a judgement says pass or fail."""
-    return gate(plan, judgement, live_timed=live_timed).verdict is not Verdict.WATCHING
+    return gate(plan, judgement, live_timed=live_timed).verdict is not Verdict.INCONCLUSIVE
 
 
 def _reach(*servers: tuple[str, Server | None]) -> None:

@@ -14,7 +14,7 @@ from proxy.rollout.requirements import rough
 
 _COLOURS = {
     "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",
-    "watching": "yellow", "shadow": "cyan", "canary": "cyan",
+    "inconclusive": "yellow", "shadow": "cyan", "canary": "cyan",
 }  # fmt: skip
 _COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "pairs", "pass in", "verdict")
 
@@ -128,7 +128,7 @@ def _row(finding: dict[str, Any]) -> tuple[str, ...]:
         _amount(unit, finding["limit"]),
         f"{finding['evidence'] * 100:.0f}%",
         f"{finding['pairs']:,}",
-        "–" if eta is None or finding["verdict"] != "watching" else rough(eta),
+        "–" if eta is None or finding["verdict"] != "inconclusive" else rough(eta),
         finding["verdict"],
     )
 

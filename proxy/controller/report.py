@@ -64,7 +64,7 @@ def known_json(trial: Trial) -> tuple[str, list[dict[str, Any]], dict[str, int]]
 def _looked_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
     """The verdict and the findings of the last look."""
     if trial.looked is None:
-        return Verdict.WATCHING.value, []
+        return Verdict.INCONCLUSIVE.value, []
     assessment, units = trial.looked.assessment, {guard.name: unit(guard) for guard in trial.plan.guards}
     return assessment.verdict.value, [finding_json(finding, units) for finding in assessment.findings]
 

@@ -32,7 +32,7 @@ GRACE = 0.5
 """Seconds after the API first says `rolled_back` in which an answer of the candidate may still have been on its way."""
 DELIVERY = 10.0
 """Seconds a webhook may take."""
-COLOURS = {"pass": "green", "fail": "red", "watching": "yellow"}
+COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ class Evidence:
         """
         state = self._state
         if not state.tally.slots:
-            return Assessment(Verdict.WATCHING)
+            return Assessment(Verdict.INCONCLUSIVE)
         state.settle()
         bursts = state.tally.burst_sizes()
         parts = [state.tally.log_segments(i, burst) for i, burst in enumerate(bursts)]
@@ -261,7 +261,7 @@ class Evidence:
         elif state.watch is None and all(finding.verdict is Verdict.PASS for finding in whole):
             verdict = Verdict.PASS
         else:
-            verdict = Verdict.WATCHING
+            verdict = Verdict.INCONCLUSIVE
         used = 1.0 if state.causes else float(np.exp(min(0.0, pooled.total)))
         return Assessment(verdict, findings, state.causes, used)
 

@@ -186,7 +186,7 @@ def _whole(look: Look, i: int, slot: Slot, estimate: Estimate, every: Estimate) 
     caused = guard.name in look.state.causes
     asked = asked_of(look, i)
     passed = passes(look, i, asked)
-    verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.WATCHING
+    verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.INCONCLUSIVE
     share = 1.0 if caused else float(np.exp(min(0.0, look.pooled.shares[i])))
     more = pairs_until_pass(look, i, asked, estimate.pairs) if look.forecast and not caused else None
     burst = look.bursts[i]
@@ -215,7 +215,7 @@ def _segment(look: Look, i: int, slot: Slot, s: int, name: str, log_e: float, es
     weight = look.state.weights[i] * 0.5 * float(segment_shares(len(tally.segments))[s])
     share = float(np.exp(min(0.0, log_e + np.log(weight * look.plan.false_rollback_rate))))
     # A segment is named as failing when its own part alone crossed; otherwise the whole guard's finding says it.
-    verdict = Verdict.FAIL if guard.name in look.state.causes and share >= 1.0 else Verdict.WATCHING
+    verdict = Verdict.FAIL if guard.name in look.state.causes and share >= 1.0 else Verdict.INCONCLUSIVE
     return Finding(
         guard=guard.name,
         segment=name,

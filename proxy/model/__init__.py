@@ -50,7 +50,7 @@ class Verdict(StrEnum):
 
     PASS = "pass"
     FAIL = "fail"
-    WATCHING = "watching"
+    INCONCLUSIVE = "inconclusive"
 
 
 class Kind(StrEnum):

@@ -70,7 +70,7 @@ def missing(rollout: Rollout, event: Looked, plan: Plan) -> str:
     if left > 0:
         wants.append(f"{rough(left)} more time in the stage")
     if event.assessment.verdict is not Verdict.PASS:
-        wants.append(_undecided(event.assessment))
+        wants.append(_inconclusive(event.assessment))
     return ", ".join(wants)
 
 
@@ -80,7 +80,7 @@ def _forecast(stage: Stage, event: Looked) -> str:
     return f" (about {rough((stage.min_pairs - event.stage_pairs) / event.rate)} at {event.rate:.3g} pairs/s)"
 
 
-def _undecided(assessment: Assessment) -> str:
+def _inconclusive(assessment: Assessment) -> str:
     open_guards = [f for f in assessment.findings if f.segment is None and f.verdict is not Verdict.PASS]
     if not open_guards:
         return "the first findings"

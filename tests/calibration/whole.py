@@ -88,7 +88,7 @@ def good_then_bad(share: float) -> Row:
             evidence.add(batch)
             verdict = evidence.assess().verdict
             promoted += verdict is Verdict.PASS and evidence.stage_pairs >= 1000
-            if verdict is not Verdict.WATCHING:
+            if verdict is not Verdict.INCONCLUSIVE:
                 delays.append((look + 1) * 100)
                 break
     text = f"{promoted} of {n}; fail after {np.median(delays):,.0f} canary pairs"

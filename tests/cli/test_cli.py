@@ -33,12 +33,12 @@ ROLLOUT: dict[str, Any] = {
     "state": "canary", "paused": False, "blocked_by": None,
     "stage": {"index": 1, "name": "canary-5", "entered_at": "2026-11-21T09:00:00Z",
               "waiting_for": "Waits for 340 more pairs."},
-    "stages": ["shadow", "canary-5", "canary-25"], "weight": 5.0, "verdict": "watching",
+    "stages": ["shadow", "canary-5", "canary-25"], "weight": 5.0, "verdict": "inconclusive",
     "findings": [
-        {"guard": "max_disagreement", "segment": None, "verdict": "watching", "value": 0.013, "low": 0.009,
+        {"guard": "max_disagreement", "segment": None, "verdict": "inconclusive", "value": 0.013, "low": 0.009,
          "high": 0.018, "limit": 0.02, "unit": "percent", "evidence": 0.14, "pairs": 2310, "eta_seconds": 340.0,
          "reason": "not yet"},
-        {"guard": "p99_latency", "segment": None, "verdict": "watching", "value": 1.13, "low": None, "high": None,
+        {"guard": "p99_latency", "segment": None, "verdict": "inconclusive", "value": 1.13, "low": None, "high": None,
          "limit": 1.2, "unit": "times", "evidence": 0.1, "pairs": 310, "eta_seconds": None, "reason": "not yet"},
         {"guard": "median_latency", "segment": None, "verdict": "pass", "value": 0.021, "low": 0.0202, "high": 1.5,
          "limit": 0.25, "unit": "seconds", "evidence": 0.0, "pairs": 310, "eta_seconds": None, "reason": "fine"},
@@ -200,7 +200,7 @@ def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
     assert result.exit_code == 0
     row = next(line for line in result.output.splitlines() if line.strip().startswith("max_disagreement  "))
     assert re.split(r" {2,}", row.strip()) == [
-        "max_disagreement", "1.3%", "0.9% … 1.8%", "2%", "14%", "2,310", "5.7 min", "watching",
+        "max_disagreement", "1.3%", "0.9% … 1.8%", "2%", "14%", "2,310", "5.7 min", "inconclusive",
     ]  # fmt: skip
     for part in (
         "canary-5 (2 of 3), weight 5%",

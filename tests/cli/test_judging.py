@@ -106,8 +106,8 @@ def test_the_gate_says_in_a_sentence_what_is_good_and_what_is_not() -> None:
     fine = gate(PLAN, judge(PLAN, recorded(2000)))
     assert (fine.verdict, fine.sentence) == (Verdict.PASS, "pass: accurate and reliable, after 2000 pairs")
     few = gate(PLAN, judge(PLAN, recorded(3)))
-    assert few.verdict is Verdict.WATCHING
-    assert few.sentence.startswith("not enough evidence after 3 pairs")
+    assert few.verdict is Verdict.INCONCLUSIVE
+    assert few.sentence.startswith("inconclusive after 3 pairs")
 
 
 def test_without_live_timings_relative_latency_is_left_out_not_failed() -> None:
@@ -118,7 +118,7 @@ def test_without_live_timings_relative_latency_is_left_out_not_failed() -> None:
     ]
     result = gate(plan, judge(plan, untimed), live_timed=False)
     assert (result.verdict, result.left_out) == (Verdict.PASS, ("p99_latency",))
-    assert gate(plan, judge(plan, untimed)).verdict is Verdict.WATCHING
+    assert gate(plan, judge(plan, untimed)).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_every_entry_of_a_journal_gives_its_verdict_back(tmp_path: Path) -
     entries = list(journal_entries(tmp_path / "u.db", NAME))
     audits = [audit(entry, evidence) for entry, evidence in entries]
     assert [(one.kind, one.now) for one in audits] == [
-        ("began", "watching"),
+        ("began", "inconclusive"),
         ("advanced", "pass"),
         ("rolled_back", "fail"),
     ]

@@ -63,7 +63,7 @@ def understudy(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize(("wrong", "code", "verdict"), [(0.0, 0, "not enough evidence"), (0.3, 1, "fail")])
+@pytest.mark.parametrize(("wrong", "code", "verdict"), [(0.0, 0, "inconclusive"), (0.3, 1, "fail")])
 def test_judge_answers_whether_the_guards_would_have_fired(
     tmp_path: Path, config: str, wrong: float, code: int, verdict: str
 ) -> None:
@@ -85,11 +85,11 @@ def test_judge_judges_each_version_of_a_file_by_itself(tmp_path: Path, config: s
     path.write_bytes(b"".join(lines))
     told = understudy("judge", path, "-c", config, "--json")
     report = orjson.loads(told.stdout)
-    assert (told.exit_code, report["trial"], report["verdict"]) == (1, "r/c|l|2|v2", "not enough evidence")
+    assert (told.exit_code, report["trial"], report["verdict"]) == (1, "r/c|l|2|v2", "inconclusive")
     assert [(one["trial"], one["verdict"], one["pairs"]) for one in report["earlier"]] == [("r/c|l|1|v2", "fail", 400)]
     said = understudy("judge", path, "-c", config).stdout
     assert "r/c version 1: fail" in said
-    assert "r/c version 2: not enough evidence after 400 pairs" in said
+    assert "r/c version 2: inconclusive after 400 pairs" in said
 
 
 def test_judge_says_why_answers_cannot_be_read(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_judge_says_why_answers_cannot_be_read(tmp_path: Path) -> None:
     said = understudy("judge", record(tmp_path / "p.jsonl", 40), "-c", path).stdout
     why = "! live's answers cannot be read: missing_output at predicted: 40 of 40 pairs; check `prediction.output`"
     assert why in said
-    assert "not enough evidence after 40 pairs" in said
+    assert "inconclusive after 40 pairs" in said
 
 
 def test_judge_names_what_it_cannot_use(tmp_path: Path, config: str) -> None:
@@ -144,8 +144,8 @@ async def test_replay_fails_a_bad_candidate(tmp_path: Path, config: str, mood: M
 
 async def test_replay_without_enough_evidence_is_no_pass_unless_asked_for(tmp_path: Path, config: str) -> None:
     few = await replayed(tmp_path, config, Mood(), count=5)
-    assert (few.exit_code, orjson.loads(few.stdout)["verdict"]) == (1, "not enough evidence")
-    assert (await replayed(tmp_path, config, Mood(), "--allow-undecided", count=5)).exit_code == 0
+    assert (few.exit_code, orjson.loads(few.stdout)["verdict"]) == (1, "inconclusive")
+    assert (await replayed(tmp_path, config, Mood(), "--allow-inconclusive", count=5)).exit_code == 0
 
 
 async def test_replay_asks_live_anew_and_then_judges_latency_too(tmp_path: Path, config: str) -> None:
@@ -286,7 +286,7 @@ async def test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuratio
     await server.start_server(ssl=context)
     url = f"https://127.0.0.1:{server.port}"
     header = ("--header", "Authorization: Bearer ${MODEL_TOKEN}", "--header", "content-type: text/x")
-    command = ("replay", record(tmp_path / "p.jsonl", 5), "--candidate", url, "--rate", 2000, "--allow-undecided")
+    command = ("replay", record(tmp_path / "p.jsonl", 5), "--candidate", url, "--rate", 2000, "--allow-inconclusive")
     fine = await asyncio.to_thread(understudy, *command, "-c", config, *header)
     config.write_text(text.replace(", cert: us.pem, key: us.key", ""))
     nobody = await asyncio.to_thread(understudy, *command, "-c", config, "--json")
@@ -313,7 +313,17 @@ async def test_each_arm_is_asked_with_headers_of_its_own(tmp_path: Path, config:
     await server.start_server()
     url = f"http://127.0.0.1:{server.port}"
     recorded = record(tmp_path / "p.jsonl", 3)
-    command = ("replay", recorded, "-c", config, "--rate", 2000, "--allow-undecided", "--candidate", f"{url}/candidate")
+    command = (
+        "replay",
+        recorded,
+        "-c",
+        config,
+        "--rate",
+        2000,
+        "--allow-inconclusive",
+        "--candidate",
+        f"{url}/candidate",
+    )
     keys = ("--header", "x-key: theirs", "--live-header", "x-key: ours")
     both = await asyncio.to_thread(understudy, *command, "--live", f"{url}/live", *keys)
     alone = await asyncio.to_thread(understudy, *command, *keys)
@@ -339,7 +349,7 @@ async def test_each_arm_is_asked_under_its_own_host(tmp_path: Path) -> None:
     hosted = tmp_path / "hosted.yaml"
     hosted.write_text(CONFIG.replace("timeout: 2s", "timeout: 2s, host: c.models"))
     recorded = record(tmp_path / "p.jsonl", 3)
-    command = ("replay", recorded, "-c", hosted, "--rate", 2000, "--allow-undecided")
+    command = ("replay", recorded, "-c", hosted, "--rate", 2000, "--allow-inconclusive")
     result = await asyncio.to_thread(understudy, *command, "--candidate", f"{url}/candidate", "--live", f"{url}/live")
     await server.close()
     assert result.exit_code == 0, result.output

@@ -53,7 +53,7 @@ class Scene:
         self.shed += self.random.random() < 0.02
         if self.seconds % 3 == 0:
             self.charts.add([self._reading() for _ in range(10)])
-        self.charts.look(self.began + self.seconds, Assessment(Verdict.WATCHING, self.findings()), self.weight)
+        self.charts.look(self.began + self.seconds, Assessment(Verdict.INCONCLUSIVE, self.findings()), self.weight)
 
     @property
     def weight(self) -> float:
@@ -103,17 +103,17 @@ class Scene:
         else:
             value = guard.limit * (2.4 if failing else 0.55)
             low, high = max(0.0, value - wide / 4), value + wide / 4
-        verdict = Verdict.FAIL if failing and evidence >= 1 else Verdict.WATCHING
+        verdict = Verdict.FAIL if failing and evidence >= 1 else Verdict.INCONCLUSIVE
         if not failing and self.state in (State.PROMOTED, State.COMPLETED):
             verdict = Verdict.PASS
         end = {
             Verdict.FAIL: "the evidence against it is enough: fail",
             Verdict.PASS: f"evidence {100 * evidence:.0f} of 100, pass",
-            Verdict.WATCHING: f"evidence {100 * evidence:.0f} of 100, pass expected in about 690 pairs",
+            Verdict.INCONCLUSIVE: f"evidence {100 * evidence:.0f} of 100, pass expected in about 690 pairs",
         }[verdict]
         now, least, most, limit = (number(guard, one) for one in (value, low, high, guard.limit))
         said = f"{title(guard)} now {now} ({least} – {most}), limit {limit}, {end}"
-        eta = None if verdict is not Verdict.WATCHING else 340.0
+        eta = None if verdict is not Verdict.INCONCLUSIVE else 340.0
         burst = 8.1 if guard.name == "max_disagreement" else 1.0
         said = ", ".join(filter(None, (said, burst_words(burst))))
         return Finding(guard.name, None, verdict, value, low, high, guard.limit, evidence, n, eta, said, burst)
@@ -156,7 +156,7 @@ class Scene:
             if Verdict.FAIL in verdicts
             else Verdict.PASS
             if verdicts == {Verdict.PASS}
-            else Verdict.WATCHING
+            else Verdict.INCONCLUSIVE
         )
         return {
             "name": self.plan.name,

@@ -151,7 +151,7 @@ class NoEvidence:
         return b""
 
     def assess(self, rate: float | None, held: int = 0, *, forecast: bool = True) -> Assessment:
-        return Assessment(Verdict.WATCHING)
+        return Assessment(Verdict.INCONCLUSIVE)
 
     def enter_stage(self, entry: int, *, promoted: bool = False) -> None: ...
 

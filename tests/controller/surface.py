@@ -27,7 +27,7 @@ URL = f"/api/v1/rollouts/{NAME}"
 
 
 def finding(guard: str = "p99_latency", **changes: Any) -> dict[str, Any]:
-    base = {"guard": guard, "segment": None, "verdict": "watching", "value": 1.05, "low": 0.9, "high": 1.15}
+    base = {"guard": guard, "segment": None, "verdict": "inconclusive", "value": 1.05, "low": 0.9, "high": 1.15}
     base |= {"limit": 1.2, "evidence": 0.14, "pairs": 2310, "eta_seconds": 340.0, "reason": "p99 is 1.05 x live."}
     base |= {"burst_size": 1.0, "value_with_repeats": 1.05, "pairs_with_repeats": 2310}
     return base | changes
@@ -53,7 +53,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
         },
         "stages": ["shadow", "canary-5", "canary-25"],
         "weight": 5.0,
-        "verdict": "watching",
+        "verdict": "inconclusive",
         "findings": [finding()],
         "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large", "too_long", "client_gone"), 0)
         | dict.fromkeys(("live_failed", "unparseable", "link_full", "late", "pending"), 0),

@@ -26,8 +26,8 @@ def reading(kind: Kind, live: object, candidate: object, times: tuple[float, flo
 
 
 def look(charts: Charts, now: float, value: float, evidence: float = 0.5) -> None:
-    finding = Finding("max_disagreement", None, Verdict.WATCHING, value, 0.0, 1.0, 0.02, evidence, 9, None, "")
-    charts.look(now, Assessment(Verdict.WATCHING, (finding,)), 5.0)
+    finding = Finding("max_disagreement", None, Verdict.INCONCLUSIVE, value, 0.0, 1.0, 0.02, evidence, 9, None, "")
+    charts.look(now, Assessment(Verdict.INCONCLUSIVE, (finding,)), 5.0)
 
 
 def test_nothing_yet_is_drawn_as_nothing() -> None:

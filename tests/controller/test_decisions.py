@@ -150,7 +150,7 @@ class Life(RuleBasedStateMachine):
         trial = self.there(name)
         return None if trial is None else self.decisions.blocked_by(trial)
 
-    @rule(name=names, verdict=st.sampled_from([Verdict.PASS, Verdict.PASS, Verdict.WATCHING, Verdict.FAIL]))
+    @rule(name=names, verdict=st.sampled_from([Verdict.PASS, Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL]))
     def look(self, name: str, verdict: Verdict) -> None:
         self.happen(name, Looked(self.now, Assessment(verdict), 1, 1, self.blocked_by(name)))
 
@@ -168,7 +168,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=names)
     def retry(self, name: str) -> None:
-        self.happen(name, Retry(self.now, "ann", Assessment(Verdict.WATCHING)))
+        self.happen(name, Retry(self.now, "ann", Assessment(Verdict.INCONCLUSIVE)))
 
     @rule(name=names, version=st.sampled_from("123"))
     def reload(self, name: str, version: str) -> None:

@@ -62,7 +62,7 @@ METRICS = {
 
 
 def rollout(**changes: Any) -> dict[str, Any]:
-    finding = {"guard": "p99_latency", "segment": None, "verdict": "watching", "value": 1.05, "limit": 1.2}
+    finding = {"guard": "p99_latency", "segment": None, "verdict": "inconclusive", "value": 1.05, "limit": 1.2}
     finding |= {"evidence": 0.25, "low": 0.9, "high": 1.3, "pairs": 9, "eta_seconds": None, "reason": "so far"}
     finding |= {"burst_size": 1.5, "value_with_repeats": 1.05, "pairs_with_repeats": 9}
     segment = finding | {"segment": "tenant-7", "value": 9.9}
@@ -154,7 +154,7 @@ def test_the_values_are_the_counts() -> None:
     assert value(found, "understudy_response_mismatches_total", difference="refusal") == 0
     assert value(found, "understudy_rollout_weight_ratio") == 0.05
     assert value(found, "understudy_guard_evidence_ratio", guard="p99_latency") == 0.25
-    assert value(found, "understudy_guard_verdict", verdict="watching") == 1
+    assert value(found, "understudy_guard_verdict", verdict="inconclusive") == 1
     assert value(found, "understudy_guard_verdict", verdict="fail") == 0
     assert value(found, "understudy_rollout_stage", stage="canary-5") == 1
     assert value(found, "understudy_rollout_stage", stage="shadow") == 0

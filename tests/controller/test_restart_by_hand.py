@@ -41,7 +41,7 @@ async def test_a_restart_is_a_new_trial_with_nothing_of_the_old_one(
     one = await desk.act(NAME, "restart", reason="10% was too strict", actor="ann")
     second = trial_of(controller)
     assert second == f"{first}|again 1"
-    assert (one["state"], one["weight"], one["stage"]["index"], one["verdict"]) == ("shadow", 0.0, 0, "watching")
+    assert (one["state"], one["weight"], one["stage"]["index"], one["verdict"]) == ("shadow", 0.0, 0, "inconclusive")
     assert (one["reason"], one["ledger"]["sampled"], one["ledger"]["compared"]) == (None, 0, 0)
     await worker.until(lambda: (lane := worker.lane(NAME)) is not None and (lane.trial, lane.again) == (second, 1))
     [entry, *_] = await controller.store.journal(NAME, 1)

@@ -104,7 +104,7 @@ def test_quality_that_drops_fails_the_candidate() -> None:
     for number in range(300):
         trial.take(pair(number, answer(1)))
         assert trial.outcome(f"i{number}", 0)  # live said 0, and that was right
-    assert trial.look(2000.0, None).assessment.verdict is Verdict.WATCHING  # label_delay has not passed
+    assert trial.look(2000.0, None).assessment.verdict is Verdict.INCONCLUSIVE  # label_delay has not passed
     trial.take(pair(300, answer(1))._replace(time=1e9))
     trial.flush()
     assert trial.look(2000.0, None).assessment.verdict is Verdict.FAIL

@@ -29,9 +29,9 @@ def until(evidence: Evidence, stream: list[Reading]) -> tuple[Verdict, int]:
     for number, batch in enumerate(cut(stream, (100,)), 1):
         evidence.add(batch)
         verdict = evidence.assess(forecast=False).verdict
-        if verdict is not Verdict.WATCHING:
+        if verdict is not Verdict.INCONCLUSIVE:
             return verdict, 100 * number
-    return Verdict.WATCHING, len(stream)
+    return Verdict.INCONCLUSIVE, len(stream)
 
 
 @pytest.mark.parametrize(("wrong", "verdict", "within"), [(0, Verdict.PASS, 5000), (8, Verdict.FAIL, 5000)])

@@ -262,7 +262,7 @@ def test_order_arrays_are_apart() -> None:
     assert evidence.assess().verdict is Verdict.PASS
     slow = [make_reading(3000 + i, live_seconds=0.01, seconds=0.03, served=Arm.CANDIDATE) for i in range(400)]
     evidence.add(slow)
-    assert evidence.assess().verdict is Verdict.WATCHING  # candidate first objects
+    assert evidence.assess().verdict is Verdict.INCONCLUSIVE  # candidate first objects
 
 
 @pytest.mark.parametrize("why", ["hedged", "fell_back"])
@@ -285,7 +285,7 @@ def test_shed_copies_hold_back_a_pass_and_the_finding_says_what_to_change() -> N
     clean, shedding = gather(plan, stream), gather(plan, stream)
     shedding.shed(100)
     assert clean.assess().verdict is Verdict.PASS
-    assert shedding.assess().verdict is Verdict.WATCHING
+    assert shedding.assess().verdict is Verdict.INCONCLUSIVE
     assert shedding.log_e() == clean.log_e()
     assert "mirror.max_in_flight" in finding(shedding, "p99_latency").reason
     assert "100 shed copies" in finding(shedding, "max_extra_errors").reason
@@ -297,9 +297,9 @@ def test_workers_that_hold_back_pairs_count_as_the_worst_for_a_pass() -> None:
     plan = make_plan(DISAGREEMENT, SHIFT, ERRORS, P99, Guard("max_ks", 0.1))
     evidence = gather(plan, score_stream(12_000, 3, noise=0.001))
     assert evidence.assess().verdict is Verdict.PASS
-    assert evidence.assess(held=200).verdict is Verdict.WATCHING
+    assert evidence.assess(held=200).verdict is Verdict.INCONCLUSIVE
     held = {f.guard: f.verdict for f in evidence.assess(held=200).findings}
-    assert {held[name] for name in ("max_disagreement", "max_extra_errors", "p99_latency")} == {Verdict.WATCHING}
+    assert {held[name] for name in ("max_disagreement", "max_extra_errors", "p99_latency")} == {Verdict.INCONCLUSIVE}
     assert evidence.assess().verdict is Verdict.PASS  # and nothing of it stays
 
 
@@ -322,12 +322,12 @@ def test_a_good_shadow_does_not_wave_a_bad_canary_through() -> None:
     evidence = gather(plan, labels(4000, 20))
     assert evidence.assess().verdict is Verdict.PASS
     evidence.enter_stage(1)
-    assert (evidence.stage_pairs, evidence.assess().verdict) == (0, Verdict.WATCHING)
+    assert (evidence.stage_pairs, evidence.assess().verdict) == (0, Verdict.INCONCLUSIVE)
     verdicts = set()
     for batch in cut([r._replace(stage=1, request_hash=-1 - r.sequence) for r in labels(4000, 200)], (100,)):
         evidence.add(batch)
         verdicts.add(evidence.assess().verdict)
-    assert verdicts == {Verdict.WATCHING, Verdict.FAIL}
+    assert verdicts == {Verdict.INCONCLUSIVE, Verdict.FAIL}
 
 
 def test_late_pairs_of_an_earlier_stage_are_not_counted_in_this_one() -> None:
@@ -381,8 +381,8 @@ def test_a_late_break_is_told_of_the_pairs_that_it_is_seen_in() -> None:
 
 
 def test_nothing_seen_and_nothing_asked_are_watching() -> None:
-    assert gather(make_plan(*ALL_GUARDS), []).assess().verdict is Verdict.WATCHING
-    assert gather(make_plan(), score_stream(100, 1)).assess().verdict is Verdict.WATCHING
+    assert gather(make_plan(*ALL_GUARDS), []).assess().verdict is Verdict.INCONCLUSIVE
+    assert gather(make_plan(), score_stream(100, 1)).assess().verdict is Verdict.INCONCLUSIVE
 
 
 def test_segments_may_fail_but_never_hold_back() -> None:
@@ -415,7 +415,7 @@ def test_a_changed_limit_judges_only_what_comes_after() -> None:
     evidence.change_limits(make_plan(strict, ERRORS, kind=Kind.LABEL))
     assert evidence.limits_hash != before
     found = evidence.assess()
-    assert (found.verdict, finding(evidence, "max_disagreement").pairs) == (Verdict.WATCHING, 0)
+    assert (found.verdict, finding(evidence, "max_disagreement").pairs) == (Verdict.INCONCLUSIVE, 0)
     assert finding(evidence, "max_extra_errors").verdict is Verdict.PASS
     evidence.add([r._replace(request_hash=-r.sequence - 1) for r in labels(3000, 0)])
     assert evidence.assess().verdict is Verdict.PASS
@@ -492,7 +492,7 @@ def test_psi_passes_only_when_somebody_vouches_for_failed_answers() -> None:
     failing = [r._replace(fault=Reason.STATUS_5XX, candidate=None) if i == 900 else r for i, r in enumerate(stream)]
     psi = Guard("max_psi", 0.2)
     assert gather(make_plan(psi), stream).assess().verdict is Verdict.PASS
-    assert gather(make_plan(psi), failing).assess().verdict is Verdict.WATCHING
+    assert gather(make_plan(psi), failing).assess().verdict is Verdict.INCONCLUSIVE
     assert gather(make_plan(psi, Guard("max_extra_errors", 0.02)), failing).assess().verdict is Verdict.PASS
 
 
@@ -508,7 +508,7 @@ def test_no_pass_once_live_has_left_the_frozen_thresholds(moved: float) -> None:
     evidence = gather(plan, stream)
     for name in ("max_ks", "max_psi"):
         found = finding(evidence, name)
-        assert found.verdict is Verdict.WATCHING
+        assert found.verdict is Verdict.INCONCLUSIVE
         assert "live has moved" in found.reason
     assert "3.2 % when they were chosen" in finding(evidence, "max_ks").reason
     steady = [make_reading(i, x, x, kind=Kind.NUMBER) for i, x in enumerate(rng.normal(0.0, 1.0, 4000).tolist())]
@@ -618,11 +618,11 @@ def test_after_promotion_the_watch_decides() -> None:
     plan = make_plan(DISAGREEMENT, ERRORS, kind=Kind.LABEL)
     evidence = gather(plan, labels(3000, 10))
     evidence.enter_stage(1, promoted=True)
-    assert evidence.assess().verdict is Verdict.WATCHING
+    assert evidence.assess().verdict is Verdict.INCONCLUSIVE
     fine = [r._replace(stage=1, time=10.0 * r.sequence, request_hash=-r.sequence - 1) for r in labels(3000, 10)]
     for batch in cut(fine, (64,)):
         evidence.add(batch)
-    assert evidence.assess().verdict is Verdict.WATCHING
+    assert evidence.assess().verdict is Verdict.INCONCLUSIVE
     again = Evidence.load(plan, evidence.dump())
     broken = [r._replace(time=1e5 + 10.0 * r.sequence, request_hash=r.sequence + 10**7) for r in labels(600, 120)]
     for part in (evidence, again):
@@ -663,7 +663,7 @@ def test_the_watch_sees_what_breaks_a_population_stability_index() -> None:
     evidence = Evidence.begin(plan, 3)
     evidence.enter_stage(1, promoted=True)
     evidence.add(good)
-    assert evidence.assess().verdict is Verdict.WATCHING
+    assert evidence.assess().verdict is Verdict.INCONCLUSIVE
     low = make_reading(0, 0.5, 0.0).candidate
     evidence.add([r._replace(time=r.time + 20_000.0, request_hash=-1 - r.sequence, candidate=low) for r in good[:600]])
     assert evidence.assess().verdict is Verdict.FAIL

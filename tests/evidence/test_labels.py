@@ -49,7 +49,7 @@ def drop(evidence: Evidence) -> Finding:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_truth_that_comes_later_for_one_class_passes_nothing(seed: int) -> None:
     evidence = Evidence.begin(plan_of(1100.0), seed)
-    assert told(evidence, payments(4000, seed), late=1000) <= {Verdict.WATCHING, Verdict.FAIL}
+    assert told(evidence, payments(4000, seed), late=1000) <= {Verdict.INCONCLUSIVE, Verdict.FAIL}
     assert drop(evidence).value == pytest.approx(0.03, abs=0.012)
     short = Evidence.begin(plan_of(100.0), seed)
     assert Verdict.PASS in told(short, payments(4000, seed), late=1000)  # what label_delay must not be
@@ -59,7 +59,7 @@ def test_a_truth_that_comes_later_for_one_class_passes_nothing(seed: int) -> Non
 def test_a_bad_candidate_fails_label_delay_after_its_requests() -> None:
     evidence = Evidence.begin(plan_of(500.0), 1)
     stream = [(make_reading(i, 1, int(i % 5 > 0), kind=Kind.LABEL), 1) for i in range(1000)]
-    assert told(evidence, stream[:500], late=0) == {Verdict.WATCHING}
+    assert told(evidence, stream[:500], late=0) == {Verdict.INCONCLUSIVE}
     assert Verdict.FAIL in told(evidence, stream[500:], late=0)
 
 

@@ -62,7 +62,7 @@ def test_one_that_differs_always_is_out_after_a_handful_of_pairs(guards: tuple[G
 
 
 def test_an_equal_candidate_passes_after_400_pairs_at_1_percent() -> None:
-    assert verdict(judged(stream(390, 0.0, Mismatch.NONE))) is Verdict.WATCHING
+    assert verdict(judged(stream(390, 0.0, Mismatch.NONE))) is Verdict.INCONCLUSIVE
     assert verdict(judged(stream(400, 0.0, Mismatch.NONE))) is Verdict.PASS
 
 
@@ -113,7 +113,7 @@ def test_an_equal_pair_of_arms_that_fail_by_themselves_is_not_rolled_back() -> N
 def test_a_repeated_body_says_it_once() -> None:
     same = [make_reading(i, None, None, request_hash=7, mismatch=Mismatch.EMPTY) for i in range(200)]
     evidence = judged(same)
-    assert evidence.assess().verdict is Verdict.WATCHING
+    assert evidence.assess().verdict is Verdict.INCONCLUSIVE
     assert evidence.response_mismatches == {"empty": 200}
 
 
@@ -139,7 +139,7 @@ def test_it_is_kept_merged_and_read_from_before_it_was_counted() -> None:
 def test_a_trial_that_began_without_it_gets_it_with_the_next_plan() -> None:
     began = judged(stream(600, 0.0, Mismatch.NONE), ERRORS)
     evidence = Evidence.load(plan(ERRORS, GUARD), began.dump())
-    assert evidence.assess().verdict is Verdict.WATCHING
+    assert evidence.assess().verdict is Verdict.INCONCLUSIVE
     evidence.add(
         [r._replace(sequence=r.sequence + 600, request_hash=r.sequence) for r in stream(600, 1.0, Mismatch.EMPTY)]
     )

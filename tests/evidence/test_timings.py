@@ -297,7 +297,7 @@ def test_a_stage_ages_what_waits_and_what_was_summed() -> None:
     evidence = gather(blocked(P99, MEDIAN), timed(3005))
     assert found(evidence, "median_latency").verdict is Verdict.PASS
     evidence.enter_stage(1)
-    assert found(evidence, "median_latency").verdict is Verdict.WATCHING
+    assert found(evidence, "median_latency").verdict is Verdict.INCONCLUSIVE
     timings = evidence._state.tally.timings
     assert timings is not None
     assert not timings.passes[1].any()
@@ -362,10 +362,10 @@ def test_shed_copies_and_held_back_pairs_hold_back_a_pass() -> None:
     plan, stream = blocked(P99, Guard("time_to_first_token", 0.25)), timed(12_000)
     clean, shedding = gather(plan, stream), gather(plan, stream)
     assert clean.assess().verdict is Verdict.PASS
-    assert clean.assess(held=100).verdict is Verdict.WATCHING
+    assert clean.assess(held=100).verdict is Verdict.INCONCLUSIVE
     assert clean.assess().verdict is Verdict.PASS  # and nothing of it stays
     shedding.shed(2000)
-    assert shedding.assess().verdict is Verdict.WATCHING
+    assert shedding.assess().verdict is Verdict.INCONCLUSIVE
     assert shedding.log_e() == clean.log_e()
     assert "shed copies" in found(shedding, "p99_latency").reason
 

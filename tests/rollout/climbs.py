@@ -13,7 +13,7 @@ CANARY3, CANARY50 = Stage(State.CANARY, 3.0), Stage(State.CANARY, 50.0)
 CANARY25 = Stage(State.CANARY, 25.0, min_pairs=50, max_time=3600.0)
 PLAN = Plan("r/c", "r", "l", "c", "1", (SHADOW, CANARY5, CANARY25), ())
 
-PASS, FAIL, WATCHING = (Assessment(v) for v in (Verdict.PASS, Verdict.FAIL, Verdict.WATCHING))
+PASS, FAIL, INCONCLUSIVE = (Assessment(v) for v in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE))
 
 
 def looked(now: float, assessment: Assessment = PASS, pairs: int = 5000, served: int = 500, **more: object) -> Looked:

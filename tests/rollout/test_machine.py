@@ -46,10 +46,10 @@ from tests.rollout.climbs import (
     CANARY50,
     CLIMB,
     FAIL,
+    INCONCLUSIVE,
     PASS,
     PLAN,
     SHADOW,
-    WATCHING,
     announced,
     looked,
     run,
@@ -80,7 +80,7 @@ def test_a_candidate_that_always_passes_climbs_every_stage_and_is_promoted() -> 
     [
         (looked(100.0, pairs=99), "1 more pairs"),
         (looked(59.0), "1 s more time"),
-        (looked(100.0, WATCHING), "first findings"),
+        (looked(100.0, INCONCLUSIVE), "first findings"),
     ],
 )
 def test_a_stage_lacking_anything_is_not_left_and_says_what_it_lacks(event: Looked, word: str) -> None:
@@ -102,8 +102,10 @@ def test_the_share_wanted_of_the_candidate_is_at_most_min_pairs() -> None:
 
 
 def test_the_forecast_is_part_of_the_sentence() -> None:
-    finding = Finding("max_disagreement", None, Verdict.WATCHING, 0.01, 0.0, 0.02, 0.02, 0.1, 50, 340.0, "so far good")
-    look = looked(100.0, Assessment(Verdict.WATCHING, (finding,)), pairs=50, rate=5.0)
+    finding = Finding(
+        "max_disagreement", None, Verdict.INCONCLUSIVE, 0.01, 0.0, 0.02, 0.02, 0.1, 50, 340.0, "so far good"
+    )
+    look = looked(100.0, Assessment(Verdict.INCONCLUSIVE, (finding,)), pairs=50, rate=5.0)
     rollout, _ = begin(PLAN, 0.0)
     said = waiting_for(rollout, PLAN, look)
     assert said == "Waits for 50 more pairs (about 10 s at 5 pairs/s), a pass of max_disagreement (about 5.7 min)."
@@ -112,7 +114,7 @@ def test_the_forecast_is_part_of_the_sentence() -> None:
 def guards(*verdicts: Verdict) -> Assessment:
     """An assessment of one guard for each verdict; it passes when all do."""
     found = tuple(Finding(f"g{n}", None, one, 0.0, 0.0, 0.0, 1.0, 0.0, 9, None, "") for n, one in enumerate(verdicts))
-    return Assessment(Verdict.PASS if set(verdicts) == {Verdict.PASS} else Verdict.WATCHING, found)
+    return Assessment(Verdict.PASS if set(verdicts) == {Verdict.PASS} else Verdict.INCONCLUSIVE, found)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def guards(*verdicts: Verdict) -> Assessment:
         looked(100.0, pairs=99),
         looked(59.0),
         looked(60.0),
-        looked(100.0, guards(Verdict.PASS, Verdict.WATCHING)),
+        looked(100.0, guards(Verdict.PASS, Verdict.INCONCLUSIVE)),
         looked(100.0, guards(Verdict.PASS, Verdict.PASS)),
     ],
 )
@@ -142,7 +144,7 @@ def test_a_plan_that_starts_as_a_canary_enters_it_at_the_first_look_without_evid
     plan = replace(PLAN, stages=(CANARY5,))
     rollout, effects = begin(plan, 0.0)
     assert (rollout.state, rollout.weight) == (State.SHADOW, 0)
-    rollout, effects = advance(rollout, looked(1.0, WATCHING, pairs=0, served=0), plan)
+    rollout, effects = advance(rollout, looked(1.0, INCONCLUSIVE, pairs=0, served=0), plan)
     assert (rollout.state, rollout.weight, rollout.stage) == (State.CANARY, 500, 0)
     assert [type(e) for e in effects] == [Save, Publish]
 
@@ -152,7 +154,7 @@ def test_a_plan_that_starts_as_a_canary_enters_it_at_the_first_look_without_evid
 
 def test_hold_waits_for_a_person_is_told_once_and_promote_approves_it() -> None:
     plan = replace(PLAN, on_pass="hold")
-    rollout, told = run([looked(100.0), looked(101.0), looked(102.0, WATCHING), looked(103.0)], plan)
+    rollout, told = run([looked(100.0), looked(101.0), looked(102.0, INCONCLUSIVE), looked(103.0)], plan)
     assert (rollout.state, rollout.held) == (State.SHADOW, True)
     assert announced(told) == ["rollout.stalled"]
     assert "approve" in waiting_for(rollout, plan, None)
@@ -180,7 +182,7 @@ def test_another_rollout_with_weight_blocks_the_climb_until_it_is_gone() -> None
 def test_max_time_stalls_once_or_aborts(on_timeout: str, state: State) -> None:
     plan = replace(PLAN, stages=(SHADOW, replace(CANARY25, on_timeout=on_timeout)))
     late = 100.0 + 3600.0
-    events = [looked(100.0), looked(late, WATCHING), looked(late + 1, WATCHING), looked(late + 2, WATCHING)]
+    events = [looked(100.0), looked(late, INCONCLUSIVE), looked(late + 1, INCONCLUSIVE), looked(late + 2, INCONCLUSIVE)]
     rollout, told = run(events, plan)
     assert rollout.state is state
     assert len(announced(told)) == 2  # advanced, then once what happened
@@ -189,7 +191,7 @@ def test_max_time_stalls_once_or_aborts(on_timeout: str, state: State) -> None:
 def test_a_stage_that_passes_after_its_time_waits_for_a_person_or_for_more_time() -> None:
     plan = replace(PLAN, stages=(SHADOW, CANARY25))
     late = 101.0 + 3600.0
-    rollout, told = run([looked(100.0), looked(late, WATCHING), looked(late + 1), looked(late + 2)], plan)
+    rollout, told = run([looked(100.0), looked(late, INCONCLUSIVE), looked(late + 1), looked(late + 2)], plan)
     assert (rollout.state, rollout.weight, rollout.held) == (State.CANARY, 2500, True)
     assert announced(told) == ["rollout.advanced", "rollout.stalled", "rollout.stalled"], "out of time, then passed"
     assert "approve" in waiting_for(rollout, plan, looked(late + 2))
@@ -200,7 +202,7 @@ def test_a_stage_that_passes_after_its_time_waits_for_a_person_or_for_more_time(
 
 
 def test_little_traffic_is_never_a_failure() -> None:
-    rollout, told = run([looked(float(10**9), WATCHING, pairs=0, served=0)])
+    rollout, told = run([looked(float(10**9), INCONCLUSIVE, pairs=0, served=0)])
     assert (rollout.state, told[-1]) == (State.SHADOW, ())
 
 
@@ -221,7 +223,7 @@ def test_the_reason_of_a_failure_is_that_of_the_guards_named_as_its_cause() -> N
     def finding(guard: str, verdict: Verdict) -> Finding:
         return Finding(guard, None, verdict, None, None, None, 0.0, 0.0, 0, None, f"{guard} says so")
 
-    findings = (finding("a", Verdict.WATCHING), finding("b", Verdict.FAIL))
+    findings = (finding("a", Verdict.INCONCLUSIVE), finding("b", Verdict.FAIL))
     rollout, _ = run([looked(1.0, Assessment(Verdict.FAIL, findings, causes=("b",)))])
     assert (rollout.cause, rollout.reason) == ("fail", "b says so")
 
@@ -241,7 +243,7 @@ def test_retry_keeps_to_the_foot_of_the_plan_and_is_refused_while_the_evidence_s
     after, effects = advance(rollout, Retry(200.0, "ann", FAIL), PLAN)
     assert after == rollout
     assert isinstance(effects[0], Refuse)
-    after, effects = advance(rollout, Retry(200.0, "ann", WATCHING), PLAN)
+    after, effects = advance(rollout, Retry(200.0, "ann", INCONCLUSIVE), PLAN)
     assert (after.state, after.stage, after.weight, after.trial) == (State.SHADOW, 0, 0, rollout.trial)
     assert after.entry > rollout.entry
 
@@ -269,7 +271,7 @@ def test_an_end_says_when_and_in_which_stage() -> None:
 
 def test_a_promoted_candidate_is_watched_and_can_still_be_rolled_back() -> None:
     promoted, _ = run(CLIMB)
-    assert advance(promoted, looked(400.0, WATCHING), PLAN) == (promoted, ())
+    assert advance(promoted, looked(400.0, INCONCLUSIVE), PLAN) == (promoted, ())
     assert advance(promoted, looked(400.0, FAIL), PLAN)[0].weight == 0
 
 
@@ -278,7 +280,7 @@ def test_what_is_not_known_is_rolled_back_and_announced_until_somebody_retries_i
     assert (rollout.state, rollout.weight, rollout.cause) == (State.ROLLED_BACK, 0, "lost")
     assert "the file is gone" in rollout.reason
     assert announced([effects]) == ["rollout.rolled_back"]
-    again, _ = advance(rollout, Retry(2.0, "ann", WATCHING), PLAN)
+    again, _ = advance(rollout, Retry(2.0, "ann", INCONCLUSIVE), PLAN)
     assert (again.state, again.weight) == (State.SHADOW, 0)
 
 
@@ -310,13 +312,13 @@ plans = st.builds(
     st.sampled_from(["1", "2"]),
     st.sampled_from(["advance", "hold"]),
 )
-assessments = st.sampled_from([PASS, FAIL, WATCHING])
+assessments = st.sampled_from([PASS, FAIL, INCONCLUSIVE])
 times = st.floats(-1e9, 1e12)
 counts = st.integers(0, 5000)
 blockers = st.sampled_from([None, None, "r/b"])
 actors = st.just("ann")
 events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(Looked, times, st.sampled_from([PASS, PASS, WATCHING, FAIL]), counts, counts, blockers),
+    st.builds(Looked, times, st.sampled_from([PASS, PASS, INCONCLUSIVE, FAIL]), counts, counts, blockers),
     st.builds(Tripped, times, counts),
     st.builds(Unfinished, times),
     st.builds(Restored, times),

@@ -11,7 +11,7 @@ from proxy.model import State
 from proxy.rollout.events import Effects, Looked, Promote, Publish, Retry, Rollout, Save
 from proxy.rollout.machine import advance, begin
 from proxy.rollout.requirements import Need, missing, needs, waiting_for
-from tests.rollout.climbs import FAIL, PASS, PLAN, WATCHING, announced, looked, run
+from tests.rollout.climbs import FAIL, INCONCLUSIVE, PASS, PLAN, announced, looked, run
 
 WAITS = replace(PLAN, ready_within=600.0)
 
@@ -44,7 +44,7 @@ def test_the_stages_clock_stands_still_meanwhile() -> None:
 
 def test_nor_does_its_time_run_out_meanwhile() -> None:
     timed = replace(WAITS, stages=(replace(PLAN.stages[0], max_time=100.0, on_timeout="abort"), *PLAN.stages[1:]))
-    late = looked(500.0, WATCHING, ready=True)
+    late = looked(500.0, INCONCLUSIVE, ready=True)
     assert run([at(50.0, False), at(450.0, True), late], timed)[0].state is State.SHADOW
     assert run([replace(late, now=101.0)], timed)[0].cause == "timeout"
 

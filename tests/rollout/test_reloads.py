@@ -18,9 +18,9 @@ from tests.rollout.climbs import (
     CANARY25,
     CANARY50,
     CLIMB,
+    INCONCLUSIVE,
     PLAN,
     SHADOW,
-    WATCHING,
     announced,
     looked,
     run,
@@ -109,7 +109,7 @@ def test_waiting_at_a_canary_does_not_skip_a_shadow_put_before_it() -> None:
     rollout, _ = begin(only, 0.0)
     after, _ = reload(rollout, PLAN, previous=only)
     assert (after.state, after.stage) == (State.SHADOW, 0)
-    assert missing(after, looked(0.0, WATCHING, pairs=0), PLAN)
+    assert missing(after, looked(0.0, INCONCLUSIVE, pairs=0), PLAN)
 
 
 def test_taken_out_of_the_file_and_put_back_goes_on_from_the_foot_with_its_evidence() -> None:

@@ -64,7 +64,7 @@ function guard(finding, units, history, at) {
     h("div", { class: "what" }, h("h3", {}, swatch(at), f.guardName(finding.guard)), verdict(finding.verdict)),
     h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : f.range(finding.low, finding.high, unit)), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
     h("div", { class: "how" }, spark(past, `evidence of ${f.guardName(finding.guard)} over time`), h("span", { class: "num muted" }, `${f.evidence(finding.evidence)} evidence`), bursts(finding)),
-    h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "watching" ? ` · about ${f.duration(finding.eta_seconds)} to go` : null),
+    h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "inconclusive" ? ` · about ${f.duration(finding.eta_seconds)} to go` : null),
   );
 }
 

@@ -3,7 +3,7 @@
 import { h, name, svg } from "./dom.js";
 import * as f from "./format.js";
 
-const MARK = { pass: "✓", fail: "✕", watching: "…" };
+const MARK = { pass: "✓", fail: "✕", inconclusive: "…" };
 const STATE_MARK = { rolled_back: "fail", promoted: "pass", completed: "pass" };
 
 /** A word with a mark, so that colour is never the only sign. */

@@ -39,7 +39,7 @@ EVENT = Event(
         "candidate": "credit-v2",
         "version": "7",
         "findings": [
-            {"verdict": "watching", "reason": "not this"},
+            {"verdict": "inconclusive", "reason": "not this"},
             {"verdict": "fail", "reason": "4 % disagree, limit 2 %."},
         ],
         "console_url": "http://127.0.0.1:9090/#/credit/credit-v2",
