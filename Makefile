@@ -111,7 +111,7 @@ $(ORACLES_READY): requirements-oracles.lock tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(ORACLES) requirements-oracles.lock
 	@touch $@
 
-test-oracles: $(READY) $(ORACLES_READY) ## the traffic split against savvi (half a minute, most of it installation)
+test-oracles: $(READY) $(ORACLES_READY) ## the sample ratio check against savvi (half a minute, most of it installation)
 	ORACLES_VENV=$(CURDIR)/$(ORACLES) $(BIN)/pytest -m oracles tests/evidence
 
 test-browser: $(READY) ## the console in a real browser (needs Chromium; UNDERSTUDY_SCREENSHOTS=DIR keeps pictures)

@@ -16,7 +16,7 @@ from proxy.config.words import limit
 from proxy.controller.charts import unit
 from proxy.controller.trials import Trial
 from proxy.controller.webhooks.policy import rfc3339
-from proxy.evidence.rules.split import log_bayes_factor
+from proxy.evidence.rules.sample_ratio import log_bayes_factor
 from proxy.model import BUCKETS, Finding, Ledger, State, Verdict
 from proxy.rollout.events import Rollout, Save
 from proxy.rollout.requirements import needs, stage_name, waiting_for
@@ -94,7 +94,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "late_pairs": trial.ledger.late,
         "outcomes": trial.books.outcomes.shown(),
         "labels": trial.labels,
-        "split": split_json(trial),
+        "sample_ratio": sample_ratio_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,
         "unparseable": trial.books.unparseable,
@@ -121,7 +121,7 @@ def budget_json(trial: Trial) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def split_json(trial: Trial) -> dict[str, Any] | None:
+def sample_ratio_json(trial: Trial) -> dict[str, Any] | None:
     """Whether the candidate answers its share of the stage's pairs; it never decides. `null` outside canary.
 
     `log_bayes_factor` above 3 (20 to 1) says that it does not; sticky keys of heavy users can do that too.

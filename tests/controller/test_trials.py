@@ -189,17 +189,17 @@ def test_a_protocol_left_open_is_told_once_it_is_known(caplog: pytest.LogCapture
     assert [record.message for record in caplog.records] == ["prediction.recognised"]
 
 
-def test_the_split_is_told_in_canary_and_only_there() -> None:
+def test_the_sample_ratio_is_reported_in_canary_and_only_there() -> None:
     trial = make()
-    assert rollout_json(trial)["split"] is None
+    assert rollout_json(trial)["sample_ratio"] is None
     trial.rollout = replace(trial.rollout, state=State.CANARY, weight=500, entry=1)
     trial.entered()
     for n in range(200):
         trial.take(pair(n, answer(0), served=Arm.CANDIDATE if n % 2 else Arm.LIVE, stage=1))
     trial.flush()
-    split = rollout_json(trial)["split"]
-    assert (split["candidate_pairs"], split["pairs"], split["expected"]) == (100, 200, 0.05)
-    assert split["log_bayes_factor"] > 50.0  # half, where one in twenty was due
+    ratio = rollout_json(trial)["sample_ratio"]
+    assert (ratio["candidate_pairs"], ratio["pairs"], ratio["expected"]) == (100, 200, 0.05)
+    assert ratio["log_bayes_factor"] > 50.0  # half, where one in twenty was due
 
 
 def test_latency_blocks_do_not_wait_for_a_worker_that_is_gone() -> None:

@@ -21,7 +21,7 @@ from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.mean import BINS, above_bets, below_bets, bins
 from proxy.evidence.rules.psi import psi_estimate
 from proxy.evidence.rules.rate import fail_bets, pass_bets
-from proxy.evidence.rules.split import PRIOR, log_bayes_factor
+from proxy.evidence.rules.sample_ratio import PRIOR, log_bayes_factor
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_ks_at_its_thresholds_is_scipys() -> None:
 
 
 @pytest.mark.parametrize(("candidate", "live", "expected"), [(80, 920, 0.05), (3, 1, 0.5), (0, 500, 0.01)])
-def test_the_split_check_is_scipys_beta_binomial(candidate: int, live: int, expected: float) -> None:
+def test_the_sample_ratio_is_scipys_beta_binomial(candidate: int, live: int, expected: float) -> None:
     n, a, b = candidate + live, PRIOR * expected, PRIOR * (1 - expected)
     theirs = stats.betabinom.logpmf(candidate, n, a, b) - stats.binom.logpmf(candidate, n, expected)
     assert log_bayes_factor(candidate, live, expected) == pytest.approx(theirs, rel=1e-9)

@@ -1,4 +1,4 @@
-"""Promise: the traffic split's Bayes factor is savvi's, number by number along whole streams.
+"""Promise: the sample ratio's Bayes factor is savvi's, number by number along whole streams.
 
 savvi (MIT) is by the authors of the method and knows nothing of ours. It lives in an environment of its own, made by
 `make test-oracles`.
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.evidence.rules.split import PRIOR, log_bayes_factor
+from proxy.evidence.rules.sample_ratio import PRIOR, log_bayes_factor
 
 pytestmark = [
     pytest.mark.oracles,
@@ -34,7 +34,7 @@ def streams() -> list[tuple[float, list[tuple[int, int]]]]:
     return found
 
 
-def test_the_split_is_savvis_at_every_step_of_every_stream() -> None:
+def test_the_sample_ratio_is_savvis_at_every_step_of_every_stream() -> None:
     asked = [{"theta": [p, 1 - p], "k": PRIOR, "counts": steps} for p, steps in streams()]
     python, script = Path(os.environ["ORACLES_VENV"]) / "bin" / "python", Path(__file__).with_name("savvi_says.py")
     done = subprocess.run([python, script], input=json.dumps(asked), capture_output=True, text=True, check=False)

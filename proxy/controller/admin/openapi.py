@@ -69,7 +69,7 @@ NEED = _object(
     }
 )
 STAGE = _object({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT, "needs": _list(NEED)})
-SPLIT = _object(
+SAMPLE_RATIO = _object(
     {
         "candidate_pairs": WHOLE,
         "pairs": WHOLE,
@@ -135,7 +135,8 @@ ROLLOUT = _object(
         "reason": _maybe(TEXT) | {"description": "Why it ended so."},
         "lead_time": _maybe(LEAD) | {"description": "Once it is known: sign-off to the first answer at weight 100."},
         "protocol": _maybe(TEXT) | {"description": "By which answers are read, once one could be."},
-        "split": _maybe(SPLIT) | {"description": "Whether the candidate answers its share; it never decides."},
+        "sample_ratio": _maybe(SAMPLE_RATIO)
+        | {"description": "Whether the candidate answers its share; it never decides."},
         "token_budget": _maybe(BUDGET) | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
         "record": _maybe(RECORD) | {"description": "The file of pairs, where one is written."},
     }

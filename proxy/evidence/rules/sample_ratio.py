@@ -1,4 +1,4 @@
-"""Traffic split check: is the share that the candidate answers the share it was given?
+"""Sample ratio mismatch (SRM): does the candidate answer the share of requests that it was given?
 
 Dirichlet-multinomial Bayes factor (Lindon, Malek, arXiv 2011.03567) for two arms with a uniform prior centred on the
 expected share: an e-process, so it may be looked at any time. It is reported and never decides: sticky keys of heavy
