@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from proxy.model.reasons import Reason
+from proxy.request import machine
 from proxy.request.legs import Captured
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
     exchange.context.precise_timer.add(exchange, now + both.timeout)
     base = exchange.base_without(both.drop) + both.set_lines
     leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", body))
-    both.pool.submit(leg)
+    exchange.on(machine.WRITE)
 
 
 def go_on(exchange: Exchange) -> None:

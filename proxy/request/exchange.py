@@ -17,6 +17,7 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -24,9 +25,9 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from proxy.http.headers import Request, forwarded, given_id, is_offered, read_answer, trace, without
-from proxy.http.statuses import NOT_MODIFIED, are_alike
+from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure
 from proxy.model.reasons import Reason
-from proxy.request import arms, dual_write, gathering, leaving, memory, mirroring, samples
+from proxy.request import arms, dual_write, gathering, leaving, machine, memory, mirroring, samples
 from proxy.request.legs import Captured, Copy, Served
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from proxy.worker.counts import Meter
     from proxy.worker.upstream.pool import Pool
 
+logger = logging.getLogger(__name__)
 _NONE: Final = Reason.NONE
+_ASK: Final = machine.ASK
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 """Methods that may be sent twice (RFC 9110, 9.2.2)."""
 EXPECT = frozenset({b"expect"})
@@ -59,18 +62,16 @@ class Exchange:
     winner: Served | None = None
     live: Captured | None = None
     """Live's leg, whatever it was asked for."""
+    state = machine.READING
+    """What may happen next, and what is done then: `machine`."""
+    slot = 0
+    """The wheel's (`timers`)."""
+    live_for = _NONE
+    """Why live was asked in the candidate's place."""
     overridden = False
-    hedged = False
-    fell_back = False
-    answered = False
-    """The client has all it will get."""
-    left: leaving.Left | None = None
-    """The client left the candidate, and the pair may still be made."""
     body_done = False
     ready = 0.0
     """When the last byte of the request came."""
-    _fallback_reason = _NONE
-    """Why live is asked in the candidate's place."""
 
     parts: list[bytes] | None = None
     """The request's body as it came, while it may be needed again."""
@@ -106,6 +107,21 @@ class Exchange:
             self.request_id = given_id(request) or name
             self.base = forwarded(request, self.request_id, client.peer, client.scheme, client.trusted)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the client has all that it will get."""
+        return self.state >= machine.ANSWERED
+
+    @property
+    def hedged(self) -> bool:
+        """Whether live was asked because the candidate was slow."""
+        return self.live_for is Reason.SLOW
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether live was asked because the candidate failed or refused."""
+        return self.live_for is not _NONE and not self.hedged
+
     # --- the request ---
 
     def start(self, piece: bytes, done: bool) -> Reason:
@@ -114,6 +130,7 @@ class Exchange:
         if route.trials and not request.upgrade and (route.serving is not None or route.override):
             refused = arms.choose(self)
             if refused:
+                self.on(machine.REFUSED)
                 return refused
         if (route.reads_body or not done) and not request.upgrade:
             gathering.begin(self, piece, done)
@@ -160,9 +177,13 @@ class Exchange:
         leg.whole = done
         if done:
             self.body_done, self.ready = True, now
-            if trial is not None:
-                self._hedge_in_time()
-        pool.submit(leg)
+        self.on(
+            self._ask_event(done) if trial is not None and trial.terms.fallback and self.parts is not None else _ASK
+        )
+
+    def _ask_event(self, done: bool) -> int:
+        """Live can take over: from when on?"""
+        return machine.ASK_COVERED if done else machine.ASK_UPLOAD
 
     def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
         """The first leg."""
@@ -186,18 +207,20 @@ class Exchange:
             self._gather(piece)
         if done:
             self.body_done, self.ready = True, monotonic()
-            self._hedge_in_time()
+            self.body_ends()
         if not self.first.ended:
             self.first.send(piece, done)
-        if self._fallback_reason and self.hedge is None:
-            if self.parts is None:  # too long since, or there is no memory: live could not be asked for all of it
-                self._deliver(self.first)
-            elif done:
-                self._ask_live(self._fallback_reason)
+        if done:
+            self.on(machine.BODY_END)
 
-    def _hedge_in_time(self) -> None:
-        if self.trial is not None and self.trial.terms.fallback:
-            self.context.precise_timer.add(self, self.ready + self.route.fallback_after(self.trial))
+    def body_ends(self) -> None:
+        """The whole request is here."""
+
+    def lose_body(self) -> None:
+        """It is not kept any longer: too long, or no memory. Live could not be asked for all of it."""
+        self.parts = None
+        if self.state >= machine.ASKED:
+            self.on(machine.BODY_LOST)
 
     def _gather(self, piece: bytes) -> None:
         memory.gather(self, piece)
@@ -223,29 +246,11 @@ class Exchange:
         """A 101 makes the two connections a tunnel, if the client has asked for this one."""
         if not self.request.upgrade or not is_offered(self.request, read_answer(head)):
             return False
-        self.answered = leg.ended = True
+        self.on(machine.UPGRADED)
+        leg.ended = True
         leg.meter.count(101)
         self.client.upgraded(leg, head, rest)
         return True
-
-    def another_may_answer(self, leg: Served) -> bool:
-        """Whether this leg may fail without the client noticing."""
-        if leg is self.hedge:
-            return not self.first.ended
-        return self._can_fall_back() if self.hedge is None else not self.hedge.ended
-
-    def _can_fall_back(self) -> bool:
-        return self.trial is not None and self.trial.terms.fallback and self.parts is not None
-
-    def win(self, leg: Served, piece: bytes, done: bool) -> None:
-        """This leg's answer goes to the client; `piece` is all of its body that is here."""
-        self.winner = leg
-        assert leg.answer is not None
-        if leg is self.hedge and self.trial is not None:
-            self.context.counts.fallback(self.trial.terms.name, self._fallback_reason)
-        leg.held = False
-        leg.forget()
-        self.client.answer(self, leg.answer, leg.pool.label, piece, done)
 
     def leaves(self, now: float) -> None:
         """The head of the answer is about to be written, and the body that is here: what of the time was ours?"""
@@ -258,121 +263,34 @@ class Exchange:
         if self.trial is not None:
             self.context.precise_timer.add(leg, monotonic() + self.trial.terms.hold)
 
+    def may_fail(self, leg: Served) -> bool:
+        """Whether this leg may fail without the client noticing."""
+        return machine.first_may_fail(self.state) if leg is self.first else machine.live_may_fail(self.state)
+
+    def gives(self, leg: Served) -> None:
+        """A leg has more of an answer than the client, who may have it as it comes."""
+        self.on(machine.FIRST_GIVES if leg is self.first else machine.LIVE_GIVES)
+
     def leg_done(self, leg: Served) -> None:
         """A leg that could serve has ended, well or not (`leg.reason`)."""
         leg.count()
         leg.forget()
-        if self.left is not None:
-            self.left.ended(leg)
-        elif self.winner is leg:
-            self._after_answer()
-        elif self.winner is None:
-            self._decide()
-        if self.samples and (self.trial is not None or leg is not self.winner):
-            self.context.turn.later(
-                self.settle
-            )  # after live's own answer nothing is settled before the copies are back
+        self.on(self._first_end(leg) if leg is self.first else self._live_end(leg))
         del leg.exchange  # or the two would wait for the garbage collector
 
     def leg_failed(self, leg: Served, reason: Reason) -> None:
         """A leg that could serve broke; the client notices only if it has bytes of it already."""
-        leg.kept = None
-        if self.winner is leg and self.left is None:
-            leg.reason = Reason.COMMITTED if leg.trial is not None else reason
-            self.client.abort()
+        leg.kept = leg.unsent = None
+        if self.winner is leg and leg.trial is not None and not self.answered:
+            leg.reason = Reason.COMMITTED
         self.leg_done(leg)
 
     def copy_done(self, leg: Copy) -> None:
         """A copy has ended, well or not (`leg.reason`)."""
         leg.count()
         leg.payer.in_flight -= 1
-        self.context.turn.later(self.settle)
+        self.on(machine.COPY_ENDS)
         del leg.exchange
-
-    def _decide(self) -> None:
-        """No answer has begun and a leg has just ended: deliver, ask live, wait, or give up."""
-        first, hedge = self.first, self.hedge
-        if not first.ended:
-            return
-        if first.good and not first.doubted:
-            self._deliver(first)
-        elif hedge is not None:
-            if (hedge.ended or hedge.answer is not None) and not self.stands(hedge):
-                self._deliver(hedge)
-        elif self._can_fall_back():
-            self._fall_back()
-        else:
-            self._deliver(first)
-
-    def stands(self, live: Served) -> bool:
-        """Whether the candidate's redirect or refusal is given after all, since live's answer is no other or there is
-        none; if so, the client has it now."""
-        first = self.first
-        if first.answer is None or first.kept is None or not first.good:
-            return False
-        if live.answer is not None and not live.reason:
-            mine, other = first.answer.status, live.answer.status
-            if mine != other and (mine == NOT_MODIFIED or not are_alike(mine, other)):  # 304: here, nobody asked for it
-                return False
-        self._deliver(first)
-        return True
-
-    def _deliver(self, leg: Served) -> None:
-        """Give the client this leg's answer as far as it is here, or the error it ended with."""
-        if leg.answer is not None and leg.kept is not None:
-            self.win(leg, b"".join(leg.kept), leg.ended)
-        else:
-            self.client.refuse(leg.reason or Reason.DISCONNECT, self)
-        if leg.ended:
-            self._after_answer()
-
-    def _fall_back(self) -> None:
-        reason = self.first.why
-        if self.body_done:
-            self._ask_live(reason)
-        else:
-            self._fallback_reason = reason
-            self.client.resume_reading()  # whoever held it back is gone; live needs the whole body
-
-    def late(self) -> None:
-        """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""
-        if self.write is not None:
-            dual_write.go_on(self)
-        elif self.hedge is None and self.winner is None and self._can_fall_back():
-            self.hedged = True
-            self._ask_live(Reason.SLOW)
-
-    def _ask_live(self, reason: Reason) -> None:
-        assert self.parts is not None
-        assert self.trial is not None
-        self.context.precise_timer.discard(self)
-        self.fell_back = reason is not Reason.SLOW
-        self._fallback_reason = reason
-        live = self.route.live
-        self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
-        leg.kept = []
-        leg.repeatable = True
-        leg.whole = self.body_done
-        leg.opening = b"".join((self.head_for_leg(self.base_without(EXPECT)), b"\r\n", *self.parts))
-        live.submit(leg)
-
-    def _after_answer(self) -> None:
-        """The client has its answer: now the arms that did not serve are asked."""
-        if self.answered:
-            return
-        self.answered = True
-        if self.trial is not None:
-            self.context.precise_timer.discard(self)
-            memory.release(self)
-            if self.hedge is not None:  # the arm that did not win runs on for the pair
-                leaving.bound(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
-        if self.samples:
-            self.context.turn.later(self.mirror)
-
-    def mirror(self) -> None:
-        """The client has been served: ask the arms that did not serve."""
-        if self.samples:
-            mirroring.mirror(self)
 
     def written_to_candidate(self, leg: dual_write.Write) -> None:
         """The candidate has answered a call that both arms get, or has failed."""
@@ -381,26 +299,179 @@ class Exchange:
             dual_write.go_on(self)
         del leg.exchange
 
+    def _first_end(self, leg: Served) -> int:
+        """How the first leg has ended."""
+        if self.winner is leg:
+            return machine.FIRST_FAILS if leg.reason else machine.FIRST_ENDS
+        live = self.hedge if self.state in (machine.HEDGED_ERR, machine.LAST) else None
+        if leg.good and (not leg.doubted or (live is not None and self.stands(live))):
+            return machine.FIRST_ENDS
+        return machine.FIRST_FAILS
+
+    def _live_end(self, leg: Served) -> int:
+        """How live's leg in the candidate's place has ended."""
+        if self.state == machine.FALLBACK and self.stands(leg):
+            return machine.LIVE_AGREES
+        if leg.reason or leg.answer is None:
+            return machine.LIVE_FAILS
+        failed = machine.live_may_fail(self.state) and is_failure(leg.answer.status)
+        return machine.LIVE_FAILS if failed else machine.LIVE_ENDS
+
+    def stands(self, live: Served) -> bool:
+        """Whether the candidate's redirect or refusal is given: live's answer is no other, or there is none."""
+        first = self.first
+        if first.answer is None or not first.good or (first.kept is None and first.unsent is None):
+            return False
+        if live.answer is None or live.reason:
+            return True
+        mine, other = first.answer.status, live.answer.status
+        return mine == other or (mine != NOT_MODIFIED and are_alike(mine, other))  # 304: here, nobody asked for it
+
+    # --- the table's actions ---
+
+    def on(self, event: int) -> None:
+        """Something has happened: do what the table says."""
+        state = self.state
+        after = machine.becomes(state, event)
+        if after < 0:
+            logger.error(machine.surprise(state, event))
+            return
+        self.state = after
+        for action in machine.actions(state, event):
+            self._act(action)
+
+    def _act(self, action: int) -> None:
+        """One action; those of a plain request come first."""
+        if action == machine.START_FIRST:
+            self.first.pool.submit(self.first)
+        elif action == machine.SEND_FIRST:
+            self._answer_with(self.first)
+        elif action == machine.FINISH:
+            self.finish()
+        elif action == machine.PLAN_COPIES:
+            if self.samples:
+                self.context.turn.later(self.mirror)
+        elif action == machine.START_COPIES:
+            self._start_copies()
+        elif action == machine.SETTLE:
+            self.context.turn.later(self.settle)
+        elif action == machine.TIME_HEDGE:
+            assert self.trial is not None
+            self.context.precise_timer.add(self, self.ready + self.route.fallback_after(self.trial))
+        elif action == machine.START_LIVE:
+            self._start_live()
+        elif action == machine.SEND_LIVE:
+            assert self.hedge is not None
+            self._answer_with(self.hedge)
+        else:
+            self._act_rarely(action)
+
+    def _act_rarely(self, action: int) -> None:
+        if action == machine.ABORT:
+            self.client.abort()
+        elif action == machine.RESUME:
+            self.client.resume_reading()  # whoever held it back is gone; live needs the whole body
+        elif action == machine.START_WRITE:
+            assert self.write is not None
+            self.write.pool.submit(self.write)
+        elif action == machine.FORGET_BODY:
+            gathering.give_up(self)
+        elif action == machine.DROP_GONE:
+            self.give_up("client_gone")
+        elif action == machine.DROP_SHED:
+            self.give_up("shed")
+        elif action == machine.UNWATCH:
+            self.context.wheel.forget(self)
+        else:
+            leaving.act(self, action)
+
+    def _answer_with(self, leg: Served) -> None:
+        """Give the client this leg's answer as far as it is here, or the error it ended with."""
+        answer, kept = leg.answer, leg.kept
+        piece = b"".join(kept) if kept is not None else leg.unsent
+        if answer is None or piece is None:
+            self.client.refuse(leg.reason or Reason.DISCONNECT, self)
+            return
+        self.winner = leg
+        if leg is self.hedge and self.trial is not None:
+            self.context.counts.fallback(self.trial.terms.name, self.live_for)
+        leg.held, leg.unsent = False, None
+        leg.forget()
+        self.client.answer(self, answer, leg.pool.label, piece, self.state == machine.ANSWERED)
+
+    def _start_live(self) -> None:
+        assert self.parts is not None
+        self.context.precise_timer.discard(self)
+        self.live_for = self.first.why if self.first.ended else Reason.SLOW
+        live = self.route.live
+        self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
+        leg.kept = []
+        leg.repeatable = True
+        leg.whole = self.body_done
+        leg.opening = b"".join((self.head_for_leg(self.base_without(EXPECT)), b"\r\n", *self.parts))
+        live.submit(leg)
+
+    def finish(self) -> None:
+        """The client has its answer: a leg that did not win runs on, for the pair, as long as a copy may."""
+        self.let_go()
+        if self.trial is not None and self.hedge is not None:
+            leaving.bound(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
+
+    def let_go(self) -> None:
+        """The client waits for nothing any more."""
+        if self.trial is not None:
+            self.context.precise_timer.discard(self)
+            memory.release(self)
+
+    def _start_copies(self) -> None:
+        if self.samples:
+            mirroring.mirror(self)
+        if self.trial is not None:
+            self.settle()  # both may have answered
+
+    # --- its pairs ---
+
+    def mirror(self) -> None:
+        """What clients wait for has been written: ask the arms that did not serve."""
+        self.on(machine.COPIES)
+
     def settle(self) -> None:
         """A leg has ended: publish the pairs that have both outcomes now."""
         if self.samples:
             mirroring.settle(self)
-        if self.left is not None:
-            self.left.rest()
+        if (
+            not self.samples
+            and self.state != machine.CLOSED
+            and self.first.ended
+            and (self.hedge is None or self.hedge.ended)
+        ):
+            self.on(machine.SETTLED)
 
-    def client_gone(self) -> None:
-        """The client left before it had its answer; `leaving` says what is still done for the pair."""
-        if self.answered:
-            return
-        self.answered = True
-        if gathering.given_up(self):
-            return
-        self.context.precise_timer.discard(self)
-        memory.release(self)
-        leaving.leave(self, monotonic())
+    # --- time, and the client's end ---
+
+    def late(self) -> None:
+        """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""
+        if self.state == machine.WRITING:
+            dual_write.go_on(self)
+        else:
+            self.on(machine.SLOW)
+
+    def check(self, now: float) -> float:
+        """The client has left, and live has had as long to begin as the client gave the candidate."""
+        live = self.live
+        if live is None or not live.has_spoken:
+            self.on(machine.SILENT)
+        return 0.0
+
+    def client_gone(self, cut_off: bool = False) -> None:
+        """The client left before it had its answer; `leaving` says what is still done for the pair. Nothing is for one
+        that was `cut_off` because it was slow: that is nobody else's fault."""
+        if not self.answered:
+            self.on(machine.LEAVES if cut_off else leaving.event(self))
 
     def give_up(self, why: str) -> None:
         """Nobody waits for this request any more: end what runs. `why` is a part of the ledger."""
+        self.let_go()
         for leg in (self.first, self.hedge):
             if leg is not None:
                 leg.forget()
@@ -412,8 +483,4 @@ class Exchange:
             copy.end_by(Reason.CLIENT_GONE)
             copy.payer.in_flight -= 1
             del copy.exchange
-        if self.left is not None:
-            self.left.stop()
-            self.context.wheel.forget(self.left)
-            self.left = None
         samples.drop(self, why)

@@ -137,15 +137,12 @@ def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> No
     _go_on(exchange, gathered.release(), done, monotonic())
 
 
-def given_up(exchange: Exchange) -> bool:
-    """The client has left; whether live has not been asked yet, and now will not be."""
+def give_up(exchange: Exchange) -> None:
+    """The client has left, and live has not been asked yet, and now will not be."""
     if exchange.write is not None:
         dual_write.go_on(exchange)
     elif exchange.gathered is not None:
         exchange.gathered.release()
-    else:
-        return False
-    return True
 
 
 def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:

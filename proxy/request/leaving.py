@@ -15,66 +15,50 @@ Of those who leave live no pair is made: it is no doing of the candidate's.
 
 Invariants
 - What runs on for a client that is gone counts against `max_in_flight`; where that is used up, all is dropped (`shed`).
-- It ends: by its end, its timeout, `mirror.max_duration`, or `give_up`.
+- It ends: by its end, its timeout, `mirror.max_duration`, or by being given up.
 """
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.request import samples
+from proxy.request import machine, samples
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Served
     from proxy.request.rollouts import Trial
+    from proxy.request.samples import Sample
 
 
-class Left:
-    """What is left of an exchange whose client has gone, while its pair may still be made."""
+def event(exchange: Exchange) -> int:
+    """What it is to this request that its client leaves. Whether the candidate is suspect is for the table to say."""
+    trial = exchange.trial
+    if trial is None or exchange.state < machine.ASKED or not exchange.body_done or exchange.parts is None:
+        return machine.LEAVES
+    if _own(exchange) is None:
+        return machine.LEAVES
+    return machine.LEAVES_FULL if trial.in_flight >= trial.terms.max_in_flight else machine.LEAVES_PAIR
 
-    slot = 0
 
-    def __init__(self, exchange: Exchange, trial: Trial) -> None:
-        self._exchange, self._trial = exchange, trial
-        self._begun = exchange.winner is not None
-        self._runs = not exchange.first.ended
-        if self._runs:
-            trial.in_flight += 1
+def _own(exchange: Exchange) -> Sample | None:
+    """The sample of the candidate that was to serve."""
+    return next((one for one in exchange.samples if one.trial is exchange.trial), None)
 
-    def alive(self) -> None:
-        """The candidate, which had begun, says more."""
-        if self._runs:
-            self._exchange.give_up("client_gone")
 
-    def ended(self, leg: Served) -> None:
-        """A leg that could have served has ended, well or not."""
-        if leg is self._exchange.first and self._runs:
-            self.stop()
-            if self._begun:
-                self._exchange.context.turn.later(self._exchange.mirror)
-        self.rest()
-
-    def stop(self) -> None:
-        """The candidate does not run any more."""
-        if self._runs:
-            self._runs = False
-            self._trial.in_flight -= 1
-
-    def rest(self) -> None:
-        """Part from the exchange once all is done: each holds the other, until the garbage collector comes."""
-        exchange = self._exchange
-        if not exchange.samples and exchange.first.ended and (exchange.hedge is None or exchange.hedge.ended):
-            exchange.context.wheel.forget(self)
-            exchange.left = None
-
-    def check(self, now: float) -> float:
-        """Live has had as long as the client gave the candidate."""
-        exchange = self._exchange
-        live = exchange.live
-        if exchange.samples and (live is None or not live.has_spoken):
-            exchange.give_up("client_gone")
-        return 0.0
+def act(exchange: Exchange, action: int) -> None:
+    """The table's actions for a client that has left a candidate."""
+    trial = exchange.trial
+    assert trial is not None
+    if action == machine.KEEP_OWN:
+        _run_on(exchange, trial)
+    elif action == machine.TAKE_SLOT:
+        trial.in_flight += 1
+    elif action == machine.FREE_SLOT:
+        trial.in_flight -= 1
+    elif action == machine.WATCH_LIVE:
+        _watch(exchange)
 
 
 def bound(leg: Served, trial: Trial, now: float) -> None:
@@ -82,29 +66,23 @@ def bound(leg: Served, trial: Trial, now: float) -> None:
     leg.longest = now - (leg.sent or now) + trial.terms.max_duration
 
 
-def leave(exchange: Exchange, now: float) -> None:
-    """The client has left: go on for the pair, or give everything up."""
-    trial, first = exchange.trial, exchange.first
-    own = [one for one in exchange.samples if one.trial is trial]
-    suspect = exchange.winner is None or exchange.winner is first
-    if trial is None or not own or not suspect or not exchange.body_done or exchange.parts is None:
-        exchange.give_up("client_gone")
-        return
-    if trial.in_flight >= trial.terms.max_in_flight:
-        exchange.give_up("shed")
-        return
-    samples.keep_only(exchange, own[0])
-    exchange.left = left = Left(exchange, trial)
+def _run_on(exchange: Exchange, trial: Trial) -> None:
+    exchange.let_go()
+    own, first, now = _own(exchange), exchange.first, monotonic()
+    assert own is not None
+    samples.keep_only(exchange, own)
     bound(first, trial, now)
     if exchange.hedge is not None:
         bound(exchange.hedge, trial, now)
     if first.connection is not None:
         first.connection.resume_reading()  # the client may have read slowly
-    if exchange.winner is None:
-        exchange.mirror()
-        if exchange.samples:
-            live = exchange.live
-            asked = live.sent if live is not None and live.sent else now  # sooner, if the candidate had been slow
-            exchange.context.wheel.watch(left, asked + (now - exchange.ready))
-        else:  # no room for live's copy
-            exchange.give_up("shed")
+
+
+def _watch(exchange: Exchange) -> None:
+    """Live has as long to begin as the client gave the candidate, from its own start."""
+    if not exchange.samples:
+        exchange.on(machine.NO_ROOM)
+        return
+    live, now = exchange.live, monotonic()
+    asked = live.sent if live is not None and live.sent else now  # sooner, if the candidate had been slow
+    exchange.context.wheel.watch(exchange, asked + (now - exchange.ready))

@@ -17,7 +17,7 @@ from proxy.http.headers import CHUNKED, is_conditional
 from proxy.http.statuses import NOT_MODIFIED, is_failure, status_class
 from proxy.model.reasons import CODES, Reason
 from proxy.pairs.link import pack_outcome
-from proxy.request import memory
+from proxy.request import machine, memory
 
 if TYPE_CHECKING:
     from proxy.http.headers import Answer
@@ -176,6 +176,8 @@ class Captured(Leg):
     """Bytes of the body that came in more than one piece."""
     too_large = False
     """Its body is longer than `mirror.max_body`."""
+    unsent: bytes | None = None
+    """What is here of an answer that is not kept, and has not been given to the client."""
 
     def __init__(self, exchange: Exchange, pool: Pool, timeout: float, meter: Meter, trial: Trial | None) -> None:
         super().__init__(pool, timeout)
@@ -278,54 +280,54 @@ class Served(Captured):
         return status_class(answer.status) != 2
 
     def head(self, piece: bytes, done: bool) -> None:
-        exchange, answer = self.exchange, self.answer
-        assert answer is not None
+        exchange = self.exchange
         given_up = False
-        if self.kept is not None:
-            if done and len(piece) <= exchange.route.max_body:
-                self.kept.append(piece)
-                exchange.uncharged += len(piece)
-            else:
-                given_up = self._keep(piece)
-        if exchange.winner is self:  # since a moment ago: it cannot be kept any longer
-            exchange.client.more(piece, done)
-        elif exchange.winner is None and not given_up and (exchange.trial is None or not self._must_wait(piece)):
-            exchange.win(self, piece, done)
-        if done:
-            exchange.leg_done(self)
+        if self.kept is None:
+            self.unsent = piece
+        elif done and len(piece) <= exchange.route.max_body:
+            self.kept.append(piece)
+            exchange.uncharged += len(piece)
+        else:
+            given_up = self._keep(piece)
+        if done or not given_up:
+            self._give(piece, done)
 
     def body(self, piece: bytes, done: bool) -> None:
-        exchange = self.exchange
         given_up = self.kept is not None and self._keep(piece)
-        if exchange.winner is self:
-            if exchange.left is None:
+        if done or not given_up:
+            self._give(piece, done)
+
+    def _give(self, piece: bytes, done: bool) -> None:
+        """Pass a piece on, or what is here of the answer now that it may be."""
+        exchange = self.exchange
+        if exchange.winner is self:  # since a moment ago, or it cannot be kept any longer
+            if not exchange.answered:
                 exchange.client.more(piece, done)
             elif not done:
-                exchange.left.alive()
-        elif exchange.winner is None and not given_up and not self._must_wait(piece):
-            assert self.kept is not None
-            exchange.win(self, b"".join(self.kept), done)
+                exchange.gives(self)  # the client left in the middle of it
+        elif not done and machine.is_open(exchange.state) and not self._must_wait(piece):
+            exchange.gives(self)
         if done:
             exchange.leg_done(self)
 
     def _must_wait(self, piece: bytes) -> bool:
-        """Whether the answer so far must not reach the client yet."""
+        """Whether the answer so far must not reach the client yet; there is more to come."""
         answer, exchange = self.answer, self.exchange
         assert answer is not None
-        if exchange.left is not None:
-            return True
-        if (is_failure(answer.status) or self.doubted) and exchange.another_may_answer(self):
+        is_live = self is exchange.hedge
+        if (is_failure(answer.status) or self.doubted) and exchange.may_fail(self):
             if self.kept is None:
-                self.kept = [piece]
+                self.kept, self.unsent = [piece], None
             self.held = True
+            if exchange.state == machine.HEDGED and is_live:
+                exchange.on(machine.LIVE_OBJECTS)
             return True
-        if self is exchange.hedge and exchange.stands(self):
+        if is_live and exchange.state == machine.FALLBACK and exchange.stands(self):
+            exchange.on(machine.LIVE_AGREES)
             return True
-        if not self.held:
+        if not self.held or (answer.events and self.spoke):
             return False
-        if answer.events and self.spoke:
-            return False
-        if piece and not self.ended:
+        if piece:
             if answer.length >= 0:  # it says where it ends: more of it after a while is a stream, silence is none
                 return not self._goes_on(exchange.trial)
             if not self._timed:
@@ -342,8 +344,8 @@ class Served(Captured):
 
     def late(self) -> None:
         """It goes on, so it is a stream, and the client gets it as it comes."""
-        if not self.ended and self.held and self.kept is not None and self.exchange.winner is None:
-            self.exchange.win(self, b"".join(self.kept), False)
+        if not self.ended and self.held and self.kept is not None and machine.is_open(self.exchange.state):
+            self.exchange.gives(self)
 
     def forget(self) -> None:
         """It has ended, and will not be late."""

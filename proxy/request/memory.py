@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from proxy.http.statuses import is_failure
 from proxy.model.reasons import Reason
-from proxy.request import samples
+from proxy.request import machine, samples
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
@@ -28,11 +28,11 @@ def gather(exchange: Exchange, piece: bytes) -> None:
     exchange.parts.append(piece)
     exchange.body_size += len(piece)
     if not keeps(exchange, len(piece)) and not reserve(exchange):
-        exchange.parts = None
+        exchange.lose_body()
     elif exchange.body_size > exchange.route.max_body:
-        exchange.parts = None
         samples.drop(exchange, "too_large")
         release(exchange)
+        exchange.lose_body()
 
 
 def keeps(exchange: Exchange, size: int) -> bool:
@@ -83,15 +83,16 @@ def full(exchange: Exchange, leg: Served) -> bool:
     if leg.trial is None and leg.too_large:
         samples.drop(exchange, "too_large")
     kept, leg.kept = leg.kept or [], None
-    if exchange.left is None and exchange.winner is leg:
-        return False
-    if exchange.left is None and exchange.winner is None:
+    if machine.is_open(exchange.state):
         bad = leg.trial is not None and (is_failure(leg.answer.status) or leg.doubted)
         flood = leg.trial is not None and leg.too_large and not exchange.route.recent.are_long(monotonic())
-        if not (bad or flood) or not exchange.another_may_answer(leg):
-            exchange.win(leg, b"".join(kept[:-1]), False)  # the last piece follows on the way it came
+        if not (bad or flood) or not exchange.may_fail(leg):
+            leg.unsent = b"".join(kept[:-1])  # the last piece follows on the way it came
+            exchange.gives(leg)
             return False
         leg.too_large = leg.too_large and not bad
+    elif exchange.winner is leg and not exchange.answered:
+        return False
     if leg.too_large:
         leg.reason = Reason.TOO_LARGE
     if not leg.ended:

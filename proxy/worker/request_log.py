@@ -126,7 +126,7 @@ class Followed(Exchange):
     def start(self, piece: bytes, done: bool) -> Reason:
         refused = super().start(piece, done)
         if refused:
-            self.refused, self.answered, self.ended_at = refused, True, monotonic()
+            self.refused, self.ended_at = refused, monotonic()
             self._tell()
         return refused
 
@@ -155,9 +155,9 @@ class Followed(Exchange):
         self._legs.append(leg)
         super().written_to_candidate(leg)
 
-    def _after_answer(self) -> None:
+    def finish(self) -> None:
         self.ended_at = self.ended_at or monotonic()
-        super()._after_answer()
+        super().finish()
 
     def mirror(self) -> None:
         super().mirror()
@@ -175,11 +175,11 @@ class Followed(Exchange):
             self._tell(101)
         return taken
 
-    def client_gone(self) -> None:
+    def client_gone(self, cut_off: bool = False) -> None:
         if self.answered:
             return
         self.refused, self.ended_at = Reason.CLIENT_GONE, monotonic()
-        super().client_gone()
+        super().client_gone(cut_off)
         self._tell()
 
     def give_up(self, why: str) -> None:

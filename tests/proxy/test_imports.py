@@ -36,8 +36,8 @@ SHELL = {
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 
 PURE_FILES = {
-    "cli.gate", "cli.judging", "controller.fairness", "controller.webhooks.policy", "request.routing",
-    "request.set_json", "request.sticky", "worker.pace",
+    "cli.gate", "cli.judging", "controller.fairness", "controller.webhooks.policy", "request.machine",
+    "request.routing", "request.set_json", "request.sticky", "worker.pace",
 }  # fmt: skip
 
 PURE = {

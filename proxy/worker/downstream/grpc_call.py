@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from proxy.http.grpc import Messages, seconds, timeout_text
 from proxy.http.headers import without
-from proxy.request import memory, samples
+from proxy.request import machine, memory, samples
 from proxy.request.exchange import Exchange
 from proxy.request.legs import Served
 from proxy.worker.request_log import Followed
@@ -44,7 +44,7 @@ class ServedCall(Served):
     _messages: Messages | None = None
 
     def _must_wait(self, piece: bytes) -> bool:
-        if self.held and piece and self.exchange.left is None and self._is_stream(piece):
+        if self.held and piece and not self.exchange.answered and self._is_stream(piece):
             self.held = False
         return super()._must_wait(piece)
 
@@ -75,6 +75,10 @@ class Call(Exchange):
             left = timeout_text(self._deadline - monotonic())
             base = without(base, _TIMEOUT) + b"grpc-timeout: %b\r\n" % left
         return super().head_for_leg(base)
+
+    def _ask_event(self, done: bool) -> int:
+        """Live can take over with what is here of the call; what follows goes to it as it comes."""
+        return machine.ASK_COVERED if done else machine.ASK_CALL
 
     def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
         return ServedCall(self, pool, pool.timeout, meter, trial)
@@ -108,11 +112,11 @@ class Call(Exchange):
 
     def _is_stream(self) -> None:
         """No pair will come of it; what is here of it is for live alone, in the candidate's place."""
-        self._let_go()
+        self._decided()
         if not memory.keeps(self, self.body_size) and not memory.reserve(self):
-            self.parts = None
+            self.lose_body()
 
-    def _let_go(self) -> None:
+    def _decided(self) -> None:
         self.undecided = False
         for trial in self.route.trials:
             trial.memory -= self._holding
@@ -137,41 +141,26 @@ class Call(Exchange):
     def _give_up(self, why: str) -> None:
         """No pair will come of it, unary or not: booked as one that should have."""
         samples.sample(self)
-        self._let_go()
+        self._decided()
         samples.drop(self, why)
-        self.parts = None
+        self.lose_body()
 
-    def _hedge_in_time(self) -> None:
+    def body_ends(self) -> None:
         """The call has ended: it is known by now whether it is unary."""
         if self.undecided:
-            self._let_go()
+            self._decided()
             if self.client.messages.begun == 1 and self.winner is None:
                 samples.sample(self)
                 if not memory.keeps(self, self.body_size) and not memory.reserve(self):
-                    self.parts = None
+                    self.lose_body()
                 if self.samples and self.first.kept is None and not self.first.ended:
                     self.first.kept = []
-        super()._hedge_in_time()
 
-    # --- ends ---
-
-    def _fall_back(self) -> None:
-        """Live takes over with what is here of the call; what follows goes to it as it comes."""
-        if self.body_done:
-            super()._fall_back()
-            return
-        self._ask_live(self.first.why)
-
-    def _after_answer(self) -> None:
+    def let_go(self) -> None:
+        """The caller waits for nothing any more."""
         if self.undecided:
-            self._let_go()
-        super()._after_answer()
-
-    def client_gone(self) -> None:
-        """The client left."""
-        if self.undecided:
-            self._let_go()
-        super().client_gone()
+            self._decided()
+        super().let_go()
 
 
 class FollowedCall(Followed, Call):

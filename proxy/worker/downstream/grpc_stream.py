@@ -316,11 +316,10 @@ class GrpcServerStream(StreamEnd["GrpcServerConnection"]):
 
     def _break_off(self) -> None:
         """The client does not take its answer: nobody works for it any more, and it is nobody else's fault."""
-        exchange = self.exchange
+        if self.exchange is not None:
+            self.exchange.client_gone(cut_off=True)
         self.link.http2.reset(self._stream, CANCEL)
         self.lost()
-        if exchange is not None and exchange.left is not None:
-            exchange.give_up("client_gone")
 
     def _late(self, reason: Reason) -> None:
         exchange = self.exchange

@@ -562,9 +562,7 @@ class DownstreamConnection(Reader):
         """The client is late, or too slow: nobody works for it any more, and it is nobody else's fault."""
         exchange = self.exchange
         if exchange is not None:
-            exchange.client_gone()
-            if exchange.left is not None:
-                exchange.give_up("client_gone")
+            exchange.client_gone(cut_off=True)
         if self._taking is None:
             self.refuse(reason)
             return
