@@ -28,11 +28,11 @@ import numpy as np
 import orjson
 
 from proxy.evidence import Evidence
+from proxy.evidence.count_store import CountStore
 from proxy.evidence.input.batch import Batch, columns
-from proxy.evidence.input.measures import measure, ruler_of
+from proxy.evidence.input.measures import measure, metric_of
 from proxy.evidence.process.budget import pool
 from proxy.evidence.rules.guards import Context, layout, measures_of_rules
-from proxy.evidence.tally import Tally
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Reading
 from proxy.predictions import Reader
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, score_stream, segments
@@ -64,12 +64,12 @@ def statistics_alone(plan: Plan, size: int, pairs: int) -> float:
     """µs per pair from columns to counts."""
     readings = score_stream(pairs, seed=1)
     slots = layout(plan.guards, Context(Kind.SCORE, plan.prediction), 1)
-    tally, ruler, wanted = Tally.empty(slots, 0), ruler_of(Kind.SCORE, 0.0, 1.0), measures_of_rules(slots)
+    tally, metric, wanted = CountStore.empty(slots, 0), metric_of(Kind.SCORE, 0.0, 1.0), measures_of_rules(slots)
     batches: list[Batch] = []
     for part in cut(readings, (size,)):
         yes = np.ones(len(part), bool)
         batch = columns(dict(zip(Reading._fields, zip(*part, strict=True), strict=True)), 1, yes, yes)
-        batch.measures = measure(part, Kind.SCORE, ruler, np.zeros(len(part)), None, wanted)
+        batch.measures = measure(part, Kind.SCORE, metric, np.zeros(len(part)), None, wanted)
         batches.append(batch)
     current = [np.ones(batch.size, bool) for batch in batches]
 

@@ -24,10 +24,10 @@ from proxy.config import Config
 from proxy.config.names import header, header_value, nearest, url
 from proxy.config.text import filled
 from proxy.config.units import Unfit
-from proxy.controller.webhooks.policy import rfc3339
 from proxy.errors import UnderstudyError
 from proxy.model import Plan, Verdict
 from proxy.request.set_json import rules
+from proxy.rfc3339 import rfc3339
 
 if TYPE_CHECKING:
     from proxy.cli.judging import Judgement

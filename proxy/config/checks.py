@@ -18,11 +18,11 @@ from proxy.config.durations import check_durations
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.route import Prediction, Rollout, Route
+from proxy.config.signing import signing_key
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
 from proxy.config.units import duration
-from proxy.controller.webhooks.policy import signing_key
 from proxy.errors import Mistake
 from proxy.http.credentials import HEADERS
 from proxy.model import BUCKETS, Guard, Kind, Stage, State

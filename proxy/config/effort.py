@@ -12,7 +12,7 @@ from math import exp, log
 from proxy.evidence.input.measures import CLIP
 from proxy.evidence.pass_blocks import BETS as BLOCK_BETS
 from proxy.evidence.pass_blocks import LOG_WEIGHTS
-from proxy.evidence.rules.discordance import BETS
+from proxy.evidence.process.discordance import BETS
 from proxy.model import Guard, Kind, Plan, Stage, State
 
 P99_PASS = 3300, 690
@@ -36,7 +36,7 @@ CANDIDATE_PAIRS = 200
 
 WAITING = 2048
 """Requests that count in each `label_delay` at least, where more come and each has its label (see
-`evidence.rules.quality`)."""
+`evidence.input.labels`)."""
 
 
 EXCESS = frozenset({"max_disagreement", "min_similarity"})

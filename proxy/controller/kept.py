@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from proxy.controller.webhooks.policy import rfc3339
 from proxy.evidence.input.distances import LARGE, cosine_distances, total_variations
 from proxy.evidence.process.wealth import Floats
 from proxy.model import Kind, Outcome, Pair, Prediction, Reading, make
 from proxy.pairs.redaction import pointers, redact, redact_query
+from proxy.rfc3339 import rfc3339
 
 MOST = 50
 MAX_BYTES = 2 * 1024 * 1024

@@ -6,7 +6,7 @@ a million values, and those that wait for an earlier pair are let go all at once
 
 from __future__ import annotations
 
-from proxy.evidence import RequestOrder
+from proxy.evidence import ReorderBuffer
 from proxy.model import Reading
 
 EACH, ROW = 32, 8
@@ -22,7 +22,7 @@ class Readings:
 
     def __init__(self) -> None:
         self.late = 0
-        self._orders: dict[str, RequestOrder] = {}
+        self._orders: dict[str, ReorderBuffer] = {}
         self.ready: list[Reading] = []
         self._weight = 0
 
@@ -83,10 +83,10 @@ class Readings:
         self.ready, self._weight = ready[count:], self._weight - total
         return ready[:count]
 
-    def _order(self, worker: str) -> RequestOrder:
+    def _order(self, worker: str) -> ReorderBuffer:
         found = self._orders.get(worker)
         if found is None:
-            found = self._orders[worker] = RequestOrder()
+            found = self._orders[worker] = ReorderBuffer()
         return found
 
     def _let_go(self, ready: list[Reading]) -> None:

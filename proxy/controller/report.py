@@ -15,9 +15,9 @@ import orjson
 from proxy.config.words import limit
 from proxy.controller.charts import unit
 from proxy.controller.trials import Trial
-from proxy.controller.webhooks.policy import rfc3339
-from proxy.evidence.rules.sample_ratio import log_bayes_factor
+from proxy.evidence.sample_ratio import log_bayes_factor
 from proxy.model import BUCKETS, Finding, Ledger, State, Verdict
+from proxy.rfc3339 import rfc3339
 from proxy.rollout.events import Rollout, Save
 from proxy.rollout.requirements import needs, stage_name, waiting_for
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from proxy.controller.webhooks.policy import rfc3339
+from proxy.rfc3339 import rfc3339
 
 MAX_EVENTS = 256
 """Events that may wait in one subscription."""

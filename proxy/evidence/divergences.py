@@ -14,6 +14,7 @@ from math import erfc
 
 import numpy as np
 
+from proxy.evidence.count_store import CountStore
 from proxy.evidence.input.batch import Batch
 from proxy.evidence.input.reference import freeze
 from proxy.evidence.process.estimate import intervals
@@ -21,7 +22,6 @@ from proxy.evidence.process.wealth import Counts, Floats, Numbers
 from proxy.evidence.rules.guards import Rule
 from proxy.evidence.rules.ks import BINS, Ks
 from proxy.evidence.rules.psi import Psi, asymptotic_log_e
-from proxy.evidence.tally import Tally
 
 _TINY = 1e-12
 
@@ -46,7 +46,7 @@ class Histogram:
     candidate: tuple[int, ...]
 
 
-def divergences(tally: Tally) -> tuple[Divergence, ...]:
+def divergences(tally: CountStore) -> tuple[Divergence, ...]:
     """All divergences that the configured guards keep counts for."""
     return tuple(found for slot in tally.slots for found in _of(slot.rule, tally.carried(slot)))
 
@@ -95,7 +95,7 @@ def _of(rule: Rule, counts: Counts) -> list[Divergence]:
     return [first, _jensen_shannon(rule.table(counts)) if isinstance(rule, Psi) else _wasserstein(rule, counts)]
 
 
-def histogram(tally: Tally) -> Histogram | None:
+def histogram(tally: CountStore) -> Histogram | None:
     """Both arms' answers over the KS thresholds; `None` without `max_ks` or before they are frozen."""
     for slot in tally.slots:
         if isinstance(slot.rule, Ks) and slot.rule.thresholds:

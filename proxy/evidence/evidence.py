@@ -1,8 +1,8 @@
 """`Evidence`: readings in, an `Assessment` out. The one class of this room that changes.
 
 The way of a reading: `add` decides in request order what it may say (repeat, warm-up, stage, segment), `batch` turns
-readings into columns, `measures` compares the predictions, each guard's rule places the pair in a category, `tally`
-counts it. `assess` reads nothing but the counts.
+readings into columns, `measures` compares the predictions, each guard's rule places the pair in a category,
+`count_store` counts it. `assess` reads nothing but the counts.
 
 Invariants
 - The state is integers, frozen thresholds and a seed. However the same readings are cut into batches, it is the same.
@@ -19,24 +19,24 @@ from typing import Any
 import numpy as np
 
 from proxy.evidence import intake, joining, snapshot
-from proxy.evidence.after_promotion import ALARM
+from proxy.evidence.ceiling import Ceiling
+from proxy.evidence.count_store import CountStore
 from proxy.evidence.divergences import Divergence, Histogram, divergences, histogram
+from proxy.evidence.e_detector import ALARM
 from proxy.evidence.findings import Look, find
 from proxy.evidence.input.batch import columns
 from proxy.evidence.input.blocks import Blocks
-from proxy.evidence.input.measures import live_scalars, measure, ruler_of
+from proxy.evidence.input.labels import Waiting
+from proxy.evidence.input.measures import live_scalars, measure, metric_of
 from proxy.evidence.input.reference import freeze
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.intake import Run
 from proxy.evidence.pass_blocks import MANY
 from proxy.evidence.process.budget import Pool, pool
-from proxy.evidence.process.ceiling import Ceiling
 from proxy.evidence.process.prf import key_of, uniforms
 from proxy.evidence.process.wealth import Counts
 from proxy.evidence.rules.guards import Context, layout, measures_of_rules
-from proxy.evidence.rules.quality import Waiting
 from proxy.evidence.state import EvidenceError, State
-from proxy.evidence.tally import Tally
 from proxy.model import Assessment, Kind, Plan, Reading, Verdict
 
 __all__ = ["Evidence", "EvidenceError"]
@@ -55,7 +55,7 @@ class Evidence:
     def _derive(self) -> None:
         """What follows from the guards and the kind."""
         slots = self._state.tally.slots
-        self._ruler = ruler_of(self._state.kind, self._plan.prediction.low, self._plan.prediction.high)
+        self._metric = metric_of(self._state.kind, self._plan.prediction.low, self._plan.prediction.high)
         self._wanted = measures_of_rules(slots)
         self._labels = next((slot for slot in slots if slot.guard.name == "max_quality_drop"), None)
         self._tokens = any(slot.guard.name == "time_per_token" for slot in slots)
@@ -74,7 +74,7 @@ class Evidence:
             seed=seed,
             kind=plan.prediction.kind,
             reference=None,
-            tally=Tally.empty(slots, segments, blocks=plan.latency_block > 0),
+            tally=CountStore.empty(slots, segments, blocks=plan.latency_block > 0),
             weights=[1.0 / count] * count if count else [],
             warm_left=plan.warmup,
             blocks=Blocks(plan.latency_block, WIDTH) if plan.latency_block else None,
@@ -142,11 +142,11 @@ class Evidence:
         batch = columns(run.fields, state.seed, run.fresh, run.warm, tokens=self._tokens)
         draw = uniforms(batch.keys, self._draw_key)
         batch.measures = measure(
-            readings, state.kind, self._ruler, draw, state.reference, self._wanted, self._signs_key
+            readings, state.kind, self._metric, draw, state.reference, self._wanted, self._signs_key
         )
         if state.learning:
             new = np.flatnonzero(run.fresh)
-            state.learned += live_scalars([readings[i] for i in new.tolist()], state.kind, self._ruler, draw[new])
+            state.learned += live_scalars([readings[i] for i in new.tolist()], state.kind, self._metric, draw[new])
         if self._labels is not None:
             intake.keep_for_labels(state, self._labels, self._plan, readings, batch)
         segment = None
@@ -195,7 +195,7 @@ class Evidence:
         """A stage begins: PASS needs new evidence, latency warms up again, FAIL evidence gets a restart.
 
         `entry` is the stage's entry number, which only grows; one already entered changes nothing. `promoted` begins
-        the watch: from then on the verdict is that of the e-detector of `after_promotion`.
+        the watch: from then on the verdict is that of the e-detector of `e_detector`.
         """
         state = self._state
         state.close_blocks()
@@ -232,7 +232,7 @@ class Evidence:
     # --- judging -----------------------------------------------------------------------------------------------------
 
     def log_e(self) -> list[float]:
-        """Log FAIL e-value of each guard, in the plan's order: all traffic, restarts, chapters, segments and bursts."""
+        """Log FAIL e-value of each guard, in the plan's order: all traffic, restarts, epochs, segments and bursts."""
         self._state.close_blocks()
         tally = self._state.tally
         return [tally.log_fail(i, burst=burst) for i, burst in enumerate(tally.burst_sizes())]
@@ -370,7 +370,7 @@ class Evidence:
         """The limits in force and those before them, in order, with the error rates."""
         state, plan = self._state, self._plan
         limits = [slot.guard for slot in state.tally.slots]
-        before = {name: [c.guard for c in chapters] for name, chapters in sorted(state.tally.closed.items())}
+        before = {name: [c.guard for c in epochs] for name, epochs in sorted(state.tally.closed.items())}
         return _digest((limits, before, state.weights, plan.false_rollback_rate, plan.false_promotion_rate))
 
     @property

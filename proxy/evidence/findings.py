@@ -8,17 +8,16 @@ from functools import partial
 
 import numpy as np
 
-from proxy.evidence.input.batch import Bools, Ints
+from proxy.evidence.count_store import segment_shares
+from proxy.evidence.input.timings import distinct_passes, log_pass
 from proxy.evidence.process.budget import Pool
 from proxy.evidence.process.estimate import Estimate
-from proxy.evidence.process.timings import distinct_passes, log_pass
-from proxy.evidence.process.wealth import Counts, Floats, Numbers
+from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, Numbers
 from proxy.evidence.rules.guards import Slot, judges
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.mean import Labelled
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.state import State
-from proxy.evidence.tally import segment_shares
 from proxy.evidence.words import burst_words, forecast_words, gap_words, label_words, number, title
 from proxy.model import Finding, Plan, Verdict
 from proxy.model.reasons import NO_CREDENTIALS, Reason

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from proxy.evidence.count_store import CountStore
 from proxy.evidence.input.blocks import Blocks
 from proxy.evidence.input.clusters import Clusters
-from proxy.evidence.input.repeats import Recent
+from proxy.evidence.input.dedup import Recent
+from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.prf import key_of
-from proxy.evidence.rules.quality import Waiting
 from proxy.evidence.snapshot import PLAIN
 from proxy.evidence.state import EvidenceError, State
-from proxy.evidence.tally import Tally
 from proxy.model import Kind
 
 
 def follower(state: State) -> State:
     """An empty state that counts exactly as `state` does."""
-    tally = Tally.empty(state.tally.slots, len(state.tally.segments), blocks=state.tally.timings is not None)
+    tally = CountStore.empty(state.tally.slots, len(state.tally.segments), blocks=state.tally.timings is not None)
     follows = list(state.marks)
     other = State(
         trial=state.trial,
@@ -77,8 +77,8 @@ def merge(a: State, b: State) -> State:
     a.tally.label_bursts = a.tally.label_bursts.merge(b.tally.label_bursts)
     if a.tally.timings is not None and b.tally.timings is not None:
         a.tally.timings = a.tally.timings.merge(b.tally.timings)
-    for name, chapters in a.tally.closed.items():
-        for mine_c, theirs_c in zip(chapters, b.tally.closed[name], strict=True):
+    for name, epochs in a.tally.closed.items():
+        for mine_c, theirs_c in zip(epochs, b.tally.closed[name], strict=True):
             mine_c.rows[:] += theirs_c.rows
             mine_c.segments[:] += theirs_c.segments
             if mine_c.fails is not None and theirs_c.fails is not None:
@@ -121,11 +121,11 @@ def copied(state: State) -> State:
                 segments=c.segments.copy(),
                 fails=None if c.fails is None else c.fails.copy(),
             )
-            for c in chapters
+            for c in epochs
         ]
-        for name, chapters in tally.closed.items()
+        for name, epochs in tally.closed.items()
     }
-    copy = Tally(
+    copy = CountStore(
         tally.slots,
         tally.rows.copy(),
         tally.stage.copy(),

@@ -1,6 +1,6 @@
 """How right both arms were, by truths that come later, where no guard has a limit for it: to be read, deciding nothing.
 
-Labels count as they do for `max_quality_drop` (`evidence.rules.quality`): in request order, `label_delay` after their
+Labels count as they do for `max_quality_drop` (`evidence.input.labels`): in request order, `label_delay` after their
 request. The losses are the same, and so is the interval of their difference. All of it is saved with the books once a
 label has come.
 """
@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from proxy.evidence.input.labels import Entry, Waiting, loss
+from proxy.evidence.process.means import BINS
 from proxy.evidence.process.prf import key_of
-from proxy.evidence.rules.mean import BINS, Labelled
-from proxy.evidence.rules.quality import Entry, Waiting, loss
+from proxy.evidence.rules.mean import Labelled
 from proxy.model import Kind, PredictionSpec, Reading
 
 _KINDS = tuple(Kind)

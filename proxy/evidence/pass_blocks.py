@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.evidence.input.batch import Bools, Ints, Placed
-from proxy.evidence.process.wealth import Counts, Floats
+from proxy.evidence.input.batch import Placed
+from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints
 from proxy.evidence.rules.guards import Slot
 
 BETS = np.array([0.98, 0.6, 0.25, 0.06])

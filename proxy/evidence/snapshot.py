@@ -16,24 +16,24 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from proxy.evidence.after_promotion import Watch
+from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
+from proxy.evidence.e_detector import EDetector
 from proxy.evidence.input.blocks import FACTS, Blocks
 from proxy.evidence.input.clusters import Clusters
+from proxy.evidence.input.dedup import Recent
+from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.reference import Reference
-from proxy.evidence.input.repeats import Recent
 from proxy.evidence.input.timed_rows import WIDTH
+from proxy.evidence.input.timings import TimedRule, Timings, widths
 from proxy.evidence.pass_blocks import Gathered, PassBlocks
 from proxy.evidence.process.bursts import KEPT, LENGTH, Bursts
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import ROWS, Restarts
-from proxy.evidence.process.timings import TimedRule, Timings, widths
 from proxy.evidence.process.wealth import Counts, Floats
 from proxy.evidence.rules.guards import RULES, Context, Slot, layout
 from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.quality import Waiting
 from proxy.evidence.rules.ratio import Ratio
 from proxy.evidence.state import EvidenceError, State
-from proxy.evidence.tally import Chapter, Tally, burst_columns
 from proxy.model import Guard, Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
 
@@ -46,7 +46,7 @@ def dump(state: State) -> bytes:
     """The snapshot of a state."""
     state.settle()
     tally = state.tally
-    chapters = [(name, c) for name, closed in sorted(tally.closed.items()) for c in closed]
+    epochs = [(name, c) for name, closed in sorted(tally.closed.items()) for c in closed]
     header = orjson.dumps(
         {
             **{name: getattr(state, name) for name in PLAIN},
@@ -70,7 +70,7 @@ def dump(state: State) -> bytes:
             "segment_rows": len(tally.segments),
             "chapters": [
                 [name, _guard_out(c.guard), [c.restarts.ordinals, c.restarts.total], c.opened, c.burst.hex()]
-                for name, c in chapters
+                for name, c in epochs
             ],
         }
     )
@@ -83,7 +83,7 @@ def dump(state: State) -> bytes:
         arrays += [tally.timings.fails, tally.timings.passes, tally.timings.paces]
     if state.watch is not None:
         arrays += [state.watch.counts, *_arrays_of(state.watch.bursts)]
-    for _, c in chapters:
+    for _, c in epochs:
         arrays += [c.rows, c.segments, *([c.fails] if c.fails is not None else [])]
     packing = zlib.compressobj(1)  # array by array: megabytes of zeros are not worth a copy
     parts = [MAGIC, packing.compress(_LENGTH.pack(len(header)) + header)]
@@ -125,7 +125,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
     slots = layout(tuple(_guard_in(g) for g in header["guards"]), context, seed)
     reader = _Arrays(body)
     width, segments, columns = (slots[-1].stop if slots else 0), header["segment_rows"], sum(burst_columns(slots))
-    tally = Tally(
+    tally = CountStore(
         slots,
         reader.take(ROWS, width),
         reader.take(width),
@@ -144,14 +144,14 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
     if header["watch"] is not None:
         counts = reader.take(2, width)
         bursts = reader.bursts(columns, header["watch"][-1])
-        watch = Watch(counts, bursts, *_watch_in(header["watch"]))
+        watch = EDetector(counts, bursts, *_watch_in(header["watch"]))
     for name, raw, restarts, opened, burst in header["chapters"]:
         guard = _guard_in(raw)
         rule = RULES[guard.name](guard, context)
         rows, parts = reader.take(ROWS, rule.width), reader.take(segments, rule.width)
         fails = reader.take(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
-        chapter = Chapter(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
-        tally.closed.setdefault(name, []).append(chapter)
+        epoch = LimitEpoch(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
+        tally.closed.setdefault(name, []).append(epoch)
     reader.end()
     plain = {name: header[name] for name in PLAIN}
     plain["causes"] = tuple(plain["causes"])
@@ -252,7 +252,7 @@ def _clusters_in(raw: list[Any]) -> Clusters:
     return Clusters(window, requests, most, [(int(key, 16), sent, counts) for key, sent, counts in users])
 
 
-def _watch_out(watch: Watch | None) -> Any:
+def _watch_out(watch: EDetector | None) -> Any:
     """The e-detector's sums as hexadecimal floats: exact."""
     if watch is None:
         return None

@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from proxy.evidence.after_promotion import Watch
-from proxy.evidence.input.batch import Batch, Bools, Ints
+from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
+from proxy.evidence.e_detector import EDetector
+from proxy.evidence.input.batch import Batch
 from proxy.evidence.input.blocks import Blocks
 from proxy.evidence.input.clusters import Clusters
+from proxy.evidence.input.dedup import Recent
+from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.reference import Reference
-from proxy.evidence.input.repeats import Recent
 from proxy.evidence.input.timed_rows import WIDTH, aged, facts
 from proxy.evidence.process.bursts import Bursts
+from proxy.evidence.process.wealth import Bools, Ints
 from proxy.evidence.rules.guards import Context, Slot, layout, needs_reference
-from proxy.evidence.rules.quality import Waiting
-from proxy.evidence.tally import Chapter, Tally, burst_columns
 from proxy.model import Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
 
@@ -40,7 +41,7 @@ class State:
     seed: int
     kind: Kind
     reference: Reference | None
-    tally: Tally
+    tally: CountStore
     weights: list[float]
     warm_left: int
     stage: int = -1
@@ -60,7 +61,7 @@ class State:
     kinds: dict[str, int] = field(default_factory=dict)
     learned: list[float] = field(default_factory=list)
     clusters: Clusters = field(default_factory=Clusters)
-    watch: Watch | None = None
+    watch: EDetector | None = None
     blocks: Blocks | None = None
     waiting: Waiting = field(default_factory=Waiting)
 
@@ -141,11 +142,11 @@ class State:
         self.tally.blocks.end(self.tally.slots)
         self.blocks = Blocks(length, WIDTH)
 
-    def new_watch(self, bursts: Bursts) -> Watch:
+    def new_watch(self, bursts: Bursts) -> EDetector:
         """A watch that begins now; `bursts` is what is known of the bursts of all pairs."""
-        return Watch(np.zeros_like(self.tally.repeats), bursts)
+        return EDetector(np.zeros_like(self.tally.repeats), bursts)
 
-    def end_minute(self, watch: Watch) -> None:
+    def end_minute(self, watch: EDetector) -> None:
         """End the minute under way of a watch over this evidence."""
         self.close_blocks()
         fresh = self.tally.burst_sizes()
@@ -167,7 +168,7 @@ class State:
         return known
 
     def change_limits(self, plan: Plan, log_e: list[float]) -> None:
-        """Close the chapter of each guard that changed; move the wealth of guards that left to those that came.
+        """Close the epoch of each guard that changed; move the wealth of guards that left to those that came.
 
         Weights are shares of one capital: a guard that stays keeps at most its own, so Σ w_i E_i of the new guards at
         this moment is at most that of the old, and the pool stays an e-process.
@@ -180,7 +181,7 @@ class State:
         full = [name for name in full if name in old and self._changed(tally.slots[old[name]], slots, name)]
         if full:
             raise EvidenceError(f"the limit of {', '.join(full)} was changed {MOST_CHAPTERS} times in this trial")
-        fresh = Tally.empty(slots, len(tally.segments), blocks=tally.timings is not None)
+        fresh = CountStore.empty(slots, len(tally.segments), blocks=tally.timings is not None)
         if fresh.timings is not None and tally.timings is not None:
             fresh.timings.paces = tally.timings.paces
         columns = _columns(tally.slots, slots)
@@ -204,8 +205,8 @@ class State:
     def _changed(before: Slot, slots: tuple[Slot, ...], name: str) -> bool:
         return next(s.guard for s in slots if s.guard.name == name) != before.guard
 
-    def _take_over(self, was: int, now: int, fresh: Tally, burst: float) -> None:
-        """Keep a guard's counts if its limit is the same, else close its chapter and begin an empty one; `burst` is the
+    def _take_over(self, was: int, now: int, fresh: CountStore, burst: float) -> None:
+        """Keep a guard's counts if its limit is the same, else close its epoch and begin an empty one; `burst` is the
         size of its bursts until now."""
         tally, before, after = self.tally, self.tally.slots[was], fresh.slots[now]
         source, target = slice(before.start, before.stop), slice(after.start, after.stop)
@@ -220,7 +221,7 @@ class State:
             fresh.segments[:, target] = tally.segments[:, source]
             fresh.opened[now] = tally.opened[was]
             return
-        chapter = Chapter(
+        epoch = LimitEpoch(
             before.guard,
             before.rule,
             tally.rows[:, source].copy(),
@@ -230,7 +231,7 @@ class State:
             burst,
             None if sums is None else sums[0].fails[:, sums[2]].copy(),
         )
-        fresh.closed.setdefault(after.guard.name, []).append(chapter)
+        fresh.closed.setdefault(after.guard.name, []).append(epoch)
         fresh.opened[now] = tally.restarts.total
 
     def _reweigh(self, slots: tuple[Slot, ...], old: dict[str, int], log_e: list[float]) -> list[float]:

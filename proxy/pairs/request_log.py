@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from proxy.controller.webhooks.policy import rfc3339
 from proxy.http.headers import TRACE, Request
 from proxy.pairs.link import Frame, LinkError, note, read_note
+from proxy.rfc3339 import rfc3339
 
 SINKS = ("traces", "access_log")
 """Where trails go."""

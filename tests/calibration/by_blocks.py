@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from proxy.evidence.input.timings import TimedRule, Timings, log_fail, log_pass
 from proxy.evidence.process.restarts import EVERY, Restarts
-from proxy.evidence.process.timings import TimedRule, Timings, log_fail, log_pass
 from tests.calibration.cases import ALPHA, ALPHA_PASS, MEDIAN, P99, SLACK, Case, Row, most, runs_of, share_of
 from tests.calibration.harness import FAIL, PASS, Result
 from tests.calibration.truths import Rng, batch

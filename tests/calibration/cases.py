@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from proxy.evidence.input.witnesses import Witnesses
 from proxy.evidence.rules.discordance import ExtraErrors
 from proxy.evidence.rules.guards import Rule
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.latency import Slower
 from proxy.evidence.rules.mean import Mean, Similarity
 from proxy.evidence.rules.mismatch import Mismatched
+from proxy.evidence.rules.projections import Projections
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.rate import Rate
 from proxy.evidence.rules.ratio import Ratio
@@ -114,7 +114,7 @@ def limits() -> Iterator[Case]:
     yield at_limit("max_mean_shift: 0.01 (above)", SHIFT, 0.01, truths.shifted(0.01))
     yield at_limit("max_mean_shift: 0.01 (below)", SHIFT, 0.01, truths.shifted(-0.01))
     yield at_limit("max_mean_shift of numbers: 0.1", NUMBER, 0.1, truths.shifted(0.1, 0.2, reach=8.0), runs=400)
-    yield at_limit("max_mean_shift of vectors: 0.1", Witnesses(), 0.1, truths.witnessed(0.1))
+    yield at_limit("max_mean_shift of vectors: 0.1", Projections(), 0.1, truths.projected(0.1))
     yield at_limit("max_ks: 0.05", KS_U, 0.05, truths.crossing(0.05))
     yield at_limit("max_psi: 0.2", PSI, 0.2, truths.psi_of(0.2))
     for limit in (0.1, 0.2):

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxy.evidence.count_store import CountStore
 from proxy.evidence.input.batch import Batch
 from proxy.evidence.process.budget import pool
 from proxy.evidence.process.bursts import SIZES, UNDER_WAY
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import EVERY, ROWS, log_rest, log_weights
 from proxy.evidence.rules.guards import Rule, Slot
-from proxy.evidence.tally import Tally
 from proxy.model import Guard
 from tests.calibration.truths import Truth
 
@@ -163,10 +163,10 @@ def values_of(slot: Slot, who: np.ndarray, where: np.ndarray, pairs: int) -> np.
 
 
 def by_tally(guards: list[tuple[Guard, Rule]], truth: Truth, pairs: int, rng: np.random.Generator) -> np.ndarray:
-    """Log of the pooled sum at every look of one run, counted and judged by the `Tally` that is shipped."""
+    """Log of the pooled sum at every look of one run, counted and judged by the `CountStore` that is shipped."""
     slots = slots_of(guards)
     placed = placed_on(slots, truth(rng, pairs))
-    tally = Tally.empty(slots, 0)
+    tally = CountStore.empty(slots, 0)
     values = np.concatenate([values_of(*one, pairs) for one in placed])
     logs = []
     for look in range(pairs // LOOK):

@@ -1,6 +1,6 @@
 """Rows that try to break the stated error rates: traffic that is not what the proofs would like.
 
-All run readings through `Evidence` (and `RequestOrder`), at the limit exactly or just within it, so that nothing but
+All run readings through `Evidence` (and `ReorderBuffer`), at the limit exactly or just within it, so that nothing but
 the promise keeps the candidate from failing. Two rows show beside their figure what happens where a condition of
 docs/statistics.md does not hold.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from proxy.evidence import Evidence, RequestOrder
+from proxy.evidence import Evidence, ReorderBuffer
 from proxy.evidence.process.wealth import log_sum
 from proxy.model import Guard, Kind, Plan, Reading
 from proxy.model.reasons import Reason
@@ -117,7 +117,7 @@ def out_of_order(number: int) -> Run:
     """Eight workers; the pairs that disagree are the slow ones, by a hundred requests, so that at every look the pairs
     that have not arrived are the bad ones. In request order within a worker, they hold back what came after them."""
     rng, run = np.random.default_rng([24, number]), Run(make_plan(GUARDS[0], kind=Kind.LABEL), number)
-    orders = [RequestOrder() for _ in range(8)]
+    orders = [ReorderBuffer() for _ in range(8)]
     arrivals: list[tuple[float, int, Reading]] = []
     for i in range(4000):
         worker = i % 8

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from proxy.evidence import Evidence
-from proxy.evidence.after_promotion import ALARM
+from proxy.evidence.e_detector import ALARM
 from proxy.model import Guard, Kind, Plan, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.calibration.cases import ALPHA, ALPHA_PASS, Case, Row, most, runs_of, share_of

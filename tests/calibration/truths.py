@@ -343,12 +343,12 @@ def bursts(copies: int, block: int, stall: float = 0.0) -> Truth:
     return make
 
 
-def witnessed(mean: float) -> Truth:
+def projected(mean: float) -> Truth:
     """Four projections of vectors with one standard deviation between them; the first has moved by `mean`."""
 
     def make(rng: Rng, n: int) -> Batch:
         moved = np.clip(rng.normal(0.0, 0.5, (4, n)), -8.0, 8.0)
         moved[0] += mean
-        return batch(rng, n, **{f"witness{i}": moved[i] for i in range(4)})
+        return batch(rng, n, **{f"projection{i}": moved[i] for i in range(4)})
 
     return make

@@ -10,10 +10,10 @@ from typing import Any
 from proxy import config
 from proxy.controller.charts import Charts, unit
 from proxy.controller.view import PARTS, Counts
-from proxy.controller.webhooks.policy import rfc3339
 from proxy.evidence.words import burst_words, number, title
 from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.model.reasons import Reason
+from proxy.rfc3339 import rfc3339
 from tests.controller.surface import FakeSurface
 
 FILE = """

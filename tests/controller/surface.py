@@ -9,8 +9,8 @@ from typing import Any
 
 from proxy import config
 from proxy.controller.view import Counts, RefusedError
-from proxy.controller.webhooks.policy import rfc3339
 from proxy.errors import StoreError
+from proxy.rfc3339 import rfc3339
 
 FILE = """
 admin: {listen: '127.0.0.1:9090'%s}

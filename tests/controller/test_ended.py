@@ -10,7 +10,7 @@ import pytest
 
 from proxy.cli.table import overview
 from proxy.controller.controller import Controller
-from proxy.controller.webhooks.policy import rfc3339
+from proxy.rfc3339 import rfc3339
 from tests.controller.controllers import (
     NAME,
     config_text,

@@ -13,7 +13,7 @@ from proxy.controller.controller import Controller
 from proxy.controller.streams import MAX_EVENTS
 from proxy.controller.surface import Desk
 from proxy.controller.view import RefusedError
-from proxy.evidence.rules.quality import WAITING
+from proxy.evidence.input.labels import WAITING
 from proxy.model import Outcome
 from proxy.model.reasons import Reason
 from proxy.pairs.channel import Channel

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.evidence import Evidence
-from proxy.evidence.after_promotion import ALARM
+from proxy.evidence.count_store import CountStore
+from proxy.evidence.e_detector import ALARM
 from proxy.evidence.process.bursts import LENGTH, SIZES, UNDER_WAY, Bursts
 from proxy.evidence.rules.guards import Context, Slot, layout
-from proxy.evidence.tally import Tally
 from proxy.model import Finding, Guard, Kind, PredictionSpec, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, make_reading, score_stream
@@ -109,9 +109,9 @@ def test_pairs_that_are_independent_have_bursts_of_about_one_and_a_lasting_break
 # --- never sooner ----------------------------------------------------------------------------------------------------
 
 
-def tally_of(slots: tuple[Slot, ...], values: np.ndarray, columns: np.ndarray) -> Tally:
+def tally_of(slots: tuple[Slot, ...], values: np.ndarray, columns: np.ndarray) -> CountStore:
     """A tally that has counted categories (n,) of the one guard, in this order."""
-    tally = Tally.empty(slots, 2)
+    tally = CountStore.empty(slots, 2)
     np.add.at(tally.rows[0], values, 1)
     np.add.at(tally.segments[0], values, 1)
     tally.bursts.add(columns[values].T)
@@ -225,7 +225,7 @@ def test_a_change_of_the_limit_keeps_what_is_known_of_bursts_and_a_change_of_wha
     log_e = evidence.log_e()
     evidence.change_limits(make_plan(Guard("max_disagreement", 0.03), Guard("max_big_change", 0.02, tolerance=0.5)))
     assert evidence._state.tally.burst_sizes() == [before[0], 1.0]
-    assert evidence.log_e() == pytest.approx(log_e)  # the chapters closed with the sizes they had
+    assert evidence.log_e() == pytest.approx(log_e)  # the epochs closed with the sizes they had
 
 
 def test_a_promoted_candidate_that_turns_bad_in_bursts_is_still_seen() -> None:

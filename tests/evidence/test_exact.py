@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 
 from proxy.evidence.input.batch import Batch, columns
-from proxy.evidence.input.witnesses import WITNESSES, Witnesses
+from proxy.evidence.input.projections import PROJECTIONS
+from proxy.evidence.process.discordance import BETS as ERROR_BETS
+from proxy.evidence.process.discordance import WEIGHTS as ERROR_WEIGHTS
+from proxy.evidence.process.means import BETS, BINS, WEIGHTS
 from proxy.evidence.process.restarts import ROWS, Restarts
 from proxy.evidence.process.stakes import FAIL_ONE, PASS_ONE
 from proxy.evidence.process.wealth import log_mean_exp
-from proxy.evidence.rules.discordance import BETS as ERROR_BETS
-from proxy.evidence.rules.discordance import WEIGHTS as ERROR_WEIGHTS
 from proxy.evidence.rules.discordance import ExtraErrors
 from proxy.evidence.rules.ks import BINS as KS_BINS
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.mean import BETS, BINS, WEIGHTS, Mean, Similarity
+from proxy.evidence.rules.mean import Mean, Similarity
 from proxy.evidence.rules.mismatch import Mismatched
+from proxy.evidence.rules.projections import Projections
 from proxy.evidence.rules.psi import Psi, asymptotic_log_e
 from proxy.evidence.rules.rate import Rate
 from proxy.evidence.rules.ratio import Ratio, ratio_bets
@@ -125,14 +127,14 @@ def test_similarity_is_a_mean_of_the_distance() -> None:
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.5])
-def test_witnesses(limit: float) -> None:
-    """Two of the witnesses move by the limit, in opposite directions; all of them see the same pairs."""
-    rule = Witnesses()
+def test_projections(limit: float) -> None:
+    """Two of the projections move by the limit, in opposite directions; all of them see the same pairs."""
+    rule = Projections()
     at = [240, 256, 272]
     values = np.array([-8.0 + i / 32 for i in at])
     cells = np.array(list(compositions(8, 3)))
     counts = np.zeros((len(cells), rule.width), np.int64)
-    for number in range(WITNESSES):
+    for number in range(PROJECTIONS):
         index = [number * BINS + i for i in (at if number % 2 else at[::-1])]
         counts[:, index] = cells
     for chances in _laws(values, limit):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from proxy.evidence import Evidence
-from proxy.evidence.rules import quality
-from proxy.evidence.rules.quality import Waiting
+from proxy.evidence.input import labels
+from proxy.evidence.input.labels import Waiting
 from proxy.model import Finding, Guard, Kind, Plan, Prediction, PredictionSpec, Reading, Verdict
 from tests.evidence.streams import cut, make_plan, make_reading, score_stream
 
@@ -93,7 +93,7 @@ def test_however_it_is_cut_and_restarted_the_counts_are_the_same(sizes: tuple[in
 
 
 def test_what_waits_is_bounded_and_chosen_by_the_id_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "WAITING", 64)
+    monkeypatch.setattr(labels, "WAITING", 64)
     streams = []
     for labelled in (False, True):  # whether a label has come makes no difference to who gives way
         waiting = Waiting(7)

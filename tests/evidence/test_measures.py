@@ -14,10 +14,10 @@ from proxy.evidence.input.distances import (
     text_distance,
     total_variation,
 )
-from proxy.evidence.input.measures import measure, ruler_of
+from proxy.evidence.input.labels import loss
+from proxy.evidence.input.measures import measure, metric_of
 from proxy.evidence.input.reference import freeze
-from proxy.evidence.rules.mean import BINS, bins, centres
-from proxy.evidence.rules.quality import loss
+from proxy.evidence.process.means import BINS, bins, centres
 from proxy.model import Kind
 from tests.evidence.streams import make_reading
 
@@ -26,8 +26,8 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 def one(name: str, kind: Kind, live: object, candidate: object, draw: float = 0.0, **fields: object) -> float:
     reading = make_reading(0, live, candidate, kind=kind, **fields)
-    ruler = ruler_of(kind, 0.0, 1.0)
-    return float(measure([reading], kind, ruler, np.array([draw]), None, frozenset({name}))[name][0])
+    metric = metric_of(kind, 0.0, 1.0)
+    return float(measure([reading], kind, metric, np.array([draw]), None, frozenset({name}))[name][0])
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12), st.sampled_from([0, 700]))
@@ -103,14 +103,14 @@ def test_two_classes_are_one_score_and_many_their_confidence() -> None:
 
 def test_unbounded_numbers_wait_for_their_scale() -> None:
     reading = [make_reading(0, 10.0, 20.0, kind=Kind.NUMBER)]
-    ruler, draw, wanted = ruler_of(Kind.NUMBER, 0.0, 1.0), np.zeros(1), frozenset({"shift", "spread", "jump_iqr"})
-    before = measure(reading, Kind.NUMBER, ruler, draw, None, wanted)
+    metric, draw, wanted = metric_of(Kind.NUMBER, 0.0, 1.0), np.zeros(1), frozenset({"shift", "spread", "jump_iqr"})
+    before = measure(reading, Kind.NUMBER, metric, draw, None, wanted)
     assert all(np.isnan(before[name][0]) for name in wanted)
     reference = freeze(np.linspace(0.0, 8.0, 500))
-    after = measure(reading, Kind.NUMBER, ruler, draw, reference, wanted)
+    after = measure(reading, Kind.NUMBER, metric, draw, reference, wanted)
     assert after["shift"][0] == pytest.approx(10.0 / reference.scale)
     assert after["spread"][0] == pytest.approx(10.0 / reference.scale)
-    wild = measure([make_reading(0, -1e308, 1e308, kind=Kind.NUMBER)], Kind.NUMBER, ruler, draw, reference, wanted)
+    wild = measure([make_reading(0, -1e308, 1e308, kind=Kind.NUMBER)], Kind.NUMBER, metric, draw, reference, wanted)
     assert wild["shift"][0] == 8.0
 
 

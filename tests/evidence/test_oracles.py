@@ -14,14 +14,14 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from proxy.evidence.divergences import jensen_shannon, wasserstein
+from proxy.evidence.process.discordance import fail_bets as discordance_fail
+from proxy.evidence.process.means import BINS, above_bets, below_bets, bins
 from proxy.evidence.process.normal import log_cdf
-from proxy.evidence.rules.discordance import fail_bets as discordance_fail
+from proxy.evidence.process.rates import fail_bets, pass_bets
 from proxy.evidence.rules.ks import BINS as KS_BINS
 from proxy.evidence.rules.ks import Ks
-from proxy.evidence.rules.mean import BINS, above_bets, below_bets, bins
 from proxy.evidence.rules.psi import psi_estimate
-from proxy.evidence.rules.rate import fail_bets, pass_bets
-from proxy.evidence.rules.sample_ratio import PRIOR, log_bayes_factor
+from proxy.evidence.sample_ratio import PRIOR, log_bayes_factor
 
 
 @pytest.fixture

@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.evidence import Evidence
-from proxy.evidence.input.witnesses import WITNESSES, Witnesses
+from proxy.evidence.input.projections import PROJECTIONS
 from proxy.evidence.pass_blocks import BETS, LOG_WEIGHTS, MANY, UNIT
+from proxy.evidence.process.means import BINS
 from proxy.evidence.rules.discordance import ExtraErrors
 from proxy.evidence.rules.guards import Rule
 from proxy.evidence.rules.ks import BINS as KS_BINS
 from proxy.evidence.rules.ks import Ks
-from proxy.evidence.rules.mean import BINS, Mean, Similarity
+from proxy.evidence.rules.mean import Mean, Similarity
 from proxy.evidence.rules.mismatch import Mismatched
+from proxy.evidence.rules.projections import Projections
 from proxy.evidence.rules.rate import Rate
 from proxy.model import Finding, Guard, Kind, Plan, PredictionSpec, Reading, Verdict
 from proxy.model.reasons import Reason
@@ -123,9 +125,9 @@ def test_gains_of_distributions_are_those_of_each_threshold() -> None:
     np.testing.assert_allclose(counts @ rule.pass_gains(0.05), [*((0.05 * 42 - sums) / 0.95), 42])
 
 
-def test_gains_of_witnesses_are_those_of_each_witness() -> None:
-    rule, rng = Witnesses(), np.random.default_rng(2)
-    at = rng.integers(200, 300, (30, WITNESSES))
+def test_gains_of_projections_are_those_of_each_projection() -> None:
+    rule, rng = Projections(), np.random.default_rng(2)
+    at = rng.integers(200, 300, (30, PROJECTIONS))
     counts = np.zeros(rule.width)
     for row in at.tolist():
         counts[[i * BINS + bin_ for i, bin_ in enumerate(row)]] += 1

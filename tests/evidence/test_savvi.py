@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proxy.evidence.rules.sample_ratio import PRIOR, log_bayes_factor
+from proxy.evidence.sample_ratio import PRIOR, log_bayes_factor
 
 pytestmark = [
     pytest.mark.oracles,

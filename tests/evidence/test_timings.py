@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.evidence import Evidence
+from proxy.evidence.input.timings import Timings, log_fail, log_pass
 from proxy.evidence.process.restarts import Restarts, log_rest
 from proxy.evidence.process.stakes import FAIL_MANY, FAIL_ONE, PASS_MANY, PASS_ONE, UNIT, Stakes, gains, share_stakes
-from proxy.evidence.process.timings import Timings, log_fail, log_pass
 from proxy.evidence.rules.latency import Slower
 from proxy.evidence.rules.ratio import Ratio
 from proxy.model import Arm, Guard, Plan, Reading, Verdict
@@ -219,7 +219,7 @@ def test_any_micro_batches_give_the_same_bytes(sizes: list[int]) -> None:
 
 
 def test_when_somebody_asks_changes_nothing() -> None:
-    """Complete blocks gather until they are asked for; none of them gets into a later restart, stage, chapter or minute
+    """Complete blocks gather until they are asked for; none of them gets into a later restart, stage, epoch or minute
     for that."""
     plan = blocked(P99, MEDIAN, segments=segments(3))
     laxer = blocked(P99, replace(MEDIAN, limit=1.3), segments=segments(3))

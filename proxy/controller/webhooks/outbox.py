@@ -33,10 +33,12 @@ from typing import Any, Protocol
 from yarl import URL
 
 from proxy.config import Config, Webhook
-from proxy.controller.webhooks.policy import Answer, Event, Result, Step, body, headers, judge, rfc3339, signing_key
+from proxy.config.signing import signing_key
+from proxy.controller.webhooks.policy import Answer, Event, Result, Step, body, headers, judge
 from proxy.controller.webhooks.posting import Poster
 from proxy.errors import StoreError
 from proxy.logs import event, unexpected
+from proxy.rfc3339 import rfc3339
 
 log = logging.getLogger("understudy.webhooks")
 

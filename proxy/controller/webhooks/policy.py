@@ -17,16 +17,17 @@ Invariants
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
+
+from proxy.rfc3339 import rfc3339
 
 GIVE_UP_AFTER = 24 * 3600.0
 """An event older than this (seconds) is not tried again; it stays in the store as `gave_up`."""
@@ -39,7 +40,6 @@ BUSY = frozenset({429, 503})
 _SEVERITY = {"rollout.rolled_back": "critical", "rollout.stalled": "warning"}
 URGENT = frozenset(_SEVERITY)
 """Events that call for somebody, by type: they are delivered beside all others and never behind them."""
-PREFIX = "whsec_"
 NO_END = "0001-01-01T00:00:00Z"  # Go's zero time: Alertmanager's way to say "still firing"
 
 
@@ -89,27 +89,6 @@ class Step:
 
 
 # --- signing ---------------------------------------------------------------------------------------------------------
-
-
-def signing_key(secret: str) -> bytes:
-    """Bytes of a secret: base64 after `whsec_` (as the standard writes it), else the text itself as UTF-8.
-
-    Raises `ValueError` for an empty secret or bad base64; the message never holds the secret.
-
-    >>> signing_key("whsec_MfKQ"), signing_key("plain")
-    (b'1\\xf2\\x90', b'plain')
-    """
-    if not secret.startswith(PREFIX):
-        key = secret.encode()
-    else:
-        text = secret.removeprefix(PREFIX)
-        try:
-            key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except binascii.Error:
-            raise ValueError("what follows whsec_ is not base64") from None
-    if not key:
-        raise ValueError("the secret is empty")
-    return key
 
 
 def signature(keys: tuple[bytes, ...], event_id: str, timestamp: int, body: bytes) -> str:
@@ -203,15 +182,6 @@ def body(event: Event, template: str) -> bytes:
     """The JSON body of an event in one of the templates `standard` and `alertmanager`."""
     render = alertmanager if template == "alertmanager" else standard
     return orjson.dumps(render(event))
-
-
-def rfc3339(time: float) -> str:
-    """Epoch seconds as RFC 3339 in UTC, to the millisecond.
-
-    >>> rfc3339(0.25)
-    '1970-01-01T00:00:00.250Z'
-    """
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def standard(event: Event) -> dict[str, Any]:

@@ -22,12 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.evidence.process.prf import key_of, pair_keys
-from proxy.evidence.process.wealth import Floats
+from proxy.evidence.process.wealth import Bools, Floats, Ints
 from proxy.model import Arm, Kind, Mismatch, Prediction
 from proxy.model.reasons import PREDICTION_WORDS, Reason
-
-Bools: TypeAlias = NDArray[np.bool_]
-Ints: TypeAlias = NDArray[np.int64]
 
 MISMATCHES = tuple(Mismatch)
 """In what two answers may differ, by its code in `Batch.mismatch`: 0 is in nothing."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from proxy.evidence.input.batch import Ints
+from proxy.evidence.process.wealth import Ints
 
 PATIENCE = 10.0
 """Seconds of request time by which a worker may be behind the newest pair and is still waited for."""

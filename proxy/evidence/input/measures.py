@@ -10,7 +10,7 @@ row, drawn by the PRF. The estimand is per request.
     jump_iqr   the same of scores and numbers, in live's interquartile ranges
     live, candidate   the drawn row as one number, for KS, PSI and spread
     spread     |c − med|/s − |l − med|/s of the drawn row, clipped to ±8
-    witness0…3  what each random projection of the drawn vector moved by, cut at ±8 (`witnesses`)
+    projection0…3  what each random projection of the drawn vector moved by, cut at ±8 (`projections`)
     excess     mean distance of candidate to live minus that of live to its own second answer, in [−1, 1]
     excess_differs   the same of `differs`, on the drawn row
 
@@ -39,8 +39,8 @@ from proxy.evidence.input.distances import (
     total_variation,
     vectors_differ,
 )
+from proxy.evidence.input.projections import PROJECTION_NAMES, PROJECTIONS, projected
 from proxy.evidence.input.reference import Reference
-from proxy.evidence.input.witnesses import WITNESS_NAMES, WITNESSES, projected
 from proxy.evidence.process.wealth import Floats
 from proxy.model import Kind, Prediction, Reading
 
@@ -48,7 +48,7 @@ CLIP = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ruler:
+class Metric:
     """How rows of one kind are compared. `scalar` makes one number of a row (or there is none), `distance` is in
     [0, 1], `differs` is the same decision or not; where that is the side of a `middle`, a whole batch is asked."""
 
@@ -58,27 +58,27 @@ class Ruler:
     middle: float | None = None
 
 
-def ruler_of(kind: Kind, low: float, high: float) -> Ruler:
-    """The ruler of a kind; `low` and `high` are a score's range.
+def metric_of(kind: Kind, low: float, high: float) -> Metric:
+    """The metric of a kind; `low` and `high` are a score's range.
 
-    >>> ruler_of(Kind.SCORE, 0.0, 2.0).distance(0.5, 1.5), ruler_of(Kind.RANKING, 0.0, 1.0).differs("ab", "ac")
+    >>> metric_of(Kind.SCORE, 0.0, 2.0).distance(0.5, 1.5), metric_of(Kind.RANKING, 0.0, 1.0).differs("ab", "ac")
     (0.5, False)
     """
     middle, span = 0.5 * (low + high), high - low
-    unequal: Callable[[Any, Any], bool] = lambda a, b: a != b  # noqa: E731 - a ruler is a table of small functions
-    rulers = {
-        Kind.AUTO: Ruler(lambda _a, _b: 0.0, lambda _a, _b: False),  # nothing is of this kind: it is not known yet
-        Kind.LABEL: Ruler(lambda a, b: float(a != b), unequal),
-        Kind.SCORE: Ruler(
+    unequal: Callable[[Any, Any], bool] = lambda a, b: a != b  # noqa: E731 - a metric is a table of small functions
+    metrics = {
+        Kind.AUTO: Metric(lambda _a, _b: 0.0, lambda _a, _b: False),  # nothing is of this kind: it is not known yet
+        Kind.LABEL: Metric(lambda a, b: float(a != b), unequal),
+        Kind.SCORE: Metric(
             lambda a, b: min(1.0, abs(a - b) / span), lambda a, b: (a > middle) != (b > middle), float, middle
         ),
-        Kind.NUMBER: Ruler(relative_change, unequal, float),
-        Kind.PROBABILITIES: Ruler(total_variation, lambda a, b: top(a) != top(b), confidence),
-        Kind.VECTOR: Ruler(cosine_distance, vectors_differ),
-        Kind.RANKING: Ruler(rank_biased_distance, lambda a, b: a[:1] != b[:1]),
-        Kind.TEXT: Ruler(text_distance, unequal, lambda a: float(len(a))),
+        Kind.NUMBER: Metric(relative_change, unequal, float),
+        Kind.PROBABILITIES: Metric(total_variation, lambda a, b: top(a) != top(b), confidence),
+        Kind.VECTOR: Metric(cosine_distance, vectors_differ),
+        Kind.RANKING: Metric(rank_biased_distance, lambda a, b: a[:1] != b[:1]),
+        Kind.TEXT: Metric(text_distance, unequal, lambda a: float(len(a))),
     }
-    return rulers[kind]
+    return metrics[kind]
 
 
 Rows = Sequence[Sequence[Any]]
@@ -124,7 +124,7 @@ class Compared:
     scalars: Floats
     single: bool  # every pair has one row only
     kind: Kind
-    ruler: Ruler
+    metric: Metric
     reference: Reference | None
     key: int
 
@@ -144,7 +144,7 @@ class Compared:
 
 
 def compared(
-    readings: Sequence[Reading], kind: Kind, ruler: Ruler, draw: Floats, reference: Reference | None, key: int
+    readings: Sequence[Reading], kind: Kind, metric: Metric, draw: Floats, reference: Reference | None, key: int
 ) -> Compared | None:
     """The pairs of a batch that can be compared, if there are any. `draw` (n,) in [0, 1) picks the row, `key` the
     random projections."""
@@ -161,12 +161,12 @@ def compared(
     else:
         at = [int(u * len(rows)) for u, rows in zip(draw[who].tolist(), live, strict=True)]
         drawn = _pick(live, at), _pick(candidate, at)
-    scalar = ruler.scalar
+    scalar = metric.scalar
     if scalar is None:
         scalars = np.full((2, len(who)), np.nan)
     else:
         scalars = np.array(drawn if scalar is float else [list(map(scalar, arm)) for arm in drawn], dtype=np.float64)
-    return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, ruler, reference, key)
+    return Compared(readings, who, live, candidate, at, drawn, scalars, single, kind, metric, reference, key)
 
 
 _WIDE = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
@@ -184,7 +184,7 @@ def _pick(arm: Rows, at: Sequence[int]) -> list[Any]:
 def measure(
     readings: Sequence[Reading],
     kind: Kind,
-    ruler: Ruler,
+    metric: Metric,
     draw: Floats,
     reference: Reference | None,
     wanted: frozenset[str],
@@ -192,7 +192,7 @@ def measure(
 ) -> dict[str, Floats]:
     """Columns (n,) of the `wanted` measures. `draw` (n,) in [0, 1) picks the row, `key` the random projections."""
     names = wanted & MEASURES
-    pairs = compared(readings, kind, ruler, draw, reference, key) if names else None
+    pairs = compared(readings, kind, metric, draw, reference, key) if names else None
     if pairs is None:
         return {name: np.full(len(readings), np.nan) for name in names}
     # The size of a change is then the distance itself, and not worked out twice.
@@ -202,7 +202,7 @@ def measure(
     if once and "jump" in names:
         found["jump"] = found["distance"]
     if names & SEEN:
-        found |= zip(WITNESS_NAMES, _witnessed(pairs).T, strict=True)
+        found |= zip(PROJECTION_NAMES, _projected(pairs).T, strict=True)
     if len(pairs.who) == len(readings):
         return found
     columns = {}
@@ -212,33 +212,33 @@ def measure(
     return columns
 
 
-def live_scalars(readings: Sequence[Reading], kind: Kind, ruler: Ruler, draw: Floats) -> list[float]:
+def live_scalars(readings: Sequence[Reading], kind: Kind, metric: Metric, draw: Floats) -> list[float]:
     """One number of each live answer of this kind (its drawn row), for the reference; others are left out."""
-    if ruler.scalar is None:
+    if metric.scalar is None:
         return []
     found = []
     for reading, u in zip(readings, draw.tolist(), strict=True):
         if reading.live is not None and reading.live.kind is kind:
             rows = reading.live.rows
-            found.append(ruler.scalar(rows[int(u * len(rows))]))
+            found.append(metric.scalar(rows[int(u * len(rows))]))
     return found
 
 
 def _differs(pairs: Compared) -> Any:
-    ruler, (live, candidate) = pairs.ruler, pairs.drawn
-    if ruler.middle is not None:
-        sides = pairs.scalars > ruler.middle
+    metric, (live, candidate) = pairs.metric, pairs.drawn
+    if metric.middle is not None:
+        sides = pairs.scalars > metric.middle
         return sides[0] != sides[1]
-    return list(map(ruler.differs, live, candidate))
+    return list(map(metric.differs, live, candidate))
 
 
 def _distance(pairs: Compared) -> list[float]:
-    distance = pairs.ruler.distance
+    distance = pairs.metric.distance
     return [mean_distance(distance, a, b) for a, b in zip(pairs.live, pairs.candidate, strict=True)]
 
 
 def _shift(pairs: Compared) -> Floats:
-    scalar, scale = pairs.ruler.scalar, pairs.scale
+    scalar, scale = pairs.metric.scalar, pairs.scale
     if scalar is None or np.isnan(scale):
         return np.full(len(pairs.who), np.nan)
     clip = np.inf if scale == 1.0 and pairs.kind in (Kind.SCORE, Kind.PROBABILITIES) else CLIP
@@ -257,7 +257,7 @@ def _jump(pairs: Compared) -> Any:
     if pairs.kind in _SCALAR:
         with np.errstate(over="ignore"):  # two finite numbers may lie further apart than the largest one
             return np.abs(pairs.scalars[1] - pairs.scalars[0])
-    return list(map(pairs.ruler.distance, *pairs.drawn))
+    return list(map(pairs.metric.distance, *pairs.drawn))
 
 
 def _jump_iqr(pairs: Compared) -> Floats:
@@ -277,7 +277,7 @@ def _spread(pairs: Compared) -> Floats:
 
 
 def _excess(pairs: Compared) -> list[float]:
-    distance, values = pairs.ruler.distance, []
+    distance, values = pairs.metric.distance, []
     for i, (live, candidate) in enumerate(zip(pairs.live, pairs.candidate, strict=True)):
         again = pairs.again(i)
         floor = float("nan") if again is None else mean_distance(distance, again, live)
@@ -286,7 +286,7 @@ def _excess(pairs: Compared) -> list[float]:
 
 
 def _excess_differs(pairs: Compared) -> list[float]:
-    differs, values = pairs.ruler.differs, []
+    differs, values = pairs.metric.differs, []
     for i, (live, candidate) in enumerate(zip(*pairs.drawn, strict=True)):
         again = pairs.again(i)
         floor = float("nan") if again is None else float(differs(again[pairs.at[i]], live))
@@ -294,10 +294,10 @@ def _excess_differs(pairs: Compared) -> list[float]:
     return values
 
 
-def _witnessed(pairs: Compared) -> Floats:
-    """What each witness saw move, (n, witnesses); nan for anything but vectors."""
+def _projected(pairs: Compared) -> Floats:
+    """What each projection saw move, (n, projections); nan for anything but vectors."""
     if pairs.kind is not Kind.VECTOR:
-        return np.full((len(pairs.who), WITNESSES), np.nan)
+        return np.full((len(pairs.who), PROJECTIONS), np.nan)
     moved = [projected(b, pairs.key) - projected(a, pairs.key) for a, b in zip(*pairs.drawn, strict=True)]
     return np.asarray(np.clip(moved, -CLIP, CLIP))
 
@@ -316,6 +316,6 @@ _COLUMNS: dict[str, Callable[[Compared], Any]] = {
     "excess_differs": _excess_differs,
 }
 
-SEEN = frozenset(WITNESS_NAMES)
+SEEN = frozenset(PROJECTION_NAMES)
 MEASURES = SEEN.union(_COLUMNS)
 """Names of all measures."""

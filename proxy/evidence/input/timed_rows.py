@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from proxy.evidence.input.batch import Batch, Bools, Ints
+from proxy.evidence.input.batch import Batch
 from proxy.evidence.input.blocks import FACTS, KEY
+from proxy.evidence.process.wealth import Bools, Ints
 
 TIMES = "live_seconds", "seconds", "live_first", "first", "live_token", "token"
 CURRENT, SECOND = 1, 2

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.evidence.process.wealth import Floats
+from proxy.evidence.process.wealth import Floats, Ints
 
 SIZES = np.array([3, 10, 30, 100, 300])
 """Pairs of a block."""
@@ -32,8 +32,6 @@ UNDER_WAY = 100
 KEPT = 2 * UNDER_WAY
 LENGTH = 3000
 """Pairs that are gathered before their blocks are summed: a multiple of two blocks of every size."""
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(slots=True)

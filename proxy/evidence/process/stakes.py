@@ -24,9 +24,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxy.evidence.input.batch import Ints
-from proxy.evidence.process.wealth import Floats
-from proxy.evidence.rules.rate import FALLS, RISES
+from proxy.evidence.process.rates import FALLS, RISES
+from proxy.evidence.process.wealth import Floats, Ints
 
 UNIT = float(2**20)
 """Parts of a nat in which sums are kept."""

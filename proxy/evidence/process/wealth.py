@@ -19,8 +19,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+Bools: TypeAlias = NDArray[np.bool_]
 Counts: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]  # bins, positions, sums
 Numbers: TypeAlias = NDArray[Any]  # counts, or counts times a number (forecasts)
 
 CERTAIN = 1e12

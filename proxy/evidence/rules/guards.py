@@ -13,18 +13,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.evidence.input.batch import Batch, Ints, Placed
+from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.input.measures import CLIP
+from proxy.evidence.input.projections import PROJECTION_NAMES
 from proxy.evidence.input.reference import Reference
-from proxy.evidence.input.witnesses import WITNESS_NAMES, Witnesses
 from proxy.evidence.process.estimate import Estimate
 from proxy.evidence.process.prf import key_of
-from proxy.evidence.process.wealth import Counts, Floats, Numbers
+from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers
 from proxy.evidence.rules.discordance import ExtraErrors
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.latency import Slower
 from proxy.evidence.rules.mean import Labelled, Mean, Similarity
 from proxy.evidence.rules.mismatch import Mismatched
+from proxy.evidence.rules.projections import Projections
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.rate import Rate
 from proxy.evidence.rules.ratio import Ratio
@@ -93,7 +94,7 @@ def _shift(context: Context) -> Rule:
     """A mean shift within its range: a score's own, ±1 for probabilities, ±8 interquartile ranges for numbers. For
     vectors that of random projections, where the owner wrote the kind down: a width may not change in mid-trial."""
     if context.spec.kind is Kind.VECTOR:
-        return Witnesses()
+        return Projections()
     bounded = {Kind.SCORE: context.span, Kind.PROBABILITIES: 1.0}
     reach = bounded.get(context.kind, CLIP)
     return Mean("shift", -reach, reach, two_sided=True, unit=_unit(context, context.kind not in bounded))
@@ -206,8 +207,8 @@ def measures_of(rule: Rule) -> tuple[str, ...]:
     """
     if isinstance(rule, Ks | Psi):
         return ("live", "candidate")
-    if isinstance(rule, Witnesses):
-        return WITNESS_NAMES
+    if isinstance(rule, Projections):
+        return PROJECTION_NAMES
     return (rule.measure,) if isinstance(rule, Rate | Mean) else ()
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.evidence.input.batch import Batch, Ints, Placed
+from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.input.reference import THRESHOLDS, ceiling
+from proxy.evidence.process.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
 from proxy.evidence.process.estimate import Estimate, intervals
-from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Numbers, block_gains, log_mean_exp
-from proxy.evidence.rules.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
+from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Ints, Numbers, block_gains, log_mean_exp
 
 BINS = THRESHOLDS + 1
 
@@ -99,7 +99,7 @@ class Ks:
         return moved_words(share, self.gap, "between two thresholds") if share > self.most else ""
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (thresholds and signs, 1, bets); see `after_promotion`."""
+        """Log-wealth of every FAIL bet, (thresholds and signs, 1, bets); see `e_detector`."""
         if not self.thresholds:
             return np.zeros((1, 1, 1))
         bets = fail_bets(limit)

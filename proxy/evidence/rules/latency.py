@@ -17,13 +17,13 @@ from functools import cached_property
 
 import numpy as np
 
-from proxy.evidence.input.batch import NOBODY, Batch, Ints, Placed
+from proxy.evidence.input.batch import NOBODY, Batch, Placed
+from proxy.evidence.input.timings import BOTH, ORDERS, both_orders
 from proxy.evidence.process.bursts import TakenByBlocks
 from proxy.evidence.process.estimate import LEVEL, Estimate
+from proxy.evidence.process.rates import fail_bets, pass_bets
 from proxy.evidence.process.stakes import Stakes, share_stakes
-from proxy.evidence.process.timings import BOTH, ORDERS, both_orders
-from proxy.evidence.process.wealth import Counts, Floats, Numbers, log_mean_exp, mixed, weakest
-from proxy.evidence.rules.rate import fail_bets, pass_bets
+from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, log_mean_exp, mixed, weakest
 
 STEP = float(np.log(1.02))
 SHORTEST, LONGEST = 2e-4, 120.0
@@ -150,7 +150,7 @@ class Slower(TakenByBlocks):
         return both_orders(logs[0], logs[1], parts[1][0] + parts[1][1])
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `after_promotion`."""
+        """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `e_detector`."""
         bets = fail_bets(self.p0)
         return np.stack([np.array([p[0], p[1]]) @ bets for p in self._parts(counts)])[:, None]
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.evidence.input.batch import MISMATCHES, Batch, Ints, Placed
+from proxy.evidence.input.batch import MISMATCHES, Batch, Placed
 from proxy.evidence.process.estimate import NOTHING, Estimate
-from proxy.evidence.process.wealth import Counts, Floats, Numbers, block_gains, mixed, weakest
-from proxy.evidence.rules.rate import fail_bets, pass_bets, rate_intervals
+from proxy.evidence.process.rates import fail_bets, pass_bets, rate_intervals
+from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Mismatched:
         return weakest(self._two(counts), [pass_bets(limit)])
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (1, 1, bets); see `after_promotion`."""
+        """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
         return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:

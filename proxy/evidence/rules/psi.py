@@ -21,12 +21,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from proxy.evidence.input.batch import Batch, Ints, Placed
+from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.input.reference import ceiling
+from proxy.evidence.process.discordance import fail_bets
 from proxy.evidence.process.estimate import Estimate, intervals
 from proxy.evidence.process.normal import log_cdf
-from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Numbers
-from proxy.evidence.rules.discordance import fail_bets
+from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Ints, Numbers
 from proxy.evidence.rules.ks import moved_words
 
 BINS = 10
@@ -150,7 +150,7 @@ class Psi:
         return moved_words(share, self.fullest, "in one bin") if share > self.most else ""
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of FAIL bets, (edges and signs, 1, bets); see `after_promotion`.
+        """Log-wealth of FAIL bets, (edges and signs, 1, bets); see `e_detector`.
 
         An asymptotic e-value of a minute's pairs means nothing, so the watch asks what a PSI within the limit implies:
         at no edge do the two distributions differ by more than `most_apart(limit)`. That is exact, and blunter.

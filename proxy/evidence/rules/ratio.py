@@ -20,12 +20,12 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from proxy.evidence.input.batch import NOBODY, Batch, Ints, Placed
+from proxy.evidence.input.batch import NOBODY, Batch, Placed
+from proxy.evidence.input.timings import ORDERS, both_orders
 from proxy.evidence.process.bursts import TakenByBlocks
 from proxy.evidence.process.estimate import Estimate
 from proxy.evidence.process.stakes import FAIL_MANY, FAIL_ONE, PASS_MANY, PASS_ONE, UNIT, Stakes, gains
-from proxy.evidence.process.timings import ORDERS, both_orders
-from proxy.evidence.process.wealth import Counts, Floats, Numbers, log_mean_exp
+from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, log_mean_exp
 from proxy.evidence.rules.latency import LONGEST, SHORTEST, STEP, log_edges, quantiles, shed_note
 
 
@@ -182,7 +182,7 @@ class Ratio(TakenByBlocks):
         return least(cells, bets, PASS_ONE.weights)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (order arrays, edges, bets); see `after_promotion`."""
+        """Log-wealth of every FAIL bet, (order arrays, edges, bets); see `e_detector`."""
         bets = ratio_bets(self.p)[0]
         return np.stack([self._cells(block, self.steps + 1, 2) @ bets for block in self._blocks(counts)])
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from proxy.config.signing import signing_key
 from proxy.controller.webhooks.policy import (
     GIVE_UP_AFTER,
     Answer,
@@ -24,7 +25,6 @@ from proxy.controller.webhooks.policy import (
     headers,
     judge,
     pause,
-    signing_key,
     standard,
 )
 

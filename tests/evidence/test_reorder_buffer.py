@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.evidence import RequestOrder
-from proxy.evidence.input.order import size
+from proxy.evidence import ReorderBuffer
+from proxy.evidence.input.reorder_buffer import size
 from proxy.model import Kind, Prediction, Reading
 from tests.evidence.streams import deep_size, make_reading
 
@@ -22,7 +22,7 @@ def numbers(readings: list[Reading]) -> list[int]:
 def test_any_order_of_arrival_comes_out_in_request_order(n: int, seed: int) -> None:
     arrivals = list(range(n))
     random.Random(seed).shuffle(arrivals)
-    order, out = RequestOrder(), []
+    order, out = ReorderBuffer(), []
     for sequence in arrivals:
         out += numbers(order.add(make_reading(sequence)))
         assert out == list(range(len(out)))
@@ -35,7 +35,7 @@ def test_marks_settle_what_was_dropped(n: int, seed: int, data: st.DataObject) -
     """Some sequences never come; each MARK says so for those below it, and only those above it may still wait."""
     dropped = data.draw(st.sets(st.integers(0, n - 1)))
     rng = random.Random(seed)
-    order, out, sent = RequestOrder(), [], []
+    order, out, sent = ReorderBuffer(), [], []
     for block in range(0, n, 8):
         arrivals = [s for s in range(block, min(block + 8, n)) if s not in dropped]
         rng.shuffle(arrivals)
@@ -48,7 +48,7 @@ def test_marks_settle_what_was_dropped(n: int, seed: int, data: st.DataObject) -
 
 
 def test_a_repeated_or_settled_sequence_is_refused_and_counted() -> None:
-    order = RequestOrder()
+    order = ReorderBuffer()
     assert numbers(order.add(make_reading(0))) == [0]
     assert order.add(make_reading(0)) == []
     assert order.add(make_reading(5)) == []
@@ -59,7 +59,7 @@ def test_a_repeated_or_settled_sequence_is_refused_and_counted() -> None:
 
 
 def test_what_waits_for_a_dead_worker_is_handed_over_in_order() -> None:
-    order = RequestOrder()
+    order = ReorderBuffer()
     for sequence in (7, 3, 9):
         assert order.add(make_reading(sequence)) == []
     assert numbers(order.lost()) == [3, 7, 9]
@@ -82,7 +82,7 @@ def test_the_size_of_a_reading_is_estimated_from_above(found: tuple[Kind, list[A
 
 
 def test_a_full_buffer_gives_up_the_gap_and_says_how_much() -> None:
-    order = RequestOrder(most=3 * size(make_reading(0)))
+    order = ReorderBuffer(most=3 * size(make_reading(0)))
     for sequence in (4, 2, 5):
         assert order.add(make_reading(sequence)) == []
     assert numbers(order.add(make_reading(9))) == [2]

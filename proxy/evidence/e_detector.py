@@ -33,7 +33,7 @@ ALARM = float(np.log(129_600.0))
 
 
 @dataclass(slots=True)
-class Watch:
+class EDetector:
     """The e-detector of a promoted candidate. `minute` is the block under way (none before the first pair), `counts`
     (2, width) its pairs with a fresh body, and the others. `logs` by guard are (4, directions, edges, bets): fresh
     bodies, the same for bursts, all pairs, the same for bursts; (1, …) of latency, where these are one."""
@@ -72,7 +72,7 @@ class Watch:
         self.minute = None
         self.blocks += 1
 
-    def merge(self, other: Watch, close: Callable[[Watch], None]) -> Watch:
+    def merge(self, other: EDetector, close: Callable[[EDetector], None]) -> EDetector:
         """The average of two watches; merging in either order gives the same. The older minute of two is ended, by
         `close`."""
         a, b = self.copy(), other.copy()
@@ -83,11 +83,11 @@ class Watch:
             parts = [(w.parts, w.logs[name]) for w in (a, b) if name in w.logs]  # M is 0 where no block has ended
             logs[name] = np.logaddexp.reduce(np.broadcast_arrays(*(log + np.log(n / total) for n, log in parts)))
         minute = a.minute if b.minute is None else b.minute
-        return Watch(a.counts + b.counts, a.bursts.merge(b.bursts), minute, logs, max(a.blocks, b.blocks), total)
+        return EDetector(a.counts + b.counts, a.bursts.merge(b.bursts), minute, logs, max(a.blocks, b.blocks), total)
 
-    def copy(self) -> Watch:
+    def copy(self) -> EDetector:
         """A copy that shares no mutable part."""
-        return Watch(self.counts.copy(), self.bursts.copy(), self.minute, dict(self.logs), self.blocks, self.parts)
+        return EDetector(self.counts.copy(), self.bursts.copy(), self.minute, dict(self.logs), self.blocks, self.parts)
 
     def log_m(self, slot: Slot) -> float:
         """Log of one guard's M: each of the four is the mean over directions of the least over edges of the mean over

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxy.evidence.count_store import CountStore
+from proxy.evidence.input.timings import least_edges
 from proxy.evidence.process.restarts import Restarts
 from proxy.evidence.process.stakes import UNIT
-from proxy.evidence.process.timings import least_edges
 from proxy.evidence.process.wealth import Floats
 from proxy.evidence.rules.guards import Slot
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.ratio import Ratio
-from proxy.evidence.tally import Tally
 
 ROUNDING = 1e-6
 """Nats by which sums of floats may be off, and far more."""
@@ -42,16 +42,16 @@ class Ceiling:
     won: list[Floats]
 
     @classmethod
-    def of(cls, tally: Tally, logs: Sequence[float]) -> Ceiling:
+    def of(cls, tally: CountStore, logs: Sequence[float]) -> Ceiling:
         """From the log evidence as it is, without bursts."""
         edges = [_edges(tally, i) for i in range(len(logs))]
         return cls(tally.slots, tally.restarts, list(logs), edges, _won(tally, edges))
 
-    def fits(self, tally: Tally) -> bool:
+    def fits(self, tally: CountStore) -> bool:
         """Whether these are the guards and the restart that it knows of."""
         return tally.slots is self.slots and tally.restarts is self.restarts
 
-    def logs(self, tally: Tally) -> list[float]:
+    def logs(self, tally: CountStore) -> list[float]:
         """Log evidence of each guard is not more than this now."""
         now = _won(tally, self.edges)
         return [
@@ -59,12 +59,12 @@ class Ceiling:
             for i, (before, won, then) in enumerate(zip(self.at_most, now, self.won, strict=True))
         ]
 
-    def restarted(self, tally: Tally, at_most: list[float]) -> Ceiling:
+    def restarted(self, tally: CountStore, at_most: list[float]) -> Ceiling:
         """The same once a restart has begun in which nothing has come yet; `at_most` are the `logs` before it."""
         return Ceiling(tally.slots, tally.restarts, at_most, self.edges, _won(tally, self.edges))
 
 
-def _edges(tally: Tally, i: int) -> list[int]:
+def _edges(tally: CountStore, i: int) -> list[int]:
     own = tally.timings_of(i)
     if own is None:
         return []
@@ -72,7 +72,7 @@ def _edges(tally: Tally, i: int) -> list[int]:
     return least_edges(rule, timings.fails[:, fails], tally.restarts, tally.opened[i])
 
 
-def _won(tally: Tally, edges: list[list[int]]) -> list[Floats]:
+def _won(tally: CountStore, edges: list[list[int]]) -> list[Floats]:
     """Log-wealth of each guard's bets on what the restart that counts now has seen; none of a guard of which no such
     bets are known, an index and p99 by single pairs."""
     found, row = [], tally.restarts.row

@@ -30,7 +30,7 @@ def _values(prediction: Prediction) -> int:
     return 40 * len(rows)
 
 
-class RequestOrder:
+class ReorderBuffer:
     """Hands readings over in order of `sequence`, counted from 0.
 
     `add` and `mark` return the readings that are now ready. `late` counts readings refused because their place had been
@@ -75,7 +75,7 @@ class RequestOrder:
         """The reading of this place will not come; returns what is ready, in order.
 
         >>> from tests.evidence.streams import make_reading
-        >>> order = RequestOrder()
+        >>> order = ReorderBuffer()
         >>> len(order.add(make_reading(sequence=1))), len(order.skip(0)), order.late
         (0, 1, 0)
         """

@@ -5,9 +5,9 @@ admission on: pairs with a fresh body. `repeats` (2, width) are those whose body
 the stage began: they are no evidence for a FAIL, but a PASS must hold for all requests. `bursts` and `label_bursts` are
 how the pairs, and the labels, of the trial hang together, `blocks` what is kept of their blocks of request time.
 
-A closed *chapter* is what a guard counted under an earlier limit: each pair is judged by the limit then in force, so a
-guard's FAIL evidence is the product of its chapters' (each began at E = 1, so the product is an e-process), while its
-PASS evidence knows the present chapter only.
+A closed *epoch* is what a guard counted under an earlier limit: each pair is judged by the limit then in force, so a
+guard's FAIL evidence is the product of its epochs' (each began at E = 1, so the product is an e-process), while its
+PASS evidence knows the present epoch only.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.evidence.after_promotion import Watch
-from proxy.evidence.input.batch import Batch, Bools, Ints, Placed
+from proxy.evidence.e_detector import EDetector
+from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.input.blocks import bounds
 from proxy.evidence.input.timed_rows import CURRENT, FLAGS, SEGMENT, batch_of
+from proxy.evidence.input.timings import TimedRule, Timings, log_fail, loudest, parts, widths
 from proxy.evidence.pass_blocks import PassBlocks
 from proxy.evidence.process.bursts import Bursts
+from proxy.evidence.process.means import BINS
 from proxy.evidence.process.restarts import ROWS, Restarts
-from proxy.evidence.process.timings import TimedRule, Timings, log_fail, loudest, parts, widths
-from proxy.evidence.process.wealth import Counts, Floats, log_sum
+from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, log_sum
 from proxy.evidence.rules.guards import Rule, Slot
 from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.mean import BINS, Labelled
+from proxy.evidence.rules.mean import Labelled
 from proxy.evidence.rules.ratio import Ratio
 from proxy.model import Guard
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
+class LimitEpoch:
     """A guard's counts under a limit that is no longer in force, and the size of the bursts at that time."""
 
     guard: Guard
@@ -49,8 +50,8 @@ class Chapter:
 
 
 @dataclass(slots=True)
-class Tally:
-    """The counts of one trial. `opened[i]` is the number of restarts before slot i's present chapter."""
+class CountStore:
+    """The counts of one trial. `opened[i]` is the number of restarts before slot i's present epoch."""
 
     slots: tuple[Slot, ...]
     rows: Counts
@@ -62,11 +63,11 @@ class Tally:
     blocks: PassBlocks
     opened: list[int]
     restarts: Restarts = field(default_factory=Restarts)
-    closed: dict[str, list[Chapter]] = field(default_factory=dict)
+    closed: dict[str, list[LimitEpoch]] = field(default_factory=dict)
     timings: Timings | None = None
 
     @classmethod
-    def empty(cls, slots: tuple[Slot, ...], segments: int, *, blocks: bool = False) -> Tally:
+    def empty(cls, slots: tuple[Slot, ...], segments: int, *, blocks: bool = False) -> CountStore:
         """No counts yet; `segments` is how many are told apart (0 for none), `blocks` whether latency evidence is taken
         by blocks of request time."""
         width = slots[-1].stop if slots else 0
@@ -86,10 +87,10 @@ class Tally:
     @property
     def nbytes(self) -> int:
         """Bytes of the counts."""
-        closed = sum(c.rows.nbytes + c.segments.nbytes for chapters in self.closed.values() for c in chapters)
+        closed = sum(c.rows.nbytes + c.segments.nbytes for epochs in self.closed.values() for c in epochs)
         counts = (self.rows, self.stage, self.segments, self.repeats, self.bursts.recent)
         sums = self.timings.nbytes if self.timings is not None else 0
-        sums += sum(c.fails.nbytes for chapters in self.closed.values() for c in chapters if c.fails is not None)
+        sums += sum(c.fails.nbytes for epochs in self.closed.values() for c in epochs if c.fails is not None)
         return sum(array.nbytes for array in counts) + closed + sums
 
     def count(
@@ -97,7 +98,7 @@ class Tally:
         batch: Batch,
         current: Bools,
         segment: Ints | None,
-        watch: Watch | None = None,
+        watch: EDetector | None = None,
         blocks: Ints | None = None,
     ) -> None:
         """Add a batch. `current` (n,) are pairs of the present stage, `segment` (n,) their segments, `blocks` (n,) of
@@ -128,7 +129,7 @@ class Tally:
             np.add.at(watch.counts[0], where, 1)
             watch.bursts.add(everything)
 
-    def count_blocks(self, rows: Ints, watch: Watch | None = None) -> None:
+    def count_blocks(self, rows: Ints, watch: EDetector | None = None) -> None:
         """Count complete blocks of timed pairs (`timed_rows`): all pairs as blocks, and one pair of each by itself, in
         the order of their keys."""
         if not len(rows) or not self.timed:
@@ -170,13 +171,13 @@ class Tally:
         where = np.concatenate([at + slot.start for slot, (_, at) in zip(self.slots, placed, strict=True)])
         return who, where
 
-    def _count_repeats(self, who: Ints, where: Ints, current: Bools, watch: Watch | None) -> None:
+    def _count_repeats(self, who: Ints, where: Ints, current: Bools, watch: EDetector | None) -> None:
         np.add.at(self.repeats[0], where, 1)
         np.add.at(self.repeats[1], where[current[who]], 1)
         if watch is not None:
             np.add.at(watch.counts[1], where, 1)
 
-    def count_label(self, slot: Slot, at: int, block: int | None, watch: Watch | None, *, current: bool) -> None:
+    def count_label(self, slot: Slot, at: int, block: int | None, watch: EDetector | None, *, current: bool) -> None:
         """Add one label, in bin `at`, with the block of its request: evidence that comes by itself, later than its pair
         and without a segment."""
         place = slot.start + at
@@ -229,7 +230,7 @@ class Tally:
         return [labels if isinstance(slot.rule, Labelled) else float(sizes[a:b].max(initial=1.0)) for slot, a, b in of]
 
     def log_whole(self, i: int, burst: float) -> float:
-        """Log of slot i's FAIL evidence over all traffic: the product over chapters of each one's restart mixture; the
+        """Log of slot i's FAIL evidence over all traffic: the product over epochs of each one's restart mixture; the
         lesser of this and of the same with all counts divided by the size of the bursts."""
         slot = self.slots[i]
         rows = self.rows[:, slot.start : slot.stop]

@@ -21,10 +21,10 @@ from typing import Protocol
 
 import numpy as np
 
-from proxy.evidence.input.batch import Batch, Bools, Ints
+from proxy.evidence.input.batch import Batch
 from proxy.evidence.process.restarts import ROWS, Restarts, log_rest
 from proxy.evidence.process.stakes import UNIT, Stakes, gains, worst
-from proxy.evidence.process.wealth import Counts, Floats, Numbers, log_mean_exp
+from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, Numbers, log_mean_exp
 
 ORDERS = np.array([2 / 3, 1 / 3])
 """What FAIL lays on live first and on candidate first."""

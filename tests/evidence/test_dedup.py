@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxy.evidence.input.repeats import WINDOW, Recent
+from proxy.evidence.input.dedup import WINDOW, Recent
 
 
 @pytest.mark.parametrize("bodies", [3, 900, 1500, 4000, 100_000])
