@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from proxy import json_pointer
 from proxy.config.units import Unfit
+from proxy.http.placement import PathRule
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"([A-Za-z0-9_]([A-Za-z0-9._-]{0,253})?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
@@ -200,19 +201,44 @@ def proxy(value: Any) -> str:
 
 
 def server_url(value: Any) -> str:
-    """The URL of a model server: scheme, host and port only, because a request keeps its own path; raises `Unfit`.
+    """The URL of a model server: scheme, host and port, and perhaps a path that goes before every request's own; raises
+    `Unfit`.
 
     `grpc` and `grpcs` (over TLS) are for servers that speak gRPC.
 
-    >>> server_url("http://127.0.0.1:9001/")
-    'http://127.0.0.1:9001'
+    >>> server_url("http://127.0.0.1:9001/"), server_url("https://gateway.example/tenant-b/")
+    ('http://127.0.0.1:9001', 'https://gateway.example/tenant-b')
     >>> server_url("grpc://127.0.0.1:9003")
     'grpc://127.0.0.1:9003'
     """
     parts = urlsplit(url(value, ("http", "https", "grpc", "grpcs")))
-    if parts.path not in ("", "/") or parts.query:
-        raise Unfit("a URL of scheme, host and port", "a request keeps its own path; leave the path out")
-    return f"{parts.scheme}://{parts.netloc}"
+    if parts.query or "?" in value:
+        raise Unfit("a URL without a query", "a request keeps its own; a key belongs under `headers: {set: …}`")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def path_change(value: Any) -> PathRule:
+    """`{from: PATH, to: PATH}`, of which both or neither end in `*`; raises `Unfit`.
+
+    >>> path_change({"from": "/v1/*", "to": "/openai/*"})
+    PathRule('/v1/*', '/openai/*')
+    """
+    expected = "`{from: /v1/*, to: /openai/*}`: two paths"
+    if isinstance(value, PathRule):
+        return value
+    if not isinstance(value, dict) or value.keys() != {"from", "to"}:
+        raise Unfit(expected)
+    start, to = request_path(value["from"]), request_path(value["to"])
+    if set(start + to) & set("?#"):
+        raise Unfit(expected, "without query and fragment: the query stays the request's own")
+    if "*" in start[:-1] or "*" in to[:-1] or start.endswith("*") is not to.endswith("*"):
+        raise Unfit(expected, "a `*` stands for the same rest in both, at their end")
+    return PathRule(start, to)
+
+
+def path_change_text(value: PathRule) -> dict[str, str]:
+    """As it is written in the file."""
+    return {"from": value.start, "to": value.to}
 
 
 def listen(value: Any) -> str:

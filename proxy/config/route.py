@@ -9,8 +9,9 @@ from __future__ import annotations
 import warnings
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from proxy.config.headers import HeaderRules
 from proxy.config.types import (
     After,
     Count,
@@ -37,7 +38,6 @@ from proxy.config.types import (
     or_text,
 )
 from proxy.config.units import LatencyLimit, Unfit
-from proxy.http import credentials
 from proxy.model import Guard, Kind, PredictionSpec, Stage, State
 
 Protocol = Literal["auto", "v2", "json", "tensorflow", "kserve-v1", "mlflow", "sagemaker", "torchserve", "openai"]
@@ -69,35 +69,6 @@ with warnings.catch_warnings():
         json: Pointer | None = None  # type: ignore[assignment]
         """A field of the request's JSON, a text or a number (`/parameters/sequence_id`); gRPC: of a ModelInferRequest.
         A request without it, compressed, or longer than `mirror.max_body` is drawn by itself."""
-
-
-_FRAMING = frozenset(
-    {"content-length", "transfer-encoding", "connection", "host", "expect", "upgrade", "te", "trailer"}
-)
-
-
-class HeaderRules(Section):
-    """What a copy's head may carry."""
-
-    drop: tuple[Header, ...] = (credentials.WORD,)
-    """Headers left out of a copy; a list given here replaces the default, the word `credentials` in it stands for all
-    that [carry them](operations.md#credentials). `[]` lets a copy carry everything."""
-    set: dict[Header, HeaderValue] = Field(default_factory=dict, repr=False)
-    """Headers added to a copy; not those of framing and routing, which are the proxy's."""
-
-    @property
-    def dropped(self) -> frozenset[str]:
-        """The names of `drop` in lower case, the word written out."""
-        names = {name.lower() for name in self.drop}
-        return frozenset(names - {credentials.WORD} | credentials.HEADERS if credentials.WORD in names else names)
-
-    @field_validator("set")
-    @classmethod
-    def _keeps_the_framing(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if name.lower() in _FRAMING:
-                raise Unfit("a header other than those of framing and routing", f"`{name}` is the proxy's to set")
-        return value
 
 
 class DualWrite(Section):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
+from proxy.config.headers import UpstreamHeaders
 from proxy.config.types import (
     Count,
     Duration,
@@ -21,6 +22,7 @@ from proxy.config.types import (
     Listen,
     Moment,
     Network,
+    PathChange,
     Proxy,
     Rate,
     Ratio,
@@ -203,11 +205,16 @@ class Upstream(Section):
 
     urls: Annotated[tuple[ServerUrl, ...], Field(min_length=1)]
     """Where it is; of two picked at random the less loaded one is asked. `url:` for one. `http`, `https`; `grpc` and
-    `grpcs` for a server that speaks gRPC."""
+    `grpcs` for a server that speaks gRPC. A path in it goes before the path of every request."""
     host: UpstreamHost = "client"
     """The Host (`:authority`) that requests carry: the client's (`client`), that of the URL (`url`), or the one that is
     given, for gateways that tell models apart by it. One that is given is the name in TLS too (SNI, certificate), and
     health checks carry it. `x-forwarded-host` is the client's in any case."""
+    path: PathChange | None = None
+    """Another path for requests to it: `{from: /v1/chat, to: /chat}` for one, `{from: /v1/*, to: /openai/*}` for all
+    that begin so; the query stays, and so does any other path. `from` is the path as the client asks for it."""
+    headers: UpstreamHeaders = UpstreamHeaders()
+    """What the head of every request to it may carry."""
     timeout: Duration = 30.0
     """How long it may be silent: from the last byte of the request to the answer's head, then between two pieces of the
     answer. The same whether the answer goes to a client, is held or is a copy's."""
@@ -219,7 +226,8 @@ class Upstream(Section):
     max_connections: Count = 256
     """Connections over all workers."""
     version: Version | None = None
-    """A new version starts a new trial; when absent, a hash of the sorted URLs, and of `host` unless it is `client`."""
+    """A new version starts a new trial; when absent, a hash of the sorted URLs, and of `host` and `path` where they say
+    who is asked."""
     signed_off_at: Moment | None = None
     """When the model was approved; lead time is measured from here."""
     tls: UpstreamTls | None = None
@@ -245,12 +253,13 @@ class Upstream(Section):
 
     @property
     def effective_version(self) -> str:
-        """`version`, else a hash of the sorted URLs, and of `host` where that says who is asked.
+        """`version`, else a hash of what says who is asked: the sorted URLs, `host`, `path`.
 
         >>> Upstream(urls=("http://a:1", "http://b:2")).effective_version
         'urls-d9a898e1'
         """
         where = [*sorted(self.urls), *([] if self.host == "client" else [self.host])]
+        where += [f"{self.path.start} {self.path.to}"] if self.path is not None else []
         return self.version or "urls-" + hashlib.sha256("\n".join(where).encode()).hexdigest()[:8]
 
 

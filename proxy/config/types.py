@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from proxy.config import names, units
 from proxy.config.units import LatencyLimit
+from proxy.http.placement import PathRule
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as metadata of a type must be
@@ -84,7 +85,24 @@ Proxy = Annotated[
     Reads(names.proxy, {"anyOf": [{"enum": ["environment", "off"]}, _text("^https?://", "http://proxy.example:3128")]}),
 ]
 ServerUrl = Annotated[
-    str, Reads(names.server_url, _text("^(https?|grpcs?)://[^/]+/?$", "http://127.0.0.1:9001", "grpc://127.0.0.1:9003"))
+    str,
+    Reads(
+        names.server_url,
+        _text("^(https?|grpcs?)://[^/?#]+(/[^?#]*)?$", "http://127.0.0.1:9001", "https://models.example/tenant-b"),
+    ),
+]
+PathChange = Annotated[
+    PathRule,
+    Reads(
+        names.path_change,
+        {
+            "type": "object",
+            "properties": {"from": _text("^/[!-~]*$", "/v1/*"), "to": _text("^/[!-~]*$", "/openai/*")},
+            "required": ["from", "to"],
+            "additionalProperties": False,
+        },
+        names.path_change_text,
+    ),
 ]
 UpstreamHost = Annotated[
     str, Reads(names.upstream_host, {"type": "string", "examples": ["client", "url", "fraud-v2.models.example"]})

@@ -31,7 +31,6 @@ _HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"te",
      b"upgrade")
 )  # fmt: skip
-_HOST_LINE = re.compile(rb"\r\n[Hh][Oo][Ss][Tt]:[^\r\n]*")
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 CREDENTIALS = frozenset(name.encode() for name in credentials.HEADERS)
@@ -398,16 +397,6 @@ def _rebuilt(request: Request, drop: set[bytes]) -> bytes:
     if request.upgrade:
         first += b"connection: upgrade\r\nupgrade: %b\r\n" % request.offers
     return first + rest
-
-
-def with_host(head: bytes, host: bytes) -> bytes:
-    """What is about to be sent, under another Host; it has exactly one, in its head.
-
-    >>> with_host(b"GET / HTTP/1.1\\r\\nHost: a\\r\\nx: y\\r\\n\\r\\nhost: b", b"c")
-    b'GET / HTTP/1.1\\r\\nhost: c\\r\\nx: y\\r\\n\\r\\nhost: b'
-    """
-    match = _HOST_LINE.search(head)
-    return head if match is None else b"".join((head[: match.start()], b"\r\nhost: ", host, head[match.end() :]))
 
 
 def trace(request: Request, head: bytes, span: bytes, fresh: bytes) -> bytes:

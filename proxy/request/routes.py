@@ -8,8 +8,8 @@ from collections.abc import Callable
 from proxy.config import Config, checks
 from proxy.config import Rollout as RolloutConfig
 from proxy.config import Route as RouteConfig
+from proxy.config.headers import HeaderRules
 from proxy.config.route import DualWrite as DualWriteConfig
-from proxy.config.route import HeaderRules
 from proxy.http.headers import Request, read_request, request_scanner
 from proxy.json_pointer import parse
 from proxy.model import Plan, State

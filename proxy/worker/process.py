@@ -173,6 +173,8 @@ class Worker:
             upstream.resolve.every,
             upstream.idle_timeout or (GRPC_IDLE if upstream.grpc else IDLE),
             upstream.host,
+            upstream.path,
+            upstream.headers,
         )
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:

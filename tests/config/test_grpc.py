@@ -35,7 +35,7 @@ def test_a_plan_for_grpc_says_where_it_listens() -> None:
         ("live: v1", "live: web", "routes[0].rollouts[0].candidate", "speaks gRPC, and live (web) HTTP"),
         ("candidate: v2", "candidate: web", "routes[0].rollouts[0].candidate", "speaks HTTP, and live (v1) gRPC"),
         ("127.0.0.1:8081", "127.0.0.1:9090", "server.grpc_listen", "is taken"),
-        ('"grpcs://b"', '"grpc://b/x"', "upstreams.v2.url", "leave the path out"),
+        ('"grpcs://b"', '"grpc://b/x?k"', "upstreams.v2.url", "without a query"),
         ('url: "grpcs://b"', 'urls: ["grpc://b", "http://b"]', "upstreams.v2.urls", "grpc and http mixed"),
         ("/a.B/C}", "/a.B/C, methods: [GET]}", "routes[0].match.methods", "is a POST"),
         ("protocol: v2, kind: label", "protocol: openai, kind: text", "routes[0].prediction.protocol", "from gRPC"),

@@ -202,7 +202,7 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(text: str, path: str, said
          "routes[0].prediction.low", "not below `high`"),
         ({"routes": []}, "routes", "no request would be answered"),
         ({"upstreams": {}}, "upstreams", "no model server"),
-        ({"upstreams": {"v1": {"url": "http://a/x"}, "v2": {"url": "http://b"}}}, "upstreams.v1.url", "its own path"),
+        ({"upstreams": {"v1": {"url": "http://a/?x"}, "v2": {"url": "http://b"}}}, "upstreams.v1.url", "keeps its own"),
         ({"upstreams": {"v1": {"url": "http://u:p@a"}, "v2": {"url": "http://b"}}}, "upstreams.v1.url", "credentials"),
         ({"upstreams": {"v1": {"url": "http://a", "urls": ["http://a"]}, "v2": {"url": "http://b"}}},
          "upstreams.v1", "not both"),

@@ -13,10 +13,13 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from proxy.http.placement import Placement
 from proxy.model.reasons import Reason
 from proxy.worker.upstream.keepalive import KeepAlive
 
 if TYPE_CHECKING:
+    from proxy.config.headers import UpstreamHeaders
+    from proxy.http.placement import PathRule
     from proxy.worker.upstream.http1 import UpstreamConnection
 
 IDLE = 4.0
@@ -30,7 +33,14 @@ EJECT_LONGEST = 30.0
 class Endpoint:
     """One URL. Times are monotonic seconds."""
 
-    def __init__(self, url: str, idle_timeout: float = IDLE, host: str = "client") -> None:
+    def __init__(
+        self,
+        url: str,
+        idle_timeout: float = IDLE,
+        host: str = "client",
+        path: PathRule | None = None,
+        headers: UpstreamHeaders | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self.url = url
         self.secure = parts.scheme in ("https", "grpcs")
@@ -39,6 +49,11 @@ class Endpoint:
         own = parts.netloc if host == "url" else host
         self.own_host = b"" if host == "client" else own.encode()
         """The Host of what is sent here; empty when it is the client's."""
+        base = parts.path.rstrip("/").encode()
+        drop, add = (headers.dropped, headers.set) if headers is not None else (frozenset[str](), dict[str, str]())
+        changed = self.own_host or base or path is not None or drop or add
+        self.placement = Placement(self.own_host, base, path, sorted(drop), add) if changed else None
+        """How requests are changed for it; `None` when they are not."""
         self.tls_name = self.host if host in ("client", "url") else urlsplit(f"//{host}").hostname or ""
         self.idle: dict[UpstreamConnection, None] = {}  # the last one used is taken first, so that the others can age
         self.keep = KeepAlive(idle_timeout)

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.http.grpc import answer_head, call_headers, close, read_answer
-from proxy.http.headers import HeadError, with_host
+from proxy.http.headers import HeadError
 from proxy.http.http2 import HIGH, Headers, Http2
 from proxy.http.http2.frames import (
     CANCEL,
@@ -155,8 +155,8 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         """Send the head and what is here of the body."""
         leg, http2 = self.leg, self.link.http2
         opening = leg.gather()
-        if self.link.endpoint.own_host:
-            opening = with_host(opening, self.link.endpoint.own_host)
+        if self.link.endpoint.placement is not None:
+            opening = self.link.endpoint.placement.apply(opening)
         at = opening.find(b"\r\n\r\n") + 4
         leg.connection = self
         self._stream = http2.open(call_headers(opening[:at], self.link.scheme), self)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, cast
 from httptools import HttpResponseParser
 
 from proxy.http.framing import Framing, FramingError
-from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer, with_host
+from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer
 from proxy.model.reasons import Reason
 from proxy.worker.reader import Reader
 
@@ -81,8 +81,8 @@ class UpstreamConnection(Reader):
         """Carry this leg; the connection must be idle."""
         self.leg, leg.connection = leg, self
         opening = leg.gather()
-        if self.endpoint.own_host:
-            opening = with_host(opening, self.endpoint.own_host)
+        if self.endpoint.placement is not None:
+            opening = self.endpoint.placement.apply(opening)
         self.pool.turn.write(self.transport, opening, leg)
         self._since = leg.sent = monotonic()
         if not leg.whole and not opening.endswith(b"\r\n\r\n"):  # what waits for 100 waits for the model

@@ -17,14 +17,16 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 from mypy_extensions import mypyc_attr
 
+from proxy.config.headers import UpstreamHeaders
 from proxy.config.server import Health
 from proxy.http.headers import Answer
+from proxy.http.placement import PathRule
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
 from proxy.resolver import Resolver
@@ -58,6 +60,8 @@ class Settings:
     renew_names: float = 30.0
     idle_timeout: float = IDLE
     host: str = "client"
+    path: PathRule | None = None
+    headers: UpstreamHeaders | None = field(default=None, repr=False)
 
 
 def why(error: BaseException | None) -> Reason:
@@ -94,7 +98,8 @@ class Pool:
         self.label = settings.name.encode()
         self.timeout = settings.timeout
         self.period = min(LOOK_EVERY, settings.idle_timeout / 4, settings.timeout)
-        self.endpoints = tuple(Endpoint(url, settings.idle_timeout, settings.host) for url in settings.urls)
+        place = settings.idle_timeout, settings.host, settings.path, settings.headers
+        self.endpoints = tuple(Endpoint(url, *place) for url in settings.urls)
         self.open = 0
         self.closing = False
         self.known: dict[bytes, Answer] = {}

@@ -1,0 +1,92 @@
+"""How requests look to one URL of an upstream: its Host, its paths, its headers.
+
+All that can be known at a reload is reckoned then. A request is changed when a connection is about to carry it, whoever
+it is for, so what one URL gets is no business of the exchange: a leg that goes on to another URL is changed anew, from
+what it was. Body and framing stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+_END: Final = b"\r\n\r\n"
+
+
+class PathRule:
+    """`path: {from: …, to: …}`: one path, or with a `*` at the end of both every path that begins so.
+
+    >>> [PathRule("/v1/*", "/openai/*").apply(path) for path in (b"/v1/models", b"/v2")]
+    [b'/openai/models', b'/v2']
+    """
+
+    __slots__ = ("_begins", "_prefix", "_to", "start", "to")
+
+    def __init__(self, start: str, to: str) -> None:
+        self.start, self.to = start, to
+        self._prefix = start.endswith("*")
+        self._begins, self._to = start.removesuffix("*").encode(), to.removesuffix("*").encode()
+
+    def apply(self, path: bytes) -> bytes:
+        """The path that is asked for; one that the rule does not name stays."""
+        if self._prefix:
+            return self._to + path[len(self._begins) :] if path.startswith(self._begins) else path
+        return self._to if path == self._begins else path
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PathRule) and (self.start, self.to) == (other.start, other.to)
+
+    def __hash__(self) -> int:
+        return hash((self.start, self.to))
+
+    def __repr__(self) -> str:
+        return f"PathRule({self.start!r}, {self.to!r})"
+
+
+class Placement:
+    """What is changed in the head of every request to one URL.
+
+    `host` replaces the client's when it is not empty; `base` goes before every path, after `path` was applied; headers
+    named in `drop` or `add` are left out (also with `_` for `-`, since servers take the two for the same), then those
+    of `add` are written.
+    """
+
+    __slots__ = ("_base", "_lines", "_own_host", "_path", "_stale")
+
+    def __init__(
+        self, host: bytes, base: bytes, path: PathRule | None, drop: Iterable[str], add: Mapping[str, str]
+    ) -> None:
+        self._base, self._path = base, path
+        self._own_host = b"\r\nhost: %b" % host if host else b""
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in add.items()).encode("latin-1")
+        names = [*(["host"] if host else ()), *drop, *add]
+        alike = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names)
+        self._stale = re.compile(rb"\r\n(?i:%b):[^\r\n]*" % alike.encode()) if names else None
+
+    def apply(self, opening: bytes) -> bytes:
+        """What is about to be sent, head and as much of the body as is here, as this URL gets it.
+
+        >>> here = Placement(b"b", b"/x", PathRule("/v1/*", "/openai/*"), ["k"], {"api-key": "s"})
+        >>> here.apply(b"GET /v1/m?q HTTP/1.1\\r\\nHost: a\\r\\nK: 1\\r\\nAPI_Key: t\\r\\n\\r\\nhost: b")
+        b'GET /x/openai/m?q HTTP/1.1\\r\\nhost: b\\r\\napi-key: s\\r\\n\\r\\nhost: b'
+        """
+        end, line = opening.find(_END) + 2, opening.find(b"\r\n")
+        first, rest = opening[:line], opening[line:end]
+        if self._base or self._path is not None:
+            first = self._placed(first)
+        if self._stale is not None:
+            rest = self._stale.sub(b"", rest)
+        return b"".join((first, self._own_host, rest, self._lines, opening[end:]))
+
+    def _placed(self, first: bytes) -> bytes:
+        start = first.find(b" ") + 1
+        end = first.find(b" ", start)
+        query = first.find(b"?", start, end)
+        stop = end if query < 0 else query
+        path = first[start:stop]
+        if not path.startswith(b"/"):  # OPTIONS *
+            return first
+        if self._path is not None:
+            path = self._path.apply(path)
+        return b"".join((first[:start], self._base, path, first[stop:]))
