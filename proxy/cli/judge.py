@@ -186,12 +186,11 @@ def headers_of(option: str, given: Iterable[str], environ: Mapping[str, str]) ->
 
 
 def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, str]) -> Server:
-    """The candidate, asked as its copies are (`mirror.headers.set`, `mirror.set_json`); `headers` come on top."""
+    """The candidate, asked as its copies are (`mirror.headers`, its upstream); `headers` come on top."""
     named = {f"{route.name}/{rollout.candidate}": rollout for route, rollout in config.rollouts()}
     mirror = named[plan.name].mirror
-    configured = {name.lower(): value for name, value in mirror.headers.set.items()}
-    server = _server(config, plan.candidate, target)
-    return replace(server, headers={**configured, **headers}, set_json=rules(mirror.set_json))
+    server = _server(config, plan.candidate, target, mirror.headers.dropped)
+    return replace(server, headers={**mirror.headers.set, **server.headers, **headers}, set_json=rules(mirror.set_json))
 
 
 def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, str]) -> Server | None:
@@ -200,20 +199,24 @@ def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, 
         if headers:
             raise click.UsageError("--live-header needs --live: the recorded answers are not asked for")
         return None
-    return replace(_server(config, plan.live, target), headers=headers)
+    server = _server(config, plan.live, target)
+    return replace(server, headers={**server.headers, **headers})
 
 
-def _server(config: Config, upstream: str, target: str) -> Server:
-    """A model server with the TLS settings of an upstream."""
+def _server(config: Config, name: str, target: str, dropped: frozenset[str] = frozenset()) -> Server:
+    """A model server at another URL, asked as the upstream of this name is; headers in `dropped` are left out, too."""
     from proxy.cli.replay import Server
+    from proxy.http.placement import Placement
     from proxy.worker.tls import for_models
 
+    upstream = config.upstreams[name]
     try:
-        context = for_models(config.upstreams[upstream].tls) if target.startswith("https:") else None
+        context = for_models(upstream.tls) if target.startswith("https:") else None
     except (OSError, ssl.SSLError) as error:
-        raise UnderstudyError(f"upstreams.{upstream}.tls: {error}") from error
-    host = config.upstreams[upstream].host
-    return Server(target, context, host="" if host in ("client", "url") else host)
+        raise UnderstudyError(f"upstreams.{name}.tls: {error}") from error
+    host = "" if upstream.host in ("client", "url") else upstream.host
+    placement = Placement(b"", b"", upstream.path, upstream.headers.dropped | dropped, {})
+    return Server(target, context, headers=upstream.headers.set, host=host, placement=placement)
 
 
 def _show(name: str, result: Gate) -> None:

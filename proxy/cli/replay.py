@@ -24,6 +24,7 @@ import aiohttp
 
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.cli.judging import LOOK_EVERY, Bench, Judgement
+from proxy.http.placement import Placement
 from proxy.model import Arm, Outcome, Plan
 from proxy.model.reasons import Reason
 from proxy.pairs.recording import Recorded
@@ -37,6 +38,9 @@ NOT_SENT = frozenset(
 """Headers that belong to the recorded connection, not to the request."""
 
 
+_AS_RECORDED = Placement(b"", b"", None, (), {})
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A model server and how it is asked: over which TLS, with which headers (names in lower case) and fields set."""
@@ -47,6 +51,8 @@ class Server:
     set_json: Rules = ()
     host: str = ""
     """The Host that its requests carry, and its name in TLS; the URL's when empty."""
+    placement: Placement = _AS_RECORDED
+    """How paths are changed for it, and which headers are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,7 @@ async def _ask(session: aiohttp.ClientSession, server: Server, recorded: Recorde
     request = rewritten(*asked, server.set_json) if server.set_json else asked
     if request is None:
         return Outcome(0, Reason.NOT_REWRITTEN)
-    head = request[0].decode("latin-1").split("\r\n")
+    head = server.placement.apply(request[0].rstrip(b"\r\n") + b"\r\n\r\n").decode("latin-1").split("\r\n")
     method, path, *_ = head[0].split(" ")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:]) if name]
     kept = [(name, value) for name, value in headers if name.lower() not in NOT_SENT | server.headers.keys()]

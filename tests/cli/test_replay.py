@@ -356,6 +356,36 @@ async def test_each_arm_is_asked_under_its_own_host(tmp_path: Path) -> None:
     assert hosts == {("candidate", "c.models"), ("live", url.removeprefix("http://"))}
 
 
+async def test_each_arm_is_asked_with_the_paths_and_headers_of_its_upstream(tmp_path: Path) -> None:
+    asked: set[tuple[str, str | None, str | None]] = set()
+
+    async def model(request: web.Request) -> web.Response:
+        asked.add((request.path, request.headers.get("authorization"), request.headers.get("content-type")))
+        return web.Response(body=answer("c", await request.read()), content_type="application/json")
+
+    served = web.Application()
+    served.router.add_post("/{rest:.*}", model)
+    server = TestServer(served)
+    await server.start_server()
+    url = f"http://127.0.0.1:{server.port}"
+    placed = tmp_path / "placed.yaml"
+    own = "path: {from: /v2/models/m/*, to: /v2/models/m/versions/2/*}, headers: {set: {authorization: Bearer c}"
+    text = CONFIG.replace("timeout: 2s", f"timeout: 2s, {own}, drop: [content-type]}}")
+    placed.write_text(
+        text.replace('l: {url: "http://127.0.0.1:1"', 'l: {headers: {set: {authorization: l}}, url: "http://b"')
+    )
+    recorded = record(tmp_path / "p.jsonl", 3)
+    command = ("replay", recorded, "-c", placed, "--rate", 2000, "--allow-inconclusive")
+    result = await asyncio.to_thread(understudy, *command, "--candidate", f"{url}/c", "--live", f"{url}/l/")
+    await server.close()
+    assert result.exit_code == 0, result.output
+    assert asked == {
+        ("/c/v2/models/m/versions/2/infer", "Bearer c", None),
+        ("/l/v2/models/m/infer", "l", "application/json"),
+    }
+    assert "Bearer" not in result.output
+
+
 @pytest.mark.parametrize("option", ["--header", "--live-header"])
 @pytest.mark.parametrize(
     ("header", "said"),
