@@ -6,16 +6,13 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.http.ids import uuid7_tails, uuid7_time
-from proxy.http.peers import Networks, is_within, networks
 from proxy.model import Leg
 from proxy.pairs.publisher import Publisher
 from proxy.request.exchange import Exchange
-from proxy.request.routes import Routes, part
 from proxy.worker.counts import Counts
 from proxy.worker.request_log import Trails
 from proxy.worker.timers import PreciseTimer, TimerWheel
@@ -23,52 +20,22 @@ from proxy.worker.turn import TurnScheduler
 
 if TYPE_CHECKING:
     from proxy.config import Config
-    from proxy.config.server import Server
     from proxy.http.headers import Request
-    from proxy.worker.downstream.grpc import GrpcServerConnection
-    from proxy.worker.downstream.http1 import DownstreamConnection
+    from proxy.request.ports import DownstreamStream
+    from proxy.request.routes import Routes
+    from proxy.worker.limits import Limits
 
 _ENTROPY = 4096
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one client may cost; `max_connections` is this worker's part. Bytes and seconds."""
+class Downstream(Protocol):
+    """A client connection, as the worker that stops sees it."""
 
-    max_header: int
-    max_body: int
-    max_connections: int
-    buffer: int
-    max_memory: int
-    min_rate: int
-    header: float
-    body: float
-    request: float
-    idle: float
-    trusted: Networks = ()
-    """Proxies whose word is believed on who asks."""
+    def leave(self, now: float) -> None:
+        """The worker is about to stop: end as soon as what is under way has ended. Called again and again."""
 
-    @classmethod
-    def of(cls, server: Server, place: tuple[int, int]) -> Limits:
-        """A worker's limits; `place`: slot, workers."""
-        limits, times = server.limits, server.timeouts
-        connections = part(limits.max_connections, *place)
-        trusted = networks(server.trusted_proxies)
-        sizes = limits.max_header, limits.max_body, connections, limits.buffer, limits.max_memory, limits.min_rate
-        return cls(*sizes, times.header, times.body, times.request, times.idle, trusted)
-
-    def whose(self, transport: asyncio.BaseTransport) -> tuple[bytes, bool]:
-        """The address at the other end, and whether it is a trusted proxy's. Asked once per connection."""
-        address = transport.get_extra_info("peername")
-        if not isinstance(address, tuple):
-            return b"unknown", False
-        peer = str(address[0])
-        return peer.encode(), is_within(peer, self.trusted)
-
-    @property
-    def shortest(self) -> float:
-        """How often a connection must be looked at so that no timeout is missed."""
-        return min(self.header, self.body, self.request, self.idle)
+    def abort(self) -> None:
+        """End at once."""
 
 
 class WorkerContext:
@@ -93,9 +60,9 @@ class WorkerContext:
         self.counts = Counts()
         self.publisher = Publisher(loop)
         self.trails = Trails()
-        self.exchange: Callable[[DownstreamConnection, WorkerContext, Request, bytes, float], Exchange] = Exchange
+        self.exchange: Callable[[DownstreamStream, WorkerContext, Request, bytes, float], Exchange] = Exchange
         """What a request becomes: `Exchange` itself, unless some requests are to leave a trail."""
-        self.clients: set[DownstreamConnection | GrpcServerConnection] = set()
+        self.clients: set[Downstream] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
         """Requests that were refused before an upstream was asked."""
         self.epoch = time.time() - time.monotonic()

@@ -46,10 +46,11 @@ from proxy.request.rollouts import Recent, Terms, Trial
 from proxy.request.routes import compile_routes, is_unjudged, part
 from proxy.resolver import LookUp, Resolver, system
 from proxy.sockets import raise_descriptors
-from proxy.worker.context import Limits, WorkerContext
+from proxy.worker.context import WorkerContext
 from proxy.worker.downstream.grpc import GrpcServerConnection
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.downstream.listener import Listener
+from proxy.worker.limits import Limits
 from proxy.worker.timers import TICK
 from proxy.worker.tls import for_clients, for_upstream
 from proxy.worker.upstream.endpoint import IDLE

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from proxy.pairs.publisher import Publisher
     from proxy.request.ports import DownstreamStream
     from proxy.worker.context import WorkerContext
-    from proxy.worker.downstream.http1 import DownstreamConnection
 
 MAX_WAITING = 4096
 """Trails that may wait for the next tick."""
@@ -62,7 +61,7 @@ class Trails:
         return self._traces is not None or self._logs > 0
 
     def exchange(
-        self, client: DownstreamConnection, context: WorkerContext, request: Request, name: bytes, now: float
+        self, client: DownstreamStream, context: WorkerContext, request: Request, name: bytes, now: float
     ) -> Exchange:
         """The exchange of a request, followed if it was chosen."""
         how = self.chosen(context, request, name)

@@ -16,28 +16,37 @@ import socket
 import struct
 import sys
 import termios
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
 from proxy.worker.pace import GRACE, Pace
 
 if TYPE_CHECKING:
-    from proxy.worker.context import WorkerContext
+    from proxy.worker.limits import Limits
 
 _INT: Final = struct.Struct("i")
 _RESET: Final = struct.pack("ii", 1, 0)
+
+
+class Memory(Protocol):
+    """Where what is held for slow clients is counted: the worker's context."""
+
+    limits: Limits
+
+    def charge(self, size: int) -> bool:
+        """Count `size` bytes more (or less); whether there is room for them."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Taking:
     """What waits for one peer, which takes it in portions of `portion`. Bytes, and monotonic seconds."""
 
-    def __init__(self, context: WorkerContext, now: float, portion: int = 0) -> None:
-        self._context = context
-        rate = context.limits.min_rate
+    def __init__(self, memory: Memory, now: float, portion: int = 0) -> None:
+        self._memory = memory
+        rate = memory.limits.min_rate
         self._pace = Pace(rate, now)
-        self._patience = min(GRACE + portion / rate, context.limits.idle)
+        self._patience = min(GRACE + portion / rate, memory.limits.idle)
         self._charged = 0
         self._left = self.unread()
 
@@ -54,7 +63,7 @@ class Taking:
         self._left += more
         size = self.waiting()
         change, self._charged = size - self._charged, size
-        return self._context.charge(change) and size < self._context.limits.buffer
+        return self._memory.charge(change) and size < self._memory.limits.buffer
 
     def behind(self, now: float) -> float:
         """Seconds that the peer is behind the least rate."""
@@ -74,18 +83,18 @@ class Taking:
 
     def end(self) -> None:
         """It takes again, or is gone."""
-        self._context.charge(-self._charged)
+        self._memory.charge(-self._charged)
         self._charged = 0
 
 
 class SocketTaking(Taking):
     """What waits in a transport's buffer."""
 
-    def __init__(self, transport: asyncio.WriteTransport, context: WorkerContext, now: float) -> None:
+    def __init__(self, transport: asyncio.WriteTransport, memory: Memory, now: float) -> None:
         self._transport = transport
         sock = transport.get_extra_info("socket")
         self._number: int = sock.fileno()
-        super().__init__(context, now, _segment(sock))  # what is taken shows in whole segments only
+        super().__init__(memory, now, _segment(sock))  # what is taken shows in whole segments only
 
     def waiting(self) -> int:
         return self._transport.get_write_buffer_size()

@@ -18,8 +18,7 @@ from proxy.http.headers import UNTIL_CLOSE, HeadError, client_lines
 from proxy.http.http2 import Headers, Http2, Stream
 from proxy.http.http2.frames import ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from proxy.model.reasons import Reason
-from proxy.worker.downstream.grpc_stream import ANSWER_WORK, GrpcServerStream
-from proxy.worker.http2_protocol import Http2Protocol
+from proxy.worker.downstream.grpc_stream import ANSWER_WORK, CallsConnection, GrpcServerStream
 from proxy.worker.pace import LOOK
 from proxy.worker.taking import SocketTaking, reset
 
@@ -38,10 +37,9 @@ LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
 
 
-class GrpcServerConnection(Http2Protocol):
+class GrpcServerConnection(CallsConnection):
     """One client connection."""
 
-    peer = lines = b""
     _spent = False
     _taking: SocketTaking | None = None
     """What waits for the client whatever the call, while its transport is full."""
@@ -113,12 +111,11 @@ class GrpcServerConnection(Http2Protocol):
         self.context.refusals.count(reason if code == REFUSED_STREAM else Reason.BAD_REQUEST)
 
     def gone(self) -> None:
-        """A call has ended."""
         self._since = monotonic()
         self.wake()
 
     def broken_off(self) -> None:
-        """The client broke a call off; one that does nothing else is thrown out."""
+        """A client that does nothing else than break calls off is thrown out."""
         now = monotonic()
         earned = (now - self._resets_at) * RESETS_PER_SECOND
         self._resets, self._resets_at = min(MAX_RESETS, self._resets + earned) - 1, now
@@ -174,7 +171,7 @@ class GrpcServerConnection(Http2Protocol):
         self.wake()
 
     def check(self, now: float) -> float:
-        """End what is late: calls, then a connection that has none."""
+        """Calls first, then a connection that has none."""
         if self.closed:
             return 0.0
         limits, taking = self.context.limits, self._taking

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.http.grpc import Messages, seconds, timeout_text
 from proxy.http.headers import without
 from proxy.request import machine, memory, samples
 from proxy.request.exchange import Exchange
 from proxy.request.legs import Served
+from proxy.request.ports import DownstreamStream
 from proxy.worker.request_log import Followed
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ if TYPE_CHECKING:
     from proxy.request.rollouts import Trial
     from proxy.worker.context import WorkerContext
     from proxy.worker.counts import Meter
-    from proxy.worker.downstream.grpc_stream import GrpcServerStream
     from proxy.worker.upstream.pool import Pool
 
 _TIMEOUT = frozenset({b"grpc-timeout"})
 _ANY_LENGTH = 1 << 32
 """Four bytes say how long a message is."""
+
+
+class CallStream(DownstreamStream, Protocol):
+    """The client's side of one call."""
+
+    messages: Messages
 
 
 class ServedCall(Served):
@@ -58,13 +64,11 @@ class ServedCall(Served):
 class Call(Exchange):
     """One call of one client."""
 
-    client: GrpcServerStream
+    client: CallStream
     _holding = 0
     """Bytes gathered before it is decided whether they are needed."""
 
-    def __init__(
-        self, client: GrpcServerStream, context: WorkerContext, request: Request, name: bytes, now: float
-    ) -> None:
+    def __init__(self, client: CallStream, context: WorkerContext, request: Request, name: bytes, now: float) -> None:
         super().__init__(client, context, request, name, now)
         given = request.value(b"grpc-timeout")
         self._deadline = now + seconds(given) if given else inf

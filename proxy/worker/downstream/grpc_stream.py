@@ -20,14 +20,14 @@ from proxy.model.reasons import Reason
 from proxy.worker.downstream.grpc_call import Call, FollowedCall
 from proxy.worker.downstream.grpc_taking import CallTaking
 from proxy.worker.downstream.receiving import Receiving
-from proxy.worker.http2_protocol import StreamEnd
+from proxy.worker.http2_protocol import Http2Protocol, StreamEnd
 from proxy.worker.pace import LOOK
 
 if TYPE_CHECKING:
     from proxy.http.headers import Request
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Served
-    from proxy.worker.downstream.grpc import GrpcServerConnection
+    from proxy.worker.context import WorkerContext
 
 ANSWER_WORK, ASK_WORK = 24, 24
 """Work (`turn`) of an answer of our own, and of asking a model."""
@@ -36,7 +36,27 @@ _HEAD: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _SERVING, _NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
 
 
-class GrpcServerStream(StreamEnd["GrpcServerConnection"]):
+class CallsConnection(Http2Protocol):
+    """What a call asks of the connection that it came on."""
+
+    context: WorkerContext
+    peer = lines = scheme = b""
+    trusted = False
+
+    def gone(self) -> None:
+        """A call has ended."""
+        raise NotImplementedError
+
+    def broken_off(self) -> None:
+        """The client broke a call off."""
+        raise NotImplementedError
+
+    def check(self, now: float) -> float:
+        """End what is late, calls too; when to look again."""
+        raise NotImplementedError
+
+
+class GrpcServerStream(StreamEnd[CallsConnection]):
     """One call's client side: what its exchange knows as its client."""
 
     exchange: Call | None = None
@@ -52,7 +72,7 @@ class GrpcServerStream(StreamEnd["GrpcServerConnection"]):
     _taking: CallTaking | None = None
     """What waits for the client, while it is `blocked`."""
 
-    def __init__(self, link: GrpcServerConnection, stream: Stream, request: Request, ended: bool) -> None:
+    def __init__(self, link: CallsConnection, stream: Stream, request: Request, ended: bool) -> None:
         self.link, self._stream, self.request, self._ended = link, stream, request, ended
         self.context = link.context
         self.peer, self.scheme, self.lines, self.trusted = link.peer, link.scheme, link.lines, link.trusted

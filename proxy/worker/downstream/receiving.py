@@ -12,14 +12,14 @@ from proxy.model.reasons import Reason
 from proxy.worker.pace import GRACE, Pace
 
 if TYPE_CHECKING:
-    from proxy.worker.context import Limits
+    from proxy.worker.limits import Limits
 
 
 class Receiving:
     """One of them, whose first byte came at `began`. Bytes, and monotonic seconds.
 
     >>> from proxy.config.server import Server
-    >>> from proxy.worker.context import Limits
+    >>> from proxy.worker.limits import Limits
     >>> limits = Limits.of(Server(), (0, 1)); late = Receiving(limits, 0.0, 1.0)
     >>> late.moved(10_000, 9.0); late.late(limits, 12.0), late.late(limits, 19.0).value
     (<Reason.NONE: ''>, 'slow_client')

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from proxy.http.headers import Answer
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Served
-    from proxy.worker.downstream.http1 import DownstreamConnection
     from proxy.worker.timers import TimerWheel
 
 
@@ -27,13 +26,7 @@ class _End(Reader):
     slot = 0
     other: _End
 
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        below: DownstreamConnection | UpstreamConnection,
-        wheel: TimerWheel,
-        idle: float,
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, below: Reader, wheel: TimerWheel, idle: float) -> None:
         super().__init__(below.turn, below.owner)
         self.transport, self._below, self._wheel, self._idle = transport, below, wheel, idle
         self.outlives = True
@@ -70,9 +63,7 @@ class _End(Reader):
         return last + self._idle
 
 
-def start_tunnel(
-    client: DownstreamConnection, exchange: Exchange, leg: Served, answer: Answer, rest: bytes, ahead: bytes
-) -> None:
+def start_tunnel(client: Reader, exchange: Exchange, leg: Served, answer: Answer, rest: bytes, ahead: bytes) -> None:
     """Pass on the 101 and make one tunnel of the two connections.
 
     `answer` is the model's and names the protocol that it chose; `rest` and `ahead` are bytes of the new protocol that
