@@ -30,9 +30,9 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
+from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.counting import Tallies
 from proxy.controller.decisions import Decisions
-from proxy.controller.exemplars import Exemplars
 from proxy.controller.intake import Intake
 from proxy.controller.links import Links, Worker
 from proxy.controller.request_log import Trails
@@ -314,9 +314,3 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
         pass  # logged and counted where it happened
     except Exception:
         logs.unexpected(log, "controller.decision_broke")
-
-
-if __name__ == "__main__":
-    from proxy.controller.process import main
-
-    main()

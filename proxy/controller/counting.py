@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from proxy.controller.view import Counts
+from proxy.controller.admin.interface import Counts
 from proxy.pairs.link import BOUNDS
 
 log = logging.getLogger("understudy.counting")

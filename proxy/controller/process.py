@@ -1,4 +1,4 @@
-"""The controller's life as a process: `python -m proxy.controller.controller`, started by the supervisor.
+"""The controller's life as a process: `python -m proxy.controller.process`, started by the supervisor.
 
 CONFIG comes first; READY goes back when the store has been read and every socket listens. Later CONFIG frames are
 reloads, answered with RESULT. DRAIN, or the end of the channel (the supervisor is gone), ends it with exit code 0 after
@@ -127,7 +127,7 @@ class Process:
 
 def main() -> None:
     """Run the controller; ends the process."""
-    parser = argparse.ArgumentParser(prog="proxy.controller.controller")
+    parser = argparse.ArgumentParser(prog="proxy.controller.process")
     for name in ("control-fd", "listen-fd"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--runtime", type=Path, required=True)
@@ -139,3 +139,7 @@ def main() -> None:
     code = uvloop.run(Process(control, listener, arguments.runtime).run())
     logging.shutdown()
     os._exit(code)  # a thread that waits for a dead disk must not keep the process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The controller as its API sees it: fulfils `view.Surface` over a `Controller` and the channel to the supervisor.
+"""The controller as its API sees it: fulfils `interface.Surface` over a `Controller` and the channel to the supervisor.
 
 Reading never changes anything; `act` turns a person's word into an event of `rollout.machine` and waits until it has
 been carried out or refused.
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.config import Config
+from proxy.controller.admin.interface import ACTIONS, PARTS, Counts, RefusedError
 from proxy.controller.controller import Controller
 from proxy.controller.decisions import Outcome
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.store.store import Store
 from proxy.controller.trials import Trial
-from proxy.controller.view import ACTIONS, PARTS, Counts, RefusedError
 from proxy.errors import StoreError
 from proxy.pairs import link
 from proxy.pairs.channel import Channel

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from proxy import config
+from proxy.controller.admin.interface import PARTS, Counts
 from proxy.controller.charts import Charts, unit
-from proxy.controller.view import PARTS, Counts
 from proxy.evidence.words import burst_words, number, title
 from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.model.reasons import Reason

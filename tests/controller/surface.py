@@ -1,4 +1,4 @@
-"""A controller for tests of what hangs on it: `view.Surface` over plain data, without workers, store or time."""
+"""A controller for tests of what hangs on it: `interface.Surface` over plain data, without workers, store or time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from proxy import config
-from proxy.controller.view import Counts, RefusedError
+from proxy.controller.admin.interface import Counts, RefusedError
 from proxy.errors import StoreError
 from proxy.rfc3339 import rfc3339
 
@@ -84,7 +84,7 @@ class FakeSender:
 
 
 class FakeSurface:
-    """`view.Surface` over lists. Actions change the one rollout as the state machine would in the plainest case."""
+    """`interface.Surface` over lists. Actions change the one rollout as the machine would in the plainest case."""
 
     def __init__(self, token: str | None = None, url: str = "") -> None:
         more = (f", token: '{token}'" if token else "") + (f", url: '{url}'" if url else "")

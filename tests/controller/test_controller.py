@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.controller.admin.interface import RefusedError
 from proxy.controller.controller import Controller
 from proxy.controller.store.store import Change
 from proxy.controller.trials import Trial
-from proxy.controller.view import RefusedError
 from proxy.model import BUCKETS, Arm, Outcome, State
 from proxy.model.reasons import Reason
 from tests.controller.controllers import (

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.cli.judging import audit
 from proxy.cli.recordings import journal_entries
+from proxy.controller.admin.interface import RefusedError
 from proxy.controller.controller import Controller
-from proxy.controller.view import RefusedError
 from proxy.model import BUCKETS, Outcome, State
 from proxy.model.reasons import Reason
 from tests.controller.controllers import (

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.controller.admin.interface import RefusedError
 from proxy.controller.controller import Controller
 from proxy.controller.streams import MAX_EVENTS
 from proxy.controller.surface import Desk
-from proxy.controller.view import RefusedError
 from proxy.evidence.input.labels import WAITING
 from proxy.model import Outcome
 from proxy.model.reasons import Reason

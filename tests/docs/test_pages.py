@@ -21,7 +21,7 @@ from proxy.cli import main
 from proxy.config import Config, Guards, Rollout, Route, load, parse
 from proxy.config.words import describe
 from proxy.controller.admin.openapi import DOCUMENT
-from tests.controller.test_metrics import METRICS
+from tests.controller.admin.test_metrics import METRICS
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name, simple, text
 
 TARGETS = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.M))

@@ -1,7 +1,7 @@
 """The admin port: API, metrics, health and console, on a port of its own.
 
 Nothing here decides anything. A request is checked (`access`), its inputs are read strictly (`inputs`), the controller
-is asked through `view.Surface`, and what it says is written out as JSON. Every error, whoever makes it, leaves as
+is asked through `interface.Surface`, and what it says is written out as JSON. Every error, whoever makes it, leaves as
 problem+json (`problems`; what aiohttp refuses by itself, `port`); the whole of it is described by `openapi`, and a test
 holds the two together.
 
@@ -18,10 +18,10 @@ from aiohttp import web
 from proxy.controller.admin import access, handlers, problems
 from proxy.controller.admin.console import Console
 from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
+from proxy.controller.admin.interface import Surface
+from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.port import Port
 from proxy.controller.admin.stream import Streams
-from proxy.controller.metrics import Metrics
-from proxy.controller.view import Surface
 from proxy.controller.webhooks.outbox import Sender
 
 __all__ = ["Port", "application"]

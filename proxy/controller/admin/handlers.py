@@ -9,11 +9,11 @@ import orjson
 from aiohttp import web
 
 from proxy.controller.admin import inputs
+from proxy.controller.admin.interface import ACTIONS, Surface
+from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.openapi import DOCUMENT
 from proxy.controller.admin.problems import Problem
 from proxy.controller.admin.traffic import by_route
-from proxy.controller.metrics import Metrics
-from proxy.controller.view import ACTIONS, Surface
 from proxy.controller.webhooks.outbox import Sender
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.controller.metrics import package_version
-from proxy.controller.view import ACTIONS, PARTS
+from proxy.controller.admin.interface import ACTIONS, PARTS
+from proxy.controller.admin.metrics import package_version
 from proxy.model import Kind, Mismatch, State, Verdict
 
 Schema = dict[str, Any]

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 
 from proxy import logs
-from proxy.controller.view import RefusedError
+from proxy.controller.admin.interface import RefusedError
 from proxy.errors import StoreError, UnderstudyError
 
 log = logging.getLogger("understudy.admin")

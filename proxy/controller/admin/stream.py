@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from proxy.controller.admin.interface import Surface
 from proxy.controller.admin.problems import Problem
-from proxy.controller.view import Surface
 
 MAX_READERS = 64
 HEARTBEAT = 15.0  # seconds; proxies in between cut what is silent for longer, typically 30 to 60

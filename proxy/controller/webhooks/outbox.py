@@ -86,7 +86,7 @@ class Outbox(Protocol):
 
 
 class Source(Protocol):
-    """The part of `view.Surface` that is used here."""
+    """The part of `interface.Surface` that is used here."""
 
     @property
     def config(self) -> Config: ...

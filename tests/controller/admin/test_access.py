@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.controller.view import ACTIONS
+from proxy.controller.admin.interface import ACTIONS
 from tests.controller.admin.clients import TOKEN, Client, problem, serving
 from tests.controller.surface import URL, FakeSurface
 

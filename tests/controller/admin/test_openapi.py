@@ -12,8 +12,8 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controller.admin import application
+from proxy.controller.admin.interface import ACTIONS
 from proxy.controller.admin.openapi import DOCUMENT
-from proxy.controller.view import ACTIONS
 from proxy.controller.webhooks.outbox import Sender
 from tests.controller.admin.clients import Client
 from tests.controller.controllers import config_text, desk_of, eventually, running, trial_of

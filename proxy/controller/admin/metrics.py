@@ -35,7 +35,7 @@ from prometheus_client.samples import Exemplar
 from proxy import logs
 from proxy.built import DATA_PATH
 from proxy.config import Config
-from proxy.controller.view import PARTS, Counts
+from proxy.controller.admin.interface import PARTS, Counts
 from proxy.controller.webhooks.policy import Result
 from proxy.model import Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
@@ -69,7 +69,7 @@ _WORDS = frozenset(word.value for word in REASONS if word)
 
 
 class Source(Protocol):
-    """The part of `view.Surface` that is used here."""
+    """The part of `interface.Surface` that is used here."""
 
     @property
     def config(self) -> Config: ...

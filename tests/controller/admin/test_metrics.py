@@ -15,9 +15,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as classic
 
 from proxy import config
-from proxy.controller.exemplars import Exemplars
-from proxy.controller.metrics import Metrics, code_label
-from proxy.controller.view import Counts
+from proxy.controller.admin.exemplars import Exemplars
+from proxy.controller.admin.interface import Counts
+from proxy.controller.admin.metrics import Metrics, code_label
 from proxy.pairs.link import BOUNDS
 from proxy.pairs.request_log import LegTrail, example
 
@@ -72,7 +72,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
 
 
 class FakeController:
-    """As much of `view.Surface` as metrics use."""
+    """As much of `interface.Surface` as metrics use."""
 
     def __init__(self, counts: Counts | None = None, rollouts: list[dict[str, Any]] | None = None) -> None:
         self.config = config.parse(FILE)

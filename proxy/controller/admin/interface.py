@@ -1,28 +1,21 @@
 """What the admin API, the metrics and the webhooks see of the controller: a protocol, so that each is tested alone.
 
-The controller fulfils `Surface`; `admin.py`, `metrics.py` and `webhooks.py` lean on nothing else of it. Everything here
-is read or asked for on the controller's event loop. What an answer holds is the API's JSON, made of plain values
-(dict, list, str, int, float, bool, None), so that the caller only has to write it out.
-
-The controller starts the rest of its process like this:
-
-    sender = webhooks.Sender(surface); sender.start()    # delivers from `surface.store`
-    port = admin.Port(admin.application(surface, sender), drain); await port.start(listener)
-    … await sender.stop(); await port.close()
+`controller/surface.py` fulfils `Surface`, `controller/process.py` hands it to the admin port and to the sender; this
+folder imports nothing of the rest of the controller but the store and the webhooks. Everything here is read or asked
+for on the controller's event loop. What an answer holds is the API's JSON, made of plain values (dict, list, str, int,
+float, bool, None), so that the caller only has to write it out.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from proxy.config import Config
-from proxy.controller.exemplars import Exemplars
+from proxy.controller.admin.exemplars import Exemplars
+from proxy.controller.store.store import Store
 from proxy.errors import UnderstudyError
-
-if TYPE_CHECKING:
-    from proxy.controller.store.store import Store
 
 ACTIONS = ("promote", "abort", "pause", "resume", "retry", "restart")
 """What can be done to a rollout by hand."""
