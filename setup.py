@@ -25,7 +25,7 @@ COMPILED = (
     )),
     *(f"proxy/worker/downstream/{name}.py" for name in ("http1", "receiving", "tunnel")),
     *(f"proxy/worker/upstream/{name}.py" for name in (
-        "endpoint", "health", "http1", "keepalive", "pool", "renewals",
+        "addresses", "dialling", "endpoint", "health", "http1", "keepalive", "pool",
     )),
 )  # fmt: skip
 """What every request passes through over HTTP/1.1; what runs once per process or connection is left out."""

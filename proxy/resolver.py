@@ -32,8 +32,10 @@ RENEW_AFTER_FAILURE = 1.0
 """Seconds between two lookups because of addresses that do not answer: whoever has moved is found soon."""
 
 LookUp = Callable[[str], tuple[str, ...]]
-"""The addresses of a name, in the order in which to try them; blocks, and raises `OSError` or `UnicodeError`."""
+"""The addresses of a name; blocks, and raises `OSError` or `UnicodeError`."""
 T = TypeVar("T")
+MAX_ADDRESSES = 256
+"""Addresses of one name that are used; of more, the same ones each time."""
 
 
 def system(host: str) -> tuple[str, ...]:
@@ -68,8 +70,7 @@ class Name:
         self.asked = 0.0
         """When it was last looked up, monotonic; 0 before it is."""
         self._under_way: asyncio.Event | None = None
-        self._turn = 0
-        self._silent: set[str] = set()
+        self._followers: dict[Callable[[], None], None] = {}
 
     @property
     def busy(self) -> bool:
@@ -85,21 +86,16 @@ class Name:
                 raise self._error
         return self.addresses
 
-    async def in_order(self) -> list[str]:
-        """Its addresses in the order in which to try them: each in turn is the first, those that failed are last."""
-        found = await self.known()
-        if len(found) == 1:
-            return list(found)
-        self._turn = (self._turn + 1) % len(found)
-        turned = found[self._turn :] + found[: self._turn]
-        return sorted(turned, key=self._silent.__contains__)
+    def follow(self, told: Callable[[], None]) -> None:
+        """Call `told` whenever a lookup has brought other addresses than the one before."""
+        self._followers[told] = None
 
-    def tried(self, address: str, good: bool) -> None:
-        """An attempt to connect to one of its addresses has ended."""
-        if good:
-            self._silent.discard(address)
-            return
-        self._silent.add(address)
+    def unfollow(self, told: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._followers.pop(told, None)
+
+    def doubt(self) -> None:
+        """One of its addresses could not be reached: look it up before its time, but not at once again."""
         if not self.literal and monotonic() - self.asked >= RENEW_AFTER_FAILURE:
             self.renew()
 
@@ -131,12 +127,15 @@ class Name:
     def _ended(self, found: tuple[str, ...], error: OSError | UnicodeError | None) -> None:
         under_way, self._under_way = self._under_way, None
         if found:
+            found = self._bounded(found)
             if self._error is not None:
                 event(log, "name.found", host=self.host, addresses=list(found))
             elif self.addresses and set(found) != set(self.addresses):
                 event(log, "name.changed", host=self.host, addresses=list(found))
+            changed = set(found) != set(self.addresses)
             self.addresses, self._error = found, None
-            self._silent.clear()  # each gets another chance
+            for told in list(self._followers) if changed else ():
+                told()
         else:
             error = error or OSError(f"{self.host} has no address")
             if self._error is None:
@@ -145,6 +144,14 @@ class Name:
             self.failures += 1
         if under_way is not None:
             under_way.set()
+
+    def _bounded(self, found: tuple[str, ...]) -> tuple[str, ...]:
+        if len(found) <= MAX_ADDRESSES:
+            return found
+        used = tuple(sorted(found)[:MAX_ADDRESSES])  # an answer in another order is no other answer
+        if set(used) != set(self.addresses):
+            event(log, "name.too_many", logging.WARNING, host=self.host, found=len(found), used=MAX_ADDRESSES)
+        return used
 
 
 class Resolver:
@@ -179,20 +186,12 @@ class Resolver:
         all the others (as Go's `net.Dialer` does it).
         """
         until = monotonic() + seconds
-        name = self.name(host)
         async with asyncio.timeout(seconds):
-            addresses = await name.in_order()
-        for left in range(len(addresses), 0, -1):
-            address = addresses[-left]
+            addresses = await self.name(host).known()
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
                 async with asyncio.timeout(max(0.0, until - monotonic()) / left):
-                    made = await attempt(address)
+                    return await attempt(address)
             except OSError as error:  # `TimeoutError` and `ssl.SSLError` are such
-                name.tried(address, False)
-                if left == 1:
-                    raise
                 last = error
-            else:
-                name.tried(address, True)
-                return made
-        raise last  # pragma: no cover - there is at least one address
+        raise last

@@ -194,8 +194,8 @@ class Resolve(Section):
     """How the host names of URLs become addresses."""
 
     every: Duration = 30.0
-    """A name is looked up again after this long, and after a connection to one of its addresses has failed. While that
-    fails the last good addresses stay."""
+    """A name is looked up again after this long, and after a connection to one of its addresses has failed. Each
+    address is an endpoint of its own; the known ones serve meanwhile, and stay while a lookup fails."""
 
 
 class Upstream(Section):

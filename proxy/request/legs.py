@@ -77,6 +77,8 @@ class Leg:
     """When the first event of a stream came: servers send the head, and comments, before the model has spoken."""
     finished = 0.0
     tries = 0
+    dialled = 0.0
+    """When the first connection was begun for it, where there are several endpoints to choose from."""
     interims = 0
     held_back = False
     """The sender of the request is not read until a connection is there."""

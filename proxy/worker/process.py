@@ -53,10 +53,11 @@ from proxy.worker.downstream.listener import Listener
 from proxy.worker.limits import Limits
 from proxy.worker.timers import TICK
 from proxy.worker.tls import for_clients, for_upstream
+from proxy.worker.upstream.dialling import Settings
 from proxy.worker.upstream.endpoint import IDLE
 from proxy.worker.upstream.grpc_pool import IDLE as GRPC_IDLE
 from proxy.worker.upstream.grpc_pool import GrpcPool
-from proxy.worker.upstream.pool import Pool, Settings
+from proxy.worker.upstream.pool import Pool
 
 log = logging.getLogger("understudy.worker")
 

@@ -11,7 +11,8 @@ from proxy.request.rollouts import Terms, Trial
 from proxy.request.samples import Sample
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
-from proxy.worker.upstream.pool import Pool, Settings
+from proxy.worker.upstream.dialling import Settings
+from proxy.worker.upstream.pool import Pool
 
 
 class Wire:

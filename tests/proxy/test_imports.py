@@ -50,10 +50,9 @@ CLOSING: set[tuple[str, str]] = {
     ("proxy.request.samples", "proxy.request.rollouts"),
     ("proxy.worker.request_log", "proxy.worker.context"),
     ("proxy.worker.upstream.endpoint", "proxy.worker.upstream.http1"),
-    ("proxy.worker.upstream.grpc", "proxy.worker.upstream.grpc_pool"),
     ("proxy.worker.upstream.health", "proxy.worker.upstream.pool"),
     ("proxy.worker.upstream.http1", "proxy.worker.upstream.pool"),
-    ("proxy.worker.upstream.renewals", "proxy.worker.upstream.pool"),
+    ("proxy.worker.upstream.addresses", "proxy.worker.upstream.pool"),
 }
 """Imports that close a circle of modules; without them there is none."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from proxy.aiohttp_resolver import OwnResolver
-from proxy.resolver import Name, Resolver, system
+from proxy.resolver import MAX_ADDRESSES, Name, Resolver, system
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 5.0
@@ -80,8 +80,8 @@ async def test_one_lookup_of_a_name_at_a_time_however_many_ask_and_leave(server:
 @pytest.mark.parametrize("host", ["10.0.0.7", "::1", "fe80::1%eth0"])
 async def test_a_literal_address_passes_through_no_thread(host: str, server: NameServer) -> None:
     name = Resolver(server).name(host)
-    assert await name.in_order() == [host]
-    name.tried(host, good=False)
+    assert await name.known() == (host,)
+    name.doubt()
     assert (server.asked, name.busy) == ([], False)
 
 
@@ -126,14 +126,41 @@ async def test_a_name_that_cannot_be_one_is_an_error_too() -> None:
         await Name("a..b", system).known()
 
 
-async def test_addresses_take_turns_and_those_that_fail_come_last(server: NameServer) -> None:
-    server.addresses = {"a": ("1.1.1.1", "2.2.2.2", "3.3.3.3")}
-    name = Resolver(server).name("a")
-    assert {(await name.in_order())[0] for _ in range(3)} == set(server.addresses["a"])
-    name.tried("2.2.2.2", good=False)
-    assert {(await name.in_order())[-1] for _ in range(3)} == {"2.2.2.2"}
-    name.tried("2.2.2.2", good=True)
-    assert {(await name.in_order())[0] for _ in range(3)} == set(server.addresses["a"])
+async def test_followers_hear_of_other_addresses_alone(server: NameServer) -> None:
+    server.addresses = {"a": ("1.1.1.1", "2.2.2.2")}
+    name, heard = Resolver(server).name("a"), []
+
+    def told() -> None:
+        heard.append(name.addresses)
+
+    name.follow(told)
+    await name.known()
+    server.addresses = {"a": ("2.2.2.2", "1.1.1.1")}
+    await name.renew().wait()
+    server.addresses = {}
+    await name.renew().wait()
+    assert heard == [("1.1.1.1", "2.2.2.2")], "neither of another order nor of a failure"
+    server.addresses = {"a": ("3.3.3.3",)}
+    await name.renew().wait()
+    assert heard[1:] == [("3.3.3.3",)]
+    name.unfollow(told)
+    server.addresses = {"a": ("4.4.4.4",)}
+    await name.renew().wait()
+    assert len(heard) == 2
+
+
+async def test_of_too_many_addresses_the_same_ones_are_used(
+    server: NameServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "understudy.resolver")
+    many = tuple(f"10.0.{n // 250}.{n % 250}" for n in range(MAX_ADDRESSES + 40))
+    name, heard = Resolver(server).name("a"), []
+    name.follow(lambda: heard.append(name.addresses))
+    for order in (many, many[::-1], many[7:] + many[:7]):
+        server.addresses = {"a": order}
+        await name.renew().wait()
+    assert [len(addresses) for addresses in heard] == [MAX_ADDRESSES]
+    assert [record.getMessage() for record in caplog.records] == ["name.too_many"]
 
 
 async def test_an_address_that_fails_has_its_name_looked_up_but_not_at_once_again(server: NameServer) -> None:
@@ -141,11 +168,11 @@ async def test_an_address_that_fails_has_its_name_looked_up_but_not_at_once_agai
     server.addresses = {"a": ("1.1.1.1",)}
     name = Resolver(server).name("a")
     await name.known()
-    name.tried("1.1.1.1", good=False)
+    name.doubt()
     assert not name.busy
     name.asked -= 2.0
     server.addresses = {"a": ("2.2.2.2",)}
-    name.tried("1.1.1.1", good=False)
+    name.doubt()
     await asyncio.wait_for(name.renew().wait(), PATIENCE)
     assert await name.known() == ("2.2.2.2",)
     assert server.asked == ["a", "a"]
@@ -164,10 +191,8 @@ async def test_the_next_address_is_tried_when_one_refuses_or_swallows(server: Na
             await asyncio.Event().wait()
         return address
 
-    for _ in range(3):
-        assert await resolver.connect("a", attempt, 0.3) == "127.0.0.1"
-    assert tried[-1] == "127.0.0.1"
-    assert len(tried) < 9, "those that failed are tried last"
+    assert await resolver.connect("a", attempt, 0.3) == "127.0.0.1"
+    assert tried == ["::1", "2.2.2.2", "127.0.0.1"]
 
 
 async def test_an_attempt_ends_in_time_whatever_hangs(server: NameServer) -> None:

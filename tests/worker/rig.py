@@ -92,6 +92,8 @@ class Served(Protocol):
 class Model:
     """A scripted model server. `script` gets each call; by default it answers 200 with `{}`."""
 
+    host = "127.0.0.1"
+
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or self.answer
         self.calls: list[Call] = []
@@ -106,12 +108,12 @@ class Model:
         await call.send(ok())
 
     async def start(self) -> None:
-        self.port = free_port()
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self.port or free_port()
+        self.server = await asyncio.start_server(self._serve, self.host, self.port)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

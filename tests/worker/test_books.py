@@ -22,13 +22,15 @@ from proxy.http.http2 import Http2, Stream
 from proxy.http.http2.frames import REFUSED_STREAM
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
+from proxy.resolver import Resolver
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
+from proxy.worker.upstream.dialling import Settings
 from proxy.worker.upstream.endpoint import Endpoint
 from proxy.worker.upstream.grpc import GrpcClientConnection
 from proxy.worker.upstream.grpc_pool import GrpcPool
 from proxy.worker.upstream.http1 import UpstreamConnection
-from proxy.worker.upstream.pool import Pool, Settings
+from proxy.worker.upstream.pool import Pool
 
 HEAD = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -161,7 +163,7 @@ class Line:
 
 
 class Bench:
-    """A pool of two URLs, its legs and whatever they wait for."""
+    """A pool of one name with several addresses, its legs and whatever they wait for."""
 
     def __init__(self, grpc: bool, urls: int, peer_streams: int = 1) -> None:
         self.grpc, self.peer_streams = grpc, peer_streams
@@ -180,8 +182,20 @@ class Bench:
                 return await bench.dialled(endpoint)  # type: ignore[no-any-return]
 
         scheme = "grpc" if grpc else "http"
-        given = Settings("m", tuple(f"{scheme}://10.0.0.1:{n + 1}" for n in range(urls)), 1.0, 60.0, 3)
-        self.pool: Any = (Grpc if grpc else Http)(given, self.wheel, TurnScheduler(asyncio.get_running_loop()))
+        given = Settings("m", (f"{scheme}://m.test:1",), 1.0, 60.0, 3)
+        resolver = Resolver()
+        self.name = resolver.name("m.test")
+        self.name.asked = 1e12  # nobody looks it up but `moves`
+        if urls:
+            self.moves(urls)
+        turn = TurnScheduler(asyncio.get_running_loop())
+        self.pool: Any = (Grpc if grpc else Http)(given, self.wheel, turn, None, resolver)
+        self.endpoints: set[Endpoint] = set()
+
+    def moves(self, n: int) -> None:
+        """The name leads to other addresses: one to three of four."""
+        some = (1, 2, 3, 5, 6, 8, 9, 12)[n]
+        self.name._ended(tuple(f"10.0.0.{at}" for at in range(4) if some >> at & 1), None)
 
     async def dialled(self, endpoint: Endpoint) -> Any:
         made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -230,6 +244,14 @@ class Bench:
             if then is not None:
                 then(line)
 
+    def slow(self) -> None:
+        """Every attempt that is under way has lasted for as long as the next one waits for it."""
+        if self.grpc:
+            for endpoint, task in list(self.pool._dials.items()):
+                self.pool._slow(endpoint, task)
+        for leg, tasks in list(getattr(self.pool, "_opening", {}).items()):
+            self.pool._race(leg, next(iter(tasks)))
+
     def refuse(self, n: int) -> None:
         if (chosen := self._dial(n)) is not None:
             chosen[1].set_exception((OSError(), TimeoutError(), ssl.SSLError(), UnicodeError())[n % 4])
@@ -243,8 +265,10 @@ class Bench:
 
     def check(self) -> None:
         pool = self.pool
+        self.endpoints |= set(pool.endpoints)
         assert 0 <= pool.open <= 3
-        assert all(endpoint.busy >= 0 for endpoint in pool.endpoints)
+        assert all(endpoint.busy >= 0 for endpoint in self.endpoints)
+        assert not any(endpoint.idle for endpoint in self.endpoints if endpoint.gone)
         assert all(number >= 0 for number in pool.counts)
         assert all(leg.ends <= 1 for leg in self.legs)
         assert all(leg.ends == leg.ended for leg in self.legs)
@@ -265,7 +289,7 @@ class Bench:
         assert [leg.ends for leg in self.legs] == [1] * len(self.legs)
         assert pool.open == 0
         assert pool.counts == (0, 0, 0)
-        assert [endpoint.busy for endpoint in pool.endpoints] == [0] * len(pool.endpoints)
+        assert [endpoint.busy for endpoint in self.endpoints] == [0] * len(self.endpoints)
         if self.grpc:
             assert not pool._dials
             assert not pool._every
@@ -298,6 +322,8 @@ HAPPENS: dict[str, Callable[[Bench, int], None]] = {
     "late": lambda bench, n: bench.wheel.sweep(monotonic() + 2.0),
     "idle": lambda bench, n: bench.wheel.sweep(monotonic() + 100.0),
     "close": lambda bench, n: bench.pool.close(),
+    "moves": Bench.moves,
+    "slow": lambda bench, n: bench.slow(),
     "nothing": lambda bench, n: None,
 }
 STEP = st.tuples(
@@ -321,12 +347,14 @@ async def play(grpc: bool, urls: int, streams: int, steps: list[tuple[str, int, 
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 2), st.integers(1, 2), st.lists(STEP, max_size=40))
+@given(st.integers(0, 3), st.integers(1, 2), st.lists(STEP, max_size=40))
 @example(1, 1, [("ask", 0, 1), ("connect, end", 0, 0), ("nothing", 0, 2)])  # lost before its leg was put on it
 @example(1, 1, [("ask", 0, 1), ("connect, reset", 0, 1)])
 @example(2, 1, [("ask", 0, 1), ("connect, garbage", 0, 2), ("connect", 0, 2), ("answer", 0, 1)])
 @example(1, 1, [("ask", 0, 1), ("connect", 0, 2), ("answer", 0, 0), ("end", 0, 0), ("ask", 0, 2)])  # met as it closes
 @example(1, 1, [("ask", 0, 1), ("connect, refuse", 0, 2), ("nothing", 0, 2)])
+@example(0, 1, [("ask", 0, 1), ("moves", 2, 1), ("slow", 0, 1), ("connect", 1, 2), ("connect", 0, 2)])
+@example(1, 2, [("ask", 0, 1), ("connect", 0, 2), ("moves", 5, 1), ("answer", 0, 2), ("ask", 0, 2)])
 def test_books_return_to_zero_in_any_order(
     grpc: bool, urls: int, streams: int, steps: list[tuple[str, int, int]]
 ) -> None:

@@ -1,14 +1,15 @@
-"""One URL of an upstream: where it is, what is open to it, and whether it works.
+"""One address of a URL of an upstream: where it is, what is open to it, and whether it works.
 
-A URL that fails `EJECT_AFTER` times in a row, or is silent for the upstream's `timeout` `EJECT_AFTER_TIMEOUTS` times
-without a good answer in between, is left out for a while, twice as long each time, unless all are out. When it returns
-it gets one request, and the others when that was answered. One that could not be reached so often is dialled once a
-second for legs that the client does not need (copies, and a candidate that live can stand in for); in between they fail
-as the last attempt did.
+An endpoint that cannot be reached, that fails `EJECT_AFTER` times in a row, or that is silent for the upstream's
+`timeout` `EJECT_AFTER_TIMEOUTS` times without a good answer in between, is left out for a while, twice as long each
+time, unless all are out. When it returns it gets one request, and the others when that was answered. One that could not
+be reached `EJECT_AFTER` times in a row is dialled once a second for legs that the client does not need (copies, and a
+candidate that live can stand in for); in between they fail as the last attempt did.
 """
 
 from __future__ import annotations
 
+import hashlib
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from proxy.worker.upstream.keepalive import KeepAlive
 if TYPE_CHECKING:
     from proxy.config.headers import UpstreamHeaders
     from proxy.http.placement import PathRule
+    from proxy.resolver import Name
     from proxy.worker.upstream.http1 import UpstreamConnection
 
 IDLE = 4.0
@@ -31,7 +33,7 @@ EJECT_LONGEST = 30.0
 
 
 class Endpoint:
-    """One URL. Times are monotonic seconds."""
+    """One address. Times are monotonic seconds."""
 
     def __init__(
         self,
@@ -40,12 +42,19 @@ class Endpoint:
         host: str = "client",
         path: PathRule | None = None,
         headers: UpstreamHeaders | None = None,
+        name: Name | None = None,
     ) -> None:
         parts = urlsplit(url)
         self.url = url
         self.secure = parts.scheme in ("https", "grpcs")
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if self.secure else 80)
+        self.name = name
+        """The host name that is looked up; `None` where the URL gives an address."""
+        self.address = self.host if name is None else ""
+        """What is dialled; empty while the name has no address yet."""
+        self.gone = False
+        """It has left the name's addresses: what it carries ends, and no request goes to it any more."""
         own = parts.netloc if host == "url" else host
         self.own_host = b"" if host == "client" else own.encode()
         """The Host of what is sent here; empty when it is the client's."""
@@ -74,13 +83,34 @@ class Endpoint:
         """How often it was left out since its last good answer."""
         self._out_until = 0.0
         self._tried_until = 0.0
+        self.requests = self.errors = self.ejected = 0
+        """Requests sent to it, those of them that failed or were late, and how often it was left out: totals."""
+        self.identity = 0
+        self.at(self.address)
+
+    def at(self, address: str) -> None:
+        """Its address is known now."""
+        self.address = address
+        self.identity = int.from_bytes(hashlib.blake2b(f"{self.url} {address}".encode(), digest_size=4).digest(), "big")
+        if self.name is not None:
+            self.failures = self.failed_checks = self._refusals = 0  # what failed was the lookup
+            self.unreachable, self.healthy = Reason.NONE, True
+            self._out_until = self.dead_until = 0.0
+
+    def state(self, now: float) -> str:
+        """`up`, `ejected`, `unhealthy` (by its health checks), or `unknown` while its name has no address."""
+        if not self.address:
+            return "unknown"
+        if not self.healthy:
+            return "unhealthy"
+        return "ejected" if now < self._out_until else "up"
 
     def usable(self, now: float) -> bool:
         """Whether requests may go here."""
         return self.healthy and now >= self._out_until and now >= self._tried_until
 
     def tried(self, until: float) -> None:
-        """One request goes to it after an ejection: no other does until it is answered, or until then."""
+        """One request finds out whether it works: no other goes to it until that is known, or until then."""
         self._tried_until = until
 
     def succeeded(self) -> None:
@@ -94,12 +124,19 @@ class Endpoint:
         self._refusals = self._refusals + 1 if reason else 0
         self.unreachable = reason if self._refusals >= EJECT_AFTER else Reason.NONE
         self.dead_until = monotonic() + EJECT_FIRST
-        if reason:
-            self.failed()
+        if not reason:
+            if not self.ejections:
+                self._tried_until = 0.0  # see `Pool._race`
+            return
+        self.doubted = True
+        self._eject(monotonic())
+        if self.name is not None:
+            self.name.doubt()
 
     def failed(self) -> None:
-        """It could not be reached, broke off, or spoke garbage."""
+        """It broke off, or spoke garbage."""
         self.doubted = True
+        self.errors += 1
         self.failures += 1
         if self.failures >= EJECT_AFTER:
             self.failures = EJECT_AFTER - 1  # on its return, one more failure is enough
@@ -109,6 +146,7 @@ class Endpoint:
         """It was silent for as long as the upstream's `timeout` allows. A copy that ran out of a shorter time of its
         own says nothing of the URL."""
         self.doubted = True
+        self.errors += 1
         self.timeouts += 1
         if self.timeouts >= EJECT_AFTER_TIMEOUTS:
             self.timeouts = EJECT_AFTER_TIMEOUTS - 1
@@ -117,4 +155,5 @@ class Endpoint:
     def _eject(self, now: float) -> None:
         if now >= self._out_until:  # what fails together is one reason
             self._out_until = now + min(EJECT_LONGEST, EJECT_FIRST * 2.0**self.ejections)
+            self.ejected += 1
             self.ejections = min(self.ejections + 1, 10)  # 2.0 ** 1100 does not exist

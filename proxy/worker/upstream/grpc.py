@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from proxy.http.grpc import answer_head, call_headers, close, read_answer
 from proxy.http.headers import HeadError
@@ -29,11 +29,32 @@ from proxy.worker.upstream.http1 import MAX_ANSWER_HEAD
 if TYPE_CHECKING:
     from proxy.http.grpc import GrpcAnswer
     from proxy.request.legs import Leg
+    from proxy.worker.timers import TimerWheel
+    from proxy.worker.turn import TurnScheduler
+    from proxy.worker.upstream.dialling import Settings
     from proxy.worker.upstream.endpoint import Endpoint
-    from proxy.worker.upstream.grpc_pool import GrpcPool
 
 _GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR})
 """A call was broken off, by either side, because the other did not keep to HTTP/2."""
+
+
+class ConnectionOwner(Protocol):
+    """Who opened a connection, and hears of it: the pool."""
+
+    wheel: TimerWheel
+    turn: TurnScheduler
+    settings: Settings
+    timeout: float
+    period: float
+
+    def freed(self, link: GrpcClientConnection) -> None:
+        """It may have room for one more call."""
+
+    def retired(self, link: GrpcClientConnection) -> None:
+        """It takes no more calls."""
+
+    def lost_link(self, link: GrpcClientConnection) -> None:
+        """It is gone. May be called twice."""
 
 
 class GrpcClientConnection(Http2Protocol):
@@ -44,7 +65,7 @@ class GrpcClientConnection(Http2Protocol):
     leaving = False
     """It carries what it has and takes no more."""
 
-    def __init__(self, pool: GrpcPool, endpoint: Endpoint) -> None:
+    def __init__(self, pool: ConnectionOwner, endpoint: Endpoint) -> None:
         super().__init__(Http2(False, MAX_ANSWER_HEAD), pool.turn, pool)
         self.outlives = True
         self.pool, self.endpoint = pool, endpoint
@@ -82,6 +103,7 @@ class GrpcClientConnection(Http2Protocol):
     def start(self, leg: Leg) -> None:
         """Carry this leg; there must be room."""
         self.endpoint.busy += 1
+        self.endpoint.requests += 1
         stream = GrpcClientStream(self, leg)
         stream.begin()
         if self.http2.spent:

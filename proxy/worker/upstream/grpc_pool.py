@@ -1,7 +1,8 @@
 """Connections to one gRPC upstream: each carries as many calls as the server takes at once.
 
-Calls to a URL share its connections in the order in which they were opened; another one is opened when all are full.
-While a connection is being opened, calls wait for it, bounded in number and time.
+Calls to an endpoint share its connections in the order in which they were opened; another is opened when all are full.
+While a connection is being opened, calls wait for it, bounded in number and time; where that takes long they wait for
+one to another endpoint as well, and go on what is there first (see `pool`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from proxy.model.reasons import Reason
 from proxy.worker.timers import TICK
+from proxy.worker.upstream.dialling import Settings, found, why
 from proxy.worker.upstream.endpoint import Endpoint
 from proxy.worker.upstream.grpc import GrpcClientConnection
 from proxy.worker.upstream.grpc_health import GrpcProbe
-from proxy.worker.upstream.pool import MAX_WAITING, Pool, Settings, why
+from proxy.worker.upstream.pool import MAX_RACING, MAX_WAITING, Pool
 
 if TYPE_CHECKING:
     import ssl
@@ -47,11 +49,28 @@ class GrpcPool(Pool):
         self._queues: dict[Endpoint, dict[Leg, float]] = {endpoint: {} for endpoint in self.endpoints}
         self._dials: dict[Endpoint, asyncio.Task[GrpcClientConnection]] = {}
 
+    def moved(self, endpoints: tuple[Endpoint, ...], gone: set[Endpoint]) -> None:
+        """There are other endpoints from now on; connections to those that are gone end with their last call."""
+        for endpoint in endpoints:
+            self._links.setdefault(endpoint, [])
+            self._queues.setdefault(endpoint, {})
+        super().moved(endpoints, gone)
+        for endpoint in gone:
+            for link in self._links.pop(endpoint):
+                link.retire()
+            for leg in self._queues.pop(endpoint):
+                if leg.is_check:
+                    leg.refused(Reason.POOL_FULL)
+                elif not self._waits(leg):
+                    self.submit(leg)
+        for endpoint, task in self._dials.items():  # those that waited for the name have one address to begin with
+            asyncio.get_running_loop().call_later(self.race_after, self._slow, endpoint, task)
+
     # --- legs in ---
 
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
         """Send a leg as soon as a connection has room; `avoid` has just failed."""
-        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick((avoid,) if avoid is not None else ())
         link = self._with_room(endpoint)
         if link is None and self.open >= self.settings.max_connections and endpoint not in self._dials:
             link = next(filter(None, map(self._with_room, self.endpoints)), None)  # better than to wait for nothing
@@ -82,6 +101,7 @@ class GrpcPool(Pool):
             leg.refused(Reason.POOL_FULL)
             return
         now = monotonic()
+        leg.dialled = leg.dialled or now
         self._queues[endpoint][leg] = now
         self.wheel.watch(self, now + self._patience)
         self._dial(endpoint)
@@ -106,8 +126,13 @@ class GrpcPool(Pool):
                     due = min(due or now + self._patience, since + self._patience)
                     break
                 del queue[leg]
-                leg.refused(Reason.POOL_FULL)
+                if not self._waits(leg):
+                    leg.refused(Reason.POOL_FULL)
         return due
+
+    def _waits(self, leg: Leg) -> bool:
+        """Whether a leg waits for any endpoint's connection."""
+        return any(leg in queue for queue in self._queues.values())
 
     # --- connections ---
 
@@ -117,6 +142,26 @@ class GrpcPool(Pool):
             self._dials[endpoint] = task = asyncio.get_running_loop().create_task(self.connect_link(endpoint))
             # The books are kept here, not by the task: see `Pool._connect`.
             task.add_done_callback(lambda task: self._dialled(endpoint, task))
+            if len(self.endpoints) > 1:
+                asyncio.get_running_loop().call_later(self.race_after, self._slow, endpoint, task)
+
+    def _slow(self, endpoint: Endpoint, task: asyncio.Task[GrpcClientConnection]) -> None:
+        """An attempt has not come to anything yet: those that wait for it wait for another endpoint as well."""
+        if self._dials.get(endpoint) is not task:
+            return
+        endpoint.tried(monotonic() + self.settings.connect_timeout)
+        for leg in [leg for leg in self._queues.get(endpoint, ()) if not leg.is_check and self.may_try_more(leg)]:
+            avoid = tuple(one for one, queue in self._queues.items() if leg in queue)
+            other = self._pick(avoid)
+            if other in avoid or len(avoid) >= MAX_RACING:
+                continue
+            leg.tries += 1
+            link = self._with_room(other)
+            if link is not None:
+                self.forget(leg)
+                link.start(leg)
+            else:
+                self._queue(other, leg)
 
     def _dialled(self, endpoint: Endpoint, task: asyncio.Task[GrpcClientConnection]) -> None:
         """An attempt to connect has ended, well or not."""
@@ -137,21 +182,20 @@ class GrpcPool(Pool):
             self._dial_for_waiting()
             return
         self._every.add(link)
-        self._links[endpoint].append(link)
-        self.freed(link)
-        if self.closing:
+        if not endpoint.gone:
+            self._links[endpoint].append(link)
+            self.freed(link)
+        if self.closing or endpoint.gone:
             link.retire()
 
     async def connect_link(self, endpoint: Endpoint) -> GrpcClientConnection:
         """A connection whose server has said what it takes, or that has ended before, within `connect_timeout`; not yet
         counted. Raises `OSError` (`TimeoutError`, `ssl.SSLError`) and `UnicodeError`."""
-        loop = asyncio.get_running_loop()
-
-        async def attempt(address: str) -> GrpcClientConnection:
-            secure = self.context if endpoint.secure else None
+        loop, secure = asyncio.get_running_loop(), self.context if endpoint.secure else None
+        async with asyncio.timeout(self.settings.connect_timeout):
             _, link = await loop.create_connection(
                 lambda: GrpcClientConnection(self, endpoint),
-                address,
+                endpoint.address or await found(endpoint),
                 endpoint.port,
                 ssl=secure,
                 server_hostname=endpoint.tls_name if secure is not None else None,
@@ -161,31 +205,31 @@ class GrpcPool(Pool):
             except asyncio.CancelledError:
                 link.abort()
                 raise
-            return link
-
-        return await self.resolver.connect(endpoint.host, attempt, self.settings.connect_timeout)
+        return link
 
     def _give_up(self, endpoint: Endpoint, reason: Reason) -> None:
         """No connection: those that wait for it try another URL, or fail."""
+        if endpoint.gone:
+            return
         queue, self._queues[endpoint] = self._queues[endpoint], {}
         for leg in queue:
-            if not leg.ended and not self.elsewhere(leg, endpoint):
+            if not leg.ended and not self._waits(leg) and not self.elsewhere(leg, endpoint):
                 leg.refused(reason)
 
     def freed(self, link: GrpcClientConnection) -> None:
         """A connection may have room: those that wait for it go on."""
         endpoint = link.endpoint
-        queue = self._queues[endpoint]
+        queue = self._queues.get(endpoint)
         while queue and link.room:
             leg = next(iter(queue))
-            del queue[leg]
+            self.forget(leg)
             link.start(leg)
         if queue:
             self._dial(endpoint)
 
     def retired(self, link: GrpcClientConnection) -> None:
         """It takes no more calls."""
-        links = self._links[link.endpoint]
+        links = self._links.get(link.endpoint, [])
         if link in links:
             links.remove(link)
 
@@ -206,12 +250,14 @@ class GrpcPool(Pool):
     def close(self) -> None:
         """The upstream is no longer configured: each connection goes with its last call."""
         self.closing = True
+        self._addresses.close()
         for link in list(self._every):
             link.retire()
 
     def abort(self) -> None:
         """Close every connection now, whatever it carries."""
         self.closing = True
+        self._addresses.close()
         for task in self._dials.values():
             task.cancel()
         for link in list(self._every):

@@ -1,9 +1,12 @@
-"""Connections to one upstream: few, reused, bounded, and only to URLs that work.
+"""Connections to one upstream: few, reused, bounded, and only to addresses that work.
 
-An upstream has one or more URLs (`endpoint`, which says when one is left out). A leg gets an idle connection of the
-less busy of two URLs picked at random (Mitzenmacher, "The power of two choices", 2001); when there is none that is
-young enough for it (`keepalive`) a new connection is opened; when there are as many as allowed the leg waits in a
-bounded queue, for at most `connect_timeout`.
+An upstream has one or more endpoints (`addresses`; `endpoint` says when one is left out). A leg gets an idle connection
+of the less busy of two that are picked at random (Mitzenmacher, "The power of two choices", 2001); when there is none
+that is young enough for it (`keepalive`) a new connection is opened; when there are as many as allowed the leg waits in
+a bounded queue, for at most `connect_timeout`.
+
+An attempt to connect that takes long does not hold its leg up: a quarter of `connect_timeout` later another endpoint is
+dialled beside it, and the leg goes on what is there first (RFC 8305, 5). One that fails has the next begin at once.
 
 Invariants
 - Every connection is in exactly one place: opening, carrying a leg, or idle; `open` counts them all, and an endpoint's
@@ -17,65 +20,34 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
 
 from mypy_extensions import mypyc_attr
 
-from proxy.config.headers import UpstreamHeaders
 from proxy.config.server import Health
 from proxy.http.headers import Answer
-from proxy.http.placement import PathRule
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
 from proxy.resolver import Resolver
 from proxy.worker.pace import LOOK
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
-from proxy.worker.upstream.endpoint import EJECT_LONGEST, IDLE, Endpoint
+from proxy.worker.upstream.addresses import Addresses
+from proxy.worker.upstream.dialling import Settings, found, why
+from proxy.worker.upstream.endpoint import EJECT_LONGEST, Endpoint
 from proxy.worker.upstream.health import Checks, Probe
 from proxy.worker.upstream.http1 import UpstreamConnection
-from proxy.worker.upstream.renewals import Renewals
 
 LOOK_EVERY = 1.0
 MAX_WAITING = 1024
 MAX_LOOKS = 8
 """Clients that are looked at for one that is too slow, when a leg has to wait."""
+MAX_RACING = 4
+"""Attempts to connect that are under way for one leg."""
+RACE_AFTER = 0.25
+"""The longest that an attempt to connect is waited for before the next begins beside it, seconds (RFC 8305, 5)."""
 MAX_KNOWN = 256
 MAX_KNOWN_HEAD = 2048
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What makes two pools the same; limits are this worker's part. Times in seconds."""
-
-    name: str
-    urls: tuple[str, ...]
-    timeout: float
-    connect_timeout: float
-    max_connections: int
-    tls: Any = None
-    health: Health | None = None
-    renew_names: float = 30.0
-    idle_timeout: float = IDLE
-    host: str = "client"
-    path: PathRule | None = None
-    headers: UpstreamHeaders | None = field(default=None, repr=False)
-
-
-def why(error: BaseException | None) -> Reason:
-    """Why an attempt to connect has failed, `NONE` when it has not."""
-    match error:
-        case None:
-            return Reason.NONE
-        case TimeoutError():
-            return Reason.CONNECT_TIMEOUT
-        case ssl.SSLError():
-            return Reason.TLS
-        case OSError() | UnicodeError():  # the latter of a name that cannot be one
-            return Reason.CONNECT
-    return Reason.INTERNAL
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -98,8 +70,7 @@ class Pool:
         self.label = settings.name.encode()
         self.timeout = settings.timeout
         self.period = min(LOOK_EVERY, settings.idle_timeout / 4, settings.timeout)
-        place = settings.idle_timeout, settings.host, settings.path, settings.headers
-        self.endpoints = tuple(Endpoint(url, *place) for url in settings.urls)
+        self.race_after = min(RACE_AFTER, settings.connect_timeout / 4)
         self.open = 0
         self.closing = False
         self.known: dict[bytes, Answer] = {}
@@ -108,18 +79,32 @@ class Pool:
         """Those that wait for their clients, to send or to take: the longest first."""
         self._all: set[UpstreamConnection] = set()
         self._waiting: dict[Leg, float] = {}
-        self._opening: dict[Leg, asyncio.Task[UpstreamConnection]] = {}
-        if not all(self.resolver.name(endpoint.host).literal for endpoint in self.endpoints):
-            Renewals(self, settings.renew_names)
+        self._opening: dict[Leg, dict[asyncio.Task[UpstreamConnection], Endpoint]] = {}
+        self._addresses = Addresses(self, settings.renew_names)
+        self.endpoints = self._addresses.all
+        self._checks: Checks | None = None
         if settings.health is not None:
-            wheel.watch(Checks(self, settings.health), monotonic())
-        self._random = random.Random()  # noqa: S311 - picks a server, guards nothing
+            self._checks = Checks(self, settings.health)
+            wheel.watch(self._checks, monotonic())
+        self._random = random.Random().random  # noqa: S311 - picks a server, guards nothing
+
+    def moved(self, endpoints: tuple[Endpoint, ...], gone: set[Endpoint]) -> None:
+        """There are other endpoints from now on; connections to those that are gone end with what they carry."""
+        self.endpoints = endpoints
+        self.known.clear()  # see `remember`
+        for endpoint in gone:
+            for connection in list(endpoint.idle):
+                connection.drop()
+        for leg, tasks in self._opening.items():  # those that waited for the name have one address to begin with
+            asyncio.get_running_loop().call_later(self.race_after, self._race, leg, next(iter(tasks)))
+        if self._checks is not None and not self.closing:
+            self.wheel.watch(self._checks, monotonic())
 
     # --- legs in ---
 
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
         """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
-        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick(avoid)
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick((avoid,) if avoid is not None else ())
         if endpoint.idle and not fresh:
             connection = self._idle(endpoint, leg)
             if connection is not None:
@@ -164,14 +149,16 @@ class Pool:
         else:
             self._wait(leg)
 
-    def _pick(self, avoid: Endpoint | None) -> Endpoint:
-        now = monotonic()
-        others = [e for e in self.endpoints if e is not avoid]
-        usable = [e for e in others if e.usable(now)] or others
-        endpoint = usable[0]
-        if len(usable) > 1:
-            a, b = self._random.sample(usable, 2)
-            endpoint = a if a.busy <= b.busy else b
+    def _pick(self, avoid: tuple[Endpoint, ...] = ()) -> Endpoint:
+        """The less busy of two that work, or of any when none does; one that has been out gets this one leg first."""
+        now, n = monotonic(), len(self.endpoints)
+        at = int(self._random() * n)
+        a, b = self.endpoints[at], self.endpoints[(at + 1 + int(self._random() * (n - 1))) % n]
+        if a in avoid or b in avoid or not (a.usable(now) and b.usable(now)):  # else no list is made
+            others = [e for e in self.endpoints if e not in avoid] or self.endpoints
+            usable = [e for e in others if e.usable(now)] or others
+            a, b = usable[int(self._random() * len(usable))], usable[int(self._random() * len(usable))]
+        endpoint = a if a.busy <= b.busy else b
         if endpoint.ejections:
             endpoint.tried(now + min(self.settings.timeout, EJECT_LONGEST))
         return endpoint
@@ -214,8 +201,7 @@ class Pool:
     def forget(self, leg: Leg) -> None:
         """The leg is cancelled: it needs no connection any more."""
         self._waiting.pop(leg, None)
-        task = self._opening.pop(leg, None)
-        if task is not None:
+        for task in self._opening.pop(leg, ()):
             task.cancel()
 
     def remember(self, answer: Answer) -> None:
@@ -234,9 +220,32 @@ class Pool:
     def _connect(self, endpoint: Endpoint, leg: Leg) -> None:
         self.open += 1
         endpoint.busy += 1
-        self._opening[leg] = task = asyncio.get_running_loop().create_task(self.dial(endpoint))
+        loop, now = asyncio.get_running_loop(), monotonic()
+        task = loop.create_task(self.dial(endpoint))
+        self._opening.setdefault(leg, {})[task] = endpoint
         # The books are kept here, not by the task: one that is cancelled before its first step runs no line of its own.
         task.add_done_callback(lambda task: self._opened(endpoint, leg, task))
+        if len(self.endpoints) > 1 and not leg.is_check:
+            leg.dialled = leg.dialled or now
+            loop.call_later(self.race_after, self._race, leg, task)
+
+    def _race(self, leg: Leg, slow: asyncio.Task[UpstreamConnection]) -> None:
+        """An attempt has not come to anything yet: begin another one beside it."""
+        tasks = self._opening.get(leg)
+        if tasks is None or slow not in tasks:
+            return
+        tasks[slow].tried(monotonic() + self.settings.connect_timeout)
+        if len(tasks) >= MAX_RACING or not self.may_try_more(leg):
+            return
+        endpoint = self._pick(tuple(tasks.values()))
+        if self.open < self.settings.max_connections and endpoint not in tasks.values():
+            leg.tries += 1
+            self._connect(endpoint, leg)
+
+    def may_try_more(self, leg: Leg) -> bool:
+        """Whether one more endpoint may be dialled for a leg that has no connection yet."""
+        in_time = not leg.dialled or monotonic() - leg.dialled < 2 * self.settings.connect_timeout
+        return leg.tries < len(self.endpoints) and in_time
 
     def probe(self, endpoint: Endpoint, leg: Leg) -> None:
         """Send a health check to this URL, on a connection of its own; none when the pool is full of requests."""
@@ -249,35 +258,42 @@ class Pool:
 
     def _opened(self, endpoint: Endpoint, leg: Leg, task: asyncio.Task[UpstreamConnection]) -> None:
         """An attempt to connect has ended, well or not, or its leg was cancelled."""
-        self._opening.pop(leg, None)
+        tasks = self._opening.get(leg, {})
+        wanted = tasks.pop(task, None) is not None
         reason = Reason.NONE
         if not task.cancelled():
             reason = why(task.exception())
             if not reason:
                 connection = task.result()
                 reason = connection.why  # perhaps it was lost again before we come to hear of it
-                if not reason:
-                    endpoint.reached(reason)
-                    self._carry(leg, connection)
-                    return
             endpoint.reached(reason)
+            if not reason:
+                if wanted:
+                    del self._opening[leg]  # what else was begun for it will be idle
+                self._carry(leg if wanted else None, connection)
+                return
         self.open -= 1
         endpoint.busy -= 1
+        if wanted and not tasks:
+            del self._opening[leg]
         self._wake()  # what it leaves free may serve another
-        if reason and not leg.ended and not self.elsewhere(leg, endpoint):
-            leg.refused(reason)
+        if wanted and reason and not leg.ended:
+            if tasks:
+                self._race(leg, next(iter(tasks)))
+            elif not self.elsewhere(leg, endpoint):
+                leg.refused(reason)
 
-    def _carry(self, leg: Leg, connection: UpstreamConnection) -> None:
+    def _carry(self, leg: Leg | None, connection: UpstreamConnection) -> None:
         self._all.add(connection)
-        if not leg.ended:
+        if leg is not None and not leg.ended:
             connection.start(leg)
         else:
             self.release(connection)
 
     def elsewhere(self, leg: Leg, endpoint: Endpoint) -> bool:
-        """Send a leg to another URL than the one that failed it, if there is one. Nothing of it was written there, so
-        it may be sent whatever its method."""
-        if len(self.endpoints) == 1 or leg.tries >= len(self.endpoints):
+        """Send a leg to another endpoint than the one that failed it, if there is one. Nothing of it was written there,
+        so it may be sent whatever its method."""
+        if self.endpoints == (endpoint,) or not self.may_try_more(leg):
             return False
         leg.tries += 1
         self.submit(leg, avoid=endpoint)
@@ -287,15 +303,16 @@ class Pool:
         """A new connection within `connect_timeout`, not yet counted; raises `OSError` (`TimeoutError`, `ssl.SSLError`)
         and `UnicodeError`."""
 
-        async def attempt(address: str) -> UpstreamConnection:
-            loop, secure = asyncio.get_running_loop(), self.context if endpoint.secure else None
-            name = endpoint.tls_name if secure is not None else None
+        loop, secure = asyncio.get_running_loop(), self.context if endpoint.secure else None
+        async with asyncio.timeout(self.settings.connect_timeout):
             _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self, endpoint), address, endpoint.port, ssl=secure, server_hostname=name
+                lambda: UpstreamConnection(self, endpoint),
+                endpoint.address or await found(endpoint),
+                endpoint.port,
+                ssl=secure,
+                server_hostname=endpoint.tls_name if secure is not None else None,
             )
-            return connection
-
-        return await self.resolver.connect(endpoint.host, attempt, self.settings.connect_timeout)
+        return connection
 
     @property
     def ready(self) -> bool:
@@ -309,6 +326,9 @@ class Pool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """A connection has done its leg well: the next one waiting gets it, else it is idle."""
+        if connection.endpoint.gone:
+            connection.drop()
+            return
         if self._waiting:
             leg = next(iter(self._waiting))
             del self._waiting[leg]
@@ -343,6 +363,7 @@ class Pool:
     def close(self) -> None:
         """The upstream is no longer configured: idle connections go now, the others after their leg."""
         self.closing = True
+        self._addresses.close()
         for endpoint in self.endpoints:
             for connection in list(endpoint.idle):
                 connection.drop()
@@ -350,7 +371,8 @@ class Pool:
     def abort(self) -> None:
         """Close every connection now, whatever it carries."""
         self.closing = True
-        for task in self._opening.values():
+        self._addresses.close()
+        for task in [task for tasks in self._opening.values() for task in tasks]:
             task.cancel()
         for connection in list(self._all):
             connection.drop()

@@ -81,6 +81,8 @@ def hangs(seen: Seen, messages: Iterator[bytes]) -> Iterable[bytes]:
 class GrpcModel(grpc.GenericRpcHandler):
     """A scripted model server: whatever the method, `script` reads its messages and gives the answers."""
 
+    host = "127.0.0.1"
+
     def __init__(self, script: Script = echo, options: Iterable[tuple[str, Any]] = (), credentials: Any = None) -> None:
         self.script, self.options, self.credentials = script, list(options), credentials
         self.calls: list[Seen] = []
@@ -99,7 +101,7 @@ class GrpcModel(grpc.GenericRpcHandler):
 
     @property
     def url(self) -> str:
-        return f"grpc{'s' if self.credentials else ''}://127.0.0.1:{self.port}"
+        return f"grpc{'s' if self.credentials else ''}://{self.host}:{self.port}"
 
     @property
     def served(self) -> list[Seen]:
@@ -115,7 +117,7 @@ class GrpcModel(grpc.GenericRpcHandler):
         self.server = grpc.server(futures.ThreadPoolExecutor(16), options=options)
         self.server.add_generic_rpc_handlers((self,))
         self.port = self.port or free_port()
-        where = f"127.0.0.1:{self.port}"
+        where = f"{self.host}:{self.port}"
         if self.credentials is None:
             self.server.add_insecure_port(where)
         else:
