@@ -71,8 +71,6 @@ def _rollout(one: dict[str, Any]) -> str:
             f"  ! {printable(f['reason'])}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")
         ]
     lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
-    if one.get("late_pairs"):
-        lines.append(f"  came after the end and count no more: {one['late_pairs']:,}")
     if budget := one.get("token_budget"):
         lines.append(
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "

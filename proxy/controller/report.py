@@ -48,17 +48,20 @@ def stage_json(trial: Trial) -> dict[str, Any]:
 
 
 def ended_json(trial: Trial) -> dict[str, Any]:
-    """What is known now, as it is to be shown from the end of the rollout on."""
+    """The decision, as it is shown from the end of the rollout on."""
     verdict, findings = _looked_json(trial)
-    return {"verdict": verdict, "findings": findings, "ledger": ledger_json(trial.ledger)}
+    return {"verdict": verdict, "findings": findings}
 
 
 def known_json(trial: Trial) -> tuple[str, list[dict[str, Any]], dict[str, int]]:
-    """Verdict, findings and ledger: those of the last look; of a rollout that has ended those of its end."""
-    ended = trial.books.ended if trial.rollout.over else None
+    """Verdict and findings of the last look, of a rollout that has ended those of its end; and the ledger now.
+
+    After the end the ledger goes on until nothing is pending: what was under way is booked as what becomes of it.
+    """
+    ended, ledger = trial.books.ended if trial.rollout.over else None, ledger_json(trial.ledger)
     if ended is not None:
-        return ended["verdict"], ended["findings"], ended["ledger"]
-    return *_looked_json(trial), ledger_json(trial.ledger)
+        return ended["verdict"], ended["findings"], ledger
+    return *_looked_json(trial), ledger
 
 
 def _looked_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
@@ -91,7 +94,6 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "guards": {guard.name: limit(guard) for guard in plan.guards},
         "findings": findings,
         "ledger": ledger,
-        "late_pairs": trial.ledger.late,
         "outcomes": trial.books.outcomes.shown(),
         "labels": trial.labels,
         "sample_ratio": sample_ratio_json(trial),

@@ -7,7 +7,7 @@ by the next report, and nothing is counted twice.
 What was sent and never arrived is found without guessing: a report travels on the same stream behind the pairs it
 counts, so whatever it says was sent and is not here by then will not come. It is booked as `link_full`.
 
-Pairs that come after the end of their rollout are booked as `late`; `ended` keeps what was known at the end.
+Pairs that come after the end of their rollout are booked as `late`; `ended` keeps the decision.
 
 Invariant: `sampled` is the sum of the parts and `pending`, and `pending` is never negative; an account that is closed
 has nothing pending.
@@ -87,7 +87,7 @@ class Books:
         self.first_pair: float | None = None
         self.first_full: float | None = None
         self.ended: dict[str, Any] | None = None
-        """What was known when the rollout ended, as it is shown since (`report.ended_json`)."""
+        """Verdict and findings of the end of the rollout, as they are shown since (`report.ended_json`)."""
         self.outcomes = Outcomes()
 
     def account(self, worker: str) -> Account:

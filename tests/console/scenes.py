@@ -180,7 +180,6 @@ class Scene:
             "verdict": verdict.value,
             "findings": [self.as_json(finding) for finding in self.findings()] + self.segments(),
             "ledger": ledger,
-            "late_pairs": 3 if self.state is State.ROLLED_BACK else 0,
             "repeats": 12,
             "candidate_failures": self.how.get("failures", {}),
             "response_mismatches": self.how.get("mismatches", {}),

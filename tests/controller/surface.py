@@ -57,7 +57,6 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "findings": [finding()],
         "ledger": dict.fromkeys(("sampled", "compared", "shed", "too_large", "too_long", "client_gone"), 0)
         | dict.fromkeys(("live_failed", "unparseable", "link_full", "late", "pending"), 0),
-        "late_pairs": 0,
         "outcomes": None,
         "repeats": 0,
         "candidate_failures": {"timeout": 2},

@@ -1,5 +1,5 @@
 """Keeps the promise of an ended rollout: what is shown of it is what was known when it was decided, by the API, the
-webhook, the journal and after a restart alike, and pairs that come afterwards are counted apart."""
+webhook, the journal and after a restart alike; pairs that come afterwards are counted, until nothing is pending."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from proxy.cli.table import overview
 from proxy.controller.controller import Controller
+from proxy.controller.report import ledger_json
 from proxy.rfc3339 import rfc3339
 from tests.controller.controllers import (
     NAME,
@@ -25,7 +26,7 @@ from tests.controller.controllers import (
 from tests.controller.worker import FakeWorker
 
 pytestmark = pytest.mark.usefixtures("quick")
-SHOWN = ("state", "since", "verdict", "findings", "ledger", "repeats", "candidate_failures", "stage", "reason")
+SHOWN = ("state", "since", "verdict", "findings", "repeats", "candidate_failures", "stage", "reason")
 
 
 def shown(controller: Controller) -> dict[str, Any]:
@@ -45,13 +46,14 @@ async def test_pairs_after_the_decision_change_nothing_that_is_shown(
     await eventually(lambda: "pass expected" in (desk.rollout(NAME) or {})["findings"][0]["reason"])
     await desk.act(NAME, "abort", reason="tickets", actor="ann")
     then, drawn = shown(controller), len(trial.charts.dump()["points"])
+    decided = ledger_json(trial.ledger)
     worker.bad(trial_of(controller), 30, stage=1)
     worker.good(trial_of(controller), 30, stage=1)
     worker.counts(trial_of(controller), sampled=500, shed=10, sent=485)
     await eventually(lambda: trial.ledger.sampled == 500)
     await eventually(lambda: trial.ledger.late == 60)
     assert shown(controller) == then
-    assert (desk.rollout(NAME) or {})["late_pairs"] == 60
+    assert (desk.rollout(NAME) or {})["ledger"]["late"] == 60
     assert len(trial.charts.dump()["points"]) == drawn
     counts = desk.counts()
     assert (counts.pairs[NAME, "compared"], counts.pairs[NAME, "late"]) == (425, 60)
@@ -59,11 +61,33 @@ async def test_pairs_after_the_decision_change_nothing_that_is_shown(
     [change] = [one for one in controller.store.saves if one.kind == "rolled_back"]  # type: ignore[attr-defined]
     for told in (change.event.data, change.detail):
         assert [told["verdict"], told["findings"]] == [then["verdict"], then["findings"]]
-    assert change.event.data["ledger"] == then["ledger"]
+    assert change.event.data["ledger"] == decided
     assert change.event.data["stage"] == "canary-5"
     assert all(finding["eta_seconds"] is None for finding in then["findings"])
     assert not any("expected" in finding["reason"] for finding in then["findings"])
     await reload_and_look_again(controller, then, tmp_path)
+
+
+async def test_what_was_under_way_at_the_end_does_not_stay_pending(
+    controller: Controller, worker: FakeWorker, tmp_path: Path
+) -> None:
+    """One pair comes late, one copy is shed, one pair is lost on the link: each is booked as what became of it."""
+    trial, desk, name = controller.trials[NAME], desk_of(controller), trial_of(controller)
+    worker.good(name, 20)
+    worker.counts(name, sampled=23, sent=20)
+    await eventually(lambda: trial.ledger.compared == 20 and trial.ledger.sampled == 23)
+    one = await desk.act(NAME, "abort", reason="tickets", actor="ann")
+    assert one["ledger"]["pending"] == 3
+    worker.good(name, 1)
+    worker.counts(name, sampled=23, shed=1, sent=22)
+    await eventually(lambda: (desk.rollout(NAME) or {})["ledger"]["pending"] == 0)
+    found = (desk.rollout(NAME) or {})["ledger"]
+    assert {part: found[part] for part in ("sampled", "compared", "late", "shed", "link_full")} == {
+        "sampled": 23, "compared": 20, "late": 1, "shed": 1, "link_full": 1,
+    }  # fmt: skip
+    await controller.stop()
+    async with running(tmp_path) as other:
+        assert (desk_of(other).rollout(NAME) or {})["ledger"] == found
 
 
 async def reload_and_look_again(controller: Controller, then: dict[str, Any], folder: Path) -> None:

@@ -131,7 +131,9 @@ async def test_a_bad_candidate_costs_clients_nothing_and_is_rolled_back(house: H
 
     def told(rollout: dict[str, Any]) -> int:
         # The tripwire acts on arrival: pairs that wait for an earlier one then are booked as late, and count no more.
-        return sum(rollout["candidate_failures"].get(reason, 0) for reason in REASONS[how]) + int(rollout["late_pairs"])
+        return sum(rollout["candidate_failures"].get(reason, 0) for reason in REASONS[how]) + int(
+            rollout["ledger"]["late"]
+        )
 
     for rollout in ended:
         await understudy.until(rollout["name"], lambda now: told(now) >= 20)

@@ -112,8 +112,6 @@ ROLLOUT = _object(
         },
         "findings": _list(_ref("Finding")),
         "ledger": _ref("Ledger"),
-        "late_pairs": WHOLE
-        | {"description": "Pairs that came after it had ended; its findings and ledger are without them."},
         "outcomes": _maybe(OUTCOMES) | {"description": "By later truths, where no `max_quality_drop` has a limit."},
         "labels": _maybe(LABELS)
         | {

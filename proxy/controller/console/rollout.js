@@ -197,7 +197,6 @@ function ledger(rollout) {
     facts([
       ["sampled", h("span", { class: "num" }, f.count(rollout.ledger.sampled))],
       ...ledgerParts.filter((part) => part !== "late" || rollout.ledger.late).map((part) => [h("span", { title: partHelp(part) }, f.words(part)), h("span", { class: "num" }, f.count(rollout.ledger[part]))]),
-      rollout.late_pairs && over(rollout) ? [h("span", { title: "under way when the rollout ended; they count no more" }, "came after the end"), h("span", { class: "num" }, f.count(rollout.late_pairs))] : null,
       rollout.repeats ? [h("span", { title: "equal request bodies, counted once" }, "repeats"), h("span", { class: "num" }, f.count(rollout.repeats))] : null,
     ]),
     rollout.why_unparseable ? [h("h3", {}, "Not compared"), h("p", {}, rollout.why_unparseable)] : null,

@@ -146,7 +146,7 @@ const PART_HELP = {
   live_failed: "live itself failed, so there is nothing to compare with",
   unparseable: "live's answer could not be read as a prediction",
   link_full: "lost between worker and controller",
-  late: "came after the rollout had ended, before it was retried",
+  late: "came after the rollout had ended; no evidence",
 };
 export const partHelp = (part) => PART_HELP[part] ?? "";
 
