@@ -20,9 +20,7 @@ COMPILED = (
     "proxy/pairs/link.py",
     "proxy/pairs/publisher.py",
     *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py") if path.stem not in INTERPRETED),
-    *(f"proxy/worker/{name}.py" for name in (
-        "context", "counts", "limits", "pace", "reader", "taking", "timers", "turn",
-    )),
+    *(f"proxy/worker/{name}.py" for name in ("context", "limits", "pace", "reader", "taking", "timers", "turn")),
     *(f"proxy/worker/downstream/{name}.py" for name in ("http1", "receiving", "tunnel")),
     *(f"proxy/worker/upstream/{name}.py" for name in (
         "addresses", "dialling", "endpoint", "health", "http1", "keepalive", "pool",

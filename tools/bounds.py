@@ -144,7 +144,7 @@ MODELS = (
         "the client is not read meanwhile",
     ),
     Bound(
-        "request.dual_write:MAX_BODY,MAX_MEMORY",
+        "request.routes:MAX_BODY,MAX_MEMORY",
         "A call that is written to both, and all of a route's in one worker",
         "{:B}, {:B}",
         "live alone gets it, `too_large`",
@@ -215,7 +215,7 @@ NOT_FELT = {
     "http.http2.sending:MAX_BROKEN_OFF": "older streams are treated alike, without being told apart",
     "http.http2.blocks:MAX_KNOWN": "a cache",
     "http.http2.frames:MOST": "the protocol's own",
-    "worker.counts:MOST_GONE": "names that left the file",
+    "request.counts:MOST_GONE": "names that left the file",
     "worker.upstream.pool:MAX_KNOWN": "a cache",
     "worker.upstream.pool:MAX_KNOWN_HEAD": "a cache",
     "request.routes:MAX_KNOWN": "a cache",

@@ -14,7 +14,6 @@ from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.request.rollouts import Trial
-from proxy.request.samples import Sample
 
 DELAY = 0.01
 """Seconds a pair may wait for others to share a write with."""
@@ -47,7 +46,9 @@ class Publisher:
 
     def pair(
         self,
-        sample: Sample,
+        trial: Trial,
+        sequence: int,
+        stage: int,
         time: float,
         flags: int,
         name: bytes,
@@ -57,16 +58,15 @@ class Publisher:
         given: bytes = b"",
     ) -> None:
         """Send a pair, or book it as `link_full`. `name` is our id, `given` the caller's, if any."""
-        trial = sample.trial
         if self._channel is None or self.backlog + self._size > MAX_BACKLOG:
-            trial.settle_dropped(sample.sequence, "link_full")
+            trial.settle_dropped(sequence, "link_full")
             return
         index = self._index_of(trial)
-        frame = link.pack_pair(index, sample.stage, sample.sequence, time, flags, name, head, body, outcomes, given)
+        frame = link.pack_pair(index, stage, sequence, time, flags, name, head, body, outcomes, given)
         self._batch.append(frame)
-        self._booked.append((trial, sample.sequence))
+        self._booked.append((trial, sequence))
         self._size += len(frame)
-        trial.settle_sent(sample.sequence)
+        trial.settle_sent(sequence)
         if self._size > BATCH:
             self.flush()
         elif not self._planned:

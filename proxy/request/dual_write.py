@@ -13,61 +13,45 @@ Invariants
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
 from proxy.model.reasons import Reason
 from proxy.request import machine
-from proxy.request.legs import Captured
+from proxy.request.exchange import Captured
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
-    from proxy.worker.counts import Meter
-    from proxy.worker.upstream.pool import Pool
-
-MAX_BODY: Final = 8 * 1024 * 1024
-"""Bytes of the longest call that is written to both; a longer one goes to live alone, and is counted as `too_large`."""
-MAX_MEMORY: Final = 64 * 1024 * 1024
-"""Bytes of such calls that one worker holds at a time, for each route."""
-
-
-class DualWrite:
-    """What the owner asks for, as the hot path wants it. Seconds and bytes."""
-
-    max_body = MAX_BODY
-    memory = 0
-
-    def __init__(
-        self, pool: Pool, timeout: float, longest: float, drop: frozenset[bytes], set_lines: bytes, meter: Meter
-    ) -> None:
-        self.pool, self.timeout, self.longest = pool, timeout, longest
-        self.drop, self.set_lines, self.meter = drop, set_lines, meter
-
-    def charge(self, size: int) -> bool:
-        """Count `size` bytes more (or less) that are held; whether there is room for them."""
-        self.memory += size
-        return self.memory <= MAX_MEMORY
+    from proxy.request.routes import DualWrite
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Write(Captured):
-    """The candidate's leg. `request_body` is what live is asked with afterwards."""
+    """The candidate's leg."""
 
     optional = True
-    request_body = b""
 
     def head(self, piece: bytes, done: bool) -> None:
         if done:
-            self.exchange.written_to_candidate(self)
+            self._ended()
 
     def body(self, piece: bytes, done: bool) -> None:
         if done:
-            self.exchange.written_to_candidate(self)
+            self._ended()
 
     def failed(self, reason: Reason) -> None:
         self.reason = reason
-        self.exchange.written_to_candidate(self)
+        self._ended()
+
+    def _ended(self) -> None:
+        """The candidate has answered, or has failed."""
+        exchange = self.exchange
+        self.count()
+        exchange.note(self)
+        if exchange.write is self:
+            go_on(exchange)
+        del self.exchange
 
 
 def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float) -> None:
@@ -84,8 +68,8 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
         return
     exchange.body_done = True
     exchange.write = leg = Write(exchange, both.pool, both.pool.timeout, both.meter, None)
-    leg.longest, leg.request_body = both.longest, body
-    exchange.context.precise_timer.add(exchange, now + both.timeout)
+    leg.longest, exchange.to_write = both.longest, body
+    exchange.context.call_at(exchange, now + both.timeout)
     base = exchange.base_without(both.drop) + both.set_lines
     leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", body))
     exchange.on(machine.WRITE)
@@ -93,13 +77,11 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
 
 def go_on(exchange: Exchange) -> None:
     """The candidate has been waited for: live is asked, unless the client has left."""
-    leg, both = exchange.write, exchange.route.dual_write
-    assert leg is not None
+    body, both = exchange.to_write, exchange.route.dual_write
     assert both is not None
-    exchange.write = None
-    exchange.context.precise_timer.discard(exchange)
-    both.charge(-len(leg.request_body))
-    body, leg.request_body = leg.request_body, b""
+    exchange.write, exchange.to_write = None, b""
+    exchange.context.cancel(exchange)
+    both.charge(-len(body))
     if not exchange.answered:
         exchange.ready = now = monotonic()
         exchange.send(body, True, now)

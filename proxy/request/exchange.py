@@ -1,50 +1,183 @@
-"""One request: which arm serves it, and whose answer the client gets.
+"""What is known of one request, and of the legs that are asked for it. What is done with it is for `driver` to say.
 
     client ──▶ Exchange ──┬── first   Served  the arm that was chosen
                           ├── hedge   Served  live, when the candidate failed or is slow
-                          └── copies  Copy    the arms that did not serve, after the answer (`pairs`)
+                          └── copies  Copy    the arms that did not serve, after the answer (`mirroring`)
 
 The first leg whose answer is good enough *wins*: its bytes go to the client and nobody else's do. Live as first leg
 wins with its first byte. A candidate's answer is held (while its weight is below 100 %), so that live can still answer
 instead: that is a fallback when it failed, a hedge when it is slow. It is held until it is complete, or goes on like a
 stream. A redirect or a refusal of the candidate's is given only when live, asked too, says the same (`http.statuses`).
-
-Invariants
-- The client never waits for a leg that did not win, and copies start only after the client's answer has been written.
-- Every sampled request is settled once: published as a pair or counted under a reason.
-- Every leg that was started ends or is cancelled.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from proxy.http.headers import Request, forwarded, given_id, is_offered, read_answer, trace, without
-from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure
-from proxy.model.reasons import Reason
-from proxy.request import arms, dual_write, gathering, leaving, machine, memory, mirroring, samples
-from proxy.request.legs import Captured, Copy, Served
+from proxy.http.chunks import ChunkError, joined
+from proxy.http.headers import (
+    CHUNKED,
+    Request,
+    forwarded,
+    given_id,
+    is_conditional,
+    is_offered,
+    read_answer,
+    trace,
+    without,
+)  # fmt: skip
+from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure, status_class
+from proxy.model.reasons import CODES, Reason
+from proxy.pairs.link import pack_outcome
+from proxy.request import machine
+from proxy.request.legs import Leg
 
 if TYPE_CHECKING:
-    from proxy.request.ports import DownstreamStream
+    from proxy.request.counts import Meter
+    from proxy.request.gathered import Gathered
+    from proxy.request.legs import Upstream
+    from proxy.request.ports import DownstreamStream, RequestContext
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Route
-    from proxy.request.samples import Sample
-    from proxy.worker.context import WorkerContext
-    from proxy.worker.counts import Meter
-    from proxy.worker.upstream.pool import Pool
 
-logger = logging.getLogger(__name__)
 _NONE: Final = Reason.NONE
-_ASK: Final = machine.ASK
-IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
-"""Methods that may be sent twice (RFC 9110, 9.2.2)."""
-EXPECT = frozenset({b"expect"})
+_NAN: Final = float("nan")
+EXPECT: Final = frozenset({b"expect"})
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Captured(Leg):
+    """A leg whose answer is kept for a pair. `kept` is `None` when it is not, or no longer, kept.
+
+    `trial` is the candidate's trial, `None` when live is asked.
+    """
+
+    __deletable__ = ("exchange",)  # as mypyc wants to know
+    kept: list[bytes] | None = None
+    size = 0
+    """Bytes of the body that came in more than one piece."""
+    too_large = False
+    """Its body is longer than `mirror.max_body`."""
+    unsent: bytes | None = None
+    """What is here of an answer that is not kept, and has not been given to the client."""
+    held = False
+    """The answer is kept until it is complete, or has gone on for long enough to be a stream; only then may it win."""
+    checked = False
+    """Its redirects and refusals are given only where live says the same."""
+    timed = False
+    """It is held, has begun and not ended: a timer will give it to the client."""
+
+    def __init__(self, exchange: Exchange, pool: Upstream, timeout: float, meter: Meter, trial: Trial | None) -> None:
+        super().__init__(pool, timeout)
+        self.exchange, self.meter, self.trial = exchange, meter, trial
+        if exchange.request.method == b"HEAD":
+            self.to_head = True
+
+    @property
+    def good(self) -> bool:
+        """Whether it ended with an answer that a client may get."""
+        answer = self.answer
+        if not self.ended or self.reason or answer is None:
+            return False
+        return self.trial is None or not is_failure(answer.status)
+
+    @property
+    def why(self) -> Reason:
+        """Why it is no answer for a client."""
+        if self.reason or self.answer is None:
+            return self.reason
+        status = self.answer.status
+        if status == 429:
+            return Reason.STATUS_429
+        if status < 400:
+            return Reason.STATUS_3XX
+        return Reason.STATUS_4XX if status < 500 else Reason.STATUS_5XX
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether something of its answer proper has come; servers send the head of a stream before they have any."""
+        answer = self.answer
+        return answer is not None and (self.ended or not answer.events or self.size > 0)
+
+    @property
+    def doubted(self) -> bool:
+        """Whether live is to be asked before this answer is given."""
+        answer = self.answer
+        if not self.checked or answer is None:
+            return False
+        if answer.status == NOT_MODIFIED:
+            return not is_conditional(self.exchange.request.head)
+        return status_class(answer.status) != 2
+
+    def grow(self, size: int) -> None:
+        """More of the body came, in a piece of its own."""
+        half = self.exchange.route.max_body // 2
+        if self.trial is None and self.size <= half < self.size + size:
+            self.exchange.route.recent.long(monotonic())
+        self.size += size
+
+    def count(self) -> None:
+        """Enter the leg into the counts, once, when it has ended."""
+        meter, answer = self.meter, self.answer
+        if self.reason or answer is None:
+            meter.count(self.reason)
+            return
+        seconds = self.finished - self.sent
+        meter.add(answer.status, seconds)
+        if self.trial is None and self.exchange.route.trials:
+            self.exchange.route.recent.add(seconds)
+
+    def end_by(self, reason: Reason) -> None:
+        """Cancel and count it."""
+        self.reason = reason
+        self.cancel()
+        self.count()
+
+    def outcome(self) -> bytes:
+        """As PAIR carries it."""
+        answer, reason = self.answer, self.reason
+        if self.too_large and not reason:
+            reason = Reason.TOO_LARGE
+        body = b"".join(self.kept) if self.kept else b""
+        code = CODES[reason] if reason else 0
+        if answer is None:
+            return pack_outcome(0, code, self._since(self.finished), self._since(self.began), b"", b"")
+        if answer.length == CHUNKED and body:
+            try:
+                body = joined(body)
+            except ChunkError:  # broken off in the middle; `reason` says so
+                body = b""
+        sent, first = self.sent, self.spoke or self.began
+        return pack_outcome(answer.status, code, self.finished - sent, first - sent, answer.head, body)
+
+    def _since(self, then: float) -> float:
+        return then - self.sent if then and self.sent else _NAN
+
+    def late(self) -> None:
+        """It goes on, so it is a stream, and the client gets it as it comes."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """It has ended, or been given: no timer is needed."""
+        if self.timed:
+            self.timed = False
+            self.exchange.context.cancel(self)
+
+
+class Sample:
+    """One request's place in one trial. `cost` is the memory it holds, bytes."""
+
+    __slots__ = ("again", "candidate", "cost", "sequence", "stage", "trial", "wants_again")
+
+    def __init__(self, trial: Trial, sequence: int, wants_again: bool) -> None:
+        self.trial, self.sequence, self.wants_again = trial, sequence, wants_again
+        self.stage, self.cost = trial.stage, 0
+        self.candidate: Captured | None = None
+        self.again: Captured | None = None
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -57,9 +190,9 @@ class Exchange:
 
     trial: Trial | None = None
     """The trial whose candidate serves this request; `None` when live does."""
-    first: Served
-    hedge: Served | None = None
-    winner: Served | None = None
+    first: Captured
+    hedge: Captured | None = None
+    winner: Captured | None = None
     live: Captured | None = None
     """Live's leg, whatever it was asked for."""
     state = machine.READING
@@ -84,18 +217,20 @@ class Exchange:
     """Bytes of them that no pair needs any more, and that count against the serving trial's memory all the same."""
     samples: Sequence[Sample] = ()
     undecided = False
-    """Whether the request is sampled is not decided yet (`grpc.call`)."""
+    """Whether the request is sampled is not decided yet (`worker.downstream.grpc_call`)."""
     undrawn = False
     """The body says which arm answers, and is not here yet."""
-    write: dual_write.Write | None = None
+    write: Captured | None = None
     """The candidate's leg of a call that both arms get before the answer, while live waits for it."""
-    gathered: gathering.Gathered | None = None
+    to_write: bytes = b""
+    """The body of such a call, which live is asked with next."""
+    gathered: Gathered | None = None
     """The body while nobody is asked yet: the candidate gets it changed, so it must be here whole first."""
     rewritten: tuple[bytes, bytes] | None = None
     """Head and body as the candidate that serves gets them, where its owner wants them changed."""
 
     def __init__(
-        self, client: DownstreamStream, context: WorkerContext, request: Request, name: bytes, now: float
+        self, client: DownstreamStream, context: RequestContext, request: Request, name: bytes, now: float
     ) -> None:
         self.client, self.context, self.request = client, context, request
         self.route: Route = request.route
@@ -122,21 +257,32 @@ class Exchange:
         """Whether live was asked because the candidate failed or refused."""
         return self.live_for is not _NONE and not self.hedged
 
-    # --- the request ---
+    # --- what the driver does ---
 
-    def start(self, piece: bytes, done: bool) -> Reason:
-        """Choose the arm and send what is here of the request; a reason when it is refused."""
-        route, request = self.route, self.request
-        if route.trials and not request.upgrade and (route.serving is not None or route.override):
-            refused = arms.choose(self)
-            if refused:
-                self.on(machine.REFUSED)
-                return refused
-        if (route.reads_body or not done) and not request.upgrade:
-            gathering.begin(self, piece, done)
-        else:
-            self.send(piece, done, self.started)
-        return _NONE
+    def on(self, event: int) -> None:
+        """Something has happened: do what the table says."""
+        raise NotImplementedError
+
+    def send(self, piece: bytes, done: bool, now: float) -> None:
+        """Ask the arm that was chosen, with what is here of the request."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """The client waits for nothing any more."""
+        raise NotImplementedError
+
+    def late(self) -> None:
+        """The candidate is slow."""
+        raise NotImplementedError
+
+    def check(self, now: float) -> float:
+        """The client has left, and live has had as long to begin as the client gave the candidate."""
+        raise NotImplementedError
+
+    def note(self, leg: Captured) -> None:
+        """A leg has ended (`worker.request_log`)."""
+
+    # --- the request ---
 
     def is_enough(self, done: bool) -> bool:
         """Whether a body that is gathered is here as far as it is needed; `done` says that it is here whole."""
@@ -146,84 +292,16 @@ class Exchange:
         """Whether what is here of a body may be of use to its model before the rest of it."""
         return False
 
-    def send(self, piece: bytes, done: bool, now: float) -> None:
-        """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
-        route, request = self.route, self.request
-        if route.trials and not request.upgrade:
-            self._sample(done)
-        trial = self.trial
-        if self.samples or trial is not None or self.undecided:
-            if done and len(piece) <= route.max_body:
-                self.parts = [piece]
-                self.uncharged = len(piece)
-            else:
-                self.parts = []
-                self._gather(piece)
-        if trial is None:
-            pool = route.live
-            self.first = self.live = leg = self._serving(pool, route.meters.served, None)
-        else:
-            pool = trial.pool
-            self.first = leg = self._serving(pool, trial.meters.served, trial)
-            leg.held = leg.checked = leg.optional = trial.held
-            if trial.terms.fallback and not done and b"expect" in request.found:
-                self.take_body()
-        if self.samples or leg.held:
-            leg.kept = []
-        if done and (route.repeatable or request.method in IDEMPOTENT):
-            leg.repeatable = True
-        head, body = self.rewritten or (self.base, piece)
-        leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))
-        leg.whole = done
-        if done:
-            self.body_done, self.ready = True, now
-        self.on(
-            self._ask_event(done) if trial is not None and trial.terms.fallback and self.parts is not None else _ASK
-        )
-
-    def _ask_event(self, done: bool) -> int:
-        """Live can take over: from when on?"""
-        return machine.ASK_COVERED if done else machine.ASK_UPLOAD
-
-    def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
-        """The first leg."""
-        return Served(self, pool, pool.timeout, meter, trial)
-
-    def _sample(self, done: bool) -> None:
-        """Decide whether this request becomes a pair; `done` says that all of it is here."""
-        samples.sample(self)
-
     def take_body(self) -> None:
         """Ask the client for the body it keeps back (RFC 9110, 10.1.1): whichever arm answers, it will be needed."""
         self.client.interim(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.base = self.base_without(EXPECT)
-
-    def more(self, piece: bytes, done: bool) -> None:
-        """More of the request's body."""
-        if self.gathered is not None:
-            gathering.more(self, self.gathered, piece, done)
-            return
-        if self.parts is not None:
-            self._gather(piece)
-        if done:
-            self.body_done, self.ready = True, monotonic()
-            self.body_ends()
-        if not self.first.ended:
-            self.first.send(piece, done)
-        if done:
-            self.on(machine.BODY_END)
-
-    def body_ends(self) -> None:
-        """The whole request is here."""
 
     def lose_body(self) -> None:
         """It is not kept any longer: too long, or no memory. Live could not be asked for all of it."""
         self.parts = None
         if self.state >= machine.ASKED:
             self.on(machine.BODY_LOST)
-
-    def _gather(self, piece: bytes) -> None:
-        memory.gather(self, piece)
 
     def head_for_leg(self, base: bytes) -> bytes:
         """A head for one leg, without the blank line, with a span of its own when the client traces."""
@@ -237,12 +315,12 @@ class Exchange:
 
     # --- the answer ---
 
-    def interim(self, leg: Served, head: bytes) -> None:
+    def interim(self, leg: Captured, head: bytes) -> None:
         """A 1xx from the arm that was chosen goes to the client, unless live may still answer in its place."""
         if leg is self.first and self.winner is None and not leg.held:
             self.client.interim(head)
 
-    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> bool:
+    def upgraded(self, leg: Captured, head: bytes, rest: bytes) -> bool:
         """A 101 makes the two connections a tunnel, if the client has asked for this one."""
         if not self.request.upgrade or not is_offered(self.request, read_answer(head)):
             return False
@@ -258,48 +336,38 @@ class Exchange:
         if leg is not None and self.ready:
             self.route.overhead.add(leg.sent - self.ready + now - (leg.finished or leg.began))
 
-    def hold(self, leg: Served) -> None:
-        """An answer that is held has begun and not ended: give it a moment to do so."""
-        if self.trial is not None:
-            self.context.precise_timer.add(leg, monotonic() + self.trial.terms.hold)
-
-    def may_fail(self, leg: Served) -> bool:
+    def may_fail(self, leg: Captured) -> bool:
         """Whether this leg may fail without the client noticing."""
         return machine.first_may_fail(self.state) if leg is self.first else machine.live_may_fail(self.state)
 
-    def gives(self, leg: Served) -> None:
+    def gives(self, leg: Captured) -> None:
         """A leg has more of an answer than the client, who may have it as it comes."""
         self.on(machine.FIRST_GIVES if leg is self.first else machine.LIVE_GIVES)
 
-    def leg_done(self, leg: Served) -> None:
+    def leg_done(self, leg: Captured) -> None:
         """A leg that could serve has ended, well or not (`leg.reason`)."""
         leg.count()
         leg.forget()
+        self.note(leg)
         self.on(self._first_end(leg) if leg is self.first else self._live_end(leg))
         del leg.exchange  # or the two would wait for the garbage collector
 
-    def leg_failed(self, leg: Served, reason: Reason) -> None:
+    def leg_failed(self, leg: Captured, reason: Reason) -> None:
         """A leg that could serve broke; the client notices only if it has bytes of it already."""
         leg.kept = leg.unsent = None
         if self.winner is leg and leg.trial is not None and not self.answered:
             leg.reason = Reason.COMMITTED
         self.leg_done(leg)
 
-    def copy_done(self, leg: Copy) -> None:
-        """A copy has ended, well or not (`leg.reason`)."""
+    def copy_done(self, leg: Captured, payer: Trial) -> None:
+        """A copy has ended, well or not (`leg.reason`); `payer` is the trial whose budget it used."""
         leg.count()
-        leg.payer.in_flight -= 1
+        payer.in_flight -= 1
+        self.note(leg)
         self.on(machine.COPY_ENDS)
         del leg.exchange
 
-    def written_to_candidate(self, leg: dual_write.Write) -> None:
-        """The candidate has answered a call that both arms get, or has failed."""
-        leg.count()
-        if self.write is leg:
-            dual_write.go_on(self)
-        del leg.exchange
-
-    def _first_end(self, leg: Served) -> int:
+    def _first_end(self, leg: Captured) -> int:
         """How the first leg has ended."""
         if self.winner is leg:
             return machine.FIRST_FAILS if leg.reason else machine.FIRST_ENDS
@@ -308,7 +376,7 @@ class Exchange:
             return machine.FIRST_ENDS
         return machine.FIRST_FAILS
 
-    def _live_end(self, leg: Served) -> int:
+    def _live_end(self, leg: Captured) -> int:
         """How live's leg in the candidate's place has ended."""
         if self.state == machine.FALLBACK and self.stands(leg):
             return machine.LIVE_AGREES
@@ -317,7 +385,7 @@ class Exchange:
         failed = machine.live_may_fail(self.state) and is_failure(leg.answer.status)
         return machine.LIVE_FAILS if failed else machine.LIVE_ENDS
 
-    def stands(self, live: Served) -> bool:
+    def stands(self, live: Captured) -> bool:
         """Whether the candidate's redirect or refusal is given: live's answer is no other, or there is none."""
         first = self.first
         if first.answer is None or not first.good or (first.kept is None and first.unsent is None):
@@ -326,161 +394,3 @@ class Exchange:
             return True
         mine, other = first.answer.status, live.answer.status
         return mine == other or (mine != NOT_MODIFIED and are_alike(mine, other))  # 304: here, nobody asked for it
-
-    # --- the table's actions ---
-
-    def on(self, event: int) -> None:
-        """Something has happened: do what the table says."""
-        state = self.state
-        after = machine.becomes(state, event)
-        if after < 0:
-            logger.error(machine.surprise(state, event))
-            return
-        self.state = after
-        for action in machine.actions(state, event):
-            self._act(action)
-
-    def _act(self, action: int) -> None:
-        """One action; those of a plain request come first."""
-        if action == machine.START_FIRST:
-            self.first.pool.submit(self.first)
-        elif action == machine.SEND_FIRST:
-            self._answer_with(self.first)
-        elif action == machine.FINISH:
-            self.finish()
-        elif action == machine.PLAN_COPIES:
-            if self.samples:
-                self.context.turn.later(self.mirror)
-        elif action == machine.START_COPIES:
-            self._start_copies()
-        elif action == machine.SETTLE:
-            self.context.turn.later(self.settle)
-        elif action == machine.TIME_HEDGE:
-            assert self.trial is not None
-            self.context.precise_timer.add(self, self.ready + self.route.fallback_after(self.trial))
-        elif action == machine.START_LIVE:
-            self._start_live()
-        elif action == machine.SEND_LIVE:
-            assert self.hedge is not None
-            self._answer_with(self.hedge)
-        else:
-            self._act_rarely(action)
-
-    def _act_rarely(self, action: int) -> None:
-        if action == machine.ABORT:
-            self.client.abort()
-        elif action == machine.RESUME:
-            self.client.resume_reading()  # whoever held it back is gone; live needs the whole body
-        elif action == machine.START_WRITE:
-            assert self.write is not None
-            self.write.pool.submit(self.write)
-        elif action == machine.FORGET_BODY:
-            gathering.give_up(self)
-        elif action == machine.DROP_GONE:
-            self.give_up("client_gone")
-        elif action == machine.DROP_SHED:
-            self.give_up("shed")
-        elif action == machine.UNWATCH:
-            self.context.wheel.forget(self)
-        else:
-            leaving.act(self, action)
-
-    def _answer_with(self, leg: Served) -> None:
-        """Give the client this leg's answer as far as it is here, or the error it ended with."""
-        answer, kept = leg.answer, leg.kept
-        piece = b"".join(kept) if kept is not None else leg.unsent
-        if answer is None or piece is None:
-            self.client.refuse(leg.reason or Reason.DISCONNECT, self)
-            return
-        self.winner = leg
-        if leg is self.hedge and self.trial is not None:
-            self.context.counts.fallback(self.trial.terms.name, self.live_for)
-        leg.held, leg.unsent = False, None
-        leg.forget()
-        self.client.answer(self, answer, leg.pool.label, piece, self.state == machine.ANSWERED)
-
-    def _start_live(self) -> None:
-        assert self.parts is not None
-        self.context.precise_timer.discard(self)
-        self.live_for = self.first.why if self.first.ended else Reason.SLOW
-        live = self.route.live
-        self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
-        leg.kept = []
-        leg.repeatable = True
-        leg.whole = self.body_done
-        leg.opening = b"".join((self.head_for_leg(self.base_without(EXPECT)), b"\r\n", *self.parts))
-        live.submit(leg)
-
-    def finish(self) -> None:
-        """The client has its answer: a leg that did not win runs on, for the pair, as long as a copy may."""
-        self.let_go()
-        if self.trial is not None and self.hedge is not None:
-            leaving.bound(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
-
-    def let_go(self) -> None:
-        """The client waits for nothing any more."""
-        if self.trial is not None:
-            self.context.precise_timer.discard(self)
-            memory.release(self)
-
-    def _start_copies(self) -> None:
-        if self.samples:
-            mirroring.mirror(self)
-        if self.trial is not None:
-            self.settle()  # both may have answered
-
-    # --- its pairs ---
-
-    def mirror(self) -> None:
-        """What clients wait for has been written: ask the arms that did not serve."""
-        self.on(machine.COPIES)
-
-    def settle(self) -> None:
-        """A leg has ended: publish the pairs that have both outcomes now."""
-        if self.samples:
-            mirroring.settle(self)
-        if (
-            not self.samples
-            and self.state != machine.CLOSED
-            and self.first.ended
-            and (self.hedge is None or self.hedge.ended)
-        ):
-            self.on(machine.SETTLED)
-
-    # --- time, and the client's end ---
-
-    def late(self) -> None:
-        """The candidate is slow: ask live too. The candidate runs on to its own timeout, so that it is not censored."""
-        if self.state == machine.WRITING:
-            dual_write.go_on(self)
-        else:
-            self.on(machine.SLOW)
-
-    def check(self, now: float) -> float:
-        """The client has left, and live has had as long to begin as the client gave the candidate."""
-        live = self.live
-        if live is None or not live.has_spoken:
-            self.on(machine.SILENT)
-        return 0.0
-
-    def client_gone(self, cut_off: bool = False) -> None:
-        """The client left before it had its answer; `leaving` says what is still done for the pair. Nothing is for one
-        that was `cut_off` because it was slow: that is nobody else's fault."""
-        if not self.answered:
-            self.on(machine.LEAVES if cut_off else leaving.event(self))
-
-    def give_up(self, why: str) -> None:
-        """Nobody waits for this request any more: end what runs. `why` is a part of the ledger."""
-        self.let_go()
-        for leg in (self.first, self.hedge):
-            if leg is not None:
-                leg.forget()
-                if not leg.ended:
-                    leg.end_by(Reason.CLIENT_GONE)
-                    del leg.exchange  # as in `leg_done`
-        copy = self.live
-        if isinstance(copy, Copy) and not copy.ended:
-            copy.end_by(Reason.CLIENT_GONE)
-            copy.payer.in_flight -= 1
-            del copy.exchange
-        samples.drop(self, why)

@@ -7,8 +7,6 @@ for: it has no sticky key, is served by live where it would have to be changed, 
 
 And so it is, up to `server.limits.buffer`, with any body that does not come at once: connections to a model are few,
 and whoever sends slowly is not to hold one meanwhile.
-
-Invariant: what is gathered is charged to whom it is gathered for, and given back once.
 """
 
 from __future__ import annotations
@@ -19,78 +17,11 @@ from typing import TYPE_CHECKING
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, original
 from proxy.request import arms, dual_write, rewriting, sticky
+from proxy.request.gathered import ForBoth, ForPlace, ForTrial
 
 if TYPE_CHECKING:
-    from proxy.request.dual_write import DualWrite
     from proxy.request.exchange import Exchange
-    from proxy.request.rollouts import Trial
-    from proxy.worker.context import WorkerContext
-
-
-class Gathered:
-    """The body so far of a request whose arm is not asked yet."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.size = 0
-        self._parts: list[bytes] = []
-
-    def charge(self, size: int) -> bool:
-        """Count `size` bytes more (or less); whether there is room for them."""
-        raise NotImplementedError
-
-    def add(self, piece: bytes) -> bool:
-        """Keep a piece; whether more may come."""
-        self._parts.append(piece)
-        self.size += len(piece)
-        return self.charge(len(piece)) and self.size <= self.most
-
-    def is_enough(self, exchange: Exchange, done: bool) -> bool:
-        """Whether nothing more is waited for; `done` says that the body is here whole."""
-        return exchange.is_enough(done)
-
-    def release(self) -> bytes:
-        """All of it, and its memory with it."""
-        self.charge(-self.size)
-        return b"".join(self._parts)
-
-
-class ForTrial(Gathered):
-    """Kept for a trial's candidate."""
-
-    def __init__(self, trial: Trial) -> None:
-        super().__init__(trial.terms.max_body)
-        self._trial = trial
-
-    def charge(self, size: int) -> bool:
-        trial = self._trial
-        trial.memory += size
-        return trial.memory <= trial.terms.max_memory
-
-
-class ForBoth(Gathered):
-    """Kept to be written to both arms."""
-
-    def __init__(self, both: DualWrite) -> None:
-        super().__init__(both.max_body)
-        self._both = both
-
-    def charge(self, size: int) -> bool:
-        return self._both.charge(size)
-
-
-class ForPlace(Gathered):
-    """Kept so that no connection to a model waits for it."""
-
-    def __init__(self, context: WorkerContext) -> None:
-        super().__init__(context.limits.buffer)
-        self._context = context
-
-    def charge(self, size: int) -> bool:
-        return self._context.charge(size)
-
-    def is_enough(self, exchange: Exchange, done: bool) -> bool:
-        return done or exchange.is_stream()
+    from proxy.request.gathered import Gathered
 
 
 def _wanted(exchange: Exchange) -> Gathered | None:
@@ -114,12 +45,17 @@ def _buffer(exchange: Exchange) -> Gathered | None:
     return None if asks or not buffer.most else buffer
 
 
+def _is_enough(exchange: Exchange, gathered: Gathered, done: bool) -> bool:
+    """Whether nothing more is waited for; `done` says that the body is here whole."""
+    return done or exchange.is_stream() if gathered.for_place else exchange.is_enough(done)
+
+
 def begin(exchange: Exchange, piece: bytes, done: bool) -> None:
     """Ask the arms, at once or when the body is here as far as it is needed."""
     gathered = _wanted(exchange)
     if gathered is None and not done:
         gathered = _buffer(exchange)
-    if gathered is not None and not gathered.is_enough(exchange, done):
+    if gathered is not None and not _is_enough(exchange, gathered, done):
         if gathered.add(piece):
             exchange.gathered = gathered
             if b"expect" in exchange.request.found:
@@ -131,7 +67,7 @@ def begin(exchange: Exchange, piece: bytes, done: bool) -> None:
 
 def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> None:
     """More of a body that is being gathered."""
-    if gathered.add(piece) and not gathered.is_enough(exchange, done):
+    if gathered.add(piece) and not _is_enough(exchange, gathered, done):
         return
     exchange.gathered = None
     _go_on(exchange, gathered.release(), done, monotonic())

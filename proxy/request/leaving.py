@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING
 from proxy.request import machine, samples
 
 if TYPE_CHECKING:
-    from proxy.request.exchange import Exchange
-    from proxy.request.legs import Served
+    from proxy.request.exchange import Exchange, Sample
+    from proxy.request.legs import Leg
     from proxy.request.rollouts import Trial
-    from proxy.request.samples import Sample
 
 
 def event(exchange: Exchange) -> int:
@@ -61,7 +60,7 @@ def act(exchange: Exchange, action: int) -> None:
         _watch(exchange)
 
 
-def bound(leg: Served, trial: Trial, now: float) -> None:
+def bound(leg: Leg, trial: Trial, now: float) -> None:
     """Nobody waits for this leg any more: it may last as long as a copy from now on."""
     leg.longest = now - (leg.sent or now) + trial.terms.max_duration
 
@@ -85,4 +84,4 @@ def _watch(exchange: Exchange) -> None:
         return
     live, now = exchange.live, monotonic()
     asked = live.sent if live is not None and live.sent else now  # sooner, if the candidate had been slow
-    exchange.context.wheel.watch(exchange, asked + (now - exchange.ready))
+    exchange.context.watch(exchange, asked + (now - exchange.ready))

@@ -10,16 +10,12 @@ kept no longer, so that live cannot answer instead, and an answer that was held 
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.http.statuses import is_failure
-from proxy.model.reasons import Reason
-from proxy.request import machine, samples
+from proxy.request import samples
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
-    from proxy.request.legs import Served
 
 
 def gather(exchange: Exchange, piece: bytes) -> None:
@@ -71,32 +67,3 @@ def release(exchange: Exchange) -> None:
     if exchange.reserved and exchange.trial is not None:
         exchange.trial.memory -= exchange.reserved
         exchange.reserved = 0
-
-
-def full(exchange: Exchange, leg: Served) -> bool:
-    """An answer is longer than a pair's may be, or finds no memory; whether the leg is given up.
-
-    Where live's answers may be as long, the client gets the candidate's as it comes. Where they never are, it is no
-    answer but a flood, and live answers instead; so it does for a failure and a refusal, whose status says enough.
-    """
-    assert leg.answer is not None
-    if leg.trial is None and leg.too_large:
-        samples.drop(exchange, "too_large")
-    kept, leg.kept = leg.kept or [], None
-    if machine.is_open(exchange.state):
-        bad = leg.trial is not None and (is_failure(leg.answer.status) or leg.doubted)
-        flood = leg.trial is not None and leg.too_large and not exchange.route.recent.are_long(monotonic())
-        if not (bad or flood) or not exchange.may_fail(leg):
-            leg.unsent = b"".join(kept[:-1])  # the last piece follows on the way it came
-            exchange.gives(leg)
-            return False
-        leg.too_large = leg.too_large and not bad
-    elif exchange.winner is leg and not exchange.answered:
-        return False
-    if leg.too_large:
-        leg.reason = Reason.TOO_LARGE
-    if not leg.ended:
-        leg.finished = monotonic()
-        leg.cancel()
-        exchange.leg_done(leg)
-    return True

@@ -6,23 +6,59 @@ dropped and counted under the reason why.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
 
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, CREDENTIALS, without
 from proxy.model.reasons import Reason
 from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, FELL_BACK, HEDGED, SLOT
 from proxy.request import memory, rewriting, samples
-from proxy.request.legs import Captured, Copy
+from proxy.request.exchange import Captured, Exchange, Sample
 
 if TYPE_CHECKING:
-    from proxy.request.exchange import Exchange
+    from proxy.request.legs import Upstream
     from proxy.request.rollouts import Trial
-    from proxy.request.samples import Sample
-    from proxy.worker.upstream.pool import Pool
 
 _NOT_FOR_LIVE: Final = frozenset({b"expect"})
 _TOO_LONG: Final = Reason.TOO_LONG  # looking up a member of an enum costs 0.1 µs in Python 3.11
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Copy(Captured):
+    """A leg that serves nobody. `payer` is the trial whose budget of copies it uses."""
+
+    optional = True
+    payer: Trial
+
+    def head(self, piece: bytes, done: bool) -> None:
+        self.kept = []
+        if done and len(piece) <= self.exchange.route.max_body:
+            self.kept.append(piece)
+            self.exchange.copy_done(self, self.payer)
+        else:
+            self.body(piece, done)
+
+    def body(self, piece: bytes, done: bool) -> None:
+        assert self.kept is not None
+        self.kept.append(piece)
+        self.grow(len(piece))
+        memory.charge(self.exchange, len(piece))
+        if self.size > self.exchange.route.max_body:
+            if not done:
+                self.cancel()
+                self.finished = monotonic()
+            self.too_large = True
+            self.failed(Reason.TOO_LARGE)
+        elif done:
+            self.exchange.copy_done(self, self.payer)
+
+    def failed(self, reason: Reason) -> None:
+        self.reason = reason
+        self.kept = None
+        self.exchange.copy_done(self, self.payer)
 
 
 def mirror(exchange: Exchange) -> None:
@@ -52,7 +88,7 @@ def mirror(exchange: Exchange) -> None:
     exchange.samples = asked
 
 
-def _copy(exchange: Exchange, payer: Trial, pool: Pool, trial: Trial | None) -> Copy | None:
+def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None) -> Copy | None:
     """A copy to `pool`, or `None` when the budget is used up."""
     terms = payer.terms
     if payer.in_flight >= terms.max_in_flight:
@@ -135,4 +171,4 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
         outcomes += one.again.outcome()
     time = exchange.started + exchange.context.epoch
     given = exchange.request_id if exchange.request_id != exchange.id else b""
-    exchange.context.publisher.pair(one, time, flags, exchange.id, head, body, outcomes, given)
+    exchange.context.publish(one.trial, one.sequence, one.stage, time, flags, exchange.id, head, body, outcomes, given)

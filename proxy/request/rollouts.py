@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.model import BUCKETS, Lane, State
+from proxy.request.counts import Meters
+from proxy.request.legs import Upstream
 from proxy.request.routing import salt
 from proxy.request.set_json import Rules
-from proxy.worker.counts import Meters
-from proxy.worker.upstream.pool import Pool
 
 FIRST_HEDGE = 0.25
 """`fallback.after: auto` until `ENOUGH` answers of live are known, seconds."""
@@ -97,7 +97,7 @@ class Trial:
     """One trial of one rollout in this worker; survives reloads that do not begin a new trial."""
 
     terms: Terms
-    pool: Pool
+    pool: Upstream
     meters: Meters = field(init=False)
     weight: int = 0
     share: int = 0

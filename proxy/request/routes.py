@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from proxy.config import Config, checks
 from proxy.config import Rollout as RolloutConfig
@@ -13,12 +14,11 @@ from proxy.config.route import DualWrite as DualWriteConfig
 from proxy.http.headers import Request, read_request, request_scanner
 from proxy.json_pointer import parse
 from proxy.model import Plan, State
-from proxy.request.dual_write import DualWrite
+from proxy.request.counts import Counts, Meter, Meters
+from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, Terms, Trial
 from proxy.request.routing import Router, Rule
 from proxy.request.set_json import rules
-from proxy.worker.counts import Counts, Meters
-from proxy.worker.upstream.pool import Pool
 
 OWN = checks.OWN.encode()
 """Paths that begin so are the proxy's own."""
@@ -29,13 +29,37 @@ LONGEST_COPY = 600.0
 """`mirror.max_duration` when it is absent and no longer timeout asks for more, seconds."""
 
 
+MAX_BODY: Final = 8 * 1024 * 1024
+"""Bytes of the longest call that is written to both; a longer one goes to live alone, and is counted as `too_large`."""
+MAX_MEMORY: Final = 64 * 1024 * 1024
+"""Bytes of such calls that one worker holds at a time, for each route."""
+
+
+class DualWrite:
+    """What the owner asks for, as the hot path wants it. Seconds and bytes."""
+
+    max_body = MAX_BODY
+    memory = 0
+
+    def __init__(
+        self, pool: Upstream, timeout: float, longest: float, drop: frozenset[bytes], set_lines: bytes, meter: Meter
+    ) -> None:
+        self.pool, self.timeout, self.longest = pool, timeout, longest
+        self.drop, self.set_lines, self.meter = drop, set_lines, meter
+
+    def charge(self, size: int) -> bool:
+        """Count `size` bytes more (or less) that are held; whether there is room for them."""
+        self.memory += size
+        return self.memory <= MAX_MEMORY
+
+
 class Route:
     """A route of the configuration. `serving` is the one trial with a weight above 0, if any."""
 
     def __init__(
         self,
         name: str,
-        live: Pool,
+        live: Upstream,
         trials: tuple[Trial, ...],
         counts: Counts,
         recent: Recent,
@@ -153,7 +177,7 @@ def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float
     )
 
 
-def dual_write(asked: DualWriteConfig, pool: Pool, meters: Meters) -> DualWrite:
+def dual_write(asked: DualWriteConfig, pool: Upstream, meters: Meters) -> DualWrite:
     """What a worker needs of a call that both arms get before the answer."""
     lines, dropped = _head_rules(asked.upstream, asked.headers)
     longest = max(LONGEST_COPY, 2 * pool.timeout)
@@ -169,8 +193,8 @@ def _head_rules(candidate: str, rules: HeaderRules) -> tuple[bytes, frozenset[by
 
 def compile_routes(
     config: Config,
-    pools: dict[str, Pool],
-    trial_for: Callable[[Terms, Pool], Trial],
+    pools: Mapping[str, Upstream],
+    trial_for: Callable[[Terms, Upstream], Trial],
     recent_for: Callable[[str], Recent],
     counts: Counts,
     place: tuple[int, int],

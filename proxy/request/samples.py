@@ -9,24 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.model import BUCKETS
+from proxy.request.exchange import Sample
 from proxy.request.routing import chosen
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
-    from proxy.request.legs import Captured
-    from proxy.request.rollouts import Trial
-
-
-class Sample:
-    """One request's place in one trial. `cost` is the memory it holds, bytes."""
-
-    __slots__ = ("again", "candidate", "cost", "sequence", "stage", "trial", "wants_again")
-
-    def __init__(self, trial: Trial, sequence: int, wants_again: bool) -> None:
-        self.trial, self.sequence, self.wants_again = trial, sequence, wants_again
-        self.stage, self.cost = trial.stage, 0
-        self.candidate: Captured | None = None
-        self.again: Captured | None = None
 
 
 def sample(exchange: Exchange) -> None:
@@ -36,7 +23,7 @@ def sample(exchange: Exchange) -> None:
         return
     if not exchange.context.told:
         _early(exchange)
-    name, context, length = exchange.id, exchange.context, exchange.request.length
+    name, length = exchange.id, exchange.request.length
     samples: list[Sample] = []
     for trial in exchange.route.trials:
         share = trial.share if trial is not exchange.trial else trial.affords
@@ -46,7 +33,7 @@ def sample(exchange: Exchange) -> None:
         terms = trial.terms
         if length > terms.max_body:
             trial.settle_dropped(sequence, "too_large")
-        elif trial.memory + context.publisher.backlog > terms.max_memory:
+        elif trial.memory + exchange.context.backlog > terms.max_memory:
             trial.settle_dropped(sequence, "shed")
         else:
             again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.http.ids import uuid7_tails, uuid7_time
 from proxy.model import Leg
 from proxy.pairs.publisher import Publisher
-from proxy.request.exchange import Exchange
-from proxy.worker.counts import Counts
+from proxy.request.counts import Counts
+from proxy.request.driver import RequestDriver
+from proxy.request.ports import RequestContext, Timed, Watched
 from proxy.worker.request_log import Trails
 from proxy.worker.timers import PreciseTimer, TimerWheel
 from proxy.worker.turn import TurnScheduler
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.config import Config
     from proxy.http.headers import Request
     from proxy.request.ports import DownstreamStream
+    from proxy.request.rollouts import Trial
     from proxy.request.routes import Routes
     from proxy.worker.limits import Limits
 
@@ -38,7 +40,7 @@ class Downstream(Protocol):
         """End at once."""
 
 
-class WorkerContext:
+class WorkerContext(RequestContext):
     """A worker's shared state."""
 
     routes: Routes
@@ -49,8 +51,6 @@ class WorkerContext:
     """Bytes that are held for clients that are slow, of requests and answers."""
     draining = False
     ready = False
-    told = False
-    """Whether a routing table has come: until then live serves alone, and nobody is sampled."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -60,13 +60,12 @@ class WorkerContext:
         self.counts = Counts()
         self.publisher = Publisher(loop)
         self.trails = Trails()
-        self.exchange: Callable[[DownstreamStream, WorkerContext, Request, bytes, float], Exchange] = Exchange
-        """What a request becomes: `Exchange` itself, unless some requests are to leave a trail."""
+        self.exchange: Callable[[DownstreamStream, WorkerContext, Request, bytes, float], RequestDriver] = RequestDriver
+        """What a request becomes: `RequestDriver` itself, unless some requests are to leave a trail."""
         self.clients: set[Downstream] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
         """Requests that were refused before an upstream was asked."""
         self.epoch = time.time() - time.monotonic()
-        """Add to monotonic seconds to get epoch seconds."""
         self._random = ""
         self._at = 0
         self._tails: list[bytes] = []
@@ -80,7 +79,48 @@ class WorkerContext:
     def follow(self, config: Config) -> None:
         """Let requests leave trails as this configuration asks."""
         self.trails.configure(config)
-        self.exchange = self.trails.exchange if self.trails.wanted else Exchange
+        self.exchange = self.trails.exchange if self.trails.wanted else RequestDriver
+
+    # --- what requests ask for ---
+
+    @property
+    def buffer(self) -> int:
+        """Bytes of a slow body that are held before a model is asked (`server.limits.buffer`)."""
+        return self.limits.buffer
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the controller."""
+        return self.publisher.backlog
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do `work` at the end of the turn, behind what clients wait for."""
+        self.turn.later(work)
+
+    def call_at(self, what: Timed, due: float) -> None:
+        """Call `what.late()` soon after `due`, unless it is cancelled before."""
+        self.precise_timer.add(what, due)
+
+    def cancel(self, what: Timed) -> None:
+        """Do not call it."""
+        self.precise_timer.discard(what)
+
+    def watch(self, what: Watched, due: float) -> None:
+        """See to it that `what.check` is called within a tick after `due`."""
+        self.wheel.watch(what, due)
+
+    def unwatch(self, what: Watched) -> None:
+        """Do not check it any more."""
+        self.wheel.forget(what)
+
+    def publish(
+        self, trial: Trial, sequence: int, stage: int, time: float, flags: int,
+        name: bytes, head: bytes, body: bytes, outcomes: bytes, given: bytes,
+    ) -> None:  # fmt: skip
+        """Send a pair to the controller, or count it as `link_full`."""
+        self.publisher.pair(trial, sequence, stage, time, flags, name, head, body, outcomes, given)
+
+    # --- ids and clocks ---
 
     def _hex(self, digits: int) -> str:
         """Random hex digits; the kernel is asked once per hundreds of requests."""

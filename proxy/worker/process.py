@@ -42,6 +42,7 @@ from proxy.model import Lane, Table, trial_name
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
+from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, Terms, Trial
 from proxy.request.routes import compile_routes, is_unjudged, part
 from proxy.resolver import LookUp, Resolver, system
@@ -143,7 +144,7 @@ class Worker:
         self._again = _again(self._table)
         trials: dict[str, Trial] = {}
 
-        def trial_for(terms: Terms, pool: Pool) -> Trial:
+        def trial_for(terms: Terms, pool: Upstream) -> Trial:
             terms = replace(terms, trial=trial_name(terms.trial, self._again.get(terms.trial, 0)))
             trial = self._books.get(terms.trial)
             if trial is None:

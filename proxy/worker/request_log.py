@@ -1,6 +1,6 @@
 """Which requests leave a trail, and what it says: the worker's part of traces and access log.
 
-While neither is configured nothing of this module runs: `WorkerContext.exchange` is `Exchange` itself. Else
+While neither is configured nothing of this module runs: `WorkerContext.exchange` is `RequestDriver` itself. Else
 `Trails.exchange` stands in its place and makes, of the requests that are chosen, a `Followed`: an exchange that
 continues the trace and remembers its legs. Its trail is a tuple in a queue of at most `MAX_WAITING`; the worker's clock
 sends it on its way.
@@ -20,9 +20,10 @@ from proxy.config import Config
 from proxy.http.headers import Request, without
 from proxy.model.reasons import STATUS, Reason
 from proxy.pairs.request_log import SINKS, encode, parent_of
+from proxy.request.driver import RequestDriver
 from proxy.request.dual_write import Write
-from proxy.request.exchange import Exchange
-from proxy.request.legs import Captured, Copy, Served
+from proxy.request.exchange import Captured
+from proxy.request.mirroring import Copy
 from proxy.request.routing import chosen, salt
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ class Trails:
 
     def exchange(
         self, client: DownstreamStream, context: WorkerContext, request: Request, name: bytes, now: float
-    ) -> Exchange:
+    ) -> RequestDriver:
         """The exchange of a request, followed if it was chosen."""
         how = self.chosen(context, request, name)
         if how is None:
-            return Exchange(client, context, request, name, now)
+            return RequestDriver(client, context, request, name, now)
         return Followed(self, how, client, context, request, name, now)
 
     def chosen(self, context: WorkerContext, request: Request, name: bytes) -> How | None:
@@ -105,7 +106,7 @@ class Trails:
                 self._drop(trail)
 
 
-class Followed(Exchange):
+class Followed(RequestDriver):
     """An exchange that leaves a trail."""
 
     told = False
@@ -141,18 +142,12 @@ class Followed(Exchange):
 
     # --- its legs end ---
 
-    def leg_done(self, leg: Served) -> None:
+    def note(self, leg: Captured) -> None:
         self._legs.append(leg)
+
+    def leg_done(self, leg: Captured) -> None:
         super().leg_done(leg)
         self._tell()
-
-    def copy_done(self, leg: Copy) -> None:
-        self._legs.append(leg)
-        super().copy_done(leg)
-
-    def written_to_candidate(self, leg: Write) -> None:
-        self._legs.append(leg)
-        super().written_to_candidate(leg)
 
     def finish(self) -> None:
         self.ended_at = self.ended_at or monotonic()
@@ -166,7 +161,7 @@ class Followed(Exchange):
         super().settle()
         self._tell()
 
-    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> bool:
+    def upgraded(self, leg: Captured, head: bytes, rest: bytes) -> bool:
         taken = super().upgraded(leg, head, rest)
         if taken:
             self.ended_at = leg.finished = monotonic()

@@ -17,19 +17,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+
+from proxy.request.ports import Timed, Watched
 
 TICK = 0.05
 FINE = 0.002
-
-
-class Watched(Protocol):
-    """Something that may be late. `slot` belongs to the wheel; a new thing starts with 0."""
-
-    slot: int
-
-    def check(self, now: float) -> float:
-        """Do what is due; return when to look again (monotonic seconds), or 0.0 for never."""
 
 
 class TimerWheel:
@@ -124,10 +116,3 @@ class PreciseTimer:
             self._running = bool(self._due)
             if self._running:
                 self._loop.call_later(FINE, self._tick)
-
-
-class Timed(Protocol):
-    """What `PreciseTimer` calls."""
-
-    def late(self) -> None:
-        """The time has come."""

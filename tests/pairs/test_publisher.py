@@ -8,7 +8,6 @@ from proxy.pairs import link
 from proxy.pairs.link import Frame, FrameReader
 from proxy.pairs.publisher import Publisher
 from proxy.request.rollouts import Terms, Trial
-from proxy.request.samples import Sample
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.dialling import Settings
@@ -45,7 +44,7 @@ async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:
     publisher.connected(wire)  # type: ignore[arg-type]
 
     def pair() -> None:
-        publisher.pair(Sample(one, one.begin(), False), 0.0, 0, b"id", b"", b"", b"")
+        publisher.pair(one, one.begin(), 0, 0.0, 0, b"id", b"", b"", b"")
 
     def tick() -> None:
         publisher.mark([one])
@@ -70,7 +69,7 @@ async def test_a_new_link_does_not_begin_with_pairs_of_the_old_one() -> None:
     publisher = Publisher(asyncio.get_running_loop())
 
     def pair() -> None:
-        publisher.pair(Sample(one, one.begin(), False), 0.0, 0, b"id", b"", b"", b"")
+        publisher.pair(one, one.begin(), 0, 0.0, 0, b"id", b"", b"", b"")
 
     publisher.connected(old)  # type: ignore[arg-type]
     pair()

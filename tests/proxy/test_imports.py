@@ -27,27 +27,10 @@ FLOORS = (
 ALONE = {("worker", "controller"), ("controller", "worker"), ("errors", "config")}
 """Neighbours on one floor that never import each other."""
 
-UP = {("request", "worker")}
+UP: set[tuple[str, str]] = set()
 """Imports that run up a floor."""
 
 CLOSING: set[tuple[str, str]] = {
-    ("proxy.request.arms", "proxy.request.exchange"),
-    ("proxy.request.dual_write", "proxy.request.exchange"),
-    ("proxy.request.exchange", "proxy.request.ports"),
-    ("proxy.request.exchange", "proxy.worker.context"),
-    ("proxy.request.gathering", "proxy.request.exchange"),
-    ("proxy.request.gathering", "proxy.worker.context"),
-    ("proxy.request.leaving", "proxy.request.exchange"),
-    ("proxy.request.legs", "proxy.request.exchange"),
-    ("proxy.request.legs", "proxy.request.rollouts"),
-    ("proxy.request.legs", "proxy.worker.upstream.pool"),
-    ("proxy.request.memory", "proxy.request.exchange"),
-    ("proxy.request.memory", "proxy.request.legs"),
-    ("proxy.request.mirroring", "proxy.request.exchange"),
-    ("proxy.request.rewriting", "proxy.request.exchange"),
-    ("proxy.request.samples", "proxy.request.exchange"),
-    ("proxy.request.samples", "proxy.request.legs"),
-    ("proxy.request.samples", "proxy.request.rollouts"),
     ("proxy.worker.request_log", "proxy.worker.context"),
     ("proxy.worker.upstream.endpoint", "proxy.worker.upstream.http1"),
     ("proxy.worker.upstream.health", "proxy.worker.upstream.pool"),

@@ -158,8 +158,8 @@ def closed(world: World) -> None:
     assert all(leg.ended for leg in world.legs)
     assert [trial.in_flight for trial in world.trials] == [0] * len(world.trials)
     assert [trial.memory for trial in world.trials] == [0] * len(world.trials)
-    assert not context.precise_timer._due
-    assert not len(context.wheel)
+    assert not context.timed
+    assert not context.watched
     assert all(not trial.pending for trial in world.trials)
 
 

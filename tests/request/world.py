@@ -1,4 +1,4 @@
-"""A world in which one request lives: the real `Exchange` between a client, model servers and clocks that are fakes.
+"""A world in which one request lives: the real code between a client, model servers and clocks that are fakes.
 
 Nothing happens but what `do` is told to: a model says something, a timer fires, the client leaves, the turn of the loop
 ends. `steps` says what can happen next, so that a search can try everything in every order.
@@ -6,6 +6,7 @@ ends. `steps` says what can happen next, so that a search can try everything in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -15,16 +16,15 @@ from proxy.http.headers import Answer, read_answer, read_request, request_scanne
 from proxy.model import State
 from proxy.model.reasons import Reason
 from proxy.request import machine
-from proxy.request.dual_write import DualWrite, Write
-from proxy.request.exchange import Exchange
-from proxy.request.legs import Served
+from proxy.request.counts import Counts
+from proxy.request.driver import RequestDriver
+from proxy.request.dual_write import Write
+from proxy.request.legs import Upstream
+from proxy.request.ports import RequestContext
 from proxy.request.rollouts import Recent, Terms, Trial
-from proxy.request.routes import Route
-from proxy.worker.context import Limits, WorkerContext
+from proxy.request.routes import DualWrite, Route
+from proxy.request.served import Served
 from proxy.worker.downstream.grpc_call import Call
-from proxy.worker.timers import PreciseTimer
-from proxy.worker.turn import TurnScheduler
-from proxy.worker.upstream.pool import Pool, Settings
 
 FULL = 10_000
 """Every bucket."""
@@ -42,10 +42,10 @@ ANSWERS = {"ok": _answer(200), "refusal": _answer(404), "error": _answer(500), "
 @dataclass(frozen=True)
 class Setup:
     """Where a request comes to. `held`: the candidate is a canary, whose answers are held; `slots`: `max_in_flight`;
-    `memory`: bytes; `buffer`: bytes of a body that are waited for; `rest`: bytes of an
-    upload that come later; `dead`: the arm whose legs are refused before they
-    are sent; `grpc`: messages of the call, 0 for HTTP; `says`, `live_says`: how the arms may answer; `long`: whether
-    legs that nobody waits for may last too long."""
+    `memory`: bytes; `buffer`: bytes of a body that are waited for; `rest`: bytes of an upload that come later;
+    `dead`: the arm whose legs are refused before they are sent; `others`: candidates that are copied to only; `again`:
+    live is asked twice; `grpc`: messages of the call, 0 for HTTP; `says`, `live_says`: how the arms may answer; `long`:
+    whether legs that nobody waits for may last too long."""
 
     candidate: bool = True
     sampled: bool = True
@@ -66,41 +66,61 @@ class Setup:
     long: bool = True
 
 
-class Loop:
-    """Remembers what it is to call."""
+class Context(RequestContext):
+    """A worker whose time passes only when it is told to."""
 
-    def __init__(self) -> None:
-        self.calls: list[Any] = []
+    def __init__(self, buffer: int) -> None:
+        self.counts, self.epoch, self.told = Counts(), 0.0, True
+        self._buffer = buffer
+        self.planned: list[Callable[[], None]] = []
+        self.timed: dict[Any, float] = {}
+        self.watched: dict[Any, float] = {}
 
-    def call_soon(self, work: Any) -> None:
-        self.calls.append(work)
+    @property
+    def buffer(self) -> int:
+        return self._buffer
 
-    def call_later(self, seconds: float, work: Any) -> None:
-        """Timers are fired by name."""
+    @property
+    def backlog(self) -> int:
+        return 0
 
+    def later(self, work: Callable[[], None]) -> None:
+        self.planned.append(work)
 
-class Channel:
-    """Takes every pair."""
+    def call_at(self, what: Any, due: float) -> None:
+        self.timed[what] = due
 
-    waiting = 0
+    def cancel(self, what: Any) -> None:
+        self.timed.pop(what, None)
 
-    def send(self, data: bytes) -> bool:
+    def watch(self, what: Any, due: float) -> None:
+        self.watched[what] = due
+
+    def unwatch(self, what: Any) -> None:
+        self.watched.pop(what, None)
+
+    def charge(self, size: int) -> bool:
         return True
 
+    def publish(self, trial: Trial, sequence: int, *pair: Any) -> None:
+        trial.settle_sent(sequence)
 
-class FakePool(Pool):
+
+class Model(Upstream):
     """Takes legs, and sends them nowhere."""
 
-    def __init__(self, name: str, world: World, turn: TurnScheduler) -> None:
-        super().__init__(Settings(name, ("http://10.0.0.1:1",), 1.0, 60.0, 3), world.context.wheel, turn)
+    def __init__(self, name: str, world: World) -> None:
+        self.name, self.label, self.timeout = name, name.encode(), 1.0
         self.world = world
 
-    def submit(self, leg: Any, fresh: bool = False, avoid: Any = None) -> None:
+    def submit(self, leg: Any) -> None:
         self.world.legs.append(leg)
         if self.name == self.world.setup.dead:
             leg.refused(Reason.CONNECT)
         else:
             leg.sent, leg.written = monotonic(), True
+
+    def forget(self, leg: Any) -> None: ...
 
 
 class Client:
@@ -116,21 +136,21 @@ class Client:
     def interim(self, head: bytes) -> None:
         self.log.append("interim")
 
-    def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
+    def answer(self, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
         self.world.history.append("answered")
         self.log += [f"{served_by.decode()} {answer.status}", *(["end"] if done else [])]
 
     def more(self, piece: bytes, done: bool) -> None:
         self.log += ["end"] if done else []
 
-    def refuse(self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"") -> None:
+    def refuse(self, reason: Reason, name: bytes = b"", counted: bool = False) -> None:
         self.world.history.append("answered")
         self.log.append(f"refused {reason}")
 
     def abort(self) -> None:
         self.log.append("aborted")
 
-    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> None:
+    def upgraded(self, leg: Any, head: bytes, rest: bytes) -> None:
         self.log.append("upgraded")
 
     def gives_way(self, now: float) -> bool:
@@ -141,13 +161,13 @@ class Client:
     def resume_reading(self) -> None: ...
 
 
-def note(exchange: Exchange, event: int) -> None:
+def note(exchange: RequestDriver, event: int) -> None:
     """Note the row of the table that is taken."""
     rows: list[tuple[str, str]] = exchange.client.world.rows  # type: ignore[attr-defined]
     rows.append((tuple(machine.STATES)[exchange.state], tuple(machine.EVENTS)[event]))
 
 
-class Watched(Exchange):
+class Watched(RequestDriver):
     """A request that notes its rows."""
 
     def on(self, event: int) -> None:
@@ -181,32 +201,25 @@ class World:
         self.said: dict[Any, str] = {}
         self.went_on: set[Any] = set()
         self.history: list[str] = []
-        self.loop = Loop()
-        self.context = context = WorkerContext(self.loop)  # type: ignore[arg-type]
-        context.precise_timer = PreciseTimer(self.loop, monotonic)  # type: ignore[arg-type]
-        context.told = True
-        context.limits = Limits(1000, 1000, 10, setup.buffer, 1000, 1, 1.0, 1.0, 1.0, 1.0)
-        context.publisher.connected(Channel())  # type: ignore[arg-type]
-        names = ["live", "candidate", *(f"other{n}" for n in range(setup.others))]
-        self.pools = [FakePool(name, self, context.turn) for name in names]
-        self.trials = tuple(Trial(terms(pool.name, setup), pool) for pool in self.pools[1:])
+        self.context = Context(setup.buffer)
+        live, *models = (Model(name, self) for name in ("live", "candidate", "other")[: 2 + setup.others])
+        self.trials = tuple(Trial(terms(model.name, setup), model) for model in models)
         for trial in self.trials:
             trial.share = trial.affords = FULL if setup.sampled else 0
             trial.state = State.CANARY
         self.trial = self.trials[0]
         if setup.candidate:
             self.trial.weight = FULL if not setup.held else FULL - 1
-        self.route = Route("r", self.pools[0], self.trials, context.counts, Recent())
+        self.route = Route("r", live, self.trials, self.context.counts, Recent())
         self.route.is_grpc = setup.grpc > 0
         if setup.dual_write:
-            candidate = self.pools[1]
-            self.route.dual_write = DualWrite(candidate, 0.1, 1.0, frozenset(), b"", self.trial.meters.copy)
+            self.route.dual_write = DualWrite(models[0], 0.1, 1.0, frozenset(), b"", self.trial.meters.copy)
         self.route.settle()
         self.route.refresh()
         self.client = Client(self)
         self.exchange = self.ask()
 
-    def ask(self) -> Exchange:
+    def ask(self) -> RequestDriver:
         """The request, as far as it comes at once."""
         setup = self.setup
         framing = b"Transfer-Encoding: chunked" if setup.upload and not setup.grpc else b"Content-Length: 6"
@@ -257,12 +270,12 @@ class World:
             found += ["leaves", "is cut off"]
             if self.setup.upload and not exchange.body_done:
                 found.append("sends the rest")
-        if exchange in self.context.precise_timer._due:
+        if exchange in self.context.timed:
             found.append("slow")
-        found += [f"{n} holds" for n, leg in enumerate(self.legs) if leg in self.context.precise_timer._due]
-        if exchange.slot:
+        found += [f"{n} holds" for n, leg in enumerate(self.legs) if leg in self.context.timed]
+        if exchange in self.context.watched:
             found.append("time is up")
-        if self.loop.calls:
+        if self.context.planned:
             found.append("turn")
         return found
 
@@ -284,12 +297,13 @@ class World:
         elif step == "sends the rest":
             self._rest()
         elif step == "slow":
-            self.context.precise_timer.discard(self.exchange)
+            self.context.cancel(self.exchange)
             self.exchange.late()
         elif step == "time is up":
-            self.context.wheel.sweep(monotonic() + 1_000.0)
+            del self.context.watched[self.exchange]
+            self.exchange.check(monotonic())
         else:
-            calls, self.loop.calls = self.loop.calls, []
+            calls, self.context.planned = self.context.planned, []
             for call in calls:
                 call()
 
@@ -312,7 +326,7 @@ class World:
     def _leg_does(self, leg: Any, words: str) -> None:
         what, _, word = words.partition(" ")
         if what == "holds":
-            self.context.precise_timer.discard(leg)
+            self.context.cancel(leg)
             leg.late()
             return
         now = monotonic()
@@ -336,16 +350,22 @@ class World:
 
     def key(self) -> tuple[Any, ...]:
         """Everything that the future depends on, and the past as far as a verdict does."""
-        exchange, due = self.exchange, self.context.precise_timer._due
-        legs = tuple(self._leg_key(leg) for leg in self.legs)
+        exchange, due = self.exchange, self.context.timed
+        legs = tuple(self._leg_key(leg) for leg in self.legs if not (leg.ended and isinstance(leg, Write)))
         trials = tuple((trial.in_flight, tuple(trial.ledger.values()), trial.memory) for trial in self.trials)
-        here = (exchange.state, exchange in due, bool(exchange.slot), bool(self.loop.calls), len(exchange.samples))
+        here = (
+            exchange.state,
+            exchange in due,
+            exchange in self.context.watched,
+            bool(self.context.planned),
+            len(exchange.samples),
+        )
         return (*here, exchange.body_done, legs, trials, tuple(self.client.log), self.past())
 
     def _leg_key(self, leg: Any) -> tuple[Any, ...]:
         kept = (leg.kept is None, leg.unsent is None, leg.too_large, getattr(leg, "held", None))
         said = (self.role(leg), leg.ended, self.said.get(leg), leg.reason, bool(leg.spoke))
-        return (*said, *kept, leg in self.context.precise_timer._due, bool(leg.longest), leg in self.went_on)
+        return (*said, *kept, leg in self.context.timed, bool(leg.longest), leg in self.went_on)
 
     def past(self) -> tuple[str, ...]:
         """What a verdict depends on: what the client did, live's silence, what first said behind it, what lasted."""

@@ -12,7 +12,7 @@ import pytest
 from proxy.http.chunks import joined
 from proxy.pairs import request_log
 from proxy.pairs.link import Frame
-from proxy.request.dual_write import MAX_MEMORY
+from proxy.request.routes import MAX_MEMORY
 from tests.worker.grpc.models import Client, GrpcModel, Seen, echo
 from tests.worker.rig import Call, Model, Rig, Script, always, eventually, hang, ok, parsed, resets, rig
 

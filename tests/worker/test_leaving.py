@@ -12,7 +12,7 @@ import pytest
 from proxy.model import Arm, Lane, State
 from proxy.model.reasons import Reason
 from proxy.predictions import read
-from proxy.request.exchange import Exchange
+from proxy.request.driver import RequestDriver
 from proxy.request.legs import Leg
 from tests.request.test_exchange import CANARY, LIVE, SHADOW, pairs_of
 from tests.worker.rig import PATIENCE, Call, Model, Rig, Script, always, eventually, hang, ok, resets, rig
@@ -271,7 +271,7 @@ async def test_a_request_that_was_given_up_is_held_by_nobody(weight: int) -> Non
 
 
 def nothing_held() -> bool:
-    return not any(isinstance(one, Exchange | Leg) for one in gc.get_objects())
+    return not any(isinstance(one, RequestDriver | Leg) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("begun", [False, True])

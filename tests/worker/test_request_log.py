@@ -14,7 +14,7 @@ from proxy.pairs import request_log
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.pairs.request_log import Trail
-from proxy.request.exchange import Exchange
+from proxy.request.driver import RequestDriver
 from proxy.worker.request_log import MAX_PATH, MAX_WAITING, Trails
 from tests.worker.rig import Model, Rig, always, eventually, hang, ok, rig
 
@@ -78,7 +78,7 @@ def legs(trail: Trail) -> dict[str, Any]:
 async def test_without_configuration_an_exchange_is_an_exchange_and_nothing_else() -> None:
     async with followed(CONFIG, Model(), Model()) as (it, heard):
         await it.lane()
-        assert it.worker.context.exchange is Exchange
+        assert it.worker.context.exchange is RequestDriver
         assert (await it.ask(b"{}", PARENT))[0] == 200
         await it.settled()
         assert heard.trails == []
@@ -316,4 +316,4 @@ async def test_a_reload_begins_and_ends_it() -> None:
         await asyncio.sleep(0)
         await it.settled()
         assert len(heard.trails) == 1
-        assert worker.context.exchange is Exchange
+        assert worker.context.exchange is RequestDriver

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.http.grpc import Messages, seconds, timeout_text
 from proxy.http.headers import without
 from proxy.request import machine, memory, samples
-from proxy.request.exchange import Exchange
-from proxy.request.legs import Served
+from proxy.request.driver import RequestDriver
 from proxy.request.ports import DownstreamStream
+from proxy.request.served import Served
 from proxy.worker.request_log import Followed
 
 if TYPE_CHECKING:
     from proxy.http.headers import Request
+    from proxy.request.counts import Meter
+    from proxy.request.legs import Upstream
     from proxy.request.rollouts import Trial
     from proxy.worker.context import WorkerContext
-    from proxy.worker.counts import Meter
-    from proxy.worker.upstream.pool import Pool
 
 _TIMEOUT = frozenset({b"grpc-timeout"})
 _ANY_LENGTH = 1 << 32
@@ -61,7 +61,7 @@ class ServedCall(Served):
         return self._messages.begun > 1 or not self.exchange.body_done
 
 
-class Call(Exchange):
+class Call(RequestDriver):
     """One call of one client."""
 
     client: CallStream
@@ -84,7 +84,7 @@ class Call(Exchange):
         """Live can take over with what is here of the call; what follows goes to it as it comes."""
         return machine.ASK_COVERED if done else machine.ASK_CALL
 
-    def _serving(self, pool: Pool, meter: Meter, trial: Trial | None) -> Served:
+    def _serving(self, pool: Upstream, meter: Meter, trial: Trial | None) -> Served:
         return ServedCall(self, pool, pool.timeout, meter, trial)
 
     def is_enough(self, done: bool) -> bool:

@@ -25,8 +25,7 @@ from proxy.worker.pace import LOOK
 
 if TYPE_CHECKING:
     from proxy.http.headers import Request
-    from proxy.request.exchange import Exchange
-    from proxy.request.legs import Served
+    from proxy.request.legs import Leg
     from proxy.worker.context import WorkerContext
 
 ANSWER_WORK, ASK_WORK = 24, 24
@@ -211,11 +210,13 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
     def interim(self, head: bytes) -> None:
         """gRPC has no 1xx."""
 
-    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> None:
+    def upgraded(self, leg: Leg, head: bytes, rest: bytes) -> None:
         """gRPC has no upgrades."""
 
-    def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
+    def answer(self, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
         """Begin the client's answer with a model's head and what is here of its body."""
+        exchange = self.exchange
+        assert exchange is not None
         self._answer = given = cast(GrpcAnswer, answer)
         self._answering = True
         ours = [(b"x-served-by", served_by)]
@@ -269,15 +270,13 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
             if winner is not None and winner.connection is not None:
                 winner.connection.resume_reading()
 
-    def refuse(self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"") -> None:
-        """Answer with an error of our own; `exchange` when its legs have been counted already."""
-        if exchange is None:
+    def refuse(self, reason: Reason, name: bytes = b"", counted: bool = False) -> None:
+        """Answer with an error of our own; `counted` when the legs of its call have been counted already."""
+        if not counted:
             self.context.refusals.count(reason)
         self.link.work -= ANSWER_WORK
-        if self._over:
-            return
-        current = exchange or self.exchange
-        self._say(reason, name or (current.request_id if current is not None else b""))
+        if not self._over:
+            self._say(reason, name or (self.exchange.request_id if self.exchange is not None else b""))
 
     def _say(self, reason: Reason, name: bytes) -> None:
         """The status of an answer that the proxy makes, whether a model's has begun or not."""
@@ -345,4 +344,4 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
         exchange = self.exchange
         if exchange is not None:
             exchange.client_gone()
-        self.refuse(reason, None, exchange.request_id if exchange is not None else b"")
+        self.refuse(reason, exchange.request_id if exchange is not None else b"")

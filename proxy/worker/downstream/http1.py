@@ -46,8 +46,8 @@ from proxy.worker.reader import Reader
 from proxy.worker.taking import SocketTaking, reset
 
 if TYPE_CHECKING:
-    from proxy.request.exchange import Exchange
-    from proxy.request.legs import Served
+    from proxy.request.driver import RequestDriver
+    from proxy.request.legs import Leg
     from proxy.worker.context import WorkerContext
 
 MAX_AHEAD = 64 * 1024
@@ -83,7 +83,7 @@ class DownstreamConnection(Reader):
     peer = b""
     lines = b""
     trusted = False
-    exchange: Exchange | None = None
+    exchange: RequestDriver | None = None
     blocked = False
     """The client reads slowly: the kernel takes no more of its answer."""
     _ahead = b""
@@ -274,7 +274,7 @@ class DownstreamConnection(Reader):
         self._write(health(request.path, ready, request.method, self._keep, context.date))
         self._finish(done)
 
-    def _more_body(self, exchange: Exchange, data: bytes) -> int:
+    def _more_body(self, exchange: RequestDriver, data: bytes) -> int:
         framing = self._framing
         try:
             end = framing.take(data, 0, self.work)
@@ -319,8 +319,10 @@ class DownstreamConnection(Reader):
             if self._receiving is not None:
                 self._receiving.asked(monotonic())
 
-    def answer(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
+    def answer(self, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
         """Begin the client's answer with a model's head and what is here of its body."""
+        exchange = self.exchange
+        assert exchange is not None
         request = exchange.request
         keep = request.keep and exchange.body_done and answer.length != UNTIL_CLOSE and not self.context.draining
         self._answering, self._keep = True, keep
@@ -336,7 +338,7 @@ class DownstreamConnection(Reader):
         if done:
             self._finish(exchange.body_done)
 
-    def _answer_old(self, exchange: Exchange, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
+    def _answer_old(self, exchange: RequestDriver, answer: Answer, served_by: bytes, piece: bytes, done: bool) -> None:
         """To a client of HTTP/1.0: no chunks, and keep-alive only if it asked for it (RFC 9112, 6.1, C.2.2)."""
         if answer.length == CHUNKED:
             self._dechunk = ChunkScanner()
@@ -362,26 +364,24 @@ class DownstreamConnection(Reader):
         elif self.blocked:
             self._hold_back(len(piece))
 
-    def refuse(
-        self, reason: Reason, exchange: Exchange | None = None, name: bytes = b"", to_head: bool = False
-    ) -> None:
-        """Answer with an error of our own; `exchange` when its legs have been counted already."""
-        if exchange is None:
+    def refuse(self, reason: Reason, name: bytes = b"", counted: bool = False, to_head: bool = False) -> None:
+        """Answer with an error of our own; `counted` when the legs of its request have been counted already."""
+        exchange = self.exchange
+        if not counted:
             self.context.refusals.count(reason)
         if self._answering or self.closed:
             self.abort()
             return
-        current = exchange or self.exchange
-        if exchange is None:
-            self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
-        else:
+        if counted and exchange is not None:
             self._keep = exchange.request.keep and exchange.body_done  # which may have come in pieces
-        to_head = to_head or (current is not None and current.request.method == b"HEAD")
+        else:
+            self._keep = self._keep and reason in (Reason.NO_ROUTE, Reason.OVERRIDE_REFUSED)
+        to_head = to_head or (exchange is not None and exchange.request.method == b"HEAD")
         self._keep = self._keep and not self.context.draining
-        name = name or (current.request_id if current else b"")
+        name = name or (exchange.request_id if exchange else b"")
         self.work -= ANSWER_WORK
         self._write(error(reason, name, self._keep, to_head, self.context.date))
-        self._finish(self._framing.done and (exchange is not None or self._keep))
+        self._finish(self._framing.done and (counted or self._keep))
 
     def abort(self) -> None:
         """The answer cannot be completed: end the connection so that the client sees it was cut."""
@@ -447,13 +447,14 @@ class DownstreamConnection(Reader):
         if self._thrown > MAX_LINGER:
             self.abort()
 
-    def upgraded(self, leg: Served, head: bytes, rest: bytes) -> None:
+    def upgraded(self, leg: Leg, head: bytes, rest: bytes) -> None:
         """The model took up the upgrade: from here on both connections are one tunnel."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
         self._tunnel = True
         self._taken()
-        start_tunnel(self, exchange, leg, read_answer(head), rest, self._ahead + self.let_go())
+        ahead = self._ahead + self.let_go()
+        start_tunnel(self, self.context, leg, read_answer(head), exchange.request_id, rest, ahead)
 
     def leave(self, now: float) -> None:
         """The worker is about to stop: an idle client goes now, a busy one with its answer, a tunnel when it ends."""

@@ -15,8 +15,8 @@ from proxy.worker.upstream.http1 import UpstreamConnection
 
 if TYPE_CHECKING:
     from proxy.http.headers import Answer
-    from proxy.request.exchange import Exchange
-    from proxy.request.legs import Served
+    from proxy.request.legs import Leg
+    from proxy.worker.context import WorkerContext
     from proxy.worker.timers import TimerWheel
 
 
@@ -63,16 +63,18 @@ class _End(Reader):
         return last + self._idle
 
 
-def start_tunnel(client: Reader, exchange: Exchange, leg: Served, answer: Answer, rest: bytes, ahead: bytes) -> None:
+def start_tunnel(
+    client: Reader, context: WorkerContext, leg: Leg, answer: Answer, name: bytes, rest: bytes, ahead: bytes
+) -> None:
     """Pass on the 101 and make one tunnel of the two connections.
 
-    `answer` is the model's and names the protocol that it chose; `rest` and `ahead` are bytes of the new protocol that
-    the model and the client have sent already.
+    `answer` is the model's and says which protocol it chose, `name` is the request id, `rest` and `ahead` are bytes of
+    the new protocol that the model and the client have sent already.
     """
-    connection, context = leg.connection, exchange.context
+    connection = leg.connection
     assert isinstance(connection, UpstreamConnection)
     lines = b"connection: upgrade\r\nupgrade: %b\r\n%bx-served-by: %b\r\n\r\n"
-    chosen, named = original(answer.head, answer.head.lower(), b"upgrade"), id_line(answer, exchange.request_id)
+    chosen, named = original(answer.head, answer.head.lower(), b"upgrade"), id_line(answer, name)
     lines %= (chosen, named, leg.pool.label)
     context.turn.now(client.transport, answer.base + lines + rest)  # from here on the two ends write for themselves
     connection.leg = None

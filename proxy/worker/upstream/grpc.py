@@ -47,6 +47,9 @@ class ConnectionOwner(Protocol):
     timeout: float
     period: float
 
+    def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
+        """Send a leg once more; `avoid` has just failed."""
+
     def freed(self, link: GrpcClientConnection) -> None:
         """It may have room for one more call."""
 
@@ -267,7 +270,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         if code == REFUSED_STREAM and self._again and not leg.tries:
             leg.tries, leg.written = 1, False
             self._end(CANCEL)
-            leg.pool.submit(leg, fresh=True, avoid=self.link.endpoint)
+            self.link.pool.submit(leg, fresh=True, avoid=self.link.endpoint)
             return
         self._fail(Reason.BAD_REPLY if code in _GARBLED else Reason.DISCONNECT)
 
@@ -286,7 +289,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         if self._again and (stale or not leg.written) and not leg.tries:
             leg.tries, leg.written = 1, False
             self._end(CANCEL)
-            leg.pool.submit(leg, fresh=True, avoid=None if stale else self.link.endpoint)
+            self.link.pool.submit(leg, fresh=True, avoid=None if stale else self.link.endpoint)
             return
         self._fail(reason, counted=True)
 

@@ -27,7 +27,7 @@ from mypy_extensions import mypyc_attr
 from proxy.config.server import Health
 from proxy.http.headers import Answer
 from proxy.model.reasons import Reason
-from proxy.request.legs import Leg
+from proxy.request.legs import Leg, Upstream
 from proxy.resolver import Resolver
 from proxy.worker.pace import LOOK
 from proxy.worker.timers import TimerWheel
@@ -51,7 +51,7 @@ MAX_KNOWN_HEAD = 2048
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Pool:
+class Pool(Upstream):
     """Connections of one worker to one upstream."""
 
     slot = 0

@@ -6,7 +6,7 @@ from proxy.model import Leg
 from proxy.model.reasons import Reason
 from proxy.pairs import link
 from proxy.pairs.link import Frame
-from proxy.worker.counts import MOST_GONE, Counts, Meters
+from proxy.request.counts import MOST_GONE, Counts, Meters
 from tests.worker.rig import Model, Rig, eventually, rig
 
 
