@@ -4,6 +4,9 @@ The table decides, `exchange` carries out. Two legs can answer the client: *firs
 *live*, asked in the candidate's place as a hedge (the candidate is slow) or as a fallback (it failed, or refused the
 request). Copies answer nobody. HTTP/1 requests and gRPC calls run through the same table.
 
+A worker that drains is no event of a request: one that is under way ends as any other, and its client's connection with
+it; what is not settled when the time to drain is over is booked by the controller, as `link_full`.
+
 Everything here is pure: no I/O, no clock. Guards are evaluated by whoever raises the event, so each is in its name.
 
 Invariants, checked over all reachable states and over every interleaving of a small world (`tests/request`)

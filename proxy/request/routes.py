@@ -13,7 +13,7 @@ from proxy.config.headers import HeaderRules
 from proxy.config.route import DualWrite as DualWriteConfig
 from proxy.http.headers import Request, read_request, request_scanner
 from proxy.json_pointer import parse
-from proxy.model import Plan, State
+from proxy.model import State
 from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, Terms, Trial
@@ -152,17 +152,19 @@ def part(total: int, slot: int, workers: int) -> int:
     return max(1, total // workers + (1 if slot < total % workers else 0))
 
 
-def terms(plan: Plan, route: RouteConfig, rollout: RolloutConfig, timeout: float, slot: int, workers: int) -> Terms:
-    """What a worker needs of one rollout. `timeout` is the candidate's own, seconds."""
-    mirror, after = rollout.mirror, rollout.fallback.after
-    patience = mirror.timeout if mirror.timeout is not None else timeout
+def terms(
+    config: Config, route: RouteConfig, rollout: RolloutConfig, candidate: Upstream, place: tuple[int, int]
+) -> Terms:
+    """What a worker needs of one rollout; `place`: slot, workers."""
+    plan, mirror, after = config.plan(route, rollout), rollout.mirror, rollout.fallback.after
+    patience = mirror.timeout if mirror.timeout is not None else candidate.timeout
     added, dropped = _head_rules(rollout.candidate, mirror.headers)
     return Terms(
         name=plan.name,
         trial=plan.trial,
         version=plan.version,
         route=route.name,
-        max_in_flight=part(mirror.max_in_flight, slot, workers),
+        max_in_flight=part(mirror.max_in_flight, *place),
         max_body=mirror.max_body,
         max_memory=mirror.max_memory,
         timeout=patience,
@@ -200,44 +202,52 @@ def compile_routes(
     place: tuple[int, int],
     grpc: bool = False,
 ) -> Routes:
-    """The routes of a configuration, those for HTTP or those for gRPC. `trial_for`, `recent_for` keep what survives a
-    reload; `place`: slot, workers."""
+    """The routes for HTTP or for gRPC. `trial_for`, `recent_for` keep what survives a reload; `place`: slot, workers."""
     rules: list[tuple[Rule, Route]] = []
     names: set[bytes] = {b"grpc-timeout"} if grpc else set()
-    for item in config.routes:
-        if config.upstreams[item.live].grpc is not grpc:
-            continue
-        trials = []
-        for rollout in item.open_rollouts:
-            pool = pools[rollout.candidate]
-            one = terms(config.plan(item, rollout), item, rollout, pool.timeout, *place)
-            names |= one.drop
-            trials.append(trial_for(one, pool))
+    for item in (route for route in config.routes if config.upstreams[route.live].grpc is grpc):
+        candidates = ((one, pools[one.candidate]) for one in item.open_rollouts)
+        trials = tuple(trial_for(terms(config, item, one, pool, place), pool) for one, pool in candidates)
         recent = recent_for(f"{item.name}|{item.live}")
-        route = Route(item.name, pools[item.live], tuple(trials), counts, recent, item.idempotent)
+        route = Route(item.name, pools[item.live], trials, counts, recent, item.idempotent)
         route.is_grpc = grpc
         if item.dual_write is not None:
             other = item.dual_write.upstream
             route.dual_write = dual_write(item.dual_write, pools[other], Meters(counts, item.name, other))
-            names |= route.dual_write.drop
-        if item.sticky is not None:
-            route.sticky_header = (item.sticky.header or "").lower().encode()
-            route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
-            route.sticky_json = parse(item.sticky.json or "")
-        route.settle()
-        if item.override is not None:
-            route.override = item.override.header.lower().encode()
-        match = item.match
-        headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in match.headers.items())
-        names |= {route.sticky_header, route.override, *(name for name, _ in headers)} - {b""}
-        path = (match.path or "").encode()
-        rules.append((Rule(path, frozenset(m.encode() for m in match.methods), headers), route))
-    default = None
-    if config.default is not None and config.upstreams[config.default.live].grpc is grpc:
-        live = config.default.live
-        recent = recent_for(f"{checks.DEFAULT}|{live}")
-        default = Route(checks.DEFAULT, pools[live], (), counts, recent, config.default.idempotent)
-    return Routes(rules, default, frozenset(names))
+        _set_keys(route, item)
+        rules.append((rule := _rule(item), route))
+        names |= _looked_at(rule, route)
+    default, last = config.default, None
+    if default is not None and config.upstreams[default.live].grpc is grpc:
+        recent = recent_for(f"{checks.DEFAULT}|{default.live}")
+        last = Route(checks.DEFAULT, pools[default.live], (), counts, recent, default.idempotent)
+    return Routes(rules, last, frozenset(names))
+
+
+def _set_keys(route: Route, item: RouteConfig) -> None:
+    """What in a request says which arm answers it."""
+    if item.sticky is not None:
+        route.sticky_header = (item.sticky.header or "").lower().encode()
+        route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
+        route.sticky_json = parse(item.sticky.json or "")
+    if item.override is not None:
+        route.override = item.override.header.lower().encode()
+    route.settle()
+
+
+def _rule(item: RouteConfig) -> Rule:
+    """Which requests belong to a route."""
+    match = item.match
+    headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in match.headers.items())
+    return Rule((match.path or "").encode(), frozenset(method.encode() for method in match.methods), headers)
+
+
+def _looked_at(rule: Rule, route: Route) -> frozenset[bytes]:
+    """The headers that a route looks at or takes out."""
+    dropped = frozenset().union(*(trial.terms.drop for trial in route.trials))
+    if route.dual_write is not None:
+        dropped |= route.dual_write.drop
+    return (dropped | {route.sticky_header, route.override, *(name for name, _ in rule.headers)}) - {b""}
 
 
 def is_unjudged(trial: Trial) -> bool:
