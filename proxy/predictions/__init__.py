@@ -4,7 +4,7 @@
     mismatch.py    in what two answers differ before either is read
     registry.py    the protocols by name, and `auto`
     v2.py …        one protocol each: a decoded body in, a `Tensor` of raw values out
-    v2_binary.py, v2_grpc.py, protobuf.py    the other two ways to write V2, and the wire format of one
+    v2_binary.py, v2_grpc.py    the other two ways to write V2 (`v2_messages.py`: Protocol Buffers)
     classification.py    Triton's classes as text with their scores, where the request asked for them
     unparseable.py why live's answers cannot be read, in words
     shapes.py      a tensor and a kind in, the rows of a `Prediction` out

@@ -13,7 +13,6 @@ Source: triton-inference-server/server, `docs/protocol/extension_classification.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from proxy.model import Kind, Pair, PredictionSpec
@@ -21,10 +20,10 @@ from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.json_tools import parse_json
 from proxy.predictions.message import decoded, header
-from proxy.predictions.protobuf import BYTES, VARINT, Room, fields, varint
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable
-from proxy.predictions.v2_grpc import REQUEST, is_grpc, one_message
+from proxy.predictions.v2_grpc import is_grpc, one_message
+from proxy.predictions.v2_messages import check_fields, read
 
 _CLASS = re.compile(r"(-?(?:[0-9.]+|nan|inf)):([0-9]{1,18})(?::(.*))?", re.DOTALL)
 _AS_TRITON_WRITES = re.compile(r"-?[0-9]+\.[0-9]{6,}:[0-9]+(?::.*)?", re.DOTALL)
@@ -93,7 +92,7 @@ def _asked_for(pair: Pair, output: str, bounds: Bounds) -> bool | None:
         body = decoded(head, pair.request_body, bounds.inflated)
         if is_grpc(head):
             message = one_message(head, body, bounds.inflated)
-            return any(name == output and wanted for name, wanted in _requested(message, Room(bounds.parts)))
+            return _wanted_over_grpc(message, output, bounds.parts)
         text = _json_part(head, body)
         if _PARAMETER not in text and b'"inputs"' in text:
             return False
@@ -119,23 +118,14 @@ def _json_part(head: bytes, body: bytes) -> bytes:
     return body[: int(length)] if length.isascii() and length.isdigit() and len(length) < 12 else body
 
 
-def _requested(message: bytes, room: Room) -> Iterator[tuple[str, bool]]:
-    """Name and whether it is to be classified of each requested output of a ModelInferRequest; raises `Unreadable`."""
-    for number, kind, value, _ in fields(message, room):
-        if number == REQUEST["outputs"] and kind == BYTES:
-            name, wanted = "", False
-            for inner, inner_kind, part, _ in fields(value, room):
-                if inner == 1 and inner_kind == BYTES:
-                    name = part.decode("utf-8", "replace")
-                elif inner == 2 and inner_kind == BYTES:
-                    wanted |= _is_count(part, room)
-            yield name, wanted
-
-
-def _is_count(entry: bytes, room: Room) -> bool:
-    """Whether an entry of a map of parameters is `classification` with a number above 0."""
-    parts = {number: value for number, kind, value, _ in fields(entry, room) if kind == BYTES}
-    if parts.get(1) != _PARAMETER:
-        return False
-    value = fields(parts.get(2, b""), room)
-    return any(number == 2 and kind == VARINT and varint(count, 0)[0] for number, kind, count, _ in value)
+def _wanted_over_grpc(message: bytes, output: str, most: int) -> bool:
+    """Whether a ModelInferRequest asks for the classes of this output; raises `Unreadable`."""
+    requested = read("Request", message).outputs
+    check_fields(len(requested), most)
+    for asked in (read("Requested", data) for data in requested):
+        check_fields(len(asked.parameters), most)
+        if asked.name == output and any(
+            entry.key == _PARAMETER.decode() and entry.value.int64_param > 0 for entry in asked.parameters
+        ):
+            return True
+    return False

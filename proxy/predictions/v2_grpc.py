@@ -15,30 +15,21 @@ from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, too_many
 from proxy.predictions.codings import CODINGS
 from proxy.predictions.message import Message, header, mark_of
-from proxy.predictions.protobuf import BYTES, FIXED32, FIXED64, VARINT, Room, fields, number_of, numbers, text, varints
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.v2_binary import element
+from proxy.predictions.v2_messages import REQUEST, check_fields, read
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 GRPC = mark_of("content-type") + b" application/grpc"
 """What every head of gRPC has."""
 
-REQUEST = {
-    "model_name": 1, "model_version": 2, "id": 3, "parameters": 4, "inputs": 5, "outputs": 6, "raw_input_contents": 7,
-}  # fmt: skip
-"""Fields of a ModelInferRequest."""
-
-_CONTENTS = {
-    1: "bool_contents", 2: "int_contents", 3: "int64_contents", 4: "uint_contents", 5: "uint64_contents",
-    6: "fp32_contents", 7: "fp64_contents", 8: "bytes_contents",
-}  # fmt: skip
 _FIELD = {
-    "BOOL": 1, "INT8": 2, "INT16": 2, "INT32": 2, "INT64": 3, "UINT8": 4, "UINT16": 4, "UINT32": 4, "UINT64": 5,
-    "FP32": 6, "FP64": 7, "BYTES": 8,
+    "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
+    "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
+    "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 """Field of `InferTensorContents` that holds each datatype."""
-_WIRE = {6: (FIXED32, "<f4"), 7: (FIXED64, "<f8")}
 
 
 def is_grpc(head: bytes) -> bool:
@@ -70,66 +61,41 @@ def one_message(head: bytes, body: bytes, most: int = MAX_BODY) -> bytes:
 
 
 def document(answer: Message) -> dict[str, Any]:
-    """A ModelInferResponse as the REST protocol would write it, values left as bytes; raises `Unreadable`."""
-    outputs: list[dict[str, Any]] = []
-    raw: list[bytes] = []
-    room = Room(answer.bounds.parts)
-    for number, kind, value, _ in fields(one_message(answer.head, answer.body, answer.bounds.inflated), room):
-        if number == 5 and kind == BYTES:
-            outputs.append(_output(value, room))
-        elif number == 6 and kind == BYTES:
-            raw.append(value)
-    if raw:
-        if len(raw) != len(outputs):
-            raise Unreadable(Reason.BAD_SHAPE, f"{len(raw)} `raw_output_contents` for {len(outputs)} outputs")
-        for output, data in zip(outputs, raw, strict=True):
-            output["raw"] = data
-    return {"outputs": outputs}
+    """A ModelInferResponse as the REST protocol would write it, its values as they came: `raw` bytes, or typed
+    `contents`; raises `Unreadable`."""
+    most = answer.bounds.parts
+    response = read("Response", one_message(answer.head, answer.body, answer.bounds.inflated))
+    tensors, raw = response.outputs, response.raw_output_contents
+    check_fields(len(tensors) + len(raw), most)
+    if raw and len(raw) != len(tensors):
+        raise Unreadable(Reason.BAD_SHAPE, f"{len(raw)} `raw_output_contents` for {len(tensors)} outputs")
+    return {"outputs": [_output(data, raw[at] if raw else None, most) for at, data in enumerate(tensors)]}
 
 
-def _output(data: bytes, room: Room) -> dict[str, Any]:
-    output: dict[str, Any] = {"name": "", "datatype": "", "shape": [], "contents": b"", "raw": None}
-    contents = []
-    for number, kind, value, _ in fields(data, room):
-        if number in (1, 2) and kind == BYTES:
-            output["name" if number == 1 else "datatype"] = text(value, "name of an output")
-        elif number == 3 and kind in (BYTES, VARINT):
-            output["shape"] += varints(value, True) if kind == BYTES else [number_of(value, True)]
-        elif number == 5 and kind == BYTES:
-            contents.append(value)  # a message field given twice is merged, and that is concatenation
-    output["contents"] = b"".join(contents)
-    return output
+def _output(data: bytes, raw: bytes | None, most: int) -> dict[str, Any]:
+    output = read("Output", data)
+    check_fields(len(output.shape), most)
+    shape, contents = list(output.shape), output.contents
+    return {"name": output.name, "datatype": output.datatype, "shape": shape, "contents": contents, "raw": raw}
 
 
-def typed(datatype: str, shape: tuple[int, ...], contents: bytes, count: int, bounds: Bounds = DEFAULT) -> Tensor:
+def typed(datatype: str, shape: tuple[int, ...], contents: Any, count: int, bounds: Bounds = DEFAULT) -> Tensor:
     """The values in an `InferTensorContents`; raises `Unreadable` unless there are `count` of the datatype's field."""
     wanted = _FIELD.get(datatype)
     if wanted is None:
         raise Unreadable(Reason.BAD_TYPE, f"{datatype} has no typed contents, only `raw_output_contents`")
-    values: list[Any] = []
-    for number, kind, value, _ in fields(contents, Room(bounds.parts)):
-        if number not in _CONTENTS:
-            continue
-        if number != wanted:
-            raise Unreadable(Reason.BAD_TYPE, f"datatype {datatype}, but the values are in `{_CONTENTS[number]}`")
-        values += _values(number, kind, value, bounds.values)
-        if len(values) > bounds.values:
-            raise too_many(len(values), bounds.values, "values")
-    if len(values) != count:
-        raise Unreadable(Reason.BAD_SHAPE, f"shape {list(shape)} wants {count} values, found {len(values)}")
-    return Tensor([bool(value) for value in values] if datatype == "BOOL" else values, shape, exact=wanted in _WIRE)
-
-
-def _values(number: int, kind: int, value: bytes, most: int) -> list[Any]:
-    """The values of one field, packed or single; the wire type says which, and must fit the field."""
-    if number == 8 and kind == BYTES:
-        return [element(value)]
-    if number in _WIRE and kind in (BYTES, _WIRE[number][0]):
-        return numbers(value, _WIRE[number][1], most)
-    if number not in _WIRE and number != 8 and kind in (BYTES, VARINT):
-        signed = number in (2, 3)
-        return varints(value, signed, most) if kind == BYTES else [number_of(value, signed)]
-    raise Unreadable(Reason.BAD_ENCODING, f"not a protobuf message: wire type {kind} in `{_CONTENTS[number]}`")
+    for field, _ in contents.ListFields():
+        if field.name != wanted:
+            raise Unreadable(Reason.BAD_TYPE, f"datatype {datatype}, but the values are in `{field.name}`")
+    found = getattr(contents, wanted)
+    if len(found) != count:
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {list(shape)} wants {count} values, found {len(found)}")
+    if datatype == "BYTES":
+        check_fields(len(found), bounds.parts)
+        return Tensor([element(value) for value in found], shape)
+    if len(found) > bounds.values:
+        raise too_many(len(found), bounds.values, "values")
+    return Tensor(list(found), shape, exact=datatype in ("FP32", "FP64"))
 
 
 def without_fields(head: bytes, body: bytes, pointers: Sequence[str], bounds: Bounds = DEFAULT) -> bytes:
@@ -138,15 +104,12 @@ def without_fields(head: bytes, body: bytes, pointers: Sequence[str], bounds: Bo
     >>> without_fields(b"", bytes([0, 0, 0, 0, 6]) + b"\\x0a\\x01m\\x1a\\x01x", ["/id"])
     b'\\n\\x01m'
     """
-    unwanted = {REQUEST.get(pointer[1:]) for pointer in pointers}
-    kept: list[bytes] = []
     try:
-        message = one_message(head, body, bounds.inflated)
-        start = 0
-        for number, _, _, end in fields(message, Room(bounds.parts)):
-            if number not in unwanted:
-                kept.append(message[start:end])
-            start = end
+        request = read("Request", one_message(head, body, bounds.inflated))
     except Unreadable:
         return body
-    return b"".join(kept)
+    for pointer in pointers:
+        if pointer[1:] in REQUEST:
+            request.ClearField(pointer[1:])
+    found: bytes = request.SerializeToString()
+    return found

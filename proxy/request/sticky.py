@@ -4,8 +4,8 @@ A server that keeps state between requests (a sequence, a session) must get all 
 sequence in the body only. The key is the text or the number at that place. Zero and the empty text are none: the Open
 Inference Protocol's servers read them as "no sequence", and every request without one would get the same arm.
 
-Nothing here raises for what a body holds: one that cannot be read has no key. Protocol Buffers are walked here and not
-by `predictions.protobuf`, which needs numpy, and a worker has none.
+Nothing here raises for what a body holds: one that cannot be read has no key. Protocol Buffers are walked
+here and not by `predictions.v2_messages`: a worker loads neither numpy nor protobuf for one text at a known place.
 """
 
 from __future__ import annotations

@@ -16,9 +16,11 @@ from proxy.config.grpc import FIELDS
 from proxy.model import Kind, Outcome, Prediction, PredictionSpec
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.predictions import Unreadable, protocol_of, read, v2
+from proxy.predictions.bounds import PARTS, VALUES
 from proxy.predictions.message import Message
 from proxy.predictions.request import request_facts
-from proxy.predictions.v2_grpc import METHOD, REQUEST
+from proxy.predictions.v2_grpc import METHOD
+from proxy.predictions.v2_messages import REQUEST
 from tests.predictions.messages import ModelInferRequest, ModelInferResponse, framed, raw_answer, typed_answer
 from tests.predictions.pairs import pair
 
@@ -101,12 +103,12 @@ GOOD = typed_answer("y", "INT64", [2], [3, 300])
     [
         (b"", "empty", "no message"),
         (framed(GOOD)[:-1], "truncated", "a message of"),
-        (framed(GOOD[:-1]), "truncated", "breaks off"),
+        (framed(GOOD[:-1]), "bad_encoding", "not a protobuf message"),
         (framed(GOOD) * 2, "bad_shape", "more than one message"),
         (b"\2" + framed(GOOD)[1:], "bad_encoding", "flagged 2"),
         (framed(b"\xff" * 11), "bad_encoding", "not a protobuf message"),
-        (framed(b"\x0f"), "bad_encoding", "wire type 7"),
-        (framed(b"\x00\x00"), "bad_encoding", "field number 0"),
+        (framed(b"\x0f"), "bad_encoding", "not a protobuf message"),
+        (framed(b"\x00\x00"), "bad_encoding", "not a protobuf message"),
         (framed(b""), "missing_output", "found nothing"),
         (framed(typed_answer("z", "INT64", [1], [3])), "missing_output", "`y` is missing; found `z`"),
         (framed(typed_answer("y", "INT64", [3], [3, 4])), "bad_shape", "wants 3 values, found 2"),
@@ -122,6 +124,26 @@ GOOD = typed_answer("y", "INT64", [2], [3, 300])
 def test_what_cannot_be_read_has_a_reason(body: bytes, reason: str, said: str) -> None:
     assert why(body)[0] == reason
     assert said in why(body)[1]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\x2a\x00" * (PARTS + 1),
+        b"\x2a\x00" * (PARTS // 2 + 1) + b"\x32\x00" * (PARTS // 2 + 1),
+        typed_answer("y", "INT64", [1] * (PARTS + 1), [3]),
+        typed_answer("y", "BYTES", [PARTS + 1], [b""] * (PARTS + 1)),
+        typed_answer("y", "BOOL", [VALUES + 1], [True] * (VALUES + 1)),
+    ],
+    ids=["outputs", "outputs and raw", "shape", "texts", "values"],
+)
+def test_more_than_is_looked_at_one_by_one_is_refused(message: bytes) -> None:
+    assert why(framed(message))[0] == "too_many_elements"
+
+
+def test_fields_of_another_wire_type_or_number_are_passed_over() -> None:
+    as_a_number, unknown = b"\x28\x01", b"\x78\x01\x7a\x02ab"
+    assert values(unknown + GOOD + as_a_number) == [3, 300]
 
 
 @given(st.binary(max_size=200), st.integers(0, len(GOOD)), st.integers(0, 255))
