@@ -202,7 +202,7 @@ def compile_routes(
     place: tuple[int, int],
     grpc: bool = False,
 ) -> Routes:
-    """The routes for HTTP or for gRPC. `trial_for`, `recent_for` keep what survives a reload; `place`: slot, workers."""
+    """Those for HTTP or for gRPC. `trial_for`, `recent_for` keep what survives a reload; `place`: slot, workers."""
     rules: list[tuple[Rule, Route]] = []
     names: set[bytes] = {b"grpc-timeout"} if grpc else set()
     for item in (route for route in config.routes if config.upstreams[route.live].grpc is grpc):
