@@ -190,7 +190,7 @@ def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, st
     named = {f"{route.name}/{rollout.candidate}": rollout for route, rollout in config.rollouts()}
     mirror = named[plan.name].mirror
     server = _server(config, plan.candidate, target, mirror.headers.dropped)
-    return replace(server, headers={**mirror.headers.set, **server.headers, **headers}, set_json=rules(mirror.set_json))
+    return replace(server, headers={**mirror.headers.set, **server.headers, **headers})
 
 
 def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, str]) -> Server | None:
@@ -216,7 +216,9 @@ def _server(config: Config, name: str, target: str, dropped: frozenset[str] = fr
         raise UnderstudyError(f"upstreams.{name}.tls: {error}") from error
     host = "" if upstream.host in ("client", "url") else upstream.host
     placement = Placement(b"", b"", upstream.path, upstream.headers.dropped | dropped, {})
-    return Server(target, context, headers=upstream.headers.set, host=host, placement=placement)
+    return Server(
+        target, context, headers=upstream.headers.set, set_json=rules(upstream.set_json), host=host, placement=placement
+    )
 
 
 def _show(name: str, result: Gate) -> None:

@@ -18,6 +18,7 @@ from proxy.config.durations import check_durations
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.route import Prediction, Rollout, Route
+from proxy.config.server import Upstream
 from proxy.config.signing import signing_key
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
@@ -28,6 +29,8 @@ from proxy.http.credentials import HEADERS
 from proxy.model import BUCKETS, Guard, Kind, Stage, State
 from proxy.predictions.expressions import expression_problem
 from proxy.request.set_json import rules
+from proxy.request.set_message import FIELDS as FIELDS_SET
+from proxy.request.set_message import problem
 
 _EVERY = frozenset(Kind) - {Kind.AUTO}
 _COUNTED = frozenset({Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES, Kind.TEXT})  # text by its length
@@ -124,6 +127,7 @@ def _sides(config: Config, blame: _Blamer) -> None:
             blame((*path, "urls"), f"{' and '.join(schemes)} mixed")
         _twice(((*path, "urls", n) for n in range(len(upstream.urls))), upstream.urls, "URL", blame)
         _positive((*path, "resolve"), blame, every=upstream.resolve.every)
+        _fields_set((*path, "set_json"), upstream, blame)
         patience = {"timeout": upstream.timeout, "connect_timeout": upstream.connect_timeout}
         _positive(path, blame, **patience, idle_timeout=upstream.idle_timeout)
     limits, timeouts = config.server.limits, config.server.timeouts
@@ -139,6 +143,18 @@ def _sides(config: Config, blame: _Blamer) -> None:
         request=timeouts.request,
         idle=timeouts.idle,
     )
+
+
+def _fields_set(path: Path, upstream: Upstream, blame: _Blamer) -> None:
+    for pointer, value in upstream.set_json.items():
+        try:
+            rules({pointer: value})
+        except ValueError as error:
+            blame((*path, pointer), str(error))
+            continue
+        wrong = problem(pointer, value) if upstream.grpc else ""
+        if wrong:
+            blame((*path, pointer), wrong, f"over gRPC one of {', '.join(f'`/{name}`' for name in FIELDS_SET)}")
 
 
 def _ports(config: Config, blame: _Blamer) -> None:
@@ -416,11 +432,6 @@ def _costs(path: Path, rollout: Rollout, blame: _Blamer) -> None:
         problem = "holds not even one pair: a pair is up to four bodies"
         blame((*path, "mirror", "max_memory"), f"{problem} of `max_body`", "raise it, or lower `max_body`")
     _positive((*path, "mirror"), blame, timeout=mirror.timeout)
-    for pointer, value in mirror.set_json.items():
-        try:
-            rules({pointer: value})
-        except ValueError as error:
-            blame((*path, "mirror", "set_json", pointer), str(error))
     if not isinstance(rollout.fallback.after, str):
         _positive((*path, "fallback"), blame, after=rollout.fallback.after)
     _positive(path, blame, lead_time_slo=rollout.lead_time_slo)

@@ -50,8 +50,6 @@ def _route(path: Path, config: Config, route: Route, blame: Blame) -> None:
             problem = f"speaks {words[not grpc]}, and live ({route.live}) {words[grpc]}"
             blame((*path, "rollouts", n, "candidate"), problem, "the two arms get the same request")
         here = (*path, "rollouts", n, "mirror")
-        if grpc and rollout.mirror.set_json:
-            blame((*here, "set_json"), "a gRPC message is not JSON", "leave it out")
         if grpc and rollout.mirror.max_tokens_per_minute:
             blame((*here, "max_tokens_per_minute"), "nobody counts tokens in a gRPC answer", "leave it out")
     both = route.dual_write

@@ -163,8 +163,6 @@ class Mirror(Section):
     """What a copy's head may carry."""
     noise_floor: Ratio = 0.0
     """Share of pairs for which live is asked twice, to know how much it differs from itself."""
-    set_json: dict[Pointer, Any] = Field(default_factory=dict)
-    """Fields of the request's JSON set for the candidate, by JSON pointer (`{/model: x}`), where it serves as well."""
     max_tokens_per_minute: Count | None = None
     """Model tokens, in and out, that copies may cost; fewer requests become pairs where more would be spent."""
 

@@ -23,6 +23,7 @@ from proxy.config.types import (
     Moment,
     Network,
     PathChange,
+    Pointer,
     Proxy,
     Rate,
     Ratio,
@@ -182,7 +183,8 @@ class Health(Section):
 
     path: RequestPath
     """Asked with GET; any 2xx is healthy. gRPC: a method, asked with an empty message; healthy by status OK, and of
-    `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive` and `ServerReady` by what they say."""
+    `/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive`, `ServerReady` and `ModelReady` by what they say.
+    The last is asked about the model that `set_json` names."""
     interval: Duration = 5.0
     """Between two checks of one URL."""
     wait: Duration = 600.0
@@ -215,6 +217,10 @@ class Upstream(Section):
     that begin so; the query stays, and so does any other path. `from` is the path as the client asks for it."""
     headers: UpstreamHeaders = UpstreamHeaders()
     """What the head of every request to it may carry."""
+    set_json: dict[Pointer, Any] = Field(default_factory=dict)
+    """Fields of the request's JSON set for it, by JSON pointer (`{/model: x}`). gRPC: `/model_name`, `/model_version`
+    and `/id` of messages that name a model. Where that cannot be (compressed, no JSON, longer than `mirror.max_body`) a
+    candidate is not asked, and live gets the request as it came."""
     timeout: Duration = 30.0
     """How long it may be silent: from the last byte of the request to the answer's head, then between two pieces of the
     answer. The same whether the answer goes to a client, is held or is a copy's."""

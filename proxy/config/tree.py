@@ -69,7 +69,7 @@ class Config(Section):
             cluster_by=rollout.cluster_by.header if rollout.cluster_by else "",
             signed_off_at=candidate.signed_off_at,
             lead_time_slo=rollout.lead_time_slo,
-            asked=_asked(rollout.mirror.set_json),
+            asked=_asked(candidate.set_json),
             ready_within=candidate.health.wait if candidate.health is not None else None,
         )
 

@@ -91,10 +91,9 @@ def _rollout(config: Config, route: Route, rollout: Rollout, rates: Sequence[flo
         named = " and ".join(guard.name for guard in plan.guards if guard.name in EXCESS) or "No guard"
         share = f"the {plan.noise_floor * 100:g}% of pairs for which live is asked twice"
         yield _wrapped("    ", f"{named} judges what goes beyond live's own noise, from {share}.")
-    if rollout.mirror.set_json:
-        fields = ", ".join(rollout.mirror.set_json)
-        text = f"{plan.candidate} is asked with {fields} set, where it serves as well; {plan.live} never is."
-        yield _wrapped("    ", text)
+    for name in (plan.live, plan.candidate):
+        if fields := ", ".join(config.upstreams[name].set_json):
+            yield _wrapped("    ", f"{name} is asked with {fields} set, where it serves and where it is copied to.")
     if rollout.mirror.max_tokens_per_minute:
         text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
         yield _wrapped("    ", f"{text} Where that does not last, fewer requests become pairs, and stages take longer.")

@@ -288,7 +288,7 @@ class Plan:
     signed_off_at: float | None = None
     lead_time_slo: float | None = None
     asked: str = ""
-    """A hash of `mirror.set_json`; empty when the candidate is asked as live is."""
+    """A hash of the candidate's `set_json`; empty when nothing is set."""
     ready_within: float | None = None
     """Seconds that a candidate whose health check fails is waited for; `None` when nobody checks its health."""
 

@@ -373,7 +373,7 @@ _BROKE = {
     Reason.TIMEOUT: "no whole answer came in time",
     Reason.TOO_LARGE: "the answer was larger than `mirror.max_body`",
     Reason.TLS: "TLS could not be agreed on",
-    Reason.NOT_REWRITTEN: "not asked, since `mirror.set_json` cannot be applied to this request's body",
+    Reason.NOT_REWRITTEN: "not asked, since its `set_json` cannot be applied to this request's body",
     Reason.COMMITTED: "the answer broke off after its first bytes had reached the client",
 }
 

@@ -11,7 +11,7 @@ from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
 
 _OTHERS = {
-    Reason.NOT_REWRITTEN: "requests that `mirror.set_json` cannot be applied to",
+    Reason.NOT_REWRITTEN: "requests that `set_json` cannot be applied to",
     Reason.INTERNAL: "a bug in understudy",
 }
 
@@ -25,7 +25,7 @@ def sentence(reasons: Mapping[str, int], compared: int, spec: PredictionSpec, la
     >>> sentence({"missing_output": 412}, 0, PredictionSpec("json", pointer="/scor"))
     "live's answers cannot be read: missing_output at /scor: 412 of 412 pairs; check `prediction.pointer`"
     >>> sentence({"not_rewritten": 2}, 8, PredictionSpec())
-    'not compared: requests that `mirror.set_json` cannot be applied to: 2 of 10 pairs'
+    'not compared: requests that `set_json` cannot be applied to: 2 of 10 pairs'
     >>> sentence({"too_many_elements": 2}, 8, PredictionSpec())
     "live's answers cannot be read: too_many_elements: 2 of 10 pairs; check `mirror.max_body`"
     """

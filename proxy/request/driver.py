@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from proxy.model.reasons import Reason
-from proxy.request import arms, dual_write, gathering, leaving, machine, memory, mirroring, samples
+from proxy.request import arms, dual_write, gathering, leaving, machine, memory, mirroring, rewriting, samples
 from proxy.request.exchange import EXPECT, Captured, Exchange
 from proxy.request.mirroring import Copy
 from proxy.request.served import Served
@@ -200,7 +200,8 @@ class RequestDriver(Exchange):
         leg.kept = []
         leg.repeatable = True
         leg.whole = self.body_done
-        leg.opening = b"".join((self.head_for_leg(self.base_without(EXPECT)), b"\r\n", *self.parts))
+        head, body = rewriting.for_live(self, self.base_without(EXPECT))
+        leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))
         live.submit(leg)
 
     def finish(self) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import mypyc_attr
 
 from proxy.model.reasons import Reason
-from proxy.request import machine
+from proxy.request import machine, rewriting
 from proxy.request.exchange import Captured
 
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
         both.meter.count(Reason.NOT_REWRITTEN if is_grpc and fits else Reason.TOO_LARGE)  # the former: not unary
         exchange.send(body, done, now)
         return
+    base = exchange.base_without(both.drop) + both.set_lines
+    asked: tuple[bytes, bytes] | None = (base, body)
+    if both.pool.changes(exchange.request.path):
+        asked = rewriting.for_upstream(exchange, both.pool, base, body)
+    if asked is None:
+        both.meter.count(Reason.NOT_REWRITTEN)
+        exchange.send(body, done, now)
+        return
     if not both.charge(len(body)):
         both.charge(-len(body))
         both.meter.count(Reason.POOL_FULL)
@@ -70,8 +78,7 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
     exchange.write = leg = Write(exchange, both.pool, both.pool.timeout, both.meter, None)
     leg.longest, exchange.to_write = both.longest, body
     exchange.context.call_at(exchange, now + both.timeout)
-    base = exchange.base_without(both.drop) + both.set_lines
-    leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", body))
+    leg.opening = b"".join((exchange.head_for_leg(asked[0]), b"\r\n", asked[1]))
     exchange.on(machine.WRITE)
 
 

@@ -64,6 +64,17 @@ class ForBoth(Gathered):
         return self._both.charge(size)
 
 
+class ForLive(Gathered):
+    """Kept to be changed for live."""
+
+    def __init__(self, context: RequestContext) -> None:
+        super().__init__(context.max_body)
+        self._context = context
+
+    def charge(self, size: int) -> bool:
+        return self._context.charge(size)
+
+
 class ForPlace(Gathered):
     """Kept so that no connection to a model waits for it."""
 

@@ -1,9 +1,9 @@
 """A body that must be here before anybody is asked.
 
-So it is when the body says which arm answers (`sticky.json`), when the candidate that is to serve gets it changed
-(`mirror.set_json`), and when both arms get it before the answer (`dual_write`). No model answers before it has read its
+So it is when the body says which arm answers (`sticky.json`), when the upstream that is to serve gets it changed
+(`set_json`), and when both arms get it before the answer (`dual_write`). No model answers before it has read its
 request, so gathering costs nothing but memory. A body that is too long, or for which there is no memory, is not waited
-for: it has no sticky key, is served by live where it would have to be changed, and is not written to both.
+for: it has no sticky key, is served by live where a candidate would get it changed, and is not written to both.
 
 And so it is, up to `server.limits.buffer`, with any body that does not come at once: connections to a model are few,
 and whoever sends slowly is not to hold one meanwhile.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, original
 from proxy.request import arms, dual_write, rewriting, sticky
-from proxy.request.gathered import ForBoth, ForPlace, ForTrial
+from proxy.request.gathered import ForBoth, ForLive, ForPlace, ForTrial
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
@@ -32,8 +32,10 @@ def _wanted(exchange: Exchange) -> Gathered | None:
         wanted = ForBoth(route.dual_write)
     elif exchange.undrawn and route.serving is not None:
         wanted = ForTrial(route.serving)
-    elif trial is not None and trial.terms.set_json:
+    elif trial is not None and trial.pool.changes(exchange.request.path):
         wanted = ForTrial(trial)
+    elif trial is None and route.live.changes(exchange.request.path):
+        wanted = ForLive(exchange.context)
     return wanted if wanted is not None and exchange.request.length <= wanted.most else None
 
 
@@ -83,14 +85,14 @@ def give_up(exchange: Exchange) -> None:
 
 def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
     """As much of the body is here as will be waited for; `done` says that it is whole."""
-    route = exchange.route
     if exchange.undrawn:
         exchange.undrawn = False
         arms.draw(exchange, _key(exchange, body, done))
-    trial = exchange.trial
-    if trial is not None and trial.terms.set_json:
-        rewriting.change(exchange, trial, body, done)
-    both = route.dual_write
+        if not done:
+            begin(exchange, body, done)  # whoever is to get it changed may want more of it
+            return
+    rewriting.change(exchange, body, done)
+    both = exchange.route.dual_write
     if both is None:
         exchange.send(body, done, now)
     else:

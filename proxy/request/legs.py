@@ -12,6 +12,7 @@ from proxy.model.reasons import Reason
 
 if TYPE_CHECKING:
     from proxy.http.headers import Answer
+    from proxy.request.set_json import Rules
 
 _NONE: Final = Reason.NONE
 MAX_WAITING = 256 * 1024
@@ -25,6 +26,16 @@ class Upstream:
     name: str
     label: bytes
     timeout: float
+    set_json: Rules = ()
+    """What is set in the bodies of its requests."""
+
+    def changes(self, path: bytes) -> bool:
+        """Whether a request for this path is changed (`set_json`), so that its body must be here whole."""
+        return bool(self.set_json)
+
+    def rewritten(self, head: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+        """A whole request as it is sent here, its body without framing; `None` when it cannot be changed so."""
+        raise NotImplementedError
 
     @property
     def ready(self) -> bool:

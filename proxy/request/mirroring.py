@@ -106,14 +106,17 @@ def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None)
     else:
         base = exchange.base_without(terms.drop) + terms.set_lines
     assert exchange.parts is not None
-    if trial is not None and terms.set_json:
-        changed = rewriting.for_candidate(exchange, trial, base, b"".join(exchange.parts))
+    if not pool.changes(exchange.request.path):
+        leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", *exchange.parts))
+    elif trial is None:
+        head, body = rewriting.for_live(exchange, base)
+        leg.opening = b"".join((exchange.head_for_leg(head), b"\r\n", body))
+    else:
+        changed = rewriting.for_upstream(exchange, pool, base, b"".join(exchange.parts))
         if changed is None:
             leg.refused(Reason.NOT_REWRITTEN)
             return leg
         leg.opening = b"".join((exchange.head_for_leg(changed[0]), b"\r\n", changed[1]))
-    else:
-        leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", *exchange.parts))
     pool.submit(leg)
     return leg
 

@@ -49,6 +49,11 @@ class RequestContext:
         raise NotImplementedError
 
     @property
+    def max_body(self) -> int:
+        """Bytes of the longest body that is taken (`server.limits.max_body`)."""
+        raise NotImplementedError
+
+    @property
     def backlog(self) -> int:
         """Bytes that wait for the controller."""
         raise NotImplementedError

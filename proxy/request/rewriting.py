@@ -1,9 +1,9 @@
-"""Requests that the candidate must get changed (`mirror.set_json`), on its copies and where it is to serve.
+"""Requests that an upstream must get changed (`set_json`): served, copied, in the candidate's place, written to both.
 
-A copy is changed after the client has its answer. A request that the candidate is to *serve* is changed before it is
-sent, so its body must be here whole: one that comes in pieces is gathered first (`gathering`). Where that cannot be
-(longer than `mirror.max_body`, no memory for it, no JSON) live serves instead. Live always gets the request as it came,
-and so does the pair.
+A copy is changed after the client has its answer. A request that is *served* is changed before it is sent, so its body
+must be here whole: one that comes in pieces is gathered first (`gathering`). Where a candidate's cannot be changed
+(longer than `mirror.max_body`, no memory for it, no JSON) live serves instead; live gets it as it came. The pair holds
+the request as it came in any case.
 """
 
 from __future__ import annotations
@@ -12,23 +12,35 @@ from typing import TYPE_CHECKING
 
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED
-from proxy.request import set_json
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
-    from proxy.request.rollouts import Trial
+    from proxy.request.legs import Upstream
 
 
-def for_candidate(exchange: Exchange, trial: Trial, base: bytes, body: bytes) -> tuple[bytes, bytes] | None:
-    """Head and body as this candidate gets them; `None` when its rules cannot be applied to the body."""
+def for_upstream(exchange: Exchange, pool: Upstream, base: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+    """Head and body as this upstream gets them; `None` when what it sets cannot be set in this body."""
     if exchange.request.length == CHUNKED:
         body = joined(body)
-    return set_json.rewritten(base, body, trial.terms.set_json)
+    return pool.rewritten(base, body)
 
 
-def change(exchange: Exchange, trial: Trial, body: bytes, done: bool) -> None:
-    """Change what the candidate is to serve, or let live serve it as it is."""
-    if done and len(body) <= trial.terms.max_body:
-        exchange.rewritten = for_candidate(exchange, trial, exchange.base, body)
-    if exchange.rewritten is None:
-        exchange.trial = None
+def for_live(exchange: Exchange, base: bytes) -> tuple[bytes, bytes]:
+    """Head and body as live gets them: as they came, where it changes nothing or cannot."""
+    assert exchange.parts is not None
+    body, live = b"".join(exchange.parts), exchange.route.live
+    if exchange.body_done and live.changes(exchange.request.path):
+        return for_upstream(exchange, live, base, body) or (base, body)
+    return base, body
+
+
+def change(exchange: Exchange, body: bytes, done: bool) -> None:
+    """Change what the arm that was chosen is to serve; a candidate that cannot get it changed gives way to live."""
+    trial, path = exchange.trial, exchange.request.path
+    if trial is not None and trial.pool.changes(path):
+        if done and len(body) <= trial.terms.max_body:
+            exchange.rewritten = for_upstream(exchange, trial.pool, exchange.base, body)
+        if exchange.rewritten is None:
+            exchange.trial = trial = None
+    if trial is None and done and exchange.route.live.changes(path):
+        exchange.rewritten = for_upstream(exchange, exchange.route.live, exchange.base, body)

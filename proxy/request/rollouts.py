@@ -19,7 +19,6 @@ from proxy.model import BUCKETS, Lane, State
 from proxy.request.counts import Meters
 from proxy.request.legs import Upstream
 from proxy.request.routing import salt
-from proxy.request.set_json import Rules
 
 FIRST_HEDGE = 0.25
 """`fallback.after: auto` until `ENOUGH` answers of live are known, seconds."""
@@ -85,7 +84,6 @@ class Terms:
     max_duration: float
     drop: frozenset[bytes]
     set_lines: bytes
-    set_json: Rules
     fallback: bool
     fallback_after: float | None
     hold: float

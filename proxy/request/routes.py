@@ -18,7 +18,6 @@ from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, Terms, Trial
 from proxy.request.routing import Router, Rule
-from proxy.request.set_json import rules
 
 OWN = checks.OWN.encode()
 """Paths that begin so are the proxy's own."""
@@ -86,7 +85,7 @@ class Route:
 
     def settle(self) -> None:
         """Everything is set."""
-        changed = any(trial.terms.set_json for trial in self.trials)
+        changed = any(pool.set_json for pool in (self.live, *(trial.pool for trial in self.trials)))
         self.reads_body = changed or bool(self.sticky_json) or self.dual_write is not None
 
     def sticky_key(self, request: Request) -> bytes:
@@ -171,7 +170,6 @@ def terms(
         max_duration=mirror.max_duration if mirror.max_duration is not None else max(LONGEST_COPY, 2 * patience),
         drop=dropped,
         set_lines=added,
-        set_json=rules(mirror.set_json),
         fallback=after != "off",
         fallback_after=after if isinstance(after, float) else None,
         hold=rollout.fallback.hold,

@@ -1,4 +1,4 @@
-"""What the candidate is asked instead: `mirror.set_json` applied to one request, head and body.
+"""What an upstream is asked instead: its `set_json` applied to one request, head and body.
 
 Only the bytes of the value that is set change; everything else, spaces, the order of members and how numbers are
 written, stays as the client wrote it. So the value's place is looked up in the bytes, after orjson has found them to be

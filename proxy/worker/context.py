@@ -89,6 +89,11 @@ class WorkerContext(RequestContext):
         return self.limits.buffer
 
     @property
+    def max_body(self) -> int:
+        """Bytes of the longest body that is taken (`server.limits.max_body`)."""
+        return self.limits.max_body
+
+    @property
     def backlog(self) -> int:
         """Bytes that wait for the controller."""
         return self.publisher.backlog

@@ -45,6 +45,7 @@ from proxy.pairs.link import Frame
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, Terms, Trial
 from proxy.request.routes import compile_routes, is_unjudged, part
+from proxy.request.set_json import rules
 from proxy.resolver import LookUp, Resolver, system
 from proxy.sockets import raise_descriptors
 from proxy.worker.context import WorkerContext
@@ -178,6 +179,7 @@ class Worker:
             upstream.host,
             upstream.path,
             upstream.headers,
+            rules(upstream.set_json),
         )
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:

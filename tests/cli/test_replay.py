@@ -220,10 +220,9 @@ async def test_replay_sends_nothing_for_a_url_or_a_report_that_cannot_be(tmp_pat
 
 
 async def test_replay_asks_the_candidate_for_its_own_model_and_live_for_the_recorded_one(tmp_path: Path) -> None:
-    """`mirror.set_json` is part of what the candidate is; the fake's label is a function of the bytes it was asked."""
+    """`set_json` is part of what the candidate is; the fake's label is a function of the bytes it was asked."""
     renamed = tmp_path / "renamed.yaml"
-    asked = "mirror: {set_json: {/inputs/0/name: y}}"
-    renamed.write_text(CONFIG.replace("shadow: 100%", f"shadow: 100%\n        {asked}"))
+    renamed.write_text(CONFIG.replace("timeout: 2s", "timeout: 2s, set_json: {/inputs/0/name: y}"))
     changed = [answer("c", question(number).replace(b'"x"', b'"y"')) for number in range(200)]
     differ = sum(
         orjson.loads(a)["outputs"] != orjson.loads(answer("l", question(n)))["outputs"] for n, a in enumerate(changed)

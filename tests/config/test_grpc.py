@@ -41,7 +41,8 @@ def test_a_plan_for_grpc_says_where_it_listens() -> None:
         ("protocol: v2, kind: label", "protocol: openai, kind: text", "routes[0].prediction.protocol", "from gRPC"),
         ("[/id]", "[/ID]", "routes[0].prediction.ignore[0]", "no field of a ModelInferRequest"),
         ("    live: v1", "    live: v1\n    segments: {request_field: /a}", "routes[0].segments.request_field", "JSON"),
-        ("shadow: 100%}", "shadow: 100%, mirror: {set_json: {/a: 1}}}", "routes[0].rollouts[0].mirror.set_json", ""),
+        ('"grpcs://b"', '"grpcs://b", set_json: {/a: x}', "upstreams.v2.set_json./a", "no text of a message"),
+        ('"grpcs://b"', '"grpcs://b", set_json: {/id: 2}', "upstreams.v2.set_json./id", "must be a text"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_over_grpc_is_refused(old: str, new: str, path: str, said: str) -> None:

@@ -23,9 +23,10 @@ def test_check_says_what_a_token_budget_means() -> None:
 
 
 def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check_says_what_is_set() -> None:
-    set_model = "shadow: 5%%\n        mirror: {set_json: {/model: %s}}"
-    plain, one, two = (parse(PLAIN % text) for text in ("shadow: 5%", set_model % "x", set_model % "y"))
-    other = parse((PLAIN % "shadow: 5%").replace("protocol: v2", "protocol: json, jmespath: a"))
+    shadow = PLAIN % "shadow: 5%"
+    set_model = shadow.replace("v2: {", "v2: {set_json: {/model: MODEL}, ")
+    plain, one, two = map(parse, (shadow, set_model.replace("MODEL", "x"), set_model.replace("MODEL", "y")))
+    other = parse(shadow.replace("protocol: v2", "protocol: json, jmespath: a"))
     trials = {next(iter(parsed.plans.values())).trial for parsed in (plain, one, two, other)}
     assert len(trials) == 4
     assert not any('"x"' in trial for trial in trials)

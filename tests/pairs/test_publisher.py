@@ -31,7 +31,7 @@ class Wire:
 def trial() -> Trial:
     terms = Terms(
         name="r/v2", trial="r/v2|1", version="1", route="r", max_in_flight=1, max_body=1, max_memory=1, timeout=1.0,
-        drop=frozenset(), set_lines=b"", set_json=(), fallback=False, fallback_after=None, hold=0.1, noise_floor=0,
+        drop=frozenset(), set_lines=b"", fallback=False, fallback_after=None, hold=0.1, noise_floor=0,
         max_duration=9.0,
     )  # fmt: skip
     settings = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)

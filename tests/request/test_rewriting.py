@@ -7,14 +7,17 @@ import gzip
 
 import pytest
 
+from proxy.config import parse
 from proxy.http.chunks import joined
 from proxy.model.reasons import Reason
 from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW, pairs_of
 from tests.worker.rig import Model, Rig, always, eventually, ok, parsed, read_answer, rig
 
-RENAMED = SHADOW.replace(
-    "latency_block: 0s", "latency_block: 0s\n        mirror: {max_body: 48KiB, set_json: {/model: candidate-2}}"
+RENAMED = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        mirror: {max_body: 48KiB}").replace(
+    "timeout: 300ms", "timeout: 300ms, set_json: {/model: candidate-2}"
 )
+LIVE_TOO = RENAMED.replace("url: '{0}'", "url: '{0}', set_json: {/model: live-1}")
+AT_LIVE = b'{"model": "live-1", "n": 1E5}'
 ASKED, CHANGED = b'{"model": "gpt", "n": 1E5}', b'{"model": "candidate-2", "n": 1E5}'
 LONG = b'{"model": "gpt", "x": "' + b"y" * 40_000 + b'"}'
 
@@ -167,13 +170,16 @@ async def test_no_memory_to_gather_means_live_serves() -> None:
 
 TWO = """
 server: {listen: '127.0.0.1:0'}
-upstreams: {v1: {url: '{0}'}, v2: {url: '{1}'}, v3: {url: '{2}'}}
+upstreams:
+  v1: {url: '{0}'}
+  v2: {url: '{1}', set_json: {/model: a}}
+  v3: {url: '{2}', set_json: {/model: b}}
 routes:
   - name: r
     live: v1
     rollouts:
-      - {candidate: v2, latency_block: 0s, stages: [{shadow: 100%}], mirror: {set_json: {/model: a}, noise_floor: 100%}}
-      - {candidate: v3, latency_block: 0s, stages: [{shadow: 100%}], mirror: {set_json: {/model: b}}}
+      - {candidate: v2, latency_block: 0s, stages: [{shadow: 100%}], mirror: {noise_floor: 100%}}
+      - {candidate: v3, latency_block: 0s, stages: [{shadow: 100%}]}
 """
 
 
@@ -201,3 +207,77 @@ async def test_a_copy_that_fails_before_all_are_asked_settles_nothing_twice() ->
             assert (await it.ask(ASKED))[2] == b'{"a":2}'
             await eventually(lambda asked=asked: len(it.controller.pairs) == 2 * asked, "a pair for each candidate")
         await it.settled()
+
+
+@pytest.mark.parametrize("weight", [0, CANARY])
+async def test_live_is_asked_for_its_own_model_too_whoever_serves(weight: int) -> None:
+    live, candidate = both()
+    async with rig(LIVE_TOO, (live, candidate)) as it:
+        await it.lane(weight=weight)
+        assert (await it.ask(ASKED))[2] == (b'{"a":2}' if weight else b'{"a":1}')
+        (pair,) = await pairs_of(it, 1)
+        assert (live.calls[0].body, candidate.calls[0].body, pair.request_body) == (AT_LIVE, CHANGED, ASKED)
+        assert live.calls[0].headers["content-length"] == str(len(AT_LIVE))
+
+
+async def test_live_in_the_candidates_place_is_asked_for_its_own_model() -> None:
+    live, candidate = Model(always(LIVE)), Model(always(ok(b"", status=b"500 No")))
+    async with rig(LIVE_TOO, (live, candidate)) as it:
+        await it.lane(weight=CANARY)
+        assert (await it.ask(ASKED))[2] == b'{"a":1}'
+        assert (live.calls[0].body, candidate.calls[0].body) == (AT_LIVE, CHANGED)
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_a_body_that_comes_in_pieces_is_gathered_for_live(size: int) -> None:
+    live, candidate = both()
+    asked = b'{"model": "gpt", "x": "' + b"y" * size + b'"}'
+    async with rig(LIVE_TOO, (live, candidate)) as it:
+        await it.lane()
+        assert await send_in_pieces(it, asked) == b'{"a":1}'
+        assert live.calls[0].body == asked.replace(b"gpt", b"live-1")
+        head = b"POST /infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert parsed(await it.raw(head + chunked(asked)))[0] == 200
+        assert live.calls[1].body == asked.replace(b"gpt", b"live-1")
+
+
+@pytest.mark.parametrize("sticky", ["", "    sticky: {json: /user}\n"])
+async def test_what_live_cannot_get_changed_goes_as_it_came(sticky: str) -> None:
+    live, candidate = both()
+    async with rig(LIVE_TOO.replace("    live: v1\n", "    live: v1\n" + sticky), (live, candidate)) as it:
+        await it.lane()
+        for body in (b"model=gpt", b"[]", b""):
+            assert (await it.ask(body))[0] == 200
+        assert [call.body for call in live.calls] == [b"model=gpt", b"[]", b""]
+
+
+async def test_a_body_beyond_what_a_candidate_may_get_is_changed_for_live_whom_the_body_chose() -> None:
+    live, candidate = both()
+    asked = b'{"user": 1, "model": "gpt", "x": "' + b"y" * 60_000 + b'"}'
+    config = LIVE_TOO.replace("    live: v1\n", "    live: v1\n    sticky: {json: /user}\n")
+    async with rig(config, (live, candidate)) as it:
+        await it.lane(weight=1)
+        assert await send_in_pieces(it, asked) == b'{"a":1}'
+        assert live.calls[0].body == asked.replace(b"gpt", b"live-1")
+
+
+async def test_both_that_are_written_to_get_their_own() -> None:
+    live, candidate = both()
+    head, _, _ = LIVE_TOO.partition("    prediction:")
+    async with rig(head + "    dual_write: {upstream: v2}\n", (live, candidate)) as it:
+        assert (await it.ask(ASKED))[2] == b'{"a":1}'
+        assert (live.calls[0].body, candidate.calls[0].body) == (AT_LIVE, CHANGED)
+        assert (await it.ask(b"[]"))[2] == b'{"a":1}'
+        assert (live.calls[1].body, len(candidate.calls)) == (b"[]", 1)
+        assert ["r", "v2", "copy", "not_rewritten", 1] in it.worker.context.counts.report()["requests"]
+
+
+async def test_a_reload_changes_what_is_set() -> None:
+    live, candidate = both()
+    async with rig(LIVE_TOO, (live, candidate)) as it:
+        await it.lane()
+        await it.ask(ASKED)
+        changed = LIVE_TOO.replace("live-1", "live-2").replace("{0}", live.url).replace("{1}", candidate.url)
+        it.worker.configure(parse(changed))
+        await it.ask(ASKED)
+        assert [call.body for call in live.calls] == [AT_LIVE, AT_LIVE.replace(b"live-1", b"live-2")]

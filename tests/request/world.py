@@ -186,7 +186,7 @@ class WatchedCall(Call):
 def terms(name: str, setup: Setup) -> Terms:
     return Terms(
         name=name, trial=name, version="1", route="r", max_in_flight=setup.slots, max_body=100, max_memory=setup.memory,
-        timeout=1.0, max_duration=60.0, drop=frozenset(), set_lines=b"", set_json=(), fallback=setup.fallback,
+        timeout=1.0, max_duration=60.0, drop=frozenset(), set_lines=b"", fallback=setup.fallback,
         fallback_after=0.1, hold=1.0, noise_floor=FULL if setup.again else 0,
     )  # fmt: skip
 

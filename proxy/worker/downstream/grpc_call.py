@@ -22,6 +22,7 @@ from proxy.request import machine, memory, samples
 from proxy.request.driver import RequestDriver
 from proxy.request.ports import DownstreamStream
 from proxy.request.served import Served
+from proxy.request.set_message import STREAM
 from proxy.worker.request_log import Followed
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ class Call(RequestDriver):
     def is_enough(self, done: bool) -> bool:
         """The first message says which arm answers; a stream's caller may wait for an answer before it goes on."""
         messages = self.client.messages
-        return done or messages.begun > 1 or (self.undrawn and messages.begun == 1 and messages.whole)
+        if done or messages.begun > 1:
+            return True
+        return messages.begun == 1 and messages.whole and (self.undrawn or self.request.path == STREAM)
 
     def is_stream(self) -> bool:
         """What ends with a message may be all that its caller says before it is answered."""

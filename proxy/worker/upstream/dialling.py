@@ -10,6 +10,7 @@ from proxy.config.headers import UpstreamHeaders
 from proxy.config.server import Health
 from proxy.http.placement import PathRule
 from proxy.model.reasons import Reason
+from proxy.request.set_json import Rules
 from proxy.worker.upstream.endpoint import IDLE, Endpoint
 
 
@@ -29,6 +30,7 @@ class Settings:
     host: str = "client"
     path: PathRule | None = None
     headers: UpstreamHeaders | None = field(default=None, repr=False)
+    set_json: Rules = field(default=(), repr=False)
 
 
 def why(error: BaseException | None) -> Reason:

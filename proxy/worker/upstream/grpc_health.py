@@ -1,7 +1,8 @@
 """Active health checks of a gRPC upstream: a unary method, asked with an empty message.
 
-`/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive` and `ServerReady` answer OK in any case, and say in
-the message whether all is well, by the same two bytes; of any other method OK is enough.
+`/grpc.health.v1.Health/Check` and the V2 protocol's `ServerLive`, `ServerReady` and `ModelReady` answer OK in any case,
+and say in the message whether all is well, by the same two bytes; of any other method OK is enough. Which model
+`ModelReady` is asked about the upstream's `set_json` says.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SAY_YES = frozenset(
         "/grpc.health.v1.Health/Check",
         "/inference.GRPCInferenceService/ServerLive",
         "/inference.GRPCInferenceService/ServerReady",
+        "/inference.GRPCInferenceService/ModelReady",
     }
 )
 _YES = b"\0\0\0\0\2\x08\1"
@@ -41,8 +43,10 @@ class GrpcProbe(Leg):
         self._endpoint, self._wants_yes = endpoint, settings.path in SAY_YES
         self._said = b""
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-        lines = "content-type: application/grpc\r\nuser-agent: understudy-health\r\n\r\n"
-        self.opening = f"POST {settings.path} HTTP/1.1\r\nhost: {host}:{endpoint.port}\r\n{lines}".encode() + bytes(5)
+        lines = "content-type: application/grpc\r\nuser-agent: understudy-health\r\n"
+        line = f"POST {settings.path} HTTP/1.1\r\nhost: {host}:{endpoint.port}\r\n{lines}".encode()
+        head, body = (pool.changes(settings.path.encode()) and pool.rewritten(line, bytes(5))) or (line, bytes(5))
+        self.opening = b"".join((head, b"\r\n", body))
 
     def head(self, piece: bytes, done: bool) -> None:
         self.body(piece, done)

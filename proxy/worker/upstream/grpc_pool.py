@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.model.reasons import Reason
+from proxy.request import set_message
 from proxy.worker.timers import TICK
 from proxy.worker.upstream.dialling import Settings, found, why
 from proxy.worker.upstream.endpoint import Endpoint
@@ -65,6 +66,16 @@ class GrpcPool(Pool):
                     self.submit(leg)
         for endpoint, task in self._dials.items():  # those that waited for the name have one address to begin with
             asyncio.get_running_loop().call_later(self.race_after, self._slow, endpoint, task)
+
+    # --- what it is asked ---
+
+    def changes(self, path: bytes) -> bool:
+        """Whether the messages of a call are changed: those that name a model."""
+        return bool(self.set_json) and path in set_message.CALLS
+
+    def rewritten(self, head: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+        """A whole call as it is sent here; `None` when its messages are compressed."""
+        return set_message.rewritten(head, body, self.set_json)
 
     # --- legs in ---
 

@@ -27,6 +27,7 @@ from mypy_extensions import mypyc_attr
 from proxy.config.server import Health
 from proxy.http.headers import Answer
 from proxy.model.reasons import Reason
+from proxy.request import set_json
 from proxy.request.legs import Leg, Upstream
 from proxy.resolver import Resolver
 from proxy.worker.pace import LOOK
@@ -69,6 +70,7 @@ class Pool(Upstream):
         self.name = settings.name
         self.label = settings.name.encode()
         self.timeout = settings.timeout
+        self.set_json = settings.set_json
         self.period = min(LOOK_EVERY, settings.idle_timeout / 4, settings.timeout)
         self.race_after = min(RACE_AFTER, settings.connect_timeout / 4)
         self.open = 0
@@ -99,6 +101,12 @@ class Pool(Upstream):
             asyncio.get_running_loop().call_later(self.race_after, self._race, leg, next(iter(tasks)))
         if self._checks is not None and not self.closing:
             self.wheel.watch(self._checks, monotonic())
+
+    # --- what it is asked ---
+
+    def rewritten(self, head: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+        """A whole request as it is sent here, its body without framing; `None` when it cannot be changed so."""
+        return set_json.rewritten(head, body, self.set_json)
 
     # --- legs in ---
 
