@@ -47,7 +47,7 @@ SHELL = {
 
 PURE_FILES = {
     "cli.gate", "cli.judging", "controller.fairness", "controller.webhooks.policy", "request.machine",
-    "request.routing", "request.set_json", "request.sticky", "worker.pace",
+    "request.routing", "request.set_json", "request.sticky", "worker.downstream.http1_states", "worker.pace",
 }  # fmt: skip
 
 PURE = {

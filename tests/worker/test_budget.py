@@ -83,15 +83,15 @@ class Clock(Loop):
 
     def step(self) -> bool:
         """One turn; whether there was anything to do."""
-        if not self.precise_timer and self.later:
+        if not self.soon and self.later:
             self.later.sort(key=lambda one: one[0])
             due, work = self.later.pop(0)
             self.now = max(self.now, due)
-            self.precise_timer.append(work)
-        precise_timer, self.precise_timer = self.precise_timer, []
-        for work in precise_timer:
+            self.soon.append(work)
+        soon, self.soon = self.soon, []
+        for work in soon:
             work()
-        return bool(precise_timer)
+        return bool(soon)
 
     def turn(self) -> None:
         while self.step():
@@ -218,7 +218,7 @@ def test_calls_cut_anywhere_in_turns_of_any_size(
 def turns(bench: Any, wire: Wire, what: bytes) -> list[int]:
     """How often `what` was written in each turn from here on."""
     each = []
-    while bench.loop.precise_timer or bench.loop.later:
+    while bench.loop.soon or bench.loop.later:
         before = wire.out.count(what)
         bench.loop.step()
         each.append(wire.out.count(what) - before)

@@ -231,7 +231,7 @@ async def test_an_answer_ended_by_close_that_breaks_off_does_not_look_whole(vers
     async def script(call: Call) -> None:
         await call.read_body()
         await call.send(answer)
-        await eventually(lambda: any(client._answering for client in it.worker.context.clients))
+        await eventually(lambda: any(client._is_answering() for client in it.worker.context.clients))
         resets(call.writer)
         raise ConnectionError
 

@@ -36,17 +36,17 @@ class Loop:
     """What the protocols ask of a loop when nothing is ever due; `turn` ends a turn."""
 
     def __init__(self) -> None:
-        self.precise_timer: list[Callable[[], None]] = []
+        self.soon: list[Callable[[], None]] = []
 
     def call_later(self, *_: Any) -> None:
         pass
 
     def call_soon(self, work: Callable[[], None]) -> None:
-        self.precise_timer.append(work)
+        self.soon.append(work)
 
     def turn(self) -> None:
-        while self.precise_timer:
-            self.precise_timer.pop(0)()
+        while self.soon:
+            self.soon.pop(0)()
 
 
 class Wire:

@@ -16,14 +16,14 @@ class Loop:
     """Runs what was asked for "soon" when told to."""
 
     def __init__(self) -> None:
-        self.precise_timer: list[Callable[[], None]] = []
+        self.soon: list[Callable[[], None]] = []
 
     def call_soon(self, work: Callable[[], None]) -> None:
-        self.precise_timer.append(work)
+        self.soon.append(work)
 
     def run(self) -> None:
-        while self.precise_timer:
-            self.precise_timer.pop(0)()
+        while self.soon:
+            self.soon.pop(0)()
 
 
 class Wire:
@@ -85,7 +85,7 @@ def test_what_comes_once_more_has_its_part_of_a_turn_together(turn: TurnSchedule
         reader.again(bytes(20))
     assert sum(len(reader.taken) for reader in readers) <= (PER_TURN + SLICE) // 10 + 1
     before = sum(len(reader.taken) for reader in readers)
-    loop.precise_timer.pop(0)()
+    loop.soon.pop(0)()
     assert 0 < sum(len(reader.taken) for reader in readers) - before <= (PER_TURN + SLICE) // 10 + 1
     loop.run()
     assert all(reader.taken == bytes(20) for reader in readers)
@@ -106,7 +106,7 @@ def test_nothing_leaves_before_everything_was_read(turn: TurnScheduler, loop: Lo
     turn.write(a, b"1", a)  # type: ignore[arg-type]
     turn.write(b, b"2")  # type: ignore[arg-type]
     assert not log
-    assert len(loop.precise_timer) == 1  # one call a turn, however much it says
+    assert len(loop.soon) == 1  # one call a turn, however much it says
     loop.run()
     assert log == ["a leaves", "a:1", "b:2"]
 
