@@ -8,7 +8,7 @@ what has waited too long, is decided in `controller.fairness`.
 Invariants
 - A turn of the loop is held for `SLICE`, and for no more than one step beyond it; then the loop rests.
 - What belongs to one name is done in the order in which it was put in, but for what is urgent.
-- While a line is crowded, whoever fills it is told to pause.
+- While a line is crowded, or a turn has had its share of ordinary pairs, who brings them is told to pause.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ log = logging.getLogger("understudy.controller")
 SLICE = 0.005
 """Seconds of work after which everybody else is served."""
 
-DIRECTLY = 0.01
-"""Seconds of each turn of the loop in which ordinary pairs are read as they come, without a queue."""
+DIRECTLY = 0.005
+"""Seconds of each turn of the loop in which ordinary pairs are read as they come, without a queue. The rest stays
+in its link until the next turn, where it costs nothing."""
 
 RUN = 0.001
 """Seconds after which a run of ordinary pairs is over: to ask after each whose turn it is costs a quarter of it."""
@@ -71,7 +72,7 @@ class Work:
         self._begin, self._drop, self._pause, self._clock, self._cpu = begin, drop, pause, clock, cpu
         self._queue = FairQueue()
         self._under_way: dict[str, _Piece] = {}
-        self._planned = self._paused = False
+        self._planned = self._crowded = self._over = self._paused = False
         self._until = 0.0  # when the turn of the loop has had its share of work that is done directly
         self.dropped = 0
 
@@ -80,17 +81,29 @@ class Work:
         return name in self._queue
 
     def may_do(self, name: str) -> bool:
-        """Whether an ordinary piece of work of this name may be done directly, in no turn of its own."""
+        """Whether an ordinary piece of work of this name may be done directly, in no turn of its own. When the turn of
+        the loop has had its share, no more shall come before the next."""
         if name in self._queue.waiting:
             return False
+        now = self._clock()
         if not self._until:
-            self._until = self._clock() + DIRECTLY
+            self._until = now + DIRECTLY
             asyncio.get_running_loop().call_soon(self._next_turn)
-            return True
-        return self._clock() < self._until
+        elif now >= self._until and not self._over:
+            self._over = True
+            self._tell()
+        return True
 
     def _next_turn(self) -> None:
-        self._until = 0.0
+        self._until, self._over = 0.0, False
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say whether to pause, if that has changed."""
+        pause = self._crowded or self._over
+        if pause is not self._paused:
+            self._paused = pause
+            self._pause(pause)
 
     def put(self, name: str, item: Item, *, first: bool = False) -> None:
         """Let work wait for its turn, before all else of its name if it is to be `first`. A pair may be dropped;
@@ -99,9 +112,9 @@ class Work:
             assert isinstance(item, Pair)
             self._lose(item)
             return
-        if not self._paused and self._queue.crowds(name):
-            self._paused = True
-            self._pause(True)
+        if not self._crowded and self._queue.crowds(name):
+            self._crowded = True
+            self._tell()
         if not self._planned:
             self._plan()
 
@@ -123,9 +136,9 @@ class Work:
         try:
             while self._step() and self._clock() - began < SLICE:
                 pass
-            if self._paused and not self._queue.crowded:
-                self._paused = False
-                self._pause(False)
+            if self._crowded and not self._queue.crowded:
+                self._crowded = False
+                self._tell()
         finally:
             self._planned = False
         if self._queue:

@@ -1,7 +1,8 @@
 """Frames of `pairs.link` over a Unix socket: the one asyncio protocol that all processes share.
 
 Writes never block: `send` refuses when more than `limit` bytes wait in the socket, and says so, so that the caller can
-count what it drops. A peer that sends anything but frames is disconnected.
+count what it drops. A peer that sends anything but frames is disconnected. Who is held up by its own work holds the
+channel up: what has been read by then waits here as it came, the rest in the socket.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Channel(asyncio.Protocol):
         self._on_frame, self._on_close, self._on_open = on_frame, on_close, on_open
         self._limit = limit
         self._reader = FrameReader()
+        self._held = False
         self._transport: asyncio.WriteTransport | None = None
 
     @property
@@ -47,6 +49,8 @@ class Channel(asyncio.Protocol):
         try:
             for kind, payload in self._reader.feed(data):
                 self._on_frame(self, kind, payload)
+                if self._held:
+                    break
         except LinkError as error:
             log.error("closing a link that spoke garbage: %s", error)
             self.close()
@@ -65,11 +69,22 @@ class Channel(asyncio.Protocol):
         return True
 
     def hold_up(self, pause: bool) -> None:
-        """Stop reading, or go on."""
+        """Take no more frames, from the one after that being taken, or go on in a turn of the loop of its own."""
+        self._held = pause
+        reading = self._reading
+        if reading is not None:
+            reading.pause_reading() if pause else asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self._held:
+            self.data_received(b"")
+        if not self._held and (reading := self._reading) is not None:
+            reading.resume_reading()
+
+    @property
+    def _reading(self) -> asyncio.ReadTransport | None:
         transport = self._transport
-        if transport is not None and not transport.is_closing():
-            reading = cast(asyncio.ReadTransport, transport)
-            reading.pause_reading() if pause else reading.resume_reading()
+        return None if transport is None or transport.is_closing() else cast(asyncio.ReadTransport, transport)
 
     def close(self) -> None:
         """Close after what waits has been written."""

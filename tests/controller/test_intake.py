@@ -19,7 +19,7 @@ from proxy.controller.controller import Controller
 from proxy.controller.fairness import MAX_LENGTH
 from proxy.controller.readings import MOST, Readings, weight_of
 from proxy.controller.trials import Trial, fresh_evidence
-from proxy.controller.work import RUN, SLICE, Steps, Work
+from proxy.controller.work import DIRECTLY, RUN, SLICE, Steps, Work
 from proxy.model import Arm, Kind, Outcome, Pair
 from proxy.pairs.ledger import Books
 from proxy.rollout.machine import begin
@@ -321,19 +321,39 @@ async def test_work_that_breaks_ends_nothing_else(caplog: pytest.LogCaptureFixtu
     assert "controller.work_broke" in caplog.text
 
 
-async def test_ordinary_pairs_need_no_turn_but_not_without_end() -> None:
-    clock = Clock()
-    work = Work(lambda pair: worked(clock, [], pair.trial, 1, 0.0), lambda _: None, lambda _: None, clock, clock)
+async def test_ordinary_pairs_need_no_turn_but_when_one_is_over_no_more_come_before_the_next() -> None:
+    clock, pauses = Clock(), list[bool]()
+    work = Work(lambda pair: worked(clock, [], pair.trial, 1, 0.0), lambda _: None, pauses.append, clock, clock)
     count = 0
-    while work.may_do("a"):
+    while not pauses:
+        assert work.may_do("a")
         clock.now += 0.001
         count += 1
-    assert 9 <= count <= 11
+    assert DIRECTLY <= count / 1000 <= DIRECTLY + 0.002
+    assert pauses == [True]
+    assert work.may_do("a"), "the one in hand is done"
+    assert pauses == [True]
     await asyncio.sleep(0)
-    assert work.may_do("a"), "in the next turn of the loop it goes on"
+    assert pauses == [True, False]
     work.put("a", pair_of("a"))
     assert not work.may_do("a"), "behind what waits"
     assert work.may_do("b")
+
+
+async def test_a_pause_lasts_until_no_line_is_crowded_and_the_turn_is_over() -> None:
+    clock, pauses, loop = Clock(), list[bool](), asyncio.get_running_loop()
+    work = Work(lambda pair: worked(clock, [], pair.trial, 1, 1e-5), lambda _: None, pauses.append, clock, clock)
+    for number in range(MAX_LENGTH + 1000):  # more than a turn takes
+        work.put("a", pair_of("a", number))
+    turned = loop.create_future()
+    assert work.may_do("b")
+    clock.now += DIRECTLY
+    assert work.may_do("b")
+    loop.call_soon(turned.set_result, None)
+    await turned
+    assert pauses == [True], "said once"
+    await eventually(lambda: "a" not in work)
+    assert pauses == [True, False]
 
 
 async def test_a_snapshot_holds_the_loop_for_so_long_and_forgets_nobody(tmp_path: Path) -> None:
