@@ -74,7 +74,7 @@ class Publisher:
             self._loop.call_later(DELAY, self._flush_planned)
 
     def _index_of(self, trial: Trial) -> int:
-        key = trial.terms.trial
+        key = trial.settings.trial
         index = self._index.get(key)
         if index is None:
             # None is free only as long as they are used without a gap.
@@ -115,7 +115,7 @@ class Publisher:
         """A trial is over and all of it is settled: say so, and let go of it."""
         self.mark([trial])
         self._marked.pop(trial, None)
-        index = self._index.pop(trial.terms.trial, None)
+        index = self._index.pop(trial.settings.trial, None)
         if index is not None:
             self._free.append(index)
 

@@ -73,7 +73,7 @@ class RequestDriver(Exchange):
         leg.whole = done
         if done:
             self.body_done, self.ready = True, now
-        covered = trial is not None and trial.terms.fallback and self.parts is not None
+        covered = trial is not None and trial.settings.fallback and self.parts is not None
         self.on(self._ask_event(done) if covered else machine.ASK)
 
     def _first_leg(self, trial: Trial | None, done: bool) -> Captured:
@@ -82,7 +82,7 @@ class RequestDriver(Exchange):
             return leg
         leg = self._serving(trial.pool, trial.meters.served, trial)
         leg.held = leg.checked = leg.optional = trial.held
-        if trial.terms.fallback and not done and b"expect" in self.request.found:
+        if trial.settings.fallback and not done and b"expect" in self.request.found:
             self.take_body()
         return leg
 
@@ -186,7 +186,7 @@ class RequestDriver(Exchange):
             return
         self.winner = leg
         if leg is self.hedge and self.trial is not None:
-            self.context.counts.fallback(self.trial.terms.name, self.live_for)
+            self.context.counts.fallback(self.trial.settings.name, self.live_for)
         leg.held, leg.unsent = False, None
         leg.forget()
         self.client.answer(answer, leg.pool.label, piece, self.state == machine.ANSWERED)

@@ -44,13 +44,13 @@ class ForTrial(Gathered):
     """Kept for a trial's candidate."""
 
     def __init__(self, trial: Trial) -> None:
-        super().__init__(trial.terms.max_body)
+        super().__init__(trial.settings.max_body)
         self._trial = trial
 
     def charge(self, size: int) -> bool:
         trial = self._trial
         trial.memory += size
-        return trial.memory <= trial.terms.max_memory
+        return trial.memory <= trial.settings.max_memory
 
 
 class ForBoth(Gathered):

@@ -105,7 +105,7 @@ def _key(exchange: Exchange, body: bytes, done: bool) -> bytes:
     if exchange.route.is_grpc:
         return sticky.message_key(body, path) if request.path in sticky.CALLS else b""
     trial = exchange.route.serving
-    if not done or trial is None or len(body) > trial.terms.max_body:
+    if not done or trial is None or len(body) > trial.settings.max_body:
         return b""
     if original(request.head, request.low, b"content-encoding").lower() not in (b"", b"identity"):
         return b""

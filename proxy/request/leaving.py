@@ -38,7 +38,7 @@ def event(exchange: Exchange) -> int:
         return machine.LEAVES
     if _own(exchange) is None:
         return machine.LEAVES
-    return machine.LEAVES_FULL if trial.in_flight >= trial.terms.max_in_flight else machine.LEAVES_PAIR
+    return machine.LEAVES_FULL if trial.in_flight >= trial.settings.max_in_flight else machine.LEAVES_PAIR
 
 
 def _own(exchange: Exchange) -> Sample | None:
@@ -62,7 +62,7 @@ def act(exchange: Exchange, action: int) -> None:
 
 def bound(leg: Leg, trial: Trial, now: float) -> None:
     """Nobody waits for this leg any more: it may last as long as a copy from now on."""
-    leg.longest = now - (leg.sent or now) + trial.terms.max_duration
+    leg.longest = now - (leg.sent or now) + trial.settings.max_duration
 
 
 def _run_on(exchange: Exchange, trial: Trial) -> None:

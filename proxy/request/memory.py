@@ -51,12 +51,12 @@ def reserve(exchange: Exchange) -> bool:
     """Charge what no pair needs any more to the serving trial; whether it is wanted, for live in the candidate's place,
     and there is memory for it."""
     trial = exchange.trial
-    if trial is None or exchange.winner is not None or not trial.terms.fallback:
+    if trial is None or exchange.winner is not None or not trial.settings.fallback:
         release(exchange)
         return False
     trial.memory += exchange.kept_size - exchange.reserved
     exchange.reserved = exchange.kept_size
-    if trial.memory > trial.terms.max_memory:
+    if trial.memory > trial.settings.max_memory:
         release(exchange)
         return False
     return True

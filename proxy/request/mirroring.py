@@ -90,21 +90,21 @@ def mirror(exchange: Exchange) -> None:
 
 def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None) -> Copy | None:
     """A copy to `pool`, or `None` when the budget is used up."""
-    terms = payer.terms
-    if payer.in_flight >= terms.max_in_flight:
+    settings = payer.settings
+    if payer.in_flight >= settings.max_in_flight:
         return None
     payer.in_flight += 1
     meters = exchange.route.meters if trial is None else trial.meters
-    leg = Copy(exchange, pool, terms.timeout, meters.copy, trial)
+    leg = Copy(exchange, pool, settings.timeout, meters.copy, trial)
     leg.payer = payer
-    leg.longest = terms.max_duration
+    leg.longest = settings.max_duration
     leg.repeatable = True
     # Live has seen the caller's credentials on every other request; a candidate gets them only if the owner says so.
     # What is set on copies is the candidate's: its token and its name are none of live's business.
     if trial is None:
         base = exchange.base_without(_NOT_FOR_LIVE) + b"x-shadow: %b\r\n" % pool.label
     else:
-        base = exchange.base_without(terms.drop) + terms.set_lines
+        base = exchange.base_without(settings.drop) + settings.set_lines
     assert exchange.parts is not None
     if not pool.changes(exchange.request.path):
         leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", *exchange.parts))

@@ -38,7 +38,7 @@ def change(exchange: Exchange, body: bytes, done: bool) -> None:
     """Change what the arm that was chosen is to serve; a candidate that cannot get it changed gives way to live."""
     trial, path = exchange.trial, exchange.request.path
     if trial is not None and trial.pool.changes(path):
-        if done and len(body) <= trial.terms.max_body:
+        if done and len(body) <= trial.settings.max_body:
             exchange.rewritten = for_upstream(exchange, trial.pool, exchange.base, body)
         if exchange.rewritten is None:
             exchange.trial = trial = None

@@ -70,7 +70,7 @@ class Recent:
 
 
 @dataclass(frozen=True)
-class Terms:
+class RolloutSettings:
     """What the owner wrote about one rollout, as the hot path wants it. Limits are this worker's part."""
 
     name: str
@@ -94,7 +94,7 @@ class Terms:
 class Trial:
     """One trial of one rollout in this worker; survives reloads that do not begin a new trial."""
 
-    terms: Terms
+    settings: RolloutSettings
     pool: Upstream
     meters: Meters = field(init=False)
     weight: int = 0
@@ -121,7 +121,7 @@ class Trial:
 
     def draw_with(self, secret: bytes) -> None:
         """Salts of this trial, which no caller can compute."""
-        names = (self.terms.route, self.pool.name, self.terms.version)
+        names = (self.settings.route, self.pool.name, self.settings.version)
         self.serve_salt = salt(*names, "serve", secret=secret)
         self.sample_salt = salt(*names, "sample", secret=secret)
         self.noise_salt = salt(*names, "noise", secret=secret)
@@ -139,7 +139,7 @@ class Trial:
     @property
     def held(self) -> bool:
         """Whether a candidate's answer is kept until it is whole or a stream, so that live can still answer instead."""
-        return self.weight < BUCKETS and self.terms.fallback
+        return self.weight < BUCKETS and self.settings.fallback
 
     def begin(self) -> int:
         """Sequence of a request newly sampled."""

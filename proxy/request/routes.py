@@ -16,7 +16,7 @@ from proxy.json_pointer import parse
 from proxy.model import State
 from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.legs import Upstream
-from proxy.request.rollouts import Recent, Terms, Trial
+from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routing import Router, Rule
 
 OWN = checks.OWN.encode()
@@ -70,8 +70,8 @@ class Route:
         self.sticky_json: tuple[str, ...] = ()
         self.dual_write: DualWrite | None = None
         self.is_grpc = self.reads_body = False
-        self.max_body = max((trial.terms.max_body for trial in trials), default=0)
-        self.repeatable = idempotent or any(trial.terms.fallback for trial in trials)
+        self.max_body = max((trial.settings.max_body for trial in trials), default=0)
+        self.repeatable = idempotent or any(trial.settings.fallback for trial in trials)
         """Its requests may be sent twice: the file says so, or lets live answer in a candidate's place."""
         self.serving: Trial | None = None
         self.meters = Meters(counts, name, live.name)
@@ -96,7 +96,7 @@ class Route:
 
     def fallback_after(self, trial: Trial) -> float:
         """Seconds after which live is asked too."""
-        fixed = trial.terms.fallback_after
+        fixed = trial.settings.fallback_after
         return self.recent.after if fixed is None else fixed
 
 
@@ -151,14 +151,14 @@ def part(total: int, slot: int, workers: int) -> int:
     return max(1, total // workers + (1 if slot < total % workers else 0))
 
 
-def terms(
+def settings(
     config: Config, route: RouteConfig, rollout: RolloutConfig, candidate: Upstream, place: tuple[int, int]
-) -> Terms:
+) -> RolloutSettings:
     """What a worker needs of one rollout; `place`: slot, workers."""
     plan, mirror, after = config.plan(route, rollout), rollout.mirror, rollout.fallback.after
     patience = mirror.timeout if mirror.timeout is not None else candidate.timeout
     added, dropped = _head_rules(rollout.candidate, mirror.headers)
-    return Terms(
+    return RolloutSettings(
         name=plan.name,
         trial=plan.trial,
         version=plan.version,
@@ -194,7 +194,7 @@ def _head_rules(candidate: str, rules: HeaderRules) -> tuple[bytes, frozenset[by
 def compile_routes(
     config: Config,
     pools: Mapping[str, Upstream],
-    trial_for: Callable[[Terms, Upstream], Trial],
+    trial_for: Callable[[RolloutSettings, Upstream], Trial],
     recent_for: Callable[[str], Recent],
     counts: Counts,
     place: tuple[int, int],
@@ -205,7 +205,7 @@ def compile_routes(
     names: set[bytes] = {b"grpc-timeout"} if grpc else set()
     for item in (route for route in config.routes if config.upstreams[route.live].grpc is grpc):
         candidates = ((one, pools[one.candidate]) for one in item.open_rollouts)
-        trials = tuple(trial_for(terms(config, item, one, pool, place), pool) for one, pool in candidates)
+        trials = tuple(trial_for(settings(config, item, one, pool, place), pool) for one, pool in candidates)
         recent = recent_for(f"{item.name}|{item.live}")
         route = Route(item.name, pools[item.live], trials, counts, recent, item.idempotent)
         route.is_grpc = grpc
@@ -242,7 +242,7 @@ def _rule(item: RouteConfig) -> Rule:
 
 def _looked_at(rule: Rule, route: Route) -> frozenset[bytes]:
     """The headers that a route looks at or takes out."""
-    dropped = frozenset().union(*(trial.terms.drop for trial in route.trials))
+    dropped = frozenset().union(*(trial.settings.drop for trial in route.trials))
     if route.dual_write is not None:
         dropped |= route.dual_write.drop
     return (dropped | {route.sticky_header, route.override, *(name for name, _ in rule.headers)}) - {b""}

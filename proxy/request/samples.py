@@ -30,13 +30,13 @@ def sample(exchange: Exchange) -> None:
         if share < BUCKETS and not chosen(trial.sample_salt, name, share):
             continue
         sequence = trial.begin()
-        terms = trial.terms
-        if length > terms.max_body:
+        settings = trial.settings
+        if length > settings.max_body:
             trial.settle_dropped(sequence, "too_large")
-        elif trial.memory + exchange.context.backlog > terms.max_memory:
+        elif trial.memory + exchange.context.backlog > settings.max_memory:
             trial.settle_dropped(sequence, "shed")
         else:
-            again = terms.noise_floor > 0 and chosen(trial.noise_salt, name, terms.noise_floor)
+            again = settings.noise_floor > 0 and chosen(trial.noise_salt, name, settings.noise_floor)
             samples.append(Sample(trial, sequence, again))
     exchange.samples = samples
 
@@ -44,7 +44,7 @@ def sample(exchange: Exchange) -> None:
 def _early(exchange: Exchange) -> None:
     """It came before the first routing table, so that nobody knew whether to sample it."""
     for trial in exchange.route.trials:
-        exchange.context.counts.came_early(trial.terms.name)
+        exchange.context.counts.came_early(trial.settings.name)
 
 
 def drop(exchange: Exchange, why: str) -> None:
@@ -66,7 +66,7 @@ def keep_only(exchange: Exchange, own: Sample) -> None:
 def shed(exchange: Exchange) -> None:
     """Give up the samples whose trial keeps more than its memory allows."""
     for one in tuple(exchange.samples):
-        if one.trial.memory > one.trial.terms.max_memory:
+        if one.trial.memory > one.trial.settings.max_memory:
             exchange.samples = [other for other in exchange.samples if other is not one]
             drop_one(one, "shed")
 

@@ -80,7 +80,7 @@ class Served(Captured):
                 return not self._goes_on(exchange.trial)
             if not self.timed and exchange.trial is not None:  # give it a moment to end
                 self.timed = True
-                exchange.context.call_at(self, monotonic() + exchange.trial.terms.hold)
+                exchange.context.call_at(self, monotonic() + exchange.trial.settings.hold)
         return True
 
     def _goes_on(self, trial: Trial | None) -> bool:
@@ -88,7 +88,7 @@ class Served(Captured):
         now = monotonic()
         if not self._piece:
             self._piece = now
-        return trial is not None and now - self._piece >= trial.terms.hold
+        return trial is not None and now - self._piece >= trial.settings.hold
 
     def late(self) -> None:
         """It goes on, so it is a stream, and the client gets it as it comes."""

@@ -43,7 +43,7 @@ from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.request.legs import Upstream
-from proxy.request.rollouts import Recent, Terms, Trial
+from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routes import compile_routes, is_unjudged, part
 from proxy.request.set_json import rules
 from proxy.resolver import LookUp, Resolver, system
@@ -145,23 +145,23 @@ class Worker:
         self._again = _again(self._table)
         trials: dict[str, Trial] = {}
 
-        def trial_for(terms: Terms, pool: Upstream) -> Trial:
-            terms = replace(terms, trial=trial_name(terms.trial, self._again.get(terms.trial, 0)))
-            trial = self._books.get(terms.trial)
+        def trial_for(settings: RolloutSettings, pool: Upstream) -> Trial:
+            settings = replace(settings, trial=trial_name(settings.trial, self._again.get(settings.trial, 0)))
+            trial = self._books.get(settings.trial)
             if trial is None:
-                trial = Trial(terms, pool)
-                trial.go_on(self._over.pop(terms.trial, {}))
-            elif terms.trial not in self.trials:
+                trial = Trial(settings, pool)
+                trial.go_on(self._over.pop(settings.trial, {}))
+            elif settings.trial not in self.trials:
                 self.context.publisher.returned(trial)
-            trial.terms, trial.pool = terms, pool
-            trials[terms.trial] = self._books[terms.trial] = trial
+            trial.settings, trial.pool = settings, pool
+            trials[settings.trial] = self._books[settings.trial] = trial
             return trial
 
         recent_for, context = self._recent, self.context
         context.routes = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place)
         context.calls = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place, grpc=True)
         routes = {route.name for route in (*context.routes.all, *context.calls.all)}
-        context.counts.forget(routes, set(config.upstreams), {trial.terms.name for trial in trials.values()})
+        context.counts.forget(routes, set(config.upstreams), {trial.settings.name for trial in trials.values()})
         self.trials = trials
 
     def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:

@@ -134,7 +134,7 @@ class Followed(RequestDriver):
         if not self._trace or self._parent:
             return super().head_for_leg(base)
         # It begins here: what the client sent, if anything, could not be read.
-        if self.answered and any(b"traceparent" in one.trial.terms.drop for one in self.samples):
+        if self.answered and any(b"traceparent" in one.trial.settings.drop for one in self.samples):
             return without(base, _TRACE_HEADERS)
         if b"traceparent" in self.request.found:
             base = without(base, _TRACE_HEADERS)
@@ -231,7 +231,7 @@ class Followed(RequestDriver):
             "copy" if isinstance(leg, Copy | Write) else "hedge" if leg is self.hedge else "served",
             _arm(leg),
             leg.pool.name,
-            leg.trial.terms.name if leg.trial is not None else "",
+            leg.trial.settings.name if leg.trial is not None else "",
             sent + epoch,
             max(0.0, finished - sent),
             leg.began - sent if leg.began and leg.sent else None,

@@ -7,7 +7,7 @@ import asyncio
 from proxy.pairs import link
 from proxy.pairs.link import Frame, FrameReader
 from proxy.pairs.publisher import Publisher
-from proxy.request.rollouts import Terms, Trial
+from proxy.request.rollouts import RolloutSettings, Trial
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.dialling import Settings
@@ -29,13 +29,13 @@ class Wire:
 
 
 def trial() -> Trial:
-    terms = Terms(
+    settings = RolloutSettings(
         name="r/v2", trial="r/v2|1", version="1", route="r", max_in_flight=1, max_body=1, max_memory=1, timeout=1.0,
         drop=frozenset(), set_lines=b"", fallback=False, fallback_after=None, hold=0.1, noise_floor=0,
         max_duration=9.0,
     )  # fmt: skip
-    settings = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)
-    return Trial(terms, Pool(settings, TimerWheel(), TurnScheduler(asyncio.get_running_loop())))
+    upstream = Settings("v2", ("http://127.0.0.1:1",), timeout=1.0, connect_timeout=1.0, max_connections=1)
+    return Trial(settings, Pool(upstream, TimerWheel(), TurnScheduler(asyncio.get_running_loop())))
 
 
 async def test_after_a_full_link_the_mark_says_what_will_not_come() -> None:

@@ -45,16 +45,16 @@ TWO = SHADOW.replace("  v2:", "  v3: {url: '{2}'}\n  v2:").replace(
 async def test_two_rollouts_share_one_live_answer() -> None:
     live = Model(always(LIVE))
     async with rig(TWO, (live, Model(always(GOOD)), Model(always(ok(b"3"))))) as it:
-        trials = {t.terms.name: t for t in it.worker.trials.values()}
+        trials = {t.settings.name: t for t in it.worker.trials.values()}
         lanes = [
-            Lane(name, t.terms.trial, State.SHADOW, CANARY if name == "r/v2" else 0, 10_000, 1)
+            Lane(name, t.settings.trial, State.SHADOW, CANARY if name == "r/v2" else 0, 10_000, 1)
             for name, t in trials.items()
         ]
         await it.controller.publish(*lanes)
         assert (await it.ask())[1]["x-served-by"] == "v2"
         found = {pair.trial: pair for pair in await pairs_of(it, 2)}
-        assert found[trials["r/v2"].terms.trial].candidate.body == b'{"a":2}'
-        assert found[trials["r/v3"].terms.trial].candidate.body == b"3"
+        assert found[trials["r/v2"].settings.trial].candidate.body == b'{"a":2}'
+        assert found[trials["r/v3"].settings.trial].candidate.body == b"3"
         assert len(live.calls) == 1
 
 
@@ -78,7 +78,7 @@ async def test_budget_of_copies_sheds_and_marks() -> None:
             assert (await it.ask())[0] == 200
         await pairs_of(it, 1)
         assert (it.trial.sampled, it.trial.shed) == (4, 3)
-        await eventually(lambda: it.controller.marks.get(it.trial.terms.trial) == 4, "the mark")
+        await eventually(lambda: it.controller.marks.get(it.trial.settings.trial) == 4, "the mark")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -113,7 +113,7 @@ async def test_a_caller_that_repeats_its_id_is_split_and_sampled_like_any_other(
     live, candidate = Model(always(LIVE)), Model(always(GOOD))
     async with rig(SHADOW, (live, candidate)) as it:
         trial = it.trial
-        lane = Lane(trial.terms.name, trial.terms.trial, State.CANARY, 5_000, 10_000, 1, 5_000)
+        lane = Lane(trial.settings.name, trial.settings.trial, State.CANARY, 5_000, 10_000, 1, 5_000)
         await it.controller.publish(lane)
         told = [(await it.ask(b"{}", b"X-Request-Id: session-1"))[1] for _ in range(60)]
         assert {one["x-served-by"] for one in told} == {"v1", "v2"}
@@ -133,7 +133,7 @@ async def test_which_sticky_keys_the_candidate_answers_depends_on_the_secret() -
         for secret in ("", "00" * 32, "11" * 32, "11" * 32):
             it.controller.secret = secret
             await it.lane(weight=5_000)
-            salted = salt("r", "v2", it.trial.terms.version, "serve", secret=bytes.fromhex(secret))
+            salted = salt("r", "v2", it.trial.settings.version, "serve", secret=bytes.fromhex(secret))
             wanted = ["v2" if bucket(salted, b"u%d" % user) < 5_000 else "v1" for user in range(24)]
             assert [(await it.ask(b"{}", b"x-user: u%d" % user))[1]["x-served-by"] for user in range(24)] == wanted
             splits.append(wanted)
@@ -146,7 +146,7 @@ async def test_a_token_budget_makes_fewer_pairs_by_the_hash_of_the_id_and_costs_
     async with rig(SHADOW, (Model(always(LIVE)), Model(always(GOOD)))) as it:
         trial, state = it.trial, State.CANARY if weight else State.SHADOW
         for affords in (0, 3_000):
-            lane = Lane(trial.terms.name, trial.terms.trial, state, weight, 10_000, 1, affords)
+            lane = Lane(trial.settings.name, trial.settings.trial, state, weight, 10_000, 1, affords)
             await it.controller.publish(lane)
             before, names = len(it.controller.pairs), []
             for _ in range(30):

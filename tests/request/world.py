@@ -21,7 +21,7 @@ from proxy.request.driver import RequestDriver
 from proxy.request.dual_write import Write
 from proxy.request.legs import Upstream
 from proxy.request.ports import RequestContext
-from proxy.request.rollouts import Recent, Terms, Trial
+from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routes import DualWrite, Route
 from proxy.request.served import Served
 from proxy.worker.downstream.grpc_call import Call
@@ -183,8 +183,8 @@ class WatchedCall(Call):
         super().on(event)
 
 
-def terms(name: str, setup: Setup) -> Terms:
-    return Terms(
+def settings(name: str, setup: Setup) -> RolloutSettings:
+    return RolloutSettings(
         name=name, trial=name, version="1", route="r", max_in_flight=setup.slots, max_body=100, max_memory=setup.memory,
         timeout=1.0, max_duration=60.0, drop=frozenset(), set_lines=b"", fallback=setup.fallback,
         fallback_after=0.1, hold=1.0, noise_floor=FULL if setup.again else 0,
@@ -203,7 +203,7 @@ class World:
         self.history: list[str] = []
         self.context = Context(setup.buffer)
         live, *models = (Model(name, self) for name in ("live", "candidate", "other")[: 2 + setup.others])
-        self.trials = tuple(Trial(terms(model.name, setup), model) for model in models)
+        self.trials = tuple(Trial(settings(model.name, setup), model) for model in models)
         for trial in self.trials:
             trial.share = trial.affords = FULL if setup.sampled else 0
             trial.state = State.CANARY

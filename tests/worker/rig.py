@@ -245,7 +245,9 @@ class Rig:
         """Publish the same numbers for every trial of the configuration."""
         state = state or (State.CANARY if weight else State.SHADOW)
         trials = self.worker.trials.values()
-        await self.controller.publish(*(Lane(t.terms.name, t.terms.trial, state, weight, share, stage) for t in trials))
+        await self.controller.publish(
+            *(Lane(t.settings.name, t.settings.trial, state, weight, share, stage) for t in trials)
+        )
 
     def streams(self) -> None:
         """From now on bodies go to their models as they come, however short."""

@@ -284,7 +284,9 @@ async def test_an_upload_kept_for_live_alone_is_charged_and_bounded(full: bool) 
     candidate = Model(hang)
     async with rig(config, (Model(always(LIVE)), candidate)) as it:
         trial = it.trial
-        lane = Lane(trial.terms.name, trial.terms.trial, State.CANARY, CANARY, 10_000, 1, 0 if not full else 10_000)
+        lane = Lane(
+            trial.settings.name, trial.settings.trial, State.CANARY, CANARY, 10_000, 1, 0 if not full else 10_000
+        )
         await it.controller.publish(lane)
         others = trial.memory = 4_500_000 if full else 0
         writers = [(await it.connect())[1] for _ in range(3)]

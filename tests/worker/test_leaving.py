@@ -234,9 +234,9 @@ async def test_other_candidates_are_not_asked_for_a_client_that_is_gone() -> Non
     third, candidate = Model(), Model(stream(EVENT))
     async with rig(two, (Model(always(LIVE)), candidate, third)) as it:
         trials = list(it.worker.trials.values())
-        serving = next(trial for trial in trials if trial.terms.name == "r/v2")
+        serving = next(trial for trial in trials if trial.settings.name == "r/v2")
         await it.controller.publish(
-            *(Lane(t.terms.name, t.terms.trial, State.CANARY, CANARY * (t is serving), 10_000, 1) for t in trials)
+            *(Lane(t.settings.name, t.settings.trial, State.CANARY, CANARY * (t is serving), 10_000, 1) for t in trials)
         )
         await leaves_after(it, EVENT, candidate)
         other = next(trial for trial in trials if trial is not serving)

@@ -41,7 +41,7 @@ async def test_a_candidate_that_is_loading_gets_nothing_until_it_is_ready(weight
         for _ in range(10):
             status, headers, _ = await it.ask()
             assert (status, headers["x-served-by"]) == (200, "v1")
-        await eventually(lambda: it.controller.counts.get("ready") == {it.trial.terms.trial: False})
+        await eventually(lambda: it.controller.counts.get("ready") == {it.trial.settings.trial: False})
         assert (candidate.asked, it.trial.sampled) == (0, 0)
         candidate.loaded = True
         await eventually(lambda: it.trial.ready)
@@ -49,7 +49,7 @@ async def test_a_candidate_that_is_loading_gets_nothing_until_it_is_ready(weight
             assert (await it.ask())[0] == 200
         await eventually(lambda: len(it.controller.pairs) == 10)
         assert all(pair.candidate.status == 200 for pair in it.controller.pairs)
-        await eventually(lambda: it.controller.counts.get("ready") == {it.trial.terms.trial: True})
+        await eventually(lambda: it.controller.counts.get("ready") == {it.trial.settings.trial: True})
         await it.settled()
 
 
@@ -74,7 +74,7 @@ async def test_one_that_restarts_gets_nothing_meanwhile() -> None:
 async def test_one_that_cannot_be_reached_is_not_ready_either() -> None:
     async with rig(CONFIG.replace("'{1}'", "'http://127.0.0.1:1'"), (Model(),)) as it:
         await it.lane()
-        await eventually(lambda: it.controller.counts.get("ready") == {it.trial.terms.trial: False})
+        await eventually(lambda: it.controller.counts.get("ready") == {it.trial.settings.trial: False})
         assert (await it.ask())[0] == 200
         assert it.trial.sampled == 0
 

@@ -33,7 +33,7 @@ def body(sequence: object, more: str = "") -> bytes:
 
 def arms(it: Rig, keys: Sequence[object], weight: int = 5_000) -> list[str]:
     """Whom each sequence belongs to."""
-    salted = salt("r", "v2", it.trial.terms.version, "serve")
+    salted = salt("r", "v2", it.trial.settings.version, "serve")
     return ["v2" if bucket(salted, str(key).encode()) < weight else "v1" for key in keys]
 
 

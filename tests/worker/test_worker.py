@@ -264,7 +264,7 @@ async def test_a_trial_that_comes_back_says_anew_what_is_settled() -> None:
     models = Model(always(ok(b'{"a":1}'))), Model(always(ok(b'{"a":1}')))
     async with rig(SHADOW, models) as it:
         await it.lane()
-        first = it.trial.terms.trial
+        first = it.trial.settings.trial
         for _ in range(3):
             await it.ask()
         await eventually(lambda: len(it.controller.pairs) == 3)
@@ -274,7 +274,7 @@ async def test_a_trial_that_comes_back_says_anew_what_is_settled() -> None:
             changed = text.replace("timeout: 300ms", f"timeout: 300ms{version}")
             it.control.send(link.note(Frame.CONFIG, {"generation": generation, "text": changed, "directory": "."}))
             await eventually(lambda generation=generation: len(it.replies) == generation, "RESULT")
-        assert it.trial.terms.trial == first
+        assert it.trial.settings.trial == first
         await eventually(lambda: it.controller.marks.get(first) == 3, "the mark")
 
 
@@ -300,7 +300,7 @@ async def test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more() ->
         trials = []
         for number in range(40):
             await version(number)
-            trials.append(it.trial.terms.trial)
+            trials.append(it.trial.settings.trial)
             await it.ask()
             await it.settled()
             said = await report()
@@ -311,7 +311,7 @@ async def test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more() ->
         assert max(publisher._index.values()) <= 2, "numbers on the link are used again"
         assert len(publisher._marked) <= 2
         await version(0)
-        assert it.trial.terms.trial == trials[0]
+        assert it.trial.settings.trial == trials[0]
         await it.ask()
         await it.settled()
         assert (await report())[trials[0]] == {**it.trial.ledger, "sampled": 2, "sent": 2}
@@ -330,7 +330,9 @@ async def test_a_worker_that_leaves_says_last_what_became_of_everything() -> Non
         it.worker._timers["report"].cancel()  # the next one would have come after the end
         it.control.send(link.note(Frame.DRAIN, {"delay": 0.0}))
         await asyncio.wait_for(asyncio.shield(it.task), PATIENCE)
-        await eventually(lambda: it.controller.counts.get("ledger", {}).get(it.trial.terms.trial, {}).get("sent") == 3)
+        await eventually(
+            lambda: it.controller.counts.get("ledger", {}).get(it.trial.settings.trial, {}).get("sent") == 3
+        )
 
 
 async def test_counts() -> None:
@@ -339,7 +341,9 @@ async def test_counts() -> None:
         await it.ask()
         await it.ask(path=b"/nowhere")
         await it.settled()
-        await eventually(lambda: it.controller.counts.get("ledger", {}).get(it.trial.terms.trial, {}).get("sent") == 1)
+        await eventually(
+            lambda: it.controller.counts.get("ledger", {}).get(it.trial.settings.trial, {}).get("sent") == 1
+        )
         requests = {tuple(row[:4]): row[4] for row in it.controller.counts["requests"]}
         assert requests == {
             ("r", "v1", "served", "200"): 1,

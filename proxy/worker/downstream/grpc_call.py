@@ -141,7 +141,7 @@ class Call(RequestDriver):
         full = False
         for trial in self.route.trials:
             trial.memory += size
-            full = full or trial.memory > trial.terms.max_memory
+            full = full or trial.memory > trial.settings.max_memory
         if full or self.body_size > self.route.max_body:
             self._give_up("shed" if full else "too_large")
 
