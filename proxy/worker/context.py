@@ -15,7 +15,7 @@ from proxy.pairs.publisher import Publisher
 from proxy.request.counts import Counts
 from proxy.request.driver import RequestDriver
 from proxy.request.ports import RequestContext, Timed, Watched
-from proxy.worker.request_log import Trails
+from proxy.worker.request_log import RequestLog
 from proxy.worker.timers import PreciseTimer, TimerWheel
 from proxy.worker.turn import TurnScheduler
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Routes
     from proxy.worker.limits import Limits
+
+    NewExchange = Callable[[DownstreamStream, RequestContext, Request, bytes, float], RequestDriver]
 
 _ENTROPY = 4096
 
@@ -59,9 +61,11 @@ class WorkerContext(RequestContext):
         self.precise_timer = PreciseTimer(loop, time.monotonic)
         self.counts = Counts()
         self.publisher = Publisher(loop)
-        self.trails = Trails()
-        self.exchange: Callable[[DownstreamStream, WorkerContext, Request, bytes, float], RequestDriver] = RequestDriver
-        """What a request becomes: `RequestDriver` itself, unless some requests are to leave a trail."""
+        self.request_log = RequestLog()
+        self.exchange: Callable[[DownstreamStream, RequestContext, Request, bytes, float], RequestDriver] = (
+            RequestDriver
+        )
+        """What a request becomes: `RequestDriver` itself, unless some requests are logged."""
         self.clients: set[Downstream] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
         """Requests that were refused before an upstream was asked."""
@@ -77,9 +81,9 @@ class WorkerContext(RequestContext):
         self.look_at_clock()
 
     def follow(self, config: Config) -> None:
-        """Let requests leave trails as this configuration asks."""
-        self.trails.configure(config)
-        self.exchange = self.trails.exchange if self.trails.wanted else RequestDriver
+        """Log requests as this configuration asks."""
+        self.request_log.configure(config)
+        self.exchange = self.request_log.exchange if self.request_log.wanted else RequestDriver
 
     # --- what requests ask for ---
 

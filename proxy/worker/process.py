@@ -298,7 +298,7 @@ class Worker:
         if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
             self._apply()  # a candidate's health check began to succeed, or to fail
         self.context.publisher.mark(list(self._books.values()))
-        self.context.trails.send(self.context.publisher)
+        self.context.request_log.send(self.context.publisher)
 
     def _report(self) -> None:
         self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
@@ -321,7 +321,7 @@ class Worker:
             ledger |= self._over
         lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
         ready = {key: trial.pool.ready for key, trial in self.trials.items() if trial.pool.checked}
-        others = {"ready": ready, "connections": connections, "lookups": lookups, "trails": context.trails.dropped}
+        others = {"ready": ready, "connections": connections, "lookups": lookups, "trails": context.request_log.dropped}
         if context.publisher.counts({**context.counts.report(), "ledger": ledger, **others}):
             self._tells_over = False
             self._retire()
@@ -460,7 +460,7 @@ class Worker:
                 break
             await asyncio.sleep(TICK)
         self.context.publisher.mark(list(self._books.values()))
-        self.context.trails.send(self.context.publisher)
+        self.context.request_log.send(self.context.publisher)
         self._send_report()  # or what has happened since the last one would be pending for ever
         await asyncio.sleep(TICK)
 

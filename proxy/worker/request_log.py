@@ -1,13 +1,12 @@
-"""Which requests leave a trail, and what it says: the worker's part of traces and access log.
+"""Which requests are logged, and what is logged of them: the worker's part of traces and access log.
 
-While neither is configured nothing of this module runs: `WorkerContext.exchange` is `RequestDriver` itself. Else
-`Trails.exchange` stands in its place and makes, of the requests that are chosen, a `Followed`: an exchange that
-continues the trace and remembers its legs. Its trail is a tuple in a queue of at most `MAX_WAITING`; the worker's clock
-sends it on its way.
+While neither is configured nothing of this module runs: `WorkerContext.exchange` is `RequestDriver` itself. Otherwise
+`RequestLog.exchange` stands in its place and makes, of the requests that are chosen, a `LoggedRequest`, which continues
+the trace and remembers its legs. Its record waits in a queue of at most `MAX_WAITING` for the next tick.
 
 Invariants
-- Nothing is encoded, and nothing leaves, while a request is worked on; a full queue or link drops trails by count.
-- A request leaves one trail, when its last leg has ended; a copy that outlives its pair is not waited for.
+- Nothing is encoded or sent while a request is worked on; a full queue or link drops records by count.
+- A request has one record, made when its last leg has ended; a copy that outlives its pair is not waited for.
 """
 
 from __future__ import annotations
@@ -28,20 +27,19 @@ from proxy.request.routing import chosen, salt
 
 if TYPE_CHECKING:
     from proxy.pairs.publisher import Publisher
-    from proxy.request.ports import DownstreamStream
-    from proxy.worker.context import WorkerContext
+    from proxy.request.ports import DownstreamStream, RequestContext
 
 MAX_WAITING = 4096
-"""Trails that may wait for the next tick."""
-How = tuple[bool, bytes, bytes]
+"""Records that may wait for the next tick."""
+LogChoice = tuple[bool, bytes, bytes]
 """Whether the access log wants it, and the ids of trace and caller, empty where there are none."""
 MAX_PATH = 1024
-"""Bytes of a path that are told: a client may send 32 KiB of it, and thousands of trails may wait."""
+"""Bytes of a path that are logged: a client may send 32 KiB of it, and thousands of records may wait."""
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
-class Trails:
-    """Chooses requests, and holds their trails until they are sent. Shares are in basis points."""
+class RequestLog:
+    """Chooses requests, and holds their records until they are sent. Shares are in basis points."""
 
     def __init__(self) -> None:
         self._traces: int | None = None
@@ -58,20 +56,20 @@ class Trails:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is configured that wants trails."""
+        """Whether anything is configured that wants records."""
         return self._traces is not None or self._logs > 0
 
     def exchange(
-        self, client: DownstreamStream, context: WorkerContext, request: Request, name: bytes, now: float
+        self, client: DownstreamStream, context: RequestContext, request: Request, name: bytes, now: float
     ) -> RequestDriver:
-        """The exchange of a request, followed if it was chosen."""
+        """The exchange of a request, logged if it was chosen."""
         how = self.chosen(context, request, name)
         if how is None:
             return RequestDriver(client, context, request, name, now)
-        return Followed(self, how, client, context, request, name, now)
+        return LoggedRequest(self, how, client, context, request, name, now)
 
-    def chosen(self, context: WorkerContext, request: Request, name: bytes) -> How | None:
-        """Whether and how a request is followed."""
+    def chosen(self, context: RequestContext, request: Request, name: bytes) -> LogChoice | None:
+        """Whether and how a request is logged."""
         logged = chosen(self._log_salt, name, self._logs)
         trace = parent = b""
         if self._traces is not None:
@@ -83,15 +81,15 @@ class Trails:
                 trace, parent = caller.trace, caller.span
         return (logged, trace, parent) if logged or trace else None
 
-    def add(self, trail: tuple[Any, ...]) -> None:
-        """Take a trail, or count it as dropped."""
+    def add(self, record: tuple[Any, ...]) -> None:
+        """Take a record, or count it as dropped."""
         if len(self._waiting) >= MAX_WAITING:
-            self._drop(trail)
+            self._drop(record)
         else:
-            self._waiting.append(trail)
+            self._waiting.append(record)
 
-    def _drop(self, trail: tuple[Any, ...]) -> None:
-        *_, logged, trace, _, _, _ = trail
+    def _drop(self, record: tuple[Any, ...]) -> None:
+        *_, logged, trace, _, _, _ = record
         self.dropped["traces"] += bool(trace)
         self.dropped["access_log"] += logged
 
@@ -102,23 +100,23 @@ class Trails:
         waiting = list(self._waiting)
         self._waiting.clear()
         if not publisher.aside(encode(waiting)):
-            for trail in waiting:
-                self._drop(trail)
+            for record in waiting:
+                self._drop(record)
 
 
-class Followed(RequestDriver):
-    """An exchange that leaves a trail."""
+class LoggedRequest(RequestDriver):
+    """A request that is logged."""
 
-    told = False
+    recorded = False
     ended_at = 0.0
     refused = Reason.NONE
 
     def __init__(
-        self, trails: Trails, how: How, client: DownstreamStream, context: WorkerContext, request: Request,
-        name: bytes, now: float,
+        self, request_log: RequestLog, how: LogChoice, client: DownstreamStream, context: RequestContext,
+        request: Request, name: bytes, now: float,
     ) -> None:  # fmt: skip
         super().__init__(client, context, request, name, now)
-        self._trails = trails
+        self._request_log = request_log
         self._logged, self._trace, self._parent = how
         self._span = context.span()[0] if self._trace else b""
         self._legs: list[Captured] = []
@@ -127,7 +125,7 @@ class Followed(RequestDriver):
         refused = super().start(piece, done)
         if refused:
             self.refused, self.ended_at = refused, monotonic()
-            self._tell()
+            self._record_once()
         return refused
 
     def head_for_leg(self, base: bytes) -> bytes:
@@ -147,7 +145,7 @@ class Followed(RequestDriver):
 
     def leg_done(self, leg: Captured) -> None:
         super().leg_done(leg)
-        self._tell()
+        self._record_once()
 
     def finish(self) -> None:
         self.ended_at = self.ended_at or monotonic()
@@ -155,18 +153,18 @@ class Followed(RequestDriver):
 
     def mirror(self) -> None:
         super().mirror()
-        self._tell()
+        self._record_once()
 
     def settle(self) -> None:
         super().settle()
-        self._tell()
+        self._record_once()
 
     def upgraded(self, leg: Captured, head: bytes, rest: bytes) -> bool:
         taken = super().upgraded(leg, head, rest)
         if taken:
             self.ended_at = leg.finished = monotonic()
             self._legs.append(leg)
-            self._tell(101)
+            self._record_once(101)
         return taken
 
     def client_gone(self, cut_off: bool = False) -> None:
@@ -174,29 +172,29 @@ class Followed(RequestDriver):
             return
         self.refused, self.ended_at = Reason.CLIENT_GONE, monotonic()
         super().client_gone(cut_off)
-        self._tell()
+        self._record_once()
 
     def give_up(self, why: str) -> None:
         super().give_up(why)
         for leg in (self.first, self.hedge, self.live):
             if leg is not None and leg not in self._legs:
                 self._legs.append(leg)
-        self._tell()
+        self._record_once()
 
-    # --- the trail ---
+    # --- the record ---
 
-    def _tell(self, status: int = 0) -> None:
-        """Leave the trail, if everything has ended."""
-        if self.told or not self.answered or self.samples:
+    def _record_once(self, status: int = 0) -> None:
+        """Make the record, if everything has ended."""
+        if self.recorded or not self.answered or self.samples:
             return
         if any(leg is not None and not leg.ended for leg in (getattr(self, "first", None), self.hedge, self.live)):
             return
-        self.told = True
+        self.recorded = True
         winner, request = self.winner, self.request
         answer = winner.answer if winner is not None else None
         reason = self.refused or (self._failure() if winner is None and not status else winner and winner.reason)
         epoch = self.context.epoch
-        self._trails.add((
+        self._request_log.add((
             self.started + epoch,
             self.ended_at - self.started,
             self.request_id.decode(),

@@ -31,7 +31,6 @@ UP: set[tuple[str, str]] = set()
 """Imports that run up a floor."""
 
 CLOSING: set[tuple[str, str]] = {
-    ("proxy.worker.request_log", "proxy.worker.context"),
     ("proxy.worker.upstream.endpoint", "proxy.worker.upstream.http1"),
     ("proxy.worker.upstream.health", "proxy.worker.upstream.pool"),
     ("proxy.worker.upstream.http1", "proxy.worker.upstream.pool"),

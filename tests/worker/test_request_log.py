@@ -15,7 +15,7 @@ from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.pairs.request_log import Trail
 from proxy.request.driver import RequestDriver
-from proxy.worker.request_log import MAX_PATH, MAX_WAITING, Trails
+from proxy.worker.request_log import MAX_PATH, MAX_WAITING, RequestLog
 from tests.worker.rig import Model, Rig, always, eventually, hang, ok, rig
 
 CONFIG = """
@@ -82,7 +82,7 @@ async def test_without_configuration_an_exchange_is_an_exchange_and_nothing_else
         assert (await it.ask(b"{}", PARENT))[0] == 200
         await it.settled()
         assert heard.trails == []
-        assert it.worker.context.trails._waiting == it.worker.context.trails._waiting.__class__()
+        assert it.worker.context.request_log._waiting == it.worker.context.request_log._waiting.__class__()
 
 
 async def test_a_sampled_caller_is_followed_whatever_the_share_and_an_unsampled_one_never() -> None:
@@ -278,7 +278,7 @@ async def test_a_full_queue_and_a_full_link_drop_by_count() -> None:
             self.taken += len(request_log.decode(data[5:]))
             return self.taken <= MAX_WAITING
 
-    queue, wire = Trails(), Link()
+    queue, wire = RequestLog(), Link()
     plain = (*request_log.example(trace=TRACE, logged=False)[:-1], [])
     for _ in range(MAX_WAITING + 3):
         queue.add(plain)
@@ -298,7 +298,7 @@ async def test_without_a_controller_the_live_path_goes_on_and_what_is_dropped_is
         await it.controller.stop()
         await eventually(lambda: it.worker.context.publisher._channel is None, "the link is down")
         assert (await it.ask(b"{}"))[0] == 200
-        await eventually(lambda: it.worker.context.trails.dropped["access_log"] == 1, "a drop")
+        await eventually(lambda: it.worker.context.request_log.dropped["access_log"] == 1, "a drop")
 
 
 async def test_a_reload_begins_and_ends_it() -> None:

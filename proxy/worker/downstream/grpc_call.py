@@ -23,7 +23,7 @@ from proxy.request.driver import RequestDriver
 from proxy.request.ports import DownstreamStream
 from proxy.request.served import Served
 from proxy.request.set_message import STREAM
-from proxy.worker.request_log import Followed
+from proxy.worker.request_log import LoggedRequest
 
 if TYPE_CHECKING:
     from proxy.http.headers import Request
@@ -170,5 +170,5 @@ class Call(RequestDriver):
         super().let_go()
 
 
-class FollowedCall(Followed, Call):
-    """A call that leaves a trail."""
+class LoggedCall(LoggedRequest, Call):
+    """A call that is logged."""

@@ -17,7 +17,7 @@ from proxy.http.http2 import HIGH, Headers, Stream
 from proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
 from proxy.http.local_replies import words
 from proxy.model.reasons import Reason
-from proxy.worker.downstream.grpc_call import Call, FollowedCall
+from proxy.worker.downstream.grpc_call import Call, LoggedCall
 from proxy.worker.downstream.grpc_taking import CallTaking
 from proxy.worker.downstream.receiving import Receiving
 from proxy.worker.http2_protocol import Http2Protocol, StreamEnd
@@ -97,11 +97,11 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
         elif request.route is None:
             self.refuse(Reason.NO_ROUTE, name=told)
         else:
-            how = context.trails.chosen(context, request, name) if context.trails.wanted else None
+            how = context.request_log.chosen(context, request, name) if context.request_log.wanted else None
             self.exchange = exchange = (
                 Call(self, context, request, name, now)
                 if how is None
-                else FollowedCall(context.trails, how, self, context, request, name, now)
+                else LoggedCall(context.request_log, how, self, context, request, name, now)
             )
             parts, self._parts = self._parts, []
             self.link.work -= ASK_WORK
