@@ -1,16 +1,16 @@
 """The controller: pairs come in, decisions go out.
 
-    workers ──pairs──▶ links ──▶ intake ──▶ trials (read, order, evidence) ──look──▶ decisions ──tables──▶ workers
+    workers ──pairs──▶ connections ──▶ intake ──▶ trials (read, order, evidence) ──look──▶ decisions ──tables──▶ workers
                                                                               └──▶ store ──▶ webhooks
 
 It is one process with one event loop at nice 5, so that on a full machine the live path wins. `Controller` wires the
-parts and keeps the time: micro-batches, looks, snapshots. `roster.py` knows which rollouts there are, `process.py` is
-its life as a child of the supervisor.
+parts and keeps the time: micro-batches, looks, snapshots. `rollout_registry.py` knows which rollouts there are,
+`process.py` is its life as a child of the supervisor.
 
 Invariants
 - A look at a rollout happens at least once a second, and after a batch as often as its cost allows. A disk that hangs
   holds no look up. Workers and the supervisor hear ALIVE from the same loop: a controller that judges, not one that is.
-- Evidence and books of a rollout are saved together, of the same moment, about once a second while they change; where
+- Evidence and ledger of a rollout are saved together, of the same moment, about once a second while they change; where
   there are many rollouts, in turns.
 - A controller that cannot read its store does not start, and the workers go on without one. One that finds that what
   was saved is lost lets no candidate serve for that reason: those of the file are rolled back until a person says.
@@ -32,15 +32,15 @@ from proxy import logs
 from proxy.config import Config
 from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.counting import Tallies
-from proxy.controller.decisions import Decisions
+from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
-from proxy.controller.links import Links, Worker
 from proxy.controller.request_log import Trails
-from proxy.controller.roster import Roster
+from proxy.controller.rollout_registry import RolloutRegistry
+from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Contents, Saved, Store
 from proxy.controller.streams import Streams
-from proxy.controller.trials import Trial
 from proxy.controller.webhooks.policy import Event as Announcement
+from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
 from proxy.evidence import EvidenceError
 from proxy.model import Pair
@@ -64,22 +64,22 @@ RETENTION = 3600.0
 
 
 class Controller:
-    """Everything of the controller but its process and its API. Fulfils `links.Listener`, `intake.Judge` and
-    `decisions.Audience`."""
+    """Everything of the controller but its process and its API. Fulfils `worker_connections.WorkerEvents`,
+    `intake.Judge` and `effect_executor.Subscribers`."""
 
     def __init__(self, config: Config, text: str, store: Store, clock: Callable[[], float] = time.time) -> None:
         self.config, self.generation = config, 0
         self.config_hash = hashlib.sha256(text.encode()).hexdigest()
         self.store = store
-        self.trials: dict[str, Trial] = {}
+        self.trials: dict[str, RolloutRun] = {}
         self.tallies = Tallies()
         self.streams = Streams()
         self.trails = Trails()
         self.exemplars = Exemplars()
-        self.links = Links(self)
-        self.decisions = Decisions(self.trials, store, self.links, self, clock)
-        self.roster = Roster(self.trials, self.decisions, store, self.tallies, clock)
-        self.intake = Intake(self.roster.of, self)
+        self.connections = WorkerConnections(self)
+        self.executor = EffectExecutor(self.trials, store, self.connections, self, clock)
+        self.registry = RolloutRegistry(self.trials, self.executor, store, self.tallies, clock)
+        self.intake = Intake(self.registry.of, self)
         self.on_pair: Callable[[Pair], None] = self.intake.pair  # of all that is called here the most often
         self.outbox_added = asyncio.Event()
         self.loaded = False
@@ -97,14 +97,14 @@ class Controller:
         """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
         contents = await self.store.load(self.config.plans)
         self._say_split(contents)
-        self.decisions.take_up(contents)
+        self.executor.take_up(contents)
         if contents.lost:
             logs.event(log, "store.lost", logging.CRITICAL, why=contents.lost)
-        self.roster.take_up(contents.rollouts, self.config.plans)
+        self.registry.take_up(contents.rollouts, self.config.plans)
         await self._take_up_charts()
         await self._apply(lost=contents.lost)
         self.loaded = True
-        await self.links.start(runtime)
+        await self.connections.start(runtime)
         self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
 
     def _say_split(self, contents: Contents) -> None:
@@ -116,7 +116,7 @@ class Controller:
         """Charts go on where they ended. They decide nothing, so whatever is wrong with them, they begin anew."""
         try:
             drawn = await self.store.charts()
-            for trial in self.roster.everyone:
+            for trial in self.registry.everyone:
                 if trial.plan.trial in drawn:
                     trial.charts.load(drawn[trial.plan.trial])
         except (StoreError, KeyError, TypeError, ValueError) as error:
@@ -134,12 +134,12 @@ class Controller:
             trial.flush()
             if not trial.rollout.over:
                 self.look(trial)
-        await self.links.stop()
-        await self.roster.close()
+        await self.connections.stop()
+        await self.registry.close()
         await asyncio.to_thread(self.trails.close)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self.decisions.retry()
+            await self.executor.retry()
             await self._snapshot()
             await self._keep_charts()
         except StoreError as error:
@@ -158,7 +158,7 @@ class Controller:
         """Take a new configuration; empty, or why it cannot be taken, and then nothing has changed."""
         async with self._reloading:
             try:
-                self.roster.check(config)
+                self.registry.check(config)
             except EvidenceError as error:
                 return str(error)
             self.config, self.generation = config, generation
@@ -167,11 +167,11 @@ class Controller:
             return ""
 
     async def _apply(self, lost: str = "") -> None:
-        await self.roster.apply(self.config, self.config_hash, lost=lost)
-        self.decisions.retell()  # a budget may have come or gone
+        await self.registry.apply(self.config, self.config_hash, lost=lost)
+        self.executor.retell()  # a budget may have come or gone
         await asyncio.to_thread(self.trails.configure, self.config)  # one that ends may have to wait for its disk
 
-    # --- what workers say (links.Listener) ---------------------------------------------------------------------------
+    # --- what workers say (worker_connections.WorkerEvents) -----------------------------------------------------------
 
     def on_mark(self, worker: str, trial: str, sequence: int) -> None:
         self.intake.mark(worker, trial, sequence)
@@ -186,43 +186,43 @@ class Controller:
         self.trails.take(trails)
         self.exemplars.take(trails)
 
-    def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
-        for trial, event in self.decisions.greeted(link.table_from(hello.get("table")), bool(hello.get("lost"))):
-            self.spawn(self.decisions.decide(trial, event))
-        self.decisions.send_table(worker)
+    def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
+        for trial, event in self.executor.greeted(link.table_from(hello.get("table")), bool(hello.get("lost"))):
+            self.spawn(self.executor.decide(trial, event))
+        self.executor.send_table(worker)
 
     def on_gone(self, worker: str) -> None:
         self.tallies.gone(worker)
-        for trial in self.roster.everyone:
+        for trial in self.registry.everyone:
             self.intake.gone(worker, trial)
 
     def _close_accounts(self) -> None:
         """Close the accounts of workers that died while no controller was there to see it."""
-        if not self.links.complete:
+        if not self.connections.complete:
             return
-        for trial in self.roster.everyone:
-            for worker in trial.books.workers:
-                if worker not in self.links.workers and not self.intake.waits(trial):
+        for trial in self.registry.everyone:
+            for worker in trial.pair_ledger.workers:
+                if worker not in self.connections.workers and not self.intake.waits(trial):
                     self.intake.gone(worker, trial)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
     # --- who looks and decides (intake.Judge) ------------------------------------------------------------------------
 
-    def tripped(self, trial: Trial, event: Tripped) -> None:
-        self.spawn(self.decisions.decide(trial, replace(event, now=self._clock())))
+    def tripped(self, trial: RolloutRun, event: Tripped) -> None:
+        self.spawn(self.executor.decide(trial, replace(event, now=self._clock())))
 
     def hold_up(self, pause: bool) -> None:
-        self.links.hold_up(pause)
+        self.connections.hold_up(pause)
 
-    def look(self, trial: Trial) -> None:
+    def look(self, trial: RolloutRun) -> None:
         """Look at a rollout and let what is seen happen to it. Looking and deciding are one step: nothing comes between
         a verdict and the evidence that is journaled with it."""
         before = trial.looked
-        looked = trial.look(self._clock(), self.decisions.blocked_by(trial))
+        looked = trial.look(self._clock(), self.executor.blocked_by(trial))
         if before is None or looked.assessment is not before.assessment:
             self.streams.tell("rollout.changed", self._clock(), {"rollout": trial.name})
-        self.spawn(self.decisions.decide(trial, looked))
+        self.spawn(self.executor.decide(trial, looked))
 
     async def _keep_looking(self) -> None:
         while True:
@@ -233,11 +233,11 @@ class Controller:
                     self.intake.flush(trial)
                     await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
                 if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
-                    self.decisions.retell()
+                    self.executor.retell()
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
                 logs.unexpected(log, "controller.look_broke")
                 continue
-            self.links.alive()
+            self.connections.alive()
             self.alive()
 
     async def _keep_saved(self) -> None:
@@ -248,7 +248,7 @@ class Controller:
             now = time.monotonic()
             try:
                 await self.store.check()
-                await self.decisions.retry()
+                await self.executor.retry()
                 if now >= snapshot_at:
                     cost, more = await self._snapshot(SNAPSHOT_COST)
                     snapshot_at = now + max(0.0 if more else SNAPSHOT, 20 * cost)
@@ -268,11 +268,11 @@ class Controller:
         loop; how many it took, and whether more is left."""
         renewed = self.store.renewed
         new = renewed > self._renewed  # a new file was begun, and nothing may be in it
-        waiting = [trial for trial in self.roster.everyone if trial.unsnapshot or new]
+        waiting = [trial for trial in self.registry.everyone if trial.unsnapshot or new]
         waiting.sort(key=lambda trial: trial.snapshot_at)
         changed, saved, began, cost = [], list[Saved](), time.perf_counter(), 0.0
         for trial in waiting:
-            saved.append(Saved(trial.saved, trial.plan, trial.evidence.dump(), trial.books.dump()))
+            saved.append(Saved(trial.saved, trial.plan, trial.evidence.dump(), trial.pair_ledger.dump()))
             changed.append(trial)
             trial.unsnapshot, trial.snapshot_at = False, began
             cost = time.perf_counter() - began
@@ -281,7 +281,7 @@ class Controller:
         if not changed:
             return 0.0, False
         try:
-            await self.store.snapshot(saved, self._clock(), self.decisions.secret if new else "")
+            await self.store.snapshot(saved, self._clock(), self.executor.secret if new else "")
         except BaseException:  # cancelled by the end of the process as well: the last snapshot must not miss these
             for trial in changed:
                 trial.unsnapshot = True
@@ -289,7 +289,7 @@ class Controller:
         self._renewed = renewed
         return cost, len(changed) < len(waiting)
 
-    # --- whom it tells (decisions.Audience) --------------------------------------------------------------------------
+    # --- whom it tells (effect_executor.Subscribers) ------------------------------------------------------------------
 
     def endpoints(self, event: str) -> tuple[str, ...]:
         return tuple(hook.url for hook in self.config.webhooks if event in hook.events)

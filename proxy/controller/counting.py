@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from proxy.controller.admin.interface import Counts
+from proxy.controller.admin.interface import FleetCounts
 from proxy.pairs.link import BOUNDS
 
 log = logging.getLogger("understudy.counting")
@@ -24,7 +24,7 @@ class Tallies:
     def __init__(self) -> None:
         self._reports: dict[str, dict[str, Any]] = {}
         self._ledgers: dict[str, dict[str, dict[str, int]]] = {}
-        self._dead = Counts()
+        self._dead = FleetCounts()
 
     def report(self, worker: str, payload: dict[str, Any]) -> None:
         """Take a worker's totals."""
@@ -47,16 +47,16 @@ class Tallies:
         if payload is not None:
             _add(self._dead, {**payload, "connections": []})
 
-    def merged(self) -> Counts:
+    def merged(self) -> FleetCounts:
         """The sum of all, a fresh value."""
-        counts = Counts()
+        counts = FleetCounts()
         _add_counts(counts, self._dead)
         for payload in self._reports.values():
             _add(counts, payload)
         return counts
 
 
-def _add(counts: Counts, payload: dict[str, Any]) -> None:
+def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
     """Add one worker's totals (see COUNTS in `pairs.link`)."""
     for route, upstream, leg, code, n in payload.get("requests", ()):
         key = (route, upstream, leg, str(code))
@@ -77,7 +77,7 @@ def _add(counts: Counts, payload: dict[str, Any]) -> None:
         counts.connections[upstream, state] = counts.connections.get((upstream, state), 0) + n
 
 
-def _add_counts(counts: Counts, other: Counts) -> None:
+def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:
     for plain in ("requests", "fallbacks", "before_table", "trails", "lookups"):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():

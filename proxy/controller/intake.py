@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.controller.trials import BATCH, Trial
+from proxy.controller.rollout_run import BATCH, RolloutRun
 from proxy.controller.work import Steps, Work
 from proxy.model import Pair
 from proxy.rollout.events import Tripped
@@ -27,10 +27,10 @@ BATCH_TIME = 0.02
 class Judge(Protocol):
     """Who looks at rollouts and decides."""
 
-    def tripped(self, trial: Trial, event: Tripped) -> None:
+    def tripped(self, trial: RolloutRun, event: Tripped) -> None:
         """Too many failures in a row."""
 
-    def look(self, trial: Trial) -> None:
+    def look(self, trial: RolloutRun) -> None:
         """There is something to see."""
 
     def hold_up(self, pause: bool) -> None:
@@ -40,7 +40,7 @@ class Judge(Protocol):
 class Intake:
     """Takes pairs, marks and reports. `strays` counts pairs of trials that are not here any more."""
 
-    def __init__(self, of: Callable[[str], Trial | None], judge: Judge) -> None:
+    def __init__(self, of: Callable[[str], RolloutRun | None], judge: Judge) -> None:
         self._of, self._judge = of, judge  # `of` gives the rollout whose present trial is of this name
         self._work = Work(self._begin, self._drop, judge.hold_up)
         self.strays = 0
@@ -70,13 +70,13 @@ class Intake:
     def report(self, worker: str, trial: str, ready: bool | None, ledger: dict[str, int]) -> None:
         """A worker's totals of a trial, and what its health checks say of the candidate."""
 
-        def take(found: Trial) -> None:
+        def take(found: RolloutRun) -> None:
             found.readiness(worker, ready)
             found.counts(worker, ledger)
 
         self._in_turn(trial, take)
 
-    def gone(self, worker: str, trial: Trial) -> None:
+    def gone(self, worker: str, trial: RolloutRun) -> None:
         """Nothing more will come from a worker: once all that came is added, its account is closed."""
 
         def steps() -> Steps:
@@ -87,7 +87,7 @@ class Intake:
 
         self._work.put(trial.plan.trial, steps)
 
-    def waits(self, trial: Trial) -> bool:
+    def waits(self, trial: RolloutRun) -> bool:
         """Whether something that was said of this trial is still to be taken."""
         return trial.plan.trial in self._work
 
@@ -95,7 +95,7 @@ class Intake:
         """Take all that waits, now."""
         self._work.finish()
 
-    def _in_turn(self, trial: str, take: Callable[[Trial], None]) -> None:
+    def _in_turn(self, trial: str, take: Callable[[RolloutRun], None]) -> None:
         def steps() -> Steps:
             if (found := self._of(trial)) is not None:
                 take(found)
@@ -110,7 +110,7 @@ class Intake:
 
     # --- pairs -------------------------------------------------------------------------------------------------------
 
-    def _taken(self, trial: Trial, tripped: Tripped | None) -> None:
+    def _taken(self, trial: RolloutRun, tripped: Tripped | None) -> None:
         if tripped is not None:
             self._judge.tripped(trial, tripped)
         self._plan_flush(trial)
@@ -126,7 +126,7 @@ class Intake:
             self._taken(trial, trial.take(pair))
         return None
 
-    def _read(self, trial: Trial, pair: Pair) -> Steps:
+    def _read(self, trial: RolloutRun, pair: Pair) -> Steps:
         steps = trial.reader.steps(pair)
         while (reading := next(steps)) is None:
             yield
@@ -143,18 +143,18 @@ class Intake:
 
     # --- micro-batches -----------------------------------------------------------------------------------------------
 
-    def _plan_flush(self, trial: Trial) -> None:
+    def _plan_flush(self, trial: RolloutRun) -> None:
         if len(trial.readings.ready) >= BATCH or trial.readings.many:
             self.flush(trial)
         elif len(trial.readings.ready) and not trial.planned:
             trial.planned = True
             asyncio.get_running_loop().call_later(BATCH_TIME, self._flush_planned, trial)
 
-    def _flush_planned(self, trial: Trial) -> None:
+    def _flush_planned(self, trial: RolloutRun) -> None:
         trial.planned = False
         self.flush(trial)
 
-    def flush(self, trial: Trial) -> None:
+    def flush(self, trial: RolloutRun) -> None:
         """Add what is ready to a rollout's evidence, and look if it is time; in turns of their own where pairs wait for
         theirs, or it is dear to compare."""
         if not (trial.readings.many or self.waits(trial)):
@@ -164,17 +164,17 @@ class Intake:
             trial.adding = True
             self._work.put(trial.plan.trial, lambda: self._add_in_turn(trial), first=True)
 
-    def _add_in_turn(self, trial: Trial) -> Steps:
+    def _add_in_turn(self, trial: RolloutRun) -> Steps:
         try:
             yield from self._add(trial)
         finally:
             trial.adding = False
 
-    def _add(self, trial: Trial) -> Steps:
+    def _add(self, trial: RolloutRun) -> Steps:
         while trial.flush_some():
             self._look_if_due(trial)
             yield
 
-    def _look_if_due(self, trial: Trial) -> None:
+    def _look_if_due(self, trial: RolloutRun) -> None:
         if not trial.rollout.over and (trial.may_look() or trial.crossed()):
             self._judge.look(trial)

@@ -24,8 +24,8 @@ from proxy import logs
 from proxy.config import parse
 from proxy.controller import admin
 from proxy.controller.controller import Controller
+from proxy.controller.service import ControllerService
 from proxy.controller.store.store import Store
-from proxy.controller.surface import Desk
 from proxy.controller.webhooks.outbox import Sender
 from proxy.errors import ConfigError, StoreError
 from proxy.pairs import link
@@ -55,7 +55,7 @@ class Process:
         self._control, self._listener, self._runtime = control, listener, runtime
         self._configs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._end = asyncio.Event()
-        self._desk: Desk | None = None
+        self._service: ControllerService | None = None
         self._tree: dict[str, Any] = {}
 
     async def run(self) -> int:
@@ -77,21 +77,21 @@ class Process:
         except StoreError as error:
             logs.event(log, "store.unreadable", logging.CRITICAL, error=str(error))
             return 1
-        self._desk = Desk(controller, channel)
-        self._desk.tree(self._tree)
+        self._service = ControllerService(controller, channel)
+        self._service.tree(self._tree)
         settle()
-        await self._serve(controller, self._desk, channel)
+        await self._serve(controller, self._service, channel)
         return 0
 
-    async def _serve(self, controller: Controller, desk: Desk, channel: Channel) -> None:
-        sender = Sender(desk)
-        port = admin.Port(admin.application(desk, sender), ADMIN_DRAIN, controller.config.admin)
+    async def _serve(self, controller: Controller, service: ControllerService, channel: Channel) -> None:
+        sender = Sender(service)
+        port = admin.Port(admin.application(service, sender), ADMIN_DRAIN, controller.config.admin)
         await port.start(self._listener)
         sender.start()
         reloads = asyncio.create_task(self._reload(controller, channel, port))
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
         await self._end.wait()
-        desk.draining = True
+        service.draining = True
         reloads.cancel()
         await sender.stop()
         await port.close()
@@ -104,10 +104,10 @@ class Process:
             self._end.set()
         elif kind is Frame.HELLO:
             self._tree = link.read_note(payload)
-            if self._desk is not None:
-                self._desk.tree(self._tree)
-        elif kind is Frame.RESULT and self._desk is not None:
-            self._desk.reloaded(link.read_note(payload))
+            if self._service is not None:
+                self._service.tree(self._tree)
+        elif kind is Frame.RESULT and self._service is not None:
+            self._service.reloaded(link.read_note(payload))
 
     async def _reload(self, controller: Controller, channel: Channel, port: admin.Port) -> None:
         while True:

@@ -1,6 +1,6 @@
 """What a rollout looks like from outside: the JSON of the API, of `status --json` and of a webhook's `data`.
 
-Weights are in percent here, shares and limits are ratios, times RFC 3339. Pure functions of a `Trial`.
+Weights are in percent here, shares and limits are ratios, times RFC 3339. Pure functions of a `RolloutRun`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 
 from proxy.config.words import limit
 from proxy.controller.charts import unit
-from proxy.controller.trials import Trial
+from proxy.controller.rollout_run import RolloutRun
 from proxy.evidence.sample_ratio import log_bayes_factor
 from proxy.model import BUCKETS, Finding, Ledger, State, Verdict
 from proxy.rfc3339 import rfc3339
@@ -33,7 +33,7 @@ def ledger_json(ledger: Ledger) -> dict[str, int]:
     return {**asdict(ledger), "pending": ledger.pending}
 
 
-def stage_json(trial: Trial) -> dict[str, Any]:
+def stage_json(trial: RolloutRun) -> dict[str, Any]:
     """The stage of a rollout and what it waits for; `needs` is empty where it climbs no more."""
     rollout, plan = trial.rollout, trial.plan
     name = stage_name(rollout, plan)
@@ -47,24 +47,24 @@ def stage_json(trial: Trial) -> dict[str, Any]:
     }
 
 
-def ended_json(trial: Trial) -> dict[str, Any]:
+def ended_json(trial: RolloutRun) -> dict[str, Any]:
     """The decision, as it is shown from the end of the rollout on."""
     verdict, findings = _looked_json(trial)
     return {"verdict": verdict, "findings": findings}
 
 
-def known_json(trial: Trial) -> tuple[str, list[dict[str, Any]], dict[str, int]]:
+def known_json(trial: RolloutRun) -> tuple[str, list[dict[str, Any]], dict[str, int]]:
     """Verdict and findings of the last look, of a rollout that has ended those of its end; and the ledger now.
 
     After the end the ledger goes on until nothing is pending: what was under way is booked as what becomes of it.
     """
-    ended, ledger = trial.books.ended if trial.rollout.over else None, ledger_json(trial.ledger)
+    ended, ledger = trial.pair_ledger.ended if trial.rollout.over else None, ledger_json(trial.ledger)
     if ended is not None:
         return ended["verdict"], ended["findings"], ledger
     return *_looked_json(trial), ledger
 
 
-def _looked_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
+def _looked_json(trial: RolloutRun) -> tuple[str, list[dict[str, Any]]]:
     """The verdict and the findings of the last look."""
     if trial.looked is None:
         return Verdict.INCONCLUSIVE.value, []
@@ -72,7 +72,7 @@ def _looked_json(trial: Trial) -> tuple[str, list[dict[str, Any]]]:
     return assessment.verdict.value, [finding_json(finding, units) for finding in assessment.findings]
 
 
-def rollout_json(trial: Trial) -> dict[str, Any]:
+def rollout_json(trial: RolloutRun) -> dict[str, Any]:
     """One rollout, whole."""
     rollout, plan = trial.rollout, trial.plan
     verdict, findings, ledger = known_json(trial)
@@ -94,12 +94,12 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
         "guards": {guard.name: limit(guard) for guard in plan.guards},
         "findings": findings,
         "ledger": ledger,
-        "outcomes": trial.books.outcomes.shown(),
+        "outcomes": trial.pair_ledger.outcomes.shown(),
         "labels": trial.labels,
         "sample_ratio": sample_ratio_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,
-        "unparseable": trial.books.unparseable,
+        "unparseable": trial.pair_ledger.unparseable,
         "why_unparseable": trial.why_unparseable or None,
         "response_mismatches": trial.evidence.response_mismatches,
         "began_at": rfc3339(rollout.began_at),
@@ -112,7 +112,7 @@ def rollout_json(trial: Trial) -> dict[str, Any]:
     }
 
 
-def budget_json(trial: Trial) -> dict[str, Any] | None:
+def budget_json(trial: RolloutRun) -> dict[str, Any] | None:
     """Tokens per minute that copies may cost, what they cost in the last one and since this controller started, and the
     share of the stage's pairs that this affords now; `null` without `mirror.max_tokens_per_minute`."""
     if trial.token_budget is None:
@@ -123,7 +123,7 @@ def budget_json(trial: Trial) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def sample_ratio_json(trial: Trial) -> dict[str, Any] | None:
+def sample_ratio_json(trial: RolloutRun) -> dict[str, Any] | None:
     """Whether the candidate answers its share of the stage's pairs; it never decides. `null` outside canary.
 
     `log_bayes_factor` above 3 (20 to 1) says that it does not; sticky keys of heavy users can do that too.
@@ -141,13 +141,13 @@ def sample_ratio_json(trial: Trial) -> dict[str, Any] | None:
     }
 
 
-def lead_seconds(trial: Trial) -> float | None:
+def lead_seconds(trial: RolloutRun) -> float | None:
     """Seconds from the candidate's sign-off to the first answer served at weight 100; `None` until then."""
-    signed, first = trial.plan.signed_off_at, trial.books.first_full
+    signed, first = trial.plan.signed_off_at, trial.pair_ledger.first_full
     return None if signed is None or first is None else first - signed
 
 
-def lead_json(trial: Trial) -> dict[str, Any] | None:
+def lead_json(trial: RolloutRun) -> dict[str, Any] | None:
     """Lead time and whether it kept to `lead_time_slo` (`null`: none is set); `null` while it is not known."""
     seconds, slo = lead_seconds(trial), trial.plan.lead_time_slo
     if seconds is None:
@@ -155,7 +155,7 @@ def lead_json(trial: Trial) -> dict[str, Any] | None:
     return {"seconds": seconds, "slo_seconds": slo, "within_slo": None if slo is None else seconds <= slo}
 
 
-def event_data(trial: Trial, rollout: Rollout, save: Save, console_url: str) -> dict[str, Any]:
+def event_data(trial: RolloutRun, rollout: Rollout, save: Save, console_url: str) -> dict[str, Any]:
     """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of."""
     plan = trial.plan
     verdict, findings, ledger = known_json(trial)
@@ -177,7 +177,7 @@ def event_data(trial: Trial, rollout: Rollout, save: Save, console_url: str) -> 
     }
 
 
-def journal_detail(trial: Trial, before: Rollout, after: Rollout, config_hash: str) -> dict[str, Any]:
+def journal_detail(trial: RolloutRun, before: Rollout, after: Rollout, config_hash: str) -> dict[str, Any]:
     """A journal entry's inputs: with the evidence beside it, all that is needed to judge again."""
     evidence = trial.evidence
     verdict, findings = _looked_json(trial)

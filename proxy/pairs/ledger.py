@@ -1,4 +1,4 @@
-"""The books of one trial: what became of every request that should have become a pair.
+"""The ledger of one trial: what became of every request that should have become a pair.
 
 Workers report totals of what they sampled, dropped and sent; the controller books what arrived. Each worker incarnation
 has an account of its own, so that a frame that is lost, a link that breaks and a process that dies are each made good
@@ -29,7 +29,7 @@ OURS = ("arrived", "booked", "lost")
 
 
 @dataclass(slots=True)
-class Account:
+class WorkerLedger:
     """One worker incarnation's part. Those of `REPORTED` are its last report less `before`, the others are ours.
 
     `arrived` pairs came over the link, `booked` of them have entered the evidence; `lost` were sent and will not come.
@@ -50,7 +50,7 @@ class Account:
     def report(self, counts: Mapping[str, int]) -> int:
         """Take a report (totals); how many more were shed since the last one.
 
-        >>> account = Account(arrived=3, booked=3)
+        >>> account = WorkerLedger(arrived=3, booked=3)
         >>> account.report({"sampled": 9, "shed": 2, "sent": 5}), account.lost
         (2, 2)
         """
@@ -76,12 +76,12 @@ class Account:
         self.lost += self.sampled - self.known
 
 
-class Books:
+class PairLedger:
     """Accounts by incarnation, those of dead workers in one sum, and what the pairs turned out to be."""
 
     def __init__(self) -> None:
-        self._accounts: dict[str, Account] = {}
-        self._closed = Account()
+        self._accounts: dict[str, WorkerLedger] = {}
+        self._closed = WorkerLedger()
         self._results = {"compared": 0, "live_failed": 0, "unparseable": 0, "late": 0}
         self._unparseable: dict[str, int] = {}
         self.first_pair: float | None = None
@@ -90,11 +90,11 @@ class Books:
         """Verdict and findings of the end of the rollout, as they are shown since (`report.ended_json`)."""
         self.outcomes = Outcomes()
 
-    def account(self, worker: str) -> Account:
+    def account(self, worker: str) -> WorkerLedger:
         """The account of an incarnation, opened when it is new."""
         found = self._accounts.get(worker)
         if found is None:
-            found = self._accounts[worker] = Account()
+            found = self._accounts[worker] = WorkerLedger()
         return found
 
     @property
@@ -145,11 +145,11 @@ class Books:
     def ledger(self) -> Ledger:
         """The ledger now.
 
-        >>> books = Books()
-        >>> _ = books.account("w").report({"sampled": 3, "shed": 1, "sent": 0})
-        >>> books.arrived("w", 0.0); books.book("w", "compared")
-        >>> ledger = books.ledger()
-        >>> ledger.sampled, ledger.shed, ledger.compared, ledger.pending
+        >>> ledger = PairLedger()
+        >>> _ = ledger.account("w").report({"sampled": 3, "shed": 1, "sent": 0})
+        >>> ledger.arrived("w", 0.0); ledger.book("w", "compared")
+        >>> sums = ledger.ledger()
+        >>> sums.sampled, sums.shed, sums.compared, sums.pending
         (3, 1, 1, 1)
         """
         accounts = [*self._accounts.values(), self._closed]
@@ -175,17 +175,17 @@ class Books:
                 "outcomes": self.outcomes.dump()}  # fmt: skip
 
     @classmethod
-    def load(cls, value: Mapping[str, Any]) -> Books:
-        """The books of a controller that is gone: what had arrived but was not yet in the evidence is lost with it."""
-        books = cls()
+    def load(cls, value: Mapping[str, Any]) -> PairLedger:
+        """The ledger of a controller that is gone: what had arrived but was not yet in the evidence is lost with it."""
+        ledger = cls()
         if value:
-            books._accounts = {worker: Account(**account) for worker, account in value["accounts"].items()}
-            books._closed = Account(**value["closed"])
-            books._results |= value["results"]
-            books._unparseable = dict(value.get("unparseable", {}))  # not there in what earlier versions saved
-            books.first_pair, books.first_full = value["first_pair"], value["first_full"]
-            books.ended = value.get("ended")
-            books.outcomes = Outcomes(value.get("outcomes"))
-        for account in books._accounts.values():
+            ledger._accounts = {worker: WorkerLedger(**account) for worker, account in value["accounts"].items()}
+            ledger._closed = WorkerLedger(**value["closed"])
+            ledger._results |= value["results"]
+            ledger._unparseable = dict(value.get("unparseable", {}))  # not there in what earlier versions saved
+            ledger.first_pair, ledger.first_full = value["first_pair"], value["first_full"]
+            ledger.ended = value.get("ended")
+            ledger.outcomes = Outcomes(value.get("outcomes"))
+        for account in ledger._accounts.values():
             account.arrived = account.booked
-        return books
+        return ledger

@@ -15,11 +15,11 @@ from proxy.cli.suggest import GENEROUS, generous, of_rollout, show
 from proxy.config import parse
 from proxy.config.proposals import Measured, propose
 from proxy.controller.report import rollout_json
-from proxy.controller.trials import Trial, fresh_evidence
+from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.evidence.rules.mean import Mean
 from proxy.evidence.rules.rate import Rate
 from proxy.model import Guard, Kind, Plan
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import begin
 from tests.calibration import truths
 from tests.calibration.harness import alone
@@ -85,7 +85,7 @@ def test_what_is_missing_is_said(tmp_path: Path, config: Path) -> None:
 
 def rollout_of(plan: Plan) -> dict[str, Any]:
     """A rollout in shadow as the admin API answers, after 3,000 pairs of two honest models."""
-    trial = Trial(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), Books())
+    trial = RolloutRun(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), PairLedger())
     trial.evidence.enter_stage(0)
     trial.evidence.add(score_stream(3000, 4, noise=0.02))
     trial.look(2000.0, None)
@@ -119,7 +119,7 @@ def test_a_rollout_in_shadow_tells_limits_and_what_it_does_not_measure(capsys: p
 
 def test_nothing_measured_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     plan = make_plan(Guard("max_mean_shift", 0.5))
-    trial = Trial(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), Books())
+    trial = RolloutRun(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), PairLedger())
     trial.look(2000.0, None)
     found = of_rollout(orjson.loads(orjson.dumps(rollout_json(trial))))
     assert show(found, (100.0,), as_json=False) == 1

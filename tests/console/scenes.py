@@ -8,13 +8,13 @@ import time
 from typing import Any
 
 from proxy import config
-from proxy.controller.admin.interface import PARTS, Counts
+from proxy.controller.admin.interface import PARTS, FleetCounts
 from proxy.controller.charts import Charts, unit
 from proxy.evidence.words import burst_words, number, title
 from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.model.reasons import Reason
 from proxy.rfc3339 import rfc3339
-from tests.controller.surface import FakeSurface
+from tests.controller.fake_service import FakeService
 
 FILE = """
 admin: {listen: '127.0.0.1:9090'%s}
@@ -231,7 +231,7 @@ def usual() -> list[Scene]:
     ]
 
 
-class SceneSurface(FakeSurface):
+class SceneSurface(FakeService):
     """A controller that shows scenes."""
 
     def __init__(self, scenes: list[Scene], token: str | None = None) -> None:
@@ -239,7 +239,7 @@ class SceneSurface(FakeSurface):
         self.config = config.parse(FILE % (f", token: '{token}'" if token else ""))
         self.scenes = scenes
         self.answered: dict[tuple[str, str, str, str], int] = {}
-        self.kept = [pair(n) for n in range(12)]
+        self.sample_pairs = [pair(n) for n in range(12)]
         self.entries = journal()
 
     def step(self) -> None:
@@ -257,8 +257,8 @@ class SceneSurface(FakeSurface):
             key = (route, upstream, leg, code)
             self.answered[key] = self.answered.get(key, 0) + some
 
-    def counts(self) -> Counts:
-        return Counts(requests=dict(self.answered))
+    def counts(self) -> FleetCounts:
+        return FleetCounts(requests=dict(self.answered))
 
     def rollouts(self) -> list[dict[str, Any]]:
         return [scene.json() for scene in self.scenes]

@@ -9,19 +9,19 @@ from aiohttp import web
 
 from proxy.controller.admin import application
 from tests.console.scenes import SceneSurface, usual
-from tests.controller.surface import FakeSender
+from tests.controller.fake_service import FakeSender
 
 
 async def main(port: int) -> None:
-    surface = SceneSurface(usual())
-    runner = web.AppRunner(application(surface, FakeSender()))
+    service = SceneSurface(usual())
+    runner = web.AppRunner(application(service, FakeSender()))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     sys.stdout.write(f"http://127.0.0.1:{runner.addresses[0][1]}/\n")
     sys.stdout.flush()
     while True:
         await asyncio.sleep(1)
-        surface.step()
+        service.step()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from proxy.controller.admin import application
 from proxy.model import Guard, Kind, State
 from tests.console.pages import CHROMIUM, DEADLINE, Seen, shoot, visited
 from tests.console.scenes import SHADOWED, Scene, SceneSurface, plan, usual
-from tests.controller.surface import FakeSender
+from tests.controller.fake_service import FakeSender
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
 expect = playwright_api.expect
@@ -29,20 +29,20 @@ DIGITS = "digits/digits-forest"
 
 
 @asynccontextmanager
-async def opened(browser: Any, surface: SceneSurface, **how: Any) -> AsyncIterator[tuple[Any, str, Seen]]:
-    """A page of the console over `surface`, its origin, and what else it did; there must be no error at the end."""
-    async with TestServer(application(surface, FakeSender())) as server:
+async def opened(browser: Any, service: SceneSurface, **how: Any) -> AsyncIterator[tuple[Any, str, Seen]]:
+    """A page of the console over `service`, its origin, and what else it did; there must be no error at the end."""
+    async with TestServer(application(service, FakeSender())) as server:
         origin = str(server.make_url("/"))
         async with visited(browser, origin, **how) as (page, seen):
             yield page, origin, seen
 
 
-async def passing_time(surface: SceneSurface, until: Callable[[], Any]) -> None:
+async def passing_time(service: SceneSurface, until: Callable[[], Any]) -> None:
     """Let seconds pass in the scenes, ten times as fast as outside, until a check of the page holds."""
 
     async def steps() -> None:
         while True:
-            surface.step()
+            service.step()
             await asyncio.sleep(0.1)
 
     stepping = asyncio.create_task(steps())
@@ -56,8 +56,8 @@ async def passing_time(surface: SceneSurface, until: Callable[[], Any]) -> None:
 
 
 async def test_every_rollout_is_on_the_first_page(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface(usual())
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(origin)
         await expect(page.locator(".rollout")).to_have_count(4)
         first = page.locator(".rollout", has_text=DIGITS)
@@ -66,12 +66,12 @@ async def test_every_rollout_is_on_the_first_page(browser: Any) -> None:
         await expect(page.locator(".rollout", has_text="fraud")).to_contain_text("rolled back")
         await expect(page.locator("#connection")).to_have_text("live")
         await expect(page).to_have_title(re.compile("1 rolled back, 2 climbing, 1 promoted"))
-        await passing_time(surface, lambda: expect(first.locator(".arm.live")).to_contain_text("/s"))
+        await passing_time(service, lambda: expect(first.locator(".arm.live")).to_contain_text("/s"))
         answers, copies = first.locator(".arm.candidate td.num").nth(0), first.locator(".arm.candidate td.num").nth(1)
         share = [float((await cell.inner_text()).removesuffix("/s").replace(",", "")) for cell in (answers, copies)]
         assert 0.02 < share[0] / sum(share) < 0.08  # who answered clients is told from who got copies
         await expect(page.locator(".events li").first).to_contain_text("Sale is over.")  # before the page was opened
-        surface.emit("rollout.advanced", {"rollout": DIGITS, "reason": "canary 5 % passed: all 4 guards."})
+        service.emit("rollout.advanced", {"rollout": DIGITS, "reason": "canary 5 % passed: all 4 guards."})
         await expect(page.locator(".events li").first).to_contain_text("advanced digits/digits-forest")
         await expect(page.locator(".events li").first).to_contain_text("canary 5 % passed")
         await shoot(page, "console-overview")
@@ -85,16 +85,16 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         stage=0,
         minutes=1,
     )
-    surface = SceneSurface([scene])
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface([scene])
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/fraud/fraud-v9")
         here = page.locator("[aria-current=step]")
         await expect(here).to_have_text("shadow")
         await expect(page.locator(".guard")).to_have_count(2)
 
         scene.state, scene.how["stage"] = State.CANARY, 1
-        surface.emit("rollout.advanced", {"rollout": scene.plan.name})
-        await passing_time(surface, lambda: expect(here).to_have_text("canary 5 %"))
+        service.emit("rollout.advanced", {"rollout": scene.plan.name})
+        await passing_time(service, lambda: expect(here).to_have_text("canary 5 %"))
         await expect(page.locator("#announce")).to_have_text("fraud/fraud-v9 is now canary at 5 %")
 
         scene.state, scene.how["cause"], scene.compared = State.ROLLED_BACK, "max_disagreement", 20_000
@@ -102,7 +102,7 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
             "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
         )
         scene.how["waiting_for"] = "Waits for a new version, or a retry or restart by hand."
-        await passing_time(surface, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
+        await passing_time(service, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
         await expect(page.locator(".top .cause")).to_contain_text("4.8 %")
         await expect(page.locator(".guard.fail")).to_contain_text("disagreement")
         await expect(page.get_by_role("button", name="Retry")).to_be_visible()
@@ -114,11 +114,11 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
 
 
 async def test_charts_and_tables_show_both_arms(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface(usual())
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/{DIGITS}")
         await expect(page.locator(".plot canvas")).to_have_count(3)
-        await passing_time(surface, lambda: expect(page.locator(".arm.candidate")).to_contain_text("/s"))
+        await passing_time(service, lambda: expect(page.locator(".arm.candidate")).to_contain_text("/s"))
         await expect(page.locator(".quantiles tbody tr")).to_have_count(3)
         await expect(page.get_by_role("list", name="what this stage asks for").get_by_role("listitem")).to_have_text(
             [
@@ -162,27 +162,27 @@ async def test_the_ticks_of_a_latency_chart_end_wherever_its_least_value_lies(br
 async def test_many_segments_show_the_worst_and_the_rest_on_demand(browser: Any) -> None:
     segments = tuple(f"tenant-{n}" for n in range(20))
     scene = Scene(plan("r/c", Guard("max_disagreement", 0.02)), State.CANARY, Kind.LABEL, minutes=1, segments=segments)
-    surface = SceneSurface([scene])
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface([scene])
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/r/c")
         rows = page.get_by_role("group", name="segments").locator("tbody tr")
         await expect(rows).to_have_count(12)
         await expect(rows.first).to_contain_text("tenant-0")
         await page.get_by_role("button", name="8 more").click()
         await expect(rows).to_have_count(20)
-        surface.emit("rollout.changed", {})
-        await passing_time(surface, lambda: expect(page.locator(".arm.live")).to_contain_text("/s"))
+        service.emit("rollout.changed", {})
+        await passing_time(service, lambda: expect(page.locator(".arm.live")).to_contain_text("/s"))
         await expect(rows).to_have_count(20)
 
 
 async def test_a_chart_says_what_is_under_the_pointer_in_the_viewers_zone(browser: Any) -> None:
-    surface = SceneSurface(usual())
+    service = SceneSurface(usual())
     how = {"timezone_id": "Asia/Kathmandu", "locale": "en-GB"}
-    async with opened(browser, surface, **how) as (page, origin, _):
+    async with opened(browser, service, **how) as (page, origin, _):
         await page.goto(f"{origin}#/{DIGITS}")
         await expect(page.locator("#zone")).to_contain_text("Asia/Ka")
         kathmandu = timezone(timedelta(hours=5, minutes=45))
-        entered = datetime.fromtimestamp(surface.scenes[0].began + SHADOWED, tz=kathmandu)
+        entered = datetime.fromtimestamp(service.scenes[0].began + SHADOWED, tz=kathmandu)
         await expect(page.locator(".waiting time")).to_have_text(f"{entered:%H:%M:%S}")
         await page.locator(".plot").first.hover()
         tip = page.locator(".tip:visible")
@@ -193,25 +193,25 @@ async def test_a_chart_says_what_is_under_the_pointer_in_the_viewers_zone(browse
 
 
 async def test_a_pair_is_compared_field_by_field_and_stays_open(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface(usual())
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/{DIGITS}")
         await page.locator(".pairs > li > details > summary").nth(1).click()
         table = page.locator(".diff").first
         await expect(table.locator("tbody tr").first).to_contain_text("/outputs/0/data/")
         await expect(table).to_contain_text("fields are equal")
-        surface.kept = surface.kept[:5]
-        surface.emit("rollout.changed", {})
+        service.sample_pairs = service.kept[:5]
+        service.emit("rollout.changed", {})
         await expect(page.locator(".pairs > li")).to_have_count(5)
         await expect(page.locator(".pairs > li > details").nth(1)).to_have_attribute("open", "")
 
 
 async def test_whole_numbers_that_differ_beyond_what_a_double_holds_are_shown_as_differing(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    first = surface.kept[0]
+    service = SceneSurface(usual())
+    first = service.kept[0]
     first["live"]["body"] = '{"id": 9007199254740993, "n": 1.0, "same": 9007199254740995}'
     first["candidate"]["body"] = '{"id": 9007199254740992, "n": 1, "same": 9007199254740995}'
-    async with opened(browser, surface) as (page, origin, _):
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/{DIGITS}")
         await page.locator(".pairs > li > details > summary").first.click()
         rows = page.locator(".diff").first.locator("tbody tr")
@@ -220,13 +220,13 @@ async def test_whole_numbers_that_differ_beyond_what_a_double_holds_are_shown_as
 
 
 async def test_nothing_yet_says_what_to_do(browser: Any) -> None:
-    surface = SceneSurface([])
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface([])
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(origin)
         await expect(page.locator("h2", has_text="No rollout is configured")).to_be_visible()
         await expect(page.locator("pre")).to_contain_text("candidate: credit-v2")
-        surface.scenes = [Scene(plan("a/b", Guard("p99_latency", 1.2)), State.SHADOW, Kind.TEXT, stage=0, minutes=0)]
-        surface.emit("rollout.changed", {})
+        service.scenes = [Scene(plan("a/b", Guard("p99_latency", 1.2)), State.SHADOW, Kind.TEXT, stage=0, minutes=0)]
+        service.emit("rollout.changed", {})
         await page.get_by_role("link", name="a/b").click()
         await expect(page.locator("h1")).to_have_text("a/b")
 
@@ -243,13 +243,13 @@ async def test_an_unknown_rollout_is_said_to_be_unknown(browser: Any) -> None:
 
 
 async def test_abort_by_button_with_a_reason(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface(usual())
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/{DIGITS}")
         await page.get_by_role("button", name="Abort").click()
         dialog = page.get_by_role("dialog", name="Abort this rollout?")
         await dialog.get_by_role("button", name="Abort").click()
-        assert surface.acts == []  # a reason is asked for first
+        assert service.acts == []  # a reason is asked for first
         await dialog.get_by_label("Reason").fill("complaints from support <b>")
         await dialog.get_by_label("Your name").fill("ada")
         await shoot(page, "console-abort")
@@ -257,12 +257,12 @@ async def test_abort_by_button_with_a_reason(browser: Any) -> None:
         await expect(dialog).to_be_hidden()
         await expect(page.locator("h1 + .tag")).to_contain_text("rolled back")
         await expect(page.locator(".journal li").first).to_contain_text("complaints from support <b>")
-        assert surface.acts == [(DIGITS, "abort", "complaints from support <b>", "ada", False)]
+        assert service.acts == [(DIGITS, "abort", "complaints from support <b>", "ada", False)]
 
 
 async def test_pause_and_resume_by_keyboard_alone(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface(usual())
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(origin)
         await expect(page.locator(".rollout")).to_have_count(4)
         await page.get_by_role("link", name=DIGITS).focus()
@@ -279,12 +279,12 @@ async def test_pause_and_resume_by_keyboard_alone(browser: Any) -> None:
         await expect(page.get_by_role("dialog")).to_be_visible()
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("dialog")).to_be_hidden()
-        assert [act[1:4] for act in surface.acts] == [("pause", "sale until noon", "grace")]
+        assert [act[1:4] for act in service.acts] == [("pause", "sale until noon", "grace")]
 
 
 async def test_promote_can_go_all_the_way(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    async with opened(browser, surface) as (page, origin, _):
+    service = SceneSurface(usual())
+    async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/{DIGITS}")
         await page.get_by_role("button", name="Promote").click()
         await page.get_by_label("Reason").fill("checked by hand")
@@ -292,7 +292,7 @@ async def test_promote_can_go_all_the_way(browser: Any) -> None:
         await page.get_by_label("All the way to 100 %").check()
         await page.get_by_role("dialog").get_by_role("button", name="Promote").click()
         await expect(page.get_by_role("dialog")).to_be_hidden()
-        assert surface.acts == [(DIGITS, "promote", "checked by hand", "ada", True)]
+        assert service.acts == [(DIGITS, "promote", "checked by hand", "ada", True)]
 
 
 async def test_the_token_is_asked_for_and_kept_in_the_tab(browser: Any) -> None:
@@ -323,9 +323,9 @@ async def test_the_token_is_asked_for_and_kept_in_the_tab(browser: Any) -> None:
 @pytest.mark.parametrize("width", [400, 1360])
 async def test_axe_finds_nothing_and_nothing_is_cut_off(browser: Any, theme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.async_playwright")
-    surface = SceneSurface(usual())
+    service = SceneSurface(usual())
     how = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
-    async with opened(browser, surface, **how) as (page, origin, _):
+    async with opened(browser, service, **how) as (page, origin, _):
         for place, ready in (("#/", ".rollout"), (f"#/{DIGITS}", ".guard"), ("#/fraud/fraud-skewed", ".guard.fail")):
             await page.goto(origin + place)
             await expect(page.locator(ready).first).to_be_visible()
@@ -374,13 +374,13 @@ async def test_hostile_strings_are_text(browser: Any, text: str) -> None:
         waiting_for=text[:1000],
         failures={text[:200]: 3},
     )
-    surface = SceneSurface([scene])
-    surface.kept = [pair | {"request_id": text[:128], "detail": text[:1000]} for pair in surface.kept[:2]]
+    service = SceneSurface([scene])
+    service.sample_pairs = [pair | {"request_id": text[:128], "detail": text[:1000]} for pair in service.kept[:2]]
     for arm in ("live", "candidate", "request"):
-        surface.kept[1] = surface.kept[1] | {arm: surface.kept[1][arm] | {"body": f'{{"{arm}": "{text[:500]}"}}'}}
-    surface.kept[0] = surface.kept[0] | {"live": surface.kept[0]["live"] | {"body": text}}
-    surface.entries = [entry | {"actor": text, "reason": text[:1000]} for entry in surface.entries]
-    async with opened(browser, surface, viewport={"width": 400, "height": 900}) as (page, origin, _):
+        service.kept[1] = service.kept[1] | {arm: service.kept[1][arm] | {"body": f'{{"{arm}": "{text[:500]}"}}'}}
+    service.kept[0] = service.kept[0] | {"live": service.kept[0]["live"] | {"body": text}}
+    service.entries = [entry | {"actor": text, "reason": text[:1000]} for entry in service.entries]
+    async with opened(browser, service, viewport={"width": 400, "height": 900}) as (page, origin, _):
         await page.goto(f"{origin}#/r/c")
         await page.locator(".pairs > li > details > summary").first.click()
         await page.locator(".pairs > li > details > summary").nth(1).click()
@@ -413,12 +413,12 @@ async def test_inline_script_and_style_do_not_run(browser: Any) -> None:
 
 
 async def test_it_finds_back_when_the_controller_restarts(browser: Any) -> None:
-    surface = SceneSurface(usual())
-    async with opened(browser, surface) as (page, origin, seen):
+    service = SceneSurface(usual())
+    async with opened(browser, service) as (page, origin, seen):
         await page.goto(origin)
         await expect(page.locator("#connection")).to_have_text("live")
         await page.context.set_offline(True)
-        for queue in list(surface.queues):
+        for queue in list(service.queues):
             queue.put_nowait({"type": "rollout.changed", "timestamp": "", "data": {}})
         await page.evaluate("fetch('/healthz').catch(() => 0)")
         await page.context.set_offline(False)

@@ -19,7 +19,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks and snapshots come fast, so that a test need not wait for them."""
     monkeypatch.setattr("proxy.controller.controller.TICK", FAST)
     monkeypatch.setattr("proxy.controller.controller.SNAPSHOT", FAST)
-    monkeypatch.setattr("proxy.controller.trials.LOOK_SHARE", 1.0)
+    monkeypatch.setattr("proxy.controller.rollout_run.LOOK_SHARE", 1.0)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from proxy.config import parse
 from proxy.controller.controller import Controller
+from proxy.controller.service import ControllerService
 from proxy.controller.store.store import Change, Store
-from proxy.controller.surface import Desk
 from proxy.errors import StoreError
 from proxy.pairs.channel import Channel
 from tests.controller.worker import FakeWorker
@@ -75,9 +75,9 @@ async def reload(controller: Controller, text: str, folder: Path) -> str:
     return await controller.reload(parse(text, directory=folder), text, controller.generation + 1)
 
 
-def desk_of(controller: Controller) -> Desk:
+def desk_of(controller: Controller) -> ControllerService:
     """Its API's side, without a supervisor."""
-    return Desk(controller, Channel(lambda *_: None))
+    return ControllerService(controller, Channel(lambda *_: None))
 
 
 def kinds(controller: Controller) -> list[str]:

@@ -7,12 +7,12 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from proxy.controller.links import Worker
+from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Change, Saved
-from proxy.controller.trials import Trial
+from proxy.controller.worker_connections import WorkerConnection
 from proxy.errors import StoreError
 from proxy.model import Assessment, Guard, Plan, Stage, State, Table, Verdict
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 
 STAGES = (Stage(State.SHADOW, 100.0, min_pairs=1), *(Stage(State.CANARY, p, min_pairs=1) for p in (5.0, 25.0)))
 PLANS = {name: Plan(f"r/{name}", "r", "l", name, "1", STAGES, (Guard("max_disagreement", 0.1),)) for name in "ab"}
@@ -96,12 +96,15 @@ class Plane:
             last = before.get(lane.rollout)
             # To a worker that was away, a roll back with a retry behind it is one step, and no fall.
             fell = lane.state is State.ROLLED_BACK
+            # Nor is what a slow worker reads of an earlier version, once another has begun.
+            saved = self.disk.rollouts.get(lane.rollout)
+            fell = fell and (saved is None or saved.rollout.trial == lane.trial)
             if fell and last is not None and last.trial == lane.trial and lane.weight < last.weight:
                 self.fallen[lane.rollout] = len(self.disk.journal)
         self.tables[slot] = table
         self.lost.discard(slot)
 
-    def send(self, worker: Worker, table: Table) -> None:
+    def send(self, worker: WorkerConnection, table: Table) -> None:
         self.reach(worker.slot, table)
 
     async def acknowledged(self, number: int, deadline: float) -> list[str]:
@@ -156,5 +159,5 @@ class NoEvidence:
     def enter_stage(self, entry: int, *, promoted: bool = False) -> None: ...
 
 
-def make_trial(plan: Plan, rollout: Any) -> Trial:
-    return Trial(plan, rollout, NoEvidence(), Books())  # type: ignore[arg-type]
+def make_trial(plan: Plan, rollout: Any) -> RolloutRun:
+    return RolloutRun(plan, rollout, NoEvidence(), PairLedger())  # type: ignore[arg-type]

@@ -86,7 +86,7 @@ class FakeOutbox:
 
 
 class FakeController:
-    """As much of `interface.Surface` as the sender uses."""
+    """As much of `interface.AdminService` as the sender uses."""
 
     def __init__(self, *urls: str) -> None:
         self.store = FakeOutbox()

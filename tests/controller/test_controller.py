@@ -11,8 +11,8 @@ import pytest
 
 from proxy.controller.admin.interface import RefusedError
 from proxy.controller.controller import Controller
+from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Change
-from proxy.controller.trials import Trial
 from proxy.model import BUCKETS, Arm, Outcome, State
 from proxy.model.reasons import Reason
 from tests.controller.controllers import (
@@ -58,7 +58,7 @@ async def test_a_bad_candidate_loses_its_traffic_is_saved_and_announced_once(
     data = delivery.event.data
     assert (data["rollout"], data["weight"], data["verdict"], data["state"]) == (NAME, 0.0, "fail", "rolled_back")
     assert data["findings"][0]["guard"] == "max_disagreement"
-    assert controller.decisions.figures.rollback[NAME][0] < 1.0
+    assert controller.executor.times.rollback[NAME][0] < 1.0
 
 
 async def test_a_way_down_overtakes_a_climb_that_is_being_saved(
@@ -121,7 +121,7 @@ async def test_a_failing_disk_forbids_climbing_but_not_rolling_back(controller: 
     assert controller.trials[NAME].rollout.state is State.CANARY
     worker.bad(trial_of(controller), 400, stage=1)
     await worker.weight(NAME, 0)
-    await eventually(lambda: controller.decisions.unsaved == [NAME])
+    await eventually(lambda: controller.executor.unsaved == [NAME])
     assert await store.delivery_counts(HOOK) == {}
     store.broken = False
     await eventually(lambda: kinds(controller)[-1] == "rolled_back")
@@ -145,7 +145,7 @@ async def test_a_disk_that_hangs_and_a_look_that_breaks_stop_no_later_look(
     await rounds.more(3)
     look, calls = controller.look, list[int]()
 
-    def breaks(trial: Trial) -> None:
+    def breaks(trial: RolloutRun) -> None:
         calls.append(rounds.count)
         if len(calls) < 3:
             raise ZeroDivisionError
@@ -194,10 +194,10 @@ async def test_only_one_rollout_of_a_route_has_weight_and_the_other_says_whom_it
         await worker.weight("r/d", 1000)  # its first stage is a canary
         worker.good(trial_of(controller), 400)
         await eventually(lambda: controller.trials[NAME].rollout.blocked_by == "r/d")
-        desk = desk_of(controller)
+        service = desk_of(controller)
         with pytest.raises(RefusedError, match="r/d serves"):
-            await desk.act(NAME, "promote", reason="", actor="ann")
-        await desk.act("r/d", "abort", reason="", actor="ann")
+            await service.act(NAME, "promote", reason="", actor="ann")
+        await service.act("r/d", "abort", reason="", actor="ann")
         await worker.weight(NAME, 500)
         assert all(sum(lane.weight > 0 for lane in table.lanes) <= 1 for table in worker.tables)
         worker.disconnect()

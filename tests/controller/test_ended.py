@@ -39,12 +39,12 @@ async def test_pairs_after_the_decision_change_nothing_that_is_shown(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
     await to_canary(controller, worker)
-    trial, desk = controller.trials[NAME], desk_of(controller)
+    trial, service = controller.trials[NAME], desk_of(controller)
     worker.bad(trial_of(controller), 5, stage=1)
     worker.good(trial_of(controller), 20, stage=1)
     await eventually(lambda: trial.ledger.compared == 425)
-    await eventually(lambda: "pass expected" in (desk.rollout(NAME) or {})["findings"][0]["reason"])
-    await desk.act(NAME, "abort", reason="tickets", actor="ann")
+    await eventually(lambda: "pass expected" in (service.rollout(NAME) or {})["findings"][0]["reason"])
+    await service.act(NAME, "abort", reason="tickets", actor="ann")
     then, drawn = shown(controller), len(trial.charts.dump()["points"])
     decided = ledger_json(trial.ledger)
     worker.bad(trial_of(controller), 30, stage=1)
@@ -53,9 +53,9 @@ async def test_pairs_after_the_decision_change_nothing_that_is_shown(
     await eventually(lambda: trial.ledger.sampled == 500)
     await eventually(lambda: trial.ledger.late == 60)
     assert shown(controller) == then
-    assert (desk.rollout(NAME) or {})["ledger"]["late"] == 60
+    assert (service.rollout(NAME) or {})["ledger"]["late"] == 60
     assert len(trial.charts.dump()["points"]) == drawn
-    counts = desk.counts()
+    counts = service.counts()
     assert (counts.pairs[NAME, "compared"], counts.pairs[NAME, "late"]) == (425, 60)
     assert trial.ledger.pending == 5  # and all of them are accounted for
     [change] = [one for one in controller.store.saves if one.kind == "rolled_back"]  # type: ignore[attr-defined]
@@ -72,16 +72,16 @@ async def test_what_was_under_way_at_the_end_does_not_stay_pending(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
     """One pair comes late, one copy is shed, one pair is lost on the link: each is booked as what became of it."""
-    trial, desk, name = controller.trials[NAME], desk_of(controller), trial_of(controller)
+    trial, service, name = controller.trials[NAME], desk_of(controller), trial_of(controller)
     worker.good(name, 20)
     worker.counts(name, sampled=23, sent=20)
     await eventually(lambda: trial.ledger.compared == 20 and trial.ledger.sampled == 23)
-    one = await desk.act(NAME, "abort", reason="tickets", actor="ann")
+    one = await service.act(NAME, "abort", reason="tickets", actor="ann")
     assert one["ledger"]["pending"] == 3
     worker.good(name, 1)
     worker.counts(name, sampled=23, shed=1, sent=22)
-    await eventually(lambda: (desk.rollout(NAME) or {})["ledger"]["pending"] == 0)
-    found = (desk.rollout(NAME) or {})["ledger"]
+    await eventually(lambda: (service.rollout(NAME) or {})["ledger"]["pending"] == 0)
+    found = (service.rollout(NAME) or {})["ledger"]
     assert {part: found[part] for part in ("sampled", "compared", "late", "shed", "link_full")} == {
         "sampled": 23, "compared": 20, "late": 1, "shed": 1, "link_full": 1,
     }  # fmt: skip
@@ -104,28 +104,28 @@ async def test_a_retry_goes_on_with_the_evidence_and_the_books_of_the_decision(
     controller: Controller, worker: FakeWorker
 ) -> None:
     worker.good(trial_of(controller), 20)
-    trial, desk = controller.trials[NAME], desk_of(controller)
+    trial, service = controller.trials[NAME], desk_of(controller)
     await eventually(lambda: trial.ledger.compared == 20)
-    await desk.act(NAME, "abort", reason="", actor="ann")
+    await service.act(NAME, "abort", reason="", actor="ann")
     assert (trial.rollout.ended_in, trial.rollout.since >= trial.rollout.entered_at) == ("shadow", True)
     worker.good(trial_of(controller), 7)
     await eventually(lambda: trial.ledger.late == 7)
-    await desk.act(NAME, "retry", reason="", actor="ann")
+    await service.act(NAME, "retry", reason="", actor="ann")
     assert (trial.evidence.compared, trial.rollout.ended_at, trial.rollout.ended_in) == (20, 0.0, "")
     worker.good(trial_of(controller), 3)
     worker.counts(trial_of(controller))
     await eventually(lambda: trial.ledger.compared == 23)
-    one = desk.rollout(NAME) or {}
+    one = service.rollout(NAME) or {}
     assert one["since"] == rfc3339(trial.rollout.entered_at)
     assert (one["ledger"]["late"], one["ledger"]["pending"], one["ledger"]["sampled"]) == (7, 0, 30)
 
 
 async def test_an_abort_after_promotion_is_told_as_such(controller: Controller, worker: FakeWorker) -> None:
     await to_canary(controller, worker)
-    desk = desk_of(controller)
-    await desk.act(NAME, "promote", reason="", actor="ann", full=True)
+    service = desk_of(controller)
+    await service.act(NAME, "promote", reason="", actor="ann", full=True)
     await worker.weight(NAME, 10_000)
-    one = await desk.act(NAME, "abort", reason="support tickets", actor="ann")
+    one = await service.act(NAME, "abort", reason="support tickets", actor="ann")
     assert (one["stage"]["name"], one["stage"]["index"], one["weight"]) == ("promoted", 2, 0.0)
     assert kinds(controller)[-1] == "rolled_back"
     assert controller.store.saves[-1].event.data["stage"] == "promoted"  # type: ignore[attr-defined]

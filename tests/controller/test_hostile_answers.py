@@ -14,12 +14,12 @@ import orjson
 import pytest
 
 from proxy.controller.report import rollout_json
-from proxy.controller.trials import Trial, fresh_evidence
+from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.evidence import Evidence
 from proxy.evidence.rules.guards import FITS, RULES
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Segments, Stage, State
 from proxy.pairs import link
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import begin
 
 PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
@@ -121,7 +121,7 @@ def pairs(kind: Kind) -> Iterator[tuple[Outcome, Outcome, bytes]]:
 @pytest.mark.parametrize("kind", Kind)
 def test_everything_is_counted_and_can_be_judged_saved_and_shown(kind: Kind) -> None:
     plan = plan_for(kind)
-    trial = Trial(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), Books())
+    trial = RolloutRun(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), PairLedger())
     sent = 0
     for live, candidate, body in pairs(kind):
         served = Arm.LIVE if sent % 3 else Arm.CANDIDATE
@@ -143,5 +143,5 @@ def test_everything_is_counted_and_can_be_judged_saved_and_shown(kind: Kind) -> 
     trial.look(9000.0, None)
     saved = trial.evidence.dump()
     assert Evidence.load(plan, saved).dump() == saved
-    for shown in (rollout_json(trial), trial.charts.shown(plan, 0.0), trial.kept.shown("worst", 100, ())):
+    for shown in (rollout_json(trial), trial.charts.shown(plan, 0.0), trial.sample_pairs.shown("worst", 100, ())):
         orjson.dumps(shown)

@@ -18,10 +18,10 @@ import pytest
 from proxy.controller.controller import Controller
 from proxy.controller.fairness import MAX_LENGTH
 from proxy.controller.readings import MOST, Readings, weight_of
-from proxy.controller.trials import Trial, fresh_evidence
+from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.controller.work import DIRECTLY, RUN, SLICE, Steps, Work
 from proxy.model import Arm, Kind, Outcome, Pair
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import begin
 from tests.controller.controllers import eventually, running
 from tests.controller.worker import HEAD, OK, FakeWorker, answer
@@ -61,7 +61,7 @@ def nothing_old_to_look_through() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def two(folder: Path) -> AsyncIterator[tuple[Controller, FakeWorker, Trial, Trial]]:
+async def two(folder: Path) -> AsyncIterator[tuple[Controller, FakeWorker, RolloutRun, RolloutRun]]:
     async with running(folder, TWO) as controller:
         worker = await FakeWorker(folder).connect()
         await worker.until(lambda: worker.lane("dear/c"))
@@ -123,9 +123,9 @@ async def test_pairs_marks_and_reports_of_a_dear_rollout_keep_their_order(tmp_pa
         worker.counts(dear.plan.trial, sampled=7, sent=5)
         worker.mark(dear.plan.trial)
         worker.disconnect()
-        controller.links.expect([99])
+        controller.connections.expect([99])
         await eventually(lambda: dear.ledger.compared == 5)
-        await eventually(lambda: not dear.books.workers)
+        await eventually(lambda: not dear.pair_ledger.workers)
         assert (dear.ledger.pending, dear.ledger.link_full, dear.readings.late) == (0, 2, 0)
 
 
@@ -136,7 +136,7 @@ def test_in_steps_the_evidence_is_the_same(tmp_path: Path) -> None:
     evidence = fresh_evidence(plan).dump()
     dumps = []
     for in_steps in (False, True):
-        trial = Trial(plan, begin(plan, 1000.0)[0], type(fresh_evidence(plan)).load(plan, evidence), Books())
+        trial = RolloutRun(plan, begin(plan, 1000.0)[0], type(fresh_evidence(plan)).load(plan, evidence), PairLedger())
         for number in range(12):
             pair = Pair(plan.trial, 0, "w", number, f"i{number}", 1e3 + number, Arm.LIVE, HEAD, b"%d" % number,
                         padded(number % 3), answer(number % 2), padded(0) if number % 4 == 0 else None)  # fmt: skip
@@ -159,7 +159,7 @@ def test_one_micro_batch_of_the_dearest_readings_takes_its_bounded_time(name: st
     spec, *_ = case = DEAREST[name]()
     plan = plan_for(spec.kind)
     plan = plan.__class__(**{**{f: getattr(plan, f) for f in plan.__slots__}, "prediction": spec})
-    trial = Trial(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), Books())
+    trial = RolloutRun(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), PairLedger())
     pair = Pair("t", 0, "w", 0, "i", 1e3, Arm.LIVE, HEAD, b"{}", outcome(case), outcome(case))
     *_, reading = trial.reader.steps(pair)
     assert reading is not None
@@ -170,7 +170,7 @@ def test_one_micro_batch_of_the_dearest_readings_takes_its_bounded_time(name: st
         began = time.thread_time()
         trial.flush_some()
         longest = max(longest, time.thread_time() - began)
-    assert trial.books.compared == 3
+    assert trial.pair_ledger.compared == 3
     assert longest < 0.4
 
 

@@ -21,24 +21,24 @@ pytestmark = pytest.mark.usefixtures("quick")
 async def rolled_back(controller: Controller, worker: FakeWorker) -> None:
     worker.bad(trial_of(controller), 200)
     await eventually(lambda: kinds(controller)[-1] == "rolled_back")
-    await eventually(lambda: not controller.decisions.unsaved)
+    await eventually(lambda: not controller.executor.unsaved)
 
 
 async def test_a_restart_is_a_new_trial_with_nothing_of_the_old_one(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
-    desk = desk_of(controller)
+    service = desk_of(controller)
     with pytest.raises(RefusedError, match=r"it is shadow; .*`abort` it first"):
-        await desk.act(NAME, "restart", reason="", actor="ann")
+        await service.act(NAME, "restart", reason="", actor="ann")
     first = trial_of(controller)
     await rolled_back(controller, worker)
     for action in ("promote", "retry"):
         with pytest.raises(RefusedError, match=f"`understudy restart {NAME}` begins a new trial") as refused:
-            await desk.act(NAME, action, reason="", actor="ann")
+            await service.act(NAME, action, reason="", actor="ann")
         assert refused.value.status == 409
     limit = config_text(limit="40%")
     assert await reload(controller, limit, tmp_path) == ""
-    one = await desk.act(NAME, "restart", reason="10% was too strict", actor="ann")
+    one = await service.act(NAME, "restart", reason="10% was too strict", actor="ann")
     second = trial_of(controller)
     assert second == f"{first}|again 1"
     assert (one["state"], one["weight"], one["stage"]["index"], one["verdict"]) == ("shadow", 0.0, 0, "inconclusive")
@@ -68,7 +68,7 @@ async def test_a_restarted_trial_outlives_reloads_and_controllers(
     await controller.stop()
     async with running(tmp_path, config_text(limit="20%")) as other:
         assert (trial_of(other), other.trials[NAME].evidence.compared) == (second, 20)
-        [lane] = other.decisions.table().lanes
+        [lane] = other.executor.table().lanes
         assert (lane.trial, lane.again) == (second, 1)
 
 

@@ -268,14 +268,14 @@ async def test_the_account_of_a_worker_that_died_with_the_controller_is_closed(t
     dead.disconnect()
     alive.disconnect()
     async with running(tmp_path) as second:
-        desk, trial = desk_of(second), second.trials[NAME]
-        desk.tree({"workers": [{"slot": 0, "pid": 12}, {"slot": 1, "pid": 11}]})
+        service, trial = desk_of(second), second.trials[NAME]
+        service.tree({"workers": [{"slot": 0, "pid": 12}, {"slot": 1, "pid": 11}]})
         await alive.connect()
         rounds = Rounds(second)
         await rounds.more(3)
         assert trial.ledger.pending == 10, "the worker in slot 0 may be the old one still"
         heir = await FakeWorker(tmp_path, name="w2", pid=12).connect()
-        await eventually(lambda: trial.books.workers == ("w1",))
+        await eventually(lambda: trial.pair_ledger.workers == ("w1",))
         assert (trial.ledger.sampled, trial.ledger.pending, trial.ledger.link_full) == (50, 5, 5)
         alive.counts(trial_of(second), sampled=25, shed=5)
         await eventually(lambda: trial.ledger.pending == 0)

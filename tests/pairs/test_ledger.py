@@ -1,4 +1,4 @@
-"""Keeps the promise that the books balance: whatever arrives, is lost, dropped, reported late or dies with its worker
+"""Keeps the promise that the ledger balances: whatever arrives, is lost, dropped, reported late or dies with its worker
 or with the controller, the parts sum up to what was sampled and nothing is counted twice."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from proxy.pairs.ledger import DROPPED, Account, Books
+from proxy.pairs.ledger import DROPPED, PairLedger, WorkerLedger
 
 workers = st.sampled_from(["a", "b"])
 
@@ -17,8 +17,8 @@ class Trade(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.books = Books()
-        self.saved = self.books.dump()
+        self.pair_ledger = PairLedger()
+        self.saved = self.pair_ledger.dump()
         self.sampled = {"a": 0, "b": 0}
         self.open = {"a": 0, "b": 0}  # sampled, neither sent nor dropped yet
         self.totals = {w: dict.fromkeys((*DROPPED, "sent"), 0) for w in "ab"}
@@ -43,20 +43,20 @@ class Trade(RuleBasedStateMachine):
         if self.wire[worker]:
             self.wire[worker] -= 1
             self.here[worker] += 1
-            self.books.arrived(worker, 0.0)
+            self.pair_ledger.arrived(worker, 0.0)
 
     @rule(worker=workers, result=st.sampled_from(["compared", "live_failed", "unparseable"]))
     def book(self, worker: str, result: str) -> None:
         if self.here[worker]:
             self.here[worker] -= 1
-            self.books.book(worker, result)
+            self.pair_ledger.book(worker, result)
 
     @rule(worker=workers)
     def report(self, worker: str) -> None:
         """A report comes behind every pair it counts."""
         while self.wire[worker]:
             self.arrive(worker)
-        self.books.account(worker).report({"sampled": self.sampled[worker], **self.totals[worker]})
+        self.pair_ledger.account(worker).report({"sampled": self.sampled[worker], **self.totals[worker]})
 
     @rule(worker=workers)
     def link_breaks(self, worker: str) -> None:
@@ -64,11 +64,11 @@ class Trade(RuleBasedStateMachine):
 
     @rule()
     def snapshot(self) -> None:
-        self.saved = self.books.dump()
+        self.saved = self.pair_ledger.dump()
 
     @rule()
     def controller_dies(self) -> None:
-        self.books = Books.load(self.saved)
+        self.pair_ledger = PairLedger.load(self.saved)
         for worker in "ab":
             self.wire[worker] = self.here[worker] = 0
 
@@ -77,15 +77,15 @@ class Trade(RuleBasedStateMachine):
         self.report(worker)
         while self.here[worker]:
             self.book(worker, "compared")
-        self.books.close(worker)
+        self.pair_ledger.close(worker)
         self.dead_sampled += self.sampled[worker]
         self.sampled[worker] = self.open[worker] = self.wire[worker] = 0
         self.totals[worker] = dict.fromkeys(self.totals[worker], 0)
-        self.saved = self.books.dump()
+        self.saved = self.pair_ledger.dump()
 
     @invariant()
     def the_parts_sum_up(self) -> None:
-        ledger = self.books.ledger()
+        ledger = self.pair_ledger.ledger()
         assert ledger.pending >= 0
         assert ledger.sampled <= self.dead_sampled + sum(self.sampled.values())
 
@@ -93,7 +93,7 @@ class Trade(RuleBasedStateMachine):
     def after_a_report_only_what_is_under_way_is_pending(self) -> None:
         for worker in "ab":
             self.report(worker)
-        ledger = self.books.ledger()
+        ledger = self.pair_ledger.ledger()
         assert ledger.pending == sum(self.open.values()) + sum(self.here.values())
         assert ledger.sampled == self.dead_sampled + sum(self.sampled.values())
 
@@ -103,15 +103,15 @@ TestTrade = Trade.TestCase
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
 def test_a_closed_account_has_nothing_pending(sampled: int, shed: int, arrived: int) -> None:
-    account = Account(sampled=sampled, shed=shed, arrived=arrived)
+    account = WorkerLedger(sampled=sampled, shed=shed, arrived=arrived)
     account.close()
     assert account.sampled == account.known
 
 
 def test_first_pair_and_first_full_answer_are_remembered_once_and_saved() -> None:
-    books = Books()
+    pair_ledger = PairLedger()
     for time in (5.0, 3.0):
-        books.arrived("w", time)
-        books.answered_in_full(time)
-    again = Books.load(books.dump())
+        pair_ledger.arrived("w", time)
+        pair_ledger.answered_in_full(time)
+    again = PairLedger.load(pair_ledger.dump())
     assert (again.first_pair, again.first_full) == (5.0, 5.0)

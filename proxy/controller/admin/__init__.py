@@ -1,9 +1,9 @@
 """The admin port: API, metrics, health and console, on a port of its own.
 
 Nothing here decides anything. A request is checked (`access`), its inputs are read strictly (`inputs`), the controller
-is asked through `interface.Surface`, and what it says is written out as JSON. Every error, whoever makes it, leaves as
-problem+json (`problems`; what aiohttp refuses by itself, `port`); the whole of it is described by `openapi`, and a test
-holds the two together.
+is asked through `interface.AdminService`, and what it says is written out as JSON. Every error, whoever makes it,
+leaves as problem+json (`problems`; what aiohttp refuses by itself, `port`); the whole of it is described by `openapi`,
+and a test holds the two together.
 
 Invariants
 - With a token configured, every answer that holds data is given only for that token.
@@ -18,7 +18,7 @@ from aiohttp import web
 from proxy.controller.admin import access, handlers, problems
 from proxy.controller.admin.console import Console
 from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
-from proxy.controller.admin.interface import Surface
+from proxy.controller.admin.interface import AdminService
 from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.port import Port
 from proxy.controller.admin.stream import Streams
@@ -27,12 +27,12 @@ from proxy.controller.webhooks.outbox import Sender
 __all__ = ["Port", "application"]
 
 
-def application(surface: Surface, sender: Sender) -> web.Application:
+def application(service: AdminService, sender: Sender) -> web.Application:
     """The admin port's application over a controller and its webhook sender."""
     app = web.Application(middlewares=[problems.middleware, access.middleware], client_max_size=MAX_BODY)
-    app[SURFACE], app[SENDER] = surface, sender
-    app[handlers.METRICS] = Metrics(surface, sender)
-    streams = app[handlers.STREAMS] = Streams(surface)
+    app[SURFACE], app[SENDER] = service, sender
+    app[handlers.METRICS] = Metrics(service, sender)
+    streams = app[handlers.STREAMS] = Streams(service)
     app.on_response_prepare.append(access.add_security_headers)
     app.on_shutdown.append(streams.close)
     app.add_routes(handlers.routes)

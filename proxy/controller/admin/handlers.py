@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from proxy.controller.admin import inputs
-from proxy.controller.admin.interface import ACTIONS, Surface
+from proxy.controller.admin.interface import ACTIONS, AdminService
 from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.openapi import DOCUMENT
 from proxy.controller.admin.problems import Problem
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_BODY = 1 << 20
 """Longest body of a request, bytes."""
 
-SURFACE: web.AppKey[Surface] = web.AppKey("surface", Surface)
+SURFACE: web.AppKey[AdminService] = web.AppKey("service", AdminService)
 SENDER = web.AppKey("sender", Sender)
 METRICS = web.AppKey("metrics", Metrics)
 STREAMS: web.AppKey[Streams] = web.AppKey("streams")

@@ -1,9 +1,9 @@
 """What the admin API, the metrics and the webhooks see of the controller: a protocol, so that each is tested alone.
 
-`controller/surface.py` fulfils `Surface`, `controller/process.py` hands it to the admin port and to the sender; this
-folder imports nothing of the rest of the controller but the store and the webhooks. Everything here is read or asked
-for on the controller's event loop. What an answer holds is the API's JSON, made of plain values (dict, list, str, int,
-float, bool, None), so that the caller only has to write it out.
+`controller/service.py` fulfils `AdminService`, `controller/process.py` hands it to the admin port and to the
+sender; this folder imports nothing of the rest of the controller but the store and the webhooks. Everything here is
+read or asked for on the controller's event loop. What an answer holds is the API's JSON, made of plain values (dict,
+list, str, int, float, bool, None), so that the caller only has to write it out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RefusedError(UnderstudyError):
 
 
 @dataclass(slots=True)
-class Counts:
+class FleetCounts:
     """Worker counts merged over incarnations (a worker that died keeps its part), and the controller's own.
 
     A histogram is `(counts, sum in seconds)`: one count per bound of `pairs.link.BOUNDS`, then one for what is above.
@@ -75,7 +75,7 @@ class Counts:
     store_ok: bool = True
 
 
-class Surface(Protocol):
+class AdminService(Protocol):
     """The controller as its own process' other rooms see it."""
 
     @property
@@ -125,7 +125,7 @@ class Surface(Protocol):
     def ready(self) -> tuple[bool, list[str]]:
         """Whether this controller can do its work now, and each reason why not, in words."""
 
-    def counts(self) -> Counts:
+    def counts(self) -> FleetCounts:
         """All counts now; a fresh value, the caller's to keep."""
 
     def subscribe(self) -> asyncio.Queue[dict[str, Any]]:

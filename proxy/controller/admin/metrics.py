@@ -35,7 +35,7 @@ from prometheus_client.samples import Exemplar
 from proxy import logs
 from proxy.built import DATA_PATH
 from proxy.config import Config
-from proxy.controller.admin.interface import PARTS, Counts
+from proxy.controller.admin.interface import PARTS, FleetCounts
 from proxy.controller.webhooks.policy import Result
 from proxy.model import Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
@@ -69,12 +69,12 @@ _WORDS = frozenset(word.value for word in REASONS if word)
 
 
 class Source(Protocol):
-    """The part of `interface.Surface` that is used here."""
+    """The part of `interface.AdminService` that is used here."""
 
     @property
     def config(self) -> Config: ...
     def rollouts(self) -> list[dict[str, Any]]: ...
-    def counts(self) -> Counts: ...
+    def counts(self) -> FleetCounts: ...
 
 
 class Deliveries(Protocol):
@@ -238,7 +238,7 @@ def _merged(values: Mapping[Any, int], key: Callable[[Any], Any]) -> Counter[Any
     return total
 
 
-def _traffic(counts: Counts) -> Iterable[Metric]:
+def _traffic(counts: FleetCounts) -> Iterable[Metric]:
     leg = ("route", "upstream", "leg")
     requests = _merged(counts.requests, lambda k: (*k[:3], code_label(k[3])))
     yield _counter("requests", "Exchanges with upstreams, by status or reason word.", (*leg, "code"), requests)
@@ -256,7 +256,7 @@ def _traffic(counts: Counts) -> Iterable[Metric]:
     yield _counter("upstream_lookup_failures", text, ("upstream",), counts.lookups)
 
 
-def _pairs(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
+def _pairs(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
     parts = {(name, part): 0 for name in names for part in PARTS} | counts.pairs
     yield _counter("pairs", "What became of each sampled request.", ("rollout", "result"), parts)
     sampled = dict.fromkeys(names, 0) | counts.sampled
@@ -313,7 +313,7 @@ def _budgets(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
     yield _gauge("copy_budget_share_ratio", text, ("rollout",), share)
 
 
-def _ends(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
+def _ends(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
     ends = {(name, end): 0 for name in names for end in ENDS} | counts.results
     yield _counter("rollouts", "Rollouts that ended, by how.", ("rollout", "result"), ends)
     for name, text, bounds, values in (
@@ -325,7 +325,7 @@ def _ends(counts: Counts, names: Sequence[str]) -> Iterable[Metric]:
         yield _histogram(name, text, ("rollout",), bounds, binned)
 
 
-def _storage(counts: Counts) -> Iterable[Metric]:
+def _storage(counts: FleetCounts) -> Iterable[Metric]:
     text = "Requests chosen for traces or the access log, by what became of them."
     yield _counter("trails", text, ("sink", "result"), counts.trails)
     yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})

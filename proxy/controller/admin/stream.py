@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from proxy.controller.admin.interface import Surface
+from proxy.controller.admin.interface import AdminService
 from proxy.controller.admin.problems import Problem
 
 MAX_READERS = 64
@@ -34,8 +34,8 @@ def encode(event: dict[str, Any]) -> bytes:
 class Streams:
     """All readers of events."""
 
-    def __init__(self, surface: Surface) -> None:
-        self._surface = surface
+    def __init__(self, service: AdminService) -> None:
+        self._service = service
         self._closing = asyncio.Event()
         self._readers = 0
 
@@ -49,13 +49,13 @@ class Streams:
             raise Problem(503, f"There are {self._readers} readers already.", {"retry-after": "5"})
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "x-accel-buffering": "no"})
         self._readers += 1
-        queue = self._surface.subscribe()
+        queue = self._service.subscribe()
         try:
             await response.prepare(request)
             with suppress(ConnectionError, TimeoutError):
                 await self._pump(queue, response)
         finally:
-            self._surface.unsubscribe(queue)
+            self._service.unsubscribe(queue)
             self._readers -= 1
         return response
 

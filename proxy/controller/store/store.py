@@ -55,7 +55,7 @@ KEEP_DELIVERIES = 30 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """One rollout as the store holds it. `ledger` is what `ledger.Books.dump` gave."""
+    """One rollout as the store holds it. `ledger` is what `ledger.PairLedger.dump` gave."""
 
     rollout: Rollout
     plan: Plan
@@ -263,10 +263,10 @@ def _load(connection: sqlite3.Connection, named: Collection[str]) -> Contents:
 
 
 def _saved(row: tuple[Any, ...]) -> Saved:
-    state, plan, evidence, books = row
+    state, plan, evidence, pair_ledger = row
     try:
         rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
-        return Saved(rollout, kept, bytes(evidence), orjson.loads(books))
+        return Saved(rollout, kept, bytes(evidence), orjson.loads(pair_ledger))
     except (TypeError, ValueError, KeyError) as error:
         raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
 
@@ -284,8 +284,8 @@ _PASS_ON = (
 
 
 def _row(saved: Saved, now: float) -> tuple[Any, ...]:
-    state, plan, books = (orjson.dumps(part).decode() for part in (saved.rollout, saved.plan, saved.ledger))
-    return saved.rollout.name, saved.rollout.trial, state, plan, saved.evidence, books, saved.archived, now
+    state, plan, pair_ledger = (orjson.dumps(part).decode() for part in (saved.rollout, saved.plan, saved.ledger))
+    return saved.rollout.name, saved.rollout.trial, state, plan, saved.evidence, pair_ledger, saved.archived, now
 
 
 def _save(connection: sqlite3.Connection, change: Change) -> None:

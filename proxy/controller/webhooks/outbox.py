@@ -86,7 +86,7 @@ class Outbox(Protocol):
 
 
 class Source(Protocol):
-    """The part of `interface.Surface` that is used here."""
+    """The part of `interface.AdminService` that is used here."""
 
     @property
     def config(self) -> Config: ...
@@ -195,20 +195,20 @@ class _Queue:
 
 
 class Sender:
-    """Delivers the outbox of `surface.store` to the endpoints of `surface.config`.
+    """Delivers the outbox of `service.store` to the endpoints of `service.config`.
 
     `start()` needs a running loop. `post`, `clock` (epoch seconds) and `draw` (0..1) are injected by tests.
     """
 
     def __init__(
         self,
-        surface: Source,
+        service: Source,
         *,
         post: Post | None = None,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self._surface, self._clock, self._draw = surface, clock, draw
+        self._service, self._clock, self._draw = service, clock, draw
         self._poster = Poster()
         self._post = post or self._poster
         self._generation = -1
@@ -239,12 +239,12 @@ class Sender:
 
     async def _watch(self) -> None:
         """Follow reloads and pass on the word that something was added."""
-        added, kept = self._surface.outbox_added, False
+        added, kept = self._service.outbox_added, False
         while True:
             try:
-                if self._surface.generation != self._generation:
-                    self._generation, kept = self._surface.generation, False
-                    self._configure([Endpoint.of(webhook) for webhook in self._surface.config.webhooks])
+                if self._service.generation != self._generation:
+                    self._generation, kept = self._service.generation, False
+                    self._configure([Endpoint.of(webhook) for webhook in self._service.config.webhooks])
                 kept = kept or await self._keep()
             except Exception:  # the endpoints that there are go on
                 unexpected(log, "webhook.reload_broke")
@@ -262,7 +262,7 @@ class Sender:
         """Tell the store which endpoints there are; whether it took it."""
         try:
             terms = {url: receiver.endpoint.terms for url, receiver in self._receivers.items()}
-            removed = await self._surface.store.keep_endpoints(terms, self._clock())
+            removed = await self._service.store.keep_endpoints(terms, self._clock())
         except StoreError as error:
             event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
             return False
@@ -310,7 +310,7 @@ class Sender:
             await _set_within(queue.wake, min(pause, IDLE_LOOK))
 
     async def _next(self, queue: _Queue) -> Delivery | None:
-        url, store = queue.to.endpoint.url, self._surface.store
+        url, store = queue.to.endpoint.url, self._service.store
         return None if await store.is_ended(url) else await store.next_delivery(url, self._clock(), urgent=queue.urgent)
 
     async def _attempt(self, queue: _Queue, delivery: Delivery) -> None:
@@ -343,7 +343,7 @@ class Sender:
         made = queue.made
         if made is None:
             return
-        delivery, answer, step, store = made.delivery, made.answer, made.step, self._surface.store
+        delivery, answer, step, store = made.delivery, made.answer, made.step, self._service.store
         await store.record_attempt(delivery, made.now, answer.words, step.result, step.at)
         queue.made = None
         event(
@@ -361,7 +361,7 @@ class Sender:
             await store.end_subscription(made.endpoint.url, made.endpoint.terms, made.now)
 
     async def _state_of(self, receiver: _Receiver) -> dict[str, Any]:
-        endpoint, store = receiver.endpoint, self._surface.store
+        endpoint, store = receiver.endpoint, self._service.store
         return {
             "url": shown_url(endpoint.url),
             "events": sorted(endpoint.events),

@@ -11,15 +11,15 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controller.admin import application
-from tests.controller.surface import FakeSender, FakeSurface
+from tests.controller.fake_service import FakeSender, FakeService
 
 TOKEN = "sesame-0123456789"
 Client = TestClient[web.Request, web.Application]
 
 
 @asynccontextmanager
-async def serving(surface: FakeSurface) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(application(surface, FakeSender()))) as client:
+async def serving(service: FakeService) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(application(service, FakeSender()))) as client:
         yield client
 
 

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.controller.admin.clients import Client, serving
-from tests.controller.surface import FakeSurface
+from tests.controller.fake_service import FakeService
 
 
 @pytest.fixture
-def surface() -> FakeSurface:
-    return FakeSurface()
+def service() -> FakeService:
+    return FakeService()
 
 
 @pytest.fixture
-async def client(surface: FakeSurface) -> AsyncIterator[Client]:
-    async with serving(surface) as found:
+async def client(service: FakeService) -> AsyncIterator[Client]:
+    async with serving(service) as found:
         yield found

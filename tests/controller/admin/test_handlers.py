@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.controller.admin.clients import Client, problem
-from tests.controller.surface import NAME, URL, FakeSurface
+from tests.controller.fake_service import NAME, URL, FakeService
 
 
-async def test_rollouts_are_as_the_controller_says(client: Client, surface: FakeSurface) -> None:
-    assert await (await client.get("/api/v1/rollouts")).json() == {"rollouts": surface.all}
-    assert await (await client.get(URL)).json() == surface.all[0]
+async def test_rollouts_are_as_the_controller_says(client: Client, service: FakeService) -> None:
+    assert await (await client.get("/api/v1/rollouts")).json() == {"rollouts": service.all}
+    assert await (await client.get(URL)).json() == service.all[0]
     found = await (await client.get(URL + "/findings")).json()
-    assert found == {"verdict": "inconclusive", "findings": surface.all[0]["findings"]}
+    assert found == {"verdict": "inconclusive", "findings": service.all[0]["findings"]}
 
 
 async def test_pairs_come_in_the_order_asked_for(client: Client) -> None:
@@ -42,13 +42,13 @@ async def test_the_journal_can_be_paged_to_its_end_without_gap_or_repeat(client:
     assert seen == list(range(120, 0, -1))
 
 
-async def test_health_is_up_and_ready_says_why_not(client: Client, surface: FakeSurface) -> None:
+async def test_health_is_up_and_ready_says_why_not(client: Client, service: FakeService) -> None:
     assert (await client.get("/healthz")).status == 200
     assert (await client.get("/readyz")).status == 200
-    surface.not_ready = ["Worker 1 is not connected.", "The server is draining."]
+    service.not_ready = ["Worker 1 is not connected.", "The server is draining."]
     assert (await client.get("/healthz")).status == 200
     said = await problem(await client.get("/readyz"), 503)
-    assert said["reasons"] == surface.not_ready
+    assert said["reasons"] == service.not_ready
 
 
 async def test_metrics_are_text(client: Client) -> None:
@@ -59,10 +59,10 @@ async def test_metrics_are_text(client: Client) -> None:
     assert new.content_type == "application/openmetrics-text"
 
 
-async def test_a_reload_says_what_is_wrong_with_the_file(client: Client, surface: FakeSurface) -> None:
+async def test_a_reload_says_what_is_wrong_with_the_file(client: Client, service: FakeService) -> None:
     assert (await client.post("/-/reload")).status == 200
-    surface.reload_problem = "routes[0].live: no upstream `credit-v3`"
-    assert (await problem(await client.post("/-/reload"), 422))["detail"] == surface.reload_problem
+    service.reload_problem = "routes[0].live: no upstream `credit-v3`"
+    assert (await problem(await client.post("/-/reload"), 422))["detail"] == service.reload_problem
 
 
 async def test_processes_and_webhooks(client: Client) -> None:
@@ -71,16 +71,16 @@ async def test_processes_and_webhooks(client: Client) -> None:
     assert hook["deliveries"] == {"delivered": 3}
 
 
-async def test_an_action_carries_reason_and_actor(client: Client, surface: FakeSurface) -> None:
+async def test_an_action_carries_reason_and_actor(client: Client, service: FakeService) -> None:
     answer = await client.post(URL + "/promote", json={"reason": "looks good", "actor": "ada", "full": True})
     assert answer.status == 200
     assert (await answer.json())["name"] == NAME
-    assert surface.acts == [(NAME, "promote", "looks good", "ada", True)]
+    assert service.acts == [(NAME, "promote", "looks good", "ada", True)]
 
 
-async def test_an_action_needs_no_body(client: Client, surface: FakeSurface) -> None:
+async def test_an_action_needs_no_body(client: Client, service: FakeService) -> None:
     assert (await client.post(URL + "/abort")).status == 200
-    assert surface.acts == [(NAME, "abort", "", "api", False)]
+    assert service.acts == [(NAME, "abort", "", "api", False)]
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ async def test_an_action_needs_no_body(client: Client, surface: FakeSurface) -> 
         b'{"reason": "\\ud800"}',
     ],
 )
-async def test_a_bad_body_changes_nothing(client: Client, surface: FakeSurface, body: bytes) -> None:
+async def test_a_bad_body_changes_nothing(client: Client, service: FakeService, body: bytes) -> None:
     await problem(await client.post(URL + "/promote", data=body), 400)
-    assert surface.acts == []
+    assert service.acts == []
 
 
 @pytest.mark.parametrize(
@@ -114,22 +114,22 @@ async def test_a_bad_body_changes_nothing(client: Client, surface: FakeSurface, 
     ],
 )
 async def test_control_characters_in_a_reason_or_an_actor_are_refused(
-    client: Client, surface: FakeSurface, field: str, text: str, said: str
+    client: Client, service: FakeService, field: str, text: str, said: str
 ) -> None:
     answer = await client.post(URL + "/pause", json={field: text})
     assert said in (await problem(answer, 400))["detail"]
-    assert surface.acts == []
+    assert service.acts == []
 
 
-async def test_a_reason_may_have_lines_and_any_script(client: Client, surface: FakeSurface) -> None:
+async def test_a_reason_may_have_lines_and_any_script(client: Client, service: FakeService) -> None:
     reason = "first\n\tsecond — größer, 更好, \U0001f468\u200d\U0001f4bb"
     assert (await client.post(URL + "/pause", json={"reason": reason})).status == 200
-    assert surface.acts[0][2] == reason
+    assert service.acts[0][2] == reason
 
 
-async def test_full_is_for_promote_only(client: Client, surface: FakeSurface) -> None:
+async def test_full_is_for_promote_only(client: Client, service: FakeService) -> None:
     await problem(await client.post(URL + "/abort", json={"full": True}), 400)
-    assert surface.acts == []
+    assert service.acts == []
 
 
 @pytest.mark.parametrize(
@@ -152,12 +152,12 @@ async def test_a_bad_query_is_400(client: Client, path: str) -> None:
     await problem(await client.get(URL + path), 400)
 
 
-async def test_outcomes_are_taken_alone_or_as_a_list(client: Client, surface: FakeSurface) -> None:
+async def test_outcomes_are_taken_alone_or_as_a_list(client: Client, service: FakeService) -> None:
     one = {"id": "r1", "label": "fraud"}
     many = [{"id": "r2", "value": 0.5}, {"id": "r3", "reward": 1}]
     assert (await (await client.post("/api/v1/outcomes", json=one)).json())["joined"] == 1
     assert (await (await client.post("/api/v1/outcomes", json=many)).json())["joined"] == 2
-    assert surface.given == [one, *many]
+    assert service.given == [one, *many]
 
 
 @pytest.mark.parametrize(
@@ -175,14 +175,14 @@ async def test_outcomes_are_taken_alone_or_as_a_list(client: Client, surface: Fa
         "r1",
     ],
 )
-async def test_a_bad_outcome_spoils_the_batch_and_is_named(client: Client, surface: FakeSurface, entry: Any) -> None:
+async def test_a_bad_outcome_spoils_the_batch_and_is_named(client: Client, service: FakeService, entry: Any) -> None:
     said = await problem(await client.post("/api/v1/outcomes", json=[{"id": "r0", "label": "a"}, entry]), 400)
     assert said["detail"].startswith("Outcome 1:")
-    assert surface.given == []
+    assert service.given == []
 
 
-async def test_a_label_of_any_size_keeps_its_digits(client: Client, surface: FakeSurface) -> None:
+async def test_a_label_of_any_size_keeps_its_digits(client: Client, service: FakeService) -> None:
     body = b'[{"id": "r1", "label": 123456789012345678901}, {"id": "r2", "label": 1790000000000000001}]'
     assert (await (await client.post("/api/v1/outcomes", data=body)).json())["joined"] == 2
-    assert [entry["label"] for entry in surface.given] == ["123456789012345678901", 1790000000000000001]
+    assert [entry["label"] for entry in service.given] == ["123456789012345678901", 1790000000000000001]
     await problem(await client.post("/api/v1/outcomes", data=b'{"id": "r1", "label": 1e30}'), 400)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 
 from proxy import config
 from proxy.controller.admin.exemplars import Exemplars
-from proxy.controller.admin.interface import Counts
+from proxy.controller.admin.interface import FleetCounts
 from proxy.controller.admin.metrics import Metrics, code_label
 from proxy.pairs.link import BOUNDS
 from proxy.pairs.request_log import LegTrail, example
@@ -72,14 +72,14 @@ def rollout(**changes: Any) -> dict[str, Any]:
 
 
 class FakeController:
-    """As much of `interface.Surface` as metrics use."""
+    """As much of `interface.AdminService` as metrics use."""
 
-    def __init__(self, counts: Counts | None = None, rollouts: list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, counts: FleetCounts | None = None, rollouts: list[dict[str, Any]] | None = None) -> None:
         self.config = config.parse(FILE)
         self._counts = counts or full()
         self._rollouts = [rollout()] if rollouts is None else rollouts
 
-    def counts(self) -> Counts:
+    def counts(self) -> FleetCounts:
         return self._counts
 
     def rollouts(self) -> list[dict[str, Any]]:
@@ -91,10 +91,10 @@ class FakeSender:
         self.counts: Counter[tuple[str, str]] = Counter({("rollout.rolled_back", "delivered"): 2})
 
 
-def full() -> Counts:
+def full() -> FleetCounts:
     buckets = [0] * (len(BOUNDS) + 1)
     buckets[0], buckets[3], buckets[-1] = 5, 2, 1
-    return Counts(
+    return FleetCounts(
         requests={("credit", "v1", "served", "200"): 8, ("credit", "v2", "copy", "timeout"): 1},
         durations={("credit", "v1", "served"): (buckets, 62.5)},
         overhead={"credit": (buckets, 0.25)},
@@ -179,7 +179,7 @@ def test_buckets_are_cumulative_and_end_in_the_count() -> None:
 
 
 def test_what_may_happen_is_zero_before_it_does() -> None:
-    found = samples(Metrics(FakeController(Counts()), type("Quiet", (), {"counts": Counter()})()))
+    found = samples(Metrics(FakeController(FleetCounts()), type("Quiet", (), {"counts": Counter()})()))
     for part in ("compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full"):
         assert value(found, "understudy_pairs_total", rollout=NAME, result=part) == 0
     assert value(found, "understudy_rollouts_total", rollout=NAME, result="rolled_back") == 0
@@ -218,7 +218,7 @@ def test_a_guard_without_a_value_yet_has_no_value() -> None:
 
 @given(st.dictionaries(st.text(max_size=20), st.integers(0, 100), max_size=40))
 def test_no_status_or_word_from_outside_adds_a_label(codes: dict[str, int]) -> None:
-    counts = Counts(requests={("credit", "v1", "served", code): n for code, n in codes.items()})
+    counts = FleetCounts(requests={("credit", "v1", "served", code): n for code, n in codes.items()})
     found = samples(Metrics(FakeController(counts), FakeSender()))
     seen = found.get("understudy_requests_total", [])
     assert sum(s.value for s in seen) == sum(codes.values())
@@ -231,7 +231,7 @@ def test_every_possible_status_gives_few_labels() -> None:
 
 @pytest.mark.parametrize("hostile", ['a"b', "a\\b", "a\nb", "<script>", "\u202e", "x" * 1000])
 def test_a_hostile_value_is_escaped_in_both_formats(hostile: str) -> None:
-    counts = Counts(sampled={hostile: 3})
+    counts = FleetCounts(sampled={hostile: 3})
     metrics = Metrics(FakeController(counts), FakeSender())
     for accept, parse in (("", classic), ("application/openmetrics-text; version=1.0.0", openmetrics)):
         families = {f.name: f for f in parse(metrics.render(accept)[0].decode())}
@@ -254,7 +254,7 @@ def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None
     assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
 
 
-def with_exemplars() -> Counts:
+def with_exemplars() -> FleetCounts:
     counts, found = full(), Exemplars()
     leg = LegTrail("served", "live", "v1", "", 10.0, 0.0004, None, 200, "", "s")
     late = leg._replace(seconds=99.0)

@@ -70,15 +70,15 @@ async def test_answers_of_a_real_controller_hold_what_is_described_and_no_more(t
     signed = 'signed_off_at: "2026-01-01T00:00:00Z", version:'
     text = config_text().replace("consecutive_failures", RICH).replace("version:", signed)
     async with running(tmp_path, text) as controller:
-        worker, desk = await FakeWorker(tmp_path).connect(), desk_of(controller)
+        worker, service = await FakeWorker(tmp_path).connect(), desk_of(controller)
         tree = {"supervisor": 1, "controller": 2, "workers": [{"slot": 0, "pid": 1, "started": 1.0}], "restarts": {}}
-        desk.tree(tree | {"draining": False})
+        service.tree(tree | {"draining": False})
         worker.bad(trial_of(controller), 20)
         worker.counts(trial_of(controller))
         await eventually(lambda: controller.trials["r/c"].ledger.compared == 20)
-        sender = Sender(desk)
+        sender = Sender(service)
         sender.start()
-        async with TestClient(TestServer(application(desk, sender))) as client:
+        async with TestClient(TestServer(application(service, sender))) as client:
             for path in DOCUMENT["paths"]:
                 if "get" in DOCUMENT["paths"][path] and path not in ("/metrics", "/api/v1/events"):
                     await check(await client.get(path.format(route="r", candidate="c")), path)

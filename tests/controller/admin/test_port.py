@@ -14,7 +14,7 @@ from proxy.config.server import Admin, AdminLimits, AdminTimeouts
 from proxy.controller.admin import Port, application
 from proxy.controller.admin.port import KEPT_BACK
 from proxy.model.reasons import Reason
-from tests.controller.surface import FakeSender, FakeSurface
+from tests.controller.fake_service import FakeSender, FakeService
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = (
@@ -42,9 +42,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def serving(surface: FakeSurface, admin: Admin) -> AsyncIterator[Rig]:
+async def serving(service: FakeService, admin: Admin) -> AsyncIterator[Rig]:
     listener = socket.create_server(("127.0.0.1", 0))
-    port = Port(application(surface, FakeSender()), 1.0, admin)
+    port = Port(application(service, FakeSender()), 1.0, admin)
     await port.start(listener)
     rig = Rig(port, listener.getsockname())
     try:
@@ -75,8 +75,8 @@ async def is_closed(ends: Ends) -> bool:
     [(b"", 0), (b"GET / HT", 408), (POST + b"{", 408), (GET, 200), (GET + GET[:9], 200)],
     ids=["nothing", "half a head", "half a body", "a request and then nothing", "half a head behind a request"],
 )
-async def test_who_is_late_is_closed(surface: FakeSurface, sent: bytes, said: int) -> None:
-    async with serving(surface, Admin(timeouts=SHORT)) as rig:
+async def test_who_is_late_is_closed(service: FakeService, sent: bytes, said: int) -> None:
+    async with serving(service, Admin(timeouts=SHORT)) as rig:
         ends = await rig.connect(sent)
         assert await status(ends) == said
         assert rig.port.refusals[Reason.REQUEST_TIMEOUT] == (said == 408)
@@ -84,8 +84,8 @@ async def test_who_is_late_is_closed(surface: FakeSurface, sent: bytes, said: in
         assert not rig.port.connections
 
 
-async def test_a_head_that_trickles_is_late_too(surface: FakeSurface) -> None:
-    async with serving(surface, Admin(timeouts=SHORT)) as rig:
+async def test_a_head_that_trickles_is_late_too(service: FakeService) -> None:
+    async with serving(service, Admin(timeouts=SHORT)) as rig:
         ends = await rig.connect()
         told = asyncio.create_task(status(ends))
         for byte in GET * 50:
@@ -96,19 +96,19 @@ async def test_a_head_that_trickles_is_late_too(surface: FakeSurface) -> None:
         assert await told == 408
 
 
-async def test_a_reader_of_events_is_not_late(surface: FakeSurface) -> None:
-    async with serving(surface, Admin(timeouts=SHORT)) as rig:
+async def test_a_reader_of_events_is_not_late(service: FakeService) -> None:
+    async with serving(service, Admin(timeouts=SHORT)) as rig:
         ends, other = await rig.connect(EVENTS), await rig.connect()
         assert await status(ends) == 200
         assert await is_closed(other)
-        surface.emit("rollout.changed", {"rollout": "still told"})
+        service.emit("rollout.changed", {"rollout": "still told"})
         await asyncio.wait_for(ends[0].readuntil(b"still told"), 10)
         assert len(rig.port.connections) == 1
 
 
-async def test_the_one_that_was_idle_longest_makes_room(surface: FakeSurface) -> None:
+async def test_the_one_that_was_idle_longest_makes_room(service: FakeService) -> None:
     limits = AdminLimits(max_connections=4, max_connections_per_peer=3)
-    async with serving(surface, Admin(limits=limits, timeouts=PATIENT)) as rig:
+    async with serving(service, Admin(limits=limits, timeouts=PATIENT)) as rig:
         held = [await rig.connect(b"GET / HT") for _ in range(3)]
         for _ in range(20):
             ends = await rig.connect(GET)
@@ -117,9 +117,9 @@ async def test_the_one_that_was_idle_longest_makes_room(surface: FakeSurface) ->
         assert len(rig.port.connections) == 3
 
 
-async def test_where_none_is_idle_one_more_is_told_so(surface: FakeSurface) -> None:
+async def test_where_none_is_idle_one_more_is_told_so(service: FakeService) -> None:
     limits = AdminLimits(max_connections=3, max_connections_per_peer=2)
-    async with serving(surface, Admin(limits=limits, timeouts=PATIENT)) as rig:
+    async with serving(service, Admin(limits=limits, timeouts=PATIENT)) as rig:
         for _ in range(2):
             assert await status(await rig.connect(EVENTS)) == 200
         assert await status(await rig.connect(GET)) == 503
@@ -130,11 +130,11 @@ async def test_where_none_is_idle_one_more_is_told_so(surface: FakeSurface) -> N
         assert await status(await rig.connect(GET)) == 200
 
 
-async def test_descriptors_are_kept_back(surface: FakeSurface) -> None:
+async def test_descriptors_are_kept_back(service: FakeService) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (KEPT_BACK + 20, before[1]))
     try:
-        async with serving(surface, Admin(timeouts=PATIENT)) as rig:
+        async with serving(service, Admin(timeouts=PATIENT)) as rig:
             for _ in range(30):
                 assert await status(await rig.connect(GET)) == 200
             assert len(rig.port.connections) == 20
@@ -151,8 +151,8 @@ async def test_descriptors_are_kept_back(surface: FakeSurface) -> None:
         (POST.replace(b"\r\n\r\n", b"\r\nOrigin: http://elsewhere\r\n\r\n") + bytes(99), 403, Reason.UNAUTHORIZED),
     ],
 )
-async def test_what_is_refused_is_counted_by_why(surface: FakeSurface, sent: bytes, said: int, why: Reason) -> None:
-    async with serving(surface, Admin(timeouts=PATIENT)) as rig:
+async def test_what_is_refused_is_counted_by_why(service: FakeService, sent: bytes, said: int, why: Reason) -> None:
+    async with serving(service, Admin(timeouts=PATIENT)) as rig:
         assert await status(await rig.connect(sent)) == said
         assert {reason for reason, number in rig.port.refusals.items() if number} == ({why} if why else set())
 
@@ -172,8 +172,8 @@ class Stuck:
         self.aborted = True
 
 
-async def test_who_takes_nothing_of_an_answer_is_counted(surface: FakeSurface) -> None:
-    async with serving(surface, Admin(timeouts=PATIENT)) as rig:
+async def test_who_takes_nothing_of_an_answer_is_counted(service: FakeService) -> None:
+    async with serving(service, Admin(timeouts=PATIENT)) as rig:
         assert await status(await rig.connect(EVENTS)) == 200
         (connection,) = rig.port.connections
         ours, connection.transport = connection.transport, Stuck()  # type: ignore[assignment]

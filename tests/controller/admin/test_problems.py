@@ -12,7 +12,7 @@ import pytest
 from proxy.controller.admin import Port, application
 from proxy.controller.admin.problems import server_log
 from tests.controller.admin.clients import Client, problem
-from tests.controller.surface import URL, FakeSender, FakeSurface
+from tests.controller.fake_service import URL, FakeSender, FakeService
 
 
 async def test_a_body_that_is_not_in_its_coding_is_the_clients_fault(client: Client) -> None:
@@ -20,10 +20,10 @@ async def test_a_body_that_is_not_in_its_coding_is_the_clients_fault(client: Cli
     await problem(await client.post("/api/v1/outcomes", data=b"no gzip", headers=head), 400)
 
 
-async def said(surface: FakeSurface, sent: bytes, *, leaves: bool = False) -> bytes:
+async def said(service: FakeService, sent: bytes, *, leaves: bool = False) -> bytes:
     """All that the listening port answers to some bytes; `leaves`: nothing more comes after them."""
     listener = socket.create_server(("127.0.0.1", 0))
-    port = Port(application(surface, FakeSender()), drain=1.0)
+    port = Port(application(service, FakeSender()), drain=1.0)
     await port.start(listener)
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     writer.write(sent)
@@ -49,8 +49,8 @@ async def said(surface: FakeSurface, sent: bytes, *, leaves: bool = False) -> by
     ],
     ids=["not HTTP", "a bad length", "a long header", "a long target", "an expectation"],
 )
-async def test_what_no_handler_sees_is_a_problem_too(surface: FakeSurface, sent: bytes, status: int) -> None:
-    head, _, body = (await said(surface, sent)).partition(b"\r\n\r\n")
+async def test_what_no_handler_sees_is_a_problem_too(service: FakeService, sent: bytes, status: int) -> None:
+    head, _, body = (await said(service, sent)).partition(b"\r\n\r\n")
     assert int(head.split(b" ", 2)[1]) == status
     assert b"content-type: application/problem+json" in head.lower()
     assert b"content-security-policy: default-src 'none'" in head.lower()
@@ -66,9 +66,9 @@ async def test_what_no_handler_sees_is_a_problem_too(surface: FakeSurface, sent:
     ],
 )
 async def test_what_only_a_client_did_wrong_is_not_logged(
-    surface: FakeSurface, caplog: pytest.LogCaptureFixture, sent: bytes
+    service: FakeService, caplog: pytest.LogCaptureFixture, sent: bytes
 ) -> None:
-    await said(surface, sent, leaves=True)
+    await said(service, sent, leaves=True)
     assert not caplog.records
     try:
         raise ValueError
@@ -77,13 +77,13 @@ async def test_what_only_a_client_did_wrong_is_not_logged(
     assert [record.message for record in caplog.records] == ["a fault of ours"]
 
 
-async def test_a_broken_store_is_503(client: Client, surface: FakeSurface) -> None:
-    surface.store.broken = True
+async def test_a_broken_store_is_503(client: Client, service: FakeService) -> None:
+    service.store.broken = True
     assert "disk full" in (await problem(await client.get(URL + "/journal"), 503))["detail"]
 
 
-async def test_a_bug_is_a_500_without_its_insides(client: Client, surface: FakeSurface) -> None:
-    surface.rollouts = None  # type: ignore[method-assign, assignment]
+async def test_a_bug_is_a_500_without_its_insides(client: Client, service: FakeService) -> None:
+    service.rollouts = None  # type: ignore[method-assign, assignment]
     assert "NoneType" not in (await problem(await client.get("/api/v1/rollouts"), 500))["detail"]
 
 
@@ -105,11 +105,13 @@ async def test_an_unknown_action_or_method_is_refused(client: Client) -> None:
     await problem(await client.get(URL + "/abort"), 405)
 
 
-async def test_a_long_body_is_413(client: Client, surface: FakeSurface) -> None:
+async def test_a_long_body_is_413(client: Client, service: FakeService) -> None:
     await problem(await client.post(URL + "/abort", data=io.BytesIO(b" " * (1 << 20) + b"{}")), 413)
-    assert surface.acts == []
+    assert service.acts == []
 
 
-@pytest.mark.parametrize("path", ["/console/../handlers.py", "/console/%2e%2e/view.py", "/console/", "/console/x.css"])
+@pytest.mark.parametrize(
+    "path", ["/console/../handlers.py", "/console/%2e%2e/interface.py", "/console/", "/console/x.css"]
+)
 async def test_the_console_serves_its_own_files_only(client: Client, path: str) -> None:
     await problem(await client.get(path), 404)

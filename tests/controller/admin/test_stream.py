@@ -10,7 +10,7 @@ from aiohttp import ClientResponse
 
 from proxy.controller.admin import stream
 from tests.controller.admin.clients import Client, problem, serving
-from tests.controller.surface import FakeSurface
+from tests.controller.fake_service import FakeService
 
 
 async def line(answer: ClientResponse, start: bytes) -> bytes:
@@ -21,10 +21,10 @@ async def line(answer: ClientResponse, start: bytes) -> bytes:
     raise AssertionError(f"the stream ended without {start!r}")
 
 
-async def test_events_arrive_as_they_happen(client: Client, surface: FakeSurface) -> None:
+async def test_events_arrive_as_they_happen(client: Client, service: FakeService) -> None:
     async with client.get("/api/v1/events") as answer:
         assert answer.content_type == "text/event-stream"
-        surface.emit("rollout.rolled_back", {"rollout": "<script>\n</script>"})
+        service.emit("rollout.rolled_back", {"rollout": "<script>\n</script>"})
         assert await line(answer, b"event:") == b"event: rollout.rolled_back\n"
         data = orjson.loads((await line(answer, b"data:"))[6:])
         assert data["data"]["rollout"] == "<script>\n</script>"
@@ -37,32 +37,32 @@ async def test_a_silent_stream_has_a_heartbeat(client: Client, monkeypatch: pyte
 
 
 async def test_a_reader_that_leaves_is_forgotten(
-    client: Client, surface: FakeSurface, monkeypatch: pytest.MonkeyPatch
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT", 0.01)
     answer = await client.get("/api/v1/events")
-    assert len(surface.queues) == 1
+    assert len(service.queues) == 1
     answer.close()
     async with asyncio.timeout(5):
-        while surface.queues:  # noqa: ASYNC110 - the server notices at its next write
+        while service.queues:  # noqa: ASYNC110 - the server notices at its next write
             await asyncio.sleep(0.005)
 
 
 async def test_there_are_only_so_many_readers(
-    client: Client, surface: FakeSurface, monkeypatch: pytest.MonkeyPatch
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "MAX_READERS", 2)
     held = [await client.get("/api/v1/events") for _ in range(2)]
     await problem(await client.get("/api/v1/events"), 503)
-    assert len(surface.queues) == 2
+    assert len(service.queues) == 2
     for answer in held:
         answer.close()
 
 
-async def test_a_shutdown_ends_the_streams(surface: FakeSurface) -> None:
-    async with serving(surface) as client:
+async def test_a_shutdown_ends_the_streams(service: FakeService) -> None:
+    async with serving(service) as client:
         answer = await client.get("/api/v1/events")
         async with asyncio.timeout(5):
             await client.server.close()
             assert (await answer.content.read()).startswith(b"retry:")
-    assert surface.queues == []
+    assert service.queues == []

@@ -11,13 +11,13 @@ import pytest
 
 from proxy.controller.admin.interface import RefusedError
 from proxy.controller.controller import Controller
+from proxy.controller.service import ControllerService
 from proxy.controller.streams import MAX_EVENTS
-from proxy.controller.surface import Desk
 from proxy.evidence.input.labels import WAITING
 from proxy.model import Outcome
 from proxy.model.reasons import Reason
 from proxy.pairs.channel import Channel
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 from tests.controller.controllers import NAME, config_text, desk_of, eventually, kinds, running, trial_of
 from tests.controller.worker import FakeWorker, answer
 
@@ -25,89 +25,89 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 async def test_a_person_is_told_when_an_action_could_not_be_saved(controller: Controller, worker: FakeWorker) -> None:
-    desk = desk_of(controller)
+    service = desk_of(controller)
     controller.store.broken = True  # type: ignore[attr-defined]
     with pytest.raises(RefusedError) as refused:
-        await desk.act(NAME, "promote", reason="", actor="ann", full=True)
+        await service.act(NAME, "promote", reason="", actor="ann", full=True)
     assert refused.value.status == 503
     assert worker.lane(NAME).weight == 0  # type: ignore[union-attr]
-    after = await desk.act(NAME, "abort", reason="enough", actor="ann")
+    after = await service.act(NAME, "abort", reason="enough", actor="ann")
     assert (after["state"], after["weight"]) == ("rolled_back", 0.0)
 
 
 async def test_a_person_is_answered_while_the_disk_hangs(
     controller: Controller, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.controller.surface.ACT_DEADLINE", 0.05)
+    monkeypatch.setattr("proxy.controller.service.ACT_DEADLINE", 0.05)
     monkeypatch.setattr("proxy.controller.store.database.HANGS", 0.0)
-    desk, answers = desk_of(controller), threading.Event()
-    desk.tree({"workers": [{"slot": 0, "pid": 1}]})
-    await eventually(lambda: desk.ready() == (True, []))
+    service, answers = desk_of(controller), threading.Event()
+    service.tree({"workers": [{"slot": 0, "pid": 1}]})
+    await eventually(lambda: service.ready() == (True, []))
     stuck = asyncio.ensure_future(controller.store.run(lambda _: answers.wait() and None))
     with pytest.raises(RefusedError, match="as soon as it is saved") as refused:
-        await desk.act(NAME, "pause", reason="", actor="ann")
+        await service.act(NAME, "pause", reason="", actor="ann")
     assert refused.value.status == 503
-    after = await desk.act(NAME, "abort", reason="out", actor="ann")
+    after = await service.act(NAME, "abort", reason="out", actor="ann")
     assert (after["state"], after["weight"]) == ("rolled_back", 0.0)
-    assert "no answer for" in desk.ready()[1][0]
-    assert not desk.counts().store_ok
+    assert "no answer for" in service.ready()[1][0]
+    assert not service.counts().store_ok
     answers.set()
     await stuck
     await eventually(lambda: kinds(controller) == ["began", "paused", "rolled_back"])
-    await eventually(lambda: desk.ready() == (True, []))
+    await eventually(lambda: service.ready() == (True, []))
 
 
 async def test_a_reload_that_nobody_answered_in_time_does_not_answer_the_next_one(
     controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.controller.surface.RELOAD_DEADLINE", 0.01)
+    monkeypatch.setattr("proxy.controller.service.RELOAD_DEADLINE", 0.01)
     supervisor = Channel(lambda *_: None)
-    desk = Desk(controller, supervisor)
+    service = ControllerService(controller, supervisor)
     with pytest.raises(RefusedError, match="no supervisor"):
-        await desk.reload()
+        await service.reload()
     monkeypatch.setattr(supervisor, "send", lambda _: True)
     with pytest.raises(RefusedError, match="the log will say") as refused:
-        await desk.reload()
+        await service.reload()
     assert refused.value.status == 503
-    monkeypatch.setattr("proxy.controller.surface.RELOAD_DEADLINE", 10.0)
-    asked = asyncio.ensure_future(desk.reload())
+    monkeypatch.setattr("proxy.controller.service.RELOAD_DEADLINE", 10.0)
+    asked = asyncio.ensure_future(service.reload())
     await asyncio.sleep(0)
-    desk.reloaded({"ok": False, "error": "of the first one"})
-    desk.reloaded({"ok": True})
+    service.reloaded({"ok": False, "error": "of the first one"})
+    service.reloaded({"ok": True})
     assert await asked == (True, "")
 
 
 async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_unknown(tmp_path: Path) -> None:
     text = config_text().replace("max_disagreement: 10%", "max_disagreement: 50%, max_quality_drop: 10%")
     async with running(tmp_path, text) as controller:
-        desk, worker = desk_of(controller), await FakeWorker(tmp_path).connect()
+        service, worker = desk_of(controller), await FakeWorker(tmp_path).connect()
         await worker.until(lambda: worker.lane(NAME))
         last = WAITING + 9
         worker.good(trial_of(controller), last + 1)
         await eventually(lambda: controller.trials[NAME].ledger.compared == last + 1)
         first, latest = {"id": "w0-0", "label": 0}, {"id": f"w0-{last}", "label": 0}
-        assert await desk.outcomes([first, latest, {"id": "nobody's", "label": 0}]) == {"joined": 1, "unknown": 2}
-        assert await desk.outcomes([latest]) == {"joined": 0, "unknown": 1}, "the first one wins"
-        assert desk.counts().outcomes == {"joined": 1, "unknown": 3}
+        assert await service.outcomes([first, latest, {"id": "nobody's", "label": 0}]) == {"joined": 1, "unknown": 2}
+        assert await service.outcomes([latest]) == {"joined": 0, "unknown": 1}, "the first one wins"
+        assert service.counts().outcomes == {"joined": 1, "unknown": 3}
         worker.disconnect()
     async with running(tmp_path, text) as controller:
-        desk = desk_of(controller)
+        service = desk_of(controller)
         before = {"id": f"w0-{last - 1}", "label": 0}
-        assert await desk.outcomes([before]) == {"joined": 1, "unknown": 0}, "what waits outlives the process"
+        assert await service.outcomes([before]) == {"joined": 1, "unknown": 0}, "what waits outlives the process"
 
 
 async def test_what_the_queues_of_the_controller_lose_is_counted(controller: Controller, worker: FakeWorker) -> None:
-    desk = desk_of(controller)
-    assert desk.counts().dropped == {"order": 0, "replaced": 0, "pairs": 0, "record": 0, "events": 0}
-    desk.subscribe()
+    service = desk_of(controller)
+    assert service.counts().dropped == {"order": 0, "replaced": 0, "pairs": 0, "record": 0, "events": 0}
+    service.subscribe()
     for number in range(MAX_EVENTS + 5):
         controller.streams.tell("x", float(number), {})
     worker.good(trial_of(controller), 1)
     worker.mark(trial_of(controller))
     worker._sequence[trial_of(controller)] = 0  # comes again
     worker.good(trial_of(controller), 1)
-    await eventually(lambda: desk.counts().dropped["order"] == 1)
-    assert desk.counts().dropped["events"] >= 5
+    await eventually(lambda: service.counts().dropped["order"] == 1)
+    assert service.counts().dropped["events"] >= 5
 
 
 async def test_pairs_lost_with_a_worker_are_booked_and_the_parts_sum_up(
@@ -119,12 +119,12 @@ async def test_pairs_lost_with_a_worker_are_booked_and_the_parts_sum_up(
     worker.counts(trial_of(controller), sampled=30, sent=22, shed=4)
     await eventually(lambda: trial.ledger.sampled == 30 and trial.ledger.compared == 20)
     assert (trial.ledger.pending, trial.ledger.link_full) == (5, 1)  # one waits here for the three before it
-    desk = desk_of(controller)
+    service = desk_of(controller)
     worker.disconnect()
-    desk.tree({"supervisor": 1, "workers": [{"slot": 0, "pid": 99}], "controller": 2})
+    service.tree({"supervisor": 1, "workers": [{"slot": 0, "pid": 99}], "controller": 2})
     await eventually(lambda: trial.ledger.pending == 0)
     assert (trial.ledger.compared, trial.ledger.shed, trial.ledger.link_full) == (21, 4, 5)
-    assert desk.counts().requests[("r", "l", "served", "200")] == 7
+    assert service.counts().requests[("r", "l", "served", "200")] == 7
 
 
 async def test_answers_of_live_that_fail_or_cannot_be_read_have_parts_of_their_own(
@@ -134,7 +134,7 @@ async def test_answers_of_live_that_fail_or_cannot_be_read_have_parts_of_their_o
     worker.send(trial, Outcome(503), answer(1))
     worker.send(trial, Outcome(200, body=b"<html>"), answer(1))
     worker.send(trial, answer(1), Outcome(200, body=b"<html>"))
-    await eventually(lambda: controller.trials[NAME].books.compared == 1)
+    await eventually(lambda: controller.trials[NAME].pair_ledger.compared == 1)
     ledger = controller.trials[NAME].ledger
     assert (ledger.compared, ledger.live_failed, ledger.unparseable, ledger.pending) == (1, 1, 1, 0)
 
@@ -150,39 +150,39 @@ async def test_a_wrong_prediction_is_nobodys_failure_and_says_which_key(tmp_path
         for _ in range(40):
             worker.send(name, answer(1), answer(1))
         worker.send(name, answer(1), Outcome(0, Reason.CONNECT))
-        desk = desk_of(controller)
+        service = desk_of(controller)
         await eventually(lambda: controller.trials[NAME].ledger.unparseable == 41)
-        [shown] = desk.rollouts()
+        [shown] = service.rollouts()
         assert (shown["state"], shown["candidate_failures"]) == ("shadow", {"connect": 1})
         assert shown["unparseable"] == {"missing_output": 41}
         assert shown["why_unparseable"] == (
             "live's answers cannot be read: missing_output at yy: 41 of 41 pairs; check `prediction.output` "
             "(output `yy` is missing; found `y`)"
         )
-        assert desk.counts().unparseable == {(NAME, "missing_output"): 41}
+        assert service.counts().unparseable == {(NAME, "missing_output"): 41}
         controller.trials[NAME].hide(["/outputs"])
-        assert "found" not in desk.rollouts()[0]["why_unparseable"]
+        assert "found" not in service.rollouts()[0]["why_unparseable"]
         worker.disconnect()
 
 
 def test_why_pairs_are_unparseable_outlives_the_controller() -> None:
-    books = Books()
-    books.book("w", "unparseable", 3, "not_json")
-    assert Books.load(books.dump()).unparseable == {"not_json": 3}
-    earlier = {name: value for name, value in books.dump().items() if name != "unparseable"}
-    assert Books.load(earlier).unparseable == {}
+    pair_ledger = PairLedger()
+    pair_ledger.book("w", "unparseable", 3, "not_json")
+    assert PairLedger.load(pair_ledger.dump()).unparseable == {"not_json": 3}
+    earlier = {name: value for name, value in pair_ledger.dump().items() if name != "unparseable"}
+    assert PairLedger.load(earlier).unparseable == {}
 
 
 async def test_what_is_done_by_hand_is_journaled_with_who_and_why(controller: Controller, worker: FakeWorker) -> None:
-    desk = desk_of(controller)
-    await desk.act(NAME, "pause", reason="holiday", actor="ann")
+    service = desk_of(controller)
+    await service.act(NAME, "pause", reason="holiday", actor="ann")
     with pytest.raises(RefusedError) as refused:
-        await desk.act(NAME, "pause", reason="", actor="ann")
+        await service.act(NAME, "pause", reason="", actor="ann")
     assert refused.value.status == 409
     with pytest.raises(RefusedError) as refused:
-        await desk.act("r/nobody", "pause", reason="", actor="ann")
+        await service.act("r/nobody", "pause", reason="", actor="ann")
     assert refused.value.status == 404
-    newest = (await desk.journal(NAME, 1))[0]
+    newest = (await service.journal(NAME, 1))[0]
     assert (newest["kind"], newest["actor"], newest["reason"]) == ("paused", "ann", "holiday")
     assert newest["detail"]["config_hash"] == controller.config_hash
     assert newest["detail"]["plan"]["version"] == "1"
@@ -192,10 +192,10 @@ async def test_what_is_done_by_hand_is_journaled_with_who_and_why(controller: Co
 async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker: FakeWorker) -> None:
     worker.bad(trial_of(controller), 3)
     worker.counts(trial_of(controller))
-    desk = desk_of(controller)
-    await eventually(lambda: desk.rollout(NAME)["ledger"]["compared"] == 3)  # type: ignore[index]
-    await eventually(lambda: desk.rollout(NAME)["findings"])  # type: ignore[index]
-    shown = desk.rollout(NAME)
+    service = desk_of(controller)
+    await eventually(lambda: service.rollout(NAME)["ledger"]["compared"] == 3)  # type: ignore[index]
+    await eventually(lambda: service.rollout(NAME)["findings"])  # type: ignore[index]
+    shown = service.rollout(NAME)
     assert shown is not None
     assert {k: shown[k] for k in ("name", "route", "live", "candidate", "version", "state", "paused", "weight")} == {
         "name": NAME, "route": "r", "live": "l", "candidate": "c", "version": "1", "state": "shadow", "paused": False,
@@ -208,32 +208,32 @@ async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker
         "guard", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs", "eta_seconds",
             "reason", "burst_size", "value_with_repeats", "pairs_with_repeats",
     }  # fmt: skip
-    worst = desk.pairs(NAME, "worst", 2)
+    worst = service.pairs(NAME, "worst", 2)
     assert worst is not None
     assert [pair["difference"] for pair in worst] == [1.0, 1.0]
 
 
 async def test_readiness_names_what_is_missing(controller: Controller, worker: FakeWorker) -> None:
-    desk = desk_of(controller)
-    assert desk.ready() == (False, ["no worker is known yet"])
-    desk.tree({"workers": [{"slot": 0, "pid": 1}, {"slot": 1, "pid": 2}]})
-    await eventually(lambda: desk.processes()["workers"][0]["connected"])
-    assert desk.ready() == (False, ["not connected: worker 1"])
-    desk.tree({"workers": [{"slot": 0, "pid": 1}]})
-    assert desk.ready() == (True, [])
+    service = desk_of(controller)
+    assert service.ready() == (False, ["no worker is known yet"])
+    service.tree({"workers": [{"slot": 0, "pid": 1}, {"slot": 1, "pid": 2}]})
+    await eventually(lambda: service.processes()["workers"][0]["connected"])
+    assert service.ready() == (False, ["not connected: worker 1"])
+    service.tree({"workers": [{"slot": 0, "pid": 1}]})
+    assert service.ready() == (True, [])
     controller.store.error = "disk full"
-    assert desk.ready() == (False, ["the store cannot save: disk full"])
+    assert service.ready() == (False, ["the store cannot save: disk full"])
 
 
 async def test_it_is_not_ready_before_a_table_is_in_force_at_every_worker(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
-    desk = desk_of(controller)
-    desk.tree({"supervisor": 1, "workers": [{"slot": 0, "pid": 1}, {"slot": 1, "pid": 2}], "controller": 2})
+    service = desk_of(controller)
+    service.tree({"supervisor": 1, "workers": [{"slot": 0, "pid": 1}, {"slot": 1, "pid": 2}], "controller": 2})
     mute = await FakeWorker(tmp_path, slot=1, name="w1", pid=2, acks=False).connect()
     await mute.until(lambda: mute.tables)
-    await eventually(lambda: desk.ready() == (False, ["no routing table in force yet: worker 1"]))
+    await eventually(lambda: service.ready() == (False, ["no routing table in force yet: worker 1"]))
     mute.disconnect()
     again = await FakeWorker(tmp_path, slot=1, name="w1", pid=2).connect()
-    await eventually(lambda: desk.ready() == (True, []))
+    await eventually(lambda: service.ready() == (True, []))
     again.disconnect()

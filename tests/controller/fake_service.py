@@ -1,4 +1,5 @@
-"""A controller for tests of what hangs on it: `interface.Surface` over plain data, without workers, store or time."""
+"""A controller for tests of what hangs on it: `interface.AdminService` over plain data, without workers, store or
+time."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from proxy import config
-from proxy.controller.admin.interface import Counts, RefusedError
+from proxy.controller.admin.interface import FleetCounts, RefusedError
 from proxy.errors import StoreError
 from proxy.rfc3339 import rfc3339
 
@@ -82,8 +83,8 @@ class FakeSender:
         return [{"url": "https://deploy.example/hook", "ended": False, "deliveries": {"delivered": 3}}]
 
 
-class FakeSurface:
-    """`interface.Surface` over lists. Actions change the one rollout as the machine would in the plainest case."""
+class FakeService:
+    """`interface.AdminService` over lists. Actions change the one rollout as the machine would in the plainest case."""
 
     def __init__(self, token: str | None = None, url: str = "") -> None:
         more = (f", token: '{token}'" if token else "") + (f", url: '{url}'" if url else "")
@@ -153,9 +154,9 @@ class FakeSurface:
     def ready(self) -> tuple[bool, list[str]]:
         return not self.not_ready, self.not_ready
 
-    def counts(self) -> Counts:
+    def counts(self) -> FleetCounts:
         requests = {("credit", "credit-v1", "served", "200"): 7, ("credit", "credit-v1", "served", "timeout"): 2}
-        return Counts(sampled={NAME: 9}, requests=requests)
+        return FleetCounts(sampled={NAME: 9}, requests=requests)
 
     def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(100)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.controller.kept import MAX_BODY, MAX_BYTES, MOST, Kept, difference
+from proxy.controller.sample_pairs import MAX_BODY, MAX_BYTES, MOST, SamplePairs, difference
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions import read
@@ -17,13 +17,13 @@ from tests.evidence.streams import deep_size
 SPEC = PredictionSpec("v2", Kind.LABEL, "y")
 
 
-def add(kept: Kept, number: int, candidate: Outcome, body: bytes = b"{}") -> None:
+def add(kept: SamplePairs, number: int, candidate: Outcome, body: bytes = b"{}") -> None:
     pair = Pair("t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, body, answer(0), candidate)
     kept.add(pair, read(SPEC, pair))
 
 
 def test_the_worst_are_kept_however_many_come_after() -> None:
-    kept = Kept()
+    kept = SamplePairs()
     add(kept, 0, Outcome(0, Reason.CONNECT))
     for number in range(1, 300):
         add(kept, number, answer(number % 2))
@@ -36,7 +36,7 @@ def test_the_worst_are_kept_however_many_come_after() -> None:
 
 def test_a_pair_is_found_by_the_id_that_its_caller_knows() -> None:
     """Outcomes are joined by it too; the pair's own id stays, since a caller may repeat its ids."""
-    kept = Kept()
+    kept = SamplePairs()
     for number, told in enumerate(("", "session-1", "session-1")):
         pair = Pair(
             "t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, b"{}", answer(0), answer(1), request_id=told
@@ -49,7 +49,7 @@ def test_a_pair_is_found_by_the_id_that_its_caller_knows() -> None:
 
 
 def test_answers_of_another_form_are_as_bad_as_can_be_and_said_to_be() -> None:
-    kept = Kept()
+    kept = SamplePairs()
     for number, candidate in enumerate((answer(0), Outcome(307, head=b"HTTP/1.1 307 Found\r\n\r\n"), answer(0))):
         pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, b"", answer(0), candidate)
         kept.add(pair, read(None, pair))
@@ -60,14 +60,14 @@ def test_answers_of_another_form_are_as_bad_as_can_be_and_said_to_be() -> None:
 
 
 def test_what_is_kept_is_small() -> None:
-    kept = Kept()
+    kept = SamplePairs()
     add(kept, 0, answer(1), body=b"x" * (1 << 20))
     assert len(kept.shown("latest", 1, ())[0]["request"]["body"]) == MAX_BODY
 
 
 @pytest.mark.parametrize("answer_bytes", [500, 5_000, 100_000])
 def test_what_is_kept_is_bounded_in_bytes_whatever_is_answered(answer_bytes: int) -> None:
-    kept, head = Kept(), HEAD.replace(b"\r\n\r\n", b"\r\nx: " + b"h" * 30_000 + b"\r\n\r\n")
+    kept, head = SamplePairs(), HEAD.replace(b"\r\n\r\n", b"\r\nx: " + b"h" * 30_000 + b"\r\n\r\n")
     spec = PredictionSpec("v2", Kind.VECTOR, "y")
     for number in range(60):
         values = [(number + n) % 7 / 7 for n in range(answer_bytes // 10)]
@@ -87,7 +87,7 @@ def vectors(values: list[float]) -> Outcome:
 
 
 def test_what_is_to_be_redacted_is_never_shown() -> None:
-    kept = Kept()
+    kept = SamplePairs()
     add(kept, 0, answer("private"), body=b'{"name": "private"}')
     add(kept, 1, answer("private"), body=b'{"name": "private", "cut": "' + b"x" * MAX_BODY)
     shown = repr(kept.shown("latest", 2, ["/name", "/outputs/0/data"]))
@@ -97,7 +97,7 @@ def test_what_is_to_be_redacted_is_never_shown() -> None:
 
 
 def test_a_query_parameter_is_hidden_and_the_bodies_are_shown_as_they_are() -> None:
-    kept = Kept()
+    kept = SamplePairs()
     head = HEAD.replace(b" HTTP/1.1", b"?API_KEY=s3cret&top=1 HTTP/1.1")
     pair = Pair("t", 0, "w", 0, "i", 1000.0, Arm.LIVE, head, b"a=1", answer(1), answer(1))
     kept.add(pair, read(SPEC, pair))

@@ -2,8 +2,8 @@
 
     plans of a configuration ──apply──▶ begun · gone on with under a changed plan · taken out · taken up again
 
-What a change of the file means for a rollout is decided in `rollout.machine`; here it is found, and its evidence, books
-and recorder are brought in line with it.
+What a change of the file means for a rollout is decided in `rollout.machine`; here it is found, and its evidence,
+ledger and recorder are brought in line with it.
 
 Invariants
 - No rollout begins before `take_up` has said what is saved of it.
@@ -25,45 +25,45 @@ from dataclasses import replace
 from proxy import logs
 from proxy.config import Config
 from proxy.controller.counting import Tallies
-from proxy.controller.decisions import Decisions
+from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.recorder import Recorder, Rule
+from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.controller.store.store import KEEP_ENDED, Saved, Store
-from proxy.controller.trials import Trial, fresh_evidence
 from proxy.errors import StoreError
 from proxy.evidence import Evidence, EvidenceError
 from proxy.model import Plan, State
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 from proxy.rollout.events import Refuse, Reloaded, Removed, Restart
 from proxy.rollout.machine import begin, unknown
 
-log = logging.getLogger("understudy.roster")
+log = logging.getLogger("understudy.registry")
 
 SHOWN_ENDED = 10
 """Ended rollouts, the last ones, whose pairs and charts can still be looked at: some MiB each."""
 
 
-class Roster:
-    """Fills `trials` (shared with `decisions`) with the rollouts of the configuration in force, by name."""
+class RolloutRegistry:
+    """Fills `trials` (shared with `effect_executor`) with the rollouts of the configuration in force, by name."""
 
     def __init__(
         self,
-        trials: dict[str, Trial],
-        decisions: Decisions,
+        trials: dict[str, RolloutRun],
+        executor: EffectExecutor,
         store: Store,
         tallies: Tallies,
         clock: Callable[[], float],
     ) -> None:
         self.trials = trials
-        self.ended: dict[str, Trial] = {}
-        self._decisions, self._store, self._tallies, self._clock = decisions, store, tallies, clock
-        self._by_trial: dict[str, Trial] = {}
+        self.ended: dict[str, RolloutRun] = {}
+        self._executor, self._store, self._tallies, self._clock = executor, store, tallies, clock
+        self._by_trial: dict[str, RolloutRun] = {}
 
     @property
-    def everyone(self) -> tuple[Trial, ...]:
+    def everyone(self) -> tuple[RolloutRun, ...]:
         """Rollouts at work, then those that ended."""
         return (*self.trials.values(), *self.ended.values())
 
-    def of(self, trial: str) -> Trial | None:
+    def of(self, trial: str) -> RolloutRun | None:
         """The rollout, at work or ended, whose present trial this is."""
         return self._by_trial.get(trial)
 
@@ -114,7 +114,7 @@ class Roster:
 
     # --- one rollout -------------------------------------------------------------------------------------------------
 
-    async def _kept(self, name: str) -> Trial | None:
+    async def _kept(self, name: str) -> RolloutRun | None:
         """A rollout that ended so long ago that only the store knows of it."""
         try:
             saved = await self._store.rollout(name)
@@ -127,20 +127,20 @@ class Roster:
 
     async def _begin(self, plan: Plan, token_budget: int | None, lost: str) -> None:
         rollout, effects = begin(plan, self._clock()) if not lost else unknown(plan, self._clock(), lost)
-        trial = self.trials[plan.name] = Trial(plan, rollout, fresh_evidence(plan), Books())
+        trial = self.trials[plan.name] = RolloutRun(plan, rollout, fresh_evidence(plan), PairLedger())
         trial.token_budget = token_budget
         self._index()
-        await self._decisions.adopt(trial, rollout, effects)
+        await self._executor.adopt(trial, rollout, effects)
 
-    async def _replan(self, trial: Trial, plan: Plan) -> None:
-        await self._decisions.settled(trial)
+    async def _replan(self, trial: RolloutRun, plan: Plan) -> None:
+        await self._executor.settled(trial)
         previous, earlier = trial.plan, None
         if plan.tried != previous.tried:
             earlier = await self._earlier(plan)
             plan = earlier.plan if earlier is not None else plan
             trial.renew(plan, self._tallies.ledgers(plan.trial))
             if earlier is not None:
-                trial.evidence, trial.books = earlier.evidence, earlier.books
+                trial.evidence, trial.pair_ledger = earlier.evidence, earlier.pair_ledger
         else:
             plan = replace(_with_segments_of(previous, plan), again=previous.again)
             trial.flush()
@@ -148,20 +148,20 @@ class Roster:
             trial.adopt(plan)
         self._index()
         before = earlier.rollout if earlier is not None else None
-        await self._decisions.decide(trial, Reloaded(self._clock(), previous, before))
+        await self._executor.decide(trial, Reloaded(self._clock(), previous, before))
 
     async def restart(self, plan: Plan, actor: str, reason: str) -> Refuse | None:
         """Try anew what was rolled back, as the file has it (`plan`) and with nothing of the old evidence."""
         trial = self.trials[plan.name]
-        await self._decisions.settled(trial)
+        await self._executor.settled(trial)
         if trial.rollout.state is State.ROLLED_BACK:
             plan, hidden = replace(plan, again=trial.plan.again + 1), trial.redact
             trial.renew(plan, self._tallies.ledgers(plan.trial))
             trial.hide(hidden)
             self._index()
-        return await self._decisions.decide(trial, Restart(self._clock(), actor, reason))
+        return await self._executor.decide(trial, Restart(self._clock(), actor, reason))
 
-    async def _earlier(self, plan: Plan) -> Trial | None:
+    async def _earlier(self, plan: Plan) -> RolloutRun | None:
         """The last trial of what is planned, if another one has replaced it and it had been rolled back by then."""
         try:
             saved = await self._store.past(plan.name, plan.tried)
@@ -169,15 +169,15 @@ class Roster:
                 return None
             plan = replace(plan, again=saved.plan.again)
             evidence = Evidence.load(plan, saved.evidence) if saved.evidence else fresh_evidence(plan)
-            return Trial(plan, saved.rollout, evidence, Books.load(saved.ledger))
+            return RolloutRun(plan, saved.rollout, evidence, PairLedger.load(saved.ledger))
         except (StoreError, EvidenceError) as error:
             logs.event(log, "past.unreadable", logging.ERROR, rollout=plan.name, error=str(error))
             return None
 
-    async def _remove(self, trial: Trial, config: Config) -> None:
+    async def _remove(self, trial: RolloutRun, config: Config) -> None:
         route = next((route for route in config.routes if route.name == trial.plan.route), None)
         became_live = route is not None and route.live == trial.plan.candidate
-        await self._decisions.decide(trial, Removed(self._clock(), became_live))
+        await self._executor.decide(trial, Removed(self._clock(), became_live))
         del self.trials[trial.name]
         self.ended[trial.name] = trial
 
@@ -216,25 +216,25 @@ def _with_segments_of(previous: Plan, plan: Plan) -> Plan:
     return replace(plan, segments=previous.segments)
 
 
-def _restored(saved: Saved) -> Trial:
+def _restored(saved: Saved) -> RolloutRun:
     """A rollout as the last controller left it."""
     rollout, plan = saved.rollout, saved.plan
     try:
         # Of what ended long ago only the end is kept.
         gone = rollout.over and not saved.evidence
         evidence = fresh_evidence(plan) if gone else Evidence.load(plan, saved.evidence)
-        books = Books.load(saved.ledger)
+        pair_ledger = PairLedger.load(saved.ledger)
     except EvidenceError as error:
         # Without evidence nothing may climb on what is there no more: it starts over, or stays where it ended.
         logs.event(log, "evidence.lost", logging.ERROR, rollout=rollout.name, error=str(error))
-        evidence, books = fresh_evidence(plan), Books()
+        evidence, pair_ledger = fresh_evidence(plan), PairLedger()
         rollout = rollout if rollout.over else replace(rollout, trial="")
-    trial = Trial(plan, rollout, evidence, books)
+    trial = RolloutRun(plan, rollout, evidence, pair_ledger)
     trial.entered()
     return trial
 
 
-async def _end_recording(trial: Trial) -> None:
+async def _end_recording(trial: RolloutRun) -> None:
     """In a thread: a disk that hangs must not hold up the loop that judges."""
     recorder, trial.recorder = trial.recorder, None
     if recorder is not None:

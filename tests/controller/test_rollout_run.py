@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from proxy.cli.table import overview
-from proxy.controller import trials as module
+from proxy.controller import rollout_run as module
 from proxy.controller.report import lead_json, rollout_json
-from proxy.controller.trials import Trial, fresh_evidence
+from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State, Verdict
 from proxy.model.reasons import Reason
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import begin
 from tests.controller.worker import HEAD, answer
 
@@ -23,9 +23,9 @@ PLAN = Plan(
 )  # fmt: skip
 
 
-def make(plan: Plan = PLAN) -> Trial:
+def make(plan: Plan = PLAN) -> RolloutRun:
     rollout, _ = begin(plan, 1000.0)
-    return Trial(plan, rollout, fresh_evidence(plan), Books())
+    return RolloutRun(plan, rollout, fresh_evidence(plan), PairLedger())
 
 
 def pair(number: int, candidate: Outcome, **more: object) -> Pair:
@@ -84,8 +84,8 @@ def test_delayed_truth_is_joined_once_and_without_a_guard_it_is_shown() -> None:
     assert not without.outcome("i0", 0)
     assert (rollout_json(without)["outcomes"], rollout_json(without)["labels"]["waiting"]) == (None, 40)
     assert "later truths: 0 counted, 40 waiting" in overview([rollout_json(without)])
-    kept = Books.load(without.books.dump())  # as after a restart: what waits still waits
-    without.books.outcomes = kept.outcomes
+    kept = PairLedger.load(without.pair_ledger.dump())  # as after a restart: what waits still waits
+    without.pair_ledger.outcomes = kept.outcomes
     without.take(pair(40, answer(0))._replace(time=1e9))
     without.flush()
     looked = without.look(2000.0, None).assessment
@@ -93,7 +93,7 @@ def test_delayed_truth_is_joined_once_and_without_a_guard_it_is_shown() -> None:
     known = rollout_json(without)["outcomes"]
     assert (known["joined"], known["live_loss"], known["candidate_loss"]) == (40, 0.0, 0.5)
     assert known["drop"]["low"] < known["drop"]["value"] == 0.5 < known["drop"]["high"]
-    assert Books.load(without.books.dump()).outcomes.shown() == known
+    assert PairLedger.load(without.pair_ledger.dump()).outcomes.shown() == known
     assert "by 40 outcomes: mean loss of live 0, of the candidate 0.5; quality drop 0.5" in overview(
         [rollout_json(without)]
     )
@@ -129,7 +129,7 @@ def test_a_new_trial_has_nothing_of_the_old_one() -> None:
     assert trial.tripwire.tripped
     trial.renew(replace(PLAN, version="2"), {})
     assert not trial.tripwire.tripped
-    assert (trial.ledger.sampled, trial.evidence.compared, trial.kept.shown("worst", 9, ())) == (0, 0, [])
+    assert (trial.ledger.sampled, trial.evidence.compared, trial.sample_pairs.shown("worst", 9, ())) == (0, 0, [])
 
 
 def test_a_pair_that_comes_twice_is_counted_once() -> None:

@@ -23,11 +23,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from proxy import logs
-from proxy.controller.links import Links, Worker
 from proxy.controller.report import ended_json, event_data, journal_detail
+from proxy.controller.rollout_run import RolloutRun, lane_of
 from proxy.controller.store.store import Change, Contents, Saved, Store
-from proxy.controller.trials import Trial, lane_of
 from proxy.controller.webhooks.policy import Event as Announcement
+from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
 from proxy.model import Lane, State, Table
 from proxy.rollout.events import (
@@ -48,7 +48,7 @@ from proxy.rollout.events import (
 )
 from proxy.rollout.machine import advance
 
-log = logging.getLogger("understudy.decisions")
+log = logging.getLogger("understudy.executor")
 
 ACK_DEADLINE = 5.0
 """Seconds to wait for acknowledgements. A worker that is later than that is stuck: it serves nobody, and reads the
@@ -58,16 +58,16 @@ Outcome = Coroutine[Any, Any, Refuse | None]
 
 
 @dataclass(slots=True)
-class Figures:
-    """What was measured of decisions, for the metrics: seconds, by rollout."""
+class TransitionTimes:
+    """Seconds that transitions took, by rollout, for the metrics."""
 
     rollback: dict[str, list[float]] = field(default_factory=dict)
     detection: dict[str, list[float]] = field(default_factory=dict)
     results: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-class Audience(Protocol):
-    """Whom decisions are told to."""
+class Subscribers(Protocol):
+    """Who is notified of decisions."""
 
     def endpoints(self, event: str) -> tuple[str, ...]:
         """Webhook URLs that subscribe to an event."""
@@ -90,18 +90,29 @@ class Audience(Protocol):
 class _Turn:
     """A change that waits to be saved; on the way down it is `ready` when the workers have acknowledged."""
 
-    trial: Trial
+    trial: RolloutRun
     change: Change
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Decisions:
+class EffectExecutor:
     """Carries out decisions about `trials`, which others fill."""
 
     def __init__(
-        self, trials: dict[str, Trial], store: Store, links: Links, audience: Audience, clock: Callable[[], float]
+        self,
+        trials: dict[str, RolloutRun],
+        store: Store,
+        connections: WorkerConnections,
+        subscribers: Subscribers,
+        clock: Callable[[], float],
     ) -> None:
-        self._trials, self._store, self._links, self._audience, self._clock = trials, store, links, audience, clock
+        self._trials, self._store, self._connections, self._subscribers, self._clock = (
+            trials,
+            store,
+            connections,
+            subscribers,
+            clock,
+        )
         self._saving: dict[str, asyncio.Event] = {}  # a change that is saved first, under way
         self._savers: dict[str, asyncio.Lock] = {}  # one saver at a time, or a change would be saved twice
         self._unsaved: dict[str, list[_Turn]] = {}
@@ -111,7 +122,7 @@ class Decisions:
         self._before: dict[str, Rollout] = {}  # rollouts as the last controller left them in the store
         self._identity = self.secret = ""
         self.number = 0
-        self.figures = Figures()
+        self.times = TransitionTimes()
 
     def take_up(self, contents: Contents) -> None:
         """Go on where the last controller was, as far as the store knows."""
@@ -120,7 +131,7 @@ class Decisions:
 
     # --- what is in force --------------------------------------------------------------------------------------------
 
-    def blocked_by(self, trial: Trial) -> str | None:
+    def blocked_by(self, trial: RolloutRun) -> str | None:
         """Another rollout of the same route that has weight, or whose weight workers may still use."""
         for other in self._trials.values():
             same = other is not trial and other.plan.route == trial.plan.route
@@ -143,7 +154,7 @@ class Decisions:
 
     # --- one decision ------------------------------------------------------------------------------------------------
 
-    def decide(self, trial: Trial, event: Event) -> Outcome:
+    def decide(self, trial: RolloutRun, event: Event) -> Outcome:
         """Let an event happen to a rollout. What must be done now is done when this returns; await the rest.
 
         The rest gives a refusal, or `None`; it raises `StoreError` when the change was dropped for want of a disk.
@@ -161,24 +172,24 @@ class Decisions:
             return _answer(None) if isinstance(event, Looked) else self._later(trial, event)
         return self._up(trial, after, effects, must_save=_needs_disk(event, trial.rollout, after))
 
-    def adopt(self, trial: Trial, after: Rollout, effects: Effects) -> Outcome:
+    def adopt(self, trial: RolloutRun, after: Rollout, effects: Effects) -> Outcome:
         """Carry out the effects of a rollout that has just begun."""
         if not after.over:
             self._fresh.add(trial.name)
         return self._up(trial, after, effects, must_save=False)
 
-    async def _later(self, trial: Trial, event: Event) -> Refuse | None:
+    async def _later(self, trial: RolloutRun, event: Event) -> Refuse | None:
         await self.settled(trial)
         if isinstance(event, Promote):  # another rollout of the route may have begun to climb meanwhile
             event = replace(event, blocked_by=self.blocked_by(trial))
         return await self.decide(trial, event)
 
-    async def settled(self, trial: Trial) -> None:
+    async def settled(self, trial: RolloutRun) -> None:
         """Wait until no change of this rollout that is saved first is under way."""
         while (under_way := self._saving.get(trial.name)) is not None:
             await under_way.wait()
 
-    def _down(self, trial: Trial, after: Rollout, effects: Effects) -> Outcome:
+    def _down(self, trial: RolloutRun, after: Rollout, effects: Effects) -> Outcome:
         before = trial.rollout
         trial.lane = replace(lane_of(after, trial.plan), why=_why(effects))
         self._leaving.add(trial.name)
@@ -187,30 +198,30 @@ class Decisions:
         number = self._publish()
         if after.over and not before.over and after.trial == before.trial:
             trial.close(self._clock())
-            trial.books.ended = ended_json(trial)
+            trial.pair_ledger.ended = ended_json(trial)
         trial.rollout = after
         turn = self._queue(trial, self._change(trial, before, after, effects, number))
         if after.entry != before.entry:
             trial.entered()
         return self._gone_down(trial, turn, trial.added_at)
 
-    async def _gone_down(self, trial: Trial, turn: _Turn, added_at: float) -> None:
+    async def _gone_down(self, trial: RolloutRun, turn: _Turn, added_at: float) -> None:
         try:
-            behind = await self._links.acknowledged(turn.change.table, ACK_DEADLINE)
+            behind = await self._connections.acknowledged(turn.change.table, ACK_DEADLINE)
         finally:
             self._leaving.discard(trial.name)
         self._measure(trial, turn.change, time.perf_counter() - added_at, behind)
         turn.ready.set()
         await self._save_waiting(trial)
 
-    def _up(self, trial: Trial, after: Rollout, effects: Effects, *, must_save: bool) -> Outcome:
+    def _up(self, trial: RolloutRun, after: Rollout, effects: Effects, *, must_save: bool) -> Outcome:
         before, trial.rising = trial.rollout, after
         turn = self._queue(trial, self._change(trial, before, after, effects, self.number + 1))
         turn.ready.set()
         self._saving[trial.name] = asyncio.Event()
         return self._gone_up(trial, before, turn, Publish() in effects, must_save)
 
-    async def _gone_up(self, trial: Trial, before: Rollout, turn: _Turn, publish: bool, must_save: bool) -> None:
+    async def _gone_up(self, trial: RolloutRun, before: Rollout, turn: _Turn, publish: bool, must_save: bool) -> None:
         change, after = turn.change, turn.change.saved.rollout
         try:
             if not await self._save_waiting(trial) and must_save and turn in self._unsaved[trial.name]:
@@ -228,31 +239,31 @@ class Decisions:
         finally:
             trial.rising = None
             self._saving.pop(trial.name).set()
-        await self._links.acknowledged(self.number, ACK_DEADLINE)
+        await self._connections.acknowledged(self.number, ACK_DEADLINE)
 
     def _publish(self) -> int:
         self.number += 1
-        self._links.publish(self.table())
+        self._connections.publish(self.table())
         return self.number
 
     def retell(self) -> None:
         """Send the present table again: nothing was decided, but what a budget affords has changed."""
-        self._links.publish(self.table())
+        self._connections.publish(self.table())
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
-    def _change(self, trial: Trial, before: Rollout, after: Rollout, effects: Effects, number: int) -> Change:
+    def _change(self, trial: RolloutRun, before: Rollout, after: Rollout, effects: Effects, number: int) -> Change:
         """The transaction of a change with the evidence of this very moment; nothing in it changes afterwards."""
         save = _save_of(effects)
         now = self._clock()
         trial.refresh(now)
-        saved = Saved(after, trial.plan, trial.evidence.dump(), trial.books.dump())
+        saved = Saved(after, trial.plan, trial.evidence.dump(), trial.pair_ledger.dump())
         event: Announcement | None = None
         if save.announce:
-            data = event_data(trial, after, save, self._audience.console_url(trial.name))
+            data = event_data(trial, after, save, self._subscribers.console_url(trial.name))
             event = Announcement(self._event_id(after, save), save.announce, now, data)
-        endpoints = self._audience.endpoints(save.announce)
-        detail = journal_detail(trial, before, after, self._audience.config_hash)
+        endpoints = self._subscribers.endpoints(save.announce)
+        detail = journal_detail(trial, before, after, self._subscribers.config_hash)
         return Change(saved, number, now, save.kind, save.actor, save.reason, detail, event, endpoints)
 
     def _event_id(self, after: Rollout, save: Save) -> str:
@@ -260,13 +271,13 @@ class Decisions:
         key = f"{self._identity}|{after.name}|{after.began_at}|{after.change}|{save.announce}"
         return "evt_" + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
 
-    def _queue(self, trial: Trial, change: Change) -> _Turn:
+    def _queue(self, trial: RolloutRun, change: Change) -> _Turn:
         """Give a change its turn: it is saved after all earlier ones of its rollout, and not before it is ready."""
         turn = _Turn(trial, change)
         self._unsaved.setdefault(trial.name, []).append(turn)
         return turn
 
-    async def _save_waiting(self, trial: Trial) -> bool:
+    async def _save_waiting(self, trial: RolloutRun) -> bool:
         """Save what has its turn, in order; `False` when the store failed (`retry` goes on from there)."""
         waiting = self._unsaved[trial.name]
         async with self._savers.setdefault(trial.name, asyncio.Lock()):
@@ -283,13 +294,13 @@ class Decisions:
                 self._told(trial, turn.change)
         return True
 
-    def _told(self, trial: Trial, change: Change) -> None:
+    def _told(self, trial: RolloutRun, change: Change) -> None:
         trial.saved = change.saved.rollout
         fields = {"rollout": trial.name, "actor": change.actor, "reason": change.reason}
         logs.event(log, f"rollout.{change.kind}", **fields, weight=change.saved.rollout.weight / 100)
         if change.event is not None:
-            self._audience.announce(change.event)
-        self._audience.saved(change.event is not None)
+            self._subscribers.announce(change.event)
+        self._subscribers.saved(change.event is not None)
 
     async def retry(self) -> None:
         """Try again to save what could not be saved."""
@@ -301,10 +312,10 @@ class Decisions:
 
     # --- workers that come back --------------------------------------------------------------------------------------
 
-    def greeted(self, table: Table, lost: bool) -> list[tuple[Trial, Event]]:
+    def greeted(self, table: Table, lost: bool) -> list[tuple[RolloutRun, Event]]:
         """What a worker's HELLO tells of the time without a controller: its last table, and whether it was `lost` and
         had taken the weight of unjudged candidates away itself."""
-        found: list[tuple[Trial, Event]] = []
+        found: list[tuple[RolloutRun, Event]] = []
         for lane in table.lanes:
             trial = self._trials.get(lane.rollout)
             if trial is None or trial.plan.tried != lane.tried:
@@ -333,23 +344,23 @@ class Decisions:
         before = self._before.get(lane.rollout)
         return before is not None and lane.weight < before.weight and lane.stage >= before.entry
 
-    def send_table(self, worker: Worker) -> None:
+    def send_table(self, worker: WorkerConnection) -> None:
         """Give a worker the present table. What `greeted` found must have been decided before."""
-        self._links.send(worker, self.table())
+        self._connections.send(worker, self.table())
 
-    # --- figures -----------------------------------------------------------------------------------------------------
+    # --- times -------------------------------------------------------------------------------------------------------
 
-    def _measure(self, trial: Trial, change: Change, seconds: float, behind: list[str]) -> None:
-        name, figures, after = trial.name, self.figures, change.saved.rollout
+    def _measure(self, trial: RolloutRun, change: Change, seconds: float, behind: list[str]) -> None:
+        name, times, after = trial.name, self.times, change.saved.rollout
         if change.kind in ("promoted", "rolled_back"):
             key = (name, change.kind)
-            figures.results[key] = figures.results.get(key, 0) + 1
+            times.results[key] = times.results.get(key, 0) + 1
         if change.kind != "rolled_back" or after.cause not in ("fail", "tripwire"):
             return
-        figures.rollback.setdefault(name, []).append(seconds)
-        first = trial.books.first_pair
+        times.rollback.setdefault(name, []).append(seconds)
+        first = trial.pair_ledger.first_pair
         if first is not None:
-            figures.detection.setdefault(name, []).append(max(0.0, change.time - first))
+            times.detection.setdefault(name, []).append(max(0.0, change.time - first))
         logs.event(log, "rollout.weight_0", rollout=name, seconds=round(seconds, 4), behind=behind)
 
 

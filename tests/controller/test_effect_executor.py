@@ -14,10 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from proxy.controller.decisions import Decisions
-from proxy.controller.links import Worker
+from proxy.controller.effect_executor import EffectExecutor
+from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Contents
-from proxy.controller.trials import Trial
+from proxy.controller.worker_connections import WorkerConnection
 from proxy.errors import StoreError
 from proxy.model import Assessment, Plan, State, Verdict
 from proxy.rollout.events import Abort, Event, Looked, Pause, Promote, Refuse, Reloaded, Removed, Resume, Retry, Tripped
@@ -50,9 +50,9 @@ class Life(RuleBasedStateMachine):
         """A controller starts: it takes up what is saved and workers connect to it."""
         self.disk.kill, self.disk.fails, self.disk.hangs = -1, False, None
         self.plane.heard = asyncio.Event()
-        self.trials: dict[str, Trial] = {}
-        self.decisions = Decisions(self.trials, self.disk, self.plane, Nobody(), lambda: self.now)  # type: ignore[arg-type]
-        self.decisions.take_up(Contents("id", self.disk.table, list(self.disk.rollouts.values())))
+        self.trials: dict[str, RolloutRun] = {}
+        self.executor = EffectExecutor(self.trials, self.disk, self.plane, Nobody(), lambda: self.now)  # type: ignore[arg-type]
+        self.executor.take_up(Contents("id", self.disk.table, list(self.disk.rollouts.values())))
         self.plane.connected = set()
         self.reloading = False
         self.tasks: list[asyncio.Task[Any]] = []
@@ -66,7 +66,7 @@ class Life(RuleBasedStateMachine):
             else:
                 rollout, effects = begin(plan, self.now)
                 trial = self.trials[plan.name] = make_trial(plan, rollout)
-                self.run(lambda t=trial, r=rollout, e=effects: self.decisions.adopt(t, r, e))
+                self.run(lambda t=trial, r=rollout, e=effects: self.executor.adopt(t, r, e))
         for slot in (0, 1):
             self.connect(slot)
 
@@ -76,14 +76,14 @@ class Life(RuleBasedStateMachine):
         again = [c for c in since if c.saved.rollout.name == name and c.kind in ("began", "retried")]
         return name in self.plane.fallen and not again
 
-    def replan(self, trial: Trial, plan: Plan) -> Any:
+    def replan(self, trial: RolloutRun, plan: Plan) -> Any:
         previous, trial.plan = trial.plan, plan
-        return self.decisions.decide(trial, Reloaded(self.now, previous))
+        return self.executor.decide(trial, Reloaded(self.now, previous))
 
     async def take_out(self, name: str) -> None:
-        """As the roster does: it is there until its way down has been carried out."""
+        """As the registry does: it is there until its way down has been carried out."""
         trial = self.trials[name]
-        await self.decisions.decide(trial, Removed(self.now))
+        await self.executor.decide(trial, Removed(self.now))
         self.out[name] = self.trials.pop(name, trial)
 
     async def put_back(self, plan: Plan) -> None:
@@ -93,9 +93,9 @@ class Life(RuleBasedStateMachine):
     def connect(self, slot: int) -> None:
         self.plane.read(slot)  # what was written to the old link
         self.plane.connected.add(slot)
-        for trial, event in self.decisions.greeted(self.plane.tables[slot], slot in self.plane.lost):
-            self.run(lambda t=trial, e=event: self.decisions.decide(t, e))
-        self.decisions.send_table(Worker(f"w{slot}", slot, slot))
+        for trial, event in self.executor.greeted(self.plane.tables[slot], slot in self.plane.lost):
+            self.run(lambda t=trial, e=event: self.executor.decide(t, e))
+        self.executor.send_table(WorkerConnection(f"w{slot}", slot, slot))
 
     def run(self, start: Any) -> None:
         """Start a decision and let it go as far as it can; a controller that is killed on the way is replaced."""
@@ -140,15 +140,15 @@ class Life(RuleBasedStateMachine):
     def happen(self, name: str, event: Event) -> None:
         self.now += 1.0
         if (trial := self.there(name)) is not None:
-            self.run(lambda: self.decisions.decide(trial, event))
+            self.run(lambda: self.executor.decide(trial, event))
 
-    def there(self, name: str) -> Trial | None:
+    def there(self, name: str) -> RolloutRun | None:
         """A rollout, if the file names it."""
         return self.trials.get(PLANS[name].name)
 
     def blocked_by(self, name: str) -> str | None:
         trial = self.there(name)
-        return None if trial is None else self.decisions.blocked_by(trial)
+        return None if trial is None else self.executor.blocked_by(trial)
 
     @rule(name=names, verdict=st.sampled_from([Verdict.PASS, Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL]))
     def look(self, name: str, verdict: Verdict) -> None:
@@ -173,7 +173,7 @@ class Life(RuleBasedStateMachine):
     @rule(name=names, version=st.sampled_from("123"))
     def reload(self, name: str, version: str) -> None:
         plan = replace(PLANS[name], version=version)
-        if self.reloading or plan.name in self.decisions._saving:  # the controller waits for that first
+        if self.reloading or plan.name in self.executor._saving:  # the controller waits for that first
             return
         self.plans[name] = plan
         trial = self.there(name)
@@ -181,7 +181,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=names)
     def taken_out_of_the_file(self, name: str) -> None:
-        if self.there(name) is not None and not self.reloading and PLANS[name].name not in self.decisions._saving:
+        if self.there(name) is not None and not self.reloading and PLANS[name].name not in self.executor._saving:
             del self.plans[name]
             self.reloading = True
             self.run(lambda: self.taking_out(PLANS[name].name))
@@ -206,7 +206,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def controller_saves_what_waits(self) -> None:
-        self.run(lambda: self.decisions.retry())
+        self.run(lambda: self.executor.retry())
 
     @rule()
     def disk_hangs(self) -> None:
@@ -321,7 +321,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def when_nothing_is_under_way_everything_agrees(self) -> None:
-        if self.tasks or self.decisions.unsaved or self.plane.connected != {0, 1} or self.plane.late:
+        if self.tasks or self.executor.unsaved or self.plane.connected != {0, 1} or self.plane.late:
             return
         for trial in self.trials.values():
             saved = self.disk.rollouts[trial.name].rollout
@@ -340,53 +340,53 @@ TestLife = Life.TestCase
 TestLongLife = pytest.mark.slow(LongLife.TestCase)
 
 
-async def two_on_a_route() -> tuple[Disk, Plane, Decisions, tuple[Trial, ...]]:
+async def two_on_a_route() -> tuple[Disk, Plane, EffectExecutor, tuple[RolloutRun, ...]]:
     """Two rollouts that have just begun, and both workers connected."""
-    disk, trials = Disk(), dict[str, Trial]()
+    disk, trials = Disk(), dict[str, RolloutRun]()
     plane = Plane(disk)
     plane.connected = {0, 1}
-    decisions = Decisions(trials, disk, plane, Nobody(), lambda: 1.0)  # type: ignore[arg-type]
+    executor = EffectExecutor(trials, disk, plane, Nobody(), lambda: 1.0)  # type: ignore[arg-type]
     for plan in PLANS.values():
         rollout, effects = begin(plan, 1.0)
         trials[plan.name] = make_trial(plan, rollout)
-        await decisions.adopt(trials[plan.name], rollout, effects)
-    return disk, plane, decisions, tuple(trials.values())
+        await executor.adopt(trials[plan.name], rollout, effects)
+    return disk, plane, executor, tuple(trials.values())
 
 
 async def test_a_rollout_is_blocked_from_the_moment_another_climbs_until_the_last_worker_has_let_it_go() -> None:
-    disk, plane, decisions, (a, b) = await two_on_a_route()
-    assert decisions.blocked_by(b) is None
+    disk, plane, executor, (a, b) = await two_on_a_route()
+    assert executor.blocked_by(b) is None
     disk.hangs = asyncio.Event()
-    climb = asyncio.ensure_future(decisions.decide(a, Looked(2.0, Assessment(Verdict.PASS), 1, 1)))
+    climb = asyncio.ensure_future(executor.decide(a, Looked(2.0, Assessment(Verdict.PASS), 1, 1)))
     await asyncio.sleep(0)
-    assert (a.rollout.weight, decisions.blocked_by(b)) == (0, a.name), "it is being saved"
-    pause = asyncio.ensure_future(decisions.decide(a, Pause(2.5, "ann")))
+    assert (a.rollout.weight, executor.blocked_by(b)) == (0, a.name), "it is being saved"
+    pause = asyncio.ensure_future(executor.decide(a, Pause(2.5, "ann")))
     await asyncio.sleep(0)
     assert not pause.done(), "a person's word waits for what is under way"
     disk.hangs.set()
     assert await climb is None
     assert await pause is None
     assert a.rollout.paused
-    assert (a.rollout.weight, decisions.blocked_by(b)) == (500, a.name)
+    assert (a.rollout.weight, executor.blocked_by(b)) == (500, a.name)
     plane.late[1] = []
-    fall = asyncio.ensure_future(decisions.decide(a, Abort(3.0, "ann")))
+    fall = asyncio.ensure_future(executor.decide(a, Abort(3.0, "ann")))
     await asyncio.sleep(0)
     assert (a.lane.weight, plane.weights(1)[a.name]) == (0, 500)
-    assert decisions.blocked_by(b) == a.name, "a worker may serve it still"
+    assert executor.blocked_by(b) == a.name, "a worker may serve it still"
     plane.read(1)
     assert await fall is None
-    assert decisions.blocked_by(b) is None
+    assert executor.blocked_by(b) is None
 
 
 async def test_of_two_promotions_that_wait_for_the_disk_one_is_refused() -> None:
     """Found by the stateful test: who waits may be overtaken, and asks again who climbs when its turn comes."""
-    disk, _, decisions, (a, b) = await two_on_a_route()
+    disk, _, executor, (a, b) = await two_on_a_route()
     disk.hangs = asyncio.Event()
-    pause = asyncio.ensure_future(decisions.decide(b, Pause(2.0, "ann")))
+    pause = asyncio.ensure_future(executor.decide(b, Pause(2.0, "ann")))
     await asyncio.sleep(0)
-    waiting = asyncio.ensure_future(decisions.decide(b, Promote(3.0, "ann", "", False, decisions.blocked_by(b))))
+    waiting = asyncio.ensure_future(executor.decide(b, Promote(3.0, "ann", "", False, executor.blocked_by(b))))
     await asyncio.sleep(0)
-    climbing = asyncio.ensure_future(decisions.decide(a, Promote(4.0, "ann", "", False, decisions.blocked_by(a))))
+    climbing = asyncio.ensure_future(executor.decide(a, Promote(4.0, "ann", "", False, executor.blocked_by(a))))
     await asyncio.sleep(0)
     disk.hangs.set()
     assert await pause is None

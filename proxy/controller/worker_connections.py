@@ -1,7 +1,7 @@
 """The two sockets that workers connect to: pairs come in on one, routing tables go out on the other.
 
 They are apart so that a table never queues behind pairs. A worker may come, go and come back on each at any time; here
-it is one `Worker` per incarnation (a process), whatever its connections do.
+it is one `WorkerConnection` per incarnation (a process), whatever its connections do.
 
 Invariants
 - Nothing here blocks and nothing is kept for a worker that is away: it gets the present table when it says HELLO.
@@ -28,7 +28,7 @@ _PAIR = Frame.PAIR  # looking up a member of an enum costs 0.1 µs in Python 3.1
 
 
 @dataclass(slots=True)
-class Worker:
+class WorkerConnection:
     """One worker process. `acked` is the last table it has acknowledged (on this connection), -1 before the
     first."""
 
@@ -51,8 +51,8 @@ class Worker:
         return self.pairs is not None and self.tables is not None
 
 
-class Listener(Protocol):
-    """What the links tell. All calls come on the event loop and must be quick."""
+class WorkerEvents(Protocol):
+    """Called for what workers send. All calls come on the event loop and must be quick."""
 
     def on_pair(self, pair: Pair) -> None:
         """A pair arrived."""
@@ -66,21 +66,21 @@ class Listener(Protocol):
     def on_trails(self, trails: list[Trail]) -> None:
         """What became of some requests, for traces and the access log."""
 
-    def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
+    def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
         """A worker connected its table link and awaits the present table."""
 
     def on_gone(self, worker: str) -> None:
         """A worker was replaced by a new process in its slot: nothing more will come from it."""
 
 
-class Links:
+class WorkerConnections:
     """Both sockets and the workers behind them."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: WorkerEvents) -> None:
         self._listener = listener
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, WorkerConnection] = {}
         self._pids: frozenset[int | None] = frozenset()
-        self._of: dict[Channel, Worker] = {}
+        self._of: dict[Channel, WorkerConnection] = {}
         self._servers: list[asyncio.AbstractServer] = []
         self._changed = asyncio.Event()
 
@@ -110,7 +110,7 @@ class Links:
 
     # --- coming and going --------------------------------------------------------------------------------------------
 
-    def _greet(self, channel: Channel, payload: bytes) -> tuple[Worker, dict[str, Any]]:
+    def _greet(self, channel: Channel, payload: bytes) -> tuple[WorkerConnection, dict[str, Any]]:
         hello = link.read_note(payload)
         try:
             name, slot, pid = str(hello["worker"]), int(hello["slot"]), int(hello["pid"])
@@ -120,7 +120,7 @@ class Links:
         if worker is None:
             for other in [w for w in self.workers.values() if w.slot == slot]:
                 self.drop(other.name)
-            worker = self.workers[name] = Worker(name, slot, pid)
+            worker = self.workers[name] = WorkerConnection(name, slot, pid)
         self._of[channel] = worker
         return worker, hello
 
@@ -189,7 +189,7 @@ class Links:
             raise LinkError(f"{kind.name} on the link for pairs")
 
     @staticmethod
-    def _name(worker: Worker, named: dict[str, Any]) -> None:
+    def _name(worker: WorkerConnection, named: dict[str, Any]) -> None:
         try:
             worker.trials[int(named["index"])] = str(named["trial"])
         except (KeyError, TypeError, ValueError) as error:
@@ -224,7 +224,7 @@ class Links:
             if worker.tables is not None:
                 worker.tables.send(data)
 
-    def send(self, worker: Worker, table: Table) -> None:
+    def send(self, worker: WorkerConnection, table: Table) -> None:
         """Write a table to one worker."""
         if worker.tables is not None and not worker.tables.send(link.encode_table(table)):
             worker.tables.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.controller.links import Links, Worker
+from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.model import Pair, Table
 from proxy.pairs import link
 from proxy.pairs.link import Frame
@@ -18,7 +18,7 @@ from tests.controller.worker import FakeWorker, answer
 
 
 class Ear:
-    """Notes what the links tell."""
+    """Notes what the connections report."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
@@ -37,7 +37,7 @@ class Ear:
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         self._note("counts", worker)
 
-    def on_hello(self, worker: Worker, hello: dict[str, Any]) -> None:
+    def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
         self._note("hello", worker.name)
 
     def on_gone(self, worker: str) -> None:
@@ -56,14 +56,16 @@ async def ear() -> Ear:
 
 
 @pytest.fixture
-async def links(ear: Ear, tmp_path: Path) -> AsyncIterator[Links]:
-    one = Links(ear)
+async def connections(ear: Ear, tmp_path: Path) -> AsyncIterator[WorkerConnections]:
+    one = WorkerConnections(ear)
     await one.start(tmp_path)
     yield one
     await one.stop()
 
 
-async def test_pairs_marks_and_counts_reach_the_listener_in_order(links: Links, ear: Ear, tmp_path: Path) -> None:
+async def test_pairs_marks_and_counts_reach_the_listener_in_order(
+    connections: WorkerConnections, ear: Ear, tmp_path: Path
+) -> None:
     worker = await FakeWorker(tmp_path).connect()
     worker.good("t", 2)
     worker.mark("t")
@@ -88,7 +90,7 @@ GARBAGE = [
 @pytest.mark.parametrize("name", ["pairs.sock", "tables.sock"])
 @pytest.mark.parametrize("garbage", GARBAGE)
 async def test_who_speaks_garbage_is_put_out_and_the_others_go_on(
-    links: Links, ear: Ear, tmp_path: Path, garbage: bytes, name: str
+    connections: WorkerConnections, ear: Ear, tmp_path: Path, garbage: bytes, name: str
 ) -> None:
     reader, writer = await asyncio.open_unix_connection(str(tmp_path / name))
     writer.write(garbage)
@@ -100,7 +102,9 @@ async def test_who_speaks_garbage_is_put_out_and_the_others_go_on(
     worker.disconnect()
 
 
-async def test_a_replaced_worker_is_gone_only_when_all_it_wrote_is_read(links: Links, ear: Ear, tmp_path: Path) -> None:
+async def test_a_replaced_worker_is_gone_only_when_all_it_wrote_is_read(
+    connections: WorkerConnections, ear: Ear, tmp_path: Path
+) -> None:
     old = await FakeWorker(tmp_path, name="old").connect()
     await ear.until("hello", "old")
     new = await FakeWorker(tmp_path, name="new").connect()
@@ -110,18 +114,20 @@ async def test_a_replaced_worker_is_gone_only_when_all_it_wrote_is_read(links: L
     old.disconnect()
     await ear.until("gone", "old")
     assert ear.heard.index(("pair", "old", 0)) < ear.heard.index(("gone", "old"))
-    assert set(links.workers) == {"new"}
+    assert set(connections.workers) == {"new"}
     new.disconnect()
 
 
-async def test_waiting_for_acknowledgements_has_an_end(links: Links, ear: Ear, tmp_path: Path) -> None:
+async def test_waiting_for_acknowledgements_has_an_end(
+    connections: WorkerConnections, ear: Ear, tmp_path: Path
+) -> None:
     good, deaf = FakeWorker(tmp_path), FakeWorker(tmp_path, slot=1, name="deaf", acks=False)
     for worker in (good, deaf):
         await worker.connect()
         await ear.until("hello", worker.name)
-    links.publish(Table(5))
-    assert await links.acknowledged(5, 0.05) == ["deaf"]
+    connections.publish(Table(5))
+    assert await connections.acknowledged(5, 0.05) == ["deaf"]
     deaf.disconnect()
-    assert await links.acknowledged(5, 10.0) == []
+    assert await connections.acknowledged(5, 10.0) == []
     assert good.table.number == 5
     good.disconnect()

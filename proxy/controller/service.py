@@ -1,4 +1,5 @@
-"""The controller as its API sees it: fulfils `interface.Surface` over a `Controller` and the channel to the supervisor.
+"""The controller as its API sees it: fulfils `interface.AdminService` over a `Controller` and the channel to the
+supervisor.
 
 Reading never changes anything; `act` turns a person's word into an event of `rollout.machine` and waits until it has
 been carried out or refused.
@@ -13,12 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.config import Config
-from proxy.controller.admin.interface import ACTIONS, PARTS, Counts, RefusedError
+from proxy.controller.admin.interface import ACTIONS, PARTS, FleetCounts, RefusedError
 from proxy.controller.controller import Controller
-from proxy.controller.decisions import Outcome
+from proxy.controller.effect_executor import Outcome
 from proxy.controller.report import lead_seconds, rollout_json
+from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Store
-from proxy.controller.trials import Trial
 from proxy.errors import StoreError
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -32,7 +33,7 @@ ACT_DEADLINE = 5.0
 """Seconds that a person waits for a disk that hangs."""
 
 
-class Desk:
+class ControllerService:
     """What the admin API, the metrics and the webhooks are given."""
 
     def __init__(self, controller: Controller, supervisor: Channel, clock: Callable[[], float] = time.time) -> None:
@@ -64,14 +65,14 @@ class Desk:
         """Set after a transaction that put deliveries into the outbox."""
         return self._controller.outbox_added
 
-    def _find(self, name: str) -> Trial | None:
-        return self._controller.trials.get(name) or self._controller.roster.ended.get(name)
+    def _find(self, name: str) -> RolloutRun | None:
+        return self._controller.trials.get(name) or self._controller.registry.ended.get(name)
 
     def rollouts(self) -> list[dict[str, Any]]:
         """Every rollout in the configuration's order, then the ended ones."""
         controller = self._controller
         running = [controller.trials[name] for name in self.config.plans if name in controller.trials]
-        ended = sorted(controller.roster.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
+        ended = sorted(controller.registry.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
         return [rollout_json(trial) for trial in (*running, *ended)]
 
     def rollout(self, name: str) -> dict[str, Any] | None:
@@ -84,7 +85,7 @@ class Desk:
         trial = self._find(name)
         if trial is None:
             return None
-        return trial.kept.shown(order, limit, trial.redact)
+        return trial.sample_pairs.shown(order, limit, trial.redact)
 
     def charts(self, name: str) -> dict[str, Any] | None:
         """What can be drawn of a rollout; not its labels when answers are to be redacted."""
@@ -111,7 +112,7 @@ class Desk:
     async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         """Carry out an action; the rollout afterwards. Raises `RefusedError`."""
         trial = self._controller.trials.get(name)
-        if name in self._controller.roster.ended:
+        if name in self._controller.registry.ended:
             raise RefusedError(409, f"cannot {action} {name}: the file names it no more")
         if trial is None or action not in ACTIONS:
             raise RefusedError(
@@ -130,14 +131,14 @@ class Desk:
             raise RefusedError(409, refusal.reason)
         return rollout_json(trial)
 
-    def _outcome(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Outcome:
+    def _outcome(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> Outcome:
         """What is under way once it is asked for. Raises `StoreError`."""
         controller = self._controller
         if action != "restart":
-            return controller.decisions.decide(trial, self._event(trial, action, reason, actor, full))
+            return controller.executor.decide(trial, self._event(trial, action, reason, actor, full))
         if trouble := controller.store.trouble:  # what is forgotten for it must not be lost for nothing
             raise StoreError(f"not saved, so not done: {trouble}")
-        return controller.roster.restart(self.config.plans[trial.name], actor, reason)
+        return controller.registry.restart(self.config.plans[trial.name], actor, reason)
 
     async def _within(self, outcome: Outcome) -> Refuse | None:
         """What comes of a decision; `TimeoutError` after `ACT_DEADLINE`, and then it goes on by itself."""
@@ -148,9 +149,9 @@ class Desk:
             self._controller.spawn(_rest(work))
             raise
 
-    def _event(self, trial: Trial, action: str, reason: str, actor: str, full: bool) -> Event:
+    def _event(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> Event:
         now = self._clock()
-        blocked_by = self._controller.decisions.blocked_by(trial)
+        blocked_by = self._controller.executor.blocked_by(trial)
         match action:
             case "promote":
                 return Promote(now, actor, reason, full, blocked_by)
@@ -184,11 +185,11 @@ class Desk:
         """The supervisor's word on which processes there are. A worker that is not among them is gone for good."""
         self._tree = tree
         self.draining = self.draining or bool(tree.get("draining"))
-        self._controller.links.expect(worker.get("pid") for worker in tree.get("workers", ()))
+        self._controller.connections.expect(worker.get("pid") for worker in tree.get("workers", ()))
 
     def processes(self) -> dict[str, Any]:
         """The process tree, with which workers are connected."""
-        connected = {worker.pid for worker in self._controller.links.workers.values() if worker.connected}
+        connected = {worker.pid for worker in self._controller.connections.workers.values() if worker.connected}
         workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self._tree.get("workers", ())]
         return {**self._tree, "workers": workers}
 
@@ -224,12 +225,12 @@ class Desk:
         if missing or not self._tree:
             reasons.append(f"not connected: {_workers(missing)}" if missing else "no worker is known yet")
         if untold := [
-            worker.slot for worker in controller.links.workers.values() if worker.connected and not worker.told
+            worker.slot for worker in controller.connections.workers.values() if worker.connected and not worker.told
         ]:
             reasons.append(f"no routing table in force yet: {_workers(untold)}")
         return not reasons, reasons
 
-    def counts(self) -> Counts:
+    def counts(self) -> FleetCounts:
         """All counts now."""
         controller = self._controller
         counts = controller.tallies.merged()
@@ -238,12 +239,12 @@ class Desk:
             _count_trial(counts, trial)
         for (sink, result), n in controller.trails.counts.items():
             counts.trails[sink, result] = counts.trails.get((sink, result), 0) + n
-        figures = controller.decisions.figures
-        counts.results = dict(figures.results)
-        counts.rollback_seconds = {name: list(seconds) for name, seconds in figures.rollback.items()}
-        counts.detection_seconds = {name: list(seconds) for name, seconds in figures.detection.items()}
+        times = controller.executor.times
+        counts.results = dict(times.results)
+        counts.rollback_seconds = {name: list(seconds) for name, seconds in times.rollback.items()}
+        counts.detection_seconds = {name: list(seconds) for name, seconds in times.detection.items()}
         counts.lead_seconds = {
-            trial.name: [lead] for trial in controller.roster.everyone if (lead := lead_seconds(trial)) is not None
+            trial.name: [lead] for trial in controller.registry.everyone if (lead := lead_seconds(trial)) is not None
         }
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
         store = controller.store
@@ -254,7 +255,7 @@ class Desk:
 
     def _dropped(self) -> dict[str, int]:
         controller = self._controller
-        everyone = controller.roster.everyone
+        everyone = controller.registry.everyone
         recorders = [trial.recorder for trial in everyone if trial.recorder is not None]
         return {
             "order": sum(trial.readings.late for trial in everyone),
@@ -273,14 +274,14 @@ async def _rest(work: asyncio.Future[Refuse | None]) -> None:
     await work
 
 
-def _count_trial(counts: Counts, trial: Trial) -> None:
+def _count_trial(counts: FleetCounts, trial: RolloutRun) -> None:
     ledger, name = trial.ledger, trial.name
     counts.sampled[name] = ledger.sampled
     for part in PARTS:
         counts.pairs[name, part] = getattr(ledger, part)
     for reason, n in trial.evidence.candidate_failures.items():
         counts.candidate_failures[name, reason] = n
-    for reason, n in trial.books.unparseable.items():
+    for reason, n in trial.pair_ledger.unparseable.items():
         counts.unparseable[name, reason] = n
     for word, n in trial.evidence.response_mismatches.items():
         counts.response_mismatches[name, word] = n

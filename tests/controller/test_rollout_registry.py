@@ -87,9 +87,9 @@ async def test_a_failed_version_that_comes_back_is_still_rolled_back_with_its_ev
     trial = controller.trials[NAME]
     assert (trial.rollout.state, trial.rollout.reason) == (State.ROLLED_BACK, reason)
     assert trial.evidence.compared > 0
-    desk = desk_of(controller)
+    service = desk_of(controller)
     with pytest.raises(RefusedError, match="still says fail"):
-        await desk.act(NAME, "retry", reason="", actor="ann")
+        await service.act(NAME, "retry", reason="", actor="ann")
 
 
 async def test_changed_limits_keep_stage_and_evidence(
@@ -126,7 +126,7 @@ async def test_a_trial_keeps_its_segments_and_failures_in_a_row_outlive_a_reload
     text = config_text().replace("live: l\n", "live: l\n    segments: {header: x-tenant}\n")
     assert await reload(controller, text, tmp_path) == ""
     assert controller.trials[NAME].plan.segments is None
-    assert [record.message for record in caplog.records if record.name == "understudy.roster"] == ["segments.kept"]
+    assert [record.message for record in caplog.records if record.name == "understudy.registry"] == ["segments.kept"]
     worker.send(trial_of(controller), answer(1), Outcome(0, Reason.CONNECT))
     await eventually(lambda: controller.trials[NAME].rollout.cause == "tripwire")
     assert await reload(controller, text.replace('version: "1"', 'version: "2"'), tmp_path) == ""
@@ -140,10 +140,10 @@ async def test_a_rollout_taken_out_loses_its_lane_and_comes_back_with_its_eviden
     without = config_text().replace("candidate: c", "candidate: d")
     assert await reload(controller, without, tmp_path) == ""
     await worker.until(lambda: worker.lane(NAME) is None or worker.lane(NAME).weight == 0)  # type: ignore[union-attr]
-    desk = desk_of(controller)
-    assert [one["name"] for one in desk.rollouts()] == ["r/d", "r/c"]
+    service = desk_of(controller)
+    assert [one["name"] for one in service.rollouts()] == ["r/d", "r/c"]
     with pytest.raises(RefusedError, match="names it no more") as refused:
-        await desk.act(NAME, "retry", reason="", actor="ann")
+        await service.act(NAME, "retry", reason="", actor="ann")
     assert refused.value.status == 409
     assert await reload(controller, config_text(), tmp_path) == ""
     trial = controller.trials[NAME]
@@ -159,7 +159,7 @@ async def test_a_removal_that_could_not_be_saved_is_saved_when_the_disk_works_ag
     await worker.until(lambda: worker.lane(NAME) is None or worker.lane(NAME).weight == 0)  # type: ignore[union-attr]
     assert kinds(controller)[-1] == "advanced"
     controller.store.broken = False  # type: ignore[attr-defined]
-    await eventually(lambda: controller.decisions.unsaved == [])
+    await eventually(lambda: controller.executor.unsaved == [])
     assert "removed" in kinds(controller)
 
 
@@ -170,14 +170,14 @@ async def test_what_was_redacted_stays_redacted_when_the_rollout_is_taken_out(tm
         worker = await FakeWorker(tmp_path).connect()
         await worker.until(lambda: worker.lane(NAME))
         worker.good(trial_of(controller), 50)
-        desk = desk_of(controller)
-        await eventually(lambda: desk.pairs(NAME, "latest", 5))
+        service = desk_of(controller)
+        await eventually(lambda: service.pairs(NAME, "latest", 5))
         assert await reload(controller, config_text().replace("candidate: c", "candidate: d"), tmp_path) == ""
-        assert NAME in controller.roster.ended
-        shown = desk.pairs(NAME, "latest", 5)
+        assert NAME in controller.registry.ended
+        shown = service.pairs(NAME, "latest", 5)
         assert shown
         assert all("[redacted]" in one["live"]["body"] and one["live"]["prediction"] is None for one in shown)
-        charts = desk.charts(NAME)
+        charts = service.charts(NAME)
         assert charts is not None
         assert charts["predictions"] is None
         worker.disconnect()
@@ -192,37 +192,37 @@ async def test_what_was_redacted_stays_redacted_while_its_trial_lasts(tmp_path: 
         worker = await FakeWorker(tmp_path).connect()
         await worker.until(lambda: worker.lane(NAME))
         worker.good(trial_of(controller), 50)
-        desk = desk_of(controller)
-        await eventually(lambda: desk.pairs(NAME, "latest", 5))
+        service = desk_of(controller)
+        await eventually(lambda: service.pairs(NAME, "latest", 5))
         for text in (redacting("/else"), config_text()):
             assert await reload(controller, text, tmp_path) == ""
-            shown = desk.pairs(NAME, "latest", 5)
+            shown = service.pairs(NAME, "latest", 5)
             assert shown
             assert all("[redacted]" in one["live"]["body"] and one["live"]["prediction"] is None for one in shown)
         assert await reload(controller, config_text(version="2"), tmp_path) == ""
-        assert (controller.trials[NAME].redact, desk.pairs(NAME, "latest", 5)) == ((), [])
+        assert (controller.trials[NAME].redact, service.pairs(NAME, "latest", 5)) == ((), [])
         worker.disconnect()
 
 
 async def test_of_the_rollouts_that_ended_only_the_last_ones_keep_their_pairs(
     controller: Controller, worker: FakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.controller.roster.SHOWN_ENDED", 1)
+    monkeypatch.setattr("proxy.controller.rollout_registry.SHOWN_ENDED", 1)
     worker.good(trial_of(controller), 50)
-    desk = desk_of(controller)
-    await eventually(lambda: desk.pairs(NAME, "latest", 5))
+    service = desk_of(controller)
+    await eventually(lambda: service.pairs(NAME, "latest", 5))
     text = config_text().replace("d: {url", 'e: {url: "http://127.0.0.1:5"}, d: {url')
     assert await reload(controller, text.replace("candidate: c", "candidate: d"), tmp_path) == ""
-    assert desk.pairs(NAME, "latest", 5)
+    assert service.pairs(NAME, "latest", 5)
     assert await reload(controller, text.replace("candidate: c", "candidate: e"), tmp_path) == ""
-    assert list(controller.roster.ended) == [NAME, "r/d"]
-    assert desk.pairs(NAME, "latest", 5) == []
+    assert list(controller.registry.ended) == [NAME, "r/d"]
+    assert service.pairs(NAME, "latest", 5) == []
 
 
 async def test_only_the_last_rollouts_that_ended_are_held_and_an_older_one_is_still_known_when_it_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.controller.roster.KEEP_ENDED", 1)
+    monkeypatch.setattr("proxy.controller.rollout_registry.KEEP_ENDED", 1)
     monkeypatch.setattr("proxy.controller.store.store.KEEP_ENDED", 1)
     base = config_text().replace("d: {url", 'e: {url: "http://127.0.0.1:5"}, d: {url')
     texts = {one: base.replace("candidate: c", f"candidate: {one}") for one in "cde"}
@@ -230,12 +230,12 @@ async def test_only_the_last_rollouts_that_ended_are_held_and_an_older_one_is_st
         await desk_of(first).act(NAME, "abort", reason="smells", actor="ann")
         for one in "de":
             assert await reload(first, texts[one], tmp_path) == ""
-        assert (list(first.trials), list(first.roster.ended)) == (["r/e"], ["r/d"])
+        assert (list(first.trials), list(first.registry.ended)) == (["r/e"], ["r/d"])
         assert await reload(first, texts["c"], tmp_path) == ""
         assert (first.trials[NAME].rollout.state, first.trials[NAME].rollout.reason) == (State.ROLLED_BACK, "smells")
         assert await reload(first, texts["e"], tmp_path) == ""
     async with running(tmp_path, texts["d"]) as second:
-        assert (list(second.trials), list(second.roster.ended)) == (["r/d"], ["r/e"])
+        assert (list(second.trials), list(second.registry.ended)) == (["r/d"], ["r/e"])
         assert await reload(second, texts["c"], tmp_path) == ""
         assert second.trials[NAME].rollout.state is State.ROLLED_BACK
 
@@ -243,12 +243,12 @@ async def test_only_the_last_rollouts_that_ended_are_held_and_an_older_one_is_st
 async def test_a_promoted_candidate_that_the_file_makes_live_is_completed(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
-    desk = desk_of(controller)
-    await desk.act(NAME, "promote", reason="sure", actor="ann", full=True)
+    service = desk_of(controller)
+    await service.act(NAME, "promote", reason="sure", actor="ann", full=True)
     await worker.weight(NAME, BUCKETS)
     done = config_text().replace("live: l", "live: c")  # the rollout's own entry may stay
     assert await reload(controller, done, tmp_path) == ""
-    assert controller.roster.ended[NAME].rollout.state is State.COMPLETED
+    assert controller.registry.ended[NAME].rollout.state is State.COMPLETED
     assert kinds(controller)[-1] == "completed"
     assert await reload(controller, done.replace("candidate: c", "candidate: d"), tmp_path) == ""
     assert kinds(controller)[-1] == "began"

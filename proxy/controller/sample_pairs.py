@@ -1,6 +1,6 @@
 """Pairs kept to be looked at: the worst and the latest of a rollout, few and small.
 
-A person who reads "disagreement 5 %" wants to see five. Kept are at most `MOST` and `MAX_BYTES` of each sort, with at
+A person who reads "disagreement 5 %" wants to see five. There are at most `MOST` and `MAX_BYTES` of each sort, with at
 most `MAX_BODY` bytes of each body and the first values of each prediction, so the memory is bounded whatever the
 traffic (4 MiB a rollout); what is beyond is shown as cut.
 
@@ -105,7 +105,7 @@ _ARRAYS: dict[Kind, Callable[[Floats, Floats], Floats]] = {
 }
 
 
-class Kept:
+class SamplePairs:
     """The worst and the latest pairs of one rollout."""
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """One rollout while it runs: pairs in, readings in request order, evidence, and a look at it when it is due.
 
 Nothing here waits, writes (but one log line) or sends; time comes in as an argument. What a look leads to is decided in
-`rollout.machine` and carried out in `decisions`.
+`rollout.machine` and carried out in `effect_executor`.
 
 Invariants
-- Evidence, books and tripwire belong to one trial (`plan.trial`); a new trial gets new ones, together.
+- Evidence, ledger and tripwire belong to one trial (`plan.trial`); a new trial gets new ones, together.
 - Evidence, kept pairs and charts end with the rollout: pairs that come after the decision are booked as `late`.
 - `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
   that is in force once it is saved. On the way down the lane leads, on the way up the store does; they meet when a
@@ -27,14 +27,14 @@ from typing import Any
 
 from proxy import logs
 from proxy.controller.charts import Charts
-from proxy.controller.kept import Kept
 from proxy.controller.rate import Rate
 from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
+from proxy.controller.sample_pairs import SamplePairs
 from proxy.evidence import Evidence, Tripwire
 from proxy.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.model.reasons import PREDICTION_WORDS
-from proxy.pairs.ledger import Books
+from proxy.pairs.ledger import PairLedger
 from proxy.pairs.redaction import pointers
 from proxy.predictions import Reader, booking, copies_cost, protocol_of
 from proxy.predictions.unparseable import live_detail, sentence
@@ -71,17 +71,17 @@ def lane_of(rollout: Rollout, plan: Plan) -> Lane:
     return replace(lane, again=plan.again)
 
 
-class Trial:
+class RolloutRun:
     """A rollout at work. `added_at` is the monotonic time at which the last pair that mattered was added."""
 
-    def __init__(self, plan: Plan, rollout: Rollout, evidence: Evidence, books: Books) -> None:
+    def __init__(self, plan: Plan, rollout: Rollout, evidence: Evidence, pair_ledger: PairLedger) -> None:
         self.plan = plan
         self.rollout = self.saved = rollout
         self.rising: Rollout | None = None
         self.lane = lane_of(rollout, plan)
         self.evidence = evidence
-        self.books = books
-        self.kept = Kept()
+        self.pair_ledger = pair_ledger
+        self.sample_pairs = SamplePairs()
         self.charts = Charts()
         self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
         self.unread = ""  # what was found in the latest answer of live that could not be read
@@ -125,7 +125,7 @@ class Trial:
     @property
     def ledger(self) -> Ledger:
         """What became of every sampled request, those that came after the rollout's end among them."""
-        return self.books.ledger()
+        return self.pair_ledger.ledger()
 
     @property
     def why_unparseable(self) -> str:
@@ -134,7 +134,7 @@ class Trial:
         What was found in an answer is left out where something is to be redacted: it may be the very thing.
         """
         latest = "" if pointers(self.redact) else self.unread
-        return sentence(self.books.unparseable, self.books.compared, self.plan.prediction, latest)
+        return sentence(self.pair_ledger.unparseable, self.pair_ledger.compared, self.plan.prediction, latest)
 
     # --- pairs in ----------------------------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class Trial:
         """Put a reading of `reader` in its place; the event when it trips the wire."""
         if not self.readings.add(reading):
             return None  # its place has been settled: nothing will come of it, so it is not here either
-        self.books.arrived(pair.worker, pair.time)
+        self.pair_ledger.arrived(pair.worker, pair.time)
         self._use(pair, reading)
         if self.rollout.over or not self.tripwire.add(reading):
             return None
@@ -161,7 +161,7 @@ class Trial:
     def _use(self, pair: Pair, reading: Reading) -> None:
         """All that a pair is good for beside being evidence; after the end it is recorded and paid for, no more."""
         if pair.served is _CANDIDATE and self.rollout.state is State.PROMOTED and pair.stage >= self.rollout.entry:
-            self.books.answered_in_full(
+            self.pair_ledger.answered_in_full(
                 pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
             )
         if self.token_budget is not None:
@@ -171,7 +171,7 @@ class Trial:
             self.recorder.offer(pair, reading.request_hash)
         if self.rollout.over:
             return
-        self.kept.add(pair, reading)
+        self.sample_pairs.add(pair, reading)
         if reading.fault:
             self.failed[reading.fault.value] = pair.known_as, pair.time
         if reading.live_fault and reading.live_fault in PREDICTION_WORDS:
@@ -196,7 +196,7 @@ class Trial:
     def counts(self, worker: str, counts: dict[str, int]) -> None:
         """A worker's totals for this trial."""
         before = self.ledger
-        shed = self.books.account(worker).report(counts)
+        shed = self.pair_ledger.account(worker).report(counts)
         if self.rollout.over:
             self.unsnapshot |= self.ledger != before  # workers report of a trial as long as they live
             return
@@ -226,7 +226,7 @@ class Trial:
         """All that came from a worker that is gone has been added: what is missing will not come."""
         self.flush()
         self.evidence.gone(worker)
-        self.books.close(worker)
+        self.pair_ledger.close(worker)
 
     def flush(self) -> None:
         """Add the waiting readings to the evidence, or after the end to what came late."""
@@ -241,14 +241,14 @@ class Trial:
         over = self.rollout.over
         for (worker, live_fault), pairs in Counter(map(_BOOKED_BY, batch)).items():
             result = "late" if over else booking(live_fault)
-            self.books.book(worker, result, pairs, "" if over else live_fault.value)
+            self.pair_ledger.book(worker, result, pairs, "" if over else live_fault.value)
         if over:
             self.unsnapshot = True
             return True
         self.evidence.add(batch)
         self.charts.add(batch)
         if not self._judges_quality:
-            self.books.outcomes.add(batch, self.plan.prediction)
+            self.pair_ledger.outcomes.add(batch, self.plan.prediction)
         self.added_at = time.perf_counter()
         self._changed = self.unsnapshot = True
         return True
@@ -261,7 +261,7 @@ class Trial:
     @property
     def labels(self) -> dict[str, int] | None:
         """What became of requests and their later truths; `None` before the first truth."""
-        return self.evidence.labels if self._judges_quality else self.books.outcomes.labels
+        return self.evidence.labels if self._judges_quality else self.pair_ledger.outcomes.labels
 
     def outcome(self, name: str, truth: Any) -> bool:
         """The truth of a request has come; whether it was waited for."""
@@ -269,7 +269,7 @@ class Trial:
         if self.rollout.over:
             return False
         if not self._judges_quality:
-            joined = self.books.outcomes.join(name, truth, self.plan.prediction, self.evidence.scale)
+            joined = self.pair_ledger.outcomes.join(name, truth, self.plan.prediction, self.evidence.scale)
             self.unsnapshot |= joined
             return joined
         joined = self.evidence.outcome(name, truth)
@@ -317,7 +317,7 @@ class Trial:
 
     def look(self, now: float, blocked_by: str | None) -> Looked:
         """Look at the evidence (again only if it changed); `now` in epoch seconds."""
-        rate = self._rate.update(self.books.compared, now)
+        rate = self._rate.update(self.pair_ledger.compared, now)
         if self.looked is None or self._changed:
             began = time.perf_counter()
             assessment = self.evidence.assess(rate, self._held)
@@ -353,10 +353,10 @@ class Trial:
         """A new trial: nothing of the old one's evidence goes into it. `counted` is what each worker has reported of a
         trial of this name before, which is over: workers count on from there."""
         self.evidence = fresh_evidence(plan)
-        self.books = Books()
+        self.pair_ledger = PairLedger()
         self.unread = ""
         for worker, counts in counted.items():
-            self.books.account(worker).begin_at(counts)
+            self.pair_ledger.account(worker).begin_at(counts)
         self.forget()
         self.redact = ()
         late, self.readings = self.readings.late, Readings()
@@ -371,7 +371,7 @@ class Trial:
 
     def forget(self) -> None:
         """Let go of what is only there to be looked at."""
-        self.kept = Kept()
+        self.sample_pairs = SamplePairs()
         self.charts = Charts()
 
     def hide(self, entries: Iterable[str]) -> None:
