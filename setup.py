@@ -20,14 +20,12 @@ COMPILED = (
     "proxy/pairs/link.py",
     "proxy/pairs/publisher.py",
     *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py") if path.stem not in INTERPRETED),
-    *(f"proxy/worker/{name}.py" for name in (
-        "context", "limits", "pace", "reader", "taking", "timers", "turn",
-    )),
+    *(f"proxy/worker/{name}.py" for name in ("context", "limits", "pace", "reader", "taking", "timers", "turn")),
     *(f"proxy/worker/downstream/{name}.py" for name in (
         "http1", "http1_connection", "http1_requests", "http1_states", "receiving", "tunnel",
     )),
     *(f"proxy/worker/upstream/{name}.py" for name in (
-        "endpoint", "health", "http1", "keepalive", "pool", "renewals",
+        "addresses", "dialling", "endpoint", "health", "http1", "keepalive", "pool",
     )),
 )  # fmt: skip
 """What every request passes through over HTTP/1.1; what runs once per process or connection is left out."""
