@@ -29,10 +29,11 @@ import orjson
 
 from proxy.evidence import Evidence
 from proxy.evidence.count_store import CountStore
+from proxy.evidence.families.rule import Context
 from proxy.evidence.input.batch import Batch, columns
 from proxy.evidence.input.measures import measure, metric_of
 from proxy.evidence.process.budget import pool
-from proxy.evidence.rules.guards import Context, layout, measures_of_rules
+from proxy.evidence.rules.registry import layout, measures_of_rules
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Reading
 from proxy.predictions import Reader
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, score_stream, segments

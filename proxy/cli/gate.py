@@ -6,18 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from proxy.cli.judging import Judgement
+from proxy.evidence.families.guard import Question
+from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Finding, Plan, Verdict
 from proxy.predictions.unparseable import sentence
-
-LATENCY = frozenset({"p99_latency", "median_latency", "time_to_first_token", "time_per_token"})
-_AS_ANSWERS = frozenset({"max_extra_errors", "max_response_mismatch"})
-"""Guards that read nothing in an answer, so that it is no accuracy which they find."""
-GROUPS = (
-    ("accurate", lambda guard: guard not in LATENCY | _AS_ANSWERS),
-    ("compatible", lambda guard: guard == "max_response_mismatch"),
-    ("fast enough", lambda guard: guard in LATENCY),
-    ("reliable", lambda guard: guard == "max_extra_errors"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,7 @@ class Gate:
 def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent: int = 0) -> Gate:
     """Whether a candidate may go on. Without live timings, latency guards relative to live are left out; requests that
     were `not_sent` because redaction had left out their bodies are told of."""
-    relative = {guard.name for guard in plan.guards if guard.relative and guard.name in LATENCY}
+    relative = {guard.name for guard in plan.guards if guard.relative and GUARDS[guard.name].timed}
     left_out = () if live_timed else tuple(sorted(relative))
     findings = [f for f in judgement.assessment.findings if f.segment is None and f.guard not in left_out]
     if judgement.verdict is Verdict.FAIL:
@@ -66,10 +58,10 @@ def _untold(not_sent: int) -> str:
 
 def _sentence(verdict: Verdict, findings: list[Finding], judgement: Judgement) -> str:
     good = []
-    for word, belongs in GROUPS:
-        group = [finding for finding in findings if belongs(finding.guard)]
+    for question in Question:
+        group = [finding for finding in findings if GUARDS[finding.guard].question is question]
         if group and all(finding.verdict is Verdict.PASS for finding in group):
-            good.append(word)
+            good.append(question.value)
     praise = " and ".join([", ".join(good[:-1]), good[-1]] if len(good) > 1 else good)
     if verdict is Verdict.PASS:
         return f"pass: {praise}, after {judgement.pairs} pairs"

@@ -23,11 +23,11 @@ from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.names import header, header_value, nearest, url
 from proxy.config.text import filled
-from proxy.config.units import Unfit
 from proxy.errors import UnderstudyError
 from proxy.model import Plan, Verdict
 from proxy.request.set_json import rules
 from proxy.rfc3339 import rfc3339
+from proxy.units import Unfit
 
 if TYPE_CHECKING:
     from proxy.cli.judging import Judgement

@@ -18,51 +18,37 @@ from proxy.cli.judging import judge_trials
 from proxy.cli.recordings import recorded_pairs
 from proxy.cli.table import printable
 from proxy.config import Config
-from proxy.config.checks import FITS
 from proxy.config.effort import is_latency
 from proxy.config.proposals import FEW, Measured, Proposal, about, latency_seconds, pass_seconds, propose
-from proxy.config.units import Tolerance, duration, percent_text, tolerance
 from proxy.errors import UnderstudyError
+from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard, Kind, Plan
 from proxy.rollout.requirements import rough
-
-GENEROUS = (
-    Guard("max_disagreement", 0.5),
-    Guard("max_mean_shift", 0.5),
-    Guard("max_ks", 0.5),
-    Guard("max_psi", 2.0),
-    Guard("max_big_change", 0.5, tolerance=0.1),
-    Guard("max_spread_change", 4.0),
-    Guard("min_similarity", 0.1),
-    Guard("p99_latency", 5.0, relative=True),
-    Guard("median_latency", 5.0, relative=True),
-    Guard("max_extra_errors", 0.5),
-    Guard("max_response_mismatch", 0.5),
-)
-"""Limits under which everything is measured and hardly anything fails."""
+from proxy.units import Tolerance, duration, tolerance
 
 
 def generous(plan: Plan) -> Plan:
-    """The plan with every guard that can judge its predictions; its own tolerance and absolute latency limits stay."""
+    """The plan with every guard that can judge its predictions, under limits that hardly ever fail; its own tolerance
+    and absolute latency limits stay."""
     kind, own = plan.prediction.kind, {guard.name: guard for guard in plan.guards}
-    found = [guard for guard in GENEROUS if kind in FITS.get(guard.name, {kind}) or kind is Kind.AUTO]
-    if plan.prediction.protocol == "none":
-        found = [guard for guard in found if guard.name not in FITS]
-    if kind in (Kind.LABEL, Kind.RANKING, Kind.TEXT, Kind.AUTO):  # whose changes have no size of their own
-        found = [guard for guard in found if guard.name != "max_big_change"]
-    if kind is Kind.NUMBER:
-        found = [
-            replace(g, limit=4.0) if g.name == "max_mean_shift"
-            else replace(g, relative=True, tolerance=1.0) if g.name == "max_big_change"
-            else g
-            for g in found
-        ]  # fmt: skip
-    kept = {name: guard for name, guard in own.items() if is_latency(guard) and not guard.relative}
-    if "max_big_change" in own:
-        kept["max_big_change"] = replace(own["max_big_change"], limit=0.5)
-    names = {guard.name for guard in found}
-    more = tuple(guard for name, guard in kept.items() if name not in names)
-    return replace(plan, guards=(*(kept.get(guard.name, guard) for guard in found), *more))
+    found = {guard.name: guard for guard in generous_guards(kind) if _reads(guard, plan)}
+    for name, guard in own.items():
+        if GUARDS[name].timed and not guard.relative:
+            found[name] = guard
+        elif guard.tolerance:
+            found[name] = replace(guard, limit=0.5)
+    return replace(plan, guards=tuple(found.values()))
+
+
+def generous_guards(kind: Kind) -> list[Guard]:
+    """Every guard that measures predictions of this kind, under a limit that hardly ever fails."""
+    found = [(known, known.generous(kind)) for known in GUARDS.values()]
+    return [guard for known, guard in found if guard is not None and known.judges(guard, kind)]
+
+
+def _reads(guard: Guard, plan: Plan) -> bool:
+    """Whether the predictions of a plan are read, if this guard needs any."""
+    return plan.prediction.protocol != "none" or not GUARDS[guard.name].reads
 
 
 class Found(NamedTuple):
@@ -103,8 +89,9 @@ def of_rollout(rollout: dict[str, Any]) -> Found:
         value, low, high, pairs = (finding[key] for key in ("value", "low", "high", "pairs"))
         bursts = finding.get("burst_size", 1.0)
         measured.append(Measured(finding["guard"], value, low, high, pairs, relative, size.size, bursts))
-    missing = [guard.name for guard in GENEROUS if guard.name not in rollout["guards"]]
-    return Found(rollout["name"], Kind(rollout["kind"]), measured, missing)
+    kind = Kind(rollout["kind"])
+    missing = [guard.name for guard in generous_guards(kind) if guard.name not in rollout["guards"]]
+    return Found(rollout["name"], kind, measured, missing)
 
 
 def show(found: Found, rates: Sequence[float], *, as_json: bool) -> int:
@@ -134,15 +121,7 @@ def written(guard: Guard) -> str:
     >>> written(Guard("p99_latency", 1.2, True)), written(Guard("max_big_change", 0.01, True, 2.0))
     ('1.2x', '{tolerance: 2iqr, rate: 1%}')
     """
-    if guard.name == "max_big_change":
-        size = Tolerance(guard.tolerance, guard.relative)
-        return f"{{tolerance: {size}, rate: {percent_text(100 * guard.limit)}}}"
-    if is_latency(guard):
-        return f"{guard.limit:g}x" if guard.relative else duration(guard.limit)
-    return percent_text(100 * guard.limit) if guard.name in _SHARES else f"{guard.limit:g}"
-
-
-_SHARES = ("max_disagreement", "max_extra_errors", "max_response_mismatch")
+    return GUARDS[guard.name].unit.written(guard)
 
 
 def _yaml(found: Found, proposals: Sequence[Proposal], rates: Sequence[float]) -> list[str]:
@@ -158,7 +137,7 @@ def _yaml(found: Found, proposals: Sequence[Proposal], rates: Sequence[float]) -
         lines += _lines(one, found.kind, rates)
     if found.missing:
         lines += ["# Not measured, having no guard: these measure it, and hardly ever fail.", "#"]
-        kept = [guard for guard in GENEROUS if guard.name in set(found.missing)]
+        kept = [guard for guard in generous_guards(found.kind) if guard.name in found.missing]
         lines += [f"#   {guard.name}: {written(guard)}" for guard in kept]
     return lines
 
@@ -196,7 +175,7 @@ def _times(seconds: Iterable[float]) -> str:
 def _figure(measured: Measured, value: float | None) -> str:
     if value is None or not isfinite(value):
         return "–"
-    if is_latency(Guard(measured.guard, 1.0)):
+    kind = GUARDS[measured.guard]
+    if kind.timed:
         return f"{value:.3g}x" if measured.relative else duration(float(f"{value:.3g}"))
-    share = measured.guard in _SHARES or measured.guard == "max_big_change"
-    return f"{100 * value:.3g}%" if share else f"{value:.3g}"
+    return f"{100 * value:.3g}%" if kind.effort.events else f"{value:.3g}"

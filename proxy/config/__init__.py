@@ -24,9 +24,10 @@ from pathlib import Path
 
 from proxy.config.checks import check
 from proxy.config.files import check_files
+from proxy.config.guards import Guards
 from proxy.config.json_schema import schema
 from proxy.config.reading import read_tree
-from proxy.config.route import Fallback, Guards, Mirror, Prediction, Record, Rollout, Route
+from proxy.config.route import Fallback, Mirror, Prediction, Record, Rollout, Route
 from proxy.config.server import Admin, Server, Upstream, Webhook
 from proxy.config.text import read
 from proxy.config.tree import Config

@@ -23,40 +23,15 @@ from proxy.config.signing import signing_key
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
-from proxy.config.units import duration
 from proxy.errors import Mistake
+from proxy.evidence.rules.registry import GUARDS
 from proxy.http.credentials import HEADERS
 from proxy.model import BUCKETS, Guard, Kind, Stage, State
 from proxy.predictions.expressions import expression_problem
 from proxy.request.set_json import rules
 from proxy.request.set_message import FIELDS as FIELDS_SET
 from proxy.request.set_message import problem
-
-_EVERY = frozenset(Kind) - {Kind.AUTO}
-_COUNTED = frozenset({Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES, Kind.TEXT})  # text by its length
-
-_RANGED = frozenset({Kind.AUTO, Kind.SCORE, Kind.NUMBER})
-
-FITS: dict[str, frozenset[Kind]] = {
-    "max_disagreement": _EVERY - {Kind.NUMBER, Kind.VECTOR},
-    "max_mean_shift": _COUNTED | {Kind.VECTOR},
-    "max_ks": _COUNTED,
-    "max_psi": _COUNTED,
-    "max_big_change": _EVERY,
-    "max_spread_change": _COUNTED,
-    "min_similarity": _EVERY,
-    "max_quality_drop": _EVERY - {Kind.VECTOR},
-}
-"""The kinds of prediction that a guard can judge; a guard that is not here needs no prediction. A test holds it to the
-evidence's own table, which is not imported because a worker reads the configuration and needs no numpy."""
-
-BELOW_ONE = frozenset(
-    {
-        "max_disagreement", "max_big_change", "max_extra_errors", "max_response_mismatch", "max_ks", "max_quality_drop",
-    }
-)  # fmt: skip
-"""Guards on a quantity that never exceeds 1, so that a limit of 1 or more never fails."""
-
+from proxy.units import duration
 
 _SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
@@ -392,38 +367,33 @@ def _guards(path: Path, rollout: Rollout, prediction: Prediction | None, blame: 
     if rollout.guards is not None and not rollout.guards.listed and not blame.is_broken(here):
         blame(here, "no guard: nothing could ever be proven", "leave `guards` out for the default ones")
     canary = any(stage.weight > 0 for stage in rollout.ladder)
-    reads = [guard for guard in rollout.limits if guard.name in FITS]
+    reads = [guard for guard in rollout.limits if GUARDS[guard.name].reads]
     for guard in reads:
-        at = (*here, guard.name)
-        if prediction is None:
-            blame(at, "needs to read the answers", "write `prediction: {protocol: …, kind: …}` on the route")
-        elif guard.name == "max_big_change" and guard.relative and prediction.kind not in _RANGED:
-            problem = f"predictions of kind `{prediction.kind}` have no interquartile range"
-            blame((*at, "tolerance"), problem, "a number from 0 to 1: their distance")
-        elif prediction.kind is not Kind.AUTO and prediction.kind not in FITS[guard.name]:
-            fit = [name for name, kinds in FITS.items() if prediction.kind in kinds]
-            blame(at, f"cannot judge predictions of kind `{prediction.kind}`", f"fit for it: {', '.join(fit)}")
+        _fits((*here, guard.name), guard, prediction, blame)
     if prediction is not None and reads and canary:
         for key, explicit in (("protocol", "v2"), ("kind", "label")):
             if getattr(prediction, key) == "auto":
                 problem = f"`{key}: auto` may fill findings, but does not decide about a canary"
                 blame((*path[:2], "prediction", key), problem, f"write what it is, e.g. `{key}: {explicit}`")
     for guard in rollout.limits:
-        _limit((*here, guard.name), guard, blame)
+        kind = prediction.kind if prediction is not None else Kind.AUTO
+        if (found := GUARDS[guard.name].check(guard, kind)) is not None:
+            at = (*here, guard.name, found.key) if found.key else (*here, guard.name)
+            blame(at, found.problem, found.hint)
     for key in ("false_rollback_rate", "false_promotion_rate"):
         if not 0 < getattr(rollout, key) <= 0.5:
             blame((*path, key), "must be more than 0% and at most 50%")
 
 
-def _limit(path: Path, guard: Guard, blame: _Blamer) -> None:
-    if guard.name in BELOW_ONE and guard.limit >= 1:
-        off = guard.name == "max_response_mismatch"
-        blame(path, "a limit of 100% can never fail", "`off`, if that is meant" if off else "")
-    if guard.name == "min_similarity" and guard.limit > 1:
-        blame(path, "a similarity is at most 1")
-    latency = guard.name in ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
-    if latency and guard.limit <= 0:
-        blame(path, "must be more than 0")
+def _fits(path: Path, guard: Guard, prediction: Prediction | None, blame: _Blamer) -> None:
+    """A guard that reads predictions has some of a kind that it can judge."""
+    if prediction is None:
+        blame(path, "needs to read the answers", "write `prediction: {protocol: …, kind: …}` on the route")
+        return
+    kind = prediction.kind
+    if kind is not Kind.AUTO and kind not in (GUARDS[guard.name].kinds or ()):
+        fit = [name for name, known in GUARDS.items() if known.kinds is not None and kind in known.kinds]
+        blame(path, f"cannot judge predictions of kind `{kind}`", f"fit for it: {', '.join(fit)}")
 
 
 def _costs(path: Path, rollout: Rollout, blame: _Blamer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from proxy.config.units import duration
+from proxy.units import duration
 
 if TYPE_CHECKING:
     from proxy.config.tree import Config

@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, Field
 
 from proxy.config.types import Header, HeaderValue, Section
-from proxy.config.units import Unfit
 from proxy.http import credentials
+from proxy.units import Unfit
 
 _FRAMING = frozenset(
     {"content-length", "transfer-encoding", "connection", "host", "expect", "upgrade", "te", "trailer"}

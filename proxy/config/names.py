@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy import json_pointer
-from proxy.config.units import Unfit
 from proxy.http.placement import PathRule
+from proxy.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"([A-Za-z0-9_]([A-Za-z0-9._-]{0,253})?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from proxy.config.names import nearest
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
-from proxy.config.units import Unfit
+from proxy.units import Unfit
 
 STAND_IN = "stand-in"
 _STAND_INS: dict[str, Any] = {

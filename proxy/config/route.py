@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from proxy.config.guards import DEFAULT_GUARDS, Guards
 from proxy.config.headers import HeaderRules
 from proxy.config.types import (
     After,
@@ -21,24 +22,20 @@ from proxy.config.types import (
     Flag,
     Header,
     HeaderValue,
-    Latency,
     Method,
     Name,
-    Number,
     Percent,
     Pointer,
     Ratio,
-    RatioOrOff,
     Redacted,
     RequestPath,
     Section,
     Size,
-    Tolerance,
     one_of,
     or_text,
 )
-from proxy.config.units import LatencyLimit, Unfit
 from proxy.model import Guard, Kind, PredictionSpec, Stage, State
+from proxy.units import Unfit
 
 Protocol = Literal["auto", "v2", "json", "tensorflow", "kserve-v1", "mlflow", "sagemaker", "torchserve", "openai"]
 
@@ -231,88 +228,6 @@ class StageRule(Section):
         """As the core knows it."""
         kind, percent = (State.CANARY, self.canary) if self.shadow is None else (State.SHADOW, self.shadow)
         return Stage(kind, percent or 0.0, self.mirror, self.min_pairs, self.min_time, self.max_time, self.on_timeout)
-
-
-class BigChange(Section):
-    """How many answers may change by more than a tolerance."""
-
-    tolerance: Tolerance
-    """What counts as big: in the prediction's own unit (`0.3`), or for scores and numbers in live's interquartile
-    ranges (`2iqr`), taken from its first 500 answers. Of labels, vectors, rankings, texts and probabilities it is a
-    distance from 0 to 1."""
-    rate: Ratio
-    """Share of pairs that may change that much."""
-
-
-class Guards(Section):
-    """The limits; all must pass for the rollout to climb, and their pooled evidence rolls it back."""
-
-    max_disagreement: Ratio | None = None
-    """Share of pairs whose label (top class, text) differs; beyond live's own noise under `mirror.noise_floor`."""
-    max_mean_shift: Number | None = None
-    """Mean difference, candidate minus live, either way; of vectors that of random projections."""
-    max_ks: Number | None = None
-    """Largest distance between the two distributions (Kolmogorov-Smirnov)."""
-    max_psi: Number | None = None
-    """Population stability index between the two distributions."""
-    max_big_change: BigChange | None = None
-    """Share of pairs that differ by more than a tolerance."""
-    max_spread_change: Number | None = None
-    """Change of the mean distance from live's median, in live's interquartile ranges."""
-    min_similarity: Number | None = None
-    """Mean similarity of the two answers, 0 to 1; relative to live's with itself under `mirror.noise_floor`."""
-    max_quality_drop: Number | None = None
-    """Mean loss of quality against delayed outcomes."""
-    p99_latency: Latency | None = None
-    """The candidate's 99th percentile: a multiple of live's, or absolute."""
-    median_latency: Latency | None = None
-    """The median of candidate over live, or the candidate's own median."""
-    time_to_first_token: Latency | None = None
-    """Streams: median time to the first token."""
-    time_per_token: Latency | None = None
-    """Streams: median time per token after the first."""
-    max_extra_errors: Ratio | None = None
-    """Failures of the candidate beyond live's, as a share of pairs."""
-    max_response_mismatch: RatioOrOff | None = None
-    """Share of requests answered with another class of status, by a refusal, empty or in another media type, either
-    way; 1% when absent and no guard compares answers, `off` for none."""
-
-    @property
-    def listed(self) -> tuple[Guard, ...]:
-        """As the core knows them, in the order above."""
-        found: list[Guard] = []
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, BigChange):
-                found.append(Guard(name, value.rate, value.tolerance.in_ranges, value.tolerance.size))
-            elif isinstance(value, LatencyLimit):
-                found.append(Guard(name, value.limit, relative=value.relative))
-            elif value is not None and value != "off":
-                found.append(Guard(name, value))
-        return tuple(found)
-
-    @property
-    def in_force(self) -> tuple[Guard, ...]:
-        """Those listed, and `MISMATCH` where none of them compares answers and the owner says nothing of it."""
-        listed = self.listed
-        compared = self.max_response_mismatch is not None or any(guard.name in COMPARING for guard in listed)
-        return listed if compared else (*listed, MISMATCH)
-
-
-COMPARING = frozenset(
-    {
-        "max_disagreement", "max_mean_shift", "max_ks", "max_psi", "max_big_change", "max_spread_change",
-        "min_similarity",
-    }
-)  # fmt: skip
-"""Guards that compare the two answers, to which one that cannot be read is a failed one. `max_quality_drop` is none: it
-compares either with the truth, where that comes."""
-
-MISMATCH = Guard("max_response_mismatch", 0.01)
-"""Without this one, any answer below 400 would be as good as any other where no guard compares answers."""
-
-DEFAULT_GUARDS = Guards.model_validate({"p99_latency": "1.2x", "max_extra_errors": "1%"})
-"""What a rollout without `guards` gets, with `MISMATCH`."""
 
 
 class Rollout(Section):

@@ -37,7 +37,7 @@ from proxy.config.types import (
     Workers,
     one_of,
 )
-from proxy.config.units import Unfit
+from proxy.units import Unfit
 
 Event = Literal[
     "rollout.rolled_back",

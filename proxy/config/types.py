@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from proxy.config import names, units
-from proxy.config.units import LatencyLimit
+from proxy import units
+from proxy.config import names
 from proxy.http.placement import PathRule
 
 
@@ -39,37 +39,17 @@ def _after(value: float | str) -> str:
     return value if isinstance(value, str) else units.duration(value)
 
 
-def _ratio_or_off(value: float | str) -> str:
-    return value if isinstance(value, str) else units.ratio_text(value)
-
-
 DURATION = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)$"
 SIZE = r"^[0-9]+(\.[0-9]+)?\s*(B|KB|MB|GB|KiB|MiB|GiB)$"
 RATE = SIZE.replace(")$", ")/s$")
-PERCENT = r"^[0-9]+(\.[0-9]+)?\s*%$"
-RANGES = r"^[0-9]+(\.[0-9]+)?\s*iqr$"
-LATENCY = r"^[0-9]+(\.[0-9]+)?\s*(x|us|ms|s|m)$"
-_ANY_NUMBER = {"anyOf": [{"type": "number", "minimum": 0}, _text(PERCENT, "5%")]}
+PERCENT = units.PERCENT_TEXT
+LATENCY = units.LATENCY_TEXT
 
 Duration = Annotated[float, Reads(units.seconds, _text(DURATION, "250ms", "10m"), units.duration)]
 Size = Annotated[int, Reads(units.size, _text(SIZE, "1MiB"), units.bytes_text)]
 Rate = Annotated[int, Reads(units.rate, _text(RATE, "1KiB/s"), units.rate_text)]
 Percent = Annotated[float, Reads(units.percent, _text(PERCENT, "5%"), units.percent_text)]
 Ratio = Annotated[float, Reads(units.ratio, _text(PERCENT, "1%"), units.ratio_text)]
-RatioOrOff = Annotated[
-    float | Literal["off"],
-    Reads(units.ratio_or_off, {"anyOf": [{"const": "off"}, _text(PERCENT, "1%")]}, _ratio_or_off),
-]
-Number = Annotated[float, Reads(units.number, _ANY_NUMBER)]
-Tolerance = Annotated[
-    units.Tolerance,
-    Reads(
-        units.tolerance,
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _text(PERCENT, "5%"), _text(RANGES, "2iqr")]},
-        str,
-    ),
-]
-Latency = Annotated[LatencyLimit, Reads(units.latency, _text(LATENCY, "1.2x", "250ms"), str)]
 Moment = Annotated[float, Reads(units.moment, {"type": "string", "format": "date-time"})]
 Name = Annotated[str, Reads(names.name, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "credit-v2"))]
 Version = Annotated[str, Reads(names.version, {"type": ["string", "integer"], "examples": ["2026-11-20"]})]

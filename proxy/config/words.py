@@ -8,12 +8,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from proxy.config.effort import EXCESS, P99_PASS, is_latency, seconds_to_pass
-from proxy.config.route import COMPARING, MISMATCH, Rollout, Route
+from proxy.config.effort import is_latency, seconds_to_pass
+from proxy.config.guards import IMPLIED
+from proxy.config.route import Rollout, Route
 from proxy.config.tree import Config
-from proxy.config.units import Tolerance, duration
+from proxy.evidence.families.guard import Question
+from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard, Kind, Plan, Stage, State
 from proxy.rollout.requirements import rough
+from proxy.units import duration
 
 RATES = (10.0, 100.0, 1000.0)
 """Requests per second for which `check` says how long a stage takes, unless it is told others."""
@@ -25,13 +28,7 @@ def limit(guard: Guard) -> str:
     >>> limit(Guard("p99_latency", 1.2, relative=True)), limit(Guard("max_disagreement", 0.02))
     ('1.2x', '2%')
     """
-    if is_latency(guard):
-        return f"{guard.limit:g}x" if guard.relative else duration(guard.limit)
-    if guard.name in ("max_disagreement", "max_extra_errors", "max_response_mismatch"):
-        return f"{guard.limit * 100:g}%"
-    if guard.name == "max_big_change":
-        return f"{guard.limit * 100:g}% beyond {Tolerance(guard.tolerance, guard.relative)}"
-    return f"{guard.limit:g}"
+    return GUARDS[guard.name].unit.limit(guard)
 
 
 def describe(config: Config, rates: Sequence[float] = RATES) -> str:
@@ -88,7 +85,7 @@ def _rollout(config: Config, route: Route, rollout: Rollout, rates: Sequence[flo
         f"{plan.consecutive_failures} failures of {plan.candidate} in a row roll it back at once.",
     )
     if plan.noise_floor:
-        named = " and ".join(guard.name for guard in plan.guards if guard.name in EXCESS) or "No guard"
+        named = " and ".join(guard.name for guard in plan.guards if GUARDS[guard.name].noise_floor) or "No guard"
         share = f"the {plan.noise_floor * 100:g}% of pairs for which live is asked twice"
         yield _wrapped("    ", f"{named} judges what goes beyond live's own noise, from {share}.")
     for name in (plan.live, plan.candidate):
@@ -113,14 +110,19 @@ def _durations(plan: Plan, rates: Sequence[float]) -> Iterator[str]:
         times = [seconds_to_pass(plan, stage, rate) for rate in rates]
         row = "".join(rough(seconds).rjust(14) for seconds, _ in times)
         yield f"      {stage.name:12}{row}   {', '.join(dict.fromkeys(why for _, why in times))}"
-    if any(guard.name == "p99_latency" and guard.relative for guard in plan.guards):
-        one, many = P99_PASS
-        if not plan.latency_block:
-            yield f"      (p99_latency needs about {one:,} pairs, of which every one counts)"
-            return
-        least, block = rough(many * plan.latency_block), duration(plan.latency_block)
-        yield f"      (p99_latency needs about {one:,} blocks of {block} with one pair each, {many} with many: at least"
-        yield f"      {least} per stage)"
+    for guard in plan.guards:
+        if guard.relative and GUARDS[guard.name].effort.passing is not None:
+            yield from _blocks_needed(plan, guard)
+
+
+def _blocks_needed(plan: Plan, guard: Guard) -> Iterator[str]:
+    one, many = GUARDS[guard.name].effort.passing or (0, 0)
+    if not plan.latency_block:
+        yield f"      ({guard.name} needs about {one:,} pairs, of which every one counts)"
+        return
+    least, block = rough(many * plan.latency_block), duration(plan.latency_block)
+    yield f"      ({guard.name} needs about {one:,} blocks of {block} with one pair each, {many} with many: at least"
+    yield f"      {least} per stage)"
 
 
 def _stage(plan: Plan, stage: Stage) -> str:
@@ -150,7 +152,9 @@ def _filled_in(config: Config, rollout: Rollout) -> list[str]:
     if rollout.guards is None:
         found.append("guards " + ", ".join(f"{guard.name}: {limit(guard)}" for guard in rollout.limits))
     elif len(rollout.limits) > len(rollout.guards.listed):
-        found.append(f"{MISMATCH.name}: {limit(MISMATCH)}, since no guard compares answers")
+        found += [
+            f"{one.name}: {limit(one)}, since no guard compares answers" for one in IMPLIED if one in rollout.limits
+        ]
     if config.upstreams[rollout.candidate].version is None:
         found.append("version, a hash of the URLs")
     found += [
@@ -198,11 +202,14 @@ def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[st
             yield f"`{guard.name}: {limit(guard)}` can never pass: no number of pairs proves a difference of nothing"
         if is_latency(guard) and guard.relative and guard.limit <= 1:
             yield f"`{guard.name}: {limit(guard)}` asks the candidate to beat live; an equal one never passes"
-    if "max_psi" in guards and "max_extra_errors" not in guards:
-        yield "max_psi leaves failures out, so it can pass only beside `max_extra_errors`"
-    if "max_extra_errors" not in guards:
-        yield "without `max_extra_errors`, only failures in a row count against the candidate"
-    if not guards.keys() & {MISMATCH.name, *COMPARING}:
+    kinds = [GUARDS[name] for name in guards]
+    for kind in kinds:
+        if kind.beside and kind.beside not in guards:
+            yield f"{kind.name} leaves failures out, so it can pass only beside `{kind.beside}`"
+    if not any(kind.question is Question.RELIABLE for kind in kinds):
+        named = " or ".join(f"`{kind.name}`" for kind in GUARDS.values() if kind.question is Question.RELIABLE)
+        yield f"without {named}, only failures in a row count against the candidate"
+    if not any(kind.compares or kind.question is Question.COMPATIBLE for kind in kinds):
         yield "nothing compares the answers: a redirect, an empty answer or a page of HTML counts as a good one"
     if plan.stages[0].kind is State.CANARY:
         yield "no shadow stage: the first requests that it ever gets are answered to users"
@@ -214,8 +221,9 @@ def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[st
         yield "no `sticky`: one user may be answered by both models in turn"
     if plan.lead_time_slo is not None and plan.signed_off_at is None:
         yield "`lead_time_slo` is never measured without `signed_off_at` on the candidate's upstream"
-    if plan.noise_floor and not guards.keys() & EXCESS:
-        yield "`mirror.noise_floor` asks live twice, but no guard uses it (max_disagreement and min_similarity do)"
+    if plan.noise_floor and not any(kind.noise_floor for kind in kinds):
+        named = " and ".join(kind.name for kind in GUARDS.values() if kind.noise_floor)
+        yield f"`mirror.noise_floor` asks live twice, but no guard uses it ({named} do)"
     if plan.prediction.kind is Kind.TEXT and not plan.noise_floor:
         yield "a text model seldom repeats itself; `mirror.noise_floor` measures how much live differs from itself"
     yield from _too_short(plan)

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from proxy.evidence.divergences import recent
 from proxy.evidence.input.distances import confidence, top
+from proxy.evidence.rules.registry import GUARDS
+from proxy.evidence.words import title
 from proxy.model import Assessment, Guard, Kind, Plan, Prediction, Reading
 
 RECENT = 1000
@@ -42,8 +44,6 @@ LONGEST = 1e6
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 OTHER = "(other)"
-_LATENCY = ("p99_latency", "median_latency", "time_to_first_token", "time_per_token")
-_SHARES = ("max_disagreement", "max_extra_errors", "max_response_mismatch", "max_big_change", "max_quality_drop")
 _DRAWN = frozenset({Kind.LABEL, Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES})
 
 _LABEL, _PROBABILITIES = Kind.LABEL, Kind.PROBABILITIES  # looking up a member costs 0.1 µs in Python 3.11
@@ -57,9 +57,7 @@ def unit(guard: Guard) -> str:
     >>> unit(Guard("p99_latency", 1.2, relative=True)), unit(Guard("max_disagreement", 0.02))
     ('times', 'percent')
     """
-    if guard.name in _LATENCY:
-        return "times" if guard.relative else "seconds"
-    return "percent" if guard.name in _SHARES else "number"
+    return GUARDS[guard.name].unit.chart(guard)
 
 
 class _History:
@@ -143,6 +141,7 @@ class Charts:
             "pairs": len(self._recent),
             "window": RECENT,
             "units": {guard.name: unit(guard) for guard in plan.guards},
+            "titles": {guard.name: title(guard) for guard in plan.guards},
             "latency": _latency(times[:, 0], times[:, 1]),
             "predictions": self._predictions(plan),
             "history": self._history.shown(),

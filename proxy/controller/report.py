@@ -15,6 +15,7 @@ import orjson
 from proxy.config.words import limit
 from proxy.controller.charts import unit
 from proxy.controller.rollout_run import RolloutRun
+from proxy.evidence.rules.registry import GUARDS
 from proxy.evidence.sample_ratio import log_bayes_factor
 from proxy.model import BUCKETS, Finding, Ledger, State, Verdict
 from proxy.rfc3339 import rfc3339
@@ -23,8 +24,9 @@ from proxy.rollout.requirements import needs, stage_name, waiting_for
 
 
 def finding_json(finding: Finding, units: Mapping[str, str]) -> dict[str, Any]:
-    """A finding as JSON values, with its guard's unit; what is not a finite number is `null`."""
-    value = asdict(finding) | {"verdict": finding.verdict.value, "unit": units.get(finding.guard, "number")}
+    """A finding as JSON values, with its guard's title and unit; what is not a finite number is `null`."""
+    said = {"title": GUARDS[finding.guard].title, "unit": units.get(finding.guard, "number")}
+    value = asdict(finding) | {"verdict": finding.verdict.value} | said
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
 
 

@@ -32,6 +32,7 @@ from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
 from proxy.controller.sample_pairs import SamplePairs
 from proxy.evidence import Evidence, Tripwire
+from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.ledger import PairLedger
@@ -256,7 +257,7 @@ class RolloutRun:
     @property
     def _judges_quality(self) -> bool:
         """Whether a guard has a limit for what outcomes say; else they are joined to be shown."""
-        return any(guard.name == "max_quality_drop" for guard in self.plan.guards)
+        return any(GUARDS[guard.name].labelled for guard in self.plan.guards)
 
     @property
     def labels(self) -> dict[str, int] | None:

@@ -1,7 +1,8 @@
 """Evidence: integer counts of pairs, and everything that is concluded from them.
 
-Read in this order: `wealth` (how a bet on counts becomes an e-value), `rate` and `mean` (two rules whole), `guards`
-(which rule a guard's name stands for), `count_store` (where the counts are), `evidence` (readings in, assessment out).
+Read in this order: `process.wealth` (how a bet on counts becomes an e-value), `families.rate` and `families.mean` (two
+rules whole), `families.guard` (all that is known of a guard), `rules.big_change` (one), `count_store` (where the counts
+are), `evidence` (readings in, assessment out).
 """
 
 from proxy.evidence.evidence import Evidence, EvidenceError

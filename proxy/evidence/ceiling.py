@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxy.evidence.count_store import CountStore
+from proxy.evidence.families.ratio import Ratio
+from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.timings import least_edges
 from proxy.evidence.process.restarts import Restarts
 from proxy.evidence.process.stakes import UNIT
 from proxy.evidence.process.wealth import Floats
-from proxy.evidence.rules.guards import Slot
 from proxy.evidence.rules.psi import Psi
-from proxy.evidence.rules.ratio import Ratio
 
 ROUNDING = 1e-6
 """Nats by which sums of floats may be off, and far more."""

@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.evidence.e_detector import EDetector
+from proxy.evidence.families.ratio import Ratio
+from proxy.evidence.families.rule import Rule, Slot
+from proxy.evidence.families.slower import Slower
 from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.input.blocks import bounds
 from proxy.evidence.input.timed_rows import CURRENT, FLAGS, SEGMENT, batch_of
@@ -28,10 +31,7 @@ from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.means import BINS
 from proxy.evidence.process.restarts import ROWS, Restarts
 from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, log_sum
-from proxy.evidence.rules.guards import Rule, Slot
-from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.mean import Labelled
-from proxy.evidence.rules.ratio import Ratio
+from proxy.evidence.rules.quality_drop import Labelled
 from proxy.model import Guard
 
 
@@ -288,7 +288,9 @@ def timed(slot: Slot) -> Slower | Ratio | None:
 def burst_columns(slots: Sequence[Slot]) -> list[int]:
     """How many columns of `bursts` each guard has.
 
-    >>> from proxy.evidence.rules.guards import Context, layout
+    >>> from proxy.evidence.families.rule import Context
+
+    >>> from proxy.evidence.rules.registry import layout
     >>> from proxy.model import Kind, PredictionSpec
     >>> guards = (Guard("max_disagreement", 0.02), Guard("max_ks", 0.05), Guard("p99_latency", 0.25))
     >>> burst_columns(layout(guards, Context(Kind.SCORE, PredictionSpec()), 1))

@@ -15,11 +15,11 @@ from math import erfc
 import numpy as np
 
 from proxy.evidence.count_store import CountStore
+from proxy.evidence.families.rule import Rule
 from proxy.evidence.input.batch import Batch
 from proxy.evidence.input.reference import freeze
 from proxy.evidence.process.estimate import intervals
 from proxy.evidence.process.wealth import Counts, Floats, Numbers
-from proxy.evidence.rules.guards import Rule
 from proxy.evidence.rules.ks import BINS, Ks
 from proxy.evidence.rules.psi import Psi, asymptotic_log_e
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from proxy.evidence.families.rule import Slot
 from proxy.evidence.process.bursts import Bursts, TakenByBlocks
 from proxy.evidence.process.wealth import Counts, Floats, log_mean_exp, log_sum
-from proxy.evidence.rules.guards import Slot
 
 BLOCK = 60.0
 """Seconds."""

@@ -23,6 +23,7 @@ from proxy.evidence.ceiling import Ceiling
 from proxy.evidence.count_store import CountStore
 from proxy.evidence.divergences import Divergence, Histogram, divergences, histogram
 from proxy.evidence.e_detector import ALARM
+from proxy.evidence.families.rule import Context
 from proxy.evidence.findings import Look, find
 from proxy.evidence.input.batch import columns
 from proxy.evidence.input.blocks import Blocks
@@ -35,7 +36,7 @@ from proxy.evidence.pass_blocks import MANY
 from proxy.evidence.process.budget import Pool, pool
 from proxy.evidence.process.prf import key_of, uniforms
 from proxy.evidence.process.wealth import Counts
-from proxy.evidence.rules.guards import Context, layout, measures_of_rules
+from proxy.evidence.rules.registry import GUARDS, layout, measures_of_rules
 from proxy.evidence.state import EvidenceError, State
 from proxy.model import Assessment, Kind, Plan, Reading, Verdict
 
@@ -57,8 +58,8 @@ class Evidence:
         slots = self._state.tally.slots
         self._metric = metric_of(self._state.kind, self._plan.prediction.low, self._plan.prediction.high)
         self._wanted = measures_of_rules(slots)
-        self._labels = next((slot for slot in slots if slot.guard.name == "max_quality_drop"), None)
-        self._tokens = any(slot.guard.name == "time_per_token" for slot in slots)
+        self._labels = next((slot for slot in slots if GUARDS[slot.guard.name].labelled), None)
+        self._tokens = any(rule.quantity == "token" for rule in self._state.tally.timed)
 
     # --- life --------------------------------------------------------------------------------------------------------
 

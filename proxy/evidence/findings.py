@@ -9,16 +9,16 @@ from functools import partial
 import numpy as np
 
 from proxy.evidence.count_store import segment_shares
+from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.timings import distinct_passes, log_pass
 from proxy.evidence.process.budget import Pool
 from proxy.evidence.process.estimate import Estimate
 from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, Numbers
-from proxy.evidence.rules.guards import Slot, judges
 from proxy.evidence.rules.ks import Ks
-from proxy.evidence.rules.mean import Labelled
 from proxy.evidence.rules.psi import Psi
+from proxy.evidence.rules.registry import GUARDS, judges
 from proxy.evidence.state import State
-from proxy.evidence.words import burst_words, forecast_words, gap_words, label_words, number, title
+from proxy.evidence.words import burst_words, forecast_words, label_words, number, title
 from proxy.model import Finding, Plan, Verdict
 from proxy.model.reasons import NO_CREDENTIALS, Reason
 
@@ -113,8 +113,9 @@ def passes(look: Look, i: int, asked: Asked) -> bool:
         return False
     # The index has no place for an answer that never came, so somebody else must vouch for those.
     if isinstance(tally.slots[i].rule, Psi) and asked.now[0][-1]:
-        errors = next((j for j, slot in enumerate(tally.slots) if slot.guard.name == "max_extra_errors"), None)
-        return errors is not None and passes(look, errors, asked_of(look, errors))
+        beside = GUARDS[tally.slots[i].guard.name].beside
+        other = next((j for j, slot in enumerate(tally.slots) if slot.guard.name == beside), None)
+        return other is not None and passes(look, other, asked_of(look, other))
     return True
 
 
@@ -265,7 +266,7 @@ def _sentence(
         parts.append(f"{estimate.failed} failed answers count as the worst")
     if estimate.note:
         parts.append(estimate.note)
-    if isinstance(slot.rule, Labelled):
+    if GUARDS[slot.guard.name].labelled:
         waiting, delay = look.state.waiting, look.plan.prediction.label_delay
         parts.append(label_words(waiting.labelled, waiting.unlabelled, 1 << waiting.halvings, delay))
     failures = look.state.failures
@@ -318,13 +319,13 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
     if not judges(slot.guard, look.state.kind):
         return f"it cannot judge predictions of kind {look.state.kind.value}"
     if estimate.value is None:
-        return gap_words(slot.guard)
+        return GUARDS[slot.guard.name].gap(slot.guard)
     if isinstance(slot.rule, Ks | Psi):
         since = look.state.tally.since_stage(slot)
         if moved := slot.rule.moved(counts) or (more is None and slot.rule.moved(since)):
             return moved
     if isinstance(slot.rule, Psi) and more == 0:
-        return "no pass before max_extra_errors passes too, because failed answers have no bin"
+        return f"no pass before {GUARDS[slot.guard.name].beside} passes too, because failed answers have no bin"
     if more is not None:
         blocks = look.state.tally.timings_of(look.state.tally.slots.index(slot)) is not None
         return forecast_words(more, "latency blocks" if blocks else "pairs")

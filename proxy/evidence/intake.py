@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from proxy.evidence.e_detector import BLOCK
+from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.batch import Batch, by_candidate, faultless
 from proxy.evidence.input.labels import Entry, loss
 from proxy.evidence.input.reference import WARMUP
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import EVERY
 from proxy.evidence.process.wealth import Bools, Ints
-from proxy.evidence.rules.guards import Slot
-from proxy.evidence.rules.mean import Labelled
+from proxy.evidence.rules.quality_drop import Labelled
 from proxy.evidence.state import State
 from proxy.model import Kind, Plan, PredictionSpec, Reading
 from proxy.model.reasons import Reason

@@ -15,7 +15,7 @@ import numpy as np
 from proxy.evidence.input.labels import Entry, Waiting, loss
 from proxy.evidence.process.means import BINS
 from proxy.evidence.process.prf import key_of
-from proxy.evidence.rules.mean import Labelled
+from proxy.evidence.rules.quality_drop import Labelled
 from proxy.model import Kind, PredictionSpec, Reading
 
 _KINDS = tuple(Kind)

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.batch import Placed
 from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints
-from proxy.evidence.rules.guards import Slot
 
 BETS = np.array([0.98, 0.6, 0.25, 0.06])
 LOG_WEIGHTS = np.log([0.4, 0.3, 0.2, 0.1])

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
 from proxy.evidence.e_detector import EDetector
+from proxy.evidence.families.ratio import Ratio
+from proxy.evidence.families.rule import Context, Slot
+from proxy.evidence.families.slower import Slower
 from proxy.evidence.input.blocks import FACTS, Blocks
 from proxy.evidence.input.clusters import Clusters
 from proxy.evidence.input.dedup import Recent
@@ -30,9 +33,7 @@ from proxy.evidence.process.bursts import KEPT, LENGTH, Bursts
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import ROWS, Restarts
 from proxy.evidence.process.wealth import Counts, Floats
-from proxy.evidence.rules.guards import RULES, Context, Slot, layout
-from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.ratio import Ratio
+from proxy.evidence.rules.registry import GUARDS, layout
 from proxy.evidence.state import EvidenceError, State
 from proxy.model import Guard, Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
@@ -147,7 +148,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         watch = EDetector(counts, bursts, *_watch_in(header["watch"]))
     for name, raw, restarts, opened, burst in header["chapters"]:
         guard = _guard_in(raw)
-        rule = RULES[guard.name](guard, context)
+        rule = GUARDS[guard.name].rule(guard, context)
         rows, parts = reader.take(ROWS, rule.width), reader.take(segments, rule.width)
         fails = reader.take(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
         epoch = LimitEpoch(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)

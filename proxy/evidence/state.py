@@ -8,6 +8,7 @@ import numpy as np
 
 from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
 from proxy.evidence.e_detector import EDetector
+from proxy.evidence.families.rule import Context, Slot
 from proxy.evidence.input.batch import Batch
 from proxy.evidence.input.blocks import Blocks
 from proxy.evidence.input.clusters import Clusters
@@ -17,7 +18,7 @@ from proxy.evidence.input.reference import Reference
 from proxy.evidence.input.timed_rows import WIDTH, aged, facts
 from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.wealth import Bools, Ints
-from proxy.evidence.rules.guards import Context, Slot, layout, needs_reference
+from proxy.evidence.rules.registry import layout, needs_reference
 from proxy.model import Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
 

@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
+from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard
 from proxy.rollout.requirements import rough
-
-PERCENT = frozenset(("max_disagreement", "max_extra_errors", "max_response_mismatch", "max_big_change"))
-LATENCY = frozenset(("p99_latency", "median_latency", "time_to_first_token", "time_per_token"))
-
-_TITLES = {
-    "max_disagreement": "disagreement",
-    "max_mean_shift": "mean shift",
-    "max_ks": "largest difference of the distributions (KS)",
-    "max_psi": "population stability index",
-    "max_big_change": "big changes",
-    "max_spread_change": "change of spread",
-    "max_quality_drop": "quality drop",
-    "max_extra_errors": "extra errors",
-    "max_response_mismatch": "response mismatch",
-    "min_similarity": "similarity",
-    "p99_latency": "p99 latency",
-    "median_latency": "median latency",
-    "time_to_first_token": "median time to first token",
-    "time_per_token": "median time per token",
-}
 
 
 def title(guard: Guard) -> str:
@@ -32,7 +13,7 @@ def title(guard: Guard) -> str:
     >>> title(Guard("max_disagreement", 0.02))
     'disagreement'
     """
-    return _TITLES.get(guard.name, guard.name.replace("_", " "))
+    return GUARDS[guard.name].title
 
 
 def number(guard: Guard, value: float | None) -> str:
@@ -47,13 +28,7 @@ def number(guard: Guard, value: float | None) -> str:
         return "unknown"
     if value == float("inf"):
         return "unbounded"
-    if guard.name in PERCENT:
-        return f"{100 * value:.3g} %"
-    if guard.name in LATENCY:
-        if guard.relative:
-            return f"{value:.2f} x"
-        return f"{value:.3g} s" if value >= 1.0 else f"{1000 * value:.3g} ms"
-    return f"{value:.3g}"
+    return GUARDS[guard.name].unit.number(guard, value)
 
 
 def forecast_words(more: int, unit: str = "pairs") -> str:
@@ -97,18 +72,3 @@ def burst_words(size: float) -> str:
 _SHARES = (
     "half", "a third", "a quarter", "a fifth", "a sixth", "a seventh", "an eighth", "a ninth", "a tenth",
 )  # fmt: skip
-
-
-def gap_words(guard: Guard) -> str:
-    """Why a guard has nothing to say yet.
-
-    >>> gap_words(Guard("p99_latency", 1.2, relative=True))
-    'no live timings yet'
-    """
-    if guard.name in LATENCY:
-        return "no live timings yet" if guard.relative else "no timings yet"
-    if guard.name == "max_quality_drop":
-        return "no label counts yet: one does when label_delay has passed since its request"
-    if guard.name == "max_response_mismatch":
-        return "no request yet that both answered"
-    return "no pairs that can be compared yet"

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from proxy.evidence.rules.discordance import ExtraErrors
-from proxy.evidence.rules.guards import Rule
+from proxy.evidence.families.mean import Mean
+from proxy.evidence.families.projections import Projections
+from proxy.evidence.families.rate import Rate
+from proxy.evidence.families.ratio import Ratio
+from proxy.evidence.families.rule import Rule
+from proxy.evidence.families.slower import Slower
+from proxy.evidence.rules.extra_errors import ExtraErrors
 from proxy.evidence.rules.ks import Ks
-from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.mean import Mean, Similarity
-from proxy.evidence.rules.mismatch import Mismatched
-from proxy.evidence.rules.projections import Projections
 from proxy.evidence.rules.psi import Psi
-from proxy.evidence.rules.rate import Rate
-from proxy.evidence.rules.ratio import Ratio
+from proxy.evidence.rules.response_mismatch import Mismatched
+from proxy.evidence.rules.similarity import Similarity
 from proxy.model import Guard
 from tests.calibration import truths
 from tests.calibration.harness import KEPT, alone, together

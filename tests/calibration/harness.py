@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxy.evidence.count_store import CountStore
+from proxy.evidence.families.rule import Rule, Slot
 from proxy.evidence.input.batch import Batch
 from proxy.evidence.process.budget import pool
 from proxy.evidence.process.bursts import SIZES, UNDER_WAY
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import EVERY, ROWS, log_rest, log_weights
-from proxy.evidence.rules.guards import Rule, Slot
 from proxy.model import Guard
 from tests.calibration.truths import Truth
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from proxy.evidence import Evidence
+from proxy.evidence.families.mean import Mean
+from proxy.evidence.families.rule import Rule
 from proxy.evidence.process.normal import log_cdf
-from proxy.evidence.rules.guards import Rule
-from proxy.evidence.rules.mean import Mean
 from proxy.model import Guard, Verdict
 from tests.calibration import truths
 from tests.calibration.cases import DIFFERS, ERRORS, MEDIAN, P99, SHIFT

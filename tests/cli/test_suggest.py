@@ -11,13 +11,13 @@ import orjson
 import pytest
 import yaml
 
-from proxy.cli.suggest import GENEROUS, generous, of_rollout, show
+from proxy.cli.suggest import generous, generous_guards, of_rollout, show
 from proxy.config import parse
 from proxy.config.proposals import Measured, propose
 from proxy.controller.report import rollout_json
 from proxy.controller.rollout_run import RolloutRun, fresh_evidence
-from proxy.evidence.rules.mean import Mean
-from proxy.evidence.rules.rate import Rate
+from proxy.evidence.families.mean import Mean
+from proxy.evidence.families.rate import Rate
 from proxy.model import Guard, Kind, Plan
 from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import begin
@@ -111,7 +111,7 @@ def test_a_rollout_in_shadow_tells_limits_and_what_it_does_not_measure(capsys: p
     assert guards["max_mean_shift"] < 0.02
     assert guards["p99_latency"].endswith("x")
     assert guards["median_latency"].endswith("ms")
-    assert set(missing) == {guard.name for guard in GENEROUS} - set(guards)
+    assert set(missing) == {guard.name for guard in generous_guards(Kind.SCORE)} - set(guards)
     assert "#   max_disagreement: 50%" in printed
     text = CONFIG.replace("kind: label", "kind: score")
     parse(text[: text.index("guards:")] + "guards: " + yaml.safe_dump(guards, default_flow_style=True))

@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from proxy.config import Config, load, names, parse, schema, units
+from proxy import units
+from proxy.config import Config, load, names, parse, schema
 from proxy.config.words import describe, warnings
 from proxy.errors import ConfigError
 from proxy.http.credentials import HEADERS

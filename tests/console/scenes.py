@@ -128,7 +128,8 @@ class Scene:
 
     def as_json(self, finding: Finding) -> dict[str, Any]:
         value = {name: getattr(finding, name) for name in Finding.__slots__} | {"verdict": finding.verdict.value}
-        return value | {"unit": next(unit(guard) for guard in self.plan.guards if guard.name == finding.guard)}
+        guard = next(guard for guard in self.plan.guards if guard.name == finding.guard)
+        return value | {"unit": unit(guard), "title": title(guard)}
 
     def needs(self) -> list[dict[str, Any]]:
         served = [{"what": "candidate_pairs", "have": 200, "want": 200}] * (self.state is State.CANARY)

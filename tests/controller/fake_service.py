@@ -30,7 +30,7 @@ URL = f"/api/v1/rollouts/{NAME}"
 def finding(guard: str = "p99_latency", **changes: Any) -> dict[str, Any]:
     base = {"guard": guard, "segment": None, "verdict": "inconclusive", "value": 1.05, "low": 0.9, "high": 1.15}
     base |= {"limit": 1.2, "evidence": 0.14, "pairs": 2310, "eta_seconds": 340.0, "reason": "p99 is 1.05 x live."}
-    base |= {"burst_size": 1.0, "value_with_repeats": 1.05, "pairs_with_repeats": 2310}
+    base |= {"title": "p99 latency", "burst_size": 1.0, "value_with_repeats": 1.05, "pairs_with_repeats": 2310}
     return base | changes
 
 
@@ -119,7 +119,8 @@ class FakeService:
         if self.rollout(name) is None:
             return None
         empty = {"time": [], "weight": [], "guards": {}}
-        return {"pairs": 0, "window": 2000, "units": {}, "latency": None, "predictions": None, "history": empty}
+        known = {"units": {}, "titles": {}}
+        return {"pairs": 0, "window": 2000, **known, "latency": None, "predictions": None, "history": empty}
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         if self.store.broken:

@@ -16,7 +16,7 @@ import pytest
 from proxy.controller.report import rollout_json
 from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.evidence import Evidence
-from proxy.evidence.rules.guards import FITS, RULES
+from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Segments, Stage, State
 from proxy.pairs import link
 from proxy.pairs.ledger import PairLedger
@@ -28,7 +28,7 @@ LIMITS = {"max_big_change": (0.005, False, 0.3), **dict.fromkeys(("p99_latency",
 
 
 def plan_for(kind: Kind) -> Plan:
-    names = [name for name in RULES if kind is Kind.AUTO or kind in FITS.get(name, frozenset(Kind))]
+    names = [name for name, known in GUARDS.items() if kind is Kind.AUTO or kind in (known.kinds or {kind})]
     limits = {name: LIMITS.get(name, (0.9, "time_" in name, 0.0)) for name in names}
     guards = tuple(Guard(name, *limits[name]) for name in names)
     spec = PredictionSpec("v2", kind, ignore=("/id",))

@@ -205,8 +205,8 @@ async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker
     assert "97 more pairs" in shown["stage"]["waiting_for"]
     assert shown["stage"]["needs"][0] == {"what": "pairs", "have": 3, "want": 100}
     assert set(shown["findings"][0]) == {
-        "guard", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs", "eta_seconds",
-            "reason", "burst_size", "value_with_repeats", "pairs_with_repeats",
+        "guard", "title", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs",
+        "eta_seconds", "reason", "burst_size", "value_with_repeats", "pairs_with_repeats",
     }  # fmt: skip
     worst = service.pairs(NAME, "worst", 2)
     assert worst is not None

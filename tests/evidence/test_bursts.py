@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from proxy.evidence import Evidence
 from proxy.evidence.count_store import CountStore
 from proxy.evidence.e_detector import ALARM
+from proxy.evidence.families.rule import Context, Slot
 from proxy.evidence.process.bursts import LENGTH, SIZES, UNDER_WAY, Bursts
-from proxy.evidence.rules.guards import Context, Slot, layout
+from proxy.evidence.rules.registry import layout
 from proxy.model import Finding, Guard, Kind, PredictionSpec, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, make_reading, score_stream

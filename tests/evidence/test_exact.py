@@ -13,6 +13,11 @@ from math import factorial, prod
 import numpy as np
 import pytest
 
+from proxy.evidence.families.mean import Mean
+from proxy.evidence.families.projections import Projections
+from proxy.evidence.families.rate import Rate
+from proxy.evidence.families.ratio import Ratio, ratio_bets
+from proxy.evidence.families.slower import Slower
 from proxy.evidence.input.batch import Batch, columns
 from proxy.evidence.input.projections import PROJECTIONS
 from proxy.evidence.process.discordance import BETS as ERROR_BETS
@@ -21,16 +26,12 @@ from proxy.evidence.process.means import BETS, BINS, WEIGHTS
 from proxy.evidence.process.restarts import ROWS, Restarts
 from proxy.evidence.process.stakes import FAIL_ONE, PASS_ONE
 from proxy.evidence.process.wealth import log_mean_exp
-from proxy.evidence.rules.discordance import ExtraErrors
+from proxy.evidence.rules.extra_errors import ExtraErrors
 from proxy.evidence.rules.ks import BINS as KS_BINS
 from proxy.evidence.rules.ks import Ks
-from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.mean import Mean, Similarity
-from proxy.evidence.rules.mismatch import Mismatched
-from proxy.evidence.rules.projections import Projections
 from proxy.evidence.rules.psi import Psi, asymptotic_log_e
-from proxy.evidence.rules.rate import Rate
-from proxy.evidence.rules.ratio import Ratio, ratio_bets
+from proxy.evidence.rules.response_mismatch import Mismatched
+from proxy.evidence.rules.similarity import Similarity
 from proxy.model import Arm
 from tests.evidence.streams import make_reading
 

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.config.effort import pairs_to_pass
 from proxy.evidence import Evidence
-from proxy.evidence.rules.mismatch import Mismatched
+from proxy.evidence.rules.response_mismatch import Mismatched
 from proxy.evidence.snapshot import _LENGTH, MAGIC
 from proxy.model import Guard, Mismatch, Plan, Reading, Verdict
 from proxy.model.reasons import NO_CREDENTIALS, Reason

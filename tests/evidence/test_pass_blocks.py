@@ -12,17 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.evidence import Evidence
+from proxy.evidence.families.mean import Mean
+from proxy.evidence.families.projections import Projections
+from proxy.evidence.families.rate import Rate
+from proxy.evidence.families.rule import Rule
 from proxy.evidence.input.projections import PROJECTIONS
 from proxy.evidence.pass_blocks import BETS, LOG_WEIGHTS, MANY, UNIT
 from proxy.evidence.process.means import BINS
-from proxy.evidence.rules.discordance import ExtraErrors
-from proxy.evidence.rules.guards import Rule
+from proxy.evidence.rules.extra_errors import ExtraErrors
 from proxy.evidence.rules.ks import BINS as KS_BINS
 from proxy.evidence.rules.ks import Ks
-from proxy.evidence.rules.mean import Mean, Similarity
-from proxy.evidence.rules.mismatch import Mismatched
-from proxy.evidence.rules.projections import Projections
-from proxy.evidence.rules.rate import Rate
+from proxy.evidence.rules.response_mismatch import Mismatched
+from proxy.evidence.rules.similarity import Similarity
 from proxy.model import Finding, Guard, Kind, Plan, PredictionSpec, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, make_reading, score_stream, segments

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.evidence import Evidence
+from proxy.evidence.families.ratio import Ratio
+from proxy.evidence.families.slower import Slower
 from proxy.evidence.input.timings import Timings, log_fail, log_pass
 from proxy.evidence.process.restarts import Restarts, log_rest
 from proxy.evidence.process.stakes import FAIL_MANY, FAIL_ONE, PASS_MANY, PASS_ONE, UNIT, Stakes, gains, share_stakes
-from proxy.evidence.rules.latency import Slower
-from proxy.evidence.rules.ratio import Ratio
 from proxy.model import Arm, Guard, Plan, Reading, Verdict
 from tests.calibration.truths import batch
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, make_reading, score_stream, segments

@@ -23,6 +23,8 @@ ACTS = {
     # Sums of blocks: tests/evidence/test_timings.py.
     "facts", "batch_of", "aged", "timed", "widths", "parts", "total", "loudest", "log_fail", "least_edges", "log_pass",
     "distinct_passes",
+    # Parts of a guard's type: tests/evidence/test_guards.py.
+    "rule", "check", "fits", "learns", "gap", "generous", "nothing", "never", "always", "no_pairs",
 }  # fmt: skip
 """Functions that have no doctest of their own; each is shown where the comment says."""
 

@@ -18,7 +18,7 @@ FLOORS = (
     {"worker", "controller"},
     {"config", "request", "pairs", "sockets"},
     {"rollout", "evidence", "predictions"},
-    {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer", "rfc3339"},
+    {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer", "rfc3339", "units"},
     {"http"},
     {"model"},
 )
@@ -51,18 +51,18 @@ PURE_FILES = {
 
 PURE = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "csv", "dataclasses",
-    "datetime", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "http", "io", "ipaddress",
-    "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing", "typing_extensions",
-    "unicodedata", "urllib.parse", "warnings", "zlib",
+    "datetime", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "http", "importlib", "io",
+    "ipaddress", "itertools", "json", "math", "operator", "pkgutil", "re", "string", "struct", "types", "typing",
+    "typing_extensions", "unicodedata", "urllib.parse", "warnings", "zlib",
 }  # fmt: skip
 """What a pure file may take of the standard library: nothing that waits, draws lots, looks at a clock or speaks.
-`email.utils` reads dates of headers, `http` names statuses."""
+`email.utils` reads dates of headers, `http` names statuses; registries walk the files of their own room."""
 
 DECODERS = {"numpy", "orjson", "zstandard", "brotli", "hpack", "jmespath", "ml_dtypes", "google.protobuf"}
 """What a pure file may take from outside: arrays, and decoding that does no I/O."""
 
 
-EVIDENCE = ("", "rules", "input", "process")
+EVIDENCE = ("", "rules", "families", "input", "process")
 """The floors of `evidence`, from the top down; its own files lie above its rooms."""
 
 

@@ -41,6 +41,7 @@ NUMBER = _maybe({"type": "number"})
 FINDING = _object(
     {
         "guard": TEXT,
+        "title": TEXT | {"description": "What the guard measures, in words."},
         "segment": _maybe(TEXT),
         "verdict": {"enum": [*Verdict]},
         "value": NUMBER,
@@ -199,6 +200,7 @@ CHARTS = _object(
         "pairs": WHOLE,
         "window": WHOLE,
         "units": {"type": "object", "additionalProperties": TEXT},
+        "titles": {"type": "object", "additionalProperties": TEXT},
         "latency": _maybe({"type": "object"}),
         "predictions": _maybe({"type": "object"}),
         "history": {"type": "object"},

@@ -69,22 +69,5 @@ export const zone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone ?
 
 export const since = (time) => Math.max(0, (Date.now() - asDate(time).getTime()) / 1000);
 
-const GUARDS = {
-  max_disagreement: "disagreement",
-  max_mean_shift: "mean shift",
-  max_ks: "distribution distance (KS)",
-  max_psi: "distribution distance (PSI)",
-  max_big_change: "big changes",
-  max_spread_change: "spread change",
-  min_similarity: "similarity",
-  max_quality_drop: "quality drop",
-  p99_latency: "p99 latency",
-  median_latency: "median latency",
-  time_to_first_token: "time to first token",
-  time_per_token: "time per token",
-  max_extra_errors: "extra errors",
-  max_response_mismatch: "response mismatch",
-};
-export const guardName = (guard) => GUARDS[guard] ?? guard;
 export const stageName = (stage) => String(stage).replace(/^canary-(.*)$/, "canary $1 %").replace("_", " ");
 export const words = (word) => String(word).replaceAll("_", " ");

@@ -19,7 +19,7 @@ function closest(rollout) {
   return h(
     "div",
     { class: "closest" },
-    h("span", { class: "muted" }, `${finding.verdict === "fail" ? "failed" : "closest to failing"}: ${f.guardName(finding.guard)}`),
+    h("span", { class: "muted" }, `${finding.verdict === "fail" ? "failed" : "closest to failing"}: ${finding.title}`),
     bar(finding, finding.unit),
     h(
       "span",

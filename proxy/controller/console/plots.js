@@ -158,9 +158,9 @@ function weightMarks(u, weights) {
 /** Evidence of every guard over time, 1 being decided; `weights()` gives the candidate's weight at the same moments. */
 export function evidence(label, weights) {
   const times = (u, splits) => splits.map((split) => f.tick(split, u.scales.x.max - u.scales.x.min));
-  const line = (guard, at) => {
+  const line = (title, at) => {
     const { hue, dash } = stroke(at);
-    return { label: f.guardName(guard), stroke: colour(hue), hue: colour(hue), dash, width: 1.75, points: { show: false }, spanGaps: true };
+    return { label: title, stroke: colour(hue), hue: colour(hue), dash, width: 1.75, points: { show: false }, spanGaps: true };
   };
   return plot(label, 190, (data) => ({
     scales: { x: { time: true }, y: { range: [0, 1.05] } },

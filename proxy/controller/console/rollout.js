@@ -61,9 +61,9 @@ function guard(finding, units, history, at) {
   return h(
     "li",
     { class: `guard ${finding.verdict}` },
-    h("div", { class: "what" }, h("h3", {}, swatch(at), f.guardName(finding.guard)), verdict(finding.verdict)),
+    h("div", { class: "what" }, h("h3", {}, swatch(at), finding.title), verdict(finding.verdict)),
     h("div", { class: "where" }, bar(finding, unit), h("div", { class: "numbers num" }, h("span", { class: "value" }, f.inUnit(finding.value, unit)), h("span", { class: "muted" }, finding.low === null ? "" : f.range(finding.low, finding.high, unit)), h("span", {}, `limit ${f.inUnit(finding.limit, unit)}`))),
-    h("div", { class: "how" }, spark(past, `evidence of ${f.guardName(finding.guard)} over time`), h("span", { class: "num muted" }, `${f.evidence(finding.evidence)} evidence`), bursts(finding)),
+    h("div", { class: "how" }, spark(past, `evidence of ${finding.title} over time`), h("span", { class: "num muted" }, `${f.evidence(finding.evidence)} evidence`), bursts(finding)),
     h("p", { class: "reason" }, finding.reason, finding.eta_seconds !== null && finding.verdict === "inconclusive" ? ` · about ${f.duration(finding.eta_seconds)} to go` : null),
   );
 }
@@ -83,7 +83,7 @@ function guards(findings, units, history, hint) {
 }
 
 /** Which line of the chart is which guard. */
-const keys = (names) => h("ul", { class: "legend keys" }, names.map((guard, at) => h("li", {}, swatch(at), f.guardName(guard))));
+const keys = (titles) => h("ul", { class: "legend keys" }, titles.map((title, at) => h("li", {}, swatch(at), title)));
 
 /** Segments by trouble, the first few; `more()` shows all. */
 function segments(findings, units, whole, more) {
@@ -94,7 +94,7 @@ function segments(findings, units, whole, more) {
       "tr",
       { class: one.verdict },
       h("th", { scope: "row" }, one.segment === "" ? "(none)" : name(one.segment)),
-      h("td", {}, f.guardName(one.guard)),
+      h("td", {}, one.title),
       h("td", { class: "where" }, bar(one, units?.[one.guard])),
       h("td", { class: "num" }, f.inUnit(one.value, units?.[one.guard])),
       h("td", { class: "num" }, f.inUnit(one.limit, units?.[one.guard])),
@@ -257,15 +257,16 @@ export function rolloutView(done, older) {
   );
 
   function showCharts(charts) {
-    const { history, latency, predictions } = charts;
+    const { history, latency, predictions, titles } = charts;
     const names = Object.keys(history.guards);
     sections.evidence.hidden = history.time.length < 2;
     if (history.time.length >= 2) {
       const lines = names.map((guard) => history.guards[guard].evidence);
-      const now = names.map((guard, at) => `${f.guardName(guard)} ${f.evidence(lines[at].at(-1))}`);
+      const said = names.map((guard) => titles[guard] ?? guard); // a guard that the plan no longer has keeps its key
+      const now = said.map((title, at) => `${title} ${f.evidence(lines[at].at(-1))}`);
       weights = history.weight;
-      parts.keys.update(names);
-      plots.evidence.update({ columns: [history.time, ...lines], shape: names }, `evidence of each guard over time; now ${now.join(", ")}`);
+      parts.keys.update(said);
+      plots.evidence.update({ columns: [history.time, ...lines], shape: said }, `evidence of each guard over time; now ${now.join(", ")}`);
     }
     sections.latency.hidden = !latency;
     if (latency) {

@@ -132,3 +132,15 @@ def scale_of(live: Floats) -> tuple[float, str]:
         if np.isfinite(width) and width > 0.0:
             return float(width), name
     return 1.0, "one"
+
+
+def moved_words(share: float, before: float, where: str) -> str:
+    """Why there is no PASS since live has moved.
+
+    >>> moved_words(0.25, 0.032, "in one bin")
+    'no pass: live has moved, 25 % of its answers lie in one bin (3.2 % when they were chosen); `restart` chooses anew'
+    """
+    return (
+        f"no pass: live has moved, {100 * share:.3g} % of its answers lie {where} ({100 * before:.3g} % when they were "
+        "chosen); `restart` chooses anew"
+    )

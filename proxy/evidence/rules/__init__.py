@@ -1,1 +1,1 @@
-"""What counts against a guard: one file for a rule."""
+"""The guards: one file for each, which `registry` finds; see CONTRIBUTING.md."""

@@ -13,15 +13,20 @@ minus those with both ≤ x, and "both ≤ x" is "max ≤ x".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from proxy.evidence.families.effort import LEARNED, TABLE
+from proxy.evidence.families.guard import COUNTED, GuardType, Question, always, below_one
+from proxy.evidence.families.rule import Context, Rule
+from proxy.evidence.families.unit import NUMBER
 from proxy.evidence.input.batch import Batch, Placed
-from proxy.evidence.input.reference import THRESHOLDS, ceiling
+from proxy.evidence.input.reference import THRESHOLDS, ceiling, moved_words
 from proxy.evidence.process.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
 from proxy.evidence.process.estimate import Estimate, intervals
 from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Ints, Numbers, block_gains, log_mean_exp
+from proxy.model import Guard
 
 BINS = THRESHOLDS + 1
 
@@ -38,6 +43,11 @@ class Ks:
     width: int = 3 * BINS + 1
     shed_at: int | None = None
     worst_at: int | None = 3 * BINS
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return ("live", "candidate")
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Three bins of each pair that can be compared."""
@@ -148,13 +158,27 @@ class Ks:
         ]
 
 
-def moved_words(share: float, before: float, where: str) -> str:
-    """Why there is no PASS since live has moved.
+def rule(_guard: Guard, context: Context) -> Rule:
+    """The rule on live's thresholds, once they are known."""
+    reference = context.reference
+    return Ks(reference.thresholds, reference.gap) if reference is not None else Ks()
 
-    >>> moved_words(0.25, 0.032, "in one bin")
-    'no pass: live has moved, 25 % of its answers lie in one bin (3.2 % when they were chosen); `restart` chooses anew'
-    """
-    return (
-        f"no pass: live has moved, {100 * share:.3g} % of its answers lie {where} ({100 * before:.3g} % when they were "
-        "chosen); `restart` chooses anew"
-    )
+
+GUARDS = (
+    GuardType(
+        name="max_ks",
+        place=30,
+        title="largest difference of the distributions (KS)",
+        about="Largest distance between the two distributions (Kolmogorov-Smirnov).",
+        question=Question.ACCURATE,
+        unit=NUMBER,
+        rule=rule,
+        effort=replace(TABLE, learned=LEARNED),
+        kinds=COUNTED,
+        compares=True,
+        check=below_one,
+        learns=always,
+        most=1.0,
+        generous=lambda _kind: Guard("max_ks", 0.5),
+    ),
+)

@@ -1,219 +1,145 @@
-"""Latency guards on a share: how many answers take longer than the limit allows (`Slower`)?
+"""`p99_latency`, `median_latency`, `time_to_first_token`, `time_per_token`: how long answers take.
 
-The share of pairs beyond an edge, p0 = 1 − quantile, with the e-processes of `rate`. With an absolute limit the
-quantity (whole time, time to first token, …) is the candidate's time in seconds; for the relative median it is the
-ratio c / l (the median of the *ratio*, not the ratio of medians). The histogram has the limit on a bin edge, so the
-verdict reads two sums, and a person gets the quantile with an interval. p99 relative to live is in `ratio`.
-
-Counts are of single pairs: all of them without `latency_block`, else one of each block, drawn by key. With blocks the
-evidence over all traffic is that of `timings`, from all pairs; counts are then what segments, the watch after promotion
-and what a person reads go by, since an interval from pairs of one stall would be too narrow.
+A quantile of the candidate's times: against a multiple of live's p99 (`families.ratio`), or the share of pairs that are
+slower than the limit allows (`families.slower`), by blocks of request time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
+from math import inf, log
 
-import numpy as np
+from proxy.evidence.families.effort import GRID, TIMES, Effort, growth
+from proxy.evidence.families.guard import GuardType, Problem, Question
+from proxy.evidence.families.ratio import Ratio
+from proxy.evidence.families.rule import Context, Rule
+from proxy.evidence.families.slower import Slower
+from proxy.evidence.families.unit import LATENCY
+from proxy.model import Guard, Kind
 
-from proxy.evidence.input.batch import NOBODY, Batch, Placed
-from proxy.evidence.input.timings import BOTH, ORDERS, both_orders
-from proxy.evidence.process.bursts import TakenByBlocks
-from proxy.evidence.process.estimate import LEVEL, Estimate
-from proxy.evidence.process.rates import fail_bets, pass_bets
-from proxy.evidence.process.stakes import Stakes, share_stakes
-from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, log_mean_exp, mixed, weakest
-
-STEP = float(np.log(1.02))
-SHORTEST, LONGEST = 2e-4, 120.0
-"""Seconds; what is outside goes to the outer bins."""
-RATIOS = (1 / 64, 64.0)
+P99_PASS = 3300, 690
+"""Blocks of one pair, and of very many, until `p99_latency: 1.2x` passes for equal arms with lognormal times."""
+MEDIAN_PASS = 100, 12
+"""The same for a median limit."""
+SHARE_PASS = 595
+"""Blocks until an absolute p99 passes, however many pairs they have: in a stall all pairs of one are slow together."""
 
 
-def log_edges(anchor: float, step: float, shortest: float, longest: float) -> Floats:
-    """Edges `anchor · exp(i·step)` that cover [shortest, longest].
+def rule(guard: Guard, _context: Context, quantity: str, p0: float) -> Rule:
+    """The rule on the quantile with a share of p0 beyond it."""
+    if guard.relative and p0 < 0.5:
+        return Ratio.at(quantity, guard.limit, p0)
+    return Slower.at(quantity, guard.limit, p0, relative=guard.relative)
 
-    >>> edges = log_edges(0.25, STEP, 2e-4, 120.0)
-    >>> 0.25 in edges, bool(edges[0] <= 2e-4), bool(edges[-1] >= 120.0)
-    (True, True, True)
+
+def p99_blocks(guard: Guard, each: float, false_promotion_rate: float) -> float:
+    """Blocks until a limit on p99 passes; `each` is how many pairs a block has. What a block says grows with its pairs,
+    up to what it can say at all.
+
+    >>> [round(p99_blocks(Guard("p99_latency", 1.2, True), each, 0.05)) for each in (1, 3, 10, 100)]
+    [3300, 1282, 807, 695]
     """
-    first = min(0, int(np.floor(np.log(shortest / anchor) / step)))
-    last = max(0, int(np.ceil(np.log(longest / anchor) / step)))
-    return np.asarray(anchor * np.exp(step * np.arange(first, last + 1)))
+    if guard.limit > 0 and not guard.relative:
+        needed = log(1 / false_promotion_rate) + GRID
+        return max(SHARE_PASS, needed / growth(0.0025, 0.01) / int(each))
+    return _fewer(P99_PASS, each) if guard.limit > 0 else inf
 
 
-@dataclass(frozen=True)  # without slots, for the cached array: making one of 700 edges takes longer than the search
-class Slower(TakenByBlocks):
-    """The share of pairs beyond the limit, where p0 of them are allowed. Absolute, or relative to live.
+def median_blocks(guard: Guard, each: float, _false_promotion_rate: float) -> float:
+    """The same of a limit on a median.
 
-    Categories, per order array (one if absolute, two if relative): the histogram's bins, shed.
+    >>> [round(median_blocks(Guard("median_latency", 1.2, True), each, 0.05)) for each in (1, 100)]
+    [100, 12]
     """
-
-    quantity: str
-    limit: float
-    p0: float
-    relative: bool
-    edges: tuple[float, ...]
-
-    @classmethod
-    def at(cls, quantity: str, limit: float, p0: float, *, relative: bool) -> Slower:
-        """The rule for a limit in seconds, or for a ratio to live's time if relative."""
-        shortest, longest = RATIOS if relative else (SHORTEST, LONGEST)
-        return cls(quantity, limit, p0, relative, tuple(log_edges(limit, STEP, shortest, longest).tolist()))
-
-    @cached_property
-    def _edges(self) -> Floats:
-        return np.asarray(self.edges)
-
-    @property
-    def _block(self) -> int:
-        return len(self.edges) + 2
-
-    @property
-    def width(self) -> int:
-        """Categories."""
-        return self._block * (2 if self.relative else 1)
-
-    @property
-    def shed_at(self) -> int | None:
-        """Category of shed copies: they were to run second, after live."""
-        return self._block - 1
-
-    @property
-    def worst_at(self) -> int | None:
-        """Category of a pair that is the worst for a PASS."""
-        return self.shed_at
-
-    @property
-    def arrays(self) -> tuple[int, ...]:
-        """The arrays of its blocks; see `timings`."""
-        return (0, 1) if self.relative else (BOTH,)
-
-    @property
-    def cells(self) -> int:
-        """One edge: the limit."""
-        return 1
-
-    @property
-    def stakes(self) -> tuple[tuple[Stakes, Stakes], tuple[Stakes, Stakes]]:
-        """Bets for FAIL and for PASS, on blocks of one pair and of many."""
-        return share_stakes(self.p0)
-
-    def beyond(self, batch: Batch) -> tuple[Ints, Ints, Ints, Ints]:
-        """Which pairs say something, and whether the candidate's time is beyond the limit, for FAIL and for PASS."""
-        who, category = self._bins(batch)
-        beyond = (category > self.edges.index(self.limit)).astype(np.int64)
-        return who, beyond, beyond, np.zeros_like(beyond)
-
-    def place(self, batch: Batch, salt: int) -> Placed:
-        """Bin of each timed pair."""
-        if not batch.timed.any():
-            return NOBODY
-        who, category = self._bins(batch)
-        return who, category + self._block * batch.candidate_first[who] if self.relative else category
-
-    def _bins(self, batch: Batch) -> tuple[Ints, Ints]:
-        """Bin of each timed pair, whichever arm was first."""
-        live, candidate = batch.times(self.quantity)
-        known = ~np.isnan(candidate) & (~np.isnan(live) if self.relative else True)
-        who = np.flatnonzero(batch.timed & known)
-        value = candidate[who]
-        if self.relative:
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                value = np.where(np.isinf(value) & np.isinf(live[who]), 1.0, value / live[who])
-            value = np.where(np.isnan(value), 1.0, value)  # 0 s against 0 s
-        return who, np.searchsorted(self._edges, value, side="left").astype(np.int64)
-
-    def _parts(self, counts: Numbers) -> list[tuple[Numbers, ...]]:
-        """Per order array: pairs within the limit, beyond it, shed; each (…)."""
-        at = self.edges.index(self.limit) + 1
-        bins = len(self.edges) + 1
-        parts: list[tuple[Numbers, ...]] = []
-        for start in range(0, self.width, self._block):
-            block = counts[..., start : start + self._block]
-            parts.append((block[..., :at].sum(-1), block[..., at:bins].sum(-1), block[..., bins]))
-        return parts
-
-    def log_fail(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against "at most p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
-        bets = fail_bets(self.p0)
-        logs = [mixed(np.stack([within, beyond], -1), [bets]) for within, beyond, _ in self._parts(counts)]
-        return log_mean_exp(np.stack(logs, -1), ORDERS if self.relative else None)
-
-    def log_pass(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against "at least p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
-        parts, bets = self._parts(counts), pass_bets(self.p0)
-        logs = [weakest(np.stack([within, beyond + shed], -1), [bets]) for within, beyond, shed in parts]
-        if len(logs) == 1:
-            return logs[0]
-        return both_orders(logs[0], logs[1], parts[1][0] + parts[1][1])
-
-    def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `e_detector`."""
-        bets = fail_bets(self.p0)
-        return np.stack([np.array([p[0], p[1]]) @ bets for p in self._parts(counts)])[:, None]
-
-    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
-        """The quantile itself (seconds, or the median ratio) of each row of counts (n, width), its interval by
-        inverting the rate at each edge."""
-        bins = len(self.edges) + 1
-        blocks = counts.reshape(len(counts), -1, self._block)
-        shed, histograms = blocks[:, :, -1].sum(-1).tolist(), blocks[:, :, :bins].sum(1)
-        found = quantiles(histograms, self.edges, self.p0)
-        rows = zip(*found, histograms.sum(-1).tolist(), histograms[:, -1].tolist(), shed, strict=True)
-        return [
-            Estimate(v, a, b, n, f, shed_note(s)) if n else Estimate(None, None, None, 0, 0, shed_note(s))
-            for v, a, b, n, f, s in rows
-        ]
+    return _fewer(MEDIAN_PASS, each) if guard.limit > 0 else inf
 
 
-def quantiles(histograms: Counts, edges: tuple[float, ...], p0: float) -> tuple[list[float], list[float], list[float]]:
-    """The (1 − p0) quantiles of n histograms (n, `len(edges) + 1`): values, and both ends of 95 % anytime intervals.
+def _fewer(blocks: tuple[int, int], each: float) -> float:
+    one, many = blocks
+    return float(many + (one - many) / int(each) ** 1.35)
 
-    The quantile is beyond edge q exactly when more than p0 lies beyond it, so the interval of the *share* at each edge
-    says which edges the quantile may lie between. Bounds beyond the edges are 0 and infinity.
 
-    >>> edges = tuple(float(e) for e in log_edges(1.0, STEP, 0.1, 10.0))
-    >>> sample = np.exp(np.random.default_rng(0).normal(0.0, 0.3, 4000))
-    >>> histogram = np.bincount(np.searchsorted(edges, sample), minlength=len(edges) + 1)
-    >>> _, (low,), (high,) = quantiles(histogram[None], edges, 0.5)
-    >>> low < 1.0 < high and high / low < 1.15
-    True
+P99 = Effort(
+    lambda guard, rate: p99_blocks(guard, 1.0, rate),
+    blocks=p99_blocks,
+    failing=(1130.0, 740.0),
+    passing=P99_PASS,
+    reach=None,
+)
+MEDIAN = Effort(
+    lambda guard, rate: median_blocks(guard, 1.0, rate), blocks=median_blocks, failing=(80.0, 20.0), reach=None
+)
+
+
+def check(guard: Guard, _kind: Kind) -> Problem | None:
+    """A time that no answer can keep."""
+    return Problem("must be more than 0") if guard.limit <= 0 else None
+
+
+def gap(guard: Guard) -> str:
+    """Why there is no figure yet.
+
+    >>> gap(Guard("p99_latency", 1.2, relative=True))
+    'no live timings yet'
     """
-    totals = histograms.sum(-1)
-    beyond = totals[:, None] - np.cumsum(histograms, axis=-1)[:, :-1]  # falls from edge to edge
-    at = (beyond > p0 * totals[:, None]).sum(-1)
-    outer = np.array([0.0, *edges, np.inf])
-    # In the middle of the bin (geometrically) that holds the quantile; the outer bins have only one finite edge.
-    left, right = outer[at], outer[np.minimum(at + 1, len(outer) - 1)]
-    with np.errstate(invalid="ignore"):
-        values = np.where((left > 0.0) & np.isfinite(right), np.sqrt(left * right), np.where(left == 0.0, right, left))
-    # Edges where the share beyond is surely above p0 come first, those where it is surely below last.
-    many, few = _decisive(totals, p0)
-    low_at, high_at = (beyond >= many[:, None]).sum(-1), len(edges) - (beyond <= few[:, None]).sum(-1)
-    return values.tolist(), outer[low_at].tolist(), outer[high_at + 1].tolist()
+    return "no live timings yet" if guard.relative else "no timings yet"
 
 
-def _decisive(totals: Ints, p0: float) -> tuple[Ints, Ints]:
-    """Of n totals, the fewest events that are evidence for more than p0, and the most that are for less (−1: none)."""
-    bounds = []
-    for bets, rising in ((fail_bets(p0), True), (pass_bets(p0), False)):
-        low, high = np.full(len(totals), -1), totals + 1  # evidence rises with events for FAIL, falls for PASS
-        while (high - low > 1).any():
-            events = np.clip((low + high) // 2, 0, totals)
-            enough = log_mean_exp(np.stack([totals - events, events], -1) @ bets) >= LEVEL
-            up = enough != rising
-            wide = high - low > 1
-            low, high = np.where(up & wide, events, low), np.where(~up & wide, events, high)
-        bounds.append(high if rising else low)
-    return bounds[0], bounds[1]
+def _latency(
+    name: str, quantity: str, p0: float, *, place: int, title: str, about: str, default: str = ""
+) -> GuardType:
+    """The guard on the quantile of a time with a share of p0 beyond it."""
+    p99, whole = p0 < 0.5, quantity == "whole"  # few answers are streams, so the other two are not measured unasked
+    return GuardType(
+        name=name,
+        place=place,
+        title=title,
+        about=about,
+        question=Question.FAST,
+        unit=LATENCY,
+        rule=partial(rule, quantity=quantity, p0=p0),
+        effort=P99 if p99 else MEDIAN,
+        default=default,
+        check=check,
+        gap=gap,
+        scale=TIMES,
+        least=0.2 if p99 else 0.1,
+        generous=lambda _kind: Guard(name, 5.0, relative=True) if whole else None,
+    )
 
 
-def shed_note(shed: int) -> str:
-    """What a person is told of copies that were never sent.
-
-    >>> shed_note(3)
-    '3 shed copies count as the slowest for a pass'
-    """
-    return f"{shed} shed copies count as the slowest for a pass" if shed else ""
+GUARDS = (
+    _latency(
+        "p99_latency",
+        "whole",
+        0.01,
+        place=90,
+        title="p99 latency",
+        about="The candidate's 99th percentile: a multiple of live's, or absolute.",
+        default="1.2x",
+    ),
+    _latency(
+        "median_latency",
+        "whole",
+        0.5,
+        place=100,
+        title="median latency",
+        about="The median of candidate over live, or the candidate's own median.",
+    ),
+    _latency(
+        "time_to_first_token",
+        "first",
+        0.5,
+        place=110,
+        title="median time to first token",
+        about="Streams: median time to the first token.",
+    ),
+    _latency(
+        "time_per_token",
+        "token",
+        0.5,
+        place=120,
+        title="median time per token",
+        about="Streams: median time per token after the first.",
+    ),
+)

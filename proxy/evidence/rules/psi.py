@@ -16,18 +16,22 @@ asymptotic confidence sequences, arXiv 2103.06476. A failure has no bin: it is l
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
+from proxy.evidence.families.effort import LEARNED, TABLE
+from proxy.evidence.families.guard import COUNTED, GuardType, Question, always
+from proxy.evidence.families.rule import Context, Rule
+from proxy.evidence.families.unit import NUMBER
 from proxy.evidence.input.batch import Batch, Placed
-from proxy.evidence.input.reference import ceiling
+from proxy.evidence.input.reference import ceiling, moved_words
 from proxy.evidence.process.discordance import fail_bets
 from proxy.evidence.process.estimate import Estimate, intervals
 from proxy.evidence.process.normal import log_cdf
 from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Ints, Numbers
-from proxy.evidence.rules.ks import moved_words
+from proxy.model import Guard
 
 BINS = 10
 EARLIEST = 500
@@ -101,6 +105,11 @@ class Psi:
     width: int = BINS * BINS + 1
     shed_at: int | None = None
     worst_at: int | None = None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return ("live", "candidate")
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Cell of each pair that can be compared."""
@@ -197,3 +206,28 @@ class Psi:
             else Estimate(None, None, None, 0, f)
             for v, a, b, m, f, share in rows
         ]
+
+
+def rule(_guard: Guard, context: Context) -> Rule:
+    """The rule on live's bins, once they are known."""
+    reference = context.reference
+    return Psi(reference.edges, reference.fullest) if reference is not None else Psi()
+
+
+GUARDS = (
+    GuardType(
+        name="max_psi",
+        place=40,
+        title="population stability index",
+        about="Population stability index between the two distributions.",
+        question=Question.ACCURATE,
+        unit=NUMBER,
+        rule=rule,
+        effort=replace(TABLE, reach=None, learned=LEARNED),
+        kinds=COUNTED,
+        compares=True,
+        learns=always,
+        beside="max_extra_errors",
+        generous=lambda _kind: Guard("max_psi", 2.0),
+    ),
+)

@@ -29,6 +29,11 @@ class Rate:
     shed_at: int | None = None
     worst_at: int | None = 2
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return (self.measure,)
+
     def place(self, batch: Batch, salt: int) -> Placed:
         """Category of each pair that gives evidence."""
         who, value = batch.measured(self.measure)

@@ -1,4 +1,4 @@
-"""The rule of `max_extra_errors`: does the candidate fail more often than live, on the same requests?
+"""`max_extra_errors`: does the candidate fail more often than live, on the same requests?
 
 `process.discordance` has the bets.
 """
@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxy.evidence.families.effort import Effort, discordance_pairs
+from proxy.evidence.families.guard import GuardType, Question, below_one
+from proxy.evidence.families.unit import SHARE
 from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.process.discordance import WEIGHTS, discordance_intervals, fail_bets, pass_bets
 from proxy.evidence.process.estimate import NOTHING, Estimate
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
+from proxy.model import Guard
 
 NEITHER, WORSE, BETTER, SHED = range(4)
 
@@ -28,6 +32,11 @@ class ExtraErrors:
     width: int = 4
     shed_at: int | None = SHED
     worst_at: int | None = WORSE
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return ()
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Category of each pair with a fresh body whose live side is known."""
@@ -69,3 +78,22 @@ class ExtraErrors:
             value = (worse - better) / max(1, total)
             found.append(Estimate(value, a, b, total, worse, note) if total else NOTHING)
         return found
+
+
+GUARDS = (
+    GuardType(
+        name="max_extra_errors",
+        place=130,
+        title="extra errors",
+        about="Failures of the candidate beyond live's, as a share of pairs.",
+        question=Question.RELIABLE,
+        unit=SHARE,
+        rule=lambda _guard, _context: ExtraErrors(),
+        effort=Effort(discordance_pairs, events=True, at_least=True),
+        default="1%",
+        check=below_one,
+        least=0.002,
+        most=1.0,
+        generous=lambda _kind: Guard("max_extra_errors", 0.5),
+    ),
+)

@@ -22,6 +22,11 @@ class Projections:
     shed_at: int | None = None
     worst_at: int | None = PROJECTIONS * BINS
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return PROJECTION_NAMES
+
     def place(self, batch: Batch, salt: int) -> Placed:
         """One bin per projection of each pair that gives evidence."""
         parts, owners = [], []

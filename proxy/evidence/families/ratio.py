@@ -20,13 +20,13 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from proxy.evidence.families.slower import LONGEST, SHORTEST, STEP, log_edges, quantiles, shed_note
 from proxy.evidence.input.batch import NOBODY, Batch, Placed
 from proxy.evidence.input.timings import ORDERS, both_orders
 from proxy.evidence.process.bursts import TakenByBlocks
 from proxy.evidence.process.estimate import Estimate
 from proxy.evidence.process.stakes import FAIL_MANY, FAIL_ONE, PASS_MANY, PASS_ONE, UNIT, Stakes, gains
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, log_mean_exp
-from proxy.evidence.rules.latency import LONGEST, SHORTEST, STEP, log_edges, quantiles, shed_note
 
 
 @lru_cache(maxsize=16)
@@ -75,6 +75,11 @@ class Ratio(TakenByBlocks):
     @property
     def _block(self) -> int:
         return 4 * self._bins + 1
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return ()
 
     @property
     def width(self) -> int:

@@ -1,9 +1,10 @@
-"""The rule of `max_response_mismatch`: how often two answers differ as answers, whatever is read in them.
+"""`max_response_mismatch`: how often two answers differ as answers, whatever is read in them.
 
-A rate with both directions counted alike (`rate` has the e-processes), except for who may say something: every pair
-with a fresh body of which both arms answered, a 404 of live's included, which elsewhere makes a pair live's failure. An
-answer that never came, a 5xx, 408 and 429 say nothing, neither for FAIL nor for PASS: `max_extra_errors` counts them.
-Counted here too they would roll back a candidate that keeps a wider limit on errors, or that fails as often as live.
+A rate with both directions counted alike (`process.rates` has the e-processes), except for who may say something: every
+pair with a fresh body of which both arms answered, a 404 of live's included, which elsewhere makes a pair live's
+failure. An answer that never came, a 5xx, 408 and 429 say nothing, neither for FAIL nor for PASS: `max_extra_errors`
+counts them. Counted here too they would roll back a candidate that keeps a wider limit on errors, or that fails as
+often as live.
 
 Categories: [alike, then one for each word of `Mismatch`]. Which word it was matters for the sentence alone.
 """
@@ -15,10 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from proxy.evidence.families.effort import Effort, clean_pairs
+from proxy.evidence.families.guard import GuardType, Problem, Question, below_one
+from proxy.evidence.families.unit import SHARE_OR_OFF
 from proxy.evidence.input.batch import MISMATCHES, Batch, Placed
 from proxy.evidence.process.estimate import NOTHING, Estimate
 from proxy.evidence.process.rates import fail_bets, pass_bets, rate_intervals
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
+from proxy.model import Guard, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,11 @@ class Mismatched:
     width: int = len(MISMATCHES)
     shed_at: int | None = None
     worst_at: int | None = 1
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return ()
 
     def place(self, batch: Batch, salt: int) -> Placed:
         """Category of each pair with a fresh body and two answers."""
@@ -75,3 +85,35 @@ def _note(counts: Sequence[int]) -> str:
     """
     found = [f"{n} by {word.replace('_', ' ')}" for word, n in zip(MISMATCHES[1:], counts[1:], strict=True) if n]
     return f"{', '.join(found)} (meant so? a larger `max_response_mismatch`, or `off`)" if found else ""
+
+
+def gap(_guard: Guard) -> str:
+    """Why there is no figure yet."""
+    return "no request yet that both answered"
+
+
+def check(guard: Guard, kind: Kind) -> Problem | None:
+    """A limit that can never fail is written `off`."""
+    return Problem("a limit of 100% can never fail", "`off`, if that is meant") if below_one(guard, kind) else None
+
+
+GUARDS = (
+    GuardType(
+        name="max_response_mismatch",
+        place=140,
+        title="response mismatch",
+        about="Share of requests answered with another class of status, by a refusal, empty or in another media type, "
+        "either\nway; 1% when absent and no guard compares answers, `off` for none.",
+        question=Question.COMPATIBLE,
+        unit=SHARE_OR_OFF,
+        rule=lambda _guard, _context: Mismatched(),
+        effort=Effort(clean_pairs, events=True),
+        default="1%",
+        implied=True,
+        check=check,
+        gap=gap,
+        least=0.002,
+        most=1.0,
+        generous=lambda _kind: Guard("max_response_mismatch", 0.5),
+    ),
+)

@@ -37,6 +37,11 @@ class Mean:
     shed_at: int | None = None
     worst_at: int | None = BINS
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What it reads of a batch."""
+        return (self.measure,)
+
     def place(self, batch: Batch, salt: int) -> Placed:
         """Bin of each pair that gives evidence; `salt` is the PRF key of this guard's rounding."""
         who, value = batch.measured(self.measure)
@@ -92,57 +97,3 @@ class Mean:
         unit = f"1 is {self.unit}"
         cut = [f"{unit}; {100 * end:.2g} % of the differences were cut at {self.hi:g}" for end in ends]
         return [words if end else unit for words, end in zip(cut, ends, strict=True)] if self.unit else [""] * len(ends)
-
-
-@dataclass(frozen=True, slots=True)
-class Similarity(Mean):
-    """The rule of `min_similarity`: the mean similarity 1 − d of a distance d in [0, 1] is at least the limit."""
-
-    def log_fail(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against "the mean similarity is at least the limit"."""
-        return mixed(counts, [above_bets(self.lo, self.hi, 1.0 - limit)], WEIGHTS)
-
-    def log_pass(self, counts: Numbers, limit: float) -> Floats:
-        """Log e-value against "the mean similarity is at most the limit"."""
-        return weakest(counts, [below_bets(self.lo, self.hi, 1.0 - limit)], WEIGHTS)
-
-    def pass_gains(self, limit: float) -> Floats:
-        """Gains of a block for a PASS, (514, 2); see `pass_blocks`."""
-        return Mean.pass_gains(self, 1.0 - limit)
-
-    def log_bets(self, counts: Counts, limit: float) -> Floats:
-        """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(counts @ above_bets(self.lo, self.hi, 1.0 - limit))[None, None]
-
-    def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
-        """Mean similarities with their intervals."""
-        return [
-            far
-            if far.value is None or far.low is None or far.high is None
-            else Estimate(1.0 - far.value, 1.0 - far.high, 1.0 - far.low, far.pairs, far.failed, far.note)
-            for far in Mean.estimates(self, counts, limit)
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled(Mean):
-    """The rule of `max_quality_drop`: differences of losses in [−1, 1], which come with the labels, not with pairs."""
-
-    worst_at: int | None = None
-
-    def place(self, batch: Batch, salt: int) -> Placed:
-        """Nothing: see `label_bin`."""
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-
-    def burst_values(self) -> Ints:
-        """No columns: labels come with nothing that `CountStore.count` sees."""
-        return np.zeros((self.width, 0), np.int64)
-
-    def _notes(self, ends: Floats) -> list[str]:
-        """In what errors of numbers count: the differences of two of them are never cut."""
-        return [f"errors count in eighths, up to 8, of {self.unit}" if self.unit else ""] * len(ends)
-
-    def label_bin(self, difference: float, key: int, salt: int) -> int:
-        """Bin of one difference of losses; `key` is its pair's PRF key."""
-        uniform = uniforms(np.array([key], dtype=np.uint64), salt)
-        return int(bins(np.array([difference]), uniform, self.lo, self.hi)[0])

@@ -32,6 +32,11 @@ _PERCENT = re.compile(_NUMBER + r"\s*%")
 _RANGES = re.compile(_NUMBER + r"\s*iqr")
 _MULTIPLE = re.compile(_NUMBER + r"\s*x")
 
+PERCENT_TEXT = r"^[0-9]+(\.[0-9]+)?\s*%$"
+RANGES_TEXT = r"^[0-9]+(\.[0-9]+)?\s*iqr$"
+LATENCY_TEXT = r"^[0-9]+(\.[0-9]+)?\s*(x|us|ms|s|m)$"
+"""The same as patterns of the JSON Schema."""
+
 
 class Unfit(ValueError):  # noqa: N818 - reads as what it says of a value
     """A value that does not fit: `expected` in words, and a `hint` that may quote the value."""
