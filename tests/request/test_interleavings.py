@@ -43,8 +43,8 @@ SETUPS = {
     "canary, candidate down": Setup(dead="candidate"),
     "canary, live down": Setup(dead="live", says=("ok", "refusal", "error")),
     "canary, not sampled": Setup(sampled=False),
-    "canary, set-up call": Setup(dual_write=True, says=("ok",), long=False),
-    "promoted": Setup(held=False, says=("ok", "error", "refusal")),
+    "canary, set-up call": Setup(dual_write=True, says=("ok",), sampled=False),
+    "promoted": Setup(held=False, long=False),
     "call": Setup(grpc=1, upload=True, long=False),
     "call, stream": Setup(grpc=2, upload=True, long=False),
     "call, too long": Setup(grpc=1, upload=True, rest=200, long=False),
@@ -150,12 +150,28 @@ def answer(world: World) -> None:
         assert all(leg.reason for leg in better)
 
 
+def alive(world: World) -> None:
+    """It comes to an end without the client's doing, and whatever nobody waits for is bounded in time."""
+    exchange, steps = world.exchange, world.history
+    running = [leg for leg in world.legs if not leg.ended]
+    gone = next((steps[n:] for n, step in enumerate(steps) if step in ("leaves", "is cut off")), [])
+    assert "answered" not in gone
+    if not exchange.answered:
+        assert set(world.steps()) - {"leaves", "is cut off"}
+        return
+    assert all(leg.longest for leg in running)
+    if gone and exchange.samples and "answered" not in steps and "time is up" not in steps:
+        assert exchange in world.context.watched
+
+
 def closed(world: World) -> None:
     """Nothing is left of it."""
     exchange, context = world.exchange, world.context
-    assert exchange.answered
+    left = bool({"leaves", "is cut off"} & set(world.history))
+    assert exchange.state == machine.CLOSED if left else exchange.answered
     assert not exchange.samples
     assert all(leg.ended for leg in world.legs)
+    assert context.charged == 0
     assert [trial.in_flight for trial in world.trials] == [0] * len(world.trials)
     assert [trial.memory for trial in world.trials] == [0] * len(world.trials)
     assert not context.timed
@@ -176,6 +192,7 @@ def searched(name: str) -> tuple[frozenset[tuple[str, str]], Counter[str]]:
         assert all(
             sum(trial.ledger.values()) - trial.sampled + len(trial.pending) == trial.sampled for trial in world.trials
         )
+        alive(world)
         if world.steps():
             continue
         answer(world)

@@ -71,7 +71,7 @@ class Context(RequestContext):
 
     def __init__(self, buffer: int) -> None:
         self.counts, self.epoch, self.told = Counts(), 0.0, True
-        self._buffer = buffer
+        self._buffer, self.charged = buffer, 0
         self.planned: list[Callable[[], None]] = []
         self.timed: dict[Any, float] = {}
         self.watched: dict[Any, float] = {}
@@ -100,6 +100,7 @@ class Context(RequestContext):
         self.watched.pop(what, None)
 
     def charge(self, size: int) -> bool:
+        self.charged += size
         return True
 
     def publish(self, trial: Trial, sequence: int, *pair: Any) -> None:

@@ -160,8 +160,13 @@ async def test_live_as_a_hedge_has_no_longer_to_begin_than_the_client_gave_the_c
 
 
 async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before_live_is_ready() -> None:
-    """Live, asked in its place, begins within what the client had waited."""
+    """Live, asked in its place, begins within what the client had waited, most of it for the candidate."""
     asked = asyncio.Event()
+
+    async def fails(call: Call) -> None:
+        await call.read_body()
+        await asyncio.sleep(1.0)
+        await call.send(ok(b"no", status=b"500 No"))
 
     async def slow(call: Call) -> None:
         await call.read_body()
@@ -169,12 +174,11 @@ async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before
         await eventually(lambda: not it.worker.context.clients)
         await call.send(LIVE)
 
-    async with rig(PATIENT, (Model(slow), Model(always(ok(b"no", status=b"500 No"))))) as it:
+    async with rig(PATIENT, (Model(slow), Model(fails))) as it:
         await it.lane(weight=CANARY)
         _, writer = await it.connect()
         writer.write(ASKED)
         await asyncio.wait_for(asked.wait(), PATIENCE)
-        await asyncio.sleep(0.2)
         resets(writer)
         writer.transport.abort()
         (pair,) = await pairs_of(it, 1)
