@@ -2,7 +2,7 @@
 
 `parse(text)` gives a `Config` or raises `ConfigError` with *every* mistake at once. The way in is five steps:
 
-    text     YAML to plain data that knows its lines; `${NAME}` from the environment
+    text     YAML to plain data that knows its lines; `${NAME}` from the environment or a file
     types    each value read by its unit (`units`) or as a name (`names`), each section checked for its keys (`server`,
              `route`, `tree`)
     checks   what needs the neighbours: names that lead nowhere, plans that cannot end
@@ -12,8 +12,8 @@
 Invariants
 - An unknown key, a bad unit, a name that leads nowhere or a plan that can never end is a mistake, never a silent
   default.
-- Nothing here touches the network, nothing but `files` the disk, and nothing from the environment is ever part of a
-  mistake or of `repr`.
+- Nothing here touches the network, nothing but `files` and `${file:…}` the disk, and nothing that was filled in is ever
+  part of a mistake or of `repr`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def parse(
     >>> config.upstreams["m1"].timeout
     30.0
     """
-    document = read(text, os.environ if environ is None else environ)
+    document = read(text, os.environ if environ is None else environ, Path(directory))
     config, broken = read_tree(document, Path(directory), _stem(source))
     if config is not None:
         blame = check(config, document, broken)

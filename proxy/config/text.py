@@ -1,10 +1,10 @@
-"""YAML text to plain data that still knows the line of every key, with `${NAME}` taken from the environment.
+"""YAML text to plain data that still knows the line of every key, with `${NAME}` and `${file:PATH}` filled in.
 
 Invariants
 - Scalars follow the YAML 1.2 core schema, not 1.1: `off` is a word, `1:30` is not 90, 010 is ten, a date stays text.
 - A duplicate key is a mistake: YAML would silently keep the last one.
-- `${NAME}` is replaced *after* parsing, so that a value from the environment can never add keys. What came from the
-  environment is remembered by path and shown as `${NAME}` wherever a mistake quotes what was found.
+- `${NAME}` (from the environment) and `${file:PATH}` are replaced *after* parsing, so that a value can never add keys.
+  What was filled in is remembered by path and shown as `${NAME}` wherever a mistake quotes what was found.
 - Aliases and merge keys work, within `MAX_NODES` (a few lines of nested aliases can otherwise fill the memory).
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path as Folder
 from typing import Any
 
 import yaml
@@ -23,6 +24,7 @@ from proxy.errors import Mistake
 Path = tuple[str | int, ...]
 
 MAX_NODES = 100_000
+HERE = Folder()
 
 _YAML = "tag:yaml.org,2002:"
 _TAGS = frozenset({"map", "seq", "str", "bool", "int", "float", "null", "merge"})
@@ -30,6 +32,9 @@ _WHOLE = re.compile(r"[-+]?[0-9]+")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FILE = "file:"
+MAX_SECRET = 64 << 10
+"""Bytes of the longest file that `${file:PATH}` may name: a key, not a certificate store."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,14 +95,15 @@ class Document:
         self.mistakes.append(Mistake(show(path), problem, hint, self.line(path)))
 
 
-def read(text: str, environ: Mapping[str, str]) -> Document:
-    """The document in `text`; what is wrong with it is in its `mistakes`."""
+def read(text: str, environ: Mapping[str, str], directory: Folder = HERE) -> Document:
+    """The document in `text`, whose relative `${file:PATH}` start at `directory`; what is wrong with it is in its
+    `mistakes`."""
     document = Document()
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is not None:
-            document.data = _Reader(loader, document, environ).value(node, ())
+            document.data = _Reader(loader, document, environ, directory).value(node, ())
     except yaml.MarkedYAMLError as error:
         document.mistakes.append(explain(error, text))
         document.data = None
@@ -112,8 +118,8 @@ def read(text: str, environ: Mapping[str, str]) -> Document:
 class _Reader:
     """One walk over the nodes."""
 
-    def __init__(self, loader: _Loader, document: Document, environ: Mapping[str, str]) -> None:
-        self._loader, self._document, self._environ = loader, document, environ
+    def __init__(self, loader: _Loader, document: Document, environ: Mapping[str, str], directory: Folder) -> None:
+        self._loader, self._document, self._environ, self._directory = loader, document, environ, directory
         self._nodes = 0
         self._inside: set[int] = set()
 
@@ -167,23 +173,28 @@ class _Reader:
         if "${" not in text:
             return text
         self._document.secret[path] = text
-        return filled(text, self._environ, lambda problem: self._document.blame(path, problem))
+        return filled(text, self._environ, lambda problem: self._document.blame(path, problem), self._directory)
 
 
-def filled(text: str, environ: Mapping[str, str], blame: Callable[[str], None]) -> str:
-    """Text with `${NAME}` taken from the environment; `blame` is told of every one that cannot be.
+def filled(text: str, environ: Mapping[str, str], blame: Callable[[str], None], directory: Folder = HERE) -> str:
+    """Text with `${NAME}` and `${NAME:-default}` taken from the environment, `${file:PATH}` from a file; `blame` is
+    told of every one that cannot be.
 
-    >>> filled("Bearer ${TOKEN}", {"TOKEN": "x"}, print)
-    'Bearer x'
+    >>> filled("Bearer ${TOKEN} ${OTHER:-none}", {"TOKEN": "x"}, print)
+    'Bearer x none'
     >>> filled("${OTHER}", {"TOKEN": "x"}, print)
     the environment variable OTHER is not set
     ''
     """
 
     def value(match: re.Match[str]) -> str:
-        variable = match[1]
+        if match[1].startswith(_FILE):
+            return _content(match[1].removeprefix(_FILE), directory, blame)
+        variable, has_default, default = match[1].partition(":-")
         if not _VARIABLE_NAME.fullmatch(variable):
-            blame(f"`${{{variable}}}` is not the name of an environment variable")
+            blame(f"`${{{match[1]}}}` is not the name of an environment variable")
+        elif has_default and not environ.get(variable):
+            return default
         elif variable not in environ:
             blame(f"the environment variable {variable} is not set")
         elif not environ[variable]:
@@ -191,3 +202,22 @@ def filled(text: str, environ: Mapping[str, str], blame: Callable[[str], None]) 
         return environ.get(variable, "")
 
     return _VARIABLE.sub(value, text)
+
+
+def _content(name: str, directory: Folder, blame: Callable[[str], None]) -> str:
+    """What a file holds, without the line break at its end. Nothing of it is ever part of a problem."""
+    path = directory / name
+    try:
+        if not name or not path.exists() or path.is_file():
+            data = path.read_bytes() if path.stat().st_size <= MAX_SECRET else None
+            text = data.decode().removesuffix("\n").removesuffix("\r") if data is not None else ""
+            problem = f"is longer than {MAX_SECRET >> 10} KiB" if data is None else "" if text else "is empty"
+        else:
+            text, problem = "", "is no file"
+    except UnicodeDecodeError:
+        text, problem = "", "is no text in UTF-8"
+    except (OSError, ValueError) as error:
+        text, problem = "", f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}"
+    if problem:
+        blame(f"the file {path} {problem}")
+    return text

@@ -6,14 +6,17 @@ This is what `understudy check` prints. A warning is something that is allowed a
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 from proxy.config.effort import is_latency, seconds_to_pass
 from proxy.config.guards import IMPLIED
 from proxy.config.route import Rollout, Route
+from proxy.config.server import Upstream
 from proxy.config.tree import Config
 from proxy.evidence.families.guard import Question
 from proxy.evidence.rules.registry import GUARDS
+from proxy.http.credentials import HEADERS
 from proxy.model import Guard, Kind, Plan, Stage, State
 from proxy.rollout.requirements import rough
 from proxy.units import duration
@@ -188,11 +191,28 @@ def warnings(config: Config) -> Iterator[str]:
     for name, upstream in config.upstreams.items():
         if upstream.tls is not None and not upstream.tls.verify:
             yield f"upstream {name}: `verify: false` trusts anyone who answers"
+    yield from _alike(config.upstreams)
     used = {route.live for route in config.routes}
     used |= {route.dual_write.upstream for route in config.routes if route.dual_write is not None}
     used |= {rollout.candidate for _, rollout in config.rollouts()}
     used |= {config.default.live} if config.default else set()
     yield from (f"upstream {name} is not used" for name in config.upstreams if name not in used)
+
+
+def _alike(upstreams: Mapping[str, Upstream]) -> Iterator[str]:
+    """Upstreams that nothing tells apart: a gateway gives the requests for both to one model."""
+    for (one, its), (other, others) in combinations(upstreams.items(), 2):
+        if set(its.urls) & set(others.urls) and _told_by(its) == _told_by(others):
+            text = (
+                "share address, host, path and `set_json`: unless keys tell them apart, a model is compared with itself"
+            )
+            yield f"upstreams {one} and {other} {text}"
+
+
+def _told_by(upstream: Upstream) -> tuple[object, ...]:
+    """What a gateway may tell an upstream by, beside its URL."""
+    plain = {name: value for name, value in upstream.headers.set.items() if name not in HEADERS}
+    return upstream.host, upstream.path, upstream.set_json, plain
 
 
 def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[str]:

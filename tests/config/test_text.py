@@ -3,7 +3,10 @@ the text is, it is a configuration or a mistake in words."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from proxy.config import parse
 from proxy.errors import ConfigError
@@ -55,6 +58,52 @@ def test_a_mistake_quotes_the_name_of_a_secret_and_not_its_value(key: str) -> No
     said = mistakes(text, {"SECRET": "hunter2\n"})
     assert said
     assert "hunter" not in str(said)
+
+
+def test_a_secret_may_come_from_a_file_and_has_a_default_where_the_environment_has_none(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3 cret\n")
+    text = "upstreams: {m: {url: 'http://a', headers: {set: {authorization: 'Bearer ${file:key}', x: '${X:-a:-b}'}}}}"
+    text += "\ndefault: {live: m}"
+    for environ, other in (({}, "a:-b"), ({"X": ""}, "a:-b"), ({"X": "y"}, "y")):
+        headers = parse(text, directory=tmp_path, environ=environ).upstreams["m"].headers.set
+        assert headers == {"authorization": "Bearer s3 cret", "x": other}
+    absolute = text.replace("file:key", f"file:{tmp_path}/key")
+    assert parse(absolute, environ={}).upstreams["m"].headers.set["authorization"] == "Bearer s3 cret"
+    (tmp_path / "key").write_text("new\r\n")
+    assert parse(text, directory=tmp_path, environ={}).upstreams["m"].headers.set["authorization"] == "Bearer new"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"s3\xff", "is no text in UTF-8"),
+        (b"s3" * 40_000, "is longer than 64 KiB"),
+        (b"s3\ncret", "expected the value of a header"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_the_line_and_without_its_content(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    text = "upstreams:\n  m:\n    url: http://a\n    headers: {set: {x: '${file:key}'}}\ndefault: {live: m}"
+    with pytest.raises(ConfigError) as caught:
+        parse(text, directory=tmp_path)
+    mistake = next(one for one in caught.value.mistakes if said in one.problem)
+    assert (mistake.path, mistake.line) == ("upstreams.m.headers.set.x", 4)
+    assert "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/dev/null", "\0", "a" * 5000])
+def test_what_is_no_file_is_not_read(tmp_path: Path, name: str) -> None:
+    text = yaml.safe_dump(
+        {"upstreams": {"m": {"url": "http://a", "version": f"${{file:{name}}}"}}, "default": {"live": "m"}}
+    )
+    with pytest.raises(ConfigError, match="the file"):
+        parse(text, directory=tmp_path)
 
 
 def test_a_key_given_twice_is_a_mistake() -> None:

@@ -35,6 +35,28 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
 
 
 @pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("", False),
+        ("headers: {set: {authorization: b}}", False),
+        ("headers: {set: {x-model: b}}", True),
+        ("host: b.models", True),
+        ("path: {from: /a, to: /b}", True),
+        ("set_json: {/model: b}", True),
+    ],
+)
+def test_two_upstreams_that_nothing_tells_apart_are_warned_of(other: str, told: bool) -> None:
+    text = f"""
+upstreams:
+  v1: {{url: 'http://a/x'}}
+  v2: {{urls: ['http://b', 'http://a/x'], {other}}}
+routes: [{{name: m, live: v1, rollouts: [{{candidate: v2, shadow: 100%}}]}}]
+"""
+    assert ("upstreams v1 and v2 share address" in describe(parse(text))) is not told
+    assert "share address" not in describe(parse(text.replace("'http://a/x']", "'http://a/y']")))
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{shadow: 5%, guards: {max_disagreement: 0%}}", "`max_disagreement: 0%` can never pass"),
