@@ -62,13 +62,13 @@ CLIENTS = (
         "the client is not read until some are answered",
     ),
     Bound(
-        "worker.downstream.http1:HALF_CLOSED",
+        "worker.downstream.http1_connection:HALF_CLOSED",
         "From a client's end of sending to the first byte of its answer",
         "{} s",
         "closed, `client_gone`",
     ),
     Bound(
-        "worker.downstream.http1:LINGER,MAX_LINGER",
+        "worker.downstream.http1_connection:LINGER,MAX_LINGER",
         "What a client still sends behind an answer that ends the connection",
         "{} s, {:B}",
         "closed",

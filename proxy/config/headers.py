@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
@@ -14,6 +15,9 @@ from proxy.units import Unfit
 _FRAMING = frozenset(
     {"content-length", "transfer-encoding", "connection", "host", "expect", "upgrade", "te", "trailer"}
 )
+_SOUNDS_SECRET = re.compile("key|token|secret|auth|passw|credential|signature")
+SHORTEST = 6
+"""Characters of the shortest value that is taken for a secret: shorter ones stand in answers by chance."""
 _Named = TypeVar("_Named", bound=Iterable[str])
 
 
@@ -36,6 +40,20 @@ def written_out(names: Iterable[str]) -> frozenset[str]:
     """
     found = frozenset(names)
     return found - {credentials.WORD} | credentials.HEADERS if credentials.WORD in found else found
+
+
+def keys(headers: Mapping[str, str]) -> Iterator[bytes]:
+    """The secrets among the values of headers that are set: of those that carry credentials, by the list or by their
+    name, the value and what follows a scheme such as `Bearer`. Shorter than `SHORTEST` is none.
+
+    >>> list(keys({"authorization": "Bearer sk-123456", "x-own-secret": "abcdefgh", "x-model": "llama-4-8b"}))
+    [b'Bearer sk-123456', b'sk-123456', b'abcdefgh']
+    """
+    for name, value in headers.items():
+        if name in credentials.HEADERS or _SOUNDS_SECRET.search(name):
+            for text in dict.fromkeys((value, value.partition(" ")[2])):
+                if len(text) >= SHORTEST:
+                    yield text.encode("latin-1")
 
 
 class HeaderRules(Section):

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from pydantic import Field
 
+from proxy.config.headers import keys
 from proxy.config.route import DefaultRoute, Rollout, Route
 from proxy.config.server import Admin, Log, Server, Store, Tracing, Upstream, Webhook
 from proxy.config.types import Name, Section
@@ -72,6 +73,14 @@ class Config(Section):
             asked=_asked(candidate.set_json),
             ready_within=candidate.health.wait if candidate.health is not None else None,
         )
+
+    @cached_property
+    def keys(self) -> tuple[bytes, ...]:
+        """Every secret that is set on requests to models, the longest first, to be kept out of pairs."""
+        every = [upstream.headers.set for upstream in self.upstreams.values()]
+        every += [rollout.mirror.headers.set for route in self.routes for rollout in route.rollouts]
+        every += [route.dual_write.headers.set for route in self.routes if route.dual_write is not None]
+        return tuple(sorted({key for headers in every for key in keys(headers)}, key=lambda key: (-len(key), key)))
 
     @cached_property
     def plans(self) -> dict[str, Plan]:

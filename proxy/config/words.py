@@ -203,10 +203,8 @@ def _alike(upstreams: Mapping[str, Upstream]) -> Iterator[str]:
     """Upstreams that nothing tells apart: a gateway gives the requests for both to one model."""
     for (one, its), (other, others) in combinations(upstreams.items(), 2):
         if set(its.urls) & set(others.urls) and _told_by(its) == _told_by(others):
-            text = (
-                "share address, host, path and `set_json`: unless keys tell them apart, a model is compared with itself"
-            )
-            yield f"upstreams {one} and {other} {text}"
+            text = "unless keys tell them apart, a model is compared with itself"
+            yield f"upstreams {one} and {other} share address, host, path and `set_json`: {text}"
 
 
 def _told_by(upstream: Upstream) -> tuple[object, ...]:

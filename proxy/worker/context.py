@@ -54,6 +54,9 @@ class WorkerContext(RequestContext):
     draining = False
     ready = False
 
+    keys: tuple[bytes, ...] = ()
+    """Secrets that upstreams get in headers, which are kept out of pairs."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.wheel = TimerWheel()
@@ -82,6 +85,7 @@ class WorkerContext(RequestContext):
 
     def follow(self, config: Config) -> None:
         """Log requests as this configuration asks."""
+        self.keys = config.keys
         self.request_log.configure(config)
         self.exchange = self.request_log.exchange if self.request_log.wanted else RequestDriver
 
@@ -126,7 +130,10 @@ class WorkerContext(RequestContext):
         self, trial: Trial, sequence: int, stage: int, time: float, flags: int,
         name: bytes, head: bytes, body: bytes, outcomes: bytes, given: bytes,
     ) -> None:  # fmt: skip
-        """Send a pair to the controller, or count it as `link_full`."""
+        """Send a pair to the controller, or count it as `link_full`. A model that repeats its key tells nobody."""
+        for key in self.keys:
+            if key in outcomes:
+                outcomes = outcomes.replace(key, b"*" * len(key))  # as long as it was: lengths stand before the bodies
         self.publisher.pair(trial, sequence, stage, time, flags, name, head, body, outcomes, given)
 
     # --- ids and clocks ---

@@ -1,0 +1,130 @@
+"""Promise: what an upstream is given to prove who asks (its headers) is nowhere else: not in pairs, recordings,
+journal, store, logs, metrics, webhooks or the API, though models repeat it in heads and bodies."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.e2e.harness import route, running
+from tests.fakes import Load, answer
+
+KEYS = {arm: f"sk-{arm}-0123456789" for arm in ("live", "candidate", "copies", "written")}
+PATHS = (
+    "/metrics", "/api/v1/rollouts", "/api/v1/rollouts/m/v2", "/api/v1/rollouts/m/v2/journal",
+    "/api/v1/rollouts/m/v2/exemplars", "/api/v1/rollouts/m/v2/findings", "/api/v1/status", "/",
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def echoing(name: str, told: set[str], wrong: bool = False) -> AsyncIterator[str]:
+    """A model that repeats the key that it is given, in the head and in the body of its answer."""
+
+    async def model(request: web.Request) -> web.Response:
+        key = request.headers.get("authorization", "") + request.headers.get("x-own-token", "")
+        told.add(key)
+        body = answer(name, await request.read(), 0.5 if wrong else 0.0)
+        echoed = body.replace(b"{", b'{"you": "%b", ' % key.encode(), 1)
+        return web.Response(body=echoed, headers={"x-echo": key, "content-type": "application/json"})
+
+    served = web.Application()
+    served.router.add_route("*", "/{rest:.*}", model)
+    server = TestServer(served)
+    await server.start_server()
+    yield str(server.make_url("")).rstrip("/")
+    await server.close()
+
+
+@asynccontextmanager
+async def receiver(bodies: list[bytes]) -> AsyncIterator[str]:
+    async def take(request: web.Request) -> web.Response:
+        bodies.append(await request.read() + str(request.headers).encode())
+        return web.Response()
+
+    served = web.Application()
+    served.router.add_post("/hook", take)
+    server = TestServer(served)
+    await server.start_server()
+    yield str(server.make_url("/hook"))
+    await server.close()
+
+
+def config(folder: Path, urls: list[str], hook: str) -> dict[str, Any]:
+    (folder / "key").write_text(f"{KEYS['candidate']}\n")
+    stages = [{"shadow": "100%", "min_pairs": 50}, {"canary": "20%"}]
+    guards = {"max_disagreement": "5%"}
+    mirror = {"headers": {"set": {"x-own-token": KEYS["copies"]}}}
+    record = {"path": str(folder / "pairs.jsonl"), "share": "100%"}
+    one = route("m", "v1", "v2", stages, guards=guards, mirror=mirror, record=record)
+    dual = {"upstream": "v2", "headers": {"set": {"x-own-token": KEYS["written"]}}}
+    other = {"name": "w", "match": {"path": "/w/*"}, "live": "v1", "dual_write": dual}
+    headers = {"set": {"authorization": f"Bearer {KEYS['live']}"}}
+    return {
+        "upstreams": {
+            "v1": {"url": urls[0], "headers": headers},
+            "v2": {"url": urls[1], "headers": {"set": {"authorization": "Bearer ${file:key}"}}},
+        },
+        "routes": [one, other],
+        "webhooks": [{"url": hook, "secret": "whsec_c2VjcmV0", "events": ["rollout.rolled_back"]}],
+        "log": {"level": "debug", "access": {"share": "100%", "path": str(folder / "access.jsonl")}},
+    }
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+
+
+def decoded(lines: bytes) -> bytes:
+    """What a recording holds in base64."""
+    texts: list[bytes] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, str):
+            with suppress(ValueError):
+                texts.append(base64.b64decode(value, validate=True))
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            walk(inner)
+
+    for line in lines.splitlines():
+        walk(orjson.loads(line))
+    return b"\n".join(texts)
+
+
+async def test_keys_are_nowhere_but_where_they_are_sent(tmp_path: Path) -> None:
+    told: list[set[str]] = [set(), set()]
+    bodies: list[bytes] = []
+    found: dict[str, bytes] = {}
+    async with (
+        echoing("v1", told[0]) as live,
+        echoing("v2", told[1], wrong=True) as candidate,
+        receiver(bodies) as hook,
+        running(tmp_path, config(tmp_path, [live, candidate], hook)) as understudy,
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.post(f"{understudy.data_url}/w/x", data=b"{}") as said:
+            assert said.status == 200
+        async with Load(f"{understudy.data_url}/m/infer", 100.0, models={"v1": "v1", "v2": "v2"}):
+            await understudy.until("m/v2", lambda r: r["state"] == "rolled_back")
+        await understudy.until("m/v2", lambda r: bool(bodies))
+        admin = understudy.admin_url
+        for path in PATHS:
+            async with session.get(admin + path) as said:
+                found[path] = await said.read()
+    found |= written(tmp_path) | {"webhook": b"".join(bodies)}
+    assert told == [
+        {f"Bearer {KEYS['live']}"},
+        {f"Bearer {KEYS['candidate']}{KEYS['copies']}", f"Bearer {KEYS['candidate']}{KEYS['written']}"},
+    ]
+    found["decoded"] = decoded(found["pairs.jsonl"])
+    assert b'"you"' in found["decoded"]
+    assert b"x-echo" in found["pairs.jsonl"].lower()
+    files = {name for name, content in found.items() for key in KEYS.values() if key.encode() in content}
+    assert files <= {"key", "understudy.yaml", "config.yaml"}, files
