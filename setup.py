@@ -12,7 +12,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-INTERPRETED = {"set_json", "set_message", "sticky"}  # few routes have them
+INTERPRETED = {"hash_key", "set_json", "set_message", "sticky"}  # few routes have them
 COMPILED = (
     *(f"proxy/http/{name}.py" for name in (
         "chunks", "framing", "grpc", "headers", "ids", "local_replies", "placement", "statuses",
@@ -25,7 +25,7 @@ COMPILED = (
         "http1", "http1_connection", "http1_requests", "http1_states", "receiving", "tunnel",
     )),
     *(f"proxy/worker/upstream/{name}.py" for name in (
-        "addresses", "dialling", "endpoint", "health", "http1", "keepalive", "pool",
+        "addresses", "affinity", "balancing", "dialling", "endpoint", "health", "http1", "keepalive", "pool",
     )),
 )  # fmt: skip
 """What every request passes through over HTTP/1.1; what runs once per process or connection is left out."""

@@ -56,7 +56,7 @@ CLIENTS = (
         "400, `bad_request` (a model's: `bad_reply`)",
     ),
     Bound(
-        "worker.downstream.http1:MAX_AHEAD",
+        "worker.downstream.http1_connection:MAX_AHEAD",
         "Pipelined requests that wait",
         "{:B}",
         "the client is not read until some are answered",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.text import Path
 from proxy.json_pointer import parse
+from proxy.request.hash_key import HashKey
 from proxy.request.sticky import FIELDS as READ
 from proxy.request.sticky import in_message
 
@@ -58,9 +59,13 @@ def _route(path: Path, config: Config, route: Route, blame: Blame) -> None:
     if not grpc:
         return
     pointer = route.sticky.json if route.sticky is not None else None
+    fields = f"`/parameters/NAME`, {', '.join(f'`/{name}`' for name in READ)}"
     if pointer is not None and not in_message(parse(pointer)):
-        fields = f"`/parameters/NAME`, {', '.join(f'`/{name}`' for name in READ)}"
         blame((*path, "sticky", "json"), "is not read of a ModelInferRequest", f"one of {fields}")
+    for name in {route.live, *(rollout.candidate for rollout in route.rollouts)} & config.upstreams.keys():
+        by = config.upstreams[name].balance
+        if isinstance(by, HashKey) and by.kind == "json" and not in_message(parse(by.name)):
+            blame(("upstreams", name, "balance"), f"{by.name} is not read of a ModelInferRequest", f"one of {fields}")
     if route.match.methods and "POST" not in route.match.methods:
         blame((*path, "match", "methods"), "every gRPC call is a POST", "leave `methods` out")
     if route.segments is not None and route.segments.request_field is not None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from proxy import json_pointer
 from proxy.http.placement import PathRule
+from proxy.request.hash_key import HashKey
 from proxy.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -239,6 +240,37 @@ def path_change(value: Any) -> PathRule:
 def path_change_text(value: PathRule) -> dict[str, str]:
     """As it is written in the file."""
     return {"from": value.start, "to": value.to}
+
+
+def balance(value: Any) -> HashKey | str:
+    """`least_loaded`, or what requests are hashed by; raises `Unfit`.
+
+    >>> balance({"hash": {"header": "X-Session"}}), balance({"hash": "prefix"}), balance("least_loaded")
+    (HashKey('header', 'x-session'), HashKey('prefix', ''), 'least_loaded')
+    """
+    expected = "`least_loaded`, `{hash: prefix}`, or `{hash: {header: NAME}}` (`cookie`, `json`)"
+    if value == "least_loaded" or isinstance(value, HashKey):
+        return value  # type: ignore[no-any-return]
+    if not isinstance(value, dict) or value.keys() != {"hash"}:
+        raise Unfit(expected, nearest(value, ("least_loaded",)) if isinstance(value, str) else "")
+    by = value["hash"]
+    if by == "prefix":
+        return HashKey("prefix")
+    if not isinstance(by, dict) or len(by) != 1 or not by.keys() <= {"header", "cookie", "json"}:
+        raise Unfit(expected, "one of `prefix`, `header`, `cookie` and `json`")
+    ((kind, name),) = by.items()
+    if kind != "json":
+        return HashKey(kind, header(name).lower())
+    if pointer(name) == "":
+        raise Unfit(expected, "the empty pointer is the whole body: name a field of it, such as /user")
+    return HashKey(kind, name)
+
+
+def balance_text(value: HashKey | str) -> Any:
+    """As it is written in the file."""
+    if isinstance(value, str):
+        return value
+    return {"hash": {value.kind: value.name} if value.name else value.kind}
 
 
 def listen(value: Any) -> str:

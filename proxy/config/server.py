@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validat
 
 from proxy.config.headers import UpstreamHeaders
 from proxy.config.types import (
+    Balance,
     Count,
     Duration,
     FilePath,
@@ -206,7 +207,7 @@ class Upstream(Section):
     model_config = ConfigDict(json_schema_extra=one_of("url", "urls"))
 
     urls: Annotated[tuple[ServerUrl, ...], Field(min_length=1)]
-    """Where it is; of two picked at random the less loaded one is asked. `url:` for one. `http`, `https`; `grpc` and
+    """Where it is; each address of each URL is an endpoint. `url:` for one. `http`, `https`; `grpc` and
     `grpcs` for a server that speaks gRPC. A path in it goes before the path of every request."""
     host: UpstreamHost = "client"
     """The Host (`:authority`) that requests carry: the client's (`client`), that of the URL (`url`), or the one that is
@@ -240,6 +241,12 @@ class Upstream(Section):
     """TLS settings for https and grpcs URLs."""
     resolve: Resolve = Resolve()
     """How host names become addresses."""
+    balance: Balance = "least_loaded"
+    """Which endpoint gets a request: the less busy of two picked at random (`least_loaded`), or the one that what it is
+    hashed by belongs to: `{hash: {header: x-session}}`, `{hash: {cookie: session}}`, `{hash: {json: /user}}` (gRPC: of
+    a ModelInferRequest), `{hash: prefix}` (how a conversation begins). None gets more than 1.25 times the mean. A
+    request without it goes to the less loaded; so does one whose body is compressed, or longer than `mirror.max_body`
+    and `server.limits.buffer`."""
     health: Health | None = None
     """Active health checks; off when absent."""
 

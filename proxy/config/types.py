@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 from proxy import units
 from proxy.config import names
 from proxy.http.placement import PathRule
+from proxy.request.hash_key import HashKey
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as metadata of a type must be
@@ -53,7 +54,8 @@ Ratio = Annotated[float, Reads(units.ratio, _text(PERCENT, "1%"), units.ratio_te
 Moment = Annotated[float, Reads(units.moment, {"type": "string", "format": "date-time"})]
 Name = Annotated[str, Reads(names.name, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "credit-v2"))]
 Version = Annotated[str, Reads(names.version, {"type": ["string", "integer"], "examples": ["2026-11-20"]})]
-Header = Annotated[str, Reads(names.header, _text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "x-user-id"))]
+_HEADER = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+Header = Annotated[str, Reads(names.header, _text(_HEADER, "x-user-id"))]
 HeaderValue = Annotated[str, Reads(names.header_value, {"type": "string"})]
 Method = Annotated[str, Reads(names.method, _text("^[A-Za-z-]+$", "POST"))]
 RequestPath = Annotated[str, Reads(names.request_path, _text("^/[!-~]*$", "/v2/health/ready"))]
@@ -82,6 +84,43 @@ PathChange = Annotated[
             "additionalProperties": False,
         },
         names.path_change_text,
+    ),
+]
+Balance = Annotated[
+    HashKey | Literal["least_loaded"],
+    Reads(
+        names.balance,
+        {
+            "anyOf": [
+                {"const": "least_loaded"},
+                {
+                    "type": "object",
+                    "properties": {
+                        "hash": {
+                            "anyOf": [
+                                {"const": "prefix"},
+                                *(
+                                    {
+                                        "type": "object",
+                                        "properties": {kind: _text(pattern, example)},
+                                        "required": [kind],
+                                        "additionalProperties": False,
+                                    }
+                                    for kind, pattern, example in (
+                                        ("header", _HEADER, "x-session"),
+                                        ("cookie", _HEADER, "session"),
+                                        ("json", "^/.*$", "/user"),
+                                    )
+                                ),
+                            ]
+                        }
+                    },
+                    "required": ["hash"],
+                    "additionalProperties": False,
+                },
+            ]
+        },
+        names.balance_text,
     ),
 ]
 UpstreamHost = Annotated[

@@ -77,6 +77,9 @@ class Captured(Leg):
         if exchange.request.method == b"HEAD":
             self.to_head = True
 
+    def client_head(self) -> bytes:
+        return self.exchange.request.head
+
     @property
     def good(self) -> bool:
         """Whether it ended with an answer that a client may get."""

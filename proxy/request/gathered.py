@@ -80,8 +80,8 @@ class ForPlace(Gathered):
 
     for_place = True
 
-    def __init__(self, context: RequestContext) -> None:
-        super().__init__(context.buffer)
+    def __init__(self, context: RequestContext, most: int = 0) -> None:
+        super().__init__(max(most, context.buffer))
         self._context = context
 
     def charge(self, size: int) -> bool:

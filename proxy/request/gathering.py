@@ -1,9 +1,10 @@
 """A body that must be here before anybody is asked.
 
 So it is when the body says which arm answers (`sticky.json`), when the upstream that is to serve gets it changed
-(`set_json`), and when both arms get it before the answer (`dual_write`). No model answers before it has read its
-request, so gathering costs nothing but memory. A body that is too long, or for which there is no memory, is not waited
-for: it has no sticky key, is served by live where a candidate would get it changed, and is not written to both.
+(`set_json`), when both arms get it before the answer (`dual_write`), and when it says which endpoint of an arm is asked
+(`balance`). No model answers before it has read its request, so gathering costs nothing but memory. A body that is too
+long, or for which there is no memory, is not waited for: it has no sticky key, is served by live where a candidate
+would get it changed, is not written to both, and goes to the less loaded endpoint.
 
 And so it is, up to `server.limits.buffer`, with any body that does not come at once: connections to a model are few,
 and whoever sends slowly is not to hold one meanwhile.
@@ -36,6 +37,8 @@ def _wanted(exchange: Exchange) -> Gathered | None:
         wanted = ForTrial(trial)
     elif trial is None and route.live.changes(exchange.request.path):
         wanted = ForLive(exchange.context)
+    elif (trial.pool if trial is not None else route.live).reads_body:
+        wanted = ForPlace(exchange.context, route.max_body)
     return wanted if wanted is not None and exchange.request.length <= wanted.most else None
 
 

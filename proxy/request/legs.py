@@ -37,6 +37,9 @@ class Upstream:
         """A whole request as it is sent here, its body without framing; `None` when it cannot be changed so."""
         raise NotImplementedError
 
+    reads_body = False
+    """Which of its endpoints is asked depends on a request's body."""
+
     @property
     def ready(self) -> bool:
         """Whether it may serve."""
@@ -112,6 +115,10 @@ class Leg:
     def __init__(self, pool: Upstream, timeout: float) -> None:
         self.pool, self.timeout = pool, timeout
         self.connection = None  # not as a default of the class: mypyc would leave out one whose type is a Protocol
+
+    def client_head(self) -> bytes:
+        """The head of the client's request, if one asks."""
+        return b""
 
     def interim(self, head: bytes) -> None:
         """A 1xx answer came before the answer proper."""

@@ -42,6 +42,7 @@ from proxy.model import Lane, Table, trial_name
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
+from proxy.request.hash_key import HashKey
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routes import compile_routes, is_unjudged, part
@@ -180,6 +181,7 @@ class Worker:
             upstream.path,
             upstream.headers,
             rules(upstream.set_json),
+            upstream.balance if isinstance(upstream.balance, HashKey) else None,
         )
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:
@@ -320,8 +322,15 @@ class Worker:
         if self._tells_over:
             ledger |= self._over
         lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
+        unhashed = [[name, pool.balancer.unhashed] for name, pool in self.pools.items() if pool.settings.hash_key]
         ready = {key: trial.pool.ready for key, trial in self.trials.items() if trial.pool.checked}
-        others = {"ready": ready, "connections": connections, "lookups": lookups, "trails": context.request_log.dropped}
+        others = {
+            "ready": ready,
+            "connections": connections,
+            "lookups": lookups,
+            "unhashed": unhashed,
+            "trails": context.request_log.dropped,
+        }
         if context.publisher.counts({**context.counts.report(), "ledger": ledger, **others}):
             self._tells_over = False
             self._retire()

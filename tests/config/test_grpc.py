@@ -37,6 +37,7 @@ def test_a_plan_for_grpc_says_where_it_listens() -> None:
         ("127.0.0.1:8081", "127.0.0.1:9090", "server.grpc_listen", "is taken"),
         ('"grpcs://b"', '"grpc://b/x?k"', "upstreams.v2.url", "without a query"),
         ('url: "grpcs://b"', 'urls: ["grpc://b", "http://b"]', "upstreams.v2.urls", "grpc and http mixed"),
+        ('"grpcs://b"', '"grpcs://b", balance: {hash: {json: /user}}', "upstreams.v2.balance", "is not read of a"),
         ("/a.B/C}", "/a.B/C, methods: [GET]}", "routes[0].match.methods", "is a POST"),
         ("protocol: v2, kind: label", "protocol: openai, kind: text", "routes[0].prediction.protocol", "from gRPC"),
         ("[/id]", "[/ID]", "routes[0].prediction.ignore[0]", "no field of a ModelInferRequest"),

@@ -10,6 +10,7 @@ from proxy.config.headers import UpstreamHeaders
 from proxy.config.server import Health
 from proxy.http.placement import PathRule
 from proxy.model.reasons import Reason
+from proxy.request.hash_key import HashKey
 from proxy.request.set_json import Rules
 from proxy.worker.upstream.endpoint import IDLE, Endpoint
 
@@ -31,6 +32,8 @@ class Settings:
     path: PathRule | None = None
     headers: UpstreamHeaders | None = field(default=None, repr=False)
     set_json: Rules = field(default=(), repr=False)
+    hash_key: HashKey | None = None
+    """What requests are hashed by; `None` where the less loaded endpoint gets them."""
 
 
 def why(error: BaseException | None) -> Reason:

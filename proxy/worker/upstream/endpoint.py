@@ -9,13 +9,13 @@ candidate that live can stand in for); in between they fail as the last attempt 
 
 from __future__ import annotations
 
-import hashlib
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.http.placement import Placement
 from proxy.model.reasons import Reason
+from proxy.worker.upstream.affinity import identity
 from proxy.worker.upstream.keepalive import KeepAlive
 
 if TYPE_CHECKING:
@@ -91,11 +91,17 @@ class Endpoint:
     def at(self, address: str) -> None:
         """Its address is known now."""
         self.address = address
-        self.identity = int.from_bytes(hashlib.blake2b(f"{self.url} {address}".encode(), digest_size=4).digest(), "big")
+        self.identity = identity(f"{self.url} {address}".encode())
         if self.name is not None:
             self.failures = self.failed_checks = self._refusals = 0  # what failed was the lookup
             self.unreachable, self.healthy = Reason.NONE, True
             self._out_until = self.dead_until = 0.0
+
+    @property
+    def where(self) -> str:
+        """Its address and port; the name's while that has no address."""
+        host = self.address or self.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def state(self, now: float) -> str:
         """`up`, `ejected`, `unhealthy` (by its health checks), or `unknown` while its name has no address."""

@@ -81,7 +81,7 @@ class GrpcPool(Pool):
 
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
         """Send a leg as soon as a connection has room; `avoid` has just failed."""
-        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick((avoid,) if avoid is not None else ())
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self.balancer.pick(self.endpoints, leg, avoid)
         link = self._with_room(endpoint)
         if link is None and self.open >= self.settings.max_connections and endpoint not in self._dials:
             link = next(filter(None, map(self._with_room, self.endpoints)), None)  # better than to wait for nothing
@@ -163,7 +163,7 @@ class GrpcPool(Pool):
         endpoint.tried(monotonic() + self.settings.connect_timeout)
         for leg in [leg for leg in self._queues.get(endpoint, ()) if not leg.is_check and self.may_try_more(leg)]:
             avoid = tuple(one for one, queue in self._queues.items() if leg in queue)
-            other = self._pick(avoid)
+            other = self.balancer.pick(self.endpoints, leg, *avoid)
             if other in avoid or len(avoid) >= MAX_RACING:
                 continue
             leg.tries += 1

@@ -1,9 +1,8 @@
 """Connections to one upstream: few, reused, bounded, and only to addresses that work.
 
-An upstream has one or more endpoints (`addresses`; `endpoint` says when one is left out). A leg gets an idle connection
-of the less busy of two that are picked at random (Mitzenmacher, "The power of two choices", 2001); when there is none
-that is young enough for it (`keepalive`) a new connection is opened; when there are as many as allowed the leg waits in
-a bounded queue, for at most `connect_timeout`.
+An upstream has one or more endpoints (`addresses`; `endpoint` says when one is left out, `balancing` which one a leg is
+sent to). A leg gets an idle connection; when there is none that is young enough for it (`keepalive`) a new one is
+opened; when there are as many as allowed the leg waits in a bounded queue, for at most `connect_timeout`.
 
 An attempt to connect that takes long does not hold its leg up: a quarter of `connect_timeout` later another endpoint is
 dialled beside it, and the leg goes on what is there first (RFC 8305, 5). One that fails has the next begin at once.
@@ -18,7 +17,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 from time import monotonic
 
@@ -34,8 +32,9 @@ from proxy.worker.pace import LOOK
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.addresses import Addresses
+from proxy.worker.upstream.balancing import Balancer
 from proxy.worker.upstream.dialling import Settings, found, why
-from proxy.worker.upstream.endpoint import EJECT_LONGEST, Endpoint
+from proxy.worker.upstream.endpoint import Endpoint
 from proxy.worker.upstream.health import Checks, Probe
 from proxy.worker.upstream.http1 import UpstreamConnection
 
@@ -73,6 +72,8 @@ class Pool(Upstream):
         self.set_json = settings.set_json
         self.period = min(LOOK_EVERY, settings.idle_timeout / 4, settings.timeout)
         self.race_after = min(RACE_AFTER, settings.connect_timeout / 4)
+        self.balancer = Balancer(settings)
+        self.reads_body = self.balancer.reads_body
         self.open = 0
         self.closing = False
         self.known: dict[bytes, Answer] = {}
@@ -88,7 +89,6 @@ class Pool(Upstream):
         if settings.health is not None:
             self._checks = Checks(self, settings.health)
             wheel.watch(self._checks, monotonic())
-        self._random = random.Random().random  # noqa: S311 - picks a server, guards nothing
 
     def moved(self, endpoints: tuple[Endpoint, ...], gone: set[Endpoint]) -> None:
         """There are other endpoints from now on; connections to those that are gone end with what they carry."""
@@ -112,7 +112,7 @@ class Pool(Upstream):
 
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
         """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
-        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self._pick((avoid,) if avoid is not None else ())
+        endpoint = self.endpoints[0] if len(self.endpoints) == 1 else self.balancer.pick(self.endpoints, leg, avoid)
         if endpoint.idle and not fresh:
             connection = self._idle(endpoint, leg)
             if connection is not None:
@@ -144,7 +144,7 @@ class Pool(Upstream):
 
     def _at_the_limit(self, endpoint: Endpoint, leg: Leg, fresh: bool) -> None:
         """No further connection is allowed: another URL's is used, or makes room, or the leg waits."""
-        for other in self.endpoints:
+        for other in self.endpoints if self.settings.hash_key is None else ():
             connection = None if fresh else self._idle(other, leg)
             if connection is not None:
                 connection.start(leg)
@@ -156,20 +156,6 @@ class Pool(Upstream):
             self._connect(endpoint, leg)
         else:
             self._wait(leg)
-
-    def _pick(self, avoid: tuple[Endpoint, ...] = ()) -> Endpoint:
-        """The less busy of two that work, or of any when none does; one that has been out gets this one leg first."""
-        now, n = monotonic(), len(self.endpoints)
-        at = int(self._random() * n)
-        a, b = self.endpoints[at], self.endpoints[(at + 1 + int(self._random() * (n - 1))) % n]
-        if a in avoid or b in avoid or not (a.usable(now) and b.usable(now)):  # else no list is made
-            others = [e for e in self.endpoints if e not in avoid] or self.endpoints
-            usable = [e for e in others if e.usable(now)] or others
-            a, b = usable[int(self._random() * len(usable))], usable[int(self._random() * len(usable))]
-        endpoint = a if a.busy <= b.busy else b
-        if endpoint.ejections:
-            endpoint.tried(now + min(self.settings.timeout, EJECT_LONGEST))
-        return endpoint
 
     def _wait(self, leg: Leg) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -245,7 +231,7 @@ class Pool(Upstream):
         tasks[slow].tried(monotonic() + self.settings.connect_timeout)
         if len(tasks) >= MAX_RACING or not self.may_try_more(leg):
             return
-        endpoint = self._pick(tuple(tasks.values()))
+        endpoint = self.balancer.pick(self.endpoints, leg, *tasks.values())
         if self.open < self.settings.max_connections and endpoint not in tasks.values():
             leg.tries += 1
             self._connect(endpoint, leg)
@@ -390,3 +376,9 @@ class Pool(Upstream):
         """Connections idle and busy, and legs waiting for one."""
         idle = sum(len(endpoint.idle) for endpoint in self.endpoints)
         return idle, self.open - idle, len(self._waiting)
+
+    @property
+    def rows(self) -> list[list[str | int]]:
+        """Each endpoint as a report has it: address, state, then requests, errors and ejections since it is known."""
+        now = monotonic()
+        return [[e.where, e.state(now), e.requests, e.errors, e.ejected] for e in self.endpoints]

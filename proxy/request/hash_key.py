@@ -1,0 +1,122 @@
+"""What a request is hashed by, so that those that belong together reach the same endpoint (`balance: {hash: …}`).
+
+A header or a cookie of the client's, a field of the JSON body, or how a conversation begins (`prefix`). Engines keep
+what they have computed for the beginning of a prompt; a conversation that is spread over them is computed anew at each
+turn. The beginning is all messages up to the first of the user, which every later turn repeats; of a prompt that is one
+text its first `PREFIX` characters, and of any other body its first `PREFIX` bytes.
+
+Nothing here raises for what a body holds: one that cannot be read has no key.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from proxy import json_pointer
+from proxy.http.chunks import ChunkError, joined
+from proxy.http.headers import original
+from proxy.request.sticky import json_key, message_key
+
+PREFIX = 256
+_FRAME = 5
+"""Bytes before a gRPC message."""
+
+
+class HashKey:
+    """One rule: `kind` is `header`, `cookie`, `json` or `prefix`, `name` what the first three name."""
+
+    __slots__ = ("_low", "_path", "kind", "name")
+
+    def __init__(self, kind: str, name: str = "") -> None:
+        self.kind, self.name = kind, name
+        self._low = name.lower().encode()
+        self._path = json_pointer.parse(name) if kind == "json" else ()
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether the key is in the body."""
+        return self.kind in ("json", "prefix")
+
+    def of_head(self, head: bytes) -> bytes:
+        """The key in the head of a client's request, empty when there is none.
+
+        >>> head = b"GET / HTTP/1.1\\r\\nX-User: Ann\\r\\nCookie: a=1; sid=7\\r\\n\\r\\n"
+        >>> HashKey("header", "x-user").of_head(head), HashKey("cookie", "SID").of_head(head)
+        (b'Ann', b'7')
+        """
+        low = head.lower()
+        if self.kind == "header":
+            return original(head, low, self._low)
+        for part in original(head, low, b"cookie").split(b";"):
+            name, _, value = part.strip().partition(b"=")
+            if name.lower() == self._low:
+                return value
+        return b""
+
+    def of_body(self, opening: bytes, whole: bool, grpc: bool) -> bytes:
+        """The key in the body of a request (head and body, complete where `whole`), empty when there is none.
+
+        >>> HashKey("json", "/user").of_body(b'POST / HTTP/1.1\\r\\n\\r\\n{"user": "ann"}', True, False)
+        b'ann'
+        """
+        end = opening.find(b"\r\n\r\n") + 4
+        head, body = opening[:end], opening[end:]
+        if grpc:
+            return self._of_message(body)
+        low = head.lower()
+        if not whole or not body or original(head, low, b"content-encoding").lower() not in (b"", b"identity"):
+            return b""
+        if original(head, low, b"transfer-encoding"):
+            try:
+                body = joined(body)
+            except ChunkError:
+                return b""
+        return beginning(body) if self.kind == "prefix" else json_key(head, body, self._path)
+
+    def _of_message(self, body: bytes) -> bytes:
+        if self.kind == "json":
+            return message_key(body, self._path)
+        size = int.from_bytes(body[1:_FRAME], "big")
+        return body[_FRAME : _FRAME + min(size, PREFIX)] if len(body) >= _FRAME + min(size, PREFIX) else b""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HashKey) and (self.kind, self.name) == (other.kind, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name))
+
+    def __repr__(self) -> str:
+        return f"HashKey({self.kind!r}, {self.name!r})"
+
+
+def beginning(body: bytes) -> bytes:
+    """How a prompt begins, the same for each turn of a conversation.
+
+    >>> first = b'{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Hello"}]}'
+    >>> later = first[:-2] + b', {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]}'
+    >>> beginning(first) == beginning(later), beginning(b'{"prompt": "Once", "n": 2}'), beginning(b"<x>")
+    (True, b'Once', b'<x>')
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body[:PREFIX]
+    if isinstance(document, dict):
+        for name in ("messages", "prompt", "input", "inputs"):
+            found = document.get(name)
+            if isinstance(found, str) and found:
+                return found[:PREFIX].encode("utf-8", "surrogatepass")
+            if isinstance(found, list) and found and all(isinstance(one, dict) and "role" in one for one in found):
+                rules = [document.get("system"), document.get("instructions")]
+                return orjson.dumps([rules, _up_to_the_first_question(found)])
+    return body[:PREFIX]
+
+
+def _up_to_the_first_question(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All messages up to the first of the user; the first one where the user has said nothing."""
+    for at, message in enumerate(messages):
+        if message["role"] == "user":
+            return messages[: at + 1]
+    return messages[:1]
