@@ -129,9 +129,10 @@ $(DOCS_READY): $(READY) requirements-docs.lock
 	$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements-docs.lock
 	@touch $@
 
-docs: $(DOCS_READY) ## the two generated pages, and the site in site/ (a dead link fails)
+docs: $(DOCS_READY) ## what is generated of the pages, and the site in site/ (a dead link fails)
 	$(BIN)/python tools/configuration_page.py
 	$(BIN)/python tools/command_page.py
+	$(BIN)/python tools/tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "Open site/index.html"
 

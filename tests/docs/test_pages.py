@@ -198,6 +198,11 @@ def test_every_guard_is_explained_with_what_it_would_have_caught() -> None:
     assert all("**The wrong one**" in section for section in explained.values())
 
 
+def test_the_table_of_guards_is_current() -> None:
+    page = text(ROOT / "docs" / "guards.md")
+    assert runpy.run_path(str(ROOT / "tools" / "tables.py"))["with_table"](page) == page, "run `make docs`"
+
+
 def test_metrics_and_alerts_that_are_named_exist() -> None:
     metrics = {metric.removesuffix("_bucket") for metric in METRICS}
     alerts = set(re.findall(r"alert: (\w+)", text(ROOT / "config" / "prometheus" / "alerts.rules.yml")))

@@ -1,0 +1,138 @@
+"""Promise: a guard is one file. With one more file among the others, every part of Understudy knows one guard more."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.config.effort import pairs_to_pass
+from proxy.evidence.families.rule import Context
+from proxy.evidence.rules.registry import GUARDS
+from proxy.model import Guard, Kind, PredictionSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a copy of the package says, in whose `evidence/rules/` one file was put."""
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "proxy", copy / "proxy", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copy(FIXTURES / "slow_pairs.py", copy / "proxy" / "evidence" / "rules")
+    done = subprocess.run(
+        [sys.executable, str(FIXTURES / "with_slow_pairs.py")],
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["package"].startswith(str(copy))
+    return found
+
+
+def test_the_file_may_have_it_in_its_unit_and_a_mistake_is_told_with_its_line(said: dict[str, Any]) -> None:
+    assert said["guards"] == ["max_slow_pairs", "max_response_mismatch"]  # it compares no answers
+    wrong, too_wide, right = said["mistakes"]
+    assert "line 9: " in wrong
+    assert "max_slow_pairs" in wrong
+    assert "did you mean `5%`?" in wrong
+    assert "a limit of 100% can never fail" in too_wide
+    assert right == ""
+    assert "did you mean `max_slow_pairs`?" in said["misspelt"]
+
+
+def test_the_schema_has_it(said: dict[str, Any]) -> None:
+    assert said["schema"]["description"].startswith("Share of pairs on which the candidate takes more than twice")
+    assert {option.get("pattern", option.get("type")) for option in said["schema"]["anyOf"]} >= {"null"}
+
+
+def test_check_plans_it(said: dict[str, Any]) -> None:
+    assert "Guards: max_slow_pairs 5%, max_response_mismatch 1%." in said["check"]
+    assert said["effort"] == pytest.approx(pairs_to_pass(Guard("max_disagreement", 0.05)))
+
+
+def test_it_fails_and_passes_in_words(said: dict[str, Any]) -> None:
+    verdict, reason, causes = said["fail"]
+    assert (verdict, causes) == ("fail", ["max_slow_pairs"])
+    assert reason.startswith("slow pairs now 20 % (")
+    assert "limit 5 %" in reason
+    verdict, reason = said["pass"]
+    assert verdict == "pass"
+    assert reason.startswith("slow pairs now 0 % (")
+    assert said["nothing"].endswith("no pair has been timed yet")
+    assert said["loaded"]
+
+
+def test_the_api_and_the_console_show_it(said: dict[str, Any]) -> None:
+    finding = said["api"]
+    assert (finding["guard"], finding["title"], finding["unit"]) == ("max_slow_pairs", "slow pairs", "percent")
+    assert finding["verdict"] == "fail"
+    assert finding["limit"] == pytest.approx(0.05)
+    assert said["limits"]["max_slow_pairs"] == "5%"
+    assert said["charts"]["titles"]["max_slow_pairs"] == "slow pairs"
+    assert said["charts"]["units"]["max_slow_pairs"] == "percent"
+
+
+def test_suggest_and_the_gate_of_judge_know_it(said: dict[str, Any]) -> None:
+    assert "max_slow_pairs" in said["generous"]
+    assert said["proposal"] == "40%"
+    assert said["gate"].startswith("fail: ")
+    assert "slow pairs" in said["gate"]
+
+
+def test_no_other_file_knows_a_guard_by_its_name() -> None:
+    """Docstrings may give one as an example; the demo writes a configuration."""
+    named = {}
+    for path in sorted((ROOT / "proxy").rglob("*.py")):
+        place = path.relative_to(ROOT / "proxy").as_posix()
+        if place.startswith(("evidence/rules/", "demo/")):
+            continue
+        tree = ast.parse(path.read_text("utf-8"))
+        prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        words = [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+        ]
+        if found := {name for name in GUARDS for word in words if re.search(rf"(?<![\w`]){name}(?![\w`])", word)}:
+            named[place] = found
+    assert named == {}
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_each_is_whole(name: str) -> None:
+    known = GUARDS[name]
+    assert known.title
+    assert known.about.endswith((".", "none."))
+    relative = known.timed or bool(known.unit.fields)
+    guard = Guard(name, 1.2 if known.timed else 0.1, relative, 1.0 if known.unit.fields else 0.0)
+    assert known.check(guard, Kind.SCORE if known.reads else Kind.AUTO) is None
+    assert known.unit.written(guard)
+    assert known.unit.chart(guard) in {"percent", "times", "seconds", "number"}
+    assert known.effort.pairs(guard, 0.05) > 0
+    assert known.gap(guard)
+    rule = known.rule(guard, Context(Kind.SCORE, PredictionSpec(kind=Kind.SCORE)))
+    assert rule.width > 0
+    assert rule.burst_values().shape[0] == rule.width
+    for kind in Kind:
+        generous = known.generous(kind)
+        assert generous is None or generous.name == name
+    assert known.learns(guard, Kind.NUMBER) in (True, False)
+    assert known.scale.apart(known.scale.limit(0.25, relative), relative) == pytest.approx(0.25, abs=0.06)
+
+
+def test_two_guards_cannot_have_one_name_or_one_place() -> None:
+    assert len({known.place for known in GUARDS.values()}) == len(GUARDS)
