@@ -274,6 +274,6 @@ class RequestDriver(Exchange):
         copy = self.live
         if isinstance(copy, Copy) and not copy.ended:
             copy.end_by(Reason.CLIENT_GONE)
-            copy.payer.in_flight -= 1
+            copy.payer.free_slot()
             del copy.exchange
         samples.drop(self, why)

@@ -328,7 +328,7 @@ class Exchange:
         if not self.request.upgrade or not is_offered(self.request, read_answer(head)):
             return False
         self.on(machine.UPGRADED)
-        leg.ended = True
+        leg.mark_ended(monotonic())
         leg.meter.count(101)
         self.client.upgraded(leg, head, rest)
         return True
@@ -365,7 +365,7 @@ class Exchange:
     def copy_done(self, leg: Captured, payer: Trial) -> None:
         """A copy has ended, well or not (`leg.reason`); `payer` is the trial whose budget it used."""
         leg.count()
-        payer.in_flight -= 1
+        payer.free_slot()
         self.note(leg)
         self.on(machine.COPY_ENDS)
         del leg.exchange

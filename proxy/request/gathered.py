@@ -48,9 +48,7 @@ class ForTrial(Gathered):
         self._trial = trial
 
     def charge(self, size: int) -> bool:
-        trial = self._trial
-        trial.memory += size
-        return trial.memory <= trial.settings.max_memory
+        return self._trial.charge(size)
 
 
 class ForBoth(Gathered):

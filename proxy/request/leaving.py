@@ -53,9 +53,9 @@ def act(exchange: Exchange, action: int) -> None:
     if action == machine.KEEP_OWN:
         _run_on(exchange, trial)
     elif action == machine.TAKE_SLOT:
-        trial.in_flight += 1
+        trial.take_slot()
     elif action == machine.FREE_SLOT:
-        trial.in_flight -= 1
+        trial.free_slot()
     elif action == machine.WATCH_LIVE:
         _watch(exchange)
 

@@ -183,6 +183,21 @@ class Leg:
             self.sent = now
             self.written = True
 
+    def mark_ended(self, now: float) -> None:
+        """Its answer is here whole, or goes on as a tunnel."""
+        self.ended = True
+        self.finished = now
+
+    def breaks(self, reason: Reason, now: float) -> None:
+        """It ends without its answer."""
+        self.mark_ended(now)
+        self.reason = reason
+        self.failed(reason)
+
+    def tries_again(self) -> None:
+        """Its connection ended before the model can have read it: another one gets it, once."""
+        self.tries, self.written = 1, False
+
     def is_too_long(self, now: float) -> bool:
         """Whether it has lasted longer than it may."""
         return self.longest > 0.0 and self.sent > 0.0 and now - self.sent >= self.longest

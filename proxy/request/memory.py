@@ -44,7 +44,7 @@ def charge(exchange: Exchange, size: int) -> None:
     """Kept bytes count against the memory of every trial they are kept for."""
     for sample in exchange.samples:
         sample.cost += size
-        sample.trial.memory += size
+        sample.trial.charge(size)
 
 
 def reserve(exchange: Exchange) -> bool:
@@ -54,7 +54,7 @@ def reserve(exchange: Exchange) -> bool:
     if trial is None or exchange.winner is not None or not trial.settings.fallback:
         release(exchange)
         return False
-    trial.memory += exchange.kept_size - exchange.reserved
+    trial.charge(exchange.kept_size - exchange.reserved)
     exchange.reserved = exchange.kept_size
     if trial.memory > trial.settings.max_memory:
         release(exchange)
@@ -65,5 +65,5 @@ def reserve(exchange: Exchange) -> bool:
 def release(exchange: Exchange) -> None:
     """Nothing is kept for live's sake any more."""
     if exchange.reserved and exchange.trial is not None:
-        exchange.trial.memory -= exchange.reserved
+        exchange.trial.charge(-exchange.reserved)
         exchange.reserved = 0

@@ -93,7 +93,7 @@ def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None)
     settings = payer.settings
     if payer.in_flight >= settings.max_in_flight:
         return None
-    payer.in_flight += 1
+    payer.take_slot()
     meters = exchange.route.meters if trial is None else trial.meters
     leg = Copy(exchange, pool, settings.timeout, meters.copy, trial)
     leg.payer = payer
@@ -132,7 +132,7 @@ def settle(exchange: Exchange) -> None:
         if candidate is None or not candidate.ended or (again is not None and not again.ended):
             waiting.append(one)
             continue
-        one.trial.memory -= one.cost
+        one.trial.charge(-one.cost)
         why = _nobodys_fault(live, candidate, exchange.route.max_body)
         if why:
             one.trial.settle_dropped(one.sequence, why)

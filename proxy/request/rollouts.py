@@ -136,6 +136,19 @@ class Trial:
         if lane is None or not self.ready:
             self.weight = self.share = self.affords = 0
 
+    def charge(self, size: int) -> bool:
+        """Count `size` bytes more (or less) that are kept for its pairs; whether there is room for them."""
+        self.memory += size
+        return self.memory <= self.settings.max_memory
+
+    def take_slot(self) -> None:
+        """A leg that no client waits for has begun (`max_in_flight`)."""
+        self.in_flight += 1
+
+    def free_slot(self) -> None:
+        """It has ended."""
+        self.in_flight -= 1
+
     @property
     def held(self) -> bool:
         """Whether a candidate's answer is kept until it is whole or a stream, so that live can still answer instead."""

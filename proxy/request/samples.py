@@ -74,4 +74,4 @@ def shed(exchange: Exchange) -> None:
 def drop_one(one: Sample, why: str) -> None:
     """There will be no pair for this trial."""
     one.trial.settle_dropped(one.sequence, why)
-    one.trial.memory -= one.cost
+    one.trial.charge(-one.cost)

@@ -65,9 +65,7 @@ class WorkerContext(RequestContext):
         self.counts = Counts()
         self.publisher = Publisher(loop)
         self.request_log = RequestLog()
-        self.exchange: Callable[[DownstreamStream, RequestContext, Request, bytes, float], RequestDriver] = (
-            RequestDriver
-        )
+        self.exchange: NewExchange = RequestDriver
         """What a request becomes: `RequestDriver` itself, unless some requests are logged."""
         self.clients: set[Downstream] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
@@ -83,11 +81,15 @@ class WorkerContext(RequestContext):
         """The time of day as a line of a head (RFC 9110, 6.6.1): for our own answers, and a model's without one."""
         self.look_at_clock()
 
-    def follow(self, config: Config) -> None:
-        """Log requests as this configuration asks."""
-        self.keys = config.keys
+    def configure(self, config: Config, limits: Limits) -> None:
+        """Take the limits and keys of this configuration, and log requests as it asks."""
+        self.limits, self.keys = limits, config.keys
         self.request_log.configure(config)
         self.exchange = self.request_log.exchange if self.request_log.wanted else RequestDriver
+
+    def route(self, routes: Routes, calls: Routes) -> None:
+        """Requests go by these routes from now on, calls of the gRPC listener by the others."""
+        self.routes, self.calls = routes, calls
 
     # --- what requests ask for ---
 
@@ -163,9 +165,11 @@ class WorkerContext(RequestContext):
 
     def look_at_clock(self) -> None:
         """Write `date` anew once a second has passed. Asked at every tick, so that no request has to look."""
-        now = int(time.time())
+        wall = time.time()
+        now = int(wall)
         if now != self._dated:
             self._dated = now
+            self.epoch = wall - time.monotonic()  # the wall clock may have been set
             self.date = b"date: %b\r\n" % formatdate(now, usegmt=True).encode()
 
     def span(self) -> tuple[bytes, bytes]:

@@ -100,7 +100,7 @@ class Http2Protocol(Reader):
                 self.transport.abort()
 
     def pause_writing(self) -> None:
-        self.http2.stopped = True
+        self.http2.hold()
 
     def resume_writing(self) -> None:
         self.http2.go_on()

@@ -132,8 +132,7 @@ class Worker:
         self._config = config
         logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
         self._patience = config.server.controller_lost
-        self.context.limits = Limits.of(config.server, (self.slot, self.workers))
-        self.context.follow(config)
+        self.context.configure(config, Limits.of(config.server, (self.slot, self.workers)))
         self._apply()
         for name, pool in old.items():
             if self.pools.get(name) is not pool:
@@ -159,10 +158,11 @@ class Worker:
             return trial
 
         recent_for, context = self._recent, self.context
-        context.routes = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place)
-        context.calls = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place, grpc=True)
-        routes = {route.name for route in (*context.routes.all, *context.calls.all)}
-        context.counts.forget(routes, set(config.upstreams), {trial.settings.name for trial in trials.values()})
+        routes = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place)
+        calls = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place, grpc=True)
+        context.route(routes, calls)
+        names = {route.name for route in (*routes.all, *calls.all)}
+        context.counts.forget(names, set(config.upstreams), {trial.settings.name for trial in trials.values()})
         self.trials = trials
 
     def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:
@@ -307,9 +307,7 @@ class Worker:
         self._send_report()
 
     def _send_report(self) -> None:
-        now = time.monotonic()
         context = self.context
-        context.epoch = time.time() - now  # the wall clock may have been set
         for recent in self._recents.values():
             recent.refresh()
         connections = [
@@ -334,7 +332,7 @@ class Worker:
         if context.publisher.counts({**context.counts.report(), "ledger": ledger, **others}):
             self._tells_over = False
             self._retire()
-        self._look_for_controller(now)
+        self._look_for_controller(time.monotonic())
         if self._control is not None:
             self._control.send(link.frame(Frame.ALIVE, b""))
 

@@ -162,7 +162,7 @@ class LoggedRequest(RequestDriver):
     def upgraded(self, leg: Captured, head: bytes, rest: bytes) -> bool:
         taken = super().upgraded(leg, head, rest)
         if taken:
-            self.ended_at = leg.finished = monotonic()
+            self.ended_at = leg.finished
             self._legs.append(leg)
             self._record_once(101)
         return taken

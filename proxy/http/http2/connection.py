@@ -103,6 +103,11 @@ class Http2(Sending):
         self._begun = self.settled = False
         """`settled`: the peer has said what it takes, and so speaks HTTP/2."""
 
+    def refuse_streams(self) -> None:
+        """Say, and see to it, that no new streams are taken."""
+        self.refusing = True
+        self.say_goodbye()
+
     def feed(self, data: bytes, work: int = MANY, dear: bool = True) -> int:
         """Take bytes, cut anywhere, as far as `work` goes: how many were taken; the others are to be given again.
 

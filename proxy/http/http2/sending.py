@@ -146,6 +146,20 @@ class Sending:
         self.stopped = False
         self._go_on()
 
+    def hold(self) -> None:
+        """The transport is full: nothing is sent until `go_on`."""
+        self.stopped = True
+
+    def abandon(self) -> list[Taker]:
+        """The connection has ended: the takers of all its streams, which will hear no more of them."""
+        streams, self.streams = self.streams, {}
+        takers = []
+        for stream in streams.values():
+            taker, stream.taker = stream.taker, None
+            if taker is not None:
+                takers.append(taker)
+        return takers
+
     def say_goodbye(self, code: int = NO_ERROR, last: int | None = None) -> None:
         """GOAWAY: streams above `last` (those seen so far when absent) are not taken (RFC 9113, 6.8)."""
         number = self.last if last is None else last

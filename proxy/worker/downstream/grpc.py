@@ -149,10 +149,8 @@ class GrpcServerConnection(CallsConnection):
         super().resume_writing()
 
     def _end_calls(self) -> None:
-        streams, self.http2.streams = list(self.http2.streams.values()), {}
         self._fresh = []
-        for stream in streams:
-            taker, stream.taker = stream.taker, None
+        for taker in self.http2.abandon():
             if isinstance(taker, GrpcServerStream):
                 taker.lost()
 
@@ -163,8 +161,7 @@ class GrpcServerConnection(CallsConnection):
             self._left = now
             http2.say_goodbye(NO_ERROR, MOST)
         elif now - self._left > LEAVE and not http2.refusing:
-            http2.refusing = True
-            http2.say_goodbye()
+            http2.refuse_streams()
         if http2.refusing and not http2.streams:
             self.flush()
             self.transport.close()

@@ -126,7 +126,7 @@ class Call(RequestDriver):
     def _decided(self) -> None:
         self.undecided = False
         for trial in self.route.trials:
-            trial.memory -= self._holding
+            trial.charge(-self._holding)
         self._holding = 0
 
     def _gather(self, piece: bytes) -> None:
@@ -140,8 +140,7 @@ class Call(RequestDriver):
         self._holding += size
         full = False
         for trial in self.route.trials:
-            trial.memory += size
-            full = full or trial.memory > trial.settings.max_memory
+            full = not trial.charge(size) or full
         if full or self.body_size > self.route.max_body:
             self._give_up("shed" if full else "too_large")
 

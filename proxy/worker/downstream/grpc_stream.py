@@ -42,6 +42,10 @@ class CallsConnection(Http2Protocol):
     peer = lines = scheme = b""
     trusted = False
 
+    def spend(self, work: int) -> None:
+        """So much was done for one of its calls (`turn`)."""
+        self.work -= work
+
     def gone(self) -> None:
         """A call has ended."""
         raise NotImplementedError
@@ -104,7 +108,7 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
                 else LoggedCall(context.request_log, how, self, context, request, name, now)
             )
             parts, self._parts = self._parts, []
-            self.link.work -= ASK_WORK
+            self.link.spend(ASK_WORK)
             refused = exchange.start(b"".join(parts), self._ended)
             if refused:
                 self.exchange = None
@@ -112,7 +116,7 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
 
     def _health(self) -> None:
         """As Kubernetes' gRPC probes ask it; every service is the proxy."""
-        self.link.work -= ANSWER_WORK
+        self.link.spend(ANSWER_WORK)
         serving = self.context.ready and not self.context.draining
         http2, stream = self.link.http2, self._stream
         http2.headers(stream, _HEAD, False)
@@ -274,7 +278,7 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
         """Answer with an error of our own; `counted` when the legs of its call have been counted already."""
         if not counted:
             self.context.refusals.count(reason)
-        self.link.work -= ANSWER_WORK
+        self.link.spend(ANSWER_WORK)
         if not self._over:
             self._say(reason, name or (self.exchange.request_id if self.exchange is not None else b""))
 

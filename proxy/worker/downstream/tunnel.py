@@ -32,6 +32,10 @@ class _End(Reader):
         self.outlives = True
         self.since = monotonic()
 
+    def join(self, other: _End) -> None:
+        """What comes in here goes out there."""
+        self.other = other
+
     def data_received(self, data: bytes) -> None:
         self.since = monotonic()
         self.receive(data)
@@ -77,10 +81,11 @@ def start_tunnel(
     chosen, named = original(answer.head, answer.head.lower(), b"upgrade"), id_line(answer, name)
     lines %= (chosen, named, leg.pool.label)
     context.turn.now(client.transport, answer.base + lines + rest)  # from here on the two ends write for themselves
-    connection.leg = None
+    connection.hand_over()
     wheel, idle = context.wheel, context.limits.idle
     left, right = _End(client.transport, client, wheel, idle), _End(connection.transport, connection, wheel, idle)
-    left.other, right.other = right, left
+    left.join(right)
+    right.join(left)
     client.transport.set_protocol(left)
     connection.transport.set_protocol(right)
     client.transport.resume_reading()

@@ -147,9 +147,7 @@ class GrpcClientConnection(Http2Protocol):
         self.pool.lost_link(self)
         if reason is not Reason.DISCONNECT or self.http2.streams:
             self.endpoint.failed()
-        streams, self.http2.streams = list(self.http2.streams.values()), {}
-        for stream in streams:
-            taker, stream.taker = stream.taker, None
+        for taker in self.http2.abandon():
             if isinstance(taker, GrpcClientStream):
                 taker.broken(reason)
 
@@ -254,8 +252,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
 
     def _complete(self, answer: GrpcAnswer) -> None:
         leg = self.leg
-        leg.finished = monotonic()
-        leg.ended = True
+        leg.mark_ended(monotonic())
         answer.head = answer_head(answer)
         self.link.used = True
         if self.link.endpoint.doubted and not leg.is_check:
@@ -268,7 +265,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
             return
         leg = self.leg
         if code == REFUSED_STREAM and self._again and not leg.tries:
-            leg.tries, leg.written = 1, False
+            leg.tries_again()
             self._end(CANCEL)
             self.link.pool.submit(leg, fresh=True, avoid=self.link.endpoint)
             return
@@ -287,7 +284,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
             return
         stale = self.link.used and reason is Reason.DISCONNECT and leg.repeatable and not leg.began
         if self._again and (stale or not leg.written) and not leg.tries:
-            leg.tries, leg.written = 1, False
+            leg.tries_again()
             self._end(CANCEL)
             self.link.pool.submit(leg, fresh=True, avoid=None if stale else self.link.endpoint)
             return
@@ -314,12 +311,8 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
 
     def _let_go(self, reason: Reason) -> None:
         """The leg ends without its answer."""
-        leg = self.leg
         self._end(CANCEL)
-        leg.ended = True
-        leg.finished = monotonic()
-        leg.reason = reason
-        leg.failed(reason)
+        self.leg.breaks(reason, monotonic())
 
     def check(self, now: float) -> float:
         """Fail the leg if it is late; when to look again."""

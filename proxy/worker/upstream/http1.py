@@ -297,7 +297,7 @@ class UpstreamConnection(Reader):
         leg.connection = None
         # One that was used before the model may have closed before it read the request, or before any was written.
         if self._used and not leg.tries and (not leg.written or (leg.repeatable and not leg.began)):
-            leg.tries, leg.written = 1, False
+            leg.tries_again()
             self.pool.submit(leg, fresh=True)
             return
         self.endpoint.failed()
@@ -316,10 +316,11 @@ class UpstreamConnection(Reader):
     @staticmethod
     def _end(leg: Leg, reason: Reason) -> None:
         leg.connection = None
-        leg.ended = True
-        leg.finished = monotonic()
-        leg.reason = reason
-        leg.failed(reason)
+        leg.breaks(reason, monotonic())
+
+    def hand_over(self) -> None:
+        """A tunnel carries on: its leg has ended with the answer that began it."""
+        self.leg = None
 
     def drop(self) -> None:
         """Close at once; the leg, if any, is let go of."""
