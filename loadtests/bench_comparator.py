@@ -35,7 +35,7 @@ from proxy.evidence.input.measures import measure, metric_of
 from proxy.evidence.process.budget import pool
 from proxy.evidence.rules.registry import layout, measures_of_rules
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Reading
-from proxy.predictions import Reader
+from proxy.predictions import PairReader
 from tests.evidence.streams import ALL_GUARDS, cut, make_plan, score_stream, segments
 
 SIZES = (1, 8, 32, 128, 512)
@@ -122,7 +122,7 @@ def pairs_of(count: int) -> list[Pair]:
 
 def end_to_end(plan: Plan, size: int, count: int) -> float:
     """µs per pair from two answers' bytes to counts."""
-    batches, reader = cut(pairs_of(count), (size,)), Reader(plan.prediction)
+    batches, reader = cut(pairs_of(count), (size,)), PairReader(plan.prediction)
 
     def work() -> None:
         gathered = Evidence.begin(plan, 1)

@@ -19,7 +19,7 @@ import orjson
 from locust import FastHttpUser, between, events, task
 from locust.env import Environment
 
-from proxy.demo.digits import Request, Studio, train
+from proxy.demo.digits import DigitRequest, Studio, train
 
 _studio: list[Studio] = []
 
@@ -55,7 +55,7 @@ class _Client(FastHttpUser):
                 answer.failure(problem)
 
 
-def _problem(asked: Request, status: int, headers: dict[str, str], body: bytes) -> str:
+def _problem(asked: DigitRequest, status: int, headers: dict[str, str], body: bytes) -> str:
     """What is wrong with an answer; empty when nothing is."""
     if status != 200:
         return f"status {status}: {body[:200]!r}"

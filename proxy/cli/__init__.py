@@ -22,7 +22,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from proxy import __version__
 from proxy.built import DATA_PATH
-from proxy.cli.admin import DEFAULT_URL, Admin, NotFoundError
+from proxy.cli.admin import DEFAULT_URL, AdminClient, NotFoundError
 from proxy.cli.table import follow, overview
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
@@ -200,7 +200,7 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     """Completion of a rollout's name, from the running proxy; nothing when there is none."""
     url = ctx.params.get("url") or DEFAULT_URL
     try:
-        names = [rollout["name"] for rollout in Admin(url, ctx.params.get("token"), timeout=1.0).rollouts()]
+        names = [rollout["name"] for rollout in AdminClient(url, ctx.params.get("token"), timeout=1.0).rollouts()]
     except UnderstudyError:
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -223,7 +223,7 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
       understudy status credit/credit-v2 --watch
       understudy status --json | jq '.rollouts[].verdict'
     """
-    admin = Admin(url, token)
+    admin = AdminClient(url, token)
 
     def text() -> str:
         found = [_one(admin, rollout)] if rollout else admin.rollouts()
@@ -240,14 +240,14 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
         return 0
 
 
-def _one(admin: Admin, name: str) -> dict[str, Any]:
+def _one(admin: AdminClient, name: str) -> dict[str, Any]:
     try:
         return admin.rollout(name)
     except NotFoundError:
         raise _unknown(admin, name) from None
 
 
-def _unknown(admin: Admin, name: str) -> UnderstudyError:
+def _unknown(admin: AdminClient, name: str) -> UnderstudyError:
     names = [rollout["name"] for rollout in admin.rollouts()]
     hint = nearest(name, names) or (f"there is {', '.join(names)}" if names else "there is none")
     return UnderstudyError(f"there is no rollout `{name}` ({hint})")
@@ -259,7 +259,7 @@ def _hand_action(action: str, about: str, example: str) -> Callable[..., Any]:
     def command(
         rollout: str, reason: str, actor: str, as_json: bool, url: str, token: str | None, full: bool = False
     ) -> int:
-        admin = Admin(url, token)
+        admin = AdminClient(url, token)
         try:
             after = admin.act(rollout, action, reason=reason, actor=actor, full=full)
         except NotFoundError:
@@ -420,7 +420,7 @@ def suggest(
             raise click.UsageError("Missing option '--config' / '-c': it says how a recording's answers are read.")
         found = of_recording(file, _config(path), rollout or "")
     else:
-        admin = Admin(url, token)
+        admin = AdminClient(url, token)
         names = [rollout] if rollout else [one["name"] for one in admin.rollouts()]
         if len(names) != 1:
             raise UnderstudyError(f"name one rollout: there is {', '.join(names) or 'none'}")

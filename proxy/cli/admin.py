@@ -22,7 +22,7 @@ class NotFoundError(AdminError):
     """There is no such rollout."""
 
 
-class Admin:
+class AdminClient:
     """The admin API at `url`. Every method raises `AdminError`; `timeout` is seconds for one exchange."""
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, timeout: float = 10.0) -> None:

@@ -31,7 +31,7 @@ from proxy.units import Unfit
 
 if TYPE_CHECKING:
     from proxy.cli.judging import Judgement
-    from proxy.cli.replay import Server
+    from proxy.cli.replay import ReplayTarget
 
 
 class Unreachable(click.ClickException):
@@ -136,7 +136,7 @@ def _is_enough(plan: Plan, live_timed: bool, judgement: Judgement) -> bool:
     return gate(plan, judgement, live_timed=live_timed).verdict is not Verdict.INCONCLUSIVE
 
 
-def _reach(*servers: tuple[str, Server | None]) -> None:
+def _reach(*servers: tuple[str, ReplayTarget | None]) -> None:
     """Try every server once; raises `Unreachable` for one that is not there."""
     from proxy.cli.replay import unreachable
 
@@ -185,7 +185,7 @@ def headers_of(option: str, given: Iterable[str], environ: Mapping[str, str]) ->
     return found
 
 
-def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, str]) -> Server:
+def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, str]) -> ReplayTarget:
     """The candidate, asked as its copies are (`mirror.headers`, its upstream); `headers` come on top."""
     named = {f"{route.name}/{rollout.candidate}": rollout for route, rollout in config.rollouts()}
     mirror = named[plan.name].mirror
@@ -193,7 +193,7 @@ def _candidate(config: Config, plan: Plan, target: str, headers: Mapping[str, st
     return replace(server, headers={**mirror.headers.set, **server.headers, **headers})
 
 
-def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, str]) -> Server | None:
+def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, str]) -> ReplayTarget | None:
     """Live, when it is to be asked anew, with headers of its own: its credentials are not the candidate's."""
     if target is None:
         if headers:
@@ -203,9 +203,9 @@ def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, 
     return replace(server, headers={**server.headers, **headers})
 
 
-def _server(config: Config, name: str, target: str, dropped: frozenset[str] = frozenset()) -> Server:
+def _server(config: Config, name: str, target: str, dropped: frozenset[str] = frozenset()) -> ReplayTarget:
     """A model server at another URL, asked as the upstream of this name is; headers in `dropped` are left out, too."""
-    from proxy.cli.replay import Server
+    from proxy.cli.replay import ReplayTarget
     from proxy.http.placement import Placement
     from proxy.worker.tls import for_models
 
@@ -216,7 +216,7 @@ def _server(config: Config, name: str, target: str, dropped: frozenset[str] = fr
         raise UnderstudyError(f"upstreams.{name}.tls: {error}") from error
     host = "" if upstream.host in ("client", "url") else upstream.host
     placement = Placement(b"", b"", upstream.path, upstream.headers.dropped | dropped, {})
-    return Server(
+    return ReplayTarget(
         target, context, headers=upstream.headers.set, set_json=rules(upstream.set_json), host=host, placement=placement
     )
 

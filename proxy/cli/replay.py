@@ -42,7 +42,7 @@ _AS_RECORDED = Placement(b"", b"", None, (), {})
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ReplayTarget:
     """A model server and how it is asked: over which TLS, with which headers (names in lower case) and fields set."""
 
     url: str
@@ -60,8 +60,8 @@ class Terms:
     """Whom to ask, how fast (requests per second), how long to wait (seconds), how many at a time; how many requests at
     most, and what is asked of the judgement so far whether the rest need not be sent any more."""
 
-    candidate: Server
-    live: Server | None = None
+    candidate: ReplayTarget
+    live: ReplayTarget | None = None
     rate: float = 50.0
     timeout: float = 30.0
     in_flight: int = 64
@@ -73,7 +73,7 @@ def _hostname(host: str) -> str:
     return urlsplit(f"//{host}").hostname or ""
 
 
-async def unreachable(server: Server, deadline: float = 5.0) -> str:
+async def unreachable(server: ReplayTarget, deadline: float = 5.0) -> str:
     """Why no connection can be made to a server, in words; empty when one can. Asked before anything is sent: a wrong
     address says nothing of a model. `deadline` in seconds."""
     parts = urlsplit(server.url)
@@ -179,7 +179,7 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
     return Recorded(pair, recorded.request_hash)
 
 
-async def _ask(session: aiohttp.ClientSession, server: Server, recorded: Recorded) -> Outcome:
+async def _ask(session: aiohttp.ClientSession, server: ReplayTarget, recorded: Recorded) -> Outcome:
     """One exchange; a failure is an outcome."""
     pair = recorded.pair
     asked = (pair.request_head, pair.request_body)

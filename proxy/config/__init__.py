@@ -27,15 +27,15 @@ from proxy.config.files import check_files
 from proxy.config.guards import Guards
 from proxy.config.json_schema import schema
 from proxy.config.reading import read_tree
-from proxy.config.route import Fallback, Mirror, Prediction, Record, Rollout, Route
-from proxy.config.server import Admin, Server, Upstream, Webhook
+from proxy.config.route import Fallback, Mirror, PredictionConfig, Record, RolloutConfig, RouteConfig
+from proxy.config.server import Admin, Server, UpstreamConfig, Webhook
 from proxy.config.text import read
 from proxy.config.tree import Config
 from proxy.errors import ConfigError
 
 __all__ = [
-    "Admin", "Config", "Fallback", "Guards", "Mirror", "Prediction", "Record", "Rollout", "Route", "Server", "Upstream",
-    "Webhook", "load", "parse", "schema",
+    "Admin", "Config", "Fallback", "Guards", "Mirror", "PredictionConfig", "Record", "RolloutConfig", "RouteConfig",
+    "Server", "UpstreamConfig", "Webhook", "load", "parse", "schema",
 ]  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.names import collide, is_loopback, nearest
-from proxy.config.route import Prediction, Rollout, Route
-from proxy.config.server import Upstream
+from proxy.config.route import PredictionConfig, RolloutConfig, RouteConfig
+from proxy.config.server import UpstreamConfig
 from proxy.config.signing import signing_key
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
@@ -120,7 +120,7 @@ def _sides(config: Config, blame: _Blamer) -> None:
     )
 
 
-def _fields_set(path: Path, upstream: Upstream, blame: _Blamer) -> None:
+def _fields_set(path: Path, upstream: UpstreamConfig, blame: _Blamer) -> None:
     for pointer, value in upstream.set_json.items():
         try:
             rules({pointer: value})
@@ -248,7 +248,7 @@ def _covers(wide: str | None, narrow: str | None) -> bool:
     return narrow is not None and (narrow.startswith(wide[:-1]) if wide.endswith("*") else wide == narrow)
 
 
-def _reserved(path: Path, route: Route, blame: _Blamer) -> None:
+def _reserved(path: Path, route: RouteConfig, blame: _Blamer) -> None:
     if (route.match.path or "").startswith(OWN):
         problem = f"paths under {OWN} are the proxy's own (health), so this route is never reached"
         blame((*path, "match", "path"), problem)
@@ -262,7 +262,7 @@ def _reserved(path: Path, route: Route, blame: _Blamer) -> None:
         blame((*path, "name"), f"`{DEFAULT}` is the name of the default route in metrics and logs", hint)
 
 
-def _route(path: Path, route: Route, known: list[str], blame: _Blamer) -> None:
+def _route(path: Path, route: RouteConfig, known: list[str], blame: _Blamer) -> None:
     _reserved(path, route, blame)
     _known((*path, "live"), route.live, known, blame)
     candidates = [rollout.candidate for rollout in route.rollouts]
@@ -300,7 +300,7 @@ def _in_pairs(path: Path, header: str | None, blame: _Blamer) -> None:
         blame(path, f"`{header}` carries credentials, which no pair holds", "a header that says who without proving it")
 
 
-def _prediction(path: Path, rule: Prediction, blame: _Blamer) -> None:
+def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
     if rule.low >= rule.high:
         blame((*path, "low"), f"{rule.low:g} is not below `high` ({rule.high:g})")
     if rule.output and rule.protocol == "json":
@@ -318,7 +318,7 @@ def _prediction(path: Path, rule: Prediction, blame: _Blamer) -> None:
             blame((*path, key), f"has no meaning for predictions of kind `{rule.kind}`", "only a score has a range")
 
 
-def _stages(path: Path, rollout: Rollout, blame: _Blamer) -> None:
+def _stages(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:
     for key in ("shadow", "canary"):
         if rollout.stages and getattr(rollout, key) is not None:
             blame((*path, key), "the short form stands beside `stages`", "move it into `stages`")
@@ -362,7 +362,7 @@ def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
         blame((*path, "mirror"), "a shadow stage has its share in `shadow` already")
 
 
-def _guards(path: Path, rollout: Rollout, prediction: Prediction | None, blame: _Blamer) -> None:
+def _guards(path: Path, rollout: RolloutConfig, prediction: PredictionConfig | None, blame: _Blamer) -> None:
     here = (*path, "guards")
     if rollout.guards is not None and not rollout.guards.listed and not blame.is_broken(here):
         blame(here, "no guard: nothing could ever be proven", "leave `guards` out for the default ones")
@@ -385,7 +385,7 @@ def _guards(path: Path, rollout: Rollout, prediction: Prediction | None, blame: 
             blame((*path, key), "must be more than 0% and at most 50%")
 
 
-def _fits(path: Path, guard: Guard, prediction: Prediction | None, blame: _Blamer) -> None:
+def _fits(path: Path, guard: Guard, prediction: PredictionConfig | None, blame: _Blamer) -> None:
     """A guard that reads predictions has some of a kind that it can judge."""
     if prediction is None:
         blame(path, "needs to read the answers", "write `prediction: {protocol: …, kind: …}` on the route")
@@ -396,7 +396,7 @@ def _fits(path: Path, guard: Guard, prediction: Prediction | None, blame: _Blame
         blame(path, f"cannot judge predictions of kind `{kind}`", f"fit for it: {', '.join(fit)}")
 
 
-def _costs(path: Path, rollout: Rollout, blame: _Blamer) -> None:
+def _costs(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:
     mirror, record = rollout.mirror, rollout.record
     if mirror.max_memory < 4 * mirror.max_body:
         problem = "holds not even one pair: a pair is up to four bodies"

@@ -9,12 +9,12 @@ from proxy.config.names import nearest
 from proxy.config.text import Path
 
 if TYPE_CHECKING:
-    from proxy.config.route import Route
+    from proxy.config.route import RouteConfig
 
 Blame = Callable[..., None]
 
 
-def check_dual_write(path: Path, route: Route, known: Sequence[str], blame: Blame) -> None:
+def check_dual_write(path: Path, route: RouteConfig, known: Sequence[str], blame: Blame) -> None:
     """Note every mistake of one route's `dual_write`, at `path`; `known` are the upstreams that there are."""
     both = route.dual_write
     if both is None:

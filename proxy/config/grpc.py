@@ -12,7 +12,7 @@ from proxy.request.sticky import FIELDS as READ
 from proxy.request.sticky import in_message
 
 if TYPE_CHECKING:
-    from proxy.config.route import Route
+    from proxy.config.route import RouteConfig
     from proxy.config.tree import Config
 
 Blame = Callable[..., None]
@@ -43,7 +43,7 @@ def speaks(config: Config, upstream: str) -> bool:
     return upstream in config.upstreams and config.upstreams[upstream].grpc
 
 
-def _route(path: Path, config: Config, route: Route, blame: Blame) -> None:
+def _route(path: Path, config: Config, route: RouteConfig, blame: Blame) -> None:
     grpc = speaks(config, route.live)
     for n, rollout in enumerate(route.rollouts):
         if rollout.candidate in config.upstreams and speaks(config, rollout.candidate) is not grpc:

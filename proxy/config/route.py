@@ -68,7 +68,7 @@ with warnings.catch_warnings():
         A request without it, compressed, or longer than `mirror.max_body` is drawn by itself."""
 
 
-class DualWrite(Section):
+class DualWriteConfig(Section):
     """Every request of the route goes to a second upstream before it goes to live: for calls that set up state."""
 
     upstream: Name
@@ -86,7 +86,7 @@ class ByHeader(Section):
     """Its name."""
 
 
-class Prediction(Section):
+class PredictionConfig(Section):
     """How to read an answer."""
 
     protocol: Protocol = "auto"
@@ -230,7 +230,7 @@ class StageRule(Section):
         return Stage(kind, percent or 0.0, self.mirror, self.min_pairs, self.min_time, self.max_time, self.on_timeout)
 
 
-class Rollout(Section):
+class RolloutConfig(Section):
     """One candidate's climb on one route."""
 
     candidate: Name
@@ -282,7 +282,7 @@ class Rollout(Section):
         return (self.guards or DEFAULT_GUARDS).in_force
 
 
-class Route(Section):
+class RouteConfig(Section):
     """A rule on path, method and headers, naming a live upstream and its rollouts."""
 
     name: Name
@@ -296,19 +296,19 @@ class Route(Section):
     once. A rollout with `fallback` implies it."""
     sticky: Sticky | None = None
     """What keeps one user on one arm; when absent, each request is drawn by itself."""
-    dual_write: DualWrite | None = None
+    dual_write: DualWriteConfig | None = None
     """A second upstream that gets every request before live does: for [calls that set up state](state.md)."""
     override: ByHeader | None = None
     """Header by which a caller may ask for `live` or `candidate`; off when absent."""
-    prediction: Prediction | None = None
+    prediction: PredictionConfig | None = None
     """How to read an answer; answers are not read when absent."""
     segments: SegmentRule | None = None
     """How to split traffic for findings of their own."""
-    rollouts: tuple[Rollout, ...] = ()
+    rollouts: tuple[RolloutConfig, ...] = ()
     """Its candidates. The entry of one that is `live` by now does nothing any more; a promoted one is completed."""
 
     @property
-    def open_rollouts(self) -> tuple[Rollout, ...]:
+    def open_rollouts(self) -> tuple[RolloutConfig, ...]:
         """The rollouts whose candidate is not live already."""
         return tuple(rollout for rollout in self.rollouts if rollout.candidate != self.live)
 

@@ -40,7 +40,7 @@ from proxy.config.types import (
 )
 from proxy.units import Unfit
 
-Event = Literal[
+EventName = Literal[
     "rollout.rolled_back",
     "rollout.promoted",
     "rollout.advanced",
@@ -62,7 +62,7 @@ class Tls(Section):
     """Certificates that sign the clients' own; when set, a client without one is refused (mTLS)."""
 
 
-class Limits(Section):
+class LimitsConfig(Section):
     """What one client may cost."""
 
     max_header: Size = 32 << 10
@@ -120,7 +120,7 @@ class Server(Section):
     `x-real-ip` are passed on, `x-forwarded-for` extended by the proxy's own address. From anybody else, and so from
     everybody by default, `x-forwarded-for`, `-proto` and `-host` are replaced by what is seen here and the rest of
     these are left out. gRPC metadata alike."""
-    limits: Limits = Limits()
+    limits: LimitsConfig = LimitsConfig()
     """What one client may cost."""
     timeouts: Timeouts = Timeouts()
     """How long a client may take."""
@@ -201,7 +201,7 @@ class Resolve(Section):
     address is an endpoint of its own; the known ones serve meanwhile, and stay while a lookup fails."""
 
 
-class Upstream(Section):
+class UpstreamConfig(Section):
     """A named model server: one or more URLs that serve the same model."""
 
     model_config = ConfigDict(json_schema_extra=one_of("url", "urls"))
@@ -268,7 +268,7 @@ class Upstream(Section):
     def effective_version(self) -> str:
         """`version`, else a hash of what says who is asked: the sorted URLs, `host`, `path`.
 
-        >>> Upstream(urls=("http://a:1", "http://b:2")).effective_version
+        >>> UpstreamConfig(urls=("http://a:1", "http://b:2")).effective_version
         'urls-d9a898e1'
         """
         where = [*sorted(self.urls), *([] if self.host == "client" else [self.host])]
@@ -283,7 +283,7 @@ class Webhook(Section):
 
     url: Url = Field(repr=False)
     """Where events are posted."""
-    events: Annotated[tuple[Event, ...], Field(min_length=1)] = ("rollout.rolled_back", "rollout.promoted")
+    events: Annotated[tuple[EventName, ...], Field(min_length=1)] = ("rollout.rolled_back", "rollout.promoted")
     """Which events."""
     secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
     """Each signs every event, the first one first, so that a receiver may be given a new one at leisure: it accepts an

@@ -11,8 +11,8 @@ import orjson
 from pydantic import Field
 
 from proxy.config.headers import keys
-from proxy.config.route import DefaultRoute, Rollout, Route
-from proxy.config.server import Admin, Log, Server, Store, Tracing, Upstream, Webhook
+from proxy.config.route import DefaultRoute, RolloutConfig, RouteConfig
+from proxy.config.server import Admin, Log, Server, Store, Tracing, UpstreamConfig, Webhook
 from proxy.config.types import Name, Section
 from proxy.model import Plan, PredictionSpec, Segments
 
@@ -27,9 +27,9 @@ class Config(Section):
     """The data path's own side."""
     admin: Admin = Admin()
     """The admin port."""
-    upstreams: dict[Name, Upstream]
+    upstreams: dict[Name, UpstreamConfig]
     """The model servers, by name."""
-    routes: tuple[Route, ...] = ()
+    routes: tuple[RouteConfig, ...] = ()
     """Rules, tried in order; the first that matches has the request."""
     default: DefaultRoute | None = None
     """Where requests go that match no route; they get 404 when absent."""
@@ -42,11 +42,11 @@ class Config(Section):
     tracing: Tracing | None = None
     """Export of traces; off when absent. Traces are continued either way."""
 
-    def rollouts(self) -> Iterator[tuple[Route, Rollout]]:
+    def rollouts(self) -> Iterator[tuple[RouteConfig, RolloutConfig]]:
         """Every rollout that is not completed with its route, in the order of the file."""
         return ((route, rollout) for route in self.routes for rollout in route.open_rollouts)
 
-    def plan(self, route: Route, rollout: Rollout) -> Plan:
+    def plan(self, route: RouteConfig, rollout: RolloutConfig) -> Plan:
         """One rollout as the core works with it; both upstreams must exist."""
         candidate = self.upstreams[rollout.candidate]
         return Plan(
@@ -95,6 +95,6 @@ def _asked(set_json: dict[str, Any]) -> str:
     return hashlib.blake2b(orjson.dumps(list(set_json.items())), digest_size=8).hexdigest()
 
 
-def _segments(route: Route) -> Segments | None:
+def _segments(route: RouteConfig) -> Segments | None:
     rule = route.segments
     return Segments(rule.header or "", rule.request_field or "", rule.top) if rule else None

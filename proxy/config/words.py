@@ -11,8 +11,8 @@ from itertools import combinations
 
 from proxy.config.effort import is_latency, seconds_to_pass
 from proxy.config.guards import IMPLIED
-from proxy.config.route import Rollout, Route
-from proxy.config.server import Upstream
+from proxy.config.route import RolloutConfig, RouteConfig
+from proxy.config.server import UpstreamConfig
 from proxy.config.tree import Config
 from proxy.evidence.families.guard import Question
 from proxy.evidence.rules.registry import GUARDS
@@ -66,13 +66,13 @@ def _wrapped(start: str, text: str) -> str:
     return textwrap.fill(text, 110, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False)
 
 
-def _match(route: Route) -> str:
+def _match(route: RouteConfig) -> str:
     match = route.match
     words = ["/".join(match.methods) or "any method", match.path or "any path"]
     return " ".join(words) + "".join(f", {name}: {value}" for name, value in match.headers.items())
 
 
-def _rollout(config: Config, route: Route, rollout: Rollout, rates: Sequence[float]) -> Iterator[str]:
+def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: Sequence[float]) -> Iterator[str]:
     plan = config.plan(route, rollout)
     yield f"  Rollout {plan.name}, version {plan.version}"
     for number, stage in enumerate(plan.stages, 1):
@@ -149,7 +149,7 @@ def _stage(plan: Plan, stage: Stage) -> str:
     return f"{does}. Waits for {', '.join(waits)} and every guard to pass, {then}{late}."
 
 
-def _filled_in(config: Config, rollout: Rollout) -> list[str]:
+def _filled_in(config: Config, rollout: RolloutConfig) -> list[str]:
     """The defaults that decide something, as they would be written."""
     found = []
     if rollout.guards is None:
@@ -199,7 +199,7 @@ def warnings(config: Config) -> Iterator[str]:
     yield from (f"upstream {name} is not used" for name in config.upstreams if name not in used)
 
 
-def _alike(upstreams: Mapping[str, Upstream]) -> Iterator[str]:
+def _alike(upstreams: Mapping[str, UpstreamConfig]) -> Iterator[str]:
     """Upstreams that nothing tells apart: a gateway gives the requests for both to one model."""
     for (one, its), (other, others) in combinations(upstreams.items(), 2):
         if set(its.urls) & set(others.urls) and _told_by(its) == _told_by(others):
@@ -207,13 +207,13 @@ def _alike(upstreams: Mapping[str, Upstream]) -> Iterator[str]:
             yield f"upstreams {one} and {other} share address, host, path and `set_json`: {text}"
 
 
-def _told_by(upstream: Upstream) -> tuple[object, ...]:
+def _told_by(upstream: UpstreamConfig) -> tuple[object, ...]:
     """What a gateway may tell an upstream by, beside its URL."""
     plain = {name: value for name, value in upstream.headers.set.items() if name not in HEADERS}
     return upstream.host, upstream.path, upstream.set_json, plain
 
 
-def _rollout_warnings(plan: Plan, route: Route, rollout: Rollout) -> Iterator[str]:
+def _rollout_warnings(plan: Plan, route: RouteConfig, rollout: RolloutConfig) -> Iterator[str]:
     guards = {guard.name: guard for guard in plan.guards}
     for guard in plan.guards:
         if guard.limit == 0:

@@ -37,9 +37,9 @@ from proxy.controller.intake import Intake
 from proxy.controller.request_log import Trails
 from proxy.controller.rollout_registry import RolloutRegistry
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.store import Contents, Saved, Store
-from proxy.controller.streams import Streams
-from proxy.controller.webhooks.policy import Event as Announcement
+from proxy.controller.store.store import Contents, RolloutStore, Saved
+from proxy.controller.streams import Subscriptions
+from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
 from proxy.evidence import EvidenceError
@@ -67,13 +67,13 @@ class Controller:
     """Everything of the controller but its process and its API. Fulfils `worker_connections.WorkerEvents`,
     `intake.Judge` and `effect_executor.Subscribers`."""
 
-    def __init__(self, config: Config, text: str, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: Config, text: str, store: RolloutStore, clock: Callable[[], float] = time.time) -> None:
         self.config, self.generation = config, 0
         self.config_hash = hashlib.sha256(text.encode()).hexdigest()
         self.store = store
         self.trials: dict[str, RolloutRun] = {}
         self.tallies = Tallies()
-        self.streams = Streams()
+        self.streams = Subscriptions()
         self.trails = Trails()
         self.exemplars = Exemplars()
         self.connections = WorkerConnections(self)

@@ -25,14 +25,13 @@ from typing import Any, Protocol
 from proxy import logs
 from proxy.controller.report import ended_json, event_data, journal_detail
 from proxy.controller.rollout_run import RolloutRun, lane_of
-from proxy.controller.store.store import Change, Contents, Saved, Store
-from proxy.controller.webhooks.policy import Event as Announcement
+from proxy.controller.store.store import Change, Contents, RolloutStore, Saved
+from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
 from proxy.model import Lane, State, Table
 from proxy.rollout.events import (
     Effects,
-    Event,
     Looked,
     Pause,
     Promote,
@@ -41,7 +40,8 @@ from proxy.rollout.events import (
     Restored,
     Resume,
     Retry,
-    Rollout,
+    RolloutEvent,
+    RolloutState,
     Save,
     Unfinished,
     lowers_first,
@@ -101,7 +101,7 @@ class EffectExecutor:
     def __init__(
         self,
         trials: dict[str, RolloutRun],
-        store: Store,
+        store: RolloutStore,
         connections: WorkerConnections,
         subscribers: Subscribers,
         clock: Callable[[], float],
@@ -119,7 +119,7 @@ class EffectExecutor:
         self._leaving: set[str] = set()
         self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
         self._fresh: set[str] = set()  # rollouts begun by this controller, of which nothing was saved
-        self._before: dict[str, Rollout] = {}  # rollouts as the last controller left them in the store
+        self._before: dict[str, RolloutState] = {}  # rollouts as the last controller left them in the store
         self._identity = self.secret = ""
         self.number = 0
         self.times = TransitionTimes()
@@ -154,7 +154,7 @@ class EffectExecutor:
 
     # --- one decision ------------------------------------------------------------------------------------------------
 
-    def decide(self, trial: RolloutRun, event: Event) -> Outcome:
+    def decide(self, trial: RolloutRun, event: RolloutEvent) -> Outcome:
         """Let an event happen to a rollout. What must be done now is done when this returns; await the rest.
 
         The rest gives a refusal, or `None`; it raises `StoreError` when the change was dropped for want of a disk.
@@ -172,13 +172,13 @@ class EffectExecutor:
             return _answer(None) if isinstance(event, Looked) else self._later(trial, event)
         return self._up(trial, after, effects, must_save=_needs_disk(event, trial.rollout, after))
 
-    def adopt(self, trial: RolloutRun, after: Rollout, effects: Effects) -> Outcome:
+    def adopt(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> Outcome:
         """Carry out the effects of a rollout that has just begun."""
         if not after.over:
             self._fresh.add(trial.name)
         return self._up(trial, after, effects, must_save=False)
 
-    async def _later(self, trial: RolloutRun, event: Event) -> Refuse | None:
+    async def _later(self, trial: RolloutRun, event: RolloutEvent) -> Refuse | None:
         await self.settled(trial)
         if isinstance(event, Promote):  # another rollout of the route may have begun to climb meanwhile
             event = replace(event, blocked_by=self.blocked_by(trial))
@@ -189,7 +189,7 @@ class EffectExecutor:
         while (under_way := self._saving.get(trial.name)) is not None:
             await under_way.wait()
 
-    def _down(self, trial: RolloutRun, after: Rollout, effects: Effects) -> Outcome:
+    def _down(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> Outcome:
         before = trial.rollout
         trial.lane = replace(lane_of(after, trial.plan), why=_why(effects))
         self._leaving.add(trial.name)
@@ -214,14 +214,16 @@ class EffectExecutor:
         turn.ready.set()
         await self._save_waiting(trial)
 
-    def _up(self, trial: RolloutRun, after: Rollout, effects: Effects, *, must_save: bool) -> Outcome:
+    def _up(self, trial: RolloutRun, after: RolloutState, effects: Effects, *, must_save: bool) -> Outcome:
         before, trial.rising = trial.rollout, after
         turn = self._queue(trial, self._change(trial, before, after, effects, self.number + 1))
         turn.ready.set()
         self._saving[trial.name] = asyncio.Event()
         return self._gone_up(trial, before, turn, Publish() in effects, must_save)
 
-    async def _gone_up(self, trial: RolloutRun, before: Rollout, turn: _Turn, publish: bool, must_save: bool) -> None:
+    async def _gone_up(
+        self, trial: RolloutRun, before: RolloutState, turn: _Turn, publish: bool, must_save: bool
+    ) -> None:
         change, after = turn.change, turn.change.saved.rollout
         try:
             if not await self._save_waiting(trial) and must_save and turn in self._unsaved[trial.name]:
@@ -252,7 +254,9 @@ class EffectExecutor:
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
-    def _change(self, trial: RolloutRun, before: Rollout, after: Rollout, effects: Effects, number: int) -> Change:
+    def _change(
+        self, trial: RolloutRun, before: RolloutState, after: RolloutState, effects: Effects, number: int
+    ) -> Change:
         """The transaction of a change with the evidence of this very moment; nothing in it changes afterwards."""
         save = _save_of(effects)
         now = self._clock()
@@ -266,7 +270,7 @@ class EffectExecutor:
         detail = journal_detail(trial, before, after, self._subscribers.config_hash)
         return Change(saved, number, now, save.kind, save.actor, save.reason, detail, event, endpoints)
 
-    def _event_id(self, after: Rollout, save: Save) -> str:
+    def _event_id(self, after: RolloutState, save: Save) -> str:
         """The same for the same change, however often it is attempted; different for every other one."""
         key = f"{self._identity}|{after.name}|{after.began_at}|{after.change}|{save.announce}"
         return "evt_" + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
@@ -312,10 +316,10 @@ class EffectExecutor:
 
     # --- workers that come back --------------------------------------------------------------------------------------
 
-    def greeted(self, table: Table, lost: bool) -> list[tuple[RolloutRun, Event]]:
+    def greeted(self, table: Table, lost: bool) -> list[tuple[RolloutRun, RolloutEvent]]:
         """What a worker's HELLO tells of the time without a controller: its last table, and whether it was `lost` and
         had taken the weight of unjudged candidates away itself."""
-        found: list[tuple[RolloutRun, Event]] = []
+        found: list[tuple[RolloutRun, RolloutEvent]] = []
         for lane in table.lanes:
             trial = self._trials.get(lane.rollout)
             if trial is None or trial.plan.tried != lane.tried:
@@ -378,6 +382,6 @@ async def _answer(answer: Refuse | None) -> Refuse | None:
     return answer
 
 
-def _needs_disk(event: Event, before: Rollout, after: Rollout) -> bool:
+def _needs_disk(event: RolloutEvent, before: RolloutState, after: RolloutState) -> bool:
     """Whether a change must not stand without being saved: a climb, or a person's action short of a way down."""
     return after.weight > before.weight or isinstance(event, Promote | Pause | Resume | Retry)

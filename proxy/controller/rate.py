@@ -10,7 +10,7 @@ RATE_MEMORY = 30.0
 
 
 @dataclass(slots=True)
-class Rate:
+class RateMeter:
     """The rate of something that is counted; `value` is per second."""
 
     value: float = 0.0

@@ -40,7 +40,7 @@ RETRY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RecordingRule:
     """What to record. `share` is 0..1, `max_size` bytes of one file on the disk, `dropped` header names in
     lower case."""
 
@@ -52,7 +52,7 @@ class Rule:
     dropped: frozenset[str]
 
     @classmethod
-    def of(cls, record: Record, dropped: frozenset[str]) -> Rule:
+    def of(cls, record: Record, dropped: frozenset[str]) -> RecordingRule:
         """The rule of a configured rollout; credentials are left out whether or not a copy may carry them."""
         return cls(Path(record.path), record.share, record.max_size, record.files, record.redact, frozenset(dropped))
 
@@ -60,7 +60,7 @@ class Rule:
 class Recorder:
     """Writes the chosen pairs of one rollout. `offer` is cheap and never raises."""
 
-    def __init__(self, rule: Rule, rollout: str, config_hash: str) -> None:
+    def __init__(self, rule: RecordingRule, rollout: str, config_hash: str) -> None:
         self.rule = rule
         self.written = self.dropped = 0
         self.error = ""
@@ -169,7 +169,7 @@ class _File:
     leaves no half of it, and who goes on after that is found by its own beginning.
     """
 
-    def __init__(self, rule: Rule, header: bytes) -> None:
+    def __init__(self, rule: RecordingRule, header: bytes) -> None:
         self._waiting = BytesIO()
         self._stream = compressor(rule.path, self._waiting)
         self._raw = open(rule.path, "ab", buffering=0, opener=private.opener)  # noqa: SIM115

@@ -19,7 +19,7 @@ from proxy.evidence.rules.registry import GUARDS
 from proxy.evidence.sample_ratio import log_bayes_factor
 from proxy.model import BUCKETS, Finding, Ledger, State, Verdict
 from proxy.rfc3339 import rfc3339
-from proxy.rollout.events import Rollout, Save
+from proxy.rollout.events import RolloutState, Save
 from proxy.rollout.requirements import needs, stage_name, waiting_for
 
 
@@ -157,7 +157,7 @@ def lead_json(trial: RolloutRun) -> dict[str, Any] | None:
     return {"seconds": seconds, "slo_seconds": slo, "within_slo": None if slo is None else seconds <= slo}
 
 
-def event_data(trial: RolloutRun, rollout: Rollout, save: Save, console_url: str) -> dict[str, Any]:
+def event_data(trial: RolloutRun, rollout: RolloutState, save: Save, console_url: str) -> dict[str, Any]:
     """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of."""
     plan = trial.plan
     verdict, findings, ledger = known_json(trial)
@@ -179,7 +179,7 @@ def event_data(trial: RolloutRun, rollout: Rollout, save: Save, console_url: str
     }
 
 
-def journal_detail(trial: RolloutRun, before: Rollout, after: Rollout, config_hash: str) -> dict[str, Any]:
+def journal_detail(trial: RolloutRun, before: RolloutState, after: RolloutState, config_hash: str) -> dict[str, Any]:
     """A journal entry's inputs: with the evidence beside it, all that is needed to judge again."""
     evidence = trial.evidence
     verdict, findings = _looked_json(trial)

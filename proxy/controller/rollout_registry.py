@@ -26,9 +26,9 @@ from proxy import logs
 from proxy.config import Config
 from proxy.controller.counting import Tallies
 from proxy.controller.effect_executor import EffectExecutor
-from proxy.controller.recorder import Recorder, Rule
+from proxy.controller.recorder import Recorder, RecordingRule
 from proxy.controller.rollout_run import RolloutRun, fresh_evidence
-from proxy.controller.store.store import KEEP_ENDED, Saved, Store
+from proxy.controller.store.store import KEEP_ENDED, RolloutStore, Saved
 from proxy.errors import StoreError
 from proxy.evidence import Evidence, EvidenceError
 from proxy.model import Plan, State
@@ -49,7 +49,7 @@ class RolloutRegistry:
         self,
         trials: dict[str, RolloutRun],
         executor: EffectExecutor,
-        store: Store,
+        store: RolloutStore,
         tallies: Tallies,
         clock: Callable[[], float],
     ) -> None:
@@ -199,7 +199,7 @@ class RolloutRegistry:
             one, rule = rules.get(trial.name), None
             if one is not None and one.record is not None:
                 trial.hide(one.record.redact)
-                rule = Rule.of(one.record, one.mirror.headers.dropped)
+                rule = RecordingRule.of(one.record, one.mirror.headers.dropped)
             if rule != (trial.recorder.rule if trial.recorder is not None else None):
                 await _end_recording(trial)
                 trial.recorder = Recorder(rule, trial.name, config_hash) if rule is not None else None

@@ -27,7 +27,7 @@ from typing import Any
 
 from proxy import logs
 from proxy.controller.charts import Charts
-from proxy.controller.rate import Rate
+from proxy.controller.rate import RateMeter
 from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
 from proxy.controller.sample_pairs import SamplePairs
@@ -37,9 +37,9 @@ from proxy.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.ledger import PairLedger
 from proxy.pairs.redaction import pointers
-from proxy.predictions import Reader, booking, copies_cost, protocol_of
+from proxy.predictions import PairReader, booking, copies_cost, protocol_of
 from proxy.predictions.unparseable import live_detail, sentence
-from proxy.rollout.events import Looked, Rollout, Tripped
+from proxy.rollout.events import Looked, RolloutState, Tripped
 from proxy.rollout.machine import share_of
 from proxy.rollout.token_budget import Spending, Spent, spend, worth_telling
 
@@ -66,7 +66,7 @@ def fresh_evidence(plan: Plan) -> Evidence:
     return Evidence.begin(plan, int.from_bytes(os.urandom(8), "little"))
 
 
-def lane_of(rollout: Rollout, plan: Plan) -> Lane:
+def lane_of(rollout: RolloutState, plan: Plan) -> Lane:
     """What workers are told of a rollout."""
     lane = Lane(rollout.name, rollout.trial, rollout.state, rollout.weight, share_of(rollout, plan), rollout.entry)
     return replace(lane, again=plan.again)
@@ -75,10 +75,10 @@ def lane_of(rollout: Rollout, plan: Plan) -> Lane:
 class RolloutRun:
     """A rollout at work. `added_at` is the monotonic time at which the last pair that mattered was added."""
 
-    def __init__(self, plan: Plan, rollout: Rollout, evidence: Evidence, pair_ledger: PairLedger) -> None:
+    def __init__(self, plan: Plan, rollout: RolloutState, evidence: Evidence, pair_ledger: PairLedger) -> None:
         self.plan = plan
         self.rollout = self.saved = rollout
-        self.rising: Rollout | None = None
+        self.rising: RolloutState | None = None
         self.lane = lane_of(rollout, plan)
         self.evidence = evidence
         self.pair_ledger = pair_ledger
@@ -99,8 +99,8 @@ class RolloutRun:
         self.unsnapshot = False
         self.snapshot_at = 0.0  # monotonic seconds of the last snapshot
         self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
-        self.reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
-        self._rate = Rate()
+        self.reader = PairReader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self._rate = RateMeter()
         self._changed = True
         self._look_cost = 0.0
         self._looked_at = 0.0
@@ -362,7 +362,7 @@ class RolloutRun:
         self.redact = ()
         late, self.readings = self.readings.late, Readings()
         self.readings.late = late
-        self._rate = Rate()
+        self._rate = RateMeter()
         self.spending = Spending()
         self._affords = self.spending.affords
         self._spent = (self._paid, self.tokens, 0)
@@ -382,7 +382,7 @@ class RolloutRun:
     def adopt(self, plan: Plan) -> None:
         """The same trial under a changed plan."""
         self.plan = plan
-        self.reader = Reader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self.reader = PairReader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
         self.tripwire.limit = plan.consecutive_failures  # those that have failed in a row by now still have
         self._changed = True
 

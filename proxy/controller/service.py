@@ -14,18 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.config import Config
-from proxy.controller.admin.interface import ACTIONS, PARTS, FleetCounts, RefusedError
+from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts
 from proxy.controller.controller import Controller
 from proxy.controller.effect_executor import Outcome
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.store import Store
+from proxy.controller.store.store import RolloutStore
 from proxy.errors import StoreError
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.pairs.redaction import pointers
-from proxy.rollout.events import Abort, Event, Pause, Promote, Refuse, Resume, Retry
+from proxy.rollout.events import Abort, Pause, Promote, Refuse, Resume, Retry, RolloutEvent
 
 RELOAD_DEADLINE = 60.0
 """Seconds to wait for the supervisor's answer to a reload."""
@@ -56,7 +56,7 @@ class ControllerService:
         return self._controller.generation
 
     @property
-    def store(self) -> Store:
+    def store(self) -> RolloutStore:
         """Outbox and journal."""
         return self._controller.store
 
@@ -110,25 +110,27 @@ class ControllerService:
     # --- by hand -----------------------------------------------------------------------------------------------------
 
     async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
-        """Carry out an action; the rollout afterwards. Raises `RefusedError`."""
+        """Carry out an action; the rollout afterwards. Raises `ActionRefusedError`."""
         trial = self._controller.trials.get(name)
         if name in self._controller.registry.ended:
-            raise RefusedError(409, f"cannot {action} {name}: the file names it no more")
+            raise ActionRefusedError(409, f"cannot {action} {name}: the file names it no more")
         if trial is None or action not in ACTIONS:
-            raise RefusedError(
+            raise ActionRefusedError(
                 404, f"no rollout is called {name}" if trial is None else f"no action is called {action}"
             )
         change = trial.rollout.change
         try:
             refusal = await self._within(self._outcome(trial, action, reason, actor, full))
         except StoreError as error:
-            raise RefusedError(503, str(error)) from error
+            raise ActionRefusedError(503, str(error)) from error
         except TimeoutError:
             if trial.rollout.change == change:
-                raise RefusedError(503, "the store does not answer; it will be done as soon as it is saved") from None
+                raise ActionRefusedError(
+                    503, "the store does not answer; it will be done as soon as it is saved"
+                ) from None
             refusal = None  # a way down: that is done, and saved as soon as can be
         if refusal is not None:
-            raise RefusedError(409, refusal.reason)
+            raise ActionRefusedError(409, refusal.reason)
         return rollout_json(trial)
 
     def _outcome(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> Outcome:
@@ -149,7 +151,7 @@ class ControllerService:
             self._controller.spawn(_rest(work))
             raise
 
-    def _event(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> Event:
+    def _event(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> RolloutEvent:
         now = self._clock()
         blocked_by = self._controller.executor.blocked_by(trial)
         match action:
@@ -194,17 +196,18 @@ class ControllerService:
         return {**self._tree, "workers": workers}
 
     async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read the file again. Raises `RefusedError` when it does not say what came of it."""
+        """Ask the supervisor to read the file again. Raises `ActionRefusedError` when it does not say what came of
+        it."""
         answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
         self._reloads.append(answer)
         if not self._supervisor.send(link.note(Frame.RELOAD, {})):
             self._reloads.remove(answer)
-            raise RefusedError(503, "no supervisor to ask")
+            raise ActionRefusedError(503, "no supervisor to ask")
         try:
             return await asyncio.wait_for(answer, RELOAD_DEADLINE)
         except TimeoutError:
             why = f"no word within {RELOAD_DEADLINE:g} s of what came of it; the log will say"
-            raise RefusedError(503, why) from None
+            raise ActionRefusedError(503, why) from None
 
     def reloaded(self, result: dict[str, Any]) -> None:
         """The supervisor's answer to the oldest request."""

@@ -11,7 +11,7 @@ MAX_EVENTS = 256
 """Events that may wait in one subscription."""
 
 
-class Streams:
+class Subscriptions:
     """Everyone who listens."""
 
     def __init__(self) -> None:

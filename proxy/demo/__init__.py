@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from proxy.demo.acts import ACTS, RATE, Act, Result, Stage
+from proxy.demo.acts import ACTS, RATE, Act, ActResult, DemoStage
 from proxy.demo.config import render
 from proxy.demo.digits import DIGITS_PER_REQUEST, Studio, train
 from proxy.demo.processes import ChildError, Troupe, free_port
@@ -95,7 +95,7 @@ def _introduce(folder: Path, screen: Screen) -> Studio:
 
 async def _raise_curtain(
     folder: Path, screen: Screen, studio: Studio, receiver: Receiver, troupe: Troupe, hook: str, secret: str
-) -> Stage:
+) -> DemoStage:
     screen.say("Starting four model servers and the proxy …", "dim")
     live, *candidates = await asyncio.gather(
         troupe.start_model("logistic", studio.files["logistic"]),
@@ -107,13 +107,13 @@ async def _raise_curtain(
     config.write_text(render(data_port, admin_port, hook, live, urls))
     environment = {"UNDERSTUDY_DEMO_SECRET": secret}
     proxy = await troupe.start("understudy", "proxy", "serve", "--config", str(config), environment=environment)
-    stage = Stage(f"http://127.0.0.1:{data_port}", f"http://127.0.0.1:{admin_port}", receiver, studio, screen)
+    stage = DemoStage(f"http://127.0.0.1:{data_port}", f"http://127.0.0.1:{admin_port}", receiver, studio, screen)
     await stage.ready(proxy, READY)
     screen.say(f"  clients: {stage.data_url}   admin API and console: {stage.admin_url}")
     return stage
 
 
-async def _perform(act: Act, number: int, stage: Stage, screen: Screen, troupe: Troupe) -> Result:
+async def _perform(act: Act, number: int, stage: DemoStage, screen: Screen, troupe: Troupe) -> ActResult:
     screen.say()
     screen.say(act.title, "bold")
     screen.say(f"  {act.story}")
@@ -125,7 +125,7 @@ async def _perform(act: Act, number: int, stage: Stage, screen: Screen, troupe: 
     return result
 
 
-def _sum_up(results: list[Result], screen: Screen) -> bool:
+def _sum_up(results: list[ActResult], screen: Screen) -> bool:
     """Show how the acts went; whether every promise was kept."""
     screen.say()
     columns = [result.facts for result in results]
@@ -135,7 +135,7 @@ def _sum_up(results: list[Result], screen: Screen) -> bool:
     return kept
 
 
-def _report(results: list[Result], studio: Studio, kept: bool) -> None:
+def _report(results: list[ActResult], studio: Studio, kept: bool) -> None:
     """The same as one JSON object on standard output."""
     report = {
         "ok": kept,
@@ -147,7 +147,7 @@ def _report(results: list[Result], studio: Studio, kept: bool) -> None:
     sys.stdout.flush()  # with `keep` it is read while everything runs on
 
 
-async def _encore(stage: Stage, folder: Path, screen: Screen) -> None:
+async def _encore(stage: DemoStage, folder: Path, screen: Screen) -> None:
     """Keep everything running, with a little traffic, until a signal cancels us."""
     screen.say()
     screen.say("Still running; Ctrl-C ends it.", "bold")

@@ -16,8 +16,8 @@ import aiohttp
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.demo.digits import Request, Studio
-from proxy.demo.processes import Child
+from proxy.demo.digits import DigitRequest, Studio
+from proxy.demo.processes import DemoProcess
 from proxy.demo.receiver import Receiver
 from proxy.demo.screen import Screen
 from proxy.demo.traffic import Seen, Traffic
@@ -103,7 +103,7 @@ class Tally:
     slowest: float = 0.0
     last_by_candidate: float = float("-inf")
 
-    def add(self, seen: Seen[Request]) -> None:
+    def add(self, seen: Seen[DigitRequest]) -> None:
         """Count one answer, and check that it is what the model that gave it predicts."""
         self.requests += 1
         self.slowest = max(self.slowest, seen.seconds)
@@ -114,7 +114,7 @@ class Tally:
             self.errors.append(problem)
 
 
-def _problem(seen: Seen[Request], model: str) -> str:
+def _problem(seen: Seen[DigitRequest], model: str) -> str:
     """What is wrong with an answer; empty when it is the label that `model` must give."""
     if seen.status != 200:
         return seen.error or f"status {seen.status}: {seen.body[:200]!r}"
@@ -127,7 +127,7 @@ def _problem(seen: Seen[Request], model: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ActResult:
     """How an act went. `broken` lists the promises it did not keep."""
 
     act: Act
@@ -176,25 +176,27 @@ class Result:
         }
 
 
-class Stage:
+class DemoStage:
     """Where acts are played: a running proxy, its admin API, the webhook receiver and the screen."""
 
     def __init__(self, data_url: str, admin_url: str, receiver: Receiver, studio: Studio, screen: Screen) -> None:
         self.data_url, self.admin_url = data_url, admin_url
         self._receiver, self._studio, self._screen = receiver, studio, screen
 
-    async def ready(self, proxy: Child, within: float) -> None:
+    async def ready(self, proxy: DemoProcess, within: float) -> None:
         """Return when the proxy is ready; raises `ChildError` when it ends first or is not within `within` seconds."""
         async with aiohttp.ClientSession(self.admin_url, timeout=aiohttp.ClientTimeout(total=1)) as admin:
             await proxy.until(lambda: _is_ready(admin), within)
 
-    def traffic(self, act: Act, seed: int, rate: float, on_seen: Callable[[Seen[Request]], None]) -> Traffic[Request]:
+    def traffic(
+        self, act: Act, seed: int, rate: float, on_seen: Callable[[Seen[DigitRequest]], None]
+    ) -> Traffic[DigitRequest]:
         """Requests for an act's route, `rate` a second, drawn by `seed`."""
         source = random.Random(seed)  # noqa: S311 - draws digits
         url = f"{self.data_url}/v2/models/{act.route}/infer"
         return Traffic(url, rate, lambda: self._studio.draw(source), lambda request: request.body, on_seen)
 
-    async def play(self, act: Act, seed: int) -> Result:
+    async def play(self, act: Act, seed: int) -> ActResult:
         """Play one act to its end, or for `PATIENCE` seconds."""
         loop = asyncio.get_running_loop()
         tally = Tally(act.candidate)
@@ -216,7 +218,7 @@ class Stage:
         broken += [f"{self._receiver.forged} webhooks with a wrong signature"] if self._receiver.forged else []
         if act.end == "rolled_back" and metrics.to_zero is None:
             broken.append("no rollback_duration_seconds was measured")
-        return Result(
+        return ActResult(
             act=act,
             state=rollout["state"],
             seconds=ended - started,

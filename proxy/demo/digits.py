@@ -27,7 +27,7 @@ SPLIT_SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DigitRequest:
     """One inference request and what each model must answer to it: the labels by model name."""
 
     body: bytes
@@ -44,7 +44,7 @@ class Studio:
     accuracy: dict[str, float]
     disagreement: float
 
-    def draw(self, source: random.Random, digits: int = DIGITS_PER_REQUEST) -> Request:
+    def draw(self, source: random.Random, digits: int = DIGITS_PER_REQUEST) -> DigitRequest:
         """The next request: so many digits drawn with replacement by `source`."""
         rows = [source.randrange(len(self.pixels)) for _ in range(digits)]
         tensor = {
@@ -54,7 +54,7 @@ class Studio:
             "data": self.pixels[rows].ravel().tolist(),
         }
         expected = {name: tuple(int(p[row]) for row in rows) for name, p in self.predictions.items()}
-        return Request(orjson.dumps({"inputs": [tensor]}), expected)
+        return DigitRequest(orjson.dumps({"inputs": [tensor]}), expected)
 
 
 def train(folder: Path) -> Studio:

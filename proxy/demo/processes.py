@@ -28,7 +28,7 @@ def free_port() -> int:
         return port
 
 
-class Child:
+class DemoProcess:
     """One command on a leash, with its output in `log`."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -71,7 +71,7 @@ class Troupe:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._children: list[Child] = []
+        self._children: list[DemoProcess] = []
 
     async def __aenter__(self) -> Troupe:
         return self
@@ -84,7 +84,7 @@ class Troupe:
 
     async def start(
         self, name: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None
-    ) -> Child:
+    ) -> DemoProcess:
         """Start `python -m MODULE ARGUMENTS…` in a session of its own, so that Ctrl-C reaches only us."""
         log = self._folder / f"{name}.log"
         with log.open("wb") as output:
@@ -96,7 +96,7 @@ class Troupe:
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
-        child = Child(name, process, log)
+        child = DemoProcess(name, process, log)
         self._children.append(child)
         return child
 

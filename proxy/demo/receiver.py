@@ -23,7 +23,7 @@ TOLERANCE = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class ReceivedWebhook:
     """One verified webhook: its id (the same on every retry), event type and data."""
 
     id: str
@@ -56,7 +56,7 @@ class Receiver:
     def __init__(self, secret: str, clock: Callable[[], float] = time.time) -> None:
         self._secret, self._clock = secret, clock
         self._changed = asyncio.Condition()
-        self.deliveries: dict[str, Delivery] = {}
+        self.deliveries: dict[str, ReceivedWebhook] = {}
         self.attempts = 0
         self.forged = 0
 
@@ -70,18 +70,18 @@ class Receiver:
         event = orjson.loads(body)
         name = request.headers["webhook-id"]
         async with self._changed:
-            self.deliveries[name] = Delivery(name, event["type"], event["data"])
+            self.deliveries[name] = ReceivedWebhook(name, event["type"], event["data"])
             self._changed.notify_all()
         return web.Response(status=204)
 
-    def of(self, rollout: str) -> list[Delivery]:
+    def of(self, rollout: str) -> list[ReceivedWebhook]:
         """The deliveries about one rollout, in the order they first came."""
         return [delivery for delivery in self.deliveries.values() if delivery.data.get("rollout") == rollout]
 
-    async def wait_for(self, rollout: str, event: str, within: float) -> Delivery | None:
+    async def wait_for(self, rollout: str, event: str, within: float) -> ReceivedWebhook | None:
         """The first delivery of `event` about `rollout`, or `None` when it does not come within `within` seconds."""
 
-        def found() -> Delivery | None:
+        def found() -> ReceivedWebhook | None:
             return next((d for d in self.of(rollout) if d.type == event), None)
 
         try:

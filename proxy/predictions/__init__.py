@@ -26,8 +26,8 @@ Invariants
 - Each body is parsed at most once.
 """
 
-from proxy.predictions.reading import Reader, booking, protocol_of, read
+from proxy.predictions.reading import PairReader, booking, protocol_of, read
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.usage import copies_cost
 
-__all__ = ["Reader", "Unreadable", "booking", "copies_cost", "protocol_of", "read"]
+__all__ = ["PairReader", "Unreadable", "booking", "copies_cost", "protocol_of", "read"]

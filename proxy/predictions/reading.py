@@ -61,8 +61,8 @@ def read(
     cluster_by: str = "",
     max_body: int = MAX_BODY,
 ) -> Reading:
-    """The reading of one pair; never raises. For many pairs of one plan keep a `Reader`."""
-    return Reader(spec, segments, cluster_by, max_body).read(pair)
+    """The reading of one pair; never raises. For many pairs of one plan keep a `PairReader`."""
+    return PairReader(spec, segments, cluster_by, max_body).read(pair)
 
 
 def booking(live_fault: Reason) -> str:
@@ -115,7 +115,7 @@ SHORT = 2048
 """Bytes of both answers that are read in no time."""
 
 
-class Reader:
+class PairReader:
     """Reads the pairs of one plan: what is the same for all of them is looked up once.
 
     A `spec` of `None`, or of protocol `none`, reads no values. `cluster_by` names a request header. A pair is read by
@@ -164,7 +164,8 @@ class Reader:
         """Whether a pair takes no time worth counting to read: short answers that are what they weigh.
 
         >>> pair = Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, b"", b"", Outcome(200, body=b"1"), Outcome(200, body=b"2"))
-        >>> Reader(None).is_short(pair), Reader(None).is_short(pair._replace(candidate=Outcome(200, body=bytes(3000))))
+        >>> long = pair._replace(candidate=Outcome(200, body=bytes(3000)))
+        >>> PairReader(None).is_short(pair), PairReader(None).is_short(long)
         (True, False)
         """
         live, candidate, again, plain = pair.live, pair.candidate, pair.again, self._plain

@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from proxy.config import Config, checks
-from proxy.config import Rollout as RolloutConfig
-from proxy.config import Route as RouteConfig
+from proxy.config import Config, RolloutConfig, RouteConfig, checks
 from proxy.config.headers import HeaderRules
-from proxy.config.route import DualWrite as DualWriteConfig
+from proxy.config.route import DualWriteConfig
 from proxy.http.headers import Request, read_request, request_scanner
 from proxy.json_pointer import parse
 from proxy.model import State

@@ -15,7 +15,7 @@ MACHINE = "understudy"
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutState:
     """Where one rollout is. Times are epoch seconds; `weight` in basis points.
 
     `trial` is empty when the trial's evidence is lost: the next reload then begins a fresh one. `stage` indexes
@@ -173,7 +173,7 @@ class Reloaded:
 
     now: float
     previous: Plan
-    earlier: Rollout | None = None
+    earlier: RolloutState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Removed:
     became_live: bool = False
 
 
-Event = (
+RolloutEvent = (
     Looked | Tripped | Unfinished | Restored | Promote | Abort | Pause | Resume | Retry | Restart | Reloaded | Removed
 )
 

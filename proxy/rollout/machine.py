@@ -38,7 +38,6 @@ from proxy.rollout.events import (
     MACHINE,
     Abort,
     Effects,
-    Event,
     Looked,
     Pause,
     Promote,
@@ -50,7 +49,8 @@ from proxy.rollout.events import (
     Restored,
     Resume,
     Retry,
-    Rollout,
+    RolloutEvent,
+    RolloutState,
     Save,
     Tripped,
     Unfinished,
@@ -59,20 +59,20 @@ from proxy.rollout.replanning import alike, limits_changed, same_place
 from proxy.rollout.requirements import missing, rough, stage_name, stage_of
 
 
-def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> tuple[Rollout, Effects]:
+def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> tuple[RolloutState, Effects]:
     """A fresh trial at weight 0. `change` goes on from the rollout's last trial."""
-    rollout = Rollout(plan.name, plan.trial, now, entered_at=now, change=change + 1)
+    rollout = RolloutState(plan.name, plan.trial, now, entered_at=now, change=change + 1)
     return rollout, (Save("began", f"{why}: {plan.candidate} version {plan.version} against {plan.live}"), Publish())
 
 
-def unknown(plan: Plan, now: float, why: str) -> tuple[Rollout, Effects]:
+def unknown(plan: Plan, now: float, why: str) -> tuple[RolloutState, Effects]:
     """A trial of which it cannot be known how far it had come: it may have been rolled back, so it is."""
-    rollout = Rollout(plan.name, plan.trial, now, entered_at=now)
+    rollout = RolloutState(plan.name, plan.trial, now, entered_at=now)
     said = f"what is saved of it is lost ({why}): it may have been rolled back; {_way_back(rollout)}"
     return _fall(rollout, plan, now, "lost", said)
 
 
-def advance(rollout: Rollout, event: Event, plan: Plan) -> tuple[Rollout, Effects]:
+def advance(rollout: RolloutState, event: RolloutEvent, plan: Plan) -> tuple[RolloutState, Effects]:
     """The rollout after an event, and the effects in the order in which to carry them out. Never raises.
 
     An event that means nothing in a state changes nothing; an action by hand is then refused in words.
@@ -85,7 +85,7 @@ def advance(rollout: Rollout, event: Event, plan: Plan) -> tuple[Rollout, Effect
     return rollout, ()
 
 
-def _why_not(rollout: Rollout, event: Event) -> str:
+def _why_not(rollout: RolloutState, event: RolloutEvent) -> str:
     action = type(event).__name__.lower()
     hint = f"; {_way_back(rollout)}" if rollout.over else ""
     if isinstance(event, Retry | Restart):
@@ -93,7 +93,7 @@ def _why_not(rollout: Rollout, event: Event) -> str:
     return f"cannot {action} {rollout.name}: it is {rollout.state.replace('_', ' ')}{hint}"
 
 
-def share_of(rollout: Rollout, plan: Plan) -> int:
+def share_of(rollout: RolloutState, plan: Plan) -> int:
     """Share of live-served requests that are sampled for a pair, basis points; 0 after the end.
 
     A promoted candidate keeps the share of its last stage, for the watch.
@@ -101,11 +101,11 @@ def share_of(rollout: Rollout, plan: Plan) -> int:
     return 0 if rollout.over else stage_of(rollout, plan).share
 
 
-def _changed(rollout: Rollout, **fields: object) -> Rollout:
+def _changed(rollout: RolloutState, **fields: object) -> RolloutState:
     return replace(rollout, change=rollout.change + 1, **fields)  # type: ignore[arg-type]
 
 
-def _enter(rollout: Rollout, plan: Plan, index: int, now: float) -> Rollout:
+def _enter(rollout: RolloutState, plan: Plan, index: int, now: float) -> RolloutState:
     """In stage `index`; past the last one means promoted."""
     fields: dict[str, object] = {"entry": rollout.entry + 1, "entered_at": now, "held": False, "stalled": False}
     fields |= {"waited": 0.0, "unready_since": now if rollout.unready_since else 0.0}
@@ -116,7 +116,9 @@ def _enter(rollout: Rollout, plan: Plan, index: int, now: float) -> Rollout:
     return _changed(rollout, **fields, state=stage.kind, weight=stage.weight, stage=index, blocked_by=None)
 
 
-def _climb(rollout: Rollout, plan: Plan, index: int, now: float, why: str, actor: str) -> tuple[Rollout, Effects]:
+def _climb(
+    rollout: RolloutState, plan: Plan, index: int, now: float, why: str, actor: str
+) -> tuple[RolloutState, Effects]:
     after = _enter(rollout, plan, index, now)
     if after.state is State.PROMOTED:
         entry = Save("promoted", why, actor, "rollout.promoted")
@@ -126,13 +128,13 @@ def _climb(rollout: Rollout, plan: Plan, index: int, now: float, why: str, actor
 
 
 def _fall(
-    rollout: Rollout, plan: Plan, now: float, cause: str, why: str, actor: str = MACHINE
-) -> tuple[Rollout, Effects]:
+    rollout: RolloutState, plan: Plan, now: float, cause: str, why: str, actor: str = MACHINE
+) -> tuple[RolloutState, Effects]:
     after = _ended(rollout, plan, now, cause=cause, reason=why)
     return after, (Publish(), Save("rolled_back", why, actor, "rollout.rolled_back"))
 
 
-def _ended(rollout: Rollout, plan: Plan, now: float, **how: object) -> Rollout:
+def _ended(rollout: RolloutState, plan: Plan, now: float, **how: object) -> RolloutState:
     """At its end, rolled back if `how` does not say otherwise: nothing of the climb that is over is left."""
     fields = {"state": State.ROLLED_BACK, "ended_at": now, "ended_in": stage_name(rollout, plan), **how}
     return _changed(
@@ -140,7 +142,7 @@ def _ended(rollout: Rollout, plan: Plan, now: float, **how: object) -> Rollout:
     )
 
 
-def _next(rollout: Rollout, plan: Plan) -> int:
+def _next(rollout: RolloutState, plan: Plan) -> int:
     """The stage to enter next: the present one while a trial that starts as a canary has not entered it."""
     waits = rollout.state is State.SHADOW and stage_of(rollout, plan).kind is State.CANARY
     return rollout.stage if waits else rollout.stage + 1
@@ -150,7 +152,7 @@ def _takes_weight(plan: Plan, index: int) -> bool:
     return index >= len(plan.stages) or plan.stages[index].weight > 0
 
 
-def _on_look(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_look(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[RolloutState, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
         return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
     waits = _on_readiness(rollout, event, plan)
@@ -172,7 +174,7 @@ def _on_look(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effe
     return _climb(rollout, plan, following, event.now, f"{name} passed with {event.stage_pairs} pairs", MACHINE)
 
 
-def _on_readiness(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects] | None:
+def _on_readiness(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[RolloutState, Effects] | None:
     """What becomes of a rollout whose candidate is not ready, or is again; `None` where nothing is waited for."""
     since = rollout.unready_since
     ready = True if plan.ready_within is None else event.ready
@@ -191,13 +193,13 @@ def _on_readiness(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout,
     return after, (Publish(), Save("rolled_back", why, announce="rollout.stalled"))
 
 
-def _ready_again(rollout: Rollout, now: float) -> tuple[Rollout, Effects]:
+def _ready_again(rollout: RolloutState, now: float) -> tuple[RolloutState, Effects]:
     seconds = now - rollout.unready_since
     after = _changed(rollout, unready_since=0.0, waited=rollout.waited + seconds)
     return after, (Save("ready", f"the candidate is ready, after {rough(seconds)} in which it was not"),)
 
 
-def _hold(rollout: Rollout, plan: Plan) -> tuple[Rollout, Effects]:
+def _hold(rollout: RolloutState, plan: Plan) -> tuple[RolloutState, Effects]:
     """Tell once that a person is waited for (as `stalled`: without that person it goes no further)."""
     if rollout.held:
         return rollout, ()
@@ -205,7 +207,7 @@ def _hold(rollout: Rollout, plan: Plan) -> tuple[Rollout, Effects]:
     return _changed(rollout, held=True), (Save("held", why, announce="rollout.stalled"),)
 
 
-def _on_time(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_time(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[RolloutState, Effects]:
     stage = stage_of(rollout, plan)
     if stage.max_time is None or rollout.in_stage(event.now) <= stage.max_time or rollout.held:
         return rollout, ()
@@ -217,30 +219,30 @@ def _on_time(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effe
     return _changed(rollout, stalled=True), (Save("stalled", why, announce="rollout.stalled"),)
 
 
-def _on_watch(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_watch(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[RolloutState, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
         return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
     return _on_readiness(rollout, event, plan) or (rollout, ())
 
 
-def _on_trip(rollout: Rollout, event: Tripped, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_trip(rollout: RolloutState, event: Tripped, plan: Plan) -> tuple[RolloutState, Effects]:
     detail = f" ({event.detail})" if event.detail else ""
     why = f"{event.count} candidate failures in a row where live succeeded{detail}"
     return _fall(rollout, plan, event.now, "tripwire", why)
 
 
-def _on_unfinished(rollout: Rollout, event: Unfinished, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_unfinished(rollout: RolloutState, event: Unfinished, plan: Plan) -> tuple[RolloutState, Effects]:
     what = event.why or "nobody knows why it was"
     why = f"a roll back that a crash of the controller had cut short; {what}"
     return _fall(rollout, plan, event.now, "unfinished", why)
 
 
-def _on_restored(rollout: Rollout, event: Restored, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_restored(rollout: RolloutState, event: Restored, plan: Plan) -> tuple[RolloutState, Effects]:
     why = f"workers had taken the weight away while no controller was there; {rollout.weight / 100:g} % again"
     return _changed(rollout), (Save("restored", why), Publish())
 
 
-def _on_promote(rollout: Rollout, event: Promote, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_promote(rollout: RolloutState, event: Promote, plan: Plan) -> tuple[RolloutState, Effects]:
     following = len(plan.stages) if event.full else _next(rollout, plan)
     if rollout.weight == 0 and event.blocked_by and _takes_weight(plan, following):
         refusal = f"cannot promote {rollout.name}: {event.blocked_by} serves on the same route"
@@ -248,43 +250,43 @@ def _on_promote(rollout: Rollout, event: Promote, plan: Plan) -> tuple[Rollout, 
     return _climb(rollout, plan, following, event.now, event.reason or "by hand", event.actor)
 
 
-def _on_abort(rollout: Rollout, event: Abort, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_abort(rollout: RolloutState, event: Abort, plan: Plan) -> tuple[RolloutState, Effects]:
     return _fall(rollout, plan, event.now, "abort", event.reason or "by hand", event.actor)
 
 
-def _on_pause(rollout: Rollout, event: Pause, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_pause(rollout: RolloutState, event: Pause, plan: Plan) -> tuple[RolloutState, Effects]:
     if rollout.paused:
         return rollout, (Refuse(f"{rollout.name} is paused already"),)
     return _changed(rollout, paused=True), (Save("paused", event.reason or "by hand", event.actor),)
 
 
-def _on_resume(rollout: Rollout, event: Resume, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_resume(rollout: RolloutState, event: Resume, plan: Plan) -> tuple[RolloutState, Effects]:
     if not rollout.paused:
         return rollout, (Refuse(f"{rollout.name} is not paused"),)
     return _changed(rollout, paused=False), (Save("resumed", event.reason or "by hand", event.actor),)
 
 
-def _on_retry(rollout: Rollout, event: Retry, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_retry(rollout: RolloutState, event: Retry, plan: Plan) -> tuple[RolloutState, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
         why = f"cannot retry {rollout.name}: the evidence still says fail ({_cause(event.assessment)})"
         return rollout, (Refuse(f"{why}; configure a new version, or {_or_restart(rollout)}"),)
     return _again(rollout, event.now), (Save("retried", event.reason or "by hand", event.actor), Publish())
 
 
-def _way_back(rollout: Rollout) -> str:
+def _way_back(rollout: RolloutState) -> str:
     return f"`retry` it, configure a new version, or {_or_restart(rollout)}"
 
 
-def _or_restart(rollout: Rollout) -> str:
+def _or_restart(rollout: RolloutState) -> str:
     return f"`understudy restart {rollout.name}` begins a new trial"
 
 
-def _on_restart(rollout: Rollout, event: Restart, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_restart(rollout: RolloutState, event: Restart, plan: Plan) -> tuple[RolloutState, Effects]:
     fresh, _ = begin(plan, event.now, rollout.change)
     return fresh, (Save("restarted", event.reason or "by hand", event.actor), Publish())
 
 
-def _again(rollout: Rollout, now: float) -> Rollout:
+def _again(rollout: RolloutState, now: float) -> RolloutState:
     """At the foot of the plan, with the evidence kept."""
     return _changed(
         rollout,
@@ -305,7 +307,7 @@ def _again(rollout: Rollout, now: float) -> Rollout:
     )
 
 
-def _on_reload(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_reload(rollout: RolloutState, event: Reloaded, plan: Plan) -> tuple[RolloutState, Effects]:
     if plan.trial != rollout.trial:
         if event.earlier is not None and event.earlier.state is State.ROLLED_BACK:
             return _once_more(rollout, event.earlier)
@@ -319,7 +321,7 @@ def _on_reload(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, 
     return _on_stages(rollout, event, plan)
 
 
-def _once_more(rollout: Rollout, earlier: Rollout) -> tuple[Rollout, Effects]:
+def _once_more(rollout: RolloutState, earlier: RolloutState) -> tuple[RolloutState, Effects]:
     """A version that was rolled back before is so still: naming another one in between is no retry."""
     after = replace(earlier, weight=0, change=rollout.change + 1)
     then = earlier.reason or earlier.cause
@@ -327,12 +329,12 @@ def _once_more(rollout: Rollout, earlier: Rollout) -> tuple[Rollout, Effects]:
     return after, (Publish(), Save("still_rolled_back", why))
 
 
-def _on_limits(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_limits(rollout: RolloutState, event: Reloaded, plan: Plan) -> tuple[RolloutState, Effects]:
     why = limits_changed(event.previous, plan)
     return (_changed(rollout, held=False), (Save("limits_changed", why),)) if why else (rollout, ())
 
 
-def _on_stages(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_stages(rollout: RolloutState, event: Reloaded, plan: Plan) -> tuple[RolloutState, Effects]:
     limits = limits_changed(event.previous, plan)
     why = "stages changed; evidence kept" + (f"; {limits}" if limits else "")
     if rollout.state is State.PROMOTED:
@@ -352,7 +354,7 @@ def _on_stages(rollout: Rollout, event: Reloaded, plan: Plan) -> tuple[Rollout, 
     return after, (Publish(), save) if after.weight < rollout.weight else (save, Publish())
 
 
-def _on_removed(rollout: Rollout, event: Removed, plan: Plan) -> tuple[Rollout, Effects]:
+def _on_removed(rollout: RolloutState, event: Removed, plan: Plan) -> tuple[RolloutState, Effects]:
     if rollout.over:
         return rollout, ()
     if event.became_live and rollout.state is State.PROMOTED:
@@ -370,11 +372,11 @@ def _cause(assessment: Assessment) -> str:
     return "; ".join(said) or ", ".join(assessment.causes) or "the evidence says fail"
 
 
-_Act = Callable[[Rollout, "Event", Plan], tuple[Rollout, Effects]]
+_Act = Callable[[RolloutState, "RolloutEvent", Plan], tuple[RolloutState, Effects]]
 _CLIMBING = (State.SHADOW, State.CANARY)
 _TRIED = (*_CLIMBING, State.PROMOTED)
 
-_ROWS: tuple[tuple[tuple[State, ...], type, Callable[..., tuple[Rollout, Effects]]], ...] = (
+_ROWS: tuple[tuple[tuple[State, ...], type, Callable[..., tuple[RolloutState, Effects]]], ...] = (
     (_CLIMBING, Looked, _on_look),
     ((State.PROMOTED,), Looked, _on_watch),
     (_TRIED, Tripped, _on_trip),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.model import Plan, Stage, State
-from proxy.rollout.events import Rollout
+from proxy.rollout.events import RolloutState
 
 
 def limits_changed(before: Plan, after: Plan) -> str:
@@ -25,7 +25,7 @@ def alike(one: Stage, other: Stage) -> bool:
     return (one.kind, one.percent) == (other.kind, other.percent)
 
 
-def same_place(before: Stage, rollout: Rollout, plan: Plan) -> int | None:
+def same_place(before: Stage, rollout: RolloutState, plan: Plan) -> int | None:
     """Where to go on in changed stages: the same stage, else the last one without more weight than now.
 
     In shadow never past the present number: stages that were not passed are not skipped.

@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.model import Assessment, Plan, Stage, State, Verdict
-from proxy.rollout.events import Looked, Rollout
+from proxy.rollout.events import Looked, RolloutState
 
 MIN_CANDIDATE_PAIRS = 200
 """In a canary stage at least this many compared pairs (or `min_pairs`, if fewer) were answered by the candidate."""
 
 
-def stage_of(rollout: Rollout, plan: Plan) -> Stage:
+def stage_of(rollout: RolloutState, plan: Plan) -> Stage:
     """The stage the rollout is in, or was in when it ended."""
     return plan.stages[min(rollout.stage, len(plan.stages) - 1)]
 
 
-def stage_name(rollout: Rollout, plan: Plan) -> str:
+def stage_name(rollout: RolloutState, plan: Plan) -> str:
     """`shadow`, `canary-5` or `promoted`; after the end, the stage it was in, whatever the file has become since."""
     return rollout.ended_in or ("promoted" if rollout.state is State.PROMOTED else stage_of(rollout, plan).name)
 
@@ -38,7 +38,7 @@ class Need:
     want: float
 
 
-def needs(rollout: Rollout, event: Looked, plan: Plan) -> tuple[Need, ...]:
+def needs(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[Need, ...]:
     """Everything that the stage asks for, fulfilled or not, in the order of the sentence."""
     stage = stage_of(rollout, plan)
     verdicts = [finding.verdict for finding in event.assessment.findings if finding.segment is None]
@@ -57,7 +57,7 @@ def _needed(stage: Stage) -> int:
     return min(MIN_CANDIDATE_PAIRS, stage.min_pairs) if stage.kind is State.CANARY else 0
 
 
-def missing(rollout: Rollout, event: Looked, plan: Plan) -> str:
+def missing(rollout: RolloutState, event: Looked, plan: Plan) -> str:
     """What the stage still lacks for a pass, as a sentence; empty when it lacks nothing."""
     stage = stage_of(rollout, plan)
     needed = _needed(stage)
@@ -90,12 +90,12 @@ def _inconclusive(assessment: Assessment) -> str:
     return f"a pass of {names}" + (f" (about {rough(max(known))})" if len(known) == len(etas) else "")
 
 
-def waiting_for(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
+def waiting_for(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:
     """What the rollout waits for, as one sentence for a person."""
     return f"Waits for {_awaited(rollout, plan, look)}."
 
 
-def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
+def _awaited(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:
     if rollout.state is State.ROLLED_BACK:
         return "a new version, or a retry or restart by hand"
     if rollout.state is State.COMPLETED:
@@ -114,7 +114,7 @@ def _awaited(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
     return wants + ("; its time is over, so a person must approve the pass" if rollout.stalled else "")
 
 
-def _unready(rollout: Rollout, plan: Plan, look: Looked | None) -> str:
+def _unready(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:
     since = rough(look.now - rollout.unready_since) if look is not None else "a while"
     most = f" (the rollout ends after {rough(plan.ready_within)})" if plan.ready_within is not None else ""
     return f"candidate ready: its health check has failed for {since}{most}"

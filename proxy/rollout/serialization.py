@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.model import Guard, Kind, Plan, PredictionSpec, Segments, Stage, State
-from proxy.rollout.events import Rollout
+from proxy.rollout.events import RolloutState
 
 
-def rollout_from(value: Mapping[str, Any]) -> Rollout:
+def rollout_from(value: Mapping[str, Any]) -> RolloutState:
     """A rollout's state; raises `TypeError`, `ValueError` or `KeyError` when it is not one."""
-    return Rollout(**{**value, "state": State(value["state"])})
+    return RolloutState(**{**value, "state": State(value["state"])})
 
 
 def plan_from(value: Mapping[str, Any]) -> Plan:

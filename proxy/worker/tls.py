@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from proxy.config import Upstream
+from proxy.config import UpstreamConfig
 from proxy.config.server import Tls, UpstreamTls
 
 
@@ -23,7 +23,7 @@ def for_clients(tls: Tls, protocol: str = "http/1.1") -> ssl.SSLContext:
     return context
 
 
-def for_upstream(upstream: Upstream) -> ssl.SSLContext | None:
+def for_upstream(upstream: UpstreamConfig) -> ssl.SSLContext | None:
     """A context for an upstream's https or grpcs URLs, `None` when it has none; raises like `for_clients`."""
     if not any(url.startswith(("https:", "grpcs:")) for url in upstream.urls):
         return None

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from proxy import config
-from proxy.controller.admin.interface import FleetCounts, RefusedError
+from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
 from proxy.errors import StoreError
 from proxy.rfc3339 import rfc3339
 
@@ -132,9 +132,9 @@ class FakeService:
     async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         found = self.rollout(name)
         if found is None:
-            raise RefusedError(404, f"There is no rollout {name}.")
+            raise ActionRefusedError(404, f"There is no rollout {name}.")
         if action in ("retry", "resume") or found["state"] == "rolled_back":
-            raise RefusedError(409, f"{name} cannot {action} now.")
+            raise ActionRefusedError(409, f"{name} cannot {action} now.")
         self.acts.append((name, action, reason, actor, full))
         if action == "abort":
             found |= {"state": "rolled_back", "weight": 0.0}

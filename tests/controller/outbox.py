@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from proxy import config
 from proxy.controller.webhooks.outbox import Delivery
-from proxy.controller.webhooks.policy import URGENT, Event
+from proxy.controller.webhooks.policy import URGENT, WebhookEvent
 from proxy.errors import StoreError
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
@@ -29,7 +29,7 @@ class FakeOutbox:
         self.broken = self.full = False
         self.settled = asyncio.Condition()
 
-    def add(self, endpoint: str, event: Event) -> None:
+    def add(self, endpoint: str, event: WebhookEvent) -> None:
         row = {"delivery": Delivery(event, endpoint, 0, event.time), "state": "waiting", "answers": []}
         self.rows[endpoint, event.id] = row
 
@@ -96,7 +96,7 @@ class FakeController:
 
     def tell(self, event_id: str, *urls: str, time: float = 0.0, kind: str = "rollout.rolled_back") -> None:
         for url in urls:
-            self.store.add(url, Event(event_id, kind, time, {"rollout": "r/c"}))
+            self.store.add(url, WebhookEvent(event_id, kind, time, {"rollout": "r/c"}))
         self.outbox_added.set()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.controller.admin.interface import RefusedError
+from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Change
@@ -195,7 +195,7 @@ async def test_only_one_rollout_of_a_route_has_weight_and_the_other_says_whom_it
         worker.good(trial_of(controller), 400)
         await eventually(lambda: controller.trials[NAME].rollout.blocked_by == "r/d")
         service = desk_of(controller)
-        with pytest.raises(RefusedError, match="r/d serves"):
+        with pytest.raises(ActionRefusedError, match="r/d serves"):
             await service.act(NAME, "promote", reason="", actor="ann")
         await service.act("r/d", "abort", reason="", actor="ann")
         await worker.weight(NAME, 500)

@@ -20,7 +20,19 @@ from proxy.controller.store.store import Contents
 from proxy.controller.worker_connections import WorkerConnection
 from proxy.errors import StoreError
 from proxy.model import Assessment, Plan, State, Verdict
-from proxy.rollout.events import Abort, Event, Looked, Pause, Promote, Refuse, Reloaded, Removed, Resume, Retry, Tripped
+from proxy.rollout.events import (
+    Abort,
+    Looked,
+    Pause,
+    Promote,
+    Refuse,
+    Reloaded,
+    Removed,
+    Resume,
+    Retry,
+    RolloutEvent,
+    Tripped,
+)
 from proxy.rollout.machine import begin
 from tests.controller.life import PLANS, Disk, Killed, Nobody, Plane, make_trial
 
@@ -137,7 +149,7 @@ class Life(RuleBasedStateMachine):
 
     # --- what happens ---
 
-    def happen(self, name: str, event: Event) -> None:
+    def happen(self, name: str, event: RolloutEvent) -> None:
         self.now += 1.0
         if (trial := self.there(name)) is not None:
             self.run(lambda: self.executor.decide(trial, event))

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.cli.recordings import RecordingError, recorded_pairs, recorded_rollout
 from proxy.controller import recorder as module
-from proxy.controller.recorder import Recorder, Rule, rotate
+from proxy.controller.recorder import Recorder, RecordingRule, rotate
 from proxy.model import Arm, Outcome, Pair
 from proxy.pairs.recording import Recorded, header_line
 
@@ -24,8 +24,8 @@ def pair(number: int, size: int = 0) -> Pair:
     return Pair("t", 0, "w", number, f"id-{number}", 0.0, Arm.LIVE, HEAD, body, Outcome(200), Outcome(200))
 
 
-def rule(path: Path, **more: object) -> Rule:
-    return replace(Rule(path, 1.0, 1 << 20, 3, (), frozenset({"authorization"})), **more)  # type: ignore[arg-type]
+def rule(path: Path, **more: object) -> RecordingRule:
+    return replace(RecordingRule(path, 1.0, 1 << 20, 3, (), frozenset({"authorization"})), **more)  # type: ignore[arg-type]
 
 
 def ids(path: Path) -> list[str]:

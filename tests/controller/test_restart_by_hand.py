@@ -9,7 +9,7 @@ import pytest
 
 from proxy.cli.judging import audit
 from proxy.cli.recordings import journal_entries
-from proxy.controller.admin.interface import RefusedError
+from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
 from proxy.model import Lane, State, Table
 from tests.controller.controllers import NAME, config_text, desk_of, eventually, kinds, reload, running, trial_of
@@ -28,12 +28,12 @@ async def test_a_restart_is_a_new_trial_with_nothing_of_the_old_one(
     controller: Controller, worker: FakeWorker, tmp_path: Path
 ) -> None:
     service = desk_of(controller)
-    with pytest.raises(RefusedError, match=r"it is shadow; .*`abort` it first"):
+    with pytest.raises(ActionRefusedError, match=r"it is shadow; .*`abort` it first"):
         await service.act(NAME, "restart", reason="", actor="ann")
     first = trial_of(controller)
     await rolled_back(controller, worker)
     for action in ("promote", "retry"):
-        with pytest.raises(RefusedError, match=f"`understudy restart {NAME}` begins a new trial") as refused:
+        with pytest.raises(ActionRefusedError, match=f"`understudy restart {NAME}` begins a new trial") as refused:
             await service.act(NAME, action, reason="", actor="ann")
         assert refused.value.status == 409
     limit = config_text(limit="40%")
@@ -96,7 +96,7 @@ async def test_what_is_hidden_stays_hidden_and_without_a_disk_nothing_is_forgott
     await rolled_back(controller, worker)
     controller.store.broken = True  # type: ignore[attr-defined]
     controller.store.error = "disk full"
-    with pytest.raises(RefusedError, match="not saved, so not done") as refused:
+    with pytest.raises(ActionRefusedError, match="not saved, so not done") as refused:
         await desk_of(controller).act(NAME, "restart", reason="", actor="ann")
     assert (refused.value.status, trial.evidence.compared > 0) == (503, True)
     controller.store.broken = False  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.cli.judging import audit
 from proxy.cli.recordings import journal_entries
-from proxy.controller.admin.interface import RefusedError
+from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
 from proxy.model import BUCKETS, Outcome, State
 from proxy.model.reasons import Reason
@@ -88,7 +88,7 @@ async def test_a_failed_version_that_comes_back_is_still_rolled_back_with_its_ev
     assert (trial.rollout.state, trial.rollout.reason) == (State.ROLLED_BACK, reason)
     assert trial.evidence.compared > 0
     service = desk_of(controller)
-    with pytest.raises(RefusedError, match="still says fail"):
+    with pytest.raises(ActionRefusedError, match="still says fail"):
         await service.act(NAME, "retry", reason="", actor="ann")
 
 
@@ -142,7 +142,7 @@ async def test_a_rollout_taken_out_loses_its_lane_and_comes_back_with_its_eviden
     await worker.until(lambda: worker.lane(NAME) is None or worker.lane(NAME).weight == 0)  # type: ignore[union-attr]
     service = desk_of(controller)
     assert [one["name"] for one in service.rollouts()] == ["r/d", "r/c"]
-    with pytest.raises(RefusedError, match="names it no more") as refused:
+    with pytest.raises(ActionRefusedError, match="names it no more") as refused:
         await service.act(NAME, "retry", reason="", actor="ann")
     assert refused.value.status == 409
     assert await reload(controller, config_text(), tmp_path) == ""

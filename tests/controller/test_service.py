@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.controller.admin.interface import RefusedError
+from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
 from proxy.controller.service import ControllerService
 from proxy.controller.streams import MAX_EVENTS
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 async def test_a_person_is_told_when_an_action_could_not_be_saved(controller: Controller, worker: FakeWorker) -> None:
     service = desk_of(controller)
     controller.store.broken = True  # type: ignore[attr-defined]
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ActionRefusedError) as refused:
         await service.act(NAME, "promote", reason="", actor="ann", full=True)
     assert refused.value.status == 503
     assert worker.lane(NAME).weight == 0  # type: ignore[union-attr]
@@ -44,7 +44,7 @@ async def test_a_person_is_answered_while_the_disk_hangs(
     service.tree({"workers": [{"slot": 0, "pid": 1}]})
     await eventually(lambda: service.ready() == (True, []))
     stuck = asyncio.ensure_future(controller.store.run(lambda _: answers.wait() and None))
-    with pytest.raises(RefusedError, match="as soon as it is saved") as refused:
+    with pytest.raises(ActionRefusedError, match="as soon as it is saved") as refused:
         await service.act(NAME, "pause", reason="", actor="ann")
     assert refused.value.status == 503
     after = await service.act(NAME, "abort", reason="out", actor="ann")
@@ -63,10 +63,10 @@ async def test_a_reload_that_nobody_answered_in_time_does_not_answer_the_next_on
     monkeypatch.setattr("proxy.controller.service.RELOAD_DEADLINE", 0.01)
     supervisor = Channel(lambda *_: None)
     service = ControllerService(controller, supervisor)
-    with pytest.raises(RefusedError, match="no supervisor"):
+    with pytest.raises(ActionRefusedError, match="no supervisor"):
         await service.reload()
     monkeypatch.setattr(supervisor, "send", lambda _: True)
-    with pytest.raises(RefusedError, match="the log will say") as refused:
+    with pytest.raises(ActionRefusedError, match="the log will say") as refused:
         await service.reload()
     assert refused.value.status == 503
     monkeypatch.setattr("proxy.controller.service.RELOAD_DEADLINE", 10.0)
@@ -176,10 +176,10 @@ def test_why_pairs_are_unparseable_outlives_the_controller() -> None:
 async def test_what_is_done_by_hand_is_journaled_with_who_and_why(controller: Controller, worker: FakeWorker) -> None:
     service = desk_of(controller)
     await service.act(NAME, "pause", reason="holiday", actor="ann")
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ActionRefusedError) as refused:
         await service.act(NAME, "pause", reason="", actor="ann")
     assert refused.value.status == 409
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ActionRefusedError) as refused:
         await service.act("r/nobody", "pause", reason="", actor="ann")
     assert refused.value.status == 404
     newest = (await service.journal(NAME, 1))[0]

@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 from proxy.demo import leash
 from proxy.demo.acts import ACTS, Tally
 from proxy.demo.config import render
-from proxy.demo.digits import Request, Studio, train
+from proxy.demo.digits import DigitRequest, Studio, train
 from proxy.demo.model_server import ModelServer
 from proxy.demo.processes import ChildError, Troupe
 from proxy.demo.receiver import Receiver, verify
@@ -51,9 +51,9 @@ def test_a_server_answers_the_expected_labels_and_one_that_forgets_to_scale_does
     assert wrong > 80
 
 
-def _seen(labels: list[int], served_by: str = "svm", status: int = 200) -> Seen[Request]:
+def _seen(labels: list[int], served_by: str = "svm", status: int = 200) -> Seen[DigitRequest]:
     body = orjson.dumps({"outputs": [{"data": labels}]})
-    return Seen(Request(b"", {"svm": (1, 2), "logistic": (1, 3)}), 0.0, 0.1, status, served_by, body)
+    return Seen(DigitRequest(b"", {"svm": (1, 2), "logistic": (1, 3)}), 0.0, 0.1, status, served_by, body)
 
 
 def test_the_tally_accepts_only_what_the_arm_that_answered_must_say() -> None:

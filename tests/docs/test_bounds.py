@@ -13,7 +13,7 @@ import proxy.pairs
 import proxy.request
 import proxy.worker
 from proxy.config.route import Mirror
-from proxy.config.server import AdminLimits, AdminTimeouts, Limits, Timeouts
+from proxy.config.server import AdminLimits, AdminTimeouts, LimitsConfig, Timeouts
 from proxy.config.types import Section
 from proxy.model.reasons import Reason
 from tools.bounds import NOT_FELT, PARTS, Bound
@@ -51,7 +51,7 @@ def test_what_happens_beyond_a_bound_is_told(bound: Bound) -> None:
     assert set(re.findall(r"`(\w+)`", bound.beyond)) <= WORDS
 
 
-SECTIONS = (Limits, Timeouts, AdminLimits, AdminTimeouts, Mirror)
+SECTIONS = (LimitsConfig, Timeouts, AdminLimits, AdminTimeouts, Mirror)
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda one: one.__name__)

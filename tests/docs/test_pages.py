@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from proxy.cli import main
-from proxy.config import Config, Guards, Rollout, Route, load, parse
+from proxy.config import Config, Guards, RolloutConfig, RouteConfig, load, parse
 from proxy.config.words import describe
 from proxy.controller.admin.openapi import DOCUMENT
 from tests.controller.admin.test_metrics import METRICS
@@ -41,7 +41,7 @@ def whole(part: dict[str, Any]) -> dict[str, Any] | None:
     rollout = {"candidate": "b", "stages": [{"shadow": "100%"}]}
     route = {"name": "r", "live": "a", "prediction": {"protocol": "v2", "kind": "label"}, "rollouts": [rollout]}
     found = {"upstreams": {"a": UPSTREAM, "b": UPSTREAM}, "routes": [route]}
-    for section, place in ((Config, found), (Route, route), (Rollout, rollout)):
+    for section, place in ((Config, found), (RouteConfig, route), (RolloutConfig, rollout)):
         if part.keys() <= section.model_fields.keys() | {"shadow", "canary"}:
             place.update(part)
             if "upstreams" not in part:

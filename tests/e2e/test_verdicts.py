@@ -17,7 +17,7 @@ import pytest
 from proxy.evidence import Evidence
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State
 from proxy.predictions import read
-from proxy.rollout.events import Looked, Rollout
+from proxy.rollout.events import Looked, RolloutState
 from proxy.rollout.machine import advance, begin
 from tests.e2e.harness import route, running
 from tests.fakes import Load, answer, model_process, question, set_mood
@@ -49,7 +49,7 @@ def _plan(*stages: Stage) -> Plan:
     )
 
 
-def _pair(number: int, source: random.Random, rollout: Rollout, wrong: float, weight: float) -> Pair:
+def _pair(number: int, source: random.Random, rollout: RolloutState, wrong: float, weight: float) -> Pair:
     """A pair of two answers that take about 10 ms, half of it the request's own doing and half the server's."""
     body = question(source.getrandbits(48))
     shared = source.gauss(0, 0.35)
@@ -69,7 +69,7 @@ def _pair(number: int, source: random.Random, rollout: Rollout, wrong: float, we
     )
 
 
-def _trial(plan: Plan, seed: int, wrong_in: dict[State, float], pairs: int = PAIRS) -> tuple[Rollout, list[str]]:
+def _trial(plan: Plan, seed: int, wrong_in: dict[State, float], pairs: int = PAIRS) -> tuple[RolloutState, list[str]]:
     """Judge pairs of a candidate that is wrong in a share of answers, by state; gives the stages it was in, too."""
     source = random.Random(seed)
     evidence = Evidence.begin(plan, seed=source.getrandbits(64))

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from proxy.controller.webhooks.policy import Event, alertmanager
+from proxy.controller.webhooks.policy import WebhookEvent, alertmanager
 
 BINARY = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
@@ -99,7 +99,7 @@ def shape(value: Any) -> Any:
 
 async def test_our_payload_has_the_shape_of_theirs(tmp_path: Path) -> None:
     real = await theirs(tmp_path)
-    ours = orjson.loads(orjson.dumps(alertmanager(Event("e", "rollout.rolled_back", 1_700_000_000.0, DATA))))
+    ours = orjson.loads(orjson.dumps(alertmanager(WebhookEvent("e", "rollout.rolled_back", 1_700_000_000.0, DATA))))
     assert shape(ours) == shape(real)
     assert ours["version"] == real["version"] == "4"
     assert ours["status"] == real["status"] == "firing"
@@ -109,7 +109,7 @@ async def test_our_payload_has_the_shape_of_theirs(tmp_path: Path) -> None:
 
 
 async def test_a_real_alertmanager_takes_our_alerts_as_its_own(tmp_path: Path) -> None:
-    event = Event("e", "rollout.rolled_back", 1_700_000_000.0, DATA | {"console_url": "http://127.0.0.1:9090/"})
+    event = WebhookEvent("e", "rollout.rolled_back", 1_700_000_000.0, DATA | {"console_url": "http://127.0.0.1:9090/"})
     [alert] = alertmanager(event)["alerts"]
     posted = {key: alert[key] for key in ("labels", "annotations", "startsAt", "generatorURL")}
     async with receiver() as (hook, got), running_alertmanager(tmp_path, hook) as url:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.model import Arm, Kind, Outcome, Pair, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.pairs.redaction import redact
-from proxy.predictions import Reader
+from proxy.predictions import PairReader
 from proxy.predictions.bounds import DEFAULT, MAX_BODY, VALUES, Bounds, check_json
 from proxy.predictions.mismatch import is_empty
 from proxy.predictions.unreadable import Unreadable
@@ -33,7 +33,7 @@ def pair_of(live: Outcome, candidate: Outcome, request: bytes = b"{}") -> Pair:
 def test_what_is_too_much_to_read_has_a_reason_of_its_own_and_is_not_read(name: str) -> None:
     spec, *_ = case = BEYOND[name]()
     began = time.thread_time()
-    reading = Reader(spec).read(pair_of(outcome(case), outcome(case)))
+    reading = PairReader(spec).read(pair_of(outcome(case), outcome(case)))
     assert time.thread_time() - began < 2 * LONG
     expected = Reason.DECOMPRESSED_TOO_LARGE if name == "zeros" else Reason.TOO_MANY_ELEMENTS
     assert (reading.live_fault, reading.fault) == (expected, Reason.NONE)
@@ -42,7 +42,7 @@ def test_what_is_too_much_to_read_has_a_reason_of_its_own_and_is_not_read(name: 
 @pytest.mark.parametrize("name", DEAREST)
 def test_whatever_is_read_takes_its_bounded_time(name: str) -> None:
     spec, *_ = case = DEAREST[name]()
-    steps, longest = Reader(spec).steps(pair_of(outcome(case), outcome(case))), 0.0
+    steps, longest = PairReader(spec).steps(pair_of(outcome(case), outcome(case))), 0.0
     while True:
         began = time.thread_time()
         reading = next(steps, None)
@@ -68,7 +68,7 @@ def case_of(values: int) -> Case:
     ],
 )
 def test_near_the_bound_nobody_is_at_fault(live: int, candidate: int, faults: tuple[Reason, Reason]) -> None:
-    reading = Reader(FIRST).read(pair_of(outcome(case_of(live)), outcome(case_of(candidate))))
+    reading = PairReader(FIRST).read(pair_of(outcome(case_of(live)), outcome(case_of(candidate))))
     assert (reading.live_fault, reading.fault) == faults
     assert "at most 262,144 are read" in reading.detail
 
@@ -79,7 +79,7 @@ def test_near_what_may_be_inflated_nobody_is_at_fault_either(plain: int) -> None
     short, long = (b'{"a":"%s"}' % (b"x" * size) for size in (plain, MAX_BODY))
     live, candidate = (Outcome(200, head=GZIP, body=gzip.compress(body)) for body in (short, long))
     for arm in (live, Outcome(200, head=JSON, body=short)):
-        reading = Reader(text).read(pair_of(arm, candidate))
+        reading = PairReader(text).read(pair_of(arm, candidate))
         found = reading.live_fault if 2 * plain > MAX_BODY else reading.fault
         assert found is Reason.DECOMPRESSED_TOO_LARGE
 
@@ -87,7 +87,7 @@ def test_near_what_may_be_inflated_nobody_is_at_fault_either(plain: int) -> None
 def test_a_larger_max_body_allows_more_but_of_rows_and_labels_a_smaller_one_only_less_to_inflate() -> None:
     for name, case in BEYOND.items():
         spec, *_ = made = case()
-        reading = Reader(spec, max_body=64 << 20).read(pair_of(outcome(made), outcome(made)))
+        reading = PairReader(spec, max_body=64 << 20).read(pair_of(outcome(made), outcome(made)))
         beyond = reading.live_fault in (Reason.TOO_MANY_ELEMENTS, Reason.DECOMPRESSED_TOO_LARGE)
         assert beyond is ("rows" in reading.detail or "labels" in reading.detail), name
     assert Bounds.of(1) == Bounds(inflated=1)
@@ -96,13 +96,13 @@ def test_a_larger_max_body_allows_more_but_of_rows_and_labels_a_smaller_one_only
 def test_steps_read_what_reading_at_once_reads() -> None:
     answers = [Outcome(200, head=JSON, body=body) for body in (b'{"a":[1]}', b'{"a":[2]}', b"<html>", b'{"a":[1,2]}')]
     answers.append(Outcome(500))
-    reader = Reader(FIRST)
+    reader = PairReader(FIRST)
     for live in answers:
         for candidate in answers:
             for again in (None, *answers):
                 pair = pair_of(live, candidate)._replace(again=again)
                 *_, reading = reader.steps(pair)
-                assert reading == reader.read(pair) == Reader(FIRST).read(pair)
+                assert reading == reader.read(pair) == PairReader(FIRST).read(pair)
 
 
 json_values = st.recursive(
@@ -139,7 +139,7 @@ def test_what_stands_in_strings_is_no_element(value: object, most: int) -> None:
 def test_a_text_full_of_brackets_is_a_text() -> None:
     body = b'{"a":"%s"}' % (b'[{\\",:}]' * 100_000)
     spec = PredictionSpec("json", Kind.TEXT, pointer="/a")
-    assert Reader(spec).read(pair_of(*[Outcome(200, head=JSON, body=body)] * 2)).live_fault is Reason.NONE
+    assert PairReader(spec).read(pair_of(*[Outcome(200, head=JSON, body=body)] * 2)).live_fault is Reason.NONE
 
 
 @pytest.mark.parametrize("name", ["bomb", "objects"])
@@ -148,7 +148,7 @@ def test_a_request_beyond_the_bounds_is_known_by_its_bytes(name: str) -> None:
     body = gzip.compress(bytes(10_000_000)) if name == "bomb" else many(b"[", b"{}", b"]", 300_000)
     head = REQUEST if name == "objects" else REQUEST[:-2] + b"content-encoding: gzip\r\n\r\n"
     pair = pair_of(answer, answer, body)._replace(request_head=head)
-    reader = Reader(PredictionSpec("json", Kind.VECTOR, pointer="/a", ignore=("/id",)))
+    reader = PairReader(PredictionSpec("json", Kind.VECTOR, pointer="/a", ignore=("/id",)))
     first, second = (reader.read(pair).request_hash for _ in range(2))
     assert first == second != reader.read(pair._replace(request_body=body[:-1])).request_hash
 

@@ -11,7 +11,7 @@ import pytest
 
 from proxy import private
 from proxy.config.server import Access
-from proxy.controller.recorder import Rule, _File, rotate
+from proxy.controller.recorder import RecordingRule, _File, rotate
 from proxy.controller.request_log import AccessLog
 from proxy.controller.store.files import claim
 from proxy.controller.store.schema import open_database
@@ -62,7 +62,7 @@ def test_the_store_with_all_that_belongs_to_it(tmp_path: Path, fresh: bool) -> N
 def test_recordings_rotated_and_compressed(tmp_path: Path, name: str) -> None:
     path = tmp_path / "made" / name
     leave_open(path.with_name(f"{name}.1"))
-    rule = Rule(path, 1.0, 1000, 5, (), frozenset())
+    rule = RecordingRule(path, 1.0, 1000, 5, (), frozenset())
     for _ in range(2):
         file = _File(rule, b"{}\n")
         file.close()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.controller.webhooks.policy import Event
+from proxy.controller.webhooks.policy import WebhookEvent
 from proxy.model import Assessment, Plan, Stage, State, Verdict
-from proxy.rollout.events import Effects, Looked, Rollout, Save
+from proxy.rollout.events import Effects, Looked, RolloutState, Save
 from proxy.rollout.machine import advance, begin
 
 SHADOW = Stage(State.SHADOW, 100.0, min_pairs=100, min_time=60.0)
@@ -20,7 +20,7 @@ def looked(now: float, assessment: Assessment = PASS, pairs: int = 5000, served:
     return Looked(now, assessment, pairs, served, **more)  # type: ignore[arg-type]
 
 
-def run(events: list[Event], plan: Plan = PLAN) -> tuple[Rollout, list[Effects]]:
+def run(events: list[WebhookEvent], plan: Plan = PLAN) -> tuple[RolloutState, list[Effects]]:
     rollout, effects = begin(plan, 0.0)
     told = [effects]
     for event in events:
@@ -33,4 +33,4 @@ def announced(told: list[Effects]) -> list[str]:
     return [e.announce for effects in told for e in effects if isinstance(e, Save) and e.announce]
 
 
-CLIMB: list[Event] = [looked(100.0), looked(200.0), looked(300.0)]
+CLIMB: list[WebhookEvent] = [looked(100.0), looked(200.0), looked(300.0)]

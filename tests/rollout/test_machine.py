@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.server import Event as ConfiguredEvent
+from proxy.config.server import EventName
 from proxy.model import BUCKETS, Assessment, Finding, Plan, State, Verdict
 from proxy.rollout import machine as machine
 from proxy.rollout.events import (
     Abort,
     Effects,
-    Event,
     Looked,
     Pause,
     Promote,
@@ -31,7 +30,8 @@ from proxy.rollout.events import (
     Restored,
     Resume,
     Retry,
-    Rollout,
+    RolloutEvent,
+    RolloutState,
     Save,
     Tripped,
     Unfinished,
@@ -58,7 +58,7 @@ from tests.rollout.climbs import (
 
 def test_every_event_that_is_announced_can_be_subscribed_to_and_no_other() -> None:
     source = Path(machine.__file__).read_text("utf-8")
-    assert set(re.findall(r'"(rollout\.[a-z_]+)"', source)) == set(get_args(ConfiguredEvent))
+    assert set(re.findall(r'"(rollout\.[a-z_]+)"', source)) == set(get_args(EventName))
 
 
 # --- the climb -------------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_little_traffic_is_never_a_failure() -> None:
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
 @pytest.mark.parametrize("event", [looked(400.0, FAIL), Tripped(400.0, 20), Abort(400.0, "ann", "smells")])
-def test_every_way_down_publishes_before_it_saves_and_ends_at_weight_0(steps: int, event: Event) -> None:
+def test_every_way_down_publishes_before_it_saves_and_ends_at_weight_0(steps: int, event: RolloutEvent) -> None:
     rollout, told = run([*CLIMB[:steps], event])
     assert (rollout.state, rollout.weight) == (State.ROLLED_BACK, 0)
     assert share_of(rollout, PLAN) == 0
@@ -317,7 +317,7 @@ times = st.floats(-1e9, 1e12)
 counts = st.integers(0, 5000)
 blockers = st.sampled_from([None, None, "r/b"])
 actors = st.just("ann")
-events: st.SearchStrategy[Event] = st.one_of(
+events: st.SearchStrategy[RolloutEvent] = st.one_of(
     st.builds(Looked, times, st.sampled_from([PASS, PASS, INCONCLUSIVE, FAIL]), counts, counts, blockers),
     st.builds(Tripped, times, counts),
     st.builds(Unfinished, times),
@@ -333,7 +333,7 @@ steps = st.lists(st.one_of(events, plans), max_size=40)
 
 
 @given(plans, steps)
-def test_the_promises_hold_in_every_order_of_events(plan: Plan, todo: list[Event | Plan]) -> None:
+def test_the_promises_hold_in_every_order_of_events(plan: Plan, todo: list[RolloutEvent | Plan]) -> None:
     rollout, _ = begin(plan, 0.0)
     for step in todo:
         event = Reloaded(0.0, plan) if isinstance(step, Plan) else step
@@ -344,7 +344,7 @@ def test_the_promises_hold_in_every_order_of_events(plan: Plan, todo: list[Event
         rollout = after
 
 
-def check_step(before: Rollout, event: Event, after: Rollout, effects: Effects, plan: Plan) -> None:
+def check_step(before: RolloutState, event: RolloutEvent, after: RolloutState, effects: Effects, plan: Plan) -> None:
     saves = [e for e in effects if isinstance(e, Save)]
     assert len(saves) <= 1
     assert after.change == before.change + len(saves)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.model import State
-from proxy.rollout.events import Effects, Looked, Promote, Publish, Retry, Rollout, Save
+from proxy.rollout.events import Effects, Looked, Promote, Publish, Retry, RolloutState, Save
 from proxy.rollout.machine import advance, begin
 from proxy.rollout.requirements import Need, missing, needs, waiting_for
 from tests.rollout.climbs import FAIL, INCONCLUSIVE, PASS, PLAN, announced, looked, run
@@ -103,5 +103,5 @@ def test_what_is_not_known_changes_nothing() -> None:
 @pytest.mark.parametrize("ready", [None, False])
 def test_without_health_checks_nothing_is_waited_for(ready: bool | None) -> None:
     assert run([looked(100.0, ready=ready)], PLAN)[0].state is State.CANARY
-    waiting: Rollout = replace(begin(WAITS, 0.0)[0], unready_since=5.0)
+    waiting: RolloutState = replace(begin(WAITS, 0.0)[0], unready_since=5.0)
     assert advance(waiting, looked(100.0, ready=ready), PLAN)[0].unready_since == 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.model import BUCKETS, Guard, Plan, Stage, State
-from proxy.rollout.events import Abort, Effects, Promote, Reloaded, Removed, Rollout, Save, lowers_first
+from proxy.rollout.events import Abort, Effects, Promote, Reloaded, Removed, RolloutState, Save, lowers_first
 from proxy.rollout.machine import advance, begin
 from proxy.rollout.requirements import missing
 from tests.rollout.climbs import (
@@ -27,7 +27,7 @@ from tests.rollout.climbs import (
 )
 
 
-def reload(rollout: Rollout, plan: Plan, previous: Plan = PLAN) -> tuple[Rollout, Effects]:
+def reload(rollout: RolloutState, plan: Plan, previous: Plan = PLAN) -> tuple[RolloutState, Effects]:
     return advance(rollout, Reloaded(1000.0, previous), plan)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Guard, Plan, Segments, Stage
-from proxy.rollout.events import Rollout
+from proxy.rollout.events import RolloutState
 from proxy.rollout.serialization import plan_from, rollout_from
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -34,7 +34,9 @@ def test_a_plan_comes_back_equal(plan: Plan) -> None:
 
 
 @given(
-    st.builds(Rollout, began_at=finite, entered_at=finite, change=st.integers(0, 2**53), entry=st.integers(0, 2**53))
+    st.builds(
+        RolloutState, began_at=finite, entered_at=finite, change=st.integers(0, 2**53), entry=st.integers(0, 2**53)
+    )
 )
-def test_a_rollout_comes_back_equal(rollout: Rollout) -> None:
+def test_a_rollout_comes_back_equal(rollout: RolloutState) -> None:
     assert rollout_from(orjson.loads(orjson.dumps(rollout))) == rollout

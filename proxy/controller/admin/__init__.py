@@ -21,7 +21,7 @@ from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
 from proxy.controller.admin.interface import AdminService
 from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.port import Port
-from proxy.controller.admin.stream import Streams
+from proxy.controller.admin.stream import EventStreams
 from proxy.controller.webhooks.outbox import Sender
 
 __all__ = ["Port", "application"]
@@ -32,7 +32,7 @@ def application(service: AdminService, sender: Sender) -> web.Application:
     app = web.Application(middlewares=[problems.middleware, access.middleware], client_max_size=MAX_BODY)
     app[SURFACE], app[SENDER] = service, sender
     app[handlers.METRICS] = Metrics(service, sender)
-    streams = app[handlers.STREAMS] = Streams(service)
+    streams = app[handlers.STREAMS] = EventStreams(service)
     app.on_response_prepare.append(access.add_security_headers)
     app.on_shutdown.append(streams.close)
     app.add_routes(handlers.routes)

@@ -17,7 +17,7 @@ from proxy.controller.admin.traffic import by_route
 from proxy.controller.webhooks.outbox import Sender
 
 if TYPE_CHECKING:
-    from proxy.controller.admin.stream import Streams
+    from proxy.controller.admin.stream import EventStreams
 
 MAX_BODY = 1 << 20
 """Longest body of a request, bytes."""
@@ -25,7 +25,7 @@ MAX_BODY = 1 << 20
 SURFACE: web.AppKey[AdminService] = web.AppKey("service", AdminService)
 SENDER = web.AppKey("sender", Sender)
 METRICS = web.AppKey("metrics", Metrics)
-STREAMS: web.AppKey[Streams] = web.AppKey("streams")
+STREAMS: web.AppKey[EventStreams] = web.AppKey("streams")
 
 routes = web.RouteTableDef()
 ROLLOUT = "/api/v1/rollouts/{route}/{candidate}"

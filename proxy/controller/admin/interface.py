@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from proxy.config import Config
 from proxy.controller.admin.exemplars import Exemplars
-from proxy.controller.store.store import Store
+from proxy.controller.store.store import RolloutStore
 from proxy.errors import UnderstudyError
 
 ACTIONS = ("promote", "abort", "pause", "resume", "retry", "restart")
@@ -25,7 +25,7 @@ PARTS = (
 """What may become of a sampled request: the parts of a ledger, as they are shown."""
 
 
-class RefusedError(UnderstudyError):
+class ActionRefusedError(UnderstudyError):
     """An action that was not carried out: 404 no such rollout, 409 not in this state, 503 the store cannot save it."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -87,7 +87,7 @@ class AdminService(Protocol):
         """Number of the configuration in force; it changes with each reload."""
 
     @property
-    def store(self) -> Store:
+    def store(self) -> RolloutStore:
         """Outbox and journal."""
 
     @property
@@ -110,7 +110,7 @@ class AdminService(Protocol):
         """Journal entries of a rollout, newest first, with numbers below `before`; raises `StoreError`."""
 
     async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
-        """Carry out one of `ACTIONS`, journaled; the rollout afterwards. Raises `RefusedError`."""
+        """Carry out one of `ACTIONS`, journaled; the rollout afterwards. Raises `ActionRefusedError`."""
 
     async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
         """Take delayed labels `{"id", "label" | "value" | "reward"}`; counts `joined` and `unknown`."""
@@ -119,8 +119,8 @@ class AdminService(Protocol):
         """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts"}`."""
 
     async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read the file again: whether it took effect, and why not; raises `RefusedError` (503)
-        when it does not say."""
+        """Ask the supervisor to read the file again: whether it took effect, and why not; raises `ActionRefusedError`
+        (503) when it does not say."""
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether this controller can do its work now, and each reason why not, in words."""

@@ -36,7 +36,7 @@ from proxy import logs
 from proxy.built import DATA_PATH
 from proxy.config import Config
 from proxy.controller.admin.interface import PARTS, FleetCounts
-from proxy.controller.webhooks.policy import Result
+from proxy.controller.webhooks.policy import AttemptResult
 from proxy.model import Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
 from proxy.pairs.link import BOUNDS
@@ -68,7 +68,7 @@ _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _WORDS = frozenset(word.value for word in REASONS if word)
 
 
-class Source(Protocol):
+class MetricsSource(Protocol):
     """The part of `interface.AdminService` that is used here."""
 
     @property
@@ -107,7 +107,7 @@ def package_version() -> str:
 class Metrics:
     """Every metric as text, for one scrape at a time."""
 
-    def __init__(self, source: Source, deliveries: Deliveries) -> None:
+    def __init__(self, source: MetricsSource, deliveries: Deliveries) -> None:
         self.refusals: Counter[Reason] = Counter(dict.fromkeys(ADMIN_REFUSALS, 0))
         """What the admin port has refused, counted by whoever refuses it."""
         self._registry = CollectorRegistry(auto_describe=False)
@@ -123,7 +123,7 @@ class Metrics:
 class _Collector(Collector):
     """Families from the counts of one moment."""
 
-    def __init__(self, source: Source, deliveries: Deliveries, refusals: Counter[Reason]) -> None:
+    def __init__(self, source: MetricsSource, deliveries: Deliveries, refusals: Counter[Reason]) -> None:
         self._source, self._deliveries, self._refusals = source, deliveries, refusals
 
     def describe(self) -> Iterable[Metric]:
@@ -164,7 +164,9 @@ class _Collector(Collector):
         return {name: tuple(stage.name for stage in plan.stages) for name, plan in self._source.config.plans.items()}
 
     def _webhooks(self) -> Metric:
-        known = {(event, str(r)) for hook in self._source.config.webhooks for event in hook.events for r in Result}
+        known = {
+            (event, str(r)) for hook in self._source.config.webhooks for event in hook.events for r in AttemptResult
+        }
         totals = dict.fromkeys(sorted(known), 0) | {(e, str(r)): n for (e, r), n in self._deliveries.counts.items()}
         return _counter("webhook_deliveries", "Attempts to deliver an event.", ("event", "result"), totals)
 

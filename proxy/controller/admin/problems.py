@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
 
 from proxy import logs
-from proxy.controller.admin.interface import RefusedError
+from proxy.controller.admin.interface import ActionRefusedError
 from proxy.errors import StoreError, UnderstudyError
 
 log = logging.getLogger("understudy.admin")
@@ -71,7 +71,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             raise
         kept = {name: value for name, value in error.headers.items() if name == "Allow"}
         return Problem(error.status, _own_words(error, request), kept).answer
-    except RefusedError as error:
+    except ActionRefusedError as error:
         return Problem(error.status, error.reason).answer
     except StoreError as error:
         return Problem(503, f"The store is not at hand: {error}").answer

@@ -31,7 +31,7 @@ def encode(event: dict[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
 
 
-class Streams:
+class EventStreams:
     """All readers of events."""
 
     def __init__(self, service: AdminService) -> None:

@@ -20,10 +20,10 @@ from proxy import logs
 from proxy.controller.store.database import Database
 from proxy.controller.store.schema import SECRET, set_meta
 from proxy.controller.webhooks.outbox import Delivery
-from proxy.controller.webhooks.policy import GIVE_UP_AFTER, URGENT, Event
+from proxy.controller.webhooks.policy import GIVE_UP_AFTER, URGENT, WebhookEvent
 from proxy.errors import StoreError
 from proxy.model import Plan, trial_name
-from proxy.rollout.events import Rollout
+from proxy.rollout.events import RolloutState
 from proxy.rollout.serialization import plan_from, rollout_from
 
 log = logging.getLogger("understudy.store")
@@ -57,7 +57,7 @@ KEEP_DELIVERIES = 30 * 86400.0
 class Saved:
     """One rollout as the store holds it. `ledger` is what `ledger.PairLedger.dump` gave."""
 
-    rollout: Rollout
+    rollout: RolloutState
     plan: Plan
     evidence: bytes
     ledger: dict[str, Any]
@@ -83,7 +83,7 @@ class Change:
     actor: str
     reason: str
     detail: dict[str, Any]
-    event: Event | None = None
+    event: WebhookEvent | None = None
     endpoints: tuple[str, ...] = ()
     token: str = field(default_factory=lambda: os.urandom(12).hex())
 
@@ -100,7 +100,7 @@ class Contents:
     lost: str = ""
 
 
-class Store(Database):
+class RolloutStore(Database):
     """The database at `path`, as the controller knows it. Every coroutine may raise `StoreError`."""
 
     # --- rollouts and journal ----------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Store(Database):
         row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
         if row is None:
             return None
-        return Delivery(Event(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])
+        return Delivery(WebhookEvent(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])
 
     async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
         """Write what became of an attempt."""

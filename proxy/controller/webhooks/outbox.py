@@ -34,7 +34,7 @@ from yarl import URL
 
 from proxy.config import Config, Webhook
 from proxy.config.signing import signing_key
-from proxy.controller.webhooks.policy import Answer, Event, Result, Step, body, headers, judge
+from proxy.controller.webhooks.policy import AttemptAnswer, AttemptResult, Step, WebhookEvent, body, headers, judge
 from proxy.controller.webhooks.posting import Poster
 from proxy.errors import StoreError
 from proxy.logs import event, unexpected
@@ -51,7 +51,7 @@ IDLE_LOOK = 30.0  # an endpoint with nothing due looks at the store this often e
 class Delivery:
     """One row of the outbox: an event on its way to one endpoint. `attempts` so far, `due` epoch seconds."""
 
-    event: Event
+    event: WebhookEvent
     endpoint: str
     attempts: int
     due: float
@@ -85,7 +85,7 @@ class Outbox(Protocol):
         """Rows by state: `waiting`, `delivered`, `gave_up`, `ended`, `removed`."""
 
 
-class Source(Protocol):
+class WebhookSource(Protocol):
     """The part of `interface.AdminService` that is used here."""
 
     @property
@@ -99,18 +99,18 @@ class Source(Protocol):
 
 
 _LEVELS = {
-    Result.DELIVERED: logging.INFO,
-    Result.RETRY: logging.WARNING,
-    Result.GAVE_UP: logging.ERROR,
-    Result.ENDED: logging.WARNING,
+    AttemptResult.DELIVERED: logging.INFO,
+    AttemptResult.RETRY: logging.WARNING,
+    AttemptResult.GAVE_UP: logging.ERROR,
+    AttemptResult.ENDED: logging.WARNING,
 }
 
-Post = Callable[[str, Mapping[str, str], bytes, str], Awaitable[Answer]]
+Post = Callable[[str, Mapping[str, str], bytes, str], Awaitable[AttemptAnswer]]
 """Send one attempt: URL, headers, body, proxy (as `posting.Poster` does)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class WebhookEndpoint:
     """One receiver as configured. `keys` sign in order."""
 
     url: str = field(repr=False)  # its path or query may be a credential
@@ -120,7 +120,7 @@ class Endpoint:
     proxy: str = field(default="environment", repr=False)
 
     @classmethod
-    def of(cls, webhook: Webhook) -> Endpoint:
+    def of(cls, webhook: Webhook) -> WebhookEndpoint:
         """The endpoint of a configured webhook; raises `ValueError` for a secret that cannot be a key."""
         keys = tuple(signing_key(secret.get_secret_value()) for secret in webhook.secrets)
         return cls(webhook.url, frozenset(webhook.events), keys, webhook.template, webhook.proxy)
@@ -162,9 +162,9 @@ class _Attempt:
     """One attempt that was made, at epoch seconds `now`, and what follows from its answer."""
 
     delivery: Delivery
-    endpoint: Endpoint
+    endpoint: WebhookEndpoint
     now: float
-    answer: Answer
+    answer: AttemptAnswer
     step: Step
 
 
@@ -172,7 +172,7 @@ class _Attempt:
 class _Receiver:
     """The running state of one endpoint, as it is shown."""
 
-    endpoint: Endpoint
+    endpoint: WebhookEndpoint
     hold_until: float = 0.0  # it asked for silence until then; what is urgent does not wait for that
     failures: int = 0  # in a row
     last_answer: str = ""
@@ -202,7 +202,7 @@ class Sender:
 
     def __init__(
         self,
-        service: Source,
+        service: WebhookSource,
         *,
         post: Post | None = None,
         clock: Callable[[], float] = time.time,
@@ -244,7 +244,7 @@ class Sender:
             try:
                 if self._service.generation != self._generation:
                     self._generation, kept = self._service.generation, False
-                    self._configure([Endpoint.of(webhook) for webhook in self._service.config.webhooks])
+                    self._configure([WebhookEndpoint.of(webhook) for webhook in self._service.config.webhooks])
                 kept = kept or await self._keep()
             except Exception:  # the endpoints that there are go on
                 unexpected(log, "webhook.reload_broke")
@@ -271,7 +271,7 @@ class Sender:
         self._wake()
         return True
 
-    def _configure(self, endpoints: Sequence[Endpoint]) -> None:
+    def _configure(self, endpoints: Sequence[WebhookEndpoint]) -> None:
         """New endpoints start, removed ones stop, kept ones keep their running state."""
         wanted = {endpoint.url: endpoint for endpoint in endpoints}
         for url in self._receivers.keys() - wanted.keys():
@@ -321,13 +321,13 @@ class Sender:
         step = judge(answer, delivery.attempts + 1, told, now, self._draw())
         self.counts[told.type, step.result] += 1
         to.last_attempt, to.last_answer = now, answer.words
-        to.failures = 0 if step.result is Result.DELIVERED else to.failures + 1
+        to.failures = 0 if step.result is AttemptResult.DELIVERED else to.failures + 1
         if step.hold and step.at is not None:
             to.hold_until = step.at
         queue.made = _Attempt(delivery, endpoint, now, answer, step)
         await self._record(queue)
 
-    async def _sent(self, endpoint: Endpoint, told: Event) -> Answer:
+    async def _sent(self, endpoint: WebhookEndpoint, told: WebhookEvent) -> AttemptAnswer:
         """What an attempt met. One that breaks in here failed like any other: it is tried again after a pause."""
         try:
             content = body(told, endpoint.template)
@@ -335,7 +335,7 @@ class Sender:
             return await self._post(endpoint.url, head, content, endpoint.proxy)
         except Exception as error:
             unexpected(log, "webhook.attempt_broke", url=shown_url(endpoint.url), type=told.type, id=told.id)
-            return Answer(0, error=f"internal error: {type(error).__name__}")
+            return AttemptAnswer(0, error=f"internal error: {type(error).__name__}")
 
     async def _record(self, queue: _Queue) -> None:
         """Tell the store of the attempt that was made. Until it takes that, nothing more is sent to this endpoint: it
@@ -357,7 +357,9 @@ class Sender:
             answer=answer.words,
             again_in_seconds=None if step.at is None else round(step.at - made.now, 1),
         )
-        if step.result is Result.ENDED and queue.to.endpoint == made.endpoint:  # what was changed meanwhile begins anew
+        if (
+            step.result is AttemptResult.ENDED and queue.to.endpoint == made.endpoint
+        ):  # what was changed meanwhile begins anew
             await store.end_subscription(made.endpoint.url, made.endpoint.terms, made.now)
 
     async def _state_of(self, receiver: _Receiver) -> dict[str, Any]:

@@ -43,7 +43,7 @@ URGENT = frozenset(_SEVERITY)
 NO_END = "0001-01-01T00:00:00Z"  # Go's zero time: Alertmanager's way to say "still firing"
 
 
-class Result(StrEnum):
+class AttemptResult(StrEnum):
     """What became of one attempt."""
 
     DELIVERED = "delivered"
@@ -53,7 +53,7 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class WebhookEvent:
     """Something to tell: `id` is unique and stable, `type` such as `rollout.rolled_back`, `time` epoch seconds."""
 
     id: str
@@ -63,7 +63,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AttemptAnswer:
     """What one attempt met: an HTTP status, or 0 and what broke; `retry_after` is that header as sent."""
 
     status: int
@@ -83,7 +83,7 @@ class Step:
     `hold` says that the receiver asked for silence until then, so that nothing that can wait should be sent before.
     """
 
-    result: Result
+    result: AttemptResult
     at: float | None = None
     hold: bool = False
 
@@ -102,7 +102,7 @@ def signature(keys: tuple[bytes, ...], event_id: str, timestamp: int, body: byte
     return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
 
 
-def headers(event: Event, keys: tuple[bytes, ...], now: float, body: bytes) -> dict[str, str]:
+def headers(event: WebhookEvent, keys: tuple[bytes, ...], now: float, body: bytes) -> dict[str, str]:
     """Headers of one attempt at time `now` (epoch seconds); unsigned when there are no keys."""
     sent = {
         "content-type": "application/json",
@@ -147,44 +147,44 @@ def asked_pause(value: str, now: float) -> float | None:
         return None
 
 
-def judge(answer: Answer, attempts: int, event: Event, now: float, draw: float) -> Step:
+def judge(answer: AttemptAnswer, attempts: int, event: WebhookEvent, now: float, draw: float) -> Step:
     """What to do after attempt number `attempts` (from 1) to deliver an event.
 
     Any 2xx is a delivery, 410 ends the subscription, everything else (a redirect too: it is not followed, so that no
     receiver can point the signed event elsewhere) is tried again. The last try is made when the event is 24 h old.
 
-    >>> event = Event("e", "rollout.advanced", 0.0, {})
-    >>> judge(Answer(204), 1, event, 0.0, 0.0).result, judge(Answer(410), 1, event, 0.0, 0.0).result
-    (<Result.DELIVERED: 'delivered'>, <Result.ENDED: 'ended'>)
-    >>> judge(Answer(503, "600"), 1, event, 10.0, 0.0)
-    Step(result=<Result.RETRY: 'retry'>, at=610.0, hold=True)
-    >>> judge(Answer(503, "600"), 1, Event("e", "rollout.rolled_back", 0.0, {}), 10.0, 0.0)
-    Step(result=<Result.RETRY: 'retry'>, at=70.0, hold=False)
+    >>> event = WebhookEvent("e", "rollout.advanced", 0.0, {})
+    >>> judge(AttemptAnswer(204), 1, event, 0.0, 0.0).result, judge(AttemptAnswer(410), 1, event, 0.0, 0.0).result
+    (<AttemptResult.DELIVERED: 'delivered'>, <AttemptResult.ENDED: 'ended'>)
+    >>> judge(AttemptAnswer(503, "600"), 1, event, 10.0, 0.0)
+    Step(result=<AttemptResult.RETRY: 'retry'>, at=610.0, hold=True)
+    >>> judge(AttemptAnswer(503, "600"), 1, WebhookEvent("e", "rollout.rolled_back", 0.0, {}), 10.0, 0.0)
+    Step(result=<AttemptResult.RETRY: 'retry'>, at=70.0, hold=False)
     """
     if 200 <= answer.status < 300:
-        return Step(Result.DELIVERED)
+        return Step(AttemptResult.DELIVERED)
     if answer.status == 410:
-        return Step(Result.ENDED)
+        return Step(AttemptResult.ENDED)
     end = event.time + GIVE_UP_AFTER
     if now >= end:
-        return Step(Result.GAVE_UP)
+        return Step(AttemptResult.GAVE_UP)
     urgent = event.type in URGENT
     own = pause(attempts, draw)
     asked = min(asked_pause(answer.retry_after, now) or 0.0, URGENT_PAUSE if urgent else LONGEST_PAUSE)
     hold = bool(asked) and answer.status in BUSY and not urgent
-    return Step(Result.RETRY, min(end, now + max(own, asked)), hold)
+    return Step(AttemptResult.RETRY, min(end, now + max(own, asked)), hold)
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
 
 
-def body(event: Event, template: str) -> bytes:
+def body(event: WebhookEvent, template: str) -> bytes:
     """The JSON body of an event in one of the templates `standard` and `alertmanager`."""
     render = alertmanager if template == "alertmanager" else standard
     return orjson.dumps(render(event))
 
 
-def standard(event: Event) -> dict[str, Any]:
+def standard(event: WebhookEvent) -> dict[str, Any]:
     """The body as Standard Webhooks recommends it: `type`, `timestamp`, `data`."""
     return {"type": event.type, "timestamp": rfc3339(event.time), "data": event.data}
 
@@ -192,7 +192,7 @@ def standard(event: Event) -> dict[str, Any]:
 _IDENTITY = ("rollout", "route", "live", "candidate", "version")
 
 
-def alertmanager(event: Event) -> dict[str, Any]:
+def alertmanager(event: WebhookEvent) -> dict[str, Any]:
     """The body as Alertmanager sends it to a webhook receiver (payload version 4).
 
     A roll back and a stall fire; every other event resolves the alert of the same trial. So that a receiver can match
@@ -230,10 +230,10 @@ def alertmanager(event: Event) -> dict[str, Any]:
     }
 
 
-def summary(event: Event) -> str:
+def summary(event: WebhookEvent) -> str:
     """One sentence about the event.
 
-    >>> summary(Event("e", "rollout.rolled_back", 0.0, {"rollout": "a/b", "version": "2"}))
+    >>> summary(WebhookEvent("e", "rollout.rolled_back", 0.0, {"rollout": "a/b", "version": "2"}))
     'Rollout a/b (version 2) was rolled back.'
     """
     words = event.type.removeprefix("rollout.").replace("_", " ")
@@ -241,7 +241,7 @@ def summary(event: Event) -> str:
     return f"Rollout {event.data.get('rollout', '?')} (version {event.data.get('version', '?')}) {verb} {words}."
 
 
-def _description(event: Event) -> str:
+def _description(event: WebhookEvent) -> str:
     findings = event.data.get("findings") or ()
     said = [f["reason"] for f in findings if f.get("verdict") == "fail" and f.get("reason")]
     return " ".join(said) or str(event.data.get("reason") or summary(event))

@@ -1,8 +1,8 @@
 """One attempt to post an event: aiohttp, the proxy that leads to the receiver, and the deadline.
 
 Invariants
-- An attempt ends within `DEADLINE` and is an `Answer`, whatever the network does; no redirect is followed.
-- Nothing of a proxy's credentials is in an `Answer`, nor in what aiohttp is asked to say of an error.
+- An attempt ends within `DEADLINE` and is an `AttemptAnswer`, whatever the network does; no redirect is followed.
+- Nothing of a proxy's credentials is in an `AttemptAnswer`, nor in what aiohttp is asked to say of an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.aiohttp_resolver import OwnResolver
-from proxy.controller.webhooks.policy import Answer
+from proxy.controller.webhooks.policy import AttemptAnswer
 from proxy.http.proxies import proxy_of
 
 DEADLINE = 15.0
@@ -32,7 +32,7 @@ class Poster:
         self._environment = environment
         self._session: aiohttp.ClientSession | None = None
 
-    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> Answer:
+    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> AttemptAnswer:
         """Send one attempt; `proxy` as the file has it (`environment`, `off`, or a URL)."""
         if self._session is None:
             connector = aiohttp.TCPConnector(resolver=OwnResolver())
@@ -44,13 +44,13 @@ class Poster:
                 retry_after = answer.headers.get("retry-after", "")
                 with suppress(aiohttp.ClientError, TimeoutError):
                     await answer.content.read(MAX_ANSWER)  # what is said after the status changes nothing
-                return Answer(answer.status, retry_after)
+                return AttemptAnswer(answer.status, retry_after)
         except TimeoutError:
-            return Answer(0, error="timeout")
+            return AttemptAnswer(0, error="timeout")
         except aiohttp.ClientHttpProxyError as refusal:
-            return Answer(0, error=f"the proxy answered {refusal.status}")
+            return AttemptAnswer(0, error=f"the proxy answered {refusal.status}")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Answer(0, error=type(error).__name__)
+            return AttemptAnswer(0, error=type(error).__name__)
 
     def _chosen(self, url: str, proxy: str) -> str | None:
         if proxy == "environment":

@@ -18,11 +18,11 @@ import pytest
 from proxy.controller.store import database
 from proxy.controller.store import store as module
 from proxy.controller.store.schema import MIGRATIONS
-from proxy.controller.store.store import Change, Saved, Store
-from proxy.controller.webhooks.policy import Event
+from proxy.controller.store.store import Change, RolloutStore, Saved
+from proxy.controller.webhooks.policy import WebhookEvent
 from proxy.errors import StoreError
 from proxy.model import Guard, Kind, Plan, PredictionSpec, Segments, Stage, State
-from proxy.rollout.events import Rollout
+from proxy.rollout.events import RolloutState
 
 PLAN = Plan(
     "r/c", "r", "l", "c", "1",
@@ -31,7 +31,7 @@ PLAN = Plan(
     prediction=PredictionSpec("v2", Kind.SCORE, "y", ignore=("/id",)),
     segments=Segments("x-tenant"),
 )  # fmt: skip
-ROLLOUT = Rollout("r/c", PLAN.trial, 1.0, State.CANARY, stage=1, entry=2, weight=500, change=3, blocked_by="r/b")
+ROLLOUT = RolloutState("r/c", PLAN.trial, 1.0, State.CANARY, stage=1, entry=2, weight=500, change=3, blocked_by="r/b")
 
 
 def saved(evidence: bytes = b"e", name: str = "r/c", **fields: object) -> Saved:
@@ -39,24 +39,24 @@ def saved(evidence: bytes = b"e", name: str = "r/c", **fields: object) -> Saved:
 
 
 def change(number: int = 1, *endpoints: str, name: str = "r/c", evidence: bytes = b"e") -> Change:
-    event = Event(f"evt_{number}", "rollout.advanced", float(number), {"rollout": name})
+    event = WebhookEvent(f"evt_{number}", "rollout.advanced", float(number), {"rollout": name})
     one = saved(evidence, name, change=number)
     return Change(one, number, float(number), "advanced", "ann", f"why {number}", {"n": number}, event, endpoints)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    one = Store(tmp_path / "state" / "u.db")
+async def store(tmp_path: Path) -> AsyncIterator[RolloutStore]:
+    one = RolloutStore(tmp_path / "state" / "u.db")
     yield one
     await one.close()
 
 
-async def reopened(store: Store) -> Store:
+async def reopened(store: RolloutStore) -> RolloutStore:
     await store.close()
-    return Store(store.path)
+    return RolloutStore(store.path)
 
 
-async def test_a_change_survives_a_restart_whole(store: Store) -> None:
+async def test_a_change_survives_a_restart_whole(store: RolloutStore) -> None:
     await store.save(change(7, "http://a", evidence=b"\x00\xff"))
     again = await reopened(store)
     contents = await again.load()
@@ -69,7 +69,7 @@ async def test_a_change_survives_a_restart_whole(store: Store) -> None:
     await again.close()
 
 
-async def test_a_change_that_fails_at_its_last_row_leaves_nothing(store: Store) -> None:
+async def test_a_change_that_fails_at_its_last_row_leaves_nothing(store: RolloutStore) -> None:
     await store.save(change(1, "http://a"))
     twice = replace(change(2), endpoints=("http://a", None))  # type: ignore[arg-type]  # no endpoint: the row is refused
     with pytest.raises(StoreError):
@@ -82,7 +82,7 @@ async def test_a_change_that_fails_at_its_last_row_leaves_nothing(store: Store) 
     assert (store.failures, store.error) == (1, "")
 
 
-async def test_a_change_saved_again_because_nobody_knew_is_saved_once(store: Store) -> None:
+async def test_a_change_saved_again_because_nobody_knew_is_saved_once(store: RolloutStore) -> None:
     one = change(1, "http://a")
     await store.save(one)
     await store.save(one)
@@ -91,7 +91,7 @@ async def test_a_change_saved_again_because_nobody_knew_is_saved_once(store: Sto
     assert await store.delivery_counts("http://a") == {"waiting": 1}
 
 
-async def test_the_journal_pages_newest_first_and_refuses_updates(store: Store) -> None:
+async def test_the_journal_pages_newest_first_and_refuses_updates(store: RolloutStore) -> None:
     for number in range(1, 6):
         await store.save(change(number, evidence=b"x" * number))
     await store.save(change(6, name="r/other"))
@@ -104,7 +104,7 @@ async def test_the_journal_pages_newest_first_and_refuses_updates(store: Store) 
 
 
 async def test_retention_takes_the_oldest_entries_of_each_rollout(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: RolloutStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEEP_ENTRIES", 2)
     for number in range(1, 6):
@@ -115,7 +115,7 @@ async def test_retention_takes_the_oldest_entries_of_each_rollout(
     assert [e["number"] for e in await store.journal("r/other", 9)] == [6]
 
 
-async def test_a_snapshot_replaces_evidence_but_not_that_of_a_newer_trial(store: Store) -> None:
+async def test_a_snapshot_replaces_evidence_but_not_that_of_a_newer_trial(store: RolloutStore) -> None:
     await store.save(change(1))
     await store.snapshot([saved(b"later")], 2.0)
     assert (await store.load()).rollouts[0].evidence == b"later"
@@ -123,7 +123,7 @@ async def test_a_snapshot_replaces_evidence_but_not_that_of_a_newer_trial(store:
     assert (await store.load()).rollouts[0].evidence == b"later"
 
 
-async def many_names(store: Store, names: int, size: int) -> None:
+async def many_names(store: RolloutStore, names: int, size: int) -> None:
     """Rollouts that came, were rolled back and left the file one after the other, as years of candidates do."""
     for number in range(names):
         name = f"r/c{number}"
@@ -135,7 +135,7 @@ async def many_names(store: Store, names: int, size: int) -> None:
 
 
 async def test_names_that_left_the_file_fill_neither_the_disk_nor_the_memory(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: RolloutStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEEP_ENDED", 5)
     monkeypatch.setattr(module, "KEEP_NAMES", 50)
@@ -163,7 +163,7 @@ def size_of(path: Path) -> int:
 
 
 async def test_the_journal_and_the_past_of_one_name_are_bounded_in_bytes(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: RolloutStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEEP_JOURNAL", 25_000)
     monkeypatch.setattr(module, "KEEP_PAST", 25_000)
@@ -185,7 +185,7 @@ async def test_the_journal_and_the_past_of_one_name_are_bounded_in_bytes(
 # --- outbox ----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_outbox_gives_fresh_events_before_retries_and_then_the_next_due(store: Store) -> None:
+async def test_the_outbox_gives_fresh_events_before_retries_and_then_the_next_due(store: RolloutStore) -> None:
     for number in (1, 2):
         await store.save(change(number, "http://a", "http://b"))
     first = await store.next_delivery("http://a", 5.0, urgent=False)
@@ -202,7 +202,7 @@ async def test_the_outbox_gives_fresh_events_before_retries_and_then_the_next_du
     assert await store.delivery_counts("http://b") == {"waiting": 2}
 
 
-async def test_an_ended_subscription_gets_no_new_rows(store: Store) -> None:
+async def test_an_ended_subscription_gets_no_new_rows(store: RolloutStore) -> None:
     await store.save(change(1, "http://a"))
     await store.end_subscription("http://a", "t1", 2.0)
     await store.save(change(2, "http://a", "http://b"))
@@ -213,7 +213,7 @@ async def test_an_ended_subscription_gets_no_new_rows(store: Store) -> None:
 
 
 async def test_only_configured_endpoints_are_waited_for_and_ended_ones_begin_anew_under_other_terms(
-    store: Store,
+    store: RolloutStore,
 ) -> None:
     await store.save(change(1, "http://a", "http://b", "http://c"))
     await store.end_subscription("http://a", "t1", 2.0)
@@ -229,7 +229,7 @@ async def test_only_configured_endpoints_are_waited_for_and_ended_ones_begin_ane
     assert await store.delivery_counts("http://a") == {"ended": 1}
 
 
-async def test_a_row_that_nobody_tries_is_given_up(store: Store) -> None:
+async def test_a_row_that_nobody_tries_is_given_up(store: RolloutStore) -> None:
     await store.save(change(1, "http://a"))
     await store.retain(1.0 + 86400.0, ["r/c"])
     assert await store.delivery_counts("http://a") == {"waiting": 1}
@@ -246,7 +246,7 @@ async def test_a_file_of_each_older_version_is_brought_up_to_this_one(tmp_path: 
             old.execute(f"PRAGMA user_version = {version}")
             old.execute("INSERT INTO meta VALUES ('identity', 'me'), ('table', 7)")
             old.execute("INSERT INTO ended (endpoint, time) VALUES ('http://a', 1.0)")
-        store = Store(path)
+        store = RolloutStore(path)
         contents = await store.load()
         assert (contents.identity, contents.table) == ("me", 7)
         assert await store.is_ended("http://a")
@@ -257,10 +257,10 @@ async def test_a_file_of_each_older_version_is_brought_up_to_this_one(tmp_path: 
             assert now.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
-async def test_a_store_is_one_controllers_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_is_one_controllers_at_a_time(store: RolloutStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await store.load()
     monkeypatch.setattr(database, "PATIENCE", 0.1)
-    other = Store(store.path)
+    other = RolloutStore(store.path)
     with pytest.raises(StoreError, match="another Understudy"):
         await other.load()
     monkeypatch.setattr(database, "PATIENCE", 10.0)
@@ -271,7 +271,7 @@ async def test_a_store_is_one_controllers_at_a_time(store: Store, monkeypatch: p
     await other.close()
 
 
-async def test_a_store_has_a_secret_of_its_own_for_as_long_as_it_lives(store: Store, tmp_path: Path) -> None:
+async def test_a_store_has_a_secret_of_its_own_for_as_long_as_it_lives(store: RolloutStore, tmp_path: Path) -> None:
     secret = (await store.load()).secret
     again = await reopened(store)
     assert (await again.load()).secret == secret
@@ -280,7 +280,7 @@ async def test_a_store_has_a_secret_of_its_own_for_as_long_as_it_lives(store: St
         connection.execute("DELETE FROM meta WHERE key = 'split_secret'")
         connection.commit()
     for path in (store.path, tmp_path / "other.db"):
-        other = Store(path)
+        other = RolloutStore(path)
         assert len(bytes.fromhex((await other.load()).secret)) == 32
         assert (await other.load()).secret != secret
         await other.close()
@@ -292,7 +292,7 @@ async def test_a_store_has_a_secret_of_its_own_for_as_long_as_it_lives(store: St
 async def test_a_file_that_is_no_database_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "u.db"
     path.write_bytes(b"not a database at all" * 500)
-    store = Store(path)
+    store = RolloutStore(path)
     assert (await store.load()).rollouts == []
     (aside,) = store.set_aside
     assert aside.read_bytes().startswith(b"not a database")
@@ -300,7 +300,7 @@ async def test_a_file_that_is_no_database_is_set_aside_and_a_new_one_begun(tmp_p
     await store.close()
 
 
-async def test_a_torn_page_is_found_at_the_start(store: Store) -> None:
+async def test_a_torn_page_is_found_at_the_start(store: RolloutStore) -> None:
     for number in range(1, 50):
         await store.save(change(number, evidence=os.urandom(5000)))
     await store.close()
@@ -308,13 +308,13 @@ async def test_a_torn_page_is_found_at_the_start(store: Store) -> None:
     with store.path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (size // 2))
-    again = Store(store.path)
+    again = RolloutStore(store.path)
     assert (await again.load()).rollouts == []
     assert again.set_aside
     await again.close()
 
 
-async def test_a_full_disk_is_a_store_error_and_passes(store: Store) -> None:
+async def test_a_full_disk_is_a_store_error_and_passes(store: RolloutStore) -> None:
     await store.save(change(1))
 
     def limit(connection: sqlite3.Connection) -> None:
@@ -328,12 +328,12 @@ async def test_a_full_disk_is_a_store_error_and_passes(store: Store) -> None:
     assert [s.rollout.change for s in (await store.load()).rollouts] == [3]
 
 
-async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store: Store, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store: RolloutStore, tmp_path: Path) -> None:
     await store.save(change(1))
     state = store.path.parent
     copy = tmp_path / "frozen"
     shutil.copytree(state, copy)  # with the log, as a killed process leaves it
-    frozen = Store(copy / "u.db")
+    frozen = RolloutStore(copy / "u.db")
 
     def refuse(*_: object, **__: object) -> sqlite3.Connection:
         raise sqlite3.OperationalError("attempt to write a readonly database")
@@ -347,19 +347,19 @@ async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store:
 
 async def test_a_place_that_cannot_be_is_a_store_error_not_a_fresh_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = Store(tmp_path / "file" / "u.db")
+    store = RolloutStore(tmp_path / "file" / "u.db")
     with pytest.raises(StoreError):
         await store.load()
     await store.close()
 
 
-async def test_a_file_of_a_newer_version_is_refused_untouched(store: Store) -> None:
+async def test_a_file_of_a_newer_version_is_refused_untouched(store: RolloutStore) -> None:
     await store.save(change(1))
     await store.close()
     connection = sqlite3.connect(store.path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    again = Store(store.path)
+    again = RolloutStore(store.path)
     with pytest.raises(StoreError, match="newer"):
         await again.load()
     assert not again.set_aside
@@ -367,7 +367,7 @@ async def test_a_file_of_a_newer_version_is_refused_untouched(store: Store) -> N
 
 
 async def test_calls_beyond_the_bound_are_refused_while_the_disk_hangs(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: RolloutStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import threading
 
@@ -383,7 +383,7 @@ async def test_calls_beyond_the_bound_are_refused_while_the_disk_hangs(
     assert [s.rollout.change for s in (await store.load()).rollouts] == [1]
 
 
-async def test_what_is_urgent_and_the_rest_are_two_queues(store: Store) -> None:
+async def test_what_is_urgent_and_the_rest_are_two_queues(store: RolloutStore) -> None:
     for number, kind in enumerate(("rollout.advanced", "rollout.rolled_back", "rollout.promoted"), 1):
         told = change(number, "http://a")
         assert told.event is not None
@@ -443,7 +443,7 @@ REMOVALS = [
 @pytest.mark.parametrize("removed", REMOVALS)
 @pytest.mark.parametrize("noticed_by", ["check", "close"])
 async def test_a_file_that_is_taken_away_is_written_anew_with_all_that_was_in_it(
-    store: Store, removed: Callable[[Path], None], noticed_by: str, caplog: pytest.LogCaptureFixture
+    store: RolloutStore, removed: Callable[[Path], None], noticed_by: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.load()
     await store.save(change(1, "http://a"))
@@ -463,7 +463,7 @@ async def test_a_file_that_is_taken_away_is_written_anew_with_all_that_was_in_it
         assert aside.read_bytes() == b"rubbish" or b"theirs" in aside.read_bytes()
 
 
-async def test_a_file_is_noticed_once_and_works_on(store: Store) -> None:
+async def test_a_file_is_noticed_once_and_works_on(store: RolloutStore) -> None:
     await store.load()
     for number in range(1, 4):
         remove_all(store.path)
@@ -474,7 +474,7 @@ async def test_a_file_is_noticed_once_and_works_on(store: Store) -> None:
     assert len(await store.journal("r/c", 10)) == 3
 
 
-async def test_a_file_that_cannot_be_written_anew_is_said_and_kept_open_until_it_can(store: Store) -> None:
+async def test_a_file_that_cannot_be_written_anew_is_said_and_kept_open_until_it_can(store: RolloutStore) -> None:
     await store.load()
     await store.save(change(1))
     folder = store.path.parent
@@ -490,11 +490,11 @@ async def test_a_file_that_cannot_be_written_anew_is_said_and_kept_open_until_it
     assert len(await store.journal("r/c", 10)) == 2
 
 
-async def test_another_understudy_that_has_taken_the_place_keeps_it(store: Store) -> None:
+async def test_another_understudy_that_has_taken_the_place_keeps_it(store: RolloutStore) -> None:
     await store.load()
     await store.save(change(1))
     shutil.rmtree(store.path.parent)
-    other = Store(store.path)
+    other = RolloutStore(store.path)
     await other.load()
     with pytest.raises(StoreError, match="another Understudy"):
         await store.save(change(2))
@@ -504,32 +504,32 @@ async def test_another_understudy_that_has_taken_the_place_keeps_it(store: Store
     assert len(await store.journal("r/c", 10)) == 2
 
 
-async def test_a_first_start_and_a_store_that_was_there_before_are_told_apart(store: Store) -> None:
+async def test_a_first_start_and_a_store_that_was_there_before_are_told_apart(store: RolloutStore) -> None:
     assert (await store.load()).lost == ""
     await store.save(change(1))
     await store.close()
     store.path.unlink()
-    again = Store(store.path)
+    again = RolloutStore(store.path)
     assert "is gone" in (await again.load()).lost
     await again.close()
-    once_more = Store(store.path)
+    once_more = RolloutStore(store.path)
     assert (await once_more.load()).lost == "", "it has been said, and what came of it is saved"
     await once_more.close()
     store.path.write_bytes(b"")
-    emptied = Store(store.path)
+    emptied = RolloutStore(store.path)
     assert "is gone" in (await emptied.load()).lost
     await emptied.close()
     store.path.write_bytes(b"rubbish" * 1000)
-    unsound = Store(store.path)
+    unsound = RolloutStore(store.path)
     assert "no sound database" in (await unsound.load()).lost
     await unsound.close()
 
 
-async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: Store) -> None:
+async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: RolloutStore) -> None:
     await store.load()
     supervisor = await asyncio.create_subprocess_exec("sleep", "60")  # it runs, and is not ours
     assert holder_becomes(store.path, 4711, supervisor.pid) == os.getpid()
-    other = Store(store.path)
+    other = RolloutStore(store.path)
     with pytest.raises(StoreError, match=r"u\.db: another Understudy uses this store \(process 4711 on "):
         await asyncio.wait_for(other.load(), 5)
     await other.close()
@@ -537,20 +537,20 @@ async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: 
     await supervisor.wait()
 
 
-async def test_a_link_to_a_store_is_that_store(store: Store) -> None:
+async def test_a_link_to_a_store_is_that_store(store: RolloutStore) -> None:
     await store.load()
     link = store.path.with_name("link.db")
     link.symlink_to(store.path)
     supervisor = await asyncio.create_subprocess_exec("sleep", "60")  # it runs, and is not ours
     holder_becomes(store.path, 4711, supervisor.pid)
-    other = Store(link)
+    other = RolloutStore(link)
     with pytest.raises(StoreError, match=r"u\.db: another Understudy uses this store \(process 4711 on "):
         await asyncio.wait_for(other.load(), 5)
     await other.close()
     supervisor.kill()
     await supervisor.wait()
     await store.close()
-    through = Store(link)
+    through = RolloutStore(link)
     assert (await through.load()).lost == ""
     store.path.unlink()
     await through.snapshot([], 1.0)  # a change that is written where the link leads, into a new file

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from proxy import config, logs
 from proxy.controller.webhooks import outbox
-from proxy.controller.webhooks.outbox import Endpoint, Sender, shown_url
-from proxy.controller.webhooks.policy import Answer, Event
+from proxy.controller.webhooks.outbox import Sender, WebhookEndpoint, shown_url
+from proxy.controller.webhooks.policy import AttemptAnswer, WebhookEvent
 from tests.controller.outbox import SECRET, A, B, FakeController, settings
 
 
@@ -35,17 +35,17 @@ async def passed_on(controller: FakeController) -> None:
             await asyncio.sleep(0)
 
 
-Script = Callable[[str, str], Awaitable[Answer]]
+Script = Callable[[str, str], Awaitable[AttemptAnswer]]
 
 
 class Net:
-    """Receivers as a script: `(url, event id) -> Answer`."""
+    """Receivers as a script: `(url, event id) -> AttemptAnswer`."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.sent: list[tuple[str, str]] = []
 
-    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> Answer:
+    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> AttemptAnswer:
         self.sent.append((url, head["webhook-id"]))
         return await self.script(url, head["webhook-id"])
 
@@ -60,11 +60,11 @@ async def sending(controller: FakeController, script: Script, clock: Clock | Non
         await sender.stop()
 
 
-def answering(*answers: Answer) -> Script:
+def answering(*answers: AttemptAnswer) -> Script:
     """Each attempt gets the next answer, the last one for ever."""
     left = list(answers)
 
-    async def script(url: str, event_id: str) -> Answer:
+    async def script(url: str, event_id: str) -> AttemptAnswer:
         return left.pop(0) if len(left) > 1 else left[0]
 
     return script
@@ -80,7 +80,7 @@ def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_event_is_delivered_once_and_recorded() -> None:
     controller = FakeController(A)
-    async with sending(controller, answering(Answer(204))) as sender:
+    async with sending(controller, answering(AttemptAnswer(204))) as sender:
         controller.tell("e1", A)
         await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
         assert sender.counts == {("rollout.rolled_back", "delivered"): 1}
@@ -90,10 +90,10 @@ async def test_an_event_is_delivered_once_and_recorded() -> None:
 async def test_a_hung_receiver_holds_up_nobody_else() -> None:
     controller = FakeController(A, B)
 
-    async def script(url: str, event_id: str) -> Answer:
+    async def script(url: str, event_id: str) -> AttemptAnswer:
         if url == A:
             await asyncio.Event().wait()
-        return Answer(200)
+        return AttemptAnswer(200)
 
     async with sending(controller, script):
         for name in ("e1", "e2", "e3"):
@@ -104,10 +104,19 @@ async def test_a_hung_receiver_holds_up_nobody_else() -> None:
         assert controller.store.answers(A, "e1") == []
 
 
-@pytest.mark.parametrize("bad", [Answer(500), Answer(302), Answer(404), Answer(0, error="timeout"), Answer(429, "7")])
-async def test_a_failed_attempt_is_made_again_when_due_and_not_before(bad: Answer) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [
+        AttemptAnswer(500),
+        AttemptAnswer(302),
+        AttemptAnswer(404),
+        AttemptAnswer(0, error="timeout"),
+        AttemptAnswer(429, "7"),
+    ],
+)
+async def test_a_failed_attempt_is_made_again_when_due_and_not_before(bad: AttemptAnswer) -> None:
     controller, clock = FakeController(A), Clock()
-    async with sending(controller, answering(bad, Answer(200)), clock):
+    async with sending(controller, answering(bad, AttemptAnswer(200)), clock):
         controller.tell("e1", A, time=clock.now)
         await controller.store.until(lambda: len(controller.store.answers(A, "e1")) == 1)
         due = controller.store.rows[A, "e1"]["delivery"].due
@@ -123,8 +132,8 @@ async def test_a_failed_attempt_is_made_again_when_due_and_not_before(bad: Answe
 async def test_retry_after_silences_the_endpoint_for_new_events_too_but_not_for_a_roll_back() -> None:
     controller, clock = FakeController(A), Clock()
 
-    async def script(url: str, event_id: str) -> Answer:
-        return Answer(503, "86400") if event_id == "e1" and clock.now < 1060 else Answer(200)
+    async def script(url: str, event_id: str) -> AttemptAnswer:
+        return AttemptAnswer(503, "86400") if event_id == "e1" and clock.now < 1060 else AttemptAnswer(200)
 
     async with sending(controller, script, clock) as sender:
         controller.tell("e1", A, time=clock.now, kind="rollout.advanced")
@@ -141,10 +150,10 @@ async def test_retry_after_silences_the_endpoint_for_new_events_too_but_not_for_
 async def test_a_roll_back_waits_neither_for_an_attempt_that_hangs_nor_for_a_backlog() -> None:
     controller = FakeController(A)
 
-    async def script(url: str, event_id: str) -> Answer:
+    async def script(url: str, event_id: str) -> AttemptAnswer:
         if event_id.startswith("slow"):
             await asyncio.Event().wait()
-        return Answer(200)
+        return AttemptAnswer(200)
 
     async with sending(controller, script):
         for number in range(20):
@@ -159,10 +168,10 @@ class Surprising(Net):
     """Breaks as no receiver can, as often as it is told to."""
 
     def __init__(self, times: int) -> None:
-        super().__init__(answering(Answer(200)))
+        super().__init__(answering(AttemptAnswer(200)))
         self.left, self.made = times, 0
 
-    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> Answer:
+    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> AttemptAnswer:
         self.made += 1
         self.left -= 1
         if self.left >= 0:
@@ -208,7 +217,7 @@ async def test_an_outbox_that_breaks_is_asked_again_after_a_pause(
         raise ZeroDivisionError
 
     controller.store.next_delivery = broken  # type: ignore[method-assign]
-    async with sending(controller, answering(Answer(200))):
+    async with sending(controller, answering(AttemptAnswer(200))):
         for _ in range(50):
             await asyncio.sleep(0.001)
         told = [r for r in caplog.records if r.message == "webhook.queue_broke"]
@@ -222,16 +231,16 @@ async def test_a_new_event_goes_before_a_backlog_of_retries() -> None:
     controller, clock = FakeController(A), Clock()
     order: list[str] = []
 
-    async def script(url: str, event_id: str) -> Answer:
+    async def script(url: str, event_id: str) -> AttemptAnswer:
         order.append(event_id)
-        return Answer(200 if clock.now > 2000 else 500)
+        return AttemptAnswer(200 if clock.now > 2000 else 500)
 
     async with sending(controller, script, clock):
         controller.tell("old1", A, time=1.0)
         controller.tell("old2", A, time=2.0)
         await controller.store.until(lambda: bool(controller.store.answers(A, "old2")))
         order.clear()
-        controller.store.add(A, Event("new", "rollout.rolled_back", 2999.0, {}))
+        controller.store.add(A, WebhookEvent("new", "rollout.rolled_back", 2999.0, {}))
         clock.now = 3000.0
         await controller.store.until(lambda: controller.store.state(A, "old2") == "delivered")
     assert order[0] == "new"
@@ -240,8 +249,8 @@ async def test_a_new_event_goes_before_a_backlog_of_retries() -> None:
 async def test_410_ends_the_subscription_and_only_that_one() -> None:
     controller = FakeController(A, B)
 
-    async def script(url: str, event_id: str) -> Answer:
-        return Answer(410 if url == A else 200)
+    async def script(url: str, event_id: str) -> AttemptAnswer:
+        return AttemptAnswer(410 if url == A else 200)
 
     async with sending(controller, script) as sender:
         controller.tell("e1", A, B)
@@ -256,8 +265,8 @@ async def test_an_ended_subscription_begins_anew_when_the_owner_changes_it_or_pu
     controller = FakeController(A)
     said = {"gone": True}
 
-    async def script(url: str, event_id: str) -> Answer:
-        return Answer(410 if said["gone"] else 200)
+    async def script(url: str, event_id: str) -> AttemptAnswer:
+        return AttemptAnswer(410 if said["gone"] else 200)
 
     async def reload(*hooks: config.Webhook) -> None:
         controller.config = config.Config.model_construct(webhooks=hooks)
@@ -290,8 +299,8 @@ async def test_an_ended_subscription_begins_anew_when_the_owner_changes_it_or_pu
 async def test_what_waits_for_an_endpoint_that_is_taken_out_ends_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     controller = FakeController(A, B)
 
-    async def script(url: str, event_id: str) -> Answer:
-        return Answer(500)
+    async def script(url: str, event_id: str) -> AttemptAnswer:
+        return AttemptAnswer(500)
 
     async with sending(controller, script):
         controller.tell("e1", A, B)
@@ -313,7 +322,7 @@ async def test_what_waits_for_an_endpoint_that_is_taken_out_ends_and_is_told(cap
 def test_terms_are_all_that_the_owner_wrote_and_give_no_secret_away() -> None:
     (hook,) = settings(A).webhooks
     terms = {
-        Endpoint.of(hook.model_copy(update=changed)).terms
+        WebhookEndpoint.of(hook.model_copy(update=changed)).terms
         for changed in (
             {},
             {"secrets": (SecretStr("another"),)},
@@ -328,9 +337,9 @@ def test_terms_are_all_that_the_owner_wrote_and_give_no_secret_away() -> None:
 async def test_after_a_day_it_is_given_up_and_said_so() -> None:
     controller, clock = FakeController(A), Clock()
 
-    async def script(url: str, event_id: str) -> Answer:
+    async def script(url: str, event_id: str) -> AttemptAnswer:
         clock.now += 40_000
-        return Answer(500)
+        return AttemptAnswer(500)
 
     async with sending(controller, script, clock) as sender:
         controller.tell("e1", A, time=clock.now)
@@ -345,15 +354,15 @@ async def test_after_a_day_it_is_given_up_and_said_so() -> None:
 async def test_what_was_not_sent_before_a_restart_is_sent_after_it_with_the_same_id() -> None:
     controller, seen = FakeController(A), []
 
-    async def hang(url: str, event_id: str) -> Answer:
+    async def hang(url: str, event_id: str) -> AttemptAnswer:
         seen.append(event_id)
         started.set()
         await asyncio.Event().wait()
-        return Answer(200)
+        return AttemptAnswer(200)
 
-    async def fine(url: str, event_id: str) -> Answer:
+    async def fine(url: str, event_id: str) -> AttemptAnswer:
         seen.append(event_id)
-        return Answer(200)
+        return AttemptAnswer(200)
 
     started = asyncio.Event()
     async with sending(controller, hang):
@@ -367,7 +376,7 @@ async def test_what_was_not_sent_before_a_restart_is_sent_after_it_with_the_same
 async def test_a_store_that_fails_is_asked_again() -> None:
     controller = FakeController(A)
     controller.store.broken = True
-    async with sending(controller, answering(Answer(200))):
+    async with sending(controller, answering(AttemptAnswer(200))):
         controller.tell("e1", A)
         await asyncio.sleep(0.03)
         assert controller.store.answers(A, "e1") == []
@@ -375,8 +384,10 @@ async def test_a_store_that_fails_is_asked_again() -> None:
         await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
 
 
-@pytest.mark.parametrize("said", [Answer(200), Answer(500), Answer(410)])
-async def test_a_disk_that_takes_no_writes_repeats_no_attempt(said: Answer, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("said", [AttemptAnswer(200), AttemptAnswer(500), AttemptAnswer(410)])
+async def test_a_disk_that_takes_no_writes_repeats_no_attempt(
+    said: AttemptAnswer, caplog: pytest.LogCaptureFixture
+) -> None:
     controller = FakeController(A)
     net = Net(answering(said))
     sender = Sender(controller, post=net, clock=Clock(), draw=lambda: 1.0)
@@ -399,7 +410,7 @@ async def test_a_disk_that_takes_no_writes_repeats_no_attempt(said: Answer, capl
 
 async def test_a_reload_starts_new_endpoints_and_stops_removed_ones() -> None:
     controller = FakeController(A)
-    async with sending(controller, answering(Answer(200))) as sender:
+    async with sending(controller, answering(AttemptAnswer(200))) as sender:
         controller.tell("e1", A)
         await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
         controller.config, controller.generation = settings(B), 2
@@ -410,7 +421,9 @@ async def test_a_reload_starts_new_endpoints_and_stops_removed_ones() -> None:
 
 
 def test_an_endpoint_shows_no_secret() -> None:
-    endpoint = Endpoint.of(config.Webhook(url="https://h.example/T0/open?key=sesame", secrets=(SecretStr(SECRET),)))
+    endpoint = WebhookEndpoint.of(
+        config.Webhook(url="https://h.example/T0/open?key=sesame", secrets=(SecretStr(SECRET),))
+    )
     assert "sesame" not in repr(endpoint)
     assert "open" not in repr(endpoint)
     assert "MDEy" not in repr(endpoint)

@@ -16,9 +16,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from proxy.config.signing import signing_key
 from proxy.controller.webhooks.policy import (
     GIVE_UP_AFTER,
-    Answer,
-    Event,
-    Result,
+    AttemptAnswer,
+    AttemptResult,
+    WebhookEvent,
     alertmanager,
     asked_pause,
     body,
@@ -28,7 +28,7 @@ from proxy.controller.webhooks.policy import (
     standard,
 )
 
-EVENT = Event(
+EVENT = WebhookEvent(
     "evt_1",
     "rollout.rolled_back",
     1_700_000_000.0,
@@ -119,19 +119,19 @@ def test_without_a_secret_nothing_pretends_to_be_signed() -> None:
 def test_every_answer_has_one_meaning_and_a_retry_is_in_time(
     status: int, retry_after: str, attempts: int, age: float, draw: float, kind: str
 ) -> None:
-    step = judge(Answer(status, retry_after), attempts, Event("e", kind, 0.0, {}), age, draw)
-    assert (step.result is Result.DELIVERED) == (200 <= status < 300)
-    assert (step.result is Result.ENDED) == (status == 410)
-    assert (step.at is not None) == (step.result is Result.RETRY)
+    step = judge(AttemptAnswer(status, retry_after), attempts, WebhookEvent("e", kind, 0.0, {}), age, draw)
+    assert (step.result is AttemptResult.DELIVERED) == (200 <= status < 300)
+    assert (step.result is AttemptResult.ENDED) == (status == 410)
+    assert (step.at is not None) == (step.result is AttemptResult.RETRY)
     if step.at is not None:
         assert age < step.at <= GIVE_UP_AFTER
-    if step.result is Result.GAVE_UP:
+    if step.result is AttemptResult.GAVE_UP:
         assert age >= GIVE_UP_AFTER
 
 
 @given(wait=st.integers(1, 200_000), draw=st.floats(0, 1), status=st.sampled_from((429, 503, 500, 302)))
 def test_the_receiver_is_not_asked_again_before_it_said_within_an_hour(wait: int, draw: float, status: int) -> None:
-    step = judge(Answer(status, str(wait)), 1, Event("e", "rollout.advanced", 0.0, {}), 0.0, draw)
+    step = judge(AttemptAnswer(status, str(wait)), 1, WebhookEvent("e", "rollout.advanced", 0.0, {}), 0.0, draw)
     assert step.at is not None
     assert min(wait, 3600) <= step.at <= 3600
     assert step.hold == (status in (429, 503)), "only a receiver that is busy silences what else there is for it"
@@ -141,7 +141,7 @@ def test_the_receiver_is_not_asked_again_before_it_said_within_an_hour(wait: int
 def test_an_urgent_event_waits_a_minute_at_most_for_what_the_receiver_asks_for(
     wait: int, draw: float, attempts: int
 ) -> None:
-    step = judge(Answer(503, str(wait)), attempts, Event("e", "rollout.rolled_back", 0.0, {}), 0.0, draw)
+    step = judge(AttemptAnswer(503, str(wait)), attempts, WebhookEvent("e", "rollout.rolled_back", 0.0, {}), 0.0, draw)
     assert step.at is not None
     assert min(wait, 60) <= step.at <= 60
     assert not step.hold
@@ -151,12 +151,14 @@ def test_a_receiver_that_never_answers_gets_one_last_try_when_the_day_is_over() 
     time, attempts, waits = 0.0, 0, []
     while True:
         attempts += 1
-        step = judge(Answer(0, error="timeout"), attempts, Event("e", "rollout.advanced", 0.0, {}), time, 1.0)
+        step = judge(
+            AttemptAnswer(0, error="timeout"), attempts, WebhookEvent("e", "rollout.advanced", 0.0, {}), time, 1.0
+        )
         if step.at is None:
             break
         waits.append(step.at - time)
         time = step.at
-    assert step.result is Result.GAVE_UP
+    assert step.result is AttemptResult.GAVE_UP
     assert time == GIVE_UP_AFTER
     assert waits[:5] == [1.0, 2.0, 4.0, 8.0, 16.0]
     assert max(waits) == 3600.0
@@ -190,7 +192,7 @@ def test_the_standard_body_is_type_timestamp_data() -> None:
 
 def test_a_roll_back_fires_and_the_promotion_of_the_same_trial_resolves_the_same_alert() -> None:
     fired = alertmanager(EVENT)
-    resolved = alertmanager(Event("evt_2", "rollout.promoted", EVENT.time + 60, EVENT.data))
+    resolved = alertmanager(WebhookEvent("evt_2", "rollout.promoted", EVENT.time + 60, EVENT.data))
     assert (fired["status"], resolved["status"]) == ("firing", "resolved")
     assert fired["alerts"][0]["fingerprint"] == resolved["alerts"][0]["fingerprint"]
     assert fired["commonAnnotations"]["description"] == "4 % disagree, limit 2 %."

@@ -16,7 +16,7 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook as Receiver
 
 from proxy.controller.webhooks import posting
-from proxy.controller.webhooks.outbox import Endpoint, Sender
+from proxy.controller.webhooks.outbox import Sender, WebhookEndpoint
 from tests.controller.outbox import SECRET, FakeController
 from tests.fakes import certificate
 
@@ -211,7 +211,7 @@ async def test_a_proxy_of_the_file_goes_before_the_environment_and_gets_its_cred
         assert await delivered(through(FAR, "http://me:hush@127.0.0.1:9"), FAR) == ["ClientProxyConnectionError"]
     assert "Proxy-Authorization: Basic bWU6cEBzcw==" in _titled(proxy.heads[0])
     assert "hush" not in caplog.text
-    assert "p%40ss" not in repr(Endpoint.of(controller.config.webhooks[0])) + repr(controller.config.webhooks)
+    assert "p%40ss" not in repr(WebhookEndpoint.of(controller.config.webhooks[0])) + repr(controller.config.webhooks)
 
 
 def _titled(head: str) -> str:
