@@ -30,14 +30,6 @@ ALONE = {("worker", "controller"), ("controller", "worker"), ("errors", "config"
 UP: set[tuple[str, str]] = set()
 """Imports that run up a floor."""
 
-CLOSING: set[tuple[str, str]] = {
-    ("proxy.worker.upstream.endpoint", "proxy.worker.upstream.http1"),
-    ("proxy.worker.upstream.health", "proxy.worker.upstream.pool"),
-    ("proxy.worker.upstream.http1", "proxy.worker.upstream.pool"),
-    ("proxy.worker.upstream.addresses", "proxy.worker.upstream.pool"),
-}
-"""Imports that close a circle of modules; without them there is none."""
-
 SHELL = {
     "cli", "supervisor", "children", "demo", "cores", "worker", "controller", "config", "sockets", "logs", "private",
     "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel", "pairs.publisher", "http.framing",
@@ -150,14 +142,6 @@ def test_the_pure_part_is_of_the_standard_library() -> None:
     assert {name.split(".")[0] for name in PURE} - sys.stdlib_module_names == {"typing_extensions"}
 
 
-def edges_of(*left_out: tuple[str, str]) -> dict[str, set[str]]:
-    """What imports what, for typing and inside functions too, but for some of the arrows."""
-    return {
-        name: {other for other in imports(name) if other in MODULES and (name, other) not in left_out} - {name}
-        for name in MODULES
-    }
-
-
 def way_round(edges: dict[str, set[str]], start: str, end: str) -> list[str]:
     """A way along the arrows from `start` to `end`, both included; empty where there is none."""
     came_from, todo = {start: ""}, [start]
@@ -176,26 +160,9 @@ def way_round(edges: dict[str, set[str]], start: str, end: str) -> list[str]:
 
 
 def test_no_module_imports_itself_round_a_corner() -> None:
-    edges = edges_of(*CLOSING)
+    edges = {name: {other for other in imports(name) if other in MODULES} - {name} for name in MODULES}
     for name in MODULES:
         assert not (way := way_round(edges, name, name)), " → ".join(way)
-
-
-@pytest.mark.parametrize("arrow", sorted(CLOSING), ids=" → ".join)
-def test_an_arrow_that_closes_a_circle_is_listed_only_while_it_does(arrow: tuple[str, str]) -> None:
-    name, other = arrow
-    assert other in edges_of()[name], f"{name} does not import {other} any more: take it off the list"
-    others = edges_of(*(CLOSING - {arrow}))
-    assert way_round(others, other, name), f"{name} → {other} closes no circle any more: take it off the list"
-
-
-def test_the_folders_of_the_controller_know_nothing_of_their_parent() -> None:
-    """`controller.py` and its neighbours import admin, store and webhooks, and are handed to them as interfaces."""
-    below = ("proxy.controller.admin", "proxy.controller.store", "proxy.controller.webhooks")
-    for name in MODULES:
-        if name.startswith(below):
-            ours = [other for other in imports(name) if other.startswith("proxy.controller")]
-            assert all(other.startswith(below) for other in ours), f"{name} imports {ours}"
 
 
 def test_no_exception_is_left_that_nothing_needs() -> None:

@@ -14,13 +14,26 @@ the first address that is found.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.worker.upstream.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from proxy.resolver import Name
-    from proxy.worker.upstream.pool import Pool
+    from proxy.resolver import Name, Resolver
+    from proxy.worker.timers import TimerWheel
+    from proxy.worker.upstream.dialling import Settings
+
+
+class AddressOwner(Protocol):
+    """The pool whose URLs they are."""
+
+    settings: Settings
+    resolver: Resolver
+    wheel: TimerWheel
+    closing: bool
+
+    def moved(self, endpoints: tuple[Endpoint, ...], gone: set[Endpoint]) -> None:
+        """There are other endpoints from now on."""
 
 
 class Addresses:
@@ -28,7 +41,7 @@ class Addresses:
 
     slot = 0
 
-    def __init__(self, pool: Pool, every: float) -> None:
+    def __init__(self, pool: AddressOwner, every: float) -> None:
         self._pool, self._every = pool, every
         self._of: dict[str, list[Endpoint]] = {}
         self._names: dict[str, Name] = {}

@@ -15,14 +15,15 @@ from urllib.parse import urlsplit
 
 from proxy.http.placement import Placement
 from proxy.model.reasons import Reason
+from proxy.worker.reader import Reader
 from proxy.worker.upstream.affinity import identity
 from proxy.worker.upstream.keepalive import KeepAlive
 
 if TYPE_CHECKING:
     from proxy.config.headers import UpstreamHeaders
     from proxy.http.placement import PathRule
+    from proxy.request.legs import Leg
     from proxy.resolver import Name
-    from proxy.worker.upstream.http1 import UpstreamConnection
 
 IDLE = 4.0
 """Seconds after which an unused connection is closed where nothing else is said: before most model servers do it."""
@@ -30,6 +31,22 @@ EJECT_AFTER = 3
 EJECT_AFTER_TIMEOUTS = 3
 EJECT_FIRST = 1.0
 EJECT_LONGEST = 30.0
+
+
+class PooledConnection(Reader):
+    """A connection, as its endpoint and its pool hold it while it is idle."""
+
+    def age(self, now: float) -> float:
+        """For how long it has been idle."""
+        raise NotImplementedError
+
+    def start(self, leg: Leg) -> None:
+        """Carry this leg."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """Close at once."""
+        raise NotImplementedError
 
 
 class Endpoint:
@@ -64,7 +81,7 @@ class Endpoint:
         self.placement = Placement(self.own_host, base, path, sorted(drop), add) if changed else None
         """How requests are changed for it; `None` when they are not."""
         self.tls_name = self.host if host in ("client", "url") else urlsplit(f"//{host}").hostname or ""
-        self.idle: dict[UpstreamConnection, None] = {}  # the last one used is taken first, so that the others can age
+        self.idle: dict[PooledConnection, None] = {}  # the last one used is taken first, so that the others can age
         self.keep = KeepAlive(idle_timeout)
         self.busy = 0
         self.healthy = True

@@ -5,18 +5,30 @@ Without them a URL is judged by its traffic alone (`pool`), which needs failing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.model.reasons import Reason
-from proxy.request.legs import Leg
+from proxy.request.legs import Leg, Upstream
 
 if TYPE_CHECKING:
     from proxy.config.server import Health
     from proxy.worker.upstream.endpoint import Endpoint
-    from proxy.worker.upstream.pool import Pool
 
 UNHEALTHY_AFTER = 2
 """Checks failed in a row; one that succeeds is enough to return."""
+
+
+class Checked(Protocol):
+    """The pool whose URLs are checked."""
+
+    endpoints: tuple[Endpoint, ...]
+    closing: bool
+
+    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+        """A check of one URL."""
+
+    def probe(self, endpoint: Endpoint, leg: Leg) -> None:
+        """Send it on a connection of its own."""
 
 
 class Probe(Leg):
@@ -26,7 +38,7 @@ class Probe(Leg):
     tries = 1_000_000
     """Another URL's answer would say nothing of this one."""
 
-    def __init__(self, pool: Pool, endpoint: Endpoint, settings: Health) -> None:
+    def __init__(self, pool: Upstream, endpoint: Endpoint, settings: Health) -> None:
         super().__init__(pool, min(pool.timeout, settings.interval))
         self.longest = self.timeout
         self._endpoint = endpoint
@@ -60,7 +72,7 @@ class Checks:
 
     slot = 0
 
-    def __init__(self, pool: Pool, settings: Health) -> None:
+    def __init__(self, pool: Checked, settings: Health) -> None:
         self._pool, self._settings = pool, settings
 
     def check(self, now: float) -> float:

@@ -22,17 +22,20 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpResponseParser
+from mypy_extensions import mypyc_attr
 
 from proxy.http.framing import Framing, FramingError
 from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer
 from proxy.model.reasons import Reason
-from proxy.worker.reader import Reader
+from proxy.request.legs import Upstream
+from proxy.worker.upstream.endpoint import PooledConnection
 
 if TYPE_CHECKING:
     from proxy.http.headers import Answer
     from proxy.request.legs import Leg
+    from proxy.worker.timers import TimerWheel
+    from proxy.worker.turn import TurnScheduler
     from proxy.worker.upstream.endpoint import Endpoint
-    from proxy.worker.upstream.pool import Pool
 
 _NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
@@ -48,7 +51,41 @@ PIECE_WORK: Final = 4
 """Work of passing on a piece of a body."""
 
 
-class UpstreamConnection(Reader):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ConnectionOwner(Upstream):
+    """A pool, as its connections see it. A class and not a Protocol: compiled, a call through a Protocol costs more."""
+
+    wheel: TimerWheel
+    turn: TurnScheduler
+    period: float
+    """How often a connection is looked at, seconds."""
+    known: dict[bytes, Answer]
+    """Answers' heads that were read before."""
+    stalled: dict[UpstreamConnection, None]
+    """Connections that wait for their clients, to send or to take: the longest first."""
+
+    def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
+        """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
+        raise NotImplementedError
+
+    def elsewhere(self, leg: Leg, endpoint: Endpoint) -> bool:
+        """Try another endpoint, if there is one that may be tried; whether there was."""
+        raise NotImplementedError
+
+    def remember(self, answer: Answer) -> None:
+        """Keep a head that has passed every check, for the next time."""
+        raise NotImplementedError
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """It is idle."""
+        raise NotImplementedError
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """It has ended."""
+        raise NotImplementedError
+
+
+class UpstreamConnection(PooledConnection):
     """One connection to one URL of an upstream."""
 
     slot = 0
@@ -60,7 +97,7 @@ class UpstreamConnection(Reader):
     _blocked_since = 0.0
     _used = False
 
-    def __init__(self, pool: Pool, endpoint: Endpoint) -> None:
+    def __init__(self, pool: ConnectionOwner, endpoint: Endpoint) -> None:
         super().__init__(pool.turn, pool)
         self.pool, self.endpoint = pool, endpoint
         self.outlives = True
@@ -72,7 +109,6 @@ class UpstreamConnection(Reader):
         self.pool.wheel.watch(self, now + self.pool.period)
 
     def age(self, now: float) -> float:
-        """For how long it has been idle."""
         return now - self._since
 
     # --- the request, out ---

@@ -26,7 +26,7 @@ from proxy.config.server import Health
 from proxy.http.headers import Answer
 from proxy.model.reasons import Reason
 from proxy.request import set_json
-from proxy.request.legs import Leg, Upstream
+from proxy.request.legs import Leg
 from proxy.resolver import Resolver
 from proxy.worker.pace import LOOK
 from proxy.worker.timers import TimerWheel
@@ -34,9 +34,9 @@ from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.addresses import Addresses
 from proxy.worker.upstream.balancing import Balancer
 from proxy.worker.upstream.dialling import Settings, found, why
-from proxy.worker.upstream.endpoint import Endpoint
+from proxy.worker.upstream.endpoint import Endpoint, PooledConnection
 from proxy.worker.upstream.health import Checks, Probe
-from proxy.worker.upstream.http1 import UpstreamConnection
+from proxy.worker.upstream.http1 import ConnectionOwner, UpstreamConnection
 
 LOOK_EVERY = 1.0
 MAX_WAITING = 1024
@@ -51,7 +51,7 @@ MAX_KNOWN_HEAD = 2048
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Pool(Upstream):
+class Pool(ConnectionOwner):
     """Connections of one worker to one upstream."""
 
     slot = 0
@@ -125,7 +125,7 @@ class Pool(Upstream):
         else:
             self._at_the_limit(endpoint, leg, fresh)
 
-    def _idle(self, endpoint: Endpoint, leg: Leg) -> UpstreamConnection | None:
+    def _idle(self, endpoint: Endpoint, leg: Leg) -> PooledConnection | None:
         """The idle connection that was used last, if it is young enough for this leg; it is busy from here on."""
         idle = endpoint.idle
         most = endpoint.keep.usable if leg.repeatable else endpoint.keep.safe
