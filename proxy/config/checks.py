@@ -28,6 +28,7 @@ from proxy.evidence.rules.registry import GUARDS
 from proxy.http.credentials import HEADERS
 from proxy.model import BUCKETS, Guard, Kind, Stage, State
 from proxy.predictions.expressions import expression_problem
+from proxy.predictions.registry import PROTOCOLS
 from proxy.request.set_json import rules
 from proxy.request.set_message import FIELDS as FIELDS_SET
 from proxy.request.set_message import problem
@@ -303,11 +304,13 @@ def _in_pairs(path: Path, header: str | None, blame: _Blamer) -> None:
 def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
     if rule.low >= rule.high:
         blame((*path, "low"), f"{rule.low:g} is not below `high` ({rule.high:g})")
-    if rule.output and rule.protocol == "json":
-        blame((*path, "output"), "has no meaning with `protocol: json`", "use `pointer`")
+    known = PROTOCOLS.get(rule.protocol)
+    if rule.output and known is not None and known.pointed:
+        blame((*path, "output"), f"has no meaning with `protocol: {known.name}`", "use `pointer`")
     for key in ("pointer", "jmespath"):
-        if getattr(rule, key) and rule.protocol not in ("json", "auto"):
-            blame((*path, key), f"has no meaning with `protocol: {rule.protocol}`", "use `protocol: json`")
+        if getattr(rule, key) and known is not None and not known.pointed:
+            pointed = " or ".join(f"`protocol: {one.name}`" for one in PROTOCOLS.values() if one.pointed)
+            blame((*path, key), f"has no meaning with `protocol: {known.name}`", f"use {pointed}")
     if rule.pointer and rule.jmespath:
         blame((*path, "jmespath"), "stands beside `pointer`", "write one of them")
     if rule.jmespath and (problem := expression_problem(rule.jmespath)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from proxy.config.text import Path
 from proxy.json_pointer import parse
+from proxy.predictions.registry import PROTOCOLS
 from proxy.request.hash_key import HashKey
 from proxy.request.sticky import FIELDS as READ
 from proxy.request.sticky import in_message
@@ -71,9 +72,11 @@ def _route(path: Path, config: Config, route: RouteConfig, blame: Blame) -> None
     if route.segments is not None and route.segments.request_field is not None:
         blame((*path, "segments", "request_field"), "a gRPC message is not JSON", "use `header`: metadata")
     rule = route.prediction
-    if rule is not None and rule.protocol not in ("v2", "auto"):
-        problem = f"`{rule.protocol}` is not read from gRPC"
-        blame((*path, "prediction", "protocol"), problem, "use `v2` (ModelInfer), or leave `prediction` out")
+    known = PROTOCOLS.get(rule.protocol) if rule is not None else None
+    if known is not None and not known.grpc:
+        read = " or ".join(f"`{one.name}`" for one in PROTOCOLS.values() if one.grpc)
+        problem = f"`{known.name}` is not read from gRPC"
+        blame((*path, "prediction", "protocol"), problem, f"use {read} (ModelInfer), or leave `prediction` out")
     for n, pointer in enumerate(rule.ignore if rule is not None else ()):
         if pointer not in FIELDS:
             blame(

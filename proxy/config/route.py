@@ -7,7 +7,7 @@ rates and limits ratios (0 to 1).
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -35,9 +35,13 @@ from proxy.config.types import (
     or_text,
 )
 from proxy.model import Guard, Kind, PredictionSpec, Stage, State
+from proxy.predictions.registry import AUTO, PROTOCOLS
 from proxy.units import Unfit
 
-Protocol = Literal["auto", "v2", "json", "tensorflow", "kserve-v1", "mlflow", "sagemaker", "torchserve", "openai"]
+if TYPE_CHECKING:
+    ProtocolName = str
+else:
+    ProtocolName = Literal[(AUTO, *PROTOCOLS)]
 
 
 class Match(Section):
@@ -89,7 +93,7 @@ class ByHeader(Section):
 class PredictionConfig(Section):
     """How to read an answer."""
 
-    protocol: Protocol = "auto"
+    protocol: ProtocolName = AUTO
     """What the model servers speak; `auto` looks at the path and the body."""
     kind: Kind = Kind.AUTO
     """What the model predicts; `auto` looks at live's first answers."""

@@ -2,14 +2,14 @@
 
     reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
     mismatch.py    in what two answers differ before either is read
-    registry.py    the protocols by name, and `auto`
-    v2.py …        one protocol each: a decoded body in, a `Tensor` of raw values out
+    registry.py    the protocols by name, and `auto`; `protocol.py` is what one is
+    protocols/     one file each: a decoded body in, a `Tensor` of raw values out
     v2_binary.py, v2_grpc.py    the other two ways to write V2 (`v2_messages.py`: Protocol Buffers)
     classification.py    Triton's classes as text with their scores, where the request asked for them
     unparseable.py why live's answers cannot be read, in words
     shapes.py      a tensor and a kind in, the rows of a `Prediction` out
     json_tools.py  parsing, following pointers
-    json_pointer   any JSON by pointer, or by JMESPath (`predictions/expressions.py`)
+    expressions.py JMESPath
     json_events.py a stream of JSON events: texts joined, other values a row each
     rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label
     message.py     one body with its head: header lookup, JSON parsed once

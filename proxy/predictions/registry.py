@@ -1,21 +1,18 @@
-"""The protocols by name.
+"""Every protocol there is, found by walking the files of `protocols/`: each that has `PROTOCOLS` brings its own.
 
-A protocol is one function from a spec and an answer to a `Tensor`, and one that recognises it, for `protocol: auto`.
-Some have a short cut for the commonest answer of all, JSON with one value. It changes nothing but the time: what it
-does not know it leaves to `extract`, and a property test holds the two together.
+A protocol is one file; nothing else in the package knows one by its name. Each is a function from a spec and an answer
+to a `Tensor`, and one that recognises it, for `protocol: auto` (`protocol.Protocol`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from pkgutil import iter_modules
 
-from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import json_pointer, mlflow, openai, sagemaker, tf_serving, torchserve, v2
+from proxy.predictions import protocols
 from proxy.predictions.message import Message
-from proxy.predictions.shapes import Tensor
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.unreadable import Unreadable
 
 AUTO = "auto"
@@ -23,34 +20,16 @@ NONE = "none"
 """The name for a route whose answers are not to be read: latency and errors are judged, values are not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """One way to write an answer. `extract` raises `Unreadable`; `recognise(target, answer)` never raises.
-    `single(spec, document)` is the one value that a JSON document holds, or `None` if it is any other document."""
-
-    name: str
-    extract: Callable[[PredictionSpec, Message], Tensor]
-    recognise: Callable[[str, Message], bool]
-    single: Callable[[PredictionSpec, Any], Any] | None = None
+def _found() -> dict[str, Protocol]:
+    modules = [import_module(f"{protocols.__name__}.{info.name}") for info in iter_modules(protocols.__path__)]
+    known: list[Protocol] = [protocol for module in modules for protocol in getattr(module, "PROTOCOLS", ())]
+    found = {protocol.name: protocol for protocol in sorted(known, key=lambda protocol: protocol.place)}
+    if len(found) != len(known):
+        raise RuntimeError(f"two protocols have one name: {sorted(protocol.name for protocol in known)}")
+    return found
 
 
-def _never(_target: str, _answer: Message) -> bool:
-    return False
-
-
-PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol("v2", v2.extract, v2.recognise, v2.single),
-        Protocol("tensorflow", tf_serving.extract, tf_serving.recognise),
-        Protocol("kserve-v1", tf_serving.extract, _never),
-        Protocol("mlflow", mlflow.extract, mlflow.recognise),
-        Protocol("sagemaker", sagemaker.extract, sagemaker.recognise),
-        Protocol("torchserve", torchserve.extract, torchserve.recognise),
-        Protocol("openai", openai.extract, openai.recognise),
-        Protocol("json", json_pointer.extract, _never, json_pointer.single),
-    )
-}
+PROTOCOLS = _found()
 """Every protocol that can be read, in the order in which `auto` tries them."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
+from proxy.predictions.registry import PROTOCOLS
 
 _OTHERS = {
     Reason.NOT_REWRITTEN: "requests that `set_json` cannot be applied to",
@@ -55,7 +56,7 @@ def _where(spec: PredictionSpec) -> tuple[str, str]:
     """The key that says where in an answer to look, and its value."""
     if spec.jmespath:
         return "jmespath", spec.jmespath
-    if spec.pointer or spec.protocol == "json":
+    if spec.pointer or (spec.protocol in PROTOCOLS and PROTOCOLS[spec.protocol].pointed):
         return "pointer", spec.pointer
     return "output", spec.output
 

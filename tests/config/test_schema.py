@@ -12,7 +12,7 @@ import yaml
 from proxy.config import schema
 from proxy.config.guards import Guards
 from proxy.config.json_schema import sections
-from proxy.config.route import Protocol
+from proxy.config.route import ProtocolName
 from proxy.evidence.rules.registry import GUARDS
 from proxy.predictions.registry import PROTOCOLS
 from tests.config.files import PLAIN, ROOT
@@ -52,4 +52,4 @@ def test_the_reference_is_current() -> None:
 
 def test_what_the_file_may_ask_for_is_built() -> None:
     assert list(Guards.model_fields) == list(GUARDS)
-    assert set(typing.get_args(Protocol)) - {"auto"} == set(PROTOCOLS)
+    assert typing.get_args(ProtocolName) == ("auto", *PROTOCOLS)

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import ast
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +13,15 @@ from proxy.config.effort import pairs_to_pass
 from proxy.evidence.families.rule import Context
 from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard, Kind, PredictionSpec
+from tests.fixtures import package_with
 
 ROOT = Path(__file__).resolve().parents[2]
-FIXTURES = ROOT / "tests" / "fixtures"
 
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a copy of the package says, in whose `evidence/rules/` one file was put."""
-    copy = tmp_path_factory.mktemp("copy")
-    shutil.copytree(ROOT / "proxy", copy / "proxy", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    shutil.copy(FIXTURES / "slow_pairs.py", copy / "proxy" / "evidence" / "rules")
-    done = subprocess.run(
-        [sys.executable, str(FIXTURES / "with_slow_pairs.py")],
-        env=os.environ | {"PYTHONPATH": str(copy)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["package"].startswith(str(copy))
-    return found
+    return package_with("evidence/rules", "slow_pairs.py", "with_slow_pairs.py", tmp_path_factory.mktemp("copy"))
 
 
 def test_the_file_may_have_it_in_its_unit_and_a_mistake_is_told_with_its_line(said: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from proxy.model import Kind
 from proxy.model.reasons import Reason
 from proxy.predictions.message import Message
-from proxy.predictions.mlflow import recognise
+from proxy.predictions.protocols.mlflow import recognise
 from tests.predictions.pairs import refusal, said
 
 TABLE = {"predictions": [{"setosa": 0.25, "virginica": 0.75}, {"virginica": 0.5, "setosa": 0.5}]}

@@ -15,7 +15,7 @@ from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions import read
 from proxy.predictions.message import Message
-from proxy.predictions.openai import recognise
+from proxy.predictions.protocols.openai import recognise
 from proxy.predictions.sse import events
 from proxy.predictions.unreadable import Unreadable
 from tests.predictions.pairs import answer, head_of, pair, refusal, said

@@ -9,7 +9,7 @@ import pytest
 from proxy.model import Kind
 from proxy.model.reasons import Reason
 from proxy.predictions.message import Message
-from proxy.predictions.sagemaker import recognise
+from proxy.predictions.protocols.sagemaker import recognise
 from proxy.predictions.shapes import MAX_ROWS
 from tests.predictions.pairs import refusal, said
 

@@ -9,7 +9,7 @@ import pytest
 from proxy.model import Kind
 from proxy.model.reasons import Reason
 from proxy.predictions.message import Message
-from proxy.predictions.tf_serving import recognise
+from proxy.predictions.protocols.tf_serving import recognise
 from tests.predictions.pairs import refusal, said
 
 CLASSES = {"results": [[["cat", 0.25], ["dog", 0.75]], [["cat", 0.5], ["dog", 0.5]]]}

@@ -10,7 +10,7 @@ from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions import read
 from proxy.predictions.message import Message
-from proxy.predictions.torchserve import recognise
+from proxy.predictions.protocols.torchserve import recognise
 from tests.predictions.pairs import answer, pair, refusal, said
 
 TOP = {"tabby": 0.5, "tiger_cat": 0.375, "lynx": 0.125}

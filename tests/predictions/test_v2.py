@@ -9,9 +9,9 @@ import pytest
 from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.message import Message
+from proxy.predictions.protocols.v2 import extract, recognise
 from proxy.predictions.shapes import predict
 from proxy.predictions.unreadable import Unreadable
-from proxy.predictions.v2 import extract, recognise
 from tests.predictions.pairs import answer, output, v2
 
 

@@ -15,8 +15,8 @@ from proxy.model import Kind, Outcome, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions import read
 from proxy.predictions.message import Message
+from proxy.predictions.protocols.v2 import extract
 from proxy.predictions.unreadable import Unreadable
-from proxy.predictions.v2 import extract
 from proxy.predictions.v2_binary import decode
 from tests.predictions.messages import framed, typed_answer
 from tests.predictions.pairs import pair

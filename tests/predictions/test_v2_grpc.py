@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from proxy.config.grpc import FIELDS
 from proxy.model import Kind, Outcome, Prediction, PredictionSpec
 from proxy.model.reasons import PREDICTION_WORDS
-from proxy.predictions import Unreadable, protocol_of, read, v2
+from proxy.predictions import Unreadable, protocol_of, read
 from proxy.predictions.bounds import PARTS, VALUES
 from proxy.predictions.message import Message
+from proxy.predictions.protocols import v2
 from proxy.predictions.request import request_facts
 from proxy.predictions.v2_grpc import METHOD
 from proxy.predictions.v2_messages import REQUEST

@@ -25,6 +25,8 @@ ACTS = {
     "distinct_passes",
     # Parts of a guard's type: tests/evidence/test_guards.py.
     "rule", "check", "fits", "learns", "gap", "generous", "nothing", "never", "always", "no_pairs",
+    # A part of a protocol: tests/predictions/test_registry.py.
+    "unasked",
 }  # fmt: skip
 """Functions that have no doctest of their own; each is shown where the comment says."""
 

@@ -18,6 +18,7 @@ from proxy.predictions.expressions import ExpressionError, search
 from proxy.predictions.json_events import Find, found_in, pieces_of, unnamed_lines, whole
 from proxy.predictions.json_tools import follow, word_for
 from proxy.predictions.message import Message
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.shapes import Tensor, tensor
 from proxy.predictions.unreadable import Unreadable
 
@@ -104,3 +105,6 @@ def _search(expression: str, document: Any) -> Any:
     if found is None:
         raise Unreadable(Reason.MISSING_OUTPUT, f"`{expression[:60]}` finds nothing; found {word_for(document)}")
     return found
+
+
+PROTOCOLS = (Protocol("json", 80, "any other server that answers in JSON", extract, single=single, pointed=True),)

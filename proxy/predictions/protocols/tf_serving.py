@@ -17,6 +17,7 @@ from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.message import Message
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.rows import chosen_name, rows_of, scored
 from proxy.predictions.shapes import Tensor, check_rows, label_name, tensor
 from proxy.predictions.unreadable import Unreadable, names
@@ -64,3 +65,9 @@ def recognise(target: str, answer: Message) -> bool:
     """Whether this answers `/v1/models/NAME:predict` or one of its siblings."""
     path = target.partition("?")[0]
     return path.startswith("/v1/models/") and path.endswith(VERBS)
+
+
+PROTOCOLS = (
+    Protocol("tensorflow", 20, "TensorFlow Serving", extract, recognise),
+    Protocol("kserve-v1", 30, "KServe's V1 protocol", extract),
+)

@@ -35,6 +35,7 @@ from proxy.predictions.bounds import UNBOUNDED, Bounds, check_texts
 from proxy.predictions.json_tools import parse_json, word_for
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_stream import assembled
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.shapes import Tensor, check_rows, floats, tensor
 from proxy.predictions.sse import is_stream
 from proxy.predictions.text_checks import is_json, is_refusal, json_form
@@ -268,3 +269,6 @@ def tokens_of(document: dict[str, Any]) -> int:
             if type(usage.get(key)) is int:
                 return max(0, int(usage[key]))
     return 0
+
+
+PROTOCOLS = (Protocol("openai", 70, "vLLM, llama.cpp, Ollama, TGI: OpenAI-compatible servers", extract, recognise),)

@@ -20,6 +20,7 @@ from proxy.predictions.bounds import Bounds, too_many
 from proxy.predictions.exact_json import whole
 from proxy.predictions.json_events import LINES, lines_of
 from proxy.predictions.message import Message, media_type
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.rows import rows_of
 from proxy.predictions.shapes import Tensor, check_rows, tensor
 from proxy.predictions.unreadable import Unreadable
@@ -81,3 +82,6 @@ _NUMBER = re.compile(r"[+-]?(?:(\d+)|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|nan|in
 def recognise(target: str, answer: Message) -> bool:
     """Whether this answers `/invocations`; MLflow, which is asked first, is told apart by its `predictions`."""
     return target.partition("?")[0] == "/invocations"
+
+
+PROTOCOLS = (Protocol("sagemaker", 50, "SageMaker containers", extract, recognise),)

@@ -10,6 +10,7 @@ from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.message import Message
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.rows import rows_of
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable, names
@@ -32,3 +33,6 @@ def recognise(target: str, answer: Message) -> bool:
         return type(answer.document) is dict and "predictions" in answer.document
     except Unreadable:
         return False
+
+
+PROTOCOLS = (Protocol("mlflow", 40, "MLflow (`mlflow models serve`)", extract, recognise),)

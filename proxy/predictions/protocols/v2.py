@@ -19,6 +19,7 @@ from proxy.predictions.bounds import DEFAULT, Bounds, too_many
 from proxy.predictions.classification import classes, is_meant
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.message import Message, mark_of
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.shapes import MAX_RANK, Tensor, tensor
 from proxy.predictions.unreadable import Unreadable, names
 from proxy.predictions.v2_binary import binary_size, decode, raw_of, split
@@ -182,3 +183,16 @@ def recognise(target: str, _answer: Message) -> bool:
     if path == METHOD:
         return True
     return path.startswith("/v2/") and path.endswith("/infer")
+
+
+PROTOCOLS = (
+    Protocol(
+        "v2",
+        10,
+        "MLServer, Triton, KServe: any server of the Open Inference Protocol (V2)",
+        extract,
+        recognise,
+        single,
+        grpc=True,
+    ),
+)

@@ -15,6 +15,7 @@ from typing import Any
 from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.message import Message, media_type
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.rows import rows_of, scored
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable
@@ -52,3 +53,6 @@ def _plain(body: bytes) -> str:
 def recognise(target: str, answer: Message) -> bool:
     """Whether this answers `/predictions/NAME`."""
     return target.startswith("/predictions/")
+
+
+PROTOCOLS = (Protocol("torchserve", 60, "TorchServe", extract, recognise),)

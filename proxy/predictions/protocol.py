@@ -1,0 +1,36 @@
+"""What a protocol is: a name, and how an answer is recognised and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.model import PredictionSpec
+from proxy.predictions.message import Message
+from proxy.predictions.shapes import Tensor
+
+
+def unasked(_target: str, _answer: Message) -> bool:
+    """Never recognised: read only where the owner names the protocol."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way to write an answer. `extract` raises `Unreadable`; `recognise(target, answer)` never raises, and `auto`
+    asks in the order of `place` (10, 20, …). `servers` says who speaks it.
+
+    `single(spec, document)` is the one value that a JSON document holds, or `None` if it is any other document: a short
+    cut for the commonest answer of all. It changes nothing but the time, and a property test holds the two together.
+    `pointed`: the value is named by `pointer` or `jmespath`, not by `output`. `grpc`: calls are read as well.
+    """
+
+    name: str
+    place: int
+    servers: str
+    extract: Callable[[PredictionSpec, Message], Tensor]
+    recognise: Callable[[str, Message], bool] = unasked
+    single: Callable[[PredictionSpec, Any], Any] | None = None
+    pointed: bool = False
+    grpc: bool = False
