@@ -23,7 +23,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from proxy import __version__
 from proxy.built import DATA_PATH
 from proxy.cli.admin import DEFAULT_URL, AdminClient, NotFoundError
-from proxy.cli.table import follow, overview
+from proxy.cli.table import addresses, follow, overview
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
 from proxy.config.words import RATES, describe, warnings
@@ -229,7 +229,9 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
         found = [_one(admin, rollout)] if rollout else admin.rollouts()
         if as_json:  # followed by a program, one line each time
             return json.dumps(found[0] if rollout else {"rollouts": found}, indent=None if watch else 2)
-        return overview(found)
+        named = {one[arm] for one in found for arm in ("live", "candidate")}
+        upstreams = {name: rows for name, rows in (admin.upstreams() if found else {}).items() if name in named}
+        return "\n\n".join(filter(None, (overview(found), addresses(upstreams))))
 
     if not watch:
         click.echo(text())

@@ -45,6 +45,11 @@ class AdminClient:
         """One rollout; raises `NotFoundError`."""
         return self._ask("ledger", "GET", _path(name))
 
+    def upstreams(self) -> dict[str, list[dict[str, Any]]]:
+        """The addresses of every upstream."""
+        found: dict[str, list[dict[str, Any]]] = self._ask("upstreams", "GET", "/api/v1/upstreams")["upstreams"]
+        return found
+
     def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         """Do something to a rollout by hand; the rollout afterwards."""
         return self._ask("ledger", "POST", f"{_path(name)}/{action}", {"reason": reason, "actor": actor, "full": full})

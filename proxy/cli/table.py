@@ -16,6 +16,8 @@ _COLOURS = {
     "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",
     "inconclusive": "yellow", "shadow": "cyan", "canary": "cyan",
 }  # fmt: skip
+MOST_ADDRESSES = 10
+"""Addresses of one upstream that are told one by one."""
 _COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "pairs", "pass in", "verdict")
 
 
@@ -24,6 +26,26 @@ def overview(rollouts: list[dict[str, Any]]) -> str:
     if not rollouts:
         return "No rollout. Name a candidate under `routes: … rollouts:` in the configuration, then reload."
     return "\n\n".join(_rollout(rollout) for rollout in rollouts)
+
+
+def addresses(upstreams: dict[str, list[dict[str, Any]]]) -> str:
+    """The upstreams that have several addresses, or one that is not used: a line each, and one for each such address.
+
+    >>> print(addresses({"v1": [{"address": "10.0.0.1:80", "workers": 2, "up": 1, "errors": 7, "ejections": 1}]}))
+    v1: 0 of 1 addresses used by all workers
+      10.0.0.1:80 left out by 1 of 2 workers, 7 errors, left out 1 times so far
+    """
+    lines = []
+    for name, rows in upstreams.items():
+        out = [row for row in rows if row["up"] < row["workers"]]
+        if len(rows) > 1 or out:
+            lines.append(f"{printable(name)}: {len(rows) - len(out)} of {len(rows)} addresses used by all workers")
+        lines += [
+            f"  {printable(row['address'])} left out by {row['workers'] - row['up']} of {row['workers']} workers, "
+            f"{row['errors']:,} errors, left out {row['ejections']:,} times so far"
+            for row in out[:MOST_ADDRESSES]
+        ]
+    return "\n".join(lines)
 
 
 def follow(text: Callable[[], str], interval: float, *, as_json: bool) -> NoReturn:

@@ -17,6 +17,9 @@ log = logging.getLogger("understudy.counting")
 MOST_LEDGERS = 10_000
 """Trials of each worker whose last report is kept: it is not repeated once they are over, and they may come back."""
 
+MOST_DEAD = 1_000
+"""Addresses of which the counts of workers that died are kept."""
+
 
 class Tallies:
     """Reports by incarnation."""
@@ -46,6 +49,8 @@ class Tallies:
         payload = self._reports.pop(worker, None)
         if payload is not None:
             _add(self._dead, {**payload, "connections": []})
+            for key in list(self._dead.endpoints)[:-MOST_DEAD]:
+                del self._dead.endpoints[key]
 
     def merged(self) -> FleetCounts:
         """The sum of all, a fresh value."""
@@ -53,6 +58,9 @@ class Tallies:
         _add_counts(counts, self._dead)
         for payload in self._reports.values():
             _add(counts, payload)
+        for key, row in counts.endpoints.items():  # of an address that nobody knows any more nothing is told
+            if (dead := self._dead.endpoints.get(key)) is not None:
+                row[2:] = [a + b for a, b in zip(row[2:], dead[2:], strict=True)]
         return counts
 
 
@@ -73,12 +81,18 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
         counts.trails[sink, "dropped"] = counts.trails.get((sink, "dropped"), 0) + n
     for upstream, n in payload.get("lookups", ()):
         counts.lookups[upstream] = counts.lookups.get(upstream, 0) + n
+    for upstream, n in payload.get("unhashed", ()):
+        counts.unhashed[upstream] = counts.unhashed.get(upstream, 0) + n
+    for upstream, address, state, *totals in payload.get("endpoints", ()):
+        row = [1, int(state == "up"), *totals]
+        old = counts.endpoints.get((upstream, address), [0] * len(row))
+        counts.endpoints[upstream, address] = [a + b for a, b in zip(old, row, strict=True)]
     for upstream, state, n in payload.get("connections", ()):
         counts.connections[upstream, state] = counts.connections.get((upstream, state), 0) + n
 
 
 def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:
-    for plain in ("requests", "fallbacks", "before_table", "trails", "lookups"):
+    for plain in ("requests", "fallbacks", "before_table", "trails", "lookups", "unhashed"):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n

@@ -327,6 +327,7 @@ class Worker:
             "connections": connections,
             "lookups": lookups,
             "unhashed": unhashed,
+            "endpoints": [[name, *row] for name, pool in self.pools.items() for row in pool.rows],
             "trails": context.request_log.dropped,
         }
         if context.publisher.counts({**context.counts.report(), "ledger": ledger, **others}):

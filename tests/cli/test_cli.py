@@ -63,6 +63,12 @@ class FakeAdmin(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, str | None, Any]] = []
         self.answer: tuple[int, bytes] | None = None
         self.rollouts = [ROLLOUT]
+        row = {"address": "10.0.0.1:80", "workers": 2, "up": 2, "requests": 9, "errors": 0, "ejections": 0}
+        self.upstreams = {
+            "credit-v1": [row, {**row, "address": "10.0.0.2:80", "up": 1, "errors": 1200, "ejections": 3}],
+            "credit-v2": [row],
+            "other": [row, row],
+        }
 
     @property
     def url(self) -> str:
@@ -89,6 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _rollouts(self) -> tuple[int, bytes]:
         if self.path == "/api/v1/rollouts":
             return 200, json.dumps({"rollouts": self.server.rollouts}).encode()
+        if self.path == "/api/v1/upstreams":
+            return 200, json.dumps({"upstreams": self.server.upstreams}).encode()
         if self.path.startswith("/api/v1/rollouts/credit/credit-v2"):
             return 200, json.dumps(ROLLOUT).encode()
         return 404, b'{"title": "Not Found", "status": 404}'
@@ -243,10 +251,18 @@ def interrupted_at_the_third(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return naps
 
 
+def test_status_says_which_addresses_are_left_out(admin: FakeAdmin) -> None:
+    shown = run("status", admin=admin).output
+    assert "credit-v1: 1 of 2 addresses used by all workers" in shown
+    assert "  10.0.0.2:80 left out by 1 of 2 workers, 1,200 errors, left out 3 times so far" in shown
+    assert "credit-v2:" not in shown, "one address that is used needs no line"
+    assert "other:" not in shown
+
+
 def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
     naps = interrupted_at_the_third(monkeypatch)
     result = run("status", "--watch", "--interval", "0.5", admin=admin)
-    assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 3)
+    assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 6)
 
 
 def test_watch_as_json_is_a_line_each_time(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +307,7 @@ def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
 
     monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
     result = run("status", "--watch", admin=admin)
-    assert (result.exit_code, len(admin.asked)) == (0, 3)
+    assert (result.exit_code, len(admin.asked)) == (0, 5)
     before, after = result.stdout.split("refused (503): Service Unavailable")
     assert "credit/credit-v2" in before
     assert "credit/credit-v2" in after

@@ -17,6 +17,11 @@ payloads = st.fixed_dictionaries(
         "overhead": st.lists(st.tuples(names, buckets, st.floats(0, 9)), max_size=3),
         "fallbacks": st.lists(st.tuples(names, st.just("timeout"), st.integers(0, 9)), max_size=3),
         "lookups": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
+        "unhashed": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
+        "endpoints": st.lists(
+            st.tuples(names, names, st.sampled_from(["up", "ejected"]), st.integers(0, 9), st.just(1), st.just(0)),
+            max_size=3,
+        ),
         "connections": st.lists(st.tuples(names, st.just("idle"), st.integers(0, 9)), max_size=3),
     }
 )  # fmt: skip
@@ -37,6 +42,10 @@ def test_the_dead_stay_in_the_sum_but_for_their_connections(reports: list[dict[s
     assert {key: counts for key, (counts, _) in after.overhead.items()} == {
         key: counts for key, (counts, _) in before.overhead.items()
     }
+    assert after.unhashed == before.unhashed
+    for key, row in after.endpoints.items():
+        assert row[2:] == before.endpoints[key][2:]
+        assert row[0] <= before.endpoints[key][0]
     assert sum(after.connections.values()) <= sum(before.connections.values())
     assert sum(before.requests.values()) == sum(n for r in reports for *_, n in r["requests"])  # type: ignore[attr-defined]
 
@@ -63,3 +72,13 @@ def test_what_was_said_of_a_trial_at_last_is_known_when_it_is_not_repeated() -> 
         tallies.report("w1", {"ledger": {f"t{number}": {"sampled": 1}}})
     assert tallies.ledgers("a") == tallies.ledgers("t3") == {}
     assert tallies.ledgers("t5") == {"w1": {"sampled": 1}}
+
+
+def test_addresses_that_no_worker_knows_any_more_leave() -> None:
+    tallies = Tallies()
+    tallies.report("w0", {"endpoints": [["u", "a", "up", 5, 1, 0], ["u", "b", "up", 2, 0, 0]], "unhashed": [["u", 2]]})
+    tallies.report("w1", {"endpoints": [["u", "b", "ejected", 3, 3, 1]]})
+    assert tallies.merged().endpoints == {("u", "a"): [1, 1, 5, 1, 0], ("u", "b"): [2, 1, 5, 3, 1]}
+    tallies.gone("w0")
+    assert tallies.merged().endpoints == {("u", "b"): [1, 0, 5, 3, 1]}
+    assert tallies.merged().unhashed == {"u": 2}

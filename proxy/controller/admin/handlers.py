@@ -13,7 +13,7 @@ from proxy.controller.admin.interface import ACTIONS, AdminService
 from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.openapi import DOCUMENT
 from proxy.controller.admin.problems import Problem
-from proxy.controller.admin.traffic import by_route
+from proxy.controller.admin.traffic import by_route, by_upstream
 from proxy.controller.webhooks.outbox import Sender
 
 if TYPE_CHECKING:
@@ -180,6 +180,13 @@ async def traffic(request: web.Request) -> web.Response:
     """Exchanges and errors by route, upstream and leg, since the workers started."""
     inputs.query(request, ())
     return answer({"time": time.time(), "routes": by_route(request.app[SURFACE].counts().requests)})
+
+
+@routes.get("/api/v1/upstreams")
+async def upstreams(request: web.Request) -> web.Response:
+    """Each upstream's addresses, and which of them the workers use."""
+    inputs.query(request, ())
+    return answer({"upstreams": by_upstream(request.app[SURFACE].counts().endpoints)})
 
 
 @routes.get("/api/v1/processes")

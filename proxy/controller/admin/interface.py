@@ -40,7 +40,9 @@ class FleetCounts:
 
     A histogram is `(counts, sum in seconds)`: one count per bound of `pairs.link.BOUNDS`, then one for what is above.
     `connections` is what is open now, of the workers that are connected; `lookups` counts those of an upstream's names
-    that failed. `before_table` counts requests of a rollout's route that came before a worker's first routing table.
+    that failed, `unhashed` requests that had nothing by which `balance` hashes. `endpoints` counts for each (upstream,
+    address) that a connected worker knows: workers, those of them that use it now, requests, errors, ejections.
+    `before_table` counts requests of a rollout's route that came before a worker's first routing table.
     `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
     sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
@@ -56,6 +58,8 @@ class FleetCounts:
     before_table: dict[str, int] = field(default_factory=dict)
     connections: dict[tuple[str, str], int] = field(default_factory=dict)
     lookups: dict[str, int] = field(default_factory=dict)
+    unhashed: dict[str, int] = field(default_factory=dict)
+    endpoints: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     sampled: dict[str, int] = field(default_factory=dict)
     pairs: dict[tuple[str, str], int] = field(default_factory=dict)
     candidate_failures: dict[tuple[str, str], int] = field(default_factory=dict)

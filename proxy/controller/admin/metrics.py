@@ -63,6 +63,9 @@ DAY = 86400.0
 LEAD_BOUNDS = (3600.0, 6 * 3600.0, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY)
 """Seconds from sign-off to weight 100."""
 
+MOST_ADDRESSES = 64
+"""Addresses of one upstream that are labels of their own; those beyond are `other`."""
+
 _NONE: Mapping[Any, Any] = {}
 _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _WORDS = frozenset(word.value for word in REASONS if word)
@@ -256,6 +259,25 @@ def _traffic(counts: FleetCounts) -> Iterable[Metric]:
     yield _gauge("upstream_connections", "Connections open now.", ("upstream", "state"), counts.connections)
     text = "Lookups of an upstream's host names that failed."
     yield _counter("upstream_lookup_failures", text, ("upstream",), counts.lookups)
+    text = "Requests without what `balance` hashes by: the less loaded endpoint got them."
+    yield _counter("upstream_unhashed_requests", text, ("upstream",), counts.unhashed)
+    yield from _endpoints(counts)
+
+
+def _endpoints(counts: FleetCounts) -> Iterable[Metric]:
+    """By address, of which the workers know the present ones alone; of one upstream no more than `MOST_ADDRESSES`."""
+    labels, rows, known = ("upstream", "address"), dict[tuple[str, str], list[int]](), Counter[str]()
+    for (upstream, address), row in sorted(counts.endpoints.items()):
+        known[upstream] += 1
+        key = (upstream, address if known[upstream] <= MOST_ADDRESSES else "other")
+        rows[key] = [a + b for a, b in zip(rows.get(key, [0] * len(row)), row, strict=True)]
+    yield _gauge("endpoint_up", "Workers that send requests to it now.", labels, {k: v[1] for k, v in rows.items()})
+    for at, name, text in (
+        (2, "requests", "Requests sent to it, copies and health checks included."),
+        (3, "errors", "Requests to it that broke off, were answered by garbage, or were late."),
+        (4, "ejections", "How often a worker left it out."),
+    ):
+        yield _counter(f"endpoint_{name}", text, labels, {key: row[at] for key, row in rows.items()})
 
 
 def _pairs(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:

@@ -69,6 +69,9 @@ NEED = _object(
         "want": {"type": "number", "minimum": 0},
     }
 )
+ADDRESS = _object(
+    {"address": TEXT, "workers": WHOLE, "up": WHOLE, "requests": WHOLE, "errors": WHOLE, "ejections": WHOLE}
+)
 STAGE = _object({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT, "needs": _list(NEED)})
 SAMPLE_RATIO = _object(
     {
@@ -370,6 +373,12 @@ def _paths() -> dict[str, Schema]:
             "traffic",
             "Exchanges and errors by route, upstream and leg.",
             _content(_object({"time": {"type": "number"}, "routes": {"type": "object"}})),
+            *_DATA,
+        ),
+        "/api/v1/upstreams": _get(
+            "upstreams",
+            "Each upstream's addresses, and how many workers use them.",
+            _content(_object({"upstreams": {"type": "object", "additionalProperties": _list(ADDRESS)}})),
             *_DATA,
         ),
         "/api/v1/processes": _get("processes", "The process tree.", _content(_ref("Processes")), *_DATA),

@@ -17,6 +17,20 @@ def is_error(code: str) -> bool:
     return code != Reason.CLIENT_GONE and (code == "429" or code[:1] not in "1234")
 
 
+def by_upstream(endpoints: Mapping[tuple[str, str], list[int]]) -> dict[str, Any]:
+    """Each upstream's addresses: how many workers know it and send to it now, and what became of requests.
+
+    >>> by_upstream({("u", "10.0.0.1:80"): [2, 1, 9, 1, 1]})["u"][0]["up"]
+    1
+    """
+    found: dict[str, Any] = {}
+    for (upstream, address), (workers, up, requests, errors, ejections) in sorted(endpoints.items()):
+        row = {"address": address, "workers": workers, "up": up}
+        row |= {"requests": requests, "errors": errors, "ejections": ejections}
+        found.setdefault(upstream, []).append(row)
+    return found
+
+
 def by_route(requests: Mapping[tuple[str, str, str, str], int]) -> dict[str, Any]:
     """`{route: {upstream: {leg: {"exchanges", "errors"}}}}` of counts by route, upstream, leg and code.
 

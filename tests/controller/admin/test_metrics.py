@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 from proxy import config
 from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.admin.interface import FleetCounts
-from proxy.controller.admin.metrics import Metrics, code_label
+from proxy.controller.admin.metrics import MOST_ADDRESSES, Metrics, code_label
 from proxy.pairs.link import BOUNDS
 from proxy.pairs.request_log import LegTrail, example
 
@@ -55,6 +55,11 @@ METRICS = {
     "understudy_webhook_deliveries_total": {"event", "result"},
     "understudy_upstream_connections": {"upstream", "state"},
     "understudy_upstream_lookup_failures_total": {"upstream"},
+    "understudy_upstream_unhashed_requests_total": {"upstream"},
+    "understudy_endpoint_up": {"upstream", "address"},
+    "understudy_endpoint_requests_total": {"upstream", "address"},
+    "understudy_endpoint_errors_total": {"upstream", "address"},
+    "understudy_endpoint_ejections_total": {"upstream", "address"},
     "understudy_trails_total": {"sink", "result"},
     "understudy_admin_refusals_total": {"reason"},
     "understudy_build_info": {"version", "python", "data_path"},
@@ -101,6 +106,8 @@ def full() -> FleetCounts:
         fallbacks={(NAME, "timeout"): 3},
         connections={("v1", "idle"): 4},
         lookups={"v2": 2},
+        unhashed={"v1": 3},
+        endpoints={("v1", "10.0.0.1:80"): [2, 1, 8, 1, 1]},
         sampled={NAME: 9},
         pairs={(NAME, "compared"): 8},
         candidate_failures={(NAME, "timeout"): 1},
@@ -306,3 +313,12 @@ def test_promtool_finds_nothing_to_say() -> None:
     body, _ = Metrics(FakeController(), FakeSender()).render()
     done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (0, "", "")
+
+
+def test_addresses_beyond_the_bound_are_told_together() -> None:
+    controller = FakeController()
+    many = {("v1", f"10.0.{n}.1:80"): [1, 1, 2, 0, 0] for n in range(MOST_ADDRESSES + 5)}
+    controller.counts = lambda: FleetCounts(endpoints=many)  # type: ignore[method-assign]
+    found = samples(Metrics(controller, FakeSender()))["understudy_endpoint_requests_total"]
+    assert len(found) == MOST_ADDRESSES + 1
+    assert next(one.value for one in found if one.labels["address"] == "other") == 10
