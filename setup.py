@@ -12,7 +12,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-INTERPRETED = {"hash_key", "set_json", "set_message", "sticky"}  # few routes have them
+INTERPRETED = {"fork", "hash_key", "set_json", "set_message", "sticky"}  # few routes have them
 COMPILED = (
     *(f"proxy/http/{name}.py" for name in (
         "chunks", "framing", "grpc", "headers", "ids", "local_replies", "placement", "statuses",

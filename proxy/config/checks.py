@@ -17,7 +17,7 @@ from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.names import collide, is_loopback, nearest
-from proxy.config.route import PredictionConfig, RolloutConfig, RouteConfig
+from proxy.config.route import Match, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.signing import signing_key
 from proxy.config.text import Document, Path, show
@@ -26,12 +26,14 @@ from proxy.config.types import Section
 from proxy.errors import Mistake
 from proxy.evidence.rules.registry import GUARDS
 from proxy.http.credentials import HEADERS
+from proxy.json_pointer import parse
 from proxy.model import BUCKETS, Guard, Kind, Stage, State
 from proxy.predictions.expressions import expression_problem
 from proxy.predictions.registry import PROTOCOLS
 from proxy.request.set_json import rules
 from proxy.request.set_message import FIELDS as FIELDS_SET
 from proxy.request.set_message import problem
+from proxy.request.sticky import in_message
 from proxy.units import duration
 
 _SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
@@ -80,6 +82,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
     for n, route in enumerate(config.routes):
         _route(("routes", n), route, known, blame)
         _reachable(n, config, blame)
+        _fork(n, config, blame)
     return blame
 
 
@@ -231,11 +234,31 @@ def _reachable(n: int, config: Config, blame: _Blamer) -> None:
             continue
         there = route.match
         wider = _covers(there.path, here.path) and there.headers.items() <= here.headers.items()
+        wider = wider and there.json.items() <= here.json.items()
         if wider and (not there.methods or (here.methods and set(here.methods) <= set(there.methods))):
             hint = f"routes[{m}] (`{route.name}`) takes all its requests; put this one first, or narrow that one"
             if not blame.is_broken(("routes", m, "match")) and not blame.is_broken(("routes", n, "match")):
                 blame(("routes", n), f"the route `{routes[n].name}` is never reached", hint)
             return
+
+
+def _fork(n: int, config: Config, blame: _Blamer) -> None:
+    """A route that the body decides for: fields that can be read, and one default for each path."""
+    match, path = config.routes[n].match, ("routes", n, "match")
+    if match.default and not match.json:
+        blame((*path, "default"), "has no meaning without `json`", "a route without it has all that is left")
+    for pointer in match.json:
+        if not pointer:
+            blame((*path, "json", pointer), "is the whole body", "name a field of it, such as /model")
+        elif speaks(config, config.routes[n].live) and not in_message(parse(pointer)):
+            blame((*path, "json", pointer), "is not read of a ModelInferRequest", "such as /model_name")
+    same = [m for m, other in enumerate(config.routes[:n]) if match.default and _alike(other.match, match)]
+    if same:
+        blame((*path, "default"), f"routes[{same[0]}] is the default of the same path already", "one of them is")
+
+
+def _alike(one: Match, other: Match) -> bool:
+    return one.default and (one.path, set(one.methods), one.headers) == (other.path, set(other.methods), other.headers)
 
 
 def _covers(wide: str | None, narrow: str | None) -> bool:

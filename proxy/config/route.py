@@ -44,19 +44,25 @@ else:
     ProtocolName = Literal[(AUTO, *PROTOCOLS)]
 
 
-class Match(Section):
-    """Which requests belong to a route; everything given must match."""
-
-    path: RequestPath | None = None
-    """The request's path, without its query; a trailing `*` matches any rest. Any path when absent."""
-    methods: tuple[Method, ...] = ()
-    """Request methods; any when empty."""
-    headers: dict[Header, HeaderValue] = Field(default_factory=dict)
-    """Headers with their exact values."""
-
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # `json` was a method of pydantic's models; nobody calls it here
+
+    class Match(Section):
+        """Which requests belong to a route; everything given must match."""
+
+        path: RequestPath | None = None
+        """The request's path, without its query; a trailing `*` matches any rest. Any path when absent."""
+        methods: tuple[Method, ...] = ()
+        """Request methods; any when empty."""
+        headers: dict[Header, HeaderValue] = Field(default_factory=dict)
+        """Headers with their exact values."""
+        json: dict[Pointer, bool | int | float | str] = Field(default_factory=dict)  # type: ignore[assignment]
+        """Fields of the request's JSON with their exact values, by JSON pointer (`{/model: llama}`); gRPC: texts of a
+        ModelInferRequest. The body is waited for, up to the largest `mirror.max_body` of the routes in question (1MiB
+        where none has a rollout); one that is longer, compressed or no JSON has none of them. Routes are asked in the
+        order of the file, up to the first without `json`, [which has what is left](placements.md#by-model)."""
+        default: Flag = False
+        """Beside `json`: it also has the requests of its path, methods and headers that no route's `json` fits."""
 
     class Sticky(Section):
         """What keeps one user, session or sequence on one arm: a header, a cookie or a field of the request's body."""

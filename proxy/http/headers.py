@@ -154,7 +154,7 @@ class Request:
     """
 
     __slots__ = (
-        "claims", "found", "head", "host", "keep", "length", "low", "method", "named", "offers", "old", "path",
+        "claims", "fork", "found", "head", "host", "keep", "length", "low", "method", "named", "offers", "old", "path",
         "plain", "rebuild", "route", "target", "upgrade",
     )  # fmt: skip
 
@@ -175,6 +175,8 @@ class Request:
     """The head as forwarded, but for the lines that differ per client and request; empty when it must change more."""
     route: Any
     """Where it belongs, as the reader found; kept with the head, so that an equal head is not looked up again."""
+    fork: Any
+    """What says of its body where it belongs, `None` where the head says it."""
     found: dict[bytes, bytes]
     named: frozenset[bytes]
     claims: frozenset[bytes]
@@ -259,7 +261,7 @@ def read_request(head: bytes, names: re.Pattern[bytes] = _REQUESTS) -> Request:
     path = self.target
     query = path.find(b"?")
     self.path = path if query < 0 else path[:query]
-    self.plain = b""
+    self.plain, self.fork = b"", None
     if not self.rebuild and not self.claims and b"x-request-id" not in found:
         self.plain = b"%bx-forwarded-host: %b\r\n%b" % (head[:-2], host.strip(b" \t"), _VIA)
     return self

@@ -39,6 +39,14 @@ class RequestDriver(Exchange):
 
     def start(self, piece: bytes, done: bool) -> Reason:
         """Choose the arm and send what is here of the request; a reason when it is refused."""
+        if self.request.fork is not None and not self.request.upgrade:
+            self.unrouted = True
+            gathering.begin(self, piece, done)
+            return _NONE
+        return self.enter(piece, done, self.started)
+
+    def enter(self, piece: bytes, done: bool, now: float) -> Reason:
+        """The same, once it is known where it belongs."""
         route, request = self.route, self.request
         if route.trials and not request.upgrade and (route.serving is not None or route.override):
             refused = arms.choose(self)
@@ -46,9 +54,9 @@ class RequestDriver(Exchange):
                 self.on(machine.REFUSED)
                 return refused
         if (route.reads_body or not done) and not request.upgrade:
-            gathering.begin(self, piece, done)
+            gathering.begin(self, piece, done, now)
         else:
-            self.send(piece, done, self.started)
+            self.send(piece, done, now)
         return _NONE
 
     def send(self, piece: bytes, done: bool, now: float) -> None:

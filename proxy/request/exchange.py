@@ -229,6 +229,8 @@ class Exchange:
     """The body of such a call, which live is asked with next."""
     gathered: Gathered | None = None
     """The body while nobody is asked yet: the candidate gets it changed, so it must be here whole first."""
+    unrouted = False
+    """The body says where the request belongs, and is not here yet."""
     rewritten: tuple[bytes, bytes] | None = None
     """Head and body as the candidate that serves gets them, where its owner wants them changed."""
 
@@ -264,6 +266,10 @@ class Exchange:
 
     def on(self, event: int) -> None:
         """Something has happened: do what the table says."""
+        raise NotImplementedError
+
+    def enter(self, piece: bytes, done: bool, now: float) -> Reason:
+        """It is known where it belongs: choose the arm; a reason when the request is refused."""
         raise NotImplementedError
 
     def send(self, piece: bytes, done: bool, now: float) -> None:

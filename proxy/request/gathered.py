@@ -62,15 +62,22 @@ class ForBoth(Gathered):
         return self._both.charge(size)
 
 
-class ForLive(Gathered):
-    """Kept to be changed for live."""
+class ForRoute(Gathered):
+    """Kept to see where it belongs."""
 
-    def __init__(self, context: RequestContext) -> None:
-        super().__init__(context.max_body)
+    def __init__(self, context: RequestContext, most: int) -> None:
+        super().__init__(most)
         self._context = context
 
     def charge(self, size: int) -> bool:
         return self._context.charge(size)
+
+
+class ForLive(ForRoute):
+    """Kept to be changed for live."""
+
+    def __init__(self, context: RequestContext) -> None:
+        super().__init__(context, context.max_body)
 
 
 class ForPlace(Gathered):

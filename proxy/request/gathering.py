@@ -1,10 +1,10 @@
 """A body that must be here before anybody is asked.
 
-So it is when the body says which arm answers (`sticky.json`), when the upstream that is to serve gets it changed
-(`set_json`), when both arms get it before the answer (`dual_write`), and when it says which endpoint of an arm is asked
-(`balance`). No model answers before it has read its request, so gathering costs nothing but memory. A body that is too
-long, or for which there is no memory, is not waited for: it has no sticky key, is served by live where a candidate
-would get it changed, is not written to both, and goes to the less loaded endpoint.
+So it is when the body says where it belongs (`match.json`) or which arm answers (`sticky.json`), when the upstream that
+is to serve gets it changed (`set_json`), when both arms get it before the answer (`dual_write`), and when it says which
+endpoint of an arm is asked (`balance`). No model answers before it has read its request, so gathering costs nothing but
+memory. A body that is too long, or for which there is no memory, is not waited for: it has no fields and no sticky key,
+is served by live where a candidate would get it changed, is not written to both, and goes to the less loaded endpoint.
 
 And so it is, up to `server.limits.buffer`, with any body that does not come at once: connections to a model are few,
 and whoever sends slowly is not to hold one meanwhile.
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, original
-from proxy.request import arms, dual_write, rewriting, sticky
-from proxy.request.gathered import ForBoth, ForLive, ForPlace, ForTrial
+from proxy.model.reasons import Reason
+from proxy.request import arms, dual_write, machine, rewriting, sticky
+from proxy.request.gathered import ForBoth, ForLive, ForPlace, ForRoute, ForTrial
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
@@ -29,7 +30,9 @@ def _wanted(exchange: Exchange) -> Gathered | None:
     """What the body is gathered in, if it decides or changes something and may be short enough."""
     route, trial = exchange.route, exchange.trial
     wanted: Gathered | None = None
-    if route.dual_write is not None:
+    if exchange.unrouted:
+        wanted = ForRoute(exchange.context, exchange.request.fork.max_body)
+    elif route.dual_write is not None:
         wanted = ForBoth(route.dual_write)
     elif exchange.undrawn and route.serving is not None:
         wanted = ForTrial(route.serving)
@@ -55,7 +58,7 @@ def _is_enough(exchange: Exchange, gathered: Gathered, done: bool) -> bool:
     return done or exchange.is_stream() if gathered.for_place else exchange.is_enough(done)
 
 
-def begin(exchange: Exchange, piece: bytes, done: bool) -> None:
+def begin(exchange: Exchange, piece: bytes, done: bool, now: float = 0.0) -> None:
     """Ask the arms, at once or when the body is here as far as it is needed."""
     gathered = _wanted(exchange)
     if gathered is None and not done:
@@ -67,7 +70,7 @@ def begin(exchange: Exchange, piece: bytes, done: bool) -> None:
                 exchange.take_body()
             return
         gathered.release()
-    _go_on(exchange, piece, done, exchange.started)
+    _go_on(exchange, piece, done, now or exchange.started)
 
 
 def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> None:
@@ -88,6 +91,10 @@ def give_up(exchange: Exchange) -> None:
 
 def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
     """As much of the body is here as will be waited for; `done` says that it is whole."""
+    if exchange.unrouted:
+        exchange.unrouted = False
+        _route(exchange, body, done, now)
+        return
     if exchange.undrawn:
         exchange.undrawn = False
         arms.draw(exchange, _key(exchange, body, done))
@@ -100,6 +107,19 @@ def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
         exchange.send(body, done, now)
     else:
         dual_write.ask(exchange, both, body, done, now)
+
+
+def _route(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
+    """The body says where the request belongs."""
+    route = exchange.request.fork.pick(exchange.request, body, done)
+    if route is None:
+        exchange.on(machine.REFUSED)
+        exchange.client.refuse(Reason.NO_ROUTE)
+        return
+    exchange.route = route
+    refused = exchange.enter(body, done, now)
+    if refused:
+        exchange.client.refuse(refused)
 
 
 def _key(exchange: Exchange, body: bytes, done: bool) -> bytes:

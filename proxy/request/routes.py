@@ -13,6 +13,7 @@ from proxy.http.headers import Request, read_request, request_scanner
 from proxy.json_pointer import parse
 from proxy.model import State
 from proxy.request.counts import Counts, Meter, Meters
+from proxy.request.fork import Fork
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routing import Router, Rule
@@ -117,7 +118,9 @@ class Routes:
         request = read_request(head, self.scanner)
         if request.length:
             request.upgrade = False  # an offer that is not taken up: the body would have to pass first
-        request.route = None if request.path.startswith(OWN) else self.find(request)
+        request.route = request.fork = None
+        if not request.path.startswith(OWN):
+            self._belongs(request)
         return request
 
     def remember(self, request: Request) -> None:
@@ -134,10 +137,16 @@ class Routes:
         """Whether a route is for exactly this path."""
         return self._router.is_exact(path)
 
-    def find(self, request: Request) -> Route | None:
-        """The route of a request, or `None`."""
+    def _belongs(self, request: Request) -> None:
+        """Set the route of a request, and the fork where its body will say which it is."""
         headers = {name: request.value(name) for name in self._headers}
-        return self._router.find(request.path, request.method, headers)
+        choices = self._router.choices(request.path, request.method, headers)
+        if choices and choices[0][0].json:
+            most = max(route.max_body for _, route in choices)
+            request.fork = fork = Fork(choices, most, choices[0][1].is_grpc)
+            request.route = fork.otherwise or choices[0][1]
+        elif choices:
+            request.route = choices[0][1]
 
 
 def part(total: int, slot: int, workers: int) -> int:
@@ -235,7 +244,9 @@ def _rule(item: RouteConfig) -> Rule:
     """Which requests belong to a route."""
     match = item.match
     headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in match.headers.items())
-    return Rule((match.path or "").encode(), frozenset(method.encode() for method in match.methods), headers)
+    methods = frozenset(method.encode() for method in match.methods)
+    fields = tuple((parse(pointer), value) for pointer, value in match.json.items())
+    return Rule((match.path or "").encode(), methods, headers, fields, match.default)
 
 
 def _looked_at(rule: Rule, route: Route) -> frozenset[bytes]:

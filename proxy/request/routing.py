@@ -23,6 +23,8 @@ from typing import Generic, TypeVar
 from proxy.model import BUCKETS
 
 T = TypeVar("T")
+Fields = tuple[tuple[tuple[str, ...], object], ...]
+"""JSON pointers as tokens, and the value that stands there."""
 
 
 def salt(*names: str, secret: bytes = b"") -> bytes:
@@ -66,9 +68,13 @@ class Rule:
     path: bytes = b""
     methods: frozenset[bytes] = frozenset()
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    json: Fields = ()
+    """Values of fields of the body, which is not here yet."""
+    default: bool = False
+    """It also takes what no other rule's `json` does."""
 
     def allows(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether a request belongs to this route.
+        """Whether a request belongs to this route, as far as its head says.
 
         >>> Rule(b"/v2/*", frozenset({b"POST"})).allows(b"/v2/models/a/infer", b"POST", {})
         True
@@ -110,7 +116,15 @@ class Router(Generic[T]):
         >>> Router([(Rule(b"/a"), 1), (Rule(), 2)]).find(b"/a", b"GET", {})
         1
         """
+        found = self.choices(path, method, headers)
+        return found[0][1] if found else None
+
+    def choices(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[Rule, T]]:
+        """The rules that apply as far as the head says, up to the first that asks nothing of the body."""
+        found = []
         for rule, target in self._exact.get(path, self._open):
             if rule.allows(path, method, headers):
-                return target
-        return None
+                found.append((rule, target))
+                if not rule.json:
+                    break
+        return found

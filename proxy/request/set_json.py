@@ -69,19 +69,29 @@ def rewritten(head: bytes, body: bytes, asked: Rules) -> tuple[bytes, bytes] | N
     low = head.lower()
     if original(head, low, b"content-encoding").lower() not in (b"", b"identity"):
         return None
-    text, tail = body, b""
-    size = original(head, low, _BINARY)
-    if size:
-        if not (size.isdigit() and int(size) <= len(body)):
-            return None
-        text, tail = body[: int(size)], body[int(size) :]
+    size = json_size(head, low, body)
+    if size < 0:
+        return None
+    text, tail = body[:size], body[size:]
     changed = set_values(text, asked)
     if changed is None:
         return None
     lines = without(head, _STALE) + b"content-length: %d\r\n" % (len(changed) + len(tail))
-    if size:
+    if original(head, low, _BINARY):
         lines += b"%b: %d\r\n" % (_BINARY, len(changed))
     return lines, changed + tail
+
+
+def json_size(head: bytes, low: bytes, body: bytes) -> int:
+    """Bytes of a body that are JSON, all of them unless binary tensors follow; -1 where the head cannot be right.
+
+    >>> json_size(b"", b"", b"{}")
+    2
+    """
+    size = original(head, low, _BINARY)
+    if not size:
+        return len(body)
+    return int(size) if size.isdigit() and len(size) < 20 and int(size) <= len(body) else -1
 
 
 def set_values(text: bytes, asked: Rules) -> bytes | None:

@@ -75,12 +75,12 @@ async def test_a_chunked_body_is_changed_too(weight: int) -> None:
         assert joined(live.calls[0].body) == pair.request_body == ASKED
 
 
-async def send_in_pieces(it: Rig, body: bytes, *headers: bytes) -> bytes:
+async def send_in_pieces(it: Rig, body: bytes, *headers: bytes, path: bytes = b"/infer") -> bytes:
     """The body in three pieces, each behind the answer to a request on another connection, so that they are read apart;
     gives the answer's body."""
     reader, writer = await it.connect()
     lines = b"".join(header + b"\r\n" for header in headers)
-    writer.write(b"POST /infer HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n%b\r\n" % (len(body), lines))
+    writer.write(b"POST %b HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n%b\r\n" % (path, len(body), lines))
     third = len(body) // 3
     if headers:
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")

@@ -93,7 +93,7 @@ class Call(RequestDriver):
         messages = self.client.messages
         if done or messages.begun > 1:
             return True
-        return messages.begun == 1 and messages.whole and (self.undrawn or self.request.path == STREAM)
+        return messages.begun == 1 and messages.whole and (self.undrawn or self.unrouted or self.request.path == STREAM)
 
     def is_stream(self) -> bool:
         """What ends with a message may be all that its caller says before it is answered."""
