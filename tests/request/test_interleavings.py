@@ -151,13 +151,15 @@ def answer(world: World) -> None:
 
 
 def alive(world: World) -> None:
-    """It comes to an end without the client's doing, and whatever nobody waits for is bounded in time."""
+    """It ends without the client's doing; a candidate that live covers for is timed, and whatever nobody waits for."""
     exchange, steps = world.exchange, world.history
     running = [leg for leg in world.legs if not leg.ended]
     gone = next((steps[n:] for n, step in enumerate(steps) if step in ("leaves", "is cut off")), [])
     assert "answered" not in gone
+    assert exchange.write is None or exchange.write in world.legs
     if not exchange.answered:
         assert set(world.steps()) - {"leaves", "is cut off"}
+        assert exchange.state != machine.COVERED or exchange in world.context.timed
         return
     assert all(leg.longest for leg in running)
     if gone and exchange.samples and "answered" not in steps and "time is up" not in steps:
