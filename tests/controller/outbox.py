@@ -27,15 +27,22 @@ class FakeOutbox:
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         self.ended: dict[str, str] = {}
         self.broken = self.full = False
+        self.refused = 0
         self.settled = asyncio.Condition()
 
     def add(self, endpoint: str, event: WebhookEvent) -> None:
         row = {"delivery": Delivery(event, endpoint, 0, event.time), "state": "waiting", "answers": []}
         self.rows[endpoint, event.id] = row
 
-    async def next_delivery(self, endpoint: str, now: float, *, urgent: bool) -> Delivery | None:
+    async def _fail_if_broken(self) -> None:
         if self.broken:
+            self.refused += 1
+            async with self.settled:
+                self.settled.notify_all()
             raise StoreError("disk full")
+
+    async def next_delivery(self, endpoint: str, now: float, *, urgent: bool) -> Delivery | None:
+        await self._fail_if_broken()
         waiting = [r["delivery"] for (url, _), r in self.rows.items() if url == endpoint and r["state"] == "waiting"]
         waiting = [delivery for delivery in waiting if (delivery.event.type in URGENT) is urgent]
         due = sorted((d for d in waiting if d.due <= now), key=lambda d: (d.attempts, d.event.time))
@@ -52,8 +59,7 @@ class FakeOutbox:
             self.settled.notify_all()
 
     async def keep_endpoints(self, terms: Mapping[str, str], now: float) -> Mapping[str, int]:
-        if self.broken:
-            raise StoreError("disk full")
+        await self._fail_if_broken()
         self.ended = {url: then for url, then in self.ended.items() if terms.get(url) == then}
         gone = [r for (url, _), r in self.rows.items() if url not in terms and r["state"] == "waiting"]
         for row in gone:

@@ -43,6 +43,9 @@ ASKING = {
     "no body yet": b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
 }
 
+BOOKED = {"whole": (1, 0), "half a head": (0, 0), "half a body": (0, 1), "half a chunk": (0, 1), "no body yet": (0, 1)}
+"""Pairs and requests without one when the client ends: one that was asked whole waits for the models' timeout."""
+
 
 def hangs(said: bytes) -> Script:
     """Say something, then nothing; ends with the connection."""
@@ -109,6 +112,10 @@ async def test_a_client_leaves_at_any_point_of_its_own(asking: str, weight: int)
         await eventually(lambda: asking == "half a head" or models[weight > 0].calls)
         writer.transport.abort()
         await at_rest(it, *models)
+        books = it.trial
+        assert books.sampled == books.sent + books.client_gone, "each request is booked once"
+        if asking != "pipelined":  # how many of those were read before the end is the kernel's affair
+            assert (books.sent, books.client_gone) == BOOKED[asking]
 
 
 @pytest.mark.parametrize("where", HANG_AT)

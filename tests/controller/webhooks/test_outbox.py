@@ -378,7 +378,7 @@ async def test_a_store_that_fails_is_asked_again() -> None:
     controller.store.broken = True
     async with sending(controller, answering(AttemptAnswer(200))):
         controller.tell("e1", A)
-        await asyncio.sleep(0.03)
+        await controller.store.until(lambda: controller.store.refused >= 3)
         assert controller.store.answers(A, "e1") == []
         controller.store.broken = False
         await controller.store.until(lambda: controller.store.state(A, "e1") == "delivered")
