@@ -2,122 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from proxy import __version__, supervisor
 from proxy import demo as play
 from proxy.built import DATA_PATH
 from proxy.cli import main
-from proxy.cli.table import follow, overview
 from proxy.errors import AddressError
+from tests.cli.admins import FakeAdmin, run
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = str(ROOT / "config" / "quickstart.yaml")
 BAD = "upstreams: {m: {url: http://a}}\nroutes: [{name: r, live: n}]\nservr: {}\n"
-
-ROLLOUT: dict[str, Any] = {
-    "name": "credit/credit-v2", "route": "credit", "live": "credit-v1", "candidate": "credit-v2", "version": "7",
-    "state": "canary", "paused": False, "blocked_by": None,
-    "stage": {"index": 1, "name": "canary-5", "entered_at": "2026-11-21T09:00:00Z",
-              "waiting_for": "Waits for 340 more pairs."},
-    "stages": ["shadow", "canary-5", "canary-25"], "weight": 5.0, "verdict": "inconclusive",
-    "findings": [
-        {"guard": "max_disagreement", "segment": None, "verdict": "inconclusive", "value": 0.013, "low": 0.009,
-         "high": 0.018, "limit": 0.02, "unit": "percent", "evidence": 0.14, "pairs": 2310, "eta_seconds": 340.0,
-         "reason": "not yet"},
-        {"guard": "p99_latency", "segment": None, "verdict": "inconclusive", "value": 1.13, "low": None, "high": None,
-         "limit": 1.2, "unit": "times", "evidence": 0.1, "pairs": 310, "eta_seconds": None, "reason": "not yet"},
-        {"guard": "median_latency", "segment": None, "verdict": "pass", "value": 0.021, "low": 0.0202, "high": 1.5,
-         "limit": 0.25, "unit": "seconds", "evidence": 0.0, "pairs": 310, "eta_seconds": None, "reason": "fine"},
-        {"guard": "max_disagreement", "segment": "tenant\x1b[2J", "verdict": "fail", "value": None, "low": None,
-         "high": None, "limit": 0.02, "unit": "percent", "evidence": 1.0, "pairs": 12, "eta_seconds": None,
-         "reason": "tenant\x1b[2J differs"},
-    ],
-    "ledger": {"sampled": 2400, "compared": 2310, "shed": 90, "too_large": 0, "too_long": 0, "client_gone": 0,
-               "live_failed": 0, "unparseable": 0, "link_full": 0, "pending": 0},
-    "why_unparseable": "live's answers cannot be read: missing_output at /a\x1b[2J: 2 of 9 pairs",
-    "repeats": 17, "candidate_failures": {"timeout": 3}, "response_mismatches": {"status_class": 4},
-}  # fmt: skip
-
-
-class FakeAdmin(ThreadingHTTPServer):
-    """The admin API as far as the command line uses it; keeps what it was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[tuple[str, str, str | None, Any]] = []
-        self.answer: tuple[int, bytes] | None = None
-        self.rollouts = [ROLLOUT]
-        row = {"address": "10.0.0.1:80", "workers": 2, "up": 2, "requests": 9, "errors": 0, "ejections": 0}
-        self.upstreams = {
-            "credit-v1": [row, {**row, "address": "10.0.0.2:80", "up": 1, "errors": 1200, "ejections": 3}],
-            "credit-v2": [row],
-            "other": [row, row],
-        }
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: FakeAdmin
-
-    def do_GET(self) -> None:
-        self._serve(None)
-
-    def do_POST(self) -> None:
-        self._serve(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-
-    def _serve(self, body: Any) -> None:
-        self.server.asked.append((self.command, self.path, self.headers["authorization"], body))
-        status, data = self.server.answer or self._rollouts()
-        self.send_response(status)
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _rollouts(self) -> tuple[int, bytes]:
-        if self.path == "/api/v1/rollouts":
-            return 200, json.dumps({"rollouts": self.server.rollouts}).encode()
-        if self.path == "/api/v1/upstreams":
-            return 200, json.dumps({"upstreams": self.server.upstreams}).encode()
-        if self.path.startswith("/api/v1/rollouts/credit/credit-v2"):
-            return 200, json.dumps(ROLLOUT).encode()
-        return 404, b'{"title": "Not Found", "status": 404}'
-
-    def log_message(self, *args: Any) -> None:
-        """Silence."""
-
-
-@pytest.fixture
-def admin() -> Iterator[FakeAdmin]:
-    with FakeAdmin() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join(5)
-
-
-def run(*args: str, admin: FakeAdmin | None = None, **environ: str) -> Result:
-    where = {"UNDERSTUDY_ADMIN_URL": admin.url} if admin else {}
-    return CliRunner().invoke(main, list(args), env={**where, **environ})
 
 
 # --- check -----------------------------------------------------------------------------------------------------------
@@ -198,121 +101,6 @@ def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(play, "main", lambda *, keep, as_json: asked.append((keep, as_json)) or int(keep))
     assert [run("demo").exit_code, run("demo", "--keep").exit_code, run("demo", "--json").exit_code] == [0, 1, 0]
     assert asked == [(False, False), (True, False), (False, True)]
-
-
-# --- status ----------------------------------------------------------------------------------------------------------
-
-
-def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
-    result = run("status", admin=admin)
-    assert result.exit_code == 0
-    row = next(line for line in result.output.splitlines() if line.strip().startswith("max_disagreement  "))
-    assert re.split(r" {2,}", row.strip()) == [
-        "max_disagreement", "1.3%", "0.9% … 1.8%", "2%", "14%", "2,310", "5.7 min", "inconclusive",
-    ]  # fmt: skip
-    for part in (
-        "canary-5 (2 of 3), weight 5%",
-        "Waits for 340 more pairs.",
-        "2,310 compared, 90 shed",
-        "3 timeout",
-        "answers that differ as answers: 4 status class",
-        "! tenant",
-        "! live's answers cannot be read: missing_output at /a?[2J: 2 of 9 pairs",
-        "1.13x",
-        "21ms   20.2ms … 1.5s   250ms",
-    ):
-        assert part in result.output
-
-
-def test_what_a_client_named_cannot_move_the_cursor(admin: FakeAdmin) -> None:
-    assert "\x1b" not in click.unstyle(overview([ROLLOUT]))
-
-
-def test_status_as_json_is_what_the_api_said(admin: FakeAdmin) -> None:
-    assert json.loads(run("status", "--json", admin=admin).output) == {"rollouts": [ROLLOUT]}
-    assert json.loads(run("status", "credit/credit-v2", "--json", admin=admin).output) == ROLLOUT
-
-
-def test_status_without_rollouts_says_what_to_do(admin: FakeAdmin) -> None:
-    admin.rollouts = []
-    assert "Name a candidate" in run("status", admin=admin).output
-
-
-def interrupted_at_the_third(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses of a watch, seconds, of which a person breaks off the third."""
-    naps: list[float] = []
-
-    def nap(seconds: float) -> None:
-        naps.append(seconds)
-        if len(naps) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
-    return naps
-
-
-def test_status_says_which_addresses_are_left_out(admin: FakeAdmin) -> None:
-    shown = run("status", admin=admin).output
-    assert "credit-v1: 1 of 2 addresses used by all workers" in shown
-    assert "  10.0.0.2:80 left out by 1 of 2 workers, 1,200 errors, left out 3 times so far" in shown
-    assert "credit-v2:" not in shown, "one address that is used needs no line"
-    assert "other:" not in shown
-
-
-def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
-    naps = interrupted_at_the_third(monkeypatch)
-    result = run("status", "--watch", "--interval", "0.5", admin=admin)
-    assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 6)
-
-
-def test_watch_as_json_is_a_line_each_time(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupted_at_the_third(monkeypatch)
-    lines = run("status", "--watch", "--json", admin=admin).stdout.splitlines()
-    assert [json.loads(line) for line in lines] == [{"rollouts": [ROLLOUT]}] * 3
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_is_drawn_over_from_the_top_and_nothing_old_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal, texts = Terminal(), iter(["long line\nand another", "short"])
-
-    def nap(seconds: float) -> None:
-        if "short" in terminal.getvalue():
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
-    monkeypatch.setattr(sys, "stdout", terminal)
-    with pytest.raises(KeyboardInterrupt):
-        follow(lambda: next(texts), 2.0, as_json=False)
-    _, first, second = terminal.getvalue().split("\x1b[H")[-3:]
-    assert first.startswith("long line\x1b[K\nand another\x1b[K\n\x1b[K\n")
-    assert second.startswith("short\x1b[K\n\x1b[K\n")
-    assert second.endswith("\x1b[J")
-    assert "again every 2 s" in second
-
-
-def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
-    admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = iter([(503, b"<html>"), None])
-
-    def nap(seconds: float) -> None:
-        try:
-            admin.answer = next(answers)
-        except StopIteration:
-            raise KeyboardInterrupt from None
-
-    monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
-    result = run("status", "--watch", admin=admin)
-    assert (result.exit_code, len(admin.asked)) == (0, 5)
-    before, after = result.stdout.split("refused (503): Service Unavailable")
-    assert "credit/credit-v2" in before
-    assert "credit/credit-v2" in after
-    admin.answer = (503, b"<html>")
-    assert run("status", "--watch", admin=admin).exit_code == 1
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------

@@ -272,7 +272,7 @@ class SceneSurface(FakeService):
         return None if scene is None else scene.charts.shown(scene.plan, time.time())
 
     def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
-        return None if self.rollout(name) is None else self.kept[:limit]
+        return None if self.rollout(name) is None else self.sample_pairs[:limit]
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         written = self.entries if name == self.scenes[0].plan.name else []

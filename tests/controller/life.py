@@ -66,31 +66,34 @@ class Plane:
         self.tables = {0: Table(0), 1: Table(0)}
         self.connected: set[int] = set()
         self.lost: set[int] = set()
-        self.late: dict[int, list[Table]] = {}  # of a worker that is slow: what it has not read yet
+        # Of a worker that is slow: tables that it has not read yet, and how long the journal was when they were sent.
+        self.late: dict[int, list[tuple[Table, int]]] = {}
         self.heard = asyncio.Event()
-        self.fallen: dict[str, int] = {}  # rollouts seen to lose weight, and how long the journal was then
+        self.fallen: dict[
+            str, int
+        ] = {}  # rollouts seen to lose weight, and how long the journal was when that was sent
 
     def publish(self, table: Table) -> None:
         for slot in sorted(self.connected):
             self.disk.tick()
-            last = (self.late.get(slot) or [self.tables[slot]])[-1]
+            last, _ = (self.late.get(slot) or [(self.tables[slot], 0)])[-1]
             assert table.number > last.number, "a table number was given out twice"
             self.reach(slot, table)
         self.disk.tick()
 
     def reach(self, slot: int, table: Table) -> None:
         if slot in self.late:
-            self.late[slot].append(table)
+            self.late[slot].append((table, len(self.disk.journal)))
         else:
-            self.take(slot, table)
+            self.take(slot, table, len(self.disk.journal))
 
     def read(self, slot: int) -> None:
         """A slow worker reads all that waits for it, and is slow no more."""
-        for table in self.late.pop(slot, ()):
-            self.take(slot, table)
+        for table, journaled in self.late.pop(slot, ()):
+            self.take(slot, table, journaled)
         self.heard.set()
 
-    def take(self, slot: int, table: Table) -> None:
+    def take(self, slot: int, table: Table, journaled: int) -> None:
         before = {lane.rollout: lane for lane in self.tables[slot].lanes}
         for lane in table.lanes:
             last = before.get(lane.rollout)
@@ -100,7 +103,7 @@ class Plane:
             saved = self.disk.rollouts.get(lane.rollout)
             fell = fell and (saved is None or saved.rollout.trial == lane.trial)
             if fell and last is not None and last.trial == lane.trial and lane.weight < last.weight:
-                self.fallen[lane.rollout] = len(self.disk.journal)
+                self.fallen[lane.rollout] = journaled
         self.tables[slot] = table
         self.lost.discard(slot)
 

@@ -405,3 +405,20 @@ async def test_of_two_promotions_that_wait_for_the_disk_one_is_refused() -> None
     assert await climbing is None
     assert isinstance(await waiting, Refuse)
     assert (a.rollout.weight, b.rollout.weight) == (500, 0)
+
+
+def test_a_worker_that_reads_late_of_a_fall_says_nothing_about_the_version_after_it() -> None:
+    """Found by the long stateful test: the fall was dated when it was read, after the next version had begun."""
+    life = Life()
+    life.start()
+    try:
+        life.look("b", Verdict.PASS)
+        life.worker_gets_slow(0)
+        life.look("b", Verdict.FAIL)
+        life.file_changes_while_nobody_is_there("b", "2")
+        life.look("b", Verdict.PASS)
+        assert life.plane.weights(0) == {"r/a": 0, "r/b": 500}
+        life.who_has_fallen_stays_down()
+        life.when_nothing_is_under_way_everything_agrees()
+    finally:
+        life.teardown()

@@ -1,0 +1,20 @@
+"""What tests of the command line share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.admins import FakeAdmin
+
+
+@pytest.fixture
+def admin() -> Iterator[FakeAdmin]:
+    with FakeAdmin() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(5)
