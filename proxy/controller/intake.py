@@ -20,8 +20,9 @@ from proxy.controller.work import Steps, Work
 from proxy.model import Pair
 from proxy.rollout.events import Tripped
 
-BATCH_TIME = 0.02
-"""Seconds a reading may wait for its micro-batch."""
+BATCH_TIME = 0.04
+"""Seconds a reading may wait for its micro-batch: at 1,000 pairs a second those of 40 cost a third less for each than
+those of 20, and nobody minds two hundredths of a second."""
 
 
 class Judge(Protocol):
