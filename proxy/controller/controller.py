@@ -34,7 +34,7 @@ from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.counting import Tallies
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
-from proxy.controller.request_log import Trails
+from proxy.controller.request_log import RequestLog
 from proxy.controller.rollout_registry import RolloutRegistry
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Contents, RolloutStore, Saved
@@ -45,7 +45,7 @@ from proxy.errors import StoreError
 from proxy.evidence import EvidenceError
 from proxy.model import Pair
 from proxy.pairs import link
-from proxy.pairs.request_log import Trail
+from proxy.pairs.request_log import RequestEntry
 from proxy.rollout.events import Tripped
 from proxy.sockets import reachable
 
@@ -74,7 +74,7 @@ class Controller:
         self.trials: dict[str, RolloutRun] = {}
         self.tallies = Tallies()
         self.streams = Subscriptions()
-        self.trails = Trails()
+        self.request_log = RequestLog()
         self.exemplars = Exemplars()
         self.connections = WorkerConnections(self)
         self.executor = EffectExecutor(self.trials, store, self.connections, self, clock)
@@ -136,7 +136,7 @@ class Controller:
                 self.look(trial)
         await self.connections.stop()
         await self.registry.close()
-        await asyncio.to_thread(self.trails.close)
+        await asyncio.to_thread(self.request_log.close)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.executor.retry()
@@ -169,7 +169,7 @@ class Controller:
     async def _apply(self, lost: str = "") -> None:
         await self.registry.apply(self.config, self.config_hash, lost=lost)
         self.executor.retell()  # a budget may have come or gone
-        await asyncio.to_thread(self.trails.configure, self.config)  # one that ends may have to wait for its disk
+        await asyncio.to_thread(self.request_log.configure, self.config)  # one that ends may have to wait for its disk
 
     # --- what workers say (worker_connections.WorkerEvents) -----------------------------------------------------------
 
@@ -182,9 +182,9 @@ class Controller:
         for name, ledger in counts.get("ledger", {}).items():
             self.intake.report(worker, name, ready.get(name), ledger)
 
-    def on_trails(self, trails: list[Trail]) -> None:
-        self.trails.take(trails)
-        self.exemplars.take(trails)
+    def on_entries(self, entries: list[RequestEntry]) -> None:
+        self.request_log.take(entries)
+        self.exemplars.take(entries)
 
     def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
         for trial, event in self.executor.greeted(link.table_from(hello.get("table")), bool(hello.get("lost"))):

@@ -77,8 +77,8 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
         counts.fallbacks[rollout, reason] = counts.fallbacks.get((rollout, reason), 0) + n
     for rollout, n in payload.get("before_table", ()):
         counts.before_table[rollout] = counts.before_table.get(rollout, 0) + n
-    for sink, n in payload.get("trails", {}).items():
-        counts.trails[sink, "dropped"] = counts.trails.get((sink, "dropped"), 0) + n
+    for sink, n in payload.get("request_log", {}).items():
+        counts.request_log[sink, "dropped"] = counts.request_log.get((sink, "dropped"), 0) + n
     for upstream, n in payload.get("lookups", ()):
         counts.lookups[upstream] = counts.lookups.get(upstream, 0) + n
     for upstream, n in payload.get("unhashed", ()):
@@ -92,7 +92,7 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
 
 
 def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:
-    for plain in ("requests", "fallbacks", "before_table", "trails", "lookups", "unhashed"):
+    for plain in ("requests", "fallbacks", "before_table", "request_log", "lookups", "unhashed"):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n

@@ -1,9 +1,9 @@
-"""Trails on their way out: to an OpenTelemetry collector and into the access log, each by a thread of its own.
+"""Log entries on their way out: to an OpenTelemetry collector and into the access log, each by a thread of its own.
 
-The event loop puts trails into a queue that is bounded; encoding, the disk and the network are the thread's. A
-collector or disk that is slow or gone costs trails (counted), never pairs, and nothing of the live path.
+The event loop puts entries into a queue that is bounded; encoding, the disk and the network are the thread's. A
+collector or disk that is slow or gone costs entries (counted), never pairs, and nothing of the live path.
 
-Invariant: each trail that a sink is offered is counted there once, as written, failed or dropped.
+Invariant: each entry that a sink is offered is counted there once, as written, failed or dropped.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from proxy import logs, private
 from proxy.config import Config
 from proxy.config.server import Access, Tracing
 from proxy.controller.recorder import rotate
-from proxy.pairs.request_log import Trail, fields, line
+from proxy.pairs.request_log import RequestEntry, fields, line
 
-log = logging.getLogger("understudy.trails")
+log = logging.getLogger("understudy.request_log")
 _access = logging.getLogger("understudy.access")
 
 RESULTS = ("written", "failed", "dropped")
 
 MAX_WAITING = 8192
-"""Trails that may wait for a sink; one more is dropped."""
+"""Entries that may wait for a sink; one more is dropped."""
 BATCH = 256
 LINGER = 0.5
 """Seconds in which a batch may fill."""
@@ -43,7 +43,7 @@ STOP = 2.0
 class Writer(Protocol):
     """Where a sink's batches go. Called by the sink's thread alone, but for `interrupt`."""
 
-    def write(self, batch: list[Trail]) -> None:
+    def write(self, batch: list[RequestEntry]) -> None:
         """Write them all; raises `OSError` when they could not be."""
 
     def interrupt(self) -> None:
@@ -58,15 +58,15 @@ class Sink:
 
     def __init__(self, name: str, writer: Writer, tell: Callable[[str, int], None]) -> None:
         self._name, self._writer, self._tell = name, writer, tell
-        self._queue: queue.Queue[Trail | None] = queue.Queue(MAX_WAITING)
+        self._queue: queue.Queue[RequestEntry | None] = queue.Queue(MAX_WAITING)
         self._failing = self._ending = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, trail: Trail) -> None:
+    def offer(self, entry: RequestEntry) -> None:
         """Write it in a while, or drop it."""
         try:
-            self._queue.put_nowait(trail)
+            self._queue.put_nowait(entry)
         except queue.Full:
             self._tell("dropped", 1)
 
@@ -87,9 +87,9 @@ class Sink:
                 self._write(batch)
         self._writer.close()
 
-    def _batch(self) -> tuple[list[Trail], bool]:
-        """Some trails, and whether there may be more."""
-        batch: list[Trail] = []
+    def _batch(self) -> tuple[list[RequestEntry], bool]:
+        """Some entries, and whether there may be more."""
+        batch: list[RequestEntry] = []
         until = 0.0
         while len(batch) < BATCH:
             try:
@@ -103,7 +103,7 @@ class Sink:
             batch.append(one)
         return batch, not (self._ending and self._queue.empty())
 
-    def _write(self, batch: list[Trail]) -> None:
+    def _write(self, batch: list[RequestEntry]) -> None:
         try:
             self._writer.write(batch)
         except Exception as error:  # mostly the network; whatever it is, one odd batch must not end the thread
@@ -118,7 +118,7 @@ class Sink:
             self._failing = False
 
 
-class Trails:
+class RequestLog:
     """Both sinks, as the configuration wants them. Called on the event loop."""
 
     def __init__(self) -> None:
@@ -145,14 +145,14 @@ class Trails:
         with self._lock:
             self._counts[name, result] += n
 
-    def take(self, trails: Iterable[Trail]) -> None:
-        """Give each trail to those it is for."""
+    def take(self, entries: Iterable[RequestEntry]) -> None:
+        """Give each entry to those it is for."""
         traces, access_log = self._sinks.get("traces"), self._sinks.get("access_log")
-        for trail in trails:
-            if trail.trace and traces is not None:
-                traces[1].offer(trail)
-            if trail.logged and access_log is not None:
-                access_log[1].offer(trail)
+        for entry in entries:
+            if entry.trace and traces is not None:
+                traces[1].offer(entry)
+            if entry.logged and access_log is not None:
+                access_log[1].offer(entry)
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -180,16 +180,16 @@ class AccessLog:
         self._rule = rule
         self._file: BufferedWriter | None = None
 
-    def write(self, batch: list[Trail]) -> None:
+    def write(self, batch: list[RequestEntry]) -> None:
         if self._rule.path is None:
-            for trail in batch:
-                logs.event(_access, "request", **fields(trail))
+            for entry in batch:
+                logs.event(_access, "request", **fields(entry))
             return
         path = Path(self._rule.path)
         try:
             if self._file is None:
                 self._file = open(path, "ab", opener=private.opener)  # noqa: SIM115
-            self._file.write(b"".join(line(trail) for trail in batch))
+            self._file.write(b"".join(line(entry) for entry in batch))
             self._file.flush()
             if self._file.tell() >= self._rule.max_size:
                 self.close()

@@ -240,8 +240,8 @@ class ControllerService:
         counts.exemplars = controller.exemplars
         for trial in controller.trials.values():
             _count_trial(counts, trial)
-        for (sink, result), n in controller.trails.counts.items():
-            counts.trails[sink, result] = counts.trails.get((sink, result), 0) + n
+        for (sink, result), n in controller.request_log.counts.items():
+            counts.request_log[sink, result] = counts.request_log.get((sink, result), 0) + n
         times = controller.executor.times
         counts.results = dict(times.results)
         counts.rollback_seconds = {name: list(seconds) for name, seconds in times.rollback.items()}

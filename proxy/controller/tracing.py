@@ -1,4 +1,5 @@
-"""Trails as OpenTelemetry spans, posted to a collector by the official SDK's exporter (OTLP over HTTP, protobuf).
+"""Request log entries as OpenTelemetry spans, posted to a collector by the official SDK's exporter (OTLP over HTTP,
+protobuf).
 
     request     SERVER   from the head to the last byte of the client's answer
     └── leg     CLIENT   one for each leg, from the last request byte to the last answer byte; `understudy.leg` is
@@ -24,7 +25,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from proxy import __version__
 from proxy.config.server import Tracing
-from proxy.pairs.request_log import LegTrail, Trail
+from proxy.pairs.request_log import LegEntry, RequestEntry
 
 Attributes = dict[str, str | int | float | bool]
 TIMEOUT = 10.0
@@ -37,7 +38,7 @@ class ExportError(OSError):
 
 
 class Exporter:
-    """A `trails.Writer` over the SDK's exporter."""
+    """A `request_log.Writer` over the SDK's exporter."""
 
     def __init__(self, rule: Tracing) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # the sink says once that it fails, and why
@@ -46,8 +47,8 @@ class Exporter:
         headers = {name: value.get_secret_value() for name, value in rule.headers.items()}
         self._exporter = OTLPSpanExporter(self._endpoint, headers=headers, timeout=TIMEOUT)
 
-    def write(self, batch: list[Trail]) -> None:
-        spans = [span for trail in batch for span in spans_of(trail, self._resource)]
+    def write(self, batch: list[RequestEntry]) -> None:
+        spans = [span for entry in batch for span in spans_of(entry, self._resource)]
         if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
             raise ExportError(f"{self._endpoint} did not take the spans")
 
@@ -58,37 +59,39 @@ class Exporter:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK's has no annotations
 
 
-def spans_of(trail: Trail, resource: Resource) -> Iterator[ReadableSpan]:
+def spans_of(entry: RequestEntry, resource: Resource) -> Iterator[ReadableSpan]:
     """The spans of one request, the request's own first."""
-    request = _context(trail.trace, trail.span)
-    parent = _context(trail.trace, trail.parent, remote=True) if trail.parent else None
+    request = _context(entry.trace, entry.span)
+    parent = _context(entry.trace, entry.parent, remote=True) if entry.parent else None
     attributes: Attributes = {
-        "http.request.method": trail.method,
-        "http.response.status_code": trail.status,
-        "url.path": trail.path,
-        "client.address": trail.client,
-        "understudy.route": trail.route,
-        "understudy.request_id": trail.id,
-        "understudy.served_by": trail.upstream,
-        "understudy.arm": trail.arm,
-        "understudy.hedged": trail.hedged,
-        "understudy.fell_back": trail.fell_back,
+        "http.request.method": entry.method,
+        "http.response.status_code": entry.status,
+        "url.path": entry.path,
+        "client.address": entry.client,
+        "understudy.route": entry.route,
+        "understudy.request_id": entry.id,
+        "understudy.served_by": entry.upstream,
+        "understudy.arm": entry.arm,
+        "understudy.hedged": entry.hedged,
+        "understudy.fell_back": entry.fell_back,
     }
     yield ReadableSpan(
-        f"{trail.method} {trail.route}", request, parent, resource, _set(attributes, trail.reason),
-        kind=SpanKind.SERVER, status=_status(trail.status >= 500), instrumentation_scope=_SCOPE,
-        start_time=_ns(trail.start), end_time=_ns(trail.start + trail.seconds),
+        f"{entry.method} {entry.route}", request, parent, resource, _set(attributes, entry.reason),
+        kind=SpanKind.SERVER, status=_status(entry.status >= 500), instrumentation_scope=_SCOPE,
+        start_time=_ns(entry.start), end_time=_ns(entry.start + entry.seconds),
     )  # fmt: skip
-    original = next((leg for leg in trail.legs if leg.leg != "copy" and leg.upstream == trail.upstream), None)
-    for leg in trail.legs:
-        links = [Link(_context(trail.trace, original.span))] if leg.leg == "copy" and original is not None else []
-        yield _leg_span(trail, leg, request, links, resource)
+    original = next((leg for leg in entry.legs if leg.leg != "copy" and leg.upstream == entry.upstream), None)
+    for leg in entry.legs:
+        links = [Link(_context(entry.trace, original.span))] if leg.leg == "copy" and original is not None else []
+        yield _leg_span(entry, leg, request, links, resource)
 
 
-def _leg_span(trail: Trail, leg: LegTrail, request: SpanContext, links: list[Link], resource: Resource) -> ReadableSpan:
+def _leg_span(
+    entry: RequestEntry, leg: LegEntry, request: SpanContext, links: list[Link], resource: Resource
+) -> ReadableSpan:
     attributes: Attributes = {
-        "http.request.method": trail.method,
-        "url.path": trail.path,
+        "http.request.method": entry.method,
+        "url.path": entry.path,
         "understudy.leg": leg.leg,
         "understudy.arm": leg.arm,
         "understudy.upstream": leg.upstream,
@@ -100,7 +103,7 @@ def _leg_span(trail: Trail, leg: LegTrail, request: SpanContext, links: list[Lin
         attributes["understudy.first_byte_seconds"] = leg.first
     failed = leg.status >= 400 or bool(leg.reason)
     return ReadableSpan(
-        f"{leg.leg} {leg.upstream}", _context(trail.trace, leg.span), request, resource, _set(attributes, leg.reason),
+        f"{leg.leg} {leg.upstream}", _context(entry.trace, leg.span), request, resource, _set(attributes, leg.reason),
         links=links, kind=SpanKind.CLIENT, status=_status(failed), instrumentation_scope=_SCOPE,
         start_time=_ns(leg.start), end_time=_ns(leg.start + leg.seconds),
     )  # fmt: skip

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proxy.model import Pair, Table
-from proxy.pairs import link
-from proxy.pairs import request_log as trails
+from proxy.pairs import link, request_log
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame, LinkError
-from proxy.pairs.request_log import Trail
+from proxy.pairs.request_log import RequestEntry
 
 _PAIR = Frame.PAIR  # looking up a member of an enum costs 0.1 µs in Python 3.11
 
@@ -63,7 +62,7 @@ class WorkerEvents(Protocol):
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         """A worker's totals."""
 
-    def on_trails(self, trails: list[Trail]) -> None:
+    def on_entries(self, entries: list[RequestEntry]) -> None:
         """What became of some requests, for traces and the access log."""
 
     def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
@@ -181,8 +180,8 @@ class WorkerConnections:
             self._listener.on_mark(worker.name, worker.trials[mark.trial], mark.sequence)
         elif kind is Frame.COUNTS:
             self._listener.on_counts(worker.name, link.read_note(payload))
-        elif kind is Frame.TRAILS:
-            self._listener.on_trails(trails.decode(payload))
+        elif kind is Frame.REQUESTS:
+            self._listener.on_entries(request_log.decode(payload))
         elif kind is Frame.TRIAL:
             self._name(worker, link.read_note(payload))
         else:

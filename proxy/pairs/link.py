@@ -2,7 +2,7 @@
 
 A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket:
 
-    pairs    worker → controller   HELLO, then PAIR, MARK, COUNTS and TRAILS
+    pairs    worker → controller   HELLO, then PAIR, MARK, COUNTS and REQUESTS
     tables   controller → worker   TABLE, ALIVE; back: HELLO, then ACK
     control  supervisor ↔ child    CONFIG, DRAIN, HELLO down; READY, RELOAD (asked for by an operator), RESULT, ALIVE up
 
@@ -28,8 +28,8 @@ Payloads in JSON
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
   "fallbacks": [[rollout, reason, n]], "before_table": [[rollout, n]], "connections": [[upstream, state, n now]],
   "lookups": [[upstream, n failed]], "ready": {trial: whether its candidate's health checks succeed},
-  "trails": {sink: n dropped}}`; code is three digits or a reason word.
-- TRAILS `{"trails": [[…]]}`: what became of single requests, for traces and the access log (`pairs.request_log`).
+  "request_log": {sink: n dropped}}`; code is three digits or a reason word.
+- REQUESTS `{"request_log": [[…]]}`: what became of requests, for traces and the access log (`pairs.request_log`).
 - TABLE `{"number", "lanes", "secret"}`, sent again under the same number when only what budgets afford has changed; ACK
   `{"number"}`.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
@@ -99,7 +99,7 @@ class Frame(IntEnum):
     RELOAD = 11
     RESULT = 12
     ALIVE = 13
-    TRAILS = 14
+    REQUESTS = 14
 
 
 _KINDS = {int(kind): kind for kind in Frame}

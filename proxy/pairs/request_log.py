@@ -1,10 +1,10 @@
-"""A trail: what is told of one request and its legs, for traces and for the access log.
+"""An entry of the request log: what is reported of one request and its legs, for traces and for the access log.
 
 Most requests leave none; those that were chosen are told once, when the last of their legs has ended. A worker gathers
-plain tuples (`Trail` and `LegTrail` in their order, without the names) and sends some at a time as JSON; the controller
-gives them names again and writes them out. Times are epoch seconds, durations seconds.
+plain tuples (`RequestEntry` and `LegEntry` in their order, without the names) and sends some at a time as JSON; the
+controller gives them names again and writes them out. Times are epoch seconds, durations seconds.
 
-Invariant: a trail holds no header, no query and no body.
+Invariant: an entry holds no header, no query and no body.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.pairs.link import Frame, LinkError, note, read_note
 from proxy.rfc3339 import rfc3339
 
 SINKS = ("traces", "access_log")
-"""Where trails go."""
+"""Where entries go."""
 
 
 class Parent(NamedTuple):
@@ -45,7 +45,7 @@ def parent_of(request: Request) -> Parent | None:
     return Parent(match["trace"], match["span"], bool(int(match["flags"], 16) & 1))
 
 
-class LegTrail(NamedTuple):
+class LegEntry(NamedTuple):
     """One leg: `served`, `copy` or `hedge`; `first` is NaN's place-holder `None` when no byte came. `span` is the span
     id it carried, hex, or empty."""
 
@@ -61,7 +61,7 @@ class LegTrail(NamedTuple):
     span: str
 
 
-class Trail(NamedTuple):
+class RequestEntry(NamedTuple):
     """One request. `status` and `reason` are what the client got, `upstream` and `arm` who gave it (empty: the proxy
     itself); sizes are those announced, `None` for chunked messages. `trace` is empty when it is not to be exported,
     `parent` when nobody called before; `logged` says that the access log wants it."""
@@ -85,71 +85,72 @@ class Trail(NamedTuple):
     trace: str
     span: str
     parent: str
-    legs: tuple[LegTrail, ...]
+    legs: tuple[LegEntry, ...]
 
 
-def encode(trails: list[tuple[Any, ...]]) -> bytes:
-    """A TRAILS frame from tuples in the order of `Trail`."""
-    return note(Frame.TRAILS, {"trails": trails})
+def encode(entries: list[tuple[Any, ...]]) -> bytes:
+    """A REQUESTS frame from tuples in the order of `RequestEntry`."""
+    return note(Frame.REQUESTS, {"request_log": entries})
 
 
-def decode(payload: bytes) -> list[Trail]:
-    """The trails of a TRAILS frame; raises `LinkError`.
+def decode(payload: bytes) -> list[RequestEntry]:
+    """The entries of a REQUESTS frame; raises `LinkError`.
 
     >>> decode(encode([(*example()[:-1], [])])[5:]) == [example()]
     True
     """
     try:
         return [
-            Trail._make((*rest, tuple(LegTrail(*leg) for leg in legs))) for *rest, legs in read_note(payload)["trails"]
+            RequestEntry._make((*rest, tuple(LegEntry(*leg) for leg in legs)))
+            for *rest, legs in read_note(payload)["request_log"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise LinkError(f"not trails: {error!r}") from None
+        raise LinkError(f"not entries: {error!r}") from None
 
 
-def example(**changes: Any) -> Trail:
-    """A trail to show things with: a request at the epoch that live answered.
+def example(**changes: Any) -> RequestEntry:
+    """An entry to show things with: a request at the epoch that live answered.
 
     >>> example(status=404).status
     404
     """
-    plain = Trail(
+    plain = RequestEntry(
         0.0, 0.1, "0198", "credit", "POST", "/infer", "::1", "credit-v1", "live", 200, "", 10, 20, False, False, True,
         "", "", "", (),
     )  # fmt: skip
     return plain._replace(**changes)
 
 
-def line(trail: Trail) -> bytes:
+def line(entry: RequestEntry) -> bytes:
     """The access log's line.
 
     >>> line(example())[:68]
     b'{"time":"1970-01-01T00:00:00.000Z","event":"request","id":"0198","ro'
     """
-    return orjson.dumps({"time": rfc3339(trail.start), "event": "request", **fields(trail)}) + b"\n"
+    return orjson.dumps({"time": rfc3339(entry.start), "event": "request", **fields(entry)}) + b"\n"
 
 
-def fields(trail: Trail) -> dict[str, Any]:
+def fields(entry: RequestEntry) -> dict[str, Any]:
     """What a line of the access log says of a request, beside its time."""
     return {
-        "id": trail.id,
-        "route": trail.route,
-        "method": trail.method,
-        "path": trail.path,
-        "client": trail.client,
-        "arm": trail.arm or None,
-        "upstream": trail.upstream or None,
-        "status": trail.status,
-        "reason": trail.reason or None,
-        "seconds": round(trail.seconds, 6),
-        "request_bytes": trail.request_bytes,
-        "answer_bytes": trail.answer_bytes,
-        "hedged": trail.hedged,
-        "fell_back": trail.fell_back,
-        "trace_id": trail.trace or None,
+        "id": entry.id,
+        "route": entry.route,
+        "method": entry.method,
+        "path": entry.path,
+        "client": entry.client,
+        "arm": entry.arm or None,
+        "upstream": entry.upstream or None,
+        "status": entry.status,
+        "reason": entry.reason or None,
+        "seconds": round(entry.seconds, 6),
+        "request_bytes": entry.request_bytes,
+        "answer_bytes": entry.answer_bytes,
+        "hedged": entry.hedged,
+        "fell_back": entry.fell_back,
+        "trace_id": entry.trace or None,
         "legs": [
             {"leg": one.leg, "upstream": one.upstream, "status": one.status or None, "reason": one.reason or None,
              "seconds": round(one.seconds, 6)}
-            for one in trail.legs
+            for one in entry.legs
         ],
     }  # fmt: skip

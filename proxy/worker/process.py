@@ -328,7 +328,7 @@ class Worker:
             "lookups": lookups,
             "unhashed": unhashed,
             "endpoints": [[name, *row] for name, pool in self.pools.items() for row in pool.rows],
-            "trails": context.request_log.dropped,
+            "request_log": context.request_log.dropped,
         }
         if context.publisher.counts({**context.counts.report(), "ledger": ledger, **others}):
             self._tells_over = False

@@ -1,5 +1,5 @@
 """Promise: a real OpenTelemetry receiver reads the spans as they were meant, the access log has a line for each request
-that was chosen, and a collector or disk that is slow, gone or full costs trails by count and nothing else."""
+that was chosen, and a collector or disk that is slow, gone or full costs entries by count and nothing else."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from proxy.config import Config, parse
-from proxy.controller import request_log as trails_module
-from proxy.controller.request_log import Sink, Trails
-from proxy.pairs.request_log import LegTrail, Trail, example
+from proxy.controller import request_log as request_log_module
+from proxy.controller.request_log import RequestLog, Sink
+from proxy.pairs.request_log import LegEntry, RequestEntry, example
 
 PLAIN = "upstreams: {a: {url: 'http://127.0.0.1:1'}}\ndefault: {live: a}\n"
 TRACE, REQUEST, PARENT = "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", "b7ad6b7169203331"
 LEGS = (
-    LegTrail("served", "candidate", "credit-v2", "credit/credit-v2", 100.5, 0.25, 0.2, 503, "", "1" * 16),
-    LegTrail("hedge", "live", "credit-v1", "", 100.75, 0.5, 0.4, 200, "", "2" * 16),
-    LegTrail("copy", "candidate", "credit-v3", "credit/credit-v3", 101.5, 2.0, None, 0, "timeout", "3" * 16),
+    LegEntry("served", "candidate", "credit-v2", "credit/credit-v2", 100.5, 0.25, 0.2, 503, "", "1" * 16),
+    LegEntry("hedge", "live", "credit-v1", "", 100.75, 0.5, 0.4, 200, "", "2" * 16),
+    LegEntry("copy", "candidate", "credit-v3", "credit/credit-v3", 101.5, 2.0, None, 0, "timeout", "3" * 16),
 )
 TRACED = example(start=100.0, seconds=1.25, trace=TRACE, span=REQUEST, parent=PARENT, fell_back=True, legs=LEGS)
 
@@ -75,13 +75,13 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @asynccontextmanager
-async def running(more: str, **secrets: str) -> AsyncIterator[Trails]:
-    trails = Trails()
-    await asyncio.to_thread(trails.configure, config(more, **secrets))
+async def running(more: str, **secrets: str) -> AsyncIterator[RequestLog]:
+    sinks = RequestLog()
+    await asyncio.to_thread(sinks.configure, config(more, **secrets))
     try:
-        yield trails
+        yield sinks
     finally:
-        await asyncio.to_thread(trails.close)
+        await asyncio.to_thread(sinks.close)
 
 
 def attributes(span: Span) -> dict[str, Any]:
@@ -98,8 +98,8 @@ def attributes(span: Span) -> dict[str, Any]:
 
 async def test_a_receiver_reads_the_request_its_legs_and_the_link(collector: Collector) -> None:
     tracing = f"tracing: {{otlp: '{collector.url}/', service_name: shop, headers: {{x-api-key: '${{KEY}}'}}}}"
-    async with running(tracing, KEY="sesame") as trails:
-        trails.take([TRACED])
+    async with running(tracing, KEY="sesame") as sinks:
+        sinks.take([TRACED])
         await until(lambda: len(collector.spans) == 4)
         request, *legs = collector.spans
         resource = collector.requests[0].resource_spans[0].resource
@@ -128,15 +128,15 @@ async def test_a_receiver_reads_the_request_its_legs_and_the_link(collector: Col
         ]
         assert attributes(legs[2])["error.type"] == "timeout"
         assert "http.response.status_code" not in attributes(legs[2])
-        await until(lambda: trails.counts["traces", "written"] == 1)
+        await until(lambda: sinks.counts["traces", "written"] == 1)
 
 
 async def test_a_trace_that_begins_here_has_no_parent(collector: Collector) -> None:
-    async with running(f"tracing: {{otlp: '{collector.url}'}}") as trails:
-        trails.take([TRACED._replace(parent=""), example(logged=True)])  # the second is not for traces
-        await until(lambda: trails.counts["traces", "written"] == 1)  # counted when the receiver has answered
+    async with running(f"tracing: {{otlp: '{collector.url}'}}") as sinks:
+        sinks.take([TRACED._replace(parent=""), example(logged=True)])  # the second is not for traces
+        await until(lambda: sinks.counts["traces", "written"] == 1)  # counted when the receiver has answered
         assert collector.spans[0].parent_span_id == b""
-        assert trails.counts == {("traces", r): int(r == "written") for r in ("written", "failed", "dropped")}
+        assert sinks.counts == {("traces", r): int(r == "written") for r in ("written", "failed", "dropped")}
 
 
 async def test_a_collector_that_refuses_costs_trails_and_one_line(
@@ -144,14 +144,14 @@ async def test_a_collector_that_refuses_costs_trails_and_one_line(
 ) -> None:
     collector.status = 400
     with caplog.at_level(logging.INFO):
-        async with running(f"tracing: {{otlp: '{collector.url}'}}") as trails:
+        async with running(f"tracing: {{otlp: '{collector.url}'}}") as sinks:
             for failed in (1, 2):
-                trails.take([TRACED])
-                await until(lambda n=failed: trails.counts["traces", "failed"] == n)
+                sinks.take([TRACED])
+                await until(lambda n=failed: sinks.counts["traces", "failed"] == n)
             collector.status = 200
-            trails.take([TRACED])
-            await until(lambda: trails.counts["traces", "written"] == 1)
-    said = [record.getMessage() for record in caplog.records if record.name == "understudy.trails"]
+            sinks.take([TRACED])
+            await until(lambda: sinks.counts["traces", "written"] == 1)
+    said = [record.getMessage() for record in caplog.records if record.name == "understudy.request_log"]
     assert said == ["traces.failed", "traces.recovered"]
 
 
@@ -166,23 +166,23 @@ async def test_the_key_for_the_collector_is_nowhere_to_be_read() -> None:
 
 async def test_the_access_log_has_a_line_for_each_request_that_was_chosen(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "access.jsonl"
-    async with running(f"log: {{access: {{share: 100%, path: {path}}}}}") as trails:
-        trails.take([TRACED, TRACED._replace(logged=False), example(id='a"\n', status=504, reason="timeout")])
+    async with running(f"log: {{access: {{share: 100%, path: {path}}}}}") as sinks:
+        sinks.take([TRACED, TRACED._replace(logged=False), example(id='a"\n', status=504, reason="timeout")])
     first, second = (json.loads(line) for line in path.read_text().splitlines())
     assert first["trace_id"] == TRACE
     assert [leg["upstream"] for leg in first["legs"]] == ["credit-v2", "credit-v1", "credit-v3"]
     assert (second["id"], second["status"], second["reason"], second["trace_id"]) == ('a"\n', 504, "timeout", None)
     assert second["time"] == "1970-01-01T00:00:00.000Z"
-    assert trails.counts["access_log", "written"] == 2
+    assert sinks.counts["access_log", "written"] == 2
 
 
 async def test_it_rotates(tmp_path: Path) -> None:
     path = tmp_path / "access.jsonl"
     rule = f"log: {{access: {{path: {path}, max_size: 300B, files: 2}}}}"
-    async with running(rule) as trails:
+    async with running(rule) as sinks:
         for n in range(4):
-            trails.take([example(id=str(n))])
-            await until(lambda n=n: trails.counts["access_log", "written"] == n + 1)
+            sinks.take([example(id=str(n))])
+            await until(lambda n=n: sinks.counts["access_log", "written"] == n + 1)
     sizes = {file.name: file.stat().st_size for file in tmp_path.iterdir()}  # noqa: ASYNC240 - the loop has nothing else
     assert "access.jsonl.1" in sizes
     assert sizes.keys() <= {"access.jsonl", "access.jsonl.1"}
@@ -191,8 +191,8 @@ async def test_it_rotates(tmp_path: Path) -> None:
 
 async def test_without_a_path_it_goes_with_the_other_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "understudy.access"):
-        async with running("log: {access: {share: 100%}}") as trails:
-            trails.take([example()])
+        async with running("log: {access: {share: 100%}}") as sinks:
+            sinks.take([example()])
             await until(lambda: caplog.records)
     (record,) = caplog.records
     assert record.getMessage() == "request"
@@ -202,23 +202,23 @@ async def test_without_a_path_it_goes_with_the_other_lines(caplog: pytest.LogCap
 async def test_a_disk_that_fails_costs_lines_and_is_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "access.jsonl"
     path.mkdir()
-    async with running(f"log: {{access: {{path: {path}}}}}") as trails:
-        trails.take([example()])
-        await until(lambda: trails.counts["access_log", "failed"] == 1)
+    async with running(f"log: {{access: {{path: {path}}}}}") as sinks:
+        sinks.take([example()])
+        await until(lambda: sinks.counts["access_log", "failed"] == 1)
         path.rmdir()
-        trails.take([example()])
-        await until(lambda: trails.counts["access_log", "written"] == 1)
+        sinks.take([example()])
+        await until(lambda: sinks.counts["access_log", "written"] == 1)
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_writer_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails_module, "MAX_WAITING", 5)
+    monkeypatch.setattr(request_log_module, "MAX_WAITING", 5)
     release, begun = threading.Event(), threading.Event()
 
     class Stuck:
-        def write(self, batch: list[Trail]) -> None:
+        def write(self, batch: list[RequestEntry]) -> None:
             begun.set()
             assert release.wait(20)
 
@@ -241,14 +241,14 @@ async def test_a_writer_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPat
 
 
 async def test_whatever_a_writer_raises_costs_its_batch_and_not_the_sink(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trails_module, "BATCH", 1)
+    monkeypatch.setattr(request_log_module, "BATCH", 1)
 
     class Odd:
         """Cannot write the first batch."""
 
         first = True
 
-        def write(self, batch: list[Trail]) -> None:
+        def write(self, batch: list[RequestEntry]) -> None:
             if self.first:
                 self.first = False
                 raise UnicodeEncodeError("latin-1", "€", 0, 1, "in a header, say")
@@ -270,12 +270,12 @@ async def test_whatever_a_writer_raises_costs_its_batch_and_not_the_sink(monkeyp
 
 async def test_reload_goes_on_with_what_has_not_changed(tmp_path: Path) -> None:
     rule = f"log: {{access: {{path: {tmp_path / 'a.jsonl'}}}}}"
-    async with running(rule) as trails:
-        before = trails._sinks["access_log"][1]
-        trails.configure(config(rule))
-        assert trails._sinks["access_log"][1] is before
-        trails.configure(config(rule.replace("a.jsonl", "b.jsonl")))
-        assert trails._sinks["access_log"][1] is not before
-        trails.configure(config(""))
-        trails.take([TRACED])
-        assert trails.counts == {}
+    async with running(rule) as sinks:
+        before = sinks._sinks["access_log"][1]
+        sinks.configure(config(rule))
+        assert sinks._sinks["access_log"][1] is before
+        sinks.configure(config(rule.replace("a.jsonl", "b.jsonl")))
+        assert sinks._sinks["access_log"][1] is not before
+        sinks.configure(config(""))
+        sinks.take([TRACED])
+        assert sinks.counts == {}

@@ -29,6 +29,7 @@ COMMANDS = {"check", "judge", "replay", "serve"}
 DOUBLE_CLASSES: set[str] = {
     "Blame",
     "Blocks",
+    "ConnectionOwner",
     "Gathered",
     "Headers",
     "Histogram",
@@ -39,10 +40,10 @@ DOUBLE_CLASSES: set[str] = {
     "Pointer",
     "Pool",
     "Problem",
-    "Protocol",
     "Rate",
     "Ratio",
     "Recent",
+    "RequestLog",
     "Rule",
     "State",
 }

@@ -82,7 +82,7 @@ LONG_FUNCTIONS = {
     "tests/e2e/test_labels.py:test_truths_wait_for_their_time_over_a_killed_controller",
     "tests/e2e/test_mismatches.py:test_answers_that_are_none_are_rolled_back_and_equal_ones_promoted",
     "tests/e2e/test_mismatches.py:test_the_same_over_grpc",
-    "tests/e2e/test_trails.py:test_a_trace_from_the_caller_to_both_models_and_to_the_collector",
+    "tests/e2e/test_entries.py:test_a_trace_from_the_caller_to_both_models_and_to_the_collector",
     "tests/evidence/test_timings_fair.py:test_sums_of_blocks_are_what_the_bets_say_edge_by_edge",
     "tests/fixtures/with_slow_pairs.py:main",
     "tests/integration/test_mlserver.py:test_through_tritonclient_over_grpc",

@@ -198,19 +198,19 @@ async def test_what_there_is_no_memory_for_goes_to_live_alone_and_is_counted() -
         assert codes(it) == {"pool_full": 1, "200": 1}
 
 
-async def test_a_trail_tells_of_both() -> None:
-    found: list[request_log.Trail] = []
+async def test_a_entry_tells_of_both() -> None:
+    found: list[request_log.RequestEntry] = []
     config = CONFIG + "log: {access: {share: 100%}}\n"
     async with rig(config, (Model(always(ANSWER)), Model())) as it:
         await eventually(lambda: it.controller._links, "the link")
         for link in it.controller._links:
             link._on_frame = lambda _, kind, payload: found.extend(
-                request_log.decode(payload) if kind is Frame.TRAILS else ()
+                request_log.decode(payload) if kind is Frame.REQUESTS else ()
             )
         await it.ask(b"a", path=b"/setup/a")
-        await eventually(lambda: found, "a trail")
-    (trail,) = found
-    assert [(leg.leg, leg.arm, leg.upstream, leg.status) for leg in trail.legs] == [
+        await eventually(lambda: found, "an entry")
+    (entry,) = found
+    assert [(leg.leg, leg.arm, leg.upstream, leg.status) for leg in entry.legs] == [
         ("copy", "candidate", "v2", 200), ("served", "live", "v1", 200),
     ]  # fmt: skip
 

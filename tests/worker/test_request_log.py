@@ -1,4 +1,4 @@
-"""Promise: a request that was chosen leaves one trail that says what was asked of whom, under the ids that the models
+"""Promise: a request that was chosen leaves one entry that says what was asked of whom, under the ids that the models
 have seen; one that was not leaves nothing, and while nothing is configured nobody even asks."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from proxy.config.server import Access
 from proxy.pairs import request_log
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.pairs.request_log import Trail
+from proxy.pairs.request_log import RequestEntry
 from proxy.request.driver import RequestDriver
 from proxy.worker.request_log import MAX_PATH, MAX_WAITING, RequestLog
 from tests.worker.rig import Model, Rig, always, eventually, hang, ok, rig
@@ -36,12 +36,12 @@ class Heard:
     """What a worker tells the controller's end of the rig."""
 
     def __init__(self, it: Rig) -> None:
-        self.rig, self.trails = it, list[Trail]()
+        self.rig, self.entries = it, list[RequestEntry]()
         plain = it.controller._on_pairs
 
         def on_pairs(channel: Channel, kind: Frame, payload: bytes) -> None:
-            if kind is Frame.TRAILS:
-                self.trails += request_log.decode(payload)
+            if kind is Frame.REQUESTS:
+                self.entries += request_log.decode(payload)
             else:
                 plain(channel, kind, payload)
 
@@ -49,12 +49,12 @@ class Heard:
         for link in it.controller._links:
             link._on_frame = on_pairs
 
-    async def one(self) -> Trail:
-        """The only trail there is, or will be in a moment."""
-        await eventually(lambda: self.trails, "a trail")
+    async def one(self) -> RequestEntry:
+        """The only entry there is, or will be in a moment."""
+        await eventually(lambda: self.entries, "an entry")
         await self.rig.settled()
-        (trail,) = self.trails
-        return trail
+        (entry,) = self.entries
+        return entry
 
 
 @asynccontextmanager
@@ -68,8 +68,8 @@ def sent(model: Model, n: int = 0) -> str:
     return model.calls[n].headers.get("traceparent", "")
 
 
-def legs(trail: Trail) -> dict[str, Any]:
-    return {one.leg: one for one in trail.legs}
+def legs(entry: RequestEntry) -> dict[str, Any]:
+    return {one.leg: one for one in entry.legs}
 
 
 # --- who is chosen ---------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ async def test_without_configuration_an_exchange_is_an_exchange_and_nothing_else
         assert it.worker.context.exchange is RequestDriver
         assert (await it.ask(b"{}", PARENT))[0] == 200
         await it.settled()
-        assert heard.trails == []
+        assert heard.entries == []
         assert it.worker.context.request_log._waiting == it.worker.context.request_log._waiting.__class__()
 
 
@@ -92,9 +92,9 @@ async def test_a_sampled_caller_is_followed_whatever_the_share_and_an_unsampled_
         await it.ask(b"{}", PARENT[:-1] + b"0")
         await it.ask(b"{}")
         assert (await it.ask(b"{}", PARENT))[0] == 200
-        trail = await heard.one()
-        assert (trail.trace, trail.parent) == (TRACE, SPAN)
-        assert re.fullmatch("[0-9a-f]{16}", trail.span)
+        entry = await heard.one()
+        assert (entry.trace, entry.parent) == (TRACE, SPAN)
+        assert re.fullmatch("[0-9a-f]{16}", entry.span)
         assert sent(live, 0).endswith("-00")
         assert sent(live, 1) == ""
 
@@ -106,11 +106,11 @@ async def test_a_caller_that_repeats_its_id_is_followed_in_its_share() -> None:
         await it.lane(share=0)
         for _ in range(60):
             await it.ask(b"{}", b"x-request-id: session-1")
-        await eventually(lambda: len({bool(trail.trace) for trail in heard.trails}) == 2, "traced and not")
+        await eventually(lambda: len({bool(entry.trace) for entry in heard.entries}) == 2, "traced and not")
         await it.settled()
-        assert {trail.id for trail in heard.trails} == {"session-1"}
-        assert 0 < sum(trail.logged for trail in heard.trails) < 60
-        assert 0 < sum(bool(trail.trace) for trail in heard.trails) < 60
+        assert {entry.id for entry in heard.entries} == {"session-1"}
+        assert 0 < sum(entry.logged for entry in heard.entries) < 60
+        assert 0 < sum(bool(entry.trace) for entry in heard.entries) < 60
 
 
 async def test_a_share_of_the_others_begins_a_trace_that_the_models_continue() -> None:
@@ -118,12 +118,12 @@ async def test_a_share_of_the_others_begins_a_trace_that_the_models_continue() -
     async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):
         await it.lane()
         assert (await it.ask(b"{}"))[0] == 200
-        trail = await heard.one()
-        assert trail.parent == ""
-        found = legs(trail)
-        assert sent(live) == f"00-{trail.trace}-{found['served'].span}-01"
-        assert sent(candidate) == f"00-{trail.trace}-{found['copy'].span}-01"
-        assert len({trail.span, found["served"].span, found["copy"].span}) == 3
+        entry = await heard.one()
+        assert entry.parent == ""
+        found = legs(entry)
+        assert sent(live) == f"00-{entry.trace}-{found['served'].span}-01"
+        assert sent(candidate) == f"00-{entry.trace}-{found['copy'].span}-01"
+        assert len({entry.span, found["served"].span, found["copy"].span}) == 3
 
 
 async def test_a_traceparent_that_cannot_be_read_is_replaced_with_its_state() -> None:
@@ -131,9 +131,9 @@ async def test_a_traceparent_that_cannot_be_read_is_replaced_with_its_state() ->
     async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):
         await it.lane(share=0)
         await it.ask(b"{}", PARENT, PARENT.replace(b"-b7", b"-c7"), b"tracestate: a=1")
-        trail = await heard.one()
-        assert trail.trace != TRACE
-        assert sent(live) == f"00-{trail.trace}-{trail.legs[0].span}-01"
+        entry = await heard.one()
+        assert entry.trace != TRACE
+        assert sent(live) == f"00-{entry.trace}-{entry.legs[0].span}-01"
         assert "tracestate" not in live.calls[0].headers
 
 
@@ -152,8 +152,8 @@ async def test_the_access_log_alone_changes_nothing_on_the_wire() -> None:
     async with followed(CONFIG + ACCESS % "100%", live, candidate) as (it, heard):
         await it.lane()
         await it.ask(b"{}", path=b"/infer?token=secret")
-        trail = await heard.one()
-        assert (trail.logged, trail.trace, trail.path) == (True, "", "/infer")
+        entry = await heard.one()
+        assert (entry.logged, entry.trace, entry.path) == (True, "", "/infer")
         assert sent(live) == sent(candidate) == ""
 
 
@@ -171,22 +171,22 @@ async def test_a_request_that_live_answers() -> None:
     async with followed(CONFIG + ACCESS % "100%", live, candidate) as (it, heard):
         await it.lane()
         _, headers, _ = await it.ask(b"{} ")
-        trail = await heard.one()
-        assert trail.id == headers["x-request-id"]
-        assert (trail.route, trail.method, trail.client) == ("all", "POST", "127.0.0.1")
-        assert (trail.upstream, trail.arm, trail.status, trail.reason) == ("live", "live", 200, "")
-        assert (trail.request_bytes, trail.answer_bytes) == (3, 8)
-        assert abs(trail.start - it.worker.context.epoch - it.worker.loop.time()) < 60
-        copy = legs(trail)["copy"]
+        entry = await heard.one()
+        assert entry.id == headers["x-request-id"]
+        assert (entry.route, entry.method, entry.client) == ("all", "POST", "127.0.0.1")
+        assert (entry.upstream, entry.arm, entry.status, entry.reason) == ("live", "live", 200, "")
+        assert (entry.request_bytes, entry.answer_bytes) == (3, 8)
+        assert abs(entry.start - it.worker.context.epoch - it.worker.loop.time()) < 60
+        copy = legs(entry)["copy"]
         assert (copy.arm, copy.upstream, copy.rollout, copy.status) == (
             "candidate",
             "candidate",
             "all/candidate",
             503,
         )
-        served = legs(trail)["served"]
-        assert trail.start <= served.start <= served.start + served.seconds <= copy.start + 0.001
-        assert 0 <= served.first <= served.seconds <= trail.seconds
+        served = legs(entry)["served"]
+        assert entry.start <= served.start <= served.start + served.seconds <= copy.start + 0.001
+        assert 0 <= served.first <= served.seconds <= entry.seconds
 
 
 async def test_a_fallback_and_a_hedge() -> None:
@@ -194,17 +194,17 @@ async def test_a_fallback_and_a_hedge() -> None:
     async with followed(CONFIG + TRACING % "100%", live, candidate) as (it, heard):
         await it.lane(weight=10_000)
         assert (await it.ask(b"{}"))[0] == 200
-        trail = await heard.one()
-        assert (trail.fell_back, trail.hedged, trail.upstream, trail.arm) == (True, False, "live", "live")
-        assert (legs(trail)["served"].status, legs(trail)["hedge"].status) == (500, 200)
-        heard.trails.clear()
+        entry = await heard.one()
+        assert (entry.fell_back, entry.hedged, entry.upstream, entry.arm) == (True, False, "live", "live")
+        assert (legs(entry)["served"].status, legs(entry)["hedge"].status) == (500, 200)
+        heard.entries.clear()
         candidate.script = hang
         assert (await it.ask(b"{}"))[0] == 200
-        trail = await heard.one()
-        assert (trail.fell_back, trail.hedged) == (False, True)
-        assert legs(trail)["served"].reason == "timeout"
-        assert trail.seconds < legs(trail)["served"].seconds  # the client did not wait for the slow one
-        assert sent(live, -1).split("-")[2] == legs(trail)["hedge"].span
+        entry = await heard.one()
+        assert (entry.fell_back, entry.hedged) == (False, True)
+        assert legs(entry)["served"].reason == "timeout"
+        assert entry.seconds < legs(entry)["served"].seconds  # the client did not wait for the slow one
+        assert sent(live, -1).split("-")[2] == legs(entry)["hedge"].span
 
 
 async def test_errors_of_ours() -> None:
@@ -213,12 +213,12 @@ async def test_errors_of_ours() -> None:
         it, heard = both
         await it.lane(share=0)
         assert (await it.ask(b"{}"))[0] == 504
-        trail = await heard.one()
-        assert (trail.status, trail.reason, trail.upstream, trail.answer_bytes) == (504, "timeout", "", None)
-        heard.trails.clear()
+        entry = await heard.one()
+        assert (entry.status, entry.reason, entry.upstream, entry.answer_bytes) == (504, "timeout", "", None)
+        heard.entries.clear()
         assert (await it.ask(b"{}", b"x-arm: candidate"))[0] == 403
-        trail = await heard.one()
-        assert (trail.status, trail.reason, trail.legs) == (403, "override_refused", ())
+        entry = await heard.one()
+        assert (entry.status, entry.reason, entry.legs) == (403, "override_refused", ())
 
 
 async def test_a_client_that_leaves() -> None:
@@ -229,9 +229,9 @@ async def test_a_client_that_leaves() -> None:
         writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
         await eventually(lambda: live.calls, "the model is asked")
         writer.close()
-        trail = await heard.one()
-        assert (trail.status, trail.reason) == (499, "client_gone")
-        assert [one.reason for one in trail.legs] == ["client_gone"]
+        entry = await heard.one()
+        assert (entry.status, entry.reason) == (499, "client_gone")
+        assert [one.reason for one in entry.legs] == ["client_gone"]
 
 
 async def test_a_canary_whose_client_leaves_is_told_when_its_pair_is_made() -> None:
@@ -247,9 +247,9 @@ async def test_a_canary_whose_client_leaves_is_told_when_its_pair_is_made() -> N
         writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
         await eventually(lambda: candidate.calls, "the candidate is asked")
         writer.close()
-        trail = await heard.one()
-        assert (trail.status, trail.reason) == (499, "client_gone")
-        assert {(one.leg, one.reason) for one in trail.legs} == {("served", "timeout"), ("copy", "")}
+        entry = await heard.one()
+        assert (entry.status, entry.reason) == (499, "client_gone")
+        assert {(one.leg, one.reason) for one in entry.legs} == {("served", "timeout"), ("copy", "")}
 
 
 async def test_a_tunnel() -> None:
@@ -262,8 +262,8 @@ async def test_a_tunnel() -> None:
         await it.lane()
         _, writer = await it.connect()
         writer.write(b"GET /infer HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
-        await eventually(lambda: heard.trails, "a trail")
-        assert heard.trails[0].status == 101
+        await eventually(lambda: heard.entries, "an entry")
+        assert heard.entries[0].status == 101
         writer.close()
 
 
@@ -315,5 +315,5 @@ async def test_a_reload_begins_and_ends_it() -> None:
         await it.ask(b"{}")
         await asyncio.sleep(0)
         await it.settled()
-        assert len(heard.trails) == 1
+        assert len(heard.entries) == 1
         assert worker.context.exchange is RequestDriver

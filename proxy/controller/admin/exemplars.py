@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from prometheus_client.samples import Exemplar
 
 from proxy.pairs.link import BOUNDS
-from proxy.pairs.request_log import Trail
+from proxy.pairs.request_log import RequestEntry
 
 MAX_RUNES = 128
 """Names and values of an exemplar's labels together (OpenMetrics 1.0, "Exemplars")."""
@@ -34,22 +34,22 @@ class Exemplars:
         self.durations: dict[Leg, dict[int, Exemplar]] = {}
         self.failures: dict[tuple[str, str], Exemplar] = {}
 
-    def take(self, trails: Iterable[Trail]) -> None:
+    def take(self, entries: Iterable[RequestEntry]) -> None:
         """Remember the legs of exported requests.
 
-        >>> from proxy.pairs.request_log import LegTrail, example
-        >>> found, leg = Exemplars(), LegTrail("served", "live", "m", "", 1.0, 0.0004, None, 200, "", "s")
+        >>> from proxy.pairs.request_log import LegEntry, example
+        >>> found, leg = Exemplars(), LegEntry("served", "live", "m", "", 1.0, 0.0004, None, 200, "", "s")
         >>> found.take([example(trace="t" * 32, legs=(leg,))])
         >>> found.durations["credit", "m", "served"][0].value
         0.0004
         """
-        for trail in trails:
-            if not trail.trace:
+        for entry in entries:
+            if not entry.trace:
                 continue
-            labels = _fit({"trace_id": trail.trace, "request_id": trail.id}) or {"trace_id": trail.trace}
-            for leg in trail.legs:
+            labels = _fit({"trace_id": entry.trace, "request_id": entry.id}) or {"trace_id": entry.trace}
+            for leg in entry.legs:
                 if leg.status and not leg.reason:
-                    series = self.durations.setdefault((trail.route, leg.upstream, leg.leg), {})
+                    series = self.durations.setdefault((entry.route, leg.upstream, leg.leg), {})
                     time = round(leg.start + leg.seconds, 3)
                     series[bisect_left(BOUNDS, leg.seconds)] = Exemplar(labels, leg.seconds, time)
 

@@ -46,8 +46,8 @@ class FleetCounts:
     `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
     sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
-    `results` counts ends: (rollout, "promoted" or "rolled_back"). `trails` counts what became of requests for (sink,
-    "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `dropped` what the
+    `results` counts ends: (rollout, "promoted" or "rolled_back"). `request_log` counts what became of requests for
+    (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `dropped` what the
     controller's own queues had no room for.
     """
 
@@ -69,7 +69,7 @@ class FleetCounts:
     rollback_seconds: dict[str, list[float]] = field(default_factory=dict)
     detection_seconds: dict[str, list[float]] = field(default_factory=dict)
     lead_seconds: dict[str, list[float]] = field(default_factory=dict)
-    trails: dict[tuple[str, str], int] = field(default_factory=dict)
+    request_log: dict[tuple[str, str], int] = field(default_factory=dict)
     exemplars: Exemplars = field(default_factory=Exemplars)
     outcomes: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)

@@ -351,7 +351,7 @@ def _ends(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
 
 def _storage(counts: FleetCounts) -> Iterable[Metric]:
     text = "Requests chosen for traces or the access log, by what became of them."
-    yield _counter("trails", text, ("sink", "result"), counts.trails)
+    yield _counter("request_log", text, ("sink", "result"), counts.request_log)
     yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})
     yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})
     text = "Files in the store's place that were no sound database."

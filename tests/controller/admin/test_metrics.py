@@ -19,7 +19,7 @@ from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.admin.interface import FleetCounts
 from proxy.controller.admin.metrics import MOST_ADDRESSES, Metrics, code_label
 from proxy.pairs.link import BOUNDS
-from proxy.pairs.request_log import LegTrail, example
+from proxy.pairs.request_log import LegEntry, example
 
 FILE = """
 upstreams: {v1: {url: 'http://127.0.0.1:9001'}, v2: {url: 'http://127.0.0.1:9002', version: '7'}}
@@ -60,7 +60,7 @@ METRICS = {
     "understudy_endpoint_requests_total": {"upstream", "address"},
     "understudy_endpoint_errors_total": {"upstream", "address"},
     "understudy_endpoint_ejections_total": {"upstream", "address"},
-    "understudy_trails_total": {"sink", "result"},
+    "understudy_request_log_total": {"sink", "result"},
     "understudy_admin_refusals_total": {"reason"},
     "understudy_build_info": {"version", "python", "data_path"},
 }
@@ -117,7 +117,7 @@ def full() -> FleetCounts:
         rollback_seconds={NAME: [0.02, 0.2]},
         detection_seconds={NAME: [30.0]},
         lead_seconds={NAME: [86400.0]},
-        trails={("traces", "written"): 4},
+        request_log={("traces", "written"): 4},
         outcomes={"joined": 3, "unknown": 1},
         dropped={"order": 1, "record": 2, "events": 3},
         store_failures=1,
@@ -263,7 +263,7 @@ def test_the_format_is_the_one_asked_for(accept: str, content_type: str) -> None
 
 def with_exemplars() -> FleetCounts:
     counts, found = full(), Exemplars()
-    leg = LegTrail("served", "live", "v1", "", 10.0, 0.0004, None, 200, "", "s")
+    leg = LegEntry("served", "live", "v1", "", 10.0, 0.0004, None, 200, "", "s")
     late = leg._replace(seconds=99.0)
     found.take([example(route="credit", trace="a" * 32, id="first", legs=(leg,))])
     found.take([example(route="credit", trace="b" * 32, id="x" * 128, legs=(leg, late))])
@@ -301,7 +301,7 @@ def test_the_text_format_knows_no_exemplars() -> None:
 def test_exemplars_are_bounded_whatever_comes() -> None:
     found = Exemplars()
     for n in range(2000):
-        leg = LegTrail("copy", "candidate", "v2", "", float(n), n / 7.0, None, 200, "", "s")
+        leg = LegEntry("copy", "candidate", "v2", "", float(n), n / 7.0, None, 200, "", "s")
         found.take([example(trace="a" * 32, id=str(n), legs=(leg, leg._replace(status=0, reason="timeout")))])
         found.failed(NAME, "timeout", str(n), float(n))
     assert sum(len(series) for series in found.durations.values()) <= len(BOUNDS) + 1

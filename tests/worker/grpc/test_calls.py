@@ -442,10 +442,10 @@ async def test_an_upstreams_health_is_what_it_says(said: bytes, usable: bool) ->
 async def test_a_followed_call_leaves_a_trail() -> None:
     model = GrpcModel(fails(grpc.StatusCode.NOT_FOUND))
     async with rig(PLAIN + "log: {access: {share: 100%}}\n", [model], grpc=True) as it:
-        await eventually(lambda: it.controller._links, "the link")  # before it, trails are dropped by count
+        await eventually(lambda: it.controller._links, "the link")  # before it, entries are dropped by count
         heard = Heard(it)
         with Client(it.grpc_port) as client:
             await client.ask(b"x")
-        trail = await heard.one()
-    assert (trail.route, trail.path, trail.status, trail.upstream) == ("m", INFER, 404, "m")
-    assert [(leg.leg, leg.status) for leg in trail.legs] == [("served", 404)]
+        entry = await heard.one()
+    assert (entry.route, entry.path, entry.status, entry.upstream) == ("m", INFER, 404, "m")
+    assert [(leg.leg, leg.status) for leg in entry.legs] == [("served", 404)]

@@ -71,7 +71,7 @@ async def test_a_trace_from_the_caller_to_both_models_and_to_the_collector(tmp_p
     assert {kinds["served"].parent_span_id, kinds["copy"].parent_span_id} == {kinds["POST"].span_id}
     assert [link.span_id for link in kinds["copy"].links] == [kinds["served"].span_id]
     assert [(line["id"], line["trace_id"], line["upstream"]) for line in logged] == [(name, TRACE, "live")]
-    assert 'understudy_trails_total{result="dropped",sink="traces"} 0.0' in text
+    assert 'understudy_request_log_total{result="dropped",sink="traces"} 0.0' in text
     assert " # " not in text.replace("\n# ", "\n")
     (bucket,) = buckets
     assert bucket.startswith("understudy_request_duration_seconds_bucket")
