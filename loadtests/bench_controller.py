@@ -57,7 +57,7 @@ def controller(folder: Path, ready: Connection) -> None:
         while ready.poll() or await asyncio.sleep(0.01, result=True):
             if ready.poll():
                 ready.recv()
-                ready.send(trial.books.compared)
+                ready.send(trial.pair_ledger.compared)
 
     uvloop.run(run())
 
