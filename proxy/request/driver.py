@@ -230,6 +230,12 @@ class RequestDriver(Exchange):
         if self.trial is not None:
             self.settle()  # both may have answered
 
+    def leaves(self, now: float) -> None:
+        """The head of the answer is about to be written, and the body that is here: what of the time was ours?"""
+        leg = self.winner
+        if leg is not None and self.ready:
+            self.route.overhead.add(leg.sent - self.ready + now - (leg.finished or leg.began))
+
     # --- its pairs ---
 
     def mirror(self) -> None:

@@ -339,12 +339,6 @@ class Exchange:
         self.client.upgraded(leg, head, rest)
         return True
 
-    def leaves(self, now: float) -> None:
-        """The head of the answer is about to be written, and the body that is here: what of the time was ours?"""
-        leg = self.winner
-        if leg is not None and self.ready:
-            self.route.overhead.add(leg.sent - self.ready + now - (leg.finished or leg.began))
-
     def may_fail(self, leg: Captured) -> bool:
         """Whether this leg may fail without the client noticing."""
         return machine.first_may_fail(self.state) if leg is self.first else machine.live_may_fail(self.state)
