@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.grpc import check_grpc, speaks
+from proxy.config.guard_checks import check_guards
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.route import Match, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
@@ -24,10 +25,9 @@ from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
 from proxy.errors import Mistake
-from proxy.evidence.rules.registry import GUARDS
 from proxy.http.credentials import HEADERS
 from proxy.json_pointer import parse
-from proxy.model import BUCKETS, Guard, Kind, Stage, State
+from proxy.model import BUCKETS, Kind, Stage, State
 from proxy.predictions.expressions import expression_problem
 from proxy.predictions.registry import PROTOCOLS
 from proxy.request.set_json import rules
@@ -308,7 +308,7 @@ def _route(path: Path, route: RouteConfig, known: list[str], blame: _Blamer) -> 
         _known((*here, "candidate"), rollout.candidate, known, blame)
         _in_pairs((*here, "cluster_by", "header"), rollout.cluster_by.header if rollout.cluster_by else None, blame)
         _stages(here, rollout, blame)
-        _guards(here, rollout, route.prediction, blame)
+        check_guards(here, rollout, route.prediction, blame)
         _costs(here, rollout, blame)
 
 
@@ -386,40 +386,6 @@ def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
         blame((*path, "on_timeout"), "does nothing without `max_time`")
     if stage.kind is State.SHADOW and "mirror" in given:
         blame((*path, "mirror"), "a shadow stage has its share in `shadow` already")
-
-
-def _guards(path: Path, rollout: RolloutConfig, prediction: PredictionConfig | None, blame: _Blamer) -> None:
-    here = (*path, "guards")
-    if rollout.guards is not None and not rollout.guards.listed and not blame.is_broken(here):
-        blame(here, "no guard: nothing could ever be proven", "leave `guards` out for the default ones")
-    canary = any(stage.weight > 0 for stage in rollout.ladder)
-    reads = [guard for guard in rollout.limits if GUARDS[guard.name].reads]
-    for guard in reads:
-        _fits((*here, guard.name), guard, prediction, blame)
-    if prediction is not None and reads and canary:
-        for key, explicit in (("protocol", "v2"), ("kind", "label")):
-            if getattr(prediction, key) == "auto":
-                problem = f"`{key}: auto` may fill findings, but does not decide about a canary"
-                blame((*path[:2], "prediction", key), problem, f"write what it is, e.g. `{key}: {explicit}`")
-    for guard in rollout.limits:
-        kind = prediction.kind if prediction is not None else Kind.AUTO
-        if (found := GUARDS[guard.name].check(guard, kind)) is not None:
-            at = (*here, guard.name, found.key) if found.key else (*here, guard.name)
-            blame(at, found.problem, found.hint)
-    for key in ("false_rollback_rate", "false_promotion_rate"):
-        if not 0 < getattr(rollout, key) <= 0.5:
-            blame((*path, key), "must be more than 0% and at most 50%")
-
-
-def _fits(path: Path, guard: Guard, prediction: PredictionConfig | None, blame: _Blamer) -> None:
-    """A guard that reads predictions has some of a kind that it can judge."""
-    if prediction is None:
-        blame(path, "needs to read the answers", "write `prediction: {protocol: …, kind: …}` on the route")
-        return
-    kind = prediction.kind
-    if kind is not Kind.AUTO and kind not in (GUARDS[guard.name].kinds or ()):
-        fit = [name for name, known in GUARDS.items() if known.kinds is not None and kind in known.kinds]
-        blame(path, f"cannot judge predictions of kind `{kind}`", f"fit for it: {', '.join(fit)}")
 
 
 def _costs(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:

@@ -87,16 +87,8 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: 
         f"one beyond a limit passes a stage with a chance of at most {miss:g}%. "
         f"{plan.consecutive_failures} failures of {plan.candidate} in a row roll it back at once.",
     )
-    if plan.noise_floor:
-        named = " and ".join(guard.name for guard in plan.guards if GUARDS[guard.name].noise_floor) or "No guard"
-        share = f"the {plan.noise_floor * 100:g}% of pairs for which live is asked twice"
-        yield _wrapped("    ", f"{named} judges what goes beyond live's own noise, from {share}.")
-    for name in (plan.live, plan.candidate):
-        if fields := ", ".join(config.upstreams[name].set_json):
-            yield _wrapped("    ", f"{name} is asked with {fields} set, where it serves and where it is copied to.")
-    if rollout.mirror.max_tokens_per_minute:
-        text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
-        yield _wrapped("    ", f"{text} Where that does not last, fewer requests become pairs, and stages take longer.")
+    for text in _asked(config, plan, rollout):
+        yield _wrapped("    ", text)
     yield _wrapped("    ", "Filled in: " + "; ".join(_filled_in(config, rollout)) + ".")
     if rollout.guards is None:
         text = (
@@ -104,6 +96,20 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: 
         )
         yield _wrapped("    ", f"{text} in shadow, and proposes limits with what they cost in time.")
     yield from _durations(plan, rates)
+
+
+def _asked(config: Config, plan: Plan, rollout: RolloutConfig) -> Iterator[str]:
+    """What the two arms are asked beside the client's own request, and what copies may cost."""
+    if plan.noise_floor:
+        named = " and ".join(guard.name for guard in plan.guards if GUARDS[guard.name].noise_floor) or "No guard"
+        share = f"the {plan.noise_floor * 100:g}% of pairs for which live is asked twice"
+        yield f"{named} judges what goes beyond live's own noise, from {share}."
+    for name in (plan.live, plan.candidate):
+        if fields := ", ".join(config.upstreams[name].set_json):
+            yield f"{name} is asked with {fields} set, where it serves and where it is copied to."
+    if rollout.mirror.max_tokens_per_minute:
+        text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
+        yield f"{text} Where that does not last, fewer requests become pairs, and stages take longer."
 
 
 def _durations(plan: Plan, rates: Sequence[float]) -> Iterator[str]:
@@ -214,6 +220,23 @@ def _told_by(upstream: UpstreamConfig) -> tuple[object, ...]:
 
 
 def _rollout_warnings(plan: Plan, route: RouteConfig, rollout: RolloutConfig) -> Iterator[str]:
+    yield from _guard_warnings(plan)
+    if plan.stages[0].kind is State.CANARY:
+        yield "no shadow stage: the first requests that it ever gets are answered to users"
+    if plan.stages[-1].kind is State.SHADOW and plan.on_pass == "advance":
+        yield "no canary stage: a pass in shadow sends it all traffic at once"
+    if rollout.fallback.after == "off" and any(stage.weight for stage in plan.stages):
+        yield "`fallback: off`: clients see the candidate's failures"
+    if route.sticky is None and any(stage.weight for stage in plan.stages):
+        yield "no `sticky`: one user may be answered by both models in turn"
+    if plan.lead_time_slo is not None and plan.signed_off_at is None:
+        yield "`lead_time_slo` is never measured without `signed_off_at` on the candidate's upstream"
+    if plan.prediction.kind is Kind.TEXT and not plan.noise_floor:
+        yield "a text model seldom repeats itself; `mirror.noise_floor` measures how much live differs from itself"
+    yield from _too_short(plan)
+
+
+def _guard_warnings(plan: Plan) -> Iterator[str]:
     guards = {guard.name: guard for guard in plan.guards}
     for guard in plan.guards:
         if guard.limit == 0:
@@ -229,22 +252,9 @@ def _rollout_warnings(plan: Plan, route: RouteConfig, rollout: RolloutConfig) ->
         yield f"without {named}, only failures in a row count against the candidate"
     if not any(kind.compares or kind.question is Question.COMPATIBLE for kind in kinds):
         yield "nothing compares the answers: a redirect, an empty answer or a page of HTML counts as a good one"
-    if plan.stages[0].kind is State.CANARY:
-        yield "no shadow stage: the first requests that it ever gets are answered to users"
-    if plan.stages[-1].kind is State.SHADOW and plan.on_pass == "advance":
-        yield "no canary stage: a pass in shadow sends it all traffic at once"
-    if rollout.fallback.after == "off" and any(stage.weight for stage in plan.stages):
-        yield "`fallback: off`: clients see the candidate's failures"
-    if route.sticky is None and any(stage.weight for stage in plan.stages):
-        yield "no `sticky`: one user may be answered by both models in turn"
-    if plan.lead_time_slo is not None and plan.signed_off_at is None:
-        yield "`lead_time_slo` is never measured without `signed_off_at` on the candidate's upstream"
     if plan.noise_floor and not any(kind.noise_floor for kind in kinds):
         named = " and ".join(kind.name for kind in GUARDS.values() if kind.noise_floor)
         yield f"`mirror.noise_floor` asks live twice, but no guard uses it ({named} do)"
-    if plan.prediction.kind is Kind.TEXT and not plan.noise_floor:
-        yield "a text model seldom repeats itself; `mirror.noise_floor` measures how much live differs from itself"
-    yield from _too_short(plan)
 
 
 def _too_short(plan: Plan) -> Iterator[str]:

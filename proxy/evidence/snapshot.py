@@ -46,36 +46,59 @@ _MOST = 256 * 1024 * 1024
 def dump(state: State) -> bytes:
     """The snapshot of a state."""
     state.settle()
+    epochs = [(name, one) for name, closed in sorted(state.tally.closed.items()) for one in closed]
+    header = orjson.dumps(_plain_out(state) | _counts_out(state.tally, epochs))
+    packing = zlib.compressobj(1)  # array by array: megabytes of zeros are not worth a copy
+    parts = [MAGIC, packing.compress(_LENGTH.pack(len(header)) + header)]
+    arrays = (a for a in _arrays_out(state, epochs) if a.size)
+    parts += [packing.compress(np.ascontiguousarray(a, dtype=f"<i{a.itemsize}").data) for a in arrays]
+    return b"".join((*parts, packing.flush()))
+
+
+Epochs = Sequence[tuple[str, LimitEpoch]]
+"""What guards counted under earlier limits, by their names."""
+
+
+def _plain_out(state: State) -> dict[str, Any]:
+    """What the header says of everything but the counts."""
+    return {
+        **{name: getattr(state, name) for name in PLAIN},
+        "kind": state.kind.value,
+        "reference": _reference_out(state.reference),
+        "clusters": _clusters_out(state.clusters),
+        "waiting": [[*entry[:3], f"{entry[3]:x}", *entry[4:]] for entry in state.waiting.entries],
+        "labels": state.waiting.counted,
+        "watch": _watch_out(state.watch),
+        "failures": {reason.value: n for reason, n in state.failures.items()},
+        "mismatches": {word.value: n for word, n in state.mismatches.items()},
+        "recent": [[time, f"{h:x}"] for time, h in state.recent.entries],
+        "seed": f"{state.seed:x}",
+        "guards": [_guard_out(slot.guard) for slot in state.tally.slots],
+        "opened": state.tally.opened,
+        "blocks": _blocks_out(state.blocks),
+    }
+
+
+def _counts_out(tally: CountStore, epochs: Epochs) -> dict[str, Any]:
+    """What the header says of the counts, whose arrays follow it."""
+    blocks = tally.blocks
+    return {
+        "timings": tally.timings is not None,
+        "pass_blocks": [blocks.label_block, len(blocks.pairs.rows), len(blocks.labels.rows)],
+        "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, tally.label_bursts)],
+        "restarts": [tally.restarts.ordinals, tally.restarts.total],
+        "segment_rows": len(tally.segments),
+        "chapters": [
+            [name, _guard_out(c.guard), [c.restarts.ordinals, c.restarts.total], c.opened, c.burst.hex()]
+            for name, c in epochs
+        ],
+    }
+
+
+def _arrays_out(state: State, epochs: Epochs) -> list[NDArray[Any]]:
+    """The arrays, in the order in which `_restore` takes them."""
     tally = state.tally
-    epochs = [(name, c) for name, closed in sorted(tally.closed.items()) for c in closed]
-    header = orjson.dumps(
-        {
-            **{name: getattr(state, name) for name in PLAIN},
-            "kind": state.kind.value,
-            "reference": _reference_out(state.reference),
-            "clusters": _clusters_out(state.clusters),
-            "waiting": [[*entry[:3], f"{entry[3]:x}", *entry[4:]] for entry in state.waiting.entries],
-            "labels": state.waiting.counted,
-            "watch": _watch_out(state.watch),
-            "failures": {reason.value: n for reason, n in state.failures.items()},
-            "mismatches": {word.value: n for word, n in state.mismatches.items()},
-            "recent": [[time, f"{h:x}"] for time, h in state.recent.entries],
-            "seed": f"{state.seed:x}",
-            "guards": [_guard_out(slot.guard) for slot in tally.slots],
-            "opened": tally.opened,
-            "blocks": _blocks_out(state.blocks),
-            "timings": tally.timings is not None,
-            "pass_blocks": [tally.blocks.label_block, len(tally.blocks.pairs.rows), len(tally.blocks.labels.rows)],
-            "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, tally.label_bursts)],
-            "restarts": [tally.restarts.ordinals, tally.restarts.total],
-            "segment_rows": len(tally.segments),
-            "chapters": [
-                [name, _guard_out(c.guard), [c.restarts.ordinals, c.restarts.total], c.opened, c.burst.hex()]
-                for name, c in epochs
-            ],
-        }
-    )
-    arrays = [tally.rows, tally.stage, tally.segments, tally.repeats]
+    arrays: list[NDArray[Any]] = [tally.rows, tally.stage, tally.segments, tally.repeats]
     arrays += [*_arrays_of(tally.bursts), *_arrays_of(tally.label_bursts)]
     arrays += [tally.blocks.sums, tally.blocks.count, tally.blocks.pairs.rows, tally.blocks.labels.rows]
     if state.blocks is not None:
@@ -86,10 +109,7 @@ def dump(state: State) -> bytes:
         arrays += [state.watch.counts, *_arrays_of(state.watch.bursts)]
     for _, c in epochs:
         arrays += [c.rows, c.segments, *([c.fails] if c.fails is not None else [])]
-    packing = zlib.compressobj(1)  # array by array: megabytes of zeros are not worth a copy
-    parts = [MAGIC, packing.compress(_LENGTH.pack(len(header)) + header)]
-    parts += [packing.compress(np.ascontiguousarray(a, dtype=f"<i{a.itemsize}").data) for a in arrays if a.size]
-    return b"".join((*parts, packing.flush()))
+    return arrays
 
 
 PLAIN = (
@@ -123,39 +143,20 @@ def load(plan: Plan, data: bytes) -> State:
 def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
     kind, reference, seed = Kind(header["kind"]), _reference_in(header["reference"]), int(header["seed"], 16)
     context = Context(kind, plan.prediction, reference, plan.noise_floor > 0)
-    slots = layout(tuple(_guard_in(g) for g in header["guards"]), context, seed)
     reader = _Arrays(body)
-    width, segments, columns = (slots[-1].stop if slots else 0), header["segment_rows"], sum(burst_columns(slots))
-    tally = CountStore(
-        slots,
-        reader.take(ROWS, width),
-        reader.take(width),
-        reader.take(segments, width),
-        reader.take(2, width),
-        reader.bursts(columns, header["bursts"][0]),
-        reader.bursts(1, header["bursts"][1]),
-        reader.pass_blocks(slots, header["pass_blocks"]),
-        list(header["opened"]),
-        _restarts_in(header["restarts"]),
-    )
+    tally = _counts_in(header, layout(tuple(_guard_in(g) for g in header["guards"]), context, seed), reader)
     blocks = _blocks_in(header["blocks"], reader)
     if header["timings"]:
         tally.timings = reader.timings(tally.timed)
     watch = None
     if header["watch"] is not None:
-        counts = reader.take(2, width)
-        bursts = reader.bursts(columns, header["watch"][-1])
+        counts = reader.take(2, tally.rows.shape[1])
+        bursts = reader.bursts(len(tally.bursts.sums), header["watch"][-1])
         watch = EDetector(counts, bursts, *_watch_in(header["watch"]))
-    for name, raw, restarts, opened, burst in header["chapters"]:
-        guard = _guard_in(raw)
-        rule = GUARDS[guard.name].rule(guard, context)
-        rows, parts = reader.take(ROWS, rule.width), reader.take(segments, rule.width)
-        fails = reader.take(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
-        epoch = LimitEpoch(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
-        tally.closed.setdefault(name, []).append(epoch)
+    for name, *epoch in header["chapters"]:
+        tally.closed.setdefault(name, []).append(_epoch_in(epoch, context, tally, reader))
     reader.end()
-    plain = {name: header[name] for name in PLAIN}
-    plain["causes"] = tuple(plain["causes"])
+    entries = ((*entry[:3], int(entry[3], 16), *entry[4:]) for entry in header["waiting"])
     return State(
         seed=seed,
         kind=kind,
@@ -165,15 +166,37 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         mismatches={Mismatch(word): n for word, n in header.get("mismatches", {}).items()},  # one of before has none
         recent=Recent((time, int(h, 16)) for time, h in header["recent"]),
         clusters=_clusters_in(header["clusters"]),
-        waiting=Waiting(
-            key_of(seed, "labels"),
-            ((*entry[:3], int(entry[3], 16), *entry[4:]) for entry in header["waiting"]),
-            header["labels"],
-        ),
+        waiting=Waiting(key_of(seed, "labels"), entries, header["labels"]),
         watch=watch,
         blocks=blocks,
-        **plain,
+        **({name: header[name] for name in PLAIN} | {"causes": tuple(header["causes"])}),
     )
+
+
+def _counts_in(header: dict[str, Any], slots: tuple[Slot, ...], reader: _Arrays) -> CountStore:
+    """The counts of the guards in force, without what is summed by blocks of request time."""
+    width, segments = (slots[-1].stop if slots else 0), header["segment_rows"]
+    return CountStore(
+        slots,
+        reader.take(ROWS, width),
+        reader.take(width),
+        reader.take(segments, width),
+        reader.take(2, width),
+        reader.bursts(sum(burst_columns(slots)), header["bursts"][0]),
+        reader.bursts(1, header["bursts"][1]),
+        reader.pass_blocks(slots, header["pass_blocks"]),
+        list(header["opened"]),
+        _restarts_in(header["restarts"]),
+    )
+
+
+def _epoch_in(raw: Sequence[Any], context: Context, tally: CountStore, reader: _Arrays) -> LimitEpoch:
+    """What a guard counted under an earlier limit."""
+    guard, (restarts, opened, burst) = _guard_in(raw[0]), raw[1:]
+    rule = GUARDS[guard.name].rule(guard, context)
+    rows, parts = reader.take(ROWS, rule.width), reader.take(len(tally.segments), rule.width)
+    fails = reader.take(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
+    return LimitEpoch(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
 
 
 class _Arrays:
