@@ -235,7 +235,7 @@ def _whole(body: bytes, length: int | None = None, status: bytes = b"200 OK") ->
     return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (status, size, body)
 
 
-def certificate(folder: Path, name: str, ca: str = "") -> None:
+def certificate(folder: Path, name: str, ca: str = "", names: str = "IP:127.0.0.1,DNS:localhost") -> None:
     """`name.pem` and `name.key`, self-signed or signed by `ca`."""
     command = [
         "openssl",
@@ -249,7 +249,7 @@ def certificate(folder: Path, name: str, ca: str = "") -> None:
         "-days",
         "2",
     ]
-    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName={names}"]
     command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
     if ca:
         command += ["-CA", str(folder / f"{ca}.pem"), "-CAkey", str(folder / f"{ca}.key")]
