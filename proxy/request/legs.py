@@ -198,6 +198,14 @@ class Leg:
         """Its connection ended before the model can have read it: another one gets it, once."""
         self.tries, self.written = 1, False
 
+    def tries_elsewhere(self) -> None:
+        """Another endpoint gets it."""
+        self.tries += 1
+
+    def dials(self, now: float) -> None:
+        """A connection is begun for it."""
+        self.dialled = self.dialled or now
+
     def is_too_long(self, now: float) -> bool:
         """Whether it has lasted longer than it may."""
         return self.longest > 0.0 and self.sent > 0.0 and now - self.sent >= self.longest

@@ -165,6 +165,15 @@ def test_no_module_imports_itself_round_a_corner() -> None:
         assert not (way := way_round(edges, name, name)), " → ".join(way)
 
 
+def test_the_folders_of_the_controller_know_nothing_of_their_parent() -> None:
+    """`controller.py` and its neighbours import admin, store and webhooks, and are handed to them as interfaces."""
+    below = ("proxy.controller.admin", "proxy.controller.store", "proxy.controller.webhooks")
+    for name in MODULES:
+        if name.startswith(below):
+            ours = [other for other in imports(name) if other.startswith("proxy.controller")]
+            assert all(other.startswith(below) for other in ours), f"{name} imports {ours}"
+
+
 def test_no_exception_is_left_that_nothing_needs() -> None:
     edges = {(room(name), room(other)) for name in MODULES for other in imports(name) if other in MODULES}
     assert edges >= UP

@@ -13,7 +13,6 @@ import pytest
 
 from proxy.request.legs import Leg
 from proxy.worker.upstream.endpoint import Endpoint
-from proxy.worker.upstream.health import book
 from proxy.worker.upstream.pool import MAX_WAITING
 from tests.request.test_exchange import SHADOW
 from tests.worker.rig import Call, Model, eventually, hang, ok, resets, rig
@@ -225,7 +224,7 @@ async def test_the_less_busy_of_two_urls_is_asked() -> None:
 def test_one_failed_check_is_none_and_one_that_succeeds_is_enough() -> None:
     endpoint = Endpoint("http://a:1")
     for good, healthy in ((False, True), (False, False), (False, False), (True, True), (False, True)):
-        book(endpoint, good)
+        endpoint.was_checked(good)
         assert endpoint.healthy is healthy
 
 

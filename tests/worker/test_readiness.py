@@ -6,7 +6,6 @@ from __future__ import annotations
 import pytest
 
 from proxy.worker.upstream.endpoint import Endpoint
-from proxy.worker.upstream.health import book
 from tests.worker.rig import Call, Model, eventually, ok, rig
 
 CONFIG = """
@@ -93,6 +92,6 @@ def test_one_good_check_makes_it_ready_and_two_bad_ones_unready() -> None:
     endpoint = Endpoint("http://a:1")
     said = []
     for good in (False, True, False, True, False, False, False, True):
-        book(endpoint, good)
+        endpoint.was_checked(good)
         said.append(endpoint.ready)
     assert said == [False, True, True, True, True, False, False, True]

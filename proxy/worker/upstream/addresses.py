@@ -91,7 +91,7 @@ class Addresses:
             self._settle(url, name)
         gone = before - set(self.all)
         for endpoint in gone:
-            endpoint.gone = True
+            endpoint.leave()
         self._pool.moved(self.all, gone)
 
     def _settle(self, url: str, name: Name) -> None:

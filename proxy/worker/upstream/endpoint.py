@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 IDLE = 4.0
 """Seconds after which an unused connection is closed where nothing else is said: before most model servers do it."""
+UNHEALTHY_AFTER = 2
+"""Health checks failed in a row; one that succeeds is enough to return."""
 EJECT_AFTER = 3
 EJECT_AFTER_TIMEOUTS = 3
 EJECT_FIRST = 1.0
@@ -131,6 +133,28 @@ class Endpoint:
     def usable(self, now: float) -> bool:
         """Whether requests may go here."""
         return self.healthy and now >= self._out_until and now >= self._tried_until
+
+    def reserve(self) -> None:
+        """A connection, or a call, is busy from here on."""
+        self.busy += 1
+
+    def free(self) -> None:
+        """It is idle, or has ended."""
+        self.busy -= 1
+
+    def carries(self) -> None:
+        """A request is sent to it."""
+        self.requests += 1
+
+    def was_checked(self, good: bool) -> None:
+        """Enter the result of one health check."""
+        self.failed_checks = 0 if good else self.failed_checks + 1
+        self.healthy = self.failed_checks < UNHEALTHY_AFTER
+        self.ready = good or (self.ready and self.healthy)
+
+    def leave(self) -> None:
+        """Its name has other addresses now."""
+        self.gone = True
 
     def tried(self, until: float) -> None:
         """One request finds out whether it works: no other goes to it until that is known, or until then."""

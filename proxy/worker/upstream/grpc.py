@@ -105,8 +105,8 @@ class GrpcClientConnection(Http2Protocol):
 
     def start(self, leg: Leg) -> None:
         """Carry this leg; there must be room."""
-        self.endpoint.busy += 1
-        self.endpoint.requests += 1
+        self.endpoint.reserve()
+        self.endpoint.carries()
         stream = GrpcClientStream(self, leg)
         stream.begin()
         if self.http2.spent:
@@ -116,7 +116,7 @@ class GrpcClientConnection(Http2Protocol):
 
     def freed(self) -> None:
         """A stream has ended."""
-        self.endpoint.busy -= 1
+        self.endpoint.free()
         self._since = monotonic()
         self.wake()
         if self.leaving and not self.http2.streams:

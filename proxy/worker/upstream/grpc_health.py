@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
-from proxy.worker.upstream.health import book
 
 if TYPE_CHECKING:
     from proxy.config.server import Health
@@ -55,8 +54,8 @@ class GrpcProbe(Leg):
         if len(self._said) <= len(_YES):
             self._said += piece
         if done and self.answer is not None:
-            book(self._endpoint, self.answer.status == 200 and (not self._wants_yes or self._said == _YES))
+            self._endpoint.was_checked(self.answer.status == 200 and (not self._wants_yes or self._said == _YES))
 
     def failed(self, reason: Reason) -> None:
         if reason is not Reason.POOL_FULL:  # it has not been asked
-            book(self._endpoint, False)
+            self._endpoint.was_checked(False)

@@ -112,7 +112,7 @@ class GrpcPool(Pool):
             leg.refused(Reason.POOL_FULL)
             return
         now = monotonic()
-        leg.dialled = leg.dialled or now
+        leg.dials(now)
         self._queues[endpoint][leg] = now
         self.wheel.watch(self, now + self._patience)
         self._dial(endpoint)
@@ -166,7 +166,7 @@ class GrpcPool(Pool):
             other = self.balancer.pick(self.endpoints, leg, *avoid)
             if other in avoid or len(avoid) >= MAX_RACING:
                 continue
-            leg.tries += 1
+            leg.tries_elsewhere()
             link = self._with_room(other)
             if link is not None:
                 self.forget(leg)

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from proxy.config.server import Health
     from proxy.worker.upstream.endpoint import Endpoint
 
-UNHEALTHY_AFTER = 2
-"""Checks failed in a row; one that succeeds is enough to return."""
-
 
 class Checked(Protocol):
     """The pool whose URLs are checked."""
@@ -57,14 +54,7 @@ class Probe(Leg):
         self._book(False)
 
     def _book(self, good: bool) -> None:
-        book(self._endpoint, good)
-
-
-def book(endpoint: Endpoint, good: bool) -> None:
-    """Enter the result of one check."""
-    endpoint.failed_checks = 0 if good else endpoint.failed_checks + 1
-    endpoint.healthy = endpoint.failed_checks < UNHEALTHY_AFTER
-    endpoint.ready = good or (endpoint.ready and endpoint.healthy)
+        self._endpoint.was_checked(good)
 
 
 class Checks:

@@ -116,7 +116,7 @@ class UpstreamConnection(PooledConnection):
     def start(self, leg: Leg) -> None:
         """Carry this leg; the connection must be idle."""
         self.leg, leg.connection = leg, self
-        self.endpoint.requests += 1
+        self.endpoint.carries()
         opening = leg.gather()
         if self.endpoint.placement is not None:
             opening = self.endpoint.placement.apply(opening)

@@ -131,13 +131,13 @@ class Pool(ConnectionOwner):
         most = endpoint.keep.usable if leg.repeatable else endpoint.keep.safe
         while idle:
             connection = idle.popitem()[0]
-            endpoint.busy += 1
+            endpoint.reserve()
             if connection.transport.is_closing():
                 connection.drop()  # its end is on the way: it is told now that it counts no more
             elif connection.age(monotonic()) <= most:
                 return connection
             else:  # as all the others, which are older; they stay, and show how long the server keeps them
-                endpoint.busy -= 1
+                endpoint.free()
                 idle[connection] = None
                 return None
         return None
@@ -213,14 +213,14 @@ class Pool(ConnectionOwner):
 
     def _connect(self, endpoint: Endpoint, leg: Leg) -> None:
         self.open += 1
-        endpoint.busy += 1
+        endpoint.reserve()
         loop, now = asyncio.get_running_loop(), monotonic()
         task = loop.create_task(self.dial(endpoint))
         self._opening.setdefault(leg, {})[task] = endpoint
         # The books are kept here, not by the task: one that is cancelled before its first step runs no line of its own.
         task.add_done_callback(lambda task: self._opened(endpoint, leg, task))
         if len(self.endpoints) > 1 and not leg.is_check:
-            leg.dialled = leg.dialled or now
+            leg.dials(now)
             loop.call_later(self.race_after, self._race, leg, task)
 
     def _race(self, leg: Leg, slow: asyncio.Task[UpstreamConnection]) -> None:
@@ -233,7 +233,7 @@ class Pool(ConnectionOwner):
             return
         endpoint = self.balancer.pick(self.endpoints, leg, *tasks.values())
         if self.open < self.settings.max_connections and endpoint not in tasks.values():
-            leg.tries += 1
+            leg.tries_elsewhere()
             self._connect(endpoint, leg)
 
     def may_try_more(self, leg: Leg) -> bool:
@@ -267,7 +267,7 @@ class Pool(ConnectionOwner):
                 self._carry(leg if wanted else None, connection)
                 return
         self.open -= 1
-        endpoint.busy -= 1
+        endpoint.free()
         if wanted and not tasks:
             del self._opening[leg]
         self._wake()  # what it leaves free may serve another
@@ -289,7 +289,7 @@ class Pool(ConnectionOwner):
         so it may be sent whatever its method."""
         if self.endpoints == (endpoint,) or not self.may_try_more(leg):
             return False
-        leg.tries += 1
+        leg.tries_elsewhere()
         self.submit(leg, avoid=endpoint)
         return True
 
@@ -331,7 +331,7 @@ class Pool(ConnectionOwner):
         if self.closing:
             connection.drop()
         else:
-            connection.endpoint.busy -= 1
+            connection.endpoint.free()
             connection.endpoint.idle[connection] = None
 
     def lost(self, connection: UpstreamConnection) -> None:
@@ -343,7 +343,7 @@ class Pool(ConnectionOwner):
         if connection in connection.endpoint.idle:
             del connection.endpoint.idle[connection]
         else:
-            connection.endpoint.busy -= 1
+            connection.endpoint.free()
         self.open -= 1
         self._wake()
 

@@ -12,8 +12,7 @@ import grpc
 from proxy.config import parse
 from proxy.config.server import Health
 from proxy.model.reasons import Reason
-from proxy.worker.upstream.endpoint import EJECT_AFTER_TIMEOUTS
-from proxy.worker.upstream.health import UNHEALTHY_AFTER
+from proxy.worker.upstream.endpoint import EJECT_AFTER_TIMEOUTS, UNHEALTHY_AFTER
 from tests.ports import free_port
 from tests.worker.grpc.models import Client, GrpcModel, hangs
 from tests.worker.grpc.test_calls import PLAIN, Raw
