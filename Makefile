@@ -10,6 +10,7 @@ DOCS_READY := $(VENV)/.ready-docs
 MLSERVER := .venv-mlserver
 MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
+TRITON := .venv-triton
 SERVERS_READY := $(SERVERS)/.ready
 ORACLES := .venv-oracles
 ORACLES_READY := $(ORACLES)/.ready
@@ -31,7 +32,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-browser \
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -106,6 +107,14 @@ $(SERVERS_READY): requirements-servers.lock tools/make_venv.py
 
 test-servers: $(READY) $(SERVERS_READY) ## KServe, MLflow, LitServe, BentoML, tritonclient and the openai client (a large installation)
 	SERVERS_VENV=$(CURDIR)/$(SERVERS) $(BIN)/pytest -m servers tests/integration
+
+$(TRITON)/.ready:
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install -q nvidia-pytriton==0.7.0
+	@touch $@
+
+test-triton: $(READY) $(TRITON)/.ready ## two versions of a model in one Triton, REST and gRPC (a large installation)
+	TRITON_VENV=$(CURDIR)/$(TRITON) $(BIN)/pytest -m servers tests/integration/test_triton.py
 
 $(ORACLES_READY): requirements-oracles.lock tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(ORACLES) requirements-oracles.lock
