@@ -56,7 +56,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-class Name:
+class ResolvedName:
     """One host name and its last good addresses; a literal address is its own and stays so."""
 
     def __init__(self, host: str, look_up: LookUp) -> None:
@@ -159,13 +159,13 @@ class Resolver:
 
     def __init__(self, look_up: LookUp = system) -> None:
         self._look_up = look_up
-        self._names: dict[str, Name] = {}
+        self._names: dict[str, ResolvedName] = {}
 
-    def name(self, host: str) -> Name:
+    def name(self, host: str) -> ResolvedName:
         """The one place where a host's addresses are kept."""
         found = self._names.get(host)
         if found is None:
-            found = self._names[host] = Name(host, self._look_up)
+            found = self._names[host] = ResolvedName(host, self._look_up)
         return found
 
     @property

@@ -11,10 +11,10 @@ from proxy.config.text import Path
 if TYPE_CHECKING:
     from proxy.config.route import RouteConfig
 
-Blame = Callable[..., None]
+_Blame = Callable[..., None]
 
 
-def check_dual_write(path: Path, route: RouteConfig, known: Sequence[str], blame: Blame) -> None:
+def check_dual_write(path: Path, route: RouteConfig, known: Sequence[str], blame: _Blame) -> None:
     """Note every mistake of one route's `dual_write`, at `path`; `known` are the upstreams that there are."""
     both = route.dual_write
     if both is None:

@@ -10,10 +10,10 @@ from proxy.units import duration
 if TYPE_CHECKING:
     from proxy.config.tree import Config
 
-Blame = Callable[..., None]
+_Blame = Callable[..., None]
 
 
-def check_durations(config: Config, blame: Blame) -> None:
+def check_durations(config: Config, blame: _Blame) -> None:
     """A copy that is silent for too long fails, one that lasts too long does not: the first must be seen before."""
     for n, route in enumerate(config.routes):
         for m, rollout in enumerate(route.rollouts):

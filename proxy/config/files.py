@@ -14,12 +14,12 @@ from pathlib import Path as File
 from proxy.config.text import Path
 from proxy.config.tree import Config
 
-Blame = Callable[[Path, str, str], None]
+_Blame = Callable[[Path, str, str], None]
 
 _DATABASE = b"SQLite format 3\0"  # how every SQLite file begins
 
 
-def check_files(config: Config, blame: Blame) -> None:
+def check_files(config: Config, blame: _Blame) -> None:
     """Blame every file that cannot be read or loaded, and every place where a file could not be written."""
     server = config.server.tls
     if server is not None:
@@ -64,7 +64,7 @@ def _somebody_elses(store: File) -> bool:
         return False
 
 
-def _pair(path: Path, cert: str, key: str, blame: Blame) -> None:
+def _pair(path: Path, cert: str, key: str, blame: _Blame) -> None:
     """A certificate chain and its private key."""
     problems = [((*path, name), _unreadable(file)) for name, file in (("cert", cert), ("key", key))]
     if any(problem for _, problem in problems):
@@ -93,7 +93,7 @@ def _which(error: ssl.SSLError, cert: str, key: str) -> tuple[str, str]:
     return "key", f"{key} is no private key in PEM"
 
 
-def _authorities(path: Path, file: str | None, blame: Blame) -> None:
+def _authorities(path: Path, file: str | None, blame: _Blame) -> None:
     if file is None:
         return
     problem = _unreadable(file) or ("" if _is_certificate(file) else f"{file} holds no certificate in PEM")

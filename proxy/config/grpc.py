@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from proxy.config.route import RouteConfig
     from proxy.config.tree import Config
 
-Blame = Callable[..., None]
+_Blame = Callable[..., None]
 
 FIELDS = ("/model_name", "/model_version", "/id", "/parameters", "/inputs", "/outputs", "/raw_input_contents")
 """The fields of a ModelInferRequest; `prediction.ignore` may name them. A test holds it to `predictions.v2_grpc`."""
 
 
-def check_grpc(config: Config, blame: Blame) -> None:
+def check_grpc(config: Config, blame: _Blame) -> None:
     """Note every mistake about gRPC."""
     lives: list[tuple[Path, str]] = [(("routes", n, "live"), route.live) for n, route in enumerate(config.routes)]
     if config.default is not None:
@@ -44,7 +44,7 @@ def speaks(config: Config, upstream: str) -> bool:
     return upstream in config.upstreams and config.upstreams[upstream].grpc
 
 
-def _route(path: Path, config: Config, route: RouteConfig, blame: Blame) -> None:
+def _route(path: Path, config: Config, route: RouteConfig, blame: _Blame) -> None:
     grpc = speaks(config, route.live)
     for n, rollout in enumerate(route.rollouts):
         if rollout.candidate in config.upstreams and speaks(config, rollout.candidate) is not grpc:

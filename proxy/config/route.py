@@ -25,8 +25,8 @@ from proxy.config.types import (
     Method,
     Name,
     Percent,
-    Pointer,
-    Ratio,
+    PointerText,
+    Proportion,
     Redacted,
     RequestPath,
     Section,
@@ -56,7 +56,7 @@ with warnings.catch_warnings():
         """Request methods; any when empty."""
         headers: dict[Header, HeaderValue] = Field(default_factory=dict)
         """Headers with their exact values."""
-        json: dict[Pointer, bool | int | float | str] = Field(default_factory=dict)  # type: ignore[assignment]
+        json: dict[PointerText, bool | int | float | str] = Field(default_factory=dict)  # type: ignore[assignment]
         """Fields of the request's JSON with their exact values, by JSON pointer (`{/model: llama}`); gRPC: texts of a
         ModelInferRequest. The body is waited for, up to the largest `mirror.max_body` of the routes in question (1MiB
         where none has a rollout); one that is longer, compressed or no JSON has none of them. Routes are asked in the
@@ -73,7 +73,7 @@ with warnings.catch_warnings():
         """Name of a request header."""
         cookie: Header | None = None
         """Name of a cookie; case does not matter."""
-        json: Pointer | None = None  # type: ignore[assignment]
+        json: PointerText | None = None  # type: ignore[assignment]
         """A field of the request's JSON, a text or a number (`/parameters/sequence_id`); gRPC: of a ModelInferRequest.
         A request without it, compressed, or longer than `mirror.max_body` is drawn by itself."""
 
@@ -105,11 +105,11 @@ class PredictionConfig(Section):
     """What the model predicts; `auto` looks at live's first answers."""
     output: str = ""
     """Name of the output (v2, TensorFlow, KServe) or column (tabular answers) to compare; the only one when absent."""
-    pointer: Pointer = ""
+    pointer: PointerText = ""
     """`json`: JSON pointer (RFC 6901) to the value to compare, of a [stream](servers/json.md#streams) in each event."""
     jmespath: str = ""
     """`json`: JMESPath expression for it, where a pointer cannot say it."""
-    ignore: tuple[Pointer, ...] = ()
+    ignore: tuple[PointerText, ...] = ()
     """Fields of the request that always differ (ids, timestamps) and do not make it a new one."""
     low: float = 0.0
     """Smallest possible score."""
@@ -142,7 +142,7 @@ class SegmentRule(Section):
 
     header: Header | None = None
     """By the value of a request header."""
-    request_field: Pointer | None = None
+    request_field: PointerText | None = None
     """By a field of the request's JSON."""
     top: Annotated[int, Field(strict=True, ge=1, le=100)] = 20
     """The first so many values are kept apart, the rest is `other`."""
@@ -168,7 +168,7 @@ class Mirror(Section):
     twice the timeout where that is longer."""
     headers: HeaderRules = HeaderRules()
     """What a copy's head may carry."""
-    noise_floor: Ratio = 0.0
+    noise_floor: Proportion = 0.0
     """Share of pairs for which live is asked twice, to know how much it differs from itself."""
     max_tokens_per_minute: Count | None = None
     """Model tokens, in and out, that copies may cost; fewer requests become pairs where more would be spent."""
@@ -198,7 +198,7 @@ class Record(Section):
 
     path: FilePath
     """The file, JSON Lines; `.gz` or `.zst` at the end compresses it."""
-    share: Ratio = 0.01
+    share: Proportion = 0.01
     """Share of pairs kept."""
     max_size: Size = 256 << 20
     """Size of one file."""
@@ -259,9 +259,9 @@ class RolloutConfig(Section):
     """Short form: one canary stage (after the shadow stage, if there is one)."""
     on_pass: Literal["advance", "hold"] = "advance"
     """When a stage passes: go on, or wait for a person."""
-    false_rollback_rate: Ratio = 0.01
+    false_rollback_rate: Proportion = 0.01
     """Chance that a candidate within every limit is ever rolled back: whole trial, all guards, any number of looks."""
-    false_promotion_rate: Ratio = 0.05
+    false_promotion_rate: Proportion = 0.05
     """Chance that a stage is passed by a candidate beyond a limit."""
     consecutive_failures: Count = 20
     """So many failures of the candidate in a row, where live succeeded, roll it back at once."""

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validat
 from proxy.config.headers import UpstreamHeaders
 from proxy.config.types import (
     Balance,
+    ByteRate,
     Count,
     Duration,
     FilePath,
@@ -24,10 +25,9 @@ from proxy.config.types import (
     Moment,
     Network,
     PathChange,
-    Pointer,
+    PointerText,
+    Proportion,
     Proxy,
-    Rate,
-    Ratio,
     RequestPath,
     Section,
     ServerUrl,
@@ -78,7 +78,7 @@ class LimitsConfig(Section):
     take is taken from the model, too, 64 KiB at least. `0B` for none."""
     max_memory: Size = 128 << 20
     """Memory of one worker for such buffers; beyond it, bodies of requests and answers go on as they come."""
-    min_rate: Rate = 1 << 10
+    min_rate: ByteRate = 1 << 10
     """How slow a client may be that is waited for: in sending a body, and in taking an answer of which more than 64 KiB
     wait for it. One that is behind by more than 10s is cut off (`slow_client`; a sender is answered with 408), by more
     than 1s when others wait for the connection to a model that it holds. A stream whose model is slow has no bound."""
@@ -218,7 +218,7 @@ class UpstreamConfig(Section):
     that begin so; the query stays, and so does any other path. `from` is the path as the client asks for it."""
     headers: UpstreamHeaders = UpstreamHeaders()
     """What the head of every request to it may carry."""
-    set_json: dict[Pointer, Any] = Field(default_factory=dict)
+    set_json: dict[PointerText, Any] = Field(default_factory=dict)
     """Fields of the request's JSON set for it, by JSON pointer (`{/model: x}`). gRPC: `/model_name`, `/model_version`
     and `/id` of messages that name a model. Where that cannot be (compressed, no JSON, longer than `mirror.max_body`) a
     candidate is not asked, and live gets the request as it came."""
@@ -323,7 +323,7 @@ class Store(Section):
 class Access(Section):
     """A line for each of a share of the requests, without headers, query and bodies."""
 
-    share: Ratio = 0.01
+    share: Proportion = 0.01
     """Share of the requests, drawn by a hash of the [pair id](concepts.md#ids)."""
     path: FilePath | None = None
     """JSON lines go to this file; to standard error, with the other lines, when absent."""
@@ -350,7 +350,7 @@ class Tracing(Section):
     otlp: Url
     """The collector's base URL for OTLP over HTTP, such as `http://127.0.0.1:4318`; spans are posted to `/v1/traces`
     below it."""
-    share: Ratio = 0.01
+    share: Proportion = 0.01
     """Share of the requests that come without a trace and begin one; a request with `traceparent` is exported as its
     sampled flag says."""
     service_name: Annotated[str, Field(min_length=1, max_length=128)] = "understudy"

@@ -34,7 +34,7 @@ from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.counting import Tallies
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
-from proxy.controller.request_log import RequestLog
+from proxy.controller.request_log import RequestLogExporter
 from proxy.controller.rollout_registry import RolloutRegistry
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import Contents, RolloutStore, Saved
@@ -74,7 +74,7 @@ class Controller:
         self.trials: dict[str, RolloutRun] = {}
         self.tallies = Tallies()
         self.streams = Subscriptions()
-        self.request_log = RequestLog()
+        self.request_log = RequestLogExporter()
         self.exemplars = Exemplars()
         self.connections = WorkerConnections(self)
         self.executor = EffectExecutor(self.trials, store, self.connections, self, clock)

@@ -54,7 +54,7 @@ ACK_DEADLINE = 5.0
 """Seconds to wait for acknowledgements. A worker that is later than that is stuck: it serves nobody, and reads the
 table first thing when it goes on."""
 
-Outcome = Coroutine[Any, Any, Refuse | None]
+PendingOutcome = Coroutine[Any, Any, Refuse | None]
 
 
 @dataclass(slots=True)
@@ -154,7 +154,7 @@ class EffectExecutor:
 
     # --- one decision ------------------------------------------------------------------------------------------------
 
-    def decide(self, trial: RolloutRun, event: RolloutEvent) -> Outcome:
+    def decide(self, trial: RolloutRun, event: RolloutEvent) -> PendingOutcome:
         """Let an event happen to a rollout. What must be done now is done when this returns; await the rest.
 
         The rest gives a refusal, or `None`; it raises `StoreError` when the change was dropped for want of a disk.
@@ -172,7 +172,7 @@ class EffectExecutor:
             return _answer(None) if isinstance(event, Looked) else self._later(trial, event)
         return self._up(trial, after, effects, must_save=_needs_disk(event, trial.rollout, after))
 
-    def adopt(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> Outcome:
+    def adopt(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> PendingOutcome:
         """Carry out the effects of a rollout that has just begun."""
         if not after.over:
             self._fresh.add(trial.name)
@@ -189,7 +189,7 @@ class EffectExecutor:
         while (under_way := self._saving.get(trial.name)) is not None:
             await under_way.wait()
 
-    def _down(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> Outcome:
+    def _down(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> PendingOutcome:
         before = trial.rollout
         trial.lane = replace(lane_of(after, trial.plan), why=_why(effects))
         self._leaving.add(trial.name)
@@ -214,7 +214,7 @@ class EffectExecutor:
         turn.ready.set()
         await self._save_waiting(trial)
 
-    def _up(self, trial: RolloutRun, after: RolloutState, effects: Effects, *, must_save: bool) -> Outcome:
+    def _up(self, trial: RolloutRun, after: RolloutState, effects: Effects, *, must_save: bool) -> PendingOutcome:
         before, trial.rising = trial.rollout, after
         turn = self._queue(trial, self._change(trial, before, after, effects, self.number + 1))
         turn.ready.set()

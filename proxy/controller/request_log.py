@@ -118,7 +118,7 @@ class Sink:
             self._failing = False
 
 
-class RequestLog:
+class RequestLogExporter:
     """Both sinks, as the configuration wants them. Called on the event loop."""
 
     def __init__(self) -> None:

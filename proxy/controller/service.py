@@ -16,7 +16,7 @@ from typing import Any
 from proxy.config import Config
 from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts
 from proxy.controller.controller import Controller
-from proxy.controller.effect_executor import Outcome
+from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.store import RolloutStore
@@ -133,7 +133,7 @@ class ControllerService:
             raise ActionRefusedError(409, refusal.reason)
         return rollout_json(trial)
 
-    def _outcome(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> Outcome:
+    def _outcome(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> PendingOutcome:
         """What is under way once it is asked for. Raises `StoreError`."""
         controller = self._controller
         if action != "restart":
@@ -142,7 +142,7 @@ class ControllerService:
             raise StoreError(f"not saved, so not done: {trouble}")
         return controller.registry.restart(self.config.plans[trial.name], actor, reason)
 
-    async def _within(self, outcome: Outcome) -> Refuse | None:
+    async def _within(self, outcome: PendingOutcome) -> Refuse | None:
         """What comes of a decision; `TimeoutError` after `ACT_DEADLINE`, and then it goes on by itself."""
         work = asyncio.ensure_future(outcome)
         try:

@@ -38,7 +38,7 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class PairedHistogram:
     """Counts of both arms between `edges` (k); the first and last bin are open, so there are k + 1 of each."""
 
     edges: tuple[float, ...]
@@ -95,13 +95,13 @@ def _of(rule: Rule, counts: Counts) -> list[Divergence]:
     return [first, _jensen_shannon(rule.table(counts)) if isinstance(rule, Psi) else _wasserstein(rule, counts)]
 
 
-def histogram(tally: CountStore) -> Histogram | None:
+def histogram(tally: CountStore) -> PairedHistogram | None:
     """Both arms' answers over the KS thresholds; `None` without `max_ks` or before they are frozen."""
     for slot in tally.slots:
         if isinstance(slot.rule, Ks) and slot.rule.thresholds:
             counts, last = tally.carried(slot), len(slot.rule.thresholds) + 1
             live, candidate = counts[BINS : BINS + last].tolist(), counts[:last].tolist()
-            return Histogram(slot.rule.thresholds, tuple(live), tuple(candidate))
+            return PairedHistogram(slot.rule.thresholds, tuple(live), tuple(candidate))
     return None
 
 

@@ -21,23 +21,23 @@ import numpy as np
 from proxy.evidence import intake, joining, snapshot
 from proxy.evidence.ceiling import Ceiling
 from proxy.evidence.count_store import CountStore
-from proxy.evidence.divergences import Divergence, Histogram, divergences, histogram
+from proxy.evidence.divergences import Divergence, PairedHistogram, divergences, histogram
 from proxy.evidence.e_detector import ALARM
 from proxy.evidence.families.rule import Context
 from proxy.evidence.findings import Look, find
 from proxy.evidence.input.batch import columns
-from proxy.evidence.input.blocks import Blocks
+from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.measures import live_scalars, measure, metric_of
 from proxy.evidence.input.reference import freeze
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.intake import Run
 from proxy.evidence.pass_blocks import MANY
-from proxy.evidence.process.budget import Pool, pool
+from proxy.evidence.process.budget import BudgetPool, pool
 from proxy.evidence.process.prf import key_of, uniforms
 from proxy.evidence.process.wealth import Counts
 from proxy.evidence.rules.registry import GUARDS, layout, measures_of_rules
-from proxy.evidence.state import EvidenceError, State
+from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Assessment, Kind, Plan, Reading, Verdict
 
 __all__ = ["Evidence", "EvidenceError"]
@@ -46,7 +46,7 @@ __all__ = ["Evidence", "EvidenceError"]
 class Evidence:
     """All that is known of one trial. Make one with `begin`, or `load` what `dump` gave."""
 
-    def __init__(self, plan: Plan, state: State) -> None:
+    def __init__(self, plan: Plan, state: EvidenceState) -> None:
         self._plan = plan
         self._state = state
         self._ceiling: Ceiling | None = None
@@ -70,7 +70,7 @@ class Evidence:
         slots = layout(tuple(plan.guards), context, seed)
         segments = plan.segments.top + 1 if plan.segments is not None else 0
         count = len(slots)
-        state = State(
+        state = EvidenceState(
             trial=plan.trial,
             seed=seed,
             kind=plan.prediction.kind,
@@ -78,7 +78,7 @@ class Evidence:
             tally=CountStore.empty(slots, segments, blocks=plan.latency_block > 0),
             weights=[1.0 / count] * count if count else [],
             warm_left=plan.warmup,
-            blocks=Blocks(plan.latency_block, WIDTH) if plan.latency_block else None,
+            blocks=OpenBlocks(plan.latency_block, WIDTH) if plan.latency_block else None,
             waiting=Waiting(key_of(seed, "labels")),
         )
         return cls(plan, state)
@@ -294,7 +294,7 @@ class Evidence:
         each = parts if parts is not None else [None] * len(bursts)
         return [state.tally.log_fail(i, part, burst) for i, (part, burst) in enumerate(zip(each, bursts, strict=True))]
 
-    def _pool(self, logs: list[float]) -> Pool:
+    def _pool(self, logs: list[float]) -> BudgetPool:
         """The budget of the trial; after promotion that of the watch."""
         rate = self._plan.false_rollback_rate if self._state.watch is None else float(np.exp(-ALARM))
         return pool(logs, self._state.weights, rate)
@@ -303,7 +303,7 @@ class Evidence:
         """PSI, KS, Jensen-Shannon and Wasserstein as far as `max_psi` and `max_ks` count them: for reading only."""
         return divergences(self._state.tally)
 
-    def histogram(self) -> Histogram | None:
+    def histogram(self) -> PairedHistogram | None:
         """Both arms' answers over the KS thresholds, for plotting; `None` without `max_ks` or before it has learned."""
         return histogram(self._state.tally)
 

@@ -11,13 +11,13 @@ import numpy as np
 from proxy.evidence.count_store import segment_shares
 from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.timings import distinct_passes, log_pass
-from proxy.evidence.process.budget import Pool
+from proxy.evidence.process.budget import BudgetPool
 from proxy.evidence.process.estimate import Estimate
 from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, Numbers
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.registry import GUARDS, judges
-from proxy.evidence.state import State
+from proxy.evidence.state import EvidenceState
 from proxy.evidence.words import burst_words, forecast_words, label_words, number, title
 from proxy.model import Finding, Plan, Verdict
 from proxy.model.reasons import NO_CREDENTIALS, Reason
@@ -32,8 +32,8 @@ class Look:
     `bursts` the sizes of their bursts."""
 
     plan: Plan
-    state: State
-    pooled: Pool
+    state: EvidenceState
+    pooled: BudgetPool
     rate: float | None
     parts: list[list[float]]
     held: int = 0

@@ -21,7 +21,7 @@ from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import EVERY
 from proxy.evidence.process.wealth import Bools, Ints
 from proxy.evidence.rules.quality_drop import Labelled
-from proxy.evidence.state import State
+from proxy.evidence.state import EvidenceState
 from proxy.model import Kind, Plan, PredictionSpec, Reading
 from proxy.model.reasons import Reason
 
@@ -42,7 +42,7 @@ class Run:
     blocks: Ints | None
 
 
-def restart_due(state: State, reading: Reading) -> float | None:
+def restart_due(state: EvidenceState, reading: Reading) -> float | None:
     """The request time at which a restart begins before this reading; `None` if none does."""
     if state.follows is not None:
         done = len(state.marks)
@@ -52,7 +52,7 @@ def restart_due(state: State, reading: Reading) -> float | None:
     return reading.time if due else None
 
 
-def length(state: State, readings: Sequence[Reading], start: int) -> int:
+def length(state: EvidenceState, readings: Sequence[Reading], start: int) -> int:
     """How many readings from `start` on can be counted together for certain, at least one.
 
     Each reading brings a restart, the freezing of the reference and the choice of the kind nearer by at most one, so
@@ -78,7 +78,7 @@ def _before(readings: Sequence[Reading], start: int, time: float, most: int) -> 
     return next((i for i in range(most) if readings[start + i].time >= time), most)
 
 
-def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
+def book(state: EvidenceState, plan: Plan, readings: Sequence[Reading]) -> Run:
     """Count of a run what its values do not matter for, and decide what each reading may say."""
     # One transposition instead of an attribute access per reading and field.
     fields = dict(zip(Reading._fields, zip(*readings, strict=True), strict=True))
@@ -110,7 +110,7 @@ def book(state: State, plan: Plan, readings: Sequence[Reading]) -> Run:
     return Run(readings, fields, fresh, current, warm, blocks)
 
 
-def _drawn_of_cluster(state: State, clusters: Sequence[str]) -> Bools:
+def _drawn_of_cluster(state: EvidenceState, clusters: Sequence[str]) -> Bools:
     """Whether a reading is the one of its cluster that counts; one without a cluster does."""
     named = [i for i, name in enumerate(clusters) if name]
     counts = np.ones(len(clusters), dtype=bool)
@@ -118,14 +118,14 @@ def _drawn_of_cluster(state: State, clusters: Sequence[str]) -> Bools:
     return counts
 
 
-def learned_enough(state: State) -> bool:
+def learned_enough(state: EvidenceState) -> bool:
     """Whether enough of live's answers are known to decide the kind or to freeze the reference."""
     if state.kind is Kind.AUTO:
         return sum(state.kinds.values()) >= KINDS_FROM
     return len(state.learned) >= WARMUP
 
 
-def keep_for_labels(state: State, slot: Slot, plan: Plan, readings: Sequence[Reading], batch: Batch) -> None:
+def keep_for_labels(state: EvidenceState, slot: Slot, plan: Plan, readings: Sequence[Reading], batch: Batch) -> None:
     """Let comparable pairs wait for their labels, and count those whose time has come."""
     keys, delay = batch.keys.tolist(), plan.prediction.label_delay
     unknown = state.kind is Kind.NUMBER and state.reference is None  # the unit of an error is still being learned
@@ -139,7 +139,7 @@ def keep_for_labels(state: State, slot: Slot, plan: Plan, readings: Sequence[Rea
             state.waiting.add(reading.id, live, candidate, keys[i], reading.stage, reading.time)
 
 
-def _settle(state: State, slot: Slot, entry: Entry) -> None:
+def _settle(state: EvidenceState, slot: Slot, entry: Entry) -> None:
     """Count the difference of the two losses of a request."""
     if isinstance(slot.rule, Labelled):
         at = slot.rule.label_bin(entry.candidate - entry.live, entry.key, slot.salt)
@@ -147,7 +147,7 @@ def _settle(state: State, slot: Slot, entry: Entry) -> None:
         state.tally.count_label(slot, at, state.block_of(entry.time), state.watch, current=current)
 
 
-def label(state: State, spec: PredictionSpec, name: str, truth: Any) -> bool:
+def label(state: EvidenceState, spec: PredictionSpec, name: str, truth: Any) -> bool:
     """Note the truth of a request that waits for it; whether there is one, and the truth fits the kind."""
     pair = state.waiting.pair(name)
     if pair is None:

@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy.evidence.count_store import CountStore
-from proxy.evidence.input.blocks import Blocks
+from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.clusters import Clusters
-from proxy.evidence.input.dedup import Recent
+from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.snapshot import PLAIN
-from proxy.evidence.state import EvidenceError, State
+from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Kind
 
 
-def follower(state: State) -> State:
+def follower(state: EvidenceState) -> EvidenceState:
     """An empty state that counts exactly as `state` does."""
     tally = CountStore.empty(state.tally.slots, len(state.tally.segments), blocks=state.tally.timings is not None)
     follows = list(state.marks)
-    other = State(
+    other = EvidenceState(
         trial=state.trial,
         seed=state.seed,
         kind=state.kind,
@@ -37,7 +37,7 @@ def follower(state: State) -> State:
         segments=dict(state.segments),
         follows=follows,
         waiting=Waiting(key_of(state.seed, "labels")),
-        blocks=None if state.blocks is None else Blocks(state.blocks.length, WIDTH),
+        blocks=None if state.blocks is None else OpenBlocks(state.blocks.length, WIDTH),
     )
     if state.watch is not None:
         other.watch = other.new_watch(Bursts.empty(len(tally.bursts.sums)))
@@ -47,7 +47,7 @@ def follower(state: State) -> State:
     return other
 
 
-def merge(a: State, b: State) -> State:
+def merge(a: EvidenceState, b: EvidenceState) -> EvidenceState:
     """One state of two that count the same things; the order makes no difference, to the bit.
 
     Counts are added; restarts that one has not reached yet are made up; the recent bodies are the last 1,000 of both.
@@ -102,7 +102,7 @@ def merge(a: State, b: State) -> State:
     return a
 
 
-def _mark(state: State, number: int) -> float:
+def _mark(state: EvidenceState, number: int) -> float:
     """Request time of a restart by its number; raises `EvidenceError` for one that is forgotten."""
     at = number - (state.restarted - len(state.marks))
     if at < 0:
@@ -110,7 +110,7 @@ def _mark(state: State, number: int) -> float:
     return state.marks[at]
 
 
-def copied(state: State) -> State:
+def copied(state: EvidenceState) -> EvidenceState:
     """A copy that shares no mutable part."""
     tally = state.tally
     closed = {
@@ -141,14 +141,14 @@ def copied(state: State) -> State:
     )
     fields = {name: getattr(state, name) for name in PLAIN}
     fields |= {"weights": list(state.weights), "segments": dict(state.segments), "marks": list(state.marks)}
-    return State(
+    return EvidenceState(
         seed=state.seed,
         kind=state.kind,
         reference=state.reference,
         tally=copy,
         failures=dict(state.failures),
         mismatches=dict(state.mismatches),
-        recent=Recent(state.recent.entries),
+        recent=RecentBodies(state.recent.entries),
         clusters=Clusters(*state.clusters.entries),
         waiting=state.waiting.copy(),
         watch=None if state.watch is None else state.watch.copy(),

@@ -39,7 +39,7 @@ FEW = 64
 BLOCK, PLACE, PAST, COUNT = range(4)
 
 
-class Gathered:
+class GatheredBlocks:
     """Counts of blocks that are not summed yet, in rows [block, category, 1 if of an earlier stage, count]."""
 
     __slots__ = ("_new", "_rows", "new")
@@ -63,7 +63,7 @@ class Gathered:
     def rows(self) -> Ints:
         """All of them, sorted, equal ones put together: however they came, these are the same.
 
-        >>> gathered = Gathered()
+        >>> gathered = GatheredBlocks()
         >>> gathered.add(np.array([4, 3]), np.array([1, 2])), gathered.add(np.array([3]), np.array([2]))
         (None, None)
         >>> gathered.rows.tolist()
@@ -105,8 +105,8 @@ class PassBlocks:
 
     sums: Counts  # (2, directions of all guards, bets), in 2⁻²⁰ nats
     count: Counts  # (2, guards)
-    pairs: Gathered
-    labels: Gathered
+    pairs: GatheredBlocks
+    labels: GatheredBlocks
     label_block: int = 0
 
     @classmethod
@@ -114,7 +114,7 @@ class PassBlocks:
         """Nothing seen."""
         directions = sum(slot.directions for slot in slots)
         sums, count = np.zeros((2, directions, len(BETS)), np.int64), np.zeros((2, len(slots)), np.int64)
-        return cls(sums, count, Gathered(), Gathered())
+        return cls(sums, count, GatheredBlocks(), GatheredBlocks())
 
     def add(self, slots: Sequence[Slot], placed: Sequence[Placed], blocks: Ints, current: Bools) -> None:
         """Gather pairs: their blocks (n,), and whether they are of the present stage (n,)."""
@@ -191,19 +191,21 @@ class PassBlocks:
                     found.sums[:, first : first + slot.directions] = self.sums[:, start : start + slot.directions]
                     found.count[:, i] = self.count[:, was]
             first += slot.directions
-        found.pairs, found.labels = (Gathered(_moved(rows.rows, moved)) for rows in (self.pairs, self.labels))
+        found.pairs, found.labels = (GatheredBlocks(_moved(rows.rows, moved)) for rows in (self.pairs, self.labels))
         found.label_block = self.label_block
         return found
 
     def merge(self, other: PassBlocks) -> PassBlocks:
         """What both know, each settled; merging in either order gives the same."""
-        pairs, labels = (Gathered(a.rows, b.rows) for a, b in ((self.pairs, other.pairs), (self.labels, other.labels)))
+        pairs, labels = (
+            GatheredBlocks(a.rows, b.rows) for a, b in ((self.pairs, other.pairs), (self.labels, other.labels))
+        )
         latest = max(self.label_block, other.label_block)
         return PassBlocks(self.sums + other.sums, self.count + other.count, pairs, labels, latest)
 
     def copy(self) -> PassBlocks:
         """A copy that shares no mutable part."""
-        pairs, labels = Gathered(self.pairs.rows), Gathered(self.labels.rows)
+        pairs, labels = GatheredBlocks(self.pairs.rows), GatheredBlocks(self.labels.rows)
         return PassBlocks(self.sums.copy(), self.count.copy(), pairs, labels, self.label_block)
 
 

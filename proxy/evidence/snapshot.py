@@ -1,4 +1,4 @@
-"""State to bytes and back: exact, versioned, and suspicious of what it reads.
+"""Evidence to bytes and back: exact, versioned, and suspicious of what it reads.
 
 A snapshot is the magic word, then zlib over: the length of a JSON header (`<I`), the header, and the arrays in the
 order the header lists them: int64, but for the latest pairs of `bursts`, int16. Rules are not stored: they follow from
@@ -21,20 +21,20 @@ from proxy.evidence.e_detector import EDetector
 from proxy.evidence.families.ratio import Ratio
 from proxy.evidence.families.rule import Context, Slot
 from proxy.evidence.families.slower import Slower
-from proxy.evidence.input.blocks import FACTS, Blocks
+from proxy.evidence.input.blocks import FACTS, OpenBlocks
 from proxy.evidence.input.clusters import Clusters
-from proxy.evidence.input.dedup import Recent
+from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.reference import Reference
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.input.timings import TimedRule, Timings, widths
-from proxy.evidence.pass_blocks import Gathered, PassBlocks
+from proxy.evidence.pass_blocks import GatheredBlocks, PassBlocks
 from proxy.evidence.process.bursts import KEPT, LENGTH, Bursts
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import ROWS, Restarts
 from proxy.evidence.process.wealth import Counts, Floats
 from proxy.evidence.rules.registry import GUARDS, layout
-from proxy.evidence.state import EvidenceError, State
+from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Guard, Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
 
@@ -43,7 +43,7 @@ _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 
 
-def dump(state: State) -> bytes:
+def dump(state: EvidenceState) -> bytes:
     """The snapshot of a state."""
     state.settle()
     epochs = [(name, one) for name, closed in sorted(state.tally.closed.items()) for one in closed]
@@ -59,7 +59,7 @@ Epochs = Sequence[tuple[str, LimitEpoch]]
 """What guards counted under earlier limits, by their names."""
 
 
-def _plain_out(state: State) -> dict[str, Any]:
+def _plain_out(state: EvidenceState) -> dict[str, Any]:
     """What the header says of everything but the counts."""
     return {
         **{name: getattr(state, name) for name in PLAIN},
@@ -95,7 +95,7 @@ def _counts_out(tally: CountStore, epochs: Epochs) -> dict[str, Any]:
     }
 
 
-def _arrays_out(state: State, epochs: Epochs) -> list[NDArray[Any]]:
+def _arrays_out(state: EvidenceState, epochs: Epochs) -> list[NDArray[Any]]:
     """The arrays, in the order in which `_restore` takes them."""
     tally = state.tally
     arrays: list[NDArray[Any]] = [tally.rows, tally.stage, tally.segments, tally.repeats]
@@ -119,7 +119,7 @@ PLAIN = (
 """Fields of a state that are kept as they are."""
 
 
-def load(plan: Plan, data: bytes) -> State:
+def load(plan: Plan, data: bytes) -> EvidenceState:
     """The state of a snapshot; raises `EvidenceError` for bytes that are not one of this trial."""
     if not data.startswith(MAGIC):
         raise EvidenceError("not a snapshot of evidence of this version")
@@ -140,7 +140,7 @@ def load(plan: Plan, data: bytes) -> State:
         raise EvidenceError(f"a damaged snapshot: {error!r}") from None
 
 
-def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
+def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
     kind, reference, seed = Kind(header["kind"]), _reference_in(header["reference"]), int(header["seed"], 16)
     context = Context(kind, plan.prediction, reference, plan.noise_floor > 0)
     reader = _Arrays(body)
@@ -157,14 +157,14 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> State:
         tally.closed.setdefault(name, []).append(_epoch_in(epoch, context, tally, reader))
     reader.end()
     entries = ((*entry[:3], int(entry[3], 16), *entry[4:]) for entry in header["waiting"])
-    return State(
+    return EvidenceState(
         seed=seed,
         kind=kind,
         reference=reference,
         tally=tally,
         failures={Reason(word): n for word, n in header["failures"].items()},
         mismatches={Mismatch(word): n for word, n in header.get("mismatches", {}).items()},  # one of before has none
-        recent=Recent((time, int(h, 16)) for time, h in header["recent"]),
+        recent=RecentBodies((time, int(h, 16)) for time, h in header["recent"]),
         clusters=_clusters_in(header["clusters"]),
         waiting=Waiting(key_of(seed, "labels"), entries, header["labels"]),
         watch=watch,
@@ -228,7 +228,7 @@ class _Arrays:
         label_block, pairs, labels = raw
         found = PassBlocks.empty(slots)
         found.sums, found.count = self.take(*found.sums.shape), self.take(*found.count.shape)
-        found.pairs, found.labels = Gathered(self.take(pairs, 4)), Gathered(self.take(labels, 4))
+        found.pairs, found.labels = GatheredBlocks(self.take(pairs, 4)), GatheredBlocks(self.take(labels, 4))
         found.label_block = label_block
         return found
 
@@ -284,18 +284,18 @@ def _watch_out(watch: EDetector | None) -> Any:
     return [watch.minute, logs, watch.blocks, watch.parts, _bursts_out(watch.bursts)]
 
 
-def _blocks_out(blocks: Blocks | None) -> list[Any] | None:
+def _blocks_out(blocks: OpenBlocks | None) -> list[Any] | None:
     """Length, first open block, workers, and how many pairs wait."""
     if blocks is None:
         return None
     return [blocks.length.hex(), blocks.start, dict(sorted(blocks.front.items())), len(blocks.rows)]
 
 
-def _blocks_in(raw: list[Any] | None, reader: _Arrays) -> Blocks | None:
+def _blocks_in(raw: list[Any] | None, reader: _Arrays) -> OpenBlocks | None:
     if raw is None:
         return None
     length, start, front, waiting = raw
-    blocks = Blocks(float.fromhex(length), WIDTH)
+    blocks = OpenBlocks(float.fromhex(length), WIDTH)
     blocks.restore(reader.take(waiting, FACTS + WIDTH), start, front)
     return blocks
 

@@ -10,9 +10,9 @@ from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
 from proxy.evidence.e_detector import EDetector
 from proxy.evidence.families.rule import Context, Slot
 from proxy.evidence.input.batch import Batch
-from proxy.evidence.input.blocks import Blocks
+from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.clusters import Clusters
-from proxy.evidence.input.dedup import Recent
+from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.reference import Reference
 from proxy.evidence.input.timed_rows import WIDTH, aged, facts
@@ -34,7 +34,7 @@ class EvidenceError(ValueError):
 
 
 @dataclass(slots=True)
-class State:
+class EvidenceState:
     """All of it. `follows` are the restart times of the evidence this one follows (`None`: it makes its own), `blocks`
     the blocks of request time (`None`: each pair stands for itself)."""
 
@@ -53,7 +53,7 @@ class State:
     shed: int = 0
     failures: dict[Reason, int] = field(default_factory=dict)
     mismatches: dict[Mismatch, int] = field(default_factory=dict)
-    recent: Recent = field(default_factory=Recent)
+    recent: RecentBodies = field(default_factory=RecentBodies)
     segments: dict[str, int] = field(default_factory=dict)
     marks: list[float] = field(default_factory=list)
     restarted: int = 0
@@ -63,7 +63,7 @@ class State:
     learned: list[float] = field(default_factory=list)
     clusters: Clusters = field(default_factory=Clusters)
     watch: EDetector | None = None
-    blocks: Blocks | None = None
+    blocks: OpenBlocks | None = None
     waiting: Waiting = field(default_factory=Waiting)
 
     @property
@@ -141,7 +141,7 @@ class State:
             return
         self.tally.count_blocks(self.blocks.rest(), self.watch)
         self.tally.blocks.end(self.tally.slots)
-        self.blocks = Blocks(length, WIDTH)
+        self.blocks = OpenBlocks(length, WIDTH)
 
     def new_watch(self, bursts: Bursts) -> EDetector:
         """A watch that begins now; `bursts` is what is known of the bursts of all pairs."""

@@ -20,7 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from proxy.config import Config, parse
 from proxy.controller import request_log as request_log_module
-from proxy.controller.request_log import RequestLog, Sink
+from proxy.controller.request_log import RequestLogExporter, Sink
 from proxy.pairs.request_log import LegEntry, RequestEntry, example
 
 PLAIN = "upstreams: {a: {url: 'http://127.0.0.1:1'}}\ndefault: {live: a}\n"
@@ -75,8 +75,8 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @asynccontextmanager
-async def running(more: str, **secrets: str) -> AsyncIterator[RequestLog]:
-    sinks = RequestLog()
+async def running(more: str, **secrets: str) -> AsyncIterator[RequestLogExporter]:
+    sinks = RequestLogExporter()
     await asyncio.to_thread(sinks.configure, config(more, **secrets))
     try:
         yield sinks

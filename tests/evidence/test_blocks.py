@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.evidence.input import blocks
-from proxy.evidence.input.blocks import KEY, NUMBER, PATIENCE, Blocks, bounds
+from proxy.evidence.input.blocks import KEY, NUMBER, PATIENCE, OpenBlocks, bounds
 from tests.evidence.streams import cut
 
 Reading = tuple[str, float, int]
 """Worker, request time, key."""
 
 
-def count(it: Blocks, batch: Sequence[Reading]) -> None:
+def count(it: OpenBlocks, batch: Sequence[Reading]) -> None:
     workers, times, keys = zip(*batch, strict=True)
     it.add(it.numbers(workers, times), np.array(keys), np.zeros((len(batch), 0), np.int64))
 
 
 def closed(stream: list[Reading], sizes: tuple[int, ...] = (7,)) -> list[list[int]]:
     """What `complete` gives, over and over, as rows of [block, key]."""
-    it, found = Blocks(0.1, 0), []
+    it, found = OpenBlocks(0.1, 0), []
     for batch in cut(stream, sizes):
         count(it, batch)
         found += it.complete().tolist()
@@ -45,7 +45,7 @@ def test_blocks_close_once_and_in_order(stream: list[Reading]) -> None:
     found = closed(stream, (3,))
     assert found == sorted(found)
     for size in (1, 3):
-        it, last = Blocks(0.1, 0), -1
+        it, last = OpenBlocks(0.1, 0), -1
         for batch in cut(stream, (size,)):
             count(it, batch)
             rows = it.complete()
@@ -75,7 +75,7 @@ def test_one_that_has_nothing_to_do_is_waited_for_so_long_and_no_longer() -> Non
 
 
 def test_one_that_is_gone_is_not_waited_for() -> None:
-    it = Blocks(0.1, 0)
+    it = OpenBlocks(0.1, 0)
     count(it, [("gone", 0.0, 0), *(("here", 0.1 * i + 0.05, i) for i in range(1, 20))])
     assert len(it.complete()) == 0
     it.gone("gone")
@@ -86,7 +86,7 @@ def test_one_that_is_gone_is_not_waited_for() -> None:
 
 
 def test_no_more_than_so_many_pairs_wait() -> None:
-    it = Blocks(0.1, 0)
+    it = OpenBlocks(0.1, 0)
     n = blocks.MOST + 1000
     count(it, [("idle", 0.0, -1), *(("busy", time, i) for i, time in enumerate(np.linspace(0.0, 9.0, n)))])
     assert it.start == 0
@@ -96,7 +96,7 @@ def test_no_more_than_so_many_pairs_wait() -> None:
 
 @given(streams, st.lists(st.booleans(), min_size=60, max_size=60))
 def test_what_waits_merges_in_any_order(stream: list[Reading], mine: list[bool]) -> None:
-    halves = Blocks(0.1, 0), Blocks(0.1, 0)
+    halves = OpenBlocks(0.1, 0), OpenBlocks(0.1, 0)
     for reading, first in zip(stream, mine, strict=False):
         count(halves[not first], [reading])
     one, other = halves[0].merge(halves[1]), halves[1].merge(halves[0])

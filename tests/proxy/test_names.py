@@ -26,33 +26,12 @@ INTERFACES = {
 COMMANDS = {"check", "judge", "replay", "serve"}
 """Commands of the command line: `cli/__init__.py` has a function of each name beside what it calls."""
 
-DOUBLE_CLASSES: set[str] = {
-    "Blame",
-    "Blocks",
-    "ConnectionOwner",
-    "Gathered",
-    "Headers",
-    "Histogram",
-    "Leg",
-    "Limits",
-    "Name",
-    "Outcome",
-    "Pointer",
-    "Pool",
-    "Problem",
-    "Rate",
-    "Ratio",
-    "Recent",
-    "RequestLog",
-    "Rule",
-    "State",
-}
+DOUBLE_CLASSES: set[str] = {"ConnectionOwner", "Headers", "Leg", "Limits", "Problem", "Rule"}
 """Classes and type aliases that still have a namesake. Only ever shorter."""
 
 DOUBLE_FUNCTIONS: set[str] = {
     "act",
     "begin",
-    "book",
     "bound",
     "choose",
     "decode",

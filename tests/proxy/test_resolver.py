@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from proxy.aiohttp_resolver import OwnResolver
-from proxy.resolver import MAX_ADDRESSES, Name, Resolver, system
+from proxy.resolver import MAX_ADDRESSES, ResolvedName, Resolver, system
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 5.0
@@ -123,7 +123,7 @@ async def test_a_name_that_is_not_known_is_an_error_and_asked_for_again(
 
 async def test_a_name_that_cannot_be_one_is_an_error_too() -> None:
     with pytest.raises(UnicodeError):
-        await Name("a..b", system).known()
+        await ResolvedName("a..b", system).known()
 
 
 async def test_followers_hear_of_other_addresses_alone(server: NameServer) -> None:

@@ -24,14 +24,14 @@ _PLAIN = re.compile(r"[\w.:@/+=~-]+", re.ASCII)
 """Ids that every scraper reads: prometheus_client's parser, which other agents use too, refuses the whole page when a
 quoted `}` stands in an exemplar, and ids come from clients."""
 
-Leg = tuple[str, str, str]
+LegKey = tuple[str, str, str]
 
 
 class Exemplars:
     """The latest of each. `durations`: (route, upstream, leg) → bucket → exemplar; `failures`: (rollout, reason)."""
 
     def __init__(self) -> None:
-        self.durations: dict[Leg, dict[int, Exemplar]] = {}
+        self.durations: dict[LegKey, dict[int, Exemplar]] = {}
         self.failures: dict[tuple[str, str], Exemplar] = {}
 
     def take(self, entries: Iterable[RequestEntry]) -> None:

@@ -1,4 +1,4 @@
-"""Blocks of request time: which pairs stood under the same moment, and when all pairs of a block are here.
+"""OpenBlocks of request time: which pairs stood under the same moment, and when all pairs of a block are here.
 
 Pairs of one block may depend on each other in any way (a stall makes all of them slow), so a block gives evidence as
 one thing, once it is complete (and is counted when many are, or somebody asks). Pairs come in request order per worker,
@@ -6,8 +6,8 @@ so a worker whose latest pair is of a later block has no more for this one. A bl
 worker that is waited for; not waited for is a worker whose latest pair is more than `PATIENCE` older than the newest of
 all (it is idle, gone, or stuck). No pair is lost: one whose block has been closed counts in the oldest open block.
 
-Blocks close in order of time, so evidence by blocks has one past, whatever the number of workers and whichever of them
-is slow. Inside a block pairs are in the order of their keys, in which no outcome and no arrival has a part.
+Blocks close in order of time, so evidence by blocks has one past, whatever the number of workers and whichever of
+them is slow. Inside a block pairs are in the order of their keys, in which no outcome and no arrival has a part.
 
 State: the rows that wait, one per pair (number of its block, key, and what the user wants to know of the pair once the
 block is complete); the first open block; the latest block of each worker.
@@ -36,7 +36,7 @@ NUMBER, KEY, FACTS = 0, 1, 2
 """Columns of a row: its block, its key (unsigned, read as signed), and from there on the user's own."""
 
 
-class Blocks:
+class OpenBlocks:
     """The blocks that are not complete. `length` in seconds, `width` the user's columns of a row."""
 
     __slots__ = ("_least", "_new", "_patience", "_rows", "_waiting", "front", "length", "start", "width")
@@ -57,7 +57,7 @@ class Blocks:
     def numbers(self, workers: Sequence[str], times: Sequence[float]) -> Ints:
         """The block in which each of these readings counts, (n,). They are in request order per worker.
 
-        >>> blocks = Blocks(0.5, 0)
+        >>> blocks = OpenBlocks(0.5, 0)
         >>> blocks.numbers(["a", "b", "a", "a"], [0.1, 0.4, 0.9, 1.2]).tolist(), blocks.start
         ([0, 0, 1, 2], 0)
         >>> blocks.numbers(["b", "c"], [0.9, 0.2]).tolist(), blocks.start  # b has no more for block 0; c is too late
@@ -148,16 +148,16 @@ class Blocks:
         self.restore(rows[:0], 0, {})
         return rows
 
-    def copy(self) -> Blocks:
+    def copy(self) -> OpenBlocks:
         """A copy that shares no mutable part."""
-        same = Blocks(self.length, self.width)
+        same = OpenBlocks(self.length, self.width)
         same.restore(self.rows, self.start, self.front)
         return same
 
-    def merge(self, other: Blocks) -> Blocks:
+    def merge(self, other: OpenBlocks) -> OpenBlocks:
         """What both wait for; merging in either order gives the same. A block that one of them has closed is not opened
         again: what the other has of it counts in the oldest open one."""
-        both = Blocks(self.length, self.width)
+        both = OpenBlocks(self.length, self.width)
         rows = np.concatenate([self.rows, other.rows])
         start = max(self.start, other.start)
         rows[:, NUMBER] = np.maximum(rows[:, NUMBER], start)

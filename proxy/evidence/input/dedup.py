@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 WINDOW = 1000
 
 
-class Recent:
+class RecentBodies:
     """The hashes of the last 1,000 request bodies, with the times of their requests (for merging)."""
 
     __slots__ = ("_count", "_last", "_window")
@@ -35,7 +35,7 @@ class Recent:
     def news(self, hashes: Sequence[int], times: Sequence[float]) -> list[bool]:
         """Whether each body is not among the 1,000 before it; they are among the last 1,000 from now on.
 
-        >>> recent = Recent()
+        >>> recent = RecentBodies()
         >>> recent.news([7, 7, 8], [0.0, 1.0, 2.0]), recent.news([8], [3.0])
         ([True, False, True], [False])
         """
@@ -55,6 +55,6 @@ class Recent:
             self._renumber()
         return new
 
-    def merge(self, other: Recent) -> Recent:
+    def merge(self, other: RecentBodies) -> RecentBodies:
         """The last 1,000 of both by request time; merging in either order gives the same."""
-        return Recent(sorted([*self._window, *other._window])[-WINDOW:])
+        return RecentBodies(sorted([*self._window, *other._window])[-WINDOW:])

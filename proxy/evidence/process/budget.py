@@ -15,7 +15,7 @@ from proxy.evidence.process.wealth import log_sum
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class BudgetPool:
     """Log shares w_i E_i α of each guard, and of the sum; 0 or more means crossed."""
 
     shares: tuple[float, ...]
@@ -36,11 +36,11 @@ class Pool:
         return alone or (int(np.argmax(self.shares)),)
 
 
-def pool(log_e: list[float], weights: list[float], alpha: float) -> Pool:
+def pool(log_e: list[float], weights: list[float], alpha: float) -> BudgetPool:
     """The pool of guards' log e-values; `weights` sum to at most 1, `alpha` is the false rollback rate.
 
     >>> pool([0.0, 0.0], [0.5, 0.5], 0.01).crossed, pool([9.0, 0.0], [0.5, 0.5], 0.01).crossed
     (False, True)
     """
     shares = tuple(float(e + np.log(w) + np.log(alpha)) for e, w in zip(log_e, weights, strict=True))
-    return Pool(shares, log_sum(shares))
+    return BudgetPool(shares, log_sum(shares))

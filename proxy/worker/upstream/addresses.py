@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.worker.upstream.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from proxy.resolver import Name, Resolver
+    from proxy.resolver import ResolvedName, Resolver
     from proxy.worker.timers import TimerWheel
     from proxy.worker.upstream.dialling import Settings
 
@@ -44,7 +44,7 @@ class Addresses:
     def __init__(self, pool: AddressOwner, every: float) -> None:
         self._pool, self._every = pool, every
         self._of: dict[str, list[Endpoint]] = {}
-        self._names: dict[str, Name] = {}
+        self._names: dict[str, ResolvedName] = {}
         for url in pool.settings.urls:
             endpoint = self._endpoint(url, None)
             name = pool.resolver.name(endpoint.host)
@@ -80,7 +80,7 @@ class Addresses:
                 due = min(due, name.asked + self._every)
         return due
 
-    def _endpoint(self, url: str, name: Name | None) -> Endpoint:
+    def _endpoint(self, url: str, name: ResolvedName | None) -> Endpoint:
         settings = self._pool.settings
         return Endpoint(url, settings.idle_timeout, settings.host, settings.path, settings.headers, name)
 
@@ -94,7 +94,7 @@ class Addresses:
             endpoint.leave()
         self._pool.moved(self.all, gone)
 
-    def _settle(self, url: str, name: Name) -> None:
+    def _settle(self, url: str, name: ResolvedName) -> None:
         """Bring one URL's endpoints to what is known of its name; those that stay keep all that was learned of them."""
         if not name.addresses:
             return

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.config.headers import UpstreamHeaders
     from proxy.http.placement import PathRule
     from proxy.request.legs import Leg
-    from proxy.resolver import Name
+    from proxy.resolver import ResolvedName
 
 IDLE = 4.0
 """Seconds after which an unused connection is closed where nothing else is said: before most model servers do it."""
@@ -61,7 +61,7 @@ class Endpoint:
         host: str = "client",
         path: PathRule | None = None,
         headers: UpstreamHeaders | None = None,
-        name: Name | None = None,
+        name: ResolvedName | None = None,
     ) -> None:
         parts = urlsplit(url)
         self.url = url
