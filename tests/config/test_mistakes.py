@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -332,7 +333,7 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_whatever_stands_anywhere_it_is_a_configuration_or_a_list_of_mistakes(
     path: tuple[Any, ...], value: Any
 ) -> None:
-    body = yaml.safe_load(yaml.safe_dump(FULL))
+    body = copy.deepcopy(FULL)
     holder = body
     for step in path[:-1]:
         holder = holder[step]

@@ -51,7 +51,7 @@ def padded(label: int) -> Outcome:
     return Outcome(200, head=GZIP, body=gzip.compress(body), seconds=0.01, first=0.01)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def nothing_old_to_look_through() -> Iterator[None]:
     """Beside thousands of tests a collection of all garbage takes longer than what is measured here."""
     gc.collect()
