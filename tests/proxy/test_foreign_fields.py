@@ -72,6 +72,7 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
             "leg.connection",
             "leg.connection",
             "leg.connection",
+            "leg.connection",
             "leg.ended",
             "leg.finished",
             "leg.held_back",

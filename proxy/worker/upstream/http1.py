@@ -58,11 +58,8 @@ class ConnectionOwner(Upstream):
     wheel: TimerWheel
     turn: TurnScheduler
     period: float
-    """How often a connection is looked at, seconds."""
     known: dict[bytes, Answer]
-    """Answers' heads that were read before."""
     stalled: dict[UpstreamConnection, None]
-    """Connections that wait for their clients, to send or to take: the longest first."""
 
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
         """Send a leg as soon as there is a connection; `fresh` asks for a new one, `avoid` has just failed."""
@@ -338,7 +335,7 @@ class UpstreamConnection(PooledConnection):
             return
         self.endpoint.failed()
         if leg.written or not self.pool.elsewhere(leg, self.endpoint):
-            self._end(leg, reason)
+            leg.breaks(reason, monotonic())
 
     def _break(self, reason: Reason) -> None:
         """End the leg and the connection."""
@@ -347,12 +344,8 @@ class UpstreamConnection(PooledConnection):
         if leg is not None and not leg.ended:
             if reason is not Reason.TIMEOUT:
                 self.endpoint.failed()
-            self._end(leg, reason)
-
-    @staticmethod
-    def _end(leg: Leg, reason: Reason) -> None:
-        leg.connection = None
-        leg.breaks(reason, monotonic())
+            leg.connection = None
+            leg.breaks(reason, monotonic())
 
     def hand_over(self) -> None:
         """A tunnel carries on: its leg has ended with the answer that began it."""
@@ -400,6 +393,7 @@ class UpstreamConnection(PooledConnection):
             return 0.0
         if leg.is_too_long(now):
             self.drop()
-            self._end(leg, Reason.TOO_LONG)
+            leg.connection = None
+            leg.breaks(Reason.TOO_LONG, monotonic())
             return 0.0
         return min(since + leg.timeout, now + self.pool.period)
