@@ -89,6 +89,7 @@ class FakeModel:
     requests: int = 0
     copies: int = 0
     port: int = 0
+    host: str = "127.0.0.1"
     _server: asyncio.Server | None = None
     _connections: set[asyncio.Transport] = field(default_factory=set)
     dead: bool = False
@@ -96,7 +97,7 @@ class FakeModel:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     async def start(self) -> FakeModel:
         """Listen, on the same port as before if it has died."""
@@ -104,7 +105,7 @@ class FakeModel:
         self.dead, self.port = False, self.port or free_port()
         # As many as real servers let wait (uvicorn, gunicorn): with asyncio's 100 the kernel drops connections to a
         # model that has been without a core for a third of a second.
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=2048)
+        self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port, backlog=2048)
         return self
 
     def die(self) -> None:
