@@ -1,0 +1,5 @@
+"""Fixtures of several files."""
+
+from tests.evidence.gathered import stream
+
+__all__ = ["stream"]
