@@ -79,6 +79,11 @@ def read(kind: str, data: bytes) -> Any:
 
 
 def check_fields(found: int, most: int) -> None:
-    """Raise `Unreadable` for more fields of a message than may be looked at one by one."""
+    """Raise `Unreadable` for more fields of a message than may be looked at one by one.
+
+    >>> check_fields(3, 2)
+    Traceback (most recent call last):
+    proxy.predictions.unreadable.Unreadable: 3 fields of a protobuf message, at most 2 are read
+    """
     if found > most:
         raise too_many(found, most, "fields of a protobuf message")

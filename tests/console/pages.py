@@ -10,6 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from aiohttp.test_utils import TestServer
+
+from proxy.controller.admin import application
+from tests.console.scenes import SceneSurface
+from tests.controller.fake_service import FakeSender
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SHOTS = os.environ.get("UNDERSTUDY_SCREENSHOTS")
 """A folder to write screenshots for the documentation to."""
@@ -48,3 +54,12 @@ async def shoot(page: Any, name: str) -> None:
         await asyncio.sleep(0.6)  # transitions
         await page.evaluate("scrollTo(0, 0)")
         await page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
+
+
+@asynccontextmanager
+async def opened(browser: Any, service: SceneSurface, **how: Any) -> AsyncIterator[tuple[Any, str, Seen]]:
+    """A page of the console over `service`, its origin, and what else it did; there must be no error at the end."""
+    async with TestServer(application(service, FakeSender())) as server:
+        origin = str(server.make_url("/"))
+        async with visited(browser, origin, **how) as (page, seen):
+            yield page, origin, seen

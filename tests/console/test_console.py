@@ -5,19 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestServer
 
-from proxy.controller.admin import application
 from proxy.model import Guard, Kind, State
-from tests.console.pages import CHROMIUM, DEADLINE, Seen, shoot, visited
+from tests.console.pages import CHROMIUM, DEADLINE, opened, shoot
 from tests.console.scenes import SHADOWED, Scene, SceneSurface, plan, usual
-from tests.controller.fake_service import FakeSender
 
 playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
 expect = playwright_api.expect
@@ -26,15 +22,6 @@ expect.set_options(timeout=DEADLINE)
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
 DIGITS = "digits/digits-forest"
-
-
-@asynccontextmanager
-async def opened(browser: Any, service: SceneSurface, **how: Any) -> AsyncIterator[tuple[Any, str, Seen]]:
-    """A page of the console over `service`, its origin, and what else it did; there must be no error at the end."""
-    async with TestServer(application(service, FakeSender())) as server:
-        origin = str(server.make_url("/"))
-        async with visited(browser, origin, **how) as (page, seen):
-            yield page, origin, seen
 
 
 async def passing_time(service: SceneSurface, until: Callable[[], Any]) -> None:

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from proxy.model import Guard, Kind, State
+from tests.console.pages import CHROMIUM, DEADLINE, opened
 from tests.console.scenes import Scene, SceneSurface, plan, usual
-from tests.console.test_console import expect, opened, pytestmark
 
-__all__ = ["pytestmark"]
+playwright_api = pytest.importorskip("playwright.async_api", reason="`make test-browser` installs it")
+expect = playwright_api.expect
+expect.set_options(timeout=DEADLINE)
 
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\u202eevil\u202c", "x" * 1_000_000]
 
