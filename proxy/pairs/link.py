@@ -155,31 +155,36 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._left, self._at = b"", 0  # what is being taken apart, and how far that has come
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame, bytes]]:
-        """Yield `(kind, payload)` of every frame that is now complete; raises `LinkError`."""
+        """Yield `(kind, payload)` of every frame that is now complete; raises `LinkError`. Whoever stops amid them gets
+        the rest from the next call. (Not by `finally`: a compiled generator that is let go of does not run it.)"""
         buffer = self._buffer
+        if self._left:
+            buffer[:] = self._left[self._at :]
+            self._left = b""
         if buffer:  # gathered in place until a frame is whole, so that a large one is not copied once per read
             buffer += data
             if len(buffer) >= _HEAD_SIZE and len(buffer) < _HEAD_SIZE + min(_HEAD.unpack_from(buffer)[0], MAX_FRAME):
                 return
             data = bytes(buffer)
-        position, end = 0, len(data)
-        try:
-            while end - position >= _HEAD_SIZE:
-                length, code = _HEAD.unpack_from(data, position)
-                if length > MAX_FRAME:
-                    raise LinkError(f"frame of {length} bytes, at most {MAX_FRAME} allowed")
-                start = position + _HEAD_SIZE
-                if end - start < length:
-                    break
-                kind = _KINDS.get(code)
-                if kind is None:
-                    raise LinkError(f"unknown kind of frame: {code}")
-                position = start + length
-                yield kind, data[start:position]
-        finally:
-            buffer[:] = data[position:]
+            buffer.clear()
+        self._left, self._at, position, end = data, 0, 0, len(data)
+        while end - position >= _HEAD_SIZE:
+            length, code = _HEAD.unpack_from(data, position)
+            if length > MAX_FRAME:
+                raise LinkError(f"frame of {length} bytes, at most {MAX_FRAME} allowed")
+            start = position + _HEAD_SIZE
+            if end - start < length:
+                break
+            kind = _KINDS.get(code)
+            if kind is None:
+                raise LinkError(f"unknown kind of frame: {code}")
+            self._at = position = start + length
+            yield kind, data[start:position]
+        self._left = b""
+        buffer[:] = data[position:]
 
 
 def pack_outcome(status: int, code: int, seconds: float, first: float, head: bytes, body: bytes) -> bytes:

@@ -96,6 +96,21 @@ def test_frames_do_not_depend_on_how_the_stream_was_cut(sent: list[tuple[Frame, 
     assert [frame for piece in pieces(stream, cuts) for frame in reader.feed(piece)] == sent
 
 
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.integers(1, 40))
+def test_whoever_stops_amid_frames_gets_the_rest_from_the_next_call(takes: list[int], size: int) -> None:
+    """Compiled, too: there a generator that is let go of runs no `finally`."""
+    sent = [(Frame.PAIR, bytes([number]) * size) for number in range(30)]
+    stream = b"".join(link.frame(kind, payload) for kind, payload in sent)
+    reader, found = FrameReader(), []
+    for data, most in [(stream[:100], 1), (stream[100:], 2), *((b"", n) for n in takes), (b"", 30)]:
+        for frame in reader.feed(data):
+            found.append(frame)
+            most -= 1
+            if not most:
+                break
+    assert found == sent
+
+
 def test_frames_before_garbage_are_still_given_out() -> None:
     stream = FrameReader().feed(link.frame(Frame.DRAIN, b"x") + struct.pack("<IB", 0, 255))
     assert next(stream) == (Frame.DRAIN, b"x")
