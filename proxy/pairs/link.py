@@ -151,7 +151,7 @@ class FrameReader:
     ([], [(<Frame.DRAIN: 9>, b'x')])
     """
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_at", "_buffer", "_left")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
