@@ -121,7 +121,7 @@ PREDICTION_WORDS: frozenset[Reason] = frozenset(
 side they make a pair `unparseable`."""
 
 NO_CREDENTIALS = (
-    "copies carry none of the client's credentials; give the candidate its own with `mirror.headers.set`, "
+    "copies carry none of the client's credentials; give the candidate its own with `headers.set` of its upstream, "
     "or let the client's pass with `mirror.headers.drop: []`"
 )
 """What an owner reads beside `unauthorized`."""
