@@ -55,7 +55,7 @@ test-all: $(READY) ## the slow ones too, and new examples for every property
 
 $(COMPILED_READY): $(READY) setup.py $(shell find proxy tests loadtests config -name '*.py')
 	rm -rf $(COMPILED) && mkdir $(COMPILED)
-	cp -r proxy tests loadtests config docs setup.py pyproject.toml README.md LICENSE $(COMPILED)
+	cp -r proxy tests loadtests config docs setup.py pyproject.toml README.md ARCHITECTURE.md LICENSE $(COMPILED)
 	cd $(COMPILED) && $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace && rm -rf build
 	@touch $@
 
