@@ -107,7 +107,7 @@ print(json.dumps(said))
 def renamed(urls: Urls, guard: str, **prediction: str) -> dict[str, Any]:
     wanted = configuration(urls, "/v1/chat/completions", guard, protocol="openai", **prediction)
     mirror = {"max_in_flight": 1000, "max_tokens_per_minute": 10**9}
-    wanted["upstreams"]["candidate"]["set_json"] = {"/model": NAMES["candidate"]}
+    wanted["upstreams"]["v2"]["set_json"] = {"/model": NAMES["candidate"]}
     stages = [{"shadow": "100%", "min_pairs": 100_000}, {"canary": "50%"}]
     wanted["routes"][0]["rollouts"][0] |= {"mirror": mirror, "stages": stages}
     return wanted
