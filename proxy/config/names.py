@@ -249,8 +249,10 @@ def balance(value: Any) -> HashKey | str:
     (HashKey('header', 'x-session'), HashKey('prefix', ''), 'least_loaded')
     """
     expected = "`least_loaded`, `{hash: prefix}`, or `{hash: {header: NAME}}` (`cookie`, `json`)"
-    if value == "least_loaded" or isinstance(value, HashKey):
-        return value  # type: ignore[no-any-return]
+    if isinstance(value, HashKey):
+        return value
+    if value == "least_loaded":
+        return "least_loaded"
     if not isinstance(value, dict) or value.keys() != {"hash"}:
         raise Unfit(expected, nearest(value, ("least_loaded",)) if isinstance(value, str) else "")
     by = value["hash"]

@@ -56,6 +56,7 @@ with warnings.catch_warnings():
         """Request methods; any when empty."""
         headers: dict[Header, HeaderValue] = Field(default_factory=dict)
         """Headers with their exact values."""
+        # Pydantic's deprecated method `json` gives way to the key of the file, here and in `Sticky`.
         json: dict[PointerText, bool | int | float | str] = Field(default_factory=dict)  # type: ignore[assignment]
         """Fields of the request's JSON with their exact values, by JSON pointer (`{/model: llama}`); gRPC: texts of a
         ModelInferRequest. The body is waited for, up to the largest `mirror.max_body` of the routes in question (1MiB

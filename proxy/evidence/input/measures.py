@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, ne
 from typing import Any
 
 import numpy as np
@@ -65,18 +65,17 @@ def metric_of(kind: Kind, low: float, high: float) -> Metric:
     (0.5, False)
     """
     middle, span = 0.5 * (low + high), high - low
-    unequal: Callable[[Any, Any], bool] = lambda a, b: a != b  # noqa: E731 - a metric is a table of small functions
     metrics = {
         Kind.AUTO: Metric(lambda _a, _b: 0.0, lambda _a, _b: False),  # nothing is of this kind: it is not known yet
-        Kind.LABEL: Metric(lambda a, b: float(a != b), unequal),
+        Kind.LABEL: Metric(lambda a, b: float(a != b), ne),
         Kind.SCORE: Metric(
             lambda a, b: min(1.0, abs(a - b) / span), lambda a, b: (a > middle) != (b > middle), float, middle
         ),
-        Kind.NUMBER: Metric(relative_change, unequal, float),
+        Kind.NUMBER: Metric(relative_change, ne, float),
         Kind.PROBABILITIES: Metric(total_variation, lambda a, b: top(a) != top(b), confidence),
         Kind.VECTOR: Metric(cosine_distance, vectors_differ),
         Kind.RANKING: Metric(rank_biased_distance, lambda a, b: a[:1] != b[:1]),
-        Kind.TEXT: Metric(text_distance, unequal, lambda a: float(len(a))),
+        Kind.TEXT: Metric(text_distance, ne, lambda a: float(len(a))),
     }
     return metrics[kind]
 
