@@ -39,9 +39,10 @@ class Mood:
 
     `mode`: `normal`, `hang` (never answers), `garbage` (not HTTP), `flood` (a 10 MB answer), `drip` (one byte a
     second), `lie_long` (promises more bytes than it sends, then closes), `lie_short` (sends more than it promised),
-    `error` (500), `close` (closes without a byte). `wrong`: share of requests with another label. `delay`: seconds
-    before an answer, median of a lognormal with `sigma`; a share `tail` of requests takes `slower` times as long.
-    `only_served`: copies (which carry `x-shadow`) are spared all of this.
+    `error` (500), `close` (closes without a byte), `hold` (answers when the model's `released` is set). `wrong`: share
+    of requests with another label. `delay`: seconds before an answer, median of a lognormal with `sigma`; a share
+    `tail` of requests takes `slower` times as long. `only_served`: copies (which carry `x-shadow`) are spared all of
+    this.
     """
 
     mode: str = "normal"
@@ -82,12 +83,15 @@ def question(number: int, padding: int = 0) -> bytes:
 
 @dataclass
 class FakeModel:
-    """A model server; change `mood` at will. `requests` and `copies` count what came."""
+    """A model server; change `mood` at will. `requests` and `copies` count what came, `held` has the bodies of the
+    requests (copies aside) that a mood of `hold` keeps until `released` is set."""
 
     name: str
     mood: Mood = field(default_factory=Mood)
     requests: int = 0
     copies: int = 0
+    held: set[bytes] = field(default_factory=set)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     host: str = "127.0.0.1"
     _server: asyncio.Server | None = None
@@ -186,6 +190,8 @@ class _Connection(asyncio.Protocol):
         if mood.mode == "normal" and not mood.delay:
             self._write(_whole(answer(self._model.name, self._body, mood.wrong)))
             return
+        if mood.mode == "hold" and not self._is_copy:
+            self._model.held.add(self._body)
         task = asyncio.create_task(self._misbehave(mood, self._body))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -199,6 +205,10 @@ class _Connection(asyncio.Protocol):
                 self._write(_whole(right))
             case "hang":
                 pass
+            case "hold":
+                await self._model.released.wait()
+                self._model.held.discard(body)
+                self._write(_whole(right))
             case "garbage":
                 self._write(random.Random(len(body)).randbytes(2000))
             case "flood":
@@ -263,7 +273,7 @@ class Load:
 
     What must come is the answer of the model behind the upstream that `x-served-by` names: `models` maps upstreams to
     models where the names differ, `wrong` gives a model's share of wrong labels. `seen` holds everything in the order
-    in which it ended.
+    in which it ended; `asked` counts what was begun.
     """
 
     def __init__(
@@ -276,13 +286,13 @@ class Load:
     ) -> None:
         self.seen: list[Seen[int]] = []
         self._models, self._wrong = models or {}, wrong or {}
-        self._next = 0
+        self.asked = 0
         self._traffic = Traffic(url, rate, self._draw, question, self.seen.append, reuse=reuse)
         self._running: asyncio.Task[None] | None = None
 
     def _draw(self) -> int:
-        self._next += 1
-        return self._next - 1
+        self.asked += 1
+        return self.asked - 1
 
     async def __aenter__(self) -> Load:
         self._running = asyncio.create_task(self._traffic.run())

@@ -153,24 +153,42 @@ async def test_a_killed_worker_costs_what_it_held_and_another_serves_within_two_
     assert max(seen.seconds for seen in load.seen if seen.due > killed) < allowed
 
 
+async def _drains(url: str) -> None:
+    """Wait until a worker says with an answer that its connections end."""
+    async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(f"{url}/nowhere") as answer:
+                if answer.headers.get("connection") == "close":
+                    return
+
+
 async def test_sigterm_under_load_finishes_what_is_in_flight_and_exits_0(tmp_path: Path) -> None:
-    live, good = FakeModel("live", Mood(delay=0.3)), FakeModel("good", Mood(delay=0.3))
+    live, good = FakeModel("live"), FakeModel("good")
     for model in (live, good):
         await model.start()
     config = {
+        "server": {"listen": "127.0.0.1:0", "workers": 2, "timeouts": {"drain_delay": "0s"}},
         "upstreams": {"live": {"url": live.url}, "good": {"url": good.url}},
         "routes": [route("r", "live", "good", [{"canary": "20%"}], guards=GUARDS)],
     }
     async with running(tmp_path, config) as understudy:
         async with Load(f"{understudy.data_url}/r/infer") as load:
             await load.more(100)
-            answered = len(load.seen)
+            live.mood = good.mood = Mood("hold")
+            await load.until(lambda: len(live.held | good.held) >= 20)
             load.stop()
-            code = await understudy.stop()
-        assert code == 0, understudy.output
+            await load.until(lambda: len(live.held | good.held) == load.asked - len(load.seen))
+            in_flight = load.asked - len(load.seen)
+            understudy.process.send_signal(signal.SIGTERM)
+            await _drains(understudy.data_url)
+            assert load.asked - len(load.seen) == in_flight >= 20, "nothing was in flight"
+            for model in (live, good):
+                model.released.set()
+        async with asyncio.timeout(30):
+            assert await understudy.process.wait() == 0, understudy.output
     for model in (live, good):
         await model.stop()
-    assert len(load.seen) - answered >= 20, "nothing was in flight"
+    assert load.asked == len(load.seen)
     assert load.problems() == []
 
 
