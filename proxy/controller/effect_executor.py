@@ -121,7 +121,7 @@ class EffectExecutor:
         self._fresh: set[str] = set()  # rollouts begun by this controller, of which nothing was saved
         self._before: dict[str, RolloutState] = {}  # rollouts as the last controller left them in the store
         self._identity = self.secret = ""
-        self.number = 0
+        self.number = self.term = 0
         self.times = TransitionTimes()
 
     def take_up(self, contents: Contents) -> None:
@@ -145,7 +145,7 @@ class EffectExecutor:
         gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
         present = (*self._trials.values(), *gone)
         lanes = tuple(t.told() for t in present if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes, self.secret)
+        return Table(self.number, lanes, self.secret, self.term)
 
     @property
     def unsaved(self) -> list[str]:

@@ -428,9 +428,22 @@ class Table:
     """A numbered routing table. A worker acknowledges the number after it has taken effect.
 
     `secret` (hex) keys the salts by which requests are put on arms and into samples. It is the store's, so the split is
-    the same in every worker and after every restart.
+    the same in every worker and after every restart. `term` is that of the leader who made it; 0 where one controller
+    has a store of its own.
     """
 
     number: int
     lanes: tuple[Lane, ...] = ()
     secret: str = ""
+    term: int = 0
+
+    def is_older_than(self, held: Table) -> bool:
+        """Whether a worker that holds `held` must not take this one: it is of a leader that was followed by another, or
+        of the same one from before. Without terms what comes last holds.
+
+        >>> Table(9, term=1).is_older_than(Table(3, term=2)), Table(3, term=2).is_older_than(Table(9, term=1))
+        (True, False)
+        >>> Table(2, term=1).is_older_than(Table(3, term=1)), Table(2).is_older_than(Table(3))
+        (True, False)
+        """
+        return self.term < held.term or (self.term == held.term > 0 and self.number < held.number)

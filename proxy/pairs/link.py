@@ -30,8 +30,9 @@ Payloads in JSON
   "lookups": [[upstream, n failed]], "ready": {trial: whether its candidate's health checks succeed},
   "request_log": {sink: n dropped}}`; code is three digits or a reason word.
 - REQUESTS `{"request_log": [[…]]}`: what became of requests, for traces and the access log (`pairs.request_log`).
-- TABLE `{"number", "lanes", "secret"}`, sent again under the same number when only what budgets afford has changed; ACK
-  `{"number"}`.
+- TABLE `{"number", "lanes", "secret", "term"}`, sent again under the same number when only what budgets afford has
+  changed; ACK `{"number", "term"}`. Where there is no `term` it is 0. One that is older than what a worker holds
+  (`Table.is_older_than`) is neither taken nor acknowledged.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
 - CONFIG `{"generation", "text", "source", "directory"}`: the file as the supervisor validated it, what it is called and
   where its relative paths start. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
@@ -322,6 +323,6 @@ def table_from(value: Any) -> Table:
     """A table out of its JSON, in a TABLE or in a HELLO; raises `LinkError`."""
     try:
         lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
-        return Table(int(value["number"]), lanes, str(value["secret"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return Table(int(value["number"]), lanes, str(value["secret"]), int(value.get("term", 0)))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LinkError(f"not a routing table: {error!r}") from None

@@ -10,6 +10,8 @@ controller.
 Invariants
 - The configuration comes from CONFIG, decisions come only by TABLE; a lane of a trial that is not in the configuration
   waits until it is. A rollout without a lane has weight 0 and is not sampled.
+- Tables never go back: one of a lower term than the last, or of a lower number in the same term, is refused, and who
+  sent it does not count as a controller that is there.
 - Losing the controller changes nothing for `controller_lost` seconds; then unjudged candidates serve nobody, whatever
   is reloaded, until a TABLE comes. A controller that is silent that long is lost too, though its socket be open.
 - Losing the supervisor is the same as being told to drain.
@@ -105,6 +107,7 @@ class Worker:
         self._told = asyncio.Event()
         self._linked = asyncio.Event()
         self._tables: Channel | None = None
+        self._deposed: Channel | None = None  # the link on which a table came that was too old
         self._control: Channel | None = None
         self._controller_heard = time.monotonic()
         self._lost = False
@@ -209,13 +212,26 @@ class Worker:
             route.refresh()
 
     def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
-        self._controller_heard = time.monotonic()
-        if kind is Frame.TABLE:
-            self._table, self._lost = link.decode_table(payload), False
-            self._apply()
-            self.context.told = True
-            self._told.set()
-            channel.send(link.note(Frame.ACK, {"number": self._table.number}))
+        if kind is Frame.TABLE and not self._take(link.decode_table(payload)):
+            self._deposed = channel
+        elif kind is Frame.TABLE:
+            self._deposed = None
+            channel.send(link.note(Frame.ACK, {"number": self._table.number, "term": self._table.term}))
+        if channel is not self._deposed:  # one whose tables are too old to take is as good as none
+            self._controller_heard = time.monotonic()
+
+    def _take(self, table: Table) -> bool:
+        """Put a routing table into force, unless the one that is is newer; whether it was."""
+        if table.is_older_than(self._table):
+            held = {"term": self._table.term, "number": self._table.number}
+            fields = {"refused": {"term": table.term, "number": table.number}, "held": held}
+            logs.event(log, "table.refused", logging.WARNING, **fields)
+            return False
+        self._table, self._lost = table, False
+        self._apply()
+        self.context.told = True
+        self._told.set()
+        return True
 
     def _look_for_controller(self, now: float) -> None:
         """Take the weight of unjudged candidates away when nothing was heard of the controller for too long."""

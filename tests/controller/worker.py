@@ -63,7 +63,7 @@ class FakeWorker:
         self.table, self.lost = link.decode_table(payload), False
         self.tables.append(self.table)
         if self.acks:
-            channel.send(link.note(Frame.ACK, {"number": self.table.number}))
+            channel.send(link.note(Frame.ACK, {"number": self.table.number, "term": self.table.term}))
         self._changed.set()
 
     def lane(self, rollout: str) -> Lane | None:

@@ -84,9 +84,26 @@ def test_a_mark_comes_back_as_it_was(trial: int, sequence: int) -> None:
     assert link.decode_mark(payload(link.encode_mark(trial, sequence))) == link.Mark(trial, sequence)
 
 
-@given(st.builds(Table, number=st.integers(0, 2**53), lanes=st.lists(lanes, max_size=4).map(tuple)))
+numbers = st.integers(0, 2**53)
+
+
+@given(st.builds(Table, number=numbers, lanes=st.lists(lanes, max_size=4).map(tuple), term=numbers))
 def test_a_table_comes_back_as_it_was(table: Table) -> None:
     assert link.decode_table(payload(link.encode_table(table))) == table
+
+
+def test_a_table_of_a_controller_that_knows_no_terms_is_of_term_0() -> None:
+    assert link.decode_table(b'{"number": 3, "lanes": [], "secret": ""}') == Table(3)
+
+
+@given(st.lists(st.builds(Table, number=st.integers(0, 3), term=st.integers(1, 3)), max_size=20))
+def test_who_takes_no_older_table_never_goes_back(tables: list[Table]) -> None:
+    held, taken = Table(0), [(0, 0)]
+    for table in tables:
+        if not table.is_older_than(held):
+            held = table
+            taken.append((table.term, table.number))
+    assert taken == sorted(taken)
 
 
 @given(frames, st.lists(st.integers(0, 10_000), max_size=20))

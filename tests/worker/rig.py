@@ -217,13 +217,17 @@ class Controller:
         if channel in self.tables:
             self.tables.remove(channel)
 
-    async def publish(self, *lanes: Lane) -> None:
+    async def publish(self, *lanes: Lane, term: int = 0) -> None:
         """Send a routing table and wait until it is in force."""
         await eventually(lambda: self.tables, "a worker on tables.sock")
         self._number += 1
-        for channel in self.tables:
-            channel.send(link.encode_table(Table(self._number, lanes, self.secret)))
+        self.send(Table(self._number, lanes, self.secret, term))
         await eventually(lambda: self.acks and self.acks[-1]["number"] == self._number, "ACK")
+
+    def send(self, table: Table) -> None:
+        """Send a routing table, whatever becomes of it."""
+        for channel in self.tables:
+            channel.send(link.encode_table(table))
 
     async def stop(self) -> None:
         for channel in [*self.tables, *self._links]:
