@@ -1,0 +1,201 @@
+"""`store.url`: where PostgreSQL is, read as libpq reads its URLs, word by word.
+
+No word is passed on to the driver unread: one that it does not know it hands to the server as a setting, and a few mean
+something else there (`tcp_user_timeout`). What cannot be kept is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import unquote
+
+from proxy.units import Unfit
+
+PORT = 5432
+MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+"""`sslmode`, the least first; only the last two know whom they talk to, only the last one by name."""
+
+_SCHEME = re.compile(r"postgres(?:ql)?://", re.IGNORECASE)
+_OURS = "set by Understudy itself, since its lease depends on it"
+_ONE_WAY = "not supported"
+REFUSED = {
+    **dict.fromkeys(
+        (
+            "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "options",
+            "client_encoding", "replication", "fallback_application_name",
+        ),
+        _OURS,
+    ),
+    **dict.fromkeys(
+        (
+            "service", "servicefile", "hostaddr", "passfile", "channel_binding", "gssencmode", "krbsrvname", "gsslib",
+            "gssdelegation", "require_auth", "requirepeer", "sslcompression", "sslcrl", "sslcrldir", "sslpassword",
+            "sslnegotiation", "sslcertmode", "sslsni", "ssl_min_protocol_version", "ssl_max_protocol_version",
+            "load_balance_hosts",
+        ),
+        _ONE_WAY,
+    ),
+}  # fmt: skip
+"""Words of libpq that a URL may not have, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresTarget:
+    """Where a store is and who asks. `hosts` are tried in order; one that begins with `/` is the folder of a Unix
+    socket. `seconds` is what one host may take to connect."""
+
+    hosts: tuple[tuple[str, int], ...]
+    user: str
+    database: str
+    password: str | None = field(default=None, repr=False)
+    sslmode: str = "disable"
+    sslrootcert: str = ""
+    sslcert: str = ""
+    sslkey: str = ""
+    application_name: str = "understudy"
+    seconds: float = 2.0
+
+    @property
+    def shown(self) -> str:
+        """The URL as it may be shown: no password, nothing that leads to one.
+
+        >>> read_target("postgresql://me:secret@a,b:5433/state?sslmode=verify-full").shown
+        'postgresql://me@a:5432,b:5433/state'
+        """
+        hosts = ",".join(f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.hosts)
+        return f"postgresql://{self.user}@{hosts}/{self.database}"
+
+    @property
+    def local(self) -> bool:
+        """Whether no byte leaves this machine."""
+        return all(is_local(host) for host, _ in self.hosts)
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: a loopback address, `localhost`, the folder of a Unix socket.
+
+    >>> [is_local(host) for host in ("127.0.0.2", "::1", "localhost", "/run/postgresql", "db", "10.0.0.1")]
+    [True, True, True, True, False, False]
+    """
+    if host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_target(text: str) -> PostgresTarget:
+    """What a URL says; raises `Unfit` naming the word that cannot be, never quoting the rest.
+
+    Without `sslmode` it is `verify-full`, on this machine `disable`. Without a database its name is the user's.
+
+    >>> target = read_target("postgresql://understudy@%2Frun%2Fpostgresql/state")
+    >>> target.hosts, target.sslmode
+    ((('/run/postgresql', 5432),), 'disable')
+    >>> read_target("postgresql://u@db/state?keepalives_idle=5")
+    Traceback (most recent call last):
+        ...
+    proxy.units.Unfit: `keepalives_idle` in the URL: set by Understudy itself, since its lease depends on it
+    """
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        raise Unfit("a URL of PostgreSQL begins with `postgresql://`")
+    place, _, query = text[scheme.end() :].partition("?")
+    words = _words(query)
+    who, _, place = place.rpartition("@")
+    user, _, password = who.partition(":")
+    hosts, _, database = place.partition("/")
+    user, database = words.pop("user", unquote(user)), words.pop("dbname", unquote(database))
+    if not user:
+        raise Unfit("the URL names no user", "postgresql://USER@HOST/DATABASE")
+    found = _hosts(words.pop("host", hosts), words.pop("port", ""))
+    local = all(is_local(host) for host, _ in found)
+    read = {name: reader(name, words.pop(name)) for name, reader in _READERS.items() if name in words}
+    if words:
+        name = next(iter(words))
+        raise Unfit(f"`{name}` in the URL: {REFUSED.get(name, 'no word of libpq')}")
+    seconds = float(read.pop("connect_timeout", 2))
+    read.pop("target_session_attrs", None)
+    return PostgresTarget(
+        hosts=found,
+        user=user,
+        database=database or user,
+        password=words_password(password, read.pop("password", "")),
+        seconds=seconds,
+        **{"sslmode": "disable" if local else "verify-full", **read},
+    )
+
+
+def words_password(before: str, word: str) -> str | None:
+    """The password of a URL, by its place or by its word; `None` where it has none."""
+    return word or unquote(before) or None
+
+
+def _words(query: str) -> dict[str, str]:
+    """The part behind `?`."""
+    parts = [part.partition("=") for part in query.split("&") if part]
+    pairs = [(unquote(name), unquote(value)) for name, _, value in parts]  # a `+` is no space here
+    twice = next((name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n])), None)
+    if twice is not None:
+        raise Unfit(f"`{twice}` is in the URL twice")
+    return dict(pairs)
+
+
+def _hosts(text: str, ports: str) -> tuple[tuple[str, int], ...]:
+    """`HOST[:PORT],…`, with ports of their own in `ports` where the word `port` is used."""
+    if not text:
+        raise Unfit("the URL names no host", "postgresql://USER@HOST/DATABASE")
+    spare = ports.split(",") if ports else [str(PORT)]
+    names = text.split(",")
+    if len(spare) not in (1, len(names)):
+        raise Unfit(f"{len(names)} hosts and {len(spare)} ports in the URL")
+    given = spare * len(names) if len(spare) == 1 else spare
+    return tuple(_host(name, port) for name, port in zip(names, given, strict=True))
+
+
+def _host(text: str, spare: str) -> tuple[str, int]:
+    found = re.fullmatch(r"(?:\[(?P<six>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[^:]*))?", text)
+    if found is None:
+        raise Unfit("a host of the URL cannot be read", "HOST, HOST:PORT or [ADDRESS]:PORT")
+    port = found["port"] or spare
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise Unfit("a port of the URL is no number from 1 to 65535")
+    return found["six"] or unquote(found["name"]), int(port)
+
+
+def _as_it_is(_: str, value: str) -> str:
+    return value
+
+
+def _mode(_: str, value: str) -> str:
+    if value not in MODES:
+        raise Unfit(f"`sslmode` in the URL is none of {', '.join(MODES)}")
+    return value
+
+
+def _primary(_: str, value: str) -> str:
+    if value not in ("read-write", "primary"):
+        raise Unfit("`target_session_attrs` in the URL: the primary is always looked for", "leave it out")
+    return value
+
+
+def _seconds(_: str, value: str) -> str:
+    if not value.isdecimal() or not 1 <= int(value) <= 10:
+        raise Unfit("`connect_timeout` in the URL is no whole number of seconds from 1 to 10")
+    return value
+
+
+_READERS: Mapping[str, Callable[[str, str], str]] = {
+    "password": _as_it_is,
+    "sslmode": _mode,
+    "sslrootcert": _as_it_is,
+    "sslcert": _as_it_is,
+    "sslkey": _as_it_is,
+    "application_name": _as_it_is,
+    "connect_timeout": _seconds,
+    "target_session_attrs": _primary,
+}
