@@ -25,7 +25,7 @@ COMPILED = (
         "http1", "http1_connection", "http1_requests", "http1_states", "receiving", "tunnel",
     )),
     *(f"proxy/worker/upstream/{name}.py" for name in (
-        "addresses", "affinity", "balancing", "dialling", "endpoint", "health", "http1", "keepalive", "pool",
+        "absence", "addresses", "affinity", "balancing", "dialling", "endpoint", "health", "http1", "keepalive", "pool",
     )),
 )  # fmt: skip
 """What every request passes through over HTTP/1.1; what runs once per process or connection is left out."""

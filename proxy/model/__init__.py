@@ -377,6 +377,7 @@ class Ledger:
     shed: int = 0
     too_large: int = 0
     too_long: int = 0
+    not_ready: int = 0
     client_gone: int = 0
     live_failed: int = 0
     unparseable: int = 0
@@ -390,8 +391,8 @@ class Ledger:
         >>> Ledger(sampled=5, compared=3, shed=1).pending
         1
         """
-        lost = self.shed + self.too_large + self.too_long + self.client_gone + self.link_full + self.late
-        return self.sampled - self.compared - self.live_failed - self.unparseable - lost
+        lost = self.shed + self.too_large + self.too_long + self.not_ready + self.client_gone + self.link_full
+        return self.sampled - self.compared - self.live_failed - self.unparseable - lost - self.late
 
 
 # --- what workers are told -------------------------------------------------------------------------------------------

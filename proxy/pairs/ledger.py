@@ -22,7 +22,7 @@ from typing import Any
 from proxy.evidence.outcomes import Outcomes
 from proxy.model import Ledger
 
-DROPPED = ("shed", "too_large", "too_long", "client_gone", "link_full")
+DROPPED = ("shed", "too_large", "too_long", "not_ready", "client_gone", "link_full")
 """Why a sampled request became no pair, as workers say."""
 REPORTED = ("sampled", *DROPPED, "sent")
 OURS = ("arrived", "booked", "lost")
@@ -39,6 +39,7 @@ class WorkerLedger:
     shed: int = 0
     too_large: int = 0
     too_long: int = 0
+    not_ready: int = 0
     client_gone: int = 0
     link_full: int = 0
     sent: int = 0
@@ -63,7 +64,7 @@ class WorkerLedger:
     @property
     def known(self) -> int:
         """Requests whose fate is known or that have arrived."""
-        dropped = self.shed + self.too_large + self.too_long + self.client_gone + self.link_full
+        dropped = self.shed + self.too_large + self.too_long + self.not_ready + self.client_gone + self.link_full
         return dropped + self.arrived + self.lost
 
     def begin_at(self, counts: Mapping[str, int]) -> None:
@@ -158,6 +159,7 @@ class PairLedger:
             shed=sum(a.shed for a in accounts),
             too_large=sum(a.too_large for a in accounts),
             too_long=sum(a.too_long for a in accounts),
+            not_ready=sum(a.not_ready for a in accounts),
             client_gone=sum(a.client_gone for a in accounts),
             link_full=sum(a.link_full + a.lost for a in accounts),
             compared=self._results["compared"],

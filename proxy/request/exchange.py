@@ -58,10 +58,8 @@ class Captured(Leg):
 
     __deletable__ = ("exchange",)  # as mypyc wants to know
     kept: list[bytes] | None = None
-    size = 0
-    """Bytes of the body that came in more than one piece."""
-    too_large = False
-    """Its body is longer than `mirror.max_body`."""
+    size = 0  # bytes of the body that came in more than one piece
+    too_large = False  # its body is longer than `mirror.max_body`
     unsent: bytes | None = None
     """What is here of an answer that is not kept, and has not been given to the client."""
     held = False
@@ -225,8 +223,7 @@ class Exchange:
     """The body says which arm answers, and is not here yet."""
     write: Captured | None = None
     """The candidate's leg of a call that both arms get before the answer, while live waits for it."""
-    to_write: bytes = b""
-    """The body of such a call, which live is asked with next."""
+    to_write: bytes = b""  # the body of such a call, which live is asked with next
     gathered: Gathered | None = None
     """The body while nobody is asked yet: the candidate gets it changed, so it must be here whole first."""
     unrouted = False
@@ -282,6 +279,10 @@ class Exchange:
 
     def late(self) -> None:
         """The candidate is slow."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Something has ended that its pairs waited for."""
         raise NotImplementedError
 
     def check(self, now: float) -> float:

@@ -4,6 +4,7 @@ round; what becomes of the answer is for the kinds of legs to say (`exchange.Cap
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
 _NONE: Final = Reason.NONE
 MAX_WAITING = 256 * 1024
 """Bytes of a request that may wait for a connection before its sender is held back."""
+
+
+class Inquiry:
+    """Whether a leg that was refused or lost is anybody's fault: the model is being asked whether it is there."""
+
+    def __init__(self) -> None:
+        self.pending = True
+        self.excuses = False
+        """The model was away, and may be: the leg says nothing of it."""
+        self._then: dict[Callable[[], None], None] = {}
+
+    def wait(self, then: Callable[[], None]) -> None:
+        """Call this when it is known; once, however often it is asked for."""
+        self._then[then] = None
+
+    def answer(self, excuses: bool) -> None:
+        """It is known."""
+        self.pending, self.excuses = False, excuses
+        waits, self._then = self._then, {}
+        for then in waits:
+            then()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -103,6 +125,8 @@ class Leg:
     spoke = 0.0
     """When the first event of a stream came: servers send the head, and comments, before the model has spoken."""
     finished = 0.0
+    inquiry: Inquiry | None = None
+    """What became of its connection may be nobody's fault; of a health check: what it is sent for."""
     tries = 0
     dialled = 0.0
     """When the first connection was begun for it, where there are several endpoints to choose from."""
@@ -150,6 +174,10 @@ class Leg:
 
     def resume_source(self) -> None:
         """The model takes bytes again."""
+
+    def asks(self, inquiry: Inquiry) -> None:
+        """Whether its model is there says whose fault it is; or it is the check that finds out."""
+        self.inquiry = inquiry
 
     def gives_way(self, now: float) -> bool:
         """Others wait for this leg's connection, which waits for its client: whether that is cut off for it."""

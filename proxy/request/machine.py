@@ -156,7 +156,7 @@ ACTIONS: Final = {
     "resume": "read the rest of the body from the client",
     "finish": "stop the client's timers, give back memory; a leg that lost runs on as long as a copy may",
     "plan_copies": "raise `copies` at the end of this turn, if the request is sampled",
-    "settle": "publish the pairs that are complete, at the end of this turn, or drop them (too_long, too_large)",
+    "settle": "publish the pairs that are complete, at the end of this turn, or drop them (too_long, not_ready, …)",
     "forget_body": "give back what was kept of the body",
     "keep_own": "drop the samples of other candidates (client_gone); what runs on lasts as long as a copy may",
     "take_slot": "count first against `max_in_flight`",
@@ -246,6 +246,7 @@ _COLUMNS: Final = ((0, 32), (32, 57), (57, 71), (71, 200))
 OUTCOMES: Final = {
     "sent": "both arms have ended: the pair is on the link",
     "too_long": "an arm that nobody waited for outlasted `mirror.max_duration`",
+    "not_ready": "the candidate's connection was refused or lost, and its health check says that it is away",
     "too_large": "the request or live's answer is beyond `mirror.max_body`; or the candidate's is, with live's near it",
     "shed": "no room (`max_memory`, `max_in_flight`), or the body was not here whole when copies were due",
     "client_gone": "the client left, and it says nothing of the candidate",

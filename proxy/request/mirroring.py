@@ -122,7 +122,7 @@ def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None)
 
 
 def settle(exchange: Exchange) -> None:
-    """Publish every pair that has both outcomes now."""
+    """Publish every pair that has both outcomes now, and of which it is known whose they are."""
     live = exchange.live
     if live is None or not live.ended or not exchange.answered:
         return
@@ -130,6 +130,11 @@ def settle(exchange: Exchange) -> None:
     for one in exchange.samples:
         candidate, again = one.candidate, one.again
         if candidate is None or not candidate.ended or (again is not None and not again.ended):
+            waiting.append(one)
+            continue
+        inquiry = candidate.inquiry
+        if inquiry is not None and inquiry.pending:
+            inquiry.wait(exchange.settle)
             waiting.append(one)
             continue
         one.trial.charge(-one.cost)
@@ -149,6 +154,8 @@ def _nobodys_fault(live: Captured, candidate: Captured, max_body: int) -> str:
     """
     if live.reason is _TOO_LONG or candidate.reason is _TOO_LONG:
         return "too_long"
+    if candidate.reason and candidate.inquiry is not None and candidate.inquiry.excuses:
+        return "not_ready"
     if live.too_large:
         return "too_large"
     if candidate.too_large and not live.reason and live.kept is not None and 2 * sum(map(len, live.kept)) > max_body:

@@ -2,7 +2,7 @@
 
 A worker knows nothing of guards or verdicts. It is told a weight, a share and a stage number, and it keeps the books:
 
-    sampled = sent + shed + too_large + too_long + client_gone + link_full + still under way
+    sampled = sent + shed + too_large + too_long + not_ready + client_gone + link_full + still under way
 
 Invariants
 - `sequence` numbers are given in request order, one per sampled request, and each is settled exactly once: sent, or
@@ -111,6 +111,7 @@ class Trial:
     shed: int = 0
     too_large: int = 0
     too_long: int = 0
+    not_ready: int = 0
     client_gone: int = 0
     link_full: int = 0
     last_dropped: int = -1
@@ -190,6 +191,7 @@ class Trial:
             "shed": self.shed,
             "too_large": self.too_large,
             "too_long": self.too_long,
+            "not_ready": self.not_ready,
             "client_gone": self.client_gone,
             "link_full": self.link_full,
             "sent": self.sent,

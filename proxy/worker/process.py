@@ -315,6 +315,7 @@ class Worker:
         self.context.look_at_clock()
         if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
             self._apply()  # a candidate's health check began to succeed, or to fail
+            self._send_report()  # which a rollout waits for
         self.context.publisher.mark(list(self._books.values()))
         self.context.request_log.send(self.context.publisher)
 

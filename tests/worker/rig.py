@@ -303,7 +303,7 @@ class Rig:
 
         await eventually(still, "rest")
         for t in self.worker.trials.values():
-            assert t.sampled == t.sent + t.shed + t.too_large + t.too_long + t.client_gone + t.link_full
+            assert t.sampled == t.sent + t.shed + t.too_large + t.too_long + t.client_gone + t.link_full + t.not_ready
 
 
 def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:

@@ -134,7 +134,7 @@ export function nearest(findings) {
   return findings.filter(ofAll).reduce((worst, one) => (worst === null || trouble(one) > trouble(worst) ? one : worst), null);
 }
 
-export const ledgerParts = ["compared", "pending", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full", "late"];
+export const ledgerParts = ["compared", "pending", "shed", "too_large", "too_long", "not_ready", "client_gone", "live_failed", "unparseable", "link_full", "late"];
 
 const PART_HELP = {
   compared: "both answers were read and compared",
@@ -142,6 +142,7 @@ const PART_HELP = {
   shed: "the copy was left out: the mirror budget was used up",
   too_large: "request or answer longer than mirror.max_body",
   too_long: "a copy took longer than mirror.max_duration",
+  not_ready: "the candidate was away: its connection was refused or lost, and its health check failed",
   client_gone: "the client left before its answer was whole, and not for the candidate's sake",
   live_failed: "live itself failed, so there is nothing to compare with",
   unparseable: "live's answer could not be read as a prediction",

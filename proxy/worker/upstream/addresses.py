@@ -13,6 +13,7 @@ the first address that is found.
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -82,7 +83,8 @@ class Addresses:
 
     def _endpoint(self, url: str, name: ResolvedName | None) -> Endpoint:
         settings = self._pool.settings
-        return Endpoint(url, settings.idle_timeout, settings.host, settings.path, settings.headers, name)
+        wait = settings.health.wait if settings.health is not None else inf
+        return Endpoint(url, settings.idle_timeout, settings.host, settings.path, settings.headers, name, wait)
 
     def _changed(self) -> None:
         """A lookup has brought other addresses."""

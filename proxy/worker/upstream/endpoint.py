@@ -9,6 +9,7 @@ candidate that live can stand in for); in between they fail as the last attempt 
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,13 +17,14 @@ from urllib.parse import urlsplit
 from proxy.http.placement import Placement
 from proxy.model.reasons import Reason
 from proxy.worker.reader import Reader
+from proxy.worker.upstream.absence import Absence
 from proxy.worker.upstream.affinity import identity
 from proxy.worker.upstream.keepalive import KeepAlive
 
 if TYPE_CHECKING:
     from proxy.config.headers import UpstreamHeaders
     from proxy.http.placement import PathRule
-    from proxy.request.legs import Leg
+    from proxy.request.legs import Inquiry, Leg
     from proxy.resolver import ResolvedName
 
 IDLE = 4.0
@@ -62,6 +64,7 @@ class Endpoint:
         path: PathRule | None = None,
         headers: UpstreamHeaders | None = None,
         name: ResolvedName | None = None,
+        wait: float = inf,
     ) -> None:
         parts = urlsplit(url)
         self.url = url
@@ -90,6 +93,7 @@ class Endpoint:
         self.ready = False
         """A health check has succeeded, and it is healthy since."""
         self.failed_checks = 0
+        self.absence = Absence(wait)
         self.unreachable = Reason.NONE
         """Why the last attempts to connect failed, once there have been `EJECT_AFTER` of them in a row."""
         self.dead_until = 0.0
@@ -146,11 +150,12 @@ class Endpoint:
         """A request is sent to it."""
         self.requests += 1
 
-    def was_checked(self, good: bool) -> None:
-        """Enter the result of one health check."""
-        self.failed_checks = 0 if good else self.failed_checks + 1
+    def was_checked(self, good: bool, inquiry: Inquiry | None = None) -> None:
+        """Enter the result of one health check. One that was sent because something was lost here needs no second."""
+        self.failed_checks = 0 if good else self.failed_checks + (1 if inquiry is None else UNHEALTHY_AFTER)
         self.healthy = self.failed_checks < UNHEALTHY_AFTER
         self.ready = good or (self.ready and self.healthy)
+        self.absence.checked(inquiry, good, monotonic())
 
     def leave(self) -> None:
         """Its name has other addresses now."""

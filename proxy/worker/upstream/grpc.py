@@ -59,6 +59,9 @@ class ConnectionOwner(Protocol):
     def lost_link(self, link: GrpcClientConnection) -> None:
         """It is gone. May be called twice."""
 
+    def doubt(self, leg: Leg, endpoint: Endpoint, reason: Reason) -> None:
+        """A leg is about to fail: find out whether the model is there at all (`absence`)."""
+
 
 class GrpcClientConnection(Http2Protocol):
     """One connection to one URL of an upstream."""
@@ -312,6 +315,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
     def _let_go(self, reason: Reason) -> None:
         """The leg ends without its answer."""
         self._end(CANCEL)
+        self.link.pool.doubt(self.leg, self.link.endpoint, reason)
         self.leg.breaks(reason, monotonic())
 
     def check(self, now: float) -> float:

@@ -54,8 +54,11 @@ class GrpcProbe(Leg):
         if len(self._said) <= len(_YES):
             self._said += piece
         if done and self.answer is not None:
-            self._endpoint.was_checked(self.answer.status == 200 and (not self._wants_yes or self._said == _YES))
+            good = self.answer.status == 200 and (not self._wants_yes or self._said == _YES)
+            self._endpoint.was_checked(good, self.inquiry)
 
     def failed(self, reason: Reason) -> None:
-        if reason is not Reason.POOL_FULL:  # it has not been asked
-            self._endpoint.was_checked(False)
+        if reason is not Reason.POOL_FULL:
+            self._endpoint.was_checked(False, self.inquiry)
+        elif self.inquiry is not None:  # it has not been asked
+            self.inquiry.answer(False)

@@ -88,6 +88,7 @@ class GrpcPool(Pool):
         if link is not None:
             link.start(leg)
         elif leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
+            self.doubt(leg, endpoint, endpoint.unreachable)
             leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
         else:
             self._queue(endpoint, leg)
@@ -225,6 +226,7 @@ class GrpcPool(Pool):
         queue, self._queues[endpoint] = self._queues[endpoint], {}
         for leg in queue:
             if not leg.ended and not self._waits(leg) and not self.elsewhere(leg, endpoint):
+                self.doubt(leg, endpoint, reason)
                 leg.refused(reason)
 
     def freed(self, link: GrpcClientConnection) -> None:

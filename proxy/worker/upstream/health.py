@@ -51,10 +51,13 @@ class Probe(Leg):
             self._book(200 <= self.answer.status < 300)
 
     def failed(self, reason: Reason) -> None:
-        self._book(False)
+        if reason is not Reason.POOL_FULL:
+            self._book(False)
+        elif self.inquiry is not None:  # it has not been asked
+            self.inquiry.answer(False)
 
     def _book(self, good: bool) -> None:
-        self._endpoint.was_checked(good)
+        self._endpoint.was_checked(good, self.inquiry)
 
 
 class Checks:

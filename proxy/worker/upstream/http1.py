@@ -39,16 +39,13 @@ if TYPE_CHECKING:
 
 _NONE: Final = Reason.NONE
 MAX_ANSWER_HEAD = 64 * 1024
-VERSION = b"HTTP/1."
-"""What every answer begins with."""
-MAX_INTERIM = 16
-"""1xx answers before the answer proper; a model that sends more is not answering."""
+VERSION = b"HTTP/1."  # what every answer begins with
+MAX_INTERIM = 16  # 1xx answers before the answer proper; a model that sends more is not answering
 
 HEAD_WORK: Final = 8
 """Work (`turn`) of an answer's head, and of each `HEAD_UNIT` bytes of it as much as of a chunk."""
 HEAD_UNIT: Final = 128
-PIECE_WORK: Final = 4
-"""Work of passing on a piece of a body."""
+PIECE_WORK: Final = 4  # of passing on a piece of a body
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -69,6 +66,10 @@ class ConnectionOwner(Upstream):
         """Try another endpoint, if there is one that may be tried; whether there was."""
         raise NotImplementedError
 
+    def doubt(self, leg: Leg, endpoint: Endpoint, reason: Reason) -> None:
+        """A leg is about to fail: where health is checked, find out whether the model is there at all (`absence`)."""
+        raise NotImplementedError
+
     def remember(self, answer: Answer) -> None:
         """Keep a head that has passed every check, for the next time."""
         raise NotImplementedError
@@ -87,8 +88,7 @@ class UpstreamConnection(PooledConnection):
 
     slot = 0
     leg: Leg | None = None
-    why = _NONE
-    """Why it carries nothing any more, or is about to end."""
+    why = _NONE  # it carries nothing any more, or is about to end
     _partial = b""
     _since = 0.0
     _blocked_since = 0.0
@@ -335,6 +335,7 @@ class UpstreamConnection(PooledConnection):
             return
         self.endpoint.failed()
         if leg.written or not self.pool.elsewhere(leg, self.endpoint):
+            self.pool.doubt(leg, self.endpoint, reason)
             leg.breaks(reason, monotonic())
 
     def _break(self, reason: Reason) -> None:

@@ -31,6 +31,7 @@ from proxy.resolver import Resolver
 from proxy.worker.pace import LOOK
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
+from proxy.worker.upstream.absence import LOST
 from proxy.worker.upstream.addresses import Addresses
 from proxy.worker.upstream.balancing import Balancer
 from proxy.worker.upstream.dialling import Settings, found, why
@@ -119,6 +120,7 @@ class Pool(ConnectionOwner):
                 connection.start(leg)
                 return
         if leg.optional and endpoint.unreachable and monotonic() < endpoint.dead_until:
+            self.doubt(leg, endpoint, endpoint.unreachable)
             leg.refused(endpoint.unreachable)  # as a moment ago: dialling a dead URL costs more than the copy
         elif self.open < self.settings.max_connections:
             self._connect(endpoint, leg)
@@ -245,10 +247,23 @@ class Pool(ConnectionOwner):
         """Send a health check to this URL, on a connection of its own; none when the pool is full of requests."""
         if self.open < self.settings.max_connections:
             self._connect(endpoint, leg)
+        else:
+            leg.refused(Reason.POOL_FULL)
 
     def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
         """One health check of one URL."""
         return Probe(self, endpoint, settings)
+
+    def doubt(self, leg: Leg, endpoint: Endpoint, reason: Reason) -> None:
+        settings = self.settings.health
+        if settings is None or leg.is_check or reason not in LOST:
+            return
+        inquiry, new = endpoint.absence.inquire()
+        leg.asks(inquiry)
+        if new:
+            probe = self.new_probe(endpoint, settings)
+            probe.asks(inquiry)
+            self.probe(endpoint, probe)
 
     def _opened(self, endpoint: Endpoint, leg: Leg, task: asyncio.Task[UpstreamConnection]) -> None:
         """An attempt to connect has ended, well or not, or its leg was cancelled."""
@@ -275,6 +290,7 @@ class Pool(ConnectionOwner):
             if tasks:
                 self._race(leg, next(iter(tasks)))
             elif not self.elsewhere(leg, endpoint):
+                self.doubt(leg, endpoint, reason)
                 leg.refused(reason)
 
     def _carry(self, leg: Leg | None, connection: UpstreamConnection) -> None:

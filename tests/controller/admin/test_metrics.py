@@ -187,7 +187,17 @@ def test_buckets_are_cumulative_and_end_in_the_count() -> None:
 
 def test_what_may_happen_is_zero_before_it_does() -> None:
     found = samples(Metrics(FakeController(FleetCounts()), type("Quiet", (), {"counts": Counter()})()))
-    for part in ("compared", "shed", "too_large", "too_long", "client_gone", "live_failed", "unparseable", "link_full"):
+    for part in (
+        "compared",
+        "shed",
+        "too_large",
+        "too_long",
+        "not_ready",
+        "client_gone",
+        "live_failed",
+        "unparseable",
+        "link_full",
+    ):
         assert value(found, "understudy_pairs_total", rollout=NAME, result=part) == 0
     assert value(found, "understudy_rollouts_total", rollout=NAME, result="rolled_back") == 0
     assert value(found, "understudy_detection_duration_seconds_count", rollout=NAME) == 0
