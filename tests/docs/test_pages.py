@@ -217,6 +217,18 @@ def test_metrics_and_alerts_that_are_named_exist() -> None:
         assert set(re.findall(r"\bUnderstudy[A-Z]\w+", text(page))) <= alerts
 
 
+def test_every_alert_has_a_runbook_and_a_line_in_the_table_with_its_severity() -> None:
+    rules = yaml.safe_load(text(ROOT / "config" / "prometheus" / "alerts.rules.yml"))["groups"][0]["rules"]
+    runbooks = re.findall(r"^### (Understudy\w+)$", text(ROOT / "docs" / "rollouts.md"), re.M)
+    table = re.findall(
+        r"^\| \[`(\w+)`\]\(rollouts\.md#(\w+)\) \| (\w+) \|", text(ROOT / "docs" / "monitoring.md"), re.M
+    )
+    assert sorted(runbooks) == sorted(rule["alert"] for rule in rules)
+    assert sorted(table) == sorted((one["alert"], one["alert"].lower(), one["labels"]["severity"]) for one in rules)
+    for rule in rules:
+        assert rule["annotations"]["runbook"] == f"docs/rollouts.md#{rule['alert'].lower()}"
+
+
 def test_every_picture_is_on_a_page_and_says_what_it_shows() -> None:
     shown = {path.name for page in PAGES for path in map(Path, re.findall(r"images/[\w.-]+", text(page)))}
     shown |= {Path(path).name for path in re.findall(r"images/[\w.-]+", text(ROOT / "mkdocs.yml"))}
