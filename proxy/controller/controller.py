@@ -196,13 +196,16 @@ class Controller:
         for trial in self.registry.everyone:
             self.intake.gone(worker, trial)
 
+    def latency_block(self, trial: str) -> float:
+        found = self.registry.of(trial)
+        return found.plan.latency_block if found is not None else 0.0
+
     def _close_accounts(self) -> None:
         """Close the accounts of workers that died while no controller was there to see it."""
-        if not self.connections.complete:
-            return
+        here, over = self.connections.workers, self.connections.over
         for trial in self.registry.everyone:
             for worker in trial.pair_ledger.workers:
-                if worker not in self.connections.workers and not self.intake.waits(trial):
+                if worker not in here and over(worker) and not self.intake.waits(trial):
                     self.intake.gone(worker, trial)
 
     # --- time --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,12 @@
 They are apart so that a table never queues behind pairs. A worker may come, go and come back on each at any time; here
 it is one `WorkerConnection` per incarnation (a process), whatever its connections do.
 
+In a fleet the workers of other replicas come over TCP (`fleet.links`), each connection of one replica: its workers are
+called `replica/worker`, and slots and processes are told apart by replica.
+
 Invariants
+- Nothing is expected any more of a worker only when its replica's process list says so, or its replica has been
+  away for `AWAY`: of one that is cut off nobody knows what it still has.
 - Nothing here blocks and nothing is kept for a worker that is away: it gets the present table when it says HELLO.
 - `publish` writes to every connected worker before it returns; `acknowledged` then waits, with a deadline.
 - A peer that speaks anything but frames of its link is disconnected.
@@ -12,16 +17,24 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from proxy.controller.fleet.clock import ClockOffset
 from proxy.model import Pair, Table
 from proxy.pairs import link, request_log
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame, LinkError
 from proxy.pairs.request_log import RequestEntry
+
+AWAY = 600.0
+"""Seconds after which a replica that is cut off, or has never been heard of, is taken for gone."""
+
+MOST_GONE = 1000
+"""Replicas that are gone of which that is known."""
 
 _PAIR = Frame.PAIR  # looking up a member of an enum costs 0.1 µs in Python 3.11
 
@@ -34,10 +47,13 @@ class WorkerConnection:
     name: str
     slot: int
     pid: int
+    replica: str = ""
     pairs: Channel | None = None
     tables: Channel | None = None
     acked: int = -1
     trials: dict[int, str] = field(default_factory=dict)
+    clock: ClockOffset | None = None
+    """Where its clock is not ours."""
 
     @property
     def told(self) -> bool:
@@ -71,6 +87,9 @@ class WorkerEvents(Protocol):
     def on_gone(self, worker: str) -> None:
         """A worker was replaced by a new process in its slot: nothing more will come from it."""
 
+    def latency_block(self, trial: str) -> float:
+        """Seconds of a block of latency evidence of this trial; 0 without blocks, or such a trial."""
+
 
 class WorkerConnections:
     """Both sockets and the workers behind them."""
@@ -78,8 +97,17 @@ class WorkerConnections:
     def __init__(self, listener: WorkerEvents) -> None:
         self._listener = listener
         self.workers: dict[str, WorkerConnection] = {}
-        self._pids: frozenset[int | None] = frozenset()
+        self.replica = ""
+        """What this replica is called in its fleet; empty where there is none."""
+        self.untimed: dict[str, int] = {}
+        """Pairs by trial whose times say nothing, for want of knowing their replica's clock."""
+        self.ponged: Callable[[Channel, bytes], None] = lambda *_: None
+        """Told of each PONG on a link for pairs."""
+        self._began = time.monotonic()
+        self._pids: dict[str, frozenset[int | None]] = {}  # by replica
+        self._clocks: dict[str, ClockOffset] = {}
         self._of: dict[Channel, WorkerConnection] = {}
+        self._from: dict[Channel, str] = {}  # of links over TCP, whose they are
         self._servers: list[asyncio.AbstractServer] = []
         self._changed = asyncio.Event()
 
@@ -94,11 +122,28 @@ class WorkerConnections:
     def _factory(self, heard: Callable[[Channel, Frame, bytes], None]) -> Callable[[], Channel]:
         return lambda: Channel(heard, self._closed)
 
+    def set_clock(self, replica: str, clock: ClockOffset) -> None:
+        """What is known of the clock of another replica, from now on."""
+        self._clocks[replica] = clock
+        for worker in self.workers.values():
+            if worker.replica == replica:
+                worker.clock = clock
+
+    def join(self, channel: Channel, replica: str, kind: str) -> None:
+        """A link of another replica's worker, `pairs` or `tables`: the next frame is its HELLO."""
+        self._from[channel] = replica
+        channel.hand_to(self._pairs_frame if kind == "pairs" else self._tables_frame, self._closed)
+
+    def brings_pairs(self, channel: Channel) -> bool:
+        """Whether it is the link for pairs of a worker that has said who it is."""
+        worker = self._of.get(channel)
+        return worker is not None and worker.pairs is channel
+
     async def stop(self) -> None:
         """Close both sockets and every connection."""
         for server in self._servers:
             server.close()
-        for channel in list(self._of):
+        for channel in {*self._of, *self._from}:
             channel.close()
 
     def hold_up(self, pause: bool) -> None:
@@ -115,26 +160,43 @@ class WorkerConnections:
             name, slot, pid = str(hello["worker"]), int(hello["slot"]), int(hello["pid"])
         except (KeyError, TypeError, ValueError) as error:
             raise LinkError(f"not a hello: {error!r}") from None
+        replica = self._from.get(channel, self.replica)
+        name = f"{replica}/{name}" if replica else name
         worker = self.workers.get(name)
         if worker is None:
-            for other in [w for w in self.workers.values() if w.slot == slot]:
+            for other in [w for w in self.workers.values() if w.replica == replica and w.slot == slot]:
                 self.drop(other.name)
-            worker = self.workers[name] = WorkerConnection(name, slot, pid)
+            worker = self.workers[name] = WorkerConnection(name, slot, pid, replica)
+            worker.clock = self._clocks.get(replica)
         self._of[channel] = worker
         return worker, hello
 
-    def expect(self, pids: Iterable[int | None]) -> None:
-        """The supervisor's word on which worker processes there are (`None`: one that is not running now). Those that
-        are not among them are gone for good."""
-        self._pids = frozenset(pids)
+    def expect(self, pids: Iterable[int | None], replica: str | None = None) -> None:
+        """The word of a replica's supervisor (this one's where none is named) on which worker processes it has (`None`:
+        one that is not running now). Those that are not among them are gone for good."""
+        replica = self.replica if replica is None else replica
+        self._pids[replica] = frozenset(pids)
         for worker in list(self.workers.values()):
-            if worker.pid not in self._pids:
+            if worker.replica == replica and worker.pid not in self._pids[replica]:
                 self.drop(worker.name)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every worker process there is has both its links here: then no other can come any more."""
-        return bool(self._pids) and self._pids <= {w.pid for w in self.workers.values() if w.connected}
+    def forget(self, replica: str) -> None:
+        """A replica is gone, and its workers with it."""
+        self.expect((), replica)
+        self._clocks.pop(replica, None)
+        for oldest in [name for name, pids in self._pids.items() if not pids][:-MOST_GONE]:
+            del self._pids[oldest]
+
+    def over(self, name: str) -> bool:
+        """Whether nothing can come any more from an incarnation that is not here: each worker process of its replica
+        has both its links here, or there is no such replica."""
+        replica = name.rpartition("/")[0] if self.replica else ""
+        pids = self._pids.get(replica)
+        if pids is None:
+            return replica != self.replica and time.monotonic() - self._began > AWAY
+        if not pids:
+            return replica != self.replica
+        return pids <= {w.pid for w in self.workers.values() if w.replica == replica and w.connected}
 
     def drop(self, name: str) -> None:
         """Forget a worker whose process is gone. What it had written before it died still waits in the socket, so its
@@ -149,6 +211,7 @@ class WorkerConnections:
         self._listener.on_gone(name)
 
     def _closed(self, channel: Channel) -> None:
+        self._from.pop(channel, None)
         worker = self._of.pop(channel, None)
         if worker is None:
             return
@@ -165,7 +228,8 @@ class WorkerConnections:
     def _pairs_frame(self, channel: Channel, kind: Frame, payload: bytes) -> None:
         worker = self._of.get(channel)
         if kind is _PAIR and worker is not None:  # nearly all of them, so asked first
-            self._listener.on_pair(link.decode_pair(payload, worker.trials, worker.name))
+            pair = link.decode_pair(payload, worker.trials, worker.name)
+            self._listener.on_pair(pair if worker.clock is None else self._by_our_clock(pair, worker.clock))
             return
         if kind is Frame.HELLO:
             worker, _ = self._greet(channel, payload)
@@ -184,8 +248,20 @@ class WorkerConnections:
             self._listener.on_entries(request_log.decode(payload))
         elif kind is Frame.TRIAL:
             self._name(worker, link.read_note(payload))
+        elif kind is Frame.PONG and channel in self._from:
+            self.ponged(channel, payload)
         else:
             raise LinkError(f"{kind.name} on the link for pairs")
+
+    def _by_our_clock(self, pair: Pair, clock: ClockOffset) -> Pair:
+        """The pair as this replica would have timed it. Blocks of latency evidence are closed over all workers by
+        request time: where that is not known to a quarter of a block, its times say nothing."""
+        if pair.latency_slot:
+            block = self._listener.latency_block(pair.trial)
+            if block and clock.uncertainty(time.monotonic()) > block / 4:
+                self.untimed[pair.trial] = self.untimed.get(pair.trial, 0) + 1
+                pair = pair._replace(latency_slot=False)
+        return pair._replace(time=pair.time - clock.correction) if clock.correction else pair
 
     @staticmethod
     def _name(worker: WorkerConnection, named: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Frames of `pairs.link` over a Unix socket: the one asyncio protocol that all processes share.
+"""Frames of `pairs.link` over a socket: the one asyncio protocol that all processes share.
 
 Writes never block: `send` refuses when more than `limit` bytes wait in the socket, and says so, so that the caller can
 count what it drops. A peer that sends anything but frames is disconnected. Who is held up by its own work holds the
@@ -34,6 +34,17 @@ class Channel(asyncio.Protocol):
         self._reader = FrameReader()
         self._held = False
         self._transport: asyncio.WriteTransport | None = None
+
+    def hand_to(
+        self, on_frame: Callable[[Channel, Frame, bytes], None], on_close: Callable[[Channel], None] | None
+    ) -> None:
+        """From the next frame on somebody else listens."""
+        self._on_frame, self._on_close = on_frame, on_close
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def waiting(self) -> int:

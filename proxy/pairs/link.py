@@ -1,6 +1,7 @@
 """Frames between processes: encode, decode.
 
-A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket:
+A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket (and the first
+two over TCP as well, from a standby of a fleet to its leader):
 
     pairs    worker → controller   HELLO, then PAIR, MARK, COUNTS and REQUESTS
     tables   controller → worker   TABLE, ALIVE; back: HELLO, then ACK
@@ -38,6 +39,7 @@ Payloads in JSON
   where its relative paths start. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
   `{"pid"}`: this process serves. RELOAD `{}`. DRAIN `{"delay"}`: seconds in which readiness fails and everything
   else goes on (a worker's affair; others ignore it).
+- REPLICA, WELCOME, PING, PONG and GOODBYE are spoken between the replicas of a fleet only (`pairs.replicas`).
 
 Request order: `Pair.sequence` counts the sampled requests of one trial in one worker. MARK says "every sequence below
 this one is settled: sent or counted as dropped", so that the controller can enter pairs in request order without ever
@@ -101,6 +103,11 @@ class Frame(IntEnum):
     RESULT = 12
     ALIVE = 13
     REQUESTS = 14
+    REPLICA = 15
+    WELCOME = 16
+    PING = 17
+    PONG = 18
+    GOODBYE = 19
 
 
 _KINDS = {int(kind): kind for kind in Frame}

@@ -6,48 +6,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
-from proxy.model import Pair, Table
+from proxy.controller.worker_connections import WorkerConnections
+from proxy.model import Table
 from proxy.pairs import link
 from proxy.pairs.link import Frame
+from tests.controller.ear import Ear
 from tests.controller.worker import FakeWorker, answer
-
-
-class Ear:
-    """Notes what the connections report."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[Any, ...]] = []
-        self.changed = asyncio.Event()
-
-    def _note(self, *what: Any) -> None:
-        self.heard.append(what)
-        self.changed.set()
-
-    def on_pair(self, pair: Pair) -> None:
-        self._note("pair", pair.worker, pair.sequence)
-
-    def on_mark(self, worker: str, trial: str, sequence: int) -> None:
-        self._note("mark", worker, trial, sequence)
-
-    def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
-        self._note("counts", worker)
-
-    def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
-        self._note("hello", worker.name)
-
-    def on_gone(self, worker: str) -> None:
-        self._note("gone", worker)
-
-    async def until(self, *what: Any) -> None:
-        async with asyncio.timeout(10):
-            while what not in self.heard:
-                self.changed.clear()
-                await self.changed.wait()
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ SHELL = {
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 
 PURE_FILES = {
-    "cli.gate", "cli.judging", "controller.fairness", "controller.fleet.election", "controller.webhooks.policy",
-    "request.hash_key", "request.machine", "request.routing", "request.set_json", "request.sticky",
-    "worker.downstream.http1_states", "worker.pace", "worker.upstream.affinity",
+    "cli.gate", "cli.judging", "controller.fairness", "controller.fleet.clock", "controller.fleet.election",
+    "controller.webhooks.policy", "request.hash_key", "request.machine", "request.routing", "request.set_json",
+    "request.sticky", "worker.downstream.http1_states", "worker.pace", "worker.upstream.affinity",
 }  # fmt: skip
 
 PURE = {
