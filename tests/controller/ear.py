@@ -17,6 +17,7 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
         self.pairs: list[Pair] = []
+        self.hellos: dict[str, dict[str, Any]] = {}
         self.changed = asyncio.Event()
 
     def _note(self, *what: Any) -> None:
@@ -34,6 +35,7 @@ class Ear:
         self._note("counts", worker)
 
     def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
+        self.hellos[worker.name] = hello
         self._note("hello", worker.name)
 
     def on_entries(self, entries: list[RequestEntry]) -> None:

@@ -37,13 +37,15 @@ class FakeWorker:
         self.ready: dict[str, bool] = {}
         self._sequence: dict[str, int] = {}
         self._index: dict[str, int] = {}
-        self._changed = asyncio.Event()
+        self._changed, self._closed = asyncio.Event(), asyncio.Event()
         self._pairs = Channel(lambda *_: None)
         self._tables = Channel(self._heard)
 
     async def connect(self) -> FakeWorker:
         loop = asyncio.get_running_loop()
-        self._pairs, self._tables, self._index = Channel(lambda *_: None), Channel(self._heard), {}
+        self._closed.clear()
+        self._pairs, self._index = Channel(lambda *_: None, self._lost), {}
+        self._tables = Channel(self._heard, self._lost)
         await loop.create_unix_connection(lambda: self._pairs, str(self.runtime / "pairs.sock"))
         await loop.create_unix_connection(lambda: self._tables, str(self.runtime / "tables.sock"))
         hello: dict[str, Any] = {"slot": self.slot, "pid": self.pid, "worker": self.name}
@@ -51,6 +53,28 @@ class FakeWorker:
         for channel in (self._pairs, self._tables):
             channel.send(link.note(Frame.HELLO, hello))
         return self
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the kernel has not taken of the link for pairs."""
+        return self._pairs.waiting
+
+    def say(self, frames: bytes) -> None:
+        """Send these on the link for pairs."""
+        self._pairs.send(frames)
+
+    def sequence(self, trial: str) -> int:
+        """How many requests of a trial have been sampled."""
+        return self._sequence.get(trial, 0)
+
+    async def ended(self) -> None:
+        """Wait until both links are closed by the other end."""
+        async with asyncio.timeout(DEADLINE):
+            await self._closed.wait()
+
+    def _lost(self, _: Channel) -> None:
+        if self._pairs.ended and self._tables.ended:
+            self._closed.set()
 
     def disconnect(self) -> None:
         self._pairs.close()

@@ -118,6 +118,11 @@ class Passing(asyncio.Protocol):
         if (near := self._near) is not None and not near.is_closing():
             near.pause_reading() if full else near.resume_reading()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for the leader here."""
+        return self._leader.waiting if self._leader is not None else 0
+
     # --- both --------------------------------------------------------------------------------------------------------
 
     def _end(self) -> None:

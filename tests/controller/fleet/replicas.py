@@ -70,6 +70,11 @@ class Standby:
         context = tls.client if tls is not None else None
         self.relay = Relay(folder, self._hello, self.ear, context, lambda: time.time() + self.ahead)
 
+    @property
+    def connected(self) -> bool:
+        """Whether it has workers, and all of them both links."""
+        return bool(self.relay.workers) and all(worker.connected for worker in self.relay.workers.values())
+
     def _hello(self) -> ReplicaHello:
         workers = tuple(enumerate(self.pids))
         return ReplicaHello(
