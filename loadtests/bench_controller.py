@@ -46,10 +46,10 @@ def controller(folder: Path, ready: Connection) -> None:
     from proxy.config import parse
     from proxy.controller.controller import Controller
     from proxy.controller.process import settle
-    from proxy.controller.store.store import RolloutStore
+    from proxy.controller.store.sqlite.store import SqliteStore
 
     async def run() -> None:
-        one = Controller(parse(CONFIG, directory=folder), CONFIG, RolloutStore(folder / "u.db"))
+        one = Controller(parse(CONFIG, directory=folder), CONFIG, SqliteStore(folder / "u.db"))
         await one.start(folder)
         settle()
         trial = next(iter(one.trials.values()))

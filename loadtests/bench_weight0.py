@@ -22,7 +22,7 @@ import uvloop
 
 from proxy.config import parse
 from proxy.controller.controller import Controller
-from proxy.controller.store.store import RolloutStore
+from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.evidence import Evidence, Tripwire
 from proxy.model import Arm, Outcome, Pair, Plan
 from proxy.model.reasons import Reason
@@ -61,7 +61,7 @@ async def one_run(candidate: Outcome) -> float:
     """Seconds from the deciding pair to weight 0 on both workers."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        controller = Controller(parse(CONFIG, directory=folder), CONFIG, RolloutStore(folder / "u.db"))
+        controller = Controller(parse(CONFIG, directory=folder), CONFIG, SqliteStore(folder / "u.db"))
         await controller.start(folder)
         workers = [await FakeWorker(folder, slot, f"w{slot}", slot + 1).connect() for slot in (0, 1)]
         trial = controller.trials[NAME]

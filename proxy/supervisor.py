@@ -40,8 +40,8 @@ import setproctitle
 from proxy import logs
 from proxy.children import START_DEADLINE, Child, longest_silence
 from proxy.config import Config, parse
-from proxy.controller.store.database import PATIENCE
-from proxy.controller.store.files import claim
+from proxy.controller.store.sqlite.database import PATIENCE
+from proxy.controller.store.sqlite.files import claim
 from proxy.cores import quota, worker_count
 from proxy.errors import ConfigError
 from proxy.pairs import link

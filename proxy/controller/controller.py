@@ -37,7 +37,7 @@ from proxy.controller.intake import Intake
 from proxy.controller.request_log import RequestLogExporter
 from proxy.controller.rollout_registry import RolloutRegistry
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.store import Contents, RolloutStore, Saved
+from proxy.controller.store.interface import Contents, RolloutStore, Saved
 from proxy.controller.streams import Subscriptions
 from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
@@ -54,7 +54,7 @@ log = logging.getLogger("understudy.controller")
 TICK = 0.25
 """Seconds between two rounds: readings that wait are added, and who is due is looked at whether or not pairs come."""
 SNAPSHOT = 1.0
-"""Seconds between snapshots of changed evidence."""
+"""Seconds between snapshots of changed evidence, or longer where the store says so."""
 SNAPSHOT_COST = 0.02
 """Seconds of the event loop that one snapshot takes; rollouts that have not had their turn by then are in the next."""
 CHARTS = 30.0
@@ -110,7 +110,7 @@ class Controller:
     def _say_split(self, contents: Contents) -> None:
         """A store that is new has a new secret: which callers the candidate answers is then drawn anew, and is said."""
         new, print_of = not contents.table, hashlib.sha256(contents.secret.encode()).hexdigest()[:12]
-        logs.event(log, "split.drawn_anew" if new else "split.kept", store=str(self.store.path), fingerprint=print_of)
+        logs.event(log, "split.drawn_anew" if new else "split.kept", store=self.store.where, fingerprint=print_of)
 
     async def _take_up_charts(self) -> None:
         """Charts go on where they ended. They decide nothing, so whatever is wrong with them, they begin anew."""
@@ -254,7 +254,7 @@ class Controller:
                 await self.executor.retry()
                 if now >= snapshot_at:
                     cost, more = await self._snapshot(SNAPSHOT_COST)
-                    snapshot_at = now + max(0.0 if more else SNAPSHOT, 20 * cost)
+                    snapshot_at = now + max(0.0 if more else max(SNAPSHOT, self.store.snapshot_every), 20 * cost)
                 if now >= charts_at:
                     await self._keep_charts()
                     charts_at = now + CHARTS

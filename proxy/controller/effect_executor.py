@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from proxy import logs
 from proxy.controller.report import ended_json, event_data, journal_detail
 from proxy.controller.rollout_run import RolloutRun, lane_of
-from proxy.controller.store.store import Change, Contents, RolloutStore, Saved
+from proxy.controller.store.interface import Change, Contents, RolloutStore, Saved
 from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError

@@ -25,7 +25,7 @@ from proxy.config import parse
 from proxy.controller import admin
 from proxy.controller.controller import Controller
 from proxy.controller.service import ControllerService
-from proxy.controller.store.store import RolloutStore
+from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.controller.webhooks.outbox import Sender
 from proxy.errors import ConfigError, StoreError
 from proxy.pairs import link
@@ -68,7 +68,7 @@ class Process:
         first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
         config = parse(first["text"], first["source"], directory=first["directory"])
         logs.setup(config.log.format, config.log.level, "controller")
-        controller = Controller(config, first["text"], RolloutStore(Path(config.store.path)))
+        controller = Controller(config, first["text"], SqliteStore(Path(config.store.path)))
         controller.generation = int(first["generation"])
         controller.admin_port = self._listener.getsockname()[1]
         controller.alive = lambda: channel.send(link.frame(Frame.ALIVE, b""))

@@ -28,7 +28,7 @@ from proxy.controller.counting import Tallies
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.recorder import Recorder, RecordingRule
 from proxy.controller.rollout_run import RolloutRun, fresh_evidence
-from proxy.controller.store.store import KEEP_ENDED, RolloutStore, Saved
+from proxy.controller.store.interface import KEEP_ENDED, RolloutStore, Saved
 from proxy.errors import StoreError
 from proxy.evidence import Evidence, EvidenceError
 from proxy.model import Plan, State

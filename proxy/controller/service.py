@@ -19,7 +19,7 @@ from proxy.controller.controller import Controller
 from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.store import RolloutStore
+from proxy.controller.store.interface import RolloutStore
 from proxy.errors import StoreError
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -251,7 +251,7 @@ class ControllerService:
         }
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
         store = controller.store
-        counts.store_failures, counts.store_set_aside = store.failures, len(store.set_aside)
+        counts.store_failures, counts.store_set_aside = store.failures, store.set_aside
         counts.store_renewed = store.renewed
         counts.store_ok = not store.trouble
         return counts

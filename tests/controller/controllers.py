@@ -11,7 +11,8 @@ from pathlib import Path
 from proxy.config import parse
 from proxy.controller.controller import Controller
 from proxy.controller.service import ControllerService
-from proxy.controller.store.store import Change, RolloutStore
+from proxy.controller.store.interface import Change
+from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.errors import StoreError
 from proxy.pairs.channel import Channel
 from tests.controller.worker import FakeWorker
@@ -36,7 +37,7 @@ def config_text(version: str = "1", limit: str = "10%", more: str = "") -> str:
     return CONFIG.replace("VERSION", version).replace("LIMIT", limit) + more
 
 
-class Shaky(RolloutStore):
+class Shaky(SqliteStore):
     """A store whose disk can be told to fail; `saves` are those that went through."""
 
     broken = False

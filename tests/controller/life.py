@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.store import Change, Saved
+from proxy.controller.store.interface import Change, Saved
 from proxy.controller.worker_connections import WorkerConnection
 from proxy.errors import StoreError
 from proxy.model import Assessment, Guard, Plan, Stage, State, Table, Verdict

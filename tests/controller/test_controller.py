@@ -12,7 +12,7 @@ import pytest
 from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.store import Change
+from proxy.controller.store.interface import Change
 from proxy.model import BUCKETS, Arm, Outcome, State
 from proxy.model.reasons import Reason
 from tests.controller.controllers import (

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.store import Contents
+from proxy.controller.store.interface import Contents
 from proxy.controller.worker_connections import WorkerConnection
 from proxy.errors import StoreError
 from proxy.model import Assessment, Plan, State, Verdict

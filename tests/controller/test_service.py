@@ -39,7 +39,7 @@ async def test_a_person_is_answered_while_the_disk_hangs(
     controller: Controller, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.controller.service.ACT_DEADLINE", 0.05)
-    monkeypatch.setattr("proxy.controller.store.database.HANGS", 0.0)
+    monkeypatch.setattr("proxy.controller.store.sqlite.database.HANGS", 0.0)
     service, answers = desk_of(controller), threading.Event()
     service.tree({"workers": [{"slot": 0, "pid": 1}]})
     await eventually(lambda: service.ready() == (True, []))

@@ -13,8 +13,8 @@ from proxy import private
 from proxy.config.server import Access
 from proxy.controller.recorder import RecordingRule, _File, rotate
 from proxy.controller.request_log import AccessLog
-from proxy.controller.store.files import claim
-from proxy.controller.store.schema import open_database
+from proxy.controller.store.sqlite.files import claim
+from proxy.controller.store.sqlite.schema import open_database
 
 
 @pytest.fixture(autouse=True)

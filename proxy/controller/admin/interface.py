@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from proxy.config import Config
 from proxy.controller.admin.exemplars import Exemplars
-from proxy.controller.store.store import RolloutStore
+from proxy.controller.store.interface import RolloutStore
 from proxy.errors import UnderstudyError
 
 ACTIONS = ("promote", "abort", "pause", "resume", "retry", "restart")

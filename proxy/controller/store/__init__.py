@@ -1,1 +1,1 @@
-"""What the controller must not forget, in one SQLite file."""
+"""What the controller must not forget: one interface, kept in one SQLite file or in PostgreSQL."""

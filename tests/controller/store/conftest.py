@@ -1,4 +1,4 @@
-"""What tests of the store share."""
+"""Both kinds of store, for the promises that both keep."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from proxy.controller.store.store import RolloutStore
+from proxy.controller.store.interface import RolloutStore
+from tests.controller.store.stores import FileKind, Kind, PostgresKind
+from tests.postgres import mortal_postgres, postgres, postgres_cluster, postgres_server
+
+__all__ = ["kind", "mortal_postgres", "postgres", "postgres_cluster", "postgres_server", "store"]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def kind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kind]:
+    """A place for a store, of each kind."""
+    one: Kind
+    if request.param == "sqlite":
+        one = FileKind(tmp_path / "state" / "u.db")
+    else:
+        one = PostgresKind(request.getfixturevalue("postgres"))
+    yield one
+    await one.close()
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[RolloutStore]:
-    one = RolloutStore(tmp_path / "state" / "u.db")
-    yield one
-    await one.close()
+async def store(kind: Kind) -> RolloutStore:
+    """A new store."""
+    return await kind.open()

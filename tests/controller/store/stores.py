@@ -1,13 +1,22 @@
-"""A rollout to save, and a store opened again."""
+"""A rollout to save, and both kinds of store, opened, opened again, and changed by somebody else."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
-from proxy.controller.store.store import Change, RolloutStore, Saved
+from proxy.controller.store.interface import KEPT, Change, Retention, RolloutStore, Saved
+from proxy.controller.store.postgres.lease import Lease
+from proxy.controller.store.postgres.schema import bring_up_to_date
+from proxy.controller.store.postgres.session import Session
+from proxy.controller.store.postgres.store import PostgresStore
+from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.controller.webhooks.policy import WebhookEvent
 from proxy.model import Guard, Kind, Plan, PredictionSpec, Segments, Stage, State
 from proxy.rollout.events import RolloutState
+from tests.postgres import Postgres
 
 PLAN = Plan(
     "r/c", "r", "l", "c", "1",
@@ -31,6 +40,75 @@ def change(number: int = 1, *endpoints: str, name: str = "r/c", evidence: bytes 
     return Change(one, number, float(number), "advanced", "ann", f"why {number}", {"n": number}, event, endpoints)
 
 
-async def reopened(store: RolloutStore) -> RolloutStore:
-    await store.close()
-    return RolloutStore(store.path)
+class Kind:
+    """A place where a store is; one store at a time is open."""
+
+    def __init__(self) -> None:
+        self.store: RolloutStore | None = None
+
+    async def open(self, retention: Retention = KEPT) -> RolloutStore:
+        """The store that is there, the one before being closed."""
+        await self.close()
+        self.store = await self._opened(retention)
+        return self.store
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self.store is not None:
+            await self.store.close()
+            self.store = None
+
+    async def _opened(self, retention: Retention) -> RolloutStore:
+        raise NotImplementedError
+
+    def ask(self, sql: str) -> str:
+        """What another program does to it; raises `AssertionError` with what the database says against it."""
+        raise NotImplementedError
+
+
+class FileKind(Kind):
+    """A store in a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    async def _opened(self, retention: Retention) -> RolloutStore:
+        return SqliteStore(self.path, retention)
+
+    def ask(self, sql: str) -> str:
+        with closing(sqlite3.connect(self.path)) as other:
+            try:
+                rows = other.execute(sql).fetchall()
+                other.commit()
+            except sqlite3.Error as error:
+                raise AssertionError(str(error)) from error
+        return str(rows[0][0]) if rows else ""
+
+
+class PostgresKind(Kind):
+    """A store in PostgreSQL, with the lease taken."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        super().__init__()
+        self.postgres = postgres
+        self.session: Session | None = None
+
+    async def _opened(self, retention: Retention) -> RolloutStore:
+        self.session = await Session.connect(self.postgres.target)
+        await bring_up_to_date(self.session)
+        term = await Lease(self.session).take(0, "test", "", 3600.0)
+        assert term is not None
+        store = PostgresStore(self.postgres.target, retention=retention)
+        store.lead(self.session, term)
+        return store
+
+    async def close(self) -> None:
+        await super().close()
+        if self.session is not None:
+            await self.session.close()
+            await self.postgres.becomes(f"SELECT count(*) FROM pg_stat_activity WHERE pid = {self.session.pid}", "0")
+            self.session = None
+
+    def ask(self, sql: str) -> str:
+        return self.postgres.psql(f"SET search_path = understudy; {sql}")

@@ -23,6 +23,7 @@ import asyncpg
 
 from proxy import logs
 from proxy.config.postgres_url import PostgresTarget
+from proxy.controller.store.interface import CommitDoubtError
 from proxy.controller.store.postgres.connecting import Connection, connected
 from proxy.errors import StoreError
 
@@ -46,10 +47,6 @@ FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClien
 _REFUSED = ("22", "23", "25", "40", "42", "P0")
 """Classes of SQLSTATE in which a COMMIT that was answered did not happen. Of every other answer nothing is known:
 `57P01` comes of a transaction that is committed here, and only waited for a standby."""
-
-
-class CommitDoubtError(StoreError):
-    """COMMIT was sent and not answered: the transaction may stand, or not, or stand a little later."""
 
 
 class SessionEndedError(StoreError):

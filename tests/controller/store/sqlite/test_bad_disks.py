@@ -15,24 +15,24 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.controller.store import database
-from proxy.controller.store.store import RolloutStore
+from proxy.controller.store.sqlite import database
+from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.errors import StoreError
-from tests.controller.store.stores import change, reopened
+from tests.controller.store.stores import change
 
 
 async def test_a_file_that_is_no_database_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
     path = tmp_path / "u.db"
     path.write_bytes(b"not a database at all" * 500)
-    store = RolloutStore(path)
+    store = SqliteStore(path)
     assert (await store.load()).rollouts == []
-    (aside,) = store.set_aside
+    (aside,) = store.asides
     assert aside.read_bytes().startswith(b"not a database")
     await store.save(change(1))
     await store.close()
 
 
-async def test_a_torn_page_is_found_at_the_start(store: RolloutStore) -> None:
+async def test_a_torn_page_is_found_at_the_start(store: SqliteStore) -> None:
     for number in range(1, 50):
         await store.save(change(number, evidence=os.urandom(5000)))
     await store.close()
@@ -40,13 +40,13 @@ async def test_a_torn_page_is_found_at_the_start(store: RolloutStore) -> None:
     with store.path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (size // 2))
-    again = RolloutStore(store.path)
+    again = SqliteStore(store.path)
     assert (await again.load()).rollouts == []
-    assert again.set_aside
+    assert again.asides
     await again.close()
 
 
-async def test_a_full_disk_is_a_store_error_and_passes(store: RolloutStore) -> None:
+async def test_a_full_disk_is_a_store_error_and_passes(store: SqliteStore) -> None:
     await store.save(change(1))
 
     def limit(connection: sqlite3.Connection) -> None:
@@ -60,12 +60,12 @@ async def test_a_full_disk_is_a_store_error_and_passes(store: RolloutStore) -> N
     assert [s.rollout.change for s in (await store.load()).rollouts] == [3]
 
 
-async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store: RolloutStore, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store: SqliteStore, tmp_path: Path) -> None:
     await store.save(change(1))
     state = store.path.parent
     copy = tmp_path / "frozen"
     shutil.copytree(state, copy)  # with the log, as a killed process leaves it
-    frozen = RolloutStore(copy / "u.db")
+    frozen = SqliteStore(copy / "u.db")
 
     def refuse(*_: object, **__: object) -> sqlite3.Connection:
         raise sqlite3.OperationalError("attempt to write a readonly database")
@@ -79,27 +79,27 @@ async def test_a_folder_that_cannot_be_written_still_gives_what_was_saved(store:
 
 async def test_a_place_that_cannot_be_is_a_store_error_not_a_fresh_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = RolloutStore(tmp_path / "file" / "u.db")
+    store = SqliteStore(tmp_path / "file" / "u.db")
     with pytest.raises(StoreError):
         await store.load()
     await store.close()
 
 
-async def test_a_file_of_a_newer_version_is_refused_untouched(store: RolloutStore) -> None:
+async def test_a_file_of_a_newer_version_is_refused_untouched(store: SqliteStore) -> None:
     await store.save(change(1))
     await store.close()
     connection = sqlite3.connect(store.path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    again = RolloutStore(store.path)
+    again = SqliteStore(store.path)
     with pytest.raises(StoreError, match="newer"):
         await again.load()
-    assert not again.set_aside
+    assert not again.asides
     await again.close()
 
 
 async def test_calls_beyond_the_bound_are_refused_while_the_disk_hangs(
-    store: RolloutStore, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import threading
 
@@ -115,7 +115,7 @@ async def test_calls_beyond_the_bound_are_refused_while_the_disk_hangs(
     assert [s.rollout.change for s in (await store.load()).rollouts] == [1]
 
 
-async def test_what_is_urgent_and_the_rest_are_two_queues(store: RolloutStore) -> None:
+async def test_what_is_urgent_and_the_rest_are_two_queues(store: SqliteStore) -> None:
     for number, kind in enumerate(("rollout.advanced", "rollout.rolled_back", "rollout.promoted"), 1):
         told = change(number, "http://a")
         assert told.event is not None
@@ -172,7 +172,7 @@ REMOVALS = [
 @pytest.mark.parametrize("removed", REMOVALS)
 @pytest.mark.parametrize("noticed_by", ["check", "close"])
 async def test_a_file_that_is_taken_away_is_written_anew_with_all_that_was_in_it(
-    store: RolloutStore, removed: Callable[[Path], None], noticed_by: str, caplog: pytest.LogCaptureFixture
+    store: SqliteStore, removed: Callable[[Path], None], noticed_by: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.load()
     await store.save(change(1, "http://a"))
@@ -181,7 +181,8 @@ async def test_a_file_that_is_taken_away_is_written_anew_with_all_that_was_in_it
     await getattr(store, noticed_by)()
     assert store.renewed == 1
     assert [r.message for r in caplog.records] == ["store.renewed"]
-    again = await reopened(store)
+    await store.close()
+    again = SqliteStore(store.path)
     contents = await again.load()
     assert (contents.lost, contents.table) == ("", 2)
     assert {s.rollout.name for s in contents.rollouts} == {"r/c", "r/d"}
@@ -192,7 +193,7 @@ async def test_a_file_that_is_taken_away_is_written_anew_with_all_that_was_in_it
         assert aside.read_bytes() == b"rubbish" or b"theirs" in aside.read_bytes()
 
 
-async def test_a_file_is_noticed_once_and_works_on(store: RolloutStore) -> None:
+async def test_a_file_is_noticed_once_and_works_on(store: SqliteStore) -> None:
     await store.load()
     for number in range(1, 4):
         remove_all(store.path)
@@ -203,7 +204,7 @@ async def test_a_file_is_noticed_once_and_works_on(store: RolloutStore) -> None:
     assert len(await store.journal("r/c", 10)) == 3
 
 
-async def test_a_file_that_cannot_be_written_anew_is_said_and_kept_open_until_it_can(store: RolloutStore) -> None:
+async def test_a_file_that_cannot_be_written_anew_is_said_and_kept_open_until_it_can(store: SqliteStore) -> None:
     await store.load()
     await store.save(change(1))
     folder = store.path.parent
@@ -219,11 +220,11 @@ async def test_a_file_that_cannot_be_written_anew_is_said_and_kept_open_until_it
     assert len(await store.journal("r/c", 10)) == 2
 
 
-async def test_another_understudy_that_has_taken_the_place_keeps_it(store: RolloutStore) -> None:
+async def test_another_understudy_that_has_taken_the_place_keeps_it(store: SqliteStore) -> None:
     await store.load()
     await store.save(change(1))
     shutil.rmtree(store.path.parent)
-    other = RolloutStore(store.path)
+    other = SqliteStore(store.path)
     await other.load()
     with pytest.raises(StoreError, match="another Understudy"):
         await store.save(change(2))
@@ -233,32 +234,32 @@ async def test_another_understudy_that_has_taken_the_place_keeps_it(store: Rollo
     assert len(await store.journal("r/c", 10)) == 2
 
 
-async def test_a_first_start_and_a_store_that_was_there_before_are_told_apart(store: RolloutStore) -> None:
+async def test_a_first_start_and_a_store_that_was_there_before_are_told_apart(store: SqliteStore) -> None:
     assert (await store.load()).lost == ""
     await store.save(change(1))
     await store.close()
     store.path.unlink()
-    again = RolloutStore(store.path)
+    again = SqliteStore(store.path)
     assert "is gone" in (await again.load()).lost
     await again.close()
-    once_more = RolloutStore(store.path)
+    once_more = SqliteStore(store.path)
     assert (await once_more.load()).lost == "", "it has been said, and what came of it is saved"
     await once_more.close()
     store.path.write_bytes(b"")
-    emptied = RolloutStore(store.path)
+    emptied = SqliteStore(store.path)
     assert "is gone" in (await emptied.load()).lost
     await emptied.close()
     store.path.write_bytes(b"rubbish" * 1000)
-    unsound = RolloutStore(store.path)
+    unsound = SqliteStore(store.path)
     assert "no sound database" in (await unsound.load()).lost
     await unsound.close()
 
 
-async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: RolloutStore) -> None:
+async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: SqliteStore) -> None:
     await store.load()
     supervisor = await asyncio.create_subprocess_exec("sleep", "60")  # it runs, and is not ours
     assert holder_becomes(store.path, 4711, supervisor.pid) == os.getpid()
-    other = RolloutStore(store.path)
+    other = SqliteStore(store.path)
     with pytest.raises(StoreError, match=r"u\.db: another Understudy uses this store \(process 4711 on "):
         await asyncio.wait_for(other.load(), 5)
     await other.close()
@@ -266,20 +267,20 @@ async def test_whoever_holds_a_store_is_named_at_once_when_it_is_to_stay(store: 
     await supervisor.wait()
 
 
-async def test_a_link_to_a_store_is_that_store(store: RolloutStore) -> None:
+async def test_a_link_to_a_store_is_that_store(store: SqliteStore) -> None:
     await store.load()
     link = store.path.with_name("link.db")
     link.symlink_to(store.path)
     supervisor = await asyncio.create_subprocess_exec("sleep", "60")  # it runs, and is not ours
     holder_becomes(store.path, 4711, supervisor.pid)
-    other = RolloutStore(link)
+    other = SqliteStore(link)
     with pytest.raises(StoreError, match=r"u\.db: another Understudy uses this store \(process 4711 on "):
         await asyncio.wait_for(other.load(), 5)
     await other.close()
     supervisor.kill()
     await supervisor.wait()
     await store.close()
-    through = RolloutStore(link)
+    through = SqliteStore(link)
     assert (await through.load()).lost == ""
     store.path.unlink()
     await through.snapshot([], 1.0)  # a change that is written where the link leads, into a new file

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy import logs, private
-from proxy.controller.store.files import Claim, Files, claim, files_of, real, set_aside
-from proxy.controller.store.schema import identity_of, is_fresh, open_database
+from proxy.controller.store.sqlite.files import Claim, Files, claim, files_of, real, set_aside
+from proxy.controller.store.sqlite.schema import identity_of, is_fresh, open_database
 from proxy.errors import StoreError
 
 log = logging.getLogger("understudy.store")
@@ -55,12 +55,12 @@ _PAGES = ("freelist_count", "page_count", "page_size")
 
 class Database:
     """The database at `path`. `failures` counts writes that failed, `error` says why the last one did (empty: it did
-    not), `set_aside` are the unsound files that were found in its place, under their new names. `renewed` counts new
-    files that were begun since the first one was opened; `lost` says why what was saved before that is not known."""
+    not), `asides` are the unsound files that were found in its place, under their new names. `renewed` counts new files
+    that were begun since the first one was opened; `lost` says why what was saved before that is not known."""
 
     def __init__(self, path: Path) -> None:
         self.path = real(path)
-        self.set_aside: list[Path] = []
+        self.asides: list[Path] = []
         self.failures = 0
         self.error = ""
         self.renewed = 0
@@ -74,6 +74,11 @@ class Database:
         self._claim: Claim | None = None
 
     @property
+    def set_aside(self) -> int:
+        """How many unsound files were found in the store's place."""
+        return len(self.asides)
+
+    @property
     def trouble(self) -> str:
         """What is wrong with the disk now, in words; empty when nothing is."""
         late = time.monotonic() - self._waiting[0] if self._waiting else 0.0
@@ -82,18 +87,15 @@ class Database:
     async def claim(self) -> None:
         """From here on the file is this process' alone; `StoreError` when another one keeps it for `PATIENCE`."""
         if self._claim is None:
-            loop = asyncio.get_running_loop()
-            self._claim = await loop.run_in_executor(self._thread, claim, self.path, PATIENCE)
+            self._claim = await self._in_thread(claim, self.path, PATIENCE)
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
         """One transaction: what `work` gives. Raises `StoreError`."""
-        if self._closed:
-            raise StoreError(f"{self.path}: closed")
         if len(self._waiting) >= MAX_WAITING:
             raise StoreError(f"{self.path}: {MAX_WAITING} calls already wait for the disk")
         self._waiting.append(time.monotonic())
         try:
-            result = await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work, write)
+            result: T = await self._in_thread(self._guarded, work, write)
         except StoreError as error:
             if write:
                 self.failures += 1
@@ -107,11 +109,11 @@ class Database:
 
     async def run_on_copy(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Read from a copy of the file, for a disk that takes no writes. Raises `StoreError`."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._on_copy, work)
+        return await self._in_thread(self._on_copy, work)
 
     async def shrink(self) -> None:
         """Give room back to the disk when more than half of a large file holds nothing. Raises `StoreError`."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._shrink)
+        await self._in_thread(self._shrink)
 
     async def check(self) -> None:
         """See whether the file is still there, and write it anew if not. Raises `StoreError`."""
@@ -131,6 +133,12 @@ class Database:
         self._thread.shutdown(wait=False)
         if self._claim is not None:
             self._claim.close()
+
+    async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
+        if self._closed:
+            raise StoreError(f"{self.path}: closed")
+        result: T = await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        return result
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
@@ -198,7 +206,7 @@ class Database:
             if isinstance(error, sqlite3.OperationalError):  # locked, full, read-only: not the file's fault
                 raise
             aside = set_aside(self.path, "corrupt")
-            self.set_aside.append(aside)
+            self.asides.append(aside)
             fields = {"path": str(self.path), "aside": str(aside), "error": str(error)}
             logs.event(log, "store.set_aside", logging.ERROR, **fields)
             fresh, lost = True, f"{self.path} was no sound database ({aside.name})"

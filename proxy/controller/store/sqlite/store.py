@@ -1,107 +1,39 @@
-"""What the controller must not forget: rollouts with their evidence, the journal, the outbox. SQLite, by `database`.
-
-Invariants
-- `save` is one transaction: rollout, evidence, ledger, table number, journal entry and outbox rows, or none of them.
-- The journal only grows (a trigger refuses updates); `retain` alone takes its oldest entries away.
-"""
+"""The store in one SQLite file (`database`): a trigger refuses updates of the journal."""
 
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from proxy import logs
-from proxy.controller.store.database import Database
-from proxy.controller.store.schema import SECRET, set_meta
+from proxy.controller.store.interface import KEPT, Change, Contents, Retention, Saved
+from proxy.controller.store.sqlite.database import Database
+from proxy.controller.store.sqlite.schema import SECRET, set_meta
 from proxy.controller.webhooks.outbox import Delivery
 from proxy.controller.webhooks.policy import GIVE_UP_AFTER, URGENT, WebhookEvent
 from proxy.errors import StoreError
-from proxy.model import Plan, trial_name
-from proxy.rollout.events import RolloutState
+from proxy.model import trial_name
 from proxy.rollout.serialization import plan_from, rollout_from
 
 log = logging.getLogger("understudy.store")
 
-KEEP_ENTRIES = 1000
-"""Journal entries kept of each rollout."""
 
-KEEP_JOURNAL = 32 << 20
-"""Bytes of evidence kept in the journal of each rollout, but for its last entry."""
-
-KEEP_TRIALS = 50
-"""Ended trials kept of each rollout, so that a version that comes back is known."""
-
-KEEP_PAST = 16 << 20
-"""Bytes of evidence kept of the ended trials of each rollout; what is older is known by its end alone."""
-
-KEEP_ENDED = 50
-"""Rollouts, the last that ended, that are kept whole though the file names them no more."""
-
-LET_GO = 20
-"""Rollouts that are let go in one transaction."""
-
-KEEP_NAMES = 1000
-"""Rollouts beyond those, the last ones, of which state and plan are kept, so that one that comes back is known."""
-
-KEEP_DELIVERIES = 30 * 86400.0
-"""Seconds that a finished delivery is kept to be looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """One rollout as the store holds it. `ledger` is what `ledger.PairLedger.dump` gave."""
-
-    rollout: RolloutState
-    plan: Plan
-    evidence: bytes
-    ledger: dict[str, Any]
-
-    @property
-    def archived(self) -> bool:
-        """Whether it ended because the file names it no more."""
-        return self.rollout.cause == "removed"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One transaction: a rollout after a change, and why. `table` is the routing table number that goes with it.
-
-    `saved.evidence` is what was decided on; it becomes part of the journal entry. `event` goes to each of `endpoints`.
-    `token` makes it safe to save a change again when it is not known whether the first time went through.
-    """
-
-    saved: Saved
-    table: int
-    time: float
-    kind: str
-    actor: str
-    reason: str
-    detail: dict[str, Any]
-    event: WebhookEvent | None = None
-    endpoints: tuple[str, ...] = ()
-    token: str = field(default_factory=lambda: os.urandom(12).hex())
-
-
-@dataclass(slots=True)
-class Contents:
-    """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last.
-    `lost` says why what was saved before is not known; empty at a first start."""
-
-    identity: str
-    table: int
-    rollouts: list[Saved] = field(default_factory=list)
-    secret: str = ""
-    lost: str = ""
-
-
-class RolloutStore(Database):
+class SqliteStore(Database):
     """The database at `path`, as the controller knows it. Every coroutine may raise `StoreError`."""
+
+    snapshot_every = 0.0
+    synchronous: bool | None = None
+
+    def __init__(self, path: Path, retention: Retention = KEPT) -> None:
+        super().__init__(path)
+        self.where = str(self.path)
+        self._retention = retention
 
     # --- rollouts and journal ----------------------------------------------------------------------------------------
 
@@ -110,11 +42,11 @@ class RolloutStore(Database):
         process' alone. When the disk takes no writes, it is read from a copy; raises when that fails too."""
         await self.claim()
         try:
-            contents = await self.run(lambda connection: _load(connection, named), write=False)
+            contents = await self.run(lambda connection: _load(connection, named, self._retention), write=False)
             return replace(contents, lost=self.lost)
         except StoreError as error:
             logs.event(log, "store.copied", logging.ERROR, error=str(error))
-            return await self.run_on_copy(lambda connection: _load(connection, named))
+            return await self.run_on_copy(lambda connection: _load(connection, named, self._retention))
 
     async def save(self, change: Change) -> None:
         """One change, whole or not at all."""
@@ -176,9 +108,9 @@ class RolloutStore(Database):
         """Take away what is beyond the retention while the file names these rollouts; how many rows. Gives room that is
         no longer needed back to the disk."""
         rows = 0
-        while some := await self.run(lambda connection: _let_go_of_ended(connection, named)):
+        while some := await self.run(lambda connection: _let_go_of_ended(connection, named, self._retention)):
             rows += some  # a few at a time: a change that is to be saved waits for no more than that
-        rows += await self.run(lambda connection: _retain(connection, now, named))
+        rows += await self.run(lambda connection: _retain(connection, now, named, self._retention))
         await self.shrink()
         return rows
 
@@ -251,12 +183,12 @@ def _named(named: Collection[str]) -> str:
     return orjson.dumps(sorted(named)).decode()
 
 
-def _load(connection: sqlite3.Connection, named: Collection[str]) -> Contents:
+def _load(connection: sqlite3.Connection, named: Collection[str], keep: Retention) -> Contents:
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     rows = connection.execute(
         f"SELECT state, plan, evidence, ledger FROM rollouts WHERE NOT ({_UNNAMED}) OR name IN"  # noqa: S608 - constants
         f" (SELECT name FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT :kept) ORDER BY updated",
-        {"named": _named(named), "kept": KEEP_ENDED},
+        {"named": _named(named), "kept": keep.ended},
     ).fetchall()
     identity, secret, table = str(meta.get("identity", "")), str(meta[SECRET]), int(meta.get("table", 0))
     return Contents(identity, table, [_saved(row) for row in rows], secret)
@@ -347,37 +279,37 @@ def _let_go(connection: sqlite3.Connection, names: Collection[str]) -> int:
     return sum(rows)
 
 
-def _ended(connection: sqlite3.Connection, named: Collection[str]) -> list[tuple[str, bool]]:
+def _ended(connection: sqlite3.Connection, named: Collection[str], keep: Retention) -> list[tuple[str, bool]]:
     """Names that ended before the last ones, the latest first, and whether they are kept whole still."""
     sql = f"SELECT name, evidence <> x'' FROM rollouts WHERE {_UNNAMED} ORDER BY updated DESC LIMIT -1 OFFSET :kept"  # noqa: S608
-    return connection.execute(sql, {"named": _named(named), "kept": KEEP_ENDED}).fetchall()
+    return connection.execute(sql, {"named": _named(named), "kept": keep.ended}).fetchall()
 
 
-def _let_go_of_ended(connection: sqlite3.Connection, named: Collection[str]) -> int:
+def _let_go_of_ended(connection: sqlite3.Connection, named: Collection[str], keep: Retention) -> int:
     """Of some that ended long ago keep only the end; how many rows were made smaller, 0 when there are no more."""
-    return _let_go(connection, [name for name, whole in _ended(connection, named) if whole][:LET_GO])
+    return _let_go(connection, [name for name, whole in _ended(connection, named, keep) if whole][: keep.let_go])
 
 
-def _retain(connection: sqlite3.Connection, now: float, named: Collection[str]) -> int:
-    forgotten = {"names": _named([name for name, _ in _ended(connection, named)[KEEP_NAMES:]])}
+def _retain(connection: sqlite3.Connection, now: float, named: Collection[str], keep: Retention) -> int:
+    forgotten = {"names": _named([name for name, _ in _ended(connection, named, keep)[keep.names :]])}
     for table in ("rollouts", "past"):
         connection.execute(f"DELETE FROM {table} WHERE name IN (SELECT value FROM json_each(:names))", forgotten)  # noqa: S608
     entries = connection.execute(
         "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER w AS age,"
         " sum(length(evidence)) OVER w AS bytes FROM journal WINDOW w AS (PARTITION BY rollout ORDER BY number DESC))"
         " WHERE age > ? OR (age > 1 AND bytes > ?))",
-        (KEEP_ENTRIES, KEEP_JOURNAL),
+        (keep.entries, keep.journal),
     ).rowcount
     trials = connection.execute(
         "DELETE FROM past WHERE trial IN (SELECT trial FROM (SELECT trial, row_number() OVER"
         " (PARTITION BY name ORDER BY updated DESC) AS age FROM past) WHERE age > ?)",
-        (KEEP_TRIALS,),
+        (keep.trials,),
     ).rowcount
     connection.execute(
         "UPDATE past SET evidence = x'', ledger = '{}' WHERE evidence <> x'' AND trial IN (SELECT trial FROM (SELECT"
         " trial, sum(length(evidence)) OVER (PARTITION BY name ORDER BY updated DESC) AS bytes FROM past)"
         " WHERE bytes > ?)",
-        (KEEP_PAST,),
+        (keep.past,),
     )
     connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
     # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
@@ -385,6 +317,6 @@ def _retain(connection: sqlite3.Connection, now: float, named: Collection[str]) 
         "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - 2 * GIVE_UP_AFTER,)
     )
     deliveries = connection.execute(
-        "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - KEEP_DELIVERIES,)
+        "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - keep.deliveries,)
     ).rowcount
     return entries + trials + deliveries

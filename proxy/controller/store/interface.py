@@ -1,0 +1,174 @@
+"""What the controller must not forget: rollouts with their evidence, the journal, the outbox. The one interface of it.
+
+`sqlite/` keeps it in one file, `postgres/` in a database that the replicas of a fleet share; nothing that uses it may
+know which one it has. `tests/controller/store/test_store.py` holds both to the same promises.
+
+Invariants
+- `save` is one transaction: rollout, evidence, ledger, table number, journal entry and outbox rows, or none of them.
+- The journal only grows; `retain` and `let_go` alone take its oldest entries away.
+- Whatever goes wrong (a disk, a server, a network) is a `StoreError`; the next call tries again by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from proxy.controller.webhooks.outbox import Outbox
+from proxy.controller.webhooks.policy import WebhookEvent
+from proxy.errors import StoreError
+from proxy.model import Plan
+from proxy.rollout.events import RolloutState
+
+KEEP_ENDED = 50
+"""Rollouts, the last that ended, that are kept whole though the file names them no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much is kept of what is over."""
+
+    entries: int = 1000
+    """Journal entries of each rollout."""
+    journal: int = 32 << 20
+    """Bytes of evidence in the journal of each rollout, but for its last entry."""
+    trials: int = 50
+    """Ended trials of each rollout, so that a version that comes back is known."""
+    past: int = 16 << 20
+    """Bytes of evidence of the ended trials of each rollout; what is older is known by its end alone."""
+    ended: int = KEEP_ENDED
+    """Rollouts, the last that ended, that are kept whole though the file names them no more."""
+    let_go: int = 20
+    """Rollouts that are let go in one transaction."""
+    names: int = 1000
+    """Rollouts beyond those, the last ones, of which state and plan are kept, so that one that comes back is known."""
+    deliveries: float = 30 * 86400.0
+    """Seconds that a finished delivery is kept to be looked at."""
+
+
+KEPT = Retention()
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One rollout as the store holds it. `ledger` is what `ledger.PairLedger.dump` gave."""
+
+    rollout: RolloutState
+    plan: Plan
+    evidence: bytes
+    ledger: dict[str, Any]
+
+    @property
+    def archived(self) -> bool:
+        """Whether it ended because the file names it no more."""
+        return self.rollout.cause == "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One transaction: a rollout after a change, and why. `table` is the routing table number that goes with it.
+
+    `saved.evidence` is what was decided on; it becomes part of the journal entry. `event` goes to each of `endpoints`.
+    `token` makes it safe to save a change again when it is not known whether the first time went through.
+    """
+
+    saved: Saved
+    table: int
+    time: float
+    kind: str
+    actor: str
+    reason: str
+    detail: dict[str, Any]
+    event: WebhookEvent | None = None
+    endpoints: tuple[str, ...] = ()
+    token: str = field(default_factory=lambda: os.urandom(12).hex())
+
+
+@dataclass(slots=True)
+class Contents:
+    """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last.
+    `lost` says why what was saved before is not known; empty at a first start."""
+
+    identity: str
+    table: int
+    rollouts: list[Saved] = field(default_factory=list)
+    secret: str = ""
+    lost: str = ""
+
+
+class Deposed(StoreError):  # noqa: N818 - reads as what it says of a leader
+    """Another replica leads: nothing of this one is written any more."""
+
+
+class CommitDoubtError(StoreError):
+    """It is not known whether a change was saved. Saving it again finds out; until then nothing else may be decided
+    of that rollout, but for a way down."""
+
+
+class RolloutStore(Outbox, Protocol):
+    """A store as the controller knows it. Every coroutine may raise `StoreError`."""
+
+    where: str
+    """What the store is called: a path, or a URL without what is secret in it."""
+    failures: int
+    """Writes that failed."""
+    error: str
+    """Why the last write failed; empty when it did not."""
+    renewed: int
+    """New files that were begun since the first one was opened, into which everything must be written anew; 0 where
+    there is no file."""
+
+    @property
+    def snapshot_every(self) -> float:
+        """Seconds between two snapshots of evidence that changes, at least; decisions bring their own."""
+
+    @property
+    def synchronous(self) -> bool | None:
+        """Whether what was saved is on a second machine too; `None` where there can be none, or it is not known."""
+
+    @property
+    def set_aside(self) -> int:
+        """Unsound files that were found in the store's place; 0 where there is no file."""
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the store now, in words; empty when nothing is."""
+
+    async def load(self, named: Collection[str] = ()) -> Contents:
+        """What is at work, what the file names, and the last `KEEP_ENDED` that ended."""
+
+    async def save(self, change: Change) -> None:
+        """One change, whole or not at all; once, however often it is tried. Raises `CommitDoubtError` and `Deposed`."""
+
+    async def snapshot(self, saved: list[Saved], now: float, secret: str = "") -> None:
+        """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved. `secret` is written where
+        the store was begun under way, so that the split goes on after the next start too."""
+
+    async def rollout(self, name: str) -> Saved | None:
+        """One rollout as it was last saved."""
+
+    async def past(self, name: str, tried: str) -> Saved | None:
+        """How the last trial of what was tried (`Plan.tried`) had ended before another one replaced it."""
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
+
+    async def keep_charts(self, charts: dict[str, Any]) -> None:
+        """Keep what is drawn of each trial (`charts.Charts.dump`) for the next controller; no decision needs it."""
+
+    async def charts(self) -> dict[str, Any]:
+        """What was drawn of each trial."""
+
+    async def retain(self, now: float, named: Collection[str]) -> int:
+        """Take away what is beyond the retention while the file names these rollouts; how many rows."""
+
+    async def let_go(self, name: str) -> None:
+        """Keep of a rollout that ended long ago no more than how it, and each of its trials, ended."""
+
+    async def check(self) -> None:
+        """See whether the store is still there."""
+
+    async def close(self) -> None:
+        """Finish what waits and let go of it, for good."""

@@ -1,0 +1,203 @@
+"""What `store` does within a transaction that has passed the fence: rows in, rows out, rows away."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import orjson
+
+from proxy.controller.store.interface import Change, Retention, Saved
+from proxy.controller.store.postgres.connecting import Connection
+from proxy.controller.store.postgres.schema import set_fact
+from proxy.controller.webhooks.policy import GIVE_UP_AFTER
+from proxy.errors import StoreError
+from proxy.rollout.serialization import plan_from, rollout_from
+
+_OVER = "(state::json ->> 'state') IN ('rolled_back', 'completed')"
+UNNAMED = f"{_OVER} AND NOT name = ANY($1::text[])"
+"""What has ended and is not in the file ($1): these alone are ever let go."""
+
+ORPHANED = 3600.0
+"""Seconds after which evidence that no journal entry refers to is nobody's: its change was never saved."""
+
+
+def text(value: str) -> str:
+    """A text as PostgreSQL takes it: every letter but one.
+
+    >>> text("a\\0b")
+    'a\\ufffdb'
+    """
+    return value.replace("\0", "\ufffd")
+
+
+def json(value: Any) -> str:
+    """JSON as it is written; in it that letter is escaped already."""
+    return orjson.dumps(value).decode()
+
+
+def read_saved(row: Any) -> Saved:
+    """A rollout from (state, plan, evidence, ledger). Raises `StoreError`."""
+    state, plan, evidence, pair_ledger = row
+    try:
+        rollout, kept = rollout_from(orjson.loads(state)), plan_from(orjson.loads(plan))
+        return Saved(rollout, kept, bytes(evidence), orjson.loads(pair_ledger))
+    except (TypeError, ValueError, KeyError) as error:
+        raise StoreError(f"a saved rollout cannot be read: {error!r}") from error
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+_KEEP_EVIDENCE = "INSERT INTO evidence (token, evidence) VALUES ($1, $2) ON CONFLICT (token) DO NOTHING"
+_PASS_ON = """
+INSERT INTO past (name, trial, state, plan, archived, updated)
+SELECT name, trial, state, plan, archived, updated FROM rollouts WHERE name = $1 AND trial <> $2
+    ON CONFLICT (name, trial) DO UPDATE SET number = excluded.number, state = excluded.state, plan = excluded.plan,
+       archived = excluded.archived, updated = excluded.updated
+"""
+"""Before a new trial takes a rollout's row, the old one's goes here."""
+_PUT = """
+INSERT INTO rollouts (name, trial, state, plan, archived, updated) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (name) DO UPDATE SET trial = excluded.trial, state = excluded.state, plan = excluded.plan,
+       archived = excluded.archived, updated = excluded.updated
+"""
+_TAKE_SNAPSHOT = """
+INSERT INTO snapshots SELECT $1, $2, evidence, $3 FROM evidence WHERE token = $4
+    ON CONFLICT (name, trial) DO UPDATE SET evidence = excluded.evidence, ledger = excluded.ledger
+"""
+_PUT_SNAPSHOT = """
+INSERT INTO snapshots SELECT name, trial, $3, $4 FROM rollouts WHERE name = $1 AND trial = $2
+    ON CONFLICT (name, trial) DO UPDATE SET evidence = excluded.evidence, ledger = excluded.ledger
+"""
+_NUMBER = "UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'entries' RETURNING value::bigint"
+_ENTRY = "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+_DELIVERY = """
+INSERT INTO outbox (id, endpoint, type, time, data, due) SELECT $1, $2, $3, $4, $5, $6
+ WHERE NOT EXISTS (SELECT 1 FROM ended WHERE endpoint = $2) ON CONFLICT (id, endpoint) DO NOTHING
+"""
+
+
+def _row(saved: Saved, now: float) -> tuple[Any, ...]:
+    return saved.rollout.name, saved.rollout.trial, json(saved.rollout), json(saved.plan), saved.archived, now
+
+
+async def keep_evidence(connection: Connection, change: Change) -> None:
+    """What a change was decided on, before the change itself."""
+    await connection.execute(_KEEP_EVIDENCE, change.token, change.saved.evidence)
+
+
+async def put_change(connection: Connection, change: Change) -> None:
+    """A change that is not there yet, whose evidence is."""
+    saved = change.saved
+    name, trial = saved.rollout.name, saved.rollout.trial
+    await connection.execute(_PASS_ON, name, trial)
+    await connection.execute(_PUT, *_row(saved, change.time))
+    await connection.execute(_TAKE_SNAPSHOT, name, trial, json(saved.ledger), change.token)
+    number = await connection.fetchval(_NUMBER)
+    words = (change.kind, text(change.actor), text(change.reason), json(change.detail))
+    await connection.execute(_ENTRY, number, name, change.time, *words, change.token)
+    await set_fact(connection, "table", str(change.table))
+    event = change.event
+    if event is not None:
+        told = (event.type, event.time, json(event.data), change.time)
+        await connection.executemany(_DELIVERY, [(event.id, to, *told) for to in change.endpoints])
+
+
+async def put_snapshot(connection: Connection, saved: Saved, now: float) -> None:
+    """A rollout as it is now. One taken before a new trial was saved must not overwrite that trial's."""
+    await connection.execute(f"{_PUT} WHERE rollouts.trial = excluded.trial", *_row(saved, now))
+    name, trial = saved.rollout.name, saved.rollout.trial
+    await connection.execute(_PUT_SNAPSHOT, name, trial, saved.evidence, json(saved.ledger))
+
+
+# --- away ------------------------------------------------------------------------------------------------------------
+
+_ENDED = f"""
+SELECT name, EXISTS (SELECT 1 FROM snapshots WHERE snapshots.name = rollouts.name
+                        AND snapshots.trial = rollouts.trial AND evidence <> '') AS whole
+  FROM rollouts WHERE {UNNAMED} ORDER BY updated DESC, name OFFSET $2
+"""  # noqa: S608 - constants
+"""Names that ended before the last ones, the latest first, and whether they are kept whole still."""
+_EMPTY = "UPDATE snapshots SET evidence = '', ledger = '{}' WHERE name = ANY($1::text[]) AND evidence <> ''"
+_OLD_ENTRIES = """
+DELETE FROM journal WHERE number IN (
+    SELECT number FROM (
+        SELECT number, row_number() OVER w AS age, sum(coalesce(octet_length(evidence), 0)) OVER w AS bytes
+          FROM journal LEFT JOIN evidence USING (token)
+        WINDOW w AS (PARTITION BY rollout ORDER BY number DESC)) AS entries
+     WHERE age > $1 OR (age > 1 AND bytes > $2))
+"""
+_OLD_TRIALS = """
+DELETE FROM past WHERE number IN (
+    SELECT number FROM (SELECT number, row_number() OVER (PARTITION BY name ORDER BY updated DESC) AS age FROM past)
+        AS trials WHERE age > $1)
+"""
+_OLD_EVIDENCE = """
+UPDATE snapshots SET evidence = '', ledger = '{}' FROM (
+    SELECT name, trial, sum(octet_length(evidence)) OVER (PARTITION BY name ORDER BY updated DESC) AS bytes
+      FROM past JOIN snapshots USING (name, trial)) AS trials
+ WHERE snapshots.name = trials.name AND snapshots.trial = trials.trial AND bytes > $1 AND evidence <> ''
+"""
+_NOBODYS_SNAPSHOTS = """
+DELETE FROM snapshots WHERE NOT EXISTS (
+    SELECT 1 FROM rollouts WHERE rollouts.name = snapshots.name AND rollouts.trial = snapshots.trial)
+   AND NOT EXISTS (SELECT 1 FROM past WHERE past.name = snapshots.name AND past.trial = snapshots.trial)
+"""
+_NOBODYS_EVIDENCE = """
+DELETE FROM evidence WHERE since < clock_timestamp() - $1 * interval '1 s'
+   AND NOT EXISTS (SELECT 1 FROM journal WHERE journal.token = evidence.token)
+"""
+
+
+def count(answer: str) -> int:
+    """Rows of a command, by its tag.
+
+    >>> count("DELETE 3")
+    3
+    """
+    return int(answer.rpartition(" ")[2])
+
+
+async def let_go(connection: Connection, names: Collection[str]) -> int:
+    """Keep of these no more than their ends; how many rows were made smaller."""
+    done = count(await connection.execute(_EMPTY, list(names)))
+    entries = "DELETE FROM journal WHERE rollout = ANY($1::text[]) RETURNING token"
+    tokens = [row["token"] for row in await connection.fetch(entries, list(names))]
+    await connection.execute("DELETE FROM evidence WHERE token = ANY($1::text[])", tokens)
+    return done
+
+
+async def let_go_of_ended(connection: Connection, named: Collection[str], keep: Retention) -> int:
+    """Of some that ended long ago keep only the end; 0 when there are no more."""
+    ended = await connection.fetch(_ENDED, list(named), keep.ended)
+    names = [row["name"] for row in ended if row["whole"]][: keep.let_go]
+    return await let_go(connection, names) if names else 0
+
+
+async def retain_rollouts(connection: Connection, named: Collection[str], keep: Retention) -> int:
+    """Names and trials beyond those that are kept; how many trials went."""
+    ended = await connection.fetch(_ENDED, list(named), keep.ended)
+    forgotten = [row["name"] for row in ended][keep.names :]
+    for table in ("rollouts", "past"):
+        await connection.execute(f"DELETE FROM {table} WHERE name = ANY($1::text[])", forgotten)  # noqa: S608
+    trials = count(await connection.execute(_OLD_TRIALS, keep.trials))
+    await connection.execute(_OLD_EVIDENCE, keep.past)
+    await connection.execute(_NOBODYS_SNAPSHOTS)
+    await connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
+    return trials
+
+
+async def retain_journal(connection: Connection, keep: Retention) -> int:
+    """Entries beyond those that are kept; how many went."""
+    entries = count(await connection.execute(_OLD_ENTRIES, keep.entries, keep.journal))
+    await connection.execute(_NOBODYS_EVIDENCE, ORPHANED)
+    return entries
+
+
+async def retain_outbox(connection: Connection, now: float, keep: Retention) -> int:
+    """Deliveries that are done and old; how many went. Rows for an endpoint that was taken out of the file at the very
+    moment they were written are tried by nobody, and given up."""
+    sql = "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < $1"
+    await connection.execute(sql, now - 2 * GIVE_UP_AFTER)
+    sql = "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < $1"
+    return count(await connection.execute(sql, now - keep.deliveries))
