@@ -12,7 +12,7 @@ from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 
 START_DEADLINE = 30.0
-"""Seconds a child may take from its start to READY, imports included."""
+"""Seconds a child may take from its start to READY, imports included, the first time."""
 RESULT_DEADLINE = 10.0
 """Seconds a child that serves may take to answer a CONFIG."""
 SHORTEST_SILENCE = 5.0
@@ -33,6 +33,18 @@ def pause_before_restart(deaths: list[float], now: float) -> float:
     return 0.0 if recent <= 1 else min(5.0, 0.1 * 2.0 ** (recent - 2))
 
 
+def start_deadline(stuck: int) -> float:
+    """Seconds a child may take from its start to READY after so many starts in a row that were given up.
+
+    Twice as long each time, at most eight times: where the cores are taken, a child that was merely slow would be
+    killed again and again and never be ready.
+
+    >>> start_deadline(0), start_deadline(1), start_deadline(9)
+    (30.0, 60.0, 240.0)
+    """
+    return START_DEADLINE * 2.0 ** min(stuck, 3)
+
+
 def longest_silence(controller_lost: float) -> float:
     """Seconds of silence after which a child is killed: three times as long as workers wait for a controller.
 
@@ -47,7 +59,8 @@ def longest_silence(controller_lost: float) -> float:
 
 @dataclass
 class Child:
-    """One process of the tree and the supervisor's end of its control channel."""
+    """One process of the tree and the supervisor's end of its control channel. `stuck` counts the starts in a row that
+    took too long."""
 
     name: str
     arguments: list[str]
@@ -59,6 +72,7 @@ class Child:
     started: float = 0.0
     deaths: list[float] = field(default_factory=list)
     restarts: int = 0
+    stuck: int = 0
     was_ready: bool = False
     silent: float = 0.0
     results: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
@@ -118,7 +132,7 @@ class Child:
         results, served = self.results, self.ready.is_set()
         if not self.send(config):
             return ""
-        deadline = RESULT_DEADLINE if served else START_DEADLINE
+        deadline = RESULT_DEADLINE if served else start_deadline(self.stuck)
         try:
             async with asyncio.timeout(deadline):
                 while (result := await results.get()) is not None:

@@ -38,7 +38,7 @@ from typing import Any
 import setproctitle
 
 from proxy import logs
-from proxy.children import START_DEADLINE, Child, longest_silence
+from proxy.children import Child, longest_silence, start_deadline
 from proxy.config import Config, parse
 from proxy.controller.store.sqlite.database import PATIENCE
 from proxy.controller.store.sqlite.files import claim
@@ -196,11 +196,14 @@ class Supervisor:
         return code
 
     async def _expect_ready(self, child: Child) -> None:
+        longest = start_deadline(child.stuck)
         try:
-            await asyncio.wait_for(child.ready.wait(), START_DEADLINE)
+            await asyncio.wait_for(child.ready.wait(), longest)
+            child.stuck = 0
             logs.event(log, "process.ready", name=child.name, pid=child.pid)
         except TimeoutError:
-            logs.event(log, "process.stuck", logging.ERROR, name=child.name, seconds=START_DEADLINE)
+            child.stuck += 1
+            logs.event(log, "process.stuck", logging.ERROR, name=child.name, seconds=longest)
             child.kill()
 
     async def _watch(self) -> None:

@@ -318,6 +318,10 @@ class Load:
         goal = len(self.seen) + count
         await self.until(lambda: len(self.seen) >= goal, within)
 
+    def in_flight(self) -> set[int]:
+        """The questions that have been asked and not answered: no process that dies now can hold more."""
+        return set(range(self.asked)) - {seen.asked for seen in self.seen}
+
     def problem(self, seen: Seen[int]) -> str:
         """What is wrong with one answer; empty when every byte is as it must be."""
         if seen.error or seen.status != 200:

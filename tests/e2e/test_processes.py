@@ -106,15 +106,18 @@ async def test_a_controller_that_hangs_for_good_is_replaced(tmp_path: Path) -> N
 async def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
     async with _house(tmp_path, controller_lost="2s") as (understudy, url), Load(url, reuse=False) as load:
         worker = (await understudy.processes())["workers"][0]
+        held = load.in_flight()
         os.kill(worker["pid"], signal.SIGSTOP)
         async with asyncio.timeout(30):
             while (await understudy.processes())["workers"][0]["pid"] in (worker["pid"], None):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        began = len(load.seen)
         await load.more(400)
         assert [event["name"] for event in understudy.events("process.silent")] == ["worker 0"]
-    late = [seen for seen in load.seen[began:] if load.problem(seen)]
-    assert len(late) <= 20, "more than what it held"
+    assert _lost(load) <= held
+
+
+def _lost(load: Load) -> set[int]:
+    return {seen.asked for seen in load.seen if load.problem(seen)}
 
 
 async def _gives_up(load: Load) -> None:
@@ -139,17 +142,13 @@ async def test_a_killed_worker_costs_what_it_held_and_another_serves_within_two_
     # A connection for each request: half of those that come after the death wait in the dead worker's queue, and are
     # answered only when the new worker takes it over.
     async with _house(tmp_path) as (understudy, url), Load(url, reuse=False) as load:
-        allowed = max(2.0, 2 * await _start_of_python())
         worker = (await understudy.processes())["workers"][0]
-        loop = asyncio.get_running_loop()
-        killed = loop.time()
+        held, killed = load.in_flight(), asyncio.get_running_loop().time()
         os.kill(worker["pid"], signal.SIGKILL)
+        allowed = max(2.0, 3 * await _start_of_python())  # measured while the new worker starts, on the same cores
         await load.more(800)
         assert (await understudy.processes())["workers"][0]["pid"] != worker["pid"]
-    lost = [seen for seen in load.seen if load.problem(seen)]
-    # Twenty at once in its hands are 100 ms of traffic on a single worker: many times what it holds.
-    assert len(lost) <= 20
-    assert all(seen.due <= killed + 0.05 for seen in lost), "a request that came after the death was lost"
+    assert _lost(load) <= held
     assert max(seen.seconds for seen in load.seen if seen.due > killed) < allowed
 
 
@@ -177,18 +176,18 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_exits_0(tmp_pat
             live.mood = good.mood = Mood("hold")
             await load.until(lambda: len(live.held | good.held) >= 20)
             load.stop()
-            await load.until(lambda: len(live.held | good.held) == load.asked - len(load.seen))
-            in_flight = load.asked - len(load.seen)
+            await load.until(lambda: len(live.held | good.held) == len(load.in_flight()))
+            in_flight = load.in_flight()
             understudy.process.send_signal(signal.SIGTERM)
             await _drains(understudy.data_url)
-            assert load.asked - len(load.seen) == in_flight >= 20, "nothing was in flight"
+            assert load.in_flight() == in_flight
             for model in (live, good):
                 model.released.set()
         async with asyncio.timeout(30):
             assert await understudy.process.wait() == 0, understudy.output
     for model in (live, good):
         await model.stop()
-    assert load.asked == len(load.seen)
+    assert not load.in_flight()
     assert load.problems() == []
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proxy.config import parse
+from proxy.errors import ConfigError
 from proxy.model import Lane, Pair, State, Table
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -338,7 +339,12 @@ async def rig(
         await model.start()
     for number, model in enumerate(models):
         config = config.replace(f"{{{number}}}", model.url)
-    parse(config)
+    try:
+        parse(config)
+    except ConfigError:
+        for model in models:
+            await model.stop()  # or the test's loop would wait for them at its end
+        raise
     with tempfile.TemporaryDirectory() as folder:
         runtime = Path(folder)
         controller = Controller(runtime)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
-from time import monotonic
 
 import pytest
 
@@ -14,6 +13,7 @@ from proxy.model.reasons import Reason
 from proxy.predictions import read
 from proxy.request.driver import RequestDriver
 from proxy.request.legs import Leg
+from proxy.worker.downstream.http1 import DownstreamConnection
 from tests.request.test_exchange import CANARY, LIVE, SHADOW, pairs_of
 from tests.worker.rig import PATIENCE, Call, Model, Rig, Script, always, eventually, hang, ok, resets, rig
 
@@ -43,6 +43,19 @@ def stream(*steps: bytes | asyncio.Event, gone: Callable[[], None] = lambda: Non
         raise ConnectionError
 
     return script
+
+
+LONG = 2 * PATIENCE
+"""Seconds that `patient` makes of a client's patience: more than a test waits, less than the arms' timeouts."""
+
+
+def patient(it: Rig) -> RequestDriver:
+    """The request in hand, whose client has waited `LONG` for it: counted from earlier, for nobody to sit through."""
+    (client,) = it.worker.context.clients
+    assert isinstance(client, DownstreamConnection)
+    assert isinstance(client.exchange, RequestDriver)
+    client.exchange.ready -= LONG
+    return client.exchange
 
 
 async def leaves_after(it: Rig, answered: bytes, candidate: Model) -> None:
@@ -117,7 +130,7 @@ async def test_a_candidate_that_is_slower_than_live_is_not_spared(weight: int, s
         _, writer = await it.connect()
         writer.write(ASKED)
         await eventually(lambda: candidate.calls)
-        await asyncio.sleep(0.1)  # the client's patience
+        patient(it)
         resets(writer)
         writer.transport.abort()
         (pair,) = await pairs_of(it, 1)
@@ -148,15 +161,14 @@ async def test_live_as_a_hedge_has_no_longer_to_begin_than_the_client_gave_the_c
         await it.lane(weight=CANARY)
         _, writer = await it.connect()
         writer.write(ASKED)
-        began = monotonic()
         await eventually(lambda: live.calls)
-        await asyncio.sleep(0.9)
-        left = monotonic()
+        exchange = patient(it)
+        assert exchange.hedge is not None
+        exchange.hedge.sent -= LONG
         resets(writer)
         writer.transport.abort()
-        await it.settled()
+        await it.settled()  # soon: as long as the client was patient, from its leaving, would be `LONG`
         assert it.trial.client_gone == 1
-        assert monotonic() < left + (left - began)  # so long would have been as patient as the client, from its leaving
 
 
 async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before_live_is_ready() -> None:
@@ -165,7 +177,6 @@ async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before
 
     async def fails(call: Call) -> None:
         await call.read_body()
-        await asyncio.sleep(1.0)
         await call.send(ok(b"no", status=b"500 No"))
 
     async def slow(call: Call) -> None:
@@ -179,6 +190,7 @@ async def test_a_candidate_that_failed_is_judged_though_its_client_leaves_before
         _, writer = await it.connect()
         writer.write(ASKED)
         await asyncio.wait_for(asked.wait(), PATIENCE)
+        patient(it)
         resets(writer)
         writer.transport.abort()
         (pair,) = await pairs_of(it, 1)
@@ -210,10 +222,12 @@ async def test_what_runs_on_is_bounded_by_the_budget_of_copies() -> None:
 
 async def test_what_runs_on_lasts_no_longer_than_a_copy() -> None:
     """Silence is counted between pieces: only `max_duration` ends a leg that always says something."""
-    config = CONFIG.replace("fallback:", "mirror: {max_duration: 400ms}\n        fallback:")
+    config = PATIENT.replace("fallback:", "mirror: {timeout: 300ms, max_duration: 400ms}\n        fallback:")
+    asked = asyncio.Event()
 
     async def dribbles(call: Call) -> None:
         await call.read_body()
+        asked.set()
         await eventually(lambda: not it.worker.context.clients)
         await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while True:
@@ -224,7 +238,8 @@ async def test_what_runs_on_lasts_no_longer_than_a_copy() -> None:
         await it.lane(weight=CANARY)
         _, writer = await it.connect()
         writer.write(ASKED)
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(asked.wait(), PATIENCE)
+        patient(it)
         resets(writer)
         writer.transport.abort()
         await it.settled()
@@ -291,7 +306,7 @@ async def test_nor_is_one_whose_pair_was_made_all_the_same(begun: bool) -> None:
             await (
                 asyncio.wait_for(reader.readuntil(EVENT), PATIENCE) if begun else eventually(lambda: candidate.calls)
             )
-            await asyncio.sleep(0.1)  # the client's patience
+            patient(it)
             resets(writer)
             writer.transport.abort()
             assert len(await pairs_of(it, 1)) == 1
