@@ -34,6 +34,10 @@ from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, log_sum
 from proxy.evidence.rules.quality_drop import Labelled
 from proxy.model import Guard
 
+P99_SHARES = 5.0
+"""What a p99 relative to live has of the budget, where another guard has 1. At edges beyond everything that was seen it
+gains a hundredth of a nat a block, so half the budget costs it seven seconds; others gain that in a few dozen pairs."""
+
 
 @dataclass(frozen=True, slots=True)
 class LimitEpoch:
@@ -203,7 +207,11 @@ class CountStore:
 
     def restart(self) -> None:
         """Begin a restart of all guards' FAIL evidence."""
-        sums = [self.timings.fails] if self.timings is not None else []
+        sums = []
+        if self.timings is not None:
+            opened = [before for slot, before in zip(self.slots, self.opened, strict=True) if timed(slot)]
+            self.timings.pour(self.timed, self.restarts, opened)
+            sums = [self.timings.fails]
         self.restarts = self.restarts.start(self.rows, *sums)
 
     def carried(self, slot: Slot) -> Counts:
@@ -283,6 +291,22 @@ class CountStore:
 def timed(slot: Slot) -> Slower | Ratio | None:
     """The rule of a latency guard; `None` of any other."""
     return slot.rule if isinstance(slot.rule, Slower | Ratio) else None
+
+
+def budget_shares(slots: Sequence[Slot], *, blocks: bool) -> list[float]:
+    """How the budget is shared among guards, (n,), summing to 1: equally, but that a p99 relative to live has
+    `P99_SHARES` where it is judged by blocks.
+
+    >>> from proxy.evidence.families.rule import Context
+    >>> from proxy.evidence.rules.registry import layout
+    >>> from proxy.model import Kind, PredictionSpec
+    >>> guards = (Guard("max_disagreement", 0.02), Guard("p99_latency", 1.2, relative=True))
+    >>> slots = layout(guards, Context(Kind.LABEL, PredictionSpec()), 1)
+    >>> [round(share, 2) for share in budget_shares(slots, blocks=True)], budget_shares(slots, blocks=False)
+    ([0.17, 0.83], [0.5, 0.5])
+    """
+    parts = [P99_SHARES if blocks and isinstance(slot.rule, Ratio) else 1.0 for slot in slots]
+    return [part / sum(parts) for part in parts]
 
 
 def burst_columns(slots: Sequence[Slot]) -> list[int]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from proxy.evidence import intake, joining, snapshot
 from proxy.evidence.ceiling import Ceiling
-from proxy.evidence.count_store import CountStore
+from proxy.evidence.count_store import CountStore, budget_shares
 from proxy.evidence.divergences import Divergence, PairedHistogram, divergences, histogram
 from proxy.evidence.e_detector import ALARM
 from proxy.evidence.families.rule import Context
@@ -69,14 +69,13 @@ class Evidence:
         context = Context(plan.prediction.kind, plan.prediction, None, plan.noise_floor > 0)
         slots = layout(tuple(plan.guards), context, seed)
         segments = plan.segments.top + 1 if plan.segments is not None else 0
-        count = len(slots)
         state = EvidenceState(
             trial=plan.trial,
             seed=seed,
             kind=plan.prediction.kind,
             reference=None,
             tally=CountStore.empty(slots, segments, blocks=plan.latency_block > 0),
-            weights=[1.0 / count] * count if count else [],
+            weights=budget_shares(slots, blocks=plan.latency_block > 0),
             warm_left=plan.warmup,
             blocks=OpenBlocks(plan.latency_block, WIDTH) if plan.latency_block else None,
             waiting=Waiting(key_of(seed, "labels")),

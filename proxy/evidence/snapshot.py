@@ -38,7 +38,7 @@ from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Guard, Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
 
-MAGIC = b"understudy-evidence-6\n"
+MAGIC = b"understudy-evidence-7\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 

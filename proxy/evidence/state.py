@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
+from proxy.evidence.count_store import CountStore, LimitEpoch, budget_shares, burst_columns
 from proxy.evidence.e_detector import EDetector
 from proxy.evidence.families.rule import Context, Slot
 from proxy.evidence.input.batch import Batch
@@ -240,12 +240,12 @@ class EvidenceState:
         come = sum(name not in old for name in names)
         if not come:
             return [self.weights[old[name]] for name in names]
-        equal = 1.0 / len(names)
-        kept = {name: min(equal, self.weights[old[name]]) for name in names if name in old}
+        due = dict(zip(names, budget_shares(slots, blocks=self.tally.timings is not None), strict=True))
+        kept = {name: min(due[name], self.weights[old[name]]) for name in names if name in old}
         freed = sum(
             (self.weights[i] - kept.get(name, 0.0)) * float(np.exp(min(0.0, log_e[i]))) for name, i in old.items()
         )
-        return [kept.get(name, min(equal, max(freed, 1e-9) / come)) for name in names]
+        return [kept.get(name, min(due[name], max(freed, 1e-9) / come)) for name in names]
 
 
 def _columns(before: tuple[Slot, ...], after: tuple[Slot, ...]) -> list[int]:

@@ -20,6 +20,7 @@ from proxy.evidence.families.ratio import Ratio, ratio_bets
 from proxy.evidence.families.slower import Slower
 from proxy.evidence.input.batch import Batch, columns
 from proxy.evidence.input.projections import PROJECTIONS
+from proxy.evidence.input.timings import ORDERS
 from proxy.evidence.process.discordance import BETS as ERROR_BETS
 from proxy.evidence.process.discordance import WEIGHTS as ERROR_WEIGHTS
 from proxy.evidence.process.means import BETS, BINS, WEIGHTS
@@ -330,5 +331,5 @@ def test_the_least_edge_is_found_without_looking_at_all() -> None:
     bets = ratio_bets(0.01)[0]
     logs = cells @ bets
     full = log_mean_exp(logs, FAIL_ONE.weights).min()
-    both = np.logaddexp(full + np.log(2 / 3), np.log(1 / 3))  # the candidate-first array is empty: E = 1
+    both = np.logaddexp.reduce(np.log(ORDERS) + np.array([full, 0.0]))  # the candidate-first array is empty: E = 1
     assert float(rule.log_fail(counts, 1.2)) == pytest.approx(both)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from proxy.evidence.families.ratio import Ratio
-from proxy.evidence.input.timings import Timings, log_fail, log_pass
+from proxy.evidence.input.timings import ORDERS, Timings, log_fail, log_pass
 from proxy.evidence.process.restarts import Restarts, log_rest
 from proxy.evidence.process.stakes import FAIL_MANY, FAIL_ONE, PASS_MANY, PASS_ONE, UNIT, Stakes, gains, share_stakes
 from proxy.model import Guard
@@ -123,6 +123,53 @@ def test_the_whole_way_from_times_to_evidence_is_fair(restart: int | None) -> No
     assert (least <= MOST).all()
 
 
+def test_a_restart_that_makes_room_goes_on_in_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for four rows, evidence after thirty restarts is that of all thirty: only rounding is lost."""
+    rng, rule = np.random.default_rng(6), Ratio.at("whole", 1.2, 0.2)
+    sums = []
+    for rows in (4, 40):
+        monkeypatch.setattr("proxy.evidence.process.restarts.ROWS", rows)
+        rng, timings, restarts = np.random.default_rng(6), Timings.empty([rule]), Restarts()
+        timings.fails = np.zeros((rows, timings.fails.shape[1]), np.int64)
+        for k in range(60):
+            if k % 2:
+                timings.pour([rule], restarts, [5])
+                restarts = restarts.start(timings.fails)
+            live, seconds = np.exp(rng.normal(-4.0, 1.0, (2, 20)))
+            one = batch(rng, 20, seconds=seconds * (3 if k > 40 else 1), live_seconds=live)
+            if restarts.total >= 5:  # an epoch begins with the fifth
+                timings.count([rule], restarts.row, np.array([0, 10, 20]), one, np.ones(20, bool))
+            if k % 10 == 9:
+                sums.append(log_fail(rule, timings.fails, restarts, 5))
+    assert sums[:6] == pytest.approx(sums[6:], abs=1e-4)
+    assert sums[5] > 0.5
+
+
+def test_evidence_whose_restarts_make_room_is_fair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every outcome of four blocks with a restart before each of them and room for two: the mean is 1, or a little less
+    for rounding. What has been poured into other sums twice, or with too much weight, would show above 1."""
+    monkeypatch.setattr("proxy.evidence.process.restarts.ROWS", 3)
+    p, rule = 0.2, Ratio.at("whole", 1.2, 0.2)
+    at, means = int(np.searchsorted(rule.edges, 0.03)), np.zeros(4)
+    beyond = np.array(list(itertools.product((0, 1), repeat=8))).reshape(-1, 4, 2)
+    for outcome in beyond:
+        chance = float(np.prod(np.where(outcome, p, 1.0 - p)))
+        timings, restarts = Timings.empty([rule]), Restarts()
+        timings.fails = np.zeros((3, timings.fails.shape[1]), np.int64)
+        for k, (c, live) in enumerate(outcome):
+            if k:
+                timings.pour([rule], restarts, [0])
+                restarts = restarts.start(timings.fails)
+            times = {"seconds": np.array([0.1 if c else 0.01]), "live_seconds": np.array([0.1 if live else 0.01]) / 1.2}
+            one = batch(np.random.default_rng(0), 1, **times)
+            timings.count([rule], restarts.row, np.array([0, 1]), one, np.ones(1, bool))
+            won = restarts.since(timings.fails)[0].reshape(-1, 2, rule.cells, 8)[:, 0, at] / UNIT
+            mixture = np.exp(restarts.shares()) @ np.exp(won) @ FAIL_MANY.weights
+            means[k] += chance * (mixture + np.exp(log_rest(restarts.total)))
+    assert (means <= MOST).all()
+    assert (means >= 1.0 - 1e-4).all()
+
+
 def test_sums_of_blocks_are_what_the_bets_say_edge_by_edge() -> None:
     """The short way (equal edges once, single pairs by counting) against each block and edge by itself."""
     rng = np.random.default_rng(4)
@@ -159,7 +206,7 @@ def test_sums_of_blocks_are_what_the_bets_say_edge_by_edge() -> None:
         np.logaddexp.reduce(x / UNIT + w, axis=-1).min(-1) for x, w in zip(expected.values(), weighed, strict=True)
     ]
     mixed = [np.logaddexp(x + np.log(0.5), np.log(0.5)) for x in least[0]]
-    assert whole[0] == pytest.approx(np.logaddexp(mixed[0] + np.log(2 / 3), mixed[1] - np.log(3)))
+    assert whole[0] == pytest.approx(np.logaddexp(*(np.log(ORDERS) + mixed)))
     assert whole[1] == pytest.approx(least[1][0])
 
 

@@ -1,15 +1,19 @@
 """Latency evidence from all pairs of a block of time, for the rules of `latency` and `ratio`.
 
 A complete block multiplies each bet of each latency guard once (`stakes`); the sums of the logs are kept for FAIL by
-restart, for PASS carried and since the stage began. How many pairs a block may count, m, is the mean of the blocks
-before it; which ones, where there are more, their keys say. So what is counted was settled before its times were known.
+restart, for PASS carried and since the stage began. How many pairs a block may count, m, is known from the blocks
+before it: their mean less its root, so that most blocks are full (a pair that is missing is a bet not made, which costs
+more than one left out). Which ones count, where there are more, their keys say. So what is counted was settled before
+its times were known.
+
+A restart that has to make room is not lost: its wealth goes on in the sums of the one before (`pour`).
 
 FAIL: sums over restarts and bets come before the least edge: some edge is live's quantile, and at that one the whole
 mixture is an e-process. A model that breaks late has to be found bad by the restarts since at the edges that were seen;
 at those beyond everything that ever was, the whole trial speaks. PASS: the least edge of the average over bets.
 
 Order effects: a copy runs second, on warm caches, and so does live as hedge or fallback. So relative limits have two
-arrays, live first and candidate first: FAIL has ⅔ and ⅓ of its stake on them; a PASS rests on live first, and
+arrays, live first and candidate first: FAIL has ⅘ and ⅕ of its stake on them; a PASS rests on live first, and
 candidate first with ≥ 200 blocks must not speak against it (P ≥ 1).
 """
 
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Protocol
 
 import numpy as np
@@ -26,12 +31,16 @@ from proxy.evidence.process.restarts import ROWS, Restarts, log_rest
 from proxy.evidence.process.stakes import UNIT, Stakes, gains, worst
 from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, Numbers, log_mean_exp
 
-ORDERS = np.array([2 / 3, 1 / 3])
-"""What FAIL lays on live first and on candidate first."""
+ORDERS = np.array([0.8, 0.2])
+"""What FAIL lays on live first, as nearly all pairs of shadow and early canary stages are, and on candidate first."""
 ENOUGH = 200
 """Candidate-first blocks (or pairs) from which they may hold back a pass."""
 NEVER = float(np.log(1e-6))
+FAR = 30.0
+"""Nats by which one of two may be larger and the other still counts."""
 
+FEW = 7
+"""Pairs of a block up to which none is left out: with so few each one counts."""
 MEMORY = 256
 """Blocks over which m is averaged: half of what is known of them is forgotten then."""
 
@@ -78,8 +87,8 @@ class Timings:
 
     def m(self, array: int) -> int:
         """How many pairs of this array the next block may count."""
-        pairs, blocks = self.paces[array]
-        return max(1, int(pairs) // max(1, int(blocks)))
+        pairs, blocks = self.paces[array].tolist()
+        return _most(pairs, blocks)
 
     def count(self, rules: Sequence[TimedRule], row: int, starts: Ints, batch: Batch, current: Bools) -> None:
         """Count complete blocks: pairs sorted by block and key, of which each block begins at one of `starts` (the last
@@ -127,13 +136,23 @@ class Timings:
         """The m of blocks that have so many pairs each, of which the next ones' m knows."""
         (pairs, blocks), found = self.paces[array].tolist(), []
         for size in sizes:
-            found.append(max(1, pairs // max(1, blocks)))
+            found.append(_most(pairs, blocks))
             if size:
                 pairs, blocks = pairs + size, blocks + 1
                 if blocks >= MEMORY:
                     pairs, blocks = pairs // 2, blocks // 2
         self.paces[array] = pairs, blocks
         return found
+
+    def pour(self, rules: Sequence[TimedRule], restarts: Restarts, opened: Sequence[int]) -> None:
+        """Keep the wealth of the restart that has to make room for the next one, if one has to, in the row that it is
+        added to; `opened` is the number of restarts before each rule's present limit."""
+        row = restarts.crowded()
+        if row is None:
+            return
+        for (rule, start, _), before in zip(parts(rules), opened, strict=True):
+            if (to := restarts.poured(row, before)) is not None:
+                _pour(self.fails[:, start : start + widths(rule)[0]], rule.cells * len(rule.arrays), row, *to)
 
     def shed(self, rules: Sequence[TimedRule], n: int) -> None:
         """Count `n` copies that were never sent as the worst for a PASS."""
@@ -166,6 +185,31 @@ def parts(rules: Sequence[TimedRule]) -> Iterator[tuple[TimedRule, int, int]]:
     for rule in rules:
         yield rule, fail, passing
         fail, passing = fail + widths(rule)[0], passing + widths(rule)[1]
+
+
+def _most(pairs: int, blocks: int) -> int:
+    """How many pairs a block may count after so many blocks with so many.
+
+    >>> [_most(mean * 100, 100) for mean in (0, 1, 5, 10, 12, 50)]
+    [1, 1, 5, 7, 9, 43]
+    """
+    mean = pairs // max(1, blocks)
+    return max(1, mean - isqrt(mean), min(mean, FEW))
+
+
+def _pour(rows: Ints, cells: int, row: int, to: int, share: float) -> None:
+    """Put into sums (20, cells · bets) what makes those since row `to` the log of the mean of their wealth and that
+    since `row`, which has this share of it. Rounded down; those since other rows stay."""
+    apart = -rows[to:row].sum(axis=0).reshape(cells, -1)
+    new = np.append(True, (apart[1:] != apart[:-1]).any(axis=1))  # edges that are alike are reckoned once
+    nats = apart[new] / UNIT
+    near = np.log1p(share * np.expm1(np.minimum(nats, FAR)))
+    more = (
+        np.floor(np.where(nats > FAR, np.log(share) + nats, near) * UNIT).astype(np.int64)[np.cumsum(new) - 1].ravel()
+    )
+    rows[to] += more
+    if to > 0:
+        rows[to - 1] -= more
 
 
 def total(rule: TimedRule, pairs: Ints, m: Ints) -> tuple[Ints, Ints]:
@@ -247,8 +291,8 @@ def _since(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> I
     for order in np.moveaxis(used.reshape(len(used), len(rule.arrays), rule.cells, -1), 1, 0):
         edges = _distinct(order)
         sums = order[:, edges]
-        since, log_weights = restarts.since(sums.reshape(len(sums), -1), opened)
-        yield edges, since.reshape(len(since), len(edges), -1), log_weights
+        since, _ = restarts.since(sums.reshape(len(sums), -1), opened)
+        yield edges, since.reshape(len(since), len(edges), -1), restarts.shares(opened)
 
 
 def _distinct(sums: Numbers) -> Ints:
@@ -278,12 +322,15 @@ def _least(sums: Counts, of_rows: Floats, of_bets: Floats, rest: float) -> tuple
 
 
 def loudest(rule: TimedRule, fails: Counts, restarts: Restarts, opened: int) -> int:
-    """Which of the kept starts has most of the evidence where that is least; 0 is the whole."""
-    rest, bets = log_rest(restarts.total - opened), np.log(rule.stakes[0][1].weights)
+    """Which of the kept starts has most of the evidence where that is least; 0 is the whole. Of the bets on the
+    candidate: one on live alone gains all the time, whenever the candidate broke."""
+    stakes = rule.stakes[0][1]
+    rest, bets, ours = log_rest(restarts.total - opened), np.log(stakes.weights), stakes.candidate > 0.0
     orders = _since(rule, fails, restarts, opened)
     found = [(*_least(sums, weights, bets, rest), sums, weights) for _, sums, weights in orders]
     _, edge, sums, log_weights = max(found, key=lambda one: one[0])
-    return int((np.logaddexp.reduce(sums[:, edge] / UNIT + bets, axis=-1) + log_weights).argmax())
+    each = sums[:, edge, ours] / UNIT + bets[ours]
+    return int((np.logaddexp.reduce(each, axis=-1) + log_weights).argmax())
 
 
 def distinct_passes(rule: TimedRule, passes: Counts, worst: Counts) -> tuple[Counts, Counts]:
