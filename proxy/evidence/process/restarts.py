@@ -120,7 +120,7 @@ class Restarts:
         # T(j − 1) − T(k − 1) as a product, as in `log_weights`
         between = 0.5 * np.log1p((ends - starts) / starts) / ((1.0 + np.log(starts)) * (1.0 + np.log(ends)))
         whole = 1.0 - np.exp(log_rest(int(starts[0]) - 1 if len(starts) else 0))
-        return np.log(np.append(whole, between))
+        return np.asarray(np.log(np.append(whole, between)))
 
     def since(self, rows: Counts, opened: int = 0) -> tuple[Counts, Floats]:
         """Counts since each kept start after restart number `opened`, with log weights; the first is the whole.
