@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, TypeVar
@@ -44,16 +45,33 @@ def written_out(names: Iterable[str]) -> frozenset[str]:
 
 def keys(headers: Mapping[str, str]) -> Iterator[bytes]:
     """The secrets among the values of headers that are set: of those that carry credentials, by the list or by their
-    name, the value and what follows a scheme such as `Bearer`. Shorter than `SHORTEST` is none.
+    name, the value, what follows a scheme such as `Bearer`, and what `Basic` has in base64, with its password alone.
+    Shorter than `SHORTEST` is none.
 
     >>> list(keys({"authorization": "Bearer sk-123456", "x-own-secret": "abcdefgh", "x-model": "llama-4-8b"}))
     [b'Bearer sk-123456', b'sk-123456', b'abcdefgh']
     """
     for name, value in headers.items():
         if name in credentials.HEADERS or _SOUNDS_SECRET.search(name):
-            for text in dict.fromkeys((value, value.partition(" ")[2])):
+            for text in dict.fromkeys((value, value.partition(" ")[2], *_basic(value))):
                 if len(text) >= SHORTEST:
-                    yield text.encode("latin-1")
+                    yield text.encode("latin-1", "replace")
+
+
+def _basic(value: str) -> tuple[str, ...]:
+    """User and password, and the password, of HTTP's Basic scheme (RFC 7617).
+
+    >>> _basic("Basic dXNlcjpvcGVuIHNlc2FtZQ==")
+    ('user:open sesame', 'open sesame')
+    """
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() != "basic":
+        return ()
+    try:
+        both = base64.b64decode(rest.strip(), validate=True).decode()
+    except ValueError:
+        return ()
+    return both, both.partition(":")[2]
 
 
 class HeaderRules(Section):

@@ -167,6 +167,7 @@ class Controller:
             return ""
 
     async def _apply(self, lost: str = "") -> None:
+        self.intake.mask(self.config.keys)
         await self.registry.apply(self.config, self.config_hash, lost=lost)
         self.executor.retell()  # a budget may have come or gone
         await asyncio.to_thread(self.request_log.configure, self.config)  # one that ends may have to wait for its disk

@@ -12,12 +12,13 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from proxy.controller.rollout_run import BATCH, RolloutRun
 from proxy.controller.work import Steps, Work
 from proxy.model import Pair
+from proxy.pairs.key_mask import KeyMask
 from proxy.rollout.events import Tripped
 
 BATCH_TIME = 0.04
@@ -44,6 +45,7 @@ class Intake:
     def __init__(self, of: Callable[[str], RolloutRun | None], judge: Judge) -> None:
         self._of, self._judge = of, judge  # `of` gives the rollout whose present trial is of this name
         self._work = Work(self._begin, self._drop, judge.hold_up)
+        self._mask = KeyMask()
         self.strays = 0
 
     @property
@@ -60,7 +62,7 @@ class Intake:
         if trial is None:  # of a trial that another one has replaced
             self.strays += 1
         elif self._work.may_do(name) and trial.reader.is_short(pair):
-            self._taken(trial, trial.take(pair))
+            self._take(trial, pair)
         else:
             self._work.put(name, pair)
 
@@ -109,7 +111,15 @@ class Intake:
             take(found)
             self._plan_flush(found)
 
+    def mask(self, keys: Iterable[bytes]) -> None:
+        """Take these keys out of pairs from now on; what models were given before they may repeat still."""
+        self._mask = self._mask.more(keys)
+
     # --- pairs -------------------------------------------------------------------------------------------------------
+
+    def _take(self, trial: RolloutRun, pair: Pair) -> None:
+        pair, kept = self._mask.pair(pair, trial.reader.bounds)
+        self._taken(trial, trial.take(pair, kept))
 
     def _taken(self, trial: RolloutRun, tripped: Tripped | None) -> None:
         if tripped is not None:
@@ -124,16 +134,18 @@ class Intake:
         elif not trial.reader.is_short(pair):
             return self._read(trial, pair)
         else:
-            self._taken(trial, trial.take(pair))
+            self._take(trial, pair)
         return None
 
     def _read(self, trial: RolloutRun, pair: Pair) -> Steps:
+        pair, kept = self._mask.pair(pair, trial.reader.bounds)
+        yield
         steps = trial.reader.steps(pair)
         while (reading := next(steps)) is None:
             yield
         yield
         if self._of(pair.trial) is trial:
-            self._taken(trial, trial.place(pair, reading))
+            self._taken(trial, trial.place(kept, reading))
         else:
             self.strays += 1
 

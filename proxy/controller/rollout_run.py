@@ -144,9 +144,9 @@ class RolloutRun:
         if self.looked is None or self._changed:
             self.look(now, self.rollout.blocked_by)
 
-    def take(self, pair: Pair) -> Tripped | None:
-        """Read a pair and put it in its place; the event when it trips the wire."""
-        return self.place(pair, self.reader.read(pair))
+    def take(self, pair: Pair, kept: Pair | None = None) -> Tripped | None:
+        """Read a pair and put it in its place, `kept` as it may be kept; the event when it trips the wire."""
+        return self.place(pair if kept is None else kept, self.reader.read(pair))
 
     def place(self, pair: Pair, reading: Reading) -> Tripped | None:
         """Put a reading of `reader` in its place; the event when it trips the wire."""

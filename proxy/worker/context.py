@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     NewExchange = Callable[[DownstreamStream, RequestContext, Request, bytes, float], RequestDriver]
 
 _ENTROPY = 4096
+MOST_KEYS = 64
+"""Keys of upstreams that are kept out of pairs: those of the configuration, then those that it had before."""
 
 
 class Downstream(Protocol):
@@ -83,7 +85,9 @@ class WorkerContext(RequestContext):
 
     def configure(self, config: Config, limits: Limits) -> None:
         """Take the limits and keys of this configuration, and log requests as it asks."""
-        self.limits, self.keys = limits, config.keys
+        self.limits = limits
+        known = list(dict.fromkeys((*config.keys, *self.keys)))[:MOST_KEYS]  # what a model was given before it may
+        self.keys = tuple(sorted(known, key=len, reverse=True))  # repeat still
         self.request_log.configure(config)
         self.exchange = self.request_log.exchange if self.request_log.wanted else RequestDriver
 

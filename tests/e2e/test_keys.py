@@ -1,10 +1,13 @@
 """Promise: what an upstream is given to prove who asks (its headers) is nowhere else: not in pairs, recordings,
-journal, store, logs, metrics, webhooks or the API, though models repeat it in heads and bodies."""
+journal, store, access log, other logs, traces, metrics, webhooks or the API, though models repeat it in heads and
+bodies: as it is, compressed, with escapes, in pieces."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,21 @@ from aiohttp.test_utils import TestServer
 from tests.e2e.harness import route, running
 from tests.fakes import Load, answer
 
-KEYS = {arm: f"sk-{arm}-0123456789" for arm in ("live", "candidate", "copies", "written")}
+KEYS = {arm: f"sk-{arm}-zq9x7vk" for arm in ("live", "candidate", "copies", "written")}
 PATHS = (
     "/metrics", "/api/v1/rollouts", "/api/v1/rollouts/m/v2", "/api/v1/rollouts/m/v2/journal",
     "/api/v1/rollouts/m/v2/exemplars", "/api/v1/rollouts/m/v2/findings", "/api/v1/status", "/",
 )  # fmt: skip
+
+
+WAYS: tuple[Callable[[str], tuple[str, bytes]], ...] = (
+    lambda key: ("identity", b'"%b"' % key.encode()),
+    lambda key: ("gzip", b'"%b"' % key.encode()),
+    lambda key: ("identity", b'"%b"' % key.replace("-", "\\u002d").encode()),
+    lambda key: ("gzip", orjson.dumps([key[:-PIECE], key[-PIECE:]])),
+)
+"""How a model repeats its key: content coding, and JSON."""
+PIECE = 6
 
 
 @asynccontextmanager
@@ -31,9 +44,12 @@ async def echoing(name: str, told: set[str], wrong: bool = False) -> AsyncIterat
     async def model(request: web.Request) -> web.Response:
         key = request.headers.get("authorization", "") + request.headers.get("x-own-token", "")
         told.add(key)
-        body = answer(name, await request.read(), 0.5 if wrong else 0.0)
-        echoed = body.replace(b"{", b'{"you": "%b", ' % key.encode(), 1)
-        return web.Response(body=echoed, headers={"x-echo": key, "content-type": "application/json"})
+        asked = await request.read()
+        body = answer(name, asked, 0.5 if wrong else 0.0)
+        coding, said = WAYS[zlib.crc32(asked) % len(WAYS)](key)
+        echoed = body.replace(b"{", b'{"you": %b, ' % said, 1)
+        headers = {"x-echo": key, "content-type": "application/json", "content-encoding": coding}
+        return web.Response(body=gzip.compress(echoed) if coding == "gzip" else echoed, headers=headers)
 
     served = web.Application()
     served.router.add_route("*", "/{rest:.*}", model)
@@ -45,15 +61,17 @@ async def echoing(name: str, told: set[str], wrong: bool = False) -> AsyncIterat
 
 @asynccontextmanager
 async def receiver(bodies: list[bytes]) -> AsyncIterator[str]:
+    """What takes webhooks, and traces."""
+
     async def take(request: web.Request) -> web.Response:
-        bodies.append(await request.read() + str(request.headers).encode())
+        bodies.append(request.path.encode() + await request.read() + str(request.headers).encode())
         return web.Response()
 
     served = web.Application()
-    served.router.add_post("/hook", take)
+    served.router.add_post("/{rest:.*}", take)
     server = TestServer(served)
     await server.start_server()
-    yield str(server.make_url("/hook"))
+    yield str(server.make_url("")).rstrip("/")
     await server.close()
 
 
@@ -73,7 +91,8 @@ def config(folder: Path, urls: list[str], hook: str) -> dict[str, Any]:
             "v2": {"url": urls[1], "headers": {"set": {"authorization": "Bearer ${file:key}"}}},
         },
         "routes": [one, other],
-        "webhooks": [{"url": hook, "secret": "whsec_c2VjcmV0", "events": ["rollout.rolled_back"]}],
+        "tracing": {"otlp": hook, "share": "100%"},
+        "webhooks": [{"url": f"{hook}/hook", "secret": "whsec_c2VjcmV0", "events": ["rollout.rolled_back"]}],
         "log": {"level": "debug", "access": {"share": "100%", "path": str(folder / "access.jsonl")}},
     }
 
@@ -88,8 +107,9 @@ def decoded(lines: bytes) -> bytes:
 
     def walk(value: Any) -> None:
         if isinstance(value, str):
-            with suppress(ValueError):
+            with suppress(ValueError, OSError):
                 texts.append(base64.b64decode(value, validate=True))
+                texts.append(gzip.decompress(texts[-1]))
         for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             walk(inner)
 
@@ -113,18 +133,19 @@ async def test_keys_are_nowhere_but_where_they_are_sent(tmp_path: Path) -> None:
             assert said.status == 200
         async with Load(f"{understudy.data_url}/m/infer", 100.0, models={"v1": "v1", "v2": "v2"}):
             await understudy.until("m/v2", lambda r: r["state"] == "rolled_back")
-        await understudy.until("m/v2", lambda r: bool(bodies))
+        await understudy.until("m/v2", lambda r: {b"/h", b"/v"} <= {body[:2] for body in bodies})
         admin = understudy.admin_url
         for path in PATHS:
             async with session.get(admin + path) as said:
                 found[path] = await said.read()
-    found |= written(tmp_path) | {"webhook": b"".join(bodies)}
+    found |= written(tmp_path) | {"webhooks and traces": b"".join(bodies)}
     assert told == [
         {f"Bearer {KEYS['live']}"},
         {f"Bearer {KEYS['candidate']}{KEYS['copies']}", f"Bearer {KEYS['candidate']}{KEYS['written']}"},
     ]
     found["decoded"] = decoded(found["pairs.jsonl"])
-    assert b'"you"' in found["decoded"]
+    assert found["decoded"].count(b'"you"') >= 10
     assert b"x-echo" in found["pairs.jsonl"].lower()
-    files = {name for name, content in found.items() for key in KEYS.values() if key.encode() in content}
+    forms = {form for key in KEYS.values() for form in (key, key.replace("-", "\\u002d"), key[-PIECE:])}
+    files = {name for name, content in found.items() for form in forms if form.encode() in content}
     assert files <= {"key", "understudy.yaml", "config.yaml"}, files
