@@ -107,7 +107,15 @@ class FakeWorker:
     # --- pairs -------------------------------------------------------------------------------------------------------
 
     def send(
-        self, trial: str, live: Outcome, candidate: Outcome, *, stage: int = 0, served: Arm = Arm.LIVE, skip: int = 0
+        self,
+        trial: str,
+        live: Outcome,
+        candidate: Outcome,
+        *,
+        stage: int = 0,
+        served: Arm = Arm.LIVE,
+        skip: int = 0,
+        slot: bool = False,
     ) -> Pair:
         """Send the next pair of a trial (after `skip` sampled ones that are still under way)."""
         if trial not in self._index:
@@ -118,6 +126,7 @@ class FakeWorker:
         body = orjson.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [sequence]}]})
         name = f"{self.name}-{sequence}"
         pair = Pair(trial, stage, self.name, sequence, name, 1000.0 + sequence, served, HEAD, body, live, candidate)
+        pair = pair._replace(latency_slot=slot)
         self._pairs.send(link.encode_pair(pair, self._index[trial]))
         return pair
 

@@ -22,6 +22,10 @@ QUEUE = 1024 * 1024
 """Bytes that wait here for the leader before nothing more is read of the worker they come from."""
 
 
+CLOSED = "the other end closed the connection without a word: its log says why. It may not take our certificate"
+"""A server that refuses a certificate under TLS 1.3 does so when the client believes to be connected."""
+
+
 class NotTakenError(OSError):
     """The leader, or who was taken for it, does not let this replica in."""
 
@@ -96,7 +100,7 @@ async def dial(
 
     def lost(_: Channel) -> None:
         if not welcomed.done():
-            welcomed.set_exception(link.error or ConnectionResetError())
+            welcomed.set_exception(link.error if isinstance(link.error, ssl.SSLError) else NotTakenError(CLOSED))
 
     link = LeaderLink(first, lost, on_full)
     host, port = parts(to.address)
