@@ -175,7 +175,10 @@ class Links:
         except (OSError, TimeoutError) as error:  # of TLS too: `ssl.SSLError` is one
             sock.close()
             channel.abort()
-            self._refuse("tls" if isinstance(error, ssl.SSLError) else "silent", where, trouble_with(error))
+            word = (
+                "tls" if isinstance(error, ssl.SSLError) else "silent" if isinstance(error, TimeoutError) else "ended"
+            )
+            self._refuse(word, where, trouble_with(error))
         finally:
             self._greeting -= 1
 
