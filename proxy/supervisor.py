@@ -112,8 +112,9 @@ class Supervisor:
         return workers, Child("controller", ["proxy.controller.process", *runtime], admin.sockets[0])
 
     def _look_at_store(self) -> None:
-        """Refuse to start beside another Understudy on the same store; the controller takes the lock."""
-        found = claim(Path(self._config.store.path), PATIENCE)
+        """Refuse to start beside another Understudy on the same file; the controller takes the lock."""
+        store = self._config.store
+        found = claim(Path(store.path), PATIENCE) if store.url is None else None
         if found is not None:
             found.close()
 

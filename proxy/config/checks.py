@@ -175,7 +175,7 @@ def _watching(config: Config, blame: _Blamer) -> None:
 
 def _files(config: Config, blame: _Blamer) -> None:
     """Two that write to one file, or rotate it, destroy it."""
-    found: list[tuple[Path, str]] = [(("store", "path"), config.store.path)]
+    found: list[tuple[Path, str]] = [(("store", "path"), config.store.path)] if config.store.url is None else []
     if config.log.access is not None and config.log.access.path is not None:
         found.append((("log", "access", "path"), config.log.access.path))
     for n, route in enumerate(config.routes):

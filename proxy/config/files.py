@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path as File
 
+from proxy.config.postgres_url import SYSTEM, PostgresTarget, Unfilled
 from proxy.config.text import Path
 from proxy.config.tree import Config
 
@@ -31,23 +33,37 @@ def check_files(config: Config, blame: _Blame) -> None:
             _authorities((*here, "ca"), upstream.tls.ca, blame)
             if upstream.tls.cert is not None and upstream.tls.key is not None:
                 _pair(here, upstream.tls.cert, upstream.tls.key, blame)
+    if config.store.url is not None:
+        with suppress(Unfilled):  # has been blamed
+            _database(config.store.url.target(), blame)
     for path, file in _written(config):
         problem = unwritable(File(file))
         if problem:
             blame(path, problem, "")
-    if _somebody_elses(File(config.store.path)):
+    if config.store.url is None and _somebody_elses(File(config.store.path)):
         blame(("store", "path"), f"{config.store.path} is there and is no store", "")
 
 
 def _written(config: Config) -> Iterator[tuple[Path, str]]:
     """Every file that a process will write."""
-    yield ("store", "path"), config.store.path
+    if config.store.url is None:
+        yield ("store", "path"), config.store.path
     if config.log.access is not None and config.log.access.path is not None:
         yield ("log", "access", "path"), config.log.access.path
     for n, route in enumerate(config.routes):
         for m, rollout in enumerate(route.rollouts):
             if rollout.record is not None:
                 yield ("routes", n, "rollouts", m, "record", "path"), rollout.record.path
+
+
+def _database(target: PostgresTarget, blame: _Blame) -> None:
+    """The certificates that a URL of PostgreSQL names."""
+    here: Path = ("store", "url")
+    _authorities(here, target.sslrootcert if target.sslrootcert not in ("", SYSTEM) else None, blame)
+    if target.sslcert:
+        problems = [_unreadable(file) for file in (target.sslcert, target.sslkey or target.sslcert)]
+        for problem in filter(None, problems):
+            blame(here, problem, "")
 
 
 def _somebody_elses(store: File) -> bool:

@@ -2,22 +2,34 @@
 
 No word is passed on to the driver unread: one that it does not know it hands to the server as a setting, and a few mean
 something else there (`tcp_user_timeout`). What cannot be kept is refused by name.
+
+Invariants
+- Nothing of the URL but hosts, user and database is ever shown.
+- What stands in a file or in the environment (a password) is read again for each connection.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from urllib.parse import unquote
+from pathlib import Path
+from urllib.parse import quote, unquote
 
+from proxy.config.text import filled
 from proxy.units import Unfit
 
 PORT = 5432
 MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 """`sslmode`, the least first; only the last two know whom they talk to, only the last one by name."""
 
+_LOOKS = "a URL as `postgresql://USER@HOST/DATABASE`"
+_PLACES = re.compile(r"(\$\{[^}]*\})")
+SYSTEM = "system"
+"""As `sslrootcert`: the authorities that this machine trusts; also without that word."""
 _SCHEME = re.compile(r"postgres(?:ql)?://", re.IGNORECASE)
 _OURS = "set by Understudy itself, since its lease depends on it"
 _ONE_WAY = "not supported"
@@ -74,6 +86,61 @@ class PostgresTarget:
         return all(is_local(host) for host, _ in self.hosts)
 
 
+class Unfilled(Unfit):
+    """A URL that names a file or a variable that cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """A URL as it stands in the file, `${…}` not filled in; relative files in it start at `directory`."""
+
+    template: str = field(repr=False)
+    directory: Path = Path()
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return "a URL"
+
+    def target(self) -> PostgresTarget:
+        """What it says now. Raises `Unfit`, which names a file or a variable that cannot be had."""
+        problems: list[str] = []
+        text = _filled_in(self.template, lambda part: filled(part, self.environ, problems.append, self.directory))
+        if problems:
+            raise Unfilled(f"what can be filled in: {'; '.join(problems)}")
+        found = read_target(text)
+        files = (self._beside(at) for at in (found.sslrootcert, found.sslcert, found.sslkey))
+        root, cert, key = files
+        return replace(found, sslrootcert=root, sslcert=cert, sslkey=key)
+
+    def _beside(self, file: str) -> str:
+        return file if file in ("", SYSTEM) else str(self.directory / file)
+
+
+def _filled_in(template: str, fill: Callable[[str], str]) -> str:
+    """A URL with each `${…}` filled in: what stands for a user or a password may hold any letter.
+
+    >>> _filled_in("postgresql://me:${PW}@${HOSTS}/state", {"${PW}": "a@b/c%41", "${HOSTS}": "a:1,b:2"}.get)
+    'postgresql://me:a%40b%2Fc%2541@a:1,b:2/state'
+    """
+    parts = _PLACES.split(template)
+    literal = [part if n % 2 == 0 else "" for n, part in enumerate(parts)]
+    ends = max((n for n, part in enumerate(literal) if "@" in part), default=-1)
+    whole = _SCHEME.match(template) is None
+    return "".join(
+        part if n % 2 == 0 else quote(fill(part), safe="") if n < ends and not whole else fill(part)
+        for n, part in enumerate(parts)
+    )
+
+
+def read_store_url(value: object) -> StoreUrl:
+    """A URL that can be read now; raises `Unfit`."""
+    if not isinstance(value, StoreUrl):
+        raise Unfit(_LOOKS)
+    with suppress(Unfilled):  # has been blamed where the text was read
+        value.target()
+    return value
+
+
 def is_local(host: str) -> bool:
     """Whether a host is this machine: a loopback address, `localhost`, the folder of a Unix socket.
 
@@ -89,7 +156,7 @@ def is_local(host: str) -> bool:
 
 
 def read_target(text: str) -> PostgresTarget:
-    """What a URL says; raises `Unfit` naming the word that cannot be, never quoting the rest.
+    """What a URL says; raises `Unfit` saying which word cannot be, never quoting the rest.
 
     Without `sslmode` it is `verify-full`, on this machine `disable`. Without a database its name is the user's.
 
@@ -99,11 +166,11 @@ def read_target(text: str) -> PostgresTarget:
     >>> read_target("postgresql://u@db/state?keepalives_idle=5")
     Traceback (most recent call last):
         ...
-    proxy.units.Unfit: `keepalives_idle` in the URL: set by Understudy itself, since its lease depends on it
+    proxy.units.Unfit: a URL without `keepalives_idle` (set by Understudy itself, since its lease depends on it)
     """
     scheme = _SCHEME.match(text)
     if scheme is None:
-        raise Unfit("a URL of PostgreSQL begins with `postgresql://`")
+        raise Unfit(_LOOKS)
     place, _, query = text[scheme.end() :].partition("?")
     words = _words(query)
     who, _, place = place.rpartition("@")
@@ -111,28 +178,23 @@ def read_target(text: str) -> PostgresTarget:
     hosts, _, database = place.partition("/")
     user, database = words.pop("user", unquote(user)), words.pop("dbname", unquote(database))
     if not user:
-        raise Unfit("the URL names no user", "postgresql://USER@HOST/DATABASE")
+        raise Unfit(f"{_LOOKS}, with a user")
     found = _hosts(words.pop("host", hosts), words.pop("port", ""))
     local = all(is_local(host) for host, _ in found)
     read = {name: reader(name, words.pop(name)) for name, reader in _READERS.items() if name in words}
     if words:
         name = next(iter(words))
-        raise Unfit(f"`{name}` in the URL: {REFUSED.get(name, 'no word of libpq')}")
+        raise Unfit(f"a URL without `{name}` ({REFUSED.get(name, 'no word of libpq')})")
     seconds = float(read.pop("connect_timeout", 2))
     read.pop("target_session_attrs", None)
     return PostgresTarget(
         hosts=found,
         user=user,
         database=database or user,
-        password=words_password(password, read.pop("password", "")),
+        password=read.pop("password", "") or unquote(password) or None,
         seconds=seconds,
         **{"sslmode": "disable" if local else "verify-full", **read},
     )
-
-
-def words_password(before: str, word: str) -> str | None:
-    """The password of a URL, by its place or by its word; `None` where it has none."""
-    return word or unquote(before) or None
 
 
 def _words(query: str) -> dict[str, str]:
@@ -141,18 +203,18 @@ def _words(query: str) -> dict[str, str]:
     pairs = [(unquote(name), unquote(value)) for name, _, value in parts]  # a `+` is no space here
     twice = next((name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n])), None)
     if twice is not None:
-        raise Unfit(f"`{twice}` is in the URL twice")
+        raise Unfit(f"`{twice}` in the URL once")
     return dict(pairs)
 
 
 def _hosts(text: str, ports: str) -> tuple[tuple[str, int], ...]:
     """`HOST[:PORT],…`, with ports of their own in `ports` where the word `port` is used."""
     if not text:
-        raise Unfit("the URL names no host", "postgresql://USER@HOST/DATABASE")
+        raise Unfit(f"{_LOOKS}, with a host")
     spare = ports.split(",") if ports else [str(PORT)]
     names = text.split(",")
     if len(spare) not in (1, len(names)):
-        raise Unfit(f"{len(names)} hosts and {len(spare)} ports in the URL")
+        raise Unfit(f"as many ports as hosts in the URL ({len(names)})")
     given = spare * len(names) if len(spare) == 1 else spare
     return tuple(_host(name, port) for name, port in zip(names, given, strict=True))
 
@@ -160,10 +222,10 @@ def _hosts(text: str, ports: str) -> tuple[tuple[str, int], ...]:
 def _host(text: str, spare: str) -> tuple[str, int]:
     found = re.fullmatch(r"(?:\[(?P<six>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[^:]*))?", text)
     if found is None:
-        raise Unfit("a host of the URL cannot be read", "HOST, HOST:PORT or [ADDRESS]:PORT")
+        raise Unfit("hosts in the URL as HOST, HOST:PORT or [ADDRESS]:PORT, with commas between")
     port = found["port"] or spare
     if not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise Unfit("a port of the URL is no number from 1 to 65535")
+        raise Unfit("ports in the URL from 1 to 65535")
     return found["six"] or unquote(found["name"]), int(port)
 
 
@@ -173,19 +235,19 @@ def _as_it_is(_: str, value: str) -> str:
 
 def _mode(_: str, value: str) -> str:
     if value not in MODES:
-        raise Unfit(f"`sslmode` in the URL is none of {', '.join(MODES)}")
+        raise Unfit(f"`sslmode` in the URL to be one of {', '.join(MODES)}")
     return value
 
 
 def _primary(_: str, value: str) -> str:
     if value not in ("read-write", "primary"):
-        raise Unfit("`target_session_attrs` in the URL: the primary is always looked for", "leave it out")
+        raise Unfit("a URL without `target_session_attrs` (the primary is always looked for)")
     return value
 
 
 def _seconds(_: str, value: str) -> str:
     if not value.isdecimal() or not 1 <= int(value) <= 10:
-        raise Unfit("`connect_timeout` in the URL is no whole number of seconds from 1 to 10")
+        raise Unfit("`connect_timeout` in the URL from 1 to 10 seconds")
     return value
 
 

@@ -58,10 +58,11 @@ def read_tree(document: Document, directory: Folder, name: str) -> tuple[Config 
             document.blame((), "the file is empty", "start with `upstreams:` and `routes:`")
         return None, set()
     tries: Counter[Path] = Counter()
+    context = {"directory": directory, "name": name, "written": document.secret, "environ": document.environ}
     data = copy.deepcopy(document.data)  # what the file says stays as it was
     for _ in range(ROUNDS):
         try:
-            return Config.model_validate(data, context={"directory": directory, "name": name}), set(tries)
+            return Config.model_validate(data, context=context), set(tries)
         except ValidationError as errors:
             found = [(_real(error["loc"], data), error) for error in errors.errors(include_url=False)]
         if not isinstance(data, dict):

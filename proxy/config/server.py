@@ -8,11 +8,13 @@ what needs its neighbours is in `checks`.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
 from proxy.config.headers import UpstreamHeaders
+from proxy.config.postgres_url import StoreUrl
 from proxy.config.types import (
     Balance,
     ByteRate,
@@ -32,6 +34,7 @@ from proxy.config.types import (
     Section,
     ServerUrl,
     Size,
+    StoreAddress,
     UpstreamHost,
     Url,
     Version,
@@ -310,14 +313,30 @@ class Store(Section):
 
     path: FilePath = "state/understudy.db"
     """SQLite file; its folder is made when missing. When absent, `state/NAME.db` beside the configuration file
-    NAME.yaml, so that two configurations in one folder have two stores."""
+    NAME.yaml, so that two configurations in one folder have two stores. Not used with `url`."""
+    url: StoreAddress | None = None
+    """PostgreSQL (14 or newer) instead of a file: [replicas that share it](store.md#postgresql) are one fleet. A URL as
+    psql takes it, several hosts with commas between; `sslmode` is `verify-full` when absent, on this machine `disable`.
+    Password and whatever else stands in `${NAME}` or `${file:PATH}` is read again for each connection."""
+
+    @property
+    def where(self) -> str:
+        """What the store is called: a path, or a URL without what is secret in it."""
+        return self.path if self.url is None else self.url.target().shown
 
     @model_validator(mode="before")
     @classmethod
     def _named_as_the_file(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, dict) or "path" in value:
+        context = info.context or {}
+        if not isinstance(value, dict):
             return value
-        return {**value, "path": f"state/{(info.context or {}).get('name', 'understudy')}.db"}
+        if "path" in value and "url" in value:
+            raise Unfit("either `path` or `url`, not both")
+        if isinstance(url := value.get("url"), str):
+            template = context.get("written", {}).get(("store", "url"), url)
+            here, environ = context.get("directory", Path()), context.get("environ", {})
+            value = {**value, "url": StoreUrl(template, here, environ)}
+        return {"path": f"state/{context.get('name', 'understudy')}.db", **value}
 
 
 class Access(Section):

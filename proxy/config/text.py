@@ -31,6 +31,7 @@ _TAGS = frozenset({"map", "seq", "str", "bool", "int", "float", "null", "merge"}
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _CREDENTIALS = re.compile(r"(?<=//)[^/?#]*@")
+_DATABASE = re.compile(r"postgres(?:ql)?:", re.IGNORECASE)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = "file:"
 MAX_SECRET = 64 << 10
@@ -70,6 +71,7 @@ class Document:
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     secret: dict[Path, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     mistakes: list[Mistake] = field(default_factory=list)
 
     def line(self, path: Path) -> int:
@@ -84,6 +86,8 @@ class Document:
             return "a mapping"
         if isinstance(value, (list, tuple)):
             return "a list"
+        if isinstance(value, str) and _DATABASE.match(value):
+            return "a URL of PostgreSQL"  # where a password ends in one that cannot be read, nobody knows
         if isinstance(value, str):
             text = repr(_CREDENTIALS.sub("…@", value))
         else:
@@ -98,7 +102,7 @@ class Document:
 def read(text: str, environ: Mapping[str, str], directory: Folder = HERE) -> Document:
     """The document in `text`, whose relative `${file:PATH}` start at `directory`; what is wrong with it is in its
     `mistakes`."""
-    document = Document()
+    document = Document(environ=environ)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()

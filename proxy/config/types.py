@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from proxy import units
 from proxy.config import names
+from proxy.config.postgres_url import StoreUrl, read_store_url
 from proxy.http.placement import PathRule
 from proxy.request.hash_key import HashKey
 
@@ -121,6 +122,14 @@ Balance = Annotated[
             ]
         },
         names.balance_text,
+    ),
+]
+StoreAddress = Annotated[
+    StoreUrl,
+    Reads(
+        read_store_url,
+        _text(r"^(postgres(ql)?://|\$\{)", "postgresql://understudy:${file:/run/secrets/pg}@db/understudy"),
+        lambda url: url.target().shown,
     ),
 ]
 UpstreamHost = Annotated[

@@ -40,7 +40,7 @@ def describe(config: Config, rates: Sequence[float] = RATES) -> str:
     calls = f", for gRPC on {server.grpc_listen}" if server.grpc_listen is not None else ""
     lines = [
         f"Listens on {server.listen} ({server.workers} workers){calls}, admin on {config.admin.listen}, state in "
-        f"{config.store.path}.",
+        f"{config.store.where}.",
     ]
     for route in config.routes:
         lines += ["", f"Route {route.name}: {_match(route)} → {route.live}"]
@@ -194,6 +194,7 @@ def warnings(config: Config) -> Iterator[str]:
         yield from (f"{plan.name}: {text}" for text in _rollout_warnings(plan, route, rollout))
     if any(True for _ in config.rollouts()) and not config.webhooks:
         yield "no webhook: a roll back is journaled and shown, but nobody is told"
+    yield from _store(config)
     for name, upstream in config.upstreams.items():
         if upstream.tls is not None and not upstream.tls.verify:
             yield f"upstream {name}: `verify: false` trusts anyone who answers"
@@ -203,6 +204,20 @@ def warnings(config: Config) -> Iterator[str]:
     used |= {rollout.candidate for _, rollout in config.rollouts()}
     used |= {config.default.live} if config.default else set()
     yield from (f"upstream {name} is not used" for name in config.upstreams if name not in used)
+
+
+def _store(config: Config) -> Iterator[str]:
+    """What a URL of PostgreSQL leaves open."""
+    target = config.store.url.target() if config.store.url is not None else None
+    if target is None or target.local or target.sslmode == "verify-full":
+        return
+    what = {
+        "disable": "everything, the password too, goes over the network as it is",
+        "prefer": "whoever is on the way decides whether anything is encrypted",
+        "require": "the server's certificate is not looked at: anybody may be the server",
+        "verify-ca": "any server with a certificate of that authority may be the database",
+    }
+    yield f"store.url with `sslmode={target.sslmode}`: {what[target.sslmode]}; `verify-full` knows the server by name"
 
 
 def _alike(upstreams: Mapping[str, UpstreamConfig]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from proxy import logs
-from proxy.config.postgres_url import PostgresTarget, is_local
+from proxy.config.postgres_url import SYSTEM, PostgresTarget, is_local
 from proxy.errors import StoreError
 from proxy.resolver import Resolver
 
@@ -177,7 +177,7 @@ def _tls(target: PostgresTarget, host: str) -> ssl.SSLContext | str | bool:
         if not is_local(host):
             logs.event(log, "store.unverified", logging.WARNING, host=host, sslmode=target.sslmode)
     try:
-        if target.sslrootcert not in ("", "system"):
+        if target.sslrootcert not in ("", SYSTEM):
             context.load_verify_locations(target.sslrootcert)
         elif target.sslmode != "require":
             context.load_default_certs()

@@ -22,10 +22,11 @@ from typing import Any, TypeVar
 import asyncpg
 
 from proxy import logs
-from proxy.config.postgres_url import PostgresTarget
+from proxy.config.postgres_url import PostgresTarget, StoreUrl
 from proxy.controller.store.interface import CommitDoubtError
 from proxy.controller.store.postgres.connecting import Connection, connected
 from proxy.errors import StoreError
+from proxy.units import Unfit
 
 log = logging.getLogger("understudy.store")
 
@@ -73,9 +74,11 @@ class Session:
         return f"Session({self.target.shown}, {self.pid})"
 
     @classmethod
-    async def connect(cls, target: PostgresTarget, former: Session | None = None) -> Session:
-        """A new session. What is left of the `former` one of this process on that server is ended first: its lock, and
-        a transaction of which nobody knows how it ended. Raises `StoreError`."""
+    async def connect(cls, place: PostgresTarget | StoreUrl, former: Session | None = None) -> Session:
+        """A new session; a URL is read again, with what is in its files now. What is left of the `former` one of this
+        process on that server is ended first: its lock, and a transaction of which nobody knows how it ended. Raises
+        `StoreError`."""
+        target = read_place(place)
         connection, synchronous = await connected(target)
         try:
             async with asyncio.timeout(WORK):
@@ -190,6 +193,16 @@ class Session:
             self.ended.set()
             if self.why != _CLOSED:
                 logs.event(log, "store.disconnected", logging.WARNING, store=self.target.shown, why=self.why)
+
+
+def read_place(place: PostgresTarget | StoreUrl) -> PostgresTarget:
+    """Where a store is, now. Raises `StoreError` when a file or a variable in its URL cannot be had any more."""
+    if isinstance(place, PostgresTarget):
+        return place
+    try:
+        return place.target()
+    except Unfit as error:
+        raise StoreError(f"store.url: expected {error}") from error
 
 
 _BEGAN = "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"

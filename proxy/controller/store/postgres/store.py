@@ -20,14 +20,14 @@ from typing import Any, TypeVar
 import orjson
 
 from proxy import logs
-from proxy.config.postgres_url import PostgresTarget
+from proxy.config.postgres_url import PostgresTarget, StoreUrl
 from proxy.controller.store.interface import KEPT, Change, CommitDoubtError, Contents, Deposed, Retention, Saved
 from proxy.controller.store.postgres import rows
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.lease import FENCE
 from proxy.controller.store.postgres.outbox import PostgresOutbox
 from proxy.controller.store.postgres.schema import SECRET, set_fact
-from proxy.controller.store.postgres.session import Session
+from proxy.controller.store.postgres.session import Session, read_place
 from proxy.errors import StoreError
 from proxy.model import trial_name
 
@@ -38,13 +38,13 @@ Transaction = Callable[[Connection], Awaitable[T]]
 
 
 class PostgresStore(PostgresOutbox):
-    """The store of the fleet that `target` names. It has no connection until it is told to `lead` by one."""
+    """The store of the fleet that shares `place`. It has no connection until it is told to `lead` by one."""
 
     snapshot_every = 30.0
     renewed = set_aside = 0
 
-    def __init__(self, target: PostgresTarget, name: str = "rollouts", retention: Retention = KEPT) -> None:
-        self.where, self.name = target.shown, name
+    def __init__(self, place: PostgresTarget | StoreUrl, name: str = "rollouts", retention: Retention = KEPT) -> None:
+        self.where, self.name = read_place(place).shown, name
         self.failures = 0
         self.error = ""
         self._retention = retention
