@@ -101,7 +101,7 @@ class Supervisor:
         workers = [
             Child(
                 f"worker {slot}",
-                ["proxy.worker.process", "--slot", f"{slot}", "--workers", f"{count}", *runtime],
+                ["proxy.worker", "--slot", f"{slot}", "--workers", f"{count}", *runtime],
                 sock,
                 call,
             )

@@ -127,6 +127,10 @@ class Trial:
         self.sample_salt = salt(*names, "sample", secret=secret)
         self.noise_salt = salt(*names, "noise", secret=secret)
 
+    def configure(self, settings: RolloutSettings, pool: Upstream) -> None:
+        """Take what a reload says of it."""
+        self.settings, self.pool = settings, pool
+
     def apply(self, lane: Lane | None) -> None:
         """Take the numbers of a routing table; without a line, or a candidate that is ready, there is no weight and no
         sampling."""

@@ -1,7 +1,7 @@
 """A worker process: the data plane on its listening sockets (HTTP, perhaps gRPC), told what to do by supervisor and
 controller.
 
-    python -m proxy.worker.process --slot N --workers COUNT --listen-fd FD [--grpc-fd FD] --control-fd FD --runtime DIR
+    python -m proxy.worker --slot N --workers COUNT --listen-fd FD [--grpc-fd FD] --control-fd FD --runtime DIR
 
     control fd     CONFIG, DRAIN down; READY, RESULT, ALIVE up   supervisor
     tables.sock    TABLE, ALIVE down; HELLO, ACK up              controller
@@ -20,22 +20,17 @@ Invariants
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-
-import setproctitle
-import uvloop
 
 from proxy import logs
 from proxy.config import Config, parse
@@ -44,25 +39,23 @@ from proxy.model import Lane, Table, trial_name
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.request.hash_key import HashKey
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, RolloutSettings, Trial
-from proxy.request.routes import compile_routes, is_unjudged, part
-from proxy.request.set_json import rules
+from proxy.request.routes import compile_routes, is_unjudged
 from proxy.resolver import LookUp, Resolver, system
-from proxy.sockets import raise_descriptors
+from proxy.worker.books import TrialBooks
 from proxy.worker.context import WorkerContext
 from proxy.worker.downstream.grpc import GrpcServerConnection
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.downstream.listener import Listener
 from proxy.worker.limits import Limits
+from proxy.worker.links import OnChannel, OnFrame, keep_connected
+from proxy.worker.report import of_upstreams
 from proxy.worker.timers import TICK
 from proxy.worker.tls import for_clients, for_upstream
-from proxy.worker.upstream.dialling import Settings
-from proxy.worker.upstream.endpoint import IDLE
-from proxy.worker.upstream.grpc_pool import IDLE as GRPC_IDLE
 from proxy.worker.upstream.grpc_pool import GrpcPool
 from proxy.worker.upstream.pool import Pool
+from proxy.worker.upstream.settings import settings_of
 
 log = logging.getLogger("understudy.worker")
 
@@ -70,17 +63,12 @@ REPORT_EVERY = 1.0
 COLLECT = (10_000, 20, 50)
 """Thresholds of the garbage collector. Requests leave no cycles behind, so it has little to find; at Python's default
 of 700 it would look thousands of times a second."""
-RECONNECT_FIRST = 0.05
-RECONNECT_LONGEST = 1.0
-RECONNECT_START = 0.1
 FIRST_TABLE = 10.0
 """Seconds that a worker which starts waits for a controller before it calls itself ready all the same."""
 SILENCE = 3.0
 """Seconds without ALIVE (it comes twice a second) before which a controller that is connected is not held for lost."""
 _PLAIN: tuple[ssl.SSLContext | None, ssl.SSLContext | None] = (None, None)
 """TLS contexts of the listeners for HTTP and for gRPC."""
-MOST_OVER = 10_000
-"""Trials that are over whose totals are kept, should the file name them again."""
 QUIET = 0.2
 """Seconds without a client after which a draining worker leaves."""
 
@@ -96,9 +84,7 @@ class Worker:
         self.context = WorkerContext(loop)
         self.pools: dict[str, Pool] = {}
         self.trials: dict[str, Trial] = {}
-        self._books: dict[str, Trial] = {}  # trials of which not all is settled, and reported as it is now
-        self._over: dict[str, dict[str, int]] = {}  # where those stopped that are over, should they come back
-        self._tells_over = True
+        self._books = TrialBooks(self.context.publisher)
         self._recents: dict[str, Recent] = {}
         self._look_up = look_up
         self._resolvers: dict[str, Resolver] = {}
@@ -150,15 +136,8 @@ class Worker:
 
         def trial_for(settings: RolloutSettings, pool: Upstream) -> Trial:
             settings = replace(settings, trial=trial_name(settings.trial, self._again.get(settings.trial, 0)))
-            trial = self._books.get(settings.trial)
-            if trial is None:
-                trial = Trial(settings, pool)
-                trial.go_on(self._over.pop(settings.trial, {}))
-            elif settings.trial not in self.trials:
-                self.context.publisher.returned(trial)
-            trial.settings, trial.pool = settings, pool
-            trials[settings.trial] = self._books[settings.trial] = trial
-            return trial
+            trials[settings.trial] = self._books.take(settings, pool, settings.trial in self.trials)
+            return trials[settings.trial]
 
         recent_for, context = self._recent, self.context
         routes = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place)
@@ -170,22 +149,7 @@ class Worker:
 
     def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:
         upstream = config.upstreams[name]
-        settings = Settings(
-            name,
-            tuple(upstream.urls),
-            upstream.timeout,
-            upstream.connect_timeout,
-            part(upstream.max_connections, self.slot, self.workers),
-            upstream.tls,
-            upstream.health,
-            upstream.resolve.every,
-            upstream.idle_timeout or (GRPC_IDLE if upstream.grpc else IDLE),
-            upstream.host,
-            upstream.path,
-            upstream.headers,
-            rules(upstream.set_json),
-            upstream.balance if isinstance(upstream.balance, HashKey) else None,
-        )
+        settings = settings_of(name, upstream, (self.slot, self.workers))
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:
             return pool
@@ -245,16 +209,8 @@ class Worker:
             self._tables.abort()
 
     def _hello(self) -> bytes:
-        return link.note(
-            Frame.HELLO,
-            {
-                "slot": self.slot,
-                "pid": os.getpid(),
-                "worker": self.incarnation,
-                "table": self._table,
-                "lost": self._lost,
-            },
-        )
+        who = {"slot": self.slot, "pid": os.getpid(), "worker": self.incarnation}
+        return link.note(Frame.HELLO, {**who, "table": self._table, "lost": self._lost})
 
     # --- links to the controller ---
 
@@ -268,44 +224,16 @@ class Worker:
     def _pairs_open(self, channel: Channel) -> None:
         channel.send(self._hello())
         self.context.publisher.connected(channel)
-        self._tells_over = True  # to a controller that may know nothing of them
+        self._books.tell_all()
         self._linked.set()
 
     def _pairs_closed(self, channel: Channel) -> None:
         self.context.publisher.connected(None)
 
-    async def _keep_connected(
-        self,
-        name: str,
-        on_frame: Callable[[Channel, Frame, bytes], None],
-        on_open: Callable[[Channel], None],
-        on_close: Callable[[Channel], None],
-    ) -> None:
-        """Hold a link open for as long as the process lives."""
-        pause = RECONNECT_FIRST
-        while True:
-            ended = asyncio.Event()
-
-            def closed(channel: Channel, ended: asyncio.Event = ended) -> None:
-                on_close(channel)
-                ended.set()
-
-            try:
-                await self.loop.create_unix_connection(
-                    lambda closed=closed: Channel(on_frame, closed, on_open),  # type: ignore[misc]
-                    str(self.runtime / name),
-                )
-            except OSError:
-                await asyncio.sleep(pause)
-                pause = min(RECONNECT_LONGEST if self.context.ready else RECONNECT_START, pause * 2)
-                continue
-            began = time.monotonic()
-            await ended.wait()
-            if time.monotonic() - began < RECONNECT_LONGEST:  # one that is closed at once must not be tried in a circle
-                await asyncio.sleep(pause)
-                pause = min(RECONNECT_LONGEST, pause * 2)
-            else:
-                pause = RECONNECT_FIRST
+    def _link(
+        self, name: str, on_frame: OnFrame, on_open: OnChannel, on_close: OnChannel
+    ) -> Coroutine[None, None, None]:
+        return keep_connected(self.runtime / name, on_frame, on_open, on_close, lambda: self.context.ready)
 
     # --- the clock ---
 
@@ -316,7 +244,7 @@ class Worker:
         if any(trial.ready is not trial.pool.ready for trial in self.trials.values()):
             self._apply()  # a candidate's health check began to succeed, or to fail
             self._send_report()  # which a rollout waits for
-        self.context.publisher.mark(list(self._books.values()))
+        self._books.mark()
         self.context.request_log.send(self.context.publisher)
 
     def _report(self) -> None:
@@ -327,41 +255,14 @@ class Worker:
         context = self.context
         for recent in self._recents.values():
             recent.refresh()
-        connections = [
-            [name, state, n]
-            for name, pool in self.pools.items()
-            for state, n in zip(("idle", "busy", "waiting"), pool.counts, strict=True)
-        ]
         context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
-        ledger = {key: trial.ledger for key, trial in self._books.items()}
-        if self._tells_over:
-            ledger |= self._over
-        lookups = [[name, resolver.failures] for name, resolver in self._resolvers.items()]
-        unhashed = [[name, pool.balancer.unhashed] for name, pool in self.pools.items() if pool.settings.hash_key]
-        ready = {key: trial.pool.ready for key, trial in self.trials.items() if trial.pool.checked}
-        others = {
-            "ready": ready,
-            "connections": connections,
-            "lookups": lookups,
-            "unhashed": unhashed,
-            "endpoints": [[name, *row] for name, pool in self.pools.items() for row in pool.rows],
-            "request_log": context.request_log.dropped,
-        }
-        if context.publisher.counts({**context.counts.report(), "ledger": ledger, **others}):
-            self._tells_over = False
-            self._retire()
+        others = of_upstreams(self.pools, self._resolvers, self.trials.values())
+        totals = {**context.counts.report(), "ledger": self._books.ledger(), "request_log": context.request_log.dropped}
+        if context.publisher.counts(totals | others):
+            self._books.told(self.trials)
         self._look_for_controller(time.monotonic())
         if self._control is not None:
             self._control.send(link.frame(Frame.ALIVE, b""))
-
-    def _retire(self) -> None:
-        """The controller has been told all of these, and nothing will be added: they are not reported any more."""
-        for key in [key for key, trial in self._books.items() if key not in self.trials and not trial.pending]:
-            trial = self._books.pop(key)
-            self.context.publisher.retire(trial)
-            self._over[key] = trial.ledger
-        for key in list(self._over)[:-MOST_OVER]:
-            del self._over[key]
 
     # --- the process ---
 
@@ -387,8 +288,8 @@ class Worker:
         if grpc is not None:
             self._listeners.append(Listener(grpc, lambda scheme: GrpcServerConnection(self.context, scheme)))
         await self._open_listeners()
-        self._spawn(self._keep_connected("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
-        self._spawn(self._keep_connected("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
+        self._spawn(self._link("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
+        self._spawn(self._link("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
         self._tick()
         self._report()
         # What is here now stays: the collector need not look at it again, nor look often at what requests leave behind.
@@ -479,12 +380,12 @@ class Worker:
             now = time.monotonic()
             for client in list(self.context.clients):
                 client.leave(now)
-            if self.context.clients or any(trial.pending for trial in self._books.values()):
+            if self.context.clients or self._books.pending:
                 quiet_since = now
             elif now - quiet_since >= QUIET:
                 break
             await asyncio.sleep(TICK)
-        self.context.publisher.mark(list(self._books.values()))
+        self._books.mark()
         self.context.request_log.send(self.context.publisher)
         self._send_report()  # or what has happened since the last one would be pending for ever
         await asyncio.sleep(TICK)
@@ -493,34 +394,3 @@ class Worker:
 def _again(table: Table) -> dict[str, int]:
     """How often what is tried was begun anew, where it was."""
     return {lane.tried: lane.again for lane in table.lanes if lane.again}
-
-
-def main() -> None:
-    """Run one worker; see the module's docstring for its arguments."""
-    options = argparse.ArgumentParser(prog="understudy worker")
-    options.add_argument("--slot", type=int, required=True)
-    options.add_argument("--workers", type=int, required=True)
-    options.add_argument("--listen-fd", type=int, required=True)
-    options.add_argument("--grpc-fd", type=int)
-    options.add_argument("--control-fd", type=int, required=True)
-    options.add_argument("--runtime", type=Path, required=True)
-    given = options.parse_args()
-    setproctitle.setproctitle(f"understudy: worker {given.slot}")
-    raise_descriptors()  # connections are limited by the configuration
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor says over control what they mean
-    listener = socket.socket(fileno=given.listen_fd)
-    control = socket.socket(fileno=given.control_fd)
-    grpc = socket.socket(fileno=given.grpc_fd) if given.grpc_fd is not None else None
-    for sock in (listener, control, *((grpc,) if grpc is not None else ())):
-        sock.setblocking(False)
-
-    async def run() -> None:
-        worker = Worker(given.slot, given.workers, given.runtime, asyncio.get_running_loop())
-        await worker.run(listener, control, grpc)
-
-    uvloop.run(run())
-
-
-if __name__ == "__main__":
-    main()

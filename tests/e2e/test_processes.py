@@ -133,7 +133,7 @@ async def _gives_up(load: Load) -> None:
 async def _start_of_python() -> float:
     """Seconds that a process with a worker's imports takes to start now; under one on a machine that is not busy."""
     began = asyncio.get_running_loop().time()
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import proxy.worker.process")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import proxy.worker.__main__")
     assert await process.wait() == 0
     return asyncio.get_running_loop().time() - began
 

@@ -21,7 +21,6 @@ LONG_FILES = {
     "proxy/http/headers.py",
     "proxy/http/http2/connection.py",
     "proxy/model/__init__.py",
-    "proxy/worker/process.py",
     "tests/cli/test_replay.py",
     "tests/controller/test_effect_executor.py",
     "tests/worker/grpc/test_calls.py",

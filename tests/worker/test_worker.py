@@ -307,7 +307,7 @@ async def test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more() ->
             assert said[trials[-1]]["sent"] == 1
             assert number == 0 or set(said) <= set(trials[-2:]), "the last one once more at most"
         publisher = it.worker.context.publisher
-        assert len(it.worker._books) <= 2
+        assert len(it.worker._books.open) <= 2
         assert max(publisher._index.values()) <= 2, "numbers on the link are used again"
         assert len(publisher._marked) <= 2
         await version(0)
@@ -316,7 +316,7 @@ async def test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more() ->
         await it.settled()
         assert (await report())[trials[0]] == {**it.trial.ledger, "sampled": 2, "sent": 2}
         assert it.controller.pairs[-1].sequence == 1, "sequences go on"
-        it.worker._tells_over = True  # as when a controller connects
+        it.worker._books.tell_all()  # as when a controller connects
         assert set(await report()) >= set(trials)
         assert len(await report()) <= 2
 
