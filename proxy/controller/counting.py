@@ -81,6 +81,10 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
         counts.request_log[sink, "dropped"] = counts.request_log.get((sink, "dropped"), 0) + n
     for upstream, n in payload.get("lookups", ()):
         counts.lookups[upstream] = counts.lookups.get(upstream, 0) + n
+    for upstream, why, n in payload.get("not_rewritten", ()):
+        counts.not_rewritten[upstream, why] = counts.not_rewritten.get((upstream, why), 0) + n
+    for upstream, n in payload.get("paths", ()):
+        counts.not_rewritten[upstream, "path"] = counts.not_rewritten.get((upstream, "path"), 0) + n
     for upstream, n in payload.get("unhashed", ()):
         counts.unhashed[upstream] = counts.unhashed.get(upstream, 0) + n
     for upstream, address, state, *totals in payload.get("endpoints", ()):
@@ -92,7 +96,7 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
 
 
 def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:
-    for plain in ("requests", "fallbacks", "before_table", "request_log", "lookups", "unhashed"):
+    for plain in ("requests", "fallbacks", "before_table", "request_log", "lookups", "unhashed", "not_rewritten"):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n

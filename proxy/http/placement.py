@@ -21,10 +21,12 @@ class PathRule:
     [b'/openai/models', b'/v2']
     """
 
-    __slots__ = ("_begins", "_prefix", "_to", "start", "to")
+    __slots__ = ("_begins", "_prefix", "_to", "missed", "start", "to")
 
     def __init__(self, start: str, to: str) -> None:
         self.start, self.to = start, to
+        self.missed = 0
+        """Requests with a path that it does not name."""
         self._prefix = start.endswith("*")
         self._begins, self._to = start.removesuffix("*").encode(), to.removesuffix("*").encode()
 
@@ -33,6 +35,10 @@ class PathRule:
         if self._prefix:
             return self._to + path[len(self._begins) :] if path.startswith(self._begins) else path
         return self._to if path == self._begins else path
+
+    def misses(self) -> None:
+        """A request came that it does not name."""
+        self.missed += 1
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PathRule) and (self.start, self.to) == (other.start, other.to)
@@ -64,7 +70,7 @@ class Placement:
         alike = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names)
         self._stale = re.compile(rb"\r\n(?i:%b):[^\r\n]*" % alike.encode()) if names else None
 
-    def apply(self, opening: bytes) -> bytes:
+    def apply(self, opening: bytes, is_check: bool = False) -> bytes:
         """What is about to be sent, head and as much of the body as is here, as this URL gets it.
 
         >>> here = Placement(b"b", b"/x", PathRule("/v1/*", "/openai/*"), ["k"], {"api-key": "s"})
@@ -74,12 +80,12 @@ class Placement:
         end, line = opening.find(_END) + 2, opening.find(b"\r\n")
         first, rest = opening[:line], opening[line:end]
         if self._base or self._path is not None:
-            first = self._placed(first)
+            first = self._placed(first, is_check)
         if self._stale is not None:
             rest = self._stale.sub(b"", rest)
         return b"".join((first, self._own_host, rest, self._lines, opening[end:]))
 
-    def _placed(self, first: bytes) -> bytes:
+    def _placed(self, first: bytes, is_check: bool) -> bytes:
         start = first.find(b" ") + 1
         end = first.find(b" ", start)
         query = first.find(b"?", start, end)
@@ -88,5 +94,8 @@ class Placement:
         if not path.startswith(b"/"):  # OPTIONS *
             return first
         if self._path is not None:
-            path = self._path.apply(path)
+            asked = self._path.apply(path)
+            if asked is path and not is_check:
+                self._path.misses()
+            path = asked
         return b"".join((first[:start], self._base, path, first[stop:]))

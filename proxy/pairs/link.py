@@ -27,8 +27,10 @@ Payloads in JSON
   `{"ledger": {trial: {"sampled", "shed", "too_large", "too_long", "not_ready", "client_gone", "link_full", "sent"}},
   "requests": [[route, upstream, leg, code, n]],
   "durations": [[route, upstream, leg, [n per bucket of BOUNDS, then above], sum]], "overhead": [[route, [n…], sum]],
-  "fallbacks": [[rollout, reason, n]], "before_table": [[rollout, n]], "connections": [[upstream, state, n now]],
-  "lookups": [[upstream, n failed]], "ready": {trial: whether its candidate's health checks succeed},
+  "fallbacks": [[rollout, reason, n]], "before_table": [[rollout, n]],
+  "not_rewritten": [[upstream, why, n]], "paths": [[upstream, n that `path` did not name]],
+  "connections": [[upstream, state, n now]], "lookups": [[upstream, n failed]],
+  "ready": {trial: whether its candidate's health checks succeed},
   "request_log": {sink: n dropped}}`; code is three digits or a reason word.
 - REQUESTS `{"request_log": [[…]]}`: what became of requests, for traces and the access log (`pairs.request_log`).
 - TABLE `{"number", "lanes", "secret", "term"}`, sent again under the same number when only what budgets afford has

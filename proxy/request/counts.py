@@ -76,6 +76,7 @@ class Counts:
         self._overhead: dict[str, Histogram] = {}
         self._fallbacks: dict[tuple[str, Reason], int] = {}
         self._early: dict[str, int] = {}
+        self._not_rewritten: dict[tuple[str, str], int] = {}
 
     def meter(self, route: str, upstream: str, leg: Leg) -> Meter:
         """The meter of these labels; made once, at reload, and kept by whoever counts."""
@@ -94,6 +95,9 @@ class Counts:
             del self._fallbacks[fallback]
         for rollout in [rollout for rollout in self._early if rollout not in rollouts][:-MOST_GONE]:
             del self._early[rollout]
+        left = [key for key in self._not_rewritten if key[0] not in upstreams]
+        for pair in left[:-MOST_GONE]:
+            del self._not_rewritten[pair]
 
     def overhead(self, route: str) -> Histogram:
         """Time requests of this route spent in the proxy and not in a model."""
@@ -108,6 +112,11 @@ class Counts:
         """Count one request of a rollout's route that came before the first routing table."""
         self._early[rollout] = self._early.get(rollout, 0) + 1
 
+    def not_rewritten(self, upstream: str, why: str) -> None:
+        """Count one request that this upstream was to get changed and could not."""
+        key = (upstream, why)
+        self._not_rewritten[key] = self._not_rewritten.get(key, 0) + 1
+
     def report(self) -> dict[str, Any]:
         """The payload of COUNTS, without `ledger` and `connections`."""
         meters = self._meters.items()
@@ -121,4 +130,5 @@ class Counts:
             "overhead": [[route, hist.buckets, hist.total] for route, hist in self._overhead.items()],
             "fallbacks": [[rollout, reason, n] for (rollout, reason), n in self._fallbacks.items()],
             "before_table": list(self._early.items()),
+            "not_rewritten": [[*key, n] for key, n in self._not_rewritten.items()],
         }

@@ -59,6 +59,10 @@ class Upstream:
         """A whole request as it is sent here, its body without framing; `None` when it cannot be changed so."""
         raise NotImplementedError
 
+    def unchanged(self, head: bytes, body: bytes) -> str:
+        """Why that cannot be: `compressed`, `not_json` or `no_place`."""
+        raise NotImplementedError
+
     reads_body = False
     """Which of its endpoints is asked depends on a request's body."""
 

@@ -29,8 +29,11 @@ def for_live(exchange: Exchange, base: bytes) -> tuple[bytes, bytes]:
     """Head and body as live gets them: as they came, where it changes nothing or cannot."""
     assert exchange.parts is not None
     body, live = b"".join(exchange.parts), exchange.route.live
-    if exchange.body_done and live.changes(exchange.request.path):
-        return for_upstream(exchange, live, base, body) or (base, body)
+    if live.changes(exchange.request.path):
+        changed = for_upstream(exchange, live, base, body) if exchange.body_done else None
+        if changed is not None:
+            return changed
+        _count(exchange, live, base, body, exchange.body_done)
     return base, body
 
 
@@ -41,6 +44,19 @@ def change(exchange: Exchange, body: bytes, done: bool) -> None:
         if done and len(body) <= trial.settings.max_body:
             exchange.rewritten = for_upstream(exchange, trial.pool, exchange.base, body)
         if exchange.rewritten is None:
+            _count(exchange, trial.pool, exchange.base, body, done and len(body) <= trial.settings.max_body)
             exchange.trial = trial = None
-    if trial is None and done and exchange.route.live.changes(path):
-        exchange.rewritten = for_upstream(exchange, exchange.route.live, exchange.base, body)
+    live = exchange.route.live
+    if trial is None and live.changes(path):
+        if done:
+            exchange.rewritten = for_upstream(exchange, live, exchange.base, body)
+        if exchange.rewritten is None:
+            _count(exchange, live, exchange.base, body, done)
+
+
+def _count(exchange: Exchange, pool: Upstream, base: bytes, body: bytes, whole: bool) -> None:
+    """A request that this upstream was to get changed is sent as it came, or to live: count it under the reason."""
+    if exchange.request.length == CHUNKED and whole:
+        body = joined(body)
+    why = pool.unchanged(base, body) if whole else "not_whole"
+    exchange.context.counts.not_rewritten(pool.name, why)

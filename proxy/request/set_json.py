@@ -82,6 +82,23 @@ def rewritten(head: bytes, body: bytes, asked: Rules) -> tuple[bytes, bytes] | N
     return lines, changed + tail
 
 
+def why_not(head: bytes, body: bytes) -> str:
+    """Why a body's rules cannot be applied: it is `compressed`, `not_json`, or there is `no_place` for what is set.
+
+    >>> why_not(b"\\r\\nContent-Encoding: br\\r\\n", b"x"), why_not(b"", b"x"), why_not(b"", b"[]")
+    ('compressed', 'not_json', 'no_place')
+    """
+    low = head.lower()
+    if original(head, low, b"content-encoding").lower() not in (b"", b"identity"):
+        return "compressed"
+    size = json_size(head, low, body)
+    try:
+        orjson.loads(body[: max(0, size)])
+    except orjson.JSONDecodeError:
+        return "not_json"
+    return "no_place"
+
+
 def json_size(head: bytes, low: bytes, body: bytes) -> int:
     """Bytes of a body that are JSON, all of them unless binary tensors follow; -1 where the head cannot be right.
 

@@ -22,5 +22,6 @@ def of_upstreams(
         ],
         "lookups": [[name, resolver.failures] for name, resolver in resolvers.items()],
         "unhashed": [[name, pool.balancer.unhashed] for name, pool in pools.items() if pool.settings.hash_key],
+        "paths": [[name, pool.settings.path.missed] for name, pool in pools.items() if pool.settings.path],
         "endpoints": [[name, *row] for name, pool in pools.items() for row in pool.rows],
     }

@@ -18,6 +18,8 @@ payloads = st.fixed_dictionaries(
         "fallbacks": st.lists(st.tuples(names, st.just("timeout"), st.integers(0, 9)), max_size=3),
         "lookups": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
         "unhashed": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
+        "not_rewritten": st.lists(st.tuples(names, st.just("not_json"), st.integers(0, 9)), max_size=3),
+        "paths": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
         "endpoints": st.lists(
             st.tuples(names, names, st.sampled_from(["up", "ejected"]), st.integers(0, 9), st.just(1), st.just(0)),
             max_size=3,
@@ -42,7 +44,7 @@ def test_the_dead_stay_in_the_sum_but_for_their_connections(reports: list[dict[s
     assert {key: counts for key, (counts, _) in after.overhead.items()} == {
         key: counts for key, (counts, _) in before.overhead.items()
     }
-    assert after.unhashed == before.unhashed
+    assert (after.unhashed, after.not_rewritten) == (before.unhashed, before.not_rewritten)
     for key, row in after.endpoints.items():
         assert row[2:] == before.endpoints[key][2:]
         assert row[0] <= before.endpoints[key][0]

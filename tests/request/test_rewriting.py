@@ -116,6 +116,32 @@ async def test_a_body_too_long_to_gather_is_served_by_live() -> None:
         await it.settled()
         assert (candidate.calls, it.trial.too_large) == ([], 2)
         assert live.calls[0].body == joined(live.calls[1].body) == long
+        await eventually(lambda: it.controller.counts.get("not_rewritten") == [["v2", "not_whole", 2]])
+
+
+UNFIT = {
+    "compressed": (b"\x1f\x8b", (b"Content-Encoding: gzip",)),
+    "not_json": (b"a=1", ()),
+    "no_place": (b"[1]", ()),
+    "": (ASKED, ()),
+}
+
+
+@pytest.mark.parametrize("why", UNFIT)
+@pytest.mark.parametrize("who", ["v1", "v2"])
+async def test_what_cannot_be_changed_is_counted_under_its_reason(who: str, why: str) -> None:
+    """A candidate's goes to live, live's passes as it came."""
+    live, candidate = both()
+    body, lines = UNFIT[why]
+    config = RENAMED if who == "v2" else RENAMED.replace("v1: {url: '{0}'", "v1: {url: '{0}', set_json: {/model: x}")
+    async with rig(config, (live, candidate)) as it:
+        await it.lane(weight=CANARY if who == "v2" else 0, share=0)
+        status, headers, _ = await it.ask(body, *lines)
+        assert (status, headers["x-served-by"]) == (200, who if not why else "v1")
+        if why:
+            assert live.calls[0].body == body
+        wanted = [[who, why, 1]] if why else []
+        await eventually(lambda: it.controller.counts.get("not_rewritten") == wanted)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ AT_LIVE = (b"POST /live/l/chat?a=/v1/b HTTP/1.1", "Bearer live", None, "c")
 AT_CANDIDATE = (b"POST /tenant-b/chat?a=/v1/b HTTP/1.1", "Bearer theirs", None, "c")
 
 
+async def test_requests_that_a_path_does_not_name_are_counted_and_checks_are_not() -> None:
+    live, candidate = Model(), Model()
+    async with rig(TWO.replace("MORE", "health: {path: /ready, interval: 10ms}"), (live, candidate)) as it:
+        await it.lane()
+        await eventually(lambda: it.trial.ready)
+        for path in (b"/v1/chat", b"/v1/other", b"/v2/x"):
+            assert (await it.ask(path=path))[0] == 200
+        await it.settled("v2")
+        await eventually(lambda: it.controller.counts.get("paths") == [["v1", 1], ["v2", 2]])
+
+
 async def test_copies_and_pairs() -> None:
     live, candidate = Model(), Model()
     async with rig(TWO.replace("MORE", ""), (live, candidate)) as it:

@@ -41,7 +41,8 @@ class FleetCounts:
 
     A histogram is `(counts, sum in seconds)`: one count per bound of `pairs.link.BOUNDS`, then one for what is above.
     `connections` is what is open now, of the workers that are connected; `lookups` counts those of an upstream's names
-    that failed, `unhashed` requests that had nothing by which `balance` hashes. `endpoints` counts for each (upstream,
+    that failed, `unhashed` requests that had nothing by which `balance` hashes, `not_rewritten` those that an upstream
+    was to get changed and did not, by upstream and why. `endpoints` counts for each (upstream,
     address) that a connected worker knows: workers, those of them that use it now, requests, errors, ejections.
     `before_table` counts requests of a rollout's route that came before a worker's first routing table.
     `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
@@ -60,6 +61,7 @@ class FleetCounts:
     connections: dict[tuple[str, str], int] = field(default_factory=dict)
     lookups: dict[str, int] = field(default_factory=dict)
     unhashed: dict[str, int] = field(default_factory=dict)
+    not_rewritten: dict[tuple[str, str], int] = field(default_factory=dict)
     endpoints: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     sampled: dict[str, int] = field(default_factory=dict)
     pairs: dict[tuple[str, str], int] = field(default_factory=dict)

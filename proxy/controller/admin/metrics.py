@@ -261,6 +261,8 @@ def _traffic(counts: FleetCounts) -> Iterable[Metric]:
     yield _counter("upstream_lookup_failures", text, ("upstream",), counts.lookups)
     text = "Requests without what `balance` hashes by: the less loaded endpoint got them."
     yield _counter("upstream_unhashed_requests", text, ("upstream",), counts.unhashed)
+    text = "Requests that an upstream was to get changed (`set_json`, `path`) and could not: why."
+    yield _counter("upstream_not_rewritten_requests", text, ("upstream", "reason"), counts.not_rewritten)
     yield from _endpoints(counts)
 
 

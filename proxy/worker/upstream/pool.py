@@ -41,12 +41,9 @@ from proxy.worker.upstream.http1 import ConnectionOwner, UpstreamConnection
 
 LOOK_EVERY = 1.0
 MAX_WAITING = 1024
-MAX_LOOKS = 8
-"""Clients that are looked at for one that is too slow, when a leg has to wait."""
-MAX_RACING = 4
-"""Attempts to connect that are under way for one leg."""
-RACE_AFTER = 0.25
-"""The longest that an attempt to connect is waited for before the next begins beside it, seconds (RFC 8305, 5)."""
+MAX_LOOKS = 8  # clients that are looked at for one that is too slow, when a leg has to wait
+MAX_RACING = 4  # attempts to connect that are under way for one leg
+RACE_AFTER = 0.25  # the longest that an attempt is waited for before the next begins, seconds (RFC 8305, 5)
 MAX_KNOWN = 256
 MAX_KNOWN_HEAD = 2048
 
@@ -108,6 +105,9 @@ class Pool(ConnectionOwner):
     def rewritten(self, head: bytes, body: bytes) -> tuple[bytes, bytes] | None:
         """A whole request as it is sent here, its body without framing; `None` when it cannot be changed so."""
         return set_json.rewritten(head, body, self.set_json)
+
+    def unchanged(self, head: bytes, body: bytes) -> str:
+        return set_json.why_not(head, body)
 
     # --- legs in ---
 
