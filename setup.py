@@ -15,7 +15,7 @@ from setuptools import setup
 INTERPRETED = {"fork", "hash_key", "set_json", "set_message", "sticky"}  # few routes have them
 COMPILED = (
     *(f"proxy/http/{name}.py" for name in (
-        "chunks", "framing", "grpc", "headers", "ids", "local_replies", "placement", "statuses",
+        "chunks", "framing", "grpc", "headers", "ids", "known_heads", "local_replies", "placement", "statuses",
     )),
     "proxy/pairs/link.py",
     "proxy/pairs/publisher.py",

@@ -145,27 +145,34 @@ def may_become_a_head(begun: bytes, known: int = 0) -> bool:
     return len(words) < 3 or any(version.startswith(words[2].removesuffix(b"\r")) for version in _VERSIONS)
 
 
-class Request:
+class Http1Message:
+    """What requests and answers have: the head as it came, and how long the body is (`CHUNKED`: framed so)."""
+
+    __slots__ = ("head", "length")
+
+    head: bytes
+    length: int
+
+
+class Request(Http1Message):
     """What a request's head means.
 
-    `length` is the body's (`CHUNKED` when framed so); `found` maps the lower-case name of each header we know to its
+    `found` maps the lower-case name of each header we know to its
     lower-cased value; `named` are headers that `Connection` nominates; `keep` says that the client may send another
     request on this connection.
     """
 
     __slots__ = (
-        "claims", "fork", "found", "head", "host", "keep", "length", "low", "method", "named", "offers", "old", "path",
+        "claims", "fork", "found", "host", "keep", "low", "method", "named", "offers", "old", "path",
         "plain", "rebuild", "route", "target", "upgrade",
     )  # fmt: skip
 
-    head: bytes
     low: bytes
     method: bytes
     target: bytes
     path: bytes
     old: bool
     host: bytes
-    length: int
     keep: bool
     upgrade: bool
     """It offers to go on in one of the protocols `offers`."""
@@ -423,15 +430,13 @@ def trace(request: Request, head: bytes, span: bytes, fresh: bytes) -> bytes:
 # --- back to the client ----------------------------------------------------------------------------------------------
 
 
-class Answer:
+class Answer(Http1Message):
     """What an answer's head means. `length` as in `Request`, or `UNTIL_CLOSE`; `keep`: the connection stays usable."""
 
-    __slots__ = ("base", "dated", "events", "found", "head", "keep", "length", "named", "old", "request_id", "status")
+    __slots__ = ("base", "dated", "events", "found", "keep", "named", "old", "request_id", "status")
 
-    head: bytes
     status: int
     old: bool
-    length: int
     keep: bool
     events: bool
     dated: bool

@@ -6,55 +6,91 @@ All counts are totals since the worker started (see COUNTS in `pairs.link`), so 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from typing import Any
+from bisect import bisect_right
+from typing import Any, Final
 
 from proxy.model import Leg
 from proxy.model.reasons import Reason
 from proxy.pairs.link import BOUNDS
 
 MOST_GONE = 100
+_MANY: Final = 256
+"""Durations that wait to be counted together."""
 
 
 class Histogram:
-    """Counts per bucket of `BOUNDS` (the last is "above"), and the sum in seconds."""
+    """Counts per bucket of `BOUNDS` (the last is "above"), and the sum in seconds.
 
-    __slots__ = ("buckets", "total")
+    Durations are put into their buckets many at a time: sorted they cost a fifth of what each would by itself.
+    """
+
+    __slots__ = ("_buckets", "_total", "_waiting")
 
     def __init__(self) -> None:
-        self.buckets = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
+        self._buckets = [0] * (len(BOUNDS) + 1)
+        self._total = 0.0
+        self._waiting: list[float] = []
 
     def add(self, seconds: float) -> None:
-        """Count one duration.
+        """Count one duration."""
+        self._waiting.append(seconds)
+        if len(self._waiting) >= _MANY:
+            self._count()
 
-        >>> h = Histogram(); h.add(0.0005); h.buckets[:2]
-        [1, 0]
+    def _count(self) -> None:
+        waiting, below = self._waiting, 0
+        waiting.sort()
+        for at, bound in enumerate(BOUNDS):
+            upto = bisect_right(waiting, bound)
+            self._buckets[at] += upto - below
+            below = upto
+        self._buckets[-1] += len(waiting) - below
+        self._total += sum(waiting)
+        waiting.clear()
+
+    def totals(self) -> tuple[list[int], float]:
+        """The buckets, and the sum.
+
+        >>> h = Histogram(); h.add(0.0005); h.add(0.0006); h.totals()[0][:3]
+        [1, 1, 0]
         """
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+        self._count()
+        return self._buckets, self._total
 
 
 class Meter:
     """Legs of one kind to one upstream of one route: by code (a status or a reason word), and how long they took."""
 
-    __slots__ = ("buckets", "codes", "total")
+    __slots__ = ("_codes", "_same", "_status", "durations")
 
     def __init__(self) -> None:
-        self.codes: dict[int | Reason, int] = {}
-        self.buckets = [0] * (len(BOUNDS) + 1)
-        self.total = 0.0
+        self._codes: dict[int | Reason, int] = {}
+        self._status = self._same = 0
+        """The last status, and how many legs in a row had it that `_codes` does not have yet."""
+        self.durations = Histogram()
 
-    def count(self, code: int | Reason) -> None:
-        """Count one leg that had no duration."""
-        self.codes[code] = self.codes.get(code, 0) + 1
+    def count(self, code: int | Reason, legs: int = 1) -> None:
+        """Count legs that had no duration."""
+        self._codes[code] = self._codes.get(code, 0) + legs
 
     def add(self, status: int, seconds: float) -> None:
         """Count one leg that was answered."""
-        codes = self.codes
-        codes[status] = codes.get(status, 0) + 1
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
+        if status != self._status:
+            self._end_row()
+            self._status = status
+        self._same += 1
+        self.durations.add(seconds)
+
+    def _end_row(self) -> None:
+        if self._same:
+            self.count(self._status, self._same)
+            self._same = 0
+
+    @property
+    def codes(self) -> dict[int | Reason, int]:
+        """How many legs ended with each code."""
+        self._end_row()
+        return self._codes
 
 
 class Meters:
@@ -126,8 +162,8 @@ class Counts:
                 for labels, meter in meters
                 for code, n in meter.codes.items()
             ],
-            "durations": [[*labels, meter.buckets, meter.total] for labels, meter in meters if meter.codes],
-            "overhead": [[route, hist.buckets, hist.total] for route, hist in self._overhead.items()],
+            "durations": [[*labels, *meter.durations.totals()] for labels, meter in meters if meter.codes],
+            "overhead": [[route, *durations.totals()] for route, durations in self._overhead.items()],
             "fallbacks": [[rollout, reason, n] for (rollout, reason), n in self._fallbacks.items()],
             "before_table": list(self._early.items()),
             "not_rewritten": [[*key, n] for key, n in self._not_rewritten.items()],

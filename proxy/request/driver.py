@@ -9,20 +9,22 @@ Invariants
 from __future__ import annotations
 
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
 from proxy.model.reasons import Reason
 from proxy.request import arms, dual_write, gathering, leaving, machine, memory, mirroring, rewriting, samples
+from proxy.request.clock import monotonic
 from proxy.request.exchange import EXPECT, Captured, Exchange
 from proxy.request.mirroring import Copy
 from proxy.request.served import Served
 
 if TYPE_CHECKING:
+    from proxy.http.headers import Request
     from proxy.request.counts import Meter
     from proxy.request.legs import Upstream
+    from proxy.request.ports import DownstreamStream, RequestContext
     from proxy.request.rollouts import Trial
 
 logger = logging.getLogger(__name__)
@@ -291,3 +293,14 @@ class RequestDriver(Exchange):
             copy.payer.free_slot()
             del copy.exchange
         samples.drop(self, why)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RequestFactory:
+    """What a request becomes."""
+
+    def exchange(
+        self, client: DownstreamStream, context: RequestContext, request: Request, name: bytes, now: float
+    ) -> RequestDriver:
+        """The exchange of one request."""
+        return RequestDriver(client, context, request, name, now)

@@ -12,13 +12,13 @@ Invariants
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
 from proxy.model.reasons import Reason
 from proxy.request import machine, rewriting
+from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured
 
 if TYPE_CHECKING:

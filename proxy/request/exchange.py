@@ -13,7 +13,6 @@ stream. A redirect or a refusal of the candidate's is given only when live, aske
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
@@ -34,7 +33,8 @@ from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure, status_clas
 from proxy.model.reasons import CODES, Reason
 from proxy.pairs.link import pack_outcome
 from proxy.request import machine
-from proxy.request.legs import Leg
+from proxy.request.clock import monotonic
+from proxy.request.legs import Leg, Written
 
 if TYPE_CHECKING:
     from proxy.request.counts import Meter
@@ -182,7 +182,7 @@ class Sample:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Exchange:
+class Exchange(Written):
     """One request of one client, from its head to its pair. Times are monotonic seconds.
 
     `id` is our own, and no other request's: by it arms and samples are drawn. `request_id` is the one that the models

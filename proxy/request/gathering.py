@@ -12,13 +12,13 @@ and whoever sends slowly is not to hold one meanwhile.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, original
 from proxy.model.reasons import Reason
 from proxy.request import arms, dual_write, machine, rewriting, sticky
+from proxy.request.clock import monotonic
 from proxy.request.gathered import ForBoth, ForLive, ForPlace, ForRoute, ForTrial
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ Invariants
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.request import machine, samples
+from proxy.request.clock import monotonic
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange, Sample

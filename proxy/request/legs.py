@@ -102,7 +102,17 @@ class UpstreamStream(Protocol):
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Leg:
+class Written:
+    """Wants to know when its bytes leave. A class and not a Protocol, as `ports.RequestContext` is."""
+
+    def leaves(self, now: float) -> None:
+        """They are about to be written; `now` is in monotonic seconds. Before and not after: writing wakes the reader,
+        whose answer may be here before we get on."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Leg(Written):
     """One exchange with an upstream. Subclasses say what becomes of the answer."""
 
     connection: UpstreamStream | None

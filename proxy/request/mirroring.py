@@ -6,7 +6,6 @@ dropped and counted under the reason why.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
@@ -16,6 +15,7 @@ from proxy.http.headers import CHUNKED, CREDENTIALS, without
 from proxy.model.reasons import Reason
 from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, FELL_BACK, HEDGED, SLOT
 from proxy.request import memory, rewriting, samples
+from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured, Exchange, Sample
 
 if TYPE_CHECKING:

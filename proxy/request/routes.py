@@ -10,6 +10,7 @@ from proxy.config import Config, RolloutConfig, RouteConfig, checks
 from proxy.config.headers import HeaderRules
 from proxy.config.route import DualWriteConfig
 from proxy.http.headers import Request, read_request, request_scanner
+from proxy.http.known_heads import KnownHeads
 from proxy.json_pointer import parse
 from proxy.model import State
 from proxy.request.counts import Counts, Meter, Meters
@@ -21,8 +22,7 @@ from proxy.request.routing import Router, Rule
 OWN = checks.OWN.encode()
 """Paths that begin so are the proxy's own."""
 MAX_KNOWN = 1024
-MAX_KNOWN_HEAD = 2048
-"""At most so many heads of so many bytes are remembered, by a worker and by each pool."""
+"""Heads of requests that a worker remembers."""
 LONGEST_COPY = 600.0
 """`mirror.max_duration` when it is absent and no longer timeout asks for more, seconds."""
 
@@ -109,9 +109,7 @@ class Routes:
         self._router = Router(rules)
         self._headers = tuple({name for rule, _ in rules for name, _ in rule.headers})
         self.scanner: re.Pattern[bytes] = request_scanner(names)
-        self.known: dict[bytes, Request] = {}
-        """Heads that were read before, with what they mean and where they belong. Clients repeat themselves: an equal
-        head need not be checked, read and routed again."""
+        self.known: KnownHeads[Request] = KnownHeads(MAX_KNOWN)
 
     def read(self, head: bytes) -> Request:
         """What a head means and where it belongs; raises `HeadError`."""
@@ -124,14 +122,10 @@ class Routes:
         return request
 
     def remember(self, request: Request) -> None:
-        """Keep a head that has passed every check, for the next time; bounded in number and size.
-
-        One that must change, or whose body llhttp has to see, is not kept.
-        """
-        if request.plain and request.length >= 0 and request.route is not None and len(request.head) <= MAX_KNOWN_HEAD:
-            if len(self.known) >= MAX_KNOWN:
-                self.known.clear()
-            self.known[request.head] = request
+        """Keep a head that has passed every check, for the next time: not one that must change, or whose body llhttp
+        has to see."""
+        if request.plain and request.length >= 0 and request.route is not None:
+            self.known.keep(request)
 
     def names(self, path: bytes) -> bool:
         """Whether a route is for exactly this path."""

@@ -6,7 +6,6 @@ rule: `timeout` is silence, to the first byte and between two pieces.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
@@ -14,6 +13,7 @@ from mypy_extensions import mypyc_attr
 from proxy.http.statuses import is_failure
 from proxy.model.reasons import Reason
 from proxy.request import machine, memory, samples
+from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from proxy.http.ids import uuid7_tails, uuid7_time
 from proxy.model import Leg
 from proxy.pairs.publisher import Publisher
 from proxy.request.counts import Counts
-from proxy.request.driver import RequestDriver
+from proxy.request.driver import RequestFactory
 from proxy.request.ports import RequestContext, Timed, Watched
 from proxy.worker.request_log import RequestLog
 from proxy.worker.timers import PreciseTimer, TimerWheel
@@ -21,13 +21,9 @@ from proxy.worker.turn import TurnScheduler
 
 if TYPE_CHECKING:
     from proxy.config import Config
-    from proxy.http.headers import Request
-    from proxy.request.ports import DownstreamStream
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Routes
     from proxy.worker.limits import Limits
-
-    NewExchange = Callable[[DownstreamStream, RequestContext, Request, bytes, float], RequestDriver]
 
 _ENTROPY = 4096
 MOST_KEYS = 64
@@ -67,8 +63,8 @@ class WorkerContext(RequestContext):
         self.counts = Counts()
         self.publisher = Publisher(loop)
         self.request_log = RequestLog()
-        self.exchange: NewExchange = RequestDriver
-        """What a request becomes: `RequestDriver` itself, unless some requests are logged."""
+        self.requests = RequestFactory()
+        """Makes what requests become: `request_log` does where some are logged."""
         self.clients: set[Downstream] = set()
         self.refusals = self.counts.meter("", "", Leg.SERVED)
         """Requests that were refused before an upstream was asked."""
@@ -89,7 +85,7 @@ class WorkerContext(RequestContext):
         known = list(dict.fromkeys((*config.keys, *self.keys)))[:MOST_KEYS]  # what a model was given before it may
         self.keys = tuple(sorted(known, key=len, reverse=True))  # repeat still
         self.request_log.configure(config)
-        self.exchange = self.request_log.exchange if self.request_log.wanted else RequestDriver
+        self.requests = self.request_log if self.request_log.wanted else RequestFactory()
 
     def route(self, routes: Routes, calls: Routes) -> None:
         """Requests go by these routes from now on, calls of the gRPC listener by the others."""

@@ -10,8 +10,9 @@ from proxy.http.http2 import Http2, Http2Error, Stream
 from proxy.http.http2.frames import FloodError
 from proxy.http.http2.sending import CALM, CALM_PER_SECOND
 from proxy.model.reasons import Reason
+from proxy.request.legs import Written
 from proxy.worker.reader import Reader
-from proxy.worker.turn import TurnScheduler, Written
+from proxy.worker.turn import TurnScheduler
 
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait for a peer that does not read. What calls send is held back long before (`Http2.stopped`); the

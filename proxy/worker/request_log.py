@@ -1,7 +1,7 @@
 """Which requests are logged, and what is logged of them: the worker's part of traces and access log.
 
-While neither is configured nothing of this module runs: `WorkerContext.exchange` is `RequestDriver` itself. Otherwise
-`RequestLog.exchange` stands in its place and makes, of the requests that are chosen, a `LoggedRequest`, which continues
+While neither is configured nothing of this module runs: `WorkerContext.requests` is a plain `RequestFactory`. Otherwise
+a `RequestLog` stands in its place and makes, of the requests that are chosen, a `LoggedRequest`, which continues
 the trace and remembers its legs. Its record waits in a queue of at most `MAX_WAITING` for the next tick.
 
 Invariants
@@ -19,7 +19,7 @@ from proxy.config import Config
 from proxy.http.headers import Request, without
 from proxy.model.reasons import STATUS, Reason
 from proxy.pairs.request_log import SINKS, encode, parent_of
-from proxy.request.driver import RequestDriver
+from proxy.request.driver import RequestDriver, RequestFactory
 from proxy.request.dual_write import Write
 from proxy.request.exchange import Captured
 from proxy.request.mirroring import Copy
@@ -38,7 +38,7 @@ MAX_PATH = 1024
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
-class RequestLog:
+class RequestLog(RequestFactory):
     """Chooses requests, and holds their records until they are sent. Shares are in basis points."""
 
     def __init__(self) -> None:

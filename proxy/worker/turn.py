@@ -27,8 +27,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.request.clock import monotonic
+
+if TYPE_CHECKING:
+    from proxy.request.legs import Written
 
 AT_ONCE: Final = 256
 """Work that a connection may cause with what has just come. An ordinary request causes much less."""
@@ -54,19 +58,11 @@ class Waits(Protocol):
         """Go on for that much; how much it was."""
 
 
-class Written(Protocol):
-    """Wants to know when its bytes leave."""
-
-    def leaves(self, now: float) -> None:
-        """They are about to be written; `now` is in monotonic seconds. Before and not after: writing wakes the reader,
-        whose answer may be here before we get on."""
-
-
 class TurnScheduler:
     """What one turn has gathered."""
 
-    __slots__ = ("_clock", "_dear", "_ends", "_later", "_lines", "_loop", "_out", "_planned", "_rested", "at_once",
-                 "left", "per_turn", "slice")  # fmt: skip
+    __slots__ = ("_clock", "_dear", "_ends", "_later", "_lines", "_loop", "_out", "_planned", "_rested", "_sent",
+                 "at_once", "left", "per_turn", "slice")  # fmt: skip
 
     def __init__(
         self,
@@ -84,7 +80,9 @@ class TurnScheduler:
         self._dear: deque[Waits] = deque()
         self._rested = 0.0
         self._ends: deque[Callable[[], None]] = deque()
-        self._out: deque[tuple[asyncio.WriteTransport, bytes, Written | None]] = deque()
+        self._out: list[tuple[asyncio.WriteTransport, bytes, Written | None]] = []
+        self._sent = 0
+        """How many of `_out` have been sent."""
         self._later: deque[Callable[[], None]] = deque()
         self._planned = False
 
@@ -120,12 +118,15 @@ class TurnScheduler:
     def flush(self) -> None:
         """Send what has been gathered so far."""
         out = self._out
-        while out:
-            transport, data, whose = out.popleft()
+        while self._sent < len(out):
+            transport, data, whose = out[self._sent]
+            self._sent += 1
             if not transport.is_closing():
                 if whose is not None:
                     whose.leaves(monotonic())
                 transport.write(data)
+        self._sent = 0
+        out.clear()
 
     # --- whose bytes wait ---
 

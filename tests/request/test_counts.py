@@ -1,13 +1,40 @@
-"""What a worker counts: of names that left the file only so many are kept."""
+"""What a worker counts: many at a time, and each once; of names that left the file only so many are kept."""
 
 from __future__ import annotations
+
+from bisect import bisect_left
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.model import Leg
 from proxy.model.reasons import Reason
 from proxy.pairs import link
 from proxy.pairs.link import Frame
-from proxy.request.counts import MOST_GONE, Counts, Meters
+from proxy.request.counts import MOST_GONE, Counts, Histogram, Meter, Meters
 from tests.worker.rig import Model, Rig, eventually, rig
+
+
+@given(st.lists(st.sampled_from(link.BOUNDS) | st.floats(0.0, 100.0), max_size=40), st.integers(1, 20))
+def test_durations_are_put_into_buckets_as_one_by_one(few: list[float], times: int) -> None:
+    durations, one_by_one = Histogram(), [0] * (len(link.BOUNDS) + 1)
+    for seconds in few * times:
+        durations.add(seconds)
+        one_by_one[bisect_left(link.BOUNDS, seconds)] += 1
+    buckets, total = durations.totals()
+    assert buckets == one_by_one
+    assert abs(total - sum(few) * times) <= 1e-9 * total
+    assert durations.totals() == (buckets, total), "nothing is counted twice"
+
+
+@given(st.lists(st.sampled_from([200, 404, 0])))
+def test_statuses_in_a_row_are_counted_each(statuses: list[int]) -> None:
+    meter = Meter()
+    for at, status in enumerate(statuses):
+        meter.add(status, 0.1)
+        assert sum(meter.codes.values()) == at + 1
+    meter.count(Reason.TIMEOUT)
+    assert meter.codes == {**{one: statuses.count(one) for one in statuses}, Reason.TIMEOUT: 1}
 
 
 def test_a_name_for_each_deployment_costs_nothing_in_the_end() -> None:

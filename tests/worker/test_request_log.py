@@ -14,7 +14,6 @@ from proxy.pairs import request_log
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.pairs.request_log import RequestEntry
-from proxy.request.driver import RequestDriver
 from proxy.worker.request_log import MAX_PATH, MAX_WAITING, RequestLog
 from tests.worker.rig import Model, Rig, always, eventually, hang, ok, rig
 
@@ -78,7 +77,7 @@ def legs(entry: RequestEntry) -> dict[str, Any]:
 async def test_without_configuration_an_exchange_is_an_exchange_and_nothing_else() -> None:
     async with followed(CONFIG, Model(), Model()) as (it, heard):
         await it.lane()
-        assert it.worker.context.exchange is RequestDriver
+        assert it.worker.context.requests is not it.worker.context.request_log
         assert (await it.ask(b"{}", PARENT))[0] == 200
         await it.settled()
         assert heard.entries == []
@@ -316,4 +315,4 @@ async def test_a_reload_begins_and_ends_it() -> None:
         await asyncio.sleep(0)
         await it.settled()
         assert len(heard.entries) == 1
-        assert worker.context.exchange is RequestDriver
+        assert worker.context.requests is not it.worker.context.request_log

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from proxy.request.legs import Written
 from proxy.worker.reader import Reader
 from proxy.worker.turn import PER_TURN, SLICE, TurnScheduler
 from tests.worker.rig import ok
@@ -26,7 +27,7 @@ class Loop:
             self.soon.pop(0)()
 
 
-class Wire:
+class Wire(Written):
     """A transport that writes into a log shared with others."""
 
     def __init__(self, name: str, log: list[str]) -> None:

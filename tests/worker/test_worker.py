@@ -25,8 +25,9 @@ async def test_reload_keeps_connections_and_takes_new_routes() -> None:
     one, two = Model(always(ok(b"one"))), Model(always(ok(b"two")))
     async with rig(PLAIN, (one, two)) as it:
         reader, writer = await it.connect()
-        writer.write(ASK)
-        assert (await read_answer(reader))[2] == b"one"
+        for _ in range(2):  # the second one is known to the connection, head and route
+            writer.write(ASK)
+            assert (await read_answer(reader))[2] == b"one"
         old = it.worker.pools["m"]
         text = PLAIN.replace("{0}", two.url)
         it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))

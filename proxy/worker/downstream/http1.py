@@ -10,7 +10,6 @@ Invariants
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from proxy.http.chunks import ChunkScanner
@@ -26,6 +25,7 @@ from proxy.http.headers import (
 )
 from proxy.http.local_replies import error, health
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.request.routes import OWN
 from proxy.worker.downstream import http1_states as states
 from proxy.worker.downstream.http1_connection import MAX_AHEAD, Http1Connection
@@ -35,6 +35,7 @@ from proxy.worker.downstream.tunnel import start_tunnel
 
 if TYPE_CHECKING:
     from proxy.request.legs import Leg
+    from proxy.request.routes import Routes
     from proxy.worker.context import WorkerContext
 
 ANSWER_WORK: Final = 16
@@ -55,6 +56,10 @@ class DownstreamConnection(Http1Connection):
     """Bytes of half a head that were looked at: a head in tiny pieces is not read again for each of them."""
     _pumping = False
     """`_pump` takes up one request after the other: an answer that is ready at once need not."""
+    _last: Request | None = None
+    """What came last, if its head was known,"""
+    _routes: Routes | None = None
+    """and by which routes."""
 
     def __init__(self, context: WorkerContext, scheme: bytes = b"http") -> None:
         super().__init__(context, scheme)
@@ -63,11 +68,12 @@ class DownstreamConnection(Http1Connection):
     # --- the request, in ---
 
     def data_received(self, data: bytes) -> None:
-        if self.state == states.IDLE:
-            end = data.find(b"\r\n\r\n") + 4
-            request = self.context.routes.known.get(data[:end])
-            if request is not None and len(data) == end + request.length and not self._ahead and not self._kept:
-                self._begin(request, data[end:], True)  # a head that was read before, byte for byte
+        if self.state == states.IDLE and not self._ahead and not self._kept:
+            routes = self.context.routes
+            request = self._last = routes.known.find(data, self._last if self._routes is routes else None)
+            self._routes = routes
+            if request is not None and len(data) == len(request.head) + request.length:
+                self._begin(request, data[len(request.head) :], True)
                 return
         self.receive(data)
 
@@ -164,7 +170,7 @@ class DownstreamConnection(Http1Connection):
             self._without_route(request, given_id(request) or name)
             return
         self.work -= ASK_WORK
-        self.exchange = exchange = context.exchange(self, context, request, name, now)
+        self.exchange = exchange = context.requests.exchange(self, context, request, name, now)
         refused = exchange.start(piece, done)
         if refused:
             self.refuse(refused)
@@ -225,13 +231,12 @@ class DownstreamConnection(Http1Connection):
             request.keep and self.state == states.WAITING and answer.length != UNTIL_CLOSE and not self.context.draining
         )
         named = id_line(answer, exchange.request_id)
-        if not answer.dated:
-            named += self.context.date
+        date = b"" if answer.dated else self.context.date
         if request.old:
-            self._answer_old(answer, named, served_by, piece, done, keep)
+            self._answer_old(answer, named + date, served_by, piece, done, keep)
             return
         self.on(states.ANSWERS if keep else states.ANSWERS_LAST)
-        out = b"".join((answer.base, named, b"x-served-by: ", served_by, _GOES_ON if keep else _CLOSES, piece))
+        out = b"".join((answer.base, named, date, b"x-served-by: ", served_by, _GOES_ON if keep else _CLOSES, piece))
         self.turn.write(self.transport, out, exchange)
         if done:
             self._finish()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.request.clock import monotonic
 from proxy.worker.upstream.affinity import choose, identity
 from proxy.worker.upstream.endpoint import EJECT_LONGEST, Endpoint
 

@@ -10,12 +10,12 @@ candidate that live can stand in for); in between they fail as the last attempt 
 from __future__ import annotations
 
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.http.placement import Placement
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.worker.reader import Reader
 from proxy.worker.upstream.absence import Absence
 from proxy.worker.upstream.affinity import identity

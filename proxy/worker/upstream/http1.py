@@ -18,7 +18,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpResponseParser
@@ -27,11 +26,13 @@ from mypy_extensions import mypyc_attr
 from proxy.http.framing import Framing, FramingError
 from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer
 from proxy.model.reasons import Reason
+from proxy.request.clock import monotonic
 from proxy.request.legs import Upstream
 from proxy.worker.upstream.endpoint import PooledConnection
 
 if TYPE_CHECKING:
     from proxy.http.headers import Answer
+    from proxy.http.known_heads import KnownHeads
     from proxy.request.legs import Leg
     from proxy.worker.timers import TimerWheel
     from proxy.worker.turn import TurnScheduler
@@ -42,8 +43,7 @@ MAX_ANSWER_HEAD = 64 * 1024
 VERSION = b"HTTP/1."  # what every answer begins with
 MAX_INTERIM = 16  # 1xx answers before the answer proper; a model that sends more is not answering
 
-HEAD_WORK: Final = 8
-"""Work (`turn`) of an answer's head, and of each `HEAD_UNIT` bytes of it as much as of a chunk."""
+HEAD_WORK: Final = 8  # (`turn`) of an answer's head, and of each `HEAD_UNIT` bytes of it as much as of a chunk
 HEAD_UNIT: Final = 128
 PIECE_WORK: Final = 4  # of passing on a piece of a body
 
@@ -55,7 +55,7 @@ class ConnectionOwner(Upstream):
     wheel: TimerWheel
     turn: TurnScheduler
     period: float
-    known: dict[bytes, Answer]
+    known: KnownHeads[Answer]
     stalled: dict[UpstreamConnection, None]
 
     def submit(self, leg: Leg, fresh: bool = False, avoid: Endpoint | None = None) -> None:
@@ -89,6 +89,7 @@ class UpstreamConnection(PooledConnection):
     slot = 0
     leg: Leg | None = None
     why = _NONE  # it carries nothing any more, or is about to end
+    _last: Answer | None = None  # what came last, if its head was known
     _partial = b""
     _since = 0.0
     _blocked_since = 0.0
@@ -175,14 +176,13 @@ class UpstreamConnection(PooledConnection):
         if leg is None or leg.ended or not leg.written:
             self._unasked(leg)
             return
-        if leg.answer is None and not self._partial and not leg.to_head:
-            end = data.find(b"\r\n\r\n") + 4
-            answer = self.pool.known.get(data[:end])
-            if answer is not None and len(data) == end + answer.length and not self._kept:
-                leg.answer = answer  # a head that was read before, byte for byte
+        if leg.answer is None and not self._partial and not leg.to_head and not self._kept:
+            answer = self._last = self.pool.known.find(data, self._last)
+            if answer is not None and len(data) == len(answer.head) + answer.length:
+                leg.answer = answer
                 leg.began = monotonic()
                 self._complete(leg, leg.began, clean=True)
-                leg.head(data[end:], True)
+                leg.head(data[len(answer.head) :], True)
                 return
         self.receive(data)
 

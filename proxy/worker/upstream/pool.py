@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from time import monotonic
 
 from mypy_extensions import mypyc_attr
 
 from proxy.config.server import Health
 from proxy.http.headers import Answer
+from proxy.http.known_heads import KnownHeads
 from proxy.model.reasons import Reason
 from proxy.request import set_json
+from proxy.request.clock import monotonic
 from proxy.request.legs import Leg
 from proxy.resolver import Resolver
 from proxy.worker.pace import LOOK
@@ -45,7 +46,7 @@ MAX_LOOKS = 8  # clients that are looked at for one that is too slow, when a leg
 MAX_RACING = 4  # attempts to connect that are under way for one leg
 RACE_AFTER = 0.25  # the longest that an attempt is waited for before the next begins, seconds (RFC 8305, 5)
 MAX_KNOWN = 256
-MAX_KNOWN_HEAD = 2048
+"""Heads of answers that a pool remembers."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -74,8 +75,7 @@ class Pool(ConnectionOwner):
         self.reads_body = self.balancer.reads_body
         self.open = 0
         self.closing = False
-        self.known: dict[bytes, Answer] = {}
-        """Answers' heads that were read before: most models repeat theirs, or do within the second of their `date`."""
+        self.known: KnownHeads[Answer] = KnownHeads(MAX_KNOWN)
         self.stalled: dict[UpstreamConnection, None] = {}
         """Those that wait for their clients, to send or to take: the longest first."""
         self._all: set[UpstreamConnection] = set()
@@ -91,7 +91,7 @@ class Pool(ConnectionOwner):
     def moved(self, endpoints: tuple[Endpoint, ...], gone: set[Endpoint]) -> None:
         """There are other endpoints from now on; connections to those that are gone end with what they carry."""
         self.endpoints = endpoints
-        self.known.clear()  # see `remember`
+        self.known.forget()  # see `remember`
         for endpoint in gone:
             for connection in list(endpoint.idle):
                 connection.drop()
@@ -201,15 +201,12 @@ class Pool(ConnectionOwner):
             task.cancel()
 
     def remember(self, answer: Answer) -> None:
-        """Keep an answer's head for the next time; bounded in number and size.
+        """Keep an answer's head for the next time.
 
         One that says how long its connection is kept must be read for each URL, which learns from it (`keepalive`).
         """
-        says = len(self.endpoints) > 1 and b"\r\nkeep-alive:" in answer.head.lower()
-        if len(answer.head) <= MAX_KNOWN_HEAD and not says:
-            if len(self.known) >= MAX_KNOWN:
-                self.known.clear()
-            self.known[answer.head] = answer
+        if len(self.endpoints) == 1 or b"\r\nkeep-alive:" not in answer.head.lower():
+            self.known.keep(answer)
 
     # --- connections ---
 
