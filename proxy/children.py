@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,8 @@ class Child:
     grpc: socket.socket | None = None
     process: asyncio.subprocess.Process | None = None
     channel: Channel | None = None
+    control: socket.socket | None = None
+    spoke: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     started: float = 0.0
     deaths: list[float] = field(default_factory=list)
@@ -93,6 +96,7 @@ class Child:
 
     def starts(self) -> None:
         """A new process is about to take its place: nothing of the last one's is waited for."""
+        self.spoke.clear()
         self.ready.clear()
         self.silent = 0.0
         self.results = asyncio.Queue()
@@ -109,6 +113,7 @@ class Child:
     def heard(self, kind: Frame, payload: bytes) -> None:
         """A frame came from it."""
         self.silent = 0.0
+        self.spoke.set()
         if kind is Frame.READY:
             self.was_ready = True
             self.ready.set()
@@ -142,3 +147,15 @@ class Child:
             return f"no answer within {deadline:g} s"
         # What kills a process that has served may be the configuration itself: the next one is not to start with it.
         return "died while it took the configuration" if served else ""
+
+
+async def all_set(events: Iterable[asyncio.Event], stop: asyncio.Event) -> None:
+    """Wait until all are set, or `stop` is, or a child has had the time that it may take to start."""
+
+    async def wait() -> None:
+        await asyncio.gather(*(event.wait() for event in events))
+
+    waits = [asyncio.ensure_future(wait()), asyncio.ensure_future(stop.wait())]
+    await asyncio.wait(waits, timeout=START_DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+    for one in waits:
+        one.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,9 +44,20 @@ class Listening:
         host, port = self.sockets[0].getsockname()[:2]
         return host, port
 
+    @property
+    def parts(self) -> tuple[socket.socket | None, ...]:
+        """Owner, family, and the listening sockets; `of` makes the same from them."""
+        return (self.owner, self.family, *self.sockets)
+
+    @classmethod
+    def of(cls, parts: Sequence[socket.socket | None]) -> Listening:
+        """From `parts`."""
+        owner, family, *rest = parts
+        return cls(tuple(sock for sock in rest if sock is not None), owner, family)
+
     def close(self) -> None:
         """Let go of everything."""
-        for sock in (*self.sockets, self.owner, self.family):
+        for sock in self.parts:
             if sock is not None:
                 sock.close()
 

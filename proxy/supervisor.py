@@ -37,13 +37,14 @@ from typing import Any
 
 import setproctitle
 
-from proxy import logs
-from proxy.children import Child, longest_silence, start_deadline
+from proxy import __version__, handover, logs
+from proxy.children import Child, all_set, longest_silence, start_deadline
 from proxy.config import Config, parse
 from proxy.controller.store.sqlite.database import PATIENCE
 from proxy.controller.store.sqlite.files import claim
 from proxy.cores import quota, worker_count
 from proxy.errors import ConfigError
+from proxy.handover import PACKAGE_PARENT, Handover, Predecessors, fixed, needs_restart, predecessors
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -51,7 +52,6 @@ from proxy.sockets import Listening, listen_alone, show
 
 log = logging.getLogger("understudy.supervisor")
 
-PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
 WATCH = 1.0
 """Seconds between two looks for a child that hangs."""
 LAST_PAIRS = 10.0
@@ -67,7 +67,8 @@ class Supervisor:
         self._path = path
         self._generation = 1
         self._text, self._config = self._load()
-        self._runtime = Path(tempfile.mkdtemp(prefix="understudy-"))
+        self._before = handover.take()
+        self._runtime = self._before.runtime if self._before else Path(tempfile.mkdtemp(prefix="understudy-"))
         self._draining = False
         self._failed = False
         self._drain_delay = 0.0
@@ -75,10 +76,13 @@ class Supervisor:
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
-        self._listening: list[Listening] = []
+        self._predecessors = Predecessors(self._before.children if self._before else [], self._announce_tree)
+        self._leaving: asyncio.Task[None] | None = None  # the last version's workers
+        self._listening: dict[str, Listening] = {}
         try:
             self._workers, self._controller = self._open()
-            self._look_at_store()
+            if self._before is None:
+                self._look_at_store()
         except BaseException:
             self._let_go()
             raise
@@ -93,9 +97,10 @@ class Supervisor:
 
     def _open(self) -> tuple[list[Child], Child]:
         server = self._config.server
-        count = worker_count(server.workers, cores=quota())
-        data, admin = self._listen(server.listen, count), self._listen(self._config.admin.listen)
-        grpc = self._listen(server.grpc_listen, count) if server.grpc_listen is not None else None
+        before = self._before
+        count = len(before.listening["data"].sockets) if before else worker_count(server.workers, cores=quota())
+        data, admin = self._listen("data", server.listen, count), self._listen("admin", self._config.admin.listen)
+        grpc = self._listen("grpc", server.grpc_listen, count) if server.grpc_listen is not None else None
         calls = grpc.sockets if grpc is not None else (None,) * count
         runtime = ["--runtime", str(self._runtime)]
         workers = [
@@ -118,10 +123,10 @@ class Supervisor:
         if found is not None:
             found.close()
 
-    def _listen(self, address: str, count: int = 1) -> Listening:
-        listening = listen_alone(address, count)
-        self._listening.append(listening)
-        return listening
+    def _listen(self, name: str, address: str, count: int = 1) -> Listening:
+        found = self._before.listening[name] if self._before else listen_alone(address, count)
+        self._listening[name] = found
+        return found
 
     # --- one child ---------------------------------------------------------------------------------------------------
 
@@ -143,14 +148,14 @@ class Supervisor:
                 "-P",
                 "-m",
                 *argv,
-                pass_fds=[*fds, *(one.family.fileno() for one in self._listening if one.family is not None)],
+                pass_fds=[*fds, *(one.family.fileno() for one in self._listening.values() if one.family is not None)],
                 stdin=asyncio.subprocess.DEVNULL,
                 # One thread for numpy's matrix products: they are small, and OpenBLAS's idle threads spin on the cores
                 # that the workers need (8 times the CPU for the same evidence, measured on two busy cores).
                 env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": PACKAGE_PARENT},
             )
             undone.pop_all()
-        child.started = time.time()
+        child.started, child.control = time.time(), ours
         loop = asyncio.get_running_loop()
         _, child.channel = await loop.create_connection(
             lambda: Channel(lambda _, kind, payload: self._heard(child, kind, payload)), sock=ours
@@ -227,6 +232,7 @@ class Supervisor:
             "controller": self._controller.pid,
             "workers": [{"slot": n, "pid": w.pid, "started": w.started} for n, w in enumerate(self._workers)],
             "restarts": {child.name: child.restarts for child in self._children},
+            "leaving": self._predecessors.pids,
             "draining": self._draining,
         }
         self._controller.send(link.note(Frame.HELLO, tree))
@@ -258,9 +264,9 @@ class Supervisor:
             text, config = self._load()
         except (ConfigError, OSError, UnicodeDecodeError) as error:
             return str(error)
-        fixed = needs_restart(self._config, config)
-        if fixed:
-            return f"{' and '.join(fixed)} needs a restart"
+        changed = needs_restart(fixed(self._config), fixed(config))
+        if changed:
+            return f"{' and '.join(changed)} needs a restart"
         before = (self._text, self._config)
         self._text, self._config = text, config
         self._generation += 1
@@ -277,6 +283,34 @@ class Supervisor:
                 return f"{child.name}: {refusal}"
         return ""
 
+    # --- a new version ----------------------------------------------------------------------------------------------
+
+    async def _upgrade(self) -> None:
+        """Become the version that is installed by now, if that can go on where this one is."""
+        left = Handover(self._runtime, self._listening, predecessors(self._children))
+        async with self._reloading:
+            busy = self._before is not None or self._draining
+            problem = "not now" if busy else await handover.become_next(self._path, fixed(self._config), left)
+        logs.event(log, "upgrade.refused", logging.ERROR, error=problem)
+
+    async def _take_over(self) -> None:
+        """The last version's controller saves what it has and leaves, ours takes that up; then its workers leave, when
+        ours are ready. Until then they go on with the table that they have, and send our controller their pairs."""
+        await self._predecessors.connect()
+        self._start_keeping([self._controller])
+        await all_set([self._controller.spoke], self._stop)  # it only waits for the store now
+        await self._predecessors.leave(self._controller.name, 0.0, LAST_PAIRS)
+        await all_set([self._controller.ready], self._stop)
+        self._start_keeping(self._workers)
+        await all_set([worker.ready for worker in self._workers], self._stop)
+        delay, drain = self._config.server.timeouts.drain_delay, self._config.server.timeouts.drain
+        self._leaving = self._spawn(self._predecessors.leave("worker", delay, delay + drain + 5.0))
+        self._leaving.add_done_callback(self._upgraded)
+
+    def _upgraded(self, _: object) -> None:
+        self._before = None
+        logs.event(log, "upgrade.done", version=__version__)
+
     # --- the whole tree ----------------------------------------------------------------------------------------------
 
     async def run(self) -> int:
@@ -285,19 +319,28 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGTERM, lambda: self._on_stop(self._config.server.timeouts.drain_delay))
         loop.add_signal_handler(signal.SIGINT, lambda: self._on_stop(0.0))
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGUSR2, lambda: self._spawn(self._upgrade()))
+        handover.unblock()
         try:
-            self._keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
             self._spawn(self._watch())
             grpc = {"grpc": show(self.grpc_address)} if self.grpc_address is not None else {}
             logs.event(log, "listening", data=show(self.data_address), **grpc, admin=show(self.admin_address))
+            if self._before is None:
+                self._start_keeping(self._children)
+            else:
+                await self._take_over()
             await self._stop.wait()
             return await self._drain()
         finally:
             self._close()
 
+    def _start_keeping(self, children: list[Child]) -> None:
+        self._keepers += [asyncio.create_task(self._keep(child)) for child in children]
+
     def _on_stop(self, delay: float) -> None:
         if self._stop.is_set():
             self._kill(self._children)
+            self._predecessors.kill()
         self._drain_delay = delay
         self._stop.set()
 
@@ -307,6 +350,8 @@ class Supervisor:
         delay, longest = self._drain_delay, self._config.server.timeouts.drain
         logs.event(log, "draining", delay=delay, longest=longest)
         clean = await self._leave(self._workers, delay + longest + 5.0)
+        if self._leaving is not None:
+            await asyncio.wait([self._leaving])
         clean = await self._leave([self._controller], LAST_PAIRS) and clean
         await asyncio.gather(*self._keepers, return_exceptions=True)
         logs.event(log, "stopped", clean=clean)
@@ -334,25 +379,13 @@ class Supervisor:
         for task in (*self._keepers, *self._tasks):
             task.cancel()
         self._kill(self._children)
+        self._predecessors.kill()
         self._let_go()
 
     def _let_go(self) -> None:
-        for listening in self._listening:
+        for listening in self._listening.values():
             listening.close()
         shutil.rmtree(self._runtime, ignore_errors=True)
-
-
-def needs_restart(before: Config, after: Config) -> list[str]:
-    """Keys that differ and cannot change while running."""
-    pairs = {
-        "server.listen": (before.server.listen, after.server.listen),
-        "server.tls": (before.server.tls is None, after.server.tls is None),
-        "server.workers": (before.server.workers, after.server.workers),
-        "server.grpc_listen": (before.server.grpc_listen, after.server.grpc_listen),
-        "admin.listen": (before.admin.listen, after.admin.listen),
-        "store": (before.store, after.store),
-    }
-    return [key for key, (old, new) in pairs.items() if old != new]
 
 
 def run(path: Path) -> int:

@@ -72,6 +72,7 @@ class Process:
         controller.generation = int(first["generation"])
         controller.admin_port = self._listener.getsockname()[1]
         controller.alive = lambda: channel.send(link.frame(Frame.ALIVE, b""))
+        controller.alive()  # all is imported: what comes next may have to wait for the store
         try:
             await controller.start(self._runtime)
         except StoreError as error:

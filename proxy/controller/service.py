@@ -187,7 +187,8 @@ class ControllerService:
         """The supervisor's word on which processes there are. A worker that is not among them is gone for good."""
         self._tree = tree
         self.draining = self.draining or bool(tree.get("draining"))
-        self._controller.connections.expect(worker.get("pid") for worker in tree.get("workers", ()))
+        workers = [worker.get("pid") for worker in tree.get("workers", ())]
+        self._controller.connections.expect([*workers, *tree.get("leaving", ())])
 
     def processes(self) -> dict[str, Any]:
         """The process tree, with which workers are connected."""

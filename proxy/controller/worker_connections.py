@@ -164,8 +164,10 @@ class WorkerConnections:
         name = f"{replica}/{name}" if replica else name
         worker = self.workers.get(name)
         if worker is None:
-            for other in [w for w in self.workers.values() if w.replica == replica and w.slot == slot]:
-                self.drop(other.name)
+            here = self._pids.get(replica, frozenset())  # two share a slot while one hands over to the other
+            for other in [w for w in self.workers.values() if (w.replica, w.slot) == (replica, slot)]:
+                if other.pid not in here:
+                    self.drop(other.name)
             worker = self.workers[name] = WorkerConnection(name, slot, pid, replica)
             worker.clock = self._clocks.get(replica)
         self._of[channel] = worker

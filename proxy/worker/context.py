@@ -50,7 +50,18 @@ class WorkerContext(RequestContext):
     buffered = 0
     """Bytes that are held for clients that are slow, of requests and answers."""
     draining = False
+    replaced = False
+    """Whether another worker, which is ready, takes in the clients of this one's socket."""
     ready = False
+
+    def be_replaced(self) -> None:
+        """Another worker has this one's place."""
+        self.replaced = True
+
+    @property
+    def open_for_more(self) -> bool:
+        """What the health paths say: whether a balancer may send more clients to this address."""
+        return self.ready and (self.replaced or not self.draining)
 
     keys: tuple[bytes, ...] = ()
     """Secrets that upstreams get in headers, which are kept out of pairs."""

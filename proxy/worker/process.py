@@ -276,7 +276,10 @@ class Worker:
                 self._on_config(channel, note)
                 started.set()
             elif kind is Frame.DRAIN:
-                self._drain_delay = float(link.read_note(payload).get("delay", 0.0))
+                note = link.read_note(payload)
+                self._drain_delay = float(note.get("delay", 0.0))
+                if note.get("replaced"):
+                    self.context.be_replaced()
                 self.stopped.set()
 
         channel = self._control = Channel(on_control, lambda _: self.stopped.set())
@@ -368,10 +371,14 @@ class Worker:
             pool.abort()
 
     async def _drain(self) -> None:
-        """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left."""
+        """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left. One whose place
+        is taken already takes in nobody, and is as ready as its successor."""
         assert self._config is not None
         timeouts = self._config.server.timeouts
         self.context.draining = True
+        if self.context.replaced:
+            for one in self._listeners:
+                one.close()
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
         deadline = time.monotonic() + timeouts.drain

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"__main__"},
-    {"cli", "supervisor", "children", "demo", "cores"},
+    {"cli", "supervisor", "preflight", "handover", "children", "demo", "cores"},
     {"worker", "controller"},
     {"config", "request", "pairs", "sockets"},
     {"rollout", "evidence", "predictions"},
@@ -31,8 +31,9 @@ UP: set[tuple[str, str]] = set()
 """Imports that run up a floor."""
 
 SHELL = {
-    "cli", "supervisor", "children", "demo", "cores", "worker", "controller", "config", "sockets", "logs", "private",
-    "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel", "pairs.publisher", "http.framing",
+    "cli", "supervisor", "preflight", "handover", "children", "demo", "cores", "worker", "controller", "config",
+    "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel",
+    "pairs.publisher", "http.framing",
 }  # fmt: skip
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 

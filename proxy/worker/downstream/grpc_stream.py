@@ -117,7 +117,7 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
     def _health(self) -> None:
         """As Kubernetes' gRPC probes ask it; every service is the proxy."""
         self.link.spend(ANSWER_WORK)
-        serving = self.context.ready and not self.context.draining
+        serving = self.context.open_for_more
         http2, stream = self.link.http2, self._stream
         http2.headers(stream, _HEAD, False)
         http2.data(stream, _SERVING if serving else _NOT_SERVING, True, [(b"grpc-status", b"0")])

@@ -183,8 +183,7 @@ class DownstreamConnection(Http1Connection):
             self._say(Reason.NO_ROUTE, request, name)
             return
         keep = self._begin_our_own(request)
-        ready = context.ready and not context.draining
-        self._write(health(request.path, ready, request.method, keep, context.date))
+        self._write(health(request.path, context.open_for_more, request.method, keep, context.date))
         self._finish()
 
     def _more_body(self, data: bytes) -> int:

@@ -1,0 +1,28 @@
+"""`python -m proxy.preflight FILE`: whether this version can serve a file, asked by the one that runs before it hands
+over. Prints what cannot change without a restart (`handover.fixed`) as JSON, or the mistakes to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from proxy import supervisor  # noqa: F401 - the whole program must import, or this version would not start
+from proxy.config import parse
+from proxy.errors import ConfigError
+from proxy.handover import fixed
+
+
+def main(path: Path) -> int:
+    """Read the file as a supervisor does; the exit code."""
+    try:
+        config = parse(path.read_text("utf-8"), str(path), directory=path.resolve().parent, files=True)
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
+        return 2
+    print(json.dumps(fixed(config)))  # noqa: T201 - the supervisor reads it
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
