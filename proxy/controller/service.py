@@ -8,13 +8,16 @@ been carried out or refused.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from proxy.config import Config
+from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts
+from proxy.controller.admin.metrics import package_version
 from proxy.controller.controller import Controller
 from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.report import lead_seconds, rollout_json
@@ -26,6 +29,7 @@ from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.pairs.redaction import pointers
 from proxy.rollout.events import Abort, Pause, Promote, Refuse, Resume, Retry, RolloutEvent
+from proxy.sockets import show
 
 RELOAD_DEADLINE = 60.0
 """Seconds to wait for the supervisor's answer to a reload."""
@@ -38,10 +42,13 @@ class ControllerService:
 
     def __init__(self, controller: Controller, supervisor: Channel, clock: Callable[[], float] = time.time) -> None:
         self._controller, self._supervisor, self._clock = controller, supervisor, clock
+        self._since = clock()
         self._tree: dict[str, Any] = {}
         self._reloads: list[asyncio.Future[tuple[bool, str]]] = []
         self._outcomes = Counter(joined=0, unknown=0)
         self.draining = False
+        self.fleet_view: Callable[[], FleetView] = self._alone
+        """What is said of the fleet, where this controller leads one."""
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -195,6 +202,18 @@ class ControllerService:
         connected = {worker.pid for worker in self._controller.connections.workers.values() if worker.connected}
         workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self._tree.get("workers", ())]
         return {**self._tree, "workers": workers}
+
+    def fleet(self) -> dict[str, Any]:
+        """Who leads, and which replicas there are."""
+        return self.fleet_view().shown()
+
+    def _alone(self) -> FleetView:
+        controller = self._controller
+        name = socket.gethostname()
+        where = show((name, controller.admin_port))
+        workers = len(self._tree.get("workers", ()))
+        me = ReplicaView(name, where, "leader", package_version(), controller.config_hash, workers, 0.0, 0.0)
+        return FleetView(LeaderView(name, where, self._since), 0, (me,))
 
     async def reload(self) -> tuple[bool, str]:
         """Ask the supervisor to read the file again. Raises `ActionRefusedError` when it does not say what came of

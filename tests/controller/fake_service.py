@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from proxy import config
+from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
 from proxy.errors import StoreError
 from proxy.rfc3339 import rfc3339
@@ -148,6 +149,11 @@ class FakeService:
 
     def processes(self) -> dict[str, Any]:
         return {"supervisor": 1, "workers": [{"slot": 0, "pid": 2}], "controller": 3, "restarts": {}}
+
+    def fleet(self) -> dict[str, Any]:
+        me = ReplicaView("host-1", "10.0.0.1:9091", "leader", "0.1.0", "0f3a", 2, 0.0, 0.0)
+        other = ReplicaView("host-2", "10.0.0.2:9091", "standby", "0.1.0", "0f3a", 2, 0.012, None, connected=False)
+        return FleetView(LeaderView("host-1", "10.0.0.1:9091", 1_764_400_000.0), 3, (me, other)).shown()
 
     async def reload(self) -> tuple[bool, str]:
         return not self.reload_problem, self.reload_problem

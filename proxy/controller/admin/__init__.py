@@ -20,16 +20,22 @@ from proxy.controller.admin.console import Console
 from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
 from proxy.controller.admin.interface import AdminService
 from proxy.controller.admin.metrics import Metrics
+from proxy.controller.admin.passing_on import PassingOn
 from proxy.controller.admin.port import Port
 from proxy.controller.admin.stream import EventStreams
 from proxy.controller.webhooks.outbox import Sender
 
-__all__ = ["Port", "application"]
+__all__ = ["PassingOn", "Port", "application"]
 
 
-def application(service: AdminService, sender: Sender) -> web.Application:
-    """The admin port's application over a controller and its webhook sender."""
-    app = web.Application(middlewares=[problems.middleware, access.middleware], client_max_size=MAX_BODY)
+def application(service: AdminService, sender: Sender, passing_on: PassingOn | None = None) -> web.Application:
+    """The admin port's application over a controller and its webhook sender; a standby's asks the leader too."""
+    middlewares = [problems.middleware, access.middleware]
+    if passing_on is not None:
+        middlewares.append(passing_on.middleware)
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
+    if passing_on is not None:
+        app.on_cleanup.append(passing_on.close)
     app[SURFACE], app[SENDER] = service, sender
     app[handlers.METRICS] = Metrics(service, sender)
     streams = app[handlers.STREAMS] = EventStreams(service)

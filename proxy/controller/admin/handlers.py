@@ -196,6 +196,13 @@ async def processes(request: web.Request) -> web.Response:
     return answer(request.app[SURFACE].processes())
 
 
+@routes.get("/api/v1/fleet")
+async def fleet(request: web.Request) -> web.Response:
+    """Who leads, and who else is there."""
+    inputs.query(request, ())
+    return answer(request.app[SURFACE].fleet())
+
+
 @routes.get("/api/v1/webhooks")
 async def webhooks(request: web.Request) -> web.Response:
     """Each webhook endpoint's delivery state."""

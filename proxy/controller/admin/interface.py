@@ -125,6 +125,10 @@ class AdminService(Protocol):
     def processes(self) -> dict[str, Any]:
         """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts"}`."""
 
+    def fleet(self) -> dict[str, Any]:
+        """Who leads and which replicas there are (`fleet_view.FleetView.shown`); one that leads where there is no
+        fleet."""
+
     async def reload(self) -> tuple[bool, str]:
         """Ask the supervisor to read the file again: whether it took effect, and why not; raises `ActionRefusedError`
         (503) when it does not say."""

@@ -216,7 +216,28 @@ PROCESSES = _object(
         "controller": _maybe(WHOLE),
         "workers": _list(WORKER),
         "restarts": {"type": "object", "additionalProperties": WHOLE},
+        "leaving": _list(WHOLE),
         "draining": {"type": "boolean"},
+    }
+)
+REPLICA = _object(
+    {
+        "name": TEXT,
+        "address": TEXT,
+        "role": {"enum": ["leader", "standby"]},
+        "version": TEXT,
+        "config_hash": TEXT,
+        "workers": WHOLE,
+        "link_lag_seconds": NUMBER,
+        "clock_offset_seconds": NUMBER,
+        "connected": {"type": "boolean"},
+    }
+)
+FLEET = _object(
+    {
+        "leader": _maybe(_object({"name": TEXT, "address": TEXT, "since": MOMENT})),
+        "term": WHOLE,
+        "replicas": _list(REPLICA),
     }
 )
 _WHO: dict[str, Schema] = {
@@ -252,6 +273,7 @@ SCHEMAS = {
     "Endpoint": ENDPOINT,
     "Charts": CHARTS,
     "Processes": PROCESSES,
+    "Fleet": FLEET,
     "HandAction": HAND,
     "Promotion": PROMOTION,
     "Outcome": OUTCOME,
@@ -268,6 +290,7 @@ _WHY = {
     409: "Not possible in the rollout's present state.",
     413: "The body is too long.",
     422: "The file has mistakes; the old configuration stays in force.",
+    502: "A standby asked the leader, which gave no answer.",
     503: "Not now; the detail says why.",
 }
 
@@ -382,6 +405,7 @@ def _paths() -> dict[str, Schema]:
             *_DATA,
         ),
         "/api/v1/processes": _get("processes", "The process tree.", _content(_ref("Processes")), *_DATA),
+        "/api/v1/fleet": _get("fleet", "Who leads, and which replicas there are.", _content(_ref("Fleet")), *_DATA),
         "/api/v1/webhooks": _get(
             "webhooks",
             "Delivery state of each endpoint.",

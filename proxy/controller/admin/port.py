@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
 from time import monotonic
@@ -42,6 +43,7 @@ class _Connection(web.RequestHandler):
     def __init__(self, port: Port, manager: web.Server, **settings: Any) -> None:
         super().__init__(manager, **settings)
         self._port, self.peer = port, ""
+        self.passed_on = False
         self._turned_away = False
         self._heard = self._head_since = 0.0
         self._unread, self._taken = 0, 0.0
@@ -151,6 +153,7 @@ class Port:
         self._settings: dict[str, Any] = {"access_log": None, "logger": server_log}
         self._runner = web.AppRunner(app, shutdown_timeout=drain, **self._settings)
         self._server: asyncio.Server | None = None
+        self._new: Callable[[], _Connection] | None = None
         self._looks: asyncio.Task[None] | None = None
 
     async def start(self, listener: socket.socket) -> None:
@@ -158,10 +161,20 @@ class Port:
         await self._runner.setup()
         loop, manager = asyncio.get_running_loop(), self._runner.server
         assert manager is not None
-        self._server = await loop.create_server(
-            lambda: _Connection(self, manager, loop=loop, **self._settings), sock=listener
-        )
+        self._new = lambda: _Connection(self, manager, loop=loop, **self._settings)
+        self._server = await loop.create_server(self._new, sock=listener)
         self._looks = asyncio.create_task(self._look())
+
+    def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Serve a connection that came another way: a standby's, which passes requests on. `data` was read already."""
+        if self._new is None:
+            transport.abort()
+            return
+        connection = self._new()
+        connection.passed_on = True
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.data_received(data)
 
     def admit(self, new: _Connection) -> bool:
         """Take in a connection, in the place of the one that has been idle longest where there is none left; whether

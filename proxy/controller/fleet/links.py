@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 
 from proxy import logs
 from proxy.controller.fleet.clock import ClockOffset, exchanged
+from proxy.controller.fleet.door import Door, TakeRequest
 from proxy.controller.fleet.tls import trouble_with
 from proxy.controller.worker_connections import AWAY, WorkerConnections
 from proxy.pairs import replicas
@@ -93,6 +94,8 @@ class Links:
         self.peers: dict[str, Peer] = {}
         self.refused: Counter[str] = Counter()
         """Connections that were refused, by reason word."""
+        self.requests: TakeRequest = lambda transport, _: transport.abort()
+        """Given a connection of a standby that passes requests of its admin port on."""
         self.outranked: Callable[[int], object] = lambda term: None
         """Told when a replica knows of a higher term than ours."""
         self._listener: socket.socket | None = None
@@ -169,7 +172,7 @@ class Links:
             async with asyncio.timeout(HELLO):
                 patient(sock)
                 await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: channel, sock, ssl=self._context, ssl_handshake_timeout=limit
+                    lambda: Door(channel, self.requests, said.set), sock, ssl=self._context, ssl_handshake_timeout=limit
                 )
                 await said.wait()
         except (OSError, TimeoutError) as error:  # of TLS too: `ssl.SSLError` is one
