@@ -31,7 +31,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -293,9 +293,11 @@ class Supervisor:
             problem = "not now" if busy else await handover.become_next(self._path, fixed(self._config), left)
         logs.event(log, "upgrade.refused", logging.ERROR, error=problem)
 
-    async def _take_over(self) -> None:
-        """The last version's controller saves what it has and leaves, ours takes that up; then its workers leave, when
-        ours are ready. Until then they go on with the table that they have, and send our controller their pairs."""
+    async def _begin(self) -> None:
+        """Start everything. Where there was a last version, its controller saves what it has and leaves, and ours takes
+        that up; its workers leave when ours are ready, and until then send our controller their pairs."""
+        if self._before is None:
+            return self._start_keeping(self._children)
         await self._predecessors.connect()
         self._start_keeping([self._controller])
         await all_set([self._controller.spoke], self._stop)  # it only waits for the store now
@@ -325,10 +327,7 @@ class Supervisor:
             self._spawn(self._watch())
             grpc = {"grpc": show(self.grpc_address)} if self.grpc_address is not None else {}
             logs.event(log, "listening", data=show(self.data_address), **grpc, admin=show(self.admin_address))
-            if self._before is None:
-                self._start_keeping(self._children)
-            else:
-                await self._take_over()
+            await self._begin()
             await self._stop.wait()
             return await self._drain()
         finally:
@@ -339,8 +338,7 @@ class Supervisor:
 
     def _on_stop(self, delay: float) -> None:
         if self._stop.is_set():
-            self._kill(self._children)
-            self._predecessors.kill()
+            self._kill([*self._children, self._predecessors])
         self._drain_delay = delay
         self._stop.set()
 
@@ -371,15 +369,14 @@ class Supervisor:
             return False
         return not any(codes)
 
-    def _kill(self, children: list[Child]) -> None:
+    def _kill(self, children: Iterable[Child | Predecessors]) -> None:
         for child in children:
             child.kill()
 
     def _close(self) -> None:
         for task in (*self._keepers, *self._tasks):
             task.cancel()
-        self._kill(self._children)
-        self._predecessors.kill()
+        self._kill([*self._children, self._predecessors])
         self._let_go()
 
     def _let_go(self) -> None:
