@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy import logs
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
+
+log = logging.getLogger("understudy.supervisor")
 
 START_DEADLINE = 30.0
 """Seconds a child may take from its start to READY, imports included, the first time."""
@@ -159,3 +163,19 @@ async def all_set(events: Iterable[asyncio.Event], stop: asyncio.Event) -> None:
     await asyncio.wait(waits, timeout=START_DEADLINE, return_when=asyncio.FIRST_COMPLETED)
     for one in waits:
         one.cancel()
+
+
+async def all_leave(children: Collection[Child], drain: bytes, deadline: float) -> bool:
+    """Tell children to drain and wait for them; whether all left by themselves before the deadline (seconds)."""
+    for child in children:
+        child.send(drain)
+    running = [child.process.wait() for child in children if child.process is not None]
+    try:
+        codes = await asyncio.wait_for(asyncio.gather(*running), deadline)
+    except TimeoutError:
+        stuck = [child for child in children if child.pid is not None]
+        logs.event(log, "drain.cut_off", logging.ERROR, names=[child.name for child in stuck])
+        for child in stuck:
+            child.kill()
+        return False
+    return not any(codes)

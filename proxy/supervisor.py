@@ -38,7 +38,7 @@ from typing import Any
 import setproctitle
 
 from proxy import __version__, handover, logs
-from proxy.children import Child, all_set, longest_silence, start_deadline
+from proxy.children import Child, all_leave, all_set, longest_silence, start_deadline
 from proxy.config import Config, parse
 from proxy.controller.store.sqlite.database import PATIENCE
 from proxy.controller.store.sqlite.files import claim
@@ -161,7 +161,12 @@ class Supervisor:
             lambda: Channel(lambda _, kind, payload: self._heard(child, kind, payload)), sock=ours
         )
         child.send(self._config_frame())
+        if self._draining:  # all were told before this one could hear
+            child.send(self._drain_frame())
         self._announce_tree()
+
+    def _drain_frame(self) -> bytes:
+        return link.note(Frame.DRAIN, {"delay": self._drain_delay})
 
     def _config_frame(self) -> bytes:
         file = {"source": str(self._path), "directory": str(self._path.resolve().parent)}
@@ -296,17 +301,21 @@ class Supervisor:
     async def _begin(self) -> None:
         """Start everything. Where there was a last version, its controller saves what it has and leaves, and ours takes
         that up; its workers leave when ours are ready, and until then send our controller their pairs."""
+        old = self._predecessors
         if self._before is None:
-            return self._start_keeping(self._children)
-        await self._predecessors.connect()
-        self._start_keeping([self._controller])
-        await all_set([self._controller.spoke], self._stop)  # it only waits for the store now
-        await self._predecessors.leave(self._controller.name, 0.0, LAST_PAIRS)
+            self._start_keeping(self._children)
+            return
+        await old.connect()
+        if not self._stop.is_set():
+            self._start_keeping([self._controller])
+            await all_set([self._controller.spoke], self._stop)  # it only waits for the store now
+        await old.leave(self._controller.name, 0.0, LAST_PAIRS)
         await all_set([self._controller.ready], self._stop)
-        self._start_keeping(self._workers)
-        await all_set([worker.ready for worker in self._workers], self._stop)
+        if not self._stop.is_set():
+            self._start_keeping(self._workers)
+            await all_set([worker.ready for worker in self._workers], self._stop)
         delay, drain = self._config.server.timeouts.drain_delay, self._config.server.timeouts.drain
-        self._leaving = self._spawn(self._predecessors.leave("worker", delay, delay + drain + 5.0))
+        self._leaving = self._spawn(old.leave("worker", delay, delay + drain + 5.0))
         self._leaving.add_done_callback(self._upgraded)
 
     def _upgraded(self, _: object) -> None:
@@ -347,27 +356,13 @@ class Supervisor:
         self._announce_tree()
         delay, longest = self._drain_delay, self._config.server.timeouts.drain
         logs.event(log, "draining", delay=delay, longest=longest)
-        clean = await self._leave(self._workers, delay + longest + 5.0)
+        clean = await all_leave(self._workers, self._drain_frame(), delay + longest + 5.0)
         if self._leaving is not None:
             await asyncio.wait([self._leaving])
-        clean = await self._leave([self._controller], LAST_PAIRS) and clean
+        clean = await all_leave([self._controller], self._drain_frame(), LAST_PAIRS) and clean
         await asyncio.gather(*self._keepers, return_exceptions=True)
         logs.event(log, "stopped", clean=clean)
         return 0 if clean and not self._failed else 1
-
-    async def _leave(self, children: list[Child], deadline: float) -> bool:
-        """Tell children to drain and wait for them; whether all left by themselves before the deadline (seconds)."""
-        for child in children:
-            child.send(link.note(Frame.DRAIN, {"delay": self._drain_delay}))
-        running = [child.process.wait() for child in children if child.process is not None]
-        try:
-            codes = await asyncio.wait_for(asyncio.gather(*running), deadline)
-        except TimeoutError:
-            stuck = [child for child in children if child.pid is not None]
-            logs.event(log, "drain.cut_off", logging.ERROR, names=[child.name for child in stuck])
-            self._kill(stuck)
-            return False
-        return not any(codes)
 
     def _kill(self, children: Iterable[Child | Predecessors]) -> None:
         for child in children:
