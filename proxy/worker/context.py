@@ -54,9 +54,9 @@ class WorkerContext(RequestContext):
     """Whether another worker, which is ready, takes in the clients of this one's socket."""
     ready = False
 
-    def be_replaced(self) -> None:
-        """Another worker has this one's place."""
-        self.replaced = True
+    def drains(self, *, replaced: bool) -> None:
+        """It is told to leave; with `replaced` another worker has its place."""
+        self.draining, self.replaced = True, replaced
 
     @property
     def open_for_more(self) -> bool:

@@ -101,7 +101,7 @@ class Worker:
         self._listeners: list[Listener] = []
         self._config: Config | None = None
         self._patience = 0.0
-        self._drain_delay = 0.0
+        self._drain_delay, self._replaced = 0.0, False
         self.stopped = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -278,8 +278,7 @@ class Worker:
             elif kind is Frame.DRAIN:
                 note = link.read_note(payload)
                 self._drain_delay = float(note.get("delay", 0.0))
-                if note.get("replaced"):
-                    self.context.be_replaced()
+                self._replaced = bool(note.get("replaced"))
                 self.stopped.set()
 
         channel = self._control = Channel(on_control, lambda _: self.stopped.set())
@@ -375,10 +374,9 @@ class Worker:
         is taken already takes in nobody, and is as ready as its successor."""
         assert self._config is not None
         timeouts = self._config.server.timeouts
-        self.context.draining = True
-        if self.context.replaced:
-            for one in self._listeners:
-                one.close()
+        self.context.drains(replaced=self._replaced)
+        for one in self._listeners if self._replaced else ():
+            one.close()
         if self._drain_delay:
             await asyncio.sleep(self._drain_delay)
         deadline = time.monotonic() + timeouts.drain

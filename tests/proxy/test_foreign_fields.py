@@ -115,7 +115,7 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
         "worker/timers.py": ("thing.slot", "thing.slot", "thing.slot"),
     },
     PHASE: {
-        "worker/process.py": ("self.context.draining", "self.context.ready", "self.context.told", "trial.weight"),
+        "worker/process.py": ("self.context.ready", "self.context.told", "trial.weight"),
     },
     LIBRARY: {
         "worker/tls.py": ("context.check_hostname", "context.verify_mode"),
