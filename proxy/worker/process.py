@@ -371,16 +371,15 @@ class Worker:
 
     async def _drain(self) -> None:
         """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left. One whose place
-        is taken already takes in nobody, and is as ready as its successor."""
+        is taken takes in nobody, and stays as ready as its successor."""
         assert self._config is not None
-        timeouts = self._config.server.timeouts
+        drain = self._config.server.timeouts.drain
         self.context.drains(replaced=self._replaced)
         for one in self._listeners if self._replaced else ():
             one.close()
-        if self._drain_delay:
-            await asyncio.sleep(self._drain_delay)
-        deadline = time.monotonic() + timeouts.drain
+        await asyncio.sleep(self._drain_delay)
         quiet_since = time.monotonic()
+        deadline = quiet_since + drain
         while time.monotonic() < deadline:
             now = time.monotonic()
             for client in list(self.context.clients):
