@@ -138,9 +138,9 @@ def serve(path: Path) -> int:
 
 @main.command()
 @click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
-              help="The file to look at; also UNDERSTUDY_CONFIG.")  # fmt: skip
+              help="The configuration file; also UNDERSTUDY_CONFIG.")  # fmt: skip
 @click.option("--rate", "rates", multiple=True, type=click.FloatRange(min=0, min_open=True), metavar="N",
-              help="Requests per second to reckon with; may be repeated.")  # fmt: skip
+              help="Requests per second to assume; may be repeated.")  # fmt: skip
 @click.option("--schema", "wants_schema", is_flag=True, help="Print the JSON Schema of the file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print mistakes, warnings and plans as JSON.")
 @_guarded
@@ -179,7 +179,7 @@ def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_js
 
 @main.command()
 @click.option("--keep", is_flag=True, help="Leave everything running at the end and print the URLs.")
-@click.option("--json", "as_json", is_flag=True, help="Print how each act went as JSON; the story goes to stderr.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result of each act as JSON; progress goes to stderr.")
 @_guarded
 def demo(keep: bool, as_json: bool) -> int:
     """Watch a good candidate promoted and two bad ones rolled back.
@@ -209,9 +209,9 @@ def _names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 @main.command()
 @click.argument("rollout", required=False, shell_complete=_names)
 @click.option("--json", "as_json", is_flag=True, help="Print what the admin API answers.")
-@click.option("--watch", is_flag=True, help="Draw again every --interval seconds until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Refresh every --interval seconds until Ctrl-C.")
 @click.option("--interval", default=2.0, show_default=True, type=click.FloatRange(min=0.1), metavar="SECONDS",
-              help="Between two drawings.")  # fmt: skip
+              help="Time between two refreshes.")  # fmt: skip
 @_admin_options
 @_guarded
 def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url: str, token: str | None) -> int:
@@ -251,8 +251,8 @@ def _one(admin: AdminClient, name: str) -> dict[str, Any]:
 
 def _unknown(admin: AdminClient, name: str) -> UnderstudyError:
     names = [rollout["name"] for rollout in admin.rollouts()]
-    hint = nearest(name, names) or (f"there is {', '.join(names)}" if names else "there is none")
-    return UnderstudyError(f"there is no rollout `{name}` ({hint})")
+    hint = nearest(name, names) or (f"known: {', '.join(names)}" if names else "none is configured")
+    return UnderstudyError(f"no rollout `{name}` ({hint})")
 
 
 def _hand_action(action: str, about: str, example: str) -> Callable[..., Any]:
@@ -294,24 +294,27 @@ def _me() -> str:
 
 promote = _hand_action("promote", "Send a rollout to its next stage, or approve a pass.", "looks good in the console")
 abort = _hand_action("abort", "Roll a rollout back.", "support tickets")
-pause = _hand_action("pause", "Stop a rollout from climbing (not from rolling back).", "release freeze")
-resume = _hand_action("resume", "Let a paused rollout climb again.", "the freeze is over")
+pause = _hand_action("pause", "Stop a rollout from advancing; it can still be rolled back.", "release freeze")
+resume = _hand_action("resume", "Let a paused rollout advance again.", "the freeze is over")
 retry = _hand_action("retry", "Try a rolled back version again; its evidence is kept.", "the database was down")
 restart = _hand_action(
-    "restart", "Begin a new trial of a rolled back version, with nothing of its evidence.", "the limit was too strict"
+    "restart", "Begin a new trial of a rolled back version, without its old evidence.", "the limit was too strict"
 )
 
 
 _recording = click.argument("file", type=click.Path(path_type=Path))
 _rollout_option = click.option(
-    "--rollout", default="", metavar="ROUTE/CANDIDATE", help="Whose plan; the file's own if absent."
+    "--rollout",
+    default="",
+    metavar="ROUTE/CANDIDATE",
+    help="The rollout whose plan is used; by default the recording's own.",
 )
 
 
 @main.command()
 @_recording
 @click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
-              help="The guards to judge by; a store's journal needs none.")  # fmt: skip
+              help="The guards to judge by; not needed for a store's journal.")  # fmt: skip
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @_guarded
@@ -336,12 +339,16 @@ def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
 @_recording
 @config_option
 @_rollout_option
-@click.option("--candidate", required=True, metavar="URL", help="The model server to try.")
-@click.option("--live", metavar="URL", help="Ask live anew as well; without it latency relative to live is not judged.")
+@click.option("--candidate", required=True, metavar="URL", help="The model server to test.")
+@click.option(
+    "--live",
+    metavar="URL",
+    help="Send the requests to live as well; without it latency relative to live is not judged.",
+)
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'",
-              help="Set on what the candidate is asked, ${NAME} from the environment; may be repeated.")  # fmt: skip
+              help="Header of requests to the candidate, ${NAME} from the environment; may be repeated.")  # fmt: skip
 @click.option("--live-header", "live_headers", multiple=True, metavar="'NAME: VALUE'",
-              help="The same on what live is asked.")  # fmt: skip
+              help="The same for requests to live.")  # fmt: skip
 @click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(min=0.1), metavar="N",
               help="Requests per second.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send the first N requests only.")
@@ -389,9 +396,9 @@ def replay(
 @click.option("--recording", "file", type=click.Path(path_type=Path), metavar="FILE",
               help="Read a recorded file instead of a running rollout.")  # fmt: skip
 @click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
-              help="How to read a recording's answers; also UNDERSTUDY_CONFIG.")  # fmt: skip
+              help="The configuration, for reading a recording's responses; also UNDERSTUDY_CONFIG.")  # fmt: skip
 @click.option("--rate", "rates", multiple=True, type=click.FloatRange(min=0, min_open=True), metavar="N",
-              help="Requests per second to reckon with; may be repeated.")  # fmt: skip
+              help="Requests per second to assume; may be repeated.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print what was measured, limits and costs as JSON.")
 @_admin_options
 @_guarded
@@ -404,10 +411,10 @@ def suggest(
     url: str,
     token: str | None,
 ) -> int:
-    """Suggest limits from what two honest models differ by.
+    """Suggest limits from how much two equivalent models differ.
 
-    Train live's own recipe once more, run that in shadow under generous limits (or record it), and ask. What is printed
-    can be pasted under the rollout: each guard with what was measured, and with the pairs and the time until a
+    Train live's own recipe once more, run that in shadow under generous limits (or record it), then run this. What it
+    prints can be pasted under the rollout: each guard with what was measured, and with the pairs and the time until a
     candidate like that one passes, and until one at twice the limit fails. Exit code 1: nothing is measured yet.
 
     \b
@@ -419,13 +426,13 @@ def suggest(
 
     if file is not None:
         if path is None:
-            raise click.UsageError("Missing option '--config' / '-c': it says how a recording's answers are read.")
+            raise click.UsageError("Missing option '--config' / '-c': it says how a recording's responses are read.")
         found = of_recording(file, _config(path), rollout or "")
     else:
         admin = AdminClient(url, token)
         names = [rollout] if rollout else [one["name"] for one in admin.rollouts()]
         if len(names) != 1:
-            raise UnderstudyError(f"name one rollout: there is {', '.join(names) or 'none'}")
+            raise UnderstudyError(f"name one rollout; known: {', '.join(names) or 'none'}")
         found = of_rollout(_one(admin, names[0]))
     return show(found, rates or (10.0, 100.0), as_json=as_json)
 

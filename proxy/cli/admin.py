@@ -31,7 +31,7 @@ class AdminClient:
         self._url = url.rstrip("/")
         self._token = (token or "").strip()  # a token from a file often brings its line break along
         if not (self._token.isascii() and (self._token + "x").isprintable()):
-            raise AdminError("the token is not text in ASCII, so no header can carry it")
+            raise AdminError("the token has characters that are not allowed in a header")
         self._timeout = timeout
         # A proxy named in the environment is for the world outside, not for an admin port.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -104,7 +104,7 @@ def _object(body: bytes, key: str, url: str) -> dict[str, Any]:
 def _refusal(error: urllib.error.HTTPError, url: str, token: str) -> AdminError:
     """A refusal in words, from its problem+json (RFC 9457) where there is one."""
     if error.code == 401:
-        wants = "takes another token than the one given" if token else "wants a token"
+        wants = "does not accept this token" if token else "requires a token"
         return AdminError(f"{url} {wants}: --token or UNDERSTUDY_ADMIN_TOKEN")
     try:
         problem = json.loads(error.read())

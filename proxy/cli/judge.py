@@ -47,7 +47,7 @@ def plan_of(config: Config, path: Path, name: str) -> Plan:
     if found is None and not name and len(config.plans) == 1:
         return next(iter(config.plans.values()))
     if found is None:
-        hint = nearest(wanted, config.plans) or f"there is {', '.join(config.plans) or 'none'}"
+        hint = nearest(wanted, config.plans) or f"known: {', '.join(config.plans) or 'none'}"
         raise UnderstudyError(f"the configuration has no rollout `{wanted}` ({hint}); choose one with --rollout")
     return found
 
@@ -197,7 +197,7 @@ def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, 
     """Live, when it is to be asked anew, with headers of its own: its credentials are not the candidate's."""
     if target is None:
         if headers:
-            raise click.UsageError("--live-header needs --live: the recorded answers are not asked for")
+            raise click.UsageError("--live-header needs --live: without it no request is sent to live")
         return None
     server = _server(config, plan.live, target)
     return replace(server, headers={**server.headers, **headers})

@@ -1,4 +1,4 @@
-"""`suggest`: what two honest models differ by, from a running rollout or a recording, as limits to paste."""
+"""`suggest`: how much two equivalent models differ, from a running rollout or a recording, as limits to paste."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def of_recording(path: Path, config: Config, name: str) -> Found:
     with progressbar(recorded_pairs(path), label="suggest", file=sys.stderr, show_pos=True) as pairs:
         judged = judge_trials(plan, pairs)
     if not judged:
-        raise UnderstudyError(f"{path}: there is no pair in it")
+        raise UnderstudyError(f"{path}: it contains no pairs")
     guards = {guard.name: guard for guard in plan.guards}
     findings = [f for f in [*judged.values()][-1].assessment.findings if f.segment is None]
     measured = [
@@ -129,14 +129,14 @@ def _yaml(found: Found, proposals: Sequence[Proposal], rates: Sequence[float]) -
     at = " and ".join(f"{rate:g}" for rate in rates)
     lines = [
         f"# {printable(found.name)}: limits at about twice what its two models differed by, over {most:,} pairs.",
-        "# They are right where both are honest: live, and live's own recipe trained once more. What passes is a",
-        f"# candidate like the one measured. Times are at {at} requests/s, all of them compared.",
+        "# They fit two equivalent models: live, and live's own recipe trained once more. A candidate",
+        f"# like the one measured passes. Times are at {at} requests/s, all of them compared.",
         "guards:",
     ]
     for one in proposals:
         lines += _lines(one, found.kind, rates)
     if found.missing:
-        lines += ["# Not measured, having no guard: these measure it, and hardly ever fail.", "#"]
+        lines += ["# Not measured yet: no guard did. These limits measure it and hardly ever fail.", "#"]
         kept = [guard for guard in generous_guards(found.kind) if guard.name in found.missing]
         lines += [f"#   {guard.name}: {written(guard)}" for guard in kept]
     return lines
@@ -152,7 +152,7 @@ def _lines(one: Proposal, kind: Kind, rates: Sequence[float]) -> list[str]:
     costs = [f"passes {passes}", f"at twice the limit fails {fails}"]
     lines = [f"  # {said}; {', '.join(costs)}"]
     if found.pairs < FEW:
-        lines.append(f"  # only {found.pairs:,} pairs: the interval decides more than the models; wait for {FEW:,}")
+        lines.append(f"  # only {found.pairs:,} pairs: the interval matters more than the models; wait for {FEW:,}")
     return [*lines, f"  {guard.name}: {written(guard)}"]
 
 

@@ -96,7 +96,7 @@ def _rollout(one: dict[str, Any]) -> str:
     if budget := one.get("token_budget"):
         lines.append(
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
-            f"which affords {budget['share']:.3g} of the pairs"
+            f"enough for {budget['share']:.3g} of the pairs"
         )
     if known := one.get("outcomes"):
         drop = known["drop"]
@@ -106,7 +106,7 @@ def _rollout(one: dict[str, Any]) -> str:
             f"{known['candidate_loss']:.3g}; quality drop {drop['value']:.3g} ({low} … {high}), no limit"
         )
     if labels := one.get("labels"):
-        lines.append("  later truths: " + _counts(labels, first="counted"))
+        lines.append("  delayed labels: " + _counts(labels, first="counted"))
     if one.get("repeats"):
         lines.append(f"  repeats left out: {one['repeats']:,}")
     if one.get("why_unparseable"):
@@ -115,7 +115,7 @@ def _rollout(one: dict[str, Any]) -> str:
         lines.append("  candidate's failures: " + _counts(one["candidate_failures"]))
     if mismatches := one.get("response_mismatches"):
         counted = {word.replace("_", " "): n for word, n in mismatches.items()}
-        lines.append("  answers that differ as answers: " + _counts(counted))
+        lines.append("  mismatched responses: " + _counts(counted))
     return "\n".join(lines)
 
 

@@ -89,7 +89,11 @@ def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
 def _sides(config: Config, blame: _Blamer) -> None:
     _ports(config, blame)
     if config.admin.token is None and not is_loopback(config.admin.listen) and not blame.is_broken(("admin", "token")):
-        blame(("admin", "listen"), f"{config.admin.listen} is open to others", "set `admin.token`, or use 127.0.0.1")
+        blame(
+            ("admin", "listen"),
+            f"{config.admin.listen} is reachable from other hosts",
+            "set `admin.token`, or use 127.0.0.1",
+        )
     _token(config, blame)
     _positive(("server",), blame, controller_lost=config.server.controller_lost)
     for name, upstream in config.upstreams.items():
@@ -146,7 +150,7 @@ def _ports(config: Config, blame: _Blamer) -> None:
     for n, (path, here) in enumerate(listening):
         taken = [other for other, there in listening[:n] if here and there and collide(here, there)]
         if taken:
-            blame(path, f"{here} is taken by `{show(taken[0])}`", "each has a port of its own")
+            blame(path, f"{here} is taken by `{show(taken[0])}`", "each needs its own port")
 
 
 def _token(config: Config, blame: _Blamer) -> None:
@@ -154,8 +158,8 @@ def _token(config: Config, blame: _Blamer) -> None:
     token, path = config.admin.token, ("admin", "token")
     unset = any(mistake.path == show(path) for mistake in blame.document.mistakes)
     if token is not None and not unset and not _SENDABLE.fullmatch(token.get_secret_value()):
-        problem = "no request could carry it: not ASCII, empty, or a blank at an end"
-        blame(path, problem, "a line break at its end, perhaps")
+        problem = "not a valid header value: empty, not ASCII, or with a blank at an end"
+        blame(path, problem, "does it end with a line break?")
 
 
 def _watching(config: Config, blame: _Blamer) -> None:
@@ -167,9 +171,9 @@ def _watching(config: Config, blame: _Blamer) -> None:
     if access is not None:
         _positive(("log", "access"), blame, max_size=access.max_size)
         if round(access.share * BUCKETS) < 1:
-            blame(("log", "access", "share"), "chooses no request", "at least 0.01%")
+            blame(("log", "access", "share"), "selects no request", "at least 0.01%")
         if access.path is None and config.log.level in ("warning", "error"):
-            problem = f"lines of requests are of level info, which `level: {config.log.level}` leaves out"
+            problem = f"request lines have level info, which `level: {config.log.level}` suppresses"
             blame(("log", "access"), problem, "give it a `path`")
 
 
@@ -221,7 +225,7 @@ def _twice(paths: Iterable[Path], names: Iterable[str], what: str, blame: _Blame
     first: dict[str, Path] = {}
     for path, name in zip(paths, names, strict=True):
         if name in first:
-            blame(path, f"the {what} `{name}` is there twice", f"first at {show(first[name])}")
+            blame(path, f"the {what} `{name}` is defined twice", f"first at {show(first[name])}")
         first.setdefault(name, path)
 
 
@@ -236,7 +240,7 @@ def _reachable(n: int, config: Config, blame: _Blamer) -> None:
         wider = _covers(there.path, here.path) and there.headers.items() <= here.headers.items()
         wider = wider and there.json.items() <= here.json.items()
         if wider and (not there.methods or (here.methods and set(here.methods) <= set(there.methods))):
-            hint = f"routes[{m}] (`{route.name}`) takes all its requests; put this one first, or narrow that one"
+            hint = f"routes[{m}] (`{route.name}`) matches all its requests; put this one first, or narrow that one"
             if not blame.is_broken(("routes", m, "match")) and not blame.is_broken(("routes", n, "match")):
                 blame(("routes", n), f"the route `{routes[n].name}` is never reached", hint)
             return
@@ -246,12 +250,12 @@ def _fork(n: int, config: Config, blame: _Blamer) -> None:
     """A route that the body decides for: fields that can be read, and one default for each path."""
     match, path = config.routes[n].match, ("routes", n, "match")
     if match.default and not match.json:
-        blame((*path, "default"), "has no meaning without `json`", "a route without it has all that is left")
+        blame((*path, "default"), "has no meaning without `json`", "a route without it gets all remaining requests")
     for pointer in match.json:
         if not pointer:
             blame((*path, "json", pointer), "is the whole body", "name a field of it, such as /model")
         elif speaks(config, config.routes[n].live) and not in_message(parse(pointer)):
-            blame((*path, "json", pointer), "is not read of a ModelInferRequest", "such as /model_name")
+            blame((*path, "json", pointer), "is not a supported field of ModelInferRequest", "such as /model_name")
     same = [m for m, other in enumerate(config.routes[:n]) if match.default and _alike(other.match, match)]
     if same:
         blame((*path, "default"), f"routes[{same[0]}] is the default of the same path already", "one of them is")
@@ -279,7 +283,7 @@ def _reserved(path: Path, route: RouteConfig, blame: _Blamer) -> None:
     if set(route.match.path or "") & set("?#"):
         blame((*path, "match", "path"), "is matched against the path alone, without query and fragment", "leave it out")
     if "*" in (route.match.path or "")[:-1]:
-        problem = "a `*` stands for any rest, and only at the end"
+        problem = "a `*` matches the rest of the path and is allowed only at the end"
         blame((*path, "match", "path"), problem, "end it there, or write a route for each path")
     if route.name == DEFAULT:
         hint = "another name, or `default: {live: …}` at the top for what matches no route"
@@ -321,7 +325,11 @@ def _one(path: Path, section: Section | None, keys: tuple[str, ...], blame: _Bla
 
 def _in_pairs(path: Path, header: str | None, blame: _Blamer) -> None:
     if header is not None and header.lower() in HEADERS:
-        blame(path, f"`{header}` carries credentials, which no pair holds", "a header that says who without proving it")
+        blame(
+            path,
+            f"`{header}` carries credentials, which no pair holds",
+            "use a header that identifies without authenticating",
+        )
 
 
 def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
@@ -335,9 +343,9 @@ def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
             pointed = " or ".join(f"`protocol: {one.name}`" for one in PROTOCOLS.values() if one.pointed)
             blame((*path, key), f"has no meaning with `protocol: {known.name}`", f"use {pointed}")
     if rule.pointer and rule.jmespath:
-        blame((*path, "jmespath"), "stands beside `pointer`", "write one of them")
+        blame((*path, "jmespath"), "conflicts with `pointer`", "write one of them")
     if rule.jmespath and (problem := expression_problem(rule.jmespath)):
-        blame((*path, "jmespath"), f"is no JMESPath expression: {problem}", "e.g. `results[*].score`")
+        blame((*path, "jmespath"), f"is not a JMESPath expression: {problem}", "e.g. `results[*].score`")
     _positive(path, blame, label_delay=rule.label_delay)
     for key in rule.model_fields_set & {"low", "high"}:
         if rule.kind not in (Kind.SCORE, Kind.AUTO):
@@ -347,7 +355,7 @@ def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
 def _stages(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:
     for key in ("shadow", "canary"):
         if rollout.stages and getattr(rollout, key) is not None:
-            blame((*path, key), "the short form stands beside `stages`", "move it into `stages`")
+            blame((*path, key), "the short form conflicts with `stages`", "move it into `stages`")
     for n, rule in enumerate(rollout.stages):
         if not rule.is_one and not blame.is_broken((*path, "stages", n)):
             blame((*path, "stages", n), "a stage is either `shadow: 100%` or `canary: 5%`")
@@ -371,7 +379,7 @@ def _climb(path: Path, stage: Stage, before: Stage | None, blame: _Blamer) -> No
     elif before is not None and stage.weight <= before.weight and stage.weight > 0:
         blame(path, f"{stage.percent:g}% after {before.percent:g}%: stages climb", "raise it, or leave it out")
     if round(stage.percent * 100) < 1:
-        blame(path, "gets no requests, so nothing can be learnt", "at least 0.01%")
+        blame(path, "gets no requests, so nothing can be measured", "at least 0.01%")
     elif abs(stage.percent * 100 - round(stage.percent * 100)) > 1e-9:
         blame(path, f"{stage.percent:g}% is finer than 0.01%")
     if stage.kind is State.CANARY and stage.weight >= BUCKETS:
@@ -383,7 +391,7 @@ def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
         problem = f"{duration(stage.max_time)} is not more than `min_time` ({duration(stage.min_time)})"
         blame((*path, "max_time"), f"{problem}: the stage can never pass")
     if stage.on_timeout == "abort" and stage.max_time is None:
-        blame((*path, "on_timeout"), "does nothing without `max_time`")
+        blame((*path, "on_timeout"), "has no effect without `max_time`")
     if stage.kind is State.SHADOW and "mirror" in given:
         blame((*path, "mirror"), "a shadow stage has its share in `shadow` already")
 
@@ -391,7 +399,7 @@ def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
 def _costs(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:
     mirror, record = rollout.mirror, rollout.record
     if mirror.max_memory < 4 * mirror.max_body:
-        problem = "holds not even one pair: a pair is up to four bodies"
+        problem = "too small for one pair, which is up to four bodies"
         blame((*path, "mirror", "max_memory"), f"{problem} of `max_body`", "raise it, or lower `max_body`")
     _positive((*path, "mirror"), blame, timeout=mirror.timeout)
     if not isinstance(rollout.fallback.after, str):

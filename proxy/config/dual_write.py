@@ -27,4 +27,4 @@ def check_dual_write(path: Path, route: RouteConfig, known: Sequence[str], blame
         blame((*path, "timeout"), "must be more than 0")
     if route.rollouts:
         hint = "give the calls that set up state a route of their own, without `rollouts`"
-        blame(path, "stands beside `rollouts`, whose copies would set the state up again", hint)
+        blame(path, "conflicts with `rollouts`: copies would set up the state again", hint)

@@ -41,7 +41,7 @@ def check_files(config: Config, blame: _Blame) -> None:
         if problem:
             blame(path, problem, "")
     if config.store.url is None and _somebody_elses(File(config.store.path)):
-        blame(("store", "path"), f"{config.store.path} is there and is no store", "")
+        blame(("store", "path"), f"{config.store.path} exists and is not a store", "")
 
 
 def _written(config: Config) -> Iterator[tuple[Path, str]]:
@@ -101,18 +101,18 @@ def _which(error: ssl.SSLError, cert: str, key: str) -> tuple[str, str]:
     if error.reason == "KEY_VALUES_MISMATCH":
         return "key", f"{key} is not the key of {cert}"
     if not _is_certificate(cert):
-        return "cert", f"{cert} is no certificate in PEM"
+        return "cert", f"{cert} is not a PEM certificate"
     if "ENCRYPTED" in File(key).read_text("latin-1"):
-        return "key", f"{key} is encrypted, and nobody is there to type its password"
+        return "key", f"{key} is encrypted, and no password can be entered"
     if error.reason in ("EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "CA_KEY_TOO_SMALL"):
         return "cert", f"{cert} is too weak for this machine's OpenSSL ({error.reason})"
-    return "key", f"{key} is no private key in PEM"
+    return "key", f"{key} is not a PEM private key"
 
 
 def _authorities(path: Path, file: str | None, blame: _Blame) -> None:
     if file is None:
         return
-    problem = _unreadable(file) or ("" if _is_certificate(file) else f"{file} holds no certificate in PEM")
+    problem = _unreadable(file) or ("" if _is_certificate(file) else f"{file} contains no PEM certificate")
     if problem:
         blame(path, problem, "")
 
@@ -144,15 +144,15 @@ def unwritable(file: File) -> str:
     """Why a file could not be written, or nothing; neither it nor its folders need be there yet.
 
     >>> unwritable(File("/dev/null/state/understudy.db"))
-    'cannot write /dev/null/state/understudy.db: /dev/null is no folder'
+    'cannot write /dev/null/state/understudy.db: /dev/null is not a directory'
     """
     try:
         if file.exists() and not file.is_file():
-            return f"cannot write {file}: it is no file"
+            return f"cannot write {file}: it is not a regular file"
         place = file if file.exists() else next(parent for parent in file.parents if parent.exists())
     except OSError as error:
         return f"cannot write {file}: {error.strerror}"
     if place != file and not place.is_dir():
-        return f"cannot write {file}: {place} is no folder"
+        return f"cannot write {file}: {place} is not a directory"
     needed = os.R_OK | os.W_OK if place == file else os.W_OK | os.X_OK
     return "" if os.access(place, needed) else f"cannot write {file}: {place} is read-only"

@@ -30,7 +30,7 @@ def check_grpc(config: Config, blame: _Blame) -> None:
     spoken = [path for path, name in lives if speaks(config, name)]
     listen = config.server.grpc_listen
     if listen is None and spoken:
-        blame(spoken[0], "speaks gRPC, and nobody listens for it", "set `server.grpc_listen`, e.g. 0.0.0.0:8081")
+        blame(spoken[0], "speaks gRPC, but there is no gRPC listener", "set `server.grpc_listen`, e.g. 0.0.0.0:8081")
     if listen is not None:
         where: Path = ("server", "grpc_listen")
         if not spoken:
@@ -53,20 +53,24 @@ def _route(path: Path, config: Config, route: RouteConfig, blame: _Blame) -> Non
             blame((*path, "rollouts", n, "candidate"), problem, "the two arms get the same request")
         here = (*path, "rollouts", n, "mirror")
         if grpc and rollout.mirror.max_tokens_per_minute:
-            blame((*here, "max_tokens_per_minute"), "nobody counts tokens in a gRPC answer", "leave it out")
+            blame((*here, "max_tokens_per_minute"), "tokens in gRPC responses are not counted", "leave it out")
     both = route.dual_write
     if both is not None and both.upstream in config.upstreams and speaks(config, both.upstream) is not grpc:
-        blame((*path, "dual_write", "upstream"), "does not speak what live speaks", "the two get the same request")
+        blame((*path, "dual_write", "upstream"), "uses another protocol than live", "the two get the same request")
     if not grpc:
         return
     pointer = route.sticky.json if route.sticky is not None else None
     fields = f"`/parameters/NAME`, {', '.join(f'`/{name}`' for name in READ)}"
     if pointer is not None and not in_message(parse(pointer)):
-        blame((*path, "sticky", "json"), "is not read of a ModelInferRequest", f"one of {fields}")
+        blame((*path, "sticky", "json"), "is not a supported field of ModelInferRequest", f"one of {fields}")
     for name in {route.live, *(rollout.candidate for rollout in route.rollouts)} & config.upstreams.keys():
         by = config.upstreams[name].balance
         if isinstance(by, HashKey) and by.kind == "json" and not in_message(parse(by.name)):
-            blame(("upstreams", name, "balance"), f"{by.name} is not read of a ModelInferRequest", f"one of {fields}")
+            blame(
+                ("upstreams", name, "balance"),
+                f"{by.name} is not a supported field of ModelInferRequest",
+                f"one of {fields}",
+            )
     if route.match.methods and "POST" not in route.match.methods:
         blame((*path, "match", "methods"), "every gRPC call is a POST", "leave `methods` out")
     if route.segments is not None and route.segments.request_field is not None:
@@ -80,5 +84,5 @@ def _route(path: Path, config: Config, route: RouteConfig, blame: _Blame) -> Non
     for n, pointer in enumerate(rule.ignore if rule is not None else ()):
         if pointer not in FIELDS:
             blame(
-                (*path, "prediction", "ignore", n), "is no field of a ModelInferRequest", f"one of {', '.join(FIELDS)}"
+                (*path, "prediction", "ignore", n), "is not a field of ModelInferRequest", f"one of {', '.join(FIELDS)}"
             )

@@ -23,7 +23,7 @@ def check_guards(path: Path, rollout: RolloutConfig, prediction: PredictionConfi
     """Note every mistake about the limits of one rollout, at `path`."""
     here = (*path, "guards")
     if rollout.guards is not None and not rollout.guards.listed and not blame.is_broken(here):
-        blame(here, "no guard: nothing could ever be proven", "leave `guards` out for the default ones")
+        blame(here, "no guard, so nothing can be proven", "leave `guards` out for the default ones")
     canary = any(stage.weight > 0 for stage in rollout.ladder)
     reads = [guard for guard in rollout.limits if GUARDS[guard.name].reads]
     for guard in reads:

@@ -25,7 +25,7 @@ _Named = TypeVar("_Named", bound=Iterable[str])
 def _keeps_the_framing(names: _Named) -> _Named:
     for name in names:
         if name in _FRAMING:
-            raise Unfit("a header other than those of framing and routing", f"`{name}` is the proxy's to set")
+            raise Unfit("a header other than those of framing and routing", f"`{name}` is set by the proxy")
     return names
 
 

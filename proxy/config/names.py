@@ -195,7 +195,7 @@ def proxy(value: Any) -> str:
         own = parts._replace(netloc=parts.netloc.rpartition("@")[2])
         url(own.geturl())
     except (TypeError, ValueError, AttributeError, Unfit) as unfit:
-        raise Unfit(expected, "SOCKS is not spoken" if str(value).startswith("socks") else "") from unfit
+        raise Unfit(expected, "SOCKS is not supported" if str(value).startswith("socks") else "") from unfit
     if parts.path not in ("", "/") or parts.query or not value.isascii() or not value.isprintable() or " " in value:
         raise Unfit(expected, "scheme, host and port; `user:password@` if it asks for them")
     return str(value)
@@ -233,7 +233,7 @@ def path_change(value: Any) -> PathRule:
     if set(start + to) & set("?#"):
         raise Unfit(expected, "without query and fragment: the query stays the request's own")
     if "*" in start[:-1] or "*" in to[:-1] or start.endswith("*") is not to.endswith("*"):
-        raise Unfit(expected, "a `*` stands for the same rest in both, at their end")
+        raise Unfit(expected, "a `*` matches the same rest in both and is allowed only at the end")
     return PathRule(start, to)
 
 

@@ -1,6 +1,6 @@
 """Limits out of what two models differ by, and what they cost: the arithmetic of `understudy suggest`.
 
-Two honest models (live's recipe trained once more) differ by something. A limit near that rolls good candidates back or
+Two equivalent models (live's recipe trained once more) differ a little. A limit near that rolls good candidates back or
 decides nothing; twice as much lets them pass and finds what is worse. The costs are estimates for planning, as those of
 `effort`: evidence grows per pair by a relative entropy (shares) or by a squared distance over twice a variance (means),
 and the variance is taken from the finding's interval.

@@ -151,7 +151,7 @@ class _Reader:
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen and name != "<<":
                 first = f"first on line {seen[name]}"
-                self._document.mistakes.append(Mistake(show((*path, name)), "the key is there twice", first, line))
+                self._document.mistakes.append(Mistake(show((*path, name)), "the key is defined twice", first, line))
             seen[name] = line
         self._loader.flatten_mapping(node)
         found: dict[str, Any] = {}
@@ -173,7 +173,7 @@ class _Reader:
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
         text = str(node.value)
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise yaml.MarkedYAMLError(problem="half a surrogate pair is no text", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(problem="an unpaired surrogate is not text", problem_mark=node.start_mark)
         if "${" not in text:
             return text
         self._document.secret[path] = text
@@ -219,7 +219,7 @@ def _content(name: str, directory: Folder, blame: Callable[[str], None]) -> str:
         else:
             text, problem = "", "is no file"
     except UnicodeDecodeError:
-        text, problem = "", "is no text in UTF-8"
+        text, problem = "", "is not UTF-8 text"
     except (OSError, ValueError) as error:
         text, problem = "", f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}"
     if problem:

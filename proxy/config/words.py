@@ -92,9 +92,9 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: 
     yield _wrapped("    ", "Filled in: " + "; ".join(_filled_in(config, rollout)) + ".")
     if rollout.guards is None:
         text = (
-            f"No limit is this model's own yet: `understudy suggest {plan.name}` reads what two honest models differ by"
+            f"No limit was chosen for this model yet: `understudy suggest {plan.name}` measures in shadow how much two"
         )
-        yield _wrapped("    ", f"{text} in shadow, and proposes limits with what they cost in time.")
+        yield _wrapped("    ", f"{text} equivalent models differ, and proposes limits with the time they take.")
     yield from _durations(plan, rates)
 
 
@@ -106,10 +106,10 @@ def _asked(config: Config, plan: Plan, rollout: RolloutConfig) -> Iterator[str]:
         yield f"{named} judges what goes beyond live's own noise, from {share}."
     for name in (plan.live, plan.candidate):
         if fields := ", ".join(config.upstreams[name].set_json):
-            yield f"{name} is asked with {fields} set, where it serves and where it is copied to."
+            yield f"{name} gets {fields} set in every request, served and copied."
     if rollout.mirror.max_tokens_per_minute:
         text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
-        yield f"{text} Where that does not last, fewer requests become pairs, and stages take longer."
+        yield f"{text} If they would cost more, fewer requests become pairs, and stages take longer."
 
 
 def _durations(plan: Plan, rates: Sequence[float]) -> Iterator[str]:
@@ -187,17 +187,17 @@ def warnings(config: Config) -> Iterator[str]:
     """What is allowed and most likely not meant, one sentence each."""
     for route in config.routes:
         if len(route.rollouts) > len(route.open_rollouts):
-            text = f"`{route.live}` is live, so its entry under `rollouts` does nothing any more and may go"
+            text = f"`{route.live}` is live, so its entry under `rollouts` has no effect and can be removed"
             yield f"{route.name}/{route.live}: {text} (to compare a model with itself, name its URL twice)"
     for route, rollout in config.rollouts():
         plan = config.plan(route, rollout)
         yield from (f"{plan.name}: {text}" for text in _rollout_warnings(plan, route, rollout))
     if any(True for _ in config.rollouts()) and not config.webhooks:
-        yield "no webhook: a roll back is journaled and shown, but nobody is told"
+        yield "no webhook: a rollback is journaled and shown, but nobody is notified"
     yield from _store(config)
     for name, upstream in config.upstreams.items():
         if upstream.tls is not None and not upstream.tls.verify:
-            yield f"upstream {name}: `verify: false` trusts anyone who answers"
+            yield f"upstream {name}: `verify: false` accepts any certificate"
     yield from _alike(config.upstreams)
     used = {route.live for route in config.routes}
     used |= {route.dual_write.upstream for route in config.routes if route.dual_write is not None}
@@ -237,7 +237,7 @@ def _told_by(upstream: UpstreamConfig) -> tuple[object, ...]:
 def _rollout_warnings(plan: Plan, route: RouteConfig, rollout: RolloutConfig) -> Iterator[str]:
     yield from _guard_warnings(plan)
     if plan.stages[0].kind is State.CANARY:
-        yield "no shadow stage: the first requests that it ever gets are answered to users"
+        yield "no shadow stage: its first responses go to clients"
     if plan.stages[-1].kind is State.SHADOW and plan.on_pass == "advance":
         yield "no canary stage: a pass in shadow sends it all traffic at once"
     if rollout.fallback.after == "off" and any(stage.weight for stage in plan.stages):
@@ -247,7 +247,7 @@ def _rollout_warnings(plan: Plan, route: RouteConfig, rollout: RolloutConfig) ->
     if plan.lead_time_slo is not None and plan.signed_off_at is None:
         yield "`lead_time_slo` is never measured without `signed_off_at` on the candidate's upstream"
     if plan.prediction.kind is Kind.TEXT and not plan.noise_floor:
-        yield "a text model seldom repeats itself; `mirror.noise_floor` measures how much live differs from itself"
+        yield "text models rarely repeat themselves; `mirror.noise_floor` measures how much live differs from itself"
     yield from _too_short(plan)
 
 
@@ -255,9 +255,9 @@ def _guard_warnings(plan: Plan) -> Iterator[str]:
     guards = {guard.name: guard for guard in plan.guards}
     for guard in plan.guards:
         if guard.limit == 0:
-            yield f"`{guard.name}: {limit(guard)}` can never pass: no number of pairs proves a difference of nothing"
+            yield f"`{guard.name}: {limit(guard)}` can never pass: no number of pairs proves a difference of 0"
         if is_latency(guard) and guard.relative and guard.limit <= 1:
-            yield f"`{guard.name}: {limit(guard)}` asks the candidate to beat live; an equal one never passes"
+            yield f"`{guard.name}: {limit(guard)}` requires the candidate to beat live; an equal one never passes"
     kinds = [GUARDS[name] for name in guards]
     for kind in kinds:
         if kind.beside and kind.beside not in guards:

@@ -228,7 +228,7 @@ class EffectExecutor:
         try:
             if not await self._save_waiting(trial) and must_save and turn in self._unsaved[trial.name]:
                 self._unsaved[trial.name].remove(turn)
-                raise StoreError(f"not saved, so not done: {self._store.error}")
+                raise StoreError(f"not saved, so not applied: {self._store.error}")
             if trial.rollout.change != before.change:
                 return  # on the way down meanwhile, and that has been published already
             trial.rollout = after

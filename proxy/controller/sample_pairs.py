@@ -205,5 +205,5 @@ def _arm(outcome: Outcome, prediction: Prediction | None, hidden: Sequence[str])
 def _text(body: bytes, hidden: Sequence[str]) -> str:
     if hidden:
         redacted = redact(body, hidden)
-        return "(not shown: it is to be redacted and is not whole JSON)" if redacted is None else redacted.decode()
+        return "(not shown: it must be redacted and is not complete JSON)" if redacted is None else redacted.decode()
     return body.decode("utf-8", "replace")

@@ -120,11 +120,9 @@ class ControllerService:
         """Carry out an action; the rollout afterwards. Raises `ActionRefusedError`."""
         trial = self._controller.trials.get(name)
         if name in self._controller.registry.ended:
-            raise ActionRefusedError(409, f"cannot {action} {name}: the file names it no more")
+            raise ActionRefusedError(409, f"cannot {action} {name}: it is not in the file any more")
         if trial is None or action not in ACTIONS:
-            raise ActionRefusedError(
-                404, f"no rollout is called {name}" if trial is None else f"no action is called {action}"
-            )
+            raise ActionRefusedError(404, f"unknown rollout {name}" if trial is None else f"unknown action {action}")
         change = trial.rollout.change
         try:
             refusal = await self._within(self._outcome(trial, action, reason, actor, full))
@@ -133,7 +131,7 @@ class ControllerService:
         except TimeoutError:
             if trial.rollout.change == change:
                 raise ActionRefusedError(
-                    503, "the store does not answer; it will be done as soon as it is saved"
+                    503, "the store does not answer; the action is applied once it can be saved"
                 ) from None
             refusal = None  # a way down: that is done, and saved as soon as can be
         if refusal is not None:
@@ -146,7 +144,7 @@ class ControllerService:
         if action != "restart":
             return controller.executor.decide(trial, self._event(trial, action, reason, actor, full))
         if trouble := controller.store.trouble:  # what is forgotten for it must not be lost for nothing
-            raise StoreError(f"not saved, so not done: {trouble}")
+            raise StoreError(f"not saved, so not applied: {trouble}")
         return controller.registry.restart(self.config.plans[trial.name], actor, reason)
 
     async def _within(self, outcome: PendingOutcome) -> Refuse | None:
@@ -226,7 +224,7 @@ class ControllerService:
         try:
             return await asyncio.wait_for(answer, RELOAD_DEADLINE)
         except TimeoutError:
-            why = f"no word within {RELOAD_DEADLINE:g} s of what came of it; the log will say"
+            why = f"no result within {RELOAD_DEADLINE:g} s; the log will have the result"
             raise ActionRefusedError(503, why) from None
 
     def reloaded(self, result: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def main(keep: bool = False, as_json: bool = False) -> int:
             screen.say(f"The demo needs scikit-learn ({error}): pip install 'understudy[demo]'", "red")
             return 2
         except ChildError as error:
-            screen.say(f"The demo could not go on: {error}", "red")
+            screen.say(f"The demo stopped: {error}", "red")
             return 1
         except asyncio.CancelledError:
             screen.keep()
@@ -121,7 +121,7 @@ async def _perform(act: Act, number: int, stage: DemoStage, screen: Screen, trou
     troupe.check()
     screen.say(f"  {result.state} after {result.seconds:.1f} s", "green" if result.state == act.end else "red")
     for promise in result.broken:
-        screen.say(f"  broken promise: {promise}", "red")
+        screen.say(f"  failed check: {promise}", "red")
     return result
 
 
@@ -131,7 +131,7 @@ def _sum_up(results: list[ActResult], screen: Screen) -> bool:
     columns = [result.facts for result in results]
     screen.table([(fact, *(column[fact] for column in columns)) for fact in columns[0]])
     kept = not any(result.broken for result in results)
-    screen.say("Every promise was kept." if kept else "A promise was broken.", "green" if kept else "red")
+    screen.say("All checks passed." if kept else "A check failed.", "green" if kept else "red")
     return kept
 
 

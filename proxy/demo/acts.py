@@ -58,7 +58,7 @@ class Act:
 ACTS = (
     Act(
         title="Act 1: a better model",
-        story="A support vector machine understudies the logistic regression. It is the stronger model.",
+        story="Live is a logistic regression, the candidate a support vector machine, which is better.",
         route="better",
         candidate="svm",
         model="svm",
@@ -79,7 +79,7 @@ ACTS = (
         events=("rollout.rolled_back",),
     ),
     Act(
-        title="Act 3: faultless in shadow, broken on stage",
+        title="Act 3: correct in shadow, broken as a canary",
         story="It writes an audit log for real requests, not for copies, and the log's disk is full.",
         route="failing",
         candidate="svm-audited",

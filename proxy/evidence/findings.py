@@ -336,4 +336,4 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
         scaled = without.astype(np.float64) * (FARTHEST / max(1, estimate.pairs))
         if float(slot.rule.log_pass(scaled, slot.guard.limit)) >= look.level:
             return "no pass while copies are shed: lower the stage's mirror share or raise mirror.max_in_flight"
-    return "no pass in sight at this level"
+    return "no pass expected at this level"

@@ -67,7 +67,7 @@ def merge(a: EvidenceState, b: EvidenceState) -> EvidenceState:
         raise EvidenceError("the two restarted at different moments")
     segments, shorter = sorted((a.segments, b.segments), key=len, reverse=True)
     if list(segments)[: len(shorter)] != list(shorter):
-        raise EvidenceError("the two tell different segments apart")
+        raise EvidenceError("the two have different segments")
     for name in ("rows", "stage", "segments", "repeats"):
         mine = getattr(a.tally, name)
         mine += getattr(b.tally, name)

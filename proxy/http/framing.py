@@ -101,4 +101,4 @@ class Framing:
         except HttpParserError as error:
             raise FramingError(str(error)) from None
         if self._seen != self.done and self._left != UNTIL_CLOSE:
-            raise FramingError("two readings of where the message ends")
+            raise FramingError("ambiguous: two readings of where the message ends")

@@ -284,14 +284,14 @@ def _check_repeats(pairs: list[tuple[bytes, bytes]]) -> None:
 def _number(length: bytes) -> int:
     """A Content-Length of which llhttp has seen that it has digits only; zeros in front may still be without end."""
     if len(length) > _MAX_DIGITS:
-        raise HeadError("a Content-Length out of all measure")
+        raise HeadError("a Content-Length that is too large")
     return int(length)
 
 
 def _tokens(pairs: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
     listed = b",".join(value for name, value in pairs if name == b"connection")
     if listed.count(b",") >= _MAX_TOKENS:
-        raise HeadError("too much in Connection")
+        raise HeadError("too many tokens in Connection")
     return frozenset(token.strip(b" \t") for token in listed.split(b","))
 
 

@@ -63,7 +63,7 @@ class Channel(asyncio.Protocol):
                 if self._held:
                     break
         except LinkError as error:
-            log.error("closing a link that spoke garbage: %s", error)
+            log.error("closing a link after an invalid frame: %s", error)
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:

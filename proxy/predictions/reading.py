@@ -369,7 +369,7 @@ _BROKE = {
     Reason.CONNECT_TIMEOUT: "no connection could be made in time",
     Reason.DISCONNECT: "the connection broke before the answer was whole",
     Reason.BAD_REPLY: "the answer was not valid HTTP",
-    Reason.FLOOD: "the connection was flooded with frames that are worth nothing",
+    Reason.FLOOD: "the connection was flooded with control or empty frames",
     Reason.POOL_FULL: "every allowed connection was busy",
     Reason.TIMEOUT: "no whole answer came in time",
     Reason.TOO_LARGE: "the answer was larger than `mirror.max_body`",

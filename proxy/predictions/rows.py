@@ -108,7 +108,7 @@ def scored(spec: PredictionSpec, rows: list[dict[str, Any]]) -> Tensor:
 
 def _by_label(row: Any) -> dict[str, Any]:
     if type(row) is not list or not all(_is_scored(item) for item in row):
-        raise Unreadable(Reason.BAD_TYPE, "a row is no list of labels with their scores")
+        raise Unreadable(Reason.BAD_TYPE, "a row is not a list of labels with their scores")
     return {label_name(item["label"]): item["score"] for item in row}
 
 

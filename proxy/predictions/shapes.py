@@ -243,7 +243,7 @@ def _sequences(values: Tensor, data: list[Any]) -> tuple[tuple[Any, ...], ...]:
 def _probabilities(values: Tensor, _spec: PredictionSpec, _bounds: Bounds) -> tuple[tuple[float, ...], ...]:
     shape = values.shape
     if len(shape) > 2 and values.width != max(shape[1:]):
-        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(shape)} is no list of class probabilities per row")
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(shape)} is not a list of class probabilities per row")
     data = floats(values.data)
     if min(data) < 0.0 or max(data) > 1.0:
         data = [_within(value, 0.0, 1.0) for value in data]
@@ -265,7 +265,7 @@ def _rankings(values: Tensor, _spec: PredictionSpec, bounds: Bounds) -> tuple[tu
     if len(values.data) > bounds.nodes:
         raise too_many(len(values.data), bounds.nodes, "items of rankings")
     if len(values.shape) > 2:
-        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(values.shape)} is no list of items per row")
+        raise Unreadable(Reason.BAD_SHAPE, f"shape {_show(values.shape)} is not a list of items per row")
     return _sequences(values, _as_labels(values, values.data))
 
 

@@ -56,7 +56,7 @@ def one_message(head: bytes, body: bytes, most: int = MAX_BODY) -> bytes:
         return body[5:]
     coding = header(head, "grpc-encoding").lower()
     if coding not in CODINGS or coding == "identity":
-        raise Unreadable(Reason.BAD_ENCODING, f"a message compressed by `{coding[:40] or 'nobody says what'}`")
+        raise Unreadable(Reason.BAD_ENCODING, f"a message compressed by `{coding[:40] or 'an unnamed coding'}`")
     return CODINGS[coding](body[5:], most)
 
 

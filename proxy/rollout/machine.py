@@ -68,7 +68,7 @@ def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> 
 def unknown(plan: Plan, now: float, why: str) -> tuple[RolloutState, Effects]:
     """A trial of which it cannot be known how far it had come: it may have been rolled back, so it is."""
     rollout = RolloutState(plan.name, plan.trial, now, entered_at=now)
-    said = f"what is saved of it is lost ({why}): it may have been rolled back; {_way_back(rollout)}"
+    said = f"its saved state is lost ({why}): it may have been rolled back; {_way_back(rollout)}"
     return _fall(rollout, plan, now, "lost", said)
 
 
@@ -232,13 +232,13 @@ def _on_trip(rollout: RolloutState, event: Tripped, plan: Plan) -> tuple[Rollout
 
 
 def _on_unfinished(rollout: RolloutState, event: Unfinished, plan: Plan) -> tuple[RolloutState, Effects]:
-    what = event.why or "nobody knows why it was"
-    why = f"a roll back that a crash of the controller had cut short; {what}"
+    what = event.why or "its reason is not known"
+    why = f"a rollback that a crash of the controller interrupted; {what}"
     return _fall(rollout, plan, event.now, "unfinished", why)
 
 
 def _on_restored(rollout: RolloutState, event: Restored, plan: Plan) -> tuple[RolloutState, Effects]:
-    why = f"workers had taken the weight away while no controller was there; {rollout.weight / 100:g} % again"
+    why = f"workers had set weight 0 while there was no controller; {rollout.weight / 100:g} % again"
     return _changed(rollout), (Save("restored", why), Publish())
 
 
@@ -343,7 +343,7 @@ def _on_stages(rollout: RolloutState, event: Reloaded, plan: Plan) -> tuple[Roll
     index = same_place(before, rollout, plan)
     if index is None:  # every stage of the new plan has more weight: a person must want that
         after = replace(_again(rollout, event.now), paused=True)
-        return after, (Publish(), Save("stages_changed", f"{why}; paused, for every stage has more weight than now"))
+        return after, (Publish(), Save("stages_changed", f"{why}; paused, since every stage has more weight than now"))
     stage = plan.stages[index]
     if alike(stage, before):
         # A stage that had run out of time may have been given more: whether it has is seen at the next look.

@@ -97,21 +97,21 @@ def waiting_for(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:
 
 def _awaited(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:
     if rollout.state is State.ROLLED_BACK:
-        return "a new version, or a retry or restart by hand"
+        return "a new version, `retry` or `restart`"
     if rollout.state is State.COMPLETED:
         return "nothing: the candidate is live now"
     if rollout.state is State.PROMOTED and not rollout.unready_since:
-        return f"the file to name {plan.candidate} as live; it is watched until then"
+        return f"the configuration to name {plan.candidate} as live; it is watched until then"
     if rollout.unready_since:
         return _unready(rollout, plan, look)
     if rollout.paused:
-        return "a person to resume it"
+        return "`resume`"
     if rollout.blocked_by:
         return f"{rollout.blocked_by}, which serves on the same route"
     if rollout.held:
-        return "a person to approve the next stage"
+        return "approval of the next stage"
     wants = "the first look at the evidence" if look is None else missing(rollout, look, plan) or "the next look"
-    return wants + ("; its time is over, so a person must approve the pass" if rollout.stalled else "")
+    return wants + ("; `max_time` is over, so a pass needs approval" if rollout.stalled else "")
 
 
 def _unready(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:

@@ -135,7 +135,7 @@ def test_a_reason_is_asked_for(admin: FakeAdmin) -> None:
 def test_a_rollout_that_is_not_there_has_a_neighbour(admin: FakeAdmin, args: tuple[str, ...]) -> None:
     result = run(*args, admin=admin)
     assert result.exit_code == 1
-    assert "there is no rollout `credit/credit-v3` (did you mean `credit/credit-v2`?)" in result.stderr
+    assert "no rollout `credit/credit-v3` (did you mean `credit/credit-v2`?)" in result.stderr
 
 
 def test_a_name_that_cannot_be_one_is_never_sent(admin: FakeAdmin) -> None:
@@ -150,7 +150,7 @@ def test_a_name_that_cannot_be_one_is_never_sent(admin: FakeAdmin) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((401, b""), "wants a token: --token or UNDERSTUDY_ADMIN_TOKEN"),
+        ((401, b""), "requires a token: --token or UNDERSTUDY_ADMIN_TOKEN"),
         ((409, b'{"title": "Conflict", "detail": "already promoted"}'), "refused (409): already promoted"),
         ((503, b"<html>"), "refused (503): Service Unavailable"),
         ((403, b'["x"]'), "refused (403): Forbidden"),
@@ -180,11 +180,11 @@ def test_a_token_that_is_wrong_or_cannot_be_one_is_told_in_words(admin: FakeAdmi
     assert run("status", "--token", "abc\n", admin=admin).exit_code == 0
     assert admin.asked[-1][2] == "Bearer abc"
     admin.answer = (401, b"")
-    assert "takes another token than the one given" in run("status", "--token", "abc", admin=admin).stderr
+    assert "does not accept this token" in run("status", "--token", "abc", admin=admin).stderr
     for token in ("a\nb", "päß€"):
         result = run("status", "--token", token, admin=admin)
         assert result.exit_code == 1
-        assert "the token is not text in ASCII" in result.stderr
+        assert "the token has characters that are not allowed" in result.stderr
         assert token not in result.stderr
 
 

@@ -26,7 +26,7 @@ def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
         "Waits for 340 more pairs.",
         "2,310 compared, 90 shed",
         "3 timeout",
-        "answers that differ as answers: 4 status class",
+        "mismatched responses: 4 status class",
         "! tenant",
         "! live's answers cannot be read: missing_output at /a?[2J: 2 of 9 pairs",
         "1.13x",

@@ -1,5 +1,5 @@
-"""Promise: `suggest` reads what two honest models differ by and prints limits that can be pasted, under which such a
-candidate passes and one at twice the limit fails, in about the pairs that it says."""
+"""Promise: `suggest` measures how much two equivalent models differ and prints limits that can be pasted, under
+which such a candidate passes and one at twice the limit fails, in about the pairs that it says."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def test_the_same_as_json(tmp_path: Path, config: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path, config: Path) -> None:
     path = record(tmp_path / "p.jsonl", 0)
-    assert "there is no pair in it" in understudy("suggest", "--recording", path, "-c", config).output
+    assert "it contains no pairs" in understudy("suggest", "--recording", path, "-c", config).output
     assert understudy("suggest", "--recording", path).exit_code == 2
     assert "cannot reach the admin port" in understudy("suggest", "r/c", "--admin", "http://127.0.0.1:1").output
 
 
 def rollout_of(plan: Plan) -> dict[str, Any]:
-    """A rollout in shadow as the admin API answers, after 3,000 pairs of two honest models."""
+    """A rollout in shadow as the admin API answers, after 3,000 pairs of two equivalent models."""
     trial = RolloutRun(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), PairLedger())
     trial.evidence.enter_stage(0)
     trial.evidence.add(score_stream(3000, 4, noise=0.02))

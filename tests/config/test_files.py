@@ -45,13 +45,13 @@ def said(folder: Path, text: str) -> dict[str, str]:
     ("tls", "path", "problem"),
     [
         ("ca: nowhere", "ca", "cannot read {folder}/nowhere: No such file or directory"),
-        ("ca: junk", "ca", "{folder}/junk holds no certificate in PEM"),
+        ("ca: junk", "ca", "{folder}/junk contains no PEM certificate"),
         ("ca: .", "ca", "cannot read {folder}: Is a directory"),
         ("cert: nowhere, key: one.key", "cert", "cannot read {folder}/nowhere: No such file or directory"),
-        ("cert: junk, key: one.key", "cert", "{folder}/junk is no certificate in PEM"),
-        ("cert: one.crt, key: junk", "key", "{folder}/junk is no private key in PEM"),
+        ("cert: junk, key: one.key", "cert", "{folder}/junk is not a PEM certificate"),
+        ("cert: one.crt, key: junk", "key", "{folder}/junk is not a PEM private key"),
         ("cert: one.crt, key: two.key", "key", "{folder}/two.key is not the key of {folder}/one.crt"),
-        ("cert: one.crt, key: locked.key", "key", "{folder}/locked.key is encrypted, and nobody is there"),
+        ("cert: one.crt, key: locked.key", "key", "{folder}/locked.key is encrypted, and no password"),
     ],
 )
 def test_a_certificate_that_cannot_be_used_is_a_mistake(keys: Path, tls: str, path: str, problem: str) -> None:
@@ -80,11 +80,13 @@ def test_a_place_that_cannot_be_written_to_is_a_mistake(keys: Path) -> None:
         "store: {path: junk/state/u.db}\nlog: {access: {path: /dev/null/access.log}}\n"
     )
     assert said(keys, text) == {
-        "store.path": f"cannot write {keys}/junk/state/u.db: {keys}/junk is no folder",
-        "routes[0].rollouts[0].record.path": f"cannot write {keys}/junk/p.jsonl: {keys}/junk is no folder",
-        "log.access.path": "cannot write /dev/null/access.log: /dev/null is no folder",
+        "store.path": f"cannot write {keys}/junk/state/u.db: {keys}/junk is not a directory",
+        "routes[0].rollouts[0].record.path": f"cannot write {keys}/junk/p.jsonl: {keys}/junk is not a directory",
+        "log.access.path": "cannot write /dev/null/access.log: /dev/null is not a directory",
     }
-    assert said(keys, SERVER % "" + "store: {path: .}")["store.path"] == f"cannot write {keys}: it is no file"
+    assert (
+        said(keys, SERVER % "" + "store: {path: .}")["store.path"] == f"cannot write {keys}: it is not a regular file"
+    )
     assert not (keys / "state").exists(), "looking makes nothing"
 
 
@@ -92,7 +94,7 @@ def test_a_file_that_never_was_a_store_is_not_made_one(tmp_path: Path) -> None:
     store = tmp_path / "model.bin"
     text = SERVER % "" + "store: {path: model.bin}"
     store.write_bytes(b"weights of a model")
-    assert said(tmp_path, text) == {"store.path": f"{store} is there and is no store"}
+    assert said(tmp_path, text) == {"store.path": f"{store} exists and is not a store"}
     (tmp_path / "model.bin.lock").touch()
     assert said(tmp_path, text) == {}, "a store that went bad does not keep the proxy from starting"
     (tmp_path / "model.bin.lock").unlink()

@@ -79,7 +79,7 @@ def test_a_secret_may_come_from_a_file_and_has_a_default_where_the_environment_h
         (None, "cannot be read: No such file"),
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"s3\xff", "is no text in UTF-8"),
+        (b"s3\xff", "is not UTF-8 text"),
         (b"s3" * 40_000, "is longer than 64 KiB"),
         (b"s3\ncret", "expected the value of a header"),
     ],
@@ -108,8 +108,8 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, name: str) -> None:
 
 def test_a_key_given_twice_is_a_mistake() -> None:
     said = mistakes("upstreams:\n  m: {url: http://a, url: http://b}\n  m: {url: http://c}\ndefault: {live: m}")
-    assert said["upstreams.m"] == "the key is there twice (first on line 2)"
-    assert said["upstreams.m.url"] == "the key is there twice (first on line 2)"
+    assert said["upstreams.m"] == "the key is defined twice (first on line 2)"
+    assert said["upstreams.m.url"] == "the key is defined twice (first on line 2)"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_a_candidate_that_is_asked_for_something_else_is_another_trial_and_check
     trials = {next(iter(parsed.plans.values())).trial for parsed in (plain, one, two, other)}
     assert len(trials) == 4
     assert not any('"x"' in trial for trial in trials)
-    assert "v2 is asked with /model set" in describe(one)
+    assert "v2 gets /model set" in describe(one)
     assert "/model" not in describe(plain)
 
 
@@ -60,7 +60,7 @@ routes: [{{name: m, live: v1, rollouts: [{{candidate: v2, shadow: 100%}}]}}]
     ("text", "said"),
     [
         ("{shadow: 5%, guards: {max_disagreement: 0%}}", "`max_disagreement: 0%` can never pass"),
-        ("{shadow: 5%, guards: {p99_latency: 1x}}", "`p99_latency: 1x` asks the candidate to beat live"),
+        ("{shadow: 5%, guards: {p99_latency: 1x}}", "`p99_latency: 1x` requires the candidate to beat live"),
         ("{shadow: 5%, guards: {p99_latency: 2x}}", "without `max_extra_errors`"),
         ("{shadow: 5%, guards: {p99_latency: 2x, max_response_mismatch: off}}", "nothing compares the answers"),
         ("{shadow: 5%, guards: {p99_latency: 2x, max_response_mismatch: 0%}}", "`max_response_mismatch: 0%` can never"),
@@ -92,7 +92,7 @@ def test_a_candidate_that_is_live_already_is_completed_and_said_to_be() -> None:
     config = parse(text)
     assert list(config.plans) == []
     assert any(
-        "all/v2: `v2` is live, so its entry under `rollouts` does nothing" in warning for warning in warnings(config)
+        "all/v2: `v2` is live, so its entry under `rollouts` has no effect" in warning for warning in warnings(config)
     )
     assert "no rollout: requests are forwarded" in describe(config)
 

@@ -219,7 +219,7 @@ def usual() -> list[Scene]:
             cause="max_disagreement",
             wrong=0.2,
             reason="disagreement now 4.8 % (4.4 % – 5.2 %), limit 2 %, the evidence against it is enough: fail",
-            waiting_for="Waits for a new version, or a retry or restart by hand.",
+            waiting_for="Waits for a new version, `retry` or `restart`.",
             failures={"status_5xx": 11, "timeout": 4},
         ),
         Scene(
@@ -227,7 +227,7 @@ def usual() -> list[Scene]:
             State.PROMOTED,
             Kind.SCORE,
             minutes=20,
-            waiting_for="Waits for the file to name rank-v3 as live; it is watched until then.",
+            waiting_for="Waits for the configuration to name rank-v3 as live; it is watched until then.",
         ),
     ]
 

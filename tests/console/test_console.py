@@ -52,7 +52,7 @@ async def test_every_rollout_is_on_the_first_page(browser: Any) -> None:
         await expect(first.locator("[aria-current=step]")).to_have_text("canary 5 %")
         await expect(page.locator(".rollout", has_text="fraud")).to_contain_text("rolled back")
         await expect(page.locator("#connection")).to_have_text("live")
-        await expect(page).to_have_title(re.compile("1 rolled back, 2 climbing, 1 promoted"))
+        await expect(page).to_have_title(re.compile("1 rolled back, 2 in progress, 1 promoted"))
         await passing_time(service, lambda: expect(first.locator(".arm.live")).to_contain_text("/s"))
         answers, copies = first.locator(".arm.candidate td.num").nth(0), first.locator(".arm.candidate td.num").nth(1)
         share = [float((await cell.inner_text()).removesuffix("/s").replace(",", "")) for cell in (answers, copies)]
@@ -88,7 +88,7 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         scene.how["reason"] = (
             "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
         )
-        scene.how["waiting_for"] = "Waits for a new version, or a retry or restart by hand."
+        scene.how["waiting_for"] = "Waits for a new version, `retry` or `restart`."
         await passing_time(service, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
         await expect(page.locator(".top .cause")).to_contain_text("4.8 %")
         await expect(page.locator(".guard.fail")).to_contain_text("disagreement")

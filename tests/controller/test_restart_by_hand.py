@@ -96,7 +96,7 @@ async def test_what_is_hidden_stays_hidden_and_without_a_disk_nothing_is_forgott
     await rolled_back(controller, worker)
     controller.store.broken = True  # type: ignore[attr-defined]
     controller.store.error = "disk full"
-    with pytest.raises(ActionRefusedError, match="not saved, so not done") as refused:
+    with pytest.raises(ActionRefusedError, match="not saved, so not applied") as refused:
         await desk_of(controller).act(NAME, "restart", reason="", actor="ann")
     assert (refused.value.status, trial.evidence.compared > 0) == (503, True)
     controller.store.broken = False  # type: ignore[attr-defined]

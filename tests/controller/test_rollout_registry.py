@@ -142,7 +142,7 @@ async def test_a_rollout_taken_out_loses_its_lane_and_comes_back_with_its_eviden
     await worker.until(lambda: worker.lane(NAME) is None or worker.lane(NAME).weight == 0)  # type: ignore[union-attr]
     service = desk_of(controller)
     assert [one["name"] for one in service.rollouts()] == ["r/d", "r/c"]
-    with pytest.raises(ActionRefusedError, match="names it no more") as refused:
+    with pytest.raises(ActionRefusedError, match="not in the file any more") as refused:
         await service.act(NAME, "retry", reason="", actor="ann")
     assert refused.value.status == 409
     assert await reload(controller, config_text(), tmp_path) == ""

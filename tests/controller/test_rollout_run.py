@@ -83,7 +83,7 @@ def test_delayed_truth_is_joined_once_and_without_a_guard_it_is_shown() -> None:
     assert all(without.outcome(f"i{number}", 0) for number in range(40))
     assert not without.outcome("i0", 0)
     assert (rollout_json(without)["outcomes"], rollout_json(without)["labels"]["waiting"]) == (None, 40)
-    assert "later truths: 0 counted, 40 waiting" in overview([rollout_json(without)])
+    assert "delayed labels: 0 counted, 40 waiting" in overview([rollout_json(without)])
     kept = PairLedger.load(without.pair_ledger.dump())  # as after a restart: what waits still waits
     without.pair_ledger.outcomes = kept.outcomes
     without.take(pair(40, answer(0))._replace(time=1e9))

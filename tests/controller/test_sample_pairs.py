@@ -93,7 +93,7 @@ def test_what_is_to_be_redacted_is_never_shown() -> None:
     shown = repr(kept.shown("latest", 2, ["/name", "/outputs/0/data"]))
     assert "private" not in shown
     assert "[redacted]" in shown
-    assert "not whole JSON" in shown
+    assert "not complete JSON" in shown
 
 
 def test_a_query_parameter_is_hidden_and_the_bodies_are_shown_as_they_are() -> None:

@@ -79,7 +79,7 @@ async def test_every_promise_is_kept(tmp_path: Path) -> None:
         ("failing/svm-audited", "rolled_back"),
     ]
     assert all(act["client_errors"] == 0 and act["broken"] == [] for act in report["acts"])
-    assert "Every promise was kept." in said
+    assert "All checks passed." in said
     assert re.search(r"^ +candidate +svm +svm-raw-pixels +svm-audited$", said, re.MULTILINE)
     assert re.search(r"^ +end +promoted +rolled_back +rolled_back$", said, re.MULTILINE)
     assert re.search(r"^ +errors a client saw +0 +0 +0$", said, re.MULTILINE)

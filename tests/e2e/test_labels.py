@@ -69,7 +69,7 @@ async def test_truths_wait_for_their_time_over_a_killed_controller(tmp_path: Pat
             assert await understudy.api("/api/v1/outcomes", truths) == {"joined": 40, "unknown": 0}
             rollout = await understudy.until("m/v2", lambda rollout: rollout["labels"] is not None)
             assert rollout["labels"] == {"counted": 0, "unlabelled": 0, "left_out": 0, "waiting": 40}
-            assert "later truths: 0 counted, 40 waiting" in await command(understudy, "status", "m/v2")
+            assert "delayed labels: 0 counted, 40 waiting" in await command(understudy, "status", "m/v2")
             await killed_once_saved(understudy)
             rollout = await understudy.until("m/v2", lambda rollout: rollout["labels"] is not None)
             assert rollout["labels"]["waiting"] == 40

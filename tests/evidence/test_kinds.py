@@ -221,7 +221,7 @@ def test_odd_values_of_every_kind_are_counted_without_a_word(kind: Kind) -> None
         evidence.add(batch)
     assert len(evidence.assess(10.0).findings) == 12
     assert evidence.compared == 700
-    if kind is not Kind.TEXT:  # half a surrogate pair is no text that JSON can hold; `predictions` refuses it
+    if kind is not Kind.TEXT:  # an unpaired surrogate is not text that JSON can hold; `predictions` refuses it
         assert Evidence.load(make_plan(*guards, kind=kind), evidence.dump()).dump() == evidence.dump()
 
 

@@ -53,7 +53,7 @@ def test_a_candidate_that_differs_on_3_percent_is_rolled_back_and_told_in_what(w
     assessment = judged(stream(3000, 0.03, word), GUARD, ERRORS).assess()
     assert (assessment.verdict, assessment.causes) == (Verdict.FAIL, (GUARD.name,))
     (reason,) = (f.reason for f in assessment.findings if f.guard == GUARD.name)
-    assert f" by {word.replace('_', ' ')} (meant so? a larger `max_response_mismatch`, or `off`)" in reason
+    assert f" by {word.replace('_', ' ')} (intended? raise `max_response_mismatch`, or set it to `off`)" in reason
 
 
 @pytest.mark.parametrize("guards", [(GUARD,), (GUARD, ERRORS), (Guard("p99_latency", 1.2, True), ERRORS, GUARD)])

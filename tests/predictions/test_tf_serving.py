@@ -66,7 +66,7 @@ def test_classes_keep_their_names() -> None:
         ({"predictions": [{"a": 1}, 2]}, {}, Reason.BAD_TYPE, "a row is a number where others are objects"),
         ({"predictions": [{"a": 1}, {"c": 1, "d": 2}]}, {}, Reason.MISSING_OUTPUT, "several outputs"),
         ({"outputs": {"a": [1], "b": [1]}}, {}, Reason.MISSING_OUTPUT, "several outputs (`a`, `b`)"),
-        ({"results": [[["cat"]]]}, {}, Reason.BAD_SHAPE, "no list of [label, score]"),
+        ({"results": [[["cat"]]]}, {}, Reason.BAD_SHAPE, "not a list of [label, score]"),
         ({"results": [[["cat", "high"]]]}, {}, Reason.BAD_TYPE, "the text 'high'"),
         ({"results": [[]]}, {}, Reason.EMPTY, "no labels"),
         (CLASSES, {"kind": Kind.SCORE}, Reason.MISSING_OUTPUT, "several labels (`cat`, `dog`)"),

@@ -92,7 +92,7 @@ def test_a_compressed_message() -> None:
     body = framed(gzip.compress(typed_answer("y", "INT64", [1], [9])), compressed=True)
     assert v2.extract(SPEC, Message(HEAD, body)).data == [9]
     assert why(body[:5] + b"x" * (len(body) - 5))[0] == "bad_encoding"
-    with pytest.raises(Unreadable, match="compressed by `nobody says what`"):
+    with pytest.raises(Unreadable, match="compressed by `an unnamed coding`"):
         v2.extract(SPEC, Message(HEAD.replace(b"gzip", b""), framed(b"x", compressed=True)))
 
 

@@ -157,7 +157,7 @@ def test_hold_waits_for_a_person_is_told_once_and_promote_approves_it() -> None:
     rollout, told = run([looked(100.0), looked(101.0), looked(102.0, INCONCLUSIVE), looked(103.0)], plan)
     assert (rollout.state, rollout.held) == (State.SHADOW, True)
     assert announced(told) == ["rollout.stalled"]
-    assert "approve" in waiting_for(rollout, plan, None)
+    assert "approval" in waiting_for(rollout, plan, None)
     rollout, _ = advance(rollout, Promote(104.0, "ann"), plan)
     assert (rollout.state, rollout.held) == (State.CANARY, False)
 
@@ -194,7 +194,7 @@ def test_a_stage_that_passes_after_its_time_waits_for_a_person_or_for_more_time(
     rollout, told = run([looked(100.0), looked(late, INCONCLUSIVE), looked(late + 1), looked(late + 2)], plan)
     assert (rollout.state, rollout.weight, rollout.held) == (State.CANARY, 2500, True)
     assert announced(told) == ["rollout.advanced", "rollout.stalled", "rollout.stalled"], "out of time, then passed"
-    assert "approve" in waiting_for(rollout, plan, looked(late + 2))
+    assert "approval" in waiting_for(rollout, plan, looked(late + 2))
     assert advance(rollout, Promote(late + 3, "ann"), plan)[0].state is State.PROMOTED
     longer = replace(plan, stages=(SHADOW, replace(CANARY25, max_time=7200.0)))
     rollout, _ = advance(rollout, Reloaded(late + 3, plan), longer)

@@ -177,8 +177,8 @@ def test_a_rule_is_exact_or_a_prefix(start: str, to: str, path: bytes, asked: by
         ("path: {from: a, to: /b}", "path", "begins with a slash"),
         ("path: {from: /a}", "path", "expected `{from: /v1/*, to: /openai/*}`"),
         ("path: /a", "path", "expected `{from: /v1/*, to: /openai/*}`"),
-        ("headers: {set: {Host: a}}", "headers.set", "`host` is the proxy's to set"),
-        ("headers: {drop: [Content-Length]}", "headers.drop", "`content-length` is the proxy's to set"),
+        ("headers: {set: {Host: a}}", "headers.set", "`host` is set by the proxy"),
+        ("headers: {drop: [Content-Length]}", "headers.drop", "`content-length` is set by the proxy"),
         ('headers: {set: {x: "a\\n"}}', "headers.set.x", "expected the value of a header"),
     ],
 )

@@ -87,7 +87,7 @@ def check_host(host: str, listen: str) -> None:
     try:
         ip_address(name)
     except ValueError:
-        raise Problem(403, "The Host header names a host that this port does not go by.") from None
+        raise Problem(403, "The Host header names a host that this port does not serve.") from None
 
 
 def check_origin(request: web.Request, url: str | None) -> None:

@@ -146,19 +146,17 @@ class _Collector(Collector):
         yield from _rollouts(current, self._stages())
         yield from _budgets(current)
         labels = {(r["name"], result): n for r in current for result, n in (r.get("labels") or {}).items()}
-        text = "Requests and their later truths, by what became of them."
+        text = "Requests and their delayed labels, by result."
         yield _gauge("labels", text, ("rollout", "result"), labels)
         yield from _ends(counts, names)
         yield self._webhooks()
         yield _counter("outcomes", "Delayed outcomes, by whether a pair waited for them.", ("result",), counts.outcomes)
-        text = (
-            "Pairs, pairs of a record, events of a stream that a full queue lost; pairs of trials that were replaced."
-        )
+        text = "Items that a full queue dropped (pairs, recorded pairs, events), and pairs of replaced trials."
         yield _counter("dropped", text, ("queue",), counts.dropped)
-        text = "Requests and connections that the admin port refused or cut off, by why."
+        text = "Requests and connections that the admin port refused or cut off, by reason."
         yield _counter("admin_refusals", text, ("reason",), self._refusals)
         yield from _storage(counts)
-        text = "Exceptions that nobody had reckoned with, by where this controller caught them; the log says which."
+        text = "Unexpected exceptions, by where the controller caught them; the log has details."
         yield _counter("unexpected_errors", text, ("where",), logs.UNEXPECTED)
         build = {"version": package_version(), "python": python_version(), "data_path": DATA_PATH}
         yield InfoMetricFamily(PREFIX + "build", "What is running.", build)
@@ -259,7 +257,7 @@ def _traffic(counts: FleetCounts) -> Iterable[Metric]:
     yield _gauge("upstream_connections", "Connections open now.", ("upstream", "state"), counts.connections)
     text = "Lookups of an upstream's host names that failed."
     yield _counter("upstream_lookup_failures", text, ("upstream",), counts.lookups)
-    text = "Requests without what `balance` hashes by: the less loaded endpoint got them."
+    text = "Requests without the key that `balance` hashes by, sent to the less loaded endpoint."
     yield _counter("upstream_unhashed_requests", text, ("upstream",), counts.unhashed)
     text = "Requests that an upstream was to get changed (`set_json`, `path`) and could not: why."
     yield _counter("upstream_not_rewritten_requests", text, ("upstream", "reason"), counts.not_rewritten)
@@ -276,25 +274,25 @@ def _endpoints(counts: FleetCounts) -> Iterable[Metric]:
     yield _gauge("endpoint_up", "Workers that send requests to it now.", labels, {k: v[1] for k, v in rows.items()})
     for at, name, text in (
         (2, "requests", "Requests sent to it, copies and health checks included."),
-        (3, "errors", "Requests to it that broke off, were answered by garbage, or were late."),
-        (4, "ejections", "How often a worker left it out."),
+        (3, "errors", "Requests to it that broke off, got an invalid response, or timed out."),
+        (4, "ejections", "Times that a worker left it out."),
     ):
         yield _counter(f"endpoint_{name}", text, labels, {key: row[at] for key, row in rows.items()})
 
 
 def _pairs(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
     parts = {(name, part): 0 for name in names for part in PARTS} | counts.pairs
-    yield _counter("pairs", "What became of each sampled request.", ("rollout", "result"), parts)
+    yield _counter("pairs", "Sampled requests, by result.", ("rollout", "result"), parts)
     sampled = dict.fromkeys(names, 0) | counts.sampled
     yield _counter("pairs_sampled", "Requests chosen to become a pair.", ("rollout",), sampled)
     unread = _merged(counts.unparseable, lambda k: (k[0], code_label(k[1])))
-    text = "Pairs that were not compared because live's answer could not be read, by why."
+    text = "Pairs not compared because live's response could not be read, by reason."
     yield _counter("unparseable_pairs", text, ("rollout", "reason"), unread)
     failures = _merged(counts.candidate_failures, lambda k: (k[0], code_label(k[1])))
     text, exemplars = "Failures of the candidate.", counts.exemplars.failures
     yield _counter("candidate_failures", text, ("rollout", "reason"), failures, exemplars)
     mismatches = {(name, word.value): 0 for name in names for word in Mismatch if word} | counts.response_mismatches
-    text = "Pairs of answers that differ whatever is read in them."
+    text = "Pairs whose responses differ in form: status class, refusal, empty, media type."
     yield _counter("response_mismatches", text, ("rollout", "difference"), mismatches)
 
 
@@ -302,7 +300,7 @@ _GUARD_GAUGES = (
     ("guard_value", "value", "What a guard measures now."),
     ("guard_limit", "limit", "The limit a guard holds it to."),
     ("guard_evidence_ratio", "evidence", "Share of the evidence needed to fail; 1 is decided."),
-    ("guard_burst_size", "burst_size", "How many differences come together; evidence to fail is divided by it."),
+    ("guard_burst_size", "burst_size", "Size of the bursts of differences; evidence to fail is divided by it."),
 )
 
 
@@ -325,7 +323,7 @@ def _rollouts(rollouts: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequen
             present[rollout["name"], stage] = float(stage == ended)
         if ended is None:
             present[rollout["name"], rollout["stage"]["name"]] = 1.0
-    text = "1 for the stage a rollout is in: a rung, or how it ended."
+    text = "1 for the stage a rollout is in, or its final state."
     yield _gauge("rollout_stage", text, ("rollout", "stage"), present)
 
 
@@ -341,7 +339,7 @@ def _budgets(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
 
 def _ends(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
     ends = {(name, end): 0 for name in names for end in ENDS} | counts.results
-    yield _counter("rollouts", "Rollouts that ended, by how.", ("rollout", "result"), ends)
+    yield _counter("rollouts", "Rollouts that ended, by result.", ("rollout", "result"), ends)
     for name, text, bounds, values in (
         ("rollback_duration_seconds", "Deciding batch to weight 0 on all.", ROLLBACK_BOUNDS, counts.rollback_seconds),
         ("detection_duration_seconds", "First pair to decision.", TRIAL_BOUNDS, counts.detection_seconds),
@@ -352,11 +350,11 @@ def _ends(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
 
 
 def _storage(counts: FleetCounts) -> Iterable[Metric]:
-    text = "Requests chosen for traces or the access log, by what became of them."
+    text = "Requests selected for traces or the access log, by result."
     yield _counter("request_log", text, ("sink", "result"), counts.request_log)
     yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})
     yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})
-    text = "Files in the store's place that were no sound database."
+    text = "Store files that were corrupt and set aside."
     yield _counter("store_set_aside", text, (), {(): counts.store_set_aside})
-    text = "New files that took the place of the store's, which was gone, replaced or unsound, while it was in use."
+    text = "Times the store's file was gone, replaced or corrupt while in use, and was written again."
     yield _counter("store_renewed", text, (), {(): counts.store_renewed})

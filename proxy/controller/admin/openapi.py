@@ -56,7 +56,7 @@ FINDING = _object(
         "burst_size": {
             "type": "number",
             "minimum": 1,
-            "description": "So many differences come together: evidence to fail counts the `burst_size`-th part.",
+            "description": "Size of the bursts of differences; evidence to fail is divided by it.",
         },
         "value_with_repeats": NUMBER | {"description": "`value` over all pairs, those with a body just seen included."},
         "pairs_with_repeats": WHOLE,
@@ -116,7 +116,7 @@ ROLLOUT = _object(
         },
         "findings": _list(_ref("Finding")),
         "ledger": _ref("Ledger"),
-        "outcomes": _maybe(OUTCOMES) | {"description": "By later truths, where no `max_quality_drop` has a limit."},
+        "outcomes": _maybe(OUTCOMES) | {"description": "By delayed labels, where `max_quality_drop` has no limit."},
         "labels": _maybe(LABELS)
         | {
             "description": "Requests whose `label_delay` has passed, with (`counted`) and without a later truth, those "
@@ -130,7 +130,7 @@ ROLLOUT = _object(
             {word.value: WHOLE for word in Mismatch if word},
             required=(),
             additionalProperties=False,
-            description="Pairs of answers that differ whatever is read in them, by in what.",
+            description="Pairs whose responses differ in form, by difference.",
         ),
         "began_at": MOMENT,
         "cause": _maybe(TEXT) | {"description": "The word for its last end."},

@@ -74,11 +74,11 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     except ActionRefusedError as error:
         return Problem(error.status, error.reason).answer
     except StoreError as error:
-        return Problem(503, f"The store is not at hand: {error}").answer
+        return Problem(503, f"The store is not available: {error}").answer
     except (PayloadEncodingError, web.RequestPayloadError):
-        return Problem(400, "The body is not in the coding that its head names.").answer
+        return Problem(400, "The body is not encoded as its Content-Encoding says.").answer
     except ConnectionError:  # the reader is gone: nobody to tell
         raise
     except Exception:
         logs.unexpected(log, "admin.internal_error", method=request.method, path=request.path)
-        return Problem(500, "Something broke here; the controller's log says what.").answer
+        return Problem(500, "Internal error; the controller's log has details.").answer

@@ -106,7 +106,7 @@ function failed(error) {
   } else if (error.status === 404) {
     message("There is no such rollout", error.message, h("a", { href: "#/" }, "All rollouts"));
   } else if (!view) {
-    message("The controller does not answer", "Workers go on serving with the last routing table. This page tries again by itself.");
+    message("The controller does not answer", "Workers keep serving with the last routing table. This page retries by itself.");
   }
 }
 

@@ -56,10 +56,10 @@ export function askToken(then) {
 const MEANING = {
   promote: "The candidate goes to the next stage without waiting for the verdict.",
   abort: "All traffic leaves the candidate at once. It stays out until a new version, a retry or a restart.",
-  pause: "The rollout climbs no further; guards still watch and can still roll it back.",
-  resume: "The rollout climbs again when its stage passes.",
+  pause: "The rollout does not advance; guards can still roll it back.",
+  resume: "The rollout advances again when its stage passes.",
   retry: "The same version starts again from the first stage and keeps its evidence.",
-  restart: "A new trial of the same version starts from the first stage. Its evidence so far counts no more, and neither does the error budget spent on it.",
+  restart: "A new trial of the same version starts from the first stage. Its old evidence does not count, and both error rates are spent again.",
 };
 const VERB = { promote: "Promote", abort: "Abort", pause: "Pause", resume: "Resume", retry: "Retry", restart: "Restart" };
 

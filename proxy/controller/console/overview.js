@@ -1,4 +1,4 @@
-// The first page: every rollout at a glance, and what has happened lately.
+// The first page: every rollout at a glance, and recent events.
 
 import { cut, h, name, part } from "./dom.js";
 import * as f from "./format.js";
@@ -52,7 +52,7 @@ function empty() {
 }
 
 function happened(events) {
-  if (!events.length) return h("p", { class: "muted" }, "Nothing has happened yet. Stages entered, roll backs and what people did by hand appear here.");
+  if (!events.length) return h("p", { class: "muted" }, "Nothing has happened yet. Stage changes, rollbacks and manual actions appear here.");
   return h(
     "ol",
     { class: "events" },
@@ -72,11 +72,11 @@ function happened(events) {
   );
 }
 
-const standingOf = (rollout) => (rollout.paused ? "paused" : ["shadow", "canary"].includes(rollout.state) ? "climbing" : f.words(rollout.state));
+const standingOf = (rollout) => (rollout.paused ? "paused" : ["shadow", "canary"].includes(rollout.state) ? "in progress" : f.words(rollout.state));
 
-/** How many rollouts stand how: "1 rolled back, 2 climbing". What wants a person's eye comes first. */
+/** How many rollouts are in which state: "1 rolled back, 2 in progress". What needs attention comes first. */
 function summary(rollouts) {
-  const order = ["rolled back", "paused", "climbing", "promoted", "completed"];
+  const order = ["rolled back", "paused", "in progress", "promoted", "completed"];
   const count = (word) => rollouts.filter((rollout) => standingOf(rollout) === word).length;
   return order.filter(count).map((word) => `${count(word)} ${word}`).join(", ");
 }
@@ -93,7 +93,7 @@ export function overview() {
     { class: "overview" },
     h("header", { class: "overview-head" }, h("h1", {}, "Rollouts"), said),
     list.element,
-    h("section", { class: "card lately", "aria-labelledby": "lately" }, h("h2", { id: "lately" }, "Lately"), events.element),
+    h("section", { class: "card lately", "aria-labelledby": "lately" }, h("h2", { id: "lately" }, "Recent events"), events.element),
   );
   return {
     element,

@@ -72,7 +72,7 @@ function guard(finding, units, history, at) {
 function nothingYet({ ledger: { sampled, compared, pending }, stage }) {
   if (compared || stage.needs.some(({ what }) => what === "ready")) return null;
   if (!sampled) return "No request has come to this route yet. Send some to the data port; the first findings come within a second.";
-  return sampled > pending ? "Requests come, and none could be compared yet. The ledger says what became of them." : "The first pairs are on their way.";
+  return sampled > pending ? "Requests arrive, but none could be compared yet. The ledger says why." : "The first pairs are on their way.";
 }
 
 function guards(findings, units, history, hint) {
@@ -168,7 +168,7 @@ function pair(one, open) {
 }
 
 function journal(entries) {
-  if (!entries.length) return h("p", { class: "muted" }, "Nothing is written yet.");
+  if (!entries.length) return h("p", { class: "muted" }, "No entries yet.");
   return h(
     "ol",
     { class: "journal" },
@@ -203,7 +203,7 @@ function ledger(rollout) {
     rollout.outcomes ? [h("h3", {}, "Outcomes"), outcomes(rollout.outcomes)] : null,
     listed("Later truths", rollout.labels),
     listed("Failures of the candidate", rollout.candidate_failures),
-    listed("Answers that differ as answers", rollout.response_mismatches),
+    listed("Mismatched responses", rollout.response_mismatches),
   ];
 }
 
@@ -227,7 +227,7 @@ export function rolloutView(done, older) {
     keys: part("div", {}, keys),
     quantiles: part("div", {}, quantiles),
     agreement: part("div", {}, agreement),
-    pairs: part("div", {}, (pairs) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open))) : h("p", { class: "muted" }, "No two answers have differed yet."))),
+    pairs: part("div", {}, (pairs) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open))) : h("p", { class: "muted" }, "No responses have differed yet."))),
     journal: part("div", {}, (entries, next) => [journal(entries), next ? h("button", { type: "button", class: "quiet", onclick: older }, "Older entries") : null]),
     ledger: part("div", {}, ledger),
     arms: part("div", {}, arms),
@@ -238,7 +238,7 @@ export function rolloutView(done, older) {
     latency: overlay("distribution of latency", f.seconds, true),
   };
   const sections = {
-    evidence: panel("Evidence over time", {}, h("p", { class: "muted small" }, "How much of what is needed to fail each guard has; at the red line it is decided. Upright lines are changes of the candidate's weight."), parts.keys.element, plots.evidence.element),
+    evidence: panel("Evidence over time", {}, h("p", { class: "muted small" }, "Evidence to fail, by guard; at the red line the rollout fails. Vertical lines are changes of the candidate's weight."), parts.keys.element, plots.evidence.element),
     values: panel("Predictions", {}, h("p", { class: "legend" }, h("span", { class: "arm-name live" }, "live"), " ", h("span", { class: "arm-name candidate" }, "candidate")), plots.values.element),
     latency: panel("Latency", {}, plots.latency.element, parts.quantiles.element),
     agreement: panel("Agreement of labels", {}, parts.agreement.element),

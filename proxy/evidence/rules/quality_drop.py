@@ -62,7 +62,7 @@ def learns(_guard: Guard, kind: Kind) -> bool:
 
 def gap(_guard: Guard) -> str:
     """Why there is no figure yet."""
-    return "no label counts yet: one does when label_delay has passed since its request"
+    return "no label counts yet: each counts once label_delay has passed since its request"
 
 
 GUARDS = (

@@ -81,10 +81,10 @@ def _note(counts: Sequence[int]) -> str:
     """In what answers differed, and what an owner does who meant that.
 
     >>> _note([97, 0, 3, 0, 0])
-    '3 by status class (meant so? a larger `max_response_mismatch`, or `off`)'
+    '3 by status class (intended? raise `max_response_mismatch`, or set it to `off`)'
     """
     found = [f"{n} by {word.replace('_', ' ')}" for word, n in zip(MISMATCHES[1:], counts[1:], strict=True) if n]
-    return f"{', '.join(found)} (meant so? a larger `max_response_mismatch`, or `off`)" if found else ""
+    return f"{', '.join(found)} (intended? raise `max_response_mismatch`, or set it to `off`)" if found else ""
 
 
 def gap(_guard: Guard) -> str:
@@ -94,7 +94,7 @@ def gap(_guard: Guard) -> str:
 
 def check(guard: Guard, kind: Kind) -> Problem | None:
     """A limit that can never fail is written `off`."""
-    return Problem("a limit of 100% can never fail", "`off`, if that is meant") if below_one(guard, kind) else None
+    return Problem("a limit of 100% can never fail", "`off`, if intended") if below_one(guard, kind) else None
 
 
 GUARDS = (

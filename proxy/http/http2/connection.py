@@ -397,7 +397,7 @@ class Http2(Sending):
         self.worthless()
 
     def _on_push(self, _flags: int, _number: int, _payload: bytes) -> None:
-        raise Http2Error(PROTOCOL_ERROR, "nobody asked for a push")
+        raise Http2Error(PROTOCOL_ERROR, "server push is disabled")
 
 
 _TAKES: dict[int, Callable[[Http2, int, int, bytes], None]] = {

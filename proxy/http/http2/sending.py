@@ -176,7 +176,7 @@ class Sending:
         """It sent something that is worth nothing; raises `FloodError` when that was too often."""
         self.calm = min(CALM, self.calm) - much
         if self.calm < 0.0:
-            raise FloodError("too many frames that are worth nothing")
+            raise FloodError("too many control or empty frames")
 
     def _too_late(self) -> None:
         """A frame came on a stream that we had broken off."""

@@ -55,7 +55,7 @@ def _results(spec: PredictionSpec, results: Any) -> Tensor:
 
 def _classes(row: Any) -> dict[str, Any]:
     if type(row) is not list or not all(type(item) is list and len(item) == 2 for item in row):
-        raise Unreadable(Reason.BAD_SHAPE, "a row of `results` is no list of [label, score]")
+        raise Unreadable(Reason.BAD_SHAPE, "a row of `results` is not a list of [label, score]")
     by_label = {label_name(label): score for label, score in row}
     # A model without a label table sends every label empty; then a class is known by its place.
     return by_label if len(by_label) == len(row) else {str(at): score for at, (_, score) in enumerate(row)}

@@ -206,7 +206,7 @@ class Raw:
         (Raw.PREFACE + Raw.frame(0, 0, 1, b"x"), 1),  # a stream that never began
         (Raw.PREFACE + Raw.frame(8, 0, 0, bytes(4)), 1),  # a window of nothing
         (Raw.PREFACE + Raw.frame(8, 0, 0, b"\x7f\xff\xff\xff"), 3),
-        (Raw.PREFACE + Raw.frame(5, 4, 1, bytes(4)), 1),  # nobody asked for a push
+        (Raw.PREFACE + Raw.frame(5, 4, 1, bytes(4)), 1),  # server push is disabled
         (Raw.PREFACE + Raw.frame(1, 4, 2, b""), 1),  # even streams are the server's
         (Raw.PREFACE + Raw.frame(1, 0, 1, b"") + Raw.frame(6, 0, 0, bytes(8)), 1),  # a head broken off
         (Raw.PREFACE + Raw.frame(1, 4, 1, b"\xff\xff\xff\xff\xff"), 9),  # no such index

@@ -209,7 +209,7 @@ class Database:
             self.asides.append(aside)
             fields = {"path": str(self.path), "aside": str(aside), "error": str(error)}
             logs.event(log, "store.set_aside", logging.ERROR, **fields)
-            fresh, lost = True, f"{self.path} was no sound database ({aside.name})"
+            fresh, lost = True, f"{self.path} was corrupt ({aside.name})"
             connection = open_database(self.path)
         if not self._opened:
             self.lost = lost

@@ -251,7 +251,7 @@ async def test_a_first_start_and_a_store_that_was_there_before_are_told_apart(st
     await emptied.close()
     store.path.write_bytes(b"rubbish" * 1000)
     unsound = SqliteStore(store.path)
-    assert "no sound database" in (await unsound.load()).lost
+    assert "was corrupt" in (await unsound.load()).lost
     await unsound.close()
 
 
