@@ -156,7 +156,7 @@ def test_certificates_that_the_url_names_are_looked_at_beside_the_file(tmp_path:
     with pytest.raises(ConfigError) as refused:
         load(tmp_path / "u.yaml", {})
     said = str(refused.value)
-    assert f"{tmp_path}/ca.crt holds no certificate in PEM" in said
+    assert f"{tmp_path}/ca.crt contains no PEM certificate" in said
     assert f"cannot read {tmp_path}/my.crt" in said
 
 
