@@ -53,6 +53,7 @@ def fixed(config: Config) -> dict[str, Any]:
         "server.grpc_listen": config.server.grpc_listen,
         "admin.listen": config.admin.listen,
         "store": config.store.model_dump(mode="json"),
+        "fleet": config.fleet.model_dump(mode="json") if config.fleet is not None else None,
     }
 
 

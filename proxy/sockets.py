@@ -84,16 +84,17 @@ def listen_alone(address: str, count: int = 1, patience: float = PATIENCE) -> Li
 def _alone(address: str, count: int) -> Listening:
     host, port = parts(address)
     if port:
-        _bound(address, share=False).close()
-    first = _bound(address, share=count > 1)
+        bound(address, share=False).close()
+    first = bound(address, share=count > 1)
     same = show((host, first.getsockname()[1]))
-    bound = (first, *(_bound(same, share=True) for _ in range(count - 1)))
-    for sock in bound:
+    sockets = (first, *(bound(same, share=True) for _ in range(count - 1)))
+    for sock in sockets:
         sock.listen(BACKLOG)
-    return Listening(bound, _mark(f"owner {address}"), _mark(f"family {address}"))
+    return Listening(sockets, _mark(f"owner {address}"), _mark(f"family {address}"))
 
 
-def _bound(address: str, *, share: bool) -> socket.socket:
+def bound(address: str, *, share: bool = False) -> socket.socket:
+    """A socket on an address, not listening yet; `share`: with SO_REUSEPORT. Raises `AddressError`."""
     host, port = parts(address)
     sock = None
     try:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
+from proxy.config.fleet import check_fleet
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.guard_checks import check_guards
 from proxy.config.names import collide, is_loopback, nearest
@@ -73,6 +74,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
     _sides(config, blame)
     check_grpc(config, blame)
     check_durations(config, blame)
+    check_fleet(config.fleet, config.store.url is not None, blame)
     _webhooks(config, blame)
     _watching(config, blame)
     _files(config, blame)
@@ -146,6 +148,7 @@ def _ports(config: Config, blame: _Blamer) -> None:
         (("server", "listen"), config.server.listen),
         (("admin", "listen"), config.admin.listen),
         (("server", "grpc_listen"), config.server.grpc_listen),
+        (("fleet", "listen"), config.fleet.listen if config.fleet is not None else None),
     ]
     for n, (path, here) in enumerate(listening):
         taken = [other for other, there in listening[:n] if here and there and collide(here, there)]

@@ -36,6 +36,10 @@ def check_files(config: Config, blame: _Blame) -> None:
     if config.store.url is not None:
         with suppress(Unfilled):  # has been blamed
             _database(config.store.url.target(), blame)
+    if config.fleet is not None and config.fleet.tls is not None:
+        fleet: Path = ("fleet", "tls")
+        _pair(fleet, config.fleet.tls.cert, config.fleet.tls.key, blame)
+        _authorities((*fleet, "ca"), config.fleet.tls.ca, blame)
     for path, file in _written(config):
         problem = unwritable(File(file))
         if problem:

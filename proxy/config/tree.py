@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from pydantic import Field
 
+from proxy.config.fleet import Fleet
 from proxy.config.headers import keys
 from proxy.config.route import DefaultRoute, RolloutConfig, RouteConfig
 from proxy.config.server import Admin, Log, Server, Store, Tracing, UpstreamConfig, Webhook
@@ -37,6 +38,8 @@ class Config(Section):
     """Receivers of rollout events."""
     store: Store = Field(default_factory=dict, validate_default=True)  # by way of its reader, which knows the file
     """Where rollouts survive a restart."""
+    fleet: Fleet | None = None
+    """Other replicas beside this one; none when absent."""
     log: Log = Log()
     """What is written to standard error."""
     tracing: Tracing | None = None

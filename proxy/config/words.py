@@ -41,6 +41,7 @@ def describe(config: Config, rates: Sequence[float] = RATES) -> str:
     lines = [
         f"Listens on {server.listen} ({server.workers} workers){calls}, admin on {config.admin.listen}, state in "
         f"{config.store.where}.",
+        *_fleet(config),
     ]
     for route in config.routes:
         lines += ["", f"Route {route.name}: {_match(route)} → {route.live}"]
@@ -60,6 +61,16 @@ def describe(config: Config, rates: Sequence[float] = RATES) -> str:
     if warned:
         lines += ["", "Warnings", *(f"  ! {warning}" for warning in warned)]
     return "\n".join(lines) + "\n"
+
+
+def _fleet(config: Config) -> Iterator[str]:
+    fleet = config.fleet
+    if fleet is None:
+        return
+    how = "with mutual TLS" if fleet.tls is not None else "without TLS"
+    text = f"One of a fleet, reached by the others at {fleet.reached_at} {how}. One of them leads and decides for all; "
+    text += f"when it is gone another does at once, when it is frozen or cut off within {duration(fleet.lease)}."
+    yield _wrapped("", text)
 
 
 def _wrapped(start: str, text: str) -> str:

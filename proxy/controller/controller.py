@@ -30,11 +30,9 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
-from proxy.controller.admin.exemplars import Exemplars
-from proxy.controller.counting import Tallies
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
-from proxy.controller.request_log import RequestLogExporter
+from proxy.controller.replica_traffic import ReplicaTraffic
 from proxy.controller.rollout_registry import RolloutRegistry
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.interface import Contents, RolloutStore, Saved
@@ -67,15 +65,23 @@ class Controller:
     """Everything of the controller but its process and its API. Fulfils `worker_connections.WorkerEvents`,
     `intake.Judge` and `effect_executor.Subscribers`."""
 
-    def __init__(self, config: Config, text: str, store: RolloutStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: Config,
+        text: str,
+        store: RolloutStore,
+        clock: Callable[[], float] = time.time,
+        traffic: ReplicaTraffic | None = None,
+    ) -> None:
         self.config, self.generation = config, 0
         self.config_hash = hashlib.sha256(text.encode()).hexdigest()
         self.store = store
         self.trials: dict[str, RolloutRun] = {}
-        self.tallies = Tallies()
+        self.traffic = traffic or ReplicaTraffic()
+        self._own_traffic = traffic is None
+        self.tallies = self.traffic.tallies
         self.streams = Subscriptions()
-        self.request_log = RequestLogExporter()
-        self.exemplars = Exemplars()
+        self.request_log, self.exemplars = self.traffic.request_log, self.traffic.exemplars
         self.connections = WorkerConnections(self)
         self.executor = EffectExecutor(self.trials, store, self.connections, self, clock)
         self.registry = RolloutRegistry(self.trials, self.executor, store, self.tallies, clock)
@@ -85,6 +91,7 @@ class Controller:
         self.loaded = False
         self.admin_port = 0  # the one that is listened on, where the file says 0
         self.alive: Callable[[], object] = lambda: None  # told after every round of looks
+        self.outranked: Callable[[int], object] = lambda term: None  # told that there is a leader of this term
         self._clock = clock
         self._renewed = 0  # new files of the store into which everything has been written
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -136,7 +143,8 @@ class Controller:
                 self.look(trial)
         await self.connections.stop()
         await self.registry.close()
-        await asyncio.to_thread(self.request_log.close)
+        if self._own_traffic:
+            await asyncio.to_thread(self.request_log.close)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.executor.retry()
@@ -145,6 +153,19 @@ class Controller:
         except StoreError as error:
             logs.event(log, "store.failed", logging.ERROR, kind="last snapshot", error=str(error))
         await self.store.close()
+
+    async def depose(self) -> None:
+        """End at once: another leads. What is in hand is not judged, not saved and not told any more."""
+        for task in (*self._keepers, *self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._keepers, *self._tasks, return_exceptions=True)
+        await self.connections.stop()
+        await self.registry.close()
+        await self.store.close()
+
+    def lead_in(self, term: int) -> None:
+        """Go on as the leader of this term: nobody led since the last one."""
+        self.executor.lead_in(term)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Carry on with something in the background; a failing store is logged where it happens."""
@@ -184,15 +205,19 @@ class Controller:
             self.intake.report(worker, name, ready.get(name), ledger)
 
     def on_entries(self, entries: list[RequestEntry]) -> None:
-        self.request_log.take(entries)
-        self.exemplars.take(entries)
+        self.traffic.on_entries(entries)
 
     def on_hello(self, worker: WorkerConnection, hello: dict[str, Any]) -> None:
-        for trial, event in self.executor.greeted(link.table_from(hello.get("table")), bool(hello.get("lost"))):
+        table = link.table_from(hello.get("table"))
+        if self.executor.term.is_outranked_by(worker.name, table):
+            self.outranked(table.term)
+            return
+        for trial, event in self.executor.greeted(table, bool(hello.get("lost"))):
             self.spawn(self.executor.decide(trial, event))
         self.executor.send_table(worker)
 
     def on_gone(self, worker: str) -> None:
+        self.executor.term.told.discard(worker)
         self.tallies.gone(worker)
         for trial in self.registry.everyone:
             self.intake.gone(worker, trial)
@@ -241,7 +266,8 @@ class Controller:
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
                 logs.unexpected(log, "controller.look_broke")
                 continue
-            self.connections.alive()
+            if self.executor.term.may_act():
+                self.connections.alive()
             self.alive()
 
     async def _keep_saved(self) -> None:

@@ -22,9 +22,11 @@ MOST_DEAD = 1_000
 
 
 class Tallies:
-    """Reports by incarnation."""
+    """Reports by incarnation. Of a fleet's workers those whose names begin with `own` are this replica's: they alone
+    are in the sums, so that nobody is counted by two."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: str = "") -> None:
+        self._own = own
         self._reports: dict[str, dict[str, Any]] = {}
         self._ledgers: dict[str, dict[str, dict[str, int]]] = {}
         self._dead = FleetCounts()
@@ -47,17 +49,23 @@ class Tallies:
         """Keep what a dead worker had reported."""
         self._ledgers.pop(worker, None)
         payload = self._reports.pop(worker, None)
-        if payload is not None:
+        if payload is not None and worker.startswith(self._own):
             _add(self._dead, {**payload, "connections": []})
             for key in list(self._dead.endpoints)[:-MOST_DEAD]:
                 del self._dead.endpoints[key]
+
+    def forget_others(self) -> None:
+        """Other replicas' workers report to another leader from now on."""
+        for worker in [name for name in self._reports if not name.startswith(self._own)]:
+            self.gone(worker)
 
     def merged(self) -> FleetCounts:
         """The sum of all, a fresh value."""
         counts = FleetCounts()
         _add_counts(counts, self._dead)
-        for payload in self._reports.values():
-            _add(counts, payload)
+        for worker, payload in self._reports.items():
+            if worker.startswith(self._own):
+                _add(counts, payload)
         for key, row in counts.endpoints.items():  # of an address that nobody knows any more nothing is told
             if (dead := self._dead.endpoints.get(key)) is not None:
                 row[2:] = [a + b for a, b in zip(row[2:], dead[2:], strict=True)]

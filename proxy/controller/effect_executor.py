@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from proxy import logs
+from proxy.controller.leader_term import LeaderTerm
 from proxy.controller.report import ended_json, event_data, journal_detail
 from proxy.controller.rollout_run import RolloutRun, lane_of
 from proxy.controller.store.interface import Change, Contents, RolloutStore, Saved
@@ -121,7 +122,8 @@ class EffectExecutor:
         self._fresh: set[str] = set()  # rollouts begun by this controller, of which nothing was saved
         self._before: dict[str, RolloutState] = {}  # rollouts as the last controller left them in the store
         self._identity = self.secret = ""
-        self.number = self.term = 0
+        self.number = 0
+        self.term = LeaderTerm()
         self.times = TransitionTimes()
 
     def take_up(self, contents: Contents) -> None:
@@ -145,7 +147,7 @@ class EffectExecutor:
         gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
         present = (*self._trials.values(), *gone)
         lanes = tuple(t.told() for t in present if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes, self.secret, self.term)
+        return Table(self.number, lanes, self.secret, self.term.number)
 
     @property
     def unsaved(self) -> list[str]:
@@ -159,6 +161,8 @@ class EffectExecutor:
 
         The rest gives a refusal, or `None`; it raises `StoreError` when the change was dropped for want of a disk.
         """
+        if not self.term.may_act():
+            return _answer(Refuse("this replica does not lead any more: ask again"))
         after, effects = advance(trial.rollout, event, trial.plan)
         if not effects:
             trial.rollout = after
@@ -245,12 +249,18 @@ class EffectExecutor:
 
     def _publish(self) -> int:
         self.number += 1
-        self._connections.publish(self.table())
+        self.retell()
         return self.number
 
     def retell(self) -> None:
         """Send the present table again: nothing was decided, but what a budget affords has changed."""
-        self._connections.publish(self.table())
+        if self.term.may_act():
+            self._connections.publish(self.table())
+
+    def lead_in(self, term: int) -> None:
+        """Be the leader of this term from now on, and tell everybody who is there."""
+        self.term.begin(term, self._connections.workers)
+        self._publish()
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
@@ -350,7 +360,9 @@ class EffectExecutor:
 
     def send_table(self, worker: WorkerConnection) -> None:
         """Give a worker the present table. What `greeted` found must have been decided before."""
-        self._connections.send(worker, self.table())
+        if self.term.may_act():
+            self.term.told.add(worker.name)
+            self._connections.send(worker, self.table())
 
     # --- times -------------------------------------------------------------------------------------------------------
 

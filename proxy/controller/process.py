@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,11 @@ import setproctitle
 import uvloop
 
 from proxy import logs
-from proxy.config import parse
-from proxy.controller import admin
+from proxy.config import Config, parse
 from proxy.controller.controller import Controller
-from proxy.controller.service import ControllerService
+from proxy.controller.leading import Leading
 from proxy.controller.store.sqlite.store import SqliteStore
-from proxy.controller.webhooks.outbox import Sender
+from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import ConfigError, StoreError
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
@@ -37,8 +37,8 @@ log = logging.getLogger("understudy.controller")
 
 NICE = 5
 CONFIG_DEADLINE = 30.0
-ADMIN_DRAIN = 1.0
-"""Seconds that requests to the admin API may take to finish at the end."""
+Reload = Callable[[Config, str, int], Awaitable[str]]
+"""Take a configuration, its text and its number; gives why not, or nothing."""
 
 
 def settle() -> None:
@@ -55,48 +55,59 @@ class Process:
         self._control, self._listener, self._runtime = control, listener, runtime
         self._configs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._end = asyncio.Event()
-        self._service: ControllerService | None = None
-        self._tree: dict[str, Any] = {}
+        self._channel = Channel(self._heard, lambda _: self._end.set())
+        self._supervisor = SupervisorLink(self._channel)
+        self._tree_told: Callable[[], object] = lambda: None
 
     async def run(self) -> int:
         """Serve until told to leave; the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
-        channel = Channel(self._heard, lambda _: self._end.set())
-        await loop.create_connection(lambda: channel, sock=self._control)
+        await loop.create_connection(lambda: self._channel, sock=self._control)
         first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
         config = parse(first["text"], first["source"], directory=first["directory"])
         logs.setup(config.log.format, config.log.level, "controller")
+        if config.fleet is not None:
+            return await self._in_fleet(config, first)
         controller = Controller(config, first["text"], SqliteStore(Path(config.store.path)))
-        controller.generation = int(first["generation"])
-        controller.admin_port = self._listener.getsockname()[1]
-        controller.alive = lambda: channel.send(link.frame(Frame.ALIVE, b""))
+        controller.generation, controller.alive = int(first["generation"]), self._alive
         controller.alive()  # all is imported: what comes next may have to wait for the store
+        leading = Leading(controller, self._supervisor)
         try:
-            await controller.start(self._runtime)
+            await leading.start(self._runtime, self._listener)
         except StoreError as error:
             logs.event(log, "store.unreadable", logging.CRITICAL, error=str(error))
             return 1
-        self._service = ControllerService(controller, channel)
-        self._service.tree(self._tree)
+        self._tree_told = leading.tree
         settle()
-        await self._serve(controller, self._service, channel)
+        await self._until_the_end(leading.reload)
+        await leading.stop()
         return 0
 
-    async def _serve(self, controller: Controller, service: ControllerService, channel: Channel) -> None:
-        sender = Sender(service)
-        port = admin.Port(admin.application(service, sender), ADMIN_DRAIN, controller.config.admin)
-        await port.start(self._listener)
-        sender.start()
-        reloads = asyncio.create_task(self._reload(controller, channel, port))
-        channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
+    async def _in_fleet(self, config: Config, first: dict[str, Any]) -> int:
+        from proxy.controller.replica import Replica  # who has no fleet needs no driver of its store
+
+        replica = Replica(config, first["text"], self._supervisor, self._runtime, self._listener)
+        replica.generation, replica.alive = int(first["generation"]), self._alive
+        await replica.start()
+        self._tree_told = replica.tree
+        settle()
+        taking_part = asyncio.create_task(replica.run())
+        taking_part.add_done_callback(lambda _: self._end.set())
+        await self._until_the_end(replica.reload)
+        replica.drain()
+        await taking_part
+        return 0
+
+    async def _until_the_end(self, reload: Reload) -> None:
+        reloads = asyncio.create_task(self._reload(reload))
+        self._channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
         await self._end.wait()
-        service.draining = True
         reloads.cancel()
-        await sender.stop()
-        await port.close()
-        await controller.stop()
+
+    def _alive(self) -> None:
+        self._channel.send(link.frame(Frame.ALIVE, b""))
 
     def _heard(self, channel: Channel, kind: Frame, payload: bytes) -> None:
         if kind is Frame.CONFIG:
@@ -104,26 +115,24 @@ class Process:
         elif kind is Frame.DRAIN:
             self._end.set()
         elif kind is Frame.HELLO:
-            self._tree = link.read_note(payload)
-            if self._service is not None:
-                self._service.tree(self._tree)
-        elif kind is Frame.RESULT and self._service is not None:
-            self._service.reloaded(link.read_note(payload))
+            self._supervisor.told(link.read_note(payload))
+            self._tree_told()
+        elif kind is Frame.RESULT:
+            self._supervisor.reloaded(link.read_note(payload))
 
-    async def _reload(self, controller: Controller, channel: Channel, port: admin.Port) -> None:
+    async def _reload(self, reload: Reload) -> None:
         while True:
             new = await self._configs.get()
             generation = int(new["generation"])
             try:
                 config = parse(new["text"], new["source"], directory=new["directory"])
-                error = await controller.reload(config, new["text"], generation)
-                port.admin = controller.config.admin
+                error = await reload(config, new["text"], generation)
             except ConfigError as mistakes:
                 error = str(mistakes)
             except Exception as bug:  # a bug in a reload must not end the judging of what runs
                 logs.unexpected(log, "config.reload_broke")
                 error = repr(bug)
-            channel.send(link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error}))
+            self._channel.send(link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error}))
 
 
 def main() -> None:

@@ -23,16 +23,12 @@ from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.interface import RolloutStore
+from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
-from proxy.pairs import link
-from proxy.pairs.channel import Channel
-from proxy.pairs.link import Frame
 from proxy.pairs.redaction import pointers
 from proxy.rollout.events import Abort, Pause, Promote, Refuse, Resume, Retry, RolloutEvent
 from proxy.sockets import show
 
-RELOAD_DEADLINE = 60.0
-"""Seconds to wait for the supervisor's answer to a reload."""
 ACT_DEADLINE = 5.0
 """Seconds that a person waits for a disk that hangs."""
 
@@ -40,13 +36,12 @@ ACT_DEADLINE = 5.0
 class ControllerService:
     """What the admin API, the metrics and the webhooks are given."""
 
-    def __init__(self, controller: Controller, supervisor: Channel, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, controller: Controller, supervisor: SupervisorLink, clock: Callable[[], float] = time.time
+    ) -> None:
         self._controller, self._supervisor, self._clock = controller, supervisor, clock
         self._since = clock()
-        self._tree: dict[str, Any] = {}
-        self._reloads: list[asyncio.Future[tuple[bool, str]]] = []
         self._outcomes = Counter(joined=0, unknown=0)
-        self.draining = False
         self.fleet_view: Callable[[], FleetView] = self._alone
         """What is said of the fleet, where this controller leads one."""
 
@@ -190,16 +185,14 @@ class ControllerService:
 
     def tree(self, tree: dict[str, Any]) -> None:
         """The supervisor's word on which processes there are. A worker that is not among them is gone for good."""
-        self._tree = tree
-        self.draining = self.draining or bool(tree.get("draining"))
-        workers = [worker.get("pid") for worker in tree.get("workers", ())]
-        self._controller.connections.expect([*workers, *tree.get("leaving", ())])
+        self._supervisor.told(tree)
+        self._controller.connections.expect(self._supervisor.pids)
 
     def processes(self) -> dict[str, Any]:
         """The process tree, with which workers are connected."""
-        connected = {worker.pid for worker in self._controller.connections.workers.values() if worker.connected}
-        workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self._tree.get("workers", ())]
-        return {**self._tree, "workers": workers}
+        workers = self._controller.connections.workers.values()
+        own = self._controller.connections.replica
+        return self._supervisor.processes({one.pid for one in workers if one.connected and one.replica == own})
 
     def fleet(self) -> dict[str, Any]:
         """Who leads, and which replicas there are."""
@@ -209,44 +202,31 @@ class ControllerService:
         controller = self._controller
         name = socket.gethostname()
         where = show((name, controller.admin_port))
-        workers = len(self._tree.get("workers", ()))
+        workers = len(self._supervisor.workers)
         me = ReplicaView(name, where, "leader", package_version(), controller.config_hash, workers, 0.0, 0.0)
         return FleetView(LeaderView(name, where, self._since), 0, (me,))
 
     async def reload(self) -> tuple[bool, str]:
         """Ask the supervisor to read the file again. Raises `ActionRefusedError` when it does not say what came of
         it."""
-        answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
-        self._reloads.append(answer)
-        if not self._supervisor.send(link.note(Frame.RELOAD, {})):
-            self._reloads.remove(answer)
-            raise ActionRefusedError(503, "no supervisor to ask")
-        try:
-            return await asyncio.wait_for(answer, RELOAD_DEADLINE)
-        except TimeoutError:
-            why = f"no result within {RELOAD_DEADLINE:g} s; the log will have the result"
-            raise ActionRefusedError(503, why) from None
-
-    def reloaded(self, result: dict[str, Any]) -> None:
-        """The supervisor's answer to the oldest request."""
-        answer = self._reloads.pop(0) if self._reloads else None
-        if answer is not None and not answer.done():  # else whoever asked has gone, and the next one has asked anew
-            answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
+        return await self._supervisor.reload()
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether the controller can do its work, and why not."""
         controller, reasons = self._controller, []
-        if self.draining:
+        if self._supervisor.draining:
             reasons.append("draining")
         if not controller.loaded:
             reasons.append("the store has not been read yet")
         if trouble := controller.store.trouble:
             reasons.append(f"the store cannot save: {trouble}")
         missing = [worker["slot"] for worker in self.processes()["workers"] if not worker["connected"]]
-        if missing or not self._tree:
+        if missing or not self._supervisor.tree:
             reasons.append(f"not connected: {_workers(missing)}" if missing else "no worker is known yet")
         if untold := [
-            worker.slot for worker in controller.connections.workers.values() if worker.connected and not worker.told
+            worker.slot
+            for worker in controller.connections.workers.values()
+            if worker.replica == controller.connections.replica and worker.connected and not worker.told
         ]:
             reasons.append(f"no routing table in force yet: {_workers(untold)}")
         return not reasons, reasons
@@ -254,12 +234,9 @@ class ControllerService:
     def counts(self) -> FleetCounts:
         """All counts now."""
         controller = self._controller
-        counts = controller.tallies.merged()
-        counts.exemplars = controller.exemplars
+        counts = controller.traffic.counts()
         for trial in controller.trials.values():
             _count_trial(counts, trial)
-        for (sink, result), n in controller.request_log.counts.items():
-            counts.request_log[sink, result] = counts.request_log.get((sink, result), 0) + n
         times = controller.executor.times
         counts.results = dict(times.results)
         counts.rollback_seconds = {name: list(seconds) for name, seconds in times.rollback.items()}

@@ -67,6 +67,20 @@ def test_a_certificate_that_cannot_be_used_is_a_mistake(keys: Path, tls: str, pa
     assert where == "server.tls.client_ca"
 
 
+@pytest.mark.parametrize(
+    ("tls", "path", "problem"),
+    [
+        ("cert: nowhere, key: one.key, ca: one.crt", "cert", "cannot read {folder}/nowhere: No such file or directory"),
+        ("cert: one.crt, key: two.key, ca: one.crt", "key", "{folder}/two.key is not the key of {folder}/one.crt"),
+        ("cert: one.crt, key: one.key, ca: junk", "ca", "{folder}/junk holds no certificate in PEM"),
+    ],
+)
+def test_so_it_is_between_the_replicas_of_a_fleet(keys: Path, tls: str, path: str, problem: str) -> None:
+    store = "store: {url: 'postgresql://understudy@127.0.0.1/understudy'}\n"
+    text = SERVER % "" + store + f"fleet: {{listen: 127.0.0.1:9091, tls: {{{tls}}}}}"
+    assert said(keys, text) == {f"fleet.tls.{path}": problem.format(folder=keys)}
+
+
 def test_certificates_that_fit_are_none(keys: Path) -> None:
     text = SERVER % ", tls: {ca: two.crt, cert: one.crt, key: one.key}"
     assert said(keys, text + "server: {tls: {cert: two.crt, key: two.key, client_ca: one.crt}}") == {}

@@ -18,7 +18,7 @@ from proxy.errors import ConfigError, StoreError
 from proxy.supervisor import needs_restart
 from proxy.units import Unfit
 
-BASE = "upstreams: {m: {url: 'http://m:1'}}\nroutes: [{name: r, live: m}]\n"
+BASE = "upstreams: {m: {url: 'http://m:1'}}\nroutes: [{name: r, live: m}]\nfleet: {listen: 127.0.0.1:9091}\n"
 
 
 def config(url: str, folder: Path | None = None, **environ: str) -> Config:

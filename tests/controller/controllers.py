@@ -13,6 +13,7 @@ from proxy.controller.controller import Controller
 from proxy.controller.service import ControllerService
 from proxy.controller.store.interface import Change
 from proxy.controller.store.sqlite.store import SqliteStore
+from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
 from proxy.pairs.channel import Channel
 from tests.controller.worker import FakeWorker
@@ -78,7 +79,7 @@ async def reload(controller: Controller, text: str, folder: Path) -> str:
 
 def desk_of(controller: Controller) -> ControllerService:
     """Its API's side, without a supervisor."""
-    return ControllerService(controller, Channel(lambda *_: None))
+    return ControllerService(controller, SupervisorLink(Channel(lambda *_: None)))
 
 
 def kinds(controller: Controller) -> list[str]:

@@ -13,6 +13,7 @@ from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
 from proxy.controller.service import ControllerService
 from proxy.controller.streams import MAX_EVENTS
+from proxy.controller.supervisor_link import SupervisorLink
 from proxy.evidence.input.labels import WAITING
 from proxy.model import Outcome
 from proxy.model.reasons import Reason
@@ -60,20 +61,21 @@ async def test_a_person_is_answered_while_the_disk_hangs(
 async def test_a_reload_that_nobody_answered_in_time_does_not_answer_the_next_one(
     controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.controller.service.RELOAD_DEADLINE", 0.01)
-    supervisor = Channel(lambda *_: None)
+    monkeypatch.setattr("proxy.controller.supervisor_link.RELOAD_DEADLINE", 0.01)
+    channel = Channel(lambda *_: None)
+    supervisor = SupervisorLink(channel)
     service = ControllerService(controller, supervisor)
     with pytest.raises(ActionRefusedError, match="no supervisor"):
         await service.reload()
-    monkeypatch.setattr(supervisor, "send", lambda _: True)
+    monkeypatch.setattr(channel, "send", lambda _: True)
     with pytest.raises(ActionRefusedError, match="the log will have") as refused:
         await service.reload()
     assert refused.value.status == 503
-    monkeypatch.setattr("proxy.controller.service.RELOAD_DEADLINE", 10.0)
+    monkeypatch.setattr("proxy.controller.supervisor_link.RELOAD_DEADLINE", 10.0)
     asked = asyncio.ensure_future(service.reload())
     await asyncio.sleep(0)
-    service.reloaded({"ok": False, "error": "of the first one"})
-    service.reloaded({"ok": True})
+    supervisor.reloaded({"ok": False, "error": "of the first one"})
+    supervisor.reloaded({"ok": True})
     assert await asked == (True, "")
 
 

@@ -212,7 +212,7 @@ def test_metrics_and_alerts_that_are_named_exist() -> None:
         known = metrics | {
             f"understudy_store_{end}" for end in ("failures_total", "up", "set_aside_total", "renewed_total")
         }
-        known |= {"understudy_unexpected_errors_total"}
+        known |= {"understudy_unexpected_errors_total", "understudy_leader"}
         assert named <= known, (name(page), named - known)
         assert set(re.findall(r"\bUnderstudy[A-Z]\w+", text(page))) <= alerts
 

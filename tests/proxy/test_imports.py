@@ -39,8 +39,8 @@ SHELL = {
 
 PURE_FILES = {
     "cli.gate", "cli.judging", "controller.fairness", "controller.fleet.clock", "controller.fleet.election",
-    "controller.webhooks.policy", "request.hash_key", "request.machine", "request.routing", "request.set_json",
-    "request.sticky", "worker.downstream.http1_states", "worker.pace", "worker.upstream.affinity",
+    "controller.fleet.events", "controller.webhooks.policy", "request.hash_key", "request.machine", "request.routing",
+    "request.set_json", "request.sticky", "worker.downstream.http1_states", "worker.pace", "worker.upstream.affinity",
 }  # fmt: skip
 
 PURE = {

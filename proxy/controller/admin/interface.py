@@ -50,7 +50,7 @@ class FleetCounts:
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
     `results` counts ends: (rollout, "promoted" or "rolled_back"). `request_log` counts what became of requests for
     (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `dropped` what the
-    controller's own queues had no room for.
+    controller's own queues had no room for. `leads`: this replica's controller judges.
     """
 
     requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
@@ -76,6 +76,7 @@ class FleetCounts:
     exemplars: Exemplars = field(default_factory=Exemplars)
     outcomes: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    leads: bool = True
     store_failures: int = 0
     store_set_aside: int = 0
     store_renewed: int = 0

@@ -352,6 +352,8 @@ def _ends(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
 def _storage(counts: FleetCounts) -> Iterable[Metric]:
     text = "Requests selected for traces or the access log, by result."
     yield _counter("request_log", text, ("sink", "result"), counts.request_log)
+    text = "Whether this replica's controller judges: 1 on one machine, and on the leader of a fleet."
+    yield _gauge("leader", text, (), {(): float(counts.leads)})
     yield _gauge("store_up", "Whether the last write to the store succeeded.", (), {(): float(counts.store_ok)})
     yield _counter("store_failures", "Writes to the store that failed.", (), {(): counts.store_failures})
     text = "Store files that were corrupt and set aside."

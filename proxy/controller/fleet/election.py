@@ -32,6 +32,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from proxy.controller.fleet.events import (
+    Alone,
+    Away,
+    Cut,
+    Drain,
+    Failed,
+    FleetEvent,
+    Heard,
+    Leader,
+    Renewed,
+    Row,
+    Taken,
+    TermSeen,
+    Tick,
+)
+
 STATES: Final = {
     "STANDBY": "another leads, or nobody: the store is looked at",
     "TAKING": "the store has been asked for a term",
@@ -56,6 +72,7 @@ EVENTS: Final = {
     "outranked": "a worker or a replica knows another leader of this term or of a higher one",
     "paused": "its time is up, and it did not notice",
     "alone": "no majority of the replicas follows any more",
+    "failed": "the controller could not be built",
     "drain": "this replica leaves",
 }
 
@@ -87,6 +104,8 @@ LEADING                  refused     STANDBY   stop
 LEADING ADRIFT RETAKING  paused      STANDBY   stop
 LEADING ADRIFT RETAKING  outranked   STANDBY   stop
 
+LEADING ADRIFT RETAKING  failed      STANDBY   stop release
+
 ADRIFT                   due         =         look
 ADRIFT                   away        =         -
 ADRIFT                   mine        RETAKING  take
@@ -117,117 +136,13 @@ _NEVER: Final = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Leader:
-    """Who leads: `holder` is one process, `address` where its links are taken, `since` when one heard of it."""
-
-    holder: str
-    address: str
-    term: int
-    since: float
-
-    @property
-    def name(self) -> str:
-        """The replica's.
-
-        >>> Leader("host-1:9091#4f1c", "10.0.0.1:9091", 3, 0.0).name
-        'host-1:9091'
-        """
-        return self.holder.partition("#")[0]
-
-
-# --- what happened: `now` is the replica's own time ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What the store says; `left` seconds of the lease, below 0 when it has run out."""
-
-    now: float
-    term: int
-    holder: str
-    address: str
-    left: float
-
-
-@dataclass(frozen=True, slots=True)
-class Away:
-    """The store did not answer, or the connection to it has ended."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The answer to `take`, which was sent at `sent`: a term, or `None`."""
-
-    now: float
-    sent: float
-    term: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """The answer to `renew`."""
-
-    now: float
-    sent: float
-    ok: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The leader was heard over its link."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The link to the leader has ended."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class TermSeen:
-    """A worker or a replica knows a leader of this term, and that was not this process. (Of a store that failed over to
-    a server which had not heard of it, a term may come twice.)"""
-
-    now: float
-    term: int
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """Of the replicas that there were when the store was last heard no majority follows any more."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """This replica leaves."""
-
-    now: float
-
-
-FleetEvent = Tick | Row | Away | Taken | Renewed | Heard | Cut | TermSeen | Alone | Drain
-
-
-@dataclass(frozen=True, slots=True)
 class Election:
     """One replica's part. `me` is unique to its process, `lease` in seconds.
 
     `term` is its own while it leads, else 0; `seen` the highest that anybody told it, `base` the store's last. It may
     act before `until`. `heard` is when the followed leader was, `expired` since when the store has shown its lease to
-    be over. `asked` while an answer of the store is outstanding, `next` when it is asked again.
+    be over. `asked` while an answer of the store is outstanding, `next` when it is asked again. `why` is the event by
+    which it came into its state.
     """
 
     me: str
@@ -242,6 +157,7 @@ class Election:
     base: int = 0
     asked: bool = False
     next: float = _NEVER
+    why: str = ""
 
     @property
     def grace(self) -> float:
@@ -288,7 +204,10 @@ def step(election: Election, event: FleetEvent) -> tuple[Election, tuple[str, ..
     after, actions = cell
     moved = replace(_AFTER.get(word, _unchanged)(noted, event), state=after)
     if "stop" in actions and after == "STANDBY":
-        moved = replace(moved, term=0, until=0.0, leader=None, heard=_NEVER, expired=None, next=event.now)
+        pause = LOOK if word == "failed" else 0.0
+        moved = replace(moved, term=0, until=0.0, leader=None, heard=_NEVER, expired=None, next=event.now + pause)
+    if after != election.state:
+        moved = replace(moved, why=word)
     return replace(moved, asked=moved.asked or bool({"look", "take", "renew"} & set(actions))), actions
 
 
@@ -308,7 +227,8 @@ def _noted(election: Election, event: FleetEvent) -> Election:
             return replace(election, seen=max(election.seen, event.term))
     if isinstance(event, Row):
         since = event.now if election.expired is None else election.expired
-        return replace(election, expired=since if event.left <= 0 else None, base=event.term)
+        seen = max(election.seen, event.term)
+        return replace(election, expired=since if event.left <= 0 else None, base=event.term, seen=seen)
     return election
 
 
@@ -329,7 +249,7 @@ def _word(election: Election, event: FleetEvent) -> str:
             return "renewed" if ok else "refused"
         case TermSeen(term=term):
             return "outranked" if election.leads and term >= election.term else ""
-    return {Away: "away", Alone: "alone", Drain: "drain"}.get(type(event), "")
+    return {Away: "away", Alone: "alone", Failed: "failed", Drain: "drain"}.get(type(event), "")
 
 
 def _seen_row(election: Election, row: Row) -> str:

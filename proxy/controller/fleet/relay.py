@@ -108,6 +108,10 @@ class Relay:
         """Who takes this replica's links now."""
         self.trouble = ""
         """Why nobody does."""
+        self.on_heard: Callable[[], object] = lambda: None
+        """Told whenever the leader says something on this replica's own link."""
+        self.on_cut: Callable[[], object] = lambda: None
+        """Told when that link has ended, or could not be made."""
         self._target: tuple[str, int] | None = None
         self._control: LeaderLink | None = None
         self._heard = 0.0
@@ -115,6 +119,7 @@ class Relay:
         self._passing: set[Passing] = set()
         self._servers: list[asyncio.AbstractServer] = []
         self._stopping = False
+        self._leave = LEAVE
         self._keeper: asyncio.Task[None] | None = None
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -146,10 +151,11 @@ class Relay:
         """Use this for the connections that are made from now on."""
         self._context = context
 
-    async def stop(self, *, goodbye: bool = False) -> None:
-        """Let go of workers and leader, after what workers have sent is written; with a `goodbye` the leader expects
-        nothing of this replica any more."""
+    async def stop(self, *, goodbye: bool = False, at_once: bool = False) -> None:
+        """Let go of workers and leader, after what workers have sent is written, or `at_once`; with a `goodbye` the
+        leader expects nothing of this replica any more."""
         self._stopping = True
+        self._leave = 0.0 if at_once else LEAVE
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -177,6 +183,7 @@ class Relay:
             if target != self._target:
                 pause, said = FIRST, ""
                 continue
+            self.on_cut()
             lasted = time.monotonic() - began > LONGEST
             if lasted or self.trouble != said:
                 said = self.trouble
@@ -194,10 +201,13 @@ class Relay:
         def lost(_: Channel) -> None:
             ended.set()
             self._wake.set()
+            if self._target == (to.address, to.term) and self.leader is not None:
+                self.on_cut()
 
         self._heard = time.monotonic()
         self._control, welcome = await dial(to, self._me(), self._from_leader, lost)
         self.leader, self.trouble = welcome, ""
+        self.on_heard()
         logs.event(log, "leader.followed", leader=welcome.name, address=to.address, term=welcome.term)
         try:
             await self._listen(to)
@@ -218,6 +228,7 @@ class Relay:
         if kind is not Frame.PING:
             raise LinkError(f"{kind.name} from the leader on the link of a replica")
         self._heard, now = time.monotonic(), self._clock()
+        self.on_heard()
         channel.send(replicas.encode_pong(payload, now, now))
 
     # --- workers -----------------------------------------------------------------------------------------------------
@@ -244,7 +255,7 @@ class Relay:
         for one in leaving:
             one.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE):
+            async with asyncio.timeout(self._leave):
                 await asyncio.gather(*(one.ended.wait() for one in leaving))
         for one in leaving:
             if not one.ended.is_set():

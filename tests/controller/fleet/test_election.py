@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.controller.fleet import election
-from proxy.controller.fleet.election import Election, Renewed, Taken, TermSeen, Tick, step
+from proxy.controller.fleet import election, events
+from proxy.controller.fleet.election import Election, step
+from proxy.controller.fleet.events import Renewed, Taken, TermSeen, Tick
 from tests.controller.fleet.world import World
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
@@ -62,7 +63,7 @@ def test_every_row_of_the_table_is_taken_in_a_scenario_or_named_here() -> None:
     taken = set()
     real = election._word
 
-    def watched(now: Election, event: election.FleetEvent) -> str:
+    def watched(now: Election, event: events.FleetEvent) -> str:
         word = real(now, event)
         taken.add((now.state, word))
         return word
@@ -78,7 +79,7 @@ def test_every_row_of_the_table_is_taken_in_a_scenario_or_named_here() -> None:
 NEVER = {
     ("LEADING", "refused"), ("RETAKING", "beaten"), ("RETAKING", "taken"), ("RETAKING", "away"),
     ("RETAKING", "outranked"), ("RETAKING", "paused"), ("RETAKING", "drain"), ("LEFT", "taken"), ("TAKING", "away"),
-    ("ADRIFT", "outranked"),
+    ("ADRIFT", "outranked"), ("LEADING", "failed"), ("ADRIFT", "failed"), ("RETAKING", "failed"),
 }  # fmt: skip
 """Races of a moment; the interleavings below run into them."""
 
@@ -103,7 +104,7 @@ def test_a_lease_is_counted_from_before_the_renewal_was_sent() -> None:
 
 def test_whatever_comes_first_after_a_pause_stops_a_leader() -> None:
     leading = Election("a#1", 10.0, "LEADING", term=1, until=9.0)
-    for event in (Tick(9.0), Renewed(9.0, 8.9, True), TermSeen(9.0, 1), election.Away(9.0), election.Heard(9.0)):
+    for event in (Tick(9.0), Renewed(9.0, 8.9, True), TermSeen(9.0, 1), events.Away(9.0), events.Heard(9.0)):
         after, actions = step(leading, event)
         assert (after.state, actions[0]) == ("STANDBY", "stop"), event
 
@@ -115,6 +116,13 @@ def test_a_controller_goes_on_only_where_nobody_led_in_between() -> None:
     assert (after.state, after.term, after.until, actions) == ("LEADING", 4, 10.0, ("go_on",))
     after, actions = step(asked, Taken(1.2, 1.0, 5))
     assert (after.state, after.term, actions) == ("LEADING", 5, ("stop", "lead"))
+
+
+def test_who_cannot_build_its_controller_lets_others_try() -> None:
+    leading = Election("a#1", 10.0, "LEADING", term=1, until=9.0)
+    after, actions = step(leading, events.Failed(1.0))
+    assert (after.state, after.may_act(1.0), actions) == ("STANDBY", False, ("stop", "release"))
+    assert step(after, Tick(1.0))[1] == (), "not at once, or nobody else could"
 
 
 # --- interleavings ---------------------------------------------------------------------------------------------------

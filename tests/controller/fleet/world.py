@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from proxy.controller.fleet.election import (
-    QUIET,
+from proxy.controller.fleet.election import QUIET, Election, step
+from proxy.controller.fleet.events import (
     Alone,
     Away,
     Cut,
     Drain,
-    Election,
     FleetEvent,
     Heard,
     Renewed,
@@ -25,7 +24,6 @@ from proxy.controller.fleet.election import (
     Taken,
     TermSeen,
     Tick,
-    step,
 )
 from proxy.model import Table
 

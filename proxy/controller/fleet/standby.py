@@ -1,0 +1,152 @@
+"""A replica that stands by: its workers' links go on to the leader, its admin port answers for this machine alone.
+
+`StandbyService` is what the admin port is given in the controller's place. It knows this replica's process tree, its
+own traffic and whom it follows; of rollouts it knows nothing, and says who does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from proxy.config import Config
+from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
+from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
+from proxy.controller.fleet.relay import Relay
+from proxy.controller.replica_traffic import ReplicaTraffic
+from proxy.controller.store.interface import RolloutStore
+from proxy.controller.supervisor_link import SupervisorLink
+
+Who = tuple[str, str, int, float]
+"""A leader: name, address of its links, term, since when."""
+
+
+class StandbyOf(Protocol):
+    """What a replica is as long as it stands by."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+
+    @property
+    def store(self) -> RolloutStore:
+        """The fleet's, which is the leader's to use."""
+
+    @property
+    def traffic(self) -> ReplicaTraffic:
+        """What its own workers say of its own traffic."""
+
+    @property
+    def supervisor(self) -> SupervisorLink:
+        """Its supervisor."""
+
+    def leader(self) -> Who | None:
+        """Who leads, as far as is known."""
+
+    def seen_as(self, role: str) -> ReplicaView:
+        """This replica as the API shows it."""
+
+
+class StandbyService:
+    """Fulfils `interface.AdminService` for a replica that does not lead."""
+
+    def __init__(self, replica: StandbyOf, relay: Callable[[], Relay | None]) -> None:
+        self._replica, self._relay = replica, relay
+        self.outbox_added = asyncio.Event()
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._replica.config
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+        return self._replica.generation
+
+    @property
+    def store(self) -> RolloutStore:
+        """The fleet's, which is the leader's to use."""
+        return self._replica.store
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        """None: the leader knows them."""
+        return []
+
+    def rollout(self, name: str) -> dict[str, Any] | None:
+        """Raises `ActionRefusedError`: the leader knows it."""
+        raise self._elsewhere()
+
+    def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
+        """Raises `ActionRefusedError`: the leader has them."""
+        raise self._elsewhere()
+
+    def charts(self, name: str) -> dict[str, Any] | None:
+        """Raises `ActionRefusedError`: the leader draws them."""
+        raise self._elsewhere()
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        """Raises `ActionRefusedError`: the leader reads it."""
+        raise self._elsewhere()
+
+    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+        """Raises `ActionRefusedError`: the leader acts."""
+        raise self._elsewhere()
+
+    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
+        """Raises `ActionRefusedError`: the leader waits for them."""
+        raise self._elsewhere()
+
+    def processes(self) -> dict[str, Any]:
+        """This replica's process tree, and which of its workers are connected."""
+        relay = self._relay()
+        workers = relay.workers.values() if relay is not None else ()
+        return self._replica.supervisor.processes({worker.pid for worker in workers if worker.connected})
+
+    async def reload(self) -> tuple[bool, str]:
+        """Ask the supervisor to read this replica's file again."""
+        return await self._replica.supervisor.reload()
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether this replica's workers are led, and why not."""
+        relay, reasons = self._relay(), []
+        if self._replica.supervisor.draining:
+            reasons.append("draining")
+        if relay is None or relay.leader is None:
+            reasons.append(f"no leader: {relay.trouble if relay is not None else 'one is being looked for'}")
+        missing = sorted(worker["slot"] for worker in self.processes()["workers"] if not worker["connected"])
+        if missing:
+            reasons.append(f"not connected: worker {', '.join(map(str, missing))}")
+        elif not self._replica.supervisor.tree:
+            reasons.append("no worker is known yet")
+        return not reasons, reasons
+
+    def counts(self) -> FleetCounts:
+        """This replica's own traffic."""
+        counts = self._replica.traffic.counts()
+        counts.leads = False
+        return counts
+
+    def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
+        """A queue in which nothing comes: the leader tells what happens."""
+        return asyncio.Queue(1)
+
+    def fleet(self) -> dict[str, Any]:
+        """Whom this replica follows, and itself: the leader knows the others."""
+        found, me = self._replica.leader(), self._replica.seen_as("standby")
+        leader = None if found is None else LeaderView(found[0], found[1], found[3])
+        return FleetView(leader, 0 if found is None else found[2], (me,)).shown()
+
+    def unsubscribe(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
+        """Nothing was kept of it."""
+
+    def _elsewhere(self) -> ActionRefusedError:
+        found = self._replica.leader()
+        if found is None:
+            return ActionRefusedError(503, "this replica stands by, and no other one leads")
+        return ActionRefusedError(503, f"this replica stands by: {found[0]} leads, at {found[1]}")

@@ -1,0 +1,64 @@
+"""What a controller process hears of its supervisor, and asks it: which processes there are, to read the file again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+from proxy.controller.admin.interface import ActionRefusedError
+from proxy.pairs import link
+from proxy.pairs.channel import Channel
+from proxy.pairs.link import Frame
+
+RELOAD_DEADLINE = 60.0
+"""Seconds to wait for the supervisor's answer to a reload."""
+
+
+class SupervisorLink:
+    """The process tree as the supervisor last told it (empty before), and the reloads that it was asked for."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._reloads: list[asyncio.Future[tuple[bool, str]]] = []
+        self.tree: dict[str, Any] = {}
+        self.draining = False
+
+    def told(self, tree: dict[str, Any]) -> None:
+        """The supervisor's word on which processes there are."""
+        self.tree = tree
+        self.draining = self.draining or bool(tree.get("draining"))
+
+    @property
+    def workers(self) -> tuple[tuple[int, int | None], ...]:
+        """Slot and process of each worker, `None` where none runs now."""
+        return tuple((int(worker["slot"]), worker.get("pid")) for worker in self.tree.get("workers", ()))
+
+    @property
+    def pids(self) -> set[int | None]:
+        """Worker processes of which something may still come: those that serve, and those that leave."""
+        return {pid for _, pid in self.workers} | set(self.tree.get("leaving", ()))
+
+    def processes(self, connected: Collection[int]) -> dict[str, Any]:
+        """The process tree, with which workers (by process) are connected."""
+        workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self.tree.get("workers", ())]
+        return {**self.tree, "workers": workers}
+
+    async def reload(self) -> tuple[bool, str]:
+        """Ask it to read the file again. Raises `ActionRefusedError` when it does not say what came of it."""
+        answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
+        self._reloads.append(answer)
+        if not self._channel.send(link.note(Frame.RELOAD, {})):
+            self._reloads.remove(answer)
+            raise ActionRefusedError(503, "no supervisor to ask")
+        try:
+            return await asyncio.wait_for(answer, RELOAD_DEADLINE)
+        except TimeoutError:
+            why = f"no result within {RELOAD_DEADLINE:g} s; the log will have the result"
+            raise ActionRefusedError(503, why) from None
+
+    def reloaded(self, result: dict[str, Any]) -> None:
+        """Its answer to the oldest request."""
+        answer = self._reloads.pop(0) if self._reloads else None
+        if answer is not None and not answer.done():  # else whoever asked has gone, and the next one has asked anew
+            answer.set_result((bool(result.get("ok")), str(result.get("error") or "")))
