@@ -151,10 +151,17 @@ def _set(text: bytes, tokens: Pointer, value: bytes) -> bytes | None:
 
 def _member(text: bytes, at: int, name: str) -> tuple[int, int]:
     """Where the value of a member stands in the object at `at` (of several the last, as parsers have it), else -1 and
-    the end of the last member."""
+    the end of the last member.
+
+    A name that stands in the text once, or not at all, need not be looked for any further: a body is long for the sake
+    of its data, and what is set is a short member before or behind it.
+    """
+    times = 2 if b"\\" in text else text.count(orjson.dumps(name))  # an escape may write it in another way
+    if times == 0 and _space(text, 0) == at:
+        return -1, len(text[: text.rindex(b"}")].rstrip())
     found, end = (-1, -1), at + 1
     at = _space(text, end)
-    while text[at] == _QUOTE:
+    while text[at] == _QUOTE and not (times == 1 and found[0] >= 0):
         key = _end(text, at)
         start = _space(text, _space(text, key) + 1)
         end = _end(text, start)
