@@ -89,11 +89,6 @@ class Fleet:
         return sorted(found, key=lambda entry: str(entry["time"]))
 
 
-async def pids(replica: Understudy) -> dict[str, Any]:
-    """The process tree of a replica."""
-    return await replica.processes()
-
-
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to a process that may be gone."""
     with suppress(ProcessLookupError):
