@@ -170,10 +170,10 @@ def reading(number: int, kind: Kind, live: Any, candidate: Any) -> Reading:
 HEAD = """# Real models that differ in a known way
 
 Written by `python loadtests/real_cases.py`: models and data of scikit-learn {sklearn}, Python {python}, seeded.
-Requests
-are rows of the held-out half, drawn with replacement, with measurement noise of 2 % of each feature's standard
-deviation. A verdict is looked for every 100 pairs, at the default error rates (1 % for a false rollback over the whole
-trial, 5 % for a false promotion); guards that need live's first 500 answers begin after them.
+Requests are rows of the held-out half, drawn with replacement, with measurement noise of 2 % of each feature's standard
+deviation. The comparator looks every 100 pairs, at the default error rates (1 % for a false rollback over the whole
+trial, 5 % for a false promotion in a stage). Guards that need live's first 500 answers begin after them. One request
+comes a second, so a block of request time is one pair ([statistics](statistics.md#a-pass-by-blocks)).
 
 """
 

@@ -19,6 +19,7 @@ import numpy as np
 from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import Case, Row, broken, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.hostile import hostiles
+from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.unsteady import unsteady
 from tests.calibration.whole import wholes
@@ -29,8 +30,13 @@ ENOUGH = 0.1
 
 HEAD = """# Calibration
 
-What the comparator's guarantees and delays come to when they are tried. Written by `make calibration`; every row is
-seeded, so it comes out the same on another machine. *Alone* is a single guard at weight 1 without restarts, after
+The error rates and delays of the comparator, measured. Written by `make calibration`. Every row is seeded, so another
+machine gives the same figures.
+"""
+
+ROWS = """## Every row
+
+*Alone* is a single guard at weight 1 without restarts, after
 warm-up, a look every 100 pairs; *default* is the budget of the eight guards of the documented example, with restarts,
 where the other seven have nothing to say (unless the row says "defaults"). Delays are medians in pairs (latency pairs
 for latency). A row keeps its promise when an error rate is within its nominal value plus three standard errors of the
@@ -77,8 +83,9 @@ def report(rows: list[Row], minutes: float, cores: int = 1, share: float = 1.0) 
         f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}"
     )
     of = "" if share == 1.0 else f", {share:.0%} of the full number of runs"
-    lines = [HEAD, f"{datetime.date.today()}, {machine}, {minutes:.1f} minutes in one piece on {cores} cores{of}.\n"]
-    lines += ["| truth | guard | target | alone | default | |", "|---|---|---|---|---|---|"]
+    where = "one core" if cores == 1 else f"{cores} cores"
+    lines = [HEAD, f"{datetime.date.today()}, {machine}, {minutes:.1f} minutes in one piece on {where}{of}.\n"]
+    lines += [summary(rows), ROWS, "| truth | guard | target | alone | default | |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {r.truth} | `{r.guard}` | {r.target} | {r.measured} | {r.default} | {'kept' if r.ok else '**missed**'} |"
         for r in rows

@@ -26,7 +26,7 @@ from proxy.evidence.families.mean import Mean
 from proxy.evidence.families.rule import Rule
 from proxy.evidence.process.normal import log_cdf
 from proxy.model import Guard, Verdict
-from tests.calibration import truths
+from tests.calibration import bounds, truths
 from tests.calibration.cases import DIFFERS, ERRORS, MEDIAN, P99, SHIFT
 from tests.calibration.harness import FAIL, LOOK, PASS, alone, first, together
 from tests.calibration.truths import Batch, Truth
@@ -280,7 +280,7 @@ def main(runs: int) -> None:
         print(lines[-1], flush=True)  # noqa: T201
     machine: Any = f"Python {platform.python_version()}, numpy {np.__version__}"
     head = HEAD.format(runs=runs, machine=machine, today=datetime.date.today())
-    OUT.write_text(head + "\n".join(lines) + "\n" + TAIL.format(sequences=f"{until_upper():,}"))
+    OUT.write_text(head + "\n".join(lines) + "\n" + TAIL.format(sequences=f"{until_upper():,}") + bounds.table())
 
 
 if __name__ == "__main__":

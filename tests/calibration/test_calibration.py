@@ -15,6 +15,7 @@ from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
+from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.truths import everything
 from tests.calibration.unsteady import unsteady
@@ -63,6 +64,29 @@ def test_the_table_names_what_was_missed() -> None:
     text = report([Row("t", "g", "1", "2", "3", True), Row("u", "h", "4", "5", "6", False)], 1.0)
     assert "| t | `g` | 1 | 2 | 3 | kept |" in text
     assert "| u | `h` | 4 | 5 | 6 | **missed** |" in text
+
+
+def test_the_summary_counts_every_row_and_says_which_promise_is_missed() -> None:
+    rows = [
+        Row(
+            "hedged at p90",
+            "g",
+            "fail ≤ 2%, pass ≤ 6%",
+            "fail 1.00% (0% – 2%), pass 4.00% (1% – 9%) of 100 runs",
+            "",
+            True,
+        ),
+        Row("hedged at p95", "g", "fail ≤ 2%", "", "fail 3.00% (1% – 9%) of 300 runs", False),
+        Row("p99 × 2", "h", "fail by 800 blocks", "fail 740 blocks (10 runs)", "", True),
+    ]
+    text = summary(rows)
+    assert (
+        "| hedged pairs | a candidate within its limits is rolled back | ≤ 1% of trials | 2.50% of 400 runs; " in text
+    )
+    assert "the worst of 2 rows 3.00% | **1 missed** |" in text
+    assert "passes | ≤ 5% of trials | 4.00% of 100 runs; the worst of 1 rows 4.00% | kept |" in text
+    assert "| independent requests | delays and the rest are as said below | all | 1 of 1 rows | kept |" in text
+    assert report(rows, 1.0).index("## Summary") < report(rows, 1.0).index("## Every row")
 
 
 def test_judging_all_looks_at_once_is_what_the_tally_says_look_by_look() -> None:
