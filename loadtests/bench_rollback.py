@@ -1,7 +1,7 @@
 """How many requests does a bad canary answer before it is out?
 
     python -m loadtests.bench_rollback [--rate 500] [--case wrong]
-    python -m loadtests.bench_rollback --dear
+    python -m loadtests.bench_rollback --expensive
 
 A candidate that was good for `GOOD` seconds as a 5 % canary breaks in one of four ways. Counted at the client, from the
 moment of the break: requests that the candidate answered or live answered in its place, how many of its bad answers
@@ -12,8 +12,8 @@ the counts belong to a lower rate.
 Beside it, by calculation, what a controller that looks at aggregate metrics once a minute and rolls back after five
 failed checks lets through: it needs five whole minutes, so `rate x weight x 300 s`, if its metrics see the fault.
 
-`--dear` measures how long a roll back takes while one of two rollouts gives answers that weigh 2 KiB and are as dear to
-read as is allowed, 60 a second of each arm: from the answer that decides it to weight 0 in every worker, `ROUNDS`
+`--dear` measures how long a rollback takes while one of two rollouts gives answers of 2 KiB that are as expensive
+to read as is allowed, 60 a second of each arm: from the answer that decides it to weight 0 in every worker, `ROUNDS`
 times, beside the same with ordinary answers; and what the admin port takes meanwhile (`tests/e2e/dear.py`).
 """
 

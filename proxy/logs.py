@@ -23,7 +23,7 @@ def event(log: logging.Logger, name: str, level: int = logging.INFO, /, **fields
 
 
 UNEXPECTED: Counter[str] = Counter()
-"""Exceptions of this process that nobody had reckoned with, by where they were caught, for the metric."""
+"""Exceptions of this process that nobody had expected, by where they were caught, for the metric."""
 
 
 def unexpected(log: logging.Logger, where: str, /, **fields: Any) -> None:

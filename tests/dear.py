@@ -1,4 +1,4 @@
-"""Answers that are as dear to read as their bounds allow, and some that are beyond: for tests and load tests.
+"""Answers that are as expensive to read as their bounds allow, and some that are beyond: for tests and load tests.
 
 All are made here and harmless: a mebibyte at most, whatever they inflate to.
 """
@@ -132,7 +132,7 @@ DEAREST: dict[str, Callable[[], Case]] = {
     "fields": lambda: _typed(b"FP32", PARTS - 9, b"\x35\0\0\x80\x3f" * (PARTS - 9), Kind.VECTOR),
     "packed": lambda: _typed(b"INT64", 100_000, _field(3, (b"\xff" * 9 + b"\1") * 100_000), Kind.VECTOR),
 }  # fmt: skip
-"""Each as large as may be read, by what makes it dear."""
+"""Each as large as may be read, by what makes it expensive."""
 
 BEYOND: dict[str, Callable[[], Case]] = {
     "zeros": lambda: (PredictionSpec("json", Kind.LABEL, pointer="/a"), GZIP, gzip.compress(bytes(10_000_000))),

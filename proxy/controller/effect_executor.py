@@ -4,11 +4,11 @@
     up      save, then publish; a save that fails means it did not happen
 
 Invariants
-- A way down never waits for the disk, nor for a way up of the same rollout that is being saved.
-- Traffic to a candidate never exceeds what the saved state allows, but while a roll back awaits its save.
+- A decrease of weight never waits for the disk, nor for an increase of the same rollout that is being saved.
+- Traffic to a candidate never exceeds what the saved state allows, but while a rollback awaits its save.
 - While a change of a rollout is unsaved, that rollout does not climb. Changes are saved in the order in which they
   were made.
-- A way down that workers were told of is carried out in the end, even if the controller died before it was saved: the
+- A decrease of weight that workers know of is completed, even if the controller died before it was saved: the
   next one finds it in their tables (see `greeted`). Table numbers only grow, over the lives of controllers too.
 """
 
@@ -89,7 +89,7 @@ class Subscribers(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """A change that waits to be saved; on the way down it is `ready` when the workers have acknowledged."""
+    """A change that waits to be saved; for a decrease it is `ready` when the workers have acknowledged."""
 
     trial: RolloutRun
     change: Change
@@ -143,7 +143,7 @@ class EffectExecutor:
 
     def table(self) -> Table:
         """The present routing table. Who has gone stays in it until that is saved: if this controller dies before,
-        the next one must find the way down in what workers hold."""
+        the next one must find the decrease in what workers hold."""
         gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
         present = (*self._trials.values(), *gone)
         lanes = tuple(t.told() for t in present if t.lane.state is not State.COMPLETED)
@@ -234,7 +234,7 @@ class EffectExecutor:
                 self._unsaved[trial.name].remove(turn)
                 raise StoreError(f"not saved, so not applied: {self._store.error}")
             if trial.rollout.change != before.change:
-                return  # on the way down meanwhile, and that has been published already
+                return  # decreased meanwhile, and that has been published already
             trial.rollout = after
             self._measure(trial, change, 0.0, [])
             if after.entry != before.entry:
@@ -349,10 +349,10 @@ class EffectExecutor:
         return found
 
     def _cut_short(self, lane: Lane) -> bool:
-        """Whether a worker's line shows a way down that a dead controller did not live to save.
+        """Whether a worker's line shows a decrease of weight that a dead controller did not live to save.
 
-        Less weight than was saved is not enough: it may be a way up that was saved and not published any more, but that
-        has entered a later stage than the line. And nobody else lowered it: this controller's own first way down ends
+        Less weight than was saved is not enough: it may be an increase that was saved and not published, but that
+        has entered a later stage than the line. And nobody else lowered it: this controller's own first decrease ends
         the comparison.
         """
         before = self._before.get(lane.rollout)
@@ -395,5 +395,5 @@ async def _answer(answer: Refuse | None) -> Refuse | None:
 
 
 def _needs_disk(event: RolloutEvent, before: RolloutState, after: RolloutState) -> bool:
-    """Whether a change must not stand without being saved: a climb, or a person's action short of a way down."""
+    """Whether a change must be saved first: an advance, or an action by hand that does not lower the weight."""
     return after.weight > before.weight or isinstance(event, Promote | Pause | Resume | Retry)

@@ -1,11 +1,11 @@
 """Who is served next by a loop that serves many, and what has waited too long: a queue for each, and a fair turn.
 
 Each name (a trial) has a line of its own, first come first served. The line that has cost the least time so far is
-served next, so that one whose work is dear delays the others by one piece of work at most; one that was empty begins
-where the others are, so that nobody saves time up.
+served next, so that one with expensive work delays the others by one piece of work at most; one that was empty begins
+where the others are, so that no line saves time up.
 
 What waits must not grow old, and what is cheap must not be lost in a burst. So a line is *dear* when one piece of its
-work takes longer than `DEAR` on average. What may be dropped is dropped in a dear line once it has waited while
+work takes longer than `DEAR` on average. What may be dropped is dropped in an expensive line once it has waited while
 `PATIENCE` of work was done, or when there is no room. In any other line nothing is dropped: it is *crowded*, and
 whoever fills it is to be held up.
 
@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEAR = 0.001
-"""Seconds of one piece of work, on average, from which a line is dear. An ordinary pair takes a fiftieth of that."""
+"""Seconds of one piece of work, on average, from which a line is expensive; an ordinary pair takes 1/50."""
 
 PATIENCE = 0.15
-"""Seconds of work after which what waits in a dear line is too old."""
+"""Seconds of work after which what waits in an expensive line is too old."""
 
 MEMORY = 16
 """Pieces of work over which their average is taken."""
@@ -114,7 +114,7 @@ class FairQueue:
         return item
 
     def too_old(self, name: str) -> list[Any]:
-        """Items of a dear line that have waited too long; they wait no more."""
+        """Items of an expensive line that have waited too long; they wait no more."""
         line = self._lines[name]
         if not _is_dear(line) or not any(self._done - before > PATIENCE for _, _, before in line.items):
             return []

@@ -169,7 +169,7 @@ class Intake:
 
     def flush(self, trial: RolloutRun) -> None:
         """Add what is ready to a rollout's evidence, and look if it is time; in turns of their own where pairs wait for
-        theirs, or it is dear to compare."""
+        theirs, or it is expensive to compare."""
         if not (trial.readings.many or self.waits(trial)):
             trial.flush()
             self._look_if_due(trial)

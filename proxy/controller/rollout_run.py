@@ -7,9 +7,9 @@ Invariants
 - Evidence, ledger and tripwire belong to one trial (`plan.trial`); a new trial gets new ones, together.
 - Evidence, kept pairs and charts end with the rollout: pairs that come after the decision are booked as `late`.
 - `rollout` is the state in force, `lane` what workers have been told, `saved` what the store holds, `rising` the state
-  that is in force once it is saved. On the way down the lane leads, on the way up the store does; they meet when a
+  that is in force once it is saved. For a decrease the lane leads, for an increase the store does; they meet when a
   decision has been carried out.
-- Looks cost at most `LOOK_SHARE` of a core: when looking is dear it is done less often, but still about once a second.
+- Looks cost at most `LOOK_SHARE` of a core: expensive looks are done less often, but still about once a second.
   Whether the budget has crossed costs far less to know, and is asked between looks within a share of its own.
 """
 

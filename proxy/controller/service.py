@@ -128,7 +128,7 @@ class ControllerService:
                 raise ActionRefusedError(
                     503, "the store does not answer; the action is applied once it can be saved"
                 ) from None
-            refusal = None  # a way down: that is done, and saved as soon as can be
+            refusal = None  # a decrease of weight: that is done, and saved as soon as can be
         if refusal is not None:
             raise ActionRefusedError(409, refusal.reason)
         return rollout_json(trial)

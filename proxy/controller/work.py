@@ -1,5 +1,5 @@
 """The controller's work, in turns: what takes long waits in a fair queue and is done piece by piece, so that the event
-loop is never held for long and no rollout waits for another's dear pairs.
+loop is never held for long and no rollout waits for another's expensive pairs.
 
 A piece of work is an iterator: each step is done in one go, and others are served between two of them. Ordinary pairs
 have no steps; those that follow each other in a line are done in a run, which is one step. Which line comes next, and
@@ -53,7 +53,7 @@ Item = Pair | Callable[[], Steps]
 
 @dataclass(slots=True)
 class _Piece:
-    """What is being done, and the seconds of CPU that it has taken: a busy machine makes no pair dear."""
+    """What is being done, and the seconds of CPU that it has taken: a busy machine makes no pair expensive."""
 
     steps: Steps
     is_pair: bool

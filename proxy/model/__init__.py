@@ -404,7 +404,7 @@ class Lane:
 
     `weight` and `share` in basis points; `stage` the stage's entry number (see `Pair.stage`). `affords` is the part of
     `share`, and of what the candidate serves, that the token budget affords, basis points. `why` is not for the worker:
-    it says of a way down what a controller that dies before it is saved cannot tell the next one. `again` is
+    it says of a decrease of weight what a controller that dies before it is saved cannot tell the next one. `again` is
     `Plan.again`, which no file says.
     """
 

@@ -169,7 +169,7 @@ class FrameReader:
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame, bytes]]:
         """Yield `(kind, payload)` of every frame that is now complete; raises `LinkError`. Whoever stops amid them gets
-        the rest from the next call. (Not by `finally`: a compiled generator that is let go of does not run it.)"""
+        the rest from the next call. (Not by `finally`: a compiled generator that is released does not run it.)"""
         buffer = self._buffer
         if self._left:
             buffer[:] = self._left[self._at :]

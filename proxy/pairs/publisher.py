@@ -112,7 +112,7 @@ class Publisher:
         self._marked.pop(trial, None)
 
     def retire(self, trial: Trial) -> None:
-        """A trial is over and all of it is settled: say so, and let go of it."""
+        """A trial is over and all of it is settled: say so, and release it."""
         self.mark([trial])
         self._marked.pop(trial, None)
         index = self._index.pop(trial.settings.trial, None)

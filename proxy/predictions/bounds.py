@@ -1,7 +1,7 @@
 """How much work one message may be, whatever it weighs on the wire: every protocol asks here before it does the work.
 
 A kilobyte inflates to a megabyte, and a megabyte of `[],[],…` takes a hundred times as long to read as a megabyte of
-text. One event loop reads the answers of every rollout, so each answer is bounded in what is dear, one by one:
+text. One event loop reads the answers of every rollout, so each answer is bounded in what is expensive, one by one:
 
     inflated   bytes with the content coding undone                                     `mirror.max_body`
     values     JSON values, elements of tensors                                         one for 4 bytes of it

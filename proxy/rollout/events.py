@@ -91,7 +91,7 @@ class Tripped:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A worker has less weight than was saved, from a table that was never saved: a way down that a crash cut short.
+    """A worker has less weight than was saved, from a table that was never saved: a crash interrupted a decrease.
 
     `why` is what that table said of it (`Lane.why`)."""
 
@@ -219,7 +219,7 @@ Effects = tuple[Effect, ...]
 
 
 def lowers_first(effects: Effects) -> bool:
-    """Whether this is a way down: published before it is saved.
+    """Whether this is a decrease of weight: published before it is saved.
 
     >>> lowers_first((Publish(), Save("rolled_back", "why"))), lowers_first((Save("advanced", "why"), Publish()))
     (True, False)

@@ -25,7 +25,7 @@ What is not obvious
   than it has now. An edit of the file may lower the weight; only a pass or a person raises it.
 - `max_time` bounds the wait for evidence: it does not run out for a rollout that has passed and waits for a person or
   for another rollout. A stage that passes after its time waits for a person, as `on_timeout: hold` says. `paused` stops
-  climbing only; time limits and every way down go on.
+  climbing only; time limits and every rollback go on.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Http2Protocol(Reader):
         return took
 
     def _go_on_dear(self, data: bytes, took: int) -> int:
-        """Take up what follows too, one dear piece after the other while there may be any."""
+        """Take up what follows too, one expensive piece after the other while there may be any."""
         http2, turn = self.http2, self.turn
         while http2.rests and self.work > 0:
             if not turn.may_be_dear():

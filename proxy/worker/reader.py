@@ -40,7 +40,7 @@ class Reader(asyncio.Protocol):
     work = 0
     """What it may still cause before others have their turn; below 0 it has caused more."""
     rests = False
-    """The next piece is dear: it waits until there may be one."""
+    """The next piece is expensive: it waits until there may be one."""
     _reading = True
     _waits = False
     _held = False
@@ -136,7 +136,7 @@ class Reader(asyncio.Protocol):
 
     def serve(self, work: int) -> int:
         """Go on for so much work; how much it was."""
-        if not self._waits:  # let go of
+        if not self._waits:  # released
             return 0
         self._waits, self._greedy, self.rests = False, True, False
         self.work = work

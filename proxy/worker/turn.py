@@ -12,8 +12,8 @@ Nor may one connection be all of a turn. What it sends is taken up as far as `AT
 unread bytes in the kernel, and goes on in later turns, `SLICE` by `SLICE`, after everybody else who was ready. All that
 waits has `PER_TURN` together, however many connections it came on; owners take turns, and an owner's connections among
 themselves: a client is its address, an upstream all connections to it, so that a candidate has no more than live. Work
-is counted, not timed: about a microsecond each. What cannot be cut and is dear (a long header block) is timed, and done
-when as much and `DEAR_REST` times more has been left for the others.
+is counted, not timed: about a microsecond each. What is expensive and cannot be cut (a long header block) is timed, and
+done when as much and `DEAR_REST` times more has been left for the others.
 
 Invariants
 - What is given for one transport leaves in the order in which it was given; `flush` comes before a transport is closed
@@ -44,7 +44,7 @@ LEAST: Final = 8
 """What being served costs, though nothing came of it."""
 DEAR_REST: Final = 2.0
 DEAR_AHEAD: Final = 0.01
-"""Seconds of dear work that may be done in a row after a rest."""
+"""Seconds of expensive work that may be done in a row after a rest."""
 
 
 class Waits(Protocol):
@@ -151,7 +151,7 @@ class TurnScheduler:
             self._plan()
 
     def may_be_dear(self) -> bool:
-        """Whether dear work may be done now; say with `was_dear` how long it took."""
+        """Whether expensive work may be done now; say with `was_dear` how long it took."""
         return self._rested <= self._clock()
 
     def was_dear(self, seconds: float) -> None:
@@ -160,7 +160,7 @@ class TurnScheduler:
         self._rested = max(self._rested, now - DEAR_AHEAD) + (1.0 + DEAR_REST) * seconds
 
     def wait_for_rest(self, reader: Waits) -> None:
-        """Serve it when dear work may be done, behind those that wait for the same."""
+        """Serve it when expensive work may be done, behind those that wait for the same."""
         self._dear.append(reader)
         if len(self._dear) == 1:
             self._wake()

@@ -1,4 +1,4 @@
-"""Promise: what the console shows of a real proxy with real traffic is what happens: from shadow to a roll back that
+"""Promise: what the console shows of a real proxy with real traffic is what happens: from shadow to a rollback that
 nobody asked for, and an abort by button that takes the traffic away."""
 
 from __future__ import annotations

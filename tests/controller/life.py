@@ -97,7 +97,7 @@ class Plane:
         before = {lane.rollout: lane for lane in self.tables[slot].lanes}
         for lane in table.lanes:
             last = before.get(lane.rollout)
-            # To a worker that was away, a roll back with a retry behind it is one step, and no fall.
+            # To a worker that was away, a rollback with a retry behind it is one step, and no fall.
             fell = lane.state is State.ROLLED_BACK
             # Nor is what a slow worker reads of an earlier version, once another has begun.
             saved = self.disk.rollouts.get(lane.rollout)

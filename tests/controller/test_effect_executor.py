@@ -269,7 +269,7 @@ class Life(RuleBasedStateMachine):
         self.nothing_falls(self.boot)
 
     def nothing_falls(self, happens: Any) -> None:
-        """Let it happen; nobody may be rolled back by it who had not been on the way down before."""
+        """Let it happen; nobody may be rolled back by it who had not been on the decrease before."""
         before = {name: saved.rollout for name, saved in self.disk.rollouts.items()}
         fallen = [name for name in self.plane.fallen if self.has_fallen(name)]
         fallen += [name for name, trial in self.trials.items() if trial.rollout.state is State.ROLLED_BACK]
@@ -322,7 +322,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_journal_tells_a_story_without_gaps(self) -> None:
-        """Each entry starts where the last one of its rollout ended, but for a climb that a way down overtook."""
+        """Each entry starts where the last one of its rollout ended, but for an advance that a decrease overtook."""
         ends: dict[str, set[tuple[str, float]]] = {}
         for change in self.disk.journal:
             name, detail = change.saved.rollout.name, change.detail

@@ -1,4 +1,4 @@
-"""Promise: whose work is dear waits for itself alone, what is cheap is never lost in a burst, and nothing grows old."""
+"""Promise: expensive work delays only its own rollout, cheap work is never lost in a burst, and nothing grows old."""
 
 from __future__ import annotations
 

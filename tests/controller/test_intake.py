@@ -1,4 +1,4 @@
-"""Promise: dear pairs of one rollout hold up neither the event loop nor another rollout; what is read is read in order,
+"""Promise: expensive pairs of one rollout block neither the event loop nor another rollout; pairs are read in order,
 and what is dropped is counted."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two rollouts under load, one of them with answers that weigh little and are dear to read: how long a roll back of
+"""Two rollouts under load, one of them with answers that are small and are expensive to read: how long a rollback of
 either takes, and how long the admin port.
 
 The models are servers in this process. An arm that breaks answers 500 once and is rolled back for one failure

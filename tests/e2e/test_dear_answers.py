@@ -1,4 +1,4 @@
-"""Promise: however dear a rollout's answers are to read, a roll back takes at most half a second from the pair that
+"""Promise: however expensive a rollout's answers are to read, a rollback takes at most half a second from the pair that
 decides it, of this rollout and of any other, and the admin port goes on."""
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import pytest
 from tests.e2e.dear import measure
 
 ROLLBACK, ADMIN = 0.5, 0.1
-"""Seconds that a roll back may take, and a request to the admin port, on a machine that has nothing else to do."""
+"""Seconds that a rollback may take, and a request to the admin port, on a machine that has nothing else to do."""
 SLACK = 4.0
-"""How much longer they may take than on the same machine without dear answers, for one that is busy."""
+"""How much longer they may take than on the same machine without expensive answers, for one that is busy."""
 
 
 @pytest.mark.slow

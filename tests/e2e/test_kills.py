@@ -172,7 +172,7 @@ def _check(store: Path, receiver: Receiver, versions: int) -> None:
     assert told == Counter({kind: n for kind, n in kinds.items() if f"rollout.{kind}" in EVENTS})
     ids = {row[0] for row in rows}
     assert {name for name, _ in receiver.heard} <= ids
-    # Bad versions never ended by promotion. (A roll back that was killed before its save leaves no entry if its version
+    # Bad versions never ended by promotion. (A rollback that was killed before its save leaves no entry if its version
     # was replaced in the file before the next controller came; every other version has one.)
     ends = [(e["detail"]["plan"]["version"], e["kind"]) for e, _ in entries if e["kind"] in ("promoted", "rolled_back")]
     assert len({version for version, _ in ends}) >= (versions - 1) * 3 // 4
@@ -180,8 +180,8 @@ def _check(store: Path, receiver: Receiver, versions: int) -> None:
 
 
 def _check_story(details: list[dict[str, Any]]) -> None:
-    """Each entry starts where the last one ended, and no change number is missing (one stands twice when a way down
-    overtook a climb that was being saved)."""
+    """Each entry starts where the last one ended, and no change number is missing (one occurs twice when a decrease
+    overtook an advance that was being saved)."""
     for before, after in pairwise(details):
         if after["kind"] != "began":
             assert after["from"]["state"] == before["to"]["state"], (before, after)

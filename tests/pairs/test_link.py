@@ -115,7 +115,7 @@ def test_frames_do_not_depend_on_how_the_stream_was_cut(sent: list[tuple[Frame, 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.integers(1, 40))
 def test_whoever_stops_amid_frames_gets_the_rest_from_the_next_call(takes: list[int], size: int) -> None:
-    """Compiled, too: there a generator that is let go of runs no `finally`."""
+    """Compiled, too: there a generator that is released runs no `finally`."""
     sent = [(Frame.PAIR, bytes([number]) * size) for number in range(30)]
     stream = b"".join(link.frame(kind, payload) for kind, payload in sent)
     reader, found = FrameReader(), []

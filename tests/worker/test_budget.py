@@ -350,7 +350,7 @@ def test_connections_of_one_owner_share_what_one_has() -> None:
 
 
 def test_who_has_waited_goes_on_waiting_while_others_do() -> None:
-    """To let go of a little and come back at once earns no more than to flood."""
+    """To released a little and come back at once earns no more than to flood."""
     bench = Http()
     _, wire = bench.another(b"a")
     _, other = bench.another(b"b")

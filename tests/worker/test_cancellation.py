@@ -160,7 +160,7 @@ async def test_time_is_up(where: str, hanging: str, weight: int) -> None:
 
 @pytest.mark.parametrize("where", HANG_AT)
 async def test_the_worker_ends(where: str) -> None:
-    """After `drain` everything is let go of, whoever hangs."""
+    """After `drain` everything is released, whoever hangs."""
     models = arms("both", HANG_AT[where])
     async with rig(PATIENT.replace("server: {", "server: {timeouts: {drain: 200ms}, "), models) as it:
         await it.lane()

@@ -130,4 +130,4 @@ def _check(welcome: Welcome, to: LeaderAddress) -> None:
 
 
 def _nothing(channel: Channel, kind: Frame, payload: bytes) -> None:
-    """Whoever is let go of is not heard any more."""
+    """Whoever is released is not heard any more."""

@@ -130,7 +130,7 @@ class Relay:
 
     def follow(self, address: str | None, term: int) -> None:
         """Follow the leader at `HOST:PORT`, of this term at least; `None`: there is none. Returns at once; links to
-        another one are let go of."""
+        another one are released."""
         target = None if address is None else (address, term)
         if target != self._target:
             self._target = target

@@ -104,7 +104,7 @@ class Deposed(StoreError):  # noqa: N818 - reads as what it says of a leader
 
 class CommitDoubtError(StoreError):
     """It is not known whether a change was saved. Saving it again finds out; until then nothing else may be decided
-    of that rollout, but for a way down."""
+    of that rollout, but for a decrease of weight."""
 
 
 class RolloutStore(Outbox, Protocol):
@@ -171,4 +171,4 @@ class RolloutStore(Outbox, Protocol):
         """See whether the store is still there."""
 
     async def close(self) -> None:
-        """Finish what waits and let go of it, for good."""
+        """Finish what waits and release it, for good."""

@@ -12,8 +12,8 @@ Invariants
   of the file; a crash between an attempt and its record repeats the attempt with the same `webhook-id`.
 - A 410 ends a subscription until the owner changes it in the file, or takes it out and puts it back.
 - An endpoint has two queues, one for what is urgent (`policy.URGENT`) and one for the rest: neither a backlog,
-  nor an attempt that hangs, nor a receiver that asked for silence holds up a roll back. In each, new events go first.
-- Whatever breaks, an attempt is followed by a pause: an exception that nobody reckoned with is a failed attempt.
+  nor an attempt that hangs, nor a receiver that asked for silence holds up a rollback. In each, new events go first.
+- Whatever breaks, an attempt is followed by a pause: an exception that nobody expected is a failed attempt.
 - No secret is logged or shown: endpoints are known by the host in their URL and a short digest of the rest.
 """
 

@@ -10,7 +10,7 @@ Invariants
 - A retry is never later than `GIVE_UP_AFTER` seconds after the event. A receiver's `Retry-After` is kept, but for no
   longer than `LONGEST_PAUSE`, of an urgent event `URGENT_PAUSE`: a broken header must not silence a receiver for a day.
 - What a receiver asks for holds back other events only when it says that it is busy (`BUSY`), and never an urgent one:
-  a roll back waits for no other event.
+  a rollback waits for no other event.
 - The body is a function of the event alone, so that a retry carries the same bytes.
 """
 
@@ -195,7 +195,7 @@ _IDENTITY = ("rollout", "route", "live", "candidate", "version")
 def alertmanager(event: WebhookEvent) -> dict[str, Any]:
     """The body as Alertmanager sends it to a webhook receiver (payload version 4).
 
-    A roll back and a stall fire; every other event resolves the alert of the same trial. So that a receiver can match
+    A rollback and a stall fire; every other event resolves the alert of the same trial. So that a receiver can match
     the two, the alert is one per trial and its fingerprint is that of the trial's identity, not of all labels.
     """
     identity = {"alertname": "UnderstudyRollout"} | {key: str(event.data.get(key, "")) for key in _IDENTITY}

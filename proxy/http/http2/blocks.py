@@ -22,7 +22,7 @@ MAX_KNOWN = 64
 
 
 DEAR = 256
-"""Bytes of a block above which decoding it is dear: up to milliseconds."""
+"""Bytes of a block above which decoding it is expensive: up to milliseconds."""
 
 
 class Blocks:
@@ -39,7 +39,7 @@ class Blocks:
         self.ended = False
 
     def is_dear(self, kind: int, flags: int, size: int) -> bool:
-        """Whether a frame of this kind and size is the end of a block that is dear to decode."""
+        """Whether a frame of this kind and size is the end of a block that is expensive to decode."""
         if not flags & END_HEADERS:
             return False
         return size > DEAR if kind == HEADERS else kind == MORE and self._size + size > DEAR

@@ -12,7 +12,7 @@ Invariants
   `max_header` bytes and `max_streams` streams. What waits to be sent is bounded by the takers: they are told when more
   than `HIGH` waits, and again when there is room.
 - No frame costs more than its size and the streams that it is for: windows change in one sum (`Stream.room`), and what
-  that sets free goes on once per `feed`. Frames that are worth nothing (`calm`) end the connection when they are many.
+  that sets free goes on once per `feed`. Control or empty frames (`calm`) end the connection when they are many.
 - Every header block is decoded, wanted or not: the two ends share the state of the compression.
 - After `ended`, `on_trailers` or `on_reset` a taker hears nothing more of its stream's answer.
 - A mistake that ends the connection raises `Http2Error`, and nothing that follows it is read.
@@ -99,7 +99,7 @@ class Http2(Sending):
         self._widened = False
         self.work = 0
         self.rests = False
-        """The next frame is dear, and was not wanted."""
+        """The next frame is expensive, and was not wanted."""
         self._begun = self.settled = False
         """`settled`: the peer has said what it takes, and so speaks HTTP/2."""
 
@@ -111,7 +111,7 @@ class Http2(Sending):
     def feed(self, data: bytes, work: int = MANY, dear: bool = True) -> int:
         """Take bytes, cut anywhere, as far as `work` goes: how many were taken; the others are to be given again.
 
-        What is left of `work` is in `work`. Without `dear` a header block that is dear to decode is not begun: `rests`.
+        What is left of `work` is in `work`. Without `dear` an expensive header block is not begun: `rests`.
         Raises `Http2Error`.
         """
         before = len(self._rest)

@@ -33,7 +33,7 @@ from proxy.http.http2.frames import (
 MAX_BROKEN_OFF = 1024
 """Streams that we have reset which are remembered one by one."""
 CALM = 1000.0
-"""Frames worth nothing that a peer may send at once; by the second it may send `CALM_PER_SECOND` (see `Http2.calm`)."""
+"""Control or empty frames that a peer may send at once; per second `CALM_PER_SECOND` (see `Http2.calm`)."""
 CALM_PER_SECOND = 50.0
 EARNED = 4.0
 """More of them that are to be expected (windows, pings) after a piece of a body that we sent."""
@@ -169,11 +169,11 @@ class Sending:
         self._out += head_frames(stream.id, block, end, self._frame_size)
 
     def worth(self, much: float) -> None:
-        """The peer did something that is worth so many frames that are worth nothing."""
+        """The peer did something that is worth so many control or empty frames."""
         self.calm += much
 
     def worthless(self, much: float = 1.0) -> None:
-        """It sent something that is worth nothing; raises `FloodError` when that was too often."""
+        """It sent a control or empty frame; raises `FloodError` when that was too often."""
         self.calm = min(CALM, self.calm) - much
         if self.calm < 0.0:
             raise FloodError("too many control or empty frames")
@@ -242,7 +242,7 @@ class Sending:
             self._over(stream)
 
     def _over(self, stream: Stream) -> None:
-        """Both sides have ended it. It lets go of its taker, which knows it: what a call held is freed with the call,
+        """Both sides have ended it. It releases its taker, which knows it: what a call held is freed with the call,
         not when the garbage collector comes."""
         self.streams.pop(stream.id, None)
         stream.taker = None

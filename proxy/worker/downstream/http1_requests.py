@@ -22,7 +22,7 @@ HEAD_WORK: Final = 8
 """Work (`turn`) of a request's head, and of each `HEAD_UNIT` bytes of it as much as of a chunk."""
 HEAD_UNIT: Final = 128
 DEAR_HEAD: Final = 2048
-"""Bytes of a head above which reading it is dear: thousands of lines take a third of a millisecond."""
+"""Bytes of a head above which reading it is expensive: thousands of lines take a third of a millisecond."""
 
 
 class RefusedError(Exception):

@@ -186,7 +186,7 @@ class Endpoint:
             self.name.doubt()
 
     def failed(self) -> None:
-        """It broke off, or spoke garbage."""
+        """It broke off, or sent an invalid frame."""
         self.doubted = True
         self.errors += 1
         self.failures += 1

@@ -188,7 +188,7 @@ class UpstreamConnection(PooledConnection):
 
     def take(self, data: bytes) -> int:
         leg = self.leg
-        if leg is None:  # let go of since they came
+        if leg is None:  # released since they came
             return len(data)
         try:
             if leg.answer is None:
@@ -353,7 +353,7 @@ class UpstreamConnection(PooledConnection):
         self.leg = None
 
     def drop(self) -> None:
-        """Close at once; the leg, if any, is let go of."""
+        """Close at once; the leg, if any, is released."""
         self.leg = None
         self.throw_away()
         if not self.closed:

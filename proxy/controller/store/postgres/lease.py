@@ -123,7 +123,7 @@ class Lease:
         await self.session.run(work, first=True)
 
     async def _lock(self, connection: Connection) -> bool:
-        """Whether the leader's lock is this session's; a lock taken twice would have to be let go of twice."""
+        """Whether the leader's lock is this session's; a lock taken twice would have to be released twice."""
         if not self._locked:
             self._locked = await self._try_lock(connection)
         if not self._locked and await connection.fetch(_END_HOLDER, self.name):

@@ -43,7 +43,7 @@ MAX_WAITING = 64
 """Calls that may wait for the disk; one more is refused, so that a disk that hangs does not fill the memory."""
 
 PATIENCE = 15.0
-"""Seconds to wait for another process to let go of the file."""
+"""Seconds to wait for another process to release the file."""
 
 HANGS = 10.0
 """Seconds without an answer after which a disk is said to hang."""
