@@ -12,15 +12,16 @@ from pathlib import Path
 
 from setuptools import setup
 
-INTERPRETED = {"fork", "hash_key", "set_json", "set_message", "sticky"}  # few routes have them
+INTERPRETED = {"fork"}  # few routes have it
 COMPILED = (
     *(f"proxy/http/{name}.py" for name in (
         "chunks", "framing", "grpc", "headers", "ids", "known_heads", "local_replies", "placement", "statuses",
     )),
     "proxy/pairs/link.py",
-    "proxy/pairs/publisher.py",
     *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py") if path.stem not in INTERPRETED),
-    *(f"proxy/worker/{name}.py" for name in ("context", "limits", "pace", "reader", "taking", "timers", "turn")),
+    *(f"proxy/worker/{name}.py" for name in (
+        "context", "limits", "pace", "publisher", "reader", "taking", "timers", "turn",
+    )),
     *(f"proxy/worker/downstream/{name}.py" for name in (
         "http1", "http1_connection", "http1_requests", "http1_states", "receiving", "tunnel",
     )),

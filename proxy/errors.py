@@ -1,24 +1,18 @@
 """The error tree. Whose fault it is comes first, because that decides who is told and what is done.
 
     UnderstudyError
-    ├── ConfigError       the owner's file: every mistake at once, each with its path (exit code 2)
-    ├── DownstreamError   the client's fault: 4xx, or it is gone
-    ├── UpstreamError     a model server's fault, by arm: 502, 503, 504
-    ├── DeliveryError     a webhook receiver's fault: retried from the outbox
-    ├── AddressError      an address that somebody else listens on (exit code 2)
-    └── StoreError        the disk's fault: forbids climbing, never rolling back
+    ├── ConfigError     the owner's file: every mistake at once, each with its path (exit code 2)
+    ├── AddressError    an address that somebody else listens on (exit code 2)
+    └── StoreError      the disk's fault: forbids climbing, never rolling back
 
-Each carries one word of `model.reasons`, the same in metric, log, header and webhook. On the hot path of a worker a
-failure is a value (a `Reason`), not an exception: raising costs more than the whole bookkeeping of a request, and a
-candidate's failure is evidence, not an exception.
+What fails of a request or a delivery is no exception but a value, a `model.reasons.Reason`, the same word in metric,
+log, header and webhook: raising costs more than the whole bookkeeping of a request, and a candidate's failure is
+evidence.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from proxy.model import Arm
-from proxy.model.reasons import STATUS, Reason
 
 
 class UnderstudyError(Exception):
@@ -54,34 +48,6 @@ class ConfigError(UnderstudyError):
         self.source = source
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         super().__init__("\n".join([f"{source}: {count}", *(f"  {m}" for m in mistakes)]))
-
-
-class DownstreamError(UnderstudyError):
-    """The client's fault; `status` is the answer it gets."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        self.reason = reason
-        self.status = STATUS[reason]
-        super().__init__(detail or reason.value)
-
-
-class UpstreamError(UnderstudyError):
-    """A model server's fault."""
-
-    def __init__(self, arm: Arm, reason: Reason, detail: str = "") -> None:
-        self.arm = arm
-        self.reason = reason
-        self.status = STATUS.get(reason, 502)
-        super().__init__(detail or f"{arm}: {reason.value}")
-
-
-class DeliveryError(UnderstudyError):
-    """A webhook could not be delivered; `retry_after` is what the receiver asked for, seconds."""
-
-    def __init__(self, detail: str, *, retry_after: float | None = None, final: bool = False) -> None:
-        self.retry_after = retry_after
-        self.final = final
-        super().__init__(detail)
 
 
 class AddressError(UnderstudyError):

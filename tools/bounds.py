@@ -164,7 +164,7 @@ CONTROLLER = (
         "dropped where they take more than 1 ms each; else the workers are not read meanwhile",
     ),
     Bound(
-        "pairs.publisher:MAX_BACKLOG",
+        "worker.publisher:MAX_BACKLOG",
         "Pairs of one worker that wait for the controller",
         "{:B}",
         "dropped, `link_full`",
@@ -214,7 +214,7 @@ PARTS = {
 NOT_FELT = {
     "http.http2.sending:MAX_BROKEN_OFF": "older streams are treated alike, without being told apart",
     "http.http2.blocks:MAX_KNOWN": "a cache",
-    "http.http2.frames:MOST": "the protocol's own",
+    "http.http2.frames:MAX_INT31": "the protocol's own",
     "request.counts:MOST_GONE": "names that left the file",
     "worker.upstream.pool:MAX_KNOWN": "a cache",
     "request.routes:MAX_KNOWN": "a cache",

@@ -130,7 +130,7 @@ SLOW = (
 
 # --- HTTP/2 ----------------------------------------------------------------------------------------------------------
 
-DATA, HEADERS, PRIORITY, RST, SETTINGS, PING, GOAWAY, UPDATE, MORE = 0, 1, 2, 3, 4, 6, 7, 8, 9
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
 ONE = b"\0\0\0\1"
 
 
@@ -189,9 +189,9 @@ ROW = (
     ("PRIORITY", frame(PRIORITY, 0, 1, b"\0\0\0\3\1") * 12_000),
     ("frames of an unknown kind", frame(0x77, 0, 0, b"12345678") * 10_000),
     ("frames of an unknown kind, 16 KB", frame(0x77, 0, 0, b"x" * 16_384) * 16),
-    ("WINDOW_UPDATE of the connection", frame(UPDATE, 0, 0, ONE) * 15_000),
-    ("WINDOW_UPDATE of a stream", frame(UPDATE, 0, 1, ONE) * 15_000),
-    ("RST_STREAM of a stream that ended", frame(RST, 0, 1, b"\0\0\0\x08") * 15_000),
+    ("WINDOW_UPDATE of the connection", frame(WINDOW_UPDATE, 0, 0, ONE) * 15_000),
+    ("WINDOW_UPDATE of a stream", frame(WINDOW_UPDATE, 0, 1, ONE) * 15_000),
+    ("RST_STREAM of a stream that ended", frame(RST_STREAM, 0, 1, b"\0\0\0\x08") * 15_000),
     ("empty DATA", frame(DATA, 0, 1) * 20_000),
     ("DATA of one byte", frame(DATA, 0, 1, b"x") * 20_000),
     ("DATA of padding alone", frame(DATA, 8, 1, b"\xff" + bytes(255)) * 1000),
@@ -218,7 +218,7 @@ CALLERS = (
     calling("health checks in a row", START, calls(2000, "/grpc.health.v1.Health/Check"), stride=4000),
     calling("calls of a model in a row", START, calls(2000), stride=4000),
     calling("calls broken off at once", START, calls(2000, behind=b"\0\0\4\3\0"), stride=4000),
-    calling("CONTINUATION without end, of one byte", START + UNENDED, frame(MORE, 0, 1, b"\x82") * 20_000),
+    calling("CONTINUATION without end, of one byte", START + UNENDED, frame(CONTINUATION, 0, 1, b"\x82") * 20_000),
     calling("GOAWAY in a row", OPEN, frame(GOAWAY, 0, 0, bytes(8)) * 12_000),
     calling("connections opened and closed", START, connections=8),
     calling("a call on each connection, not waited for", START + call(1), connections=8),
@@ -230,7 +230,11 @@ CALLED = (
     called("SETTINGS that take all streams and give them back", b"", settings((3, 0), (3, 100)) * 10_000),
     called("1xx heads without end", again=frame(HEADERS, 4, 1, text(b":status", b"103")) * 10_000),
     called("1xx heads of 15 KB", again=frame(HEADERS, 4, 1, text(b":status", b"103") + LARGE) * 16),
-    called("CONTINUATION without end, of one byte", frame(HEADERS, 0, 1, b"\x88"), frame(MORE, 0, 1, b"\x82") * 20_000),
+    called(
+        "CONTINUATION without end, of one byte",
+        frame(HEADERS, 0, 1, b"\x88"),
+        frame(CONTINUATION, 0, 1, b"\x82") * 20_000,
+    ),
     called("a message as fast as it is taken", ANSWER, frame(DATA, 0, 1, bytes(16_384)) * 16),
     called("answers not read, PING", ANSWER, ROW[0][1], reads=False),
     called("GOAWAY, a connection each", frame(GOAWAY, 0, 0, bytes(8))),

@@ -24,8 +24,8 @@ from proxy.config import Config
 from proxy.config.names import header, header_value, nearest, url
 from proxy.config.text import filled
 from proxy.errors import UnderstudyError
+from proxy.fields.set_json import rules
 from proxy.model import Plan, Verdict
-from proxy.request.set_json import rules
 from proxy.rfc3339 import rfc3339
 from proxy.units import Unfit
 

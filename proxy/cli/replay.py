@@ -24,11 +24,11 @@ import aiohttp
 
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.cli.judging import LOOK_EVERY, Bench, Judgement
+from proxy.fields.set_json import Rules, rewritten
 from proxy.http.placement import Placement
 from proxy.model import Arm, Outcome, Plan
 from proxy.model.reasons import Reason
 from proxy.pairs.recording import Recorded
-from proxy.request.set_json import Rules, rewritten
 from proxy.resolver import Resolver
 
 MAX_ANSWER = 64 * 1024 * 1024

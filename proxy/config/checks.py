@@ -26,15 +26,15 @@ from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
 from proxy.errors import Mistake
+from proxy.fields.set_json import rules
+from proxy.fields.set_message import FIELDS as FIELDS_SET
+from proxy.fields.set_message import problem
+from proxy.fields.sticky import in_message
 from proxy.http.credentials import HEADERS
 from proxy.json_pointer import parse
 from proxy.model import BUCKETS, Kind, Stage, State
 from proxy.predictions.expressions import expression_problem
 from proxy.predictions.registry import PROTOCOLS
-from proxy.request.set_json import rules
-from proxy.request.set_message import FIELDS as FIELDS_SET
-from proxy.request.set_message import problem
-from proxy.request.sticky import in_message
 from proxy.units import duration
 
 _SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")

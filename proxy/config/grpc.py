@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proxy.config.text import Path
+from proxy.fields.hash_key import HashKey
+from proxy.fields.sticky import FIELDS as READ
+from proxy.fields.sticky import in_message
 from proxy.json_pointer import parse
 from proxy.predictions.registry import PROTOCOLS
-from proxy.request.hash_key import HashKey
-from proxy.request.sticky import FIELDS as READ
-from proxy.request.sticky import in_message
 
 if TYPE_CHECKING:
     from proxy.config.route import RouteConfig

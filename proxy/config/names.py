@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy import json_pointer
+from proxy.fields.hash_key import HashKey
 from proxy.http.placement import PathRule
-from proxy.request.hash_key import HashKey
 from proxy.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -13,8 +13,8 @@ from pydantic_core import CoreSchema, core_schema
 from proxy import units
 from proxy.config import names
 from proxy.config.postgres_url import StoreUrl, read_store_url
+from proxy.fields.hash_key import HashKey
 from proxy.http.placement import PathRule
-from proxy.request.hash_key import HashKey
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as metadata of a type must be

@@ -20,7 +20,7 @@ class Reason(StrEnum):
     """Every reason word. `NONE` is the empty word: nothing went wrong."""
 
     NONE = ""
-    # The client's fault (DownstreamError).
+    # The client's fault.
     BAD_REQUEST = "bad_request"
     REQUEST_TIMEOUT = "request_timeout"
     BODY_TOO_LARGE = "body_too_large"
@@ -30,7 +30,7 @@ class Reason(StrEnum):
     NO_ROUTE = "no_route"
     OVERRIDE_REFUSED = "override_refused"
     TOO_MANY_CONNECTIONS = "too_many_connections"
-    # A model server's fault (UpstreamError), by arm.
+    # A model server's fault, by arm.
     CONNECT = "connect"
     CONNECT_TIMEOUT = "connect_timeout"
     DISCONNECT = "disconnect"

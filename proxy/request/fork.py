@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import orjson
 
+from proxy.fields import sticky
+from proxy.fields.set_json import json_size
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, original
 from proxy.json_pointer import step
-from proxy.request import sticky
-from proxy.request.set_json import json_size
 
 if TYPE_CHECKING:
     from proxy.http.headers import Request

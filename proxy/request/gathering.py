@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.fields import sticky
 from proxy.http.chunks import joined
 from proxy.http.headers import CHUNKED, original
 from proxy.model.reasons import Reason
-from proxy.request import arms, dual_write, machine, rewriting, sticky
+from proxy.request import arms, dual_write, machine, rewriting
 from proxy.request.clock import monotonic
 from proxy.request.gathered import ForBoth, ForLive, ForPlace, ForRoute, ForTrial
 

@@ -12,8 +12,8 @@ from mypy_extensions import mypyc_attr
 from proxy.model.reasons import Reason
 
 if TYPE_CHECKING:
+    from proxy.fields.set_json import Rules
     from proxy.http.headers import Answer
-    from proxy.request.set_json import Rules
 
 _NONE: Final = Reason.NONE
 MAX_WAITING = 256 * 1024

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from proxy.pairs.publisher import Publisher
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import RolloutSettings, Trial
+from proxy.worker.publisher import Publisher
 
 MOST_OVER = 10_000
 """Trials that are over whose totals are kept, should the file name them again."""

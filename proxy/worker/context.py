@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.http.ids import uuid7_tails, uuid7_time
 from proxy.model import Leg
-from proxy.pairs.publisher import Publisher
 from proxy.request.counts import Counts
 from proxy.request.driver import RequestFactory
 from proxy.request.ports import RequestContext, Timed, Watched
+from proxy.worker.publisher import Publisher
 from proxy.worker.request_log import RequestLog
 from proxy.worker.timers import PreciseTimer, TimerWheel
 from proxy.worker.turn import TurnScheduler

@@ -26,8 +26,8 @@ from proxy.request.mirroring import Copy
 from proxy.request.routing import chosen, salt
 
 if TYPE_CHECKING:
-    from proxy.pairs.publisher import Publisher
     from proxy.request.ports import DownstreamStream, RequestContext
+    from proxy.worker.publisher import Publisher
 
 MAX_WAITING = 4096
 """Records that may wait for the next tick."""

@@ -16,7 +16,7 @@ from h2.events import ConnectionTerminated, Event
 
 from loadtests.hostile.attacks import ANSWER, START, call, frame, settings, text
 from proxy.config import parse
-from proxy.http.http2.frames import DATA, GOAWAY, HEADERS, MORE, PING, RST, UPDATE
+from proxy.http.http2.frames import CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_UPDATE
 from tests.fuzz.glue import WORKS, Work
 from tests.worker.test_budget import Calls
 from tests.worker.test_cuts import cut
@@ -39,11 +39,11 @@ OF_CLIENT = (
     frame(DATA, 1, ONE, MESSAGE),
     frame(DATA, 1, ONE),
     frame(HEADERS, 5, ONE, text(b"x", b"y")),
-    frame(RST, 0, ONE, b"\0\0\0\x08"),
-    frame(UPDATE, 0, ONE, b"\0\0\0\1"),
+    frame(RST_STREAM, 0, ONE, b"\0\0\0\x08"),
+    frame(WINDOW_UPDATE, 0, ONE, b"\0\0\0\1"),
     settings((4, 0)),
     settings((4, 70_000), (3, 0)),
-    frame(UPDATE, 0, 0, b"\0\1\0\0"),
+    frame(WINDOW_UPDATE, 0, 0, b"\0\1\0\0"),
     frame(PING, 0, 0, bytes(8)),
     frame(HEADERS, 4, ONE, b"\x83\x86\x84"),
 )
@@ -54,13 +54,13 @@ OF_MODEL = (
     frame(HEADERS, 5, ONE, b"\x88" + text(b"content-type", b"application/grpc") + STATUS),
     frame(HEADERS, 4, ONE, text(b":status", b"103")),
     frame(DATA, 1, ONE, MESSAGE),
-    frame(RST, 0, ONE, b"\0\0\0\x07"),
+    frame(RST_STREAM, 0, ONE, b"\0\0\0\x07"),
     frame(GOAWAY, 0, 0, b"\0\0\0\1\0\0\0\0"),
-    frame(UPDATE, 0, ONE, b"\0\1\0\0"),
+    frame(WINDOW_UPDATE, 0, ONE, b"\0\1\0\0"),
     settings((3, 1), (4, 1)),
     settings((4, 0)),
     frame(PING, 0, 0, bytes(8)),
-    frame(MORE, 4, ONE, text(b"x", b"y")),
+    frame(CONTINUATION, 4, ONE, text(b"x", b"y")),
 )
 
 
@@ -140,12 +140,14 @@ def read_as_client(data: bytes) -> list[Event]:
     other = H2Connection(H2Configuration(client_side=True))
     other.initiate_connection()
     kinds = list(frames(data))
-    begun = [stream for kind, stream, _ in kinds if stream and kind in (HEADERS, DATA, RST, UPDATE)]
+    begun = [stream for kind, stream, _ in kinds if stream and kind in (HEADERS, DATA, RST_STREAM, WINDOW_UPDATE)]
     for stream in sorted(set(begun)):
         other.send_headers(stream, [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "m")])
     for stream in set(begun):
         ends = [
-            kind == RST or (kind in (HEADERS, DATA) and bool(flags & 1)) for kind, at, flags in kinds if at == stream
+            kind == RST_STREAM or (kind in (HEADERS, DATA) and bool(flags & 1))
+            for kind, at, flags in kinds
+            if at == stream
         ]
         assert ends.count(True) <= 2, "ended twice"  # a whole answer, and then perhaps RST_STREAM with NO_ERROR (8.1)
     return received(other, data)

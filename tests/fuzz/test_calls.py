@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtests.hostile.attacks import START
-from proxy.http.http2.frames import DATA, HEADERS, UPDATE
+from proxy.http.http2.frames import DATA, HEADERS, WINDOW_UPDATE
 from tests.fuzz.calls import MARK, OF_CLIENT, OF_MODEL, SEEDS, CallBench, built, frames, once, read_as_server
 from tests.fuzz.calls import settings as said
 
@@ -68,7 +68,7 @@ def said_on_streams(data: bytes) -> dict[int, tuple[bytes, list[int]]]:
         body, kinds = found.get(stream, (b"", []))
         if kind == DATA:
             body += data[at + 9 : at + size]
-        elif kind != UPDATE and stream not in ended:
+        elif kind != WINDOW_UPDATE and stream not in ended:
             kinds = [*kinds, kind]
         if stream and kind in (DATA, HEADERS) and flags & 1:
             ended.add(stream)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proxy.http.http2 import HIGH, Headers, Http2, Http2Error, Stream
 from proxy.http.http2.frames import (
     ACK,
+    CONTINUATION,
     DATA,
     ENABLE_PUSH,
     END_HEADERS,
@@ -20,16 +21,15 @@ from proxy.http.http2.frames import (
     HEADERS,
     INITIAL_WINDOW,
     MAX_FRAME_SIZE,
-    MORE,
     PING,
     PREFACE,
     PRIORITY,
-    PUSH,
-    RST,
+    PUSH_PROMISE,
+    RST_STREAM,
     SETTING,
     SETTINGS,
-    UPDATE,
     WINDOW,
+    WINDOW_UPDATE,
     encoded,
     frame,
 )
@@ -224,14 +224,14 @@ def server() -> Http2:
         (frame(HEADERS, END_HEADERS, 3, encoded([(b"x", b"y" * 1_000)])), 11),
         (frame(HEADERS, END_HEADERS, 3, b"\xff" * 6), 9),  # no header block
         (frame(HEADERS, END_HEADERS, 3, b"\x3f\xff\xff\x03"), 9),  # a table larger than allowed
-        (frame(HEADERS, 0, 3) + frame(MORE, END_HEADERS, 5), 1),  # broken off by another stream's
-        (frame(MORE, END_HEADERS, 0), 1),
-        (frame(MORE, END_HEADERS, 1), 1),  # nothing to continue
+        (frame(HEADERS, 0, 3) + frame(CONTINUATION, END_HEADERS, 5), 1),  # broken off by another stream's
+        (frame(CONTINUATION, END_HEADERS, 0), 1),
+        (frame(CONTINUATION, END_HEADERS, 1), 1),  # nothing to continue
         (frame(PRIORITY, 0, 0, bytes(5)), 1),
         (frame(PRIORITY, 0, 1), 6),
-        (frame(RST, 0, 0, bytes(4)), 1),
-        (frame(RST, 0, 1, bytes(3)), 6),
-        (frame(RST, 0, 9, bytes(4)), 1),
+        (frame(RST_STREAM, 0, 0, bytes(4)), 1),
+        (frame(RST_STREAM, 0, 1, bytes(3)), 6),
+        (frame(RST_STREAM, 0, 9, bytes(4)), 1),
         (frame(SETTINGS, 0, 1), 1),
         (frame(SETTINGS, 0, 0, bytes(5)), 6),
         (frame(SETTINGS, ACK, 0, b"123456"), 6),
@@ -239,17 +239,17 @@ def server() -> Http2:
         (frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 1 << 31)), 3),
         (frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1)), 1),
         (frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1 << 24)), 1),
-        (frame(PUSH, END_HEADERS, 1, bytes(4)), 1),
+        (frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4)), 1),
         (frame(PING, 0, 1, bytes(8)), 1),
         (frame(PING, 0, 0, bytes(6)), 6),
         (frame(GOAWAY, 0, 1, bytes(8)), 1),
         (frame(GOAWAY, 0, 0, bytes(7)), 6),
-        (frame(UPDATE, 0, 0, bytes(3)), 6),
-        (frame(UPDATE, 0, 0, bytes(4)), 1),  # a window of nothing
-        (frame(UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
-        (frame(UPDATE, 0, 3, b"\0\0\0\1"), 1),
-        (frame(RST, 0, 1, bytes(4)) + frame(DATA, 0, 1, b"x"), 5),  # the peer has ended it (5.1)
-        (frame(RST, 0, 1, bytes(4)) + frame(HEADERS, END_HEADERS, 1, encoded(HEAD)), 1),
+        (frame(WINDOW_UPDATE, 0, 0, bytes(3)), 6),
+        (frame(WINDOW_UPDATE, 0, 0, bytes(4)), 1),  # a window of nothing
+        (frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
+        (frame(WINDOW_UPDATE, 0, 3, b"\0\0\0\1"), 1),
+        (frame(RST_STREAM, 0, 1, bytes(4)) + frame(DATA, 0, 1, b"x"), 5),  # the peer has ended it (5.1)
+        (frame(RST_STREAM, 0, 1, bytes(4)) + frame(HEADERS, END_HEADERS, 1, encoded(HEAD)), 1),
         (frame(HEADERS, END_HEADERS, 5, encoded(HEAD)) + frame(HEADERS, END_HEADERS, 3, encoded(HEAD)), 1),  # 5.1.1
     ],
 )
@@ -276,7 +276,7 @@ def test_what_was_under_way_on_a_stream_that_we_broke_off_is_no_mistake() -> Non
 
 def test_a_mistake_on_one_stream_ends_that_stream() -> None:
     for sent, code in (
-        (frame(UPDATE, 0, 1, bytes(4)), 1),
+        (frame(WINDOW_UPDATE, 0, 1, bytes(4)), 1),
         (frame(DATA, 0, 1, bytes(16_384)) * 5, 3),
         (frame(DATA, 1, 1, b"a") + frame(DATA, 0, 1, b"b"), 5),
         (frame(HEADERS, END_HEADERS, 1, b""), 1),  # trailers that do not end it
@@ -286,7 +286,7 @@ def test_a_mistake_on_one_stream_ends_that_stream() -> None:
         http2.feed(sent)
         assert isinstance(heard, Heard)
         assert heard.reset == code
-        assert http2.take().endswith(frame(RST, 0, 1, code.to_bytes(4, "big")))
+        assert http2.take().endswith(frame(RST_STREAM, 0, 1, code.to_bytes(4, "big")))
         http2.feed(frame(DATA, 0, 1, b"late"))  # what was under way is not held against it
 
 

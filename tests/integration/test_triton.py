@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
-from proxy.request.sticky import message_key
+from proxy.fields.sticky import message_key
 from tests.e2e.harness import Understudy, running
 from tests.integration.servers import server
 from tests.ports import free_port

@@ -16,8 +16,10 @@ FLOORS = (
     {"__main__"},
     {"cli", "supervisor", "preflight", "handover", "children", "demo", "cores"},
     {"worker", "controller"},
-    {"config", "request", "pairs", "sockets"},
+    {"request"},
+    {"config", "pairs", "sockets"},
     {"rollout", "evidence", "predictions"},
+    {"fields"},
     {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer", "rfc3339", "units"},
     {"http"},
     {"model"},
@@ -32,15 +34,14 @@ UP: set[tuple[str, str]] = set()
 
 SHELL = {
     "cli", "supervisor", "preflight", "handover", "children", "demo", "cores", "worker", "controller", "config",
-    "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel",
-    "pairs.publisher", "http.framing",
+    "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel", "http.framing",
 }  # fmt: skip
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 
 PURE_FILES = {
     "cli.gate", "cli.judging", "controller.fairness", "controller.fleet.clock", "controller.fleet.election",
-    "controller.fleet.events", "controller.webhooks.policy", "request.hash_key", "request.machine", "request.routing",
-    "request.set_json", "request.sticky", "worker.downstream.http1_states", "worker.pace", "worker.upstream.affinity",
+    "controller.fleet.events", "controller.webhooks.policy", "request.machine", "request.routing",
+    "worker.downstream.http1_states", "worker.pace", "worker.upstream.affinity",
 }  # fmt: skip
 
 PURE = {

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.names import pointer as configured
+from proxy.fields.set_json import rules, set_values
+from proxy.fields.sticky import json_key
 from proxy.json_pointer import NOWHERE, index, parse, step
 from proxy.pairs.redaction import MASK, redact
 from proxy.predictions.json_tools import follow
 from proxy.predictions.unreadable import Unreadable
-from proxy.request.set_json import rules, set_values
-from proxy.request.sticky import json_key
 from proxy.units import Unfit
 
 # The document and the table of section 5 of RFC 6901.

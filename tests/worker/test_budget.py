@@ -20,20 +20,20 @@ from hypothesis import strategies as st
 from proxy.config import Config, parse
 from proxy.http.http2.frames import (
     ACK,
+    CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
     HEADERS,
     INITIAL_WINDOW,
-    MORE,
     PING,
     PREFACE,
     PRIORITY,
-    RST,
+    RST_STREAM,
     SETTING,
     SETTINGS,
-    UPDATE,
+    WINDOW_UPDATE,
     Headers,
     encoded,
     frame,
@@ -144,11 +144,11 @@ def told(wire: Wire) -> Any:
         size, kind, flags = int.from_bytes(data[:3], "big"), data[3], data[4]
         number, payload, data = int.from_bytes(data[5:9], "big"), data[9 : 9 + size], data[9 + size :]
         said = streams.setdefault(number, [b"", b"", False, 0])
-        if kind in (HEADERS, MORE):
+        if kind in (HEADERS, CONTINUATION):
             said[0] += payload
         elif kind == DATA:
             said[1] += payload
-        elif kind == RST:
+        elif kind == RST_STREAM:
             said[3] = payload
         elif kind == GOAWAY:
             goodbyes.append(payload[4:])
@@ -182,7 +182,7 @@ NOISE = {
     "settings": frame(SETTINGS, 0, 0),
     "narrow": frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 3)),
     "wide": frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 100_000)),
-    "window": frame(UPDATE, 0, 0, b"\0\0\0\1"),
+    "window": frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
     "unknown": frame(0x77, 0, 0, b"x"),
     "priority": frame(PRIORITY, 0, 1, bytes(5)),
     "flood": frame(PING, 0, 0, bytes(8)) * 1100,
@@ -423,8 +423,8 @@ WORTHLESS = {
     "padding": frame(DATA, 8, 1, b"\1\0"),
     "PRIORITY": frame(PRIORITY, 0, 1, bytes(5)),
     "unknown": frame(0x77, 0, 0, bytes(8)),
-    "window of a stream": frame(UPDATE, 0, 1, b"\0\0\0\1"),
-    "window of the connection": frame(UPDATE, 0, 0, b"\0\0\0\1"),
+    "window of a stream": frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1"),
+    "window of the connection": frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
     "GOAWAY": frame(GOAWAY, 0, 0, b"\x7f\xff\xff\xff" + bytes(4)),
 }
 
@@ -465,7 +465,7 @@ def test_a_connection_that_works_may_say_a_lot_of_little_worth() -> None:
     bench = Calls()
     bench.of_client.hear(START)
     for number in range(400):
-        again = frame(PING, 0, 0, bytes(8)) + frame(UPDATE, 0, 0, b"\0\0\0\1")
+        again = frame(PING, 0, 0, bytes(8)) + frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1")
         bench.of_client.hear(called(2 * number + 1, b"x", 100) + again)
         bench.loop.turn()
         bench.of_model.hear(answered(2 * number + 1, b"x", 100, False) + again)
@@ -495,7 +495,7 @@ def test_calls_that_are_none_wait_their_turn_and_end_the_connection() -> None:
     head = encoded([*CALL, (b"connection", b"x")])
     bench.of_client.hear(START + b"".join(frame(HEADERS, END_HEADERS | 1, 2 * n + 1, head) for n in range(1200)))
     bench.loop.step()
-    each = turns(bench, bench.of_client, frame(RST, 0, 0)[:5])
+    each = turns(bench, bench.of_client, frame(RST_STREAM, 0, 0)[:5])
     assert max(each) <= 6
     assert told(bench.of_client)[1:] == ([b"\0\0\0\x0b"], True)
 
@@ -544,7 +544,7 @@ def test_windows_change_in_one_sum() -> None:
             push(self, stream)
 
     http2.__class__ = Counted
-    bench.of_client.hear(frame(UPDATE, 0, 0, b"\0\0\0\1") * 300)
+    bench.of_client.hear(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 300)
     bench.loop.turn()
     assert touched == 0
     up_and_down = b"".join(SETTING.pack(INITIAL_WINDOW, size) for size in (1, 0))
@@ -565,7 +565,7 @@ def test_a_window_that_grows_too_large_by_settings_is_a_mistake() -> None:
         (1 << 30, 3 << 29, True),
     ):
         bench = Calls()
-        update = frame(UPDATE, 0, 1, struct.pack(">I", more - 65_535))
+        update = frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", more - 65_535))
         bench.of_client.hear(START + opened(1) + update)
         bench.of_client.hear(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, size)))
         bench.loop.turn()
@@ -590,7 +590,7 @@ def test_calls_leave_nothing_for_the_garbage_collector(end: str) -> None:
     numbers = range(1, 20, 2)
     elsewhere = [*CALL[:2], (b":path", b"/no.R/Oute"), *CALL[3:]]
     sent = {
-        "broken off": b"".join(called(n, b"x", 9) + frame(RST, 0, n, bytes(4)) for n in numbers),
+        "broken off": b"".join(called(n, b"x", 9) + frame(RST_STREAM, 0, n, bytes(4)) for n in numbers),
         "without a route": b"".join(frame(HEADERS, END_HEADERS | END_STREAM, n, encoded(elsewhere)) for n in numbers),
     }.get(end) or b"".join(called(n, b"x", 9) for n in numbers)
     back = b"".join(answered(n, b"y", 9, False) for n in numbers) if end == "answered" else b""

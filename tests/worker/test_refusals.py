@@ -20,9 +20,9 @@ from proxy.http.http2.frames import (
     HEADERS,
     MAX_FRAME,
     PING,
-    RST,
+    RST_STREAM,
     SETTINGS,
-    UPDATE,
+    WINDOW_UPDATE,
     encoded,
     frame,
 )
@@ -113,10 +113,10 @@ TOLD: dict[str, tuple[bytes, dict[Reason, int]]] = {
         START + called(1, b"x", 9) + frame(DATA, END_STREAM, 1, b"x"),
         {Reason.BAD_REQUEST: 1},
     ),
-    "no window": (OPEN + frame(UPDATE, 0, 1, bytes(4)), {Reason.BAD_REQUEST: 1}),
+    "no window": (OPEN + frame(WINDOW_UPDATE, 0, 1, bytes(4)), {Reason.BAD_REQUEST: 1}),
     "frames worth nothing": (START + frame(PING, ACK, 0, bytes(8)) * 1100, {Reason.FLOOD: 1}),
     "calls broken off": (
-        START + b"".join(called(n, b"x", 9) + frame(RST, 0, n, b"\0\0\0\x08") for n in range(1, 2300, 2)),
+        START + b"".join(called(n, b"x", 9) + frame(RST_STREAM, 0, n, b"\0\0\0\x08") for n in range(1, 2300, 2)),
         {Reason.FLOOD: 1},
     ),
 }

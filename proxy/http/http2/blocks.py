@@ -6,12 +6,12 @@ from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from proxy.http.http2.frames import (
     COMPRESSION_ERROR,
+    CONTINUATION,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
     HEADERS,
     MAX_FRAME,
-    MORE,
     PROTOCOL_ERROR,
     Headers,
     Http2Error,
@@ -42,7 +42,7 @@ class Blocks:
         """Whether a frame of this kind and size is the end of a block that is expensive to decode."""
         if not flags & END_HEADERS:
             return False
-        return size > DEAR if kind == HEADERS else kind == MORE and self._size + size > DEAR
+        return size > DEAR if kind == HEADERS else kind == CONTINUATION and self._size + size > DEAR
 
     def begin(self, number: int, flags: int) -> None:
         """A HEADERS frame begins a block."""

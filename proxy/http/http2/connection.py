@@ -25,6 +25,7 @@ from collections.abc import Callable
 from proxy.http.http2.blocks import DEAR, Blocks
 from proxy.http.http2.frames import (
     ACK,
+    CONTINUATION,
     DATA,
     ENABLE_PUSH,
     END_STREAM,
@@ -37,20 +38,19 @@ from proxy.http.http2.frames import (
     LINK_WINDOW,
     MAX_FRAME,
     MAX_FRAME_SIZE,
+    MAX_INT31,
     MAX_STREAMS,
-    MORE,
-    MOST,
     PING,
     PREFACE,
     PRIORITY,
     PROTOCOL_ERROR,
-    PUSH,
+    PUSH_PROMISE,
     REFUSED_STREAM,
-    RST,
+    RST_STREAM,
     SETTING,
     SETTINGS,
     STREAM_CLOSED,
-    UPDATE,
+    WINDOW_UPDATE,
     Headers,
     Http2Error,
     Stream,
@@ -134,10 +134,10 @@ class Http2(Sending):
                 half = True
                 break
             kind, flags = data[at + 3], data[at + 4]
-            if not dear and (size > DEAR or kind == MORE) and self._blocks.is_dear(kind, flags, size):
+            if not dear and (size > DEAR or kind == CONTINUATION) and self._blocks.is_dear(kind, flags, size):
                 self.rests = True
                 break
-            number = int.from_bytes(data[at + 5 : at + 9], "big") & MOST
+            number = int.from_bytes(data[at + 5 : at + 9], "big") & MAX_INT31
             self._take(kind, flags, number, data[at + 9 : stop])
             at = stop
         if self._widened:
@@ -164,7 +164,7 @@ class Http2(Sending):
             if kind != SETTINGS or flags & ACK:
                 raise Http2Error(PROTOCOL_ERROR, "the first frame is not SETTINGS")
             self.settled = True
-        if self._blocks.open and (kind != MORE or number != self._blocks.open):
+        if self._blocks.open and (kind != CONTINUATION or number != self._blocks.open):
             raise Http2Error(PROTOCOL_ERROR, "a header block is broken off")
         self.work -= FRAME_WORK
         take = _TAKES.get(kind)
@@ -190,7 +190,7 @@ class Http2(Sending):
         size = len(payload)
         self._owed += size
         if self._owed >= LINK_WINDOW // 2:
-            self._out.append(frame(UPDATE, 0, 0, self._owed.to_bytes(4, "big")))
+            self._out.append(frame(WINDOW_UPDATE, 0, 0, self._owed.to_bytes(4, "big")))
             self._owed = 0
         stream = self._wanted(number)
         data = unpadded(flags, payload)
@@ -332,11 +332,11 @@ class Http2(Sending):
         self._out.append(frame(SETTINGS, ACK, 0))
 
     def _resize(self, value: int) -> None:
-        if value > MOST:
+        if value > MAX_INT31:
             raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
-        if value + self._highest > MOST:
+        if value + self._highest > MAX_INT31:
             self._highest = max([0, *(stream.room for stream in self.streams.values())])
-            if value + self._highest > MOST:
+            if value + self._highest > MAX_INT31:
                 raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
         if value > self._initial and self._narrow:
             self._widened = True
@@ -360,7 +360,7 @@ class Http2(Sending):
         if number or len(payload) < 8:
             raise Http2Error(PROTOCOL_ERROR if number else FRAME_SIZE_ERROR, "not GOAWAY")
         self.worthless()
-        self.goaway = int.from_bytes(payload[:4], "big") & MOST
+        self.goaway = int.from_bytes(payload[:4], "big") & MAX_INT31
         if not self.server:
             for stream in [one for one in self.streams.values() if one.id > self.goaway]:
                 del self.streams[stream.id]
@@ -373,12 +373,12 @@ class Http2(Sending):
     def _on_window(self, _flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise Http2Error(FRAME_SIZE_ERROR, "WINDOW_UPDATE is four bytes")
-        more = int.from_bytes(payload, "big") & MOST
+        more = int.from_bytes(payload, "big") & MAX_INT31
         self.worthless()
         stream = self._wanted(number) if number else None
         if stream is not None:
             stream.room += more
-            if more == 0 or self._initial + stream.room > MOST:
+            if more == 0 or self._initial + stream.room > MAX_INT31:
                 self._fail(stream, FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR)
             else:
                 self._highest = max(self._highest, stream.room)
@@ -387,7 +387,7 @@ class Http2(Sending):
         if number:
             return
         self._room += more
-        if more == 0 or self._room > MOST:
+        if more == 0 or self._room > MAX_INT31:
             raise Http2Error(FLOW_CONTROL_ERROR if more else PROTOCOL_ERROR, "not a window")
         self._go_on()
 
@@ -404,11 +404,11 @@ _TAKES: dict[int, Callable[[Http2, int, int, bytes], None]] = {
     DATA: Http2._on_data,
     HEADERS: Http2._on_headers,
     PRIORITY: Http2._on_priority,
-    RST: Http2._on_rst,
+    RST_STREAM: Http2._on_rst,
     SETTINGS: Http2._on_settings,
-    PUSH: Http2._on_push,
+    PUSH_PROMISE: Http2._on_push,
     PING: Http2._on_ping,
     GOAWAY: Http2._on_goaway,
-    UPDATE: Http2._on_window,
-    MORE: Http2._on_more,
+    WINDOW_UPDATE: Http2._on_window,
+    CONTINUATION: Http2._on_more,
 }

@@ -14,13 +14,13 @@ LINK_WINDOW = 1024 * 1024
 HIGH = 64 * 1024
 """Bytes waiting on one stream above which its taker should wait for `on_room`."""
 MAX_FRAME = 16_384
-MOST = 2**31 - 1
+MAX_INT31 = 2**31 - 1
 
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
 STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 5, 6, 7, 8, 9
 ENHANCE_YOUR_CALM = 11
 
-DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, UPDATE, MORE = range(10)
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 1, 1, 4, 8, 32
 TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME_SIZE, MAX_HEADER = 1, 2, 3, 4, 5, 6
 SETTING = struct.Struct(">HI")
@@ -119,7 +119,7 @@ def head_frames(stream: int, block: bytes, end: bool, size: int) -> list[bytes]:
         return [frame(HEADERS, flags | END_HEADERS, stream, block)]
     out = [frame(HEADERS, flags, stream, block[:size])]
     for at in range(size, len(block), size):
-        out.append(frame(MORE, END_HEADERS if at + size >= len(block) else 0, stream, block[at : at + size]))
+        out.append(frame(CONTINUATION, END_HEADERS if at + size >= len(block) else 0, stream, block[at : at + size]))
     return out
 
 

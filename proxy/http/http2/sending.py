@@ -12,15 +12,15 @@ from proxy.http.http2.frames import (
     LINK_WINDOW,
     MAX_FRAME,
     MAX_HEADER,
+    MAX_INT31,
     MAX_STREAMS,
-    MOST,
     NO_ERROR,
     PREFACE,
-    RST,
+    RST_STREAM,
     SETTING,
     SETTINGS,
-    UPDATE,
     WINDOW,
+    WINDOW_UPDATE,
     FloodError,
     Headers,
     Stream,
@@ -74,7 +74,7 @@ class Sending:
         self._out = [
             b"" if server else PREFACE,
             frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
-            frame(UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
+            frame(WINDOW_UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
         ]
 
     def take(self) -> bytes:
@@ -85,7 +85,7 @@ class Sending:
     @property
     def spent(self) -> bool:
         """Whether no stream can be begun any more: the numbers have run out (RFC 9113, 5.1.1)."""
-        return self._next > MOST
+        return self._next > MAX_INT31
 
     def open(self, headers: Headers, taker: Taker) -> Stream:
         """Begin a stream with a head; there must be room for one (`peer_streams`, `goaway`, `spent`)."""
@@ -128,7 +128,7 @@ class Sending:
             stream.local_done = stream.remote_done = True
             stream.taker = None
             stream.parts.clear()
-            self._out.append(frame(RST, 0, stream.id, code.to_bytes(4, "big")))
+            self._out.append(frame(RST_STREAM, 0, stream.id, code.to_bytes(4, "big")))
 
     def is_broken_off(self, number: int) -> bool:
         """Whether a stream that is not there was ended by us, so that more of it may be under way."""
@@ -137,7 +137,7 @@ class Sending:
     def taken(self, stream: Stream) -> None:
         """All that came on this stream so far is taken: the peer may send more."""
         if stream.owed >= WINDOW // 2 and not stream.remote_done:
-            self._out.append(frame(UPDATE, 0, stream.id, stream.owed.to_bytes(4, "big")))
+            self._out.append(frame(WINDOW_UPDATE, 0, stream.id, stream.owed.to_bytes(4, "big")))
             stream.credit += stream.owed
             stream.owed = 0
 

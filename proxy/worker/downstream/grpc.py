@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from proxy.http.grpc import NotGrpcError, announced, request_head
 from proxy.http.headers import UNTIL_CLOSE, HeadError, client_lines
 from proxy.http.http2 import Headers, Http2, Stream
-from proxy.http.http2.frames import ENHANCE_YOUR_CALM, MOST, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
+from proxy.http.http2.frames import ENHANCE_YOUR_CALM, MAX_INT31, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from proxy.model.reasons import Reason
 from proxy.worker.downstream.grpc_stream import ANSWER_WORK, CallsConnection, GrpcServerStream
 from proxy.worker.pace import LOOK
@@ -31,7 +31,7 @@ MAX_STREAMS = 128
 """Calls that one connection may have under way."""
 MAX_RESETS, RESETS_PER_SECOND = 1000.0, 50.0
 """Calls that a client may break off at once, and for how long; more is an attack (CVE-2023-44487)."""
-NEARLY_SPENT = MOST - 2000
+NEARLY_SPENT = MAX_INT31 - 2000
 """A client whose streams have come to this number is asked to connect anew (RFC 9113, 5.1.1): there are 1,000 left."""
 LEAVE = 1.0
 """Seconds between saying that no new calls are taken and refusing them: one may be under way to us."""
@@ -79,7 +79,8 @@ class GrpcServerConnection(CallsConnection):
     def _opened(self, stream: Stream, headers: Headers, ended: bool) -> None:
         if stream.id > NEARLY_SPENT and not self._spent:
             self._spent = True
-            self.http2.say_goodbye(NO_ERROR, MOST)  # it cannot go on for long: a new connection, while calls still fit
+            # It cannot go on for long: a new connection, while calls still fit.
+            self.http2.say_goodbye(NO_ERROR, MAX_INT31)
         try:
             request, length = self.context.calls.read(request_head(headers)), announced(headers)
             if ended and length > 0:
@@ -159,7 +160,7 @@ class GrpcServerConnection(CallsConnection):
         http2 = self.http2
         if not self._left:
             self._left = now
-            http2.say_goodbye(NO_ERROR, MOST)
+            http2.say_goodbye(NO_ERROR, MAX_INT31)
         elif now - self._left > LEAVE and not http2.refusing:
             http2.refuse_streams()
         if http2.refusing and not http2.streams:

@@ -16,13 +16,13 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.fields.set_message import STREAM
 from proxy.http.grpc import Messages, seconds, timeout_text
 from proxy.http.headers import without
 from proxy.request import machine, memory, samples
 from proxy.request.driver import RequestDriver
 from proxy.request.ports import DownstreamStream
 from proxy.request.served import Served
-from proxy.request.set_message import STREAM
 from proxy.worker.request_log import LoggedRequest
 
 if TYPE_CHECKING:

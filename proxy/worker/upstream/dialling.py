@@ -8,10 +8,10 @@ from typing import Any
 
 from proxy.config.headers import UpstreamHeaders
 from proxy.config.server import Health
+from proxy.fields.hash_key import HashKey
+from proxy.fields.set_json import Rules
 from proxy.http.placement import PathRule
 from proxy.model.reasons import Reason
-from proxy.request.hash_key import HashKey
-from proxy.request.set_json import Rules
 from proxy.worker.upstream.endpoint import IDLE, Endpoint
 
 

@@ -11,8 +11,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.fields import set_message
 from proxy.model.reasons import Reason
-from proxy.request import set_message
 from proxy.worker.timers import TICK
 from proxy.worker.upstream.dialling import Settings, found, why
 from proxy.worker.upstream.endpoint import Endpoint

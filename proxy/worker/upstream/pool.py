@@ -22,10 +22,10 @@ import ssl
 from mypy_extensions import mypyc_attr
 
 from proxy.config.server import Health
+from proxy.fields import set_json
 from proxy.http.headers import Answer
 from proxy.http.known_heads import KnownHeads
 from proxy.model.reasons import Reason
-from proxy.request import set_json
 from proxy.request.clock import monotonic
 from proxy.request.legs import Leg
 from proxy.resolver import Resolver

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from proxy.config.server import UpstreamConfig
-from proxy.request.hash_key import HashKey
+from proxy.fields.hash_key import HashKey
+from proxy.fields.set_json import rules
 from proxy.request.routes import part
-from proxy.request.set_json import rules
 from proxy.worker.upstream.dialling import Settings
 from proxy.worker.upstream.endpoint import IDLE
 from proxy.worker.upstream.grpc_pool import IDLE as GRPC_IDLE

@@ -14,7 +14,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 
-from proxy.http.http2.frames import GOAWAY, MOST, frame
+from proxy.http.http2.frames import GOAWAY, MAX_INT31, frame
 from tests.worker.grpc.models import INFER, Client, GrpcModel
 from tests.worker.rig import PATIENCE, eventually, rig
 
@@ -103,15 +103,15 @@ async def test_a_client_whose_numbers_run_out_is_asked_to_connect_anew() -> None
     """A GOAWAY that leaves room for all, then the answer. `h2` takes nothing more after one, so bytes are looked at."""
     async with rig(PLAIN, [GrpcModel()], grpc=True) as it, peer(it.grpc_port) as client:
         await client.ask(1)
-        await client.ask(MOST - 3000)
-        assert client.head(MOST - 3000)[":status"] == "200"
+        await client.ask(MAX_INT31 - 3000)
+        assert client.head(MAX_INT31 - 3000)[":status"] == "200"
         assert not [one for one in client.events if isinstance(one, ConnectionTerminated)]
         with pytest.raises(ProtocolError):
-            await client.ask(MOST - 4)
-        goodbye = frame(GOAWAY, 0, 0, MOST.to_bytes(4, "big") + bytes(4))
+            await client.ask(MAX_INT31 - 4)
+        goodbye = frame(GOAWAY, 0, 0, MAX_INT31.to_bytes(4, "big") + bytes(4))
         assert goodbye in client.heard
         answer = client.heard.partition(goodbye)[2]
-        assert (MOST - 4).to_bytes(4, "big") + b"\0\0\0\0\1x" in answer
+        assert (MAX_INT31 - 4).to_bytes(4, "big") + b"\0\0\0\0\1x" in answer
 
 
 async def test_a_connection_to_a_model_whose_numbers_run_out_is_replaced() -> None:
@@ -121,7 +121,7 @@ async def test_a_connection_to_a_model_whose_numbers_run_out_is_replaced() -> No
         with Client(it.grpc_port) as client:
             assert (await client.ask(b"x")).code == grpc.StatusCode.OK
             (link,) = it.worker.pools["m"]._every  # type: ignore[attr-defined]
-            link.http2._next = MOST - 2
+            link.http2._next = MAX_INT31 - 2
             told = await asyncio.gather(*(client.ask(b"x") for _ in range(8)))
             assert [one.code for one in told] == [grpc.StatusCode.OK] * 8
         assert link.leaving

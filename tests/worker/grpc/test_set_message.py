@@ -10,9 +10,9 @@ from threading import Semaphore
 import grpc
 import pytest
 
-from proxy.request.set_json import rules
-from proxy.request.set_message import CALLS, STREAM, rewritten
-from proxy.request.sticky import message_key
+from proxy.fields.set_json import rules
+from proxy.fields.set_message import CALLS, STREAM, rewritten
+from proxy.fields.sticky import message_key
 from tests.worker.grpc.models import Client, GrpcModel
 from tests.worker.rig import eventually, rig
 

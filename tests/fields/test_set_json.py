@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.request.set_json import rewritten, rules, set_values
+from proxy.fields.set_json import rewritten, rules, set_values
 
 names = st.text(max_size=6) | st.sampled_from(["model", "a/b", "m~n", '"', "\\", "{", "é\n"])
 scalars = (

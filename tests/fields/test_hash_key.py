@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.request.hash_key import PREFIX, HashKey, beginning
+from proxy.fields.hash_key import PREFIX, HashKey, beginning
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n%b\r\n"
 PREFIX_KEY = HashKey("prefix")

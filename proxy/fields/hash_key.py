@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from proxy import json_pointer
+from proxy.fields.sticky import json_key, message_key
 from proxy.http.chunks import ChunkError, joined
 from proxy.http.headers import original
-from proxy.request.sticky import json_key, message_key
 
 PREFIX = 256
 _FRAME = 5

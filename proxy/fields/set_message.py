@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import orjson
 
+from proxy.fields.set_json import Rules
 from proxy.http.headers import original, without
-from proxy.request.set_json import Rules
 
 _SERVICE = b"/inference.GRPCInferenceService/"
 STREAM = _SERVICE + b"ModelStreamInfer"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.request.sticky import FIELDS, json_key, message_key
+from proxy.fields.sticky import FIELDS, json_key, message_key
 from tests.predictions.messages import ModelInferRequest, framed
 
 SEQUENCE = ("parameters", "sequence_id")

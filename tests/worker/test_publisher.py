@@ -6,8 +6,8 @@ import asyncio
 
 from proxy.pairs import link
 from proxy.pairs.link import Frame, FrameReader
-from proxy.pairs.publisher import Publisher
 from proxy.request.rollouts import RolloutSettings, Trial
+from proxy.worker.publisher import Publisher
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
 from proxy.worker.upstream.dialling import Settings
