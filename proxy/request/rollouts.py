@@ -171,6 +171,12 @@ class Trial:
         del self.pending[sequence]
         self.sent += 1
 
+    def unsent(self, sequence: int) -> None:
+        """A pair that was on its way did not get there: the link was full, or ended."""
+        self.sent -= 1
+        self.link_full += 1
+        self.last_dropped = max(self.last_dropped, sequence)
+
     def settle_dropped(self, sequence: int, why: str) -> None:
         """There will be no pair; `why` is the name of a part of the ledger."""
         del self.pending[sequence]

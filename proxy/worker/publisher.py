@@ -99,9 +99,7 @@ class Publisher:
     def _lose(self) -> None:
         """What is gathered will not arrive: book its pairs, and name trials and marks again to whoever listens next."""
         for trial, sequence in self._booked:
-            trial.sent -= 1
-            trial.link_full += 1
-            trial.last_dropped = max(trial.last_dropped, sequence)
+            trial.unsent(sequence)
         self._batch, self._booked, self._size = [], [], 0
         self._index.clear()
         self._free.clear()

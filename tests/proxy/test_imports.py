@@ -34,7 +34,8 @@ UP: set[tuple[str, str]] = set()
 
 SHELL = {
     "cli", "supervisor", "preflight", "handover", "children", "demo", "cores", "worker", "controller", "config",
-    "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel", "http.framing",
+    "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel",
+    "http.framing",
 }  # fmt: skip
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 
