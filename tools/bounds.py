@@ -220,7 +220,7 @@ NOT_FELT = {
     "request.routes:MAX_KNOWN": "a cache",
     "worker.request_log:MAX_PATH": "what is told of a path, not what it may be",
     "worker.books:MOST_OVER": "trials that left the file",
-    "worker.context:MOST_KEYS": "keys that upstreams had before are forgotten first",
+    "pairs.key_mask:MOST": "keys that upstreams had before are forgotten first",
     "pairs.gate:MAX_NOTE": "reports of our own processes",
     "pairs.replicas:MAX_NAME": "as long as a host name may be",
 }
