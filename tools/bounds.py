@@ -221,6 +221,7 @@ NOT_FELT = {
     "worker.request_log:MAX_PATH": "what is told of a path, not what it may be",
     "worker.books:MOST_OVER": "trials that left the file",
     "pairs.key_mask:MOST": "keys that upstreams had before are forgotten first",
+    "worker.context:MOST_KEYS": "the same",
     "pairs.gate:MAX_NOTE": "reports of our own processes",
     "pairs.replicas:MAX_NAME": "as long as a host name may be",
 }
