@@ -151,31 +151,26 @@ def check(story: Story, journal: list[dict[str, Any]], outbox: list[str], seen: 
     assert len(lost) <= IN_HAND * story.done["worker"], (len(lost), lost[:5])
 
 
+def configuration(live: str, candidate: str) -> dict[str, Any]:
+    """One rollout, whose events wait in the outbox."""
+    events = ["rollout.rolled_back", "rollout.advanced", "rollout.promoted"]
+    hooks = {"webhooks": [{"url": HOOK, "secret": "whsec_a2V5", "events": events}]}
+    return settings(live, candidate, consecutive_failures=5) | hooks
+
+
 async def play(server: PostgresServer, database: str, folder: Path, options: argparse.Namespace) -> None:
     """The whole story."""
-    dice = random.Random(options.seed)
     async with AsyncExitStack() as stack:
         _, live = await stack.enter_async_context(model_process("live"))
         _, candidate = await stack.enter_async_context(model_process("c"))
-        events = ["rollout.rolled_back", "rollout.advanced", "rollout.promoted"]
-        hooks = {"webhooks": [{"url": HOOK, "secret": "whsec_a2V5", "events": events}]}
-        config = settings(live, candidate, consecutive_failures=5) | hooks
-        it = await stack.enter_async_context(
-            fleet(folder, server.url(database), config, options.replicas, lease=f"{LEASE}s", workers=options.workers)
-        )
-        story = Story(it, server, candidate, dice)
+        config, size = configuration(live, candidate), (options.replicas, f"{LEASE}s", options.workers)
+        it = await stack.enter_async_context(fleet(folder, server.url(database), config, *size))
+        story = Story(it, server, candidate, random.Random(options.seed))
         await it.settled(PATIENCE)
         async with AsyncExitStack() as traffic:
-            loads = [
-                await traffic.enter_async_context(Load(f"{one.data_url}/r/infer", RATE, reuse=False))
-                for one in it.replicas
-            ]
-            todo = ["stop"] * options.stops + ["kill"] * options.kills
-            dice.shuffle(todo)
-            for number, what in enumerate(todo):
-                await (story.stop_leader() if what == "stop" else story.kill_one())
-                if number % 5 == 4:
-                    await story.roll_back()
+            urls = [f"{one.data_url}/r/infer" for one in it.replicas]
+            loads = [await traffic.enter_async_context(Load(url, RATE, reuse=False)) for url in urls]
+            await disturb(story, options)
             journal = await _journal(await it.settled(PATIENCE))
         rows = server.psql("SELECT type FROM understudy.outbox", database).split()
         check(story, journal, rows, [(seen.error, seen.status) for load in loads for seen in load.seen])
@@ -183,6 +178,16 @@ async def play(server: PostgresServer, database: str, folder: Path, options: arg
     for name, times in (("frozen", story.after_stop), ("killed", story.after_kill)):
         if times:
             print(f"another leads after one is {name} ({len(times)}): most {max(times):.2f} s, lease {LEASE:g} s")
+
+
+async def disturb(story: Story, options: argparse.Namespace) -> None:
+    """Every stop and kill, in random order, with a roll back after each fifth."""
+    todo = ["stop"] * options.stops + ["kill"] * options.kills
+    story.dice.shuffle(todo)
+    for number, what in enumerate(todo):
+        await (story.stop_leader() if what == "stop" else story.kill_one())
+        if number % 5 == 4:
+            await story.roll_back()
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -77,40 +78,41 @@ class Part:
         return frozenset()
 
 
+class FakeLease:
+    def __init__(self, found: Store, session: FakeSession) -> None:
+        self._found, self._session = found, session
+
+    def _ask(self) -> None:
+        if self._session.ended.is_set():
+            raise StoreError(self._session.why)
+
+    async def look(self) -> LeaseRow:
+        self._ask()
+        return LeaseRow(self._found.term, self._found.holder, "10.0.0.1:9091", 5.0 if self._found.holder else -1.0)
+
+    async def take(self, seen: int, holder: str, address: str, lease: float) -> int | None:
+        self._ask()
+        if self._found.holder not in ("", holder):
+            return None
+        self._found.term, self._found.holder = max(self._found.term, seen) + 1, holder
+        return self._found.term
+
+    async def renew(self, term: int) -> bool:
+        self._ask()
+        return self._found.term == term
+
+    async def release(self, term: int) -> None:
+        self._ask()
+        self._found.released.append(term)
+        self._found.holder = ""
+
+
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """A lease in memory in the place of the one in PostgreSQL."""
     found = Store()
 
-    class FakeLease:
-        def __init__(self, session: FakeSession) -> None:
-            self._session = session
-
-        def _ask(self) -> None:
-            if self._session.ended.is_set():
-                raise StoreError(self._session.why)
-
-        async def look(self) -> LeaseRow:
-            self._ask()
-            return LeaseRow(found.term, found.holder, "10.0.0.1:9091", 5.0 if found.holder else -1.0)
-
-        async def take(self, seen: int, holder: str, address: str, lease: float) -> int | None:
-            self._ask()
-            if found.holder not in ("", holder):
-                return None
-            found.term, found.holder = max(found.term, seen) + 1, holder
-            return found.term
-
-        async def renew(self, term: int) -> bool:
-            self._ask()
-            return found.term == term
-
-        async def release(self, term: int) -> None:
-            self._ask()
-            found.released.append(term)
-            found.holder = ""
-
-    monkeypatch.setattr("proxy.controller.fleet.member.Lease", FakeLease)
+    monkeypatch.setattr("proxy.controller.fleet.member.Lease", partial(FakeLease, found))
     return found
 
 
