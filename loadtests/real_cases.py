@@ -45,7 +45,7 @@ NUMBER_GUARDS = (
     Guard("max_mean_shift", 0.1),
     Guard("max_ks", 0.1),
     Guard("max_spread_change", 0.1),
-    Guard("max_big_change", 0.05, tolerance=1.0),
+    Guard("max_big_change", 0.05, relative=True, tolerance=1.0),  # 1 iqr
 )
 
 Answers = Callable[[np.ndarray], Any]
