@@ -4,11 +4,10 @@ bodies: as it is, compressed, with escapes, in pieces."""
 
 from __future__ import annotations
 
-import base64
 import gzip
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.e2e.harness import route, running
+from tests.e2e.keys import decoded, receiver, shown, written
 from tests.fakes import Load, answer
 
 KEYS = {arm: f"sk-{arm}-zq9x7vk" for arm in ("live", "candidate", "copies", "written")}
-PATHS = (
-    "/metrics", "/api/v1/rollouts", "/api/v1/rollouts/m/v2", "/api/v1/rollouts/m/v2/journal",
-    "/api/v1/rollouts/m/v2/exemplars", "/api/v1/rollouts/m/v2/findings", "/api/v1/status", "/",
-)  # fmt: skip
 
 
 WAYS: tuple[Callable[[str], tuple[str, bytes]], ...] = (
@@ -59,22 +55,6 @@ async def echoing(name: str, told: set[str], wrong: bool = False) -> AsyncIterat
     await server.close()
 
 
-@asynccontextmanager
-async def receiver(bodies: list[bytes]) -> AsyncIterator[str]:
-    """What takes webhooks, and traces."""
-
-    async def take(request: web.Request) -> web.Response:
-        bodies.append(request.path.encode() + await request.read() + str(request.headers).encode())
-        return web.Response()
-
-    served = web.Application()
-    served.router.add_post("/{rest:.*}", take)
-    server = TestServer(served)
-    await server.start_server()
-    yield str(server.make_url("")).rstrip("/")
-    await server.close()
-
-
 def config(folder: Path, urls: list[str], hook: str) -> dict[str, Any]:
     (folder / "key").write_text(f"{KEYS['candidate']}\n")
     stages = [{"shadow": "100%", "min_pairs": 50}, {"canary": "20%"}]
@@ -97,27 +77,6 @@ def config(folder: Path, urls: list[str], hook: str) -> dict[str, Any]:
     }
 
 
-def written(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
-
-
-def decoded(lines: bytes) -> bytes:
-    """What a recording holds in base64."""
-    texts: list[bytes] = []
-
-    def walk(value: Any) -> None:
-        if isinstance(value, str):
-            with suppress(ValueError, OSError):
-                texts.append(base64.b64decode(value, validate=True))
-                texts.append(gzip.decompress(texts[-1]))
-        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            walk(inner)
-
-    for line in lines.splitlines():
-        walk(orjson.loads(line))
-    return b"\n".join(texts)
-
-
 async def test_keys_are_nowhere_but_where_they_are_sent(tmp_path: Path) -> None:
     told: list[set[str]] = [set(), set()]
     bodies: list[bytes] = []
@@ -134,10 +93,7 @@ async def test_keys_are_nowhere_but_where_they_are_sent(tmp_path: Path) -> None:
         async with Load(f"{understudy.data_url}/m/infer", 100.0, models={"v1": "v1", "v2": "v2"}):
             await understudy.until("m/v2", lambda r: r["state"] == "rolled_back")
         await understudy.until("m/v2", lambda r: {b"/h", b"/v"} <= {body[:2] for body in bodies})
-        admin = understudy.admin_url
-        for path in PATHS:
-            async with session.get(admin + path) as said:
-                found[path] = await said.read()
+        found |= await shown(understudy)
     found |= written(tmp_path) | {"webhooks and traces": b"".join(bodies)}
     assert told == [
         {f"Bearer {KEYS['live']}"},
