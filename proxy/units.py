@@ -274,6 +274,19 @@ def workers(value: Any) -> int | Literal["auto"]:
     return value
 
 
+def pair_rate(value: Any) -> int | Literal["auto"]:
+    """A number of pairs a second, or `auto`; raises `Unfit`.
+
+    >>> pair_rate("auto"), pair_rate(500)
+    ('auto', 500)
+    """
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**12:
+        raise Unfit("`auto` or a whole number of pairs a second, at least 1")
+    return value
+
+
 def moment(value: Any) -> float:
     """Epoch seconds of an RFC 3339 time with its offset; raises `Unfit`.
 

@@ -98,6 +98,9 @@ def _rollout(one: dict[str, Any]) -> str:
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
             f"enough for {budget['share']:.3g} of the pairs"
         )
+    if pace := one.get("pair_budget"):
+        most = "as the controller can take" if pace["limit"] == "auto" else f"as {pace['limit']:,} a second"
+        lines.append(f"  as many pairs {most}, which is {pace['share']:.3g} of them")
     if known := one.get("outcomes"):
         drop = known["drop"]
         low, high = ("–" if drop[end] is None else f"{drop[end]:.3g}" for end in ("low", "high"))

@@ -24,6 +24,7 @@ from proxy.config.types import (
     HeaderValue,
     Method,
     Name,
+    PairRate,
     Percent,
     PointerText,
     Proportion,
@@ -173,6 +174,10 @@ class Mirror(Section):
     """Share of pairs for which live is asked twice, to know how much it differs from itself."""
     max_tokens_per_minute: Count | None = None
     """Model tokens, in and out, that copies may cost; fewer requests become pairs where more would be spent."""
+    max_pairs_per_second: PairRate | None = None
+    """How many pairs there may be on average, over all workers (and replicas); fewer requests become pairs where there
+    would be more, drawn by a hash of their id. `auto`: as many as the controller can take, where links would be full
+    beyond it."""
 
 
 class Fallback(Section):

@@ -141,6 +141,10 @@ Workers = Annotated[
     int | Literal["auto"],
     Reads(units.workers, {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]}),
 ]
+PairRate = Annotated[
+    int | Literal["auto"],
+    Reads(units.pair_rate, {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 10**12}]}),
+]
 After = Annotated[
     float | Literal["auto", "off"],
     Reads(units.after, {"anyOf": [{"enum": ["auto", "off"]}, _text(DURATION, "250ms")]}, _after),

@@ -121,6 +121,11 @@ def _asked(config: Config, plan: Plan, rollout: RolloutConfig) -> Iterator[str]:
     if rollout.mirror.max_tokens_per_minute:
         text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
         yield f"{text} If they would cost more, fewer requests become pairs, and stages take longer."
+    most = rollout.mirror.max_pairs_per_second
+    if most == "auto":
+        yield "As many requests become pairs as the controller can take, drawn by a hash of their id."
+    elif most:
+        yield f"Up to {most:,} pairs a second are made; of more requests some are drawn by a hash of their id."
 
 
 def _durations(plan: Plan, rates: Sequence[float]) -> Iterator[str]:

@@ -32,6 +32,7 @@ from proxy import logs
 from proxy.config import Config
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
+from proxy.controller.load import LoadMeter
 from proxy.controller.replica_traffic import ReplicaTraffic
 from proxy.controller.rollout_registry import RolloutRegistry
 from proxy.controller.rollout_run import RolloutRun
@@ -87,6 +88,7 @@ class Controller:
         self.registry = RolloutRegistry(self.trials, self.executor, store, self.tallies, clock)
         self.intake = Intake(self.registry.of, self)
         self.on_pair: Callable[[Pair], None] = self.intake.pair  # of all that is called here the most often
+        self.load = LoadMeter()
         self.outbox_added = asyncio.Event()
         self.loaded = False
         self.admin_port = 0  # the one that is listened on, where the file says 0
@@ -261,14 +263,18 @@ class Controller:
                 for trial in list(self.trials.values()):
                     self.intake.flush(trial)
                     await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
-                if sum(trial.afford(time.monotonic()) for trial in self.trials.values()):
-                    self.executor.retell()
+                self._turn_budgets(time.monotonic())
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
                 logs.unexpected(log, "controller.look_broke")
                 continue
             if self.executor.term.may_act():
                 self.connections.alive()
             self.alive()
+
+    def _turn_budgets(self, now: float) -> None:
+        self.load.turn(now, sum(trial.ledger.link_full for trial in self.trials.values()))
+        if sum(trial.afford(now, self.load.pace) for trial in self.trials.values()):
+            self.executor.retell()
 
     async def _keep_saved(self) -> None:
         snapshot_at = retain_at = 0.0

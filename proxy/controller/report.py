@@ -110,6 +110,7 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "lead_time": lead_json(trial),
         "protocol": trial.protocol or None,
         "token_budget": budget_json(trial),
+        "pair_budget": pace_json(trial),
         "record": trial.recorder.state() if trial.recorder is not None else None,
     }
 
@@ -117,12 +118,19 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
 def budget_json(trial: RolloutRun) -> dict[str, Any] | None:
     """Tokens per minute that copies may cost, what they cost in the last one and since this controller started, and the
     share of the stage's pairs that this affords now; `null` without `mirror.max_tokens_per_minute`."""
-    if trial.token_budget is None:
+    budget = trial.budget
+    if budget.token_limit is None:
         return None
-    spending, share = trial.spending, trial.told().affords / BUCKETS
-    return {
-        "limit": trial.token_budget, "last_minute": spending.last_minute, "total": trial.tokens, "share": share
-    }  # fmt: skip
+    last, share = budget.spending.last_minute, budget.affords / BUCKETS
+    return {"limit": budget.token_limit, "last_minute": last, "total": budget.tokens, "share": share}
+
+
+def pace_json(trial: RolloutRun) -> dict[str, Any] | None:
+    """How many pairs a second there may be, a number or `auto`, and the share of the stage's pairs that this affords
+    now; `null` without `mirror.max_pairs_per_second`."""
+    if trial.budget.pair_limit is None:
+        return None
+    return {"limit": trial.budget.pair_limit, "share": trial.budget.told_pairs / BUCKETS}
 
 
 def sample_ratio_json(trial: RolloutRun) -> dict[str, Any] | None:

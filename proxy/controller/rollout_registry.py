@@ -24,6 +24,7 @@ from dataclasses import replace
 
 from proxy import logs
 from proxy.config import Config
+from proxy.config.route import Mirror
 from proxy.controller.counting import Tallies
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.recorder import Recorder, RecordingRule
@@ -91,18 +92,16 @@ class RolloutRegistry:
     async def apply(self, config: Config, config_hash: str, lost: str = "") -> None:
         """Bring the rollouts in line with the plans of a configuration; `config_hash` goes into recorded files, `lost`
         says why it is not known how far those had come of which nothing is saved."""
-        budgets = {
-            f"{route.name}/{one.candidate}": one.mirror.max_tokens_per_minute for route, one in config.rollouts()
-        }
+        mirrors = {f"{route.name}/{one.candidate}": one.mirror for route, one in config.rollouts()}
         for name in [name for name in self.trials if name not in config.plans]:
             await self._remove(self.trials[name], config)
         for name, plan in config.plans.items():
             trial = self.trials.get(name) or self.ended.pop(name, None) or await self._kept(name)
             if trial is None:
-                await self._begin(plan, budgets[name], lost)
+                await self._begin(plan, mirrors[name], lost)
             else:
                 self.trials[name] = trial
-                trial.token_budget = budgets[name]
+                trial.budget.limit(mirrors[name].max_tokens_per_minute, mirrors[name].max_pairs_per_second)
                 await self._replan(trial, plan)
         await self._let_go()  # only now: what the file names again is not among them
         self._index()
@@ -125,10 +124,10 @@ class RolloutRegistry:
             logs.event(log, "past.unreadable", logging.ERROR, rollout=name, error=str(error))
             return None
 
-    async def _begin(self, plan: Plan, token_budget: int | None, lost: str) -> None:
+    async def _begin(self, plan: Plan, mirror: Mirror, lost: str) -> None:
         rollout, effects = begin(plan, self._clock()) if not lost else unknown(plan, self._clock(), lost)
         trial = self.trials[plan.name] = RolloutRun(plan, rollout, fresh_evidence(plan), PairLedger())
-        trial.token_budget = token_budget
+        trial.budget.limit(mirror.max_tokens_per_minute, mirror.max_pairs_per_second)
         self._index()
         await self._executor.adopt(trial, rollout, effects)
 

@@ -31,9 +31,10 @@ from proxy.controller.rate import RateMeter
 from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
 from proxy.controller.sample_pairs import SamplePairs
+from proxy.controller.sampling import SampleBudget
 from proxy.evidence import Evidence, Tripwire
 from proxy.evidence.rules.registry import GUARDS
-from proxy.model import Arm, Lane, Ledger, Pair, Plan, Reading, State
+from proxy.model import BUCKETS, Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.ledger import PairLedger
 from proxy.pairs.redaction import pointers
@@ -41,7 +42,7 @@ from proxy.predictions import PairReader, booking, copies_cost, protocol_of
 from proxy.predictions.unparseable import live_detail, sentence
 from proxy.rollout.events import Looked, RolloutState, Tripped
 from proxy.rollout.machine import share_of
-from proxy.rollout.token_budget import Spending, Spent, spend, worth_telling
+from proxy.rollout.pair_budget import Pace
 
 log = logging.getLogger("understudy.trials")
 
@@ -106,12 +107,7 @@ class RolloutRun:
         self._looked_at = 0.0
         self._ask_cost = 0.0
         self._asked_at = 0.0
-        self.token_budget: int | None = None
-        self.tokens = 0
-        self.spending = Spending()
-        self._affords = self.spending.affords
-        self._paid = 0
-        self._spent = (0, 0, 0)  # pairs, tokens and sampled requests at the last step
+        self.budget = SampleBudget()
 
     @property
     def name(self) -> str:
@@ -165,9 +161,8 @@ class RolloutRun:
             self.pair_ledger.answered_in_full(
                 pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
             )
-        if self.token_budget is not None:
-            self.tokens += copies_cost(pair, self.reader.bounds)
-            self._paid += 1
+        if self.budget.token_limit is not None:
+            self.budget.cost(copies_cost(pair, self.reader.bounds))
         if self.recorder is not None:
             self.recorder.offer(pair, reading.request_hash)
         if self.rollout.over:
@@ -279,25 +274,17 @@ class RolloutRun:
             self._changed = self.unsnapshot = True
         return joined
 
-    # --- token budget ------------------------------------------------------------------------------------------------
+    # --- budgets -----------------------------------------------------------------------------------------------------
 
-    def afford(self, now: float) -> bool:
-        """Turn the share that the token budget affords (`now` in monotonic seconds); whether to tell the workers."""
-        if self.token_budget is None:
-            return False
-        ledger, before = self.ledger, self._spent
-        self._spent = (self._paid, self.tokens, ledger.sampled)
-        pairs, tokens, sampled = (max(0, new - old) for new, old in zip(self._spent, before, strict=True))
-        spent = Spent(pairs, tokens, sampled, max(0, ledger.pending))
-        self.spending = spend(self.spending, self.token_budget, now, spent)
-        if not worth_telling(self._affords, self.spending.affords):
-            return False
-        self._affords = self.spending.affords
-        return True
+    def afford(self, now: float, auto: Pace) -> bool:
+        """Turn the share that the budgets afford (`now` in monotonic seconds), `auto` being the controller's pace;
+        whether to tell the workers."""
+        return self.budget.turn(now, self.ledger, auto)
 
     def told(self) -> Lane:
         """The lane as workers are to have it."""
-        return self.lane if self.token_budget is None else replace(self.lane, affords=self._affords)
+        affords = self.budget.affords
+        return self.lane if affords == BUCKETS else replace(self.lane, affords=affords)
 
     # --- looks -------------------------------------------------------------------------------------------------------
 
@@ -363,9 +350,7 @@ class RolloutRun:
         late, self.readings = self.readings.late, Readings()
         self.readings.late = late
         self._rate = RateMeter()
-        self.spending = Spending()
-        self._affords = self.spending.affords
-        self._spent = (self._paid, self.tokens, 0)
+        self.budget.renew()
         self.looked = None
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.adopt(plan)

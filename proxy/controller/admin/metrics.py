@@ -145,6 +145,7 @@ class _Collector(Collector):
         yield from _guards(current)
         yield from _rollouts(current, self._stages())
         yield from _budgets(current)
+        yield from _paces(current)
         labels = {(r["name"], result): n for r in current for result, n in (r.get("labels") or {}).items()}
         text = "Requests and their delayed labels, by result."
         yield _gauge("labels", text, ("rollout", "result"), labels)
@@ -335,6 +336,13 @@ def _budgets(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
     share = {name: budget["share"] for name, budget in budgets.items()}
     text = "Share of the stage's pairs that the token budget affords."
     yield _gauge("copy_budget_share_ratio", text, ("rollout",), share)
+
+
+def _paces(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
+    """Rollouts with a limit of pairs only."""
+    share = {rollout["name"]: pace["share"] for rollout in rollouts if (pace := rollout.get("pair_budget"))}
+    text = "Share of the stage's pairs that `max_pairs_per_second` affords."
+    yield _gauge("pair_budget_share_ratio", text, ("rollout",), share)
 
 
 def _ends(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:

@@ -82,6 +82,7 @@ SAMPLE_RATIO = _object(
     }
 )
 BUDGET = _object({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
+PACE = _object({"limit": {"type": ["integer", "string"]}, "share": {"type": "number"}})
 LEAD = _object({"seconds": {"type": "number"}, "slo_seconds": NUMBER, "within_slo": _maybe({"type": "boolean"})})
 OUTCOMES = _object(
     {
@@ -140,6 +141,7 @@ ROLLOUT = _object(
         "sample_ratio": _maybe(SAMPLE_RATIO)
         | {"description": "Whether the candidate answers its share; it never decides."},
         "token_budget": _maybe(BUDGET) | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
+        "pair_budget": _maybe(PACE) | {"description": "Pairs a second; `share` of the stage's pairs it affords."},
         "record": _maybe(RECORD) | {"description": "The file of pairs, where one is written."},
     }
 )

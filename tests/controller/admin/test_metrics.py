@@ -155,6 +155,12 @@ def test_a_token_budget_is_seen_where_there_is_one() -> None:
     assert "understudy_copy_tokens_total" not in without
 
 
+def test_a_limit_of_pairs_is_seen_where_there_is_one() -> None:
+    one = rollout(pair_budget={"limit": "auto", "share": 0.2})
+    found = samples(Metrics(FakeController(rollouts=[one]), FakeSender()))
+    assert value(found, "understudy_pair_budget_share_ratio", rollout=NAME) == 0.2
+
+
 def test_the_values_are_the_counts() -> None:
     found = samples(Metrics(FakeController(), FakeSender()))
     assert value(found, "understudy_requests_total", upstream="v1", code="200") == 8
