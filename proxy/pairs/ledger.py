@@ -9,6 +9,9 @@ counts, so whatever it says was sent and is not here by then will not come. It i
 
 Pairs that come after the end of their rollout are booked as `late`; `ended` keeps the decision.
 
+An account is closed when its worker is gone, or has been cut off for so long that it is taken for gone. Should such a
+one report after all, its account is opened again as it was.
+
 Invariant: `sampled` is the sum of the parts and `pending`, and `pending` is never negative; an account that is closed
 has nothing pending.
 """
@@ -16,7 +19,7 @@ has nothing pending.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from proxy.evidence.outcomes import Outcomes
@@ -26,6 +29,8 @@ DROPPED = ("shed", "too_large", "too_long", "not_ready", "client_gone", "link_fu
 """Why a sampled request became no pair, as workers say."""
 REPORTED = ("sampled", *DROPPED, "sent")
 OURS = ("arrived", "booked", "lost")
+ASIDE = 64
+"""Accounts that were closed, the last ones, which can be opened again."""
 
 
 @dataclass(slots=True)
@@ -82,6 +87,7 @@ class PairLedger:
 
     def __init__(self) -> None:
         self._accounts: dict[str, WorkerLedger] = {}
+        self._aside: dict[str, WorkerLedger] = {}  # accounts that are closed, as they were before
         self._closed = WorkerLedger()
         self._results = {"compared": 0, "live_failed": 0, "unparseable": 0, "late": 0}
         self._unparseable: dict[str, int] = {}
@@ -95,8 +101,21 @@ class PairLedger:
         """The account of an incarnation, opened when it is new."""
         found = self._accounts.get(worker)
         if found is None:
-            found = self._accounts[worker] = WorkerLedger()
+            found = self._accounts[worker] = self._reopened(worker) or WorkerLedger()
         return found
+
+    def _reopened(self, worker: str) -> WorkerLedger | None:
+        """The account of a worker that was taken for gone and is not, out of the sum of those that are closed."""
+        account = self._aside.pop(worker, None)
+        if account is not None:
+            self._add_closed(account, -1)
+        return account
+
+    def _add_closed(self, account: WorkerLedger, times: int) -> None:
+        as_closed = replace(account)
+        as_closed.close()
+        for name in (*REPORTED, *OURS):
+            setattr(self._closed, name, getattr(self._closed, name) + times * getattr(as_closed, name))
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -139,9 +158,10 @@ class PairLedger:
         account = self._accounts.pop(worker, None)
         if account is None:
             return
-        account.close()
-        for name in (*REPORTED, *OURS):
-            setattr(self._closed, name, getattr(self._closed, name) + getattr(account, name))
+        self._add_closed(account, 1)
+        self._aside[worker] = account
+        for oldest in list(self._aside)[:-ASIDE]:
+            del self._aside[oldest]
 
     def ledger(self) -> Ledger:
         """The ledger now.
@@ -170,8 +190,10 @@ class PairLedger:
 
     def dump(self) -> dict[str, Any]:
         """As JSON values, to go with the evidence of the same moment."""
-        accounts = {worker: asdict(account) for worker, account in self._accounts.items()}
-        parts = {"accounts": accounts, "closed": asdict(self._closed), "results": dict(self._results)}
+        accounts, aside = (
+            {worker: asdict(account) for worker, account in each.items()} for each in (self._accounts, self._aside)
+        )
+        parts = {"accounts": accounts, "aside": aside, "closed": asdict(self._closed), "results": dict(self._results)}
         parts["unparseable"] = self.unparseable
         return {**parts, "first_pair": self.first_pair, "first_full": self.first_full, "ended": self.ended,
                 "outcomes": self.outcomes.dump()}  # fmt: skip
@@ -182,6 +204,8 @@ class PairLedger:
         ledger = cls()
         if value:
             ledger._accounts = {worker: WorkerLedger(**account) for worker, account in value["accounts"].items()}
+            aside = value.get("aside", {})  # not there in what earlier versions saved
+            ledger._aside = {worker: WorkerLedger(**account) for worker, account in aside.items()}
             ledger._closed = WorkerLedger(**value["closed"])
             ledger._results |= value["results"]
             ledger._unparseable = dict(value.get("unparseable", {}))  # not there in what earlier versions saved

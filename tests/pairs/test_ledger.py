@@ -3,11 +3,12 @@ or with the controller, the parts sum up to what was sampled and nothing is coun
 
 from __future__ import annotations
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from proxy.pairs.ledger import DROPPED, PairLedger, WorkerLedger
+from proxy.pairs.ledger import ASIDE, DROPPED, PairLedger, WorkerLedger
 
 workers = st.sampled_from(["a", "b"])
 
@@ -25,6 +26,11 @@ class Trade(RuleBasedStateMachine):
         self.wire: dict[str, int] = {"a": 0, "b": 0}  # sent, not arrived yet
         self.here: dict[str, int] = {"a": 0, "b": 0}  # arrived, waiting for earlier ones
         self.dead_sampled = 0
+        self.lives = {"a": 0, "b": 0}
+
+    def name(self, worker: str) -> str:
+        """A process that replaces another has a name of its own."""
+        return f"{worker}{self.lives[worker]}"
 
     @rule(worker=workers, count=st.integers(1, 5))
     def sample(self, worker: str, count: int) -> None:
@@ -43,20 +49,20 @@ class Trade(RuleBasedStateMachine):
         if self.wire[worker]:
             self.wire[worker] -= 1
             self.here[worker] += 1
-            self.pair_ledger.arrived(worker, 0.0)
+            self.pair_ledger.arrived(self.name(worker), 0.0)
 
     @rule(worker=workers, result=st.sampled_from(["compared", "live_failed", "unparseable"]))
     def book(self, worker: str, result: str) -> None:
         if self.here[worker]:
             self.here[worker] -= 1
-            self.pair_ledger.book(worker, result)
+            self.pair_ledger.book(self.name(worker), result)
 
     @rule(worker=workers)
     def report(self, worker: str) -> None:
         """A report comes behind every pair it counts."""
         while self.wire[worker]:
             self.arrive(worker)
-        self.pair_ledger.account(worker).report({"sampled": self.sampled[worker], **self.totals[worker]})
+        self.pair_ledger.account(self.name(worker)).report({"sampled": self.sampled[worker], **self.totals[worker]})
 
     @rule(worker=workers)
     def link_breaks(self, worker: str) -> None:
@@ -77,10 +83,21 @@ class Trade(RuleBasedStateMachine):
         self.report(worker)
         while self.here[worker]:
             self.book(worker, "compared")
-        self.pair_ledger.close(worker)
+        self.pair_ledger.close(self.name(worker))
+        self.lives[worker] += 1
         self.dead_sampled += self.sampled[worker]
         self.sampled[worker] = self.open[worker] = self.wire[worker] = 0
         self.totals[worker] = dict.fromkeys(self.totals[worker], 0)
+        self.saved = self.pair_ledger.dump()
+
+    @rule(worker=workers)
+    def cut_off(self, worker: str) -> None:
+        """It is taken for gone, and is not: whatever it says later counts on."""
+        self.wire[worker] = 0
+        while self.here[worker]:
+            self.book(worker, "compared")
+        self.pair_ledger.close(self.name(worker))
+        self.pair_ledger = PairLedger.load(orjson.loads(orjson.dumps(self.pair_ledger.dump())))
         self.saved = self.pair_ledger.dump()
 
     @invariant()
@@ -115,3 +132,12 @@ def test_first_pair_and_first_full_answer_are_remembered_once_and_saved() -> Non
         pair_ledger.answered_in_full(time)
     again = PairLedger.load(pair_ledger.dump())
     assert (again.first_pair, again.first_full) == (5.0, 5.0)
+
+
+def test_accounts_that_were_closed_are_kept_within_bounds() -> None:
+    pair_ledger = PairLedger()
+    for number in range(ASIDE + 9):
+        pair_ledger.account(f"w{number}").report({"sampled": 2, "sent": 1})
+        pair_ledger.close(f"w{number}")
+    assert len(pair_ledger.dump()["aside"]) == ASIDE
+    assert pair_ledger.ledger().link_full == 2 * (ASIDE + 9)
