@@ -31,6 +31,7 @@ class FakeWorker:
 
     def __init__(self, runtime: Path, slot: int = 0, name: str = "w0", pid: int = 1, *, acks: bool = True) -> None:
         self.runtime, self.slot, self.name, self.pid, self.acks = runtime, slot, name, pid, acks
+        self.first_body = 0  # what the body of its first request says
         self.tables: list[Table] = []
         self.table, self.lost = Table(0), False
         self.counted: dict[str, dict[str, int]] = {}
@@ -123,7 +124,9 @@ class FakeWorker:
             self._pairs.send(link.note(Frame.TRIAL, {"index": self._index[trial], "trial": trial}))
         sequence = self._sequence.get(trial, 0) + skip
         self._sequence[trial] = sequence + 1
-        body = orjson.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [sequence]}]})
+        body = orjson.dumps(
+            {"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [self.first_body + sequence]}]}
+        )
         name = f"{self.name}-{sequence}"
         pair = Pair(trial, stage, self.name, sequence, name, 1000.0 + sequence, served, HEAD, body, live, candidate)
         pair = pair._replace(latency_slot=slot)

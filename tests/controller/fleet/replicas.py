@@ -37,6 +37,12 @@ async def eventually(true: Callable[[], object], deadline: float = DEADLINE) -> 
             await asyncio.sleep(0.005)
 
 
+def listening(port: int = 0) -> tuple[socket.socket, str]:
+    """A socket that is bound, and its address."""
+    sock = socket.create_server(("127.0.0.1", port))
+    return sock, f"127.0.0.1:{sock.getsockname()[1]}"
+
+
 class Leader:
     """A port for replicas, and who hears what comes in."""
 
@@ -49,8 +55,7 @@ class Leader:
         self.address = ""
 
     async def start(self, port: int = 0) -> Leader:
-        sock = socket.create_server(("127.0.0.1", port))
-        self.address = f"127.0.0.1:{sock.getsockname()[1]}"
+        sock, self.address = listening(port)
         await self.links.start(sock)
         await self.connections.start(self.folder)
         return self
