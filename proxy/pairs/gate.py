@@ -47,6 +47,11 @@ class FrameGate:
         self._note: bytearray | None = None  # what has come of it then
         self._stays = False  # whether it does not go on
 
+    @property
+    def amid(self) -> bool:
+        """Whether a part of a frame has gone on and the rest has not: nothing else may be written in between."""
+        return self._left > 0 and not self._stays
+
     def feed(self, data: bytes) -> tuple[list[bytes], list[tuple[Frame, bytes]]]:
         """What is to go on, and the noted frames that are complete now. Raises `LinkError`."""
         if self._held:

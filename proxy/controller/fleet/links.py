@@ -11,8 +11,8 @@ under its name. Else it is *cut off*: its workers may still have what they have 
 Invariants
 - Whoever is refused is told why, if it can be, and counted and logged by reason: no certificate, another authority,
   another version of the link, a name that is taken.
-- Every wait has a deadline: TLS and REPLICA `HELLO`, the answer to a PING `DEAF`. Connections are bounded, those that
-  have not said who they are too.
+- Every wait has a deadline: TLS and REPLICA `HELLO`, the answer to a PING `DEAF` of them. Connections are bounded,
+  those that have not said who they are too.
 - A certificate that has changed on disk holds for the connections after the next `renew`.
 """
 
@@ -44,8 +44,11 @@ log = logging.getLogger("understudy.links")
 HELLO = 5.0
 """Seconds in which whoever connects has to say who it is, TLS included."""
 PING = 1.0
-DEAF = 5.0
-"""Seconds after which a replica that answers no PING is cut off."""
+DEAF = 5
+"""PINGs in a row without an answer after which a replica is cut off. Counted and not timed: this process may have been
+stopped, and then what has come must be read first."""
+KEEPALIVE = 5
+"""Seconds between two probes of an idle connection, of which three may be lost."""
 MAX_GREETING = 64
 """Connections that have not said who they are."""
 MAX_LINKS = 4096
@@ -65,6 +68,7 @@ class Peer:
     control: Channel | None = None
     clock: ClockOffset = field(default_factory=ClockOffset)
     links: set[Channel] = field(default_factory=set)
+    silent: int = 0  # PINGs that it has not answered
     asked: dict[Channel, float] = field(default_factory=dict)  # since when a PING waits for its PONG, by link
     took: dict[Channel, float] = field(default_factory=dict)  # what the last one took
 
@@ -246,7 +250,7 @@ class Links:
         if peer is None:
             peer = self.peers[hello.name] = Peer(hello, 0.0)
             self._connections.set_clock(hello.name, peer.clock)
-        before, peer.control, peer.since = peer.control, channel, time.monotonic()
+        before, peer.control, peer.since, peer.silent = peer.control, channel, time.monotonic(), 0
         peer.asked.clear()
         channel.hand_to(lambda c, kind, payload: self._heard(peer, c, kind, payload), lambda c: self._ended(peer, c))
         if before is not None:
@@ -261,7 +265,7 @@ class Links:
 
     def _heard(self, peer: Peer, channel: Channel, kind: Frame, payload: bytes) -> None:
         if kind is Frame.PONG:
-            now = time.monotonic()
+            now, peer.silent = time.monotonic(), 0
             peer.took[channel] = now - peer.asked.pop(channel, now)
             peer.clock = exchanged(peer.clock, (*replicas.decode_pong(payload), self._clock()), now)
             self._connections.set_clock(peer.hello.name, peer.clock)
@@ -280,9 +284,7 @@ class Links:
         """The link of a replica has ended: without a goodbye, nobody knows what its workers still have."""
         if peer.control is not channel:
             return
-        peer.control, peer.since = None, time.monotonic()
-        for one in peer.links:
-            one.close()
+        peer.control, peer.since = None, time.monotonic()  # links that end by themselves are read to their end
         if self.peers.get(peer.hello.name) is peer:
             logs.event(
                 log, "replica.cut_off", logging.WARNING, replica=peer.hello.name, workers=len(peer.hello.workers)
@@ -306,13 +308,17 @@ class Links:
     def _look_at(self, peer: Peer, now: float) -> None:
         peer.links = {channel for channel in peer.links if not channel.ended}
         if peer.control is None:
+            if now - peer.since > DEAF * PING:
+                for one in peer.links:
+                    one.abort()
             if now - peer.since > AWAY:
                 self._gone(peer, f"cut off for {AWAY:g} s")
             return
         here = {peer.control, *peer.links}
         peer.took = {channel: seconds for channel, seconds in peer.took.items() if channel in here}
         peer.asked = {channel: since for channel, since in peer.asked.items() if channel in here}
-        if now - peer.asked.get(peer.control, now) > DEAF:
+        peer.silent += 1
+        if peer.silent > DEAF:
             peer.control.abort()
             return
         for channel in here:
@@ -332,12 +338,10 @@ class Links:
 
 
 def patient(sock: socket.socket) -> None:
-    """A peer that takes nothing for `DEAF` seconds, or is not there any more, is gone: left to itself the kernel tries
-    for a quarter of an hour, or waits for ever."""
+    """A peer whose host is not there any more is noticed: left to itself an idle connection waits for ever. (No
+    TCP_USER_TIMEOUT: it ends a connection whose peer is held up, too.)"""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    seconds = int(DEAF)
     with suppress(AttributeError, OSError):  # Linux knows them
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, seconds * 1000)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

@@ -54,6 +54,7 @@ class Passing(asyncio.Protocol):
         self._near: asyncio.Transport | None = None
         self._leader: LeaderLink | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._ping: tuple[bytes, float] | None = None  # what is to be answered, and when it came
         self._early: list[bytes] = []  # what was read before the leader was there
         self._ending = False
         self.ended = asyncio.Event()
@@ -87,6 +88,7 @@ class Passing(asyncio.Protocol):
         try:
             parts, notes = self._gate.feed(data)
             leader.pass_on(parts)
+            self._answer()
             for kind, payload in notes:
                 self._notes.passes(self, kind, payload)
         except LinkError as error:
@@ -102,14 +104,21 @@ class Passing(asyncio.Protocol):
     def _from_leader(self, channel: Channel, kind: Frame, payload: bytes) -> None:
         near = self._near
         if kind is Frame.PING:
-            now = self._clock()
-            channel.send(replicas.encode_pong(payload, now, now))
+            self._ping = payload, self._clock()
+            self._answer()
         elif self.kind == "tables" and kind in (Frame.TABLE, Frame.ALIVE) and near is not None:
             near.write(link.frame(kind, payload))
             if near.get_write_buffer_size() > MAX_WAITING:  # it takes the table up when it comes back
                 near.abort()
         elif near is not None:
             raise LinkError(f"{kind.name} from the leader on the link for {self.kind}")
+
+    def _answer(self) -> None:
+        """Answer a PING, where no frame of the worker is under way."""
+        if self._ping is not None and self._leader is not None and not self._gate.amid:
+            payload, came = self._ping
+            self._ping = None
+            self._leader.send(replicas.encode_pong(payload, came, self._clock()))
 
     def _leader_lost(self, channel: Channel) -> None:
         self._end()
@@ -122,6 +131,11 @@ class Passing(asyncio.Protocol):
     def waiting(self) -> int:
         """Bytes that wait for the leader here."""
         return self._leader.waiting if self._leader is not None else 0
+
+    @property
+    def owes(self) -> bool:
+        """Whether a PING waits for the end of a frame."""
+        return self._ping is not None
 
     # --- both --------------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@ process that saw the same pairs in the same order; and where nothing depends on 
 
 What the order of arrival over workers decides, in a fleet as in one process with as many workers: which of two equal
 bodies is the repeat, which pairs are a stage's warm-up, which of live's answers the reference is learned from, before
-which pair a restart begins, what is a burst, in which block a pair counts that comes after its own has been closed, and what is in a row
-for `consecutive_failures`. The order of one worker's pairs is that of its requests.
+which pair a restart begins, what is a burst, in which block a pair counts that comes after its own has been closed,
+and what is in a row for `consecutive_failures`. The order of one worker's pairs is that of its requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from tests.controller.fleet.replicas import Standby, authority, contexts, eventu
 from tests.controller.worker import FakeWorker, answer
 
 REPLICAS, PAIRS = 8, 60
-LATENCY = "guards: {max_disagreement: 10%, p99_latency: 2x, max_extra_errors: 5%}\n        warmup: 5"
+# Blocks so long that a busy machine, on which a PING takes seconds, knows the clocks to a quarter of one.
+LATENCY = "guards: {max_disagreement: 10%, p99_latency: 2x, max_extra_errors: 5%}"
+LATENCY += "\n        latency_block: 10s\n        warmup: 5"
 PLAIN = "guards: {max_disagreement: 10%, max_extra_errors: 5%}\n        latency_block: 0s"
 
 

@@ -243,7 +243,6 @@ async def test_of_two_replicas_slots_and_processes_are_their_own(tmp_path: Path)
 
 
 async def test_one_that_answers_no_ping_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DEAF", 0.1)
     monkeypatch.setattr(module, "PING", 0.02)
     leader = await Leader(tmp_path).start()
     ended = asyncio.Event()

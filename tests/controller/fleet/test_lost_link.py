@@ -57,10 +57,8 @@ class Network:
 async def test_a_pulled_cable_costs_one_replica_its_leader_until_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (links, relay):
-        monkeypatch.setattr(module, "DEAF", 1.0)
-    monkeypatch.setattr(links, "PING", 0.1)
-    monkeypatch.setattr(relay, "LOOK", 0.1)
+    monkeypatch.setattr(links, "PING", 0.2)
+    monkeypatch.setattr(relay, "LOOK", 0.2)
     leader = await Leader(tmp_path).start()
     network = await Network(leader.address).start()
     b, c = Standby(tmp_path / "b", "b"), Standby(tmp_path / "c", "c")

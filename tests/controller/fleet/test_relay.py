@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from proxy.controller.fleet import links
 from proxy.controller.fleet.dialling import QUEUE
 from proxy.model import Table
 from proxy.pairs import link
@@ -79,6 +80,27 @@ async def test_a_leader_that_is_held_up_holds_up_the_worker_and_loses_nothing(tm
         leader.connections.hold_up(False)
         await leader.ear.until("counts", "b/w0")
         assert [pair.sequence for pair in leader.ear.pairs] == list(range(sent))
+        worker.disconnect()
+
+
+async def test_a_ping_is_answered_between_frames_and_never_amid_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "PING", 0.02)
+    async with fleet(tmp_path, "b") as (leader, (b,)):
+        worker = await FakeWorker(b.folder).connect()
+        worker.good("t", 1)
+        await leader.ear.until("pair", "b/w0", 0)
+        frame = link.encode_pair(leader.ear.pairs[0]._replace(sequence=1), 0)
+        (one,) = (relayed.pairs for relayed in b.relay.workers.values())
+        assert one is not None
+        for sequence in (1, 2, 3):
+            frame = link.encode_pair(leader.ear.pairs[0]._replace(sequence=sequence), 0)
+            worker.say(frame[:60])
+            await eventually(lambda one=one: one.owes)
+            worker.say(frame[60:])
+            await leader.ear.until("pair", "b/w0", sequence)
+            await eventually(lambda one=one: not one.owes)
         worker.disconnect()
 
 
