@@ -52,10 +52,10 @@ def leader(folder: Path, ready: Connection, config: str) -> None:
     from proxy.controller.fleet.links import Links
     from proxy.controller.fleet.tls import for_links
     from proxy.controller.process import settle
-    from proxy.controller.store.store import RolloutStore
+    from proxy.controller.store.sqlite.store import SqliteStore
 
     async def run() -> None:
-        one = Controller(parse(config, directory=folder), config, RolloutStore(folder / "u.db"))
+        one = Controller(parse(config, directory=folder), config, SqliteStore(folder / "u.db"))
         one.connections.replica = "leader"
         await one.start(folder)
         tls = for_links(folder / "a.pem", folder / "a.key", folder / "ca.pem")

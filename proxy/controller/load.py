@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from proxy.rollout.pair_budget import Pace, bearable
+from proxy.rollout.pair_budget import PairPace, bearable
 
 SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
@@ -24,7 +24,7 @@ class LoadMeter:
     """Turns the share of requests that `mirror.max_pairs_per_second: auto` samples, on the loop's own thread."""
 
     def __init__(self) -> None:
-        self.pace = Pace()
+        self.pace = PairPace()
         self._at = self._busy = 0.0
         self._lost = 0
 

@@ -42,7 +42,7 @@ from proxy.predictions import PairReader, booking, copies_cost, protocol_of
 from proxy.predictions.unparseable import live_detail, sentence
 from proxy.rollout.events import Looked, RolloutState, Tripped
 from proxy.rollout.machine import share_of
-from proxy.rollout.pair_budget import Pace
+from proxy.rollout.pair_budget import PairPace
 
 log = logging.getLogger("understudy.trials")
 
@@ -276,7 +276,7 @@ class RolloutRun:
 
     # --- budgets -----------------------------------------------------------------------------------------------------
 
-    def afford(self, now: float, auto: Pace) -> bool:
+    def afford(self, now: float, auto: PairPace) -> bool:
         """Turn the share that the budgets afford (`now` in monotonic seconds), `auto` being the controller's pace;
         whether to tell the workers."""
         return self.budget.turn(now, self.ledger, auto)

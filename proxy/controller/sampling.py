@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from proxy.model import BUCKETS, Ledger
-from proxy.rollout.pair_budget import START, Pace, at_most, turns
+from proxy.rollout.pair_budget import START, PairPace, at_most, turns
 from proxy.rollout.token_budget import Spending, Spent, spend, worth_telling
 
 PairLimit = int | Literal["auto"] | None
@@ -22,7 +22,7 @@ class SampleBudget:
     paid: int = 0
     tokens: int = 0
     spending: Spending = field(default_factory=Spending)
-    pace: Pace = field(default_factory=lambda: Pace(share=START))
+    pace: PairPace = field(default_factory=lambda: PairPace(share=START))
     told_tokens: int = Spending().affords
     told_pairs: int = 0
     _spent: tuple[int, int, int] = (0, 0, 0)  # pairs, tokens and sampled requests at the last step
@@ -31,7 +31,7 @@ class SampleBudget:
     def limit(self, tokens: int | None, pairs: PairLimit) -> None:
         """What the file says now."""
         if pairs != self.pair_limit:
-            self.pace = Pace(share=START)
+            self.pace = PairPace(share=START)
             self.told_pairs = BUCKETS if pairs == "auto" else self.pace.affords
         self.token_limit, self.pair_limit = tokens, pairs
 
@@ -46,7 +46,7 @@ class SampleBudget:
         tokens = BUCKETS if self.token_limit is None else self.told_tokens
         return min(tokens, BUCKETS if self.pair_limit is None else self.told_pairs)
 
-    def turn(self, now: float, ledger: Ledger, auto: Pace) -> bool:
+    def turn(self, now: float, ledger: Ledger, auto: PairPace) -> bool:
         """A step of both, at `now` (monotonic seconds); whether workers are to be told."""
         return sum((self._turn_tokens(now, ledger), self._turn_pairs(now, ledger, auto))) > 0
 
@@ -63,7 +63,7 @@ class SampleBudget:
         self.told_tokens = self.spending.affords
         return True
 
-    def _turn_pairs(self, now: float, ledger: Ledger, auto: Pace) -> bool:
+    def _turn_pairs(self, now: float, ledger: Ledger, auto: PairPace) -> bool:
         if self.pair_limit is None:
             return False
         if self.pair_limit == "auto":

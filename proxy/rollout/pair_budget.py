@@ -45,7 +45,7 @@ START = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PairPace:
     """`share` a ratio, `at` monotonic seconds of the last step. For a number `rate` is requests per second that could
     become pairs (0: not known); for `auto` `busy` is the loop's part of the time, smoothed, `aim` what it shall be."""
 
@@ -60,16 +60,16 @@ class Pace:
     def affords(self) -> int:
         """Basis points.
 
-        >>> Pace().affords, Pace(share=1e-9).affords
+        >>> PairPace().affords, PairPace(share=1e-9).affords
         (10000, 1)
         """
         return max(1, round(self.share * BUCKETS))
 
 
-def at_most(before: Pace, limit: float, now: float, sampled: int) -> Pace:
+def at_most(before: PairPace, limit: float, now: float, sampled: int) -> PairPace:
     """The next step towards `limit` pairs per second: so many requests were `sampled` since the last one.
 
-    >>> first = at_most(Pace(share=START), 100.0, 0.0, 0)
+    >>> first = at_most(PairPace(share=START), 100.0, 0.0, 0)
     >>> at_most(first, 100.0, 1.0, sampled=10).share  # 1,000 requests a second
     0.095
     """
@@ -85,11 +85,11 @@ def at_most(before: Pace, limit: float, now: float, sampled: int) -> Pace:
     return replace(before, at=now, rate=rate, share=max(share, 1.0 / BUCKETS))
 
 
-def bearable(before: Pace, now: float, busy: float, lost: int) -> Pace:
+def bearable(before: PairPace, now: float, busy: float, lost: int) -> PairPace:
     """The next step towards a loop that is busy for `AIM` of the time: it was for `busy` (a ratio) since the last one,
     and `lost` pairs did not come because links were full.
 
-    >>> first = bearable(Pace(), 0.0, 0.0, 0)
+    >>> first = bearable(PairPace(), 0.0, 0.0, 0)
     >>> bearable(first, 1.0, 0.5, 0).share, bearable(first, 1.0, 1.0, 7).share
     (1.0, 0.5)
     """

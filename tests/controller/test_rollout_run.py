@@ -15,7 +15,7 @@ from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, S
 from proxy.model.reasons import Reason
 from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import begin
-from proxy.rollout.pair_budget import Pace
+from proxy.rollout.pair_budget import PairPace
 from tests.controller.worker import HEAD, answer
 
 PLAN = Plan(
@@ -156,21 +156,25 @@ def test_a_trial_of_a_name_that_was_used_before_counts_from_there() -> None:
 
 def test_a_token_budget_is_shown_and_turns_the_share_that_workers_are_told() -> None:
     trial = make()
-    assert (trial.told(), trial.afford(0.0, Pace()), rollout_json(trial)["token_budget"]) == (trial.lane, False, None)
+    assert (trial.told(), trial.afford(0.0, PairPace()), rollout_json(trial)["token_budget"]) == (
+        trial.lane,
+        False,
+        None,
+    )
     trial.budget.limit(600, None)
     assert trial.told() == replace(trial.lane, affords=100)  # it starts small
-    trial.afford(0.0, Pace())
+    trial.afford(0.0, PairPace())
     usage = b'{"model_name": "m", "outputs": [], "usage": {"total_tokens": 250}}'
     for number in range(3):
         trial.take(pair(number, Outcome(200, head=answer(0).head, body=usage)))
     trial.flush()
     trial.counts("w", {"sampled": 3, "sent": 3})
-    assert trial.afford(1.0, Pace())
+    assert trial.afford(1.0, PairPace())
     assert trial.told().affords == 0
     shown = rollout_json(trial)["token_budget"]
     assert shown == {"limit": 600, "last_minute": 750, "total": 750, "share": 0.0}
-    assert not trial.afford(30.0, Pace())
-    assert trial.afford(61.5, Pace()), "a minute later there is a budget again"
+    assert not trial.afford(30.0, PairPace())
+    assert trial.afford(61.5, PairPace()), "a minute later there is a budget again"
     assert trial.told().affords > 0
     trial.renew(PLAN, {})
     assert (trial.told().affords, trial.budget.tokens) == (100, 750)
@@ -181,16 +185,16 @@ def test_a_limit_of_pairs_is_shown_and_turns_the_share_too_and_the_lesser_one_ho
     assert rollout_json(trial)["pair_budget"] is None
     trial.budget.limit(None, 50)
     assert trial.told().affords == 100, "it starts small"
-    trial.afford(0.0, Pace())
+    trial.afford(0.0, PairPace())
     trial.counts("w", {"sampled": 10})
-    assert trial.afford(1.0, Pace()), "1,000 requests a second"
+    assert trial.afford(1.0, PairPace()), "1,000 requests a second"
     assert trial.told().affords == 475
     assert rollout_json(trial)["pair_budget"] == {"limit": 50, "share": 0.0475}
     trial.budget.limit(600, 50)
     assert trial.told().affords == 100, "the tokens'"
     trial.budget.limit(None, "auto")
     assert trial.told().affords == 10_000
-    assert trial.afford(2.0, Pace(share=0.2))
+    assert trial.afford(2.0, PairPace(share=0.2))
     assert trial.told().affords == 2_000
     trial.renew(PLAN, {})
     assert trial.told().affords == 2_000

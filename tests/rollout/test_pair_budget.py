@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.model import BUCKETS
-from proxy.rollout.pair_budget import START, Pace, at_most, bearable, turns
+from proxy.rollout.pair_budget import START, PairPace, at_most, bearable, turns
 
 STEP = 0.25
 
@@ -35,7 +35,7 @@ class Queue:
         return done / most, int(lost)
 
 
-def run(queue: Queue, offered: float, seconds: float, pace: Pace, now: float, delay: int = 2) -> Pace:
+def run(queue: Queue, offered: float, seconds: float, pace: PairPace, now: float, delay: int = 2) -> PairPace:
     """Drive it for a while; what workers are told reaches the queue some steps later, losses are heard of as late."""
     told, under_way, heard = pace.affords, [pace.affords] * delay, [0] * 4
     for n in range(int(seconds / STEP)):
@@ -59,7 +59,7 @@ def test_what_is_offered_beyond_what_can_be_taken_is_sampled_down_and_nothing_lo
     times: float, room: float, noise: float, seed: int, capacity: float
 ) -> None:
     queue = Queue(capacity, room, noise, seed)
-    pace = run(queue, times * capacity, 60.0, Pace(), 0.0)
+    pace = run(queue, times * capacity, 60.0, PairPace(), 0.0)
     queue.taken, queue.lost = 0.0, 0
     run(queue, times * capacity, 60.0, pace, 60.0)
     assert queue.lost == 0
@@ -70,13 +70,13 @@ def test_what_is_offered_beyond_what_can_be_taken_is_sampled_down_and_nothing_lo
 @given(st.floats(0.0, 0.8), st.integers(0, 2**32))
 def test_who_can_take_all_samples_all(load: float, seed: int) -> None:
     queue = Queue(1000.0, 1.0, 0.05, seed)
-    assert run(queue, load * 1000.0, 60.0, Pace(), 0.0).affords == BUCKETS
+    assert run(queue, load * 1000.0, 60.0, PairPace(), 0.0).affords == BUCKETS
     assert queue.lost == 0
 
 
 def test_more_is_sampled_again_when_less_is_offered() -> None:
     queue = Queue(1000.0, 1.0, 0.02, 7)
-    pace = run(queue, 5000.0, 60.0, Pace(), 0.0)
+    pace = run(queue, 5000.0, 60.0, PairPace(), 0.0)
     assert pace.affords < 2_500
     assert run(queue, 500.0, 60.0, pace, 60.0).affords == BUCKETS
 
@@ -84,7 +84,7 @@ def test_more_is_sampled_again_when_less_is_offered() -> None:
 @settings(max_examples=40)
 @given(st.floats(1.0, 10_000.0), st.floats(1.0, 100_000.0), st.integers(0, 2**32))
 def test_a_number_is_kept_to(limit: float, offered: float, seed: int) -> None:
-    pace, rng, taken = Pace(share=START), random.Random(seed), 0
+    pace, rng, taken = PairPace(share=START), random.Random(seed), 0
     for n in range(480):
         mean = offered * STEP * pace.affords / BUCKETS
         sampled = max(0, round(rng.gauss(mean, mean**0.5)))

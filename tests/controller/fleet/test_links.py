@@ -174,7 +174,8 @@ async def test_one_that_is_cut_off_may_come_back_and_its_accounts_wait(tmp_path:
         b.relay.follow(None, 0)
         await eventually(lambda: not leader.links.peers["b"].connected)
         await worker.ended()
-        assert not leader.connections.over("b/w0")
+        await eventually(lambda: not leader.connections.workers["b/w0"].connected)
+        assert not leader.connections.over("b/dead")
         assert ("gone", "b/w0") not in leader.ear.heard
         b.relay.follow(leader.address, 1)
         await eventually(lambda: leader.links.peers["b"].connected)
