@@ -15,8 +15,8 @@ of leader, or of this replica's own role, costs the pairs under way.
 Invariants
 - Workers are let in while a leader takes this replica's own link; without one they are refused, and count their pairs
   as `link_full`. They hear ALIVE and tables only as they come from the leader: a leader that is cut off is lost.
-- Nothing waits for ever: connecting has `CONNECT` seconds, a leader that says nothing for `DEAF` is left, and is tried
-  again, each time later, at most `LONGEST` seconds.
+- Nothing waits for ever: connecting has `CONNECT` seconds, a leader that says nothing for `DEAF` looks is left, and is
+  tried again, each time later, at most `LONGEST` seconds.
 - A leader of a lower term than the one to be followed is left alone.
 """
 
@@ -50,7 +50,7 @@ log = logging.getLogger("understudy.relay")
 FIRST, LONGEST = 0.1, 2.0
 """Seconds before the leader is tried again."""
 LOOK = 1.0
-"""Seconds between two looks at whether the leader still says something."""
+"""Seconds between two looks at whether the leader still says something; it PINGs as often."""
 LEAVE = 2.0
 """Seconds in which what waits for the leader may still be written at the end."""
 
@@ -114,7 +114,7 @@ class Relay:
         """Told when that link has ended, or could not be made."""
         self._target: tuple[str, int] | None = None
         self._control: LeaderLink | None = None
-        self._heard = 0.0
+        self._silent = 0  # looks since the leader said something
         self._wake = asyncio.Event()
         self._passing: set[Passing] = set()
         self._servers: list[asyncio.AbstractServer] = []
@@ -204,7 +204,7 @@ class Relay:
             if self._target == (to.address, to.term) and self.leader is not None:
                 self.on_cut()
 
-        self._heard = time.monotonic()
+        self._silent = 0
         self._control, welcome = await dial(to, self._me(), self._from_leader, lost)
         self.leader, self.trouble = welcome, ""
         self.on_heard()
@@ -212,12 +212,14 @@ class Relay:
         try:
             await self._listen(to)
             while not ended.is_set() and self._target == (to.address, to.term):
-                with suppress(TimeoutError):
+                self._wake.clear()
+                try:
                     async with asyncio.timeout(LOOK):
                         await self._wake.wait()
-                self._wake.clear()
-                if time.monotonic() - self._heard > DEAF:
-                    raise TimeoutError
+                except TimeoutError:
+                    self._silent += 1
+                    if self._silent > DEAF:
+                        raise
         finally:
             self.leader = None
             await self._let_go()
@@ -227,7 +229,7 @@ class Relay:
     def _from_leader(self, channel: Channel, kind: Frame, payload: bytes) -> None:
         if kind is not Frame.PING:
             raise LinkError(f"{kind.name} from the leader on the link of a replica")
-        self._heard, now = time.monotonic(), self._clock()
+        self._silent, now = 0, self._clock()
         self.on_heard()
         channel.send(replicas.encode_pong(payload, now, now))
 
@@ -282,7 +284,8 @@ class Relay:
             raise LinkError(f"not a hello: {error!r}") from None
         worker = self.workers.get(name)
         if worker is None:
-            for other in [other for other in self.workers.values() if other.slot == slot]:
+            here = {pid for _, pid in self._me().workers}  # two share a slot while one hands over to the other
+            for other in [other for other in self.workers.values() if other.slot == slot and other.pid not in here]:
                 self._drop(other)
             worker = self.workers[name] = RelayedWorker(name, slot, pid)
         one.worker = name
