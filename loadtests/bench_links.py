@@ -36,7 +36,7 @@ from proxy.model import Pair
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.pairs.publisher import BATCH
+from proxy.worker.publisher import BATCH
 
 ROUNDS, SECONDS, RATE, STEP = 9, 2.0, 2000, 40
 
