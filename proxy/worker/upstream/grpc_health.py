@@ -32,12 +32,10 @@ _YES = b"\0\0\0\0\2\x08\1"
 class GrpcProbe(Leg):
     """One check of one URL."""
 
-    is_check = True
-    tries = 1_000_000
-    """Another URL's answer would say nothing of this one."""
-
     def __init__(self, pool: Pool, endpoint: Endpoint, settings: Health) -> None:
         super().__init__(pool, min(pool.timeout, settings.interval))
+        self.is_check = True  # set here: compiled code does not see what the class of an interpreted leg says
+        self.tries = 1_000_000  # another URL's answer would say nothing of this one
         self.longest = self.timeout
         self._endpoint, self._wants_yes = endpoint, settings.path in SAY_YES
         self._said = b""
