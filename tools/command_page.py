@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -42,7 +43,16 @@ understudy completion fish > ~/.config/fish/completions/understudy.fish
 
 def page() -> str:
     """The page: each command with its arguments, options and examples."""
-    return INTRODUCTION + "".join(_section(name, one) for name, one in command_line.commands.items())
+    return INTRODUCTION + "".join(_section(name, one) for name, one in every_command())
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Each command by its name; those of a group by both words."""
+    for name, command in command_line.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", one) for inner, one in command.commands.items())
+        else:
+            yield name, command
 
 
 def _section(name: str, command: click.Command) -> str:

@@ -6,6 +6,7 @@ to standard output, what went wrong to standard error.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import getpass
 import json
@@ -435,6 +436,38 @@ def suggest(
             raise UnderstudyError(f"name one rollout; known: {', '.join(names) or 'none'}")
         found = of_rollout(_one(admin, names[0]))
     return show(found, rates or (10.0, 100.0), as_json=as_json)
+
+
+@main.group()
+def store() -> None:
+    """Do something with a store while no replica uses it.
+
+    \b
+    Example:
+      understudy store copy state/understudy.db 'postgresql://understudy@db/understudy'
+    """
+
+
+@store.command()
+@click.argument("source")
+@click.argument("target")
+@_guarded
+def copy(source: str, target: str) -> int:
+    """Copy a whole state into another store: a file or a URL of PostgreSQL each.
+
+    Rollouts, evidence, journal, deliveries, past trials, charts and the secret of the split; then all of it is read
+    again and compared. The source must not be in use, the target must be empty. ${NAME} and ${file:PATH} in a URL are
+    filled in, so that no password need be on the command line.
+
+    \b
+    Examples:
+      understudy store copy state/understudy.db 'postgresql://understudy:${PGPASSWORD}@db/understudy'
+      understudy store copy 'postgresql://understudy@db/understudy' state/understudy.db
+    """
+    from proxy.cli.stores import copy_store
+
+    click.echo(asyncio.run(copy_store(source, target)))
+    return 0
 
 
 def _config(path: Path) -> Config:

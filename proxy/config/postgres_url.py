@@ -141,6 +141,15 @@ def read_store_url(value: object) -> StoreUrl:
     return value
 
 
+def is_store_url(text: str) -> bool:
+    """Whether a text is a URL of PostgreSQL and no path.
+
+    >>> is_store_url("postgresql://u@db/d"), is_store_url("state/understudy.db")
+    (True, False)
+    """
+    return _SCHEME.match(text) is not None
+
+
 def is_local(host: str) -> bool:
     """Whether a host is this machine: a loopback address, `localhost`, the folder of a Unix socket.
 

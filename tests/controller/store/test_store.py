@@ -218,6 +218,9 @@ async def test_a_trial_that_comes_back_is_known_by_its_latest_end(store: Rollout
     ended = await store.past("r/c", "t1")
     assert ended is not None
     assert (ended.rollout.change, ended.evidence) == (3, b"3")
+    before = await store.past("r/c", "t2")
+    assert before is not None
+    assert before.evidence == b"2"
     assert await store.past("r/c", "t") is None
     assert await store.past("r/x", "t1") is None
 

@@ -50,10 +50,11 @@ def read_saved(row: Any) -> Saved:
 
 _KEEP_EVIDENCE = "INSERT INTO evidence (token, evidence) VALUES ($1, $2) ON CONFLICT (token) DO NOTHING"
 _PASS_ON = """
-INSERT INTO past (name, trial, state, plan, archived, updated)
-SELECT name, trial, state, plan, archived, updated FROM rollouts WHERE name = $1 AND trial <> $2
+INSERT INTO past (name, trial, state, plan, evidence, ledger, archived, updated)
+SELECT name, trial, state, plan, coalesce(evidence, ''), coalesce(ledger, '{}'), archived, updated
+  FROM rollouts LEFT JOIN snapshots USING (name, trial) WHERE name = $1 AND trial <> $2
     ON CONFLICT (name, trial) DO UPDATE SET number = excluded.number, state = excluded.state, plan = excluded.plan,
-       archived = excluded.archived, updated = excluded.updated
+       evidence = excluded.evidence, ledger = excluded.ledger, archived = excluded.archived, updated = excluded.updated
 """
 """Before a new trial takes a rollout's row, the old one's goes here."""
 _PUT = """
@@ -63,11 +64,11 @@ INSERT INTO rollouts (name, trial, state, plan, archived, updated) VALUES ($1, $
 """
 _TAKE_SNAPSHOT = """
 INSERT INTO snapshots SELECT $1, $2, evidence, $3 FROM evidence WHERE token = $4
-    ON CONFLICT (name, trial) DO UPDATE SET evidence = excluded.evidence, ledger = excluded.ledger
+    ON CONFLICT (name) DO UPDATE SET trial = excluded.trial, evidence = excluded.evidence, ledger = excluded.ledger
 """
 _PUT_SNAPSHOT = """
 INSERT INTO snapshots SELECT name, trial, $3, $4 FROM rollouts WHERE name = $1 AND trial = $2
-    ON CONFLICT (name, trial) DO UPDATE SET evidence = excluded.evidence, ledger = excluded.ledger
+    ON CONFLICT (name) DO UPDATE SET trial = excluded.trial, evidence = excluded.evidence, ledger = excluded.ledger
 """
 _NUMBER = "UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'entries' RETURNING value::bigint"
 _ENTRY = "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -118,7 +119,7 @@ SELECT name, EXISTS (SELECT 1 FROM snapshots WHERE snapshots.name = rollouts.nam
   FROM rollouts WHERE {UNNAMED} ORDER BY updated DESC, name OFFSET $2
 """  # noqa: S608 - constants
 """Names that ended before the last ones, the latest first, and whether they are kept whole still."""
-_EMPTY = "UPDATE snapshots SET evidence = '', ledger = '{}' WHERE name = ANY($1::text[]) AND evidence <> ''"
+_EMPTY = "UPDATE {} SET evidence = '', ledger = '{{}}' WHERE name = ANY($1::text[]) AND evidence <> ''"
 _OLD_ENTRIES = """
 DELETE FROM journal WHERE number IN (
     SELECT number FROM (
@@ -133,15 +134,10 @@ DELETE FROM past WHERE number IN (
         AS trials WHERE age > $1)
 """
 _OLD_EVIDENCE = """
-UPDATE snapshots SET evidence = '', ledger = '{}' FROM (
-    SELECT name, trial, sum(octet_length(evidence)) OVER (PARTITION BY name ORDER BY updated DESC) AS bytes
-      FROM past JOIN snapshots USING (name, trial)) AS trials
- WHERE snapshots.name = trials.name AND snapshots.trial = trials.trial AND bytes > $1 AND evidence <> ''
-"""
-_NOBODYS_SNAPSHOTS = """
-DELETE FROM snapshots WHERE NOT EXISTS (
-    SELECT 1 FROM rollouts WHERE rollouts.name = snapshots.name AND rollouts.trial = snapshots.trial)
-   AND NOT EXISTS (SELECT 1 FROM past WHERE past.name = snapshots.name AND past.trial = snapshots.trial)
+UPDATE past SET evidence = '', ledger = '{}' WHERE evidence <> '' AND number IN (
+    SELECT number FROM (
+        SELECT number, sum(octet_length(evidence)) OVER (PARTITION BY name ORDER BY updated DESC) AS bytes FROM past)
+        AS trials WHERE bytes > $1)
 """
 _NOBODYS_EVIDENCE = """
 DELETE FROM evidence WHERE since < clock_timestamp() - $1 * interval '1 s'
@@ -160,7 +156,9 @@ def count(answer: str) -> int:
 
 async def let_go(connection: Connection, names: Collection[str]) -> int:
     """Keep of these no more than their ends; how many rows were made smaller."""
-    done = count(await connection.execute(_EMPTY, list(names)))
+    done = 0
+    for table in ("snapshots", "past"):
+        done += count(await connection.execute(_EMPTY.format(table), list(names)))
     entries = "DELETE FROM journal WHERE rollout = ANY($1::text[]) RETURNING token"
     tokens = [row["token"] for row in await connection.fetch(entries, list(names))]
     await connection.execute("DELETE FROM evidence WHERE token = ANY($1::text[])", tokens)
@@ -178,11 +176,10 @@ async def retain_rollouts(connection: Connection, named: Collection[str], keep: 
     """Names and trials beyond those that are kept; how many trials went."""
     ended = await connection.fetch(_ENDED, list(named), keep.ended)
     forgotten = [row["name"] for row in ended][keep.names :]
-    for table in ("rollouts", "past"):
+    for table in ("rollouts", "past", "snapshots"):
         await connection.execute(f"DELETE FROM {table} WHERE name = ANY($1::text[])", forgotten)  # noqa: S608
     trials = count(await connection.execute(_OLD_TRIALS, keep.trials))
     await connection.execute(_OLD_EVIDENCE, keep.past)
-    await connection.execute(_NOBODYS_SNAPSHOTS)
     await connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
     return trials
 

@@ -183,9 +183,8 @@ class PostgresStore(PostgresOutbox):
     async def past(self, name: str, tried: str) -> Saved | None:
         """How the last trial of what was tried had ended before another one replaced it."""
         sql = (
-            "SELECT state, plan, coalesce(evidence, ''::bytea), coalesce(ledger, '{}')"
-            " FROM past LEFT JOIN snapshots USING (name, trial)"
-            " WHERE name = $1 AND (trial = $2 OR starts_with(trial, $3)) ORDER BY updated DESC, number DESC LIMIT 1"
+            "SELECT state, plan, evidence, ledger FROM past WHERE name = $1 AND (trial = $2 OR starts_with(trial, $3))"
+            " ORDER BY updated DESC, number DESC LIMIT 1"
         )
         values = (name, tried, trial_name(tried, 1)[:-1])
         row = await self._read(lambda connection: connection.fetchrow(sql, *values))

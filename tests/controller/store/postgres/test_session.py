@@ -13,12 +13,13 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from proxy.config.postgres_url import PostgresTarget, read_target
+from proxy.config.postgres_url import read_target
 from proxy.controller.store.postgres import session as module
 from proxy.controller.store.postgres.connecting import LIMITS, Connection
 from proxy.controller.store.postgres.session import CommitDoubtError, Session, SessionEndedError
 from proxy.errors import StoreError
 from tests.controller.store.postgres.conftest import Sessions
+from tests.controller.store.postgres.wire import Wire
 from tests.ports import free_port
 from tests.postgres import Postgres
 
@@ -255,47 +256,9 @@ async def test_another_encoding_than_utf_8_is_refused(postgres: Postgres) -> Non
 
 
 async def test_a_pooler_in_between_is_refused(postgres: Postgres) -> None:
-    async with between(postgres.target) as target:
+    async with Wire(postgres.target, poses=True) as target:
         with pytest.raises(StoreError, match="pooler"):
             await Session.connect(target)
-
-
-class between:  # noqa: N801 - reads as what it is: a program between client and server
-    """Gives the client a number of its own for the server's process, as a pooler does."""
-
-    def __init__(self, target: PostgresTarget) -> None:
-        self._target = target
-        self._ended = asyncio.Event()
-
-    async def __aenter__(self) -> PostgresTarget:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return replace(self._target, hosts=(self._server.sockets[0].getsockname()[:2],))
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        await asyncio.wait_for(self._ended.wait(), LATE)
-
-    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        server, requests = await asyncio.open_connection(*self._target.hosts[0])
-
-        async def up() -> None:
-            while data := await client.read(1 << 16):
-                requests.write(data)
-            requests.close()
-
-        async def down() -> None:
-            with suppress(asyncio.IncompleteReadError):
-                while True:
-                    head = await server.readexactly(5)
-                    body = await server.readexactly(int.from_bytes(head[1:], "big") - 4)
-                    answers.write(head + (b"\0\0\x30\x39" + body[4:] if head[:1] == b"K" else body))
-
-        await asyncio.gather(up(), down(), return_exceptions=True)
-        for writer in (answers, requests):
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-        self._ended.set()
 
 
 async def test_names_are_looked_up_and_a_name_without_an_address_is_told(postgres: Postgres) -> None:
