@@ -73,7 +73,7 @@ def test_status_says_which_addresses_are_left_out(admin: FakeAdmin) -> None:
 def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
     naps = interrupted_at_the_third(monkeypatch)
     result = run("status", "--watch", "--interval", "0.5", admin=admin)
-    assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 6)
+    assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 9)
 
 
 def test_watch_as_json_is_a_line_each_time(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
