@@ -1,5 +1,5 @@
-"""Write the Helm chart's values.schema.json: the types of values.yaml, and our JSON Schema for `config`: `make docs`. A test
-keeps it current."""
+"""Write the Helm chart's values.schema.json: the types of values.yaml, and our JSON Schema for `config`: `make docs`.
+A test keeps it current."""
 
 from __future__ import annotations
 

@@ -11,7 +11,13 @@ from proxy.config import parse
 from proxy.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRETS = {"UNDERSTUDY_ADMIN_TOKEN": "correct horse", "UNDERSTUDY_WEBHOOK_SECRET": "battery staple"}
+SECRETS = {
+    "UNDERSTUDY_ADMIN_TOKEN": "correct horse",
+    "UNDERSTUDY_WEBHOOK_SECRET": "battery staple",
+    "UNDERSTUDY_STORE_URL": "postgresql://understudy:secret@db/understudy?sslmode=verify-full",
+    "POD_IP": "10.1.2.3",
+    "HOSTNAME": "0c6f2a1b9d3e",
+}
 FULL = yaml.safe_load((ROOT / "config" / "full.yaml").read_text("utf-8").replace("2026-11-18T09:00:00Z", '"x"'))
 """The example with every key."""
 

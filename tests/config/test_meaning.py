@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from proxy import units
-from proxy.config import Config, load, names, parse, schema
-from proxy.config.words import describe, warnings
+from proxy.config import Config, load, parse, schema
+from proxy.config.words import describe
 from proxy.errors import ConfigError
 from proxy.http.credentials import HEADERS
 from proxy.model import Guard, Kind, Stage, State
@@ -26,21 +26,6 @@ def test_every_example_loads_fits_the_schema_and_can_be_told_in_words(path: Path
     jsonschema.validate(yaml.safe_load(path.read_text("utf-8").replace("2026-11-18T09:00:00Z", '"x"')), schema())
     told = describe(config)
     assert all(name in told for name in config.plans)
-
-
-def test_the_kubernetes_example_carries_a_good_configuration_and_leaves_time_to_drain() -> None:
-    text = (ROOT / "config" / "kubernetes" / "understudy.yaml").read_text("utf-8")
-    parts = {part["kind"]: part for part in yaml.safe_load_all(text)}
-    config = parse(parts["ConfigMap"]["data"]["understudy.yaml"], environ=SECRETS)
-    pod = parts["StatefulSet"]["spec"]["template"]["spec"]
-    timeouts = config.server.timeouts
-    assert pod["terminationGracePeriodSeconds"] > timeouts.drain_delay + timeouts.drain
-    ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
-    listens = {"data": names.address(config.server.listen)[1], "admin": names.address(config.admin.listen)[1]}
-    assert ports == listens
-    mounts = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
-    assert any(config.store.path.startswith(mount) for mount in mounts)
-    assert list(warnings(config)) == []
 
 
 def test_units_names_and_defaults() -> None:

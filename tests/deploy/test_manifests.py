@@ -1,5 +1,5 @@
-"""Promise: what config/kubernetes and the Helm chart give is what a cluster takes, and what it runs is a configuration that
-`understudy check` finds nothing wrong with.
+"""Promise: what config/kubernetes and the Helm chart give is what a cluster takes, and what it runs is a configuration
+that `understudy check` finds nothing wrong with.
 
 Read by the real kubectl and Helm, and held against the API schemas of three versions of Kubernetes
 (`make test-kubernetes`). Custom resources (PodMonitor, HTTPRoute) have no schema there; their fields are asserted here.
