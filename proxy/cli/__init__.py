@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from proxy import __version__
 from proxy.built import DATA_PATH
 from proxy.cli.admin import DEFAULT_URL, AdminClient, NotFoundError
-from proxy.cli.table import addresses, follow, overview
+from proxy.cli.table import addresses, follow, overview, replicas
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
 from proxy.config.words import RATES, describe, warnings
@@ -232,7 +233,7 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
             return json.dumps(found[0] if rollout else {"rollouts": found}, indent=None if watch else 2)
         named = {one[arm] for one in found for arm in ("live", "candidate")}
         upstreams = {name: rows for name, rows in (admin.upstreams() if found else {}).items() if name in named}
-        return "\n\n".join(filter(None, (overview(found), addresses(upstreams))))
+        return "\n\n".join(filter(None, (overview(found), addresses(upstreams), _replicas(admin))))
 
     if not watch:
         click.echo(text())
@@ -241,6 +242,12 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
         follow(text, interval, as_json=as_json)
     except KeyboardInterrupt:
         return 0
+
+
+def _replicas(admin: AdminClient) -> str:
+    with suppress(NotFoundError):  # a version that knows of no fleet
+        return replicas(admin.fleet())
+    return ""
 
 
 def _one(admin: AdminClient, name: str) -> dict[str, Any]:

@@ -50,6 +50,10 @@ class AdminClient:
         found: dict[str, list[dict[str, Any]]] = self._ask("upstreams", "GET", "/api/v1/upstreams")["upstreams"]
         return found
 
+    def fleet(self) -> dict[str, Any]:
+        """Who leads, and which replicas there are."""
+        return self._ask("replicas", "GET", "/api/v1/fleet")
+
     def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         """Do something to a rollout by hand; the rollout afterwards."""
         return self._ask("ledger", "POST", f"{_path(name)}/{action}", {"reason": reason, "actor": actor, "full": full})

@@ -48,6 +48,41 @@ def addresses(upstreams: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def replicas(fleet: dict[str, Any]) -> str:
+    """A fleet: who leads, and a line for each replica. Empty for a machine that is none.
+
+    >>> one = {"name": "host-1", "role": "leader", "config_hash": "0f3a", "workers": 2, "connected": True,
+    ...        "link_lag_seconds": 0.0}
+    >>> other = one | {"name": "host-2", "role": "standby", "config_hash": "9c1d", "link_lag_seconds": 0.012}
+    >>> leader = {"name": "host-1", "since": "2026-11-29T20:00:00Z"}
+    >>> print(replicas({"leader": leader, "term": 3, "replicas": [one, other]}))
+    fleet: host-1 leads since 2026-11-29T20:00:00Z, term 3
+      host-1  leads      2 workers
+      host-2  stands by  2 workers, pairs take 12ms, its configuration is another one
+    >>> replicas({"leader": leader, "term": 0, "replicas": [one]})
+    ''
+    """
+    known, leader = fleet["replicas"], fleet["leader"]
+    if not fleet["term"] and len(known) < 2:
+        return ""
+    head = f"{leader['name']} leads since {leader['since']}, term {fleet['term']}" if leader else "nobody leads now"
+    leaders = {one["config_hash"] for one in known if one["role"] == "leader"}
+    width = max((len(one["name"]) for one in known), default=0)
+    lines = [f"  {one['name']:<{width}}  {_standing(one, leaders)}" for one in known]
+    return "\n".join(map(printable, (f"fleet: {head}", *lines)))
+
+
+def _standing(one: dict[str, Any], leaders: set[str]) -> str:
+    words = [f"{one['workers']} worker{'s' * (one['workers'] != 1)}"]
+    if not one["connected"]:
+        words.append("cut off")
+    if one["link_lag_seconds"]:
+        words.append(f"pairs take {1000 * one['link_lag_seconds']:.3g}ms")
+    if leaders and one["config_hash"] not in leaders:
+        words.append("its configuration is another one")
+    return f"{'leads' if one['role'] == 'leader' else 'stands by':<9}  {', '.join(words)}"
+
+
 def follow(text: Callable[[], str], interval: float, *, as_json: bool) -> NoReturn:
     """Show a text every `interval` seconds until an interrupt; on a terminal in place, without clearing it first.
 

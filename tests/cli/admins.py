@@ -46,6 +46,7 @@ class FakeAdmin(ThreadingHTTPServer):
         self.answer: tuple[int, bytes] | None = None
         self.rollouts = [ROLLOUT]
         row = {"address": "10.0.0.1:80", "workers": 2, "up": 2, "requests": 9, "errors": 0, "ejections": 0}
+        self.fleet: dict[str, Any] | None = None
         self.upstreams = {
             "credit-v1": [row, {**row, "address": "10.0.0.2:80", "up": 1, "errors": 1200, "ejections": 3}],
             "credit-v2": [row],
@@ -79,6 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, json.dumps({"rollouts": self.server.rollouts}).encode()
         if self.path == "/api/v1/upstreams":
             return 200, json.dumps({"upstreams": self.server.upstreams}).encode()
+        if self.path == "/api/v1/fleet" and self.server.fleet is not None:
+            return 200, json.dumps(self.server.fleet).encode()
         if self.path.startswith("/api/v1/rollouts/credit/credit-v2"):
             return 200, json.dumps(ROLLOUT).encode()
         return 404, b'{"title": "Not Found", "status": 404}'

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from proxy.cli.table import follow, overview
+from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from tests.cli.admins import ROLLOUT, FakeAdmin, run
 
 
@@ -42,6 +43,18 @@ def test_what_a_client_named_cannot_move_the_cursor(admin: FakeAdmin) -> None:
 def test_status_as_json_is_what_the_api_said(admin: FakeAdmin) -> None:
     assert json.loads(run("status", "--json", admin=admin).output) == {"rollouts": [ROLLOUT]}
     assert json.loads(run("status", "credit/credit-v2", "--json", admin=admin).output) == ROLLOUT
+
+
+def test_a_fleet_is_told_who_leads_and_who_is_cut_off(admin: FakeAdmin) -> None:
+    assert "fleet" not in run("status", admin=admin).output  # a version that knows of none
+    leader = ReplicaView("host-1", "10.0.0.1:9091", "leader", "0.1.0", "0f3a", 2, 0.0, 0.0)
+    away = ReplicaView("host-2\x1b", "10.0.0.2:9091", "standby", "0.1.0", "0f3a", 1, None, None, connected=False)
+    admin.fleet = FleetView(LeaderView("host-1", "10.0.0.1:9091", 0.0), 3, (away, leader)).shown()
+    told = run("status", admin=admin).output
+    assert "fleet: host-1 leads since 1970-01-01T00:00:00.000Z, term 3" in told
+    assert "host-2?  stands by  1 worker, cut off" in told
+    admin.fleet = FleetView(None, 3, (away,)).shown()
+    assert "fleet: nobody leads now" in run("status", admin=admin).output
 
 
 def test_status_without_rollouts_says_what_to_do(admin: FakeAdmin) -> None:
@@ -118,7 +131,7 @@ def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
 
     monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
     result = run("status", "--watch", admin=admin)
-    assert (result.exit_code, len(admin.asked)) == (0, 5)
+    assert (result.exit_code, len(admin.asked)) == (0, 7)
     before, after = result.stdout.split("refused (503): Service Unavailable")
     assert "credit/credit-v2" in before
     assert "credit/credit-v2" in after

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,16 +53,3 @@ class FleetView:
             leader = {"name": self.leader.name, "address": self.leader.address, "since": rfc3339(self.leader.since)}
         replicas = sorted(self.replicas, key=lambda one: (one.role != "leader", one.name))
         return {"leader": leader, "term": self.term, "replicas": [asdict(one) for one in replicas]}
-
-
-def differing(replicas: list[dict[str, Any]]) -> list[str]:
-    """Names of replicas whose file is not the leader's, from `FleetView.shown`; without a leader, not the commonest.
-
-    >>> one = {"name": "a", "role": "leader", "config_hash": "1"}
-    >>> differing([one, one | {"name": "b", "role": "standby", "config_hash": "2"}])
-    ['b']
-    """
-    hashes = [one["config_hash"] for one in replicas if one["role"] == "leader"] or [
-        found for found, _ in Counter(one["config_hash"] for one in replicas).most_common(1)
-    ]
-    return [one["name"] for one in replicas if one["config_hash"] not in hashes]

@@ -37,6 +37,7 @@ export const charts = (name) => ask(`${of(name)}/charts`);
 export const pairs = async (name, order) => (await ask(`${of(name)}/pairs?order=${order}&limit=20`)).pairs;
 export const journal = (name, before) => ask(`${of(name)}/journal?limit=25${before ? `&before=${before}` : ""}`);
 export const traffic = () => ask("/api/v1/traffic");
+export const fleet = () => ask("/api/v1/fleet");
 export const processes = () => ask("/api/v1/processes");
 export const act = (name, action, body) =>
   ask(`${of(name)}/${action}`, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });

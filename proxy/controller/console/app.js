@@ -172,13 +172,25 @@ function navigate() {
 
 async function showProcesses() {
   try {
-    const { workers } = await api.processes();
+    const [{ workers }, fleet] = await Promise.all([api.processes(), api.fleet().catch(() => null)]);
     const connected = workers.filter((worker) => worker.connected !== false).length;
-    $("processes").textContent = `${connected} of ${workers.length} worker${workers.length === 1 ? "" : "s"}`;
-    $("processes").classList.toggle("lacking", connected < workers.length);
+    const [words, lacking, whole] = fleet && (fleet.term || fleet.replicas.length > 1) ? told(fleet) : [`${connected} of ${workers.length} worker${workers.length === 1 ? "" : "s"}`, connected < workers.length, ""];
+    $("processes").textContent = words;
+    $("processes").title = whole;
+    $("processes").classList.toggle("lacking", lacking);
   } catch {
     $("processes").textContent = "";
   }
+}
+
+/** A fleet in a few words, whether something is missing, and all of it for who points at it. */
+function told({ leader, term, replicas }) {
+  const here = replicas.filter((one) => one.connected).length;
+  const hash = (replicas.find((one) => one.role === "leader") ?? replicas[0])?.config_hash;
+  const others = replicas.filter((one) => one.config_hash !== hash).length;
+  const words = [`${here} of ${replicas.length} replicas`, leader ? `${leader.name} leads` : "nobody leads", others ? `${others} with another configuration` : ""];
+  const whole = replicas.map((one) => `${one.name}: ${one.role}, version ${one.version}, ${one.workers} workers${one.connected ? "" : ", cut off"}${one.config_hash === hash ? "" : ", another configuration"}`);
+  return [words.filter(Boolean).join(" · "), here < replicas.length || !leader || others > 0, [`Term ${term}`, ...whole].join("\n")];
 }
 
 // --- theme -----------------------------------------------------------------------------------------------------------
