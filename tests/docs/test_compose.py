@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from proxy.config import load
+from proxy.config import load, parse
 from tests.docs.pages import ROOT
 
 FOLDER = ROOT / "config"
@@ -108,10 +108,8 @@ def test_the_replicas_of_a_fleet_share_store_and_certificates(tmp_path: Path) ->
     one = FLEET["services"]["understudy"]
     seen = mounts("understudy", FLEET)
     environment = {"UNDERSTUDY_ADMIN_TOKEN": "to-try-it", "HOSTNAME": "0c6f2a1b9d3e"}
-    config = load(
-        seen["/etc/understudy/understudy.yaml"],
-        environment | {"UNDERSTUDY_STORE_URL": one["environment"]["UNDERSTUDY_STORE_URL"]},
-    )
+    environment["UNDERSTUDY_STORE_URL"] = one["environment"]["UNDERSTUDY_STORE_URL"]
+    config = parse(seen["/etc/understudy/understudy.yaml"].read_text("utf-8"), environ=environment)
     assert one["deploy"]["replicas"] >= 3
     assert config.fleet is not None
     assert config.fleet.advertise == "0c6f2a1b9d3e:9091"
