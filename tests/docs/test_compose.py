@@ -115,8 +115,8 @@ def test_the_replicas_of_a_fleet_share_store_and_certificates(tmp_path: Path) ->
     assert config.fleet.advertise == "0c6f2a1b9d3e:9091"
     folder = next(volume.split(":")[1] for volume in one["volumes"] if volume.startswith("tls:"))
     assert Path(config.fleet.tls.cert).parent == Path(folder)
-    store = urlsplit(config.store.url)
-    assert store.hostname in FLEET["services"]
+    assert config.store.url is not None
+    assert urlsplit(environment["UNDERSTUDY_STORE_URL"]).hostname in FLEET["services"]
     for upstream in config.upstreams.values():
         url = urlsplit(upstream.urls[0])
         assert str(url.port) in FLEET["services"][str(url.hostname)]["command"]

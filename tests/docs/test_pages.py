@@ -139,8 +139,8 @@ def anything(words: list[str]) -> None:
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "understudy": understudy, "make": make, "curl": curl, "pip": pip, "python": python, "python3": python, "cp": file,
     **dict.fromkeys(
-        (".", "cd", "docker", "eval", "git", "helm", "jq", "kill", "kubectl", "openssl", "pgrep", "prometheus", "promtool", "rm",
-         "sed", "sleep", "sqlite3", "wait"), anything),
+        (".", "cd", "docker", "eval", "git", "helm", "jq", "kill", "kubectl", "openssl", "pgrep", "prometheus",
+         "promtool", "rm", "sed", "sleep", "sqlite3", "wait"), anything),
 }  # fmt: skip
 
 
