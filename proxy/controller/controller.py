@@ -147,6 +147,7 @@ class Controller:
         await self.registry.close()
         if self._own_traffic:
             await asyncio.to_thread(self.request_log.close)
+        self.executor.end_doubts()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.executor.retry()

@@ -20,13 +20,15 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Protocol
 
 from proxy import logs
 from proxy.controller.leader_term import LeaderTerm
 from proxy.controller.report import ended_json, event_data, journal_detail
 from proxy.controller.rollout_run import RolloutRun, lane_of
-from proxy.controller.store.interface import Change, Contents, RolloutStore, Saved
+from proxy.controller.saving_turn import SavingTurn
+from proxy.controller.store.interface import Change, CommitDoubtError, Contents, RolloutStore, Saved
 from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
@@ -87,15 +89,6 @@ class Subscribers(Protocol):
         """A change is in the store (with deliveries, if announced)."""
 
 
-@dataclass(slots=True, eq=False)
-class _Turn:
-    """A change that waits to be saved; for a decrease it is `ready` when the workers have acknowledged."""
-
-    trial: RolloutRun
-    change: Change
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class EffectExecutor:
     """Carries out decisions about `trials`, which others fill."""
 
@@ -107,16 +100,11 @@ class EffectExecutor:
         subscribers: Subscribers,
         clock: Callable[[], float],
     ) -> None:
-        self._trials, self._store, self._connections, self._subscribers, self._clock = (
-            trials,
-            store,
-            connections,
-            subscribers,
-            clock,
-        )
+        self._trials, self._store, self._connections = trials, store, connections
+        self._subscribers, self._clock = subscribers, clock
         self._saving: dict[str, asyncio.Event] = {}  # a change that is saved first, under way
         self._savers: dict[str, asyncio.Lock] = {}  # one saver at a time, or a change would be saved twice
-        self._unsaved: dict[str, list[_Turn]] = {}
+        self._unsaved: dict[str, list[SavingTurn]] = {}
         self._leaving: set[str] = set()
         self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
         self._fresh: set[str] = set()  # rollouts begun by this controller, of which nothing was saved
@@ -209,7 +197,7 @@ class EffectExecutor:
             trial.entered()
         return self._gone_down(trial, turn, trial.added_at)
 
-    async def _gone_down(self, trial: RolloutRun, turn: _Turn, added_at: float) -> None:
+    async def _gone_down(self, trial: RolloutRun, turn: SavingTurn, added_at: float) -> None:
         try:
             behind = await self._connections.acknowledged(turn.change.table, ACK_DEADLINE)
         finally:
@@ -226,11 +214,14 @@ class EffectExecutor:
         return self._gone_up(trial, before, turn, Publish() in effects, must_save)
 
     async def _gone_up(
-        self, trial: RolloutRun, before: RolloutState, turn: _Turn, publish: bool, must_save: bool
+        self, trial: RolloutRun, before: RolloutState, turn: SavingTurn, publish: bool, must_save: bool
     ) -> None:
         change, after = turn.change, turn.change.saved.rollout
         try:
-            if not await self._save_waiting(trial) and must_save and turn in self._unsaved[trial.name]:
+            saved = await self._save_waiting(trial)
+            while turn.doubted is not None:  # neither done nor dropped until it is found out (`retry`)
+                await turn.doubted.wait()
+            if not saved and must_save and turn in self._unsaved[trial.name]:
                 self._unsaved[trial.name].remove(turn)
                 raise StoreError(f"not saved, so not applied: {self._store.error}")
             if trial.rollout.change != before.change:
@@ -285,9 +276,9 @@ class EffectExecutor:
         key = f"{self._identity}|{after.name}|{after.began_at}|{after.change}|{save.announce}"
         return "evt_" + hashlib.blake2b(key.encode(), digest_size=12).hexdigest()
 
-    def _queue(self, trial: RolloutRun, change: Change) -> _Turn:
+    def _queue(self, trial: RolloutRun, change: Change) -> SavingTurn:
         """Give a change its turn: it is saved after all earlier ones of its rollout, and not before it is ready."""
-        turn = _Turn(trial, change)
+        turn = SavingTurn(trial, change)
         self._unsaved.setdefault(trial.name, []).append(turn)
         return turn
 
@@ -301,10 +292,15 @@ class EffectExecutor:
                 try:
                     await self._store.save(turn.change)
                 except StoreError as error:
+                    if not isinstance(error, CommitDoubtError):
+                        turn.known()
+                    elif turn.doubted is None:
+                        turn.doubted = asyncio.Event()
                     fields = {"rollout": trial.name, "kind": turn.change.kind, "error": str(error)}
                     logs.event(log, "store.failed", logging.ERROR, **fields)
                     return False
                 waiting.remove(turn)
+                turn.known()
                 self._told(trial, turn.change)
         return True
 
@@ -315,6 +311,11 @@ class EffectExecutor:
         if change.event is not None:
             self._subscribers.announce(change.event)
         self._subscribers.saved(change.event is not None)
+
+    def end_doubts(self) -> None:
+        """Wait no more to find out what was saved: whoever comes next reads it in the store."""
+        for turn in chain.from_iterable(self._unsaved.values()):
+            turn.known()
 
     async def retry(self) -> None:
         """Try again to save what could not be saved."""
