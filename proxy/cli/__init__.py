@@ -145,8 +145,9 @@ def serve(path: Path) -> int:
               help="Requests per second to assume; may be repeated.")  # fmt: skip
 @click.option("--schema", "wants_schema", is_flag=True, help="Print the JSON Schema of the file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print mistakes, warnings and plans as JSON.")
+@click.option("--connect", is_flag=True, help="Connect to the PostgreSQL of `store.url` too, and say what it promises.")
 @_guarded
-def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_json: bool) -> int:
+def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_json: bool, connect: bool) -> int:
     """Say in words what a configuration will do.
 
     Exit code 2 when it has mistakes; each is named with its line, its path and the nearest right spelling.
@@ -176,6 +177,10 @@ def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_js
         click.echo(json.dumps({"ok": True, "warnings": list(warnings(config)), "plans": plans}, indent=2))
     else:
         click.echo(describe(config, rates or RATES), nl=False)
+    if connect and config.store.url is not None:
+        from proxy.cli.stores import look_at_store  # the driver takes its time
+
+        click.echo(asyncio.run(look_at_store(config.store.url)), err=as_json)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.config import Config
 from proxy.config.postgres_url import StoreUrl, is_store_url
 from proxy.controller.store.copying import copy_parts, summed
 from proxy.controller.store.postgres.copying import PostgresCopied
@@ -41,11 +40,9 @@ async def _copied(source: Held, target: Held) -> str:
     return f"Copied and compared: {rows}."
 
 
-async def look_at_store(config: Config) -> str:
-    """What PostgreSQL says of itself, in words; empty where the store is a file. Raises `StoreError`."""
-    if config.store.url is None:
-        return ""
-    session = await Session.connect(config.store.url)
+async def look_at_store(url: StoreUrl) -> str:
+    """What PostgreSQL says of itself, in words. Raises `StoreError`."""
+    session = await Session.connect(url)
     await session.close()
     where = session.target.shown
     if session.synchronous:

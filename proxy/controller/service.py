@@ -248,7 +248,7 @@ class ControllerService:
         store = controller.store
         counts.store_failures, counts.store_set_aside = store.failures, store.set_aside
         counts.store_renewed = store.renewed
-        counts.store_ok = not store.trouble
+        counts.store_ok, counts.store_synchronous = not store.trouble, store.synchronous
         return counts
 
     def _dropped(self) -> dict[str, int]:

@@ -81,6 +81,7 @@ class FleetCounts:
     store_set_aside: int = 0
     store_renewed: int = 0
     store_ok: bool = True
+    store_synchronous: bool | None = None
 
 
 class AdminService(Protocol):

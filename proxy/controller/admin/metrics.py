@@ -368,3 +368,6 @@ def _storage(counts: FleetCounts) -> Iterable[Metric]:
     yield _counter("store_set_aside", text, (), {(): counts.store_set_aside})
     text = "Times the store's file was gone, replaced or corrupt while in use, and was written again."
     yield _counter("store_renewed", text, (), {(): counts.store_renewed})
+    if counts.store_synchronous is not None:
+        text = "Whether a COMMIT in PostgreSQL waits for a standby: what was saved is on two machines."
+        yield _gauge("store_synchronous", text, (), {(): float(counts.store_synchronous)})

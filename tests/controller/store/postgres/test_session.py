@@ -13,10 +13,12 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from proxy.config.postgres_url import read_target
+from proxy.cli.stores import look_at_store
+from proxy.config.postgres_url import StoreUrl, read_target
 from proxy.controller.store.postgres import session as module
 from proxy.controller.store.postgres.connecting import LIMITS, Connection
 from proxy.controller.store.postgres.session import CommitDoubtError, Session, SessionEndedError
+from proxy.controller.store.postgres.store import PostgresStore
 from proxy.errors import StoreError
 from tests.controller.store.postgres.conftest import Sessions
 from tests.controller.store.postgres.wire import Wire
@@ -274,4 +276,19 @@ async def test_the_folder_of_a_unix_socket_is_a_host(postgres: Postgres) -> None
     server = postgres.server
     session = await Session.connect(replace(postgres.target, hosts=((str(server.folder), server.port),)))
     assert await session.run(says("SELECT inet_server_addr()")) is None
+    await session.close()
+
+
+@pytest.mark.parametrize("standbys", ["", "a, b"])
+async def test_check_says_whether_a_commit_waits_for_a_standby(mortal_postgres: Postgres, standbys: str) -> None:
+    mortal_postgres.psql(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'")
+    mortal_postgres.psql("SELECT pg_reload_conf()")
+    await mortal_postgres.becomes("SHOW synchronous_standby_names", standbys)
+    said = await look_at_store(StoreUrl(mortal_postgres.url))
+    assert ("waits for a standby" in said) is bool(standbys)
+    assert ("may lose the last decisions" in said) is not bool(standbys)
+    session = await Session.connect(mortal_postgres.target)
+    store = PostgresStore(mortal_postgres.target)
+    store.lead(session, 1)
+    assert store.synchronous is bool(standbys)
     await session.close()
