@@ -1,8 +1,8 @@
 """How many requests become pairs under `mirror.max_pairs_per_second`: a share, turned as they come.
 
 A number is a rate: the share is that part of the requests which makes so many pairs. `auto` is as many as the one
-controller can take, be they of one replica or of a fleet: the share is turned so that its loop is busy for `AIM` of the
-time. *Busy* is running or waiting for a core (`controller.load`), so a busy machine makes the share smaller.
+controller can take, be they of one replica or of a fleet: the share is turned so that its loop runs for `AIM` of the
+time, or for less where a busy machine does not give it that much (pairs are lost then, and less is aimed at).
 
     not busy enough    the share grows by the ratio, smoothly, and at most doubles in `DOUBLING`
     too busy           it falls by the ratio; a loop that is never idle says only that it is too much, not by how much
