@@ -74,7 +74,7 @@ class Trade(RuleBasedStateMachine):
 
     @rule()
     def controller_dies(self) -> None:
-        self.pair_ledger = PairLedger.load(self.saved)
+        self.pair_ledger = PairLedger.load(orjson.loads(orjson.dumps(self.saved)))
         for worker in "ab":
             self.wire[worker] = self.here[worker] = 0
 
@@ -97,7 +97,6 @@ class Trade(RuleBasedStateMachine):
         while self.here[worker]:
             self.book(worker, "compared")
         self.pair_ledger.close(self.name(worker))
-        self.pair_ledger = PairLedger.load(orjson.loads(orjson.dumps(self.pair_ledger.dump())))
         self.saved = self.pair_ledger.dump()
 
     @invariant()
