@@ -52,7 +52,7 @@ def fixed(config: Config) -> dict[str, Any]:
         "server.workers": config.server.workers,
         "server.grpc_listen": config.server.grpc_listen,
         "admin.listen": config.admin.listen,
-        "store": config.store.model_dump(mode="json"),
+        "store": [config.store.path, config.store.url.template if config.store.url is not None else None],
         "fleet": config.fleet.model_dump(mode="json") if config.fleet is not None else None,
     }
 

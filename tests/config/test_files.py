@@ -72,7 +72,7 @@ def test_a_certificate_that_cannot_be_used_is_a_mistake(keys: Path, tls: str, pa
     [
         ("cert: nowhere, key: one.key, ca: one.crt", "cert", "cannot read {folder}/nowhere: No such file or directory"),
         ("cert: one.crt, key: two.key, ca: one.crt", "key", "{folder}/two.key is not the key of {folder}/one.crt"),
-        ("cert: one.crt, key: one.key, ca: junk", "ca", "{folder}/junk holds no certificate in PEM"),
+        ("cert: one.crt, key: one.key, ca: junk", "ca", "{folder}/junk contains no PEM certificate"),
     ],
 )
 def test_so_it_is_between_the_replicas_of_a_fleet(keys: Path, tls: str, path: str, problem: str) -> None:

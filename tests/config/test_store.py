@@ -15,7 +15,7 @@ from proxy.config.postgres_url import REFUSED, PostgresTarget, read_target
 from proxy.config.words import describe
 from proxy.controller.store.postgres.session import read_place
 from proxy.errors import ConfigError, StoreError
-from proxy.supervisor import needs_restart
+from proxy.handover import fixed, needs_restart
 from proxy.units import Unfit
 
 BASE = "upstreams: {m: {url: 'http://m:1'}}\nroutes: [{name: r, live: m}]\nfleet: {listen: 127.0.0.1:9091}\n"
@@ -136,8 +136,10 @@ def _refused(text: str) -> ConfigError:
 
 def test_another_url_needs_a_restart_and_another_password_does_not(tmp_path: Path) -> None:
     one = config("postgresql://me:${PW}@db/d", tmp_path, PW="a")
-    assert needs_restart(one, config("postgresql://me:${PW}@db/d", tmp_path, PW="b")) == []
-    assert needs_restart(one, config("postgresql://me:${PW}@db2/d", tmp_path, PW="a")) == ["store"]
+    other = config("postgresql://me:${PW}@db/d", tmp_path, PW="b")
+    assert needs_restart(fixed(one), fixed(other)) == []
+    elsewhere = config("postgresql://me:${PW}@db2/d", tmp_path, PW="a")
+    assert needs_restart(fixed(one), fixed(elsewhere)) == ["store"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from proxy.config import parse
 from proxy.controller.controller import Controller
 from proxy.controller.service import ControllerService
-from proxy.controller.store.interface import Change
+from proxy.controller.store.interface import KEPT, Change
 from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
@@ -42,9 +42,10 @@ class Shaky(SqliteStore):
     """A store whose disk can be told to fail; `saves` are those that went through."""
 
     broken = False
+    retention = KEPT
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        super().__init__(path, self.retention)
         self.saves: list[Change] = []
 
     async def save(self, change: Change) -> None:

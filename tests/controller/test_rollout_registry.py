@@ -11,10 +11,12 @@ from proxy.cli.judging import audit
 from proxy.cli.recordings import journal_entries
 from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
+from proxy.controller.store.interface import Retention
 from proxy.model import BUCKETS, Outcome, State
 from proxy.model.reasons import Reason
 from tests.controller.controllers import (
     NAME,
+    Shaky,
     config_text,
     desk_of,
     eventually,
@@ -223,7 +225,7 @@ async def test_only_the_last_rollouts_that_ended_are_held_and_an_older_one_is_st
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.controller.rollout_registry.KEEP_ENDED", 1)
-    monkeypatch.setattr("proxy.controller.store.store.KEEP_ENDED", 1)
+    monkeypatch.setattr(Shaky, "retention", Retention(ended=1))
     base = config_text().replace("d: {url", 'e: {url: "http://127.0.0.1:5"}, d: {url')
     texts = {one: base.replace("candidate: c", f"candidate: {one}") for one in "cde"}
     async with running(tmp_path, texts["c"]) as first:
