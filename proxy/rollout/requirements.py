@@ -97,7 +97,7 @@ def waiting_for(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:
 
 def _awaited(rollout: RolloutState, plan: Plan, look: Looked | None) -> str:
     if rollout.state is State.ROLLED_BACK:
-        return "a new version, `retry` or `restart`"
+        return "a new version, retry or restart"
     if rollout.state is State.COMPLETED:
         return "nothing: the candidate is live now"
     if rollout.state is State.PROMOTED and not rollout.unready_since:

@@ -219,7 +219,7 @@ def usual() -> list[Scene]:
             cause="max_disagreement",
             wrong=0.2,
             reason="disagreement now 4.8 % (4.4 % – 5.2 %), limit 2 %, the evidence against it is enough: fail",
-            waiting_for="Waits for a new version, `retry` or `restart`.",
+            waiting_for="Waits for a new version, retry or restart.",
             failures={"status_5xx": 11, "timeout": 4},
         ),
         Scene(

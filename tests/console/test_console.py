@@ -88,7 +88,7 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         scene.how["reason"] = (
             "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
         )
-        scene.how["waiting_for"] = "Waits for a new version, `retry` or `restart`."
+        scene.how["waiting_for"] = "Waits for a new version, retry or restart."
         await passing_time(service, lambda: expect(page.locator("h1 + .tag")).to_contain_text("rolled back"))
         await expect(page.locator(".top .cause")).to_contain_text("4.8 %")
         await expect(page.locator(".guard.fail")).to_contain_text("disagreement")
