@@ -78,6 +78,7 @@ class MetricsSource(Protocol):
     def config(self) -> Config: ...
     def rollouts(self) -> list[dict[str, Any]]: ...
     def counts(self) -> FleetCounts: ...
+    def fleet(self) -> dict[str, Any]: ...
 
 
 class Deliveries(Protocol):
@@ -157,6 +158,7 @@ class _Collector(Collector):
         text = "Requests and connections that the admin port refused or cut off, by reason."
         yield _counter("admin_refusals", text, ("reason",), self._refusals)
         yield from _storage(counts)
+        yield from _fleet(self._source.fleet())
         text = "Unexpected exceptions, by where the controller caught them; the log has details."
         yield _counter("unexpected_errors", text, ("where",), logs.UNEXPECTED)
         build = {"version": package_version(), "python": python_version(), "data_path": DATA_PATH}
@@ -355,6 +357,17 @@ def _ends(counts: FleetCounts, names: Sequence[str]) -> Iterable[Metric]:
     ):
         binned = _binned(bounds, values, dict.fromkeys((*names, *values)))
         yield _histogram(name, text, ("rollout",), bounds, binned)
+
+
+def _fleet(view: Mapping[str, Any]) -> Iterable[Metric]:
+    replicas = view["replicas"]
+    states = Counter(one["role"] if one["connected"] else "cut_off" for one in replicas)
+    text = "Replicas that this one knows of, by what they do now; the leader knows all of its fleet."
+    known = {state: float(states[state]) for state in ("leader", "standby", "cut_off")}
+    yield _gauge("fleet_replicas", text, ("state",), known)
+    text = "Different configurations among them; 1 when all have the same file."
+    different = float(len({one["config_hash"] for one in replicas}))
+    yield _gauge("fleet_configurations", text, (), {(): different})
 
 
 def _storage(counts: FleetCounts) -> Iterable[Metric]:

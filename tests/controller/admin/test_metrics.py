@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 
 from proxy import config
 from proxy.controller.admin.exemplars import Exemplars
+from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import FleetCounts
 from proxy.controller.admin.metrics import MOST_ADDRESSES, Metrics, code_label
 from proxy.pairs.link import BOUNDS
@@ -63,6 +64,8 @@ METRICS = {
     "understudy_endpoint_ejections_total": {"upstream", "address"},
     "understudy_request_log_total": {"sink", "result"},
     "understudy_admin_refusals_total": {"reason"},
+    "understudy_fleet_replicas": {"state"},
+    "understudy_fleet_configurations": set(),
     "understudy_build_info": {"version", "python", "data_path"},
 }
 
@@ -90,6 +93,12 @@ class FakeController:
 
     def rollouts(self) -> list[dict[str, Any]]:
         return self._rollouts
+
+    def fleet(self) -> dict[str, Any]:
+        leader = ReplicaView("a", "a:1", "leader", "0.1.0", "0f3a", 2, 0.0, 0.0)
+        standby = ReplicaView("b", "b:1", "standby", "0.1.0", "9c1d", 2, 0.01, 0.0)
+        away = ReplicaView("c", "c:1", "standby", "0.1.0", "0f3a", 2, None, None, connected=False)
+        return FleetView(LeaderView("a", "a:1", 0.0), 3, (leader, standby, away)).shown()
 
 
 class FakeSender:
@@ -340,3 +349,14 @@ def test_addresses_beyond_the_bound_are_told_together() -> None:
     found = samples(Metrics(controller, FakeSender()))["understudy_endpoint_requests_total"]
     assert len(found) == MOST_ADDRESSES + 1
     assert next(one.value for one in found if one.labels["address"] == "other") == 10
+
+
+def test_a_fleet_is_counted_by_what_its_replicas_do_and_how_their_files_differ() -> None:
+    text = Metrics(FakeController(), FakeSender()).render()[0].decode()
+    for line in (
+        'understudy_fleet_replicas{state="leader"} 1.0',
+        'understudy_fleet_replicas{state="standby"} 1.0',
+        'understudy_fleet_replicas{state="cut_off"} 1.0',
+        "understudy_fleet_configurations 2.0",
+    ):
+        assert line in text
