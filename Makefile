@@ -52,7 +52,7 @@ $(READY): requirements.lock pyproject.toml tools/make_venv.py
 demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 	$(BIN)/understudy demo
 
-test: $(READY) ## all tests that need nothing but this machine (about five minutes on two cores)
+test: $(READY) ## all tests that need nothing but this machine (about seven minutes on two cores)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"
 
 test-all: $(READY) ## the slow ones too, and new examples for every property
