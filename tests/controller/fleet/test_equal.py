@@ -121,6 +121,7 @@ def one_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout_registry, "fresh_evidence", fixed)
 
 
+@pytest.mark.slow
 async def test_eight_replicas_come_to_what_one_process_comes_to(tmp_path: Path) -> None:
     async with leader(tmp_path, LATENCY) as (fleet, workers):
         sent, came = await send(fleet, workers, seed=1)
