@@ -177,7 +177,7 @@ async def retain_rollouts(connection: Connection, named: Collection[str], keep: 
     ended = await connection.fetch(_ENDED, list(named), keep.ended)
     forgotten = [row["name"] for row in ended][keep.names :]
     for table in ("rollouts", "past", "snapshots"):
-        await connection.execute(f"DELETE FROM {table} WHERE name = ANY($1::text[])", forgotten)  # noqa: S608
+        await connection.execute(f"DELETE FROM {table} WHERE name = ANY($1::text[])", forgotten)  # noqa: S608 - constants
     trials = count(await connection.execute(_OLD_TRIALS, keep.trials))
     await connection.execute(_OLD_EVIDENCE, keep.past)
     await connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")

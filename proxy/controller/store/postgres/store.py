@@ -169,7 +169,7 @@ class PostgresStore(PostgresOutbox):
         if secret:
             await self._write(lambda connection: set_fact(connection, SECRET, secret))
         for one in saved:
-            await self._write(lambda connection, one=one: rows.put_snapshot(connection, one, now))  # type: ignore[misc]
+            await self._write(lambda connection, one=one: rows.put_snapshot(connection, one, now))  # type: ignore[misc]  # a default binds it
 
     async def rollout(self, name: str) -> Saved | None:
         """One rollout as it was last saved."""
