@@ -22,7 +22,7 @@ from tests.dear import BEYOND, DEAREST, GZIP, JSON, Case, many, outcome
 REQUEST = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: h\r\n\r\n"
 FIRST = PredictionSpec("json", Kind.VECTOR, pointer="/a")
 LONG = 1.5
-"""Seconds of CPU that one answer may take here: several times what it takes on a machine that has nothing else to do."""
+"""Seconds of CPU that one answer may take here: several times what it takes on an idle machine."""
 
 
 def pair_of(live: Outcome, candidate: Outcome, request: bytes = b"{}") -> Pair:
