@@ -106,13 +106,14 @@ class Served(Captured):
                 self.kept = None
             elif not memory.reserve(exchange):
                 return self._full()
-        if self.size <= exchange.route.max_body:
+        assert self.answer is not None
+        if max(self.size, self.answer.length) <= exchange.route.max_body:  # what it announces is as good as sent
             return False
         self.too_large = True
         return self._full()
 
     def _full(self) -> bool:
-        """An answer is longer than a pair's may be, or finds no memory; whether the leg is given up.
+        """An answer is or will be longer than a pair's may be, or finds no memory; whether the leg is given up.
 
         Where live's answers may be as long, the client gets the candidate's as it comes. Where they never are, it is no
         answer but a flood, and live answers instead; so it does for a failure and a refusal, whose status says enough.

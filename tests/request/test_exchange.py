@@ -108,11 +108,26 @@ async def flood(call: Call) -> None:
         await call.send(b"x" * 100_000)
 
 
+async def announce_a_flood(call: Call) -> None:
+    await call.read_body()
+    await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\nx")
+    await asyncio.sleep(40)  # and the rest never comes
+
+
 async def drip(call: Call) -> None:
     await call.read_body()
     for byte in ok(b"x" * 1000):
         await call.send(bytes([byte]))
         await asyncio.sleep(0.1)
+
+
+async def flood_slowly(call: Call) -> None:
+    """At a pace at which what is held would be taken for a stream, if its length were not known."""
+    await call.read_body()
+    await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n")
+    for _ in range(100):
+        await call.send(b"x" * 1000)
+        await asyncio.sleep(0.05)
 
 
 async def reset(call: Call) -> None:
@@ -123,6 +138,8 @@ async def reset(call: Call) -> None:
 HOSTILE = {
     "hangs": (hang, "timeout"),
     "floods": (flood, "too_large"),
+    "announces a flood": (announce_a_flood, "too_large"),
+    "floods slowly": (flood_slowly, "too_large"),
     "drips": (drip, "timeout"),
     "resets": (reset, "disconnect"),
     "garbage": (always(b"\x16\x03garbage\r\n\r\n"), "bad_reply"),

@@ -126,7 +126,7 @@ async def test_an_answer_given_up_for_want_of_memory_holds_the_model_back_from_t
         for _ in range(48):
             await call.send(bytes(1 << 20))
 
-    mirror = "latency_block: 0s\n        mirror: {max_memory: 256MB, max_body: 64MB}"
+    mirror = "latency_block: 0s\n        mirror: {max_memory: 512MB, max_body: 128MB}"
     async with rig(SHADOW.replace("latency_block: 0s", mirror), (Model(script), Model(always(LIVE)))) as it:
         await it.lane()
         reader, writer = await it.connect()
@@ -134,10 +134,10 @@ async def test_an_answer_given_up_for_want_of_memory_holds_the_model_back_from_t
         await eventually(lambda: it.trial.memory == 16 << 20, "a quarter of it, kept")
         (client,) = it.worker.context.clients
         assert client.blocked
-        it.trial.memory += 256 << 20  # other pairs take it all
+        it.trial.memory += 512 << 20  # other pairs take it all
         kept.set()
         assert await stands_still(it) < (16 << 20) + LITTLE
-        it.trial.memory -= 256 << 20
+        it.trial.memory -= 512 << 20
         await read_all(reader, 64 << 20)
         assert it.trial.shed == 1
         writer.close()
