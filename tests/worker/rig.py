@@ -102,6 +102,7 @@ class Model:
         self.open = 0
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lives = 0
 
     @staticmethod
     async def answer(call: Call) -> None:
@@ -110,11 +111,24 @@ class Model:
 
     async def start(self) -> None:
         self.port = self.port or free_port()
-        self.server = await asyncio.start_server(self._serve, self.host, self.port)
+        self.server = await asyncio.start_server(self._serving(), self.host, self.port)
 
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+    def _serving(self) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        """What serves a connection of this life: one that is accepted, and has no task yet when the model stops, ends
+        with the others. Else it would be carried by a model that is dead, and wait for ever."""
+        life = self._lives
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if life == self._lives:
+                await self._serve(reader, writer)
+            else:
+                writer.close()
+
+        return serve
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -140,6 +154,7 @@ class Model:
         await self.stop_tasks()
 
     async def stop_tasks(self) -> None:
+        self._lives += 1
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -65,7 +65,6 @@ async def becomes_ready(it: Rig) -> None:
     await eventually(lambda: it.trial.ready)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0, 5_000, 10_000])
 async def test_what_a_restart_loses_is_nobodys_fault(weight: int) -> None:
     """Requests that it carries, and those that come before a check is due: `interval` is ten minutes here."""
