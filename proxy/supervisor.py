@@ -67,6 +67,7 @@ class Supervisor:
         self._path = path
         self._generation = 1
         self._text, self._config = self._load()
+        self._loaded, self._refusal = time.time(), ""  # when the file was last taken, and why it was not since
         self._before = handover.take()
         self._runtime = self._before.runtime if self._before else Path(tempfile.mkdtemp(prefix="understudy-"))
         self._draining = False
@@ -239,6 +240,7 @@ class Supervisor:
             "restarts": {child.name: child.restarts for child in self._children},
             "leaving": self._predecessors.pids,
             "draining": self._draining,
+            "config": {"loaded": self._loaded, "reload_refused": self._refusal or None},
         }
         self._controller.send(link.note(Frame.HELLO, tree))
 
@@ -257,7 +259,9 @@ class Supervisor:
     async def reload(self) -> str:
         """Read the file again and hand it to every process; what stands in the way in words, empty when it is done."""
         async with self._reloading:
-            error = await self._try_reload()
+            error = self._refusal = await self._try_reload()
+            self._loaded = self._loaded if error else time.time()
+        self._announce_tree()
         name, level = ("config.refused", logging.ERROR) if error else ("config.reloaded", logging.INFO)
         logs.event(
             log, name, level, path=str(self._path), generation=self._generation, **({"error": error} if error else {})

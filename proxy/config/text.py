@@ -99,10 +99,10 @@ class Document:
         self.mistakes.append(Mistake(show(path), problem, hint, self.line(path)))
 
 
-def read(text: str, environ: Mapping[str, str], directory: Folder = HERE) -> Document:
+def read(text: str, environ: Mapping[str, str] | None, directory: Folder = HERE) -> Document:
     """The document in `text`, whose relative `${file:PATH}` start at `directory`; what is wrong with it is in its
-    `mistakes`."""
-    document = Document(environ=environ)
+    `mistakes`. Without `environ` each `${…}` stays as it is written, and nothing is read."""
+    document = Document(environ=environ or {})
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -122,7 +122,9 @@ def read(text: str, environ: Mapping[str, str], directory: Folder = HERE) -> Doc
 class _Reader:
     """One walk over the nodes."""
 
-    def __init__(self, loader: _Loader, document: Document, environ: Mapping[str, str], directory: Folder) -> None:
+    def __init__(
+        self, loader: _Loader, document: Document, environ: Mapping[str, str] | None, directory: Folder
+    ) -> None:
         self._loader, self._document, self._environ, self._directory = loader, document, environ, directory
         self._nodes = 0
         self._inside: set[int] = set()
@@ -174,7 +176,7 @@ class _Reader:
         text = str(node.value)
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise yaml.MarkedYAMLError(problem="an unpaired surrogate is not text", problem_mark=node.start_mark)
-        if "${" not in text:
+        if "${" not in text or self._environ is None:
             return text
         self._document.secret[path] = text
         return filled(text, self._environ, lambda problem: self._document.blame(path, problem), self._directory)

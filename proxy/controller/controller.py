@@ -30,6 +30,7 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
+from proxy.config.fingerprint import fingerprint
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
 from proxy.controller.load import LoadMeter
@@ -75,7 +76,7 @@ class Controller:
         traffic: ReplicaTraffic | None = None,
     ) -> None:
         self.config, self.generation = config, 0
-        self.config_hash = hashlib.sha256(text.encode()).hexdigest()
+        self.config_hash = fingerprint(text)
         self.store = store
         self.trials: dict[str, RolloutRun] = {}
         self.traffic = traffic or ReplicaTraffic()
@@ -186,7 +187,7 @@ class Controller:
             except EvidenceError as error:
                 return str(error)
             self.config, self.generation = config, generation
-            self.config_hash = hashlib.sha256(text.encode()).hexdigest()
+            self.config_hash = fingerprint(text)
             await self._apply()
             return ""
 

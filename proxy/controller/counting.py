@@ -87,6 +87,7 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
         counts.before_table[rollout] = counts.before_table.get(rollout, 0) + n
     for sink, n in payload.get("request_log", {}).items():
         counts.request_log[sink, "dropped"] = counts.request_log.get((sink, "dropped"), 0) + n
+    counts.refused_tables += payload.get("refused_tables", 0)
     for upstream, n in payload.get("lookups", ()):
         counts.lookups[upstream] = counts.lookups.get(upstream, 0) + n
     for upstream, why, n in payload.get("not_rewritten", ()):
@@ -108,6 +109,7 @@ def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n
+    counts.refused_tables += other.refused_tables
     for key, (buckets, total) in other.durations.items():
         _add_histogram(counts.durations, key, buckets, total)
     for route, (buckets, total) in other.overhead.items():

@@ -10,7 +10,6 @@ cannot be read, costs the leadership and not the process.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import socket
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from proxy import __version__
 from proxy.config import Config
+from proxy.config.fingerprint import fingerprint
 from proxy.config.names import address as parts
 from proxy.controller import admin
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
@@ -54,6 +54,7 @@ class Replica:
         assert config.fleet is not None
         assert config.store.url is not None
         self.config, self._text, self.generation, self.supervisor = config, text, 0, supervisor
+        self._config_hash = fingerprint(text)
         self._runtime, self._listener = runtime, listener
         self.alive: Callable[[], object] = lambda: None
         """Told of each turn of a standby, and of each round of looks of a leader."""
@@ -107,6 +108,7 @@ class Replica:
         if self._leading is not None and (refusal := await self._leading.reload(config, text, generation)):
             return refusal
         self.config, self._text, self.generation, self._contexts = config, text, generation, contexts
+        self._config_hash = fingerprint(text)
         await asyncio.to_thread(self.traffic.request_log.configure, config)
         if self._port is not None:
             self._port.admin = config.admin
@@ -165,6 +167,7 @@ class Replica:
         assert self._leading.port is not None
         self._links.requests = self._leading.port.take_over
         self._leading.service.fleet_view = lambda: self._view(links)
+        self._leading.service.refused_links = links.refused
         assert self.config.fleet is not None
         await self._links.start(bound(self.config.fleet.listen))
 
@@ -244,7 +247,7 @@ class Replica:
             self._boot,
             address=self._address,
             version=__version__,
-            config_hash=hashlib.sha256(self._text.encode()).hexdigest(),
+            config_hash=self._config_hash,
             workers=self.supervisor.workers,
             term_seen=self.member.election.seen,
         )

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.config import Config
@@ -44,6 +44,8 @@ class ControllerService:
         self._outcomes = Counter(joined=0, unknown=0)
         self.fleet_view: Callable[[], FleetView] = self._alone
         """What is said of the fleet, where this controller leads one."""
+        self.refused_links: Mapping[str, int] = {}
+        """Connections of other replicas that were refused, by reason, where it does."""
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -245,6 +247,10 @@ class ControllerService:
             trial.name: [lead] for trial in controller.registry.everyone if (lead := lead_seconds(trial)) is not None
         }
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
+        counts.refused_links, counts.config_hash = dict(self.refused_links), controller.config_hash
+        self._supervisor.describe(counts)
+        for trial in controller.trials.values():
+            counts.untimed[trial.name] = controller.connections.untimed.get(trial.plan.trial, 0)
         store = controller.store
         counts.store_failures, counts.store_set_aside = store.failures, store.set_aside
         counts.store_renewed = store.renewed

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-from proxy.controller.admin.interface import ActionRefusedError
+from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -38,6 +38,12 @@ class SupervisorLink:
     def pids(self) -> set[int | None]:
         """Worker processes of which something may still come: those that serve, and those that leave."""
         return {pid for _, pid in self.workers} | set(self.tree.get("leaving", ()))
+
+    def describe(self, counts: FleetCounts) -> None:
+        """Enter when the configuration in force was loaded, and whether a later one was refused."""
+        loading = self.tree.get("config", {})
+        counts.config_loaded = float(loading.get("loaded", 0.0))
+        counts.reload_refused = bool(loading.get("reload_refused"))
 
     def processes(self, connected: Collection[int]) -> dict[str, Any]:
         """The process tree, with which workers (by process) are connected."""

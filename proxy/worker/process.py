@@ -90,10 +90,10 @@ class Worker:
         self._resolvers: dict[str, Resolver] = {}
         self._table = Table(0)
         self._again: dict[str, int] = {}
-        self._told = asyncio.Event()
-        self._linked = asyncio.Event()
+        self._told, self._linked = asyncio.Event(), asyncio.Event()
         self._tables: Channel | None = None
         self._deposed: Channel | None = None  # the link on which a table came that was too old
+        self._refused_tables = 0
         self._control: Channel | None = None
         self._controller_heard = time.monotonic()
         self._lost = False
@@ -187,9 +187,9 @@ class Worker:
     def _take(self, table: Table) -> bool:
         """Put a routing table into force, unless the one that is is newer; whether it was."""
         if table.is_older_than(self._table):
-            held = {"term": self._table.term, "number": self._table.number}
-            fields = {"refused": {"term": table.term, "number": table.number}, "held": held}
-            logs.event(log, "table.refused", logging.WARNING, **fields)
+            self._refused_tables += 1
+            refused, held = ({"term": one.term, "number": one.number} for one in (table, self._table))
+            logs.event(log, "table.refused", logging.WARNING, refused=refused, held=held)
             return False
         self._table, self._lost = table, False
         self._apply()
@@ -257,8 +257,8 @@ class Worker:
             recent.refresh()
         context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         others = of_upstreams(self.pools, self._resolvers, self.trials.values())
-        totals = {**context.counts.report(), "ledger": self._books.ledger(), "request_log": context.request_log.dropped}
-        if context.publisher.counts(totals | others):
+        totals = {**context.counts.report(), "ledger": self._books.ledger(), "refused_tables": self._refused_tables}
+        if context.publisher.counts(totals | others | {"request_log": context.request_log.dropped}):
             self._books.told(self.trials)
         self._look_for_controller(time.monotonic())
         if self._control is not None:

@@ -148,7 +148,15 @@ class FakeService:
         return {"joined": len(entries), "unknown": 0, "repeated": 0}
 
     def processes(self) -> dict[str, Any]:
-        return {"supervisor": 1, "workers": [{"slot": 0, "pid": 2}], "controller": 3, "restarts": {}}
+        return {
+            "supervisor": 1,
+            "workers": [{"slot": 0, "pid": 2}],
+            "controller": 3,
+            "restarts": {},
+            "leaving": [],
+            "draining": False,
+            "config": {"loaded": 1_764_400_000.0, "reload_refused": None},
+        }
 
     def fleet(self) -> dict[str, Any]:
         me = ReplicaView("host-1", "10.0.0.1:9091", "leader", "0.1.0", "0f3a", 2, 0.0, 0.0)

@@ -17,6 +17,7 @@ payloads = st.fixed_dictionaries(
         "overhead": st.lists(st.tuples(names, buckets, st.floats(0, 9)), max_size=3),
         "fallbacks": st.lists(st.tuples(names, st.just("timeout"), st.integers(0, 9)), max_size=3),
         "lookups": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
+        "refused_tables": st.integers(0, 3),
         "unhashed": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
         "not_rewritten": st.lists(st.tuples(names, st.just("not_json"), st.integers(0, 9)), max_size=3),
         "paths": st.lists(st.tuples(names, st.integers(0, 9)), max_size=3),
@@ -45,6 +46,7 @@ def test_the_dead_stay_in_the_sum_but_for_their_connections(reports: list[dict[s
         key: counts for key, (counts, _) in before.overhead.items()
     }
     assert (after.unhashed, after.not_rewritten) == (before.unhashed, before.not_rewritten)
+    assert after.refused_tables == before.refused_tables == sum(r["refused_tables"] for r in reports)  # type: ignore[misc]
     for key, row in after.endpoints.items():
         assert row[2:] == before.endpoints[key][2:]
         assert row[0] <= before.endpoints[key][0]

@@ -1,3 +1,7 @@
 """Scripts that run in the environments of the servers cannot be imported in ours, so no doctests are sought in them."""
 
+from tests.postgres import postgres, postgres_cluster, postgres_server
+
+__all__ = ["postgres", "postgres_cluster", "postgres_server"]
+
 collect_ignore = ["kserve_model.py", "bento_model.py", "litserve_model.py", "mlflow_model.py", "mlserver_models.py"]

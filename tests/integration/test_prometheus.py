@@ -17,8 +17,10 @@ import orjson
 import pytest
 import yaml
 
+from tests.e2e.fleets import fleet, settings
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import Load, model_process, set_mood
+from tests.postgres import Postgres
 
 CONFIG = Path(__file__).parents[2] / "config"
 RULES = CONFIG / "prometheus"
@@ -41,6 +43,9 @@ RECORDED = (
     "understudy:pairs_compared:ratio5m",
 )
 
+OF_A_FLEET = ("fleet_link_lag_seconds", "fleet_clock_offset_seconds", "fleet_links_refused_total")
+"""Metrics that only a leader with other replicas has."""
+
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Debian's prometheus")
 
 
@@ -48,7 +53,7 @@ def queries() -> list[str]:
     """Every query of the dashboard, its variables filled in as Grafana would."""
     found = [t["expr"] for panel in DASHBOARD["panels"] for t in panel.get("targets", ())]
     found += [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
-    values = {"$__rate_interval": "10s", "$rollout": ".*", "$route": ".*", "$job": "understudy"}
+    values = {"$__rate_interval": "10s", "$rollout": ".*", "$route": ".*", "$job": "understudy", "$instance": ".*"}
     for name, value in values.items():
         found = [query.replace(name, value) for query in found]
     return found
@@ -124,12 +129,12 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def prometheus(folder: Path, target: str) -> AsyncIterator[Prometheus]:
-    """Our own configuration, with the target put in and a scrape each second."""
+async def prometheus(folder: Path, *targets: str) -> AsyncIterator[Prometheus]:
+    """Our own configuration, with the targets put in and a scrape each second."""
     config = yaml.safe_load((RULES / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(RULES / name) for name in config["rule_files"]]
-    config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    config["scrape_configs"][0]["static_configs"] = [{"targets": list(targets)}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     log = folder / "prometheus.log"
     with log.open("wb") as output:
@@ -234,4 +239,27 @@ async def rules_are_evaluated(found: Prometheus) -> None:
 
 async def the_dashboard_draws(found: Prometheus) -> None:
     for query in queries():
-        await found.until(query, within=20)
+        if not any(name in query for name in OF_A_FLEET):
+            await found.until(query, within=20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's prometheus")
+async def test_a_real_prometheus_finds_what_a_fleet_says_of_itself(tmp_path: Path, postgres: Postgres) -> None:
+    async with (
+        model_process("live") as (_, live),
+        model_process("c") as (_, candidate),
+        fleet(tmp_path, postgres.url, settings(live, candidate), replicas=2, lease="2s") as it,
+    ):
+        leader = await it.settled()
+        targets = [one.admin_url.removeprefix("http://") for one in it.replicas]
+        async with prometheus(tmp_path, *targets) as found:
+            for query in queries():
+                if any(name in query for name in OF_A_FLEET):
+                    await found.until(query, within=20)
+            assert len(await found.until("understudy_config_hash")) == 2
+            await found.until("count(count by (hash) (understudy_config_hash)) == 1 and sum(understudy_leader) == 1")
+            leader.config.write_text("upstreams: 1")
+            with pytest.raises(aiohttp.ClientResponseError):
+                await leader.api("/-/reload", {})
+            await found.until("understudy_config_last_reload_successful == 0")

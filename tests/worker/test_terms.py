@@ -31,6 +31,7 @@ async def test_a_table_of_a_lower_term_or_an_older_one_of_the_same_is_neither_ta
         await it.controller.publish(lane(it, 0), term=3)
         assert it.trial.weight == 0
         assert [ack["number"] for ack in it.controller.acks[told:]] == [it.worker._table.number]
+        await eventually(lambda: it.controller.counts.get("refused_tables") == 3, "a report of them")
 
 
 async def test_who_sends_only_tables_that_are_too_old_is_no_controller_that_is_there() -> None:

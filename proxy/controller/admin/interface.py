@@ -50,7 +50,10 @@ class FleetCounts:
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
     `results` counts ends: (rollout, "promoted" or "rolled_back"). `request_log` counts what became of requests for
     (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `dropped` what the
-    controller's own queues had no room for. `leads`: this replica's controller judges.
+    controller's own queues had no room for. `leads`: this replica's controller judges. `untimed` counts pairs by
+    rollout whose replica's clock is not known well enough, `refused_tables` routing tables of a former leader that
+    workers refused, `refused_links` other replicas' connections by reason. `config_loaded` is when the configuration
+    with this hash was loaded (epoch seconds), `reload_refused` says that a later one could not be.
     """
 
     requests: dict[tuple[str, str, str, str], int] = field(default_factory=dict)
@@ -77,6 +80,12 @@ class FleetCounts:
     outcomes: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     leads: bool = True
+    untimed: dict[str, int] = field(default_factory=dict)
+    refused_tables: int = 0
+    refused_links: dict[str, int] = field(default_factory=dict)
+    config_hash: str = ""
+    config_loaded: float = 0.0
+    reload_refused: bool = False
     store_failures: int = 0
     store_set_aside: int = 0
     store_renewed: int = 0
@@ -125,7 +134,8 @@ class AdminService(Protocol):
         """Take delayed labels `{"id", "label" | "value" | "reward"}`; counts `joined` and `unknown`."""
 
     def processes(self) -> dict[str, Any]:
-        """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts"}`."""
+        """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts", "leaving",
+        "draining", "config": {"loaded", "reload_refused"}}`."""
 
     def fleet(self) -> dict[str, Any]:
         """Who leads and which replicas there are (`fleet_view.FleetView.shown`); one that leads where there is no

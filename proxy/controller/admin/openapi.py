@@ -220,6 +220,7 @@ PROCESSES = _object(
         "restarts": {"type": "object", "additionalProperties": WHOLE},
         "leaving": _list(WHOLE),
         "draining": {"type": "boolean"},
+        "config": _object({"loaded": NUMBER, "reload_refused": _maybe(TEXT)}),
     }
 )
 REPLICA = _object(

@@ -55,6 +55,8 @@ MAX_LINKS = 4096
 MAX_REPLICAS = 256
 """Replicas that are known, those that are cut off among them: of these the oldest is taken for gone."""
 BACKLOG = 256
+REFUSALS = ("tls", "silent", "ended", "garbage", "version", "term", "unknown", "name", "full", "failed")
+"""Why a connection is refused: every word there is."""
 SAY = 1.0
 """Seconds between two lines of the log about connections that are refused for the same reason."""
 
@@ -96,7 +98,7 @@ class Links:
     ) -> None:
         self._connections, self._me, self._context = connections, me, context
         self.peers: dict[str, Peer] = {}
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
         """Connections that were refused, by reason word."""
         self.requests: TakeRequest = lambda transport, _: transport.abort()
         """Given a connection of a standby that passes requests of its admin port on."""

@@ -129,7 +129,8 @@ class StandbyService:
     def counts(self) -> FleetCounts:
         """This replica's own traffic."""
         counts = self._replica.traffic.counts()
-        counts.leads = False
+        counts.leads, counts.config_hash = False, self._replica.seen_as("standby").config_hash
+        self._replica.supervisor.describe(counts)
         return counts
 
     def subscribe(self) -> asyncio.Queue[dict[str, Any]]:

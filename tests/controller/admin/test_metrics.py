@@ -66,6 +66,15 @@ METRICS = {
     "understudy_admin_refusals_total": {"reason"},
     "understudy_fleet_replicas": {"state"},
     "understudy_fleet_configurations": set(),
+    "understudy_fleet_term": set(),
+    "understudy_fleet_link_lag_seconds": {"replica"},
+    "understudy_fleet_clock_offset_seconds": {"replica"},
+    "understudy_fleet_links_refused_total": {"reason"},
+    "understudy_untimed_pairs_total": {"rollout"},
+    "understudy_refused_tables_total": set(),
+    "understudy_config_hash": {"hash"},
+    "understudy_config_last_reload_successful": set(),
+    "understudy_config_last_reload_success_timestamp_seconds": set(),
     "understudy_build_info": {"version", "python", "data_path"},
 }
 
@@ -106,6 +115,16 @@ class FakeSender:
         self.counts: Counter[tuple[str, str]] = Counter({("rollout.rolled_back", "delivered"): 2})
 
 
+FLEET: dict[str, Any] = {
+    "untimed": {NAME: 4},
+    "refused_tables": 2,
+    "refused_links": {"tls": 1, "name": 0},
+    "config_hash": "0f3a",
+    "config_loaded": 1_764_400_000.0,
+    "reload_refused": True,
+}
+
+
 def full() -> FleetCounts:
     buckets = [0] * (len(BOUNDS) + 1)
     buckets[0], buckets[3], buckets[-1] = 5, 2, 1
@@ -131,6 +150,7 @@ def full() -> FleetCounts:
         request_log={("traces", "written"): 4},
         outcomes={"joined": 3, "unknown": 1},
         dropped={"order": 1, "record": 2, "events": 3},
+        **FLEET,
         store_failures=1,
         store_ok=False,
     )
@@ -349,14 +369,3 @@ def test_addresses_beyond_the_bound_are_told_together() -> None:
     found = samples(Metrics(controller, FakeSender()))["understudy_endpoint_requests_total"]
     assert len(found) == MOST_ADDRESSES + 1
     assert next(one.value for one in found if one.labels["address"] == "other") == 10
-
-
-def test_a_fleet_is_counted_by_what_its_replicas_do_and_how_their_files_differ() -> None:
-    text = Metrics(FakeController(), FakeSender()).render()[0].decode()
-    for line in (
-        'understudy_fleet_replicas{state="leader"} 1.0',
-        'understudy_fleet_replicas{state="standby"} 1.0',
-        'understudy_fleet_replicas{state="cut_off"} 1.0',
-        "understudy_fleet_configurations 2.0",
-    ):
-        assert line in text

@@ -72,7 +72,7 @@ async def test_answers_of_a_real_controller_hold_what_is_described_and_no_more(t
     async with running(tmp_path, text) as controller:
         worker, service = await FakeWorker(tmp_path).connect(), desk_of(controller)
         tree = {"supervisor": 1, "controller": 2, "workers": [{"slot": 0, "pid": 1, "started": 1.0}], "restarts": {}}
-        tree["leaving"] = []
+        tree |= {"leaving": [], "config": {"loaded": 1.0, "reload_refused": "no"}}
         service.tree(tree | {"draining": False})
         worker.bad(trial_of(controller), 20)
         worker.counts(trial_of(controller))

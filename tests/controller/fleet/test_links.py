@@ -67,7 +67,7 @@ async def test_who_has_no_certificate_of_the_fleet_is_refused_and_both_ends_say_
     assert (await call(secured, strange.client, hello)).startswith("the other end's certificate: ")
     strange.client.verify_mode = ssl.CERT_NONE
     assert "It may not take our certificate" in await call(secured, strange.client, hello)
-    await eventually(lambda: secured.links.refused == {"tls": 2, "ended": 1})  # who does not trust us just leaves
+    await eventually(lambda: +secured.links.refused == {"tls": 2, "ended": 1})  # who does not trust us just leaves
     said = [record.fields for record in caplog.records if record.message == "link.refused"]  # type: ignore[attr-defined]
     assert said[0]["why"] == "no certificate"
     assert said[0]["reason"] == "tls"
@@ -87,7 +87,7 @@ async def test_who_says_nothing_is_refused_after_a_while(tmp_path: Path, monkeyp
     async with asyncio.timeout(20):
         assert await reader.read() == b""
     writer.close()
-    assert leader.links.refused == {"silent": 1}
+    assert +leader.links.refused == {"silent": 1}
     await leader.stop()
 
 
@@ -120,7 +120,7 @@ async def test_who_cannot_be_taken_in_is_told_why(tmp_path: Path, hello: Replica
     ranks: list[int] = []
     leader.links.outranked = ranks.append
     assert f"leader refuses this replica: {why}" in await call(leader, None, hello)
-    assert leader.links.refused == {word: 1}
+    assert +leader.links.refused == {word: 1}
     assert ranks == ([5] if word == "term" else [])
     assert leader.links.peers == {}
     await leader.stop()
@@ -140,7 +140,7 @@ async def test_a_first_frame_that_is_no_replica_is_put_out(tmp_path: Path) -> No
     async with asyncio.timeout(20):
         assert await reader.read() == b""
     writer.close()
-    assert leader.links.refused == {"garbage": 1}
+    assert +leader.links.refused == {"garbage": 1}
     await leader.stop()
 
 
