@@ -17,19 +17,22 @@ COMPILED = (
     *(f"proxy/http/{name}.py" for name in (
         "chunks", "framing", "grpc", "headers", "ids", "known_heads", "local_replies", "placement", "statuses",
     )),
+    *(f"proxy/http/http2/{name}.py" for name in ("blocks", "connection", "frames", "sending")),
     "proxy/pairs/link.py",
     *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py") if path.stem not in INTERPRETED),
     *(f"proxy/worker/{name}.py" for name in (
-        "context", "limits", "pace", "publisher", "reader", "taking", "timers", "turn",
+        "context", "http2_protocol", "limits", "pace", "publisher", "reader", "taking", "timers", "turn",
     )),
     *(f"proxy/worker/downstream/{name}.py" for name in (
+        "grpc", "grpc_call", "grpc_stream", "grpc_taking",
         "http1", "http1_connection", "http1_requests", "http1_states", "receiving", "tunnel",
     )),
     *(f"proxy/worker/upstream/{name}.py" for name in (
-        "absence", "addresses", "affinity", "balancing", "dialling", "endpoint", "health", "http1", "keepalive", "pool",
+        "absence", "addresses", "affinity", "balancing", "dialling", "endpoint", "grpc", "grpc_pool", "health", "http1",
+        "keepalive", "pool",
     )),
 )  # fmt: skip
-"""What every request passes through over HTTP/1.1; what runs once per process or connection is left out."""
+"""What every request passes through; what runs once per process or connection is left out."""
 
 
 def compiled() -> list:

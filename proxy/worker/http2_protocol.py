@@ -122,7 +122,8 @@ class StreamEnd(Generic[L]):
     link: L
     _stream: Stream
     _since = 0.0
-    _over = _paused = False
+    _over = False
+    _paused = False
 
     def pause_reading(self) -> None:
         """Whoever takes it cannot take more."""

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mypy_extensions import mypyc_attr
 
 from proxy.fields.set_message import STREAM
 from proxy.http.grpc import Messages, seconds, timeout_text
@@ -23,17 +25,16 @@ from proxy.request import machine, memory, samples
 from proxy.request.driver import RequestDriver
 from proxy.request.ports import DownstreamStream
 from proxy.request.served import Served
-from proxy.worker.request_log import LoggedRequest
 
 if TYPE_CHECKING:
     from proxy.http.headers import Request
     from proxy.request.counts import Meter
     from proxy.request.legs import Upstream
+    from proxy.request.ports import RequestContext
     from proxy.request.rollouts import Trial
-    from proxy.worker.context import WorkerContext
 
-_TIMEOUT = frozenset({b"grpc-timeout"})
-_ANY_LENGTH = 1 << 32
+_TIMEOUT: Final = frozenset({b"grpc-timeout"})
+_ANY_LENGTH: Final = 1 << 32
 """Four bytes say how long a message is."""
 
 
@@ -45,8 +46,6 @@ class CallStream(DownstreamStream, Protocol):
 
 class ServedCall(Served):
     """A leg that may answer a call."""
-
-    exchange: Call
 
     _messages: Messages | None = None
 
@@ -62,15 +61,16 @@ class ServedCall(Served):
         return self._messages.begun > 1 or not self.exchange.body_done
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Call(RequestDriver):
     """One call of one client."""
 
-    client: CallStream
     _holding = 0
     """Bytes gathered before it is decided whether they are needed."""
 
-    def __init__(self, client: CallStream, context: WorkerContext, request: Request, name: bytes, now: float) -> None:
+    def __init__(self, client: CallStream, context: RequestContext, request: Request, name: bytes, now: float) -> None:
         super().__init__(client, context, request, name, now)
+        self._messages = client.messages
         given = request.value(b"grpc-timeout")
         self._deadline = now + seconds(given) if given else inf
 
@@ -90,14 +90,14 @@ class Call(RequestDriver):
 
     def is_enough(self, done: bool) -> bool:
         """The first message says which arm answers; a stream's caller may wait for an answer before it goes on."""
-        messages = self.client.messages
+        messages = self._messages
         if done or messages.begun > 1:
             return True
         return messages.begun == 1 and messages.whole and (self.undrawn or self.unrouted or self.request.path == STREAM)
 
     def is_stream(self) -> bool:
         """What ends with a message may be all that its caller says before it is answered."""
-        messages = self.client.messages
+        messages = self._messages
         return messages.begun > 1 or messages.whole
 
     # --- who is sampled ---
@@ -105,12 +105,12 @@ class Call(RequestDriver):
     def _sample(self, done: bool) -> None:
         if not done:
             self.undecided = not self.overridden
-        elif self.client.messages.begun == 1:
+        elif self._messages.begun == 1:
             samples.sample(self)
 
     def more(self, piece: bytes, done: bool) -> None:
         """More of the request's body; live has it too once it was asked in the candidate's place."""
-        if self.undecided and (self.client.messages.begun > 1 or self.winner is not None):
+        if self.undecided and (self._messages.begun > 1 or self.winner is not None):
             self._is_stream()
         super().more(piece, done)
         hedge = self.hedge
@@ -155,7 +155,7 @@ class Call(RequestDriver):
         """The call has ended: it is known by now whether it is unary."""
         if self.undecided:
             self._decided()
-            if self.client.messages.begun == 1 and self.winner is None:
+            if self._messages.begun == 1 and self.winner is None:
                 samples.sample(self)
                 if not memory.keeps(self, self.body_size) and not memory.reserve(self):
                     self.lose_body()
@@ -167,7 +167,3 @@ class Call(RequestDriver):
         if self.undecided:
             self._decided()
         super().let_go()
-
-
-class LoggedCall(LoggedRequest, Call):
-    """A call that is logged."""

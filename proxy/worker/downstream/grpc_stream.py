@@ -17,7 +17,8 @@ from proxy.http.http2 import HIGH, Headers, Stream
 from proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
 from proxy.http.local_replies import words
 from proxy.model.reasons import Reason
-from proxy.worker.downstream.grpc_call import Call, LoggedCall
+from proxy.worker.downstream.grpc_call import Call
+from proxy.worker.downstream.grpc_logged import LoggedCall
 from proxy.worker.downstream.grpc_taking import CallTaking
 from proxy.worker.downstream.receiving import Receiving
 from proxy.worker.http2_protocol import Http2Protocol, StreamEnd
@@ -39,7 +40,9 @@ class CallsConnection(Http2Protocol):
     """What a call asks of the connection that it came on."""
 
     context: WorkerContext
-    peer = lines = scheme = b""
+    peer = b""
+    lines = b""
+    scheme = b""
     trusted = False
 
     def spend(self, work: int) -> None:
@@ -67,7 +70,8 @@ class GrpcServerStream(StreamEnd[CallsConnection]):
     """The client reads slowly: more than enough waits for it."""
     left = -1
     """Bytes of its body that its head announces and that have not come; below 0 where it announces none."""
-    _answering = _started = False
+    _answering = False
+    _started = False
     _answer: GrpcAnswer | None = None
     _receiving: Receiving | None = None
     """The message that is not here whole, the `_number`th."""

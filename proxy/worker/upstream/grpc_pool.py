@@ -11,6 +11,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from proxy.fields import set_message
 from proxy.model.reasons import Reason
 from proxy.worker.timers import TICK
@@ -33,6 +35,7 @@ IDLE = 60.0
 """Seconds after which a connection without calls is closed where nothing else is said."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class GrpcPool(Pool):
     """Connections of one worker to one upstream."""
 
