@@ -349,6 +349,10 @@ def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
         blame((*path, "jmespath"), "conflicts with `pointer`", "write one of them")
     if rule.jmespath and (problem := expression_problem(rule.jmespath)):
         blame((*path, "jmespath"), f"is not a JMESPath expression: {problem}", "e.g. `results[*].score`")
+    if rule.schema is not None and rule.kind is not Kind.JSON:
+        blame((*path, "schema"), f"has no meaning for predictions of kind `{rule.kind}`", "write `kind: json`")
+    elif rule.schema_problem:
+        blame((*path, "schema"), rule.schema_problem)
     _positive(path, blame, label_delay=rule.label_delay)
     for key in rule.model_fields_set & {"low", "high"}:
         if rule.kind not in (Kind.SCORE, Kind.AUTO):

@@ -7,9 +7,10 @@ rates and limits ratios (0 to 1).
 from __future__ import annotations
 
 import warnings
+from pathlib import Path as File
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from proxy.config.guards import DEFAULT_GUARDS, Guards
 from proxy.config.headers import HeaderRules
@@ -36,6 +37,7 @@ from proxy.config.types import (
     or_text,
 )
 from proxy.model import Guard, Kind, PredictionSpec, Stage, State
+from proxy.predictions.json_validity import schema_problem
 from proxy.predictions.registry import AUTO, PROTOCOLS
 from proxy.units import Unfit
 
@@ -79,6 +81,30 @@ with warnings.catch_warnings():
         """A field of the request's JSON, a text or a number (`/parameters/sequence_id`); gRPC: of a ModelInferRequest.
         A request without it, compressed, or longer than `mirror.max_body` is drawn by itself."""
 
+    class WithSchema(BaseModel):
+        """What may name a JSON Schema."""
+
+        model_config = ConfigDict(use_attribute_docstrings=True)
+
+        schema: FilePath | None = None  # type: ignore[assignment] # pydantic's deprecated method
+        """`kind: json`: file with the JSON Schema that answers must fit; any JSON is valid when absent."""
+        _schema: str = PrivateAttr("")
+        _problem: str = PrivateAttr("")
+
+        def model_post_init(self, _context: Any, /) -> None:
+            """Read the schema now: what is judged by is what was checked."""
+            if self.schema is not None:
+                try:
+                    self._schema = File(self.schema).read_text("utf-8")
+                    self._problem = schema_problem(self._schema)
+                except (OSError, UnicodeError) as error:
+                    self._problem = f"cannot be read: {getattr(error, 'strerror', '') or error}"
+
+        @property
+        def schema_problem(self) -> str:
+            """What is wrong with the file of `schema`; empty if nothing is."""
+            return self._problem
+
 
 class DualWriteConfig(Section):
     """Every request of the route goes to a second upstream before it goes to live: for calls that set up state."""
@@ -98,7 +124,7 @@ class ByHeader(Section):
     """Its name."""
 
 
-class PredictionConfig(Section):
+class PredictionConfig(WithSchema, Section):
     """How to read an answer."""
 
     protocol: ProtocolName = AUTO
@@ -134,6 +160,7 @@ class PredictionConfig(Section):
             float(self.high),
             self.jmespath,
             self.label_delay,
+            self._schema,
         )
 
 

@@ -19,8 +19,9 @@ import numpy as np
 
 from proxy.evidence.input.distances import LARGE, cosine_distances, total_variations
 from proxy.evidence.process.wealth import Floats
-from proxy.model import Kind, Outcome, Pair, Prediction, Reading, make
+from proxy.model import VALID, Kind, Outcome, Pair, Prediction, Reading, make
 from proxy.pairs.redaction import pointers, redact, redact_query
+from proxy.predictions.calls import calls_distance
 from proxy.rfc3339 import rfc3339
 
 MOST = 50
@@ -92,6 +93,8 @@ def _angle(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 _FAR: dict[Kind, Callable[[Any, Any], float]] = {
+    Kind.CALLS: calls_distance,
+    Kind.JSON: lambda a, b: float((a == VALID) != (b == VALID)),
     Kind.SCORE: _apart,
     Kind.NUMBER: _apart,
     Kind.PROBABILITIES: _moved,
@@ -164,7 +167,10 @@ def _shortened(outcome: Outcome) -> Outcome:
 def _first(prediction: Prediction | None) -> Prediction | None:
     if prediction is None:
         return None
-    most = MAX_TEXT if prediction.kind in (Kind.TEXT, Kind.LABEL) else MAX_VALUES
+    if prediction.kind is Kind.CALLS:
+        calls = (tuple(call[:MAX_TEXT] for call in row[:MAX_ROWS]) for row in prediction.rows[:MAX_ROWS])
+        return Prediction(prediction.kind, tuple(calls))
+    most = MAX_TEXT if prediction.kind in (Kind.TEXT, Kind.LABEL, Kind.JSON) else MAX_VALUES
     rows = (row[:most] if isinstance(row, str | tuple) else row for row in prediction.rows[:MAX_ROWS])
     return Prediction(prediction.kind, tuple(rows))
 

@@ -64,6 +64,12 @@ class Kind(StrEnum):
     VECTOR = "vector"
     RANKING = "ranking"
     TEXT = "text"
+    CALLS = "calls"
+    JSON = "json"
+
+
+VALID: Final = "valid"
+"""The row of kind `json` of a text that is valid; any other row says what is wrong with it."""
 
 
 class Mismatch(StrEnum):
@@ -141,8 +147,9 @@ class Prediction(NamedTuple):
     """What was decoded from one answer: one value per row, of one kind.
 
     `rows` holds, by kind: label `str | int | bool`; score and number `float`; probabilities and vector
-    `tuple[float, ...]`; ranking `tuple[str | int, ...]`; text `str`. Never empty, never non-finite. `names` are those
-    of the values in a row, where the protocol names them (classes, columns).
+    `tuple[float, ...]`; ranking `tuple[str | int, ...]`; text `str`; calls `tuple[str, ...]`, one text per call
+    (`predictions.calls`); json `str`, `VALID` or what is wrong (`predictions.json_validity`). Never empty, never
+    non-finite. `names` are those of the values in a row, where the protocol names them (classes, columns).
     """
 
     kind: Kind
@@ -195,7 +202,8 @@ class Reading(NamedTuple):
 class PredictionSpec:
     """How to read an answer. `output` names a V2 output, `pointer` (RFC 6901) or `jmespath` a place in JSON.
 
-    `label_delay` is how long after a request its truth may come (seconds): labels count when it has passed.
+    `label_delay` is how long after a request its truth may come (seconds): labels count when it has passed. `schema` is
+    the JSON Schema of kind `json`, as text.
     """
 
     protocol: str = "auto"
@@ -207,6 +215,7 @@ class PredictionSpec:
     high: float = 1.0
     jmespath: str = ""
     label_delay: float = 3600.0
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)

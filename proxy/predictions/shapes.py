@@ -18,6 +18,7 @@ from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds, too_many
 from proxy.predictions.exact_json import fits
 from proxy.predictions.json_tools import word_for
+from proxy.predictions.json_validity import json_rows
 from proxy.predictions.unreadable import Rounded, Unreadable
 
 MAX_RANK = 8
@@ -261,6 +262,19 @@ def _vectors(values: Tensor, _spec: PredictionSpec, _bounds: Bounds) -> tuple[tu
     return _sequences(values, floats(values.data))
 
 
+def _calls(values: Tensor, _spec: PredictionSpec, _bounds: Bounds) -> tuple[tuple[str, ...], ...]:
+    """Rows of `calls.row_of_calls`, which only some protocols have."""
+    for value in values.data:
+        if type(value) is not tuple:
+            raise Unreadable(Reason.BAD_TYPE, f"expected calls of tools, found {word_for(value)}")
+    check_rows(len(values.data))
+    return tuple(values.data)
+
+
+def _documents(values: Tensor, spec: PredictionSpec, bounds: Bounds) -> tuple[str, ...]:
+    return json_rows(_singles(values, "JSON text"), spec.schema, bounds)
+
+
 def _rankings(values: Tensor, _spec: PredictionSpec, bounds: Bounds) -> tuple[tuple[Any, ...], ...]:
     if len(values.data) > bounds.nodes:
         raise too_many(len(values.data), bounds.nodes, "items of rankings")
@@ -277,6 +291,8 @@ _ROWS: dict[Kind, Callable[[Tensor, PredictionSpec, Bounds], tuple[Any, ...]]] =
     Kind.VECTOR: _vectors,
     Kind.RANKING: _rankings,
     Kind.TEXT: _texts,
+    Kind.CALLS: _calls,
+    Kind.JSON: _documents,
 }
 
 

@@ -208,6 +208,8 @@ def test_odd_values_of_every_kind_are_counted_without_a_word(kind: Kind) -> None
         Kind.VECTOR: [(0.0,), (1e308, -1e308), (5e-324, 0.0), tuple([1.0] * 10_000), (1e-200, 1e-200)],
         Kind.RANKING: [(), ("a",), tuple(range(300)), ("a", "a"), (1, "1")],
         Kind.TEXT: ["", " ", "a" * 100_000, "\0", "\ud800"],
+        Kind.CALLS: [(), ("f({})",), ("f({})",) * 128, ('f({"a":1})', 'g("x")'), ('f({"a":',)],
+        Kind.JSON: ["valid", "invalid at /a: too odd", "invalid: no JSON", "valid", ""],
     }
     guards = [*ALL_GUARDS, Guard("min_similarity", 0.9), Guard("max_quality_drop", 0.1)]
     evidence = gather(make_plan(*guards, kind=kind), [])

@@ -54,7 +54,17 @@ PURE = {
 """What a pure file may take of the standard library: nothing that waits, draws lots, looks at a clock or speaks.
 `email.utils` reads dates of headers, `http` names statuses; registries walk the files of their own room."""
 
-DECODERS = {"numpy", "orjson", "zstandard", "brotli", "hpack", "jmespath", "ml_dtypes", "google.protobuf"}
+DECODERS = {
+    "numpy",
+    "orjson",
+    "zstandard",
+    "brotli",
+    "hpack",
+    "jmespath",
+    "jsonschema_rs",
+    "ml_dtypes",
+    "google.protobuf",
+}
 """What a pure file may take from outside: arrays, and decoding that does no I/O."""
 
 

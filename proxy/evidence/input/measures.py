@@ -42,7 +42,8 @@ from proxy.evidence.input.distances import (
 from proxy.evidence.input.projections import PROJECTION_NAMES, PROJECTIONS, projected
 from proxy.evidence.input.reference import Reference
 from proxy.evidence.process.wealth import Floats
-from proxy.model import Kind, Prediction, Reading
+from proxy.model import VALID, Kind, Prediction, Reading
+from proxy.predictions.calls import calls_distance
 
 CLIP = 8.0
 
@@ -76,8 +77,14 @@ def metric_of(kind: Kind, low: float, high: float) -> Metric:
         Kind.VECTOR: Metric(cosine_distance, vectors_differ),
         Kind.RANKING: Metric(rank_biased_distance, lambda a, b: a[:1] != b[:1]),
         Kind.TEXT: Metric(text_distance, ne, lambda a: float(len(a))),
+        Kind.CALLS: Metric(calls_distance, ne),
+        Kind.JSON: Metric(lambda a, b: float(_is_valid_only_one(a, b)), _is_valid_only_one),
     }
     return metrics[kind]
+
+
+def _is_valid_only_one(a: str, b: str) -> bool:
+    return (a == VALID) != (b == VALID)
 
 
 Rows = Sequence[Sequence[Any]]

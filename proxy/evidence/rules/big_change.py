@@ -39,7 +39,7 @@ def check(guard: Guard, kind: Kind) -> Problem | None:
 
 def generous(kind: Kind) -> Guard | None:
     """A tolerance that means something for the kind; where changes have no size of their own there is none."""
-    if kind in (Kind.LABEL, Kind.RANKING, Kind.TEXT, Kind.AUTO):
+    if kind in (Kind.LABEL, Kind.RANKING, Kind.TEXT, Kind.CALLS, Kind.JSON, Kind.AUTO):
         return None
     return Guard("max_big_change", 0.5, kind is Kind.NUMBER, 1.0 if kind is Kind.NUMBER else 0.1)
 

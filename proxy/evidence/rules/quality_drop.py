@@ -75,7 +75,7 @@ GUARDS = (
         unit=replace(NUMBER, chart=lambda _guard: "percent"),
         rule=rule,
         effort=MEAN,
-        kinds=EVERY - {Kind.VECTOR},
+        kinds=EVERY - {Kind.VECTOR, Kind.CALLS, Kind.JSON},
         check=below_one,
         learns=learns,
         gap=gap,
