@@ -163,9 +163,9 @@ class Reading(NamedTuple):
     `fault` is the candidate's failure (a reason word) or `NONE`; `live_fault` live's. `live` and `candidate` are
     present exactly when the route has a prediction to read and that arm's answer could be read; a candidate's that
     cannot be read is no fault when live's cannot either. `request_hash` (64 bits) is the
-    same for equal request bodies; `detail` explains a fault or a mismatch in words for a person. `id` is the one that
-    the caller knows, and may repeat. `mismatch` is in what the two answers differ as answers, whatever is read in them,
-    and `None` when there are not two to compare.
+    same for equal request bodies; `detail` explains a fault, a mismatch or different calls in words for a person. `id`
+    is the one that the caller knows, and may repeat. `mismatch` is in what the two answers differ as answers, whatever
+    is read in them, and `None` when there are not two to compare.
     """
 
     stage: int
@@ -193,6 +193,7 @@ class Reading(NamedTuple):
     live_tokens: int = 0  # tokens of a streamed answer, 0 where the protocol does not count them
     tokens: int = 0
     mismatch: Mismatch | None = None
+    pieces: bool = False  # `tokens` are events of the streams: not both of them say how many tokens they have
 
 
 # --- what the owner asked for ----------------------------------------------------------------------------------------

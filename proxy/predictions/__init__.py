@@ -1,6 +1,7 @@
 """Bytes to predictions, or a reason why not. Start in `reading.py`; one file per protocol.
 
     reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
+    comparing.py   do two predictions fit together, in what do they differ
     mismatch.py    in what two answers differ before either is read
     registry.py    the protocols by name, and `auto`; `protocol.py` is what one is
     protocols/     one file each: a decoded body in, a `Tensor` of raw values out
@@ -8,6 +9,9 @@
     classification.py    Triton's classes as text with their scores, where the request asked for them
     unparseable.py why live's answers cannot be read, in words
     shapes.py      a tensor and a kind in, the rows of a `Prediction` out
+    language.py    what a language model said, whatever the protocol: text, calls, refusal, reasoning, …
+    calls.py       calls of tools as rows, and in which argument two differ
+    json_validity.py   kind `json`: is a text valid by a schema
     json_tools.py  parsing, following pointers
     expressions.py JMESPath
     json_events.py a stream of JSON events: texts joined, other values a row each

@@ -138,7 +138,7 @@ def joined(spec: PredictionSpec, values: list[Any]) -> Tensor:
     said = [value for value in values if value is not None] or values[:1]
     if spec.kind in _TEXTS:
         if all(type(value) is str for value in said):
-            return Tensor(["".join(said)], (), Kind.TEXT, tokens=sum(map(bool, said)))
+            return Tensor(["".join(said)], (), Kind.TEXT, pieces=sum(map(bool, said)))
         if _are_batches(said):
             return Tensor(["".join(pieces) for pieces in zip(*said, strict=True)], (len(said[0]),), Kind.TEXT)
     if len(said) == 1:

@@ -26,22 +26,22 @@ import orjson
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec, Reading, Segments, make
 from proxy.model.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
 from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json
-from proxy.predictions.exact_json import fits
+from proxy.predictions.comparing import NO_COUNT, TOLD, TokenCount, fit_live, token_counts, told_difference
 from proxy.predictions.message import UNREAD, Message, is_plain, target_of
 from proxy.predictions.mismatch import answered, mismatch, told
 from proxy.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.predictions.request import body_hash, request_facts
 from proxy.predictions.shapes import Tensor, one_row, predict
-from proxy.predictions.unreadable import MAX_DETAIL, Rounded, Unreadable, names
+from proxy.predictions.unreadable import MAX_DETAIL, Rounded, Unreadable
 
 # Looking up a member of an enum costs 0.1 µs in Python 3.11; these are looked up a dozen times per pair.
 _FINE = Reason.NONE
-_AUTO, _LABEL = Kind.AUTO, Kind.LABEL
+_AUTO = Kind.AUTO
 
 _BEYOND = frozenset((Reason.DECOMPRESSED_TOO_LARGE, Reason.TOO_MANY_ELEMENTS))
 """An answer that would take too long to read. What is near the bound by itself is nobody's fault."""
 
-_Said: TypeAlias = tuple[Prediction | None, Reason, str, int]
+_Said: TypeAlias = tuple[Prediction | None, Reason, str, TokenCount]
 """What an arm said, or the reason word and the sentence why that cannot be told; and how many tokens it wrote."""
 
 _OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
@@ -49,9 +49,6 @@ _OURS = frozenset((Reason.INTERNAL, Reason.NOT_REWRITTEN))
 
 MOST_HEADS, MOST_HEAD = 64, 1024
 """Heads that are remembered, and the bytes of one."""
-
-_SEQUENCES = frozenset((Kind.PROBABILITIES, Kind.VECTOR))
-"""Kinds whose rows must be as wide as live's; a ranking may be shorter or longer."""
 
 
 def read(
@@ -204,13 +201,13 @@ class PairReader:
             fault, detail = Reason.UNAUTHORIZED, f"{detail}: {NO_CREDENTIALS}"
         differs = mismatch(head, ours, theirs)
         live = candidate = again = None
-        live_tokens = tokens = 0
+        live_count = count = NO_COUNT
         if self._spec is not None:
             self._by, self._pair = self._protocol, pair
             if not live_fault:
-                live, live_fault, live_detail, live_tokens = self._answer(self._spec, ours, None)
+                live, live_fault, live_detail, live_count = self._answer(self._spec, ours, None)
             if not fault:
-                candidate, fault, detail, tokens = self._answer(self._spec, theirs, live)
+                candidate, fault, detail, count = self._answer(self._spec, theirs, live)
             if live is not None and second is not None and not failure(second, ours):
                 again, _, _, _ = self._answer(self._spec, second, live)
             if fault in _BEYOND and live is not None and self._is_near(self._spec, ours):
@@ -228,11 +225,14 @@ class PairReader:
             request_hash, segment, cluster = facts
         else:
             request_hash = body_hash(head, body, self.bounds)
+        if live is not None and candidate is not None and live.kind in TOLD and not detail:
+            detail = told_difference(live, candidate)
         said = _sentence(live_detail, detail) if live_detail or detail else ""
         asked = (stage, worker, sequence, given or name, time, served)
         answers = (live_fault, fault, live, candidate, again)
         times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, fell_back)
-        rest = (request_hash, segment, cluster, said, live_tokens, tokens, differs)
+        tokens = token_counts(live_count, count) if live_count != NO_COUNT or count != NO_COUNT else (0, 0, False)
+        rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2])
         return make(Reading, (*asked, *answers, *times, *rest))
 
     def _answer(self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None) -> _Said:
@@ -243,22 +243,22 @@ class PairReader:
         if self._ahead and (said := self._ahead.get(id(outcome))) is not None:
             return said
         if outcome.status >= 400:
-            return None, _FINE, "", 0
+            return None, _FINE, "", NO_COUNT
         try:
-            document, tokens = UNREAD, 0
+            document, count = UNREAD, NO_COUNT
             prediction = None
             if self._single is not None and (outcome.head in self._plain or self._is_plain(outcome.head)):
                 document = self._parsed(outcome.body)
                 prediction = one_row(spec, self._single(spec, document))
             if prediction is None:
-                prediction, tokens = self._long_way(spec, outcome, document, _AUTO if live is None else live.kind)
+                prediction, count = self._long_way(spec, outcome, document, _AUTO if live is None else live.kind)
             if live is not None:
-                _fit(prediction, live)
-            return prediction, _FINE, "", tokens
+                fit_live(prediction, live)
+            return prediction, _FINE, "", count
         except Unreadable as why:
-            return None, why.reason, why.detail, 0
+            return None, why.reason, why.detail, NO_COUNT
         except Exception as bug:  # one odd body must not end the judging of every rollout; counted, and shown
-            return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], 0
+            return None, Reason.INTERNAL, f"a bug in understudy: {bug!r}"[:MAX_DETAIL], NO_COUNT
 
     def _is_near(self, spec: PredictionSpec, live: Outcome) -> bool:
         """Whether live's answer is beyond half of what may be read: models that answer alike would differ in nothing
@@ -284,7 +284,7 @@ class PairReader:
 
     def _long_way(
         self, spec: PredictionSpec, outcome: Outcome, document: Any, kind: Kind, *, exact: bool = False
-    ) -> tuple[Prediction, int]:
+    ) -> tuple[Prediction, TokenCount]:
         """What an arm said, and how many tokens it wrote; raises `Unreadable`.
 
         A label that has been rounded is read again, exactly: that takes several times as long, so only then.
@@ -295,7 +295,7 @@ class PairReader:
             values = self._values(spec, message)
             if exact:
                 values.exact = True
-            return predict(spec, values, kind, bounds), values.tokens
+            return predict(spec, values, kind, bounds), (values.tokens, values.pieces)
         except Rounded:
             if exact:
                 raise
@@ -320,48 +320,6 @@ class PairReader:
                 target_of(self._pair.request_head if self._pair is not None else b""), message
             )
         return protocol.extract(spec, message)
-
-
-def _fit(candidate: Prediction, live: Prediction) -> None:
-    """Raise `Unreadable` unless the two predictions can be compared row by row."""
-    mine, yours = len(candidate.rows), len(live.rows)
-    if mine != yours:
-        raise Unreadable(Reason.ROW_COUNT, f"{_count(mine, 'row')} where live answered {yours}")
-    if candidate.kind in _SEQUENCES:
-        for at in range(mine):
-            if len(candidate.rows[at]) != len(live.rows[at]):
-                widths = f"{_count(len(candidate.rows[at]), 'value')} in row {at} where live answered"
-                raise Unreadable(Reason.BAD_SHAPE, f"{widths} {len(live.rows[at])}")
-        if candidate.names != live.names:
-            raise Unreadable(Reason.BAD_SHAPE, _renamed(candidate.names, live.names))
-    elif candidate.kind is _LABEL and _sort(candidate.rows) != _sort(live.rows):
-        ours, theirs = _written(candidate.rows), _written(live.rows)
-        if ours and theirs and ours != theirs:
-            raise Unreadable(Reason.BAD_TYPE, f"labels are {ours} where live answered {theirs}")
-
-
-def _sort(rows: tuple[object, ...]) -> str:
-    """What sort of labels these are. A model that renames 3 to "3" breaks its callers, so that is no small change."""
-    return "text" if all(type(row) is str for row in rows) else "numbers"
-
-
-def _written(rows: tuple[object, ...]) -> str:
-    """The same of the labels that tell: digits beyond 64 bits may have been either (`shapes`). Empty when none does."""
-    telling = tuple(row for row in rows if not (type(row) is str and _DIGITS.fullmatch(row) and not fits(int(row))))
-    return _sort(telling) if telling else ""
-
-
-_DIGITS = re.compile(r"-?[1-9][0-9]{18,308}")
-
-
-def _renamed(mine: tuple[str, ...], yours: tuple[str, ...]) -> str:
-    """What differs between two lists of names; JSON says nothing of order, so protocols hand them over sorted."""
-    only, missing = sorted(set(mine) - set(yours)), sorted(set(yours) - set(mine))
-    return f"the names differ: only here {names(only)}, only in live's answer {names(missing)}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 _BROKE = {

@@ -45,7 +45,8 @@ class Tensor:
     """Values in row-major order and their shape; `len(data) == prod(shape)`.
 
     `hint` is the kind if the owner left it open, `names` those of the values in a row, `tokens` how many tokens a
-    language model wrote (0 where nobody counts). `exact` says that no whole number in it has been rounded; without it a
+    language model says it wrote in a stream (0 where it does not say), `pieces` how many events of that carried
+    something. `exact` says that no whole number in it has been rounded; without it a
     double of 2^63 or more may have been one of other digits.
     """
 
@@ -55,6 +56,7 @@ class Tensor:
     names: tuple[str, ...] = ()
     tokens: int = 0
     exact: bool = False
+    pieces: int = 0
 
     @property
     def width(self) -> int:
@@ -66,7 +68,7 @@ def tensor(value: Any, hint: Kind = Kind.AUTO) -> Tensor:
     """A JSON value, nested arrays or a single one, as a tensor; raises `Unreadable` with `bad_shape` or `too_deep`.
 
     >>> tensor([[1, 2], [3, 4]])
-    Tensor(data=[1, 2, 3, 4], shape=(2, 2), hint=<Kind.AUTO: 'auto'>, names=(), tokens=0, exact=False)
+    Tensor(data=[1, 2, 3, 4], shape=(2, 2), hint=<Kind.AUTO: 'auto'>, names=(), tokens=0, exact=False, pieces=0)
     """
     if type(value) is not list:
         return Tensor([value], (), hint)
