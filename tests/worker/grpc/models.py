@@ -93,7 +93,8 @@ class GrpcModel(grpc.GenericRpcHandler):
         def behave(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             metadata: Metadata = [(key, value) for key, value in details.invocation_metadata]
             seen = Seen(details.method, metadata, context.time_remaining(), context)
-            context.add_callback(seen.ended.set)
+            if not context.add_callback(seen.ended.set):  # it was over before it had a thread
+                seen.ended.set()
             self.calls.append(seen)
             yield from self.script(seen, messages)
 
