@@ -12,14 +12,14 @@ from pathlib import Path
 
 from setuptools import setup
 
-INTERPRETED = {"fork"}  # few routes have it
 COMPILED = (
+    *sorted(path.as_posix() for path in Path("proxy/fields").glob("[!_]*.py")),
     *(f"proxy/http/{name}.py" for name in (
         "chunks", "framing", "grpc", "headers", "ids", "known_heads", "local_replies", "placement", "statuses",
     )),
     *(f"proxy/http/http2/{name}.py" for name in ("blocks", "connection", "frames", "sending")),
     "proxy/pairs/link.py",
-    *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py") if path.stem not in INTERPRETED),
+    *sorted(path.as_posix() for path in Path("proxy/request").glob("[!_]*.py")),
     *(f"proxy/worker/{name}.py" for name in (
         "context", "http2_protocol", "limits", "pace", "publisher", "reader", "taking", "timers", "turn",
     )),

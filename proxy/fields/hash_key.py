@@ -10,29 +10,37 @@ Nothing here raises for what a body holds: one that cannot be read has no key.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from proxy import json_pointer
+from proxy.fields.document import JsonDocument, JsonReader, json_size
 from proxy.fields.sticky import json_key, message_key
 from proxy.http.chunks import ChunkError, joined
-from proxy.http.headers import original
+from proxy.http.headers import JSON_SIZE, original
+from proxy.json_pointer import Pointer
 
-PREFIX = 256
-_FRAME = 5
+PREFIX: Final = 256
+_PROMPTS = ("messages", "prompt", "input", "inputs")
+_RULES = ("system", "instructions")
+_FRAME: Final = 5
 """Bytes before a gRPC message."""
 
 
 class HashKey:
     """One rule: `kind` is `header`, `cookie`, `json` or `prefix`, `name` what the first three name."""
 
-    __slots__ = ("_low", "_path", "kind", "name")
+    __slots__ = ("_low", "_path", "_reader", "kind", "name", "pointers")
 
     def __init__(self, kind: str, name: str = "") -> None:
         self.kind, self.name = kind, name
         self._low = name.lower().encode()
         self._path = json_pointer.parse(name) if kind == "json" else ()
+        named = [(one,) for one in (*_PROMPTS, *_RULES)] if kind == "prefix" else [self._path] if self._path else []
+        self.pointers: tuple[Pointer, ...] = tuple(named)
+        """What it looks at in a JSON body."""
+        self._reader = JsonReader(self.pointers)
 
     @property
     def reads_body(self) -> bool:
@@ -73,7 +81,17 @@ class HashKey:
                 body = joined(body)
             except ChunkError:
                 return b""
-        return beginning(body) if self.kind == "prefix" else json_key(head, body, self._path)
+        size = json_size(original(head, low, JSON_SIZE), body)
+        document = self._reader.read(body[:size]) if size >= 0 else None
+        return self.of_document(document) if document is not None else self.of_no_document(body)
+
+    def of_document(self, document: JsonDocument) -> bytes:
+        """The key in a JSON body."""
+        return beginning(document) if self.kind == "prefix" else json_key(document, self._path)
+
+    def of_no_document(self, body: bytes) -> bytes:
+        """The key in any other body."""
+        return body[:PREFIX] if self.kind == "prefix" else b""
 
     def _of_message(self, body: bytes) -> bytes:
         if self.kind == "json":
@@ -91,27 +109,30 @@ class HashKey:
         return f"HashKey({self.kind!r}, {self.name!r})"
 
 
-def beginning(body: bytes) -> bytes:
+def beginning(document: JsonDocument) -> bytes:
     """How a prompt begins, the same for each turn of a conversation.
 
     >>> first = b'{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Hello"}]}'
     >>> later = first[:-2] + b', {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]}'
-    >>> beginning(first) == beginning(later), beginning(b'{"prompt": "Once", "n": 2}'), beginning(b"<x>")
-    (True, b'Once', b'<x>')
+    >>> read = JsonReader().read
+    >>> beginning(read(first)) == beginning(read(later)), beginning(read(b'{"prompt": "Once", "n": 2}'))
+    (True, b'Once')
     """
+    for name in _PROMPTS:
+        found = _member(document, name)
+        if isinstance(found, str) and found:
+            return found[:PREFIX].encode("utf-8", "surrogatepass")
+        if isinstance(found, list) and found and all(isinstance(one, dict) and "role" in one for one in found):
+            rules = [_member(document, rule) for rule in _RULES]
+            return orjson.dumps([rules, _up_to_the_first_question(found)])
+    return document.text[:PREFIX]
+
+
+def _member(document: JsonDocument, name: str) -> Any:
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return body[:PREFIX]
-    if isinstance(document, dict):
-        for name in ("messages", "prompt", "input", "inputs"):
-            found = document.get(name)
-            if isinstance(found, str) and found:
-                return found[:PREFIX].encode("utf-8", "surrogatepass")
-            if isinstance(found, list) and found and all(isinstance(one, dict) and "role" in one for one in found):
-                rules = [document.get("system"), document.get("instructions")]
-                return orjson.dumps([rules, _up_to_the_first_question(found)])
-    return body[:PREFIX]
+        return document.value((name,))
+    except LookupError:
+        return None
 
 
 def _up_to_the_first_question(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

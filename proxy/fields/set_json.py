@@ -1,8 +1,8 @@
 """What an upstream is asked instead: its `set_json` applied to one request, head and body.
 
 Only the bytes of the value that is set change; everything else, spaces, the order of members and how numbers are
-written, stays as the client wrote it. So the value's place is looked up in the bytes, after orjson has found them to be
-JSON; writing the parsed document again would turn `1E5` into `100000.0` and 20-digit integers into floats.
+written, stays as the client wrote it. So the value's place is looked up in the bytes of a document that was read
+(`document`); writing the parsed document again would turn `1E5` into `100000.0` and 20-digit integers into floats.
 
 A member that is not there is added at the end of its object; the object (or array element) that should hold it must be
 there. Pointers are taken in the order of the file, each on what the one before it made. Source: RFC 6901.
@@ -13,27 +13,34 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import orjson
 
-from proxy.http.headers import original, without
+from proxy.fields.document import ABSENT, PRESENT, UNKNOWN, JsonDocument, JsonReader, json_size
+from proxy.http.headers import JSON_SIZE, OF_BODY, original, without
 from proxy.json_pointer import NOWHERE, Pointer, index, parse
 
 Rules = tuple[tuple[Pointer, bytes], ...]
 """Each pointer's tokens, and the JSON to put there."""
 
-_BINARY = b"inference-header-content-length"
-_STALE = frozenset(
-    {b"content-length", b"transfer-encoding", b"trailer", _BINARY}
-    | {b"content-md5", b"content-digest", b"repr-digest", b"digest"}  # of the body as it was
-)
-
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(rb"[^ \t\r\n,\]}]++")
 _TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+', re.DOTALL)
-_OPEN, _QUOTE, _OBJECT, _ARRAY = b"[{", ord('"'), ord("{"), ord("[")
+_SIMPLE = re.compile(r"[A-Za-z0-9_.-]+")
+"""Names whose letters could be escaped in one way only."""
+_ESCAPED = re.compile(rb"\\u00[2-7]")
+"""One of their letters, or another visible character, as an escape."""
+_READER = JsonReader()
+_OPEN: Final = b"[{"
+_QUOTE: Final = ord('"')
+_OBJECT: Final = ord("{")
+_ARRAY: Final = ord("[")
+_BLANK: Final = ord(" ")
+_COLON: Final = ord(":")
+_BACKSLASH: Final = ord("\\")
 
 
 def rules(set_json: Mapping[str, Any]) -> Rules:
@@ -69,72 +76,56 @@ def rewritten(head: bytes, body: bytes, asked: Rules) -> tuple[bytes, bytes] | N
     low = head.lower()
     if original(head, low, b"content-encoding").lower() not in (b"", b"identity"):
         return None
-    size = json_size(head, low, body)
-    if size < 0:
+    stated = original(head, low, JSON_SIZE)
+    size = json_size(stated, body)
+    document = _READER.read(body[:size], body[size:]) if size >= 0 else None
+    changed = set_values(document, asked) if document is not None else None
+    if document is None or changed is None:
         return None
-    text, tail = body[:size], body[size:]
-    changed = set_values(text, asked)
-    if changed is None:
-        return None
-    lines = without(head, _STALE) + b"content-length: %d\r\n" % (len(changed) + len(tail))
-    if original(head, low, _BINARY):
-        lines += b"%b: %d\r\n" % (_BINARY, len(changed))
-    return lines, changed + tail
+    return without(head, OF_BODY) + lengths(changed, document.tail, bool(stated)), changed + document.tail
 
 
-def why_not(head: bytes, body: bytes) -> str:
-    """Why a body's rules cannot be applied: it is `compressed`, `not_json`, or there is `no_place` for what is set.
+def lengths(text: bytes, tail: bytes, tensors: bool) -> bytes:
+    """The lines of a head that say how long a changed body is.
 
-    >>> why_not(b"\\r\\nContent-Encoding: br\\r\\n", b"x"), why_not(b"", b"x"), why_not(b"", b"[]")
-    ('compressed', 'not_json', 'no_place')
+    >>> lengths(b"{}", b"", False)
+    b'content-length: 2\\r\\n'
     """
-    low = head.lower()
-    if original(head, low, b"content-encoding").lower() not in (b"", b"identity"):
-        return "compressed"
-    size = json_size(head, low, body)
-    try:
-        orjson.loads(body[: max(0, size)])
-    except orjson.JSONDecodeError:
-        return "not_json"
-    return "no_place"
+    lines = b"content-length: %d\r\n" % (len(text) + len(tail))
+    return lines + b"%b: %d\r\n" % (JSON_SIZE, len(text)) if tensors else lines
 
 
-def json_size(head: bytes, low: bytes, body: bytes) -> int:
-    """Bytes of a body that are JSON, all of them unless binary tensors follow; -1 where the head cannot be right.
+def set_values(document: JsonDocument, asked: Rules) -> bytes | None:
+    """JSON with every rule applied; `None` when a rule's parent is not there.
 
-    >>> json_size(b"", b"", b"{}")
-    2
-    """
-    size = original(head, low, _BINARY)
-    if not size:
-        return len(body)
-    return int(size) if size.isdigit() and len(size) < 20 and int(size) <= len(body) else -1
-
-
-def set_values(text: bytes, asked: Rules) -> bytes | None:
-    """JSON with every rule applied; `None` when it is not JSON or a rule's parent is not there.
-
-    >>> set_values(b'{ "a": [1E5, {}], "model" : null }', rules({"/model": "x", "/a/1/n": 2}))
+    >>> set_values(JsonReader().read(b'{ "a": [1E5, {}], "model" : null }'), rules({"/model": "x", "/a/1/n": 2}))
     b'{ "a": [1E5, {"n":2}], "model" : "x" }'
     """
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    changed: bytes | None = text
+    changed: bytes | None = document.text
+    touched: list[str] = []
     for tokens, value in asked:
         if changed is not None:
-            changed = _set(changed, tokens, value)
+            known = UNKNOWN if tokens[0] in touched else document.has_member(tokens[0])
+            changed = _set(changed, tokens, value, known)
+            touched.append(tokens[0])
     return changed
 
 
-def _set(text: bytes, tokens: Pointer, value: bytes) -> bytes | None:
-    at = _space(text, 0)
-    for depth, token in enumerate(tokens):
-        last = depth == len(tokens) - 1
+def _set(text: bytes, tokens: Pointer, value: bytes, known: int) -> bytes | None:
+    """`known` says whether there is a member of the first token's name."""
+    last = len(tokens) - 1
+    if known == ABSENT:
+        return _added(text, tokens[0], value) if last == 0 else None
+    at = _only(text, tokens[0]) if known == PRESENT else -1
+    first = 1 if at >= 0 else 0
+    if first and last == 0:
+        return text[:at] + value + text[_end(text, at) :]
+    at = at if first else _space(text, 0)
+    for depth in range(first, len(tokens)):
+        token = tokens[depth]
         if text[at] == _OBJECT:
             start, end = _member(text, at, token)
-            if start < 0 and last:  # `end` is where a further member goes
+            if start < 0 and depth == last:  # `end` is where a further member goes
                 comma = b"" if text[end - 1] == _OBJECT and end == at + 1 else b","
                 return b"".join((text[:end], comma, orjson.dumps(token), b":", value, text[end:]))
         elif text[at] == _ARRAY and (wanted := index(token)) != NOWHERE:
@@ -143,10 +134,41 @@ def _set(text: bytes, tokens: Pointer, value: bytes) -> bytes | None:
             return None
         if start < 0:
             return None
-        if last:
+        if depth == last:
             return text[:start] + value + text[end:]
         at = start
     return None
+
+
+def _added(text: bytes, name: str, value: bytes) -> bytes:
+    """The object with one more member, at its end."""
+    end = text.rindex(b"}")
+    while text[end - 1] <= _BLANK:
+        end -= 1
+    comma = b"" if text[end - 1] == _OBJECT else b","
+    return b"".join((text[:end], comma, orjson.dumps(name), b":", value, text[end:]))
+
+
+def _only(text: bytes, name: str) -> int:
+    """Where the value of a member of the outermost object stands, if its name stands nowhere else, else -1.
+
+    A quote without a backslash before it begins or ends a text, and a name between two of them is one. So a name that
+    is there in quotes once is that of the member, unless the member's own is written with escapes.
+    """
+    quoted = _quoted(name)
+    at = text.find(quoted) if quoted else -1
+    if at < 0 or text[at - 1] == _BACKSLASH or text.find(quoted, at + 1) >= 0:
+        return -1
+    if b"\\u00" in text and _ESCAPED.search(text) is not None:
+        return -1
+    at = _space(text, at + len(quoted))
+    return _space(text, at + 1) if text[at] == _COLON else -1
+
+
+@lru_cache(maxsize=256)
+def _quoted(name: str) -> bytes:
+    """A name as it is written in JSON, if its letters need no escapes and can have one kind only; else nothing."""
+    return b'"%b"' % name.encode() if _SIMPLE.fullmatch(name) else b""
 
 
 def _member(text: bytes, at: int, name: str) -> tuple[int, int]:
@@ -188,6 +210,8 @@ def _element(text: bytes, at: int, wanted: int) -> tuple[int, int]:
 
 
 def _space(text: bytes, at: int) -> int:
+    if at < len(text) and text[at] > _BLANK:
+        return at
     match = _SPACE.match(text, at)
     assert match is not None
     return match.end()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import orjson
 
 from proxy.fields.set_json import Rules
-from proxy.http.headers import original, without
 
 _SERVICE = b"/inference.GRPCInferenceService/"
 STREAM = _SERVICE + b"ModelStreamInfer"
@@ -26,7 +25,6 @@ CALLS = {
 """The calls whose messages name a model, and the number of each text that can be set; `model_name` is what others than
 `ModelInfer` call `name`."""
 FIELDS = tuple(_INFER)
-_LENGTH = frozenset({b"content-length"})
 
 
 def problem(pointer: str, value: object) -> str:
@@ -40,23 +38,17 @@ def problem(pointer: str, value: object) -> str:
     return "" if isinstance(value, str) else "must be a text"
 
 
-def rewritten(head: bytes, body: bytes, asked: Rules) -> tuple[bytes, bytes] | None:
-    """A call with its fields set, or `None` when a message is compressed or not here whole.
+def changed(path: bytes, body: bytes, asked: Rules) -> bytes | None:
+    """The messages of a call (with their five bytes of prefix) with its fields set, or `None` when one is compressed or
+    not here whole.
 
-    `head` is the lines to the last CRLF before the blank line, `body` messages with their five bytes of prefix.
-
-    >>> head = b"POST /inference.GRPCInferenceService/ModelInfer HTTP/1.1\\r\\n"
-    >>> rewritten(head, b"\\0\\0\\0\\0\\3\\x12\\x011", ((("model_version",), b'"2"'),))[1]
+    >>> call = b"/inference.GRPCInferenceService/ModelInfer"
+    >>> changed(call, b"\\0\\0\\0\\0\\3\\x12\\x011", ((("model_version",), b'"2"'),))
     b'\\x00\\x00\\x00\\x00\\x06\\x12\\x011\\x12\\x012'
     """
-    numbers = CALLS.get(head.split(b" ", 2)[1], {})
-    added = b"".join(_field(numbers[name], value) for (name, *_), value in asked if name in numbers)
-    if not added or not body:
-        return head, body
-    changed = _appended(body, added)
-    if changed is None:
-        return None
-    return (without(head, _LENGTH) if original(head, head.lower(), b"content-length") else head), changed
+    numbers = CALLS.get(path, {})
+    added = b"".join(_field(numbers[tokens[0]], value) for tokens, value in asked if tokens[0] in numbers)
+    return _appended(body, added) if added else body
 
 
 def _appended(body: bytes, added: bytes) -> bytes | None:

@@ -11,13 +11,12 @@ here and not by `predictions.v2_messages`: a worker loads neither numpy nor prot
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import orjson
+from proxy.json_pointer import Pointer
 
-from proxy.http.headers import original
-from proxy.json_pointer import Pointer, step
+if TYPE_CHECKING:
+    from proxy.fields.document import JsonDocument
 
 CALLS = frozenset(f"/inference.GRPCInferenceService/{name}".encode() for name in ("ModelInfer", "ModelStreamInfer"))
 """The gRPC methods whose messages are read: both take a ModelInferRequest."""
@@ -25,7 +24,6 @@ FIELDS = {"model_name": 1, "model_version": 2, "id": 3}
 """Texts of a ModelInferRequest, by number."""
 _PARAMETERS, _INT64 = 4, 2
 _WIDTHS = {1: 8, 5: 4}
-_BINARY = b"inference-header-content-length"
 
 
 def in_message(path: Pointer) -> bool:
@@ -37,20 +35,16 @@ def in_message(path: Pointer) -> bool:
     return (len(path) == 2 and path[0] == "parameters") or (len(path) == 1 and path[0] in FIELDS)
 
 
-def json_key(head: bytes, body: bytes, path: Pointer) -> bytes:
-    """The key in a JSON body without transfer framing, or in the JSON before binary tensors; empty when there is none.
+def json_key(document: JsonDocument | None, path: Pointer) -> bytes:
+    """The key in a JSON body; empty when there is none.
 
-    >>> json_key(b"", b'{"parameters": {"sequence_id": 7}}', ("parameters", "sequence_id")), json_key(b"", b"x", ("a",))
-    (b'7', b'')
+    >>> from proxy.fields.document import JsonReader
+    >>> json_key(JsonReader().read(b'{"parameters": {"sequence_id": 7}}'), ("parameters", "sequence_id"))
+    b'7'
     """
-    size = original(head, head.lower(), _BINARY)
-    if size:
-        if not (size.isdigit() and len(size) < 20 and int(size) <= len(body)):
-            return b""
-        body = body[: int(size)]
     try:
-        return _key(reduce(step, path, orjson.loads(body)))
-    except (orjson.JSONDecodeError, LookupError):
+        return _key(document.value(path)) if document is not None else b""
+    except LookupError:
         return b""
 
 

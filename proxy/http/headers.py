@@ -70,6 +70,19 @@ TRACE = re.compile(  # version 00 ends with the flags; a later one may go on aft
     rb"[ \t]*(?!ff)(?:00(?!.{53}-)|(?!00)[0-9a-f]{2})"
     rb"-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?:-[^\r\n]*)?[ \t]*"
 )
+JSON_SIZE: Final = b"inference-header-content-length"
+"""Says how much of a body is JSON, when binary tensors follow."""
+OF_BODY = frozenset(
+    {b"content-length", b"transfer-encoding", b"trailer", JSON_SIZE}
+    | {b"content-md5", b"content-digest", b"repr-digest", b"digest"}
+)
+"""What describes a body, and is no longer true when that is changed."""
+PLAIN: Final = 1
+"""The form of a request's body: its bytes are the content."""
+TENSORS: Final = 2
+"""Its head says how much of it is JSON."""
+CODED: Final = 3
+"""It is compressed."""
 _NONE: frozenset[bytes] = frozenset()
 _TRACEPARENT = b"\r\ntraceparent:"
 _CONDITIONAL = re.compile(rb"\r\nif-(none-match|modified-since):", re.IGNORECASE)
@@ -163,7 +176,7 @@ class Request(Http1Message):
     """
 
     __slots__ = (
-        "claims", "fork", "found", "host", "keep", "low", "method", "named", "offers", "old", "path",
+        "_bare", "_form", "claims", "fork", "found", "host", "keep", "low", "method", "named", "offers", "old", "path",
         "plain", "rebuild", "route", "target", "upgrade",
     )  # fmt: skip
 
@@ -188,6 +201,27 @@ class Request(Http1Message):
     named: frozenset[bytes]
     claims: frozenset[bytes]
     """Headers that are believed only from a trusted proxy, as they are named in the head in lower case."""
+    _bare: bytes
+    _form: int
+
+    def __init__(self) -> None:
+        self._bare, self._form = b"", 0
+
+    def body_form(self) -> int:
+        """`PLAIN`, `TENSORS` or `CODED`. Looked up once, as an equal head is kept."""
+        if self._form == 0:
+            self._form = PLAIN
+            if original(self.head, self.low, b"content-encoding").lower() not in (b"", b"identity"):
+                self._form = CODED
+            elif original(self.head, self.low, JSON_SIZE):
+                self._form = TENSORS
+        return self._form
+
+    def bare(self) -> bytes:
+        """`plain` without the lines that describe the body, for a body that was changed."""
+        if not self._bare and self.plain:
+            self._bare = without(self.plain, OF_BODY)
+        return self._bare
 
     def value(self, name: bytes) -> bytes:
         """A header's value as written; only for headers the scanner knows."""

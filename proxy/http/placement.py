@@ -11,7 +11,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from proxy.http.headers import JSON_SIZE
+from proxy.http.known_heads import LONGEST
+
 _END: Final = b"\r\n\r\n"
+_OURS: Final = (
+    b"\r\nx-forwarded-for: \r\nx-forwarded-proto: \r\nx-request-id: \r\ncontent-length: \r\n%b: \r\n" % JSON_SIZE
+)
+"""What every request gets behind the head that its client has written."""
+MAX_KNOWN: Final = 1024
+"""Heads whose beginning is remembered as it is sent."""
 
 
 class PathRule:
@@ -58,7 +67,7 @@ class Placement:
     of `add` are written.
     """
 
-    __slots__ = ("_base", "_lines", "_own_host", "_path", "_stale")
+    __slots__ = ("_base", "_known", "_lines", "_ours", "_own_host", "_path", "_stale")
 
     def __init__(
         self, host: bytes, base: bytes, path: PathRule | None, drop: Iterable[str], add: Mapping[str, str]
@@ -69,33 +78,61 @@ class Placement:
         names = [*(["host"] if host else ()), *drop, *add]
         alike = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names)
         self._stale = re.compile(rb"\r\n(?i:%b):[^\r\n]*" % alike.encode()) if names else None
+        self._ours = self._stale is not None and self._stale.search(_OURS) is not None
+        self._known: dict[bytes, tuple[bytes, bool]] = {}
+        """Beginnings of heads as they are sent, and whether their path is none that the rule names."""
 
-    def apply(self, opening: bytes, is_check: bool = False) -> bytes:
+    def apply(self, opening: bytes, plain: bytes = b"", adds_lines: bool = True, is_check: bool = False) -> bytes:
         """What is about to be sent, head and as much of the body as is here, as this URL gets it.
+
+        `plain` are whole lines that it begins with, if many requests begin so: what they become is remembered.
+        `adds_lines`: there may be other lines in the head behind them than those that every request gets.
 
         >>> here = Placement(b"b", b"/x", PathRule("/v1/*", "/openai/*"), ["k"], {"api-key": "s"})
         >>> here.apply(b"GET /v1/m?q HTTP/1.1\\r\\nHost: a\\r\\nK: 1\\r\\nAPI_Key: t\\r\\n\\r\\nhost: b")
         b'GET /x/openai/m?q HTTP/1.1\\r\\nhost: b\\r\\napi-key: s\\r\\n\\r\\nhost: b'
         """
-        end, line = opening.find(_END) + 2, opening.find(b"\r\n")
-        first, rest = opening[:line], opening[line:end]
-        if self._base or self._path is not None:
-            first = self._placed(first, is_check)
+        size = len(plain) - 2
+        if size < 0 or not opening.startswith(plain):
+            end = opening.find(_END) + 2
+            start, missed = self._placed(opening[:end])
+            size = end
+        else:
+            known = self._known.get(plain)
+            start, missed = known if known is not None else self._remembered(plain)
+            end = opening.find(_END, size) + 2
+        if missed and not is_check and self._path is not None:
+            self._path.misses()
+        rest = opening[size:end]
+        if rest and self._stale is not None and (adds_lines or self._ours):
+            rest = self._stale.sub(b"", rest)
+        return b"".join((start, rest, self._lines, opening[end:]))
+
+    def _remembered(self, plain: bytes) -> tuple[bytes, bool]:
+        """The same for the beginning of a head, which has its last line end taken off."""
+        found = self._placed(plain[:-2])
+        if len(plain) <= LONGEST:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[plain] = found
+        return found
+
+    def _placed(self, lines: bytes) -> tuple[bytes, bool]:
+        """Lines of a head from the first on, and whether their path is none that the rule names."""
+        line = lines.find(b"\r\n")
+        first, rest = (lines, b"") if line < 0 else (lines[:line], lines[line:])
+        asked, missed = self._asked(first) if self._base or self._path is not None else (first, False)
         if self._stale is not None:
             rest = self._stale.sub(b"", rest)
-        return b"".join((first, self._own_host, rest, self._lines, opening[end:]))
+        return b"".join((asked, self._own_host, rest)), missed
 
-    def _placed(self, first: bytes, is_check: bool) -> bytes:
+    def _asked(self, first: bytes) -> tuple[bytes, bool]:
         start = first.find(b" ") + 1
         end = first.find(b" ", start)
         query = first.find(b"?", start, end)
         stop = end if query < 0 else query
         path = first[start:stop]
         if not path.startswith(b"/"):  # OPTIONS *
-            return first
-        if self._path is not None:
-            asked = self._path.apply(path)
-            if asked is path and not is_check:
-                self._path.misses()
-            path = asked
-        return b"".join((first[:start], self._base, path, first[stop:]))
+            return first, False
+        asked = path if self._path is None else self._path.apply(path)
+        return b"".join((first[:start], self._base, asked, first[stop:])), self._path is not None and asked is path

@@ -79,12 +79,24 @@ class RequestDriver(Exchange):
         if done and (route.repeatable or request.method in IDEMPOTENT):
             leg.repeatable = True
         head, body = self.rewritten or (self.base, piece)
+        leg.is_of(request.bare() if self.rewritten else request.plain, self.document, False)
         leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))
         leg.whole = done
         if done:
             self.body_done, self.ready = True, now
         covered = trial is not None and trial.settings.fallback and self.parts is not None
-        self.on(self._ask_event(done) if covered else machine.ASK)
+        event = self._ask_event(done) if covered else machine.ASK
+        if self.document is None:
+            self.on(event)
+        else:
+            self._ask_with_json(leg, event)
+
+    def _ask_with_json(self, leg: Captured, event: int) -> None:
+        """The JSON of the body says which endpoint is asked; after that it is kept for copies only."""
+        self.on(event)
+        if not self.samples:
+            leg.is_of(leg.plain, None)
+            self.document, self.json_read = None, False
 
     def _first_leg(self, trial: Trial | None, done: bool) -> Captured:
         if trial is None:
@@ -209,6 +221,7 @@ class RequestDriver(Exchange):
         self.hedge = self.live = leg = Served(self, live, live.timeout, self.route.meters.hedge, None)
         leg.kept = []
         leg.repeatable = True
+        leg.is_of(self.request.plain, None)
         leg.whole = self.body_done
         head, body = rewriting.for_live(self, self.base_without(EXPECT))
         leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))

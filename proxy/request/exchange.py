@@ -17,18 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
+from proxy.http import headers
 from proxy.http.chunks import ChunkError, joined
-from proxy.http.headers import (
-    CHUNKED,
-    Request,
-    forwarded,
-    given_id,
-    is_conditional,
-    is_offered,
-    read_answer,
-    trace,
-    without,
-)  # fmt: skip
 from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure, status_class
 from proxy.model.reasons import CODES, Reason
 from proxy.pairs.link import pack_outcome
@@ -37,6 +27,8 @@ from proxy.request.clock import monotonic
 from proxy.request.legs import Leg, Written
 
 if TYPE_CHECKING:
+    from proxy.fields.document import JsonDocument
+    from proxy.http.headers import Request
     from proxy.request.counts import Meter
     from proxy.request.gathered import Gathered
     from proxy.request.legs import Upstream
@@ -111,7 +103,7 @@ class Captured(Leg):
         if not self.checked or answer is None:
             return False
         if answer.status == NOT_MODIFIED:
-            return not is_conditional(self.exchange.request.head)
+            return not headers.is_conditional(self.exchange.request.head)
         return status_class(answer.status) != 2
 
     def grow(self, size: int) -> None:
@@ -147,7 +139,7 @@ class Captured(Leg):
         code = CODES[reason] if reason else 0
         if answer is None:
             return pack_outcome(0, code, self._since(self.finished), self._since(self.began), b"", b"")
-        if answer.length == CHUNKED and body:
+        if answer.length == headers.CHUNKED and body:
             try:
                 body = joined(body)
             except ChunkError:  # broken off in the middle; `reason` says so
@@ -228,6 +220,8 @@ class Exchange(Written):
     """The body while nobody is asked yet: the candidate gets it changed, so it must be here whole first."""
     unrouted = False
     """The body says where the request belongs, and is not here yet."""
+    document: JsonDocument | None = None
+    json_read = False  # the JSON of the body, once somebody has asked for it
     rewritten: tuple[bytes, bytes] | None = None
     """Head and body as the candidate that serves gets them, where its owner wants them changed."""
 
@@ -241,8 +235,8 @@ class Exchange(Written):
         if request.plain:  # the client has given no id either
             self.base = b"".join((request.plain, client.lines, name, b"\r\n"))
         else:
-            self.request_id = given_id(request) or name
-            self.base = forwarded(request, self.request_id, client.peer, client.scheme, client.trusted)
+            self.request_id = headers.given_id(request) or name
+            self.base = headers.forwarded(request, self.request_id, client.peer, client.scheme, client.trusted)
 
     @property
     def answered(self) -> bool:
@@ -294,6 +288,12 @@ class Exchange(Written):
 
     # --- the request ---
 
+    def read_json(self, body: bytes) -> JsonDocument | None:
+        """The JSON of the whole body, which is read once; `None` where it is none."""
+        if not self.json_read:
+            self.json_read, self.document = True, self.route.reader.read_body(self.request, body)
+        return self.document
+
     def is_enough(self, done: bool) -> bool:
         """Whether a body that is gathered is here as far as it is needed; `done` says that it is here whole."""
         return done
@@ -316,12 +316,12 @@ class Exchange(Written):
     def head_for_leg(self, base: bytes) -> bytes:
         """A head for one leg, without the blank line, with a span of its own when the client traces."""
         if b"traceparent" in self.request.found:
-            base = trace(self.request, base, *self.context.span())
+            base = headers.trace(self.request, base, *self.context.span())
         return base
 
     def base_without(self, names: frozenset[bytes]) -> bytes:
         """The forwarded head without some headers."""
-        return self.base if names.isdisjoint(self.request.found) else without(self.base, names)
+        return self.base if names.isdisjoint(self.request.found) else headers.without(self.base, names)
 
     # --- the answer ---
 
@@ -332,7 +332,7 @@ class Exchange(Written):
 
     def upgraded(self, leg: Captured, head: bytes, rest: bytes) -> bool:
         """A 101 makes the two connections a tunnel, if the client has asked for this one."""
-        if not self.request.upgrade or not is_offered(self.request, read_answer(head)):
+        if not self.request.upgrade or not headers.is_offered(self.request, headers.read_answer(head)):
             return False
         self.on(machine.UPGRADED)
         leg.mark_ended(monotonic())

@@ -7,25 +7,21 @@ JSON, longer than `max_body`), it belongs to the first with `default: true`, els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import orjson
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from proxy.fields import sticky
-from proxy.fields.set_json import json_size
-from proxy.http.chunks import joined
-from proxy.http.headers import CHUNKED, original
-from proxy.json_pointer import step
+from proxy.http.headers import CODED
 
 if TYPE_CHECKING:
+    from proxy.fields.document import JsonDocument
     from proxy.http.headers import Request
-    from proxy.request.routing import Fields, Rule
+    from proxy.json_pointer import Pointer
+    from proxy.request.routing import Rule
 
 T = TypeVar("T")
-_NONE = object()
-DEFAULT_MAX_BODY = 1 << 20
+DEFAULT_MAX_BODY: Final = 1 << 20
 """`max_body` where no route has a rollout."""
 
 
@@ -33,55 +29,42 @@ class Fork(Generic[T]):
     """The routes that one request may belong to. `max_body` is the largest `mirror.max_body` of them, 0 for none."""
 
     def __init__(self, choices: Sequence[tuple[Rule, T]], max_body: int, is_grpc: bool) -> None:
-        self._choices, self._is_grpc = tuple(choices), is_grpc
+        fields = [(tuple((path, value, _written(value)) for path, value in r.json), route) for r, route in choices]
+        self._choices: list[tuple[tuple[tuple[Pointer, object, bytes], ...], T]] = [one for one in fields if one[0]]
+        self._is_grpc = is_grpc
         self.max_body = max_body or DEFAULT_MAX_BODY
         self.otherwise = next((route for rule, route in choices if rule.default or not rule.json), None)
 
-    def pick(self, request: Request, body: bytes, done: bool) -> T | None:
-        """The route of a request whose body, or the first message of it, is here as far as it was waited for."""
-        coded = original(request.head, request.low, b"content-encoding").lower() not in (b"", b"identity")
-        if coded or len(body) > self.max_body:
-            return self.otherwise
-        has: Callable[[Fields], bool] | None
+    def reads(self, body: bytes) -> bool:
+        """Whether a body may be read as JSON."""
+        return not self._is_grpc and len(body) <= self.max_body
+
+    def pick(self, request: Request, body: bytes, document: JsonDocument | None) -> T | None:
+        """The route of a request: its JSON, or the body with the first message, is here as far as it was waited for."""
         if self._is_grpc:
-            has = partial(_has_texts, body) if request.path in sticky.CALLS else None
-        else:
-            document = _document(request, body) if done else _NONE
-            has = partial(_has_values, document) if document is not _NONE else None
-        if has is not None:
-            for rule, route in self._choices:
-                if rule.json and has(rule.json):
+            if request.path in sticky.CALLS and len(body) <= self.max_body and request.body_form() != CODED:
+                for fields, route in self._choices:
+                    if _has_texts(body, fields):
+                        return route
+        elif document is not None:
+            for fields, route in self._choices:
+                if _has_values(document, fields):
                     return route
         return self.otherwise
 
 
-def _document(request: Request, body: bytes) -> Any:
-    """A JSON body, or the JSON before binary tensors; `_NONE` for what is neither."""
-    body = joined(body) if request.length == CHUNKED else body
-    size = json_size(request.head, request.low, body)
-    try:
-        return orjson.loads(body[:size]) if size >= 0 else _NONE
-    except orjson.JSONDecodeError:
-        return _NONE
+def _has_texts(body: bytes, fields: tuple[tuple[Pointer, object, bytes], ...]) -> bool:
+    return all(sticky.message_key(body, path) == str(value).encode() for path, value, _ in fields)
 
 
-def _has_texts(body: bytes, fields: Fields) -> bool:
-    return all(sticky.message_key(body, path) == str(value).encode() for path, value in fields)
+def _has_values(document: JsonDocument, fields: tuple[tuple[Pointer, object, bytes], ...]) -> bool:
+    return all(document.has(path, value, written) for path, value, written in fields)
 
 
-def _has_values(document: Any, fields: Fields) -> bool:
-    """Whether a document has these values; `true` is no 1.
+def _written(value: object) -> bytes:
+    """A value as most clients write it.
 
-    >>> _has_values({"a": [1, True]}, ((("a", "0"), 1),)), _has_values({"a": [1, True]}, ((("a", "1"), 1),))
-    (True, False)
+    >>> _written("x"), _written(True)
+    (b'"x"', b'true')
     """
-    try:
-        return all(_equal(document, path, value) for path, value in fields)
-    except LookupError:
-        return False
-
-
-def _equal(document: Any, path: tuple[str, ...], value: object) -> bool:
-    for token in path:
-        document = step(document, token)
-    return bool(document == value) and isinstance(document, bool) is isinstance(value, bool)
+    return json.dumps(value).encode()

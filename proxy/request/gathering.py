@@ -15,8 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.fields import sticky
-from proxy.http.chunks import joined
-from proxy.http.headers import CHUNKED, original
 from proxy.model.reasons import Reason
 from proxy.request import arms, dual_write, machine, rewriting
 from proxy.request.clock import monotonic
@@ -54,17 +52,17 @@ def _buffer(exchange: Exchange) -> Gathered | None:
     return None if asks or not buffer.most else buffer
 
 
-def _is_enough(exchange: Exchange, gathered: Gathered, done: bool) -> bool:
-    """Whether nothing more is waited for; `done` says that the body is here whole."""
-    return done or exchange.is_stream() if gathered.for_place else exchange.is_enough(done)
+def _is_enough(exchange: Exchange, gathered: Gathered) -> bool:
+    """Whether nothing more is waited for of a body that is not here whole."""
+    return exchange.is_stream() if gathered.for_place else exchange.is_enough(False)
 
 
 def begin(exchange: Exchange, piece: bytes, done: bool, now: float = 0.0) -> None:
     """Ask the arms, at once or when the body is here as far as it is needed."""
-    gathered = _wanted(exchange)
-    if gathered is None and not done:
-        gathered = _buffer(exchange)
-    if gathered is not None and not _is_enough(exchange, gathered, done):
+    gathered = None
+    if not done:
+        gathered = _wanted(exchange) or _buffer(exchange)
+    if gathered is not None and not _is_enough(exchange, gathered):
         if gathered.add(piece):
             exchange.gathered = gathered
             if b"expect" in exchange.request.found:
@@ -76,7 +74,7 @@ def begin(exchange: Exchange, piece: bytes, done: bool, now: float = 0.0) -> Non
 
 def more(exchange: Exchange, gathered: Gathered, piece: bytes, done: bool) -> None:
     """More of a body that is being gathered."""
-    if gathered.add(piece) and not _is_enough(exchange, gathered, done):
+    if gathered.add(piece) and not done and not _is_enough(exchange, gathered):
         return
     exchange.gathered = None
     _go_on(exchange, gathered.release(), done, monotonic())
@@ -112,7 +110,9 @@ def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
 
 def _route(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
     """The body says where the request belongs."""
-    route = exchange.request.fork.pick(exchange.request, body, done)
+    request = exchange.request
+    document = exchange.read_json(body) if done and request.fork.reads(body) else None
+    route = request.fork.pick(request, body, document)
     if route is None:
         exchange.on(machine.REFUSED)
         exchange.client.refuse(Reason.NO_ROUTE)
@@ -131,6 +131,4 @@ def _key(exchange: Exchange, body: bytes, done: bool) -> bytes:
     trial = exchange.route.serving
     if not done or trial is None or len(body) > trial.settings.max_body:
         return b""
-    if original(request.head, request.low, b"content-encoding").lower() not in (b"", b"identity"):
-        return b""
-    return sticky.json_key(request.head, joined(body) if request.length == CHUNKED else body, path)
+    return sticky.json_key(exchange.read_json(body), path)

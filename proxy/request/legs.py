@@ -12,8 +12,10 @@ from mypy_extensions import mypyc_attr
 from proxy.model.reasons import Reason
 
 if TYPE_CHECKING:
+    from proxy.fields.document import JsonDocument
     from proxy.fields.set_json import Rules
     from proxy.http.headers import Answer
+    from proxy.json_pointer import Pointer
 
 _NONE: Final = Reason.NONE
 MAX_WAITING = 256 * 1024
@@ -55,16 +57,14 @@ class Upstream:
         """Whether a request for this path is changed (`set_json`), so that its body must be here whole."""
         return bool(self.set_json)
 
-    def rewritten(self, head: bytes, body: bytes) -> tuple[bytes, bytes] | None:
-        """A whole request as it is sent here, its body without framing; `None` when it cannot be changed so."""
-        raise NotImplementedError
-
-    def unchanged(self, head: bytes, body: bytes) -> str:
-        """Why that cannot be: `compressed`, `not_json` or `no_place`."""
+    def changed(self, path: bytes, body: bytes, document: JsonDocument | None) -> bytes | None:
+        """The JSON, or the whole messages of a gRPC call, as they are sent here; `None` when they cannot be changed."""
         raise NotImplementedError
 
     reads_body = False
     """Which of its endpoints is asked depends on a request's body."""
+    pointers: tuple[Pointer, ...] = ()
+    """What of a JSON body is looked at or set on the way here."""
 
     @property
     def ready(self) -> bool:
@@ -120,6 +120,12 @@ class Leg(Written):
     reason = _NONE
     opening = b""
     """Head and as much of the body as is at hand when a connection is there."""
+    document: JsonDocument | None = None
+    """The JSON of its request, where that was read and is sent as it came."""
+    plain = b""
+    """How it begins, where that is a head which many requests have (`Placement`)."""
+    adds_lines = True
+    """What follows of the head may hold more than the lines that are ours on every request."""
     whole = True
     """The request is complete: nothing will follow what was given."""
     to_head = False
@@ -153,6 +159,11 @@ class Leg(Written):
     def __init__(self, pool: Upstream, timeout: float) -> None:
         self.pool, self.timeout = pool, timeout
         self.connection = None  # not as a default of the class: mypyc would leave out one whose type is a Protocol
+
+    def is_of(self, plain: bytes, document: JsonDocument | None, adds_lines: bool = True) -> None:
+        """What is known of the request that it is about to carry."""
+        self.plain, self.adds_lines = plain, adds_lines
+        self.document = None if self.pool.set_json else document
 
     def client_head(self) -> bytes:
         """The head of the client's request, if one asks."""

@@ -107,17 +107,17 @@ def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None)
     else:
         base = exchange.base_without(settings.drop) + settings.set_lines
     assert exchange.parts is not None
-    if not pool.changes(exchange.request.path):
-        leg.opening = b"".join((exchange.head_for_leg(base), b"\r\n", *exchange.parts))
-    elif trial is None:
-        head, body = rewriting.for_live(exchange, base)
-        leg.opening = b"".join((exchange.head_for_leg(head), b"\r\n", body))
-    else:
-        changed = rewriting.for_upstream(exchange, pool, base, b"".join(exchange.parts))
-        if changed is None:
-            leg.refused(Reason.NOT_REWRITTEN)
-            return leg
-        leg.opening = b"".join((exchange.head_for_leg(changed[0]), b"\r\n", changed[1]))
+    changes = pool.changes(exchange.request.path)
+    leg.is_of(exchange.request.bare() if changes else exchange.request.plain, exchange.document)
+    body = b"".join(exchange.parts)
+    sent: tuple[bytes, bytes] | None = (base, body)
+    if changes:
+        is_live = trial is None
+        sent = rewriting.for_live(exchange, base) if is_live else rewriting.for_upstream(exchange, pool, base, body)
+    if sent is None:
+        leg.refused(Reason.NOT_REWRITTEN)
+        return leg
+    leg.opening = b"".join((exchange.head_for_leg(sent[0]), b"\r\n", sent[1]))
     pool.submit(leg)
     return leg
 

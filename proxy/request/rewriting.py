@@ -10,19 +10,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.fields.set_json import lengths
 from proxy.http.chunks import joined
-from proxy.http.headers import CHUNKED
+from proxy.http.headers import CHUNKED, CODED, OF_BODY, TENSORS, without
 
 if TYPE_CHECKING:
+    from proxy.http.headers import Request
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Upstream
 
+_LENGTH = frozenset({b"content-length"})
+
 
 def for_upstream(exchange: Exchange, pool: Upstream, base: bytes, body: bytes) -> tuple[bytes, bytes] | None:
-    """Head and body as this upstream gets them; `None` when what it sets cannot be set in this body."""
-    if exchange.request.length == CHUNKED:
-        body = joined(body)
-    return pool.rewritten(base, body)
+    """Head and body as this upstream gets them; `None` when what it sets cannot be set in this body.
+
+    Without a body nothing is changed."""
+    request = exchange.request
+    if not body or (request.length == CHUNKED and not joined(body)):
+        return base, body
+    if exchange.route.is_grpc:
+        messages = pool.changed(request.path, body, None)
+        return (without(base, _LENGTH), messages) if messages is not None else None
+    document = exchange.read_json(body)
+    changed = pool.changed(request.path, body, document) if document is not None else None
+    if document is None or changed is None:
+        return None
+    lines = lengths(changed, document.tail, request.body_form() == TENSORS)
+    return _bare(request, base) + lines, changed + document.tail if document.tail else changed
+
+
+def _bare(request: Request, base: bytes) -> bytes:
+    """A head without what describes the body as it was."""
+    if request.plain and base.startswith(request.plain):
+        return request.bare() + base[len(request.plain) :]
+    return without(base, OF_BODY)
 
 
 def for_live(exchange: Exchange, base: bytes) -> tuple[bytes, bytes]:
@@ -33,7 +55,7 @@ def for_live(exchange: Exchange, base: bytes) -> tuple[bytes, bytes]:
         changed = for_upstream(exchange, live, base, body) if exchange.body_done else None
         if changed is not None:
             return changed
-        _count(exchange, live, base, body, exchange.body_done)
+        _count(exchange, live, body, exchange.body_done)
     return base, body
 
 
@@ -44,19 +66,22 @@ def change(exchange: Exchange, body: bytes, done: bool) -> None:
         if done and len(body) <= trial.settings.max_body:
             exchange.rewritten = for_upstream(exchange, trial.pool, exchange.base, body)
         if exchange.rewritten is None:
-            _count(exchange, trial.pool, exchange.base, body, done and len(body) <= trial.settings.max_body)
+            _count(exchange, trial.pool, body, done and len(body) <= trial.settings.max_body)
             exchange.trial = trial = None
     live = exchange.route.live
     if trial is None and live.changes(path):
         if done:
             exchange.rewritten = for_upstream(exchange, live, exchange.base, body)
         if exchange.rewritten is None:
-            _count(exchange, live, exchange.base, body, done)
+            _count(exchange, live, body, done)
 
 
-def _count(exchange: Exchange, pool: Upstream, base: bytes, body: bytes, whole: bool) -> None:
+def _count(exchange: Exchange, pool: Upstream, body: bytes, whole: bool) -> None:
     """A request that this upstream was to get changed is sent as it came, or to live: count it under the reason."""
-    if exchange.request.length == CHUNKED and whole:
-        body = joined(body)
-    why = pool.unchanged(base, body) if whole else "not_whole"
+    why = "not_whole"
+    if whole and exchange.route.is_grpc:
+        why = "compressed"  # or broken off: nothing else keeps a message from being changed
+    elif whole:
+        form = exchange.request.body_form()
+        why = "compressed" if form == CODED else "no_place" if exchange.read_json(body) is not None else "not_json"
     exchange.context.counts.not_rewritten(pool.name, why)

@@ -9,6 +9,7 @@ from typing import Final
 from proxy.config import Config, RolloutConfig, RouteConfig, checks
 from proxy.config.headers import HeaderRules
 from proxy.config.route import DualWriteConfig
+from proxy.fields.document import JsonReader
 from proxy.http.headers import Request, read_request, request_scanner
 from proxy.http.known_heads import KnownHeads
 from proxy.json_pointer import parse
@@ -68,6 +69,8 @@ class Route:
         self.sticky_header = self.sticky_cookie = self.override = b""
         self.sticky_json: tuple[str, ...] = ()
         self.dual_write: DualWrite | None = None
+        self.reader = JsonReader()
+        """Reads bodies for everything that looks at their fields, of this route or another that the body may choose."""
         self.is_grpc = self.reads_body = False
         self.max_body = max((trial.settings.max_body for trial in trials), default=0)
         self.repeatable = idempotent or any(trial.settings.fallback for trial in trials)
@@ -220,7 +223,25 @@ def compile_routes(
     if default is not None and config.upstreams[default.live].grpc is grpc:
         recent = recent_for(f"{checks.DEFAULT}|{default.live}")
         last = Route(checks.DEFAULT, pools[default.live], (), counts, recent, default.idempotent)
+        last.settle()
+    if not grpc:
+        _share_reader(rules, last)
     return Routes(rules, last, frozenset(names))
+
+
+def _share_reader(rules: list[tuple[Rule, Route]], last: Route | None) -> None:
+    """One reader looks for the fields of all, for which route a body belongs to may be known by it only."""
+    routes = [route for _, route in rules] + ([last] if last is not None else [])
+    wanted = {path for rule, _ in rules for path, _ in rule.json}
+    for route in routes:
+        wanted |= {route.sticky_json} - {()}
+        for pool in (route.live, *(trial.pool for trial in route.trials)):
+            wanted.update(pool.pointers)
+        if route.dual_write is not None:
+            wanted.update(route.dual_write.pool.pointers)
+    reader = JsonReader(sorted(wanted))
+    for route in routes:
+        route.reader = reader
 
 
 def _set_keys(route: Route, item: RouteConfig) -> None:

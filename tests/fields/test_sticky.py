@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.fields.document import JsonReader
 from proxy.fields.sticky import FIELDS, json_key, message_key
+from proxy.http.headers import read_request
 from tests.predictions.messages import ModelInferRequest, framed
 
 SEQUENCE = ("parameters", "sequence_id")
+
+
+def key_of(body: bytes, path: tuple[str, ...], *lines: bytes) -> bytes:
+    head = b"".join(line + b"\r\n" for line in (b"POST / HTTP/1.1", b"Host: m", *lines, b""))
+    return json_key(JsonReader([path]).read_body(read_request(head), body), path)
 
 
 @pytest.mark.parametrize(
@@ -32,22 +39,22 @@ SEQUENCE = ("parameters", "sequence_id")
     ],
 )
 def test_a_text_or_a_number_is_a_key_and_what_says_no_sequence_is_none(body: bytes, key: bytes) -> None:
-    assert json_key(b"", body, SEQUENCE) == key
+    assert key_of(body, SEQUENCE) == key
 
 
 def test_the_json_before_binary_tensors_is_read() -> None:
     text = b'{"parameters": {"sequence_id": 7}}'
-    head = b"POST / HTTP/1.1\r\nInference-Header-Content-Length: %d\r\n\r\n"
-    assert json_key(head % len(text), text + b"\x00\xff", SEQUENCE) == b"7"
+    line = b"Inference-Header-Content-Length: %d"
+    assert key_of(text + b"\x00\xff", SEQUENCE, line % len(text)) == b"7"
     for wrong in (len(text) + 9, 10**30):
-        assert json_key(head % wrong, text + b"\x00\xff", SEQUENCE) == b""
+        assert key_of(text + b"\x00\xff", SEQUENCE, line % wrong) == b""
 
 
 @pytest.mark.parametrize(
     ("path", "key"), [(("0", "user"), b"ann"), (("1", "user"), b""), (("x",), b""), (("9" * 30,), b"")]
 )
 def test_arrays_are_counted_from_0(path: tuple[str, ...], key: bytes) -> None:
-    assert json_key(b"", b'[{"user": "ann"}]', path) == key
+    assert key_of(b'[{"user": "ann"}]', path) == key
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,7 @@ def test_a_parameter_of_a_model_infer_request_is_read(kind: str, value: Any, key
 
 @given(st.binary(max_size=80), st.sampled_from([SEQUENCE, *((name,) for name in FIELDS), ("a", "0")]))
 def test_no_bytes_raise(data: bytes, path: tuple[str, ...]) -> None:
-    json_key(b"", data, path)
+    key_of(data, path)
     message_key(data, path)
     message_key(framed(data), path)
     message_key(framed(b"\x22%c%b" % (min(len(data), 127), data)), path)

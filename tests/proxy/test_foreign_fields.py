@@ -100,6 +100,7 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
             "request.route",
             "request.upgrade",
             "route.override",
+            "route.reader",
             "route.sticky_cookie",
             "route.sticky_header",
             "route.sticky_json",

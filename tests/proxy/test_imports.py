@@ -62,6 +62,7 @@ DECODERS = {
     "hpack",
     "jmespath",
     "jsonschema_rs",
+    "msgspec",
     "ml_dtypes",
     "google.protobuf",
 }

@@ -19,7 +19,6 @@ INTERFACES = {
     "becomes": "every table of states has one",
     "rows": "every table of states has one",
     "surprise": "every table of states has one",
-    "rewritten": "JSON and gRPC, each its own message",
 }
 """Functions that several modules have because they are called through the module, and what for."""
 

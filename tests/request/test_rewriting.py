@@ -75,6 +75,30 @@ async def test_a_chunked_body_is_changed_too(weight: int) -> None:
         assert joined(live.calls[0].body) == pair.request_body == ASKED
 
 
+@pytest.mark.parametrize("weight", [0, CANARY])
+async def test_a_chunked_body_of_nothing_goes_on_as_it_came(weight: int) -> None:
+    live, candidate = both()
+    async with rig(RENAMED, (live, candidate)) as it:
+        await it.lane(weight=weight)
+        head = b"POST /infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert parsed(await it.raw(head + b"0\r\n\r\n"))[0] == 200
+        await pairs_of(it, 1)
+        assert [joined(model.calls[0].body) for model in (live, candidate)] == [b"", b""]
+
+
+async def test_what_belongs_to_no_route_is_changed_for_its_live_too() -> None:
+    config = """
+server: {listen: '127.0.0.1:0'}
+upstreams: {v1: {url: '{0}', set_json: {/model: one}}}
+default: {live: v1}
+"""
+    live = Model()
+    async with rig(config, [live]) as it:
+        answer = await it.ask(b'{"model": "two"}')
+        assert answer[0] == 200
+        assert live.calls[0].body == b'{"model": "one"}'
+
+
 async def send_in_pieces(it: Rig, body: bytes, *headers: bytes, path: bytes = b"/infer") -> bytes:
     """The body in three pieces, each behind the answer to a request on another connection, so that they are read apart;
     gives the answer's body."""

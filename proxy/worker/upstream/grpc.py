@@ -182,7 +182,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         leg, http2 = self.leg, self.link.http2
         opening = leg.gather()
         if self.link.endpoint.placement is not None:
-            opening = self.link.endpoint.placement.apply(opening, leg.is_check)
+            opening = self.link.endpoint.placement.apply(opening, is_check=leg.is_check)
         at = opening.find(b"\r\n\r\n") + 4
         leg.connection = self
         self._stream = http2.open(call_headers(opening[:at], self.link.scheme), self)

@@ -42,8 +42,9 @@ class GrpcProbe(Leg):
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         lines = "content-type: application/grpc\r\nuser-agent: understudy-health\r\n"
         line = f"POST {settings.path} HTTP/1.1\r\nhost: {host}:{endpoint.port}\r\n{lines}".encode()
-        head, body = (pool.changes(settings.path.encode()) and pool.rewritten(line, bytes(5))) or (line, bytes(5))
-        self.opening = b"".join((head, b"\r\n", body))
+        path, body = settings.path.encode(), bytes(5)
+        changed = pool.changed(path, body, None) if pool.changes(path) else None
+        self.opening = b"".join((line, b"\r\n", changed or body))
 
     def head(self, piece: bytes, done: bool) -> None:
         self.body(piece, done)

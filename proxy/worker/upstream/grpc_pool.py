@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import ssl
 
     from proxy.config.server import Health
+    from proxy.fields.document import JsonDocument
     from proxy.request.legs import Leg
     from proxy.resolver import Resolver
     from proxy.worker.timers import TimerWheel
@@ -76,12 +77,9 @@ class GrpcPool(Pool):
         """Whether the messages of a call are changed: those that name a model."""
         return bool(self.set_json) and path in set_message.CALLS
 
-    def rewritten(self, head: bytes, body: bytes) -> tuple[bytes, bytes] | None:
-        """A whole call as it is sent here; `None` when its messages are compressed."""
-        return set_message.rewritten(head, body, self.set_json)
-
-    def unchanged(self, head: bytes, body: bytes) -> str:
-        return "compressed"  # or broken off: nothing else keeps a message from being changed
+    def changed(self, path: bytes, body: bytes, document: JsonDocument | None) -> bytes | None:
+        """The messages of a call as they are sent here; `None` when they are compressed."""
+        return set_message.changed(path, body, self.set_json)
 
     # --- legs in ---
 

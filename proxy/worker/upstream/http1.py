@@ -117,7 +117,7 @@ class UpstreamConnection(PooledConnection):
         self.endpoint.carries()
         opening = leg.gather()
         if self.endpoint.placement is not None:
-            opening = self.endpoint.placement.apply(opening, leg.is_check)
+            opening = self.endpoint.placement.apply(opening, leg.plain, leg.adds_lines, leg.is_check)
         self.pool.turn.write(self.transport, opening, leg)
         self._since = leg.sent = monotonic()
         if not leg.whole and not opening.endswith(b"\r\n\r\n"):  # what waits for 100 waits for the model

@@ -22,7 +22,8 @@ import ssl
 from mypy_extensions import mypyc_attr
 
 from proxy.config.server import Health
-from proxy.fields import set_json
+from proxy.fields.document import JsonDocument
+from proxy.fields.set_json import set_values
 from proxy.http.headers import Answer
 from proxy.http.known_heads import KnownHeads
 from proxy.model.reasons import Reason
@@ -73,6 +74,8 @@ class Pool(ConnectionOwner):
         self.race_after = min(RACE_AFTER, settings.connect_timeout / 4)
         self.balancer = Balancer(settings)
         self.reads_body = self.balancer.reads_body
+        key = settings.hash_key
+        self.pointers = (*(tokens[:1] for tokens, _ in self.set_json), *(key.pointers if key is not None else ()))
         self.open = 0
         self.closing = False
         self.known: KnownHeads[Answer] = KnownHeads(MAX_KNOWN)
@@ -102,12 +105,9 @@ class Pool(ConnectionOwner):
 
     # --- what it is asked ---
 
-    def rewritten(self, head: bytes, body: bytes) -> tuple[bytes, bytes] | None:
-        """A whole request as it is sent here, its body without framing; `None` when it cannot be changed so."""
-        return set_json.rewritten(head, body, self.set_json)
-
-    def unchanged(self, head: bytes, body: bytes) -> str:
-        return set_json.why_not(head, body)
+    def changed(self, path: bytes, body: bytes, document: JsonDocument | None) -> bytes | None:
+        """The JSON of a request as it is sent here; `None` when it cannot be changed so."""
+        return set_values(document, self.set_json) if document is not None else None
 
     # --- legs in ---
 

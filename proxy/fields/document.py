@@ -1,0 +1,176 @@
+"""A JSON body, read once: the fields that a configuration names, found in one pass that makes no values of the rest.
+
+Most of a body is data that nobody here looks at. msgspec checks its grammar while it skips it, which takes a quarter of
+the time that orjson needs to make values of it, and gives what was asked for as the bytes that were written. Of a name
+that stands twice in an object the last one counts, as in every parser in use, and escapes in names are read.
+
+JSON is what RFC 8259 says, in UTF-8 and nested at most 1,024 deep. A number is not converted unless it is asked for, so
+one that is too large for a float does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from types import GenericAlias
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from proxy.http.chunks import joined
+from proxy.http.headers import CHUNKED, CODED, JSON_SIZE, TENSORS, Request, original
+from proxy.json_pointer import NOWHERE, Pointer, index, step
+
+ABSENT: Final = 0
+PRESENT: Final = 1
+UNKNOWN: Final = -1
+_Wanted = tuple[Pointer, int, tuple[str | int, ...]]
+"""A pointer, how many of its tokens were followed, and the steps that follow them."""
+
+
+class JsonReader:
+    """Reads bodies for these pointers. Other pointers can be asked too, at the cost of a parser."""
+
+    def __init__(self, pointers: Iterable[Pointer] = ()) -> None:
+        self._places: dict[Pointer, tuple[tuple[str | int, ...], Pointer]] = {}
+        self._top: dict[str, str] = {}
+        kind = self._kind([(pointer, 0, ()) for pointer in dict.fromkeys(pointers)])
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def _kind(self, wanted: list[_Wanted]) -> Any:
+        """The type of a value of which these parts are wanted: itself, a list, or an object with those members."""
+        indices = [index(pointer[depth]) if depth < len(pointer) else NOWHERE for pointer, depth, _ in wanted]
+        if wanted and NOWHERE not in indices:
+            element = self._kind([(one[0], one[1] + 1, (*one[2], n)) for one, n in zip(wanted, indices, strict=True)])
+            return self._itself(wanted) if element is msgspec.Raw else GenericAlias(list, (element,))
+        names: dict[str, list[_Wanted]] = {}
+        for (pointer, depth, at), n in zip(wanted, indices, strict=True):
+            if n != NOWHERE or depth == len(pointer) or not _is_plain(pointer[depth]):
+                return self._itself(wanted)
+            alike = names.setdefault(pointer[depth], [])
+            alike.append((pointer, depth + 1, (*at, f"f{len(names) - 1}")))
+        fields = {f"f{n}": name for n, name in enumerate(names)}
+        if not wanted or wanted[0][1] == 0:
+            self._top = {name: field for field, name in fields.items()}
+        kinds = [(field, self._kind(names[name]) | msgspec.UnsetType, msgspec.UNSET) for field, name in fields.items()]
+        return msgspec.defstruct("Object", kinds, rename=fields, gc=False)
+
+    def _itself(self, wanted: list[_Wanted]) -> Any:
+        for pointer, depth, at in wanted:
+            self._places[pointer] = at, pointer[depth:]
+        return msgspec.Raw
+
+    def read(self, text: bytes, tail: bytes = b"") -> JsonDocument | None:
+        """The document in a body without transfer framing, `tail` behind it; `None` when it is no JSON.
+
+        >>> found = JsonReader([("model",)]).read(b'{"data": [1E5], "model": "x"}')
+        >>> found.value(("model",)), found.value(("data", "0")), JsonReader().read(b'{"model": 1') is None
+        ('x', 100000.0, True)
+        """
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return None
+        try:
+            return JsonDocument(self, self._decode(text), text, tail)
+        except (msgspec.ValidationError, RecursionError):  # of another shape, or nested deeper than the stack allows
+            try:
+                return JsonDocument(None, orjson.loads(text), text, tail)
+            except orjson.JSONDecodeError:
+                return None
+        except msgspec.DecodeError:
+            return None
+
+    def read_body(self, request: Request, body: bytes) -> JsonDocument | None:
+        """The document in the whole body of a request, as it came; `None` too where it is compressed, or its head
+        cannot be right about binary tensors behind the JSON."""
+        if request.length == CHUNKED:
+            body = joined(body)
+        form = request.body_form()
+        if form == CODED:
+            return None
+        if form != TENSORS:
+            return self.read(body)
+        size = json_size(original(request.head, request.low, JSON_SIZE), body)
+        return self.read(body[:size], body[size:]) if size >= 0 else None
+
+    def raw(self, top: Any, pointer: Pointer) -> tuple[bytes, Pointer] | None:
+        """What was read at a pointer, as it is written, and the tokens that lead on from there; `None` where that was
+        not looked for. Raises `LookupError` when there is nothing."""
+        place = self._places.get(pointer)
+        if place is None:
+            return None
+        for at in place[0]:
+            top = getattr(top, at) if isinstance(at, str) else top[at]
+            if top is msgspec.UNSET:
+                raise LookupError(pointer)
+        return bytes(top), place[1]
+
+    def has_member(self, top: Any, name: str) -> int:
+        """Whether the object that was read has this member: `PRESENT`, `ABSENT`, or `UNKNOWN`."""
+        field = self._top.get(name)
+        if field is None:
+            return UNKNOWN
+        return ABSENT if getattr(top, field) is msgspec.UNSET else PRESENT
+
+
+class JsonDocument:
+    """One body that was read: `text` is the JSON, `tail` the binary tensors behind it."""
+
+    __slots__ = ("_reader", "_top", "tail", "text")
+
+    def __init__(self, reader: JsonReader | None, top: Any, text: bytes, tail: bytes) -> None:
+        self._reader, self._top, self.text, self.tail = reader, top, text, tail
+
+    def value(self, pointer: Pointer) -> Any:
+        """What stands at a pointer; raises `LookupError` when nothing does, or a number beyond all floats."""
+        found = self._reader.raw(self._top, pointer) if self._reader is not None else (b"", pointer)
+        if found is None:  # not looked for
+            self._reader, self._top, found = None, _loaded(self.text), (b"", pointer)
+        text, rest = found
+        return reduce(step, rest, _loaded(text) if text else self._top)
+
+    def has(self, pointer: Pointer, value: object, written: bytes) -> bool:
+        """Whether this value stands there, `written` being how it is mostly written; `true` is no 1.
+
+        >>> document = JsonReader([("a",)]).read(b'{"a": 1.0, "b": [true]}')
+        >>> document.has(("a",), 1, b"1"), document.has(("b", "0"), 1, b"1"), document.has(("c",), 1, b"1")
+        (True, False, False)
+        """
+        try:
+            found = self._reader.raw(self._top, pointer) if self._reader is not None else None
+            if found is not None and found[0] == written and not found[1]:
+                return True
+            there = self.value(pointer)
+        except LookupError:
+            return False
+        return bool(there == value) and isinstance(there, bool) is isinstance(value, bool)
+
+    def has_member(self, name: str) -> int:
+        """Whether it is an object with this member: `PRESENT`, `ABSENT`, or `UNKNOWN` where that was not looked for."""
+        return self._reader.has_member(self._top, name) if self._reader is not None else UNKNOWN
+
+
+def json_size(stated: bytes, body: bytes) -> int:
+    """Bytes of a body that are JSON, all of them unless its head has stated a number; -1 where that cannot be right.
+
+    >>> json_size(b"", b"{}"), json_size(b"2", b"{}\\0"), json_size(b"3", b"{}")
+    (2, 2, -1)
+    """
+    if not stated:
+        return len(body)
+    return int(stated) if stated.isdigit() and len(stated) < 20 and int(stated) <= len(body) else -1
+
+
+def _loaded(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise LookupError("a number that no float holds") from None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether msgspec takes it for the name of a member."""
+    return name.isprintable() and '"' not in name and "\\" not in name
