@@ -192,7 +192,8 @@ class Controller:
             return ""
 
     async def _apply(self, lost: str = "") -> None:
-        self.intake.mask(self.config.keys)
+        if forgotten := self.intake.mask(self.config.keys):
+            logs.event(log, "keys.forgotten", logging.WARNING, earlier=forgotten)
         await self.registry.apply(self.config, self.config_hash, lost=lost)
         self.executor.retell()  # a budget may have come or gone
         await asyncio.to_thread(self.request_log.configure, self.config)  # one that ends may have to wait for its disk

@@ -111,9 +111,10 @@ class Intake:
             take(found)
             self._plan_flush(found)
 
-    def mask(self, keys: Iterable[bytes]) -> None:
-        """Take these keys out of pairs from now on; what models were given before they may repeat still."""
-        self._mask = self._mask.more(keys)
+    def mask(self, keys: Iterable[bytes]) -> int:
+        """Take these keys out of pairs from now on; how many of those that models had before are looked for no more."""
+        self._mask, forgotten = self._mask.more(keys)
+        return forgotten
 
     # --- pairs -------------------------------------------------------------------------------------------------------
 

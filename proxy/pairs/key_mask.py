@@ -2,8 +2,8 @@
 
 Workers replace what stands in an answer byte for byte (`worker.context`): that is cheap. What is left for here, where
 nobody waits: answers that are compressed, which are kept as they read without that from then on; keys written with
-escapes (`\\u002b`, `%2B`); and keys in pieces, over the events of a stream or the items of a list, which whoever reads
-the answer puts together again.
+escapes (`\\u002b`, `%2B`) or in base64, alone or within another text; and keys in pieces, over the events or messages
+of a stream or the items of a list, which whoever reads the answer puts together again.
 
 Invariant: what cannot be looked into is judged, and not kept.
 """
@@ -20,6 +20,8 @@ import orjson
 from proxy.http.headers import without
 from proxy.model import Outcome, Pair
 from proxy.model.reasons import Reason
+from proxy.pairs.key_forms import base64_forms, known_keys
+from proxy.pairs.message_texts import mask_messages
 from proxy.pairs.redaction import MASK
 from proxy.predictions import exact_json
 from proxy.predictions.bounds import DEFAULT, Bounds, check_json, too_many
@@ -31,8 +33,7 @@ _Leaf: TypeAlias = "tuple[_Line, Any, Any, str]"
 """A text: its line, the object or list that it stands in, under which name or number, and what it says."""
 _Groups: TypeAlias = dict[tuple[Any, ...], list[_Leaf]]
 
-MOST: Final = 64
-"""Keys that are looked for; those of the last configuration first."""
+_GRPC: Final = "application/grpc"
 _CODED: Final = frozenset({b"content-encoding", b"content-length"})
 _ENCODING, _CALL = mark_of("content-encoding"), mark_of("grpc-encoding")
 _ESCAPED: Final = re.compile(rb"\\(?:u00([0-9a-fA-F]{2})|([\"\\/]))")
@@ -50,16 +51,16 @@ class KeyMask:
     """
 
     def __init__(self, keys: Iterable[bytes] = ()) -> None:
-        self.keys = tuple(dict.fromkeys(keys))[:MOST]
-        texts = {key.decode("latin-1") for key in self.keys}
+        self.keys = tuple(dict.fromkeys(keys))
+        texts = {form.decode("latin-1") for key in self.keys for form in (key, *base64_forms(key))}
         self._texts = sorted(texts, key=len, reverse=True)
         self._raw = sorted({*self.keys, *(text.encode() for text in texts)}, key=len, reverse=True)
         self._escaped = re.compile(b"|".join(map(_any_form, self._raw)) or b"(?!)")
 
-    def more(self, keys: Iterable[bytes]) -> KeyMask:
-        """These keys too; what was given before may be repeated still."""
-        wanted = tuple(keys)
-        return self if set(wanted) <= set(self.keys) else KeyMask((*wanted, *self.keys))
+    def more(self, keys: Iterable[bytes]) -> tuple[KeyMask, int]:
+        """These keys too, and how many of those that were given before are looked for no more (`known_keys`)."""
+        wanted, forgotten = known_keys(keys, self.keys)
+        return (self, 0) if set(wanted) == set(self.keys) else (KeyMask(wanted), forgotten)
 
     def pair(self, pair: Pair, bounds: Bounds = DEFAULT) -> tuple[Pair, Pair]:
         """A pair as it is read, and as it may be kept and shown: the same one, but for what cannot be looked into."""
@@ -87,6 +88,8 @@ class KeyMask:
         elif body and lower.find(_CALL) >= 0:
             body = _messages(header(head, "grpc-encoding").lower(), body, bounds)
         head, body = self._bytes(head), self.body(body, bounds)
+        if header(head, "content-type").startswith(_GRPC):
+            body = mask_messages(body, self._raw, bounds)
         return outcome if body is outcome.body and head == outcome.head else outcome._replace(head=head, body=body)
 
     def body(self, body: bytes, bounds: Bounds = DEFAULT) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.http.ids import uuid7_tails, uuid7_time
 from proxy.model import Leg
+from proxy.pairs.key_forms import known_keys
 from proxy.request.counts import Counts
 from proxy.request.driver import RequestFactory
 from proxy.request.ports import RequestContext, Timed, Watched
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from proxy.worker.limits import Limits
 
 _ENTROPY = 4096
-MOST_KEYS = 64
-"""Keys of upstreams that are kept out of pairs: those of the configuration, then those that it had before."""
 
 
 class Downstream(Protocol):
@@ -64,6 +63,7 @@ class WorkerContext(RequestContext):
         return self.ready and (self.replaced or not self.draining)
 
     keys: tuple[bytes, ...] = ()
+    _known_keys: tuple[bytes, ...] = ()
     """Secrets that upstreams get in headers, which are kept out of pairs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -93,8 +93,8 @@ class WorkerContext(RequestContext):
     def configure(self, config: Config, limits: Limits) -> None:
         """Take the limits and keys of this configuration, and log requests as it asks."""
         self.limits = limits
-        known = list(dict.fromkeys((*config.keys, *self.keys)))[:MOST_KEYS]  # what a model was given before it may
-        self.keys = tuple(sorted(known, key=len, reverse=True))  # repeat still
+        self._known_keys, _ = known_keys(config.keys, self._known_keys)
+        self.keys = tuple(sorted(self._known_keys, key=len, reverse=True))
         self.request_log.configure(config)
         self.requests = self.request_log if self.request_log.wanted else RequestFactory()
 

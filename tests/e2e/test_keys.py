@@ -4,6 +4,7 @@ bodies: as it is, compressed, with escapes, in pieces."""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ import orjson
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from proxy.pairs.key_forms import base64_forms
 from tests.e2e.harness import route, running
 from tests.e2e.keys import decoded, receiver, shown, written
 from tests.fakes import Load, answer
@@ -28,6 +30,7 @@ WAYS: tuple[Callable[[str], tuple[str, bytes]], ...] = (
     lambda key: ("gzip", b'"%b"' % key.encode()),
     lambda key: ("identity", b'"%b"' % key.replace("-", "\\u002d").encode()),
     lambda key: ("gzip", orjson.dumps([key[:-PIECE], key[-PIECE:]])),
+    lambda key: ("identity", orjson.dumps(base64.b64encode(f"{key}.".encode()).decode())),
 )
 """How a model repeats its key: content coding, and JSON."""
 PIECE = 6
@@ -103,5 +106,6 @@ async def test_keys_are_nowhere_but_where_they_are_sent(tmp_path: Path) -> None:
     assert found["decoded"].count(b'"you"') >= 10
     assert b"x-echo" in found["pairs.jsonl"].lower()
     forms = {form for key in KEYS.values() for form in (key, key.replace("-", "\\u002d"), key[-PIECE:])}
+    forms |= {form.decode() for key in KEYS.values() for form in base64_forms(key.encode())}
     files = {name for name, content in found.items() for form in forms if form.encode() in content}
     assert files <= {"key", "understudy.yaml", "config.yaml"}, files

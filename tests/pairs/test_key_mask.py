@@ -3,6 +3,7 @@ compressed, escaped, in pieces. All else of an answer stays as it is, and what c
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
 import zlib
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 
 from proxy.model import Arm, Kind, Outcome, Pair, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.pairs.key_mask import MOST, KeyMask
+from proxy.pairs.key_forms import MOST_EARLIER, base64_forms
+from proxy.pairs.key_mask import KeyMask
 from proxy.predictions import read
 from proxy.predictions.bounds import Bounds
+from tests.predictions.messages import ModelInferRequest
 
 KEY = "sk-l1ve/0123+45=67"
 LABEL = PredictionSpec("json", Kind.NUMBER, pointer="/label")
@@ -184,13 +187,74 @@ def test_what_is_too_much_to_look_into_is_not_kept(body: bytes) -> None:
     assert MASK.pair(pair(outcome(body.replace(b"a", KEY[:4].encode()))), Bounds(parts=1000))[0] is not None
 
 
-def test_keys_of_before_are_known_still_and_bounded() -> None:
-    mask = KeyMask([b"old-key"]).more([b"new-key"])
-    assert mask.body(b"old-key new-key") == b"******* *******"
-    assert mask.more([b"new-key"]) is mask
+def test_keys_of_before_are_known_still_and_those_beyond_a_bound_are_told() -> None:
+    mask, forgotten = KeyMask([b"old-key"]).more([b"new-key"])
+    assert (mask.body(b"old-key new-key"), forgotten) == (b"******* *******", 0)
+    assert mask.more([b"new-key"]) == (mask, 0)
+    lost = 0
     for number in range(100):
-        mask = mask.more([b"key-%04d" % number])
-    assert (len(mask.keys), mask.keys[0]) == (MOST, b"key-0099")
+        mask, forgotten = mask.more([b"key-%04d" % number])
+        lost += forgotten
+    assert (len(mask.keys), mask.keys[0], lost) == (1 + MOST_EARLIER, b"key-0099", 102 - 1 - MOST_EARLIER)
+
+
+def test_all_keys_of_a_configuration_are_looked_for() -> None:
+    keys = [b"key-%04d" % number for number in range(3 * MOST_EARLIER)]
+    mask, forgotten = KeyMask([b"earlier"]).more(keys)
+    assert forgotten == 0
+    assert mask.body(b" ".join([*keys, b"earlier"])) == b" ".join([b"*" * 8] * len(keys) + [b"*" * 7])
+
+
+KEYS = st.text("abcdefghijkl0123-_+/=.", min_size=6, max_size=40).map(str.encode)
+
+
+@given(key=KEYS, before=st.binary(max_size=5), behind=st.binary(max_size=5), urlsafe=st.booleans())
+def test_in_base64_alone_and_within_another_text(key: bytes, before: bytes, behind: bytes, urlsafe: bool) -> None:
+    """The oracle encodes; of what is left, no more than the edges are the key's."""
+    encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
+    masked = KeyMask([key]).body(b"it is: " + encode(before + key + behind) + b"!")
+    left = masked.removeprefix(b"it is: ").removesuffix(b"!").rstrip(b"=")
+    first, last = -(-8 * len(before) // 6), 8 * (len(before) + len(key)) // 6
+    assert set(left[first:last]) == {ord("*")}
+    assert len(left) == len(encode(before + key + behind).rstrip(b"="))
+
+
+@pytest.mark.parametrize("cut", [5, 9])
+def test_in_base64_in_pieces(cut: int) -> None:
+    said = base64.b64encode(b"user:" + KEY.encode()).decode()
+    masked = MASK.body(event(delta=said[:cut]) + event(delta=said[cut:]))
+    assert not any(form in together(masked).encode() for form in base64_forms(KEY.encode()))
+    assert "*" * 20 in together(masked)
+
+
+def grpc_call(*messages: bytes) -> Outcome:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc+proto\r\n\r\n"
+    return Outcome(200, head=head, body=b"".join(b"\0%b%b" % (len(m).to_bytes(4, "big"), m) for m in messages))
+
+
+@given(cut=st.integers(1, len(KEY) - 1), nested=st.booleans(), noise=st.binary(max_size=20))
+def test_over_the_messages_of_a_stream(cut: int, nested: bool, noise: bytes) -> None:
+    """Texts of a message, or of a message within it (as in ModelStreamInferResponse), beside others and raw tensors."""
+
+    def message(text: bytes) -> bytes:
+        inner = ModelInferRequest(model_name="m", id=text.decode(), raw_input_contents=[noise]).SerializeToString()
+        return b"\x12%b%b" % (bytes([len(inner)]), inner) if nested else inner
+
+    parts = [message(b"it is " + KEY[:cut].encode()), message(KEY[cut:].encode() + b" ok"), message(b"end")]
+    found = grpc_call(*parts)
+    seen, kept = MASK.pair(pair(found))
+    assert seen == kept
+    said = kept.candidate.body
+    assert len(said) == len(found.body)
+    stars = b"it is " + b"*" * cut, b"*" * (len(KEY) - cut) + b" ok"
+    assert all(text in said for text in stars)
+    assert said.replace(b"*", b"").replace(noise, b"").count(b"sk-") == 0
+
+
+def test_messages_of_more_fields_than_are_looked_through_are_not_kept() -> None:
+    found = grpc_call(b"\x0a\x00" * 2_000, b"\x0a\x01a")
+    assert MASK.pair(pair(found), Bounds(parts=100))[1].candidate.body == b"[redacted]"
+    assert MASK.pair(pair(found), Bounds(parts=1000))[1].candidate.body == found.body
 
 
 def test_without_keys_nothing_is_looked_at() -> None:
