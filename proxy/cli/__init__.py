@@ -25,9 +25,11 @@ from click.shell_completion import CompletionItem, get_completion_class
 from proxy import __version__
 from proxy.built import DATA_PATH
 from proxy.cli.admin import DEFAULT_URL, AdminClient, NotFoundError
+from proxy.cli.arguments import recording, recording_or_store
 from proxy.cli.table import addresses, follow, overview, replicas
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
+from proxy.config.postgres_url import StoreUrl
 from proxy.config.words import RATES, describe, warnings
 from proxy.errors import AddressError, ConfigError, UnderstudyError
 
@@ -315,7 +317,7 @@ restart = _hand_action(
 )
 
 
-_recording = click.argument("file", type=click.Path(path_type=Path))
+_recording = click.argument("file", callback=recording)
 _rollout_option = click.option(
     "--rollout",
     default="",
@@ -325,23 +327,24 @@ _rollout_option = click.option(
 
 
 @main.command()
-@_recording
+@click.argument("file", callback=recording_or_store)
 @click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
               help="The guards to judge by; not needed for a store's journal.")  # fmt: skip
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @_guarded
-def judge(file: Path, path: Path | None, rollout: str, as_json: bool) -> int:
+def judge(file: Path | StoreUrl, path: Path | None, rollout: str, as_json: bool) -> int:
     """Judge recorded pairs, or a store's journal, again.
 
     A recorded file is judged by the guards of --config, each version in it by itself: would they have fired last week?
     Every entry of a journal is judged by the evidence saved with it, which must say what it said then. Exit code 1: one
-    would have been rolled back, or one differs.
+    would have been rolled back, or one differs. A store may be in use: it is read only.
 
     \b
     Examples:
       understudy judge state/pairs.jsonl.zst --config stricter.yaml
       understudy judge state/understudy.db
+      understudy judge 'postgresql://understudy:${PGPASSWORD}@db/understudy'
     """
     from proxy.cli.judge import judge_file  # numpy takes its time, and the other commands need none
 

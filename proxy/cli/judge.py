@@ -22,6 +22,7 @@ from proxy.cli.recordings import is_store, journal_entries, recorded_pairs, reco
 from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.names import header, header_value, nearest, url
+from proxy.config.postgres_url import StoreUrl
 from proxy.config.text import filled
 from proxy.errors import UnderstudyError
 from proxy.fields.set_json import rules
@@ -52,9 +53,9 @@ def plan_of(config: Config, path: Path, name: str) -> Plan:
     return found
 
 
-def judge_file(path: Path, config: Config | None, name: str, *, as_json: bool) -> int:
+def judge_file(path: Path | StoreUrl, config: Config | None, name: str, *, as_json: bool) -> int:
     """Judge a recorded file under a configuration, or a store's journal by its own evidence; the exit code."""
-    if is_store(path):
+    if isinstance(path, StoreUrl) or is_store(path):
         return _judge_journal(path, name, as_json=as_json)
     if config is None:
         raise click.UsageError("Missing option '--config' / '-c': a recorded file is judged by its guards.")
@@ -71,11 +72,12 @@ def judge_file(path: Path, config: Config | None, name: str, *, as_json: bool) -
     return 1 if Verdict.FAIL in {result.verdict for result in results.values()} else 0
 
 
-def _judge_journal(path: Path, name: str, *, as_json: bool) -> int:
+def _judge_journal(path: Path | StoreUrl, name: str, *, as_json: bool) -> int:
     with progressbar(journal_entries(path, name), label="judge", file=sys.stderr, show_pos=True) as entries:
         audits = [audit(entry, evidence) for entry, evidence in entries]
     if not audits:
-        raise UnderstudyError(f"{path}: the journal has no entry" + (f" of `{name}`" if name else ""))
+        where = path.target().shown if isinstance(path, StoreUrl) else path
+        raise UnderstudyError(f"{where}: the journal has no entry" + (f" of `{name}`" if name else ""))
     if as_json:
         keys = ("number", "rollout", "kind", "reason", "then", "now")
         shown = [{**{key: getattr(one, key) for key in keys}, "differences": list(one.differences)} for one in audits]

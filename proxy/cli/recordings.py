@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import orjson
 
+from proxy.config.postgres_url import StoreUrl
+from proxy.controller.store.journals import StoredJournal
+from proxy.controller.store.sqlite.journal import SqliteJournal
 from proxy.errors import UnderstudyError
 from proxy.pairs.recording import Recorded, RecordError, read_lines
 
@@ -147,22 +149,28 @@ def _split(pieces: Iterable[bytes | None]) -> Iterator[bytes]:
         yield rest
 
 
-def journal_entries(path: Path, rollout: str = "") -> Iterator[tuple[dict[str, Any], bytes]]:
+def journal_entries(place: Path | StoreUrl, rollout: str = "") -> Iterator[tuple[dict[str, Any], bytes]]:
     """Entries of a store's journal with their evidence, oldest first; of one rollout if it is named.
 
-    Opens it read-only, beside a running controller if need be. Raises `RecordingError`.
+    Only reads, beside running replicas if need be. Raises `StoreError`.
     """
-    sql = (
-        "SELECT number, rollout, time, kind, actor, reason, detail, evidence FROM journal"
-        " WHERE ? IN ('', rollout) ORDER BY number"
-    )
-    keys = ("number", "rollout", "time", "kind", "actor", "reason")
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            for row in connection.execute(sql, (rollout,)):
-                yield {**dict(zip(keys, row[:6], strict=True)), "detail": orjson.loads(row[6])}, bytes(row[7])
-    except sqlite3.Error as error:
-        raise RecordingError(f"{path}: {error}") from error
+    with asyncio.Runner() as runner:
+        journal = runner.run(_journal(place))
+        try:
+            last = 0
+            while page := runner.run(journal.page(last, rollout)):
+                yield from page
+                last = page[-1][0]["number"]
+        finally:
+            runner.run(journal.close())
+
+
+async def _journal(place: Path | StoreUrl) -> StoredJournal:
+    if isinstance(place, StoreUrl):
+        from proxy.controller.store.postgres.journal import PostgresJournal  # the driver takes its time
+
+        return await PostgresJournal.open(place)
+    return await SqliteJournal.open(place)
 
 
 def recorded_rollout(path: Path) -> str:

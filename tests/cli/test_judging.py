@@ -3,6 +3,7 @@ journal's entry gives its own verdict back, and one that was tampered with does 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -144,7 +145,7 @@ async def test_every_entry_of_a_journal_gives_its_verdict_back(tmp_path: Path) -
         worker.bad(trial_of(controller), 200, stage=1)
         await worker.weight(NAME, 0)
         worker.disconnect()
-    entries = list(journal_entries(tmp_path / "u.db", NAME))
+    entries = await asyncio.to_thread(lambda: list(journal_entries(tmp_path / "u.db", NAME)))
     audits = [audit(entry, evidence) for entry, evidence in entries]
     assert [(one.kind, one.now) for one in audits] == [
         ("began", "inconclusive"),

@@ -108,6 +108,14 @@ def test_judge_names_what_it_cannot_use(tmp_path: Path, config: str) -> None:
     assert unknown.exit_code == 1
     assert "r/c" in unknown.stderr
     assert "does not begin" in understudy("judge", config, "-c", config).stderr
+    url = "postgresql://me:secret@127.0.0.1:1/state"
+    for result in (
+        understudy("judge", url),
+        understudy("replay", url, "-c", config, "--candidate", "http://127.0.0.1:1"),
+    ):
+        assert result.exit_code != 0
+        assert "secret" not in result.output
+        assert "recorded file" in result.stderr or "postgresql://me@127.0.0.1:1/state" in result.stderr
 
 
 async def replayed(tmp_path: Path, config: str, mood: Mood, *more: object, count: int = 400) -> Result:

@@ -73,6 +73,16 @@ async def bring_up_to_date(session: Session, *, unfinished: bool = False) -> Non
         raise StoreError(f"{session.target.shown}: a copy into this store was not finished; copy again")
 
 
+async def look_at(session: Session) -> None:
+    """See that there is a store of this version, and change nothing. Raises `StoreError`."""
+    version, where = await session.run(_version), session.target.shown
+    if not version:
+        raise StoreError(f"{where}: no store of Understudy's")
+    if version != len(MIGRATIONS):
+        found = "a newer" if version > len(MIGRATIONS) else "an older"
+        raise StoreError(f"{where}: schema {version} is from {found} Understudy (this one knows {len(MIGRATIONS)})")
+
+
 async def _brought_up(connection: Connection) -> None:
     if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.meta") is None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _TURN)

@@ -1,0 +1,21 @@
+"""What may stand on the command line for a recording or a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from proxy.config.postgres_url import StoreUrl, is_store_url
+
+
+def recording_or_store(ctx: click.Context, param: click.Parameter, value: str) -> Path | StoreUrl:
+    """A recorded file, or a store: its file, or its URL of PostgreSQL. Nothing is opened."""
+    return StoreUrl(value) if is_store_url(value) else Path(value)
+
+
+def recording(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    """A recorded file; raises `click.BadParameter` for the URL of a store, of which it shows nothing."""
+    if is_store_url(value):
+        raise click.BadParameter("a store holds no requests that could be sent; name a recorded file")
+    return Path(value)
