@@ -1,4 +1,4 @@
-"""Worker counts, merged: the totals of each incarnation, and those of the dead in one sum.
+"""Worker counts, merged by replica: the totals of each incarnation, and those of the dead in one sum.
 
 Workers report totals, so a report replaces the last one of the same incarnation, and merging is addition.
 Invariant: a sum never falls when a worker dies; what it last reported stays in it (open connections excepted).
@@ -7,6 +7,9 @@ Invariant: a sum never falls when a worker dies; what it last reported stays in 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from proxy.controller.admin.interface import FleetCounts
@@ -21,19 +24,25 @@ MOST_DEAD = 1_000
 """Addresses of which the counts of workers that died are kept."""
 
 
-class Tallies:
-    """Reports by incarnation. Of a fleet's workers those whose names begin with `own` are this replica's: they alone
-    are in the sums, so that nobody is counted by two."""
+MOST_REPLICAS = 256
+"""Replicas of which the counts of workers that died are kept."""
 
-    def __init__(self, own: str = "") -> None:
-        self._own = own
+
+class Tallies:
+    """Reports by incarnation; in a fleet their names are `REPLICA/WORKER`. `own` is how those of this replica's begin:
+    they alone are in `merged`, so that nobody's metrics are counted by two. `clock` gives monotonic seconds."""
+
+    def __init__(self, own: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._own, self._clock = own, clock
         self._reports: dict[str, dict[str, Any]] = {}
         self._ledgers: dict[str, dict[str, dict[str, int]]] = {}
-        self._dead = FleetCounts()
+        self._dead: dict[str, FleetCounts] = {}  # by replica
+        self._heard: dict[str, float] = {}  # when each replica's last report came
 
     def report(self, worker: str, payload: dict[str, Any]) -> None:
         """Take a worker's totals."""
         self._reports[worker] = payload
+        self._heard[_replica(worker)] = self._clock()
         ledgers = self._ledgers.setdefault(worker, {})
         for trial, ledger in payload.get("ledger", {}).items():
             ledgers.pop(trial, None)  # so that the one reported last comes last
@@ -49,27 +58,55 @@ class Tallies:
         """Keep what a dead worker had reported."""
         self._ledgers.pop(worker, None)
         payload = self._reports.pop(worker, None)
-        if payload is not None and worker.startswith(self._own):
-            _add(self._dead, {**payload, "connections": []})
-            for key in list(self._dead.endpoints)[:-MOST_DEAD]:
-                del self._dead.endpoints[key]
+        if payload is None:
+            return
+        replica = _replica(worker)
+        dead = self._dead[replica] = self._dead.pop(replica, FleetCounts())  # the last one comes last
+        _add(dead, {**payload, "connections": []})
+        for key in list(dead.endpoints)[:-MOST_DEAD]:
+            del dead.endpoints[key]
+        for oldest in [name for name in self._dead if name != _replica(self._own)][:-MOST_REPLICAS]:
+            del self._dead[oldest]
+            self._heard.pop(oldest, None)
 
     def forget_others(self) -> None:
         """Other replicas' workers report to another leader from now on."""
-        for worker in [name for name in self._reports if not name.startswith(self._own)]:
-            self.gone(worker)
+        own = _replica(self._own)
+        for worker in [name for name in self._reports if _replica(name) != own]:
+            self._ledgers.pop(worker, None)
+            del self._reports[worker]
+        for known in (self._dead, self._heard):
+            for replica in [name for name in known if name != own]:
+                del known[replica]
 
-    def merged(self) -> FleetCounts:
-        """The sum of all, a fresh value."""
-        counts = FleetCounts()
-        _add_counts(counts, self._dead)
+    def merged(self, replica: str | None = None) -> FleetCounts:
+        """The sum of all of a replica, this one where none is named; a fresh value."""
+        counts, replica = FleetCounts(), _replica(self._own) if replica is None else replica
+        dead = self._dead.get(replica, _NOBODY)
+        _add_counts(counts, dead)
         for worker, payload in self._reports.items():
-            if worker.startswith(self._own):
+            if _replica(worker) == replica:
                 _add(counts, payload)
         for key, row in counts.endpoints.items():  # of an address that nobody knows any more nothing is told
-            if (dead := self._dead.endpoints.get(key)) is not None:
-                row[2:] = [a + b for a, b in zip(row[2:], dead[2:], strict=True)]
+            if (known := dead.endpoints.get(key)) is not None:
+                row[2:] = [a + b for a, b in zip(row[2:], known[2:], strict=True)]
         return counts
+
+    def age(self, replica: str | None = None) -> float:
+        """Seconds since the last report of a replica's workers, this one's where none is named; infinite before."""
+        return self._clock() - self._heard.get(_replica(self._own) if replica is None else replica, -inf)
+
+
+_NOBODY = FleetCounts()
+
+
+def _replica(worker: str) -> str:
+    """The replica of a worker, empty on a machine that is no fleet.
+
+    >>> _replica("host-1:9091/0a1b"), _replica("0a1b")
+    ('host-1:9091', '')
+    """
+    return worker.rpartition("/")[0]
 
 
 def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ been carried out or refused.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any
 
 from proxy.config import Config
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
-from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts
+from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.controller.admin.metrics import package_version
 from proxy.controller.controller import Controller
 from proxy.controller.effect_executor import PendingOutcome
@@ -256,6 +257,16 @@ class ControllerService:
         counts.store_renewed = store.renewed
         counts.store_ok, counts.store_synchronous = not store.trouble, store.synchronous
         return counts
+
+    def replica_counts(self) -> list[ReplicaCounts]:
+        """What each replica's workers have counted: they report to the leader each second."""
+        tallies, found = self._controller.tallies, []
+        for one in self.fleet_view().replicas:
+            replica = None if one.role == "leader" else one.name
+            age = tallies.age(replica)
+            known = age if math.isfinite(age) else None
+            found.append(ReplicaCounts(one.name, one.connected, known, tallies.merged(replica)))
+        return found
 
     def _dropped(self) -> dict[str, int]:
         controller = self._controller

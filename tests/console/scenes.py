@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from proxy import config
-from proxy.controller.admin.interface import PARTS, FleetCounts
+from proxy.controller.admin.interface import PARTS, FleetCounts, ReplicaCounts
 from proxy.controller.charts import Charts, unit
 from proxy.evidence.words import burst_words, number, title
 from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
@@ -242,6 +242,8 @@ class SceneSurface(FakeService):
         self.answered: dict[tuple[str, str, str, str], int] = {}
         self.sample_pairs = [pair(n) for n in range(12)]
         self.entries = journal()
+        self.replicas = False
+        """Whether it leads a fleet."""
 
     def step(self) -> None:
         """A second passes."""
@@ -260,6 +262,22 @@ class SceneSurface(FakeService):
 
     def counts(self) -> FleetCounts:
         return FleetCounts(requests=dict(self.answered))
+
+    def replica_counts(self) -> list[ReplicaCounts]:
+        """One replica, or the three of `fleet_of`: two have half of it each, and the third is cut off."""
+        if not self.replicas:
+            return [ReplicaCounts("host-1", True, 0.1, self.counts())]
+        halves = [
+            {key: n // 2 for key, n in self.answered.items()},
+            {key: n - n // 2 for key, n in self.answered.items()},
+        ]
+        found = [
+            ReplicaCounts(f"host-{n}:9091", True, 0.1, FleetCounts(requests=half)) for n, half in enumerate(halves)
+        ]
+        return [
+            *found,
+            ReplicaCounts("host-2:9091", False, 40.0, FleetCounts(requests=dict.fromkeys(self.answered, 7))),
+        ]
 
     def rollouts(self) -> list[dict[str, Any]]:
         return [scene.json() for scene in self.scenes]

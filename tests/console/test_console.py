@@ -146,6 +146,34 @@ async def test_the_ticks_of_a_latency_chart_end_wherever_its_least_value_lies(br
         assert drawn > 100
 
 
+async def test_rates_are_the_fleets_with_each_replicas_own_behind_them(browser: Any) -> None:
+    service = SceneSurface(usual())
+    service.replicas = True
+    async with opened(browser, service) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        card = page.locator(".traffic-card")
+        summary, rows = card.locator(".replicas > summary"), card.locator(".by-replica tbody tr")
+
+        async def counted() -> None:
+            await expect(summary).to_have_text("Of 2 of 3 replicas")
+            await expect(card.locator(".arms").first.locator("tbody tr").first).to_contain_text("/s")
+            await summary.click()
+            await expect(rows).to_have_count(3)
+            await expect(rows.nth(2)).to_contain_text("cut off")
+            for n in range(2):
+                await expect(rows.nth(n)).to_have_text(re.compile(rf"host-{n}:9091.*[1-9].*/s"))
+
+        await passing_time(service, counted)
+        await expect(card.locator(".replicas")).to_have_attribute("open", "")  # it stays so over refreshes
+
+
+async def test_one_machine_says_nothing_of_replicas(browser: Any) -> None:
+    async with opened(browser, SceneSurface(usual())) as (page, origin, _):
+        await page.goto(f"{origin}#/{DIGITS}")
+        await expect(page.locator(".traffic-card .arms").first).to_be_visible()
+        await expect(page.locator(".replicas")).to_be_hidden()
+
+
 async def test_many_segments_show_the_worst_and_the_rest_on_demand(browser: Any) -> None:
     segments = tuple(f"tenant-{n}" for n in range(20))
     scene = Scene(plan("r/c", Guard("max_disagreement", 0.02)), State.CANARY, Kind.LABEL, minutes=1, segments=segments)

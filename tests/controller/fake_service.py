@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy import config
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
-from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
+from proxy.controller.admin.interface import ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.errors import StoreError
 from proxy.rfc3339 import rfc3339
 
@@ -172,6 +172,9 @@ class FakeService:
     def counts(self) -> FleetCounts:
         requests = {("credit", "credit-v1", "served", "200"): 7, ("credit", "credit-v1", "served", "timeout"): 2}
         return FleetCounts(sampled={NAME: 9}, requests=requests)
+
+    def replica_counts(self) -> list[ReplicaCounts]:
+        return [ReplicaCounts("host-1", True, 0.5, self.counts()), ReplicaCounts("host-2", False, None, FleetCounts())]
 
     def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(100)

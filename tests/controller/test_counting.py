@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.controller.counting import MOST_LEDGERS, Tallies
+from proxy.controller.counting import MOST_LEDGERS, MOST_REPLICAS, Tallies
 from proxy.pairs.link import BOUNDS
 
 buckets = st.lists(st.integers(0, 9), min_size=len(BOUNDS) + 1, max_size=len(BOUNDS) + 1)
@@ -86,3 +86,51 @@ def test_addresses_that_no_worker_knows_any_more_leave() -> None:
     tallies.gone("w0")
     assert tallies.merged().endpoints == {("u", "b"): [1, 0, 5, 3, 1]}
     assert tallies.merged().unhashed == {"u": 2}
+
+
+def said(count: int, address: str = "a:1") -> dict[str, object]:
+    endpoints = [["u", address, "up", count, 0, 0]]
+    return {"requests": [["r", "u", "served", "200", count]], "endpoints": endpoints, "connections": [["u", "idle", 1]]}
+
+
+def test_each_replica_has_a_sum_of_its_own_and_keeps_its_dead() -> None:
+    key, now = ("r", "u", "served", "200"), 100.0
+    tallies = Tallies("here:1/", lambda: now)
+    tallies.report("here:1/w0", said(1))
+    tallies.report("there:1/w0", said(10))
+    tallies.report("there:1/w1", said(20))
+    now = 103.0
+    assert (tallies.merged().requests[key], tallies.merged("there:1").requests[key]) == (1, 30)
+    assert (tallies.age(), tallies.age("there:1"), tallies.age("nowhere:1")) == (3.0, 3.0, float("inf"))
+    tallies.gone("there:1/w0")
+    tallies.report("there:1/w2", said(5))
+    there = tallies.merged("there:1")
+    assert (there.requests[key], there.endpoints["u", "a:1"], there.connections) == (
+        35,
+        [2, 2, 35, 0, 0],
+        {("u", "idle"): 2},
+    )
+    assert tallies.merged("nowhere:1").requests == {}
+
+
+def test_who_leads_no_more_forgets_the_others_alone() -> None:
+    tallies = Tallies("here:1/")
+    for worker in ("here:1/w0", "here:1/w1", "there:1/w0", "there:1/w1"):
+        tallies.report(worker, {**said(2), "ledger": {"t": {"sampled": 1}}})
+    tallies.gone("here:1/w1")
+    tallies.gone("there:1/w1")
+    tallies.forget_others()
+    assert sum(tallies.merged().requests.values()) == 4
+    assert tallies.merged("there:1").requests == {}
+    assert tallies.age("there:1") == float("inf")
+    assert list(tallies.ledgers("t")) == ["here:1/w0"]
+
+
+def test_replicas_that_come_and_go_are_kept_up_to_a_bound() -> None:
+    tallies = Tallies("here:1/")
+    for n in range(MOST_REPLICAS + 20):
+        tallies.report(f"pod-{n}:1/w0", said(1))
+        tallies.gone(f"pod-{n}:1/w0")
+    assert (len(tallies._dead), len(tallies._heard)) == (MOST_REPLICAS, MOST_REPLICAS)
+    assert tallies.merged("pod-0:1").requests == {}
+    assert sum(tallies.merged(f"pod-{MOST_REPLICAS}:1").requests.values()) == 1

@@ -13,7 +13,7 @@ from proxy.controller.admin.interface import ACTIONS, AdminService
 from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.openapi import DOCUMENT
 from proxy.controller.admin.problems import Problem
-from proxy.controller.admin.traffic import by_route, by_upstream
+from proxy.controller.admin.traffic import by_route, by_upstream, of_fleet
 from proxy.controller.webhooks.outbox import Sender
 
 if TYPE_CHECKING:
@@ -177,16 +177,16 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/api/v1/traffic")
 async def traffic(request: web.Request) -> web.Response:
-    """Exchanges and errors by route, upstream and leg, since the workers started."""
+    """Exchanges and errors by route, upstream and leg, since the workers started: of all replicas, and of each."""
     inputs.query(request, ())
-    return answer({"time": time.time(), "routes": by_route(request.app[SURFACE].counts().requests)})
+    return answer({"time": time.time(), **of_fleet(request.app[SURFACE].replica_counts(), "routes", by_route)})
 
 
 @routes.get("/api/v1/upstreams")
 async def upstreams(request: web.Request) -> web.Response:
-    """Each upstream's addresses, and which of them the workers use."""
+    """Each upstream's addresses, and how many workers use them: of all replicas, and of each."""
     inputs.query(request, ())
-    return answer({"upstreams": by_upstream(request.app[SURFACE].counts().endpoints)})
+    return answer(of_fleet(request.app[SURFACE].replica_counts(), "upstreams", by_upstream))
 
 
 @routes.get("/api/v1/processes")

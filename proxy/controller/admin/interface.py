@@ -93,6 +93,17 @@ class FleetCounts:
     store_synchronous: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReplicaCounts:
+    """What the workers of one replica have counted, as its leader knows it: `age` seconds ago, `None` before the first
+    word of them. One that is not `connected` is shown as it was last."""
+
+    name: str
+    connected: bool
+    age: float | None
+    counts: FleetCounts
+
+
 class AdminService(Protocol):
     """The controller as its own process' other rooms see it."""
 
@@ -149,7 +160,10 @@ class AdminService(Protocol):
         """Whether this controller can do its work now, and each reason why not, in words."""
 
     def counts(self) -> FleetCounts:
-        """All counts now; a fresh value, the caller's to keep."""
+        """All counts of this replica now; a fresh value, the caller's to keep."""
+
+    def replica_counts(self) -> list[ReplicaCounts]:
+        """What each replica's workers have counted, the leader's first."""
 
     def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
         """A bounded queue of events `{"type", "timestamp", "data"}` (the webhook's body, and `rollout.changed` on

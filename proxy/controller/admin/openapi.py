@@ -343,6 +343,12 @@ def _action(action: str) -> Schema:
     return _post(action, text, _content(_ref("Rollout")), *_ONE, 409, 413, 503, body=body)
 
 
+def _of_fleet(name: str, schema: Schema) -> dict[str, Schema]:
+    """A sum over the replicas, and each one's own; `age_seconds` since its workers last reported."""
+    one = {"name": TEXT, "connected": {"type": "boolean"}, "age_seconds": NUMBER, name: schema}
+    return {name: schema, "replicas": _list(_object(one))}
+
+
 def _paths() -> dict[str, Schema]:
     status = _content(_object({"status": TEXT}))
     reloaded = _content(_object({"status": TEXT, "generation": WHOLE}))
@@ -397,14 +403,14 @@ def _paths() -> dict[str, Schema]:
         ),
         "/api/v1/traffic": _get(
             "traffic",
-            "Exchanges and errors by route, upstream and leg.",
-            _content(_object({"time": {"type": "number"}, "routes": {"type": "object"}})),
+            "Exchanges and errors by route, upstream and leg: of all replicas together, and of each.",
+            _content(_object({"time": {"type": "number"}, **_of_fleet("routes", {"type": "object"})})),
             *_DATA,
         ),
         "/api/v1/upstreams": _get(
             "upstreams",
-            "Each upstream's addresses, and how many workers use them.",
-            _content(_object({"upstreams": {"type": "object", "additionalProperties": _list(ADDRESS)}})),
+            "Each upstream's addresses, and how many workers use them: of all replicas together, and of each.",
+            _content(_object(_of_fleet("upstreams", {"type": "object", "additionalProperties": _list(ADDRESS)}))),
             *_DATA,
         ),
         "/api/v1/processes": _get("processes", "The process tree.", _content(_ref("Processes")), *_DATA),

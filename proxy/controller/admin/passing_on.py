@@ -29,9 +29,12 @@ SILENCE = 40.0
 MOST = 64
 """Requests under way to the leader, streams of events among them; it takes 128 connections from one address."""
 
-_LEADERS = ("/api/v1/rollouts", "/api/v1/outcomes", "/api/v1/events", "/api/v1/webhooks", "/api/v1/fleet")
-"""What only the leader knows or decides. Traffic, processes, metrics, health and the console's files are each replica's
-own."""
+_LEADERS = (
+    "/api/v1/rollouts", "/api/v1/outcomes", "/api/v1/events", "/api/v1/webhooks", "/api/v1/fleet", "/api/v1/traffic",
+    "/api/v1/upstreams",
+)  # fmt: skip
+"""What only the leader knows or decides: what is counted is reported to it each second. Processes, metrics, health and
+the console's files are each replica's own."""
 _HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
     "upgrade", "content-length", "date", "server", "expect",

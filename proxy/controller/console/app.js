@@ -16,7 +16,7 @@ const RATE_OVER = 10; // seconds over which rates are taken
 const MOST_RECALLED = 20; // rollouts whose journals are read when the page is opened
 
 const $ = (id) => document.getElementById(id);
-const state = { rollouts: [], rates: {}, events: [], entries: [], pairs: [], next: null, rollout: null, charts: null };
+const state = { rollouts: [], rates: {}, replicas: [], events: [], entries: [], pairs: [], next: null, rollout: null, charts: null };
 let view = null;
 let route = null;
 let timer = null;
@@ -45,16 +45,35 @@ function takeRates(traffic) {
   const before = samples[0];
   const elapsed = traffic.time - before.time;
   if (elapsed <= 0) return;
-  state.rates = {};
-  for (const [of, upstreams] of Object.entries(traffic.routes)) {
-    state.rates[of] = {};
+  const counted = traffic.replicas.map((now) => made(now.routes, before.replicas.find(({ name: of }) => of === now.name)?.routes));
+  state.rates = rated(counted, elapsed);
+  state.replicas = traffic.replicas.map(({ name: of, connected, age_seconds: age }, at) => ({ name: of, connected, age, rates: rated([counted[at]], elapsed) }));
+}
+
+/** What one replica's workers have done between two samples. Of one that has just come nothing is known: its counts are those of its whole life. */
+function made(routes, before) {
+  const found = [];
+  for (const [of, upstreams] of Object.entries(routes)) {
     for (const [upstream, legs] of Object.entries(upstreams)) {
-      const [now, then] = [sum(legs), sum(before.routes[of]?.[upstream] ?? {})];
-      const [answers, copies] = [since(now.answers, then.answers), since(now.copies, then.copies)];
-      const made = answers + copies;
-      state.rates[of][upstream] = { answers: answers / elapsed, copies: copies / elapsed, errors: made ? since(now.errors, then.errors) / made : 0 };
+      const now = sum(legs);
+      const then = before ? sum(before[of]?.[upstream] ?? {}) : now;
+      found.push({ of, upstream, answers: since(now.answers, then.answers), copies: since(now.copies, then.copies), errors: since(now.errors, then.errors) });
     }
   }
+  return found;
+}
+
+/** Rates by route and upstream, over all replicas that are given. */
+function rated(counted, elapsed) {
+  const rates = {};
+  for (const { of, upstream, answers, copies, errors } of counted.flat()) {
+    const rate = ((rates[of] ??= {})[upstream] ??= { answers: 0, copies: 0, errors: 0, failed: 0 });
+    rate.answers += answers / elapsed;
+    rate.copies += copies / elapsed;
+    rate.failed += errors / elapsed;
+    rate.errors = rate.answers + rate.copies ? rate.failed / (rate.answers + rate.copies) : 0;
+  }
+  return rates;
 }
 
 // --- asking ----------------------------------------------------------------------------------------------------------

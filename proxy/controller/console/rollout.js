@@ -5,7 +5,7 @@ import { diff } from "./diff.js";
 import { h, name, part } from "./dom.js";
 import * as f from "./format.js";
 import { evidence, overlay, overlayData } from "./plots.js";
-import { arms, bar, facts, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, spark, standing, swatch, verdict, when } from "./widgets.js";
+import { arms, bar, byReplica, facts, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, replicasIn, spark, standing, swatch, verdict, when } from "./widgets.js";
 
 const FEW_SEGMENTS = 12; // shown at first: what is in trouble is among them, the rest is a click away
 
@@ -231,7 +231,10 @@ export function rolloutView(done, older) {
     journal: part("div", {}, (entries, next) => [journal(entries), next ? h("button", { type: "button", class: "quiet", onclick: older }, "Older entries") : null]),
     ledger: part("div", {}, ledger),
     arms: part("div", {}, arms),
+    byReplica: part("div", {}, byReplica),
   };
+  const summary = h("summary", {});
+  const replicas = h("details", { class: "replicas", hidden: true }, summary, parts.byReplica.element);
   const plots = {
     evidence: evidence("evidence of each guard over time", () => weights),
     values: overlay("distribution of predictions", f.number, false),
@@ -252,7 +255,7 @@ export function rolloutView(done, older) {
       "div",
       { class: "columns" },
       h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.pairs.element)),
-      h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element), panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
+      h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element, replicas), panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
     ),
   );
 
@@ -294,6 +297,9 @@ export function rolloutView(done, older) {
       parts.journal.update(entries, next);
       parts.ledger.update(rollout);
       parts.arms.update(rollout, rates);
+      replicas.hidden = state.replicas.length < 2;
+      summary.textContent = replicasIn(state.replicas);
+      parts.byReplica.update(rollout, state.replicas);
       showCharts(charts);
     },
     leave: () => Object.values(plots).forEach((one) => one.leave()),

@@ -187,6 +187,32 @@ export function arms(rollout, rates) {
   );
 }
 
+const OLD = 5; // seconds without a report of a replica, which comes each second, after which its rates are not those of now
+
+/** The same rates of each replica, where there are several; what has not reported lately is said. */
+export function byReplica(rollout, replicas) {
+  if (replicas.length < 2) return null;
+  const rate = (one, upstream, what) => one.rates[rollout.route]?.[upstream]?.[what] ?? 0;
+  const cells = (one) => {
+    const said = !one.connected ? "cut off" : one.age === null ? "no report yet" : one.age > OLD ? `${Math.round(one.age)} s old` : "";
+    if (said) return h("td", { class: "muted", colspan: "3" }, said);
+    const copies = rate(one, rollout.live, "copies") + rate(one, rollout.candidate, "copies");
+    return [rate(one, rollout.live, "answers"), rate(one, rollout.candidate, "answers"), copies].map((value) => h("td", { class: "num" }, `${f.number(value)}/s`));
+  };
+  return h(
+    "table",
+    { class: "arms by-replica" },
+    h("thead", {}, h("tr", {}, h("td", {}), ["live", "candidate", "copies"].map((title) => h("th", { scope: "col", class: "num" }, title)))),
+    h("tbody", {}, replicas.map((one) => h("tr", {}, h("th", { scope: "row" }, name(one.name)), cells(one)))),
+  );
+}
+
+/** How many replicas the rates are of, and how many of them are missing. */
+export function replicasIn(replicas) {
+  const here = replicas.filter((one) => one.connected && one.age !== null && one.age <= OLD).length;
+  return here === replicas.length ? `Of ${here} replicas` : `Of ${here} of ${replicas.length} replicas`;
+}
+
 /** Field names and values. */
 export const facts = (pairs) => h("dl", { class: "facts" }, pairs.filter(Boolean).map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]));
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from proxy.config import Config
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
-from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
+from proxy.controller.admin.interface import ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.controller.fleet.relay import Relay
 from proxy.controller.replica_traffic import ReplicaTraffic
 from proxy.controller.store.interface import RolloutStore
@@ -132,6 +132,10 @@ class StandbyService:
         counts.leads, counts.config_hash = False, self._replica.seen_as("standby").config_hash
         self._replica.supervisor.describe(counts)
         return counts
+
+    def replica_counts(self) -> list[ReplicaCounts]:
+        """Its own: the leader has those of all, and is asked for them."""
+        return [ReplicaCounts(self._replica.seen_as("standby").name, True, None, self.counts())]
 
     def subscribe(self) -> asyncio.Queue[dict[str, Any]]:
         """A queue in which nothing comes: the leader tells what happens."""

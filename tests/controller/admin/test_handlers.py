@@ -27,8 +27,11 @@ async def test_pairs_come_in_the_order_asked_for(client: Client) -> None:
 
 async def test_what_can_be_drawn(client: Client) -> None:
     assert (await (await client.get(URL + "/charts")).json())["window"] == 2000
-    routes = (await (await client.get("/api/v1/traffic")).json())["routes"]
-    assert routes == {"credit": {"credit-v1": {"served": {"exchanges": 9, "errors": 2}}}}
+    traffic = await (await client.get("/api/v1/traffic")).json()
+    assert traffic["routes"] == {"credit": {"credit-v1": {"served": {"exchanges": 9, "errors": 2}}}}
+    one, other = traffic["replicas"]
+    assert one == {"name": "host-1", "connected": True, "age_seconds": 0.5, "routes": traffic["routes"]}
+    assert other == {"name": "host-2", "connected": False, "age_seconds": None, "routes": {}}
 
 
 async def test_the_journal_can_be_paged_to_its_end_without_gap_or_repeat(client: Client) -> None:

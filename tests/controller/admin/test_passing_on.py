@@ -85,9 +85,14 @@ async def test_an_abort_through_a_standby_is_carried_out_by_the_leader(fleet: _F
     assert fleet.standby.acts == []
 
 
-@pytest.mark.parametrize(
-    "path", ["/readyz", "/metrics", "/api/v1/processes", "/api/v1/traffic", "/api/v1/upstreams", "/"]
-)
+@pytest.mark.parametrize("path", ["/api/v1/traffic", "/api/v1/upstreams", "/api/v1/fleet"])
+async def test_what_is_the_fleets_is_answered_by_the_leader(fleet: _Fleet, path: str) -> None:
+    answer = await fleet.client.get(path)
+    assert answer.headers[REPLICA]
+    assert "replicas" in await answer.json()
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics", "/api/v1/processes", "/"])
 async def test_what_is_each_replicas_own_is_answered_by_it(fleet: _Fleet, path: str) -> None:
     fleet.at = None
     answer = await fleet.client.get(path)
