@@ -6,9 +6,10 @@ standby's controller, a worker, and PostgreSQL, which is started again. Meanwhil
 a candidate that fails, and is begun anew.
 
 Checked: no client error beyond the requests in a killed worker's hands; no term given twice or out of order; the
-journal tells one story without a gap, and its announcements are in the outbox once each; after a roll back nobody is
-served by the candidate, on any replica; who was frozen does not lead when it goes on. Printed: how long a takeover
-took.
+journal tells one story, its entries are numbered without a gap, it has each roll back and restart that was answered,
+and its announcements are in the outbox once each; after a roll back nobody is served by the candidate, on any replica;
+who was frozen does not lead when it goes on; what a worker was sent by a former leader it refused; another leads within
+`LATEST_KILL` of a kill, and within a second of the end of the lease after a stop. Printed: how long a takeover took.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
 
+from proxy.demo.traffic import Seen
 from tests.e2e.fleets import NAME, Fleet, fleet, kill, settings
 from tests.e2e.harness import Understudy
 from tests.fakes import Load, model_process, set_mood
@@ -40,6 +43,9 @@ RATE = 30.0
 IN_HAND = 20
 """Requests that a worker may hold when it is killed."""
 PATIENCE = 90.0
+LATEST_KILL = 2.0
+LATEST_STOP = LEASE + 1.0
+"""Seconds until another leads."""
 HOOK = "http://127.0.0.1:9/"
 """Nobody listens there: what is announced stays in the outbox, to be counted."""
 
@@ -134,8 +140,8 @@ async def _journal(leader: Understudy) -> list[dict[str, Any]]:
         before = f"&before={page['next']}"
 
 
-def check(story: Story, journal: list[dict[str, Any]], outbox: list[str], seen: list[tuple[str, int]]) -> None:
-    """Fail at the first promise that was broken."""
+def check(story: Story, journal: list[dict[str, Any]], outbox: list[str], numbers: list[int]) -> None:
+    """Fail at the first promise that was broken. `numbers` are those of the journal's rows, of the whole store."""
     terms = [entry["term"] for entry in story.it.events("fleet.leading")]
     assert terms == sorted(set(terms)), f"terms {terms}"
     for before, after in pairwise(journal):
@@ -147,8 +153,20 @@ def check(story: Story, journal: list[dict[str, Any]], outbox: list[str], seen: 
     told = Counter(outbox)
     for kind in ("rolled_back", "advanced", "promoted"):
         assert told[f"rollout.{kind}"] == kinds[kind], (told, kinds)
-    lost = [words for words in seen if words[0] or words[1] != 200]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1)), "entries are missing"
+    assert kinds["rolled_back"] == kinds["restarted"] == story.done["rolled back"], (kinds, story.done)
+    for entry in story.it.events("table.refused"):
+        refused, held = ((entry[key]["term"], entry[key]["number"]) for key in ("refused", "held"))
+        assert refused < held, entry
+    late = [t for t in story.after_kill if t > LATEST_KILL], [t for t in story.after_stop if t > LATEST_STOP]
+    assert late == ([], []), late
+
+
+def check_clients(story: Story, seen: list[Seen[int]]) -> int:
+    """How many requests failed; fail if they were more than those in the hands of killed workers."""
+    lost = [one for one in seen if one.error or one.status != 200]
     assert len(lost) <= IN_HAND * story.done["worker"], (len(lost), lost[:5])
+    return len(lost)
 
 
 def configuration(live: str, candidate: str) -> dict[str, Any]:
@@ -173,11 +191,21 @@ async def play(server: PostgresServer, database: str, folder: Path, options: arg
             await disturb(story, options)
             journal = await _journal(await it.settled(PATIENCE))
         rows = server.psql("SELECT type FROM understudy.outbox", database).split()
-        check(story, journal, rows, [(seen.error, seen.status) for load in loads for seen in load.seen])
-    print(f"{dict(story.done)}, {len(journal)} journal entries, {sum(len(load.seen) for load in loads)} requests")
+        numbers = [int(word) for word in server.psql("SELECT number FROM understudy.journal", database).split()]
+        seen = [one for load in loads for one in load.seen]
+        show(story, len(journal), len(seen), check_clients(story, seen))
+        check(story, journal, rows, numbers)
+
+
+def show(story: Story, entries: int, requests: int, failed: int) -> None:
+    """The figures."""
+    terms, refused = len(story.it.events("fleet.leading")), len(story.it.events("table.refused"))
+    print(f"{dict(story.done)}; {terms} terms, {entries} journal entries, {refused} tables refused by workers")
+    print(f"{requests:,} requests, {failed} failed")
     for name, times in (("frozen", story.after_stop), ("killed", story.after_kill)):
         if times:
-            print(f"another leads after one is {name} ({len(times)}): most {max(times):.2f} s, lease {LEASE:g} s")
+            took = f"median {median(times):.2f} s, most {max(times):.2f} s"
+            print(f"another leads after one is {name} ({len(times)}): {took}, lease {LEASE:g} s")
 
 
 async def disturb(story: Story, options: argparse.Namespace) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,23 @@ def settings(live: str, candidate: str, version: int = 1, **rollout: Any) -> dic
     }
 
 
+Start = Callable[[int], Awaitable[Understudy]]
+
+
 class Fleet:
     """Replicas of one fleet, and who leads them."""
 
-    def __init__(self, replicas: list[Understudy]) -> None:
-        self.replicas = replicas
+    def __init__(self, replicas: list[Understudy], start: Start) -> None:
+        self.replicas, self._start = replicas, start
+        self.ended: list[Understudy] = []
+        """Those that another process has replaced."""
+
+    async def replace(self, number: int) -> None:
+        """End a replica in good order, then start another process in its place, as a new version is rolled out."""
+        old = self.replicas[number]
+        assert await old.stop() == 0, old.output
+        self.ended.append(old)
+        self.replicas[number] = await self._start(number)
 
     async def leads(self, replica: Understudy) -> bool:
         """Whether a replica's controller says that it leads; not one that does not answer."""
@@ -85,7 +98,7 @@ class Fleet:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Log lines of one event, of all of them, in order."""
-        found = [entry for replica in self.replicas for entry in replica.events(name)]
+        found = [entry for replica in (*self.ended, *self.replicas) for entry in replica.events(name)]
         return sorted(found, key=lambda entry: str(entry["time"]))
 
 
@@ -97,19 +110,30 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 @asynccontextmanager
 async def fleet(
-    folder: Path, url: str, config: dict[str, Any], replicas: int = 3, lease: str = "3s", workers: int = 1
+    folder: Path,
+    url: str,
+    config: dict[str, Any],
+    replicas: int = 3,
+    lease: str = "3s",
+    workers: int = 1,
+    own: Callable[[int], dict[str, Any]] = lambda number: {},
+    alone: Container[int] = (),
 ) -> AsyncIterator[Fleet]:
-    """Replicas `0`, `1`, … in folders of their own, ended afterwards."""
+    """Replicas in folders of their own, ended afterwards. `own(number)` adds to the sections of one's configuration;
+    those in `alone` find no leader."""
+    ports, homes = [free_port() for _ in range(replicas)], count()
 
-    async def one(stack: AsyncExitStack, number: int) -> Understudy:
-        home = folder / str(number)
+    async def one(number: int) -> Understudy:
+        home = folder / str(next(homes))
         home.mkdir()
-        own = {
+        ours: dict[str, Any] = {
             "server": {"listen": "127.0.0.1:0", "workers": workers},
             "store": {"url": url},
-            "fleet": {"listen": f"127.0.0.1:{free_port()}", "lease": lease},
+            "fleet": {"listen": f"127.0.0.1:{ports[number]}", "lease": lease},
         }
-        return await stack.enter_async_context(running(home, config | own))
+        more = own(number)
+        whole = {name: {**ours.get(name, {}), **more.get(name, {})} for name in {*ours, *more}}
+        return await stack.enter_async_context(running(home, config | whole, alone=number in alone))
 
     async with AsyncExitStack() as stack:
-        yield Fleet([await one(stack, number) for number in range(replicas)])
+        yield Fleet([await one(number) for number in range(replicas)], one)

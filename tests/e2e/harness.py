@@ -53,8 +53,8 @@ class Understudy:
                     found.append(entry)
         return found
 
-    async def _settle(self, within: float) -> None:
-        """Wait until it is ready; raises `AssertionError` with its output when it is not."""
+    async def _settle(self, within: float, alone: bool) -> None:
+        """Wait until it is ready (if `alone`: serves); raises `AssertionError` with its output when it is not."""
         try:
             async with asyncio.timeout(within):
                 while not (heard := self.events("listening")):
@@ -63,7 +63,7 @@ class Understudy:
                 self.data_url, self.admin_url = f"http://{heard[0]['data']}", f"http://{heard[0]['admin']}"
                 self.grpc_address = heard[0].get("grpc", "")
                 self._admin = aiohttp.ClientSession(self.admin_url, timeout=aiohttp.ClientTimeout(total=5))
-                while not await self.is_ready():
+                while not await (self.takes_requests() if alone else self.is_ready()):
                     assert self.process.returncode is None, self.output
                     await asyncio.sleep(0.05)
         except TimeoutError:
@@ -74,6 +74,14 @@ class Understudy:
         assert self._admin is not None
         try:
             async with self._admin.get("/readyz") as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def takes_requests(self) -> bool:
+        """Whether `/-/readyz` of the port for requests says that a balancer should send some."""
+        try:
+            async with aiohttp.request("GET", f"{self.data_url}/-/readyz") as answer:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
@@ -136,9 +144,14 @@ class Understudy:
 
 @asynccontextmanager
 async def running(
-    folder: Path, config: dict[str, Any], within: float = 60.0, environment: dict[str, str] | None = None
+    folder: Path,
+    config: dict[str, Any],
+    within: float = 60.0,
+    environment: dict[str, str] | None = None,
+    alone: bool = False,
 ) -> AsyncIterator[Understudy]:
-    """Start the proxy in `folder` with `config`, on free ports, and end it afterwards."""
+    """Start the proxy in `folder` with `config`, on free ports, and end it afterwards. One that is `alone` finds no
+    leader, and is only waited for until it serves its clients."""
     base = {"server": {"listen": "127.0.0.1:0", "workers": 2}, "admin": {"listen": "127.0.0.1:0"}}
     whole = {**base, "store": {"path": "understudy.db"}, **config}
     (folder / "understudy.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
@@ -154,7 +167,7 @@ async def running(
         )
     understudy = Understudy(folder, process, log)
     try:
-        await understudy._settle(within)
+        await understudy._settle(within, alone)
         yield understudy
     finally:
         await understudy.close()

@@ -40,6 +40,8 @@ def for_links(cert: str | Path, key: str | Path, ca: str | Path) -> LinkContexts
     return LinkContexts(*ends)
 
 
+_NOT_OURS = (18, 19, 20, 21)
+"""What OpenSSL calls a certificate whose authority it has no reason to believe (X509_V_ERR_…)."""
 _WORDS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no certificate",
     "CERTIFICATE_REQUIRED": "the other end wants a certificate, and we showed none",
@@ -62,7 +64,8 @@ def trouble_with(error: BaseException) -> str:
     """
     verified: Any = getattr(error, "verify_message", "")
     if verified:
-        return f"the other end's certificate: {verified}"
+        stranger = getattr(error, "verify_code", 0) in _NOT_OURS
+        return f"the other end's certificate{' is not of our authority' if stranger else ''}: {verified}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return _WORDS.get(error.reason, error.reason)
     if isinstance(error, TimeoutError):
