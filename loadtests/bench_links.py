@@ -7,8 +7,10 @@ kernel counts it, user and system, divided by the pairs that entered the evidenc
 pairs of rounds, and the ratio of the two leaders, median of the rounds. The worker's half is the same either way: it
 writes to a Unix socket.
 
-`--auto` offers a leader with `mirror.max_pairs_per_second: auto` five times what it took as fast as it could, for a
-minute and a half, and says what it took and lost in the last half minute. The worker there samples as it is told.
+`--auto` offers a leader with `mirror.max_pairs_per_second: auto` five times what it took as fast as it could, and says
+what it took and lost after a minute, in `TURNS` stretches of `STRETCH` seconds, and what part that was of what it could
+have: the time that its thread ran, of the time in which it did not wait for a core (the scheduler's own nanoseconds).
+The worker there samples as it is told and as its link has room (`rollout.pair_budget.room_in`).
 
 `--compression` says what zlib, zstd and lz4 (where it is installed) would cost and save on batches of real pairs.
 """
@@ -32,13 +34,15 @@ import zstandard
 
 from loadtests.bench_comparator import pairs_of
 from loadtests.bench_controller import CONFIG, POOL, Worker, cpu_of
-from proxy.model import Pair
+from proxy.model import BUCKETS, Pair
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
+from proxy.rollout.pair_budget import room_in
 from proxy.worker.publisher import BATCH
 
 ROUNDS, SECONDS, RATE, STEP = 9, 2.0, 2000, 40
+TURNS, STRETCH, FLOODED = 12, 5.0, 1 << 19
 
 
 def leader(folder: Path, ready: Connection, config: str) -> None:
@@ -175,11 +179,12 @@ def compare(folder: Path, rate: int) -> None:
 
 
 class Offering(Worker):
-    """A worker that is offered requests at a rate, samples the share that it is told, and drops and counts what its
-    link does not take, as the real one does."""
+    """A worker that is offered requests at a rate, samples the share that it is told and that its link has room for,
+    and drops and counts what that does not take, as the real one does."""
 
     async def open(self, folder: Path, trial: str) -> None:
         self.trial, self.full, self.channel = trial, 0, Channel(lambda *_: None)
+        self.offered = self.due = self.spared = 0.0
         for one in self._links:
             one.close()
         hello = {"slot": 0, "pid": os.getpid(), "worker": "w1", "table": {"number": 0, "lanes": []}}
@@ -192,7 +197,15 @@ class Offering(Worker):
         before, last = taker.state, time.perf_counter()
         began, owed, told, asked, counted = last, 0.0, before[2], last, last
         while (now := time.perf_counter()) - began < seconds:
-            owed, last = owed + (now - last) * rate * told / 10_000, now
+            passed, last = now - last, now
+            due = passed * rate * told / BUCKETS
+            sampled = due * room_in(self.channel.waiting) / BUCKETS
+            self.offered, self.due, self.spared = (
+                self.offered + passed * rate,
+                self.due + due,
+                self.spared + due - sampled,
+            )
+            owed += sampled
             if now - asked > 0.25:
                 told, asked = taker.state[2], now
             if now - counted > 1.0:
@@ -207,9 +220,22 @@ class Offering(Worker):
         after = taker.state
         return (after[0] - before[0]) / (time.perf_counter() - began), after[1] - before[1]
 
+    async def flood(self, taker: Process, seconds: float) -> float:
+        """Pairs per second that are taken when there are always more."""
+        while self.channel.waiting:  # noqa: ASYNC110 - what is waited for is in another process
+            await asyncio.sleep(0.002)
+        before, began = taker.state, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            while self.channel.waiting < FLOODED:
+                self.channel.send(self.frames(STEP))
+            await asyncio.sleep(0)
+        return (taker.state[0] - before[0]) / (time.perf_counter() - began)
+
     def _count(self) -> None:
         ledger = {"sampled": self.sent, "sent": self.sent - self.full, "link_full": self.full}
-        self.channel.send(link.encode_mark(0, self.sent) + link.note(Frame.COUNTS, {"ledger": {self.trial: ledger}}))
+        paced = [self.offered, int(self.due), int(self.spared)]
+        counts = {"ledger": {self.trial: ledger}, "paced": paced}
+        self.channel.send(link.encode_mark(0, self.sent) + link.note(Frame.COUNTS, counts))
 
 
 def auto(folder: Path) -> None:
@@ -220,26 +246,32 @@ def auto(folder: Path) -> None:
     config = CONFIG.replace("- candidate: c", "- candidate: c\n        mirror: {max_pairs_per_second: auto}")
     one = Process(leader, folder, config)
     try:
-        worker = Worker(folder, one.said[0])
-        chunks = [worker.frames(STEP) for _ in range(1000)]
-        start, goal = time.perf_counter(), one.compared + STEP * len(chunks)
-        for chunk in chunks:
-            worker.send(chunk)
-        while one.compared < goal:
-            time.sleep(0.02)
-        most = STEP * len(chunks) / (time.perf_counter() - start)
-        took, lost = asyncio.run(too_much(Offering(folder, one.said[0]), one, folder, 5 * most))
-        print(f"as fast as it can: {most:,.0f} pairs/s; of {5 * most:,.0f} offered: {took:,.0f} ({took / most:.0%}), ")
-        print(f"{lost} lost, share {one.state[2] / 10_000:.3f}")
+        asyncio.run(too_much(Offering(folder, one.said[0]), one, folder))
     finally:
         one.end()
 
 
-async def too_much(worker: Offering, taker: Process, folder: Path, rate: float) -> tuple[float, int]:
-    """What is taken and lost after a minute."""
+async def too_much(worker: Offering, taker: Process, folder: Path) -> None:
+    """What is taken and lost after a minute, a line for each stretch."""
     await worker.open(folder, taker.said[0])
-    await worker.offer(taker, rate, 60.0)
-    return await worker.offer(taker, rate, 30.0)
+    most = await worker.flood(taker, STRETCH)
+    _, early = await worker.offer(taker, 5 * most, 60.0)
+    parts, lost = [], 0
+    for _ in range(TURNS):
+        ran, waited, began = *times_of(taker.pid), time.perf_counter()
+        took, more = await worker.offer(taker, 5 * most, STRETCH)
+        after, passed = times_of(taker.pid), time.perf_counter() - began
+        part, lost = (after[0] - ran) / (passed - (after[1] - waited)), lost + more
+        parts.append(part)
+        print(f"of {5 * most:,.0f}/s offered {took:,.0f} (share {taker.state[2] / BUCKETS:.3f}), ran {part:.1%}")
+    said = f"median {median(parts):.1%}, least {min(parts):.1%}"
+    print(f"ran of the time that it had: {said}; {lost} lost, {early} in the minute before")
+
+
+def times_of(pid: int) -> tuple[float, float]:
+    """Seconds for which a process's first thread has run, and has waited for a core."""
+    ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def chats(count: int) -> list[Pair]:

@@ -93,7 +93,7 @@ class PostgresServer:
         here = self.bin / program
         command = [str(here) if here.exists() else program, *map(str, words)]
         done = subprocess.run(
-            command, capture_output=True, text=True, cwd=self.folder, timeout=2 * DEADLINE, check=False, **_user()
+            command, capture_output=True, text=True, cwd=self.folder, timeout=2 * DEADLINE, check=False, **runs_as()
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -104,7 +104,7 @@ class PostgresServer:
         command = [str(self.bin / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "-p", str(self.port), *options], stdout=log, stderr=log, cwd=self.folder, **_user()
+                [*command, "-p", str(self.port), *options], stdout=log, stderr=log, cwd=self.folder, **runs_as()
             )
         until = time.monotonic() + DEADLINE
         while not self.answers():
@@ -172,7 +172,7 @@ def children(pid: int) -> list[int]:
     return []
 
 
-def _user() -> dict[str, object]:
+def runs_as() -> dict[str, object]:
     """Whom the server runs as: not root."""
     if os.geteuid() != 0:
         return {}

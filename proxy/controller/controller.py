@@ -205,6 +205,8 @@ class Controller:
 
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         self.tallies.report(worker, counts)
+        if paced := counts.get("paced"):
+            self.load.heard(worker, paced)
         ready = counts.get("ready", {})
         for name, ledger in counts.get("ledger", {}).items():
             self.intake.report(worker, name, ready.get(name), ledger)
@@ -224,6 +226,7 @@ class Controller:
     def on_gone(self, worker: str) -> None:
         self.executor.term.told.discard(worker)
         self.tallies.gone(worker)
+        self.load.gone(worker)
         for trial in self.registry.everyone:
             self.intake.gone(worker, trial)
 

@@ -125,6 +125,7 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
     for sink, n in payload.get("request_log", {}).items():
         counts.request_log[sink, "dropped"] = counts.request_log.get((sink, "dropped"), 0) + n
     counts.refused_tables += payload.get("refused_tables", 0)
+    counts.spared += payload.get("paced", (0.0, 0, 0))[2]
     for upstream, n in payload.get("lookups", ()):
         counts.lookups[upstream] = counts.lookups.get(upstream, 0) + n
     for upstream, why, n in payload.get("not_rewritten", ()):
@@ -147,6 +148,7 @@ def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n
     counts.refused_tables += other.refused_tables
+    counts.spared += other.spared
     for key, (buckets, total) in other.durations.items():
         _add_histogram(counts.durations, key, buckets, total)
     for route, (buckets, total) in other.overhead.items():

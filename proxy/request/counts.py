@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, Final
 
-from proxy.model import Leg
+from proxy.model import BUCKETS, Leg
 from proxy.model.reasons import Reason
 from proxy.pairs.link import BOUNDS
 
@@ -113,6 +113,9 @@ class Counts:
         self._fallbacks: dict[tuple[str, Reason], int] = {}
         self._early: dict[str, int] = {}
         self._not_rewritten: dict[tuple[str, str], int] = {}
+        self.offered = 0.0
+        self.due = self.spared = 0
+        """Requests of rollouts whose pairs are paced (`rollout.pair_budget.Strain`)."""
 
     def meter(self, route: str, upstream: str, leg: Leg) -> Meter:
         """The meter of these labels; made once, at reload, and kept by whoever counts."""
@@ -148,6 +151,12 @@ class Counts:
         """Count one request of a rollout's route that came before the first routing table."""
         self._early[rollout] = self._early.get(rollout, 0) + 1
 
+    def was_due(self, affords: int, spared: bool) -> None:
+        """Count one request that the share (basis points) had sampled, and whether it was spared."""
+        self.offered += BUCKETS / affords
+        self.due += 1
+        self.spared += spared
+
     def not_rewritten(self, upstream: str, why: str) -> None:
         """Count one request that this upstream was to get changed and could not."""
         key = (upstream, why)
@@ -167,4 +176,5 @@ class Counts:
             "fallbacks": [[rollout, reason, n] for (rollout, reason), n in self._fallbacks.items()],
             "before_table": list(self._early.items()),
             "not_rewritten": [[*key, n] for key, n in self._not_rewritten.items()],
+            "paced": [self.offered, self.due, self.spared],
         }

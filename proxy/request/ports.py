@@ -58,6 +58,11 @@ class RequestContext:
         """Bytes that wait for the controller."""
         raise NotImplementedError
 
+    @property
+    def room(self) -> int:
+        """The part of the pairs that the link to the controller has room for now, basis points."""
+        raise NotImplementedError
+
     def later(self, work: Callable[[], None]) -> None:
         """Do `work`, which no client waits for, when everything that one waits for has been sent."""
         raise NotImplementedError

@@ -88,6 +88,8 @@ class RolloutSettings:
     fallback_after: float | None
     hold: float
     noise_floor: int
+    paced: bool = False
+    """Whether requests are spared when the link to the controller fills."""
 
 
 @dataclass(eq=False)

@@ -178,6 +178,7 @@ def settings(
         fallback_after=after if isinstance(after, float) else None,
         hold=rollout.fallback.hold,
         noise_floor=round(mirror.noise_floor * 10_000),
+        paced=mirror.max_pairs_per_second == "auto",
     )
 
 

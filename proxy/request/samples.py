@@ -14,6 +14,7 @@ from proxy.request.routing import chosen
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
+    from proxy.request.rollouts import Trial
 
 
 def sample(exchange: Exchange) -> None:
@@ -29,8 +30,10 @@ def sample(exchange: Exchange) -> None:
         share = trial.share if trial is not exchange.trial else trial.affords
         if share < BUCKETS and not chosen(trial.sample_salt, name, share):
             continue
-        sequence = trial.begin()
         settings = trial.settings
+        if settings.paced and _is_spared(exchange, trial, share):
+            continue
+        sequence = trial.begin()
         if length > settings.max_body:
             trial.settle_dropped(sequence, "too_large")
         elif trial.memory + exchange.context.backlog > settings.max_memory:
@@ -39,6 +42,15 @@ def sample(exchange: Exchange) -> None:
             again = settings.noise_floor > 0 and chosen(trial.noise_salt, name, settings.noise_floor)
             samples.append(Sample(trial, sequence, again))
     exchange.samples = samples
+
+
+def _is_spared(exchange: Exchange, trial: Trial, share: int) -> bool:
+    """Whether the link to the controller is filling, so that a request of the share is not sampled: before anything is
+    known of it, by the hash that had it sampled (`max_pairs_per_second: auto`)."""
+    counts, room = exchange.context.counts, exchange.context.room
+    spared = room < BUCKETS and not chosen(trial.sample_salt, exchange.id, share * room // BUCKETS)
+    counts.was_due(trial.affords, spared)
+    return spared
 
 
 def _early(exchange: Exchange) -> None:

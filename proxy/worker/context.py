@@ -119,6 +119,11 @@ class WorkerContext(RequestContext):
         """Bytes that wait for the controller."""
         return self.publisher.backlog
 
+    @property
+    def room(self) -> int:
+        """The part of the pairs that the link to the controller has room for now, basis points."""
+        return self.publisher.room
+
     def later(self, work: Callable[[], None]) -> None:
         """Do `work` at the end of the turn, behind what clients wait for."""
         self.turn.later(work)

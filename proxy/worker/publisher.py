@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from proxy.model import BUCKETS
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.request.rollouts import Trial
+from proxy.rollout.pair_budget import EASY, room_in
 
 DELAY = 0.01
 """Seconds a pair may wait for others to share a write with."""
@@ -38,6 +40,15 @@ class Publisher:
         self._planned = False
         self.backlog = 0
         """Bytes in the batch and in the socket, as of the last write."""
+
+    @property
+    def room(self) -> int:
+        """The part of the pairs that there is room for, basis points: all, but where many wait (`room_in`)."""
+        if self.backlog + self._size <= EASY:
+            return BUCKETS
+        if self._channel is not None:  # what it was at the last write may be long ago: few pairs come now
+            self.backlog = self._channel.waiting
+        return room_in(self.backlog + self._size)
 
     def connected(self, channel: Channel | None) -> None:
         """The link is there, or (`None`) gone. A new controller learns the trials and the marks anew."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proxy.model.reasons import Reason
+from proxy.rollout.pair_budget import FULL
 from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW
 from tests.worker.rig import Call, Model, always, eventually, rig
 
@@ -87,3 +88,27 @@ async def test_a_candidate_is_not_spared_by_the_patience_of_its_clients() -> Non
         pair = it.controller.pairs[0]
         assert (pair.candidate.reason, pair.live.status) == (Reason.TIMEOUT, 200)
         await it.settled()
+
+
+async def test_a_link_that_fills_spares_requests_before_they_are_sampled_where_pairs_are_paced() -> None:
+    paced = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        mirror: {max_pairs_per_second: auto}")
+    for config, spared in ((paced, 3), (SHADOW, 0)):
+        live, candidate = Model(always(LIVE)), Model(always(GOOD))
+        async with rig(config, (live, candidate)) as it:
+            await it.lane()
+            counts = it.worker.context.counts
+            it.worker.context.publisher.connected(FullLink())  # type: ignore[arg-type]
+            it.worker.context.publisher.backlog = FULL
+            for _ in range(3):
+                assert (await it.ask())[0] == 200
+            assert (counts.spared, it.trial.sampled) == (spared, 3 - spared)
+            assert counts.report()["paced"] == [float(spared), spared, spared]
+
+
+class FullLink:
+    """A link that takes more, and in which much waits already."""
+
+    waiting = FULL
+
+    def send(self, data: bytes) -> bool:
+        return True

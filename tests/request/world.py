@@ -84,6 +84,10 @@ class Context(RequestContext):
     def backlog(self) -> int:
         return 0
 
+    @property
+    def room(self) -> int:
+        return FULL
+
     def later(self, work: Callable[[], None]) -> None:
         self.planned.append(work)
 

@@ -7,6 +7,7 @@ import asyncio
 from proxy.pairs import link
 from proxy.pairs.link import Frame, FrameReader
 from proxy.request.rollouts import RolloutSettings, Trial
+from proxy.rollout.pair_budget import EASY, FULL
 from proxy.worker.publisher import Publisher
 from proxy.worker.timers import TimerWheel
 from proxy.worker.turn import TurnScheduler
@@ -78,3 +79,19 @@ async def test_a_new_link_does_not_begin_with_pairs_of_the_old_one() -> None:
     publisher.flush()
     assert [kind for kind, _ in new.taken] == [Frame.TRIAL, Frame.PAIR]
     assert (one.sent, one.link_full) == (1, 1)
+
+
+async def test_a_link_that_fills_has_less_room_and_has_it_again_without_a_write() -> None:
+    """Where nothing is sampled nothing is written: the worker must see by itself that what waited has gone."""
+    wire, one = Wire(), trial()
+    publisher = Publisher(asyncio.get_running_loop())
+    publisher.connected(wire)  # type: ignore[arg-type]
+    rooms = []
+    for waiting in (0, EASY, (EASY + FULL) // 2, FULL, 2 * FULL):
+        wire.waiting = waiting
+        publisher.pair(one, one.begin(), 0, 0.0, 0, b"id", b"", b"", b"")
+        publisher.flush()
+        rooms.append(publisher.room)
+    assert rooms == [10_000, 10_000, 5_000, 0, 0]
+    wire.waiting = 0
+    assert publisher.room == 10_000

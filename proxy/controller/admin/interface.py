@@ -44,7 +44,8 @@ class FleetCounts:
     that failed, `unhashed` requests that had nothing by which `balance` hashes, `not_rewritten` those that an upstream
     was to get changed and did not, by upstream and why. `endpoints` counts for each (upstream,
     address) that a connected worker knows: workers, those of them that use it now, requests, errors, ejections.
-    `before_table` counts requests of a rollout's route that came before a worker's first routing table.
+    `before_table` counts requests of a rollout's route that came before a worker's first routing table, `spared` those
+    that `max_pairs_per_second: auto` would have sampled but for a link that filled.
     `pairs` holds each rollout's ledger parts by name (without `sampled` and `pending`), `sampled` the
     sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
@@ -61,6 +62,7 @@ class FleetCounts:
     overhead: dict[str, tuple[list[int], float]] = field(default_factory=dict)
     fallbacks: dict[tuple[str, str], int] = field(default_factory=dict)
     before_table: dict[str, int] = field(default_factory=dict)
+    spared: int = 0
     connections: dict[tuple[str, str], int] = field(default_factory=dict)
     lookups: dict[str, int] = field(default_factory=dict)
     unhashed: dict[str, int] = field(default_factory=dict)

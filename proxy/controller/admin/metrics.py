@@ -192,6 +192,8 @@ def _traffic(counts: FleetCounts) -> Iterable[Metric]:
     yield counter("fallbacks", "Requests live answered for the candidate.", ("rollout", "reason"), fallbacks)
     text = "Requests that came before a worker's first routing table: live answered them, and none was sampled."
     yield counter("before_table", text, ("rollout",), counts.before_table)
+    text = "Requests of the share that were not sampled, because a link to the controller was filling."
+    yield counter("spared_requests", text, (), {(): counts.spared})
     yield gauge("upstream_connections", "Connections open now.", ("upstream", "state"), counts.connections)
     text = "Lookups of an upstream's host names that failed."
     yield counter("upstream_lookup_failures", text, ("upstream",), counts.lookups)
