@@ -175,7 +175,12 @@ class Controller:
         """Carry on with something in the background; a failing store is logged where it happens."""
         task = asyncio.ensure_future(_quietly(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            work.close()  # of one that was cancelled before it began, Python would say that it was never awaited
+
+        task.add_done_callback(done)
 
     # --- configuration -----------------------------------------------------------------------------------------------
 

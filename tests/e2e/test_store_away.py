@@ -26,7 +26,9 @@ STAGES = [
     {"canary": "60%", "min_pairs": 1_000_000},
 ]
 RATE = 50.0
-LEASE = 2.0
+LEASE = 10.0
+"""Seconds; a leader whose process gets no core for so long stops by itself, and a busy machine may do that to it."""
+MOMENT = 3.0
 PATIENCE = 60.0
 
 
@@ -113,7 +115,7 @@ async def _is(value: bool) -> bool:
 
 
 async def test_a_server_that_is_killed_for_a_moment(tmp_path: Path, mortal_postgres: Postgres) -> None:
-    await play(tmp_path, mortal_postgres, KILLED, LEASE)
+    await play(tmp_path, mortal_postgres, KILLED, MOMENT)
 
 
 @pytest.mark.slow

@@ -57,6 +57,8 @@ MAX_REPLICAS = 256
 BACKLOG = 256
 REFUSALS = ("tls", "silent", "ended", "garbage", "version", "term", "unknown", "name", "full", "failed")
 """Why a connection is refused: every word there is."""
+LEFT = ", before TLS was agreed on: its log says why. It may not take our certificate"
+"""Of who does not trust us: it closes the connection, and its reason stays with it."""
 SAY = 1.0
 """Seconds between two lines of the log about connections that are refused for the same reason."""
 
@@ -187,7 +189,8 @@ class Links:
             word = (
                 "tls" if isinstance(error, ssl.SSLError) else "silent" if isinstance(error, TimeoutError) else "ended"
             )
-            self._refuse(word, where, trouble_with(error))
+            left = "" if word != "ended" or self._context is None else LEFT
+            self._refuse(word, where, trouble_with(error) + left)
         finally:
             self._greeting -= 1
 
