@@ -31,8 +31,8 @@ Payloads in JSON
   "not_rewritten": [[upstream, why, n]], "paths": [[upstream, n that `path` did not name]],
   "connections": [[upstream, state, n now]], "lookups": [[upstream, n failed]],
   "ready": {trial: whether its candidate's health checks succeed},
-  "request_log": {sink: n dropped}, "refused_tables": n of a former leader, "paced": [n offered, n due, n spared]}`; code
-  is three digits or a reason word; what is paced, `rollout.pair_budget.Strain` says.
+  "request_log": {sink: n dropped}, "refused_tables": n of a former leader, "paced": [n offered, n due, n spared]}`;
+  code is three digits or a reason word; what is paced, `rollout.pair_budget.Strain` says.
 - REQUESTS `{"request_log": [[…]]}`: what became of requests, for traces and the access log (`pairs.request_log`).
 - TABLE `{"number", "lanes", "secret", "term"}`, sent again under the same number when only what budgets afford has
   changed; ACK `{"number", "term"}`. Where there is no `term` it is 0. One that is older than what a worker holds

@@ -91,10 +91,11 @@ async def play(folder: Path, url: str, way: Way, replicas: int, rate: float, rou
 
 
 def check(left: dict[str, Any], leaders: int) -> None:
-    """The evidence is that of all requests but those of which the ledger says so, and few of them."""
+    """The evidence is that of all requests but those of which the ledger says that they were lost on the way: what came
+    while their replica had no controller, which takes as long as the machine takes to start one."""
     ledger = left["ledger"]
     assert ledger["compared"] + ledger["link_full"] == ledger["sampled"], ledger
-    assert ledger["link_full"] <= 0.1 * ledger["sampled"], ledger
+    assert ledger["compared"] > ledger["link_full"], ledger
     assert left["journal"] == ["advanced", "began"]
     assert left["terms"] == sorted(set(left["terms"]))
     assert len(left["terms"]) > leaders, "no turn was a leader's"
