@@ -53,15 +53,18 @@ class Ceiling:
 
     def logs(self, tally: CountStore) -> list[float]:
         """Log evidence of each guard is not more than this now."""
-        now = _won(tally, self.edges)
-        return [
-            before + float((won - then).max(initial=0.0)) + ROUNDING if len(won) else tally.log_whole(i, 1.0)
-            for i, (before, won, then) in enumerate(zip(self.at_most, now, self.won, strict=True))
-        ]
+        bounds = zip(self.bounds(tally), self.won, strict=True)
+        return [bound if len(won) else tally.log_whole(i, 1.0) for i, (bound, won) in enumerate(bounds)]
+
+    def bounds(self, tally: CountStore) -> list[float]:
+        """The same, but for guards of which no bets are known, whose figure says nothing."""
+        now = zip(self.at_most, _won(tally, self.edges), self.won, strict=True)
+        return [before + float((won - then).max(initial=0.0)) + ROUNDING for before, won, then in now]
 
     def restarted(self, tally: CountStore, at_most: list[float]) -> Ceiling:
-        """The same once a restart has begun in which nothing has come yet; `at_most` are the `logs` before it."""
-        return Ceiling(tally.slots, tally.restarts, at_most, self.edges, _won(tally, self.edges))
+        """The same once a restart has begun in which nothing has come yet, and so nothing has been won; `at_most` are
+        the `bounds` before it."""
+        return Ceiling(tally.slots, tally.restarts, at_most, self.edges, [np.zeros_like(won) for won in self.won])
 
 
 def _edges(tally: CountStore, i: int) -> list[int]:

@@ -132,7 +132,7 @@ class Evidence:
         """Begin a restart with the request of this time."""
         state, ceiling, self._ceiling = self._state, self._ceiling, None
         state.close_blocks()
-        at_most = ceiling.logs(state.tally) if ceiling is not None and ceiling.fits(state.tally) else None
+        at_most = ceiling.bounds(state.tally) if ceiling is not None and ceiling.fits(state.tally) else None
         state.restart(mark)
         if ceiling is not None and at_most is not None:
             self._ceiling = ceiling.restarted(state.tally, at_most)

@@ -55,10 +55,13 @@ def find(look: Look) -> tuple[Finding, ...]:
         names.append("other")
     whole, parts = [], []
     for i, slot in enumerate(tally.slots):
-        each = [tally.carried(slot)[None], tally.with_repeats(slot)[:1], rows[: len(names), slot.start : slot.stop]]
-        estimates = slot.rule.estimates(np.concatenate(each), slot.guard.limit)
-        whole.append(_whole(look, i, slot, estimates[0], estimates[1]))
-        for s, (name, estimate) in enumerate(zip(names, estimates[2:], strict=True)):
+        counts = [tally.carried(slot)[None], rows[: len(names), slot.start : slot.stop]]
+        repeats = tally.repeats[:1, slot.start : slot.stop]
+        if repeats.any():  # without any it is the same estimate
+            counts.append(counts[0] + repeats)
+        own, *each = slot.rule.estimates(np.concatenate(counts), slot.guard.limit)
+        whole.append(_whole(look, i, slot, own, each[-1] if len(each) > len(names) else own))
+        for s, (name, estimate) in enumerate(zip(names, each, strict=False)):
             parts.append(_segment(look, i, slot, s, name, look.parts[i][s], estimate))
     return (*whole, *parts)
 

@@ -19,6 +19,7 @@ from proxy.evidence.rules.quality_drop import Labelled
 from proxy.model import Kind, PredictionSpec, Reading
 
 _KINDS = tuple(Kind)
+_CODES = {kind: code for code, kind in enumerate(_KINDS)}
 _RULE = Labelled("", -1.0, 1.0, two_sided=False)
 
 
@@ -38,12 +39,13 @@ class Outcomes:
 
     def add(self, readings: Iterable[Reading], spec: PredictionSpec) -> None:
         """Let comparable pairs wait for their truth, and count those whose time has come."""
+        waiting, delay = self._waiting, spec.label_delay
         for reading in readings:
-            for entry in self._waiting.settle(reading.time - spec.label_delay):
+            live, candidate, time = reading.live, reading.candidate, reading.time
+            for entry in waiting.settle(time - delay):
                 self._count(entry)
-            live, candidate = reading.live, reading.candidate
             if live is not None and candidate is not None and live.kind is candidate.kind:
-                self._waiting.add(reading.id, live, candidate, _KINDS.index(live.kind), 0, reading.time)
+                waiting.add(reading.id, live, candidate, _CODES[live.kind], 0, time)
 
     def _count(self, entry: Entry) -> None:
         self.joined += 1

@@ -38,7 +38,7 @@ from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Guard, Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
 
-MAGIC = b"understudy-evidence-7\n"
+MAGIC = b"understudy-evidence-8\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 
@@ -98,18 +98,32 @@ def _counts_out(tally: CountStore, epochs: Epochs) -> dict[str, Any]:
 def _arrays_out(state: EvidenceState, epochs: Epochs) -> list[NDArray[Any]]:
     """The arrays, in the order in which `_restore` takes them."""
     tally = state.tally
-    arrays: list[NDArray[Any]] = [tally.rows, tally.stage, tally.segments, tally.repeats]
+    arrays = [part for table in _wide(tally) for part in _columns_out(table)]
     arrays += [*_arrays_of(tally.bursts), *_arrays_of(tally.label_bursts)]
     arrays += [tally.blocks.sums, tally.blocks.count, tally.blocks.pairs.rows, tally.blocks.labels.rows]
     if state.blocks is not None:
         arrays.append(state.blocks.rows)
     if tally.timings is not None:
-        arrays += [tally.timings.fails, tally.timings.passes, tally.timings.paces]
+        arrays += [*_columns_out(tally.timings.fails), *_columns_out(tally.timings.passes), tally.timings.paces]
     if state.watch is not None:
-        arrays += [state.watch.counts, *_arrays_of(state.watch.bursts)]
+        arrays += [*_columns_out(state.watch.counts), *_arrays_of(state.watch.bursts)]
     for _, c in epochs:
-        arrays += [c.rows, c.segments, *([c.fails] if c.fails is not None else [])]
+        for table in (c.rows, c.segments, *([c.fails] if c.fails is not None else [])):
+            arrays += _columns_out(table)
     return arrays
+
+
+def _wide(tally: CountStore) -> tuple[Counts, ...]:
+    """What has a column for each category."""
+    return tally.rows, tally.stage[None], tally.segments, tally.repeats
+
+
+def _columns_out(table: Counts) -> list[NDArray[Any]]:
+    """Which columns of a table (rows, width) are not as their left neighbour, a bit each, and those. Nearly all others
+    are zeros, or edges between which no time lies: to compress a megabyte of them takes longer than all else."""
+    new = np.ones(table.shape[1], bool)
+    np.logical_or.reduce(table[:, 1:] != table[:, :-1], axis=0, out=new[1:])
+    return [np.packbits(new), table[:, new]]
 
 
 PLAIN = (
@@ -150,7 +164,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
         tally.timings = reader.timings(tally.timed)
     watch = None
     if header["watch"] is not None:
-        counts = reader.take(2, tally.rows.shape[1])
+        counts = reader.columns(2, tally.rows.shape[1])
         bursts = reader.bursts(len(tally.bursts.sums), header["watch"][-1])
         watch = EDetector(counts, bursts, *_watch_in(header["watch"]))
     for name, *epoch in header["chapters"]:
@@ -178,10 +192,10 @@ def _counts_in(header: dict[str, Any], slots: tuple[Slot, ...], reader: _Arrays)
     width, segments = (slots[-1].stop if slots else 0), header["segment_rows"]
     return CountStore(
         slots,
-        reader.take(ROWS, width),
-        reader.take(width),
-        reader.take(segments, width),
-        reader.take(2, width),
+        reader.columns(ROWS, width),
+        reader.columns(1, width)[0],
+        reader.columns(segments, width),
+        reader.columns(2, width),
         reader.bursts(sum(burst_columns(slots)), header["bursts"][0]),
         reader.bursts(1, header["bursts"][1]),
         reader.pass_blocks(slots, header["pass_blocks"]),
@@ -194,8 +208,8 @@ def _epoch_in(raw: Sequence[Any], context: Context, tally: CountStore, reader: _
     """What a guard counted under an earlier limit."""
     guard, (restarts, opened, burst) = _guard_in(raw[0]), raw[1:]
     rule = GUARDS[guard.name].rule(guard, context)
-    rows, parts = reader.take(ROWS, rule.width), reader.take(len(tally.segments), rule.width)
-    fails = reader.take(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
+    rows, parts = reader.columns(ROWS, rule.width), reader.columns(len(tally.segments), rule.width)
+    fails = reader.columns(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
     return LimitEpoch(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
 
 
@@ -207,6 +221,14 @@ class _Arrays:
 
     def take(self, *shape: int) -> Counts:
         return np.frombuffer(self._cut(int(np.prod(shape)) * 8), dtype="<i8").astype(np.int64).reshape(shape)
+
+    def columns(self, rows: int, width: int) -> Counts:
+        """What `_columns_out` made of a table."""
+        new = np.unpackbits(np.frombuffer(self._cut((width + 7) // 8), np.uint8), count=width)
+        if width and not new[0]:
+            raise EvidenceError("a damaged snapshot: its first column is as that before it")
+        # Not by an index in brackets, whose result may lie in memory column by column.
+        return np.take(self.take(rows, int(new.sum())), np.cumsum(new) - 1, axis=1)
 
     def bursts(self, columns: int, raw: list[int]) -> Bursts:
         pairs, past, fill = raw
@@ -222,7 +244,8 @@ class _Arrays:
 
     def timings(self, rules: Sequence[TimedRule]) -> Timings:
         shapes = Timings.empty(rules)
-        return Timings(*(self.take(*array.shape) for array in (shapes.fails, shapes.passes, shapes.paces)))
+        fails, passes = (self.columns(*array.shape) for array in (shapes.fails, shapes.passes))
+        return Timings(fails, passes, self.take(*shapes.paces.shape))
 
     def pass_blocks(self, slots: Sequence[Slot], raw: list[int]) -> PassBlocks:
         label_block, pairs, labels = raw

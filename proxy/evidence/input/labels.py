@@ -16,10 +16,11 @@ them waits, chosen by a keyed hash of the request id: never by what was answered
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from proxy.evidence.process.prf import hashed
-from proxy.model import Kind, Prediction
+from proxy.model import Kind, Prediction, make
 
 WAITING = 4096
 """Requests that wait for their label."""
@@ -63,7 +64,8 @@ def small(prediction: Prediction) -> bool:
     rows = prediction.rows
     if len(rows) != 1:
         return False
-    return not isinstance(rows[0], str | tuple) or len(rows[0]) <= MOST_VALUES
+    row = rows[0]
+    return type(row) is float or not isinstance(row, str | tuple) or len(row) <= MOST_VALUES
 
 
 class Entry(NamedTuple):
@@ -84,12 +86,13 @@ class Waiting:
     gave way for memory or were not chosen. One in 2^`halvings` is chosen now.
     """
 
-    __slots__ = ("_bytes", "_entries", "_salt", "halvings", "labelled", "left_out", "unlabelled")
+    __slots__ = ("_bytes", "_entries", "_oldest", "_salt", "halvings", "labelled", "left_out", "unlabelled")
 
     def __init__(self, salt: int = 0, entries: Iterable[Sequence[Any]] = (), counted: Sequence[int] = (0, 0, 0, 0)):
         self._salt = salt
         self._entries: dict[str, Entry] = {}
         self._bytes = 0
+        self._oldest = inf  # the time of the first of them, or -inf where that is to be looked up
         self.labelled, self.unlabelled, self.left_out, self.halvings = counted
         for name, live, candidate, *rest in entries:
             self._keep(name, Entry(_row(live), _row(candidate), *rest))
@@ -126,11 +129,12 @@ class Waiting:
         """Let a request wait if it is chosen; `time` is its own, in seconds."""
         if not (small(live) and small(candidate)):
             return
-        self._drop(name)
+        if name in self._entries:
+            self._drop(name)
         if self.halvings and not self._chosen(name):
             self.left_out += 1
             return
-        self._keep(name, Entry(live.rows[0], candidate.rows[0], key, stage, time))
+        self._keep(name, make(Entry, (live.rows[0], candidate.rows[0], key, stage, time, False)))
         self._make_room()
 
     def pair(self, name: str) -> tuple[Any, Any] | None:
@@ -151,10 +155,17 @@ class Waiting:
 
     def settle(self, before: float) -> list[Entry]:
         """Let go of the requests of `before` and earlier; those that have a label by now, in request order."""
+        settled = [] if self._oldest > before else self._take(before)
+        if self.halvings and 8 * len(self._entries) < WAITING and 8 * self._bytes < WAITING_BYTES:
+            self.halvings -= 1  # fewer come than did: twice as many of the next may wait
+        return settled
+
+    def _take(self, before: float) -> list[Entry]:
         settled = []
         while self._entries:
             name, entry = next(iter(self._entries.items()))
             if entry.time > before:
+                self._oldest = entry.time
                 break
             self._drop(name)
             if entry.labelled:
@@ -162,8 +173,6 @@ class Waiting:
                 settled.append(entry)
             else:
                 self.unlabelled += 1
-        if self.halvings and 8 * len(self._entries) < WAITING and 8 * self._bytes < WAITING_BYTES:
-            self.halvings -= 1  # fewer come than did: twice as many of the next may wait
         return settled
 
     def merge(self, other: Waiting) -> Waiting:
@@ -179,6 +188,8 @@ class Waiting:
         return Waiting(self._salt, self.entries, self.counted)
 
     def _keep(self, name: str, entry: Entry) -> None:
+        if not self._entries:
+            self._oldest = entry.time
         self._entries[name] = entry
         self._bytes += _size(name, entry)
 
@@ -186,6 +197,10 @@ class Waiting:
         entry = self._entries.pop(name, None)
         if entry is not None:
             self._bytes -= _size(name, entry)
+            if not self._entries:
+                self._oldest = inf
+            elif entry.time == self._oldest:  # it may have been the first
+                self._oldest = -inf
 
     def _make_room(self) -> None:
         while len(self._entries) > WAITING or self._bytes > WAITING_BYTES:
@@ -200,7 +215,10 @@ class Waiting:
 
 
 def _size(name: str, entry: Entry) -> int:
-    values = sum(40 * len(row) if isinstance(row, str | tuple) else 40 for row in entry[:2])
+    live, candidate = entry.live, entry.candidate
+    if type(live) is type(candidate) is float:  # the usual case
+        return 480 + 4 * len(name)
+    values = sum(40 * len(row) if isinstance(row, str | tuple) else 40 for row in (live, candidate))
     return 400 + 4 * len(name) + values
 
 

@@ -114,29 +114,63 @@ def crossings(log_e: Callable[[Floats], Floats], near: Floats, far: Floats, leve
     (np.True_, 0.25)
     """
     goal = math.sqrt(level)
-    start, span, end = near, far - near, far
-    low, far, high = np.full(len(near), -goal), near, np.full(len(near), -goal)
+    rows = [_Bracket(a, b, goal) for a, b in zip(near.tolist(), far.tolist(), strict=True)]
+
+    def heights(tried: list[float]) -> list[float]:
+        found: list[float] = np.maximum(0.0, log_e(np.array(tried))).tolist()
+        return [math.sqrt(height) - goal for height in found]
+
     for share in _BRACKETS:
-        open_ = high < 0.0
-        if not open_.any():
+        if all(row.high >= 0.0 for row in rows):
             break
-        tried = start + share * span
-        height = np.sqrt(np.maximum(0.0, log_e(tried))) - goal
-        near, low = np.where(open_, far, near), np.where(open_, high, low)
-        far, high = np.where(open_, tried, far), np.where(open_, height, high)
-    reached = high >= 0.0
+        tried = [row.start + share * row.span for row in rows]
+        for row, limit, height in zip(rows, tried, heights(tried), strict=True):
+            row.widen(limit, height)
+    reached = [row.high >= 0.0 for row in rows]
     for step in range(steps):
-        wide = reached & (np.abs(far - near) > 0.01 * np.abs(far - start))
-        if not wide.any():
+        wide = [found and row.wide for row, found in zip(rows, reached, strict=True)]
+        if not any(wide):
             break
-        # A little beyond the guess, so that both ends of the bracket close in.
-        share = 0.5 if step % 3 == 2 else np.clip(low / np.minimum(low - high, -1e-300), 0.02, 0.98) * 1.004 + 0.001
-        middle = near + (far - near) * np.minimum(0.99, share)
-        height = np.sqrt(np.maximum(0.0, log_e(middle))) - goal
-        beyond, within = wide & (height >= 0.0), wide & (height < 0.0)
-        far, high = np.where(beyond, middle, far), np.where(beyond, height, high)
-        near, low = np.where(within, middle, near), np.where(within, height, low)
-    return np.where(reached, far, end)
+        tried = [row.guess(halve=step % 3 == 2) for row in rows]
+        for row, limit, height, open_ in zip(rows, tried, heights(tried), wide, strict=True):
+            if open_:
+                row.narrow(limit, height)
+    return np.array([row.far if found else row.end for row, found in zip(rows, reached, strict=True)])
+
+
+class _Bracket:
+    """Where one of the limits is looked for: between `near`, where the evidence is `low`, and `far`, where it is
+    `high`. Plain floats: there are few rows, and an array of one costs ten times as much as its number."""
+
+    __slots__ = ("end", "far", "high", "low", "near", "span", "start")
+
+    def __init__(self, near: float, far: float, goal: float) -> None:
+        self.start, self.span, self.end = near, far - near, far
+        self.near, self.low, self.far, self.high = near, -goal, near, -goal
+
+    def widen(self, limit: float, height: float) -> None:
+        """Further out than all before, unless it has been far enough."""
+        if self.high < 0.0:
+            self.near, self.low, self.far, self.high = self.far, self.high, limit, height
+
+    @property
+    def wide(self) -> bool:
+        """Whether it is not narrow enough yet."""
+        return abs(self.far - self.near) > 0.01 * abs(self.far - self.start)
+
+    def guess(self, *, halve: bool) -> float:
+        """Where to look next."""
+        share = 0.5
+        if not halve:  # a little beyond the guess, so that both ends of the bracket close in
+            share = min(0.98, max(0.02, self.low / min(self.low - self.high, -1e-300))) * 1.004 + 0.001
+        return self.near + (self.far - self.near) * min(0.99, share)
+
+    def narrow(self, limit: float, height: float) -> None:
+        """It is on one side of this."""
+        if height >= 0.0:
+            self.far, self.high = limit, height
+        else:
+            self.near, self.low = limit, height
 
 
 _BRACKETS = (1 / 64, 1 / 8, 1.0)
