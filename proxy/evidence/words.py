@@ -32,13 +32,25 @@ def number(guard: Guard, value: float | None) -> str:
 
 
 def forecast_words(more: int, unit: str = "pairs") -> str:
-    """The forecast in words, rounded to what it is worth.
+    """The forecast in words, rounded to what it is worth: nine in ten come true within a third and three times of it.
 
-    >>> forecast_words(1683), forecast_words(7, "latency blocks")
-    ('pass expected in about 1,700 pairs', 'pass expected in about 7 latency blocks')
+    >>> forecast_words(1683)
+    'pass expected in about 1,700 pairs (600 to 5,000)'
+    >>> forecast_words(7, "latency blocks")
+    'pass expected in about 7 latency blocks (2 to 21)'
     """
-    digits = max(0, len(str(more)) - 2)
-    return f"pass expected in about {round(more, -digits):,} {unit}"
+    low, high = (rounded(n, 1 if more > 99 else 2) for n in (more / 3, 3 * more))
+    return f"pass expected in about {rounded(more, 2):,} {unit} ({low:,} to {high:,})"
+
+
+def rounded(number: float, digits: int) -> int:
+    """To so many leading figures.
+
+    >>> rounded(5049, 1), rounded(1683, 2), rounded(7, 2)
+    (5000, 1700, 7)
+    """
+    whole = round(number)
+    return int(round(whole, min(0, digits - len(str(whole)))))
 
 
 def label_words(labelled: int, unlabelled: int, share: int, delay: float) -> str:

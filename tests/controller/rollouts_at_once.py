@@ -26,7 +26,7 @@ CONFIG = """
     prediction: {protocol: v2, output: y, PREDICTION}
     rollouts:
       - candidate: c
-        stages: [{shadow: 100%, min_pairs: 1}, {canary: 50%, min_pairs: 100000000}]
+        stages: [{shadow: 100%, min_pairs: LEAST}, {canary: 50%, min_pairs: 100000000}]
         PLAN
         guards: {GUARDS}
 """
@@ -61,21 +61,24 @@ class Traffic:
     plan: str = "fallback: auto"
     rate: float = 100.0
     workers: int = 1
+    min_pairs: int = 1
 
 
 @dataclass
 class Decided:
-    """How many rollouts a controller rolled back and took further, and what the findings say, one list for each."""
+    """How many rollouts a controller rolled back and took further; of each how many requests had come by its end,
+    and what the findings say."""
 
     rolled_back: int = 0
     advanced: int = 0
+    asked: list[int] = field(default_factory=list)
     reasons: list[list[str]] = field(default_factory=list)
 
 
 def text_of(traffic: Traffic, count: int) -> str:
     text = 'upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1"}}\nroutes:'
     rollout = CONFIG.replace("PREDICTION", traffic.prediction).replace("PLAN", traffic.plan)
-    rollout = rollout.replace("GUARDS", traffic.guards)
+    rollout = rollout.replace("GUARDS", traffic.guards).replace("LEAST", str(traffic.min_pairs))
     return text + "".join(rollout.replace("rN", f"r{n}").replace("/N", f"/{n}") for n in range(count)) + "\n"
 
 
@@ -140,7 +143,7 @@ async def decided(folder: Path, traffic: Traffic, seeds: Sequence[int]) -> Decid
             [await one_round(controller, feeder, workers, run) for feeder, run in zip(feeders, runs, strict=True)]
         ):
             pass
-        return judged(runs)
+        return judged(runs, feeders)
 
 
 async def one_round(controller: Controller, feeder: Feeder, workers: Sequence[FakeWorker], run: RolloutRun) -> bool:
@@ -159,8 +162,8 @@ def arrived(run: RolloutRun) -> int:
     return sum(run.pair_ledger.account(worker).arrived for worker in run.pair_ledger.workers)
 
 
-def judged(runs: Sequence[RolloutRun]) -> Decided:
-    found = Decided()
+def judged(runs: Sequence[RolloutRun], feeders: Sequence[Feeder]) -> Decided:
+    found = Decided(asked=[feeder.sent for feeder in feeders])
     for run in runs:
         found.rolled_back += run.rollout.state is State.ROLLED_BACK
         found.advanced += run.rollout.entry > 0 and run.rollout.state is not State.ROLLED_BACK
