@@ -15,7 +15,8 @@ from setuptools import setup
 COMPILED = (
     *sorted(path.as_posix() for path in Path("proxy/fields").glob("[!_]*.py")),
     *(f"proxy/http/{name}.py" for name in (
-        "chunks", "framing", "grpc", "headers", "ids", "known_heads", "local_replies", "placement", "statuses",
+        "chunks", "first_piece", "framing", "grpc", "headers", "ids", "known_heads", "local_replies", "placement",
+        "statuses",
     )),
     *(f"proxy/http/http2/{name}.py" for name in ("blocks", "connection", "frames", "sending")),
     "proxy/pairs/link.py",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proxy.http.headers import UNTIL_CLOSE, Answer, HeadError
+from proxy.http.headers import NO_STREAM, UNTIL_CLOSE, Answer, HeadError
 from proxy.model.reasons import Reason
 
 Headers = list[tuple[bytes, bytes]]
@@ -241,6 +241,7 @@ def read_answer(headers: Headers, ended: bool) -> GrpcAnswer:
     if not headers or headers[0][0] != b":status" or not headers[0][1].isdigit() or len(headers[0][1]) != 3:
         raise HeadError("no status")
     answer.old, answer.keep, answer.events, answer.length = False, True, False, UNTIL_CLOSE
+    answer.stream = NO_STREAM
     answer.dated = True
     answer.found, answer.named, answer.base = {}, frozenset(), b""
     answer.headers, answer.trailers, answer.only = _passed_on(headers[1:]), [], ended

@@ -464,15 +464,23 @@ def trace(request: Request, head: bytes, span: bytes, fresh: bytes) -> bytes:
 # --- back to the client ----------------------------------------------------------------------------------------------
 
 
+NO_STREAM: Final = 0
+EVENTS: Final = 1
+LINES: Final = 2
+_LINES: Final = re.compile(rb"application/(?:(?:x-)?(?:ndjson|jsonlines)|jsonl|stream\+json)\b")
+
+
 class Answer(Http1Message):
     """What an answer's head means. `length` as in `Request`, or `UNTIL_CLOSE`; `keep`: the connection stays usable."""
 
-    __slots__ = ("base", "dated", "events", "found", "keep", "named", "old", "request_id", "status")
+    __slots__ = ("base", "dated", "events", "found", "keep", "named", "old", "request_id", "status", "stream")
 
     status: int
     old: bool
     keep: bool
     events: bool
+    stream: int
+    """Where its first piece is looked for (`first_piece`): `NO_STREAM`, `EVENTS`, or `LINES` of unknown length."""
     dated: bool
     """It says when it was made; one that does not gets a `Date` from us (RFC 9110, 6.6.1)."""
     base: bytes
@@ -512,6 +520,9 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
         self.named = tokens - _FRAMING - {b"close", b"keep-alive", b"upgrade", b""}
     self.events = found.get(b"content-type", b"").startswith(b"text/event-stream")
     self.length = _answer_length(self, low, to_head)
+    self.stream = EVENTS if self.events else NO_STREAM
+    if self.length < 0 and not self.events and _LINES.match(found.get(b"content-type", b"")) is not None:
+        self.stream = LINES
     if self.length == UNTIL_CLOSE:
         self.keep = False
     self.request_id = b""

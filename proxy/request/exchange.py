@@ -64,8 +64,8 @@ class Captured(Leg):
     def __init__(self, exchange: Exchange, pool: Upstream, timeout: float, meter: Meter, trial: Trial | None) -> None:
         super().__init__(pool, timeout)
         self.exchange, self.meter, self.trial = exchange, meter, trial
-        if exchange.request.method == b"HEAD":
-            self.to_head = True
+        self.member = exchange.route.member
+        self.to_head = exchange.request.method == b"HEAD"
 
     def client_head(self) -> bytes:
         return self.exchange.request.head
@@ -144,7 +144,7 @@ class Captured(Leg):
                 body = joined(body)
             except ChunkError:  # broken off in the middle; `reason` says so
                 body = b""
-        sent, first = self.sent, self.spoke or self.began
+        sent, first = self.sent, self.said_first()
         return pack_outcome(answer.status, code, self.finished - sent, first - sent, answer.head, body)
 
     def _since(self, then: float) -> float:

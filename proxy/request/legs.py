@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
+from proxy.http.first_piece import FirstPiece
+from proxy.http.headers import CHUNKED, LINES, NO_STREAM
 from proxy.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ class Leg(Written):
     sent = 0.0
     began = 0.0
     spoke = 0.0
-    """When the first event of a stream came: servers send the head, and comments, before the model has spoken."""
+    """When the first event of a stream came that brings something (`http.first_piece`)."""
     finished = 0.0
     inquiry: Inquiry | None = None
     """What became of its connection may be nobody's fault; of a health check: what it is sent for."""
@@ -153,6 +155,9 @@ class Leg(Written):
     interims = 0
     held_back = False
     """The sender of the request is not read until a connection is there."""
+    member = b""
+    """The name of the member that holds the value in the events of a stream; empty where nobody said so."""
+    _listener: FirstPiece | None = None
     _waiting: list[bytes] | None = None
     _waiting_size = 0
 
@@ -168,6 +173,22 @@ class Leg(Written):
     def client_head(self) -> bytes:
         """The head of the client's request, if one asks."""
         return b""
+
+    def hears(self, piece: bytes) -> bool:
+        """More of a stream came, framing included: whether something has been said in it by now."""
+        listener, answer = self._listener, self.answer
+        assert answer is not None
+        if listener is None:
+            self._listener = listener = FirstPiece(answer.length == CHUNKED, answer.stream == LINES, self.member)
+        return listener.found(piece)
+
+    def said_first(self) -> float:
+        """When the first piece of its answer came; of a stream in which nothing was said, its end: that is no quick
+        answer. Of a stream in a content coding, which cannot be looked into, when its first byte came."""
+        answer = self.answer
+        if self.spoke or answer is None or answer.stream == NO_STREAM:
+            return self.spoke or self.began
+        return self.began if b"\r\ncontent-encoding:" in answer.head.lower() else self.finished
 
     def interim(self, head: bytes) -> None:
         """A 1xx answer came before the answer proper."""

@@ -12,7 +12,7 @@ from proxy.config.route import DualWriteConfig
 from proxy.fields.document import JsonReader
 from proxy.http.headers import Request, read_request, request_scanner
 from proxy.http.known_heads import KnownHeads
-from proxy.json_pointer import parse
+from proxy.json_pointer import NOWHERE, index, parse
 from proxy.model import State
 from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.fork import Fork
@@ -71,6 +71,8 @@ class Route:
         self.dual_write: DualWrite | None = None
         self.reader = JsonReader()
         """Reads bodies for everything that looks at their fields, of this route or another that the body may choose."""
+        self.member = b""
+        """The member of JSON that holds the value in the events of a stream, where the file has a pointer to it."""
         self.is_grpc = self.reads_body = False
         self.max_body = max((trial.settings.max_body for trial in trials), default=0)
         self.repeatable = idempotent or any(trial.settings.fallback for trial in trials)
@@ -246,13 +248,16 @@ def _share_reader(rules: list[tuple[Rule, Route]], last: Route | None) -> None:
 
 
 def _set_keys(route: Route, item: RouteConfig) -> None:
-    """What in a request says which arm answers it."""
+    """What in a request says which arm answers it, and in a stream's event what it brings."""
     if item.sticky is not None:
         route.sticky_header = (item.sticky.header or "").lower().encode()
         route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
         route.sticky_json = parse(item.sticky.json or "")
     if item.override is not None:
         route.override = item.override.header.lower().encode()
+    if item.prediction is not None:
+        tokens = [token for token in parse(item.prediction.pointer) if token != "*" and index(token) == NOWHERE]
+        route.member = tokens[-1].encode("utf-8", "surrogatepass") if tokens else b""
     route.settle()
 
 

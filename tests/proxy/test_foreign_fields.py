@@ -99,6 +99,7 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
             "request.fork",
             "request.route",
             "request.upgrade",
+            "route.member",
             "route.override",
             "route.reader",
             "route.sticky_cookie",

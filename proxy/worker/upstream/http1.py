@@ -271,7 +271,7 @@ class UpstreamConnection(PooledConnection):
             self.work -= PIECE_WORK + framing.spent
         done = framing.done
         piece = data[at:end] if at or end < len(data) else data
-        if not leg.spoke and leg.answer is not None and leg.answer.events and b"data:" in piece:
+        if not leg.spoke and leg.answer is not None and leg.answer.stream and leg.hears(piece):
             leg.spoke = monotonic()
         if done:
             self._complete(leg, monotonic(), clean=end == len(data) and not self._more)
