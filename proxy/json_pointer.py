@@ -44,6 +44,16 @@ def index(token: str) -> int:
     return int(token)
 
 
+def last_member(text: str) -> bytes:
+    """The name of the last member on the way of a pointer, where `*` stands for every element; empty if there is none.
+
+    >>> last_member("/choices/*/text"), last_member("/scores/0"), last_member("")
+    (b'text', b'scores', b'')
+    """
+    names = [token for token in parse(text) if token != "*" and index(token) == NOWHERE]
+    return names[-1].encode("utf-8", "surrogatepass") if names else b""
+
+
 def step(value: Any, token: str) -> Any:
     """What a token leads to from an object or an array; raises `LookupError` when it leads nowhere.
 

@@ -26,6 +26,7 @@ from proxy.config.postgres_url import StoreUrl
 from proxy.config.text import filled
 from proxy.errors import UnderstudyError
 from proxy.fields.set_json import rules
+from proxy.json_pointer import last_member
 from proxy.model import Plan, Verdict
 from proxy.rfc3339 import rfc3339
 from proxy.units import Unfit
@@ -120,7 +121,8 @@ def replay_file(
     bodyless = [recorded.bodyless for recorded in recorded_pairs(path)]
     count, not_sent = bodyless.count(False), bodyless.count(True)
     enough = functools.partial(_is_enough, plan, live is not None) if until_verdict else None
-    terms = Terms(asked, live_asked, rate, config.upstreams[plan.candidate].timeout, limit=limit, enough=enough)
+    patience, member = config.upstreams[plan.candidate].timeout, last_member(plan.prediction.pointer)
+    terms = Terms(asked, live_asked, rate, patience, limit=limit, enough=enough, member=member)
     with progressbar(length=min(count, limit or count), label="replay", file=sys.stderr) as bar:
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
     result = gate(plan, judgement, live_timed=live is not None, not_sent=not_sent)

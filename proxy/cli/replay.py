@@ -25,6 +25,8 @@ import aiohttp
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.cli.judging import LOOK_EVERY, Bench, Judgement
 from proxy.fields.set_json import Rules, rewritten
+from proxy.http.first_piece import FirstPiece
+from proxy.http.headers import LINES, stream_form
 from proxy.http.placement import Placement
 from proxy.model import Arm, Outcome, Plan
 from proxy.model.reasons import Reason
@@ -58,7 +60,8 @@ class ReplayTarget:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Whom to ask, how fast (requests per second), how long to wait (seconds), how many at a time; how many requests at
-    most, and what is asked of the judgement so far whether the rest need not be sent any more."""
+    most, and what is asked of the judgement so far whether the rest need not be sent any more. `member` holds the value
+    in the events of a stream (`http.first_piece`)."""
 
     candidate: ReplayTarget
     live: ReplayTarget | None = None
@@ -67,6 +70,7 @@ class Terms:
     in_flight: int = 64
     limit: int | None = None
     enough: Callable[[Judgement], bool] | None = None
+    member: bytes = b""
 
 
 def _hostname(host: str) -> str:
@@ -162,8 +166,8 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
     if terms.live is None:
         live = pair.live._replace(seconds=math.nan, first=math.nan)
     else:
-        live = await _ask(session, terms.live, recorded)
-    candidate = await _ask(session, terms.candidate, recorded)
+        live = await _ask(session, terms.live, recorded, terms.member)
+    candidate = await _ask(session, terms.candidate, recorded, terms.member)
     pair = pair._replace(
         stage=0,
         worker="replay",
@@ -179,7 +183,9 @@ async def _ask_both(session: aiohttp.ClientSession, recorded: Recorded, terms: T
     return Recorded(pair, recorded.request_hash)
 
 
-async def _ask(session: aiohttp.ClientSession, server: ReplayTarget, recorded: Recorded) -> Outcome:
+async def _ask(
+    session: aiohttp.ClientSession, server: ReplayTarget, recorded: Recorded, member: bytes = b""
+) -> Outcome:
     """One exchange; a failure is an outcome."""
     pair = recorded.pair
     asked = (pair.request_head, pair.request_body)
@@ -204,17 +210,7 @@ async def _ask(session: aiohttp.ClientSession, server: ReplayTarget, recorded: R
             ssl=context,
             server_hostname=name or None,
         ) as answer:
-            first, body, waits = time.perf_counter() - began, b"", answer.content_type == "text/event-stream"
-            while chunk := await answer.content.readany():
-                if waits and b"data:" in chunk:  # of a stream the first event, not the head
-                    first, waits = time.perf_counter() - began, False
-                body += chunk
-                if len(body) > MAX_ANSWER:
-                    return Outcome(answer.status, Reason.TOO_LARGE)
-            lines = [f"HTTP/1.1 {answer.status} {answer.reason or ''}"]
-            lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-            seconds = time.perf_counter() - began
-            return Outcome(answer.status, Reason.NONE, _latin("\r\n".join([*lines, "", ""])), body, seconds, first)
+            return await _taken(answer, began, member)
     except TimeoutError:
         return Outcome(0, Reason.TIMEOUT)
     except aiohttp.ClientSSLError:
@@ -225,6 +221,27 @@ async def _ask(session: aiohttp.ClientSession, server: ReplayTarget, recorded: R
         return Outcome(0, Reason.BAD_REPLY)
     except (aiohttp.ClientError, OSError):
         return Outcome(0, Reason.DISCONNECT)
+
+
+async def _taken(answer: aiohttp.ClientResponse, began: float, member: bytes) -> Outcome:
+    """The answer, timed as a worker times it: of a stream the first piece is the first event that brings something."""
+    first, body = time.perf_counter() - began, b""
+    form = stream_form(answer.content_type.encode(), answer.content_length is not None)
+    listener = (
+        FirstPiece(lines=form == LINES, key=member) if form and not answer.headers.get("content-encoding") else None
+    )
+    while chunk := await answer.content.readany():
+        if listener is not None:
+            first = time.perf_counter() - began
+            listener = None if listener.found(chunk) else listener
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            return Outcome(answer.status, Reason.TOO_LARGE)
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason or ''}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+    seconds = time.perf_counter() - began
+    first = first if listener is None else seconds  # nothing was said: that is no quick answer
+    return Outcome(answer.status, Reason.NONE, _latin("\r\n".join([*lines, "", ""])), body, seconds, first)
 
 
 def _latin(text: str) -> bytes:

@@ -109,6 +109,7 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "reason": rollout.reason or None,
         "lead_time": lead_json(trial),
         "protocol": trial.protocol or None,
+        "token_pairs": dict(trial.token_pairs),
         "token_budget": budget_json(trial),
         "pair_budget": pace_json(trial),
         "record": trial.recorder.state() if trial.recorder is not None else None,

@@ -92,6 +92,7 @@ class RolloutRun:
         self.readings = Readings()
         self.unrecorded = 0  # pairs that recorders now closed had dropped
         self.protocol = ""
+        self.token_pairs = {"usage": 0, "events": 0}  # pairs by what their tokens were counted by, since the start
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.looked: Looked | None = None
         self.planned = False  # whether a flush of the batch is due at a certain time
@@ -168,6 +169,8 @@ class RolloutRun:
         if self.rollout.over:
             return
         self.sample_pairs.add(pair, reading)
+        if reading.tokens:
+            self.token_pairs["events" if reading.pieces else "usage"] += 1
         if reading.fault:
             self.failed[reading.fault.value] = pair.known_as, pair.time
         if reading.live_fault and reading.live_fault in PREDICTION_WORDS:

@@ -521,8 +521,8 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
     self.events = found.get(b"content-type", b"").startswith(b"text/event-stream")
     self.length = _answer_length(self, low, to_head)
     self.stream = EVENTS if self.events else NO_STREAM
-    if self.length < 0 and not self.events and _LINES.match(found.get(b"content-type", b"")) is not None:
-        self.stream = LINES
+    if self.length < 0 and not self.events and b"content-type" in found:
+        self.stream = stream_form(found[b"content-type"], False)
     if self.length == UNTIL_CLOSE:
         self.keep = False
     self.request_id = b""
@@ -536,6 +536,17 @@ def read_answer(head: bytes, to_head: bool = False) -> Answer:
         plain = False  # an empty one is none
     self.base = head[:-2] if plain else _answer_base(self)
     return self
+
+
+def stream_form(media_type: bytes, has_length: bool) -> int:
+    """What the events of an answer are by its media type in lower case: JSON lines of known length are no stream.
+
+    >>> [stream_form(b"application/x-ndjson", known) for known in (False, True)] == [LINES, NO_STREAM]
+    True
+    """
+    if media_type.startswith(b"text/event-stream"):
+        return EVENTS
+    return LINES if not has_length and _LINES.match(media_type) is not None else NO_STREAM
 
 
 def id_name(answer: Answer, request_id: bytes) -> bytes:

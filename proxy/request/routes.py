@@ -12,7 +12,7 @@ from proxy.config.route import DualWriteConfig
 from proxy.fields.document import JsonReader
 from proxy.http.headers import Request, read_request, request_scanner
 from proxy.http.known_heads import KnownHeads
-from proxy.json_pointer import NOWHERE, index, parse
+from proxy.json_pointer import last_member, parse
 from proxy.model import State
 from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.fork import Fork
@@ -256,8 +256,7 @@ def _set_keys(route: Route, item: RouteConfig) -> None:
     if item.override is not None:
         route.override = item.override.header.lower().encode()
     if item.prediction is not None:
-        tokens = [token for token in parse(item.prediction.pointer) if token != "*" and index(token) == NOWHERE]
-        route.member = tokens[-1].encode("utf-8", "surrogatepass") if tokens else b""
+        route.member = last_member(item.prediction.pointer)
     route.settle()
 
 

@@ -4,4 +4,11 @@ from tests.postgres import postgres, postgres_cluster, postgres_server
 
 __all__ = ["postgres", "postgres_cluster", "postgres_server"]
 
-collect_ignore = ["kserve_model.py", "bento_model.py", "litserve_model.py", "mlflow_model.py", "mlserver_models.py"]
+collect_ignore = [
+    "language_client.py",
+    "kserve_model.py",
+    "bento_model.py",
+    "litserve_model.py",
+    "mlflow_model.py",
+    "mlserver_models.py",
+]

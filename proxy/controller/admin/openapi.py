@@ -140,6 +140,10 @@ ROLLOUT = _object(
         "protocol": _maybe(TEXT) | {"description": "By which answers are read, once one could be."},
         "sample_ratio": _maybe(SAMPLE_RATIO)
         | {"description": "Whether the candidate answers its share; it never decides."},
+        "token_pairs": _object({"usage": WHOLE, "events": WHOLE})
+        | {
+            "description": "Pairs by what the tokens of `time_per_token` were counted by, since the controller's start."
+        },
         "token_budget": _maybe(BUDGET) | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
         "pair_budget": _maybe(PACE) | {"description": "Pairs a second; `share` of the stage's pairs it affords."},
         "record": _maybe(RECORD) | {"description": "The file of pairs, where one is written."},
