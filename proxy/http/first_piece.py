@@ -76,21 +76,9 @@ class FirstPiece:
 
     def found(self, piece: bytes) -> bool:
         """More of the body is here: whether an event that brings something is whole by now."""
-        if self._scanner is not None:
-            out: list[bytes] = []
-            try:
-                self._scanner.feed(piece, 0, out)
-            except ChunkError:  # whoever passes it on says so
-                return False
-            piece = b"".join(out)
-        rest, at = self._rest + piece, 0
+        rest, at = self._rest + (piece if self._scanner is None else self._unframed(piece)), 0
         while True:
-            if self._lines:
-                end = rest.find(b"\n", at)
-                stop = end + 1
-            else:
-                match = _END.search(rest, at)
-                end, stop = (match.start(), match.end()) if match is not None else (-1, 0)
+            end, stop = self._end(rest, at)
             if end < 0:
                 break
             if self._brings(rest[at : min(end, at + MOST)]):
@@ -100,9 +88,29 @@ class FirstPiece:
         self._rest = rest if len(rest) <= 2 * MOST else rest[:MOST] + rest[-4:]
         return False
 
+    def _unframed(self, piece: bytes) -> bytes:
+        out: list[bytes] = []
+        try:
+            assert self._scanner is not None
+            self._scanner.feed(piece, 0, out)
+        except ChunkError:  # whoever passes it on says so
+            return b""
+        return b"".join(out)
+
+    def _end(self, rest: bytes, at: int) -> tuple[int, int]:
+        """Where an event that begins at `at` ends, and the next begins; -1 when its end is not here."""
+        if not self._lines and b"\r" in rest:
+            match = _END.search(rest, at)
+            return (match.start(), match.end()) if match is not None else (-1, 0)
+        mark = b"\n" if self._lines else b"\n\n"
+        end = rest.find(mark, at)
+        return end, end + len(mark)
+
     def _brings(self, event: bytes) -> bool:
         if self._lines:
             return self._says(event.strip(), b"")
+        if event[:5] == b"data:" and b"\n" not in event and b"\r" not in event:  # nearly always
+            return self._says(event[5:].strip(), b"")
         lines = _DATA.findall(event)
         name = _NAME.search(event)
         return self._says(b"\n".join(lines).strip(), name[1].strip() if name is not None else b"")
