@@ -10,6 +10,7 @@ import random
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,7 @@ def _calls(dice: random.Random) -> list[tuple[str, dict[str, Any]]]:
 def _stream(api: str, dice: random.Random) -> bytes:
     text, calls = _words(dice), _calls(dice)
 
-    def cut(text: str) -> list[str]:
-        return _cut(text, dice)
-
+    cut = partial(_cut, dice=dice)
     if api == "chat":
         called = [
             {"id": f"c{n}", "type": "function", "function": {"name": name, "arguments": orjson.dumps(value).decode()}}
@@ -222,12 +221,12 @@ async def test_the_clients_get_what_they_get_without_the_proxy(tmp_path: Path) -
     ):
         direct = await asyncio.to_thread(clients, cases, live)
         assert await asyncio.to_thread(clients, cases, understudy.data_url) == direct
-        for path in PATHS:
-            for stream in (False, True):
+        for path, api in PATHS.items():
+            for stream in (False, True)[: 2 - (api == "embeddings")]:
                 ours = await _bytes(understudy.data_url, path, "call", stream)
                 assert ours == await _bytes(live, path, "call", stream)
         for api in PATHS.values():
-            asked = sum(case["api"] == api for case in cases) + 2
+            asked = sum(case["api"] == api for case in cases) + 2 - (api == "embeddings")
             rollout = await understudy.until(f"{api}/v2", lambda r, n=asked: r["ledger"]["compared"] == n)  # type: ignore[misc]
             assert rollout["candidate_failures"] == dict.fromkeys(rollout["candidate_failures"], 0)
             found = await understudy.api(f"/api/v1/rollouts/{api}/v2/pairs?order=worst&limit=1")
