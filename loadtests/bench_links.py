@@ -4,8 +4,9 @@ Two leaders take the same pairs in one run, in turns: one from a worker on its o
 of a standby, whose relay passes them on over TCP with mutual TLS. Each is a process of its own, with all that it has
 (event loop, links, store on a disk, looks, snapshots); so is the relay. Counted is the CPU of each process as the
 kernel counts it, user and system, divided by the pairs that entered the evidence; reported are medians over `ROUNDS`
-pairs of rounds, and the ratio of the two leaders, median of the rounds. The worker's half is the same either way: it
-writes to a Unix socket.
+pairs of rounds, and the ratios, median of the rounds. A worker writes to a Unix socket either way; what it pays for
+that is counted too (its thread's CPU in the calls that send, pairs being encoded beforehand), since who reads at the
+other end wakes it or holds it up.
 
 `--auto` offers a leader with `mirror.max_pairs_per_second: auto` five times what it took as fast as it could, and says
 what it took and lost after a minute, in `TURNS` stretches of `STRETCH` seconds, and what part that was of what it could
@@ -140,16 +141,20 @@ def certificates(folder: Path) -> None:
 
 
 def one_round(taker: Process, others: list[Process], worker: Worker, rate: int) -> list[float]:
-    """CPU microseconds per pair of the leader, then of other processes."""
+    """CPU microseconds per pair of the leader, then of other processes, and last of the worker in what sends them."""
     chunks = [worker.frames(STEP) for _ in range(int(rate * SECONDS / STEP))]
     pids = [taker.pid, *(other.pid for other in others)]
-    before, goal, start = [cpu_of(pid) for pid in pids], taker.compared + STEP * len(chunks), time.perf_counter()
+    before, goal = [cpu_of(pid) for pid in pids], taker.compared + STEP * len(chunks)
+    sending, start = 0.0, time.perf_counter()
     for number, chunk in enumerate(chunks):
         time.sleep(max(0.0, start + number * STEP / rate - time.perf_counter()))
+        began = time.thread_time()
         worker.send(chunk)
+        sending += time.thread_time() - began
     while taker.compared < goal:
         time.sleep(0.02)
-    return [(cpu_of(pid) - cpu) / (STEP * len(chunks)) * 1e6 for pid, cpu in zip(pids, before, strict=True)]
+    spent = [*(cpu_of(pid) - cpu for pid, cpu in zip(pids, before, strict=True)), sending]
+    return [seconds / (STEP * len(chunks)) * 1e6 for seconds in spent]
 
 
 def compare(folder: Path, rate: int) -> None:
@@ -173,6 +178,10 @@ def compare(folder: Path, rate: int) -> None:
         print(f"| leader, a standby's worker over TCP and TLS | {tcp:.1f} µs |")
         print(f"| ratio of the two | {median(r[1][0] / r[0][0] for r in rounds):.2f} |")
         print(f"| the standby's relay | {relayed:.1f} µs |")
+        own, through = (median(r[i][-1] for r in rounds) for i in (0, 1))
+        print(f"| worker, sending to its own leader | {own:.2f} µs |")
+        print(f"| worker, sending to a standby's relay | {through:.2f} µs |")
+        print(f"| ratio of the two | {median(r[1][-1] / r[0][-1] for r in rounds):.2f} |")
     finally:
         for one in (standby, far, near):
             one.end()

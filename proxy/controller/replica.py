@@ -164,6 +164,7 @@ class Replica:
         context = None if self._contexts is None else self._contexts.server
         links = self._links = Links(controller.connections, lambda: (self.name, self.member.election.term), context)
         self._links.outranked = self.member.term_seen
+        self._links.config_hash = lambda: self._config_hash
         assert self._leading.port is not None
         self._links.requests = self._leading.port.take_over
         self._leading.service.fleet_view = lambda: self._view(links)
@@ -255,7 +256,11 @@ class Replica:
     async def _connect(self, former: Session | None) -> Session:
         session = await Session.connect(self._place, former)
         if not self._schema:
-            await bring_up_to_date(session)
+            try:
+                await bring_up_to_date(session)
+            except BaseException:
+                await session.close()
+                raise
             self._schema = True
         return session
 

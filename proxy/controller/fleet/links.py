@@ -72,6 +72,7 @@ class Peer:
     control: Channel | None = None
     clock: ClockOffset = field(default_factory=ClockOffset)
     links: set[Channel] = field(default_factory=set)
+    differs: str = ""  # the hash of its configuration, where that has been said to be another one than ours
     silent: int = 0  # PINGs that it has not answered
     asked: dict[Channel, float] = field(default_factory=dict)  # since when a PING waits for its PONG, by link
     took: dict[Channel, float] = field(default_factory=dict)  # what the last one took
@@ -106,6 +107,8 @@ class Links:
         """Given a connection of a standby that passes requests of its admin port on."""
         self.outranked: Callable[[int], object] = lambda term: None
         """Told when a replica knows of a higher term than ours."""
+        self.config_hash: Callable[[], str] = lambda: ""
+        """The hash of our own configuration; empty where none is compared."""
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._clock = clock
@@ -265,7 +268,11 @@ class Links:
         logs.event(log, "replica.connected", replica=hello.name, version=hello.version, workers=len(hello.workers))
 
     def _tell(self, peer: Peer, hello: ReplicaHello) -> None:
-        peer.hello = hello
+        ours, its = self.config_hash(), hello.config_hash
+        if ours and its not in (ours, peer.differs):
+            fields = {"replica": hello.name, "its": its[:12], "ours": ours[:12]}
+            logs.event(log, "replica.configured_otherwise", logging.WARNING, **fields)
+        peer.hello, peer.differs = hello, its if its != ours else ""
         self._connections.expect((pid for _, pid in hello.workers), hello.name)
 
     def _heard(self, peer: Peer, channel: Channel, kind: Frame, payload: bytes) -> None:

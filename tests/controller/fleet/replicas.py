@@ -71,7 +71,7 @@ class Standby:
     def __init__(self, folder: Path, name: str, tls: LinkContexts | None = None, pids: tuple[int, ...] = (1,)) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.name, self.pids, self.ear, self.ahead = folder, name, pids, Ear(), 0.0
-        self.boot, self.version, self.term_seen = "1", 1, 0
+        self.boot, self.version, self.term_seen, self.config_hash = "1", 1, 0, ""
         context = tls.client if tls is not None else None
         self.relay = Relay(folder, self._hello, self.ear, context, lambda: time.time() + self.ahead)
 
@@ -83,7 +83,7 @@ class Standby:
     def _hello(self) -> ReplicaHello:
         workers = tuple(enumerate(self.pids))
         return ReplicaHello(
-            self.name, self.boot, link_version=self.version, workers=workers, term_seen=self.term_seen, address="a:1"
+            self.name, self.boot, "replica", self.version, "a:1", "", self.config_hash, workers, self.term_seen
         )
 
     async def start(self, leader: Leader | None = None) -> Standby:

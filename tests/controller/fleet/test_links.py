@@ -153,6 +153,28 @@ async def test_a_leader_of_an_older_term_is_left_alone(tmp_path: Path) -> None:
     await leader.stop()
 
 
+async def test_a_replica_with_another_configuration_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leader = await Leader(tmp_path).start()
+    leader.links.config_hash = lambda: "a" * 64
+    try:
+        for config_hash in ("a" * 64, "b" * 64):
+            one = await Standby(tmp_path / config_hash[0], f"r-{config_hash[0]}").start()
+            one.config_hash = config_hash
+            one.relay.follow(leader.address, leader.term)
+            await eventually(lambda one=one: one.relay.leader is not None)
+            one.relay.announce()
+            one.pids = (1, 2)
+            one.relay.announce()
+            await eventually(lambda one=one: len(leader.links.peers[one.name].hello.workers) == 2)
+            await one.relay.stop()
+    finally:
+        await leader.stop()
+    said = [record.fields for record in caplog.records if record.message == "replica.configured_otherwise"]  # type: ignore[attr-defined]
+    assert said == [{"replica": "r-b", "its": "b" * 12, "ours": "a" * 12}]
+
+
 async def test_a_second_replica_of_a_name_is_refused_while_the_first_is_there(tmp_path: Path) -> None:
     async with fleet(tmp_path, "b") as (leader, (b,)):
         heard = await call(leader, None, ReplicaHello("b", "2"))

@@ -67,7 +67,7 @@ UNFINISHED = "unfinished_copy"
 async def bring_up_to_date(session: Session, *, unfinished: bool = False) -> None:
     """Bring the database up to this version. Raises `StoreError`, also for a newer one, and for one into which a copy
     was begun and not finished, unless that is expected."""
-    await session.transaction(_brought_up)
+    await session.transaction(lambda connection: _brought_up(connection, session.target.shown))
     sql = "SELECT 1 FROM meta WHERE key = $1"
     if not unfinished and await session.run(lambda connection: connection.fetchval(sql, UNFINISHED)) is not None:
         raise StoreError(f"{session.target.shown}: a copy into this store was not finished; copy again")
@@ -83,13 +83,13 @@ async def look_at(session: Session) -> None:
         raise StoreError(f"{where}: schema {version} is from {found} Understudy (this one knows {len(MIGRATIONS)})")
 
 
-async def _brought_up(connection: Connection) -> None:
+async def _brought_up(connection: Connection, where: str) -> None:
     if await connection.fetchval("SELECT to_regclass($1)", f"{SCHEMA}.meta") is None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _TURN)
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     version = await _version(connection)
     if version > len(MIGRATIONS):
-        raise StoreError(f"schema {version} is from a newer Understudy (this one knows {len(MIGRATIONS)})")
+        raise StoreError(f"{where}: schema {version} is from a newer Understudy (this one knows {len(MIGRATIONS)})")
     if version == len(MIGRATIONS):
         return
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _TURN)
