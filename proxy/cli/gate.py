@@ -28,9 +28,9 @@ class Gate:
 def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent: int = 0) -> Gate:
     """Whether a candidate may go on. Without live timings, latency guards relative to live are left out; requests that
     were `not_sent` because redaction had left out their bodies are told of."""
-    relative = {guard.name for guard in plan.guards if guard.relative and GUARDS[guard.name].timed}
+    relative = {guard.key for guard in plan.guards if guard.relative and GUARDS[guard.name].timed}
     left_out = () if live_timed else tuple(sorted(relative))
-    findings = [f for f in judgement.assessment.findings if f.segment is None and f.guard not in left_out]
+    findings = [f for f in judgement.assessment.findings if f.segment is None and f.key not in left_out]
     if judgement.verdict is Verdict.FAIL:
         verdict = Verdict.FAIL
     elif findings and all(finding.verdict is Verdict.PASS for finding in findings):
@@ -38,7 +38,7 @@ def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent:
     else:
         verdict = Verdict.INCONCLUSIVE
     unparseable = sentence(
-        judgement.unparseable, judgement.booked.get("compared", 0), plan.prediction, judgement.unread
+        judgement.unparseable, judgement.booked.get("compared", 0), plan.aspects[0], judgement.unread
     )
     said = _sentence(verdict, findings, judgement) + _untold(not_sent)
     return Gate(verdict, said, judgement, left_out, not_sent, unparseable)
@@ -95,7 +95,7 @@ def report(name: str, result: Gate) -> dict[str, Any]:
         "left_out": list(result.left_out),
         "not_sent": result.not_sent,
         "causes": list(judgement.assessment.causes),
-        "findings": [{**asdict(f), "verdict": f.verdict.value} for f in judgement.assessment.findings],
+        "findings": [{**asdict(f), "key": f.key, "verdict": f.verdict.value} for f in judgement.assessment.findings],
     }
 
 
@@ -105,7 +105,7 @@ def junit(name: str, result: Gate) -> str:
     A verdict that no guard's case carries (failures in a row, or too little evidence) is a case of its own.
     """
     findings = [f for f in result.judgement.assessment.findings if f.segment is None]
-    cases = [_case(name, f, left_out=f.guard in result.left_out) for f in findings]
+    cases = [_case(name, f, left_out=f.key in result.left_out) for f in findings]
     failures = sum("<failure" in case for case in cases)
     if result.verdict is not Verdict.PASS and not failures:
         cases.append(_element(name, "verdict", f"<failure message={_quoted(result.sentence)}/>"))
@@ -124,7 +124,7 @@ def _case(name: str, finding: Finding, *, left_out: bool) -> str:
         inside = f"<failure message={_quoted(finding.reason)}/>"
     elif finding.verdict is Verdict.INCONCLUSIVE:
         inside = f"<skipped message={_quoted(finding.reason)}/>"
-    return _element(name, finding.guard, inside)
+    return _element(name, finding.key, inside)
 
 
 def _element(name: str, case: str, inside: str) -> str:

@@ -227,7 +227,7 @@ def _server(config: Config, name: str, target: str, dropped: frozenset[str] = fr
 
 def _show(name: str, result: Gate) -> None:
     for finding in result.judgement.assessment.findings:
-        left_out = "not judged: no live timings" if finding.guard in result.left_out else printable(finding.reason)
+        left_out = "not judged: no live timings" if finding.key in result.left_out else printable(finding.reason)
         click.echo(f"  {finding.verdict.value:<9} {left_out}")
     fired = result.judgement.failed_at or result.judgement.tripped_at
     if fired:

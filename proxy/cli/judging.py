@@ -14,7 +14,7 @@ from proxy.evidence import Evidence, EvidenceError, Tripwire
 from proxy.model import Assessment, Plan, Verdict
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.recording import Recorded
-from proxy.predictions import PairReader, booking
+from proxy.predictions import booking, reader_of
 from proxy.predictions.unparseable import live_detail
 from proxy.rollout.serialization import plan_from
 
@@ -51,7 +51,7 @@ class Bench:
 
     def __init__(self, plan: Plan, seed: int = 0) -> None:
         self._plan = plan
-        self._reader = PairReader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self._reader = reader_of(plan)
         self._evidence = Evidence.begin(plan, seed)
         self._wire = Tripwire(plan.consecutive_failures)
         self._batch: list[Any] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
@@ -30,32 +30,35 @@ from proxy.units import Tolerance, duration, tolerance
 def generous(plan: Plan) -> Plan:
     """The plan with every guard that can judge its predictions, under limits that hardly ever fail; its own tolerance
     and absolute latency limits stay."""
-    kind, own = plan.prediction.kind, {guard.name: guard for guard in plan.guards}
-    found = {guard.name: guard for guard in generous_guards(kind) if _reads(guard, plan)}
-    for name, guard in own.items():
-        if GUARDS[name].timed and not guard.relative:
-            found[name] = guard
+    kinds = {spec.name: spec.kind for spec in plan.aspects}
+    found = {guard.key: guard for guard in generous_guards(kinds) if _reads(guard, plan)}
+    for guard in plan.guards:
+        if GUARDS[guard.name].timed and not guard.relative:
+            found[guard.key] = guard
         elif guard.tolerance:
-            found[name] = replace(guard, limit=0.5)
+            found[guard.key] = replace(guard, limit=0.5)
     return replace(plan, guards=tuple(found.values()))
 
 
-def generous_guards(kind: Kind) -> list[Guard]:
-    """Every guard that measures predictions of this kind, under a limit that hardly ever fails."""
-    found = [(known, known.generous(kind)) for known in GUARDS.values()]
-    return [guard for known, guard in found if guard is not None and known.judges(guard, kind)]
+def generous_guards(kinds: Mapping[str, Kind]) -> list[Guard]:
+    """Every guard that measures predictions of these kinds (by their names), under a limit that hardly ever fails."""
+    named = [(name, kind, known) for name, kind in kinds.items() for known in GUARDS.values() if known.reads]
+    every = [*named, *(("", Kind.AUTO, known) for known in GUARDS.values() if not known.reads)]
+    found = [(name, kind, known, known.generous(kind)) for name, kind, known in every]
+    return [replace(g, aspect=name) for name, kind, known, g in found if g is not None and known.judges(g, kind)]
 
 
 def _reads(guard: Guard, plan: Plan) -> bool:
     """Whether the predictions of a plan are read, if this guard needs any."""
-    return plan.prediction.protocol != "none" or not GUARDS[guard.name].reads
+    return plan.prediction_of(guard).protocol != "none" or not GUARDS[guard.name].reads
 
 
 class Found(NamedTuple):
-    """What two models differ by: the rollout, the kind of its predictions, and the guards that do not measure yet."""
+    """What two models differ by: the rollout, the kinds of its predictions by their names, and the guards that do not
+    measure yet."""
 
     name: str
-    kind: Kind
+    kinds: Mapping[str, Kind]
     measured: Sequence[Measured]
     missing: Sequence[str] = ()
 
@@ -67,14 +70,16 @@ def of_recording(path: Path, config: Config, name: str) -> Found:
         judged = judge_trials(plan, pairs)
     if not judged:
         raise UnderstudyError(f"{path}: it contains no pairs")
-    guards = {guard.name: guard for guard in plan.guards}
+    guards = {guard.key: guard for guard in plan.guards}
     findings = [f for f in [*judged.values()][-1].assessment.findings if f.segment is None]
     measured = [
-        Measured(f.guard, f.value, f.low, f.high, f.pairs, guards[f.guard].relative, guards[f.guard].tolerance,
-                 f.burst_size)
+        Measured(f.guard, f.value, f.low, f.high, f.pairs, guards[f.key].relative, guards[f.key].tolerance,
+                 f.burst_size, f.aspect)
         for f in findings
     ]  # fmt: skip
-    return Found(plan.name, plan.prediction.kind, [one for one in measured if one.value is not None])
+    return Found(
+        plan.name, {spec.name: spec.kind for spec in plan.aspects}, [one for one in measured if one.value is not None]
+    )
 
 
 def of_rollout(rollout: dict[str, Any]) -> Found:
@@ -83,15 +88,17 @@ def of_rollout(rollout: dict[str, Any]) -> Found:
     for finding in rollout["findings"]:
         if finding.get("segment") is not None or finding["value"] is None:
             continue
-        said = rollout["guards"].get(finding["guard"], "").partition(" beyond ")[2]
+        said = rollout["guards"].get(finding["key"], "").partition(" beyond ")[2]
         size = tolerance(float(said) if said and not said.endswith("iqr") else said) if said else Tolerance(0.0, False)
         relative = size.in_ranges or finding["unit"] == "times"
         value, low, high, pairs = (finding[key] for key in ("value", "low", "high", "pairs"))
         bursts = finding.get("burst_size", 1.0)
-        measured.append(Measured(finding["guard"], value, low, high, pairs, relative, size.size, bursts))
-    kind = Kind(rollout["kind"])
-    missing = [guard.name for guard in generous_guards(kind) if guard.name not in rollout["guards"]]
-    return Found(rollout["name"], kind, measured, missing)
+        measured.append(
+            Measured(finding["guard"], value, low, high, pairs, relative, size.size, bursts, finding["aspect"])
+        )
+    kinds = {name: Kind(kind) for name, kind in (rollout["kinds"] or {"": rollout["kind"]}).items()}
+    missing = [guard.key for guard in generous_guards(kinds) if guard.key not in rollout["guards"]]
+    return Found(rollout["name"], kinds, measured, missing)
 
 
 def show(found: Found, rates: Sequence[float], *, as_json: bool) -> int:
@@ -133,13 +140,26 @@ def _yaml(found: Found, proposals: Sequence[Proposal], rates: Sequence[float]) -
         f"# like the one measured passes. Times are at {at} requests/s, all of them compared.",
         "guards:",
     ]
-    for one in proposals:
-        lines += _lines(one, found.kind, rates)
+    for aspect, own in _by_aspect(proposals).items():
+        indent = "    " if aspect else "  "
+        lines += [f"  {aspect}:"] * bool(aspect)
+        lines += [indent + line for one in own for line in _lines(one, found.kinds.get(aspect, Kind.AUTO), rates)]
     if found.missing:
         lines += ["# Not measured yet: no guard did. These limits measure it and hardly ever fail.", "#"]
-        kept = [guard for guard in generous_guards(found.kind) if guard.name in found.missing]
-        lines += [f"#   {guard.name}: {written(guard)}" for guard in kept]
+        kept = [guard for guard in generous_guards(found.kinds) if guard.key in found.missing]
+        named = dict.fromkeys(guard.aspect for guard in kept)
+        for aspect in named:
+            lines += [f"#   {aspect}:"] * bool(aspect)
+            indent = "    " if aspect else "  "
+            lines += [f"# {indent}{guard.name}: {written(guard)}" for guard in kept if guard.aspect == aspect]
     return lines
+
+
+def _by_aspect(proposals: Sequence[Proposal]) -> dict[str, list[Proposal]]:
+    found: dict[str, list[Proposal]] = {}
+    for one in proposals:
+        found.setdefault(one.measured.aspect, []).append(one)
+    return found
 
 
 def _lines(one: Proposal, kind: Kind, rates: Sequence[float]) -> list[str]:
@@ -147,13 +167,13 @@ def _lines(one: Proposal, kind: Kind, rates: Sequence[float]) -> list[str]:
     figures = [_figure(found, value) for value in (found.value, found.low, found.high)]
     said = f"measured {figures[0]} ({figures[1]} … {figures[2]})"
     if guard is None:
-        return [f"  # {found.guard}: {said} over {found.pairs:,} pairs, too much for a limit"]
+        return [f"# {found.guard}: {said} over {found.pairs:,} pairs, too much for a limit"]
     passes, fails = _costs(one, guard, kind, rates)
     costs = [f"passes {passes}", f"at twice the limit fails {fails}"]
-    lines = [f"  # {said}; {', '.join(costs)}"]
+    lines = [f"# {said}; {', '.join(costs)}"]
     if found.pairs < FEW:
-        lines.append(f"  # only {found.pairs:,} pairs: the interval matters more than the models; wait for {FEW:,}")
-    return [*lines, f"  {guard.name}: {written(guard)}"]
+        lines.append(f"# only {found.pairs:,} pairs: the interval matters more than the models; wait for {FEW:,}")
+    return [*lines, f"{guard.name}: {written(guard)}"]
 
 
 def _costs(one: Proposal, guard: Guard, kind: Kind, rates: Sequence[float]) -> tuple[str, str]:

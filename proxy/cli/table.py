@@ -174,7 +174,7 @@ def _word(word: str) -> str:
 
 
 def _row(finding: dict[str, Any]) -> tuple[str, ...]:
-    guard, unit, eta = finding["guard"], finding.get("unit", "number"), finding.get("eta_seconds")
+    guard, unit, eta = finding.get("key", finding["guard"]), finding.get("unit", "number"), finding.get("eta_seconds")
     name = guard if finding.get("segment") is None else f"{guard} [{finding['segment'] or '(none)'}]"
     interval = "–"
     if finding.get("low") is not None and finding.get("high") is not None:

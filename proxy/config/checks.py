@@ -17,7 +17,7 @@ from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.fleet import check_fleet
 from proxy.config.grpc import check_grpc, speaks
-from proxy.config.guard_checks import check_guards
+from proxy.config.guard_checks import check_aspects, check_guards
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.route import Match, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
@@ -304,8 +304,9 @@ def _route(path: Path, route: RouteConfig, known: list[str], blame: _Blamer) -> 
     check_dual_write((*path, "dual_write"), route, known, blame)
     _one((*path, "segments"), route.segments, ("header", "request_field"), blame)
     _in_pairs((*path, "segments", "header"), route.segments.header if route.segments else None, blame)
-    if route.prediction is not None:
-        _prediction((*path, "prediction"), route.prediction, blame)
+    check_aspects(path, route, blame)
+    for name, rule in route.aspects.items():
+        _prediction((*path, "predictions", name) if name else (*path, "prediction"), rule, blame)
     starters = [n for n, rollout in enumerate(route.rollouts) if rollout.ladder and rollout.ladder[0].weight > 0]
     for n in starters[1:]:
         problem = f"starts with a canary, as rollouts[{starters[0]}] does, and only one may have a weight at a time"
@@ -315,7 +316,7 @@ def _route(path: Path, route: RouteConfig, known: list[str], blame: _Blamer) -> 
         _known((*here, "candidate"), rollout.candidate, known, blame)
         _in_pairs((*here, "cluster_by", "header"), rollout.cluster_by.header if rollout.cluster_by else None, blame)
         _stages(here, rollout, blame)
-        check_guards(here, rollout, route.prediction, blame)
+        check_guards(here, rollout, route.aspects, blame)
         _costs(here, rollout, blame)
 
 
@@ -354,9 +355,14 @@ def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
     elif rule.schema_problem:
         blame((*path, "schema"), rule.schema_problem)
     _positive(path, blame, label_delay=rule.label_delay)
-    for key in rule.model_fields_set & {"low", "high"}:
-        if rule.kind not in (Kind.SCORE, Kind.AUTO):
-            blame((*path, key), f"has no meaning for predictions of kind `{rule.kind}`", "only a score has a range")
+    of_one = {"low": Kind.SCORE, "high": Kind.SCORE, "threshold": Kind.SCORE, "event": Kind.LABEL}
+    for key in sorted(rule.model_fields_set & of_one.keys()):
+        if rule.kind not in (of_one[key], Kind.AUTO):
+            hint = "only a label is one" if key == "event" else "only a score has a range"
+            blame((*path, key), f"has no meaning for predictions of kind `{rule.kind}`", hint)
+    if rule.threshold is not None and not rule.low <= rule.threshold < rule.high:
+        problem = f"{rule.threshold:g} is not from `low` ({rule.low:g}) to below `high` ({rule.high:g})"
+        blame((*path, "threshold"), problem, "every score or none would be positive")
 
 
 def _stages(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:

@@ -71,16 +71,16 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
         kind = GUARDS[guard.name]
         if kind.effort.blocks is not None:
             blocks = kind.effort.blocks(guard, each, plan.false_promotion_rate)
-            waits[guard.name] = blocks * spacing + plan.warmup / pairs
+            waits[guard.key] = blocks * spacing + plan.warmup / pairs
             continue
         count = kind.effort.pairs(guard, plan.false_promotion_rate)
         asked_twice = plan.noise_floor if plan.noise_floor and kind.noise_floor else 1.0
-        waits[guard.name] = count / (pairs * asked_twice)
+        waits[guard.key] = count / (pairs * asked_twice)
         if block:
-            blocks = clump_blocks(guard, plan.prediction.kind, plan.false_promotion_rate)
-            waits[guard.name] = max(waits[guard.name], blocks * spacing)
+            blocks = clump_blocks(guard, plan.prediction_of(guard).kind, plan.false_promotion_rate)
+            waits[guard.key] = max(waits[guard.key], blocks * spacing)
         if kind.labelled:
-            delay = plan.prediction.label_delay
-            waits[guard.name] = delay + count / min(pairs, WAITING / delay)
+            delay = plan.prediction_of(guard).label_delay
+            waits[guard.key] = delay + count / min(pairs, WAITING / delay)
     slowest = max(waits, key=lambda name: waits[name])
     return waits[slowest], slowest

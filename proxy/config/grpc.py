@@ -75,14 +75,13 @@ def _route(path: Path, config: Config, route: RouteConfig, blame: _Blame) -> Non
         blame((*path, "match", "methods"), "every gRPC call is a POST", "leave `methods` out")
     if route.segments is not None and route.segments.request_field is not None:
         blame((*path, "segments", "request_field"), "a gRPC message is not JSON", "use `header`: metadata")
-    rule = route.prediction
-    known = PROTOCOLS.get(rule.protocol) if rule is not None else None
-    if known is not None and not known.grpc:
-        read = " or ".join(f"`{one.name}`" for one in PROTOCOLS.values() if one.grpc)
-        problem = f"`{known.name}` is not read from gRPC"
-        blame((*path, "prediction", "protocol"), problem, f"use {read} (ModelInfer), or leave `prediction` out")
-    for n, pointer in enumerate(rule.ignore if rule is not None else ()):
-        if pointer not in FIELDS:
-            blame(
-                (*path, "prediction", "ignore", n), "is not a field of ModelInferRequest", f"one of {', '.join(FIELDS)}"
-            )
+    for name, rule in route.aspects.items():
+        here = (*path, "predictions", name) if name else (*path, "prediction")
+        known = PROTOCOLS.get(rule.protocol)
+        if known is not None and not known.grpc:
+            read = " or ".join(f"`{one.name}`" for one in PROTOCOLS.values() if one.grpc)
+            problem = f"`{known.name}` is not read from gRPC"
+            blame((*here, "protocol"), problem, f"use {read} (ModelInfer), or leave `{here[2]}` out")
+        for n, pointer in enumerate(rule.ignore):
+            if pointer not in FIELDS:
+                blame((*here, "ignore", n), "is not a field of ModelInferRequest", f"one of {', '.join(FIELDS)}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from proxy.config.types import Reads, Section
 from proxy.evidence.families.guard import GuardType
@@ -16,11 +17,21 @@ from proxy.model import Guard
 class Limits:
     """What the guards of a section say together."""
 
+    if not TYPE_CHECKING:  # what pydantic reads: names of the owner's own may stand beside the keys
+        model_config = ConfigDict(extra="allow")
+        __pydantic_extra__: dict[str, AspectGuards]
+
+    @property
+    def by_aspect(self) -> dict[str, AspectGuards]:
+        """The limits of each of several predictions, by its name."""
+        return getattr(self, "model_extra", None) or {}
+
     @property
     def listed(self) -> tuple[Guard, ...]:
-        """As the core knows them, in the order of the registry."""
-        found = (_guard(kind, getattr(self, name)) for name, kind in GUARDS.items())
-        return tuple(guard for guard in found if guard is not None)
+        """As the core knows them: those of each prediction, as the file has them, then the others, each in the order of
+        the registry."""
+        named = (guard for name, limits in self.by_aspect.items() for guard in _listed(limits, name))
+        return (*named, *_listed(self))
 
     @property
     def in_force(self) -> tuple[Guard, ...]:
@@ -29,6 +40,12 @@ class Limits:
         compared = any(GUARDS[guard.name].compares for guard in listed)
         implied = () if compared else tuple(one for one in IMPLIED if getattr(self, one.name) is None)
         return (*listed, *implied)
+
+
+def _listed(limits: Any, aspect: str = "") -> tuple[Guard, ...]:
+    names = (name for name in GUARDS if name in type(limits).model_fields)
+    found = (_guard(GUARDS[name], getattr(limits, name)) for name in names)
+    return tuple(replace(guard, aspect=aspect) for guard in found if guard is not None)
 
 
 def _guard(kind: GuardType, value: Any) -> Guard | None:
@@ -61,16 +78,29 @@ def _value(unit: Unit) -> Value:
 
 if TYPE_CHECKING:
 
+    class AspectGuards(Section):
+        """The limits of one of several predictions."""
+
     class Guards(Section, Limits):
         """The limits; all must pass for the rollout to climb, and their pooled evidence rolls it back."""
 
 else:
+    _FIELDS = {name: (_type(kind), Field(default=None, description=kind.about)) for name, kind in GUARDS.items()}
+    AspectGuards = create_model(
+        "AspectGuards",
+        __base__=Section,
+        __module__=__name__,
+        __doc__="The limits of one of several `predictions`.",
+        **{name: field for name, field in _FIELDS.items() if GUARDS[name].reads},
+    )
+
     Guards = create_model(
         "Guards",
         __base__=(Section, Limits),
         __module__=__name__,
-        __doc__="The limits; all must pass for the rollout to climb, and their pooled evidence rolls it back.",
-        **{name: (_type(kind), Field(default=None, description=kind.about)) for name, kind in GUARDS.items()},
+        __doc__="The limits; all must pass for the rollout to climb, and their pooled evidence rolls it back. With "
+        "`predictions`,\nthose on answers stand under the name of the prediction that they judge.",
+        **_FIELDS,
     )
 
 

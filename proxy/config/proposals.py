@@ -38,6 +38,7 @@ class Measured:
     relative: bool = False
     tolerance: float = 0.0
     bursts: float = 1.0
+    aspect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def propose(measured: Measured, guards: int, alpha: float = 0.01, beta: float = 
     beyond = rounded_up(max(2.0 * far, most, least))
     if beyond >= kind.most:
         return Proposal(measured)
-    guard = Guard(kind.name, kind.scale.limit(beyond, measured.relative), measured.relative, measured.tolerance)
+    limit = kind.scale.limit(beyond, measured.relative)
+    guard = Guard(kind.name, limit, measured.relative, measured.tolerance, measured.aspect)
     need, effort = log(guards / alpha) + GRID, kind.effort
     if kind.timed:
         return Proposal(measured, guard, effort.pairs(guard, beta), _fail_blocks(guard, 1.0))

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from proxy.config.guards import AspectGuards
 from proxy.config.names import nearest
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
@@ -64,7 +65,8 @@ def read_tree(document: Document, directory: Folder, name: str) -> tuple[Config 
         try:
             return Config.model_validate(data, context=context), set(tries)
         except ValidationError as errors:
-            found = [(_real(error["loc"], data), error) for error in errors.errors(include_url=False)]
+            every = [(_real(error["loc"], data), error) for error in errors.errors(include_url=False)]
+            found = _with_slips(every)
         if not isinstance(data, dict):
             _blame(document, (), found[0][1])
             return None, set(tries)
@@ -78,6 +80,15 @@ def read_tree(document: Document, directory: Folder, name: str) -> tuple[Config 
             tries[path] += 1
             _mend(data, path, error["type"])
     return None, set(tries)
+
+
+def _with_slips(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
+    """The same mistakes, but that a section under a name of the owner's own, of which no key is known, is one mistake
+    where the name is like that of a section: `max_big_chnge: {tolerance: …}`."""
+    named = [path[:-1] for path, error in found if error["type"] == "extra_forbidden" and _is_named(path[:-1])]
+    slips = {at for at in named if nearest(str(at[-1]), _fields(_type_at(at[:-1])))}
+    rest = [(path, error) for path, error in found if path[:-1] not in slips]
+    return [*rest, *((at, {"type": "extra_forbidden", "input": None}) for at in sorted(slips, key=str))]
 
 
 def _follows(kind: str, path: Path, found: list[tuple[Path, Any]]) -> bool:
@@ -109,7 +120,7 @@ def _at(data: Any, path: Path) -> Any:
 
 def _blame(document: Document, path: Path, error: Any) -> None:
     kind, unfit = error["type"], error.get("ctx", {}).get("error")
-    if kind == "extra_forbidden":
+    if kind == "extra_forbidden" or (kind == "model_type" and _is_named(path)):  # no mapping: a key, misspelt
         document.blame(path, "unknown key", _stranger(path))
         return
     if kind == "missing":
@@ -183,6 +194,8 @@ def _type_at(path: Path) -> Any:
     for step in path:
         if step in _fields(kind):
             kind = kind.model_fields[str(step)].annotation
+        elif (extra := _extra(kind)) is not None:
+            kind = extra
         else:  # an entry of a tuple or a dict
             kind = [arg for arg in typing.get_args(kind) if arg is not Ellipsis][-1]
         kind = _inner(kind)
@@ -194,6 +207,20 @@ def _inner(kind: Any) -> Any:
     while typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
         kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
     return kind
+
+
+def _extra(kind: Any) -> Any:
+    """The type of what stands under names of the owner's own beside a section's keys; `None` where nothing does."""
+    known = _fields(kind) and kind.model_config.get("extra") == "allow"
+    return AspectGuards if known else None
+
+
+def _is_named(path: Path) -> bool:
+    """Whether what stands at `path` may stand there under any name."""
+    if not path:
+        return False
+    holder = _type_at(path[:-1])
+    return _extra(holder) is not None and path[-1] not in _fields(holder)
 
 
 def _fields(kind: Any) -> list[str]:

@@ -146,6 +146,11 @@ class PredictionConfig(WithSchema, Section):
     label_delay: Duration = 3600.0
     """How long after its request the truth may come (`POST /api/v1/outcomes`). [Labels
     count](guards.md#max_quality_drop) when it has passed, in request order; later ones count for nothing."""
+    threshold: float | None = None
+    """A score above it is a positive one, for `max_disagreement` and `max_rate_increase`; the middle of its range when
+    absent."""
+    event: bool | int | str = True
+    """The label that `max_rate_increase` counts."""
 
     @property
     def spec(self) -> PredictionSpec:
@@ -161,6 +166,8 @@ class PredictionConfig(WithSchema, Section):
             self.jmespath,
             self.label_delay,
             self._schema,
+            threshold=self.threshold,
+            event=self.event,
         )
 
 
@@ -345,10 +352,18 @@ class RouteConfig(Section):
     """Header by which a caller may ask for `live` or `candidate`; off when absent."""
     prediction: PredictionConfig | None = None
     """How to read an answer; answers are not read when absent."""
+    predictions: dict[Name, PredictionConfig] = Field(default_factory=dict)
+    """Instead of `prediction`: several aspects of one answer, [by names of your own](aspects.md), each with guards of
+    its own under that name and all under one error budget."""
     segments: SegmentRule | None = None
     """How to split traffic for findings of their own."""
     rollouts: tuple[RolloutConfig, ...] = ()
     """Its candidates. The entry of one that is `live` by now does nothing any more; a promoted one is completed."""
+
+    @property
+    def aspects(self) -> dict[str, PredictionConfig]:
+        """Every prediction by its name; the only one has none."""
+        return self.predictions or ({"": self.prediction} if self.prediction is not None else {})
 
     @property
     def open_rollouts(self) -> tuple[RolloutConfig, ...]:

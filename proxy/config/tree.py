@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -75,6 +76,7 @@ class Config(Section):
             lead_time_slo=rollout.lead_time_slo,
             asked=_asked(candidate.set_json),
             ready_within=candidate.health.wait if candidate.health is not None else None,
+            predictions=tuple(replace(rule.spec, name=name) for name, rule in route.predictions.items()),
         )
 
     @cached_property

@@ -17,7 +17,7 @@ from proxy.config.tree import Config
 from proxy.evidence.families.guard import Question
 from proxy.evidence.rules.registry import GUARDS
 from proxy.http.credentials import HEADERS
-from proxy.model import Guard, Kind, Plan, Stage, State
+from proxy.model import Guard, Kind, Plan, Stage, State, guard_key
 from proxy.rollout.requirements import rough
 from proxy.units import duration
 
@@ -90,7 +90,7 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: 
         yield _wrapped(f"    {number}. ", f"{stage.name}: {_stage(plan, stage)}")
     last = f"promoted: {plan.candidate} answers everything, {plan.live} gets the copies."
     yield _wrapped(f"    {len(plan.stages) + 1}. ", last)
-    yield _wrapped("    ", f"Guards: {', '.join(f'{guard.name} {limit(guard)}' for guard in plan.guards)}.")
+    yield _wrapped("    ", f"Guards: {', '.join(f'{guard.key} {limit(guard)}' for guard in plan.guards)}.")
     risk, miss = plan.false_rollback_rate * 100, plan.false_promotion_rate * 100
     yield _wrapped(
         "    ",
@@ -112,7 +112,7 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: 
 def _asked(config: Config, plan: Plan, rollout: RolloutConfig) -> Iterator[str]:
     """What the two arms are asked beside the client's own request, and what copies may cost."""
     if plan.noise_floor:
-        named = " and ".join(guard.name for guard in plan.guards if GUARDS[guard.name].noise_floor) or "No guard"
+        named = " and ".join(guard.key for guard in plan.guards if GUARDS[guard.name].noise_floor) or "No guard"
         share = f"the {plan.noise_floor * 100:g}% of pairs for which live is asked twice"
         yield f"{named} judges what goes beyond live's own noise, from {share}."
     for name in (plan.live, plan.candidate):
@@ -175,7 +175,7 @@ def _filled_in(config: Config, rollout: RolloutConfig) -> list[str]:
     """The defaults that decide something, as they would be written."""
     found = []
     if rollout.guards is None:
-        found.append("guards " + ", ".join(f"{guard.name}: {limit(guard)}" for guard in rollout.limits))
+        found.append("guards " + ", ".join(f"{guard.key}: {limit(guard)}" for guard in rollout.limits))
     elif len(rollout.limits) > len(rollout.guards.listed):
         found += [
             f"{one.name}: {limit(one)}, since no guard compares answers" for one in IMPLIED if one in rollout.limits
@@ -262,22 +262,27 @@ def _rollout_warnings(plan: Plan, route: RouteConfig, rollout: RolloutConfig) ->
         yield "no `sticky`: one user may be answered by both models in turn"
     if plan.lead_time_slo is not None and plan.signed_off_at is None:
         yield "`lead_time_slo` is never measured without `signed_off_at` on the candidate's upstream"
-    if plan.prediction.kind is Kind.TEXT and not plan.noise_floor:
+    judged = {guard.aspect for guard in plan.guards if GUARDS[guard.name].reads}
+    for spec in plan.predictions:
+        if spec.name not in judged:
+            yield f"prediction `{spec.name}` is read and shown, but no guard judges it"
+    if any(spec.kind is Kind.TEXT and spec.name in judged for spec in plan.aspects) and not plan.noise_floor:
         yield "text models rarely repeat themselves; `mirror.noise_floor` measures how much live differs from itself"
     yield from _too_short(plan)
 
 
 def _guard_warnings(plan: Plan) -> Iterator[str]:
-    guards = {guard.name: guard for guard in plan.guards}
+    keys = {guard.key for guard in plan.guards}
     for guard in plan.guards:
         if guard.limit == 0:
-            yield f"`{guard.name}: {limit(guard)}` can never pass: no number of pairs proves a difference of 0"
+            yield f"`{guard.key}: {limit(guard)}` can never pass: no number of pairs proves a difference of 0"
         if is_latency(guard) and guard.relative and guard.limit <= 1:
-            yield f"`{guard.name}: {limit(guard)}` requires the candidate to beat live; an equal one never passes"
-    kinds = [GUARDS[name] for name in guards]
-    for kind in kinds:
-        if kind.beside and kind.beside not in guards:
-            yield f"{kind.name} leaves failures out, so it can pass only beside `{kind.beside}`"
+            yield f"`{guard.key}: {limit(guard)}` requires the candidate to beat live; an equal one never passes"
+    kinds = [GUARDS[guard.name] for guard in plan.guards]
+    for guard in plan.guards:
+        beside = GUARDS[guard.name].beside
+        if beside and guard_key(beside, guard.aspect) not in keys:
+            yield f"{guard.key} leaves failures out, so it can pass only beside `{guard_key(beside, guard.aspect)}`"
     if not any(kind.question is Question.RELIABLE for kind in kinds):
         named = " or ".join(f"`{kind.name}`" for kind in GUARDS.values() if kind.question is Question.RELIABLE)
         yield f"without {named}, only failures in a row count against the candidate"

@@ -93,7 +93,9 @@ class Readings:
         self.ready += ready
         for reading in ready:
             live = reading.live
-            if live is None or (type(live.rows[0]) is float and len(live.rows) == 1):  # the usual case
+            if reading.aspects:
+                self._weight += weight_of(reading)
+            elif live is None or (type(live.rows[0]) is float and len(live.rows) == 1):  # the usual case
                 self._weight += EACH
             else:
                 self._weight += weight_of(reading)
@@ -106,6 +108,8 @@ def weight_of(reading: Reading) -> int:
     >>> weight_of(make_reading()), weight_of(make_reading(0, (0.5,) * 100, (0.5,) * 100))
     (32, 140)
     """
+    if reading.aspects:
+        return sum(map(weight_of, reading.aspects))
     live, candidate = reading.live, reading.candidate
     if live is None or candidate is None:
         return EACH

@@ -15,9 +15,9 @@ import orjson
 from proxy.config.words import limit
 from proxy.controller.charts import unit
 from proxy.controller.rollout_run import RolloutRun
-from proxy.evidence.rules.registry import GUARDS
 from proxy.evidence.sample_ratio import log_bayes_factor
-from proxy.model import BUCKETS, Finding, Ledger, State, Verdict
+from proxy.evidence.words import title
+from proxy.model import BUCKETS, Finding, Guard, Ledger, State, Verdict
 from proxy.rfc3339 import rfc3339
 from proxy.rollout.events import RolloutState, Save
 from proxy.rollout.requirements import needs, stage_name, waiting_for
@@ -25,7 +25,8 @@ from proxy.rollout.requirements import needs, stage_name, waiting_for
 
 def finding_json(finding: Finding, units: Mapping[str, str]) -> dict[str, Any]:
     """A finding as JSON values, with its guard's title and unit; what is not a finite number is `null`."""
-    said = {"title": GUARDS[finding.guard].title, "unit": units.get(finding.guard, "number")}
+    titled = title(Guard(finding.guard, finding.limit, aspect=finding.aspect))
+    said = {"key": finding.key, "title": titled, "unit": units.get(finding.key, "number")}
     value = asdict(finding) | {"verdict": finding.verdict.value} | said
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
 
@@ -62,7 +63,9 @@ def known_json(trial: RolloutRun) -> tuple[str, list[dict[str, Any]], dict[str, 
     """
     ended, ledger = trial.pair_ledger.ended if trial.rollout.over else None, ledger_json(trial.ledger)
     if ended is not None:
-        return ended["verdict"], ended["findings"], ledger
+        # those that an earlier version saved know of no aspects
+        findings = [{"aspect": "", "key": one["guard"], **one} for one in ended["findings"]]
+        return ended["verdict"], findings, ledger
     return *_looked_json(trial), ledger
 
 
@@ -70,7 +73,7 @@ def _looked_json(trial: RolloutRun) -> tuple[str, list[dict[str, Any]]]:
     """The verdict and the findings of the last look."""
     if trial.looked is None:
         return Verdict.INCONCLUSIVE.value, []
-    assessment, units = trial.looked.assessment, {guard.name: unit(guard) for guard in trial.plan.guards}
+    assessment, units = trial.looked.assessment, {guard.key: unit(guard) for guard in trial.plan.guards}
     return assessment.verdict.value, [finding_json(finding, units) for finding in assessment.findings]
 
 
@@ -93,7 +96,8 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "weight": rollout.weight / 100,
         "verdict": verdict,
         "kind": trial.evidence.kind.value,
-        "guards": {guard.name: limit(guard) for guard in plan.guards},
+        "kinds": {name: kind.value for name, kind in trial.evidence.kinds.items() if name},
+        "guards": {guard.key: limit(guard) for guard in plan.guards},
         "findings": findings,
         "ledger": ledger,
         "outcomes": trial.pair_ledger.outcomes.shown(),

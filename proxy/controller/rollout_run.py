@@ -38,7 +38,7 @@ from proxy.model import BUCKETS, Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.ledger import PairLedger
 from proxy.pairs.redaction import pointers
-from proxy.predictions import PairReader, booking, copies_cost, protocol_of
+from proxy.predictions import booking, copies_cost, protocol_of, reader_of
 from proxy.predictions.unparseable import live_detail, sentence
 from proxy.rollout.events import Looked, RolloutState, Tripped
 from proxy.rollout.machine import share_of
@@ -101,7 +101,7 @@ class RolloutRun:
         self.unsnapshot = False
         self.snapshot_at = 0.0  # monotonic seconds of the last snapshot
         self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
-        self.reader = PairReader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self.reader = reader_of(plan)
         self._rate = RateMeter()
         self._changed = True
         self._look_cost = 0.0
@@ -132,7 +132,7 @@ class RolloutRun:
         What was found in an answer is left out where something is to be redacted: it may be the very thing.
         """
         latest = "" if pointers(self.redact) else self.unread
-        return sentence(self.pair_ledger.unparseable, self.pair_ledger.compared, self.plan.prediction, latest)
+        return sentence(self.pair_ledger.unparseable, self.pair_ledger.compared, self.plan.aspects[0], latest)
 
     # --- pairs in ----------------------------------------------------------------------------------------------------
 
@@ -175,13 +175,14 @@ class RolloutRun:
             self.failed[reading.fault.value] = pair.known_as, pair.time
         if reading.live_fault and reading.live_fault in PREDICTION_WORDS:
             self.unread = live_detail(reading.detail)
-        if not self.protocol and reading.live is not None:
+        if not self.protocol and any(one.live is not None for one in reading.aspects or (reading,)):
             self._recognise(pair)
 
     def _recognise(self, pair: Pair) -> None:
         """Say once by which protocol answers are read, which matters where the owner left that to `auto`."""
-        self.protocol = protocol_of(self.plan.prediction, pair, self.reader.bounds)
-        if self.plan.prediction.protocol == "auto":
+        found = [protocol_of(spec, pair, self.reader.bounds) for spec in self.plan.aspects]
+        self.protocol = ", ".join(dict.fromkeys(filter(None, found)))
+        if any(spec.protocol == "auto" for spec in self.plan.aspects):
             logs.event(log, "prediction.recognised", rollout=self.name, protocol=self.protocol)
 
     def mark(self, worker: str, sequence: int) -> None:
@@ -245,9 +246,10 @@ class RolloutRun:
             self.unsnapshot = True
             return True
         self.evidence.add(batch)
-        self.charts.add(batch)
+        self.charts.add(batch, self.plan)
         if not self._judges_quality:
-            self.pair_ledger.outcomes.add(batch, self.plan.prediction)
+            first = [one.aspects[0] if one.aspects else one for one in batch]  # truths are about the first prediction
+            self.pair_ledger.outcomes.add(first, self.plan.aspects[0])
         self.added_at = time.perf_counter()
         self._changed = self.unsnapshot = True
         return True
@@ -268,7 +270,7 @@ class RolloutRun:
         if self.rollout.over:
             return False
         if not self._judges_quality:
-            joined = self.pair_ledger.outcomes.join(name, truth, self.plan.prediction, self.evidence.scale)
+            joined = self.pair_ledger.outcomes.join(name, truth, self.plan.aspects[0], self.evidence.scale)
             self.unsnapshot |= joined
             return joined
         joined = self.evidence.outcome(name, truth)
@@ -370,7 +372,7 @@ class RolloutRun:
     def adopt(self, plan: Plan) -> None:
         """The same trial under a changed plan."""
         self.plan = plan
-        self.reader = PairReader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        self.reader = reader_of(plan)
         self.tripwire.limit = plan.consecutive_failures  # those that have failed in a row by now still have
         self._changed = True
 

@@ -58,6 +58,8 @@ def badness(reading: Reading) -> float:
         return 0.0 if reading.live_fault else 2.0
     if reading.mismatch:
         return 1.0
+    if reading.aspects:
+        return max(map(badness, reading.aspects))
     live, candidate = reading.live, reading.candidate
     return 0.0 if live is None or candidate is None else difference(live, candidate)
 
@@ -121,7 +123,7 @@ class SamplePairs:
         """Look at one more pair."""
         self._number += 1
         bad = badness(reading)
-        size = OWN + (1 + DECODED) * _raw(pair)
+        size = OWN * (1 + len(reading.aspects)) + (1 + DECODED * max(1, len(reading.aspects))) * _raw(pair)
         if size > OWN + (1 + DECODED) * SMALL or pair.again is not None:
             pair, reading, size = _cut(pair, reading)
         entry = make(_Entry, (bad, self._number, size, pair, reading))
@@ -137,10 +139,11 @@ class SamplePairs:
         while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
             self._worst_bytes -= heapq.heappop(worst).size
 
-    def shown(self, order: str, limit: int, redacted: Sequence[str]) -> list[dict[str, Any]]:
-        """At most `limit` pairs as JSON values, `order` `worst` or `latest`, `redacted` masked in bodies and query."""
+    def shown(self, order: str, limit: int, redacted: Sequence[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """At most `limit` pairs as JSON values, `order` `worst` or `latest`, `redacted` masked in bodies and query.
+        `names` are those of several predictions."""
         found = sorted(self._worst, reverse=True) if order == "worst" else list(self._latest)[::-1]
-        return [_shown(entry, redacted) for entry in found[:limit]]
+        return [_shown(entry, redacted, names) for entry in found[:limit]]
 
 
 def _raw(pair: Pair) -> int:
@@ -154,9 +157,14 @@ def _cut(pair: Pair, reading: Reading) -> tuple[Pair, Reading, int]:
     """Pair and reading with the first bytes of each body and the first values of each prediction, and their size."""
     live, candidate = _shortened(pair.live), _shortened(pair.candidate)
     pair = pair._replace(request_body=pair.request_body[:MAX_BODY], live=live, candidate=candidate, again=None)
-    reading = reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
+    aspects = tuple(map(_few, reading.aspects))
+    reading = _few(reading)._replace(aspects=aspects)
     values = sum(min(len(arm.body), MAX_ROWS * MAX_VALUES * DECODED) for arm in (live, candidate))
-    return pair, reading, OWN + _raw(pair) + DECODED * values
+    return pair, reading, OWN * (1 + len(aspects)) + _raw(pair) + DECODED * values * max(1, len(aspects))
+
+
+def _few(reading: Reading) -> Reading:
+    return reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
 
 
 def _shortened(outcome: Outcome) -> Outcome:
@@ -175,7 +183,7 @@ def _first(prediction: Prediction | None) -> Prediction | None:
     return Prediction(prediction.kind, tuple(rows))
 
 
-def _shown(entry: _Entry, redacted: Sequence[str]) -> dict[str, Any]:
+def _shown(entry: _Entry, redacted: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
     pair, reading = entry.pair, entry.reading
     hidden = pointers(redacted)
     method, path, *_ = (*pair.request_head.split(b"\r\n", 1)[0].decode("latin-1").split(" "), "", "")
@@ -193,12 +201,28 @@ def _shown(entry: _Entry, redacted: Sequence[str]) -> dict[str, Any]:
         "request": {"method": method, "path": redact_query(path, redacted), "body": _text(pair.request_body, hidden)},
         "live": _arm(pair.live, reading.live, hidden),
         "candidate": _arm(pair.candidate, reading.candidate, hidden),
+        "aspects": [] if hidden else list(map(_aspect, reading.aspects, names)),
     }
+
+
+def _aspect(reading: Reading, name: str) -> dict[str, Any]:
+    """What was read as one of several predictions, and how far the two arms differ in it."""
+    return {
+        "name": name,
+        "difference": badness(reading),
+        "live": _rows(reading.live),
+        "candidate": _rows(reading.candidate),
+        "detail": reading.detail,
+    }
+
+
+def _rows(prediction: Prediction | None) -> list[Any] | None:
+    return list(prediction.rows[:MAX_ROWS]) if prediction is not None else None
 
 
 def _arm(outcome: Outcome, prediction: Prediction | None, hidden: Sequence[str]) -> dict[str, Any]:
     # Predictions and details may quote the very thing that is to be hidden: with `redact` only the bodies show.
-    rows = list(prediction.rows[:MAX_ROWS]) if prediction is not None and not hidden else None
+    rows = None if hidden else _rows(prediction)
     return {
         "status": outcome.status,
         "reason": outcome.reason.value or None,

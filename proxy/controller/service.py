@@ -90,7 +90,7 @@ class ControllerService:
         trial = self._find(name)
         if trial is None:
             return None
-        return trial.sample_pairs.shown(order, limit, trial.redact)
+        return trial.sample_pairs.shown(order, limit, trial.redact, [spec.name for spec in trial.plan.predictions])
 
     def charts(self, name: str) -> dict[str, Any] | None:
         """What can be drawn of a rollout; not its labels when answers are to be redacted."""

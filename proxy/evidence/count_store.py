@@ -109,7 +109,7 @@ class CountStore:
         request time."""
         if not self.slots:
             return
-        placed = [slot.rule.place(batch, slot.salt) for slot in self.slots]
+        placed = [slot.place(batch) for slot in self.slots]
         who, where = self._joined(placed)
         np.add.at(self.rows[self.restarts.row], where, 1)
         np.add.at(self.stage, where if current.all() else where[current[who]], 1)
@@ -122,7 +122,7 @@ class CountStore:
         else:
             self.bursts.add(values[:, fresh])
             repeated = batch.repeated()
-            again = [slot.rule.place(repeated, slot.salt) for slot in self.slots]
+            again = [slot.place(repeated) for slot in self.slots]
             everything = values + _values(self.slots, again, repeated, len(self.bursts.sums))
             self._count_repeats(*self._joined(again), current, watch)
             if blocks is not None:
@@ -146,7 +146,7 @@ class CountStore:
         batch.timed[starts[:-1]] = True
         for slot in self.slots:
             if timed(slot):
-                who, where = slot.rule.place(batch, slot.salt)
+                who, where = slot.place(batch)
                 where = where + slot.start
                 np.add.at(self.rows[self.restarts.row], where, 1)
                 np.add.at(self.stage, where[current[who]], 1)
@@ -247,7 +247,7 @@ class CountStore:
             log_e = log_fail(rule, timings.fails[:, fails], self.restarts, self.opened[i])
         else:
             log_e = _mixture(slot.rule, slot.guard.limit, rows, self.restarts, self.opened[i], burst)
-        for old in self.closed.get(slot.guard.name, ()):
+        for old in self.closed.get(slot.guard.key, ()):
             if old.fails is not None and isinstance(old.rule, Slower | Ratio):
                 log_e += log_fail(old.rule, old.fails, old.restarts, old.opened)
             else:
@@ -271,7 +271,7 @@ class CountStore:
         if not len(self.segments):
             return []
         logs = _lesser(slot.rule, slot.guard.limit, self.segments[:, slot.start : slot.stop], burst)
-        for old in self.closed.get(slot.guard.name, ()):
+        for old in self.closed.get(slot.guard.key, ()):
             logs = logs + _lesser(old.rule, old.guard.limit, old.segments, old.burst)
         return [float(log) for log in logs]
 
@@ -327,8 +327,9 @@ def _values(slots: Sequence[Slot], placed: Sequence[Placed], batch: Batch, colum
     """What `bursts` adds up of each pair of a batch, (columns of all guards, n); 0 of a pair that says nothing."""
     found, n = np.empty((columns, batch.size), np.int16), 0
     for slot, (who, where) in zip(slots, placed, strict=True):
+        valued = batch.of(slot.guard.aspect).valued
         for values in slot.burst_values.T:
-            if who is batch.valued and len(who) == batch.size:  # one category each, in order: the usual case
+            if who is valued and len(who) == batch.size:  # one category each, in order: the usual case
                 values.take(where, out=found[n], mode="clip")  # the other modes would copy it once more
             else:
                 found[n] = np.bincount(who, values[where], minlength=batch.size)

@@ -9,7 +9,7 @@ Intervals are 95 % at any time: exact for KS (at its thresholds), asymptotic (ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import erfc
 
 import numpy as np
@@ -35,6 +35,7 @@ class Divergence:
     low: float
     high: float
     pairs: int
+    aspect: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class PairedHistogram:
 
 def divergences(tally: CountStore) -> tuple[Divergence, ...]:
     """All divergences that the configured guards keep counts for."""
-    return tuple(found for slot in tally.slots for found in _of(slot.rule, tally.carried(slot)))
+    every = ((slot.guard.aspect, _of(slot.rule, tally.carried(slot))) for slot in tally.slots)
+    return tuple(replace(one, aspect=aspect) for aspect, found in every for one in found)
 
 
 def recent(live: Floats, candidate: Floats) -> tuple[Divergence, ...]:
@@ -95,10 +97,10 @@ def _of(rule: Rule, counts: Counts) -> list[Divergence]:
     return [first, _jensen_shannon(rule.table(counts)) if isinstance(rule, Psi) else _wasserstein(rule, counts)]
 
 
-def histogram(tally: CountStore) -> PairedHistogram | None:
+def histogram(tally: CountStore, aspect: str = "") -> PairedHistogram | None:
     """Both arms' answers over the KS thresholds; `None` without `max_ks` or before they are frozen."""
     for slot in tally.slots:
-        if isinstance(slot.rule, Ks) and slot.rule.thresholds:
+        if slot.guard.aspect == aspect and isinstance(slot.rule, Ks) and slot.rule.thresholds:
             counts, last = tally.carried(slot), len(slot.rule.thresholds) + 1
             live, candidate = counts[BINS : BINS + last].tolist(), counts[:last].tolist()
             return PairedHistogram(slot.rule.thresholds, tuple(live), tuple(candidate))

@@ -65,9 +65,9 @@ class EDetector:
                 factor = bets[0][None]
             else:
                 factor = np.stack([log / size for log, own in zip(bets, sizes, strict=True) for size in (1.0, own)])
-            before = self.logs.get(slot.guard.name)
+            before = self.logs.get(slot.guard.key)
             # log(M + 1), with M = 0 before the first block
-            self.logs[slot.guard.name] = factor if before is None else factor + np.logaddexp(before, 0.0)
+            self.logs[slot.guard.key] = factor if before is None else factor + np.logaddexp(before, 0.0)
         self.counts[:] = 0
         self.minute = None
         self.blocks += 1
@@ -92,7 +92,7 @@ class EDetector:
     def log_m(self, slot: Slot) -> float:
         """Log of one guard's M: each of the four is the mean over directions of the least over edges of the mean over
         bets."""
-        logs = self.logs.get(slot.guard.name)
+        logs = self.logs.get(slot.guard.key)
         if logs is None:
             return -1e9
         sums = log_mean_exp(log_mean_exp(logs).min(axis=-1)).tolist()

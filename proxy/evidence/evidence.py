@@ -19,24 +19,23 @@ from typing import Any
 import numpy as np
 
 from proxy.evidence import intake, joining, snapshot
+from proxy.evidence.aspect import begun, context_of
 from proxy.evidence.ceiling import Ceiling
+from proxy.evidence.comparison import Comparison
 from proxy.evidence.count_store import CountStore, budget_shares
 from proxy.evidence.divergences import Divergence, PairedHistogram, divergences, histogram
 from proxy.evidence.e_detector import ALARM
-from proxy.evidence.families.rule import Context
 from proxy.evidence.findings import Look, find
 from proxy.evidence.input.batch import columns
 from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.labels import Waiting
-from proxy.evidence.input.measures import live_scalars, measure, metric_of
-from proxy.evidence.input.reference import freeze
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.intake import Run
 from proxy.evidence.pass_blocks import MANY
 from proxy.evidence.process.budget import BudgetPool, pool
 from proxy.evidence.process.prf import key_of, uniforms
 from proxy.evidence.process.wealth import Counts
-from proxy.evidence.rules.registry import GUARDS, layout, measures_of_rules
+from proxy.evidence.rules.registry import GUARDS, layout
 from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Assessment, Kind, Plan, Reading, Verdict
 
@@ -56,8 +55,8 @@ class Evidence:
     def _derive(self) -> None:
         """What follows from the guards and the kind."""
         slots = self._state.tally.slots
-        self._metric = metric_of(self._state.kind, self._plan.prediction.low, self._plan.prediction.high)
-        self._wanted = measures_of_rules(slots)
+        each = zip(self._state.aspects, self._plan.aspects, strict=True)
+        self._comparisons = [Comparison.of(aspect, spec, slots) for aspect, spec in each]
         self._labels = next((slot for slot in slots if GUARDS[slot.guard.name].labelled), None)
         self._tokens = any(rule.quantity == "token" for rule in self._state.tally.timed)
 
@@ -66,14 +65,13 @@ class Evidence:
     @classmethod
     def begin(cls, plan: Plan, seed: int) -> Evidence:
         """Evidence of a new trial. `seed` is 64 random bits that no client can know."""
-        context = Context(plan.prediction.kind, plan.prediction, None, plan.noise_floor > 0)
-        slots = layout(tuple(plan.guards), context, seed)
+        aspects = begun(plan)
+        slots = layout(tuple(plan.guards), context_of(aspects, plan), seed)
         segments = plan.segments.top + 1 if plan.segments is not None else 0
         state = EvidenceState(
             trial=plan.trial,
             seed=seed,
-            kind=plan.prediction.kind,
-            reference=None,
+            aspects=aspects,
             tally=CountStore.empty(slots, segments, blocks=plan.latency_block > 0),
             weights=budget_shares(slots, blocks=plan.latency_block > 0),
             warm_left=plan.warmup,
@@ -124,8 +122,7 @@ class Evidence:
                 state.end_minute(state.watch)
             run = intake.book(state, self._plan, readings[at : at + intake.length(state, readings, at)])
             self._count(run)
-            if intake.learned_enough(state):
-                self._learn()
+            self._learn()
             at += len(run.readings)
 
     def _restart(self, mark: float) -> None:
@@ -138,17 +135,14 @@ class Evidence:
             self._ceiling = ceiling.restarted(state.tally, at_most)
 
     def _count(self, run: Run) -> None:
-        state, readings = self._state, run.readings
+        state = self._state
         batch = columns(run.fields, state.seed, run.fresh, run.warm, tokens=self._tokens)
         draw = uniforms(batch.keys, self._draw_key)
-        batch.measures = measure(
-            readings, state.kind, self._metric, draw, state.reference, self._wanted, self._signs_key
-        )
-        if state.learning:
-            new = np.flatnonzero(run.fresh)
-            state.learned += live_scalars([readings[i] for i in new.tolist()], state.kind, self._metric, draw[new])
+        for comparison, part in zip(self._comparisons, run.parts, strict=True):
+            comparison.measure(part, batch, draw, self._signs_key)
         if self._labels is not None:
-            intake.keep_for_labels(state, self._labels, self._plan, readings, batch)
+            part = run.parts[state.aspects.index(state.aspect_of(self._labels.guard))]
+            intake.keep_for_labels(state, self._labels, self._plan, part, batch)
         segment = None
         if len(state.tally.segments):
             segment = np.array([state.segment_of(name) for name in run.fields["segment"]], dtype=np.int64)
@@ -159,15 +153,14 @@ class Evidence:
             state.sum_up()
 
     def _learn(self) -> None:
-        """Choose the kind that most of live's first answers have, or freeze the reference."""
+        """Where enough of live's first answers are known: choose the kind that most have, or freeze the reference."""
         state = self._state
-        if state.kind is Kind.AUTO:
-            state.kind = Kind(max(state.kinds, key=lambda kind: state.kinds[kind]))
-        else:
-            state.reference = freeze(np.array(state.learned))
-            state.learned = []
-        state.rebuild(self._plan)
-        self._derive()
+        due = [one for one in intake.learners(state) if intake.answers_missing(one) <= 0]
+        for aspect in due:
+            aspect.learn()
+        if due:
+            state.rebuild(self._plan)
+            self._derive()
 
     def outcome(self, request_id: str, truth: Any) -> bool:
         """The truth of an earlier request has come; whether that request waits for it and it fits the kind.
@@ -176,7 +169,10 @@ class Evidence:
         """
         if self._labels is None:
             return False
-        return intake.label(self._state, self._plan.prediction, request_id, truth)
+        guard = self._labels.guard
+        return intake.label(
+            self._state, self._state.aspect_of(guard), self._plan.prediction_of(guard), request_id, truth
+        )
 
     def shed(self, n: int) -> None:
         """Count `n` shed copies: the worst value for the PASS of latency and error guards, nothing for FAIL."""
@@ -253,7 +249,7 @@ class Evidence:
         parts = [state.tally.log_segments(i, burst) for i, burst in enumerate(bursts)]
         pooled = self._pool(self._logs(bursts, parts))
         if pooled.crossed and not state.causes:
-            state.causes = tuple(state.tally.slots[i].guard.name for i in pooled.causes())
+            state.causes = tuple(state.tally.slots[i].guard.key for i in pooled.causes())
         findings = find(Look(self._plan, state, pooled, rate, parts, held, forecast, bursts))
         whole = [finding for finding in findings if finding.segment is None]
         if state.causes:
@@ -340,13 +336,21 @@ class Evidence:
 
     @property
     def kind(self) -> Kind:
-        """The kind of prediction; with `kind: auto` that of most of live's first 50 answers, `AUTO` before that."""
-        return self._state.kind
+        """The kind of prediction; with `kind: auto` that of most of live's first 50 answers, `AUTO` before that. Of
+        several predictions that of the first."""
+        return self._state.aspects[0].kind
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of all predictions by their names."""
+        return {one.name: one.kind for one in self._state.aspects}
 
     @property
     def scale(self) -> float:
-        """The unit of numbers: live's interquartile range once it is known, 1 before."""
-        return self._state.reference.scale if self._state.reference is not None else 1.0
+        """The unit of the numbers that labels are about: live's interquartile range once it is known, 1 before."""
+        guard = self._labels.guard if self._labels is not None else None
+        aspect = self._state.aspects[0] if guard is None else self._state.aspect_of(guard)
+        return aspect.reference.scale if aspect.reference is not None else 1.0
 
     @property
     def labelled(self) -> int:
@@ -362,8 +366,9 @@ class Evidence:
     def state_hash(self) -> str:
         """What is counted and how: extractor, bins, thresholds and seed. Only equal ones merge."""
         state = self._state
-        rules = [(slot.guard.name, slot.rule) for slot in state.tally.slots]
-        return _digest((state.trial, state.seed, state.kind, state.reference, rules, state.stage))
+        rules = [(slot.guard.key, slot.rule) for slot in state.tally.slots]
+        known = [part for one in state.aspects for part in (one.kind, one.reference)]
+        return _digest((state.trial, state.seed, *known, rules, state.stage))
 
     @property
     def limits_hash(self) -> str:
@@ -371,7 +376,9 @@ class Evidence:
         state, plan = self._state, self._plan
         limits = [slot.guard for slot in state.tally.slots]
         before = {name: [c.guard for c in epochs] for name, epochs in sorted(state.tally.closed.items())}
-        return _digest((limits, before, state.weights, plan.false_rollback_rate, plan.false_promotion_rate))
+        aspects = [guard.aspect for guard in limits if guard.aspect]
+        rates = plan.false_rollback_rate, plan.false_promotion_rate
+        return _digest((limits, before, state.weights, *rates, *aspects))
 
     @property
     def nbytes(self) -> int:

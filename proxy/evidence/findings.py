@@ -19,7 +19,7 @@ from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.registry import GUARDS, judges
 from proxy.evidence.state import EvidenceState
 from proxy.evidence.words import burst_words, forecast_words, label_words, number, title
-from proxy.model import Finding, Plan, Verdict
+from proxy.model import Finding, Plan, Verdict, guard_key
 from proxy.model.reasons import NO_CREDENTIALS, Reason
 
 FARTHEST = 10_000_000
@@ -117,7 +117,8 @@ def passes(look: Look, i: int, asked: Asked) -> bool:
     # The index has no place for an answer that never came, so somebody else must vouch for those.
     if isinstance(tally.slots[i].rule, Psi) and asked.now[0][-1]:
         beside = GUARDS[tally.slots[i].guard.name].beside
-        other = next((j for j, slot in enumerate(tally.slots) if slot.guard.name == beside), None)
+        wanted = guard_key(beside, tally.slots[i].guard.aspect)
+        other = next((j for j, slot in enumerate(tally.slots) if slot.guard.key == wanted), None)
         return other is not None and passes(look, other, asked_of(look, other))
     return True
 
@@ -186,7 +187,7 @@ def _first_of(numbers: Ints, enough: Callable[[Ints], Bools]) -> int | None:
 def _whole(look: Look, i: int, slot: Slot, estimate: Estimate, every: Estimate) -> Finding:
     tally, guard = look.state.tally, slot.guard
     counts = tally.carried(slot)
-    caused = guard.name in look.state.causes
+    caused = guard.key in look.state.causes
     asked = asked_of(look, i)
     passed = passes(look, i, asked)
     verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.INCONCLUSIVE
@@ -210,6 +211,7 @@ def _whole(look: Look, i: int, slot: Slot, estimate: Estimate, every: Estimate) 
         burst_size=burst,
         value_with_repeats=_finite(every.value),
         pairs_with_repeats=every.pairs,
+        aspect=guard.aspect,
     )
 
 
@@ -218,7 +220,7 @@ def _segment(look: Look, i: int, slot: Slot, s: int, name: str, log_e: float, es
     weight = look.state.weights[i] * 0.5 * float(segment_shares(len(tally.segments))[s])
     share = float(np.exp(min(0.0, log_e + np.log(weight * look.plan.false_rollback_rate))))
     # A segment is named as failing when its own part alone crossed; otherwise the whole guard's finding says it.
-    verdict = Verdict.FAIL if guard.name in look.state.causes and share >= 1.0 else Verdict.INCONCLUSIVE
+    verdict = Verdict.FAIL if guard.key in look.state.causes and share >= 1.0 else Verdict.INCONCLUSIVE
     return Finding(
         guard=guard.name,
         segment=name,
@@ -232,6 +234,7 @@ def _segment(look: Look, i: int, slot: Slot, s: int, name: str, log_e: float, es
         eta_seconds=None,
         reason=_effect(slot, estimate) + f" in {name or '(none)'}",
         burst_size=look.bursts[i],
+        aspect=guard.aspect,
     )
 
 
@@ -269,8 +272,10 @@ def _sentence(
         parts.append(f"{estimate.failed} failed answers count as the worst")
     if estimate.note:
         parts.append(estimate.note)
+    if slot.guard.aspect and (unread := look.state.aspect_of(slot.guard).unread):
+        parts.append(f"{unread:,} of live's answers could not be read as `{slot.guard.aspect}`")
     if GUARDS[slot.guard.name].labelled:
-        waiting, delay = look.state.waiting, look.plan.prediction.label_delay
+        waiting, delay = look.state.waiting, look.plan.prediction_of(slot.guard).label_delay
         parts.append(label_words(waiting.labelled, waiting.unlabelled, 1 << waiting.halvings, delay))
     failures = look.state.failures
     if verdict is Verdict.FAIL and 2 * failures.get(Reason.UNAUTHORIZED, 0) > sum(failures.values()):
@@ -319,8 +324,8 @@ def _speaker(look: Look, i: int) -> str:
 
 def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, counts: Counts) -> str:
     """When a pass may come, or what stands in its way."""
-    if not judges(slot.guard, look.state.kind):
-        return f"it cannot judge predictions of kind {look.state.kind.value}"
+    if not judges(slot.guard, kind := look.state.aspect_of(slot.guard).kind):
+        return f"it cannot judge predictions of kind {kind.value}"
     if estimate.value is None:
         return GUARDS[slot.guard.name].gap(slot.guard)
     if isinstance(slot.rule, Ks | Psi):

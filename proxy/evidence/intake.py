@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from proxy.evidence.aspect import Aspect, parts_of
 from proxy.evidence.e_detector import BLOCK
 from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.batch import Batch, by_candidate, faultless
@@ -32,7 +33,8 @@ KINDS_FROM = 50
 @dataclass(slots=True)
 class Run:
     """Readings that are counted together, by field, with what was decided about each: whether its body is fresh, its
-    stage the present one, and that stage warm; and its block of request time."""
+    stage the present one, and that stage warm; and its block of request time. `parts` are the readings as each of the
+    plan's predictions sees them."""
 
     readings: Sequence[Reading]
     fields: dict[str, tuple[Any, ...]]
@@ -40,6 +42,7 @@ class Run:
     current: Bools
     warm: Bools
     blocks: Ints | None
+    parts: list[Sequence[Reading]]
 
 
 def restart_due(state: EvidenceState, reading: Reading) -> float | None:
@@ -63,10 +66,7 @@ def length(state: EvidenceState, readings: Sequence[Reading], start: int) -> int
         most = min(most, (state.restarted + 1) * EVERY - state.compared)
     elif len(state.marks) < len(state.follows):
         most = _before(readings, start, state.follows[len(state.marks)], most)
-    if state.kind is Kind.AUTO:
-        most = min(most, KINDS_FROM - sum(state.kinds.values()))
-    elif state.learning:
-        most = min(most, WARMUP - len(state.learned))
+    most = min([most, *(answers_missing(one) for one in learners(state))])
     if state.watch is not None:
         minute = readings[start].time // BLOCK if state.watch.minute is None else state.watch.minute
         most = _before(readings, start, (minute + 1) * BLOCK, most)
@@ -102,12 +102,11 @@ def book(state: EvidenceState, plan: Plan, readings: Sequence[Reading]) -> Run:
         state.mismatches[word] = state.mismatches.get(word, 0) + 1
     if state.watch is not None:
         state.watch.open(fields["time"][0])
-    if state.kind is Kind.AUTO:
-        for live in fields["live"]:
-            if live is not None:
-                state.kinds[live.kind.value] = state.kinds.get(live.kind.value, 0) + 1
+    parts = parts_of(readings, plan)
+    for aspect, part in zip(state.aspects, parts, strict=True):
+        _seen(aspect, part, readings)
     blocks = state.blocks.numbers(fields["worker"], fields["time"]) if state.blocks is not None else None
-    return Run(readings, fields, fresh, current, warm, blocks)
+    return Run(readings, fields, fresh, current, warm, blocks, parts)
 
 
 def _drawn_of_cluster(state: EvidenceState, clusters: Sequence[str]) -> Bools:
@@ -118,24 +117,45 @@ def _drawn_of_cluster(state: EvidenceState, clusters: Sequence[str]) -> Bools:
     return counts
 
 
-def learned_enough(state: EvidenceState) -> bool:
-    """Whether enough of live's answers are known to decide the kind or to freeze the reference."""
-    if state.kind is Kind.AUTO:
-        return sum(state.kinds.values()) >= KINDS_FROM
-    return len(state.learned) >= WARMUP
+def _seen(aspect: Aspect, part: Sequence[Reading], readings: Sequence[Reading]) -> None:
+    """Count what a prediction shows of live's answers: their kinds while these decide, and how many cannot be read as
+    it though they can as another."""
+    if aspect.kind is Kind.AUTO:
+        for one in part:
+            if one.live is not None:
+                aspect.kinds[one.live.kind.value] = aspect.kinds.get(one.live.kind.value, 0) + 1
+    if aspect.name:
+        aspect.unread += sum(
+            bool(one.live_fault) and not whole.live_fault for one, whole in zip(part, readings, strict=True)
+        )
+
+
+def learners(state: EvidenceState) -> list[Aspect]:
+    """The predictions of which the kind, or what the reference is made of, is not known yet."""
+    guards = state.guards
+    return [one for one in state.aspects if one.kind is Kind.AUTO or one.is_learning(guards)]
+
+
+def answers_missing(aspect: Aspect) -> int:
+    """How many more of live's answers decide the kind or freeze the reference."""
+    if aspect.kind is Kind.AUTO:
+        return KINDS_FROM - sum(aspect.kinds.values())
+    return WARMUP - len(aspect.learned)
 
 
 def keep_for_labels(state: EvidenceState, slot: Slot, plan: Plan, readings: Sequence[Reading], batch: Batch) -> None:
-    """Let comparable pairs wait for their labels, and count those whose time has come."""
-    keys, delay = batch.keys.tolist(), plan.prediction.label_delay
-    unknown = state.kind is Kind.NUMBER and state.reference is None  # the unit of an error is still being learned
+    """Let comparable pairs wait for their labels, and count those whose time has come. `readings` are those of the
+    prediction that the guard of this slot judges."""
+    keys, delay = batch.keys.tolist(), plan.prediction_of(slot.guard).label_delay
+    aspect = state.aspect_of(slot.guard)
+    unknown = aspect.kind is Kind.NUMBER and aspect.reference is None  # the unit of an error is still being learned
     for i, reading in enumerate(readings):
         for entry in state.waiting.settle(reading.time - delay):
             _settle(state, slot, entry)
         live, candidate = reading.live, reading.candidate
         if live is None or candidate is None or not batch.fresh[i] or unknown:
             continue
-        if live.kind is candidate.kind is state.kind:
+        if live.kind is candidate.kind is aspect.kind:
             state.waiting.add(reading.id, live, candidate, keys[i], reading.stage, reading.time)
 
 
@@ -147,13 +167,13 @@ def _settle(state: EvidenceState, slot: Slot, entry: Entry) -> None:
         state.tally.count_label(slot, at, state.block_of(entry.time), state.watch, current=current)
 
 
-def label(state: EvidenceState, spec: PredictionSpec, name: str, truth: Any) -> bool:
+def label(state: EvidenceState, aspect: Aspect, spec: PredictionSpec, name: str, truth: Any) -> bool:
     """Note the truth of a request that waits for it; whether there is one, and the truth fits the kind."""
     pair = state.waiting.pair(name)
     if pair is None:
         return False
-    scale = state.reference.scale if state.reference is not None else 1.0
-    live, candidate = (loss(state.kind, row, truth, spec.low, spec.high, scale) for row in pair)
+    scale = aspect.reference.scale if aspect.reference is not None else 1.0
+    live, candidate = (loss(aspect.kind, row, truth, spec.low, spec.high, scale) for row in pair)
     if live is None or candidate is None:
         return False
     state.waiting.label(name, live, candidate)

@@ -28,8 +28,7 @@ def follower(state: EvidenceState) -> EvidenceState:
     other = EvidenceState(
         trial=state.trial,
         seed=state.seed,
-        kind=state.kind,
-        reference=state.reference,
+        aspects=[replace(one, kinds={}, learned=[], unread=0) for one in state.aspects],
         tally=tally,
         weights=list(state.weights),
         warm_left=0,
@@ -55,7 +54,7 @@ def merge(a: EvidenceState, b: EvidenceState) -> EvidenceState:
     """
     if (a.watch is None) != (b.watch is None):
         raise EvidenceError("one of the two is watched after promotion, the other not yet")
-    if a.learning or b.learning or a.kind is Kind.AUTO:
+    if a.learning or b.learning or any(one.kind is Kind.AUTO for one in a.aspects):
         raise EvidenceError("live's first answers are still being learned from")
     a, b = copied(a), copied(b)
     for one in (a, b):
@@ -91,6 +90,8 @@ def merge(a: EvidenceState, b: EvidenceState) -> EvidenceState:
     for word, n in b.mismatches.items():
         a.mismatches[word] = a.mismatches.get(word, 0) + n
     a.mismatches = dict(sorted(a.mismatches.items()))
+    for mine_a, theirs_a in zip(a.aspects, b.aspects, strict=True):
+        mine_a.unread += theirs_a.unread
     a.segments = dict(segments)
     a.warm_left = min(a.warm_left, b.warm_left)
     a.recent, a.clusters = a.recent.merge(b.recent), a.clusters.merge(b.clusters)
@@ -98,7 +99,7 @@ def merge(a: EvidenceState, b: EvidenceState) -> EvidenceState:
     a.follows = None if a.follows is None or b.follows is None else a.follows
     if a.watch is not None and b.watch is not None:
         a.watch = a.watch.merge(b.watch, a.end_minute)
-    a.causes = tuple(slot.guard.name for slot in a.tally.slots if slot.guard.name in a.causes + b.causes)
+    a.causes = tuple(slot.guard.key for slot in a.tally.slots if slot.guard.key in a.causes + b.causes)
     return a
 
 
@@ -143,8 +144,7 @@ def copied(state: EvidenceState) -> EvidenceState:
     fields |= {"weights": list(state.weights), "segments": dict(state.segments), "marks": list(state.marks)}
     return EvidenceState(
         seed=state.seed,
-        kind=state.kind,
-        reference=state.reference,
+        aspects=[one.copy() for one in state.aspects],
         tally=copy,
         failures=dict(state.failures),
         mismatches=dict(state.mismatches),

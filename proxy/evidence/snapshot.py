@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from proxy.evidence.aspect import Aspect, context_of
 from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
 from proxy.evidence.e_detector import EDetector
 from proxy.evidence.families.ratio import Ratio
@@ -63,8 +64,7 @@ def _plain_out(state: EvidenceState) -> dict[str, Any]:
     """What the header says of everything but the counts."""
     return {
         **{name: getattr(state, name) for name in PLAIN},
-        "kind": state.kind.value,
-        "reference": _reference_out(state.reference),
+        **_aspects_out(state.aspects),
         "clusters": _clusters_out(state.clusters),
         "waiting": [[*entry[:3], f"{entry[3]:x}", *entry[4:]] for entry in state.waiting.entries],
         "labels": state.waiting.counted,
@@ -128,7 +128,7 @@ def _columns_out(table: Counts) -> list[NDArray[Any]]:
 
 PLAIN = (
     "trial", "weights", "warm_left", "stage", "compared", "stage_pairs", "stage_candidate_pairs", "repeats", "shed",
-    "segments", "marks", "restarted", "follows", "causes", "kinds", "learned",
+    "segments", "marks", "restarted", "follows", "causes",
 )  # fmt: skip
 """Fields of a state that are kept as they are."""
 
@@ -155,8 +155,8 @@ def load(plan: Plan, data: bytes) -> EvidenceState:
 
 
 def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
-    kind, reference, seed = Kind(header["kind"]), _reference_in(header["reference"]), int(header["seed"], 16)
-    context = Context(kind, plan.prediction, reference, plan.noise_floor > 0)
+    aspects, seed = _aspects_in(plan, header), int(header["seed"], 16)
+    context = context_of(aspects, plan)
     reader = _Arrays(body)
     tally = _counts_in(header, layout(tuple(_guard_in(g) for g in header["guards"]), context, seed), reader)
     blocks = _blocks_in(header["blocks"], reader)
@@ -173,8 +173,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
     entries = ((*entry[:3], int(entry[3], 16), *entry[4:]) for entry in header["waiting"])
     return EvidenceState(
         seed=seed,
-        kind=kind,
-        reference=reference,
+        aspects=aspects,
         tally=tally,
         failures={Reason(word): n for word, n in header["failures"].items()},
         mismatches={Mismatch(word): n for word, n in header.get("mismatches", {}).items()},  # one of before has none
@@ -207,7 +206,7 @@ def _counts_in(header: dict[str, Any], slots: tuple[Slot, ...], reader: _Arrays)
 def _epoch_in(raw: Sequence[Any], context: Context, tally: CountStore, reader: _Arrays) -> LimitEpoch:
     """What a guard counted under an earlier limit."""
     guard, (restarts, opened, burst) = _guard_in(raw[0]), raw[1:]
-    rule = GUARDS[guard.name].rule(guard, context)
+    rule = GUARDS[guard.name].rule(guard, context.of(guard))
     rows, parts = reader.columns(ROWS, rule.width), reader.columns(len(tally.segments), rule.width)
     fails = reader.columns(ROWS, widths(rule)[0]) if tally.timings and isinstance(rule, Slower | Ratio) else None
     return LimitEpoch(guard, rule, rows, parts, _restarts_in(restarts), opened, float.fromhex(burst), fails)
@@ -268,11 +267,38 @@ class _Arrays:
 
 
 def _guard_out(guard: Guard) -> list[Any]:
-    return [guard.name, guard.limit, guard.relative, guard.tolerance]
+    return [guard.name, guard.limit, guard.relative, guard.tolerance, *([guard.aspect] if guard.aspect else [])]
 
 
 def _guard_in(raw: list[Any]) -> Guard:
     return Guard(*raw)
+
+
+def _aspects_out(aspects: Sequence[Aspect]) -> dict[str, Any]:
+    """The only prediction as it is, or several by their names."""
+    found = [
+        {
+            "kinds": one.kinds,
+            "learned": one.learned,
+            "kind": one.kind.value,
+            "reference": _reference_out(one.reference),
+        }
+        for one in aspects
+    ]
+    if not aspects[0].name:
+        return found[0]
+    return {"aspects": {one.name: {**raw, "unread": one.unread} for one, raw in zip(aspects, found, strict=True)}}
+
+
+def _aspects_in(plan: Plan, header: dict[str, Any]) -> list[Aspect]:
+    """The predictions of a plan, in its order."""
+    raw = header.get("aspects", {"": header})
+    return [_aspect_in(spec.name, raw[spec.name]) for spec in plan.aspects]
+
+
+def _aspect_in(name: str, raw: dict[str, Any]) -> Aspect:
+    reference = _reference_in(raw["reference"])
+    return Aspect(name, Kind(raw["kind"]), reference, dict(raw["kinds"]), list(raw["learned"]), raw.get("unread", 0))
 
 
 def _restarts_in(raw: list[Any]) -> Restarts:

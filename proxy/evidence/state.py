@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from proxy.evidence.aspect import Aspect, context_of
 from proxy.evidence.count_store import CountStore, LimitEpoch, budget_shares, burst_columns
 from proxy.evidence.e_detector import EDetector
-from proxy.evidence.families.rule import Context, Slot
+from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.batch import Batch
 from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.clusters import Clusters
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
-from proxy.evidence.input.reference import Reference
 from proxy.evidence.input.timed_rows import WIDTH, aged, facts
 from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.wealth import Bools, Ints
-from proxy.evidence.rules.registry import layout, needs_reference
-from proxy.model import Kind, Mismatch, Plan
+from proxy.evidence.rules.registry import layout
+from proxy.model import Guard, Mismatch, Plan
 from proxy.model.reasons import Reason
 
 MOST_CHAPTERS = 8
@@ -40,8 +40,7 @@ class EvidenceState:
 
     trial: str
     seed: int
-    kind: Kind
-    reference: Reference | None
+    aspects: list[Aspect]
     tally: CountStore
     weights: list[float]
     warm_left: int
@@ -59,29 +58,31 @@ class EvidenceState:
     restarted: int = 0
     follows: list[float] | None = None
     causes: tuple[str, ...] = ()
-    kinds: dict[str, int] = field(default_factory=dict)
-    learned: list[float] = field(default_factory=list)
     clusters: Clusters = field(default_factory=Clusters)
     watch: EDetector | None = None
     blocks: OpenBlocks | None = None
     waiting: Waiting = field(default_factory=Waiting)
 
     @property
+    def guards(self) -> list[Guard]:
+        """The guards in force, in order."""
+        return [slot.guard for slot in self.tally.slots]
+
+    @property
     def learning(self) -> bool:
-        """Whether live's first answers are still being collected for the reference."""
-        guards = [slot.guard for slot in self.tally.slots]
-        return self.reference is None and needs_reference(guards, self.kind)
+        """Whether live's first answers are still being collected for a reference."""
+        return any(one.is_learning(self.guards) for one in self.aspects)
+
+    def aspect_of(self, guard: Guard) -> Aspect:
+        """The prediction that a guard judges; the first where it judges none."""
+        return next((one for one in self.aspects if one.name == guard.aspect), self.aspects[0])
 
     def rebuild(self, plan: Plan) -> None:
         """Make the rules again, for what has become known of the kind or the reference; no width changes by that."""
         self.settle()
         before = self.tally.slots
-        self.tally.slots = layout(tuple(slot.guard for slot in before), self.context(plan), self.seed)
+        self.tally.slots = layout(tuple(self.guards), context_of(self.aspects, plan), self.seed)
         self.tally.blocks = self.tally.blocks.rearranged(before, self.tally.slots)
-
-    def context(self, plan: Plan) -> Context:
-        """What rules depend on besides their guards."""
-        return Context(self.kind, plan.prediction, self.reference, plan.noise_floor > 0)
 
     def restart(self, time: float) -> None:
         """Begin a restart with the request of this time."""
@@ -176,9 +177,9 @@ class EvidenceState:
         """
         self.settle()
         tally = self.tally
-        old = {slot.guard.name: i for i, slot in enumerate(tally.slots)}
-        slots = layout(tuple(plan.guards), self.context(plan), self.seed)
-        full = [s.guard.name for s in slots if len(tally.closed.get(s.guard.name, ())) >= MOST_CHAPTERS]
+        old = {slot.guard.key: i for i, slot in enumerate(tally.slots)}
+        slots = layout(tuple(plan.guards), context_of(self.aspects, plan), self.seed)
+        full = [s.guard.key for s in slots if len(tally.closed.get(s.guard.key, ())) >= MOST_CHAPTERS]
         full = [name for name in full if name in old and self._changed(tally.slots[old[name]], slots, name)]
         if full:
             raise EvidenceError(f"the limit of {', '.join(full)} was changed {MOST_CHAPTERS} times in this trial")
@@ -189,13 +190,13 @@ class EvidenceState:
         fresh.bursts, fresh.label_bursts = tally.bursts.rearranged(columns), tally.label_bursts
         fresh.blocks = tally.blocks.rearranged(tally.slots, slots)
         fresh.restarts = tally.restarts
-        fresh.closed = {name: list(c) for name, c in tally.closed.items() if name in {s.guard.name for s in slots}}
+        fresh.closed = {name: list(c) for name, c in tally.closed.items() if name in {s.guard.key for s in slots}}
         sizes = tally.burst_sizes()
         for i, slot in enumerate(slots):
-            if slot.guard.name not in old:
+            if slot.guard.key not in old:
                 fresh.opened[i] = tally.restarts.total
             else:
-                was = old[slot.guard.name]
+                was = old[slot.guard.key]
                 self._take_over(was, i, fresh, sizes[was])
         self.weights = self._reweigh(slots, old, log_e)
         self.tally = fresh
@@ -204,7 +205,7 @@ class EvidenceState:
 
     @staticmethod
     def _changed(before: Slot, slots: tuple[Slot, ...], name: str) -> bool:
-        return next(s.guard for s in slots if s.guard.name == name) != before.guard
+        return next(s.guard for s in slots if s.guard.key == name) != before.guard
 
     def _take_over(self, was: int, now: int, fresh: CountStore, burst: float) -> None:
         """Keep a guard's counts if its limit is the same, else close its epoch and begin an empty one; `burst` is the
@@ -232,11 +233,11 @@ class EvidenceState:
             burst,
             None if sums is None else sums[0].fails[:, sums[2]].copy(),
         )
-        fresh.closed.setdefault(after.guard.name, []).append(epoch)
+        fresh.closed.setdefault(after.guard.key, []).append(epoch)
         fresh.opened[now] = tally.restarts.total
 
     def _reweigh(self, slots: tuple[Slot, ...], old: dict[str, int], log_e: list[float]) -> list[float]:
-        names = [slot.guard.name for slot in slots]
+        names = [slot.guard.key for slot in slots]
         come = sum(name not in old for name in names)
         if not come:
             return [self.weights[old[name]] for name in names]
@@ -253,10 +254,10 @@ def _columns(before: tuple[Slot, ...], after: tuple[Slot, ...]) -> list[int]:
     limit has no part in them, a tolerance has."""
     start, of = 0, {}
     for slot, count in zip(before, burst_columns(before), strict=True):
-        of[slot.guard.name, slot.guard.relative, slot.guard.tolerance] = start
+        of[slot.guard.key, slot.guard.relative, slot.guard.tolerance] = start
         start += count
     found = []
     for slot, count in zip(after, burst_columns(after), strict=True):
-        first = of.get((slot.guard.name, slot.guard.relative, slot.guard.tolerance))
+        first = of.get((slot.guard.key, slot.guard.relative, slot.guard.tolerance))
         found += [-1 if first is None else first + i for i in range(count)]
     return found

@@ -12,8 +12,11 @@ def title(guard: Guard) -> str:
 
     >>> title(Guard("max_disagreement", 0.02))
     'disagreement'
+    >>> title(Guard("max_disagreement", 0.02, aspect="tools"))
+    'tools: disagreement'
     """
-    return GUARDS[guard.name].title
+    named = GUARDS[guard.name].title
+    return f"{guard.aspect}: {named}" if guard.aspect else named
 
 
 def number(guard: Guard, value: float | None) -> str:

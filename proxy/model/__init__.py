@@ -10,6 +10,7 @@ on the wire and in routing is in *basis points* (0 to 10,000), so that it is an 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -194,6 +195,7 @@ class Reading(NamedTuple):
     tokens: int = 0
     mismatch: Mismatch | None = None
     pieces: bool = False  # `tokens` are events of the streams: not both of them say how many tokens they have
+    aspects: tuple[Reading, ...] = ()  # of a plan with several predictions: what each of them read, in their order
 
 
 # --- what the owner asked for ----------------------------------------------------------------------------------------
@@ -204,7 +206,9 @@ class PredictionSpec:
     """How to read an answer. `output` names a V2 output, `pointer` (RFC 6901) or `jmespath` a place in JSON.
 
     `label_delay` is how long after a request its truth may come (seconds): labels count when it has passed. `schema` is
-    the JSON Schema of kind `json`, as text.
+    the JSON Schema of kind `json`, as text. `name` is the aspect's among several predictions, empty for the only one. A
+    score above `threshold` is a positive one; `None` is the middle of its range. `event` is the label that
+    `max_rate_increase` counts.
     """
 
     protocol: str = "auto"
@@ -217,6 +221,28 @@ class PredictionSpec:
     jmespath: str = ""
     label_delay: float = 3600.0
     schema: str = ""
+    name: str = ""
+    threshold: float | None = None
+    event: str | int | bool = True
+
+    @property
+    def middle(self) -> float:
+        """The score above which one is positive.
+
+        >>> PredictionSpec().middle, PredictionSpec(threshold=0.8).middle
+        (0.5, 0.8)
+        """
+        return 0.5 * (self.low + self.high) if self.threshold is None else self.threshold
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What decides how answers are read and binned, as words."""
+        words = (self.protocol, self.kind, self.output, self.pointer, f"{self.low:g}..{self.high:g}")
+        side = "" if self.threshold is None else f"threshold {self.threshold:g}"
+        counted = "" if self.event is True else f"event {self.event!r}"
+        found = f"jmespath {self.jmespath}" if self.jmespath else ""
+        fits = f"schema {hashlib.blake2b(self.schema.encode(), digest_size=8).hexdigest()}" if self.schema else ""
+        return (*words, *self.ignore, *filter(None, (found, side, counted, fits)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +250,29 @@ class Guard:
     """One limit. Ratios in 0..1; `relative` latency limits are multiples of live, absolute ones seconds.
 
     `tolerance` is only for `max_big_change` (its `limit` is then the rate): in the prediction's own unit, in live's
-    interquartile ranges where the guard is `relative`.
+    interquartile ranges where the guard is `relative`. `aspect` names the prediction that it judges, where a plan has
+    several.
     """
 
     name: str
     limit: float
     relative: bool = False
     tolerance: float = 0.0
+    aspect: str = field(default="", repr=False)
+
+    @property
+    def key(self) -> str:
+        """What tells it from the plan's other guards.
+
+        >>> Guard("max_ks", 0.1).key, Guard("max_disagreement", 0.02, aspect="tools").key
+        ('max_ks', 'tools.max_disagreement')
+        """
+        return guard_key(self.name, self.aspect)
+
+
+def guard_key(name: str, aspect: str) -> str:
+    """The key of a guard: its name, after that of its aspect where there is one."""
+    return f"{aspect}.{name}" if aspect else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +350,18 @@ class Plan:
     again: int = 0
     """How often this trial was begun anew by hand (`restart`)."""
 
+    predictions: tuple[PredictionSpec, ...] = ()
+    """Several named aspects of one answer; `prediction` then reads nothing."""
+
+    @property
+    def aspects(self) -> tuple[PredictionSpec, ...]:
+        """Every prediction that is compared, at least one."""
+        return self.predictions or (self.prediction,)
+
+    def prediction_of(self, guard: Guard) -> PredictionSpec:
+        """The prediction that a guard judges; the first where it judges none."""
+        return next((spec for spec in self.aspects if spec.name == guard.aspect), self.aspects[0])
+
     @property
     def trial(self) -> str:
         """Name of the trial: what is tried, and which try it is."""
@@ -320,11 +374,17 @@ class Plan:
         So is a candidate that is asked for something else (`/model` may name another model), another range of scores,
         or a noise floor where there was none: the evidence's bins depend on them.
         """
-        read = self.prediction
-        bins = f"{read.low:g}..{read.high:g}" + ("+noise" if self.noise_floor > 0 else "")
+        read, noise = self.prediction, "+noise" if self.noise_floor > 0 else ""
+        bins = f"{read.low:g}..{read.high:g}{noise}"
         words = (self.name, self.live, self.version, read.protocol, read.kind, read.output, read.pointer, bins)
-        asked, found = [f"asked {self.asked}"] * bool(self.asked), [f"jmespath {read.jmespath}"] * bool(read.jmespath)
-        return "|".join((*words, *read.ignore, *asked, *found))
+        asked = [f"asked {self.asked}"] * bool(self.asked)
+        if self.predictions:
+            every = repr([(spec.name, *spec.words) for spec in self.predictions]) + noise
+            digest = hashlib.blake2b(every.encode(), digest_size=8).hexdigest()
+            return "|".join((*words[:3], f"predictions {digest}", *asked))
+        found = [f"jmespath {read.jmespath}"] * bool(read.jmespath)
+        counted = read.words[len(read.ignore) + 5 + len(found) :]  # the threshold, the event and the schema
+        return "|".join((*words, *read.ignore, *asked, *found, *counted))
 
 
 def trial_name(tried: str, again: int) -> str:
@@ -363,6 +423,12 @@ class Finding:
     burst_size: float = 1.0
     value_with_repeats: float | None = None
     pairs_with_repeats: int = 0
+    aspect: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of its guard."""
+        return guard_key(self.guard, self.aspect)
 
 
 @dataclass(frozen=True, slots=True)

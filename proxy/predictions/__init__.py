@@ -1,6 +1,7 @@
 """Bytes to predictions, or a reason why not. Start in `reading.py`; one file per protocol.
 
     reading.py     a pair in, a `Reading` out: who failed, what each arm said, do they fit together
+    aspects.py     the same for several predictions of one answer
     comparing.py   do two predictions fit together, in what do they differ
     mismatch.py    in what two answers differ before either is read
     registry.py    the protocols by name, and `auto`; `protocol.py` is what one is
@@ -27,11 +28,12 @@ Invariants
   nothing else for bytes that came from outside.
 - Work is bounded, whatever a message weighs (`bounds.py`): depth, rank, rows, elements, and what a compressed body may
   inflate to.
-- Each body is parsed at most once.
+- Each body is parsed at most once for each prediction.
 """
 
+from proxy.predictions.aspects import reader_of
 from proxy.predictions.reading import PairReader, booking, protocol_of, read
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.usage import copies_cost
 
-__all__ = ["PairReader", "Unreadable", "booking", "copies_cost", "protocol_of", "read"]
+__all__ = ["PairReader", "Unreadable", "booking", "copies_cost", "protocol_of", "read", "reader_of"]

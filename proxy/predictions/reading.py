@@ -232,7 +232,7 @@ class PairReader:
         answers = (live_fault, fault, live, candidate, again)
         times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, fell_back)
         tokens = token_counts(live_count, count) if live_count != NO_COUNT or count != NO_COUNT else (0, 0, False)
-        rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2])
+        rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2], ())
         return make(Reading, (*asked, *answers, *times, *rest))
 
     def _answer(self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None) -> _Said:

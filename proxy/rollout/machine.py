@@ -368,7 +368,7 @@ def _on_removed(rollout: RolloutState, event: Removed, plan: Plan) -> tuple[Roll
 
 def _cause(assessment: Assessment) -> str:
     """Why it failed, in words: the reasons of the guards named as its cause."""
-    said = [f.reason for f in assessment.findings if f.guard in assessment.causes and f.verdict is Verdict.FAIL]
+    said = [f.reason for f in assessment.findings if f.key in assessment.causes and f.verdict is Verdict.FAIL]
     return "; ".join(said) or ", ".join(assessment.causes) or "the evidence says fail"
 
 

@@ -85,7 +85,7 @@ def _inconclusive(assessment: Assessment) -> str:
     if not open_guards:
         return "the first findings"
     etas = [f.eta_seconds for f in open_guards]
-    names = ", ".join(f.guard for f in open_guards)
+    names = ", ".join(f.key for f in open_guards)
     known = [eta for eta in etas if eta is not None]
     return f"a pass of {names}" + (f" (about {rough(max(known))})" if len(known) == len(etas) else "")
 

@@ -19,12 +19,15 @@ def rollout_from(value: Mapping[str, Any]) -> RolloutState:
 
 def plan_from(value: Mapping[str, Any]) -> Plan:
     """A plan; raises `TypeError`, `ValueError` or `KeyError` when it is not one."""
-    prediction = value["prediction"]
-    read = {**prediction, "kind": Kind(prediction["kind"]), "ignore": tuple(prediction["ignore"])}
     parts = {
         "stages": tuple(Stage(**{**stage, "kind": State(stage["kind"])}) for stage in value["stages"]),
         "guards": tuple(Guard(**guard) for guard in value["guards"]),
-        "prediction": PredictionSpec(**read),
+        "prediction": _prediction_from(value["prediction"]),
+        "predictions": tuple(map(_prediction_from, value.get("predictions", ()))),
         "segments": None if value["segments"] is None else Segments(**value["segments"]),
     }
     return Plan(**{**value, **parts})
+
+
+def _prediction_from(value: Mapping[str, Any]) -> PredictionSpec:
+    return PredictionSpec(**{**value, "kind": Kind(value["kind"]), "ignore": tuple(value["ignore"])})

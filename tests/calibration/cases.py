@@ -21,6 +21,7 @@ from proxy.evidence.families.slower import Slower
 from proxy.evidence.rules.extra_errors import ExtraErrors
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.psi import Psi
+from proxy.evidence.rules.rate_increase import RateIncrease
 from proxy.evidence.rules.response_mismatch import Mismatched
 from proxy.evidence.rules.similarity import Similarity
 from proxy.model import Guard
@@ -57,6 +58,7 @@ P99 = Ratio.at("whole", 1.2, 0.01)
 MEDIAN = Slower.at("whole", 1.2, 0.5, relative=True)
 ERRORS = ExtraErrors()
 MISMATCH = Mismatched()
+INCREASE = RateIncrease()
 
 DEFAULTS: list[tuple[Guard, Rule]] = [
     (Guard("max_disagreement", 0.02), DIFFERS),
@@ -143,6 +145,9 @@ def limits() -> Iterator[Case]:
     yield at_limit("p99_latency, absolute", Slower.at("whole", limit, 0.01, relative=False), limit, truths.times())
     yield at_limit("max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.002))
     yield at_limit("max_response_mismatch: 1%", MISMATCH, 0.01, truths.mismatches(0.01))
+    for base in (0.001, 0.3):
+        of = truths.more_often(0.005, base)
+        yield at_limit(f"max_rate_increase: 0.5%, {100 * base:g} % have it", INCREASE, 0.005, of)
 
 
 # --- how long it takes -----------------------------------------------------------------------------------------------
@@ -225,6 +230,10 @@ def delays() -> Iterator[Case]:
     yield delay("1 point on 0.1 %", name, ERRORS, 0.002, truths.errors(0.01), fail=1900, slack=1.0)
     yield delay("equal, 0.1 % fail", name, ERRORS, 0.002, truths.errors(0.0), pass_=4000)
     yield delay("2 points on 0.1 %", "max_extra_errors: 0.2%", ERRORS, 0.002, truths.errors(0.02), fail=1100)
+    name = "max_rate_increase: 0.5%"
+    yield delay("2 points on 1 %", name, INCREASE, 0.005, truths.more_often(0.02, 0.01), fail=1500)
+    yield delay("equal, 0.1 % have it", name, INCREASE, 0.005, truths.more_often(0.0, 0.001), pass_=1500)
+    yield delay("half as often as live's 2 %", name, INCREASE, 0.005, truths.more_often(-0.01, 0.02), pass_=1200)
     name = "max_response_mismatch: 1%"
     yield delay("every answer like live's", name, MISMATCH, 0.01, truths.mismatches(0.0), pass_=400)
     yield delay("3 % of answers of another form", name, MISMATCH, 0.01, truths.mismatches(0.03), fail=600)

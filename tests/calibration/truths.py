@@ -277,6 +277,16 @@ def errors(extra: float, base: float = 0.001) -> Truth:
     return make
 
 
+def more_often(extra: float, base: float) -> Truth:
+    """Independent events: in live's answers at the base rate, in the candidate's at that and `extra`."""
+
+    def make(rng: Rng, n: int) -> Batch:
+        theirs, ours = rng.random(n) < base + extra, rng.random(n) < base
+        return batch(rng, n, event_increase=theirs.astype(float) - ours)
+
+    return make
+
+
 def everything(shift: float = 0.0, cycle: float = 0.0) -> Truth:
     """All columns at once: scores with correlation 0.95, equal times, equal rare failures. `cycle` is the amplitude, in
     standard deviations of the inputs, of a cycle that takes 5,000 pairs."""

@@ -102,7 +102,7 @@ def test_a_rollout_in_shadow_tells_limits_and_what_it_does_not_measure(capsys: p
     )
     found = of_rollout(rollout_of(plan))
     missing = found.missing
-    assert found.kind is Kind.SCORE
+    assert found.kinds == {"": Kind.SCORE}
     assert show(found, (100.0,), as_json=False) == 0
     printed = capsys.readouterr().out
     guards = pasted(printed)
@@ -111,7 +111,7 @@ def test_a_rollout_in_shadow_tells_limits_and_what_it_does_not_measure(capsys: p
     assert guards["max_mean_shift"] < 0.02
     assert guards["p99_latency"].endswith("x")
     assert guards["median_latency"].endswith("ms")
-    assert set(missing) == {guard.name for guard in generous_guards(Kind.SCORE)} - set(guards)
+    assert set(missing) == {guard.name for guard in generous_guards({"": Kind.SCORE})} - set(guards)
     assert "#   max_disagreement: 50%" in printed
     text = CONFIG.replace("kind: label", "kind: score")
     parse(text[: text.index("guards:")] + "guards: " + yaml.safe_dump(guards, default_flow_style=True))

@@ -52,7 +52,7 @@ class Scene:
         self.compared += self.how["rate"]
         self.shed += self.random.random() < 0.02
         if self.seconds % 3 == 0:
-            self.charts.add([self._reading() for _ in range(10)])
+            self.charts.add([self._reading() for _ in range(10)], self.plan)
         self.charts.look(self.began + self.seconds, Assessment(Verdict.INCONCLUSIVE, self.findings()), self.weight)
 
     @property
@@ -129,7 +129,7 @@ class Scene:
     def as_json(self, finding: Finding) -> dict[str, Any]:
         value = {name: getattr(finding, name) for name in Finding.__slots__} | {"verdict": finding.verdict.value}
         guard = next(guard for guard in self.plan.guards if guard.name == finding.guard)
-        return value | {"unit": unit(guard), "title": title(guard)}
+        return value | {"key": finding.key, "unit": unit(guard), "title": title(guard)}
 
     def needs(self) -> list[dict[str, Any]]:
         served = [{"what": "candidate_pairs", "have": 200, "want": 200}] * (self.state is State.CANARY)
@@ -340,6 +340,7 @@ def pair(n: int) -> dict[str, Any]:
         "fault": "timeout" if failed else None,
         "live_fault": None,
         "detail": "no answer within 2 s" if failed else "",
+        "aspects": [],
         "segment": None,
         "request": {
             "method": "POST",

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.controller.charts import LABELS, OTHER, POINTS, RECENT, Charts, unit
-from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
+from proxy.controller.charts import POINTS, Charts, unit
+from proxy.controller.prediction_chart import LABELS, OTHER, RECENT
+from proxy.model import (
+    Arm,
+    Assessment,
+    Finding,
+    Guard,
+    Kind,
+    Plan,
+    Prediction,
+    PredictionSpec,
+    Reading,
+    Stage,
+    State,
+    Verdict,
+)
 from proxy.model.reasons import Reason
 from tests.evidence.streams import deep_size
 
@@ -38,13 +53,13 @@ def test_nothing_yet_is_drawn_as_nothing() -> None:
 
 def test_labels_are_counted_live_by_candidate() -> None:
     charts = Charts()
-    charts.add([reading(Kind.LABEL, "cat", "cat")] * 3 + [reading(Kind.LABEL, "cat", "dog")])
+    charts.add([reading(Kind.LABEL, "cat", "cat")] * 3 + [reading(Kind.LABEL, "cat", "dog")], PLAN)
     assert charts.shown(PLAN, 0.0)["predictions"]["labels"] == {"names": ["cat", "dog"], "counts": [[3, 1], [0, 0]]}
 
 
 def test_rare_labels_share_a_row_and_none_is_lost() -> None:
     charts = Charts()
-    charts.add([reading(Kind.LABEL, f"label {n % 40}", f"label {n % 37}") for n in range(1000)])
+    charts.add([reading(Kind.LABEL, f"label {n % 40}", f"label {n % 37}") for n in range(1000)], PLAN)
     labels = charts.shown(PLAN, 0.0)["predictions"]["labels"]
     assert len(labels["names"]) == LABELS + 1
     assert labels["names"][-1] == OTHER
@@ -53,13 +68,13 @@ def test_rare_labels_share_a_row_and_none_is_lost() -> None:
 
 def test_numbered_labels_stand_in_the_order_of_numbers() -> None:
     charts = Charts()
-    charts.add([reading(Kind.LABEL, n, n) for n in (10, 9, 2, 1)])
+    charts.add([reading(Kind.LABEL, n, n) for n in (10, 9, 2, 1)], PLAN)
     assert charts.shown(PLAN, 0.0)["predictions"]["labels"]["names"] == ["1", "2", "9", "10"]
 
 
 def test_probabilities_show_the_top_class_and_how_sure_it_is() -> None:
     charts = Charts()
-    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.3, 0.7))] * 5)
+    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.3, 0.7))] * 5, PLAN)
     found = charts.shown(PLAN, 0.0)["predictions"]
     assert found["labels"] == {"names": ["0", "1"], "counts": [[0, 5], [0, 0]]}
     assert (sum(found["values"]["live"]), sum(found["values"]["candidate"])) == (5, 5)
@@ -69,7 +84,7 @@ def test_probabilities_show_the_top_class_and_how_sure_it_is() -> None:
 @given(st.lists(st.tuples(*[st.floats(-1e300, 1e300)] * 2), min_size=1, max_size=50))
 def test_any_numbers_fall_into_the_bins_of_both_arms(values: list[tuple[float, float]]) -> None:
     charts = Charts()
-    charts.add([reading(Kind.NUMBER, a, b) for a, b in values])
+    charts.add([reading(Kind.NUMBER, a, b) for a, b in values], PLAN)
     drawn = charts.shown(PLAN, 0.0)["predictions"]["values"]
     assert sum(drawn["live"]) == sum(drawn["candidate"]) == len(values)
     orjson.dumps(drawn)
@@ -77,7 +92,7 @@ def test_any_numbers_fall_into_the_bins_of_both_arms(values: list[tuple[float, f
 
 def test_quantiles_are_those_of_the_times() -> None:
     charts = Charts()
-    charts.add([reading(Kind.LABEL, 1, 1, (n / 1000, n / 500)) for n in range(1, 101)])
+    charts.add([reading(Kind.LABEL, 1, 1, (n / 1000, n / 500)) for n in range(1, 101)], PLAN)
     found = charts.shown(PLAN, 0.0)["latency"]
     assert found["quantiles"]["live"]["p50"] == pytest.approx(0.0505)
     assert found["quantiles"]["candidate"]["p50"] == pytest.approx(0.101)
@@ -86,15 +101,15 @@ def test_quantiles_are_those_of_the_times() -> None:
 
 def test_an_answer_that_never_came_has_no_time() -> None:
     charts = Charts()
-    charts.add([reading(Kind.LABEL, 1, 1, (0.01, math.nan))] * 3 + [reading(Kind.LABEL, 1, 1)])
+    charts.add([reading(Kind.LABEL, 1, 1, (0.01, math.nan))] * 3 + [reading(Kind.LABEL, 1, 1)], PLAN)
     found = charts.shown(PLAN, 0.0)["latency"]
     assert (sum(found["live"]), sum(found["candidate"])) == (4, 1)
 
 
 def test_long_ones_are_cut_and_only_the_recent_are_kept() -> None:
     charts = Charts()
-    charts.add([reading(Kind.LABEL, "old" * 10**5, "old")])
-    charts.add([reading(Kind.LABEL, "new", "new")] * RECENT)
+    charts.add([reading(Kind.LABEL, "old" * 10**5, "old")], PLAN)
+    charts.add([reading(Kind.LABEL, "new", "new")] * RECENT, PLAN)
     shown = charts.shown(PLAN, 0.0)
     assert shown["pairs"] == RECENT
     assert shown["predictions"]["labels"]["names"] == ["new"]
@@ -102,7 +117,7 @@ def test_long_ones_are_cut_and_only_the_recent_are_kept() -> None:
 
 def test_vectors_and_texts_are_not_kept() -> None:
     charts = Charts()
-    charts.add([reading(Kind.TEXT, "a" * 10**6, "b")])
+    charts.add([reading(Kind.TEXT, "a" * 10**6, "b")], PLAN)
     assert charts.shown(PLAN, 0.0)["predictions"] is None
 
 
@@ -154,9 +169,9 @@ def test_a_guard_has_its_unit(guard: Guard, expected: str) -> None:
 
 def test_many_who_look_cost_one_drawing_a_second() -> None:
     charts = Charts()
-    charts.add([reading(Kind.LABEL, "a", "a")])
+    charts.add([reading(Kind.LABEL, "a", "a")], PLAN)
     first = charts.shown(PLAN, 10.0)
-    charts.add([reading(Kind.LABEL, "b", "b")])
+    charts.add([reading(Kind.LABEL, "b", "b")], PLAN)
     assert charts.shown(PLAN, 10.9) is first
     assert charts.shown(PLAN, 11.1)["pairs"] == 2
     assert charts.shown(PLAN, 5.0) is not first  # a clock that was set back
@@ -164,19 +179,21 @@ def test_many_who_look_cost_one_drawing_a_second() -> None:
 
 def test_rows_of_different_length_are_drawn_too() -> None:
     charts = Charts()
-    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.2, 0.3, 0.5)), reading(Kind.PROBABILITIES, (1.0,), (1.0,))])
+    charts.add(
+        [reading(Kind.PROBABILITIES, (0.9, 0.1), (0.2, 0.3, 0.5)), reading(Kind.PROBABILITIES, (1.0,), (1.0,))], PLAN
+    )
     assert charts.shown(PLAN, 0.0)["predictions"]["labels"] == {"names": ["0", "2"], "counts": [[1, 1], [0, 0]]}
 
 
 def test_an_answer_that_is_of_another_kind_draws_with_its_like() -> None:
     """With `kind: auto` it is asked of each answer: a single probability of 0.5 is a number."""
     charts = Charts()
-    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.2, 0.8)), reading(Kind.NUMBER, 0.5, 0.5)])
-    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.9, 0.1))])
+    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.2, 0.8)), reading(Kind.NUMBER, 0.5, 0.5)], PLAN)
+    charts.add([reading(Kind.PROBABILITIES, (0.9, 0.1), (0.9, 0.1))], PLAN)
     predictions = charts.shown(PLAN, 0.0)["predictions"]
     assert predictions["labels"] == {"names": ["0", "1"], "counts": [[1, 1], [0, 0]]}
     assert sum(predictions["values"]["live"]) == 2
-    charts.add([reading(Kind.NUMBER, 0.5, 0.5)])
+    charts.add([reading(Kind.NUMBER, 0.5, 0.5)], PLAN)
     assert charts.shown(PLAN, 2.0)["predictions"]["kind"] == "number"
 
 
@@ -184,21 +201,35 @@ def test_many_classes_take_no_more_memory_than_few() -> None:
     charts, classes = Charts(), 5_000
     for n in range(20):
         row = tuple((n + i) / 1e8 for i in range(classes))
-        charts.add([reading(Kind.PROBABILITIES, row, row), reading(Kind.LABEL, "l" * 10_000, "l" * 10_000)])
-    assert deep_size(charts._recent) < 40 * 1_000
+        charts.add([reading(Kind.PROBABILITIES, row, row), reading(Kind.LABEL, "l" * 10_000, "l" * 10_000)], PLAN)
+    assert deep_size(charts._predictions[""]._recent) < 40 * 1_000
 
 
 def test_scores_and_numbers_show_their_divergences_whatever_the_guards() -> None:
     charts = Charts()
-    charts.add([reading(Kind.SCORE, n % 97 / 97, min(1.0, n % 97 / 97 + 0.2)) for n in range(900)])
+    charts.add([reading(Kind.SCORE, n % 97 / 97, min(1.0, n % 97 / 97 + 0.2)) for n in range(900)], PLAN)
     shown = {one["name"]: one for one in charts.shown(PLAN, 0.0)["predictions"]["divergences"]}
     assert shown.keys() == {"psi", "jensen_shannon", "ks", "wasserstein"}
     assert all(one["low"] <= one["value"] <= one["high"] for one in shown.values())
     assert shown["ks"]["value"] == pytest.approx(0.2, abs=0.03)
     assert shown["wasserstein"]["value"] == pytest.approx(0.18, abs=0.03)
     wild = Charts()
-    wild.add([reading(Kind.NUMBER, *[(1e308, -1e308), (0.0, 0.0)][n % 2]) for n in range(40)])
+    wild.add([reading(Kind.NUMBER, *[(1e308, -1e308), (0.0, 0.0)][n % 2]) for n in range(40)], PLAN)
     orjson.dumps(wild.shown(PLAN, 0.0))
     labels = Charts()
-    labels.add([reading(Kind.LABEL, 1, 2)])
+    labels.add([reading(Kind.LABEL, 1, 2)], PLAN)
     assert labels.shown(PLAN, 0.0)["predictions"]["divergences"] == []
+
+
+def test_each_of_several_predictions_is_drawn_by_itself() -> None:
+    specs = PredictionSpec("json", Kind.LABEL, name="tools"), PredictionSpec("json", Kind.SCORE, name="risk")
+    plan = replace(PLAN, prediction=PredictionSpec("none"), predictions=specs)
+    charts = Charts()
+    parts = reading(Kind.LABEL, "a", "b"), reading(Kind.SCORE, 0.25, 0.75)
+    whole = reading(Kind.LABEL, "", "")._replace(live=None, candidate=None, aspects=parts)
+    charts.add([whole] * 5, plan)
+    shown = charts.shown(plan, 0.0)
+    assert (shown["pairs"], shown["predictions"], list(shown["aspects"])) == (5, None, ["tools", "risk"])
+    assert shown["aspects"]["tools"]["labels"]["counts"] == [[0, 5], [0, 0]]
+    assert shown["aspects"]["risk"]["values"]["edges"][0] == 0.0
+    assert Charts().shown(plan, 0.0)["aspects"] == {"tools": None, "risk": None}

@@ -31,6 +31,7 @@ from proxy.evidence.rules.extra_errors import ExtraErrors
 from proxy.evidence.rules.ks import BINS as KS_BINS
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.psi import Psi, asymptotic_log_e
+from proxy.evidence.rules.rate_increase import RateIncrease
 from proxy.evidence.rules.response_mismatch import Mismatched
 from proxy.evidence.rules.similarity import Similarity
 from proxy.model import Arm
@@ -95,6 +96,24 @@ def test_discordance(n: int, margin: float) -> None:
         assert expected(counts[:, :3], rule.log_fail(counts, margin), at_limit) <= MOST
         assert expected(counts[:, :3], rule.log_pass(counts, margin), at_limit) <= MOST
         assert expected(counts[:, :3], rule.log_fail(counts, margin), at_limit[[0, 2, 1]]) <= MOST
+
+
+@pytest.mark.parametrize("n", [1, 4, 8])
+@pytest.mark.parametrize("margin", [0.0, 0.005, 0.1])
+def test_rate_increase(n: int, margin: float) -> None:
+    """At the limit and on either side of it, whatever part of the events of the candidate are failed answers."""
+    counts, rule = np.array(list(compositions(n, 4))), RateIncrease()
+    for discordant in (margin, margin + 0.1, margin + 0.5):
+        for failed in (0.0, 0.3, 1.0):
+            more, less = (discordant + margin) / 2, (discordant - margin) / 2
+            at_limit = np.array([1 - discordant, more * (1 - failed), less, more * failed])
+            assert expected(counts, rule.log_fail(counts, margin), at_limit) <= MOST
+            assert expected(counts, rule.log_pass(counts, margin), at_limit) <= MOST
+            fewer = np.array([1 - discordant, less * (1 - failed), more, less * failed])
+            assert expected(counts, rule.log_fail(counts, margin), fewer) <= MOST
+            if margin:
+                beyond = np.array([1 - discordant, discordant * (1 - failed), 0.0, discordant * failed])
+                assert expected(counts, rule.log_pass(counts, margin), beyond) <= MOST
 
 
 @pytest.mark.parametrize("two_sided", [True, False])

@@ -29,10 +29,10 @@ def test_the_reference_is_frozen_from_500_live_answers_and_nothing_else(stream: 
     plan = make_plan(Guard("max_ks", 0.05), Guard("max_psi", 0.2))
     wild = [make_reading(r.sequence, r.live.rows[0] if r.live else 0.5, 0.999) for r in stream[:500]]
     one, two = gather(plan, stream[:400] + stream[400:600]), gather(plan, wild + stream[500:600])
-    assert one._state.reference is not None
+    assert one._state.aspects[0].reference is not None
     assert finding(two, "max_ks").pairs < 100
     early = gather(plan, stream[:300])
-    assert early._state.reference is None
+    assert early._state.aspects[0].reference is None
     assert "being learned" in finding(early, "max_ks").reason
 
 

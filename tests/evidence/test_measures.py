@@ -18,7 +18,7 @@ from proxy.evidence.input.labels import loss
 from proxy.evidence.input.measures import measure, metric_of
 from proxy.evidence.input.reference import freeze
 from proxy.evidence.process.means import BINS, bins, centres
-from proxy.model import Kind
+from proxy.model import Kind, PredictionSpec
 from tests.evidence.streams import make_reading
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -26,7 +26,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 def one(name: str, kind: Kind, live: object, candidate: object, draw: float = 0.0, **fields: object) -> float:
     reading = make_reading(0, live, candidate, kind=kind, **fields)
-    metric = metric_of(kind, 0.0, 1.0)
+    metric = metric_of(kind, PredictionSpec())
     return float(measure([reading], kind, metric, np.array([draw]), None, frozenset({name}))[name][0])
 
 
@@ -103,7 +103,11 @@ def test_two_classes_are_one_score_and_many_their_confidence() -> None:
 
 def test_unbounded_numbers_wait_for_their_scale() -> None:
     reading = [make_reading(0, 10.0, 20.0, kind=Kind.NUMBER)]
-    metric, draw, wanted = metric_of(Kind.NUMBER, 0.0, 1.0), np.zeros(1), frozenset({"shift", "spread", "jump_iqr"})
+    metric, draw, wanted = (
+        metric_of(Kind.NUMBER, PredictionSpec()),
+        np.zeros(1),
+        frozenset({"shift", "spread", "jump_iqr"}),
+    )
     before = measure(reading, Kind.NUMBER, metric, draw, None, wanted)
     assert all(np.isnan(before[name][0]) for name in wanted)
     reference = freeze(np.linspace(0.0, 8.0, 500))

@@ -12,12 +12,13 @@ FILES = sorted(path for room in ROOMS for path in (Path(__file__).parents[2] / "
 
 ACTS = {
     # Reading an answer needs a whole message: shown by golden answers in tests/core/predictions, one file per protocol.
-    "extract", "recognise", "recognised", "read", "protocol_of", "split", "raw_of", "assembled",
+    "extract", "recognise", "recognised", "read", "protocol_of", "split", "raw_of", "assembled", "reader_of",
     "chosen_output", "output_values", "checked_datatype", "checked_shape", "chosen_name", "parse_json", "drop",
     "decoded", "is_stream", "binary_size", "copies_cost", "one_message", "document",
     "typed",
     # State in, state out: tests/evidence/test_evidence.py.
-    "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learned_enough", "keep_for_labels",
+    "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learners",
+    "answers_missing", "keep_for_labels", "begun", "context_of", "parts_of",
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",
     "asked_of", "blocks_until_pass", "divergences", "histogram",
     # Sums of blocks: tests/evidence/test_timings.py.

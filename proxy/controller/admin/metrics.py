@@ -244,13 +244,18 @@ _GUARD_GAUGES = (
 )
 
 
+_VERDICT_LABELS = ("rollout", "guard", "aspect", "verdict")
+
+
 def _guards(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
     found = [(r["name"], f) for r in rollouts for f in r["findings"] if f.get("segment") is None]
     for name, key, text in _GUARD_GAUGES:
-        values = {(rollout, f["guard"]): f[key] for rollout, f in found if f[key] is not None}
-        yield gauge(name, text, ("rollout", "guard"), values)
-    verdicts = {(name, f["guard"], str(v)): float(f["verdict"] == v) for name, f in found for v in Verdict}
-    yield gauge("guard_verdict", "1 for the verdict a guard has now.", ("rollout", "guard", "verdict"), verdicts)
+        values = {(rollout, f["guard"], f.get("aspect", "")): f[key] for rollout, f in found if f[key] is not None}
+        yield gauge(name, text, ("rollout", "guard", "aspect"), values)
+    verdicts = {
+        (name, f["guard"], f.get("aspect", ""), str(v)): float(f["verdict"] == v) for name, f in found for v in Verdict
+    }
+    yield gauge("guard_verdict", "1 for the verdict a guard has now.", _VERDICT_LABELS, verdicts)
 
 
 def _rollouts(rollouts: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequence[str]]) -> Iterable[Metric]:

@@ -41,6 +41,8 @@ NUMBER = _maybe({"type": "number"})
 FINDING = _object(
     {
         "guard": TEXT,
+        "aspect": TEXT | {"description": "The prediction that it judges, where there are several."},
+        "key": TEXT | {"description": "Guard and aspect: what `guards`, `units` and `causes` call it."},
         "title": TEXT | {"description": "What the guard measures, in words."},
         "segment": _maybe(TEXT),
         "verdict": {"enum": [*Verdict]},
@@ -110,6 +112,11 @@ ROLLOUT = _object(
         "weight": {"type": "number", "minimum": 0, "maximum": 100, "description": "Percent."},
         "verdict": {"enum": [*Verdict]},
         "kind": {"enum": [*Kind], "description": "Of predictions; `auto` until live's first answers are known."},
+        "kinds": {
+            "type": "object",
+            "additionalProperties": {"enum": [*Kind]},
+            "description": "Of several predictions, by name; `kind` is that of the first.",
+        },
         "guards": {
             "type": "object",
             "additionalProperties": TEXT,
@@ -170,6 +177,15 @@ ANSWERED = _object(
         "prediction": _maybe(_list({})),
     }
 )
+READ_ASPECT = _object(
+    {
+        "name": TEXT,
+        "difference": {"type": "number"},
+        "live": _maybe(_list({})),
+        "candidate": _maybe(_list({})),
+        "detail": TEXT,
+    }
+)
 SEEN_PAIR = _object(
     {
         "id": {"type": "string", "description": "The pair's own; no other has it."},
@@ -188,6 +204,7 @@ SEEN_PAIR = _object(
         "request": ASKED,
         "live": ANSWERED,
         "candidate": ANSWERED,
+        "aspects": _list(READ_ASPECT) | {"description": "What was read as each of several predictions."},
     }
 )
 ENDPOINT = _object(
@@ -212,6 +229,11 @@ CHARTS = _object(
         "titles": {"type": "object", "additionalProperties": TEXT},
         "latency": _maybe({"type": "object"}),
         "predictions": _maybe({"type": "object"}),
+        "aspects": {
+            "type": "object",
+            "additionalProperties": _maybe({"type": "object"}),
+            "description": "Of several predictions, by name, what `predictions` is of the only one.",
+        },
         "history": {"type": "object"},
     }
 )

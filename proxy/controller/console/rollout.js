@@ -56,8 +56,8 @@ function head(rollout) {
 const bursts = ({ burst_size: size }) => (size >= 1.5 ? h("span", { class: "num muted" }, `bursts of ${f.count(Math.round(size))}`) : null);
 
 function guard(finding, units, history, at) {
-  const unit = units?.[finding.guard];
-  const past = history?.guards?.[finding.guard]?.evidence ?? [];
+  const unit = units?.[finding.key];
+  const past = history?.guards?.[finding.key]?.evidence ?? [];
   return h(
     "li",
     { class: `guard ${finding.verdict}` },
@@ -78,7 +78,7 @@ function nothingYet({ ledger: { sampled, compared, pending }, stage }) {
 function guards(findings, units, history, hint) {
   const whole = findings.filter(ofAll);
   const drawn = Object.keys(history.guards); // by this order the chart gives out colours and dashes
-  const place = ({ guard: of }, at) => (drawn.includes(of) ? drawn.indexOf(of) : drawn.length + at);
+  const place = ({ key: of }, at) => (drawn.includes(of) ? drawn.indexOf(of) : drawn.length + at);
   return [hint ? h("p", { class: "cause held hint" }, hint) : null, h("ol", { class: "guards" }, whole.map((finding, at) => guard(finding, units, history, place(finding, at))))];
 }
 
@@ -95,9 +95,9 @@ function segments(findings, units, whole, more) {
       { class: one.verdict },
       h("th", { scope: "row" }, one.segment === "" ? "(none)" : name(one.segment)),
       h("td", {}, one.title),
-      h("td", { class: "where" }, bar(one, units?.[one.guard])),
-      h("td", { class: "num" }, f.inUnit(one.value, units?.[one.guard])),
-      h("td", { class: "num" }, f.inUnit(one.limit, units?.[one.guard])),
+      h("td", { class: "where" }, bar(one, units?.[one.key])),
+      h("td", { class: "num" }, f.inUnit(one.value, units?.[one.key])),
+      h("td", { class: "num" }, f.inUnit(one.limit, units?.[one.key])),
       h("td", { class: "num" }, f.evidence(one.evidence)),
       h("td", { class: "num" }, f.count(one.pairs)),
     ),
@@ -147,6 +147,18 @@ function agreement({ names, counts }) {
 const armLine = (arm, side) =>
   h("span", { class: `of-arm ${arm} num` }, h("span", { class: `arm-name ${arm}` }, arm), ` ${side.reason ? f.words(side.reason) : side.status}${side.seconds === null ? "" : ` in ${f.seconds(side.seconds)}`}`);
 
+/** What a row of a prediction says, as text that fits into a cell. */
+const said = (rows) => (rows === null ? "–" : rows.map((row) => (typeof row === "string" ? row : JSON.stringify(row))).join(", ").slice(0, 200));
+
+/** What was read in a pair as each of several predictions, those first in which the arms differ. */
+function aspects(read) {
+  const rows = [...read].sort((a, b) => b.difference - a.difference).map((one) =>
+    h("tr", { class: one.difference ? "differs" : null }, h("th", { scope: "row" }, name(one.name)), ["live", "candidate"].map((arm) => h("td", {}, h("bdi", {}, said(one[arm])))), h("td", { class: "num" }, one.difference >= 2 ? "failed" : f.number(one.difference))),
+  );
+  const titles = ["prediction", "live", "candidate", "difference"];
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "predictions of this pair" }, h("table", { class: "aspects" }, h("thead", {}, h("tr", {}, titles.map((title) => h("th", { scope: "col" }, title)))), h("tbody", {}, rows)));
+}
+
 function pair(one, open) {
   const details = h(
     "details",
@@ -161,6 +173,7 @@ function pair(one, open) {
       h("span", { class: "muted at" }, when(one.time)),
     ),
     one.detail ? h("p", { class: "cause" }, one.detail) : null,
+    one.aspects.length ? aspects(one.aspects) : null,
     diff(one.live.body, one.candidate.body),
     h("details", { class: "request" }, h("summary", {}, "request"), h("pre", { tabindex: "0" }, `${one.request.method} ${one.request.path}\n\n`, h("bdi", {}, String(one.request.body).slice(0, 4000)))),
   );
@@ -215,6 +228,11 @@ export function rolloutView(done, older) {
   let weights = [];
   let shown = null;
   let wholeSegments = false;
+  let aspect = null; // of several predictions the one that is drawn
+  const showAspect = (one) => {
+    aspect = one;
+    showCharts(shown.charts);
+  };
   const showSegments = (whole) => {
     wholeSegments = whole;
     parts.segments.update(shown.rollout.findings, shown.charts.units, whole);
@@ -227,6 +245,7 @@ export function rolloutView(done, older) {
     keys: part("div", {}, keys),
     quantiles: part("div", {}, quantiles),
     agreement: part("div", {}, agreement),
+    aspect: part("div", { class: "row" }, (names, at) => (names.length ? names.map((one) => h("button", { type: "button", class: "quiet", "aria-pressed": String(one === at), onclick: () => showAspect(one) }, one)) : [])),
     pairs: part("div", {}, (pairs) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open))) : h("p", { class: "muted" }, "No responses have differed yet."))),
     journal: part("div", {}, (entries, next) => [journal(entries), next ? h("button", { type: "button", class: "quiet", onclick: older }, "Older entries") : null]),
     ledger: part("div", {}, ledger),
@@ -246,6 +265,7 @@ export function rolloutView(done, older) {
     latency: panel("Latency", {}, plots.latency.element, parts.quantiles.element),
     agreement: panel("Agreement of labels", {}, parts.agreement.element),
     segments: panel("Segments", {}, parts.segments.element),
+    aspects: panel("Drawn prediction", {}, parts.aspect.element),
   };
   const element = h(
     "div",
@@ -254,13 +274,18 @@ export function rolloutView(done, older) {
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.pairs.element)),
+      h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, sections.aspects, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.pairs.element)),
       h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element, replicas), panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
     ),
   );
 
   function showCharts(charts) {
-    const { history, latency, predictions, titles } = charts;
+    const { history, latency, titles } = charts;
+    const several = Object.keys(charts.aspects);
+    if (!several.includes(aspect)) aspect = several[0] ?? null;
+    const predictions = aspect === null ? charts.predictions : charts.aspects[aspect];
+    parts.aspect.update(several, aspect);
+    sections.aspects.hidden = !several.length;
     const names = Object.keys(history.guards);
     sections.evidence.hidden = history.time.length < 2;
     if (history.time.length >= 2) {

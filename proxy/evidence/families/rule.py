@@ -6,6 +6,7 @@ snapshot is one array. `Slot` says which part belongs to which guard.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,6 +59,10 @@ class Slot:
         object.__setattr__(self, "burst_values", np.asfortranarray(self.rule.burst_values(), dtype=np.int16))
         object.__setattr__(self, "pass_gains", self.rule.pass_gains(self.guard.limit))
 
+    def place(self, batch: Batch) -> Placed:
+        """Which pairs of a batch go in which of the guard's categories."""
+        return self.rule.place(batch.of(self.guard.aspect), self.salt)
+
     @property
     def directions(self) -> int:
         """How many nulls a PASS of blocks must reject; 0 for none."""
@@ -72,6 +77,12 @@ class Context:
     spec: PredictionSpec
     reference: Reference | None = None
     noise_floor: bool = False
+    aspects: Mapping[str, Context] = field(default_factory=dict)
+    """Of a plan with several predictions: what the guards of each depend on, by name."""
+
+    def of(self, guard: Guard) -> Context:
+        """What the rule of this guard depends on; raises `KeyError` for one of an aspect that there is not."""
+        return self.aspects[guard.aspect] if guard.aspect else self
 
     @property
     def span(self) -> float:

@@ -56,6 +56,7 @@ class Batch:
     token: Floats
     mismatch: Ints
     measures: dict[str, Floats] = field(default_factory=dict)
+    aspects: dict[str, Batch] = field(default_factory=dict)  # the same pairs as each of several predictions sees them
     valued: Ints = field(init=False)
     worst: Ints = field(init=False)
 
@@ -75,7 +76,17 @@ class Batch:
 
     def repeated(self) -> Batch:
         """The same pairs, of which those speak whose body had been seen: not for latency, which has taken them."""
-        return replace(self, fresh=~self.fresh, timed=np.zeros(self.size, dtype=bool))
+        aspects = {name: view.repeated() for name, view in self.aspects.items()}
+        return replace(self, fresh=~self.fresh, timed=np.zeros(self.size, dtype=bool), aspects=aspects)
+
+    def of(self, aspect: str) -> Batch:
+        """The pairs as this prediction sees them; as the only one does where it has no name."""
+        return self.aspects[aspect] if aspect else self
+
+    def seen_by(self, live_faults: Sequence[Reason], faults: Sequence[Reason]) -> Batch:
+        """The same pairs for one of several predictions, which has faults of its own: an answer may be read as one and
+        not as another."""
+        return replace(self, answered=faultless(live_faults), failed=~faultless(faults), measures={}, aspects={})
 
     @property
     def size(self) -> int:

@@ -13,6 +13,7 @@ row, drawn by the PRF. The estimand is per request.
     projection0…3  what each random projection of the drawn vector moved by, cut at ±8 (`projections`)
     excess     mean distance of candidate to live minus that of live to its own second answer, in [−1, 1]
     excess_differs   the same of `differs`, on the drawn row
+    event_increase   +1 where the candidate's drawn row has the event and live's has not, −1 the other way, else 0
 
 A pair without a value (a failure, another kind) is nan everywhere.
 """
@@ -42,7 +43,7 @@ from proxy.evidence.input.distances import (
 from proxy.evidence.input.projections import PROJECTION_NAMES, PROJECTIONS, projected
 from proxy.evidence.input.reference import Reference
 from proxy.evidence.process.wealth import Floats
-from proxy.model import VALID, Kind, Prediction, Reading
+from proxy.model import VALID, Kind, Prediction, PredictionSpec, Reading
 from proxy.predictions.calls import calls_distance
 
 CLIP = 8.0
@@ -51,24 +52,27 @@ CLIP = 8.0
 @dataclass(frozen=True, slots=True)
 class Metric:
     """How rows of one kind are compared. `scalar` makes one number of a row (or there is none), `distance` is in
-    [0, 1], `differs` is the same decision or not; where that is the side of a `middle`, a whole batch is asked."""
+    [0, 1], `differs` is the same decision or not; where that is the side of a `middle`, a whole batch is asked. `has`
+    says whether a row has the event whose rate is counted; that of a score is to lie above the middle."""
 
     distance: Callable[[Any, Any], float]
     differs: Callable[[Any, Any], bool]
     scalar: Callable[[Any], float] | None = None
     middle: float | None = None
+    has: Callable[[Any], bool] | None = None
 
 
-def metric_of(kind: Kind, low: float, high: float) -> Metric:
-    """The metric of a kind; `low` and `high` are a score's range.
+def metric_of(kind: Kind, spec: PredictionSpec) -> Metric:
+    """The metric of a kind; a score has a range and a threshold.
 
-    >>> metric_of(Kind.SCORE, 0.0, 2.0).distance(0.5, 1.5), metric_of(Kind.RANKING, 0.0, 1.0).differs("ab", "ac")
+    >>> wide = PredictionSpec(high=2.0)
+    >>> metric_of(Kind.SCORE, wide).distance(0.5, 1.5), metric_of(Kind.RANKING, wide).differs("ab", "ac")
     (0.5, False)
     """
-    middle, span = 0.5 * (low + high), high - low
+    middle, span = spec.middle, spec.high - spec.low
     metrics = {
         Kind.AUTO: Metric(lambda _a, _b: 0.0, lambda _a, _b: False),  # nothing is of this kind: it is not known yet
-        Kind.LABEL: Metric(lambda a, b: float(a != b), ne),
+        Kind.LABEL: Metric(lambda a, b: float(a != b), ne, has=lambda row: bool(row == spec.event)),
         Kind.SCORE: Metric(
             lambda a, b: min(1.0, abs(a - b) / span), lambda a, b: (a > middle) != (b > middle), float, middle
         ),
@@ -78,7 +82,9 @@ def metric_of(kind: Kind, low: float, high: float) -> Metric:
         Kind.RANKING: Metric(rank_biased_distance, lambda a, b: a[:1] != b[:1]),
         Kind.TEXT: Metric(text_distance, ne, lambda a: float(len(a))),
         Kind.CALLS: Metric(calls_distance, ne),
-        Kind.JSON: Metric(lambda a, b: float(_is_valid_only_one(a, b)), _is_valid_only_one),
+        Kind.JSON: Metric(
+            lambda a, b: float(_is_valid_only_one(a, b)), _is_valid_only_one, has=lambda row: bool(row != VALID)
+        ),
     }
     return metrics[kind]
 
@@ -300,6 +306,17 @@ def _excess_differs(pairs: Compared) -> list[float]:
     return values
 
 
+def _event_increase(pairs: Compared) -> Any:
+    metric = pairs.metric
+    if metric.middle is not None:
+        has = pairs.scalars > metric.middle
+    elif metric.has is not None:
+        has = np.array([list(map(metric.has, arm)) for arm in pairs.drawn], dtype=bool)
+    else:
+        return np.full(len(pairs.who), np.nan)
+    return has[1].astype(np.float64) - has[0]
+
+
 def _projected(pairs: Compared) -> Floats:
     """What each projection saw move, (n, projections); nan for anything but vectors."""
     if pairs.kind is not Kind.VECTOR:
@@ -320,6 +337,7 @@ _COLUMNS: dict[str, Callable[[Compared], Any]] = {
     "spread": _spread,
     "excess": _excess,
     "excess_differs": _excess_differs,
+    "event_increase": _event_increase,
 }
 
 SEEN = frozenset(PROJECTION_NAMES)

@@ -70,7 +70,7 @@ def layout(guards: tuple[Guard, ...], context: Context, seed: int) -> tuple[Slot
     """
     slots, at = [], 0
     for guard in guards:
-        rule = GUARDS[guard.name].rule(guard, context)
-        slots.append(Slot(guard, rule, at, at + rule.width, key_of(seed, "round", guard.name)))
+        rule = GUARDS[guard.name].rule(guard, context.of(guard))
+        slots.append(Slot(guard, rule, at, at + rule.width, key_of(seed, "round", guard.key)))
         at += rule.width
     return tuple(slots)
