@@ -30,7 +30,7 @@ LINES = frozenset(
 """Media types of a document per line."""
 
 DONE = b"[DONE]"
-_TEXTS, _SINGLE = (Kind.TEXT, Kind.AUTO), (Kind.LABEL, Kind.SCORE, Kind.NUMBER, Kind.AUTO)
+_TEXTS, _SINGLE = (Kind.TEXT, Kind.JSON, Kind.AUTO), (Kind.LABEL, Kind.SCORE, Kind.NUMBER, Kind.AUTO)
 
 Find = Callable[[Any], Any]
 """The wanted value in a document; raises `Unreadable` with `missing_output` where there is none."""

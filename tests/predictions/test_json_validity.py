@@ -19,6 +19,7 @@ from proxy.predictions.bounds import Bounds
 from proxy.predictions.json_validity import json_rows, schema_problem
 from proxy.predictions.shapes import Tensor, predict
 from proxy.predictions.unreadable import Unreadable
+from tests.predictions.pairs import said
 
 SCHEMA = {
     "type": "object", "required": ["city"], "additionalProperties": False,
@@ -107,3 +108,22 @@ def test_the_file_is_read_once_and_its_mistakes_are_those_of_the_configuration(t
         config("json")
     with pytest.raises(ConfigError, match="no meaning for predictions of kind `text`"):
         config("text")
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        ({"answer": {"city": "Ulm", "days": 0}}, ""),
+        ({"answer": '{"city": "Ulm", "days": 0}'}, ""),
+        (
+            b'data: {"answer": "{\\"city\\": \\"Ulm\\","}\n\ndata: {"answer": " \\"days\\": 0}"}\n\n',
+            "text/event-stream",
+        ),
+    ],
+)
+def test_a_pointer_leads_to_a_document_or_to_its_text(body: Any, media_type: str) -> None:
+    spec = {"pointer": "/answer", "kind": Kind.JSON, "schema": json.dumps(SCHEMA)}
+    assert said("json", body, media_type=media_type, **spec).rows == (
+        "invalid at /days: 0 is less than the minimum of 1",
+    )
+    assert said("json", {"answer": [1, [2]]}, pointer="/answer", kind=Kind.JSON).rows == (VALID,)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from proxy.json_pointer import Pointer, parse
-from proxy.model import PredictionSpec
+from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import elements, too_many
 from proxy.predictions.expressions import ExpressionError, search
@@ -33,7 +33,8 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
         return _of_stream(spec, answer, why)
     if spec.jmespath:
         _check_size(answer)
-    return tensor(_finder(spec)(document))
+    value = _finder(spec)(document)
+    return Tensor([value], ()) if spec.kind is Kind.JSON else tensor(value)  # a document is one thing, array or not
 
 
 def _of_stream(spec: PredictionSpec, answer: Message, why: Unreadable) -> Tensor:
