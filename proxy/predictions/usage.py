@@ -6,11 +6,13 @@ answer are taken for a token, and an event of a stream for one: good enough to k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from proxy.model import Arm, Outcome, Pair
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds
+from proxy.predictions.language import count_of
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.sse import events, is_stream
 from proxy.predictions.unreadable import Unreadable
@@ -37,20 +39,36 @@ def _cost(asked: bytes, outcome: Outcome, bounds: Bounds) -> int:
         if is_stream(media_type(answer.head), answer.body):
             answer.check_json()
             pieces = list(events(answer.body, bounds.parts))
-            counted = [_said(answer.parse(piece)) for piece in pieces if b'"usage"' in piece]
-            return max(counted, default=0) or estimate + len(pieces)
-        said = _said(answer.document) if b'"usage"' in answer.body else 0
+            counted = _said([answer.parse(piece) for piece in pieces if b'"usage"' in piece])
+            return counted or estimate + len(pieces)
+        said = _said([answer.document]) if b'"usage"' in answer.body else 0
         return said or estimate + len(answer.body) // BYTES_PER_TOKEN
     except Unreadable:
         return estimate + len(outcome.body) // BYTES_PER_TOKEN
 
 
-def _said(document: Any) -> int:
-    """Tokens in and out as the engine counted them; 0 when it does not say."""
-    if type(document) is dict and type(document.get("response")) is dict:  # the last event of the responses API
-        document = document["response"]
-    usage = document.get("usage") if type(document) is dict else None
-    if type(usage) is not dict:
-        return 0
-    names = ("total_tokens",), ("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens")
-    return max(sum(max(0, int(usage[name])) for name in group if type(usage.get(name)) is int) for group in names)
+def _said(documents: Sequence[Any]) -> int:
+    """Tokens in and out as the engine counted them in an answer or in the events of one; 0 when it does not say.
+
+    Events repeat what is known by then: Anthropic says what went in at the start, what came out at the end.
+    """
+    usages = list(map(_usage, documents))
+    into = max((_sum(usage, "prompt_tokens") or _sum(usage, *_INTO) for usage in usages), default=0)
+    out = max((_sum(usage, "completion_tokens") or _sum(usage, "output_tokens") for usage in usages), default=0)
+    return max([into + out, *(_sum(usage, "total_tokens") for usage in usages)])
+
+
+_INTO = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+"""Anthropic counts cached tokens apart."""
+
+
+def _usage(document: Any) -> Any:
+    """The counts in a document: at its top, or in the answer that an event of the responses or messages API holds."""
+    if type(document) is not dict:
+        return None
+    inner = document.get("response", document.get("message"))
+    return inner["usage"] if type(inner) is dict and "usage" in inner else document.get("usage")
+
+
+def _sum(usage: Any, *names: str) -> int:
+    return sum(count_of(usage, name) for name in names)

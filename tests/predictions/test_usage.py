@@ -11,6 +11,7 @@ import pytest
 from proxy.model import Arm, Outcome
 from proxy.model.reasons import Reason
 from proxy.predictions import copies_cost
+from tests.predictions import language_examples as examples
 from tests.predictions.pairs import answer, pair
 
 CHAT = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
@@ -79,3 +80,13 @@ def test_what_cannot_be_read_is_estimated(usage: Any) -> None:
     assert copies_cost(one._replace(candidate=packed)) == 21
     assert copies_cost(one._replace(candidate=packed._replace(body=b"\x1f"))) == len(one.request_body) // 4
     assert copies_cost(one._replace(candidate=Outcome(0, Reason.TIMEOUT))) == len(one.request_body) // 4
+
+
+def test_messages_say_what_went_in_at_the_start_and_what_came_out_at_the_end() -> None:
+    events = examples.message_stream({"type": "text", "text": "Hi"}, cut=list, output=40)
+    events[0]["message"]["usage"]["cache_read_input_tokens"] = 100  # type: ignore[call-overload, index]
+    body = examples.sse(events, named=True)
+    assert copies_cost(pair(answer(b"{}"), Outcome(200, head=EVENTS, body=body))) == 25 + 100 + 40
+    assert copies_cost(pair(answer(b"{}"), answer(examples.message_whole()))) == 25 + 12
+    ended = examples.response_stream(cut=list)
+    assert copies_cost(pair(answer(b"{}"), Outcome(200, head=EVENTS, body=examples.sse(ended)))) == 21
