@@ -1,8 +1,8 @@
 """Promise: the README's first two lines hold through the whole controller, fed by workers over their links, in traffic
 that is not independent: a candidate within its limits is rarely rolled back, one beyond them rarely taken further.
 
-Each row is a truth at or just beyond a limit. The quick tests see a handful of rollouts of each, in which nothing may
-go wrong but by a chance of less than one in a thousand; the slow ones see a hundred, against the stated rates.
+Each row is a truth at or just beyond a limit. The quick tests see a handful of rollouts of each, the slow ones a
+hundred, against the stated rates.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def hot_body(seed: int) -> list[Said]:
 
 
 def late_truth(seed: int) -> list[Said]:
-    """3 % are frauds, known 1,000 requests later, none of which the candidate finds; all else is known at once."""
+    """3 % are frauds, known 1,000 requests later and told with the next batch, none of which the candidate finds; all
+    else is known at once."""
     fraud = rng_of(seed).random(N) < 0.03
     return [Said(int(y), 0, i, truth=int(y), truth_late=1000 if y else 0) for i, y in enumerate(fraud)]
 
@@ -121,7 +122,7 @@ def broken_tail(seed: int) -> list[Said]:
 
 P99, MEDIAN = "p99_latency: 1.2x", "median_latency: 1.2x, max_response_mismatch: 5%"
 WRONG = "max_disagreement: 2%"
-DELAY, NUMBER = "kind: label, label_delay: 1100s", "kind: number"
+DELAY, NUMBER = "kind: label, label_delay: 1300s", "kind: number"
 
 WITHIN = {
     "hedged at live's p95, identical models": Traffic(f"{P99}, {MEDIAN}", times(0.95, 1.0)),
@@ -157,8 +158,8 @@ PERFECT = {
 
 
 def most(rate: float, runs: int) -> int:
-    """As many of the runs as come with a chance of one in a thousand where the rate is exactly this."""
-    return int(stats.binom.ppf(0.999, runs, rate))
+    """More of the runs than this come with a chance of one in a hundred at most where the rate is exactly this."""
+    return int(stats.binom.ppf(0.99, runs, rate))
 
 
 async def many(folder: Path, traffic: Traffic, runs: int) -> Decided:
