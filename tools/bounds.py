@@ -220,8 +220,9 @@ NOT_FELT = {
     "request.routes:MAX_KNOWN": "a cache",
     "worker.request_log:MAX_PATH": "what is told of a path, not what it may be",
     "worker.books:MOST_OVER": "trials that left the file",
-    "pairs.key_mask:MOST": "keys that upstreams had before are forgotten first",
-    "worker.context:MOST_KEYS": "the same",
+    "pairs.key_forms:MOST_EARLIER": "keys of earlier configurations; the log tells of those that are forgotten",
+    "http.placement:MAX_KNOWN": "a cache",
+    "worker.upstream.balancing:MAX_KNOWN": "a cache",
     "pairs.gate:MAX_NOTE": "reports of our own processes",
     "pairs.replicas:MAX_NAME": "as long as a host name may be",
 }

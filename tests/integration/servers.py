@@ -6,18 +6,20 @@ import os
 import signal
 import subprocess
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+Asks = Callable[[], urllib.request.Request]
+"""Makes a request; raises `OSError` or `ValueError` as long as it cannot."""
 
 
 @contextmanager
 def server(
-    command: list[str], folder: Path, ready: str, log: Path, within: float = 120.0, path: Path | None = None
+    command: list[str], folder: Path, ready: str | Asks, log: Path, within: float = 120.0, path: Path | None = None
 ) -> Iterator[None]:
-    """Run a server until the block ends; it serves as soon as `ready` (a URL) answers 200.
+    """Run a server until the block ends; it serves as soon as `ready` (a URL, or what makes a request) answers 200.
 
     `path` is a folder in which it finds further commands.
     """
@@ -40,13 +42,15 @@ def server(
         process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], ready: str, log: Path, within: float) -> None:
+def _wait(process: subprocess.Popen[bytes], ready: str | Asks, log: Path, within: float) -> None:
     end = time.monotonic() + within
     while True:
         said = log.read_text("utf-8", "replace")[-4000:]
         assert process.poll() is None, f"the server ended:\n{said}"
         assert time.monotonic() < end, f"the server was not ready within {within} s:\n{said}"
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(ready, timeout=5) as answer:
-            if answer.status == 200:
-                return
+        with suppress(OSError, ValueError):
+            asked = ready if isinstance(ready, str) else ready()
+            with urllib.request.urlopen(asked, timeout=5) as answer:
+                if answer.status == 200:
+                    return
         time.sleep(0.1)  # there is no event to wait for in somebody else's process

@@ -100,9 +100,9 @@ def test_an_unknown_output_is_refused_by_name(servers: Servers) -> None:
     assert "live: output `label` is missing; found `predict`, `predict_proba`" in reading.detail
 
 
-def configuration(servers: Servers) -> dict[str, Any]:
+def configuration(live: str, candidate: str) -> dict[str, Any]:
     return {
-        "upstreams": {"v1": {"url": servers.live}, "v2": {"url": servers.candidate}},
+        "upstreams": {"v1": {"url": live}, "v2": {"url": candidate}},
         "routes": [
             {
                 "name": "digits",
@@ -140,7 +140,7 @@ SAME = ("content-type", "content-length", "vary", "ce-specversion", "ce-source",
 
 async def test_behind_the_proxy(servers: Servers, tmp_path: Path) -> None:
     rows = servers.expected["rows"][:150]
-    async with running(tmp_path, configuration(servers)) as understudy:
+    async with running(tmp_path, configuration(servers.live, servers.candidate)) as understudy:
         for number, row in enumerate(rows):
             body = question(number, row)
             status, headers, answer = ask(understudy.data_url, body)
@@ -157,7 +157,7 @@ async def test_behind_the_proxy(servers: Servers, tmp_path: Path) -> None:
 
 
 async def test_compressed_both_ways(servers: Servers, tmp_path: Path) -> None:
-    async with running(tmp_path, configuration(servers)) as understudy:
+    async with running(tmp_path, configuration(servers.live, servers.candidate)) as understudy:
         rows = servers.expected["rows"]
         for number in range(20):
             body = gzip.compress(question(number, *rows[8 * number : 8 * number + 8]), mtime=0)
@@ -196,7 +196,7 @@ print(json.dumps(answers))
         answers: list[Any] = json.loads(done.stdout)
         return answers
 
-    async with running(tmp_path, configuration(servers)) as understudy:
+    async with running(tmp_path, configuration(servers.live, servers.candidate)) as understudy:
         assert through(understudy.data_url) == through(servers.live)
         rollout = await compared(understudy, len(rows))
     assert rollout["ledger"]["compared"] == len(rows)
@@ -234,8 +234,7 @@ print(json.dumps(said))
         said: list[Any] = json.loads(done.stdout)
         return said
 
-    config = configuration(servers)
-    config["upstreams"] = {name: {"url": url} for name, url in zip(("v1", "v2"), servers.calls, strict=True)}
+    config = configuration(*servers.calls)
     config["routes"][0]["match"] = {"path": "/inference.GRPCInferenceService/ModelInfer"}
     config["server"] = {"listen": "127.0.0.1:0", "grpc_listen": "127.0.0.1:0", "workers": 2}
     config["default"] = {"live": "v1"}
