@@ -222,6 +222,7 @@ NOT_FELT = {
     "worker.books:MOST_OVER": "trials that left the file",
     "pairs.key_forms:MOST_EARLIER": "keys of earlier configurations; the log tells of those that are forgotten",
     "http.placement:MAX_KNOWN": "a cache",
+    "http.first_piece:MOST": "where an event is looked at for what it says; it is passed on whole",
     "worker.upstream.balancing:MAX_KNOWN": "a cache",
     "pairs.gate:MAX_NOTE": "reports of our own processes",
     "pairs.replicas:MAX_NAME": "as long as a host name may be",
