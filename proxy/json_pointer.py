@@ -6,6 +6,7 @@ remove it, find its bytes. `jsonpointer` on PyPI only follows and sets, and pars
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -44,14 +45,16 @@ def index(token: str) -> int:
     return int(token)
 
 
-def last_member(text: str) -> bytes:
-    """The name of the last member on the way of a pointer, where `*` stands for every element; empty if there is none.
+def last_member(pointers: Iterable[str]) -> bytes:
+    """The name of the last member on the way of pointers, where `*` stands for every element; empty if there is none,
+    or not one for all.
 
-    >>> last_member("/choices/*/text"), last_member("/scores/0"), last_member("")
-    (b'text', b'scores', b'')
+    >>> last_member(["/choices/*/text"]), last_member(["/scores/0"]), last_member([""]), last_member(["/a", "/b"])
+    (b'text', b'scores', b'', b'')
     """
-    names = [token for token in parse(text) if token != "*" and index(token) == NOWHERE]
-    return names[-1].encode("utf-8", "surrogatepass") if names else b""
+    names = [[token for token in parse(text) if token != "*" and index(token) == NOWHERE] for text in pointers]
+    last = {found[-1] if found else "" for found in names}
+    return last.pop().encode("utf-8", "surrogatepass") if len(last) == 1 else b""
 
 
 def step(value: Any, token: str) -> Any:

@@ -121,7 +121,7 @@ def replay_file(
     bodyless = [recorded.bodyless for recorded in recorded_pairs(path)]
     count, not_sent = bodyless.count(False), bodyless.count(True)
     enough = functools.partial(_is_enough, plan, live is not None) if until_verdict else None
-    patience, member = config.upstreams[plan.candidate].timeout, last_member(plan.prediction.pointer)
+    patience, member = config.upstreams[plan.candidate].timeout, last_member(spec.pointer for spec in plan.aspects)
     terms = Terms(asked, live_asked, rate, patience, limit=limit, enough=enough, member=member)
     with progressbar(length=min(count, limit or count), label="replay", file=sys.stderr) as bar:
         judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))

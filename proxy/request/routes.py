@@ -255,8 +255,7 @@ def _set_keys(route: Route, item: RouteConfig) -> None:
         route.sticky_json = parse(item.sticky.json or "")
     if item.override is not None:
         route.override = item.override.header.lower().encode()
-    if item.prediction is not None:
-        route.member = last_member(item.prediction.pointer)
+    route.member = last_member(rule.pointer for rule in item.aspects.values())
     route.settle()
 
 
