@@ -116,7 +116,9 @@ class Scene:
         eta = None if verdict is not Verdict.INCONCLUSIVE else 340.0
         burst = 8.1 if guard.name == "max_disagreement" else 1.0
         said = ", ".join(filter(None, (said, burst_words(burst))))
-        return Finding(guard.name, None, verdict, value, low, high, guard.limit, evidence, n, eta, said, burst)
+        return Finding(
+            guard.name, None, verdict, value, low, high, guard.limit, evidence, n, eta, said, burst, aspect=guard.aspect
+        )
 
     def segments(self) -> list[dict[str, Any]]:
         rows = []
@@ -128,7 +130,7 @@ class Scene:
 
     def as_json(self, finding: Finding) -> dict[str, Any]:
         value = {name: getattr(finding, name) for name in Finding.__slots__} | {"verdict": finding.verdict.value}
-        guard = next(guard for guard in self.plan.guards if guard.name == finding.guard)
+        guard = next(guard for guard in self.plan.guards if guard.key == finding.key)
         return value | {"key": finding.key, "unit": unit(guard), "title": title(guard)}
 
     def needs(self) -> list[dict[str, Any]]:

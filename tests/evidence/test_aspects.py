@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.evidence import Evidence
@@ -58,6 +58,7 @@ def alone(readings: list[Reading], at: int) -> list[Reading]:
     return [one.aspects[at] for one in readings]
 
 
+@settings(max_examples=12)
 @given(st.integers(0, 2**32), st.integers(0, 2), st.lists(st.integers(1, 300), min_size=1, max_size=4))
 def test_each_is_judged_as_if_it_were_the_only_one(seed: int, at: int, sizes: list[int]) -> None:
     """The findings of one prediction are those of a plan that has no other; only roundings have keys of their own."""
