@@ -9,7 +9,8 @@ Checked: no client error beyond the requests in a killed worker's hands; no term
 journal tells one story, its entries are numbered without a gap, it has each roll back and restart that was answered,
 and its announcements are in the outbox once each; after a roll back nobody is served by the candidate, on any replica;
 who was frozen does not lead when it goes on; what a worker was sent by a former leader it refused; another leads within
-`LATEST_KILL` of a kill, and within a second of the end of the lease after a stop. Printed: how long a takeover took.
+`LATEST_KILL` of a kill, and within a second of the end of the lease after a stop; nobody else does after a standby or a
+worker is killed. Printed: how long a takeover took.
 """
 
 from __future__ import annotations
@@ -101,8 +102,11 @@ class Story:
             pid = await self.pid(one, "worker" if what == "worker" else "controller")
             if pid is None:
                 return
-            began = time.monotonic()
+            began, terms = time.monotonic(), len(self.it.events("fleet.leading"))
             kill(pid)
+            if what in ("standby", "worker"):
+                await self.it.settled(PATIENCE)
+                assert len(self.it.events("fleet.leading")) == terms, f"{what} was killed, and the leader changed"
             if what == "leader":
                 await self.it.leader(PATIENCE, but=leader)
                 self.after_kill.append(time.monotonic() - began)

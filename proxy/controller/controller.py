@@ -229,7 +229,6 @@ class Controller:
         self.executor.send_table(worker)
 
     def on_gone(self, worker: str) -> None:
-        self.executor.term.told.discard(worker)
         self.tallies.gone(worker)
         self.load.gone(worker)
         for trial in self.registry.everyone:

@@ -362,7 +362,7 @@ class EffectExecutor:
     def send_table(self, worker: WorkerConnection) -> None:
         """Give a worker the present table. What `greeted` found must have been decided before."""
         if self.term.may_act():
-            self.term.told.add(worker.name)
+            self.term.tell(worker.name)
             self._connections.send(worker, self.table())
 
     # --- times -------------------------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ def check(left: dict[str, Any], leaders: int) -> None:
     assert len(left["terms"]) > leaders, "no turn was a leader's"
 
 
+@pytest.mark.slow
 async def test_each_replica_of_two_is_replaced_under_load(tmp_path: Path, postgres: Postgres) -> None:
     check(await play(tmp_path, postgres.url, replaced, replicas=2, rate=60.0, rounds=1), leaders=1)
 

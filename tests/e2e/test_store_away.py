@@ -17,7 +17,7 @@ from tests.e2e.harness import Understudy
 from tests.fakes import Load, model_process, set_mood
 from tests.postgres import Postgres, PostgresServer
 
-MORE = 60
+MORE = 40
 """Pairs that a stage of the canary wants."""
 STAGES = [
     {"shadow": "100%", "min_pairs": 50},
@@ -25,10 +25,10 @@ STAGES = [
     {"canary": "50%", "min_pairs": MORE},
     {"canary": "60%", "min_pairs": 1_000_000},
 ]
-RATE = 50.0
+RATE = 100.0
 LEASE = 10.0
 """Seconds; a leader whose process gets no core for so long stops by itself, and a busy machine may do that to it."""
-MOMENT = 3.0
+MOMENT = 1.5
 PATIENCE = 60.0
 
 
