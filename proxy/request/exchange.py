@@ -108,8 +108,8 @@ class Captured(Leg):
 
     def grow(self, size: int) -> None:
         """More of the body came, in a piece of its own."""
-        half = self.exchange.route.max_body // 2
-        if self.trial is None and self.size <= half < self.size + size:
+        half, said = self.exchange.route.max_body // 2, self.answer.length if self.answer is not None else 0
+        if self.trial is None and self.size <= half < max(self.size + size, said):
             self.exchange.route.recent.long(monotonic())
         self.size += size
 

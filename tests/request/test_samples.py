@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from proxy.model.reasons import Reason
 from proxy.rollout.pair_budget import FULL
 from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW
-from tests.worker.rig import Call, Model, always, eventually, rig
+from tests.worker.rig import Call, Model, always, eventually, ok, rig
 
 OVERRIDE = SHADOW.replace("    live: v1\n", "    live: v1\n    override: {header: x-arm}\n")
 
@@ -112,3 +114,21 @@ class FullLink:
 
     def send(self, data: bytes) -> bool:
         return True
+
+
+@pytest.mark.parametrize("framed", ["length", "chunked"])
+async def test_a_canary_serves_answers_as_long_as_live_s(framed: str) -> None:
+    """Longer than a pair's may be: known of live's by what its head announces, or by what has come of it."""
+    config = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        mirror: {max_body: 2MiB}")
+    long = b"x" * (4 << 20)  # its first piece is far below half of the limit
+    said = ok(long)
+    if framed == "chunked":
+        said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(long), long)
+    live, candidate = Model(always(said)), Model(always(said))
+    async with rig(config, (live, candidate)) as it:
+        await it.lane(weight=0)
+        assert (await it.ask(b"{}"))[1]["x-served-by"] == "v1"
+        await it.lane(weight=CANARY)
+        assert (await it.ask(b"{}"))[1]["x-served-by"] == "v2"
+        await it.settled()
+        assert it.trial.too_large == 2
