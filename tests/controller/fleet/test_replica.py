@@ -25,7 +25,9 @@ fleet: {{listen: '127.0.0.1:{port}'}}
 """
 
 
-async def test_a_store_of_a_newer_version_is_named_and_left(tmp_path: Path, postgres: Postgres) -> None:
+async def test_a_store_of_a_newer_version_is_named_and_left(
+    tmp_path: Path, postgres: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
     postgres.psql("CREATE SCHEMA understudy; CREATE TABLE understudy.meta (key text PRIMARY KEY, value text NOT NULL)")
     postgres.psql("INSERT INTO understudy.meta VALUES ('schema', '99')")
     text = CONFIG.format(url=postgres.url, port=free_port())
@@ -39,3 +41,4 @@ async def test_a_store_of_a_newer_version_is_named_and_left(tmp_path: Path, post
     other = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     await postgres.becomes(other, "0")  # and not by the collector: `refused` holds all that was there
     assert refused.value.args
+    assert not [one for one in caplog.records if one.message == "store.disconnected"]  # nor by the server, after 10 s
