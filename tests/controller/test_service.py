@@ -208,7 +208,7 @@ async def test_a_rollout_reads_as_the_design_says(controller: Controller, worker
     assert shown["stage"]["needs"][0] == {"what": "pairs", "have": 3, "want": 100}
     assert set(shown["findings"][0]) == {
         "guard", "title", "segment", "verdict", "value", "low", "high", "limit", "unit", "evidence", "pairs",
-        "eta_seconds", "reason", "burst_size", "value_with_repeats", "pairs_with_repeats",
+        "eta_seconds", "reason", "burst_size", "value_with_repeats", "pairs_with_repeats", "aspect", "key",
     }  # fmt: skip
     worst = service.pairs(NAME, "worst", 2)
     assert worst is not None
