@@ -17,7 +17,6 @@ LONG_FILES = {
     "loadtests/bench_dataplane.py",
     "proxy/cli/__init__.py",
     "proxy/config/checks.py",
-    "proxy/controller/admin/openapi.py",
     "proxy/http/headers.py",
     "proxy/http/http2/connection.py",
     "proxy/model/__init__.py",

@@ -1,0 +1,313 @@
+"""What the API says and takes, as JSON Schema: the components of its description (`openapi`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.controller.admin.interface import PARTS
+from proxy.model import Kind, Mismatch, State, Verdict
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer", "minimum": 0}
+MOMENT: Schema = {"type": "string", "format": "date-time"}
+
+
+def nullable(schema: Schema) -> Schema:
+    """The schema, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def object_of(properties: dict[str, Schema], required: tuple[str, ...] | None = None, **more: Any) -> Schema:
+    """An object with these properties, all of them required unless some are named."""
+    names = list(properties) if required is None else list(required)
+    return {"type": "object", "properties": properties, "required": names} | more
+
+
+def list_of(items: Schema) -> Schema:
+    """A list of such items."""
+    return {"type": "array", "items": items}
+
+
+def component(name: str) -> Schema:
+    """A reference to one of `SCHEMAS`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+NUMBER = nullable({"type": "number"})
+FINDING = object_of(
+    {
+        "guard": TEXT,
+        "aspect": TEXT | {"description": "The prediction that it judges, where there are several."},
+        "key": TEXT | {"description": "Guard and aspect: what `guards`, `units` and `causes` call it."},
+        "title": TEXT | {"description": "What the guard measures, in words."},
+        "segment": nullable(TEXT),
+        "verdict": {"enum": [*Verdict]},
+        "value": NUMBER,
+        "low": NUMBER,
+        "high": NUMBER,
+        "limit": NUMBER,
+        "unit": {"enum": ["percent", "times", "seconds", "number"], "description": "Of value, low, high and limit."},
+        "evidence": {"type": "number", "description": "Share of what is needed to fail; 1 is decided."},
+        "pairs": WHOLE,
+        "eta_seconds": NUMBER,
+        "reason": TEXT,
+        "burst_size": {
+            "type": "number",
+            "minimum": 1,
+            "description": "Size of the bursts of differences; evidence to fail is divided by it.",
+        },
+        "value_with_repeats": NUMBER | {"description": "`value` over all pairs, those with a body just seen included."},
+        "pairs_with_repeats": WHOLE,
+    }
+)
+NEED = object_of(
+    {
+        "what": {"enum": ["ready", "pairs", "candidate_pairs", "seconds", "guards"]},
+        "have": {"type": "number", "minimum": 0},
+        "want": {"type": "number", "minimum": 0},
+    }
+)
+ADDRESS = object_of(
+    {"address": TEXT, "workers": WHOLE, "up": WHOLE, "requests": WHOLE, "errors": WHOLE, "ejections": WHOLE}
+)
+STAGE = object_of({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT, "needs": list_of(NEED)})
+SAMPLE_RATIO = object_of(
+    {
+        "candidate_pairs": WHOLE,
+        "pairs": WHOLE,
+        "expected": {"type": "number"},
+        "log_bayes_factor": {"type": "number"},
+    }
+)
+BUDGET = object_of({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
+PACE = object_of({"limit": {"type": ["integer", "string"]}, "share": {"type": "number"}})
+LEAD = object_of({"seconds": {"type": "number"}, "slo_seconds": NUMBER, "within_slo": nullable({"type": "boolean"})})
+OUTCOMES = object_of(
+    {
+        "joined": WHOLE,
+        "live_loss": {"type": "number"},
+        "candidate_loss": {"type": "number"},
+        "drop": object_of({"value": {"type": "number"}, "low": NUMBER, "high": NUMBER}),
+    }
+)
+LABELS = object_of({"counted": WHOLE, "unlabelled": WHOLE, "left_out": WHOLE, "waiting": WHOLE})
+RECORD = object_of({"path": TEXT, "written": WHOLE, "dropped": WHOLE, "error": nullable(TEXT)})
+ROLLOUT = object_of(
+    {
+        "name": TEXT,
+        "route": TEXT,
+        "live": TEXT,
+        "candidate": TEXT,
+        "version": TEXT,
+        "state": {"enum": [*State]},
+        "since": MOMENT | {"description": "When this state, or its stage, began; of an ended one when it ended."},
+        "paused": {"type": "boolean"},
+        "blocked_by": nullable(TEXT),
+        "stage": component("Stage"),
+        "stages": list_of(TEXT),
+        "weight": {"type": "number", "minimum": 0, "maximum": 100, "description": "Percent."},
+        "verdict": {"enum": [*Verdict]},
+        "kind": {"enum": [*Kind], "description": "Of predictions; `auto` until live's first answers are known."},
+        "kinds": {
+            "type": "object",
+            "additionalProperties": {"enum": [*Kind]},
+            "description": "Of several predictions, by name; `kind` is that of the first.",
+        },
+        "guards": {
+            "type": "object",
+            "additionalProperties": TEXT,
+            "description": "The limits, by guard, as the file says them.",
+        },
+        "findings": list_of(component("Finding")),
+        "ledger": component("Ledger"),
+        "outcomes": nullable(OUTCOMES) | {"description": "By delayed labels, where `max_quality_drop` has no limit."},
+        "labels": nullable(LABELS)
+        | {
+            "description": "Requests whose `label_delay` has passed, with (`counted`) and without a later truth, those "
+            "left out for memory, and truths that wait for that time; null before the first truth."
+        },
+        "repeats": WHOLE,
+        "candidate_failures": {"type": "object", "additionalProperties": WHOLE},
+        "unparseable": {"type": "object", "additionalProperties": WHOLE, "description": "Pairs, by the reason word."},
+        "why_unparseable": nullable(TEXT) | {"description": "The same in words, with the key to check."},
+        "response_mismatches": object_of(
+            {word.value: WHOLE for word in Mismatch if word},
+            required=(),
+            additionalProperties=False,
+            description="Pairs whose responses differ in form, by difference.",
+        ),
+        "began_at": MOMENT,
+        "cause": nullable(TEXT) | {"description": "The word for its last end."},
+        "reason": nullable(TEXT) | {"description": "Why it ended so."},
+        "lead_time": nullable(LEAD) | {"description": "Once it is known: sign-off to the first answer at weight 100."},
+        "protocol": nullable(TEXT) | {"description": "By which answers are read, once one could be."},
+        "sample_ratio": nullable(SAMPLE_RATIO)
+        | {"description": "Whether the candidate answers its share; it never decides."},
+        "token_pairs": object_of({"usage": WHOLE, "events": WHOLE})
+        | {
+            "description": "Pairs by what the tokens of `time_per_token` were counted by, since the controller's start."
+        },
+        "token_budget": nullable(BUDGET)
+        | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
+        "pair_budget": nullable(PACE) | {"description": "Pairs a second; `share` of the stage's pairs it affords."},
+        "record": nullable(RECORD) | {"description": "The file of pairs, where one is written."},
+    }
+)
+ENTRY = object_of(
+    {
+        "number": WHOLE,
+        "time": {"type": "number", "description": "Epoch seconds."},
+        "kind": TEXT,
+        "actor": TEXT,
+        "reason": TEXT,
+        "detail": {"type": "object", "description": "What it was decided on, the evidence aside."},
+        "evidence_bytes": WHOLE,
+    }
+)
+ASKED = object_of({"method": TEXT, "path": TEXT, "body": TEXT})
+ANSWERED = object_of(
+    {
+        "status": WHOLE,
+        "reason": nullable(TEXT),
+        "seconds": NUMBER,
+        "body": TEXT,
+        "prediction": nullable(list_of({})),
+    }
+)
+READ_ASPECT = object_of(
+    {
+        "name": TEXT,
+        "difference": {"type": "number"},
+        "live": nullable(list_of({})),
+        "candidate": nullable(list_of({})),
+        "detail": TEXT,
+    }
+)
+SEEN_PAIR = object_of(
+    {
+        "id": {"type": "string", "description": "The pair's own; no other has it."},
+        "request_id": {
+            "type": "string",
+            "description": "By which the caller knows the request; it may repeat its ids.",
+        },
+        "time": MOMENT,
+        "served": {"enum": ["live", "candidate"]},
+        "difference": {"type": "number", "description": "0 to 1, 1 for a mismatch; 2 when the candidate failed."},
+        "fault": nullable(TEXT),
+        "live_fault": nullable(TEXT),
+        "mismatch": nullable({"enum": [word.value for word in Mismatch if word]}),
+        "detail": TEXT,
+        "segment": nullable(TEXT),
+        "request": ASKED,
+        "live": ANSWERED,
+        "candidate": ANSWERED,
+        "aspects": list_of(READ_ASPECT) | {"description": "What was read as each of several predictions."},
+    }
+)
+ENDPOINT = object_of(
+    {
+        "url": TEXT,
+        "events": list_of(TEXT),
+        "template": TEXT,
+        "signed": {"type": "boolean"},
+        "ended": {"type": "boolean", "description": "It answered 410."},
+        "deliveries": {"type": "object", "additionalProperties": WHOLE, "description": "How many, by state."},
+        "failures_in_a_row": WHOLE,
+        "last_attempt": nullable(MOMENT),
+        "last_answer": nullable(TEXT),
+        "held_until": nullable(MOMENT),
+    }
+)
+CHARTS = object_of(
+    {
+        "pairs": WHOLE,
+        "window": WHOLE,
+        "units": {"type": "object", "additionalProperties": TEXT},
+        "titles": {"type": "object", "additionalProperties": TEXT},
+        "latency": nullable({"type": "object"}),
+        "predictions": nullable({"type": "object"}),
+        "aspects": {
+            "type": "object",
+            "additionalProperties": nullable({"type": "object"}),
+            "description": "Of several predictions, by name, what `predictions` is of the only one.",
+        },
+        "history": {"type": "object"},
+    }
+)
+WORKER = object_of({"slot": WHOLE, "pid": nullable(WHOLE), "started": NUMBER, "connected": {"type": "boolean"}})
+PROCESSES = object_of(
+    {
+        "supervisor": WHOLE,
+        "controller": nullable(WHOLE),
+        "workers": list_of(WORKER),
+        "restarts": {"type": "object", "additionalProperties": WHOLE},
+        "leaving": list_of(WHOLE),
+        "draining": {"type": "boolean"},
+        "config": object_of({"loaded": NUMBER, "reload_refused": nullable(TEXT)}),
+    }
+)
+REPLICA = object_of(
+    {
+        "name": TEXT,
+        "address": TEXT,
+        "role": {"enum": ["leader", "standby"]},
+        "version": TEXT,
+        "config_hash": TEXT,
+        "workers": WHOLE,
+        "link_lag_seconds": NUMBER,
+        "clock_offset_seconds": NUMBER,
+        "connected": {"type": "boolean"},
+    }
+)
+FLEET = object_of(
+    {
+        "leader": nullable(object_of({"name": TEXT, "address": TEXT, "since": MOMENT})),
+        "term": WHOLE,
+        "replicas": list_of(REPLICA),
+    }
+)
+_WHO: dict[str, Schema] = {
+    "reason": {"type": "string", "maxLength": 1000},
+    "actor": {"type": "string", "minLength": 1, "maxLength": 200, "default": "api"},
+}
+_FULL: Schema = {"type": "boolean", "default": False, "description": "All the way to 100 %."}
+PROMOTION = object_of(_WHO | {"full": _FULL}, required=(), additionalProperties=False)
+HAND = object_of(_WHO | {"full": {"const": False}}, required=(), additionalProperties=False)
+_GIVEN: dict[str, Schema] = {
+    "label": {"type": ["string", "integer", "boolean"]},
+    "value": {"type": "number"},
+    "reward": {"type": "number"},
+}
+OUTCOME: Schema = {
+    "oneOf": [
+        object_of({"id": {"type": "string", "minLength": 1, "maxLength": 128}, name: kind}, additionalProperties=False)
+        for name, kind in _GIVEN.items()
+    ]
+}
+PROBLEM = object_of(
+    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT, "reasons": list_of(TEXT)},
+    required=("type", "title", "status", "detail"),
+)
+
+SCHEMAS = {
+    "Rollout": ROLLOUT,
+    "Stage": STAGE,
+    "Finding": FINDING,
+    "Ledger": object_of({part: {"type": "integer"} for part in ("sampled", *PARTS, "pending")}),
+    "Pair": SEEN_PAIR,
+    "Entry": ENTRY,
+    "Endpoint": ENDPOINT,
+    "Charts": CHARTS,
+    "Processes": PROCESSES,
+    "Fleet": FLEET,
+    "HandAction": HAND,
+    "Promotion": PROMOTION,
+    "Outcome": OUTCOME,
+    "Problem": PROBLEM,
+}
+
+# --- where -----------------------------------------------------------------------------------------------------------
