@@ -63,6 +63,9 @@ class Passing(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._near = cast(asyncio.Transport, transport)  # uvloop's are not subclasses of asyncio's
+        if self._ending:  # between being accepted and this: nobody else would ever close it
+            self._near.abort()
+            return
         self._near.pause_reading()
         self._opening = asyncio.get_running_loop().create_task(self._open())
 

@@ -11,10 +11,11 @@ import pytest
 import uvloop
 
 from proxy.controller.fleet import links
-from proxy.controller.fleet.dialling import QUEUE
+from proxy.controller.fleet.dialling import QUEUE, LeaderAddress
 from proxy.model import Table
 from proxy.pairs import link
 from proxy.pairs.link import Frame
+from proxy.pairs.replicas import ReplicaHello
 from tests.controller.fleet.replicas import Leader, eventually, fleet
 from tests.controller.worker import FakeWorker
 
@@ -46,6 +47,22 @@ def test_a_worker_of_a_standby_is_as_one_of_the_leaders_own(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
+
+
+async def test_a_worker_that_was_let_in_as_the_relay_let_go_is_sent_away(tmp_path: Path) -> None:
+    """Its connection is accepted, and made in a later turn of the loop: in between the leader may be lost."""
+    async with fleet(tmp_path, "b") as (leader, (b,)):
+        to = LeaderAddress(leader.address, leader.term, None)
+        one = b.relay._let_in("pairs", to, ReplicaHello("b", "1", "pairs"))
+        one.close()
+        server = await asyncio.get_running_loop().create_unix_server(lambda: one, str(tmp_path / "late.sock"))
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "late.sock"))
+        try:
+            async with asyncio.timeout(20.0):
+                assert await reader.read() == b""
+        finally:
+            writer.close()
+            server.close()
 
 
 async def test_what_only_this_replica_wants_stays_here(tmp_path: Path) -> None:
