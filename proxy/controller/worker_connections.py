@@ -108,6 +108,8 @@ class WorkerConnections:
         self._clocks: dict[str, ClockOffset] = {}
         self._of: dict[Channel, WorkerConnection] = {}
         self._from: dict[Channel, str] = {}  # of links over TCP, whose they are
+        self._nameless: set[Channel] = set()
+        self._stopped = False
         self._servers: list[asyncio.AbstractServer] = []
         self._changed = asyncio.Event()
 
@@ -120,7 +122,14 @@ class WorkerConnections:
             self._servers.append(await loop.create_unix_server(self._factory(heard), str(path)))
 
     def _factory(self, heard: Callable[[Channel, Frame, bytes], None]) -> Callable[[], Channel]:
-        return lambda: Channel(heard, self._closed)
+        return lambda: Channel(heard, self._closed, self._opened)
+
+    def _opened(self, channel: Channel) -> None:
+        """One that has not said who it is yet; it may have been accepted before the end, and be made after it."""
+        if self._stopped:
+            channel.abort()
+        else:
+            self._nameless.add(channel)
 
     def set_clock(self, replica: str, clock: ClockOffset) -> None:
         """What is known of the clock of another replica, from now on."""
@@ -143,7 +152,8 @@ class WorkerConnections:
         """Close both sockets and every connection."""
         for server in self._servers:
             server.close()
-        for channel in {*self._of, *self._from}:
+        self._stopped = True
+        for channel in {*self._of, *self._from, *self._nameless}:
             channel.close()
 
     def hold_up(self, pause: bool) -> None:
@@ -171,6 +181,7 @@ class WorkerConnections:
             worker = self.workers[name] = WorkerConnection(name, slot, pid, replica)
             worker.clock = self._clocks.get(replica)
         self._of[channel] = worker
+        self._nameless.discard(channel)
         return worker, hello
 
     def expect(self, pids: Iterable[int | None], replica: str | None = None) -> None:
@@ -214,6 +225,7 @@ class WorkerConnections:
 
     def _closed(self, channel: Channel) -> None:
         self._from.pop(channel, None)
+        self._nameless.discard(channel)
         worker = self._of.pop(channel, None)
         if worker is None:
             return

@@ -98,3 +98,13 @@ async def test_waiting_for_acknowledgements_has_an_end(
     assert await connections.acknowledged(5, 10.0) == []
     assert good.table.number == 5
     good.disconnect()
+
+
+async def test_who_has_not_said_who_it_is_is_let_go_of_too(connections: WorkerConnections, tmp_path: Path) -> None:
+    """A worker that came as this controller ended would wait here for ever: its pairs have no other way out."""
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "pairs.sock"))
+    await asyncio.sleep(0)
+    await connections.stop()
+    async with asyncio.timeout(20.0):
+        assert await reader.read() == b""
+    writer.close()
