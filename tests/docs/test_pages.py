@@ -51,15 +51,17 @@ def whole(part: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @every_page
-def test_every_configuration_loads(page: Path) -> None:
+def test_every_configuration_loads(page: Path, tmp_path: Path) -> None:
     for block in blocks(page, "yaml"):
+        for schema in re.findall(r"schema: ([\w.]+\.json)\b", block):  # as the reader would have it beside the file
+            (tmp_path / schema).write_text("{}")
         tree = whole(yaml.safe_load(block))
         if tree is None:  # of another program: quoted from an example, which has a test of its own
             assert any(block.strip() in example for example in EXAMPLES), block
         else:
             written = re.sub(r"\$\{file:[^}]+\}", "${FROM_A_FILE}", yaml.safe_dump(tree))  # no such file here
             wanted = re.findall(r"\$\{(\w+)", written)
-            parse(written, environ=dict.fromkeys(wanted, "a secret of some length"))
+            parse(written, directory=tmp_path, environ=dict.fromkeys(wanted, "a secret of some length"))
 
 
 @every_page
