@@ -3,6 +3,7 @@ own that outlives reloads and controllers; and whoever is refused something else
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ async def test_a_restart_is_a_new_trial_with_nothing_of_the_old_one(
     await worker.weight(NAME, 500)
     await eventually(lambda: controller.trials[NAME].evidence.compared == 400)
     await eventually(lambda: controller.intake.strays == 30)
-    assert all(audit(entry, evidence).holds for entry, evidence in journal_entries(controller.store.path))
+    entries = await asyncio.to_thread(lambda: list(journal_entries(controller.store.path)))
+    assert all(audit(entry, evidence).holds for entry, evidence in entries)
 
 
 async def test_a_restarted_trial_outlives_reloads_and_controllers(

@@ -3,6 +3,7 @@ version that was rolled back is so when it comes back."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,8 @@ async def test_changed_error_rates_are_in_force_at_once_and_the_journal_holds(
     assert controller.trials[NAME].evidence.limits_hash != before
     (entry, *_) = await controller.store.journal(NAME, 1)
     assert (entry["kind"], "error rates" in entry["reason"]) == ("limits_changed", True)
-    assert all(audit(entry, evidence).holds for entry, evidence in journal_entries(controller.store.path))
+    entries = await asyncio.to_thread(lambda: list(journal_entries(controller.store.path)))
+    assert all(audit(entry, evidence).holds for entry, evidence in entries)
 
 
 async def test_a_trial_keeps_its_segments_and_failures_in_a_row_outlive_a_reload(
