@@ -90,7 +90,7 @@ def spoken_response(document: dict[str, Any]) -> Spoken:
     status, why = document.get("status"), document.get("incomplete_details")
     if status in ("failed", "cancelled"):
         error = document.get("error")
-        raise Unreadable(Reason.TRUNCATED, f"the response {status}: {count_words(error)}")
+        raise Unreadable(Reason.TRUNCATED, f"the response {status}: {words_of_error(error)}")
     if type(why) is dict and type(why.get("reason")) is str:
         status = why["reason"]
     said = Spoken(finish=status if type(status) is str else None, refused=status == FILTERED)
@@ -101,10 +101,10 @@ def spoken_response(document: dict[str, Any]) -> Spoken:
     return said
 
 
-def count_words(error: Any) -> str:
+def words_of_error(error: Any) -> str:
     """What an error says of itself.
 
-    >>> count_words({"message": "too long"}), count_words(None)
+    >>> words_of_error({"message": "too long"}), words_of_error(None)
     ('too long', 'no reason given')
     """
     said = error.get("message") if type(error) is dict else error
