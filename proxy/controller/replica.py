@@ -173,7 +173,7 @@ class Replica:
         await self._links.start(bound(self.config.fleet.listen))
 
     def _view(self, links: Links) -> FleetView:
-        leader = LeaderView(self.name, self._address, self.member.since)
+        leader = LeaderView(self.name, self._address, self.member.leads_since)
         replicas = (self.seen_as("leader"), *others(links, time.monotonic()))
         return FleetView(leader, self.member.election.term, replicas)
 

@@ -103,7 +103,7 @@ async def dial(
             welcomed.set_exception(link.error if isinstance(link.error, ssl.SSLError) else NotTakenError(CLOSED))
 
     link = LeaderLink(first, lost, on_full)
-    host, port = parts(to.address)
+    host, port = _host_and_port(to.address)
     limit = None if to.context is None else CONNECT
     try:
         async with asyncio.timeout(CONNECT):
@@ -118,6 +118,13 @@ async def dial(
             welcomed.exception()  # has been looked at
         raise
     return link, welcome
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    try:
+        return parts(address)
+    except ValueError:
+        raise NotTakenError(f"the leader's address in the store, {address!r}, is no HOST:PORT") from None
 
 
 def _check(welcome: Welcome, to: LeaderAddress) -> None:

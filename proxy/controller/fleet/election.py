@@ -265,7 +265,7 @@ def _is_free(election: Election, row: Row) -> bool:
     """Whether to try for a term. Where the lease runs only the lock can give it: its holder's connection has ended."""
     followed = election.leader
     earlier = row.holder.partition("#")[0] == election.me.partition("#")[0]  # this process, or its dead predecessor
-    if earlier or not row.holder:
+    if earlier or not (row.holder and row.address):  # nobody, or `understudy store copy`, which takes no links
         return True
     if followed is None or (followed.holder, followed.term) != (row.holder, row.term):
         return False  # it is followed first: it may be there, though the store was away for longer than its lease

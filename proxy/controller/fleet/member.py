@@ -108,7 +108,8 @@ class Member:
         self._wake = asyncio.Event()
         self._known: frozenset[str] = frozenset()
         self._short_since: float | None = None
-        self._leads_since = 0.0
+        self.leads_since = 0.0
+        """When it began to lead, whatever became of its lease since then, epoch seconds; 0 before."""
 
     # --- what others ask ---------------------------------------------------------------------------------------------
 
@@ -124,7 +125,7 @@ class Member:
     def leader(self) -> tuple[str, str, int, float] | None:
         """Who leads, as far as is known here: name, address of its links, term, since when (epoch seconds)."""
         if self.leads:
-            return self.name, self._address, self.election.term, self._leads_since
+            return self.name, self._address, self.election.term, self.leads_since
         found = self.election.leader
         if found is None:
             return None
@@ -185,8 +186,8 @@ class Member:
         if "TAKING" in (now.state, before.state) and now.state != "LEADING":
             return  # most tries are in vain
         self.since = time.time()
-        if now.state == "LEADING":
-            self._leads_since = self.since
+        if now.state == "LEADING" and not before.leads:
+            self.leads_since = self.since
         fields = {"replica": self.name, "term": now.term or before.term, "was": before.state, "why": EVENTS[now.why]}
         logs.event(log, f"fleet.{now.state.lower()}", _LEVELS.get(now.state, logging.INFO), **fields)
 

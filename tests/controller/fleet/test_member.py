@@ -148,12 +148,14 @@ async def test_a_store_that_comes_back_finds_its_leader_in_the_next_term(store: 
     part = Part()
     async with member(store, part) as it:
         await eventually(lambda: part.done)
+        since = it.leads_since
         store.down = True
         store.end_sessions()
         await eventually(lambda: it.election.state == "ADRIFT" and it.trouble == "nobody answers")
         assert it.may_act()
         store.down = False
         await eventually(lambda: part.done[-1] == "go on 2")
+        assert it.leads_since == since > 0.0, "it never stopped"
 
 
 async def test_who_is_overtaken_stops_before_it_follows(store: Store) -> None:
