@@ -11,7 +11,8 @@ other end wakes it or holds it up.
 `--auto` offers a leader with `mirror.max_pairs_per_second: auto` five times what it took as fast as it could, and says
 what it took and lost after a minute, in `TURNS` stretches of `STRETCH` seconds, and what part that was of what it could
 have: the time that its thread ran, of the time in which it did not wait for a core (the scheduler's own nanoseconds).
-The worker there samples as it is told and as its link has room (`rollout.pair_budget.room_in`).
+The worker there samples as it is told and as its link has room (`rollout.pair_budget.room_in`). With `--relayed` it is
+a standby's, and its pairs come over TCP with mutual TLS.
 
 `--compression` says what zlib, zstd and lz4 (where it is installed) would cost and save on batches of real pairs.
 """
@@ -247,17 +248,25 @@ class Offering(Worker):
         self.channel.send(link.encode_mark(0, self.sent) + link.note(Frame.COUNTS, counts))
 
 
-def auto(folder: Path) -> None:
-    """What becomes of five times too much."""
-    folder = folder / "auto"
-    folder.mkdir()
-    certificates(folder)
+def auto(folder: Path, relayed: bool) -> None:
+    """What becomes of five times too much, from the leader's own worker, or from a standby's."""
+    near, far = folder / "far", folder / "standby"
+    for one in (near, far):
+        one.mkdir()
+    certificates(near)
+    for name in ("ca.pem", "a.pem", "a.key"):
+        (far / name).write_bytes((near / name).read_bytes())
     config = CONFIG.replace("- candidate: c", "- candidate: c\n        mirror: {max_pairs_per_second: auto}")
-    one = Process(leader, folder, config)
+    taker = Process(leader, near, config)
+    running = [taker]
     try:
-        asyncio.run(too_much(Offering(folder, one.said[0]), one, folder))
+        if relayed:
+            running.append(Process(relay, far, taker.said[1]))
+        source = far if relayed else near
+        asyncio.run(too_much(Offering(source, taker.said[0]), taker, source))
     finally:
-        one.end()
+        for process in reversed(running):
+            process.end()
 
 
 async def too_much(worker: Offering, taker: Process, folder: Path) -> None:
@@ -343,7 +352,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         if "--auto" in words:
-            auto(Path(name))
+            auto(Path(name), "--relayed" in words)
         else:
             compare(Path(name), int(words[0]) if words else RATE)
 
