@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import orjson
 import yaml
+from aiohttp import web
 
 Rollout = dict[str, Any]
 
@@ -171,3 +172,16 @@ async def running(
         yield understudy
     finally:
         await understudy.close()
+
+
+@asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[str]:
+    """Where a model server of a test's own listens, in its process."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from tests.e2e.harness import running
+from tests.e2e.harness import running, served
 
 PAIRS = 40
 ITEM = 1_790_000_000_000_000_001
@@ -84,14 +84,8 @@ async def server(arm: int) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/{route}", handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield url
 
 
 def route(name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.e2e.harness import running
+from tests.e2e.harness import running, served
 
 PREDICTIONS = {
     "intent": {"protocol": "json", "pointer": "/intent", "kind": "label"},
@@ -38,14 +38,8 @@ async def model(refuses: int) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/{route}", handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield url
 
 
 def config(live: str, candidate: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from aiohttp import web
 
-from tests.e2e.harness import Understudy, running
+from tests.e2e.harness import Understudy, running, served
 from tests.worker.grpc.models import Client, GrpcModel, Seen
 
 STAGES = [{"shadow": "100%", "min_pairs": 50}, {"canary": "50%", "min_pairs": 50}]
@@ -51,14 +51,8 @@ async def server(at: int, replies: dict[str, tuple[Reply, Reply, str]]) -> Async
 
     app = web.Application()
     app.router.add_post("/{route}", handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield url
 
 
 def route(name: str, path: str, **guards: str) -> dict[str, Any]:
