@@ -19,6 +19,7 @@ from proxy.config.fleet import check_fleet
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.guard_checks import check_aspects, check_guards
 from proxy.config.names import collide, is_loopback, nearest
+from proxy.config.price import check_price
 from proxy.config.route import Match, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.signing import signing_key
@@ -100,6 +101,8 @@ def _sides(config: Config, blame: _Blamer) -> None:
     _positive(("server",), blame, controller_lost=config.server.controller_lost)
     for name, upstream in config.upstreams.items():
         path: Path = ("upstreams", name)
+        if not blame.is_broken((*path, "price")):
+            check_price((*path, "price"), upstream.price, blame)
         if upstream.health is not None:
             _positive((*path, "health"), blame, interval=upstream.health.interval)
         tls = upstream.tls

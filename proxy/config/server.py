@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validat
 
 from proxy.config.headers import UpstreamHeaders
 from proxy.config.postgres_url import StoreUrl
+from proxy.config.price import PriceConfig
 from proxy.config.types import (
     Balance,
     ByteRate,
@@ -238,6 +239,8 @@ class UpstreamConfig(Section):
     version: Version | None = None
     """A new version starts a new trial; when absent, a hash of the sorted URLs, and of `host` and `path` where they say
     who is asked."""
+    price: PriceConfig | None = None
+    """What an answer costs, for `max_cost`, `mirror.max_cost` and the figures of [cost](cost.md)."""
     signed_off_at: Moment | None = None
     """When the model was approved; lead time is measured from here."""
     tls: UpstreamTls | None = None

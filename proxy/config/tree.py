@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
@@ -17,6 +17,7 @@ from proxy.config.route import DefaultRoute, RolloutConfig, RouteConfig
 from proxy.config.server import Admin, Log, Server, Store, Tracing, UpstreamConfig, Webhook
 from proxy.config.types import Name, Section
 from proxy.model import Plan, PredictionSpec, Segments
+from proxy.model.price import Price
 
 NO_PREDICTION = PredictionSpec(protocol="none")
 """How the answers of a route without `prediction` are read: not at all."""
@@ -37,6 +38,8 @@ class Config(Section):
     """Where requests go that match no route; they get 404 when absent."""
     webhooks: tuple[Webhook, ...] = ()
     """Receivers of rollout events."""
+    currency: Annotated[str, Field(min_length=1, max_length=8)] = "$"
+    """The sign of the currency that all prices and budgets are in, for texts."""
     store: Store = Field(default_factory=dict, validate_default=True)  # by way of its reader, which knows the file
     """Where rollouts survive a restart."""
     fleet: Fleet | None = None
@@ -76,6 +79,9 @@ class Config(Section):
             lead_time_slo=rollout.lead_time_slo,
             asked=_asked(candidate.set_json),
             ready_within=candidate.health.wait if candidate.health is not None else None,
+            live_price=_price(self.upstreams[route.live]),
+            candidate_price=_price(candidate),
+            currency=self.currency,
             predictions=tuple(replace(rule.spec, name=name) for name, rule in route.predictions.items()),
         )
 
@@ -91,6 +97,10 @@ class Config(Section):
     def plans(self) -> dict[str, Plan]:
         """Every rollout's plan by the rollout's name, `ROUTE/CANDIDATE`."""
         return {plan.name: plan for plan in (self.plan(*pair) for pair in self.rollouts())}
+
+
+def _price(upstream: UpstreamConfig) -> Price | None:
+    return upstream.price.price if upstream.price is not None else None
 
 
 def _asked(set_json: dict[str, Any]) -> str:

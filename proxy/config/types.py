@@ -15,6 +15,7 @@ from proxy.config import names
 from proxy.config.postgres_url import StoreUrl, read_store_url
 from proxy.fields.hash_key import HashKey
 from proxy.http.placement import PathRule
+from proxy.money import BUDGET_TEXT, MoneyBudget, amount, money_budget
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as metadata of a type must be
@@ -52,6 +53,8 @@ Size = Annotated[int, Reads(units.size, _text(SIZE, "1MiB"), units.bytes_text)]
 ByteRate = Annotated[int, Reads(units.rate, _text(RATE, "1KiB/s"), units.rate_text)]
 Percent = Annotated[float, Reads(units.percent, _text(PERCENT, "5%"), units.percent_text)]
 Proportion = Annotated[float, Reads(units.ratio, _text(PERCENT, "1%"), units.ratio_text)]
+Money = Annotated[float, Reads(amount, {"type": "number", "minimum": 0, "maximum": 1e9, "examples": [0.15]})]
+Budget = Annotated[MoneyBudget, Reads(money_budget, _text(BUDGET_TEXT, "20/day"), str)]
 Moment = Annotated[float, Reads(units.moment, {"type": "string", "format": "date-time"})]
 Name = Annotated[str, Reads(names.name, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "credit-v2"))]
 Version = Annotated[str, Reads(names.version, {"type": ["string", "integer"], "examples": ["2026-11-20"]})]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from proxy.model.price import Price
 from proxy.model.reasons import Reason
 
 BUCKETS: Final = 10_000
@@ -352,6 +353,13 @@ class Plan:
 
     predictions: tuple[PredictionSpec, ...] = ()
     """Several named aspects of one answer; `prediction` then reads nothing."""
+
+    live_price: Price | None = None
+    candidate_price: Price | None = None
+    """What an answer of each arm costs; `None` where nobody says it."""
+
+    currency: str = "$"
+    """Sign of the currency that prices are in."""
 
     @property
     def aspects(self) -> tuple[PredictionSpec, ...]:

@@ -20,7 +20,7 @@ FLOORS = (
     {"config", "pairs", "sockets"},
     {"rollout", "evidence", "predictions"},
     {"fields"},
-    {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer", "rfc3339", "units"},
+    {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer", "rfc3339", "units", "money"},
     {"http"},
     {"model"},
 )
