@@ -209,7 +209,9 @@ class PredictionSpec:
     `label_delay` is how long after a request its truth may come (seconds): labels count when it has passed. `schema` is
     the JSON Schema of kind `json`, as text. `name` is the aspect's among several predictions, empty for the only one. A
     score above `threshold` is a positive one; `None` is the middle of its range. `event` is the label that
-    `max_rate_increase` counts.
+    `max_rate_increase` counts. `judge` names who judges pairs of answers ("" for nobody), `judge_asks` is a hash of
+    what that is asked and how (model, rubric): another one would be another measure, so it is another trial.
+    `judge_share` is the share of the pairs that it is drawn for, 0 to 1.
     """
 
     protocol: str = "auto"
@@ -225,6 +227,9 @@ class PredictionSpec:
     name: str = ""
     threshold: float | None = None
     event: str | int | bool = True
+    judge: str = ""
+    judge_asks: str = ""
+    judge_share: float = 1.0
 
     @property
     def middle(self) -> float:
@@ -243,7 +248,8 @@ class PredictionSpec:
         counted = "" if self.event is True else f"event {self.event!r}"
         found = f"jmespath {self.jmespath}" if self.jmespath else ""
         fits = f"schema {hashlib.blake2b(self.schema.encode(), digest_size=8).hexdigest()}" if self.schema else ""
-        return (*words, *self.ignore, *filter(None, (found, side, counted, fits)))
+        judged = f"judge {self.judge} {self.judge_asks}".rstrip() if self.judge else ""
+        return (*words, *self.ignore, *filter(None, (found, side, counted, fits, judged)))
 
 
 @dataclass(frozen=True, slots=True)
