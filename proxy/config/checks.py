@@ -18,6 +18,7 @@ from proxy.config.durations import check_durations
 from proxy.config.fleet import check_fleet
 from proxy.config.grpc import check_grpc, speaks
 from proxy.config.guard_checks import check_aspects, check_guards
+from proxy.config.judge_checks import check_judges
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.price import check_price
 from proxy.config.route import Match, PredictionConfig, RolloutConfig, RouteConfig
@@ -76,6 +77,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
     check_grpc(config, blame)
     check_durations(config, blame)
     check_fleet(config.fleet, config.store.url is not None, blame)
+    check_judges(config, blame)
     _webhooks(config, blame)
     _watching(config, blame)
     _files(config, blame)

@@ -151,6 +151,8 @@ class PredictionConfig(WithSchema, Section):
     absent."""
     event: bool | int | str = True
     """The label that `max_rate_increase` counts."""
+    judge: Name | None = None
+    """Name of the [judge](judges.md) that says which of the two answers is better, for `min_win_rate`."""
 
     @property
     def spec(self) -> PredictionSpec:

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from proxy.config.fleet import Fleet
 from proxy.config.headers import keys
-from proxy.config.route import DefaultRoute, RolloutConfig, RouteConfig
+from proxy.config.judges import JudgeConfig
+from proxy.config.route import DefaultRoute, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import Admin, Log, Server, Store, Tracing, UpstreamConfig, Webhook
 from proxy.config.types import Name, Section
 from proxy.model import Plan, PredictionSpec, Segments
@@ -34,6 +35,8 @@ class Config(Section):
     """The model servers, by name."""
     routes: tuple[RouteConfig, ...] = ()
     """Rules, tried in order; the first that matches has the request."""
+    judges: dict[Name, JudgeConfig] = Field(default_factory=dict)
+    """Models that judge answers, by names of your own; predictions name them."""
     default: DefaultRoute | None = None
     """Where requests go that match no route; they get 404 when absent."""
     webhooks: tuple[Webhook, ...] = ()
@@ -64,7 +67,7 @@ class Config(Section):
             version=candidate.effective_version,
             stages=rollout.ladder,
             guards=rollout.limits,
-            prediction=route.prediction.spec if route.prediction else NO_PREDICTION,
+            prediction=self._spec(route.prediction) if route.prediction else NO_PREDICTION,
             segments=_segments(route),
             on_pass=rollout.on_pass,
             false_rollback_rate=rollout.false_rollback_rate,
@@ -82,8 +85,15 @@ class Config(Section):
             live_price=_price(self.upstreams[route.live]),
             candidate_price=_price(candidate),
             currency=self.currency,
-            predictions=tuple(replace(rule.spec, name=name) for name, rule in route.predictions.items()),
+            predictions=tuple(replace(self._spec(rule), name=name) for name, rule in route.predictions.items()),
         )
+
+    def _spec(self, rule: PredictionConfig) -> PredictionSpec:
+        """How answers are read, and who judges them."""
+        judge = self.judges.get(rule.judge or "")
+        if judge is None:
+            return rule.spec
+        return replace(rule.spec, judge=rule.judge or "", judge_asks=judge.identity, judge_share=judge.share)
 
     @cached_property
     def keys(self) -> tuple[bytes, ...]:

@@ -11,6 +11,7 @@ from itertools import combinations
 
 from proxy.config.effort import is_latency, seconds_to_pass
 from proxy.config.guards import IMPLIED
+from proxy.config.judge_checks import judge_warnings, judges_in_words
 from proxy.config.route import RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.tree import Config
@@ -98,7 +99,7 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: 
         f"one beyond a limit passes a stage with a chance of at most {miss:g}%. "
         f"{plan.consecutive_failures} failures of {plan.candidate} in a row roll it back at once.",
     )
-    for text in _asked(config, plan, rollout):
+    for text in (*_asked(config, plan, rollout), *judges_in_words(config, route.aspects)):
         yield _wrapped("    ", text)
     yield _wrapped("    ", "Filled in: " + "; ".join(_filled_in(config, rollout)) + ".")
     if rollout.guards is None:
@@ -210,6 +211,7 @@ def warnings(config: Config) -> Iterator[str]:
         yield from (f"{plan.name}: {text}" for text in _rollout_warnings(plan, route, rollout))
     if any(True for _ in config.rollouts()) and not config.webhooks:
         yield "no webhook: a rollback is journaled and shown, but nobody is notified"
+    yield from judge_warnings(config)
     yield from _store(config)
     for name, upstream in config.upstreams.items():
         if upstream.tls is not None and not upstream.tls.verify:

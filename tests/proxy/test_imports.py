@@ -18,7 +18,7 @@ FLOORS = (
     {"worker", "controller"},
     {"request"},
     {"config", "pairs", "sockets"},
-    {"rollout", "evidence", "predictions"},
+    {"rollout", "evidence", "predictions", "judges"},
     {"fields"},
     {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer", "rfc3339", "units", "money"},
     {"http"},

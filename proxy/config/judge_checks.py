@@ -1,0 +1,150 @@
+"""What is wrong with judges and the predictions that name them, and what `check` says of them in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from proxy.config.names import nearest
+from proxy.config.price import check_price
+from proxy.config.text import Path
+from proxy.fields.set_json import rules
+from proxy.model import Kind
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from proxy.config.judges import JudgeConfig
+    from proxy.config.route import PredictionConfig
+    from proxy.config.server import UpstreamConfig
+    from proxy.config.tree import Config
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class JudgeBlame(Protocol):
+    """What notes a mistake at a path, with a hint."""
+
+    def __call__(self, path: Path, problem: str, hint: str = "") -> None: ...
+
+
+def check_judges(config: Config, blame: JudgeBlame) -> None:
+    """Note every mistake about judges and the predictions that name them."""
+    for name, judge in config.judges.items():
+        _judge(("judges", name), judge, blame)
+    for n, route in enumerate(config.routes):
+        for aspect, rule in route.aspects.items():
+            here: Path = ("routes", n, *(("predictions", aspect) if aspect else ("prediction",)))
+            if rule.judge is not None:
+                _judged((*here, "judge"), rule, config, blame)
+    for n, m, name, arm in _own_judges(config):
+        path: Path = ("routes", n, "live") if m is None else ("routes", n, "rollouts", m, "candidate")
+        problem = f"`{arm}` is the judge `{name}` of this route: the same address, path and model"
+        blame(path, problem, "a model does not judge its own answers; name another one as the judge")
+
+
+def _judge(path: Path, judge: JudgeConfig, blame: JudgeBlame) -> None:
+    for key, problem in judge.problems.items():
+        blame((*path, key), f"{getattr(judge, key)} {problem}")
+    if judge.price is not None:
+        check_price((*path, "price"), judge.price, blame)
+    if judge.url.startswith("grpc"):
+        blame((*path, "url"), "a judge is asked over HTTP", "http:// or https://")
+    if judge.max_cost is not None and judge.price is None:
+        blame((*path, "max_cost"), "cannot be kept without its `price`", "write `price: {input: …, output: …}`")
+    for key in ("timeout", "share"):
+        if getattr(judge, key) <= 0:
+            blame((*path, key), "must be more than 0")
+    for pointer, value in judge.set_json.items():
+        try:
+            rules({pointer: value})
+        except ValueError as error:
+            blame((*path, "set_json", pointer), str(error))
+        if pointer.split("/")[1:2] in (["model"], ["messages"], ["response_format"], ["stream"], ["n"]):
+            blame((*path, "set_json", pointer), "is part of every question", "it is not for `set_json` to change")
+
+
+def _judged(path: Path, rule: PredictionConfig, config: Config, blame: JudgeBlame) -> None:
+    """A prediction that names a judge: one that there is, and answers that it can read."""
+    if rule.judge not in config.judges:
+        known = f"known: {', '.join(config.judges)}" if config.judges else "write it under `judges:` at the top"
+        blame(path, f"there is no judge `{rule.judge}`", nearest(str(rule.judge), config.judges) or known)
+    if rule.kind is not Kind.TEXT:
+        blame(path, f"compares texts, and this prediction is of kind `{rule.kind}`", "write `kind: text`")
+
+
+def _own_judges(config: Config) -> Iterator[tuple[int, int | None, str, str]]:
+    """Arms that judge themselves: the route, the rollout (`None` for live), the judge, the upstream."""
+    for n, route in enumerate(config.routes):
+        named = {rule.judge for rule in route.aspects.values() if rule.judge in config.judges}
+        arms = [(None, route.live), *((m, rollout.candidate) for m, rollout in enumerate(route.rollouts))]
+        for judge in sorted(filter(None, named)):
+            for m, arm in arms:
+                if arm in config.upstreams and _same(config.judges[judge], config.upstreams[arm], route.match.json):
+                    yield n, m, judge, arm
+
+
+def _same(judge: JudgeConfig, upstream: UpstreamConfig, matched: Mapping[str, Any]) -> bool:
+    model = upstream.set_json.get("/model", matched.get("/model"))
+    return model == judge.model and shares_address(judge, upstream)
+
+
+def shares_address(judge: JudgeConfig, upstream: UpstreamConfig) -> bool:
+    """Whether a judge is asked at an address of an upstream, under the same host and path.
+
+    >>> from proxy.config.judges import JudgeConfig
+    >>> from proxy.config.server import UpstreamConfig
+    >>> there = UpstreamConfig(url="https://gateway.example")
+    >>> shares_address(JudgeConfig(url="https://gateway.example:443/v1", model="m"), there)
+    True
+    """
+    host = (urlsplit(judge.url).hostname or "").lower()
+    named = upstream.host in ("client", "url") or upstream.host.partition(":")[0] == host
+    return named and _address(judge.url) in {_address(url) for url in upstream.urls}
+
+
+def _address(url: str) -> tuple[str, int | None, str]:
+    parts = urlsplit(url)
+    path = parts.path.removesuffix("/chat/completions").removesuffix("/v1")
+    return (parts.hostname or "").lower(), parts.port or DEFAULT_PORTS.get(parts.scheme), path
+
+
+def judges_in_words(config: Config, aspects: Mapping[str, PredictionConfig]) -> Iterator[str]:
+    """What the judges of a route's predictions do, a sentence or two each."""
+    for aspect, rule in aspects.items():
+        judge = config.judges.get(rule.judge or "")
+        if judge is not None:
+            yield _in_words(aspect or "The prediction", str(rule.judge), judge)
+
+
+def _in_words(aspect: str, name: str, judge: JudgeConfig) -> str:
+    where = urlsplit(judge.url).netloc
+    said = f"{aspect} is judged by {judge.model} (`{name}`, at {where}), which sees the request and both answers of "
+    said += f"{judge.share * 100:g}% of the pairs, up to {judge.concurrency} at a time"
+    said += f", for at most {judge.max_cost}." if judge.max_cost is not None else ", whatever it costs."
+    if judge.anchor_pairs:
+        said += f" {len(judge.anchor_pairs)} anchors tell whether it changes."
+    return said
+
+
+def judge_warnings(config: Config) -> Iterator[str]:
+    """What is allowed of judges and most likely not meant."""
+    used = {rule.judge for route in config.routes for rule in route.aspects.values() if rule.judge is not None}
+    for name, judge in config.judges.items():
+        if name not in used:
+            yield f"judge {name} is not used: name it in a prediction, `judge: {name}`"
+        elif judge.max_cost is None:
+            yield f"judge {name}: no `max_cost`, so every drawn pair is paid for"
+        if name in used and not judge.anchor_pairs:
+            yield f"judge {name}: no `anchors`, so a judge that changes would be taken for a model that did"
+    for route in config.routes:
+        for rule in route.aspects.values():
+            judge = config.judges.get(rule.judge or "")
+            arms = [route.live, *(rollout.candidate for rollout in route.open_rollouts)]
+            for arm in arms if judge is not None else ():
+                upstream = config.upstreams[arm]
+                unnamed = "/model" not in upstream.set_json and "/model" not in route.match.json
+                if judge is not None and unnamed and shares_address(judge, upstream):
+                    text = "clients choose the model there: one that asks for the judge's is judged by itself"
+                    yield f"{route.name}: the judge `{rule.judge}` shares the address of {arm}, and {text}"
