@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from proxy.config.judges import JudgeConfig
-    from proxy.config.route import PredictionConfig
+    from proxy.config.route import PredictionConfig, RouteConfig
     from proxy.config.server import UpstreamConfig
     from proxy.config.tree import Config
 
@@ -140,11 +140,13 @@ def judge_warnings(config: Config) -> Iterator[str]:
             yield f"judge {name}: no `anchors`, so a judge that changes would be taken for a model that did"
     for route in config.routes:
         for rule in route.aspects.values():
-            judge = config.judges.get(rule.judge or "")
-            arms = [route.live, *(rollout.candidate for rollout in route.open_rollouts)]
-            for arm in arms if judge is not None else ():
-                upstream = config.upstreams[arm]
-                unnamed = "/model" not in upstream.set_json and "/model" not in route.match.json
-                if judge is not None and unnamed and shares_address(judge, upstream):
-                    text = "clients choose the model there: one that asks for the judge's is judged by itself"
-                    yield f"{route.name}: the judge `{rule.judge}` shares the address of {arm}, and {text}"
+            if rule.judge in config.judges and "/model" not in route.match.json:
+                yield from _chosen_by_clients(config, route, str(rule.judge))
+
+
+def _chosen_by_clients(config: Config, route: RouteConfig, judge: str) -> Iterator[str]:
+    for arm in (route.live, *(rollout.candidate for rollout in route.open_rollouts)):
+        upstream = config.upstreams[arm]
+        if "/model" not in upstream.set_json and shares_address(config.judges[judge], upstream):
+            text = "clients choose the model there: one that asks for the judge's is judged by itself"
+            yield f"{route.name}: the judge `{judge}` shares the address of {arm}, and {text}"

@@ -22,7 +22,9 @@ class JudgeSpending(NamedTuple):
 
 def _now(spending: JudgeSpending, limit: MoneyBudget, now: float) -> JudgeSpending:
     period = int(now // limit.period)
-    return spending if period == spending.period else JudgeSpending(period, 0.0, spending.reserved)
+    if period in (spending.period, spending.period - 1):  # a clock that was set back brings no budget a second time
+        return spending
+    return JudgeSpending(period, 0.0, spending.reserved)
 
 
 def afford(spending: JudgeSpending, limit: MoneyBudget, cost: float, now: float) -> JudgeSpending | None:

@@ -1,10 +1,10 @@
 """The question to a judge: the rubric, the request and both answers, in an order that was drawn.
 
-What the arms wrote is untrusted. It stands as data between marks that hold a keyed hash, which no answer can know and so
-none can close; the judge is told that nothing between them is an instruction; its own answer is taken only as the closed
-JSON schema `FORMAT`; and the order of the answers is drawn, so that "the first one is better" helps as often as it hurts.
-What this does not stop: an answer that talks the judge into preferring it in words that fit either place. Such a model
-wins pairs that it should lose; anchors with such answers tell whether the judge falls for them.
+What the arms wrote is untrusted. It stands as data between marks that hold a keyed hash, which no answer can know and
+so none can close; the judge is told that nothing between them is an instruction; its own answer is taken only as the
+closed JSON schema `FORMAT`; and the order of the answers is drawn, so that "the first one is better" helps as often as
+it hurts. What this does not stop: an answer that talks the judge into preferring it in words that fit either place.
+Such a model wins pairs that it should lose; anchors with such answers tell whether the judge falls for them.
 
 Lengths are bounded, for both answers alike: of a longer text the middle is left out, and that is said in its place.
 """

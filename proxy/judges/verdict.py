@@ -56,7 +56,8 @@ class Judgment(NamedTuple):
 def read_verdict(status: int, body: bytes) -> Judgment:
     """What an answer of the judge says; never raises.
 
-    >>> said = b'{"choices": [{"message": {"content": "{\\\\"verdict\\\\": \\\\"tie\\\\", \\\\"reason\\\\": \\\\"same\\\\"}"}}]}'
+    >>> content = orjson.dumps({"reason": "same", "verdict": "tie"}).decode()
+    >>> said = orjson.dumps({"choices": [{"message": {"content": content}}]})
     >>> read_verdict(200, said)[:2], read_verdict(429, b"")[2].value, read_verdict(200, b"<html>")[2].value
     (('tie', 'same'), 'status', 'not_json')
     """
@@ -69,7 +70,8 @@ def read_verdict(status: int, body: bytes) -> Judgment:
         content = message.get("content")
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
         return Judgment(why=NotJudged.NOT_JSON)
-    return _said(choice, message, content)._replace(**_usage(answer))
+    read, written = _usage(answer)
+    return _said(choice, message, content)._replace(read=read, written=written)
 
 
 def _said(choice: dict[str, Any], message: dict[str, Any], content: Any) -> Judgment:
@@ -89,12 +91,12 @@ def _said(choice: dict[str, Any], message: dict[str, Any], content: Any) -> Judg
     return Judgment(verdict, reason[:MAX_REASON])
 
 
-def _usage(answer: dict[str, Any]) -> dict[str, int]:
+def _usage(answer: dict[str, Any]) -> tuple[int, int]:
     usage = answer.get("usage")
     found = usage if isinstance(usage, dict) else {}
     counts = (found.get(key) for key in ("prompt_tokens", "completion_tokens"))
     read, written = (count if type(count) is int and count >= 0 else -1 for count in counts)
-    return {"read": read, "written": written}
+    return read, written
 
 
 def value_of(winner: str, *, candidate_first: bool) -> float:

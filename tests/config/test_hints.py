@@ -24,8 +24,8 @@ UPSTREAMS = "upstreams:\n  v1: {url: http://127.0.0.1:9001}\n"
         ("shadow: 5%|guards: {max_disagreement: 0.02}", "guards.max_disagreement", "did you mean `2%`?"),
         ("shadow: 5%|guards: {p99_latency: 20%}", "guards.p99_latency", "did you mean `1.2x`?"),
         (
-            "shadow: 5%|guards: {max_cost: 1.3x}",
-            "guards.max_cost",
+            "shadow: 5%|guards: {max_energy: 1.3x}",
+            "guards.max_energy",
             "known: max_disagreement, max_rate_increase, max_mean_shift, ",
         ),
         ("shadow: 5%|guards: {max_error: 1%}", "guards.max_error", "did you mean `max_extra_errors`?"),
