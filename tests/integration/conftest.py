@@ -6,6 +6,8 @@ __all__ = ["postgres", "postgres_cluster", "postgres_server"]
 
 collect_ignore = [
     "language_client.py",
+    "llama_client.py",
+    "llama_engine.py",
     "kserve_model.py",
     "bento_model.py",
     "litserve_model.py",
