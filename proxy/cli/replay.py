@@ -25,8 +25,8 @@ import aiohttp
 from proxy.aiohttp_resolver import OwnResolver
 from proxy.cli.judging import LOOK_EVERY, Bench, Judgement
 from proxy.fields.set_json import Rules, rewritten
+from proxy.http.answer_head import LINES, stream_form
 from proxy.http.first_piece import FirstPiece
-from proxy.http.headers import LINES, stream_form
 from proxy.http.placement import Placement
 from proxy.model import Arm, Outcome, Plan
 from proxy.model.reasons import Reason

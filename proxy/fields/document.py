@@ -19,7 +19,8 @@ import msgspec
 import orjson
 
 from proxy.http.chunks import joined
-from proxy.http.headers import CHUNKED, CODED, JSON_SIZE, TENSORS, Request, original
+from proxy.http.headers import CHUNKED, original
+from proxy.http.request_head import CODED, JSON_SIZE, TENSORS, Request
 from proxy.json_pointer import NOWHERE, Pointer, index, step
 
 ABSENT: Final = 0

@@ -18,7 +18,8 @@ from proxy import json_pointer
 from proxy.fields.document import JsonDocument, JsonReader, json_size
 from proxy.fields.sticky import json_key, message_key
 from proxy.http.chunks import ChunkError, joined
-from proxy.http.headers import JSON_SIZE, original
+from proxy.http.headers import original
+from proxy.http.request_head import JSON_SIZE
 from proxy.json_pointer import Pointer
 
 PREFIX: Final = 256

@@ -19,7 +19,8 @@ from typing import Any, Final
 import orjson
 
 from proxy.fields.document import ABSENT, PRESENT, UNKNOWN, JsonDocument, JsonReader, json_size
-from proxy.http.headers import JSON_SIZE, OF_BODY, original, without
+from proxy.http.headers import original, without
+from proxy.http.request_head import JSON_SIZE, OF_BODY
 from proxy.json_pointer import NOWHERE, Pointer, index, parse
 
 Rules = tuple[tuple[Pointer, bytes], ...]

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from proxy.http.headers import NO_STREAM, UNTIL_CLOSE, Answer, HeadError
+from proxy.http.answer_head import NO_STREAM, Answer
+from proxy.http.headers import UNTIL_CLOSE, HeadError
 from proxy.model.reasons import Reason
 
 Headers = list[tuple[bytes, bytes]]

@@ -18,7 +18,7 @@ LONGEST: Final = 2048
 class KnownHeads(Generic[M]):
     """At most `most` of them.
 
-    >>> from proxy.http.headers import read_answer
+    >>> from proxy.http.answer_head import read_answer
     >>> known, answer = KnownHeads(2), read_answer(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n")
     >>> known.keep(answer); known.find(answer.head + b"{}") is answer, known.find(answer.head[:-2], answer)
     (True, None)

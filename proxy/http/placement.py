@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from proxy.http.headers import JSON_SIZE
 from proxy.http.known_heads import LONGEST
+from proxy.http.request_head import JSON_SIZE
 
 _END: Final = b"\r\n\r\n"
 _OURS: Final = (

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from proxy.http.headers import TRACE, Request
+from proxy.http.forwarding import TRACE
+from proxy.http.request_head import Request
 from proxy.pairs.link import Frame, LinkError, note, read_note
 from proxy.rfc3339 import rfc3339
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 
 from proxy.http.grpc import status_words
-from proxy.http.headers import is_conditional
+from proxy.http.request_head import is_conditional
 from proxy.http.statuses import NOT_MODIFIED, REFUSALS, is_failure, status_class
 from proxy.model import Mismatch, Outcome
 from proxy.predictions.message import decoded, mark_of, media_type

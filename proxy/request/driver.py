@@ -21,7 +21,7 @@ from proxy.request.mirroring import Copy
 from proxy.request.served import Served
 
 if TYPE_CHECKING:
-    from proxy.http.headers import Request
+    from proxy.http.request_head import Request
     from proxy.request.counts import Meter
     from proxy.request.legs import Upstream
     from proxy.request.ports import DownstreamStream, RequestContext

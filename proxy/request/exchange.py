@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from proxy.http import headers
+from proxy.http import answer_head, forwarding, headers, request_head
 from proxy.http.chunks import ChunkError, joined
 from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure, status_class
 from proxy.model.reasons import CODES, Reason
@@ -28,7 +28,7 @@ from proxy.request.legs import Leg, Written
 
 if TYPE_CHECKING:
     from proxy.fields.document import JsonDocument
-    from proxy.http.headers import Request
+    from proxy.http.request_head import Request
     from proxy.request.counts import Meter
     from proxy.request.gathered import Gathered
     from proxy.request.legs import Upstream
@@ -103,7 +103,7 @@ class Captured(Leg):
         if not self.checked or answer is None:
             return False
         if answer.status == NOT_MODIFIED:
-            return not headers.is_conditional(self.exchange.request.head)
+            return not request_head.is_conditional(self.exchange.request.head)
         return status_class(answer.status) != 2
 
     def grow(self, size: int) -> None:
@@ -235,8 +235,8 @@ class Exchange(Written):
         if request.plain:  # the client has given no id either
             self.base = b"".join((request.plain, client.lines, name, b"\r\n"))
         else:
-            self.request_id = headers.given_id(request) or name
-            self.base = headers.forwarded(request, self.request_id, client.peer, client.scheme, client.trusted)
+            self.request_id = request_head.given_id(request) or name
+            self.base = forwarding.forwarded(request, self.request_id, client.peer, client.scheme, client.trusted)
 
     @property
     def answered(self) -> bool:
@@ -316,7 +316,7 @@ class Exchange(Written):
     def head_for_leg(self, base: bytes) -> bytes:
         """A head for one leg, without the blank line, with a span of its own when the client traces."""
         if b"traceparent" in self.request.found:
-            base = headers.trace(self.request, base, *self.context.span())
+            base = forwarding.trace(self.request, base, *self.context.span())
         return base
 
     def base_without(self, names: frozenset[bytes]) -> bytes:
@@ -332,7 +332,7 @@ class Exchange(Written):
 
     def upgraded(self, leg: Captured, head: bytes, rest: bytes) -> bool:
         """A 101 makes the two connections a tunnel, if the client has asked for this one."""
-        if not self.request.upgrade or not headers.is_offered(self.request, headers.read_answer(head)):
+        if not self.request.upgrade or not answer_head.is_offered(self.request, answer_head.read_answer(head)):
             return False
         self.on(machine.UPGRADED)
         leg.mark_ended(monotonic())

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from proxy.fields import sticky
-from proxy.http.headers import CODED
+from proxy.http.request_head import CODED
 
 if TYPE_CHECKING:
     from proxy.fields.document import JsonDocument
-    from proxy.http.headers import Request
+    from proxy.http.request_head import Request
     from proxy.json_pointer import Pointer
     from proxy.request.routing import Rule
 

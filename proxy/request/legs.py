@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
+from proxy.http.answer_head import LINES, NO_STREAM
 from proxy.http.first_piece import FirstPiece
-from proxy.http.headers import CHUNKED, LINES, NO_STREAM
+from proxy.http.headers import CHUNKED
 from proxy.model.reasons import Reason
 
 if TYPE_CHECKING:
     from proxy.fields.document import JsonDocument
     from proxy.fields.set_json import Rules
-    from proxy.http.headers import Answer
+    from proxy.http.answer_head import Answer
     from proxy.json_pointer import Pointer
 
 _NONE: Final = Reason.NONE

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from proxy.http.chunks import joined
-from proxy.http.headers import CHUNKED, CREDENTIALS, without
+from proxy.http.headers import CHUNKED, without
+from proxy.http.request_head import CREDENTIALS
 from proxy.model.reasons import Reason
 from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, FELL_BACK, HEDGED, SLOT
 from proxy.request import memory, rewriting, samples

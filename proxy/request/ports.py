@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
-    from proxy.http.headers import Answer
+    from proxy.http.answer_head import Answer
     from proxy.model.reasons import Reason
     from proxy.request.counts import Counts
     from proxy.request.legs import Leg

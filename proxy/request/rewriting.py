@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from proxy.fields.set_json import lengths
 from proxy.http.chunks import joined
-from proxy.http.headers import CHUNKED, CODED, OF_BODY, TENSORS, without
+from proxy.http.headers import CHUNKED, without
+from proxy.http.request_head import CODED, OF_BODY, TENSORS
 
 if TYPE_CHECKING:
-    from proxy.http.headers import Request
+    from proxy.http.request_head import Request
     from proxy.request.exchange import Exchange
     from proxy.request.legs import Upstream
 

@@ -10,8 +10,8 @@ from proxy.config import Config, RolloutConfig, RouteConfig, checks
 from proxy.config.headers import HeaderRules
 from proxy.config.route import DualWriteConfig
 from proxy.fields.document import JsonReader
-from proxy.http.headers import Request, read_request, request_scanner
 from proxy.http.known_heads import KnownHeads
+from proxy.http.request_head import Request, read_request, request_scanner
 from proxy.json_pointer import last_member, parse
 from proxy.model import State
 from proxy.request.counts import Counts, Meter, Meters

@@ -16,7 +16,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from proxy.config import Config
-from proxy.http.headers import Request, without
+from proxy.http.headers import without
+from proxy.http.request_head import Request
 from proxy.model.reasons import STATUS, Reason
 from proxy.pairs.request_log import SINKS, encode, parent_of
 from proxy.request.driver import RequestDriver, RequestFactory

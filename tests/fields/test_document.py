@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.fields.document import ABSENT, PRESENT, UNKNOWN, JsonDocument, JsonReader
 from proxy.http.chunks import joined
-from proxy.http.headers import read_request
+from proxy.http.request_head import read_request
 from proxy.json_pointer import step
 
 NAMES = st.sampled_from(["a", "b", "0", "1", "", "a/b", '"', "\\", "é", "\n", "model", "𝔘"])

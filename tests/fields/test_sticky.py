@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.fields.document import JsonReader
 from proxy.fields.sticky import FIELDS, json_key, message_key
-from proxy.http.headers import read_request
+from proxy.http.request_head import read_request
 from tests.predictions.messages import ModelInferRequest, framed
 
 SEQUENCE = ("parameters", "sequence_id")

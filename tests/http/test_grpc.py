@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.http.grpc import Headers, NotGrpcError, read_answer, request_head
-from proxy.http.headers import HeadError, read_request
+from proxy.http.headers import HeadError
+from proxy.http.request_head import read_request
 
 CALL: Headers = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b":authority", b"m")]
 

@@ -6,19 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http.headers import (
-    CHUNKED,
-    UNTIL_CLOSE,
-    HeadError,
-    forwarded,
-    id_line,
-    may_become_a_head,
-    read_answer,
-    read_request,
-    request_scanner,
-    trace,
-    without,
-)
+from proxy.http.answer_head import id_line, read_answer
+from proxy.http.forwarding import forwarded, trace
+from proxy.http.headers import CHUNKED, UNTIL_CLOSE, HeadError, without
+from proxy.http.request_head import may_become_a_head, read_request, request_scanner
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-_.!", min_size=1, max_size=12).map(str.encode)
 VALUE = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20).map(str.encode)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http.headers import client_lines, forwarded, read_request
+from proxy.http.forwarding import client_lines, forwarded
 from proxy.http.placement import PathRule, Placement
+from proxy.http.request_head import read_request
 
 NAMES = st.sampled_from(
     ["host", "x-user", "x-forwarded-for", "x-forwarded-host", "x-request-id", "content-length", "via"]

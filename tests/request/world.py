@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from proxy.http.answer_head import Answer, read_answer
 from proxy.http.grpc import Messages
-from proxy.http.headers import Answer, read_answer, read_request, request_scanner
+from proxy.http.request_head import read_request, request_scanner
 from proxy.model import State
 from proxy.model.reasons import Reason
 from proxy.request import machine

@@ -13,8 +13,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy.http.forwarding import client_lines
 from proxy.http.grpc import NotGrpcError, announced, request_head
-from proxy.http.headers import UNTIL_CLOSE, HeadError, client_lines
+from proxy.http.headers import UNTIL_CLOSE, HeadError
 from proxy.http.http2 import Headers, Http2, Stream
 from proxy.http.http2.frames import ENHANCE_YOUR_CALM, MAX_INT31, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from proxy.model.reasons import Reason

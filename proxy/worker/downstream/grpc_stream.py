@@ -11,11 +11,12 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from proxy.http.answer_head import Answer, id_name
 from proxy.http.grpc import GrpcAnswer, Messages, TooLong, is_trailers, refusal
-from proxy.http.headers import Answer, given_id, id_name
 from proxy.http.http2 import HIGH, Headers, Stream
 from proxy.http.http2.frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
 from proxy.http.local_replies import words
+from proxy.http.request_head import given_id
 from proxy.model.reasons import Reason
 from proxy.worker.downstream.grpc_call import Call
 from proxy.worker.downstream.grpc_logged import LoggedCall
@@ -25,7 +26,7 @@ from proxy.worker.http2_protocol import Http2Protocol, StreamEnd
 from proxy.worker.pace import LOOK
 
 if TYPE_CHECKING:
-    from proxy.http.headers import Request
+    from proxy.http.request_head import Request
     from proxy.request.legs import Leg
     from proxy.worker.context import WorkerContext
 

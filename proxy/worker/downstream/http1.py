@@ -12,18 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.http.answer_head import Answer, id_line, read_answer
 from proxy.http.chunks import ChunkScanner
-from proxy.http.headers import (
-    CHUNKED,
-    UNTIL_CLOSE,
-    Answer,
-    Request,
-    given_id,
-    id_line,
-    read_answer,
-    without,
-)
+from proxy.http.headers import CHUNKED, UNTIL_CLOSE, without
 from proxy.http.local_replies import error, health
+from proxy.http.request_head import Request, given_id
 from proxy.model.reasons import Reason
 from proxy.request.clock import monotonic
 from proxy.request.routes import OWN

@@ -14,7 +14,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.http.chunks import ChunkScanner
-from proxy.http.headers import UNTIL_CLOSE, client_lines
+from proxy.http.forwarding import client_lines
+from proxy.http.headers import UNTIL_CLOSE
 from proxy.model.reasons import Reason
 from proxy.worker.downstream import http1_states as states
 from proxy.worker.downstream.receiving import Receiving

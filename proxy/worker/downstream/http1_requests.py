@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from httptools import HttpRequestParser
 
 from proxy.http.framing import Framing, FramingError
-from proxy.http.headers import HeadError, Request, may_become_a_head
+from proxy.http.headers import HeadError
+from proxy.http.request_head import Request, may_become_a_head
 from proxy.model.reasons import Reason
 
 if TYPE_CHECKING:

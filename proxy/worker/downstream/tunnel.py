@@ -9,12 +9,13 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.http.headers import id_line, original
+from proxy.http.answer_head import id_line
+from proxy.http.headers import original
 from proxy.worker.reader import Reader
 from proxy.worker.upstream.http1 import UpstreamConnection
 
 if TYPE_CHECKING:
-    from proxy.http.headers import Answer
+    from proxy.http.answer_head import Answer
     from proxy.request.legs import Leg
     from proxy.worker.context import WorkerContext
     from proxy.worker.timers import TimerWheel

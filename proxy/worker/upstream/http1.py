@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Final, cast
 from httptools import HttpResponseParser
 from mypy_extensions import mypyc_attr
 
+from proxy.http.answer_head import Answer, read_answer
 from proxy.http.framing import Framing, FramingError
-from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf, read_answer
+from proxy.http.headers import UNTIL_CLOSE, HeadError, has_bare_lf
 from proxy.model.reasons import Reason
 from proxy.request.clock import monotonic
 from proxy.request.legs import Upstream
 from proxy.worker.upstream.endpoint import PooledConnection
 
 if TYPE_CHECKING:
-    from proxy.http.headers import Answer
     from proxy.http.known_heads import KnownHeads
     from proxy.request.legs import Leg
     from proxy.worker.timers import TimerWheel

@@ -24,7 +24,7 @@ from mypy_extensions import mypyc_attr
 from proxy.config.server import Health
 from proxy.fields.document import JsonDocument
 from proxy.fields.set_json import set_values
-from proxy.http.headers import Answer
+from proxy.http.answer_head import Answer
 from proxy.http.known_heads import KnownHeads
 from proxy.model.reasons import Reason
 from proxy.request.clock import monotonic
