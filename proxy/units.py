@@ -31,9 +31,11 @@ _WITH_UNIT = re.compile(_NUMBER + r"\s*([A-Za-zµ]*)")
 _PERCENT = re.compile(_NUMBER + r"\s*%")
 _RANGES = re.compile(_NUMBER + r"\s*iqr")
 _MULTIPLE = re.compile(_NUMBER + r"\s*x")
+_POINTS = re.compile(r"([+-]?)" + _NUMBER + r"\s*pp")
 
 PERCENT_TEXT = r"^[0-9]+(\.[0-9]+)?\s*%$"
 RANGES_TEXT = r"^[0-9]+(\.[0-9]+)?\s*iqr$"
+POINTS_TEXT = r"^([+-][0-9]+(\.[0-9]+)?|0)\s*pp$"
 LATENCY_TEXT = r"^[0-9]+(\.[0-9]+)?\s*(x|us|ms|s|m)$"
 """The same as patterns of the JSON Schema."""
 
@@ -165,6 +167,53 @@ def ratio_or_off(value: Any) -> float | Literal["off"]:
     except Unfit as unfit:
         hint = "did you mean `off`?" if value is False else unfit.hint
         raise Unfit("a percentage from 0% to 100%, or `off`", hint) from None
+
+
+def win_rate(value: Any) -> float:
+    """A win rate, 0 to 1: `45%`, or in points from an even 50 % `-5pp`; raises `Unfit`.
+
+    >>> win_rate("-5pp"), win_rate("45%"), win_rate("+2.5pp")
+    (0.45, 0.45, 0.525)
+    """
+    expected = "a win rate in points from an even 50%, such as -5pp, or as a percentage, such as 45%"
+    match = _POINTS.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        try:
+            return ratio(value)
+        except Unfit:
+            raise Unfit(expected, _points_hint(value)) from None
+    found = float(match[2])
+    if found and not match[1]:
+        raise Unfit(expected, f"did you mean `-{found:g}pp`?")
+    if found > 50:
+        raise Unfit("a win rate from -50pp to +50pp")
+    return round(0.5 + (found if match[1] == "+" else -found) / 100, 12)
+
+
+def _points_hint(value: Any) -> str:
+    """The points that a negative share or percentage stands for.
+
+    >>> _points_hint("-5%"), _points_hint(-0.05), _points_hint(0.45)
+    ('did you mean `-5pp`?', 'did you mean `-5pp`?', 'did you mean `45%`?')
+    """
+    text = str(value).strip().removesuffix("%").rstrip()
+    try:
+        found = -float(text)
+    except ValueError:
+        return ""
+    if isinstance(value, bool) or not 0 < found <= 50:
+        return _percent_hint(value)
+    return f"did you mean `-{(found * 100 if found < 1 else found):.10g}pp`?"
+
+
+def points_text(value: float) -> str:
+    """A win rate in points from an even 50 %, as it would be written in the file.
+
+    >>> points_text(0.45), points_text(0.525), points_text(0.5)
+    ('-5pp', '+2.5pp', '0pp')
+    """
+    points = round(100 * (value - 0.5), 10)
+    return f"{points:+.10g}pp" if points else "0pp"
 
 
 def number(value: Any) -> float:

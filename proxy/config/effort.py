@@ -75,7 +75,8 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
             continue
         count = kind.effort.pairs(guard, plan.false_promotion_rate)
         asked_twice = plan.noise_floor if plan.noise_floor and kind.noise_floor else 1.0
-        waits[guard.key] = count / (pairs * asked_twice)
+        judged = plan.prediction_of(guard).judge_share if kind.judged else 1.0
+        waits[guard.key] = count / (pairs * asked_twice * judged)
         if block:
             blocks = clump_blocks(guard, plan.prediction_of(guard).kind, plan.false_promotion_rate)
             waits[guard.key] = max(waits[guard.key], blocks * spacing)

@@ -2,8 +2,9 @@
 
 `rows` (20, width) by restart, `stage` (width,) since the stage began, `segments` (top + 1, width) by segment from its
 admission on: pairs with a fresh body. `repeats` (2, width) are those whose body had just been seen, carried and since
-the stage began: they are no evidence for a FAIL, but a PASS must hold for all requests. `bursts` and `label_bursts` are
-how the pairs, and the labels, of the trial hang together, `blocks` what is kept of their blocks of request time.
+the stage began: they are no evidence for a FAIL, but a PASS must hold for all requests. `bursts` is how the pairs
+of the trial hang together, `late_bursts` how the labels or verdicts of a guard do, by its key, and `blocks` what is
+kept of their blocks of request time. `silent` are the predictions whose judge has changed: nothing that it said counts.
 
 A closed *epoch* is what a guard counted under an earlier limit: each pair is judged by the limit then in force, so a
 guard's FAIL evidence is the product of its epochs' (each began at E = 1, so the product is an e-process), while its
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.evidence.e_detector import EDetector
+from proxy.evidence.families.late import ByVerdicts, Late
 from proxy.evidence.families.ratio import Ratio
 from proxy.evidence.families.rule import Rule, Slot
 from proxy.evidence.families.slower import Slower
@@ -28,10 +30,8 @@ from proxy.evidence.input.timed_rows import CURRENT, FLAGS, SEGMENT, batch_of
 from proxy.evidence.input.timings import TimedRule, Timings, log_fail, loudest, parts, widths
 from proxy.evidence.pass_blocks import PassBlocks
 from proxy.evidence.process.bursts import Bursts
-from proxy.evidence.process.means import BINS
 from proxy.evidence.process.restarts import ROWS, Restarts
-from proxy.evidence.process.wealth import Bools, Counts, Floats, Ints, log_sum
-from proxy.evidence.rules.quality_drop import Labelled
+from proxy.evidence.process.wealth import CERTAIN, Bools, Counts, Floats, Ints, log_sum
 from proxy.model import Guard
 
 P99_SHARES = 5.0
@@ -63,12 +63,13 @@ class CountStore:
     segments: Counts
     repeats: Counts
     bursts: Bursts
-    label_bursts: Bursts
+    late_bursts: dict[str, Bursts]
     blocks: PassBlocks
     opened: list[int]
     restarts: Restarts = field(default_factory=Restarts)
     closed: dict[str, list[LimitEpoch]] = field(default_factory=dict)
     timings: Timings | None = None
+    silent: set[str] = field(default_factory=set)
 
     @classmethod
     def empty(cls, slots: tuple[Slot, ...], segments: int, *, blocks: bool = False) -> CountStore:
@@ -82,7 +83,7 @@ class CountStore:
             np.zeros((segments, width), np.int64),
             np.zeros((2, width), np.int64),
             Bursts.empty(sum(burst_columns(slots))),
-            Bursts.empty(1),
+            {slot.guard.key: Bursts.empty(1) for slot in slots if isinstance(slot.rule, Late)},
             PassBlocks.empty(slots),
             [0] * len(slots),
             timings=Timings.empty([rule for slot in slots if (rule := timed(slot))]) if blocks else None,
@@ -181,17 +182,34 @@ class CountStore:
         if watch is not None:
             np.add.at(watch.counts[1], where, 1)
 
-    def count_label(self, slot: Slot, at: int, block: int | None, watch: EDetector | None, *, current: bool) -> None:
-        """Add one label, in bin `at`, with the block of its request: evidence that comes by itself, later than its pair
-        and without a segment."""
-        place = slot.start + at
-        self.rows[self.restarts.row, place] += 1
-        self.stage[place] += current
-        self.label_bursts.add(np.array([[at - BINS // 2]]))
+    def count_late(
+        self,
+        slot: Slot,
+        at: int,
+        block: int | None,
+        watch: EDetector | None,
+        *,
+        current: bool,
+        fresh: bool = True,
+        segment: int | None = None,
+    ) -> None:
+        """Add one label or verdict, in category `at`, with the block of its request: evidence that comes by itself,
+        later than its pair. `fresh` is whether its body is no repeat."""
+        place, rule = slot.start + at, slot.rule
+        if fresh:
+            self.rows[self.restarts.row, place] += 1
+            self.stage[place] += current
+            if segment is not None:
+                self.segments[segment, place] += 1
+            if isinstance(rule, Late):
+                self.late_bursts[slot.guard.key].add(np.array([[rule.burst_of(at)]]))
+        else:
+            self.repeats[0, place] += 1
+            self.repeats[1, place] += current
         if block is not None:
-            self.blocks.add_label(place, block, current=current)
+            self.blocks.add_late(slot.guard.key, place, block, current=current)
         if watch is not None:
-            watch.counts[0, place] += 1
+            watch.counts[0 if fresh else 1, place] += 1
 
     def shed(self, n: int, block: int | None) -> None:
         """Count copies that were never sent, in this block."""
@@ -231,16 +249,23 @@ class CountStore:
         return self.sizes_of(self.bursts)
 
     def sizes_of(self, bursts: Bursts) -> list[float]:
-        """D of each guard from the columns of all: the largest of its own, 1 for one without; labels have theirs."""
+        """D of each guard from the columns of all: the largest of its own, 1 for one without; labels and
+        verdicts have theirs."""
         ends = np.cumsum([0, *burst_columns(self.slots)]).tolist()
-        sizes, labels = bursts.sizes(), float(self.label_bursts.sizes()[0])
+        sizes, late = bursts.sizes(), {key: float(own.sizes()[0]) for key, own in self.late_bursts.items()}
         of = zip(self.slots, ends, ends[1:], strict=False)
-        return [labels if isinstance(slot.rule, Labelled) else float(sizes[a:b].max(initial=1.0)) for slot, a, b in of]
+        return [late.get(slot.guard.key) or float(sizes[a:b].max(initial=1.0)) for slot, a, b in of]
+
+    def is_silent(self, slot: Slot) -> bool:
+        """Whether a guard gives no evidence any more, neither to fail nor to pass, since its judge has changed."""
+        return slot.guard.aspect in self.silent and isinstance(slot.rule, ByVerdicts)
 
     def log_whole(self, i: int, burst: float) -> float:
         """Log of slot i's FAIL evidence over all traffic: the product over epochs of each one's restart mixture; the
         lesser of this and of the same with all counts divided by the size of the bursts."""
         slot = self.slots[i]
+        if self.is_silent(slot):
+            return -CERTAIN
         rows = self.rows[:, slot.start : slot.stop]
         if (own := self.timings_of(i)) is not None:
             timings, rule, fails, _ = own
@@ -270,6 +295,8 @@ class CountStore:
         slot = self.slots[i]
         if not len(self.segments):
             return []
+        if self.is_silent(slot):
+            return [-CERTAIN] * len(self.segments)
         logs = _lesser(slot.rule, slot.guard.limit, self.segments[:, slot.start : slot.stop], burst)
         for old in self.closed.get(slot.guard.key, ()):
             logs = logs + _lesser(old.rule, old.guard.limit, old.segments, old.burst)

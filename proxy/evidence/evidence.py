@@ -12,13 +12,12 @@ Invariants
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from proxy.evidence import intake, joining, snapshot
+from proxy.evidence import hashes, intake, joining, snapshot
 from proxy.evidence.aspect import begun, context_of
 from proxy.evidence.ceiling import Ceiling
 from proxy.evidence.comparison import Comparison
@@ -30,14 +29,16 @@ from proxy.evidence.input.batch import columns
 from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH
+from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.intake import Run
 from proxy.evidence.pass_blocks import MANY
 from proxy.evidence.process.budget import BudgetPool, pool
 from proxy.evidence.process.prf import key_of, uniforms
-from proxy.evidence.process.wealth import Counts
+from proxy.evidence.process.wealth import CERTAIN, Counts
 from proxy.evidence.rules.registry import GUARDS, layout
 from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Assessment, Kind, Plan, Reading, Verdict
+from proxy.model.judged import Judged
 
 __all__ = ["Evidence", "EvidenceError"]
 
@@ -174,6 +175,22 @@ class Evidence:
             self._state, self._state.aspect_of(guard), self._plan.prediction_of(guard), request_id, truth
         )
 
+    def judged(self, items: Sequence[Judged]) -> None:
+        """Count verdicts of a judge, in the order of their requests per worker; none of one that has changed."""
+        for one in items:
+            if one.aspect not in self._state.tally.silent:
+                intake.count_verdict(self._state, self._plan, one)
+
+    def not_judged(self, aspect: str, n: int) -> None:
+        """Count `n` pairs that were drawn and not judged: they say nothing, but are told."""
+        self._state.judged.setdefault(aspect, JudgedPairs()).unjudged += n
+
+    def judge_moved(self, aspect: str) -> None:
+        """The judge of this prediction has changed: what its guards count is no evidence any more, neither to fail
+        nor to pass. A FAIL that was assessed stays."""
+        self._state.tally.silent.add(aspect)
+        self._ceiling = None
+
     def shed(self, n: int) -> None:
         """Count `n` shed copies: the worst value for the PASS of latency and error guards, nothing for FAIL."""
         if n < 0:
@@ -214,8 +231,7 @@ class Evidence:
         """From now on pairs are judged by the limits of `plan`; earlier ones stay judged by the limit then in force.
 
         PASS restarts for each guard whose limit changed. Error rates and what else the plan says of evidence are in
-        force at once. Raises `EvidenceError` for another trial, or when a guard's
-        limit has been changed too often in one trial (its memory is bounded).
+        force at once. Raises `EvidenceError` for another trial, or when a guard's limit has been changed too often.
         """
         if plan.trial != self._state.trial:
             raise EvidenceError(f"another trial: {plan.trial!r} is not {self._state.trial!r}")
@@ -285,7 +301,8 @@ class Evidence:
         `parts` their evidence by segment."""
         state = self._state
         if state.watch is not None:
-            return [state.watch.log_m(slot) for slot in state.tally.slots]
+            slots = state.tally.slots
+            return [-CERTAIN if state.tally.is_silent(slot) else state.watch.log_m(slot) for slot in slots]
         each = parts if parts is not None else [None] * len(bursts)
         return [state.tally.log_fail(i, part, burst) for i, (part, burst) in enumerate(zip(each, bursts, strict=True))]
 
@@ -336,8 +353,7 @@ class Evidence:
 
     @property
     def kind(self) -> Kind:
-        """The kind of prediction; with `kind: auto` that of most of live's first 50 answers, `AUTO` before that. Of
-        several predictions that of the first."""
+        """The kind of prediction (of several that of the first); `AUTO` until most of live's first 50 show it."""
         return self._state.aspects[0].kind
 
     @property
@@ -365,20 +381,12 @@ class Evidence:
     @property
     def state_hash(self) -> str:
         """What is counted and how: extractor, bins, thresholds and seed. Only equal ones merge."""
-        state = self._state
-        rules = [(slot.guard.key, slot.rule) for slot in state.tally.slots]
-        known = [part for one in state.aspects for part in (one.kind, one.reference)]
-        return _digest((state.trial, state.seed, *known, rules, state.stage))
+        return hashes.state_hash(self._state)
 
     @property
     def limits_hash(self) -> str:
         """The limits in force and those before them, in order, with the error rates."""
-        state, plan = self._state, self._plan
-        limits = [slot.guard for slot in state.tally.slots]
-        before = {name: [c.guard for c in epochs] for name, epochs in sorted(state.tally.closed.items())}
-        aspects = [guard.aspect for guard in limits if guard.aspect]
-        rates = plan.false_rollback_rate, plan.false_promotion_rate
-        return _digest((limits, before, state.weights, *rates, *aspects))
+        return hashes.limits_hash(self._state, self._plan)
 
     @property
     def nbytes(self) -> int:
@@ -390,7 +398,3 @@ class Evidence:
         """A copy of all FAIL counts, (20, width), for tests and audits."""
         self._state.close_blocks()
         return self._state.tally.rows.copy()
-
-
-def _digest(value: object) -> str:
-    return hashlib.blake2b(repr(value).encode(), digest_size=16).hexdigest()

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from proxy.evidence.count_store import segment_shares
+from proxy.evidence.families.late import ByVerdicts
 from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.timings import distinct_passes, log_pass
 from proxy.evidence.process.budget import BudgetPool
@@ -18,7 +19,7 @@ from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.registry import GUARDS, judges
 from proxy.evidence.state import EvidenceState
-from proxy.evidence.words import burst_words, forecast_words, label_words, number, title
+from proxy.evidence.words import burst_words, forecast_words, judged_words, label_words, number, title
 from proxy.model import Finding, Plan, Verdict, guard_key
 from proxy.model.reasons import NO_CREDENTIALS, Reason
 
@@ -112,6 +113,8 @@ def passes(look: Look, i: int, asked: Asked) -> bool:
     if not (asked.judge(asked.now + look.held * asked.worst) >= look.level).all():
         return False
     tally = look.state.tally
+    if tally.is_silent(tally.slots[i]):
+        return False
     if look.state.blocks is not None and not (tally.blocks.log_pass(tally.slots, i) >= look.level).all():
         return False
     # The index has no place for an answer that never came, so somebody else must vouch for those.
@@ -192,7 +195,8 @@ def _whole(look: Look, i: int, slot: Slot, estimate: Estimate, every: Estimate) 
     passed = passes(look, i, asked)
     verdict = Verdict.FAIL if caused else Verdict.PASS if passed else Verdict.INCONCLUSIVE
     share = 1.0 if caused else float(np.exp(min(0.0, look.pooled.shares[i])))
-    more = pairs_until_pass(look, i, asked, estimate.pairs) if look.forecast and not caused else None
+    ahead = look.forecast and not caused and not tally.is_silent(slot)
+    more = pairs_until_pass(look, i, asked, estimate.pairs) if ahead else None
     burst = look.bursts[i]
     sentence = _sentence(look, slot, estimate, verdict, share, more, counts)
     said = (sentence, burst_words(burst), _repeated(slot, estimate, every))
@@ -274,6 +278,8 @@ def _sentence(
         parts.append(estimate.note)
     if slot.guard.aspect and (unread := look.state.aspect_of(slot.guard).unread):
         parts.append(f"{unread:,} of live's answers could not be read as `{slot.guard.aspect}`")
+    if isinstance(slot.rule, ByVerdicts) and (pairs := look.state.judged.get(slot.guard.aspect)):
+        parts.append(judged_words(pairs.judged, pairs.unjudged, pairs.without_floor))
     if GUARDS[slot.guard.name].labelled:
         waiting, delay = look.state.waiting, look.plan.prediction_of(slot.guard).label_delay
         parts.append(label_words(waiting.labelled, waiting.unlabelled, 1 << waiting.halvings, delay))
@@ -326,6 +332,8 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
     """When a pass may come, or what stands in its way."""
     if not judges(slot.guard, kind := look.state.aspect_of(slot.guard).kind):
         return f"it cannot judge predictions of kind {kind.value}"
+    if look.state.tally.is_silent(slot):
+        return "the judge has changed: its verdicts count no more, neither to fail nor to pass"
     if estimate.value is None:
         return GUARDS[slot.guard.name].gap(slot.guard)
     if isinstance(slot.rule, Ks | Psi):
@@ -335,8 +343,9 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
     if isinstance(slot.rule, Psi) and more == 0:
         return f"no pass before {GUARDS[slot.guard.name].beside} passes too, because failed answers have no bin"
     if more is not None:
-        blocks = look.state.tally.timings_of(look.state.tally.slots.index(slot)) is not None
-        return forecast_words(more, "latency blocks" if blocks else "pairs")
+        if look.state.tally.timings_of(look.state.tally.slots.index(slot)) is not None:
+            return forecast_words(more, "latency blocks")
+        return forecast_words(more, "judged pairs" if isinstance(slot.rule, ByVerdicts) else "pairs")
     shed_at = slot.rule.shed_at
     if shed_at is not None and counts[shed_at]:
         without = counts.copy()

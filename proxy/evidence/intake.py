@@ -6,7 +6,7 @@ falls inside it. Cutting there is what makes the state the same for every way of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,19 @@ import numpy as np
 
 from proxy.evidence.aspect import Aspect, parts_of
 from proxy.evidence.e_detector import BLOCK
+from proxy.evidence.families.late import ByVerdicts
 from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.batch import Batch, by_candidate, faultless
 from proxy.evidence.input.labels import Entry, loss
 from proxy.evidence.input.reference import WARMUP
+from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import EVERY
 from proxy.evidence.process.wealth import Bools, Ints
 from proxy.evidence.rules.quality_drop import Labelled
 from proxy.evidence.state import EvidenceState
 from proxy.model import Kind, Plan, PredictionSpec, Reading
+from proxy.model.judged import Judged
 from proxy.model.reasons import Reason
 
 KINDS_FROM = 50
@@ -164,7 +167,32 @@ def _settle(state: EvidenceState, slot: Slot, entry: Entry) -> None:
     if isinstance(slot.rule, Labelled):
         at = slot.rule.label_bin(entry.candidate - entry.live, entry.key, slot.salt)
         current = entry.stage >= state.stage
-        state.tally.count_label(slot, at, state.block_of(entry.time), state.watch, current=current)
+        state.tally.count_late(slot, at, state.block_of(entry.time), state.watch, current=current)
+
+
+def count_verdict(state: EvidenceState, plan: Plan, judged: Judged) -> None:
+    """Count a judge's verdict for the guards on it, in the order of requests per worker; like a pair, it may be a
+    repeat, of a user whose other request counts, of an earlier stage, or in a segment."""
+    pairs = state.judged.setdefault(judged.aspect, JudgedPairs())
+    pairs.judged += 1
+    (fresh,) = pairs.recent.news([judged.key], [judged.time])
+    if plan.cluster_by and judged.cluster:
+        (drawn,) = pairs.clusters.chosen([key_of(state.seed, "cluster", judged.cluster)])
+        fresh &= drawn
+    tally, block = state.tally, state.block_of(judged.time)
+    segment = state.segment_of(judged.segment) if len(tally.segments) else None
+    current = judged.stage >= state.stage
+    for slot in judged_slots(tally.slots, judged.aspect):
+        at = slot.rule.verdict_at(judged, slot.salt) if isinstance(slot.rule, ByVerdicts) else None
+        if at is not None:
+            tally.count_late(slot, at, block, state.watch, current=current, fresh=fresh, segment=segment)
+        else:
+            pairs.without_floor += 1
+
+
+def judged_slots(slots: Iterable[Slot], aspect: str) -> list[Slot]:
+    """Those of the guards on a judge's verdicts of this prediction."""
+    return [slot for slot in slots if slot.guard.aspect == aspect and isinstance(slot.rule, ByVerdicts)]
 
 
 def label(state: EvidenceState, aspect: Aspect, spec: PredictionSpec, name: str, truth: Any) -> bool:

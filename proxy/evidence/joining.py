@@ -24,6 +24,7 @@ from proxy.model import Kind
 def follower(state: EvidenceState) -> EvidenceState:
     """An empty state that counts exactly as `state` does."""
     tally = CountStore.empty(state.tally.slots, len(state.tally.segments), blocks=state.tally.timings is not None)
+    tally.silent = set(state.tally.silent)
     follows = list(state.marks)
     other = EvidenceState(
         trial=state.trial,
@@ -73,7 +74,11 @@ def merge(a: EvidenceState, b: EvidenceState) -> EvidenceState:
     a.tally.bursts = a.tally.bursts.merge(b.tally.bursts)
     if a.blocks is not None and b.blocks is not None:
         a.tally.blocks, a.blocks = a.tally.blocks.merge(b.tally.blocks), a.blocks.merge(b.blocks)
-    a.tally.label_bursts = a.tally.label_bursts.merge(b.tally.label_bursts)
+    for key, theirs_l in b.tally.late_bursts.items():
+        a.tally.late_bursts[key] = a.tally.late_bursts[key].merge(theirs_l)
+    a.tally.silent |= b.tally.silent
+    for name, theirs_j in b.judged.items():
+        a.judged[name] = a.judged[name].merge(theirs_j) if name in a.judged else theirs_j
     if a.tally.timings is not None and b.tally.timings is not None:
         a.tally.timings = a.tally.timings.merge(b.tally.timings)
     for name, epochs in a.tally.closed.items():
@@ -133,12 +138,13 @@ def copied(state: EvidenceState) -> EvidenceState:
         tally.segments.copy(),
         tally.repeats.copy(),
         tally.bursts.copy(),
-        tally.label_bursts.copy(),
+        {key: bursts.copy() for key, bursts in tally.late_bursts.items()},
         tally.blocks.copy(),
         list(tally.opened),
         tally.restarts,
         closed,
         None if tally.timings is None else tally.timings.copy(),
+        set(tally.silent),
     )
     fields = {name: getattr(state, name) for name in PLAIN}
     fields |= {"weights": list(state.weights), "segments": dict(state.segments), "marks": list(state.marks)}
@@ -153,5 +159,6 @@ def copied(state: EvidenceState) -> EvidenceState:
         waiting=state.waiting.copy(),
         watch=None if state.watch is None else state.watch.copy(),
         blocks=None if state.blocks is None else state.blocks.copy(),
+        judged={name: pairs.copy() for name, pairs in state.judged.items()},
         **fields,
     )

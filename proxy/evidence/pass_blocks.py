@@ -16,7 +16,7 @@ difference; and counts by category of the blocks that are not complete. Blocks a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -106,15 +106,15 @@ class PassBlocks:
     sums: Counts  # (2, directions of all guards, bets), in 2⁻²⁰ nats
     count: Counts  # (2, guards)
     pairs: GatheredBlocks
-    labels: GatheredBlocks
-    label_block: int = 0
+    late: dict[str, GatheredBlocks] = field(default_factory=dict)  # of labels and verdicts, by guard
+    fronts: dict[str, int] = field(default_factory=dict)  # the latest block of each of these
 
     @classmethod
     def empty(cls, slots: Sequence[Slot]) -> PassBlocks:
         """Nothing seen."""
         directions = sum(slot.directions for slot in slots)
         sums, count = np.zeros((2, directions, len(BETS)), np.int64), np.zeros((2, len(slots)), np.int64)
-        return cls(sums, count, GatheredBlocks(), GatheredBlocks())
+        return cls(sums, count, GatheredBlocks())
 
     def add(self, slots: Sequence[Slot], placed: Sequence[Placed], blocks: Ints, current: Bools) -> None:
         """Gather pairs: their blocks (n,), and whether they are of the present stage (n,)."""
@@ -124,22 +124,25 @@ class PassBlocks:
             places = np.concatenate([at + start for start, _, at in spoken])
             self.pairs.add(blocks[who], places, 0 if current.all() else ~current[who])
 
-    def add_label(self, place: int, block: int, *, current: bool) -> None:
-        """Gather a label in its category, by the block of its request; they come in the order of their requests."""
-        self.label_block = max(self.label_block, block)
-        self.labels.add(np.array([self.label_block]), np.array([place]), int(not current))
+    def add_late(self, key: str, place: int, block: int, *, current: bool) -> None:
+        """Gather a guard's label or verdict in its category, by the block of its request; they come in the order of
+        their requests."""
+        self.fronts[key] = front = max(self.fronts.get(key, 0), block)
+        self.late.setdefault(key, GatheredBlocks()).add(np.array([front]), np.array([place]), int(not current))
 
     def settle(self, slots: Sequence[Slot], start: int) -> None:
-        """Sum up the blocks that are complete: those of pairs before `start`, those of labels before the latest."""
-        for rows in (self.pairs.before(start), self.labels.before(self.label_block)):
+        """Sum up the blocks that are complete: those of pairs before `start`, those of a guard's labels or verdicts
+        before the latest."""
+        late = (rows.before(self.fronts[key]) for key, rows in self.late.items())
+        for rows in (self.pairs.before(start), *late):
             if len(rows):
                 self._sum_up(slots, rows)
 
     def end(self, slots: Sequence[Slot]) -> None:
         """Sum up all blocks, complete or not: those that follow are numbered anew."""
-        self.label_block = END
+        self.fronts = dict.fromkeys(self.late, END)
         self.settle(slots, END)
-        self.label_block = 0
+        self.fronts = dict.fromkeys(self.late, 0)
 
     def _sum_up(self, slots: Sequence[Slot], rows: Ints) -> None:
         numbers, places = rows[:, BLOCK] - rows[:, BLOCK].min(), rows[:, PLACE]
@@ -175,8 +178,8 @@ class PassBlocks:
     def enter_stage(self) -> None:
         """A stage begins: what has been gathered, and summed, is not of it."""
         self.sums[1] = self.count[1] = 0
-        self.pairs.age()
-        self.labels.age()
+        for rows in (self.pairs, *self.late.values()):
+            rows.age()
 
     def rearranged(self, before: Sequence[Slot], after: Sequence[Slot]) -> PassBlocks:
         """The same for other guards: those whose limit and directions are the same keep theirs."""
@@ -191,22 +194,25 @@ class PassBlocks:
                     found.sums[:, first : first + slot.directions] = self.sums[:, start : start + slot.directions]
                     found.count[:, i] = self.count[:, was]
             first += slot.directions
-        found.pairs, found.labels = (GatheredBlocks(_moved(rows.rows, moved)) for rows in (self.pairs, self.labels))
-        found.label_block = self.label_block
+        found.pairs = GatheredBlocks(_moved(self.pairs.rows, moved))
+        kept = {slot.guard.key for slot in after} & self.late.keys()
+        found.late = {key: GatheredBlocks(_moved(self.late[key].rows, moved)) for key in sorted(kept)}
+        found.fronts = {key: self.fronts[key] for key in found.late}
         return found
 
     def merge(self, other: PassBlocks) -> PassBlocks:
         """What both know, each settled; merging in either order gives the same."""
-        pairs, labels = (
-            GatheredBlocks(a.rows, b.rows) for a, b in ((self.pairs, other.pairs), (self.labels, other.labels))
-        )
-        latest = max(self.label_block, other.label_block)
-        return PassBlocks(self.sums + other.sums, self.count + other.count, pairs, labels, latest)
+        pairs, late, fronts = GatheredBlocks(self.pairs.rows, other.pairs.rows), {}, {}
+        for key in sorted(self.late.keys() | other.late.keys()):
+            each = [(one.late[key].rows, one.fronts[key]) for one in (self, other) if key in one.late]
+            late[key], fronts[key] = GatheredBlocks(*(rows for rows, _ in each)), max(front for _, front in each)
+        return PassBlocks(self.sums + other.sums, self.count + other.count, pairs, late, fronts)
 
     def copy(self) -> PassBlocks:
         """A copy that shares no mutable part."""
-        pairs, labels = GatheredBlocks(self.pairs.rows), GatheredBlocks(self.labels.rows)
-        return PassBlocks(self.sums.copy(), self.count.copy(), pairs, labels, self.label_block)
+        late = {key: GatheredBlocks(rows.rows) for key, rows in self.late.items()}
+        pairs, fronts = GatheredBlocks(self.pairs.rows), dict(self.fronts)
+        return PassBlocks(self.sums.copy(), self.count.copy(), pairs, late, fronts)
 
 
 def _gained(slot: Slot, number: Ints, rows: Ints) -> tuple[Ints, int]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from proxy.evidence.aspect import Aspect, context_of
 from proxy.evidence.count_store import CountStore, LimitEpoch, burst_columns
 from proxy.evidence.e_detector import EDetector
+from proxy.evidence.families.late import Late
 from proxy.evidence.families.ratio import Ratio
 from proxy.evidence.families.rule import Context, Slot
 from proxy.evidence.families.slower import Slower
@@ -29,6 +30,7 @@ from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.reference import Reference
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.input.timings import TimedRule, Timings, widths
+from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.pass_blocks import GatheredBlocks, PassBlocks
 from proxy.evidence.process.bursts import KEPT, LENGTH, Bursts
 from proxy.evidence.process.prf import key_of
@@ -39,7 +41,7 @@ from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Guard, Kind, Mismatch, Plan
 from proxy.model.reasons import Reason
 
-MAGIC = b"understudy-evidence-8\n"
+MAGIC = b"understudy-evidence-9\n"
 _LENGTH = struct.Struct("<I")
 _MOST = 256 * 1024 * 1024
 
@@ -68,10 +70,11 @@ def _plain_out(state: EvidenceState) -> dict[str, Any]:
         "clusters": _clusters_out(state.clusters),
         "waiting": [[*entry[:3], f"{entry[3]:x}", *entry[4:]] for entry in state.waiting.entries],
         "labels": state.waiting.counted,
+        "judged": {name: _judged_out(pairs) for name, pairs in sorted(state.judged.items())},
         "watch": _watch_out(state.watch),
         "failures": {reason.value: n for reason, n in state.failures.items()},
         "mismatches": {word.value: n for word, n in state.mismatches.items()},
-        "recent": [[time, f"{h:x}"] for time, h in state.recent.entries],
+        "recent": _recent_out(state.recent),
         "seed": f"{state.seed:x}",
         "guards": [_guard_out(slot.guard) for slot in state.tally.slots],
         "opened": state.tally.opened,
@@ -82,10 +85,12 @@ def _plain_out(state: EvidenceState) -> dict[str, Any]:
 def _counts_out(tally: CountStore, epochs: Epochs) -> dict[str, Any]:
     """What the header says of the counts, whose arrays follow it."""
     blocks = tally.blocks
+    by_guard = sorted(blocks.late.items())
     return {
         "timings": tally.timings is not None,
-        "pass_blocks": [blocks.label_block, len(blocks.pairs.rows), len(blocks.labels.rows)],
-        "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, tally.label_bursts)],
+        "pass_blocks": [len(blocks.pairs.rows), [[key, blocks.fronts[key], len(late.rows)] for key, late in by_guard]],
+        "bursts": [_bursts_out(bursts) for bursts in (tally.bursts, *tally.late_bursts.values())],
+        "silent": sorted(tally.silent),
         "restarts": [tally.restarts.ordinals, tally.restarts.total],
         "segment_rows": len(tally.segments),
         "chapters": [
@@ -99,8 +104,9 @@ def _arrays_out(state: EvidenceState, epochs: Epochs) -> list[NDArray[Any]]:
     """The arrays, in the order in which `_restore` takes them."""
     tally = state.tally
     arrays = [part for table in _wide(tally) for part in _columns_out(table)]
-    arrays += [*_arrays_of(tally.bursts), *_arrays_of(tally.label_bursts)]
-    arrays += [tally.blocks.sums, tally.blocks.count, tally.blocks.pairs.rows, tally.blocks.labels.rows]
+    arrays += [part for bursts in (tally.bursts, *tally.late_bursts.values()) for part in _arrays_of(bursts)]
+    arrays += [tally.blocks.sums, tally.blocks.count, tally.blocks.pairs.rows]
+    arrays += [late.rows for _, late in sorted(tally.blocks.late.items())]
     if state.blocks is not None:
         arrays.append(state.blocks.rows)
     if tally.timings is not None:
@@ -177,11 +183,12 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
         tally=tally,
         failures={Reason(word): n for word, n in header["failures"].items()},
         mismatches={Mismatch(word): n for word, n in header.get("mismatches", {}).items()},  # one of before has none
-        recent=RecentBodies((time, int(h, 16)) for time, h in header["recent"]),
+        recent=_recent_in(header["recent"]),
         clusters=_clusters_in(header["clusters"]),
         waiting=Waiting(key_of(seed, "labels"), entries, header["labels"]),
         watch=watch,
         blocks=blocks,
+        judged={name: _judged_in(raw) for name, raw in header["judged"].items()},
         **({name: header[name] for name in PLAIN} | {"causes": tuple(header["causes"])}),
     )
 
@@ -189,6 +196,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
 def _counts_in(header: dict[str, Any], slots: tuple[Slot, ...], reader: _Arrays) -> CountStore:
     """The counts of the guards in force, without what is summed by blocks of request time."""
     width, segments = (slots[-1].stop if slots else 0), header["segment_rows"]
+    late = [slot.guard.key for slot in slots if isinstance(slot.rule, Late)]
     return CountStore(
         slots,
         reader.columns(ROWS, width),
@@ -196,10 +204,11 @@ def _counts_in(header: dict[str, Any], slots: tuple[Slot, ...], reader: _Arrays)
         reader.columns(segments, width),
         reader.columns(2, width),
         reader.bursts(sum(burst_columns(slots)), header["bursts"][0]),
-        reader.bursts(1, header["bursts"][1]),
+        {key: reader.bursts(1, raw) for key, raw in zip(late, header["bursts"][1:], strict=True)},
         reader.pass_blocks(slots, header["pass_blocks"]),
         list(header["opened"]),
         _restarts_in(header["restarts"]),
+        silent=set(header["silent"]),
     )
 
 
@@ -246,12 +255,13 @@ class _Arrays:
         fails, passes = (self.columns(*array.shape) for array in (shapes.fails, shapes.passes))
         return Timings(fails, passes, self.take(*shapes.paces.shape))
 
-    def pass_blocks(self, slots: Sequence[Slot], raw: list[int]) -> PassBlocks:
-        label_block, pairs, labels = raw
+    def pass_blocks(self, slots: Sequence[Slot], raw: list[Any]) -> PassBlocks:
+        pairs, late = raw
         found = PassBlocks.empty(slots)
         found.sums, found.count = self.take(*found.sums.shape), self.take(*found.count.shape)
-        found.pairs, found.labels = GatheredBlocks(self.take(pairs, 4)), GatheredBlocks(self.take(labels, 4))
-        found.label_block = label_block
+        found.pairs = GatheredBlocks(self.take(pairs, 4))
+        found.late = {key: GatheredBlocks(self.take(rows, 4)) for key, _, rows in late}
+        found.fronts = {key: front for key, front, _ in late}
         return found
 
     def _cut(self, size: int) -> bytes:
@@ -313,6 +323,22 @@ def _reference_out(reference: Reference | None) -> list[Any] | None:
 
 def _reference_in(raw: list[Any] | None) -> Reference | None:
     return None if raw is None else Reference(raw[0], raw[1], tuple(raw[2]), tuple(raw[3]), *raw[4:])
+
+
+def _recent_out(recent: RecentBodies) -> list[Any]:
+    return [[time, f"{h:x}"] for time, h in recent.entries]
+
+
+def _recent_in(raw: list[Any]) -> RecentBodies:
+    return RecentBodies((time, int(h, 16)) for time, h in raw)
+
+
+def _judged_out(pairs: JudgedPairs) -> list[Any]:
+    return [_recent_out(pairs.recent), _clusters_out(pairs.clusters), *pairs.figures]
+
+
+def _judged_in(raw: list[Any]) -> JudgedPairs:
+    return JudgedPairs(_recent_in(raw[0]), _clusters_in(raw[1]), *raw[2:])
 
 
 def _clusters_out(clusters: Clusters) -> list[Any]:

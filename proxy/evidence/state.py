@@ -16,6 +16,7 @@ from proxy.evidence.input.clusters import Clusters
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH, aged, facts
+from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.wealth import Bools, Ints
 from proxy.evidence.rules.registry import layout
@@ -36,7 +37,8 @@ class EvidenceError(ValueError):
 @dataclass(slots=True)
 class EvidenceState:
     """All of it. `follows` are the restart times of the evidence this one follows (`None`: it makes its own), `blocks`
-    the blocks of request time (`None`: each pair stands for itself)."""
+    the blocks of request time (`None`: each pair stands for itself), `judged` what is known of the pairs that a judge
+    was drawn for, by prediction."""
 
     trial: str
     seed: int
@@ -62,6 +64,7 @@ class EvidenceState:
     watch: EDetector | None = None
     blocks: OpenBlocks | None = None
     waiting: Waiting = field(default_factory=Waiting)
+    judged: dict[str, JudgedPairs] = field(default_factory=dict)
 
     @property
     def guards(self) -> list[Guard]:
@@ -187,7 +190,8 @@ class EvidenceState:
         if fresh.timings is not None and tally.timings is not None:
             fresh.timings.paces = tally.timings.paces
         columns = _columns(tally.slots, slots)
-        fresh.bursts, fresh.label_bursts = tally.bursts.rearranged(columns), tally.label_bursts
+        fresh.bursts, fresh.silent = tally.bursts.rearranged(columns), tally.silent
+        fresh.late_bursts |= {key: own for key, own in tally.late_bursts.items() if key in fresh.late_bursts}
         fresh.blocks = tally.blocks.rearranged(tally.slots, slots)
         fresh.restarts = tally.restarts
         fresh.closed = {name: list(c) for name, c in tally.closed.items() if name in {s.guard.key for s in slots}}

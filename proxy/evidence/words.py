@@ -69,6 +69,19 @@ def label_words(labelled: int, unlabelled: int, share: int, delay: float) -> str
     return ", ".join([of_all] * (unlabelled > 0) + [for_memory] * (share > 1))
 
 
+def judged_words(judged: int, unjudged: int, without_floor: int) -> str:
+    """How many pairs for which a judge was drawn say nothing; empty when all do.
+
+    >>> judged_words(512, 41, 0), judged_words(512, 0, 0)
+    ('41 of 553 pairs drawn were not judged', '')
+    >>> judged_words(512, 0, 12)
+    '12 verdicts do not count, since live was not judged against itself'
+    """
+    none = f"{unjudged:,} of {judged + unjudged:,} pairs drawn were not judged"
+    floor = f"{without_floor:,} verdicts do not count, since live was not judged against itself"
+    return ", ".join([none] * (unjudged > 0) + [floor] * (without_floor > 0))
+
+
 def burst_words(size: float) -> str:
     """What it means that differences come `size` at a time; nothing where that is about one.
 

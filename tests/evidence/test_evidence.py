@@ -101,7 +101,7 @@ def test_a_dump_restores_everything(stream: list[Reading]) -> None:
         assert again.dump() == evidence.dump()
 
 
-@pytest.mark.parametrize("damage", [b"", b"x", b"understudy-evidence-8\nabc"])
+@pytest.mark.parametrize("damage", [b"", b"x", b"understudy-evidence-9\nabc"])
 def test_a_damaged_dump_is_refused(damage: bytes) -> None:
     with pytest.raises(EvidenceError):
         Evidence.load(make_plan(SHIFT), damage)

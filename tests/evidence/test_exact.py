@@ -34,6 +34,7 @@ from proxy.evidence.rules.psi import Psi, asymptotic_log_e
 from proxy.evidence.rules.rate_increase import RateIncrease
 from proxy.evidence.rules.response_mismatch import Mismatched
 from proxy.evidence.rules.similarity import Similarity
+from proxy.evidence.rules.win_rate import FLOOR_VALUES, VALUES, WinRate
 from proxy.model import Arm
 from tests.evidence.streams import make_reading
 
@@ -114,6 +115,19 @@ def test_rate_increase(n: int, margin: float) -> None:
             if margin:
                 beyond = np.array([1 - discordant, discordant * (1 - failed), 0.0, discordant * failed])
                 assert expected(counts, rule.log_pass(counts, margin), beyond) <= MOST
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.4, 0.45, 0.5, 0.6])
+@pytest.mark.parametrize(("values", "n"), [(VALUES, 1), (VALUES, 5), (VALUES, 9), (FLOOR_VALUES, 1), (FLOOR_VALUES, 5)])
+def test_win_rate(values: tuple[float, ...], n: int, limit: float) -> None:
+    """At the limit and on either side of it, whatever part of the pairs are ties."""
+    counts, rule, x = np.array(list(compositions(n, len(values)))), WinRate(values), np.array(values)
+    for mean in (0.5 - limit, 0.45 - limit, 0.3 - limit):  # of what the candidate falls short by
+        for chances in _laws(x, mean):
+            assert expected(counts, rule.log_fail(counts, limit), chances) <= MOST
+    for mean in (0.5 - limit, 0.55 - limit, min(0.49, 0.7 - limit)):
+        for chances in _laws(x, mean):
+            assert expected(counts, rule.log_pass(counts, limit), chances) <= MOST
 
 
 @pytest.mark.parametrize("two_sided", [True, False])

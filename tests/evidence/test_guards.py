@@ -99,7 +99,8 @@ def test_each_is_whole(name: str) -> None:
     assert known.title
     assert known.about.endswith((".", "none."))
     relative = known.timed or bool(known.unit.fields)
-    guard = Guard(name, 1.2 if known.timed else 0.1, relative, 1.0 if known.unit.fields else 0.0)
+    limit = 1.2 if known.timed else 0.4 if known.judged else 0.1
+    guard = Guard(name, limit, relative, 1.0 if known.unit.fields else 0.0)
     assert known.check(guard, Kind.SCORE if known.reads else Kind.AUTO) is None
     assert known.unit.written(guard)
     assert known.unit.chart(guard) in {"percent", "times", "seconds", "number"}

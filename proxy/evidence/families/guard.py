@@ -96,6 +96,7 @@ class GuardType:
     gap: Callable[[Guard], str] = no_pairs  # why it has nothing to say yet
     noise_floor: bool = False  # under `mirror.noise_floor` it counts what goes beyond live's own noise
     labelled: bool = False  # counts truths, which come `label_delay` after their request
+    judged: bool = False  # counts verdicts of the prediction's `judge`, which it must have
     beside: str = ""  # a guard without which this one cannot pass, since it leaves failures out
     scale: Scale = UPWARDS
     least: float = 1e-3  # `suggest` proposes no limit nearer to two arms that are alike

@@ -11,7 +11,16 @@ from typing import Any
 
 from proxy import units
 from proxy.model import Guard
-from proxy.units import PERCENT_TEXT, RANGES_TEXT, LatencyLimit, Tolerance, duration, percent_text, ratio_text
+from proxy.units import (
+    PERCENT_TEXT,
+    RANGES_TEXT,
+    LatencyLimit,
+    Tolerance,
+    duration,
+    percent_text,
+    points_text,
+    ratio_text,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,22 @@ SHARE = Unit(
     value=Value(units.ratio, _A_PERCENTAGE, ratio_text),
 )
 """A share of the pairs: `2%`."""
+
+WIN_RATE = replace(
+    SHARE,
+    written=lambda guard: points_text(guard.limit),
+    value=Value(
+        units.win_rate,
+        {
+            "anyOf": [
+                {"type": "string", "pattern": units.POINTS_TEXT, "examples": ["-5pp"]},
+                {**_PERCENT, "examples": ["45%"]},
+            ]
+        },
+        points_text,
+    ),
+)
+"""A share of the judged pairs that is won, in points from an even one, `-5pp`, or as it is, `45%`."""
 
 SHARE_OR_OFF = replace(
     SHARE,

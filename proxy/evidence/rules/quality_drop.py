@@ -11,34 +11,29 @@ import numpy as np
 
 from proxy.evidence.families.effort import MEAN
 from proxy.evidence.families.guard import EVERY, GuardType, Question, below_one
+from proxy.evidence.families.late import Late
 from proxy.evidence.families.mean import Mean
 from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import NUMBER
-from proxy.evidence.input.batch import Batch, Placed
-from proxy.evidence.process.means import bins
+from proxy.evidence.process.means import BINS, bins
 from proxy.evidence.process.prf import uniforms
 from proxy.evidence.process.wealth import Floats, Ints
 from proxy.model import Guard, Kind
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled(Mean):
+class Labelled(Late, Mean):
     """Differences of losses in [−1, 1], which come with the labels, not with pairs."""
 
     worst_at: int | None = None
 
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """What it reads of a batch."""
-        return ()
-
-    def place(self, batch: Batch, salt: int) -> Placed:
-        """Nothing: see `label_bin`."""
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-
     def burst_values(self) -> Ints:
         """No columns: labels come with nothing that `CountStore.count` sees."""
         return np.zeros((self.width, 0), np.int64)
+
+    def burst_of(self, place: int) -> int:
+        """The difference in bins; see `bursts`."""
+        return place - BINS // 2
 
     def _notes(self, ends: Floats) -> list[str]:
         """In what errors of numbers count: the differences of two of them are never cut."""
