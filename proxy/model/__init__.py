@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import nan
 from typing import Any, Final, NamedTuple
 
 from proxy.model.price import Price
@@ -197,6 +198,10 @@ class Reading(NamedTuple):
     mismatch: Mismatch | None = None
     pieces: bool = False  # `tokens` are events of the streams: not both of them say how many tokens they have
     aspects: tuple[Reading, ...] = ()  # of a plan with several predictions: what each of them read, in their order
+    live_cost: float = nan  # what each arm's answer cost; nan where its upstream has no price
+    cost: float = nan
+    counted: bool = False  # the tokens that were paid for are estimates: not both engines say them
+    copies_cost: float = 0.0  # of that, what copies cost
 
 
 # --- what the owner asked for ----------------------------------------------------------------------------------------

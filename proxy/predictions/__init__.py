@@ -20,7 +20,8 @@
     message.py     one body with its head: header lookup, JSON parsed once
     bounds.py      how much work one message may be
     codings.py     content codings undone, within a bound
-    usage.py       what copies cost in tokens, for the budget
+    usage.py       how many tokens a request used, as the engine says or as an estimate
+    pricing.py     what the answers of a pair cost
     request.py     which requests count as equal; segment and cluster of a request
 
 Invariants

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from proxy.model import Pair, Plan, PredictionSpec, Reading, Segments
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import MAX_BODY, Bounds
+from proxy.predictions.pricing import PricedReader
 from proxy.predictions.reading import PairReader
 
 
@@ -81,8 +82,13 @@ class AspectsReader:
         )
 
 
-def reader_of(plan: Plan) -> PairReader | AspectsReader:
-    """What reads the pairs of a plan."""
+def reader_of(plan: Plan) -> PairReader | AspectsReader | PricedReader:
+    """What reads the pairs of a plan, and says what they cost where that is known."""
+    found: PairReader | AspectsReader
     if plan.predictions:
-        return AspectsReader(plan.predictions, plan.segments, plan.cluster_by, plan.max_body)
-    return PairReader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+        found = AspectsReader(plan.predictions, plan.segments, plan.cluster_by, plan.max_body)
+    else:
+        found = PairReader(plan.prediction, plan.segments, plan.cluster_by, plan.max_body)
+    if plan.live_price is None and plan.candidate_price is None:
+        return found
+    return PricedReader(found, plan.live_price, plan.candidate_price)

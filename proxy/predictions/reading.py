@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import nan
 from typing import Any, TypeAlias
 
 import orjson
@@ -232,7 +233,7 @@ class PairReader:
         answers = (live_fault, fault, live, candidate, again)
         times = (ours.seconds, theirs.seconds, ours.first, theirs.first, slot, hedged, fell_back)
         tokens = token_counts(live_count, count) if live_count != NO_COUNT or count != NO_COUNT else (0, 0, False)
-        rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2], ())
+        rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2], (), nan, nan, False, 0.0)
         return make(Reading, (*asked, *answers, *times, *rest))
 
     def _answer(self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None) -> _Said:

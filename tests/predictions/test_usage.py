@@ -52,7 +52,7 @@ def test_a_stream_with_and_without_its_usage() -> None:
     estimate = len(asked) // 4
     for body, tokens in (
         (b"".join([*pieces, last, b"data: [DONE]\n\n"]), 33),
-        (b"".join([*pieces, b"data: [DONE]\n\n"]), estimate + 11),
+        (b"".join([*pieces, b"data: [DONE]\n\n"]), estimate + 10),
         (
             b"".join([*pieces, b'data: {"usage": nul\n\n']),
             estimate + len(b"".join(pieces) + b'data: {"usage": nul\n\n') // 4,
