@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.units import Unfit
+from proxy.units import Unfit, multiple_hint
 
 MOST_MONEY = 1e9
 """More is a slip."""
 PERIODS = {"hour": 3600.0, "day": 86400.0}
 BUDGET_TEXT = r"^[0-9]+(\.[0-9]+)?\s*/\s*(hour|day)$"
+MULTIPLE_TEXT = r"^[0-9]+(\.[0-9]+)?\s*x$"
+_TIMES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*x")
 _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*/\s*([A-Za-z]+)")
 _PERIODS = {"h": "hour", "hr": "hour", "d": "day", "hours": "hour", "days": "day", "daily": "day", "hourly": "hour"}
 
@@ -57,6 +59,19 @@ def money_budget(value: Any) -> MoneyBudget:
     if not 0 < float(match[1]) <= MOST_MONEY:
         raise Unfit(f"{expected}, more than 0")
     return MoneyBudget(float(match[1]), PERIODS[match[2]])
+
+
+def multiple(value: Any) -> float:
+    """A multiple of live's, `1.3x`; raises `Unfit`.
+
+    >>> multiple("1.3x")
+    1.3
+    """
+    match = _TIMES.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        hint = multiple_hint(value) if isinstance(value, str) else "an `x` is missing" * isinstance(value, float | int)
+        raise Unfit("a multiple of live such as 1.3x", hint)
+    return float(match[1])
 
 
 def money_text(value: float, currency: str = "$") -> str:

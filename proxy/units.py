@@ -279,14 +279,14 @@ def latency(value: Any) -> LatencyLimit:
     try:
         return LatencyLimit(seconds(value), False)
     except Unfit as unfit:
-        hint = _multiple_hint(value) or unfit.hint
+        hint = multiple_hint(value) or unfit.hint
         raise Unfit("a multiple of live such as 1.2x, or a duration such as 250ms", hint) from None
 
 
-def _multiple_hint(value: Any) -> str:
+def multiple_hint(value: Any) -> str:
     """The multiple that a percentage stands for: 20% more than live, or 120% of it.
 
-    >>> _multiple_hint("20%"), _multiple_hint("120%")
+    >>> multiple_hint("20%"), multiple_hint("120%")
     ('did you mean `1.2x`?', 'did you mean `1.2x`?')
     """
     match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None

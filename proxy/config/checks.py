@@ -20,7 +20,7 @@ from proxy.config.grpc import check_grpc, speaks
 from proxy.config.guard_checks import check_aspects, check_guards
 from proxy.config.judge_checks import check_judges
 from proxy.config.names import collide, is_loopback, nearest
-from proxy.config.price import check_price
+from proxy.config.price_checks import check_price, check_priced
 from proxy.config.route import Match, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.signing import signing_key
@@ -76,6 +76,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
     _sides(config, blame)
     check_grpc(config, blame)
     check_durations(config, blame)
+    check_priced(config, blame)
     check_fleet(config.fleet, config.store.url is not None, blame)
     check_judges(config, blame)
     _webhooks(config, blame)

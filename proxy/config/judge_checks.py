@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from proxy.config.names import nearest
-from proxy.config.price import check_price
+from proxy.config.price_checks import check_price
 from proxy.config.text import Path
 from proxy.fields.set_json import rules
 from proxy.model import Kind

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from pydantic import ConfigDict
 
-from proxy.config.text import Path
 from proxy.config.types import Count, Money, Section, one_of
 from proxy.model.price import Price
 
@@ -51,18 +49,3 @@ class PriceConfig(Section):
         cached = into if self.cached_input is None else self.cached_input
         written = into if self.cache_write is None else self.cache_write
         return Price(into / tokens, (self.output or 0.0) / tokens, cached / tokens, written / tokens)
-
-
-def check_price(path: Path, price: PriceConfig | None, blame: Callable[..., None]) -> None:
-    """Note what is wrong between the keys of a `price` at `path`."""
-    given = price.model_fields_set if price is not None else {"hour"}
-    of_tokens = [key for key in ("input", "output", "cached_input", "cache_write", "per") if key in given]
-    if "hour" in given and of_tokens:
-        problem = "has no meaning beside `hour`"
-        blame((*path, of_tokens[0]), problem, "tokens are paid for, or the time of a machine")
-    elif "hour" not in given and "input" not in given:
-        blame(path, "has neither `input` nor `hour`", "write prices per 1M tokens, or that of an hour of the machine")
-    elif "hour" not in given and "concurrency" in given:
-        blame(
-            (*path, "concurrency"), "has no meaning without `hour`", "tokens cost the same however many requests wait"
-        )

@@ -24,6 +24,7 @@ from proxy.evidence.comparison import Comparison
 from proxy.evidence.count_store import CountStore, budget_shares
 from proxy.evidence.divergences import Divergence, PairedHistogram, divergences, histogram
 from proxy.evidence.e_detector import ALARM
+from proxy.evidence.facts import TrialFacts
 from proxy.evidence.findings import Look, find
 from proxy.evidence.input.batch import columns
 from proxy.evidence.input.blocks import OpenBlocks
@@ -43,7 +44,7 @@ from proxy.model.judged import Judged
 __all__ = ["Evidence", "EvidenceError"]
 
 
-class Evidence:
+class Evidence(TrialFacts):
     """All that is known of one trial. Make one with `begin`, or `load` what `dump` gave."""
 
     def __init__(self, plan: Plan, state: EvidenceState) -> None:
@@ -92,8 +93,7 @@ class Evidence:
         Raises `EvidenceError` when the bytes are not a dump of this version, or of another trial.
         """
         state = snapshot.load(plan, data)
-        evidence = cls(plan, state)
-        evidence.change_limits(plan)
+        (evidence := cls(plan, state)).change_limits(plan)
         return evidence
 
     def merge(self, other: Evidence) -> Evidence:
@@ -137,7 +137,7 @@ class Evidence:
 
     def _count(self, run: Run) -> None:
         state = self._state
-        batch = columns(run.fields, state.seed, run.fresh, run.warm, tokens=self._tokens)
+        batch = columns(run.fields, state.seed, run.fresh, run.warm, run.costs, tokens=self._tokens)
         draw = uniforms(batch.keys, self._draw_key)
         for comparison, part in zip(self._comparisons, run.parts, strict=True):
             comparison.measure(part, batch, draw, self._signs_key)
@@ -322,36 +322,6 @@ class Evidence:
     # --- facts -------------------------------------------------------------------------------------------------------
 
     @property
-    def stage_pairs(self) -> int:
-        """Compared pairs of this stage."""
-        return self._state.stage_pairs
-
-    @property
-    def stage_candidate_pairs(self) -> int:
-        """Compared pairs of this stage that the candidate answered."""
-        return self._state.stage_candidate_pairs
-
-    @property
-    def compared(self) -> int:
-        """Compared pairs of the trial."""
-        return self._state.compared
-
-    @property
-    def repeats(self) -> int:
-        """Compared pairs whose body had been seen among the last 1,000."""
-        return self._state.repeats
-
-    @property
-    def candidate_failures(self) -> dict[str, int]:
-        """Failures of the candidate by reason word."""
-        return {reason.value: n for reason, n in sorted(self._state.failures.items())}
-
-    @property
-    def response_mismatches(self) -> dict[str, int]:
-        """Pairs of answers that differ as answers, by in what."""
-        return {word.value: n for word, n in sorted(self._state.mismatches.items())}
-
-    @property
     def kind(self) -> Kind:
         """The kind of prediction (of several that of the first); `AUTO` until most of live's first 50 show it."""
         return self._state.aspects[0].kind
@@ -367,16 +337,6 @@ class Evidence:
         guard = self._labels.guard if self._labels is not None else None
         aspect = self._state.aspects[0] if guard is None else self._state.aspect_of(guard)
         return aspect.reference.scale if aspect.reference is not None else 1.0
-
-    @property
-    def labelled(self) -> int:
-        """Outcomes that were joined to a pair, whether or not they count already."""
-        return self._state.waiting.labelled + self._state.waiting.known
-
-    @property
-    def labels(self) -> dict[str, int] | None:
-        """What became of the requests that wait for their truth (`Waiting.labels`)."""
-        return self._state.waiting.labels
 
     @property
     def state_hash(self) -> str:

@@ -12,7 +12,7 @@ def state_hash(state: EvidenceState) -> str:
     """What is counted and how: extractor, bins, thresholds and seed."""
     rules = [(slot.guard.key, slot.rule) for slot in state.tally.slots]
     known = [part for one in state.aspects for part in (one.kind, one.reference)]
-    return _digest((state.trial, state.seed, *known, rules, state.stage))
+    return _digest((state.trial, state.seed, *known, *state.costs.known, rules, state.stage))
 
 
 def limits_hash(state: EvidenceState, plan: Plan) -> str:

@@ -22,7 +22,7 @@ from proxy.evidence.input.reference import WARMUP
 from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import EVERY
-from proxy.evidence.process.wealth import Bools, Ints
+from proxy.evidence.process.wealth import Bools, Floats, Ints
 from proxy.evidence.rules.quality_drop import Labelled
 from proxy.evidence.state import EvidenceState
 from proxy.model import Kind, Plan, PredictionSpec, Reading
@@ -46,6 +46,7 @@ class Run:
     warm: Bools
     blocks: Ints | None
     parts: list[Sequence[Reading]]
+    costs: Floats | None = None  # in bounds, (2, n); see `input.costs`
 
 
 def restart_due(state: EvidenceState, reading: Reading) -> float | None:
@@ -70,6 +71,8 @@ def length(state: EvidenceState, readings: Sequence[Reading], start: int) -> int
     elif len(state.marks) < len(state.follows):
         most = _before(readings, start, state.follows[len(state.marks)], most)
     most = min([most, *(answers_missing(one) for one in learners(state))])
+    if state.costs.missing and state.is_priced:
+        most = min(most, state.costs.missing)
     if state.watch is not None:
         minute = readings[start].time // BLOCK if state.watch.minute is None else state.watch.minute
         most = _before(readings, start, (minute + 1) * BLOCK, most)
@@ -109,7 +112,20 @@ def book(state: EvidenceState, plan: Plan, readings: Sequence[Reading]) -> Run:
     for aspect, part in zip(state.aspects, parts, strict=True):
         _seen(aspect, part, readings)
     blocks = state.blocks.numbers(fields["worker"], fields["time"]) if state.blocks is not None else None
-    return Run(readings, fields, fresh, current, warm, blocks, parts)
+    costs = _book_costs(state, fields, answered & fresh)
+    return Run(readings, fields, fresh, current, warm, blocks, parts, costs)
+
+
+def _book_costs(state: EvidenceState, fields: dict[str, tuple[Any, ...]], usable: Bools) -> Floats | None:
+    """Add up what answers cost, and give it in bounds where a guard counts it; `usable` (n,) may teach the bound."""
+    book = state.costs
+    book.totals.add(fields)
+    if not state.is_priced:
+        return None
+    book.freeze()
+    if book.bound is None:
+        book.learn(fields["live_cost"], usable)
+    return book.scaled(fields)
 
 
 def _drawn_of_cluster(state: EvidenceState, clusters: Sequence[str]) -> Bools:

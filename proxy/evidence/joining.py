@@ -11,6 +11,7 @@ from dataclasses import replace
 from proxy.evidence.count_store import CountStore
 from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.clusters import Clusters
+from proxy.evidence.input.costs import CostBook
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH
@@ -38,6 +39,7 @@ def follower(state: EvidenceState) -> EvidenceState:
         follows=follows,
         waiting=Waiting(key_of(state.seed, "labels")),
         blocks=None if state.blocks is None else OpenBlocks(state.blocks.length, WIDTH),
+        costs=CostBook(state.costs.bound),
     )
     if state.watch is not None:
         other.watch = other.new_watch(Bursts.empty(len(tally.bursts.sums)))
@@ -101,6 +103,7 @@ def merge(a: EvidenceState, b: EvidenceState) -> EvidenceState:
     a.warm_left = min(a.warm_left, b.warm_left)
     a.recent, a.clusters = a.recent.merge(b.recent), a.clusters.merge(b.clusters)
     a.waiting = a.waiting.merge(b.waiting)
+    a.costs.totals = a.costs.totals.merge(b.costs.totals)
     a.follows = None if a.follows is None or b.follows is None else a.follows
     if a.watch is not None and b.watch is not None:
         a.watch = a.watch.merge(b.watch, a.end_minute)
@@ -157,6 +160,7 @@ def copied(state: EvidenceState) -> EvidenceState:
         recent=RecentBodies(state.recent.entries),
         clusters=Clusters(*state.clusters.entries),
         waiting=state.waiting.copy(),
+        costs=state.costs.copy(),
         watch=None if state.watch is None else state.watch.copy(),
         blocks=None if state.blocks is None else state.blocks.copy(),
         judged={name: pairs.copy() for name, pairs in state.judged.items()},

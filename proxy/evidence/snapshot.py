@@ -25,6 +25,7 @@ from proxy.evidence.families.rule import Context, Slot
 from proxy.evidence.families.slower import Slower
 from proxy.evidence.input.blocks import FACTS, OpenBlocks
 from proxy.evidence.input.clusters import Clusters
+from proxy.evidence.input.costs import CostBook
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.reference import Reference
@@ -35,7 +36,7 @@ from proxy.evidence.pass_blocks import GatheredBlocks, PassBlocks
 from proxy.evidence.process.bursts import KEPT, LENGTH, Bursts
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import ROWS, Restarts
-from proxy.evidence.process.wealth import Counts, Floats
+from proxy.evidence.process.wealth import Counts
 from proxy.evidence.rules.registry import GUARDS, layout
 from proxy.evidence.state import EvidenceError, EvidenceState
 from proxy.model import Guard, Kind, Mismatch, Plan
@@ -79,6 +80,7 @@ def _plain_out(state: EvidenceState) -> dict[str, Any]:
         "guards": [_guard_out(slot.guard) for slot in state.tally.slots],
         "opened": state.tally.opened,
         "blocks": _blocks_out(state.blocks),
+        **state.costs.saved,
     }
 
 
@@ -168,11 +170,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
     blocks = _blocks_in(header["blocks"], reader)
     if header["timings"]:
         tally.timings = reader.timings(tally.timed)
-    watch = None
-    if header["watch"] is not None:
-        counts = reader.columns(2, tally.rows.shape[1])
-        bursts = reader.bursts(len(tally.bursts.sums), header["watch"][-1])
-        watch = EDetector(counts, bursts, *_watch_in(header["watch"]))
+    watch = _watch_in(header["watch"], tally, reader) if header["watch"] is not None else None
     for name, *epoch in header["chapters"]:
         tally.closed.setdefault(name, []).append(_epoch_in(epoch, context, tally, reader))
     reader.end()
@@ -189,6 +187,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
         watch=watch,
         blocks=blocks,
         judged={name: _judged_in(raw) for name, raw in header["judged"].items()},
+        costs=CostBook.restored(header.get("costs")),
         **({name: header[name] for name in PLAIN} | {"causes": tuple(header["causes"])}),
     )
 
@@ -375,10 +374,12 @@ def _blocks_in(raw: list[Any] | None, reader: _Arrays) -> OpenBlocks | None:
     return blocks
 
 
-def _watch_in(raw: list[Any]) -> tuple[int | None, dict[str, Floats], int, int]:
-    minute, logs, blocks, parts, _ = raw
+def _watch_in(raw: list[Any], tally: CountStore, reader: _Arrays) -> EDetector:
+    counts = reader.columns(2, tally.rows.shape[1])
+    minute, logs, blocks, parts, last = raw
+    bursts = reader.bursts(len(tally.bursts.sums), last)
     read = {name: np.array([float.fromhex(x) for x in values]).reshape(shape) for name, (shape, values) in logs.items()}
-    return minute, read, blocks, parts
+    return EDetector(counts, bursts, minute, read, blocks, parts)
 
 
 def _bursts_out(bursts: Bursts) -> list[int]:

@@ -13,13 +13,14 @@ from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.batch import Batch
 from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.clusters import Clusters
+from proxy.evidence.input.costs import CostBook
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH, aged, facts
 from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.wealth import Bools, Ints
-from proxy.evidence.rules.registry import layout
+from proxy.evidence.rules.registry import GUARDS, layout
 from proxy.model import Guard, Mismatch, Plan
 from proxy.model.reasons import Reason
 
@@ -65,6 +66,7 @@ class EvidenceState:
     blocks: OpenBlocks | None = None
     waiting: Waiting = field(default_factory=Waiting)
     judged: dict[str, JudgedPairs] = field(default_factory=dict)
+    costs: CostBook = field(default_factory=CostBook)
 
     @property
     def guards(self) -> list[Guard]:
@@ -74,7 +76,14 @@ class EvidenceState:
     @property
     def learning(self) -> bool:
         """Whether live's first answers are still being collected for a reference."""
-        return any(one.is_learning(self.guards) for one in self.aspects)
+        return any(one.is_learning(self.guards) for one in self.aspects) or (
+            self.is_priced and self.costs.bound is None
+        )
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether some guard counts what answers cost."""
+        return any(GUARDS[guard.name].priced for guard in self.guards)
 
     def aspect_of(self, guard: Guard) -> Aspect:
         """The prediction that a guard judges; the first where it judges none."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import Case, Row, broken, delays, harmlesses, limits, pooled, stalls
+from tests.calibration.costs import cost_delays, cost_limits, cost_rows
 from tests.calibration.hostile import hostiles
 from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
@@ -53,7 +54,8 @@ That Σ P₀·E ≤ 1 for *every* outcome of up to 12 pairs is enumerated exactl
 def every_case() -> list[Case]:
     """All rows in the order of the table."""
     steady = [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls]
-    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows()]
+    costs = [*cost_limits(), *cost_delays(), *cost_rows()]
+    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows(), *costs]
 
 
 def timed(number: int, share: float) -> tuple[Row, float]:

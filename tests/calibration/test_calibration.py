@@ -13,6 +13,7 @@ import pytest
 from tests.calibration.__main__ import every_case, report
 from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
+from tests.calibration.costs import cost_delays, cost_limits, cost_rows
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
 from tests.calibration.summary import summary
@@ -22,13 +23,13 @@ from tests.calibration.unsteady import unsteady
 from tests.calibration.whole import wholes
 
 
-@pytest.mark.parametrize("case", list(limits()))
+@pytest.mark.parametrize("case", [*limits(), *cost_limits()])
 def test_at_the_limit(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row
 
 
-DIFFICULT = [*wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady(), *together_rows()]
+DIFFICULT = [*wholes(), *harmlesses(), stalls, *blocks(), *hostiles(), *unsteady(), *together_rows(), *cost_rows()]
 
 
 def unless_dear(case: Case) -> Any:
@@ -42,7 +43,7 @@ def test_difficult_traffic(case: Case) -> None:
     assert row.ok, row
 
 
-@pytest.mark.parametrize("case", list(delays()))
+@pytest.mark.parametrize("case", [*delays(), *cost_delays()])
 def test_delays(case: Case) -> None:
     row = case(0.1)
     assert row.ok, row

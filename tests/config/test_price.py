@@ -64,6 +64,15 @@ def test_a_price_that_means_nothing_is_refused_once(price: str, at: str, said: s
     assert said in found[f"upstreams.v2.price{at}"]
 
 
+def test_a_limit_on_cost_needs_the_price_of_both_arms() -> None:
+    text = (PLAIN % "guards: {max_cost: 1.3x}\n        shadow: 5%").replace("9001}", "9001, price: {input: 1}}")
+    found = mistakes(text)
+    assert found == {"routes[0].rollouts[0].guards.max_cost": "`v2` has no price (give `upstreams.v2` a `price`)"}
+    assert parse(text.replace("9002}", "9002, price: {hour: 1}}")).plans["all/v2"].guards[0].limit == 1.3
+    worse = mistakes(text.replace("1.3x", "130%"))
+    assert "did you mean `1.3x`?" in worse["routes[0].rollouts[0].guards.max_cost"]
+
+
 def test_the_schema_takes_one_way_of_paying_only() -> None:
     check = jsonschema.Draft202012Validator(schema())
     for price, valid in (

@@ -88,7 +88,10 @@ def test_no_other_file_knows_a_guard_by_its_name() -> None:
             for node in ast.walk(tree)
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
         ]
-        if found := {name for name in GUARDS for word in words if re.search(rf"(?<![\w`]){name}(?![\w`])", word)}:
+        keys = {"max_cost"} if place.startswith("config/") else set()  # also a key of `mirror` and of judges: a budget
+        if found := {
+            name for name in GUARDS.keys() - keys for word in words if re.search(rf"(?<![\w`]){name}(?![\w`])", word)
+        }:
             named[place] = found
     assert named == {}
 

@@ -29,6 +29,7 @@ class Question(StrEnum):
     COMPATIBLE = "compatible"
     FAST = "fast enough"
     RELIABLE = "reliable"
+    CHEAP = "cheap enough"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class GuardType:
     noise_floor: bool = False  # under `mirror.noise_floor` it counts what goes beyond live's own noise
     labelled: bool = False  # counts truths, which come `label_delay` after their request
     judged: bool = False  # counts verdicts of the prediction's `judge`, which it must have
+    priced: bool = False  # counts what answers cost: both arms have a price
     beside: str = ""  # a guard without which this one cannot pass, since it leaves failures out
     scale: Scale = UPWARDS
     least: float = 1e-3  # `suggest` proposes no limit nearer to two arms that are alike

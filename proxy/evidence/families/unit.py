@@ -11,6 +11,7 @@ from typing import Any
 
 from proxy import units
 from proxy.model import Guard
+from proxy.money import MULTIPLE_TEXT, multiple
 from proxy.units import (
     PERCENT_TEXT,
     RANGES_TEXT,
@@ -181,6 +182,23 @@ def _time(guard: Guard, value: float) -> str:
         return f"{value:.2f} x"
     return f"{value:.3g} s" if value >= 1.0 else f"{1000 * value:.3g} ms"
 
+
+def _multiple(name: str, value: float) -> Guard:
+    return Guard(name, value, relative=True)
+
+
+TIMES_LIVE = Unit(
+    guard=_multiple,
+    written=lambda guard: f"{guard.limit:g}x",
+    number=lambda _guard, value: f"{value:.2f} x",
+    chart=lambda _guard: "times",
+    value=Value(
+        multiple,
+        {"type": "string", "pattern": MULTIPLE_TEXT, "examples": ["1.3x"]},
+        lambda value: f"{value:g}x",
+    ),
+)
+"""A multiple of live's: `1.3x`."""
 
 LATENCY = Unit(
     guard=_latency,

@@ -57,6 +57,7 @@ class Batch:
     mismatch: Ints
     measures: dict[str, Floats] = field(default_factory=dict)
     aspects: dict[str, Batch] = field(default_factory=dict)  # the same pairs as each of several predictions sees them
+    costs: Floats | None = None  # (2, n) of live and of the candidate in bounds (`costs`), nan where not known
     valued: Ints = field(init=False)
     worst: Ints = field(init=False)
 
@@ -101,7 +102,13 @@ class Batch:
 
 
 def columns(
-    by_field: Mapping[str, Sequence[Any]], seed: int, fresh: Bools, warm: Bools, *, tokens: bool = False
+    by_field: Mapping[str, Sequence[Any]],
+    seed: int,
+    fresh: Bools,
+    warm: Bools,
+    costs: Floats | None = None,
+    *,
+    tokens: bool = False,
 ) -> Batch:
     """Columns of readings, given by field; `fresh` and `warm` (n,) say which bodies are new and which stages warm.
 
@@ -137,6 +144,7 @@ def columns(
         live_token=live_token,
         token=token,
         mismatch=_mismatches(by_field["mismatch"]),
+        costs=costs,
     )
 
 

@@ -1,0 +1,41 @@
+"""What is wrong with prices: keys that do not go together, and rollouts that ask what answers cost of no price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from proxy.config.text import Path
+from proxy.evidence.rules.registry import GUARDS
+
+if TYPE_CHECKING:
+    from proxy.config.price import PriceConfig
+    from proxy.config.tree import Config
+
+
+def check_price(path: Path, price: PriceConfig | None, blame: Callable[..., None]) -> None:
+    """Note what is wrong between the keys of a `price` at `path`."""
+    given = price.model_fields_set if price is not None else {"hour"}
+    of_tokens = [key for key in ("input", "output", "cached_input", "cache_write", "per") if key in given]
+    if "hour" in given and of_tokens:
+        problem = "has no meaning beside `hour`"
+        blame((*path, of_tokens[0]), problem, "tokens are paid for, or the time of a machine")
+    elif "hour" not in given and "input" not in given:
+        blame(path, "has neither `input` nor `hour`", "write prices per 1M tokens, or that of an hour of the machine")
+    elif "hour" not in given and "concurrency" in given:
+        blame(
+            (*path, "concurrency"), "has no meaning without `hour`", "tokens cost the same however many requests wait"
+        )
+
+
+def check_priced(config: Config, blame: Callable[..., None]) -> None:
+    """Note every rollout that asks what answers cost of which one arm has no price."""
+    for n, route in enumerate(config.routes):
+        for m, rollout in enumerate(route.open_rollouts):
+            asking = [guard.name for guard in rollout.limits if GUARDS[guard.name].priced]
+            free = [name for name in (route.live, rollout.candidate) if name in config.upstreams]
+            free = [name for name in free if config.upstreams[name].price is None]
+            if asking and free:
+                named = " and ".join(f"`{name}`" for name in free)
+                hint = f"give `upstreams.{free[0]}` a `price`"
+                blame(("routes", n, "rollouts", m, "guards", asking[0]), f"{named} has no price", hint)
