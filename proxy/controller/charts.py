@@ -4,8 +4,8 @@ This decides nothing and costs next to nothing: a pair leaves a small tuple behi
 somebody looks. The evidence itself cannot be drawn, because its counts are differences within pairs.
 
 Invariants
-- Memory is bounded: two times of each of `RECENT` pairs, what `prediction_chart` keeps of each prediction, `POINTS`
-  points of history.
+- Memory is bounded: two times and a few figures of each of `RECENT` pairs, what `prediction_chart` keeps of each
+  prediction, `POINTS` points of history.
 - History spans the whole trial, over restarts of the controller: when it is full, every second point goes and the step
   between points doubles.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from proxy.controller.arm_figures import ArmFigures
 from proxy.controller.prediction_chart import BINS, RECENT, Floats, PredictionChart, histograms
 from proxy.evidence.aspect import parts_of
 from proxy.evidence.rules.registry import GUARDS
@@ -85,6 +86,7 @@ class Charts:
 
     def __init__(self) -> None:
         self._times: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._figures = ArmFigures(RECENT)
         self._predictions: dict[str, PredictionChart] = {}
         self._history = _History()
         self._drawn: dict[str, Any] | None = None
@@ -93,6 +95,7 @@ class Charts:
     def add(self, readings: Sequence[Reading], plan: Plan) -> None:
         """Remember readings of the trial."""
         self._times.extend((one.live_seconds, one.seconds) for one in readings)
+        self._figures.add(readings)
         for spec, part in zip(plan.aspects, parts_of(readings, plan), strict=True):
             self._predictions.setdefault(spec.name, PredictionChart()).add(part)
 
@@ -125,8 +128,15 @@ class Charts:
             "latency": _latency(times[:, 0], times[:, 1]),
             "predictions": drawn.pop("", None),
             "aspects": drawn,
+            "arms": self._figures.shown(self._refusals(plan)),
             "history": self._history.shown(),
         }
+
+    def _refusals(self, plan: Plan) -> tuple[float, float] | None:
+        """The share of refusals of both arms: by the prediction that reads them, else by how texts open."""
+        specs = sorted(plan.aspects, key=lambda spec: spec.output != "refusal")
+        known = (self._predictions[spec.name].refusals(spec) for spec in specs if spec.name in self._predictions)
+        return next((shares for shares in known if shares is not None), None)
 
 
 def _finite(value: float | None) -> float | None:

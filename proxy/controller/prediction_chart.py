@@ -1,7 +1,7 @@
 """What one prediction of a rollout looks like over the latest pairs: distributions, and which labels agree.
 
 It decides nothing: a pair leaves a small tuple behind, and everything is worked out when somebody looks. Memory is
-bounded: `RECENT` pairs with at most `ROWS` rows each, and three numbers or 80 characters of each row.
+bounded: `RECENT` pairs with at most `ROWS` rows each, and three numbers or 80 characters of each row, 200 of a text.
 """
 
 from __future__ import annotations
@@ -18,18 +18,25 @@ from numpy.typing import NDArray
 from proxy.evidence.divergences import recent
 from proxy.evidence.input.distances import confidence, top
 from proxy.model import Kind, Prediction, PredictionSpec, Reading
+from proxy.predictions.text_checks import is_refusal
 
 RECENT = 1000
 """Pairs that distributions, labels and latencies are drawn from."""
 
 ROWS = 4
 BINS = 32
+OPENING = 200
+"""Characters kept of a text: how it opens, by which refusals are known."""
 LABELS = 12
 """Labels with a row of their own in the agreement table; the others share one."""
 
 OTHER = "(other)"
 _DRAWN = frozenset({Kind.LABEL, Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES})
-_LABEL, _PROBABILITIES = Kind.LABEL, Kind.PROBABILITIES  # looking up a member costs 0.1 µs in Python 3.11
+_LABEL, _PROBABILITIES, _TEXT = (
+    Kind.LABEL,
+    Kind.PROBABILITIES,
+    Kind.TEXT,
+)  # looking up a member costs 0.1 µs in Python 3.11
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +57,20 @@ class PredictionChart:
             if live is not None and candidate is not None and live.kind in _DRAWN:
                 kind = self._kind = live.kind
                 ours, theirs = _drawn(live), _drawn(candidate)
+            elif live is not None and candidate is not None and live.kind is _TEXT:
+                kind, ours, theirs = _TEXT, live.rows[0][:OPENING], candidate.rows[0][:OPENING]
             remember((kind, ours, theirs))
+
+    def refusals(self, spec: PredictionSpec) -> tuple[float, float] | None:
+        """The share of both arms' recent answers that refuse; `None` where this prediction does not tell."""
+        if spec.output == "refusal":
+            found = [(a[0] == "True", b[0] == "True") for kind, a, b in self._recent if kind is _LABEL]
+        else:
+            found = [(is_refusal(a), is_refusal(b)) for kind, a, b in self._recent if kind is _TEXT]
+        if not found:
+            return None
+        live, candidate = zip(*found, strict=True)
+        return sum(live) / len(found), sum(candidate) / len(found)
 
     def shown(self, spec: PredictionSpec) -> dict[str, Any] | None:
         """Distributions, agreement and divergences of the recent pairs, as JSON values; `None` before there are any."""

@@ -30,7 +30,7 @@ from proxy.controller.charts import Charts
 from proxy.controller.rate import RateMeter
 from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
-from proxy.controller.sample_pairs import SamplePairs
+from proxy.controller.sample_pairs import MAX_BODY, MAX_SPOKEN, SamplePairs
 from proxy.controller.sampling import SampleBudget
 from proxy.evidence import Evidence, Tripwire
 from proxy.evidence.rules.registry import GUARDS
@@ -39,6 +39,7 @@ from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.ledger import PairLedger
 from proxy.pairs.redaction import pointers
 from proxy.predictions import booking, copies_cost, protocol_of, reader_of
+from proxy.predictions.transcript import is_spoken
 from proxy.predictions.unparseable import live_detail, sentence
 from proxy.rollout.events import Looked, RolloutState, Tripped
 from proxy.rollout.machine import share_of
@@ -92,6 +93,7 @@ class RolloutRun:
         self.readings = Readings()
         self.unrecorded = 0  # pairs that recorders now closed had dropped
         self.protocol = ""
+        self.is_spoken = False  # whether answers are those of language models
         self.token_pairs = {"usage": 0, "events": 0}  # pairs by what their tokens were counted by, since the start
         self.tripwire = Tripwire(plan.consecutive_failures)
         self.looked: Looked | None = None
@@ -182,6 +184,8 @@ class RolloutRun:
         """Say once by which protocol answers are read, which matters where the owner left that to `auto`."""
         found = [protocol_of(spec, pair, self.reader.bounds) for spec in self.plan.aspects]
         self.protocol = ", ".join(dict.fromkeys(filter(None, found)))
+        self.is_spoken = is_spoken(self.plan.aspects[0], found[0])
+        self.sample_pairs.most_body = MAX_SPOKEN if self.is_spoken else MAX_BODY
         if any(spec.protocol == "auto" for spec in self.plan.aspects):
             logs.event(log, "prediction.recognised", rollout=self.name, protocol=self.protocol)
 
@@ -347,7 +351,7 @@ class RolloutRun:
         trial of this name before, which is over: workers count on from there."""
         self.evidence = fresh_evidence(plan)
         self.pair_ledger = PairLedger()
-        self.unread = ""
+        self.unread = self.protocol = ""
         for worker, counts in counted.items():
             self.pair_ledger.account(worker).begin_at(counts)
         self.forget()
@@ -362,7 +366,7 @@ class RolloutRun:
 
     def forget(self) -> None:
         """Let go of what is only there to be looked at."""
-        self.sample_pairs = SamplePairs()
+        self.sample_pairs = SamplePairs(self.sample_pairs.most_body)
         self.charts = Charts()
 
     def hide(self, entries: Iterable[str]) -> None:

@@ -1,8 +1,8 @@
 """Pairs kept to be looked at: the worst and the latest of a rollout, few and small.
 
 A person who reads "disagreement 5 %" wants to see five. There are at most `MOST` and `MAX_BYTES` of each sort, with at
-most `MAX_BODY` bytes of each body and the first values of each prediction, so the memory is bounded whatever the
-traffic (4 MiB a rollout); what is beyond is shown as cut.
+most `MAX_BODY` bytes of each body (`MAX_SPOKEN` of what a language model said) and the first values of each prediction,
+so the memory is bounded whatever the traffic (4 MiB a rollout); what is beyond is shown as cut.
 
 Invariant: what leaves here has `redact` applied. A body that is to be redacted and cannot be read as JSON is not shown.
 """
@@ -28,6 +28,8 @@ MOST = 50
 MAX_BYTES = 2 * 1024 * 1024
 """Bytes of all worst, and of all latest pairs, estimated from above."""
 MAX_BODY = 16 * 1024
+MAX_SPOKEN = 128 * 1024
+"""Bytes kept of a language model's answer: an event of a stream weighs a quarter of a kilobyte and brings a word."""
 MAX_ROWS, MAX_VALUES, MAX_TEXT = 10, 64, 1000
 """Rows kept of a prediction, values of a row, characters of a text."""
 SMALL = 2048
@@ -111,9 +113,10 @@ _ARRAYS: dict[Kind, Callable[[Floats, Floats], Floats]] = {
 
 
 class SamplePairs:
-    """The worst and the latest pairs of one rollout."""
+    """The worst and the latest pairs of one rollout, with `most_body` bytes of each answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_body: int = MAX_BODY) -> None:
+        self.most_body = most_body
         self._worst: list[_Entry] = []
         self._latest: deque[_Entry] = deque()
         self._worst_bytes = self._latest_bytes = 0
@@ -125,7 +128,7 @@ class SamplePairs:
         bad = badness(reading)
         size = OWN * (1 + len(reading.aspects)) + (1 + DECODED * max(1, len(reading.aspects))) * _raw(pair)
         if size > OWN + (1 + DECODED) * SMALL or pair.again is not None:
-            pair, reading, size = _cut(pair, reading)
+            pair, reading, size = _cut(pair, reading, self.most_body)
         entry = make(_Entry, (bad, self._number, size, pair, reading))
         latest, worst = self._latest, self._worst
         latest.append(entry)
@@ -138,6 +141,10 @@ class SamplePairs:
         self._worst_bytes += size
         while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
             self._worst_bytes -= heapq.heappop(worst).size
+
+    def find(self, pair_id: str) -> Pair | None:
+        """The kept pair of that id, `None` when it is not kept any more."""
+        return next((entry.pair for entry in (*self._worst, *self._latest) if entry.pair.id == pair_id), None)
 
     def shown(self, order: str, limit: int, redacted: Sequence[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
         """At most `limit` pairs as JSON values, `order` `worst` or `latest`, `redacted` masked in bodies and query.
@@ -153,9 +160,9 @@ def _raw(pair: Pair) -> int:
     return heads + len(pair.request_body) + len(live.body) + len(candidate.body)
 
 
-def _cut(pair: Pair, reading: Reading) -> tuple[Pair, Reading, int]:
+def _cut(pair: Pair, reading: Reading, most: int) -> tuple[Pair, Reading, int]:
     """Pair and reading with the first bytes of each body and the first values of each prediction, and their size."""
-    live, candidate = _shortened(pair.live), _shortened(pair.candidate)
+    live, candidate = _shortened(pair.live, most), _shortened(pair.candidate, most)
     pair = pair._replace(request_body=pair.request_body[:MAX_BODY], live=live, candidate=candidate, again=None)
     aspects = tuple(map(_few, reading.aspects))
     reading = _few(reading)._replace(aspects=aspects)
@@ -167,9 +174,9 @@ def _few(reading: Reading) -> Reading:
     return reading._replace(live=_first(reading.live), candidate=_first(reading.candidate), again=None)
 
 
-def _shortened(outcome: Outcome) -> Outcome:
+def _shortened(outcome: Outcome, most: int) -> Outcome:
     """Slices are copies, so what is cut does not hold the whole body."""
-    return outcome if len(outcome.body) <= MAX_BODY else outcome._replace(body=outcome.body[:MAX_BODY])
+    return outcome if len(outcome.body) <= most else outcome._replace(body=outcome.body[:most])
 
 
 def _first(prediction: Prediction | None) -> Prediction | None:
@@ -235,5 +242,7 @@ def _arm(outcome: Outcome, prediction: Prediction | None, hidden: Sequence[str])
 def _text(body: bytes, hidden: Sequence[str]) -> str:
     if hidden:
         redacted = redact(body, hidden)
-        return "(not shown: it must be redacted and is not complete JSON)" if redacted is None else redacted.decode()
-    return body.decode("utf-8", "replace")
+        if redacted is None:
+            return "(not shown: it must be redacted and is not complete JSON)"
+        return redacted.decode()[:MAX_BODY]
+    return body[:MAX_BODY].decode("utf-8", "replace")

@@ -23,6 +23,7 @@ from proxy.controller.controller import Controller
 from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.rollout_run import RolloutRun
+from proxy.controller.spoken_pair import spoken_pair
 from proxy.controller.store.interface import RolloutStore
 from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
@@ -90,7 +91,18 @@ class ControllerService:
         trial = self._find(name)
         if trial is None:
             return None
-        return trial.sample_pairs.shown(order, limit, trial.redact, [spec.name for spec in trial.plan.predictions])
+        spoken = trial.is_spoken and not pointers(trial.redact)
+        shown = trial.sample_pairs.shown(order, limit, trial.redact, [spec.name for spec in trial.plan.predictions])
+        return [pair | {"transcript": spoken} for pair in shown]
+
+    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+        """What was said in a kept pair, put together in a thread; nothing where answers are to be redacted."""
+        trial = self._find(name)
+        pair = None if trial is None else trial.sample_pairs.find(pair_id)
+        if trial is None or pair is None or not trial.is_spoken or pointers(trial.redact):
+            return None
+        most = trial.sample_pairs.most_body
+        return await asyncio.to_thread(spoken_pair, pair, trial.plan.aspects[0], trial.reader.bounds, most)
 
     def charts(self, name: str) -> dict[str, Any] | None:
         """What can be drawn of a rollout; not its labels when answers are to be redacted."""
@@ -98,6 +110,8 @@ class ControllerService:
         if trial is None:
             return None
         shown = trial.charts.shown(trial.plan, self._clock())
+        if not trial.is_spoken:
+            shown = shown | {"arms": None}
         return shown | {"predictions": None} if pointers(trial.redact) else shown
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:

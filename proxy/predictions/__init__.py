@@ -11,6 +11,7 @@
     unparseable.py why live's answers cannot be read, in words
     shapes.py      a tensor and a kind in, the rows of a `Prediction` out
     language.py    what a language model said, whatever the protocol: text, calls, refusal, reasoning, …
+    transcript.py  the same for a person to read, as far as an answer goes; `call_fields.py`: calls side by side
     calls.py       calls of tools as rows, and in which argument two differ
     json_validity.py   kind `json`: is a text valid by a schema
     json_tools.py  parsing, following pointers

@@ -58,7 +58,7 @@ def row_of_calls(calls: Sequence[ToolCall]) -> tuple[str, ...]:
     for call in calls:
         arguments, refers = _plain(_parsed(call.arguments), {**places, call.id: call.id} if call.id else places)
         dependent |= refers
-        (ran if call.by_server else asked).append(f"{call.name.replace('(', '_')}({_written(arguments)})")
+        (ran if call.by_server else asked).append(f"{call.name.replace('(', '_')}({written_value(arguments)})")
     return (*ran, *(asked if dependent else sorted(asked)))
 
 
@@ -92,7 +92,12 @@ def _plain(value: Any, places: dict[str, str], depth: int = 0) -> tuple[Any, boo
     return value, False
 
 
-def _written(arguments: Any) -> str:
+def written_value(arguments: Any) -> str:
+    """A value as JSON, its keys sorted.
+
+    >>> written_value({"b": 1, "a": "q"})
+    '{"a":"q","b":1}'
+    """
     try:
         return orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS).decode()
     except orjson.JSONEncodeError:  # a whole number beyond 64 bits
@@ -113,7 +118,7 @@ def calls_distance(live: Sequence[str], candidate: Sequence[str]) -> float:
     total = len(live) + len(candidate)
     if live == candidate or not total:
         return 0.0
-    alike = sum(_likeness(a, b) for a, b in _matched(live, candidate) if a is not None and b is not None)
+    alike = sum(_likeness(a, b) for a, b in matched_calls(live, candidate) if a is not None and b is not None)
     return min(1.0, max(0.0, 1.0 - 2.0 * alike / total))
 
 
@@ -126,7 +131,7 @@ def told_calls(live: Sequence[str], candidate: Sequence[str]) -> str:
     if live == candidate:
         return ""
     found = []
-    for ours, theirs in _matched(live, candidate):
+    for ours, theirs in matched_calls(live, candidate):
         if ours is None or theirs is None:
             found.append(
                 f"does not call {ours[0]}" if ours else f"calls {(theirs or ours or ('',))[0]} where live does not"
@@ -139,11 +144,16 @@ def told_calls(live: Sequence[str], candidate: Sequence[str]) -> str:
     return "; ".join(found[:SHOWN]) + more
 
 
-_Read = tuple[str, Any]
+ReadCall = tuple[str, Any]
 """A call taken apart: its name and its arguments."""
 
 
-def _apart(call: str) -> _Read:
+def taken_apart(call: str) -> ReadCall:
+    """A call of a row as its name and its arguments, which stay text where the call was cut.
+
+    >>> taken_apart('f({"a":1})'), taken_apart('f({"a":')
+    (('f', {'a': 1}), ('f', '{"a":'))
+    """
     name, _, arguments = call.partition("(")
     try:
         return name, orjson.loads(arguments[:-1])
@@ -151,13 +161,18 @@ def _apart(call: str) -> _Read:
         return name, arguments
 
 
-def _matched(live: Sequence[str], candidate: Sequence[str]) -> Iterator[tuple[_Read | None, _Read | None]]:
-    """Which calls belong together: equal ones, then those of one name, the likest first; the rest by themselves."""
+def matched_calls(live: Sequence[str], candidate: Sequence[str]) -> Iterator[tuple[ReadCall | None, ReadCall | None]]:
+    """Which calls belong together: equal ones, of which it is not said which, then those of one name, the likest first;
+    the rest by themselves.
+
+    >>> list(matched_calls(("f({})", 'g({"a":1})'), ("f({})", 'g({"a":2})', "h({})")))
+    [(('', {}), ('', {})), (('g', {'a': 1}), ('g', {'a': 2})), (None, ('h', {}))]
+    """
     theirs = list(candidate)
     ours = [call for call in live if not _took(theirs, call)]
-    alike: _Read = ("", {})
+    alike: ReadCall = ("", {})
     yield from ((alike, alike) for _ in range(len(live) - len(ours)))
-    left, right = [*map(_apart, ours)], [*map(_apart, theirs)]
+    left, right = [*map(taken_apart, ours)], [*map(taken_apart, theirs)]
     tried = len(left) * len(right) <= ALL_TRIED
     for one in left:
         best = _best(one, right, tried=tried)
@@ -167,7 +182,7 @@ def _matched(live: Sequence[str], candidate: Sequence[str]) -> Iterator[tuple[_R
     yield from ((None, other) for other in right)
 
 
-def _best(one: _Read, others: Sequence[_Read], *, tried: bool) -> _Read | None:
+def _best(one: ReadCall, others: Sequence[ReadCall], *, tried: bool) -> ReadCall | None:
     """The call of the same name that is likest; the first one unless all are `tried`."""
     fit = [other for other in others if other[0] == one[0]]
     return max(fit, key=partial(_likeness, one)) if fit and tried else next(iter(fit), None)
@@ -180,12 +195,12 @@ def _took(calls: list[str], call: str) -> bool:
     return False
 
 
-def _likeness(one: _Read, other: _Read) -> float:
+def _likeness(one: ReadCall, other: ReadCall) -> float:
     ours, theirs = one[1], other[1]
     if type(ours) is not dict or type(theirs) is not dict:
         return 0.5
     keys = ours.keys() | theirs.keys()
-    same = sum(key in ours and key in theirs and _written(ours[key]) == _written(theirs[key]) for key in keys)
+    same = sum(key in ours and key in theirs and written_value(ours[key]) == written_value(theirs[key]) for key in keys)
     return float(1 + same) / (1 + len(keys))
 
 
@@ -203,10 +218,10 @@ def _told(live: Any, candidate: Any, at: str = "", depth: int = 0) -> Iterator[s
     elif type(live) is list and type(candidate) is list and len(live) == len(candidate) and depth < DEEPEST:
         for number, (ours, theirs) in enumerate(zip(live, candidate, strict=True)):
             yield from _told(ours, theirs, f"{at}/{number}", depth + 1)
-    elif _written(live) != _written(candidate):
+    elif written_value(live) != written_value(candidate):
         yield f"`{at[:LONGEST] or '/'}` is {_short(candidate)} where live has {_short(live)}"
 
 
 def _short(value: Any) -> str:
-    written = _written(value)
+    written = written_value(value)
     return written if len(written) <= LONGEST else written[: LONGEST - 1] + "…"

@@ -59,6 +59,21 @@ class Tokens:
     reasoning: int = 0
 
 
+@dataclass(slots=True)
+class Answered:
+    """An answer in all its parts: its choices, its tokens, and of a stream how many `pieces` it came in."""
+
+    choices: list[Spoken]
+    tokens: Tokens
+    pieces: int | None = None
+
+
+def answered_values(spec: PredictionSpec, answered: Answered, bounds: Bounds) -> Tensor:
+    """What `spec.output` asks of an answer, timed where it is a stream; raises `Unreadable`."""
+    values = spoken_values(spec, answered.choices, answered.tokens, bounds)
+    return values if answered.pieces is None else timed_tokens(values, answered)
+
+
 def spoken_values(spec: PredictionSpec, choices: Sequence[Spoken], tokens: Tokens, bounds: Bounds) -> Tensor:
     """What `spec.output` asks of an answer, a row for each choice; raises `Unreadable`."""
     wanted = spec.output
@@ -77,11 +92,12 @@ def spoken_values(spec: PredictionSpec, choices: Sequence[Spoken], tokens: Token
     return tensor([part(choice) for choice in choices], kind)
 
 
-def timed_tokens(values: Tensor, said: Sequence[Spoken], tokens: Tokens, pieces: int) -> Tensor:
-    """The values of a streamed answer, with the tokens that came in its `pieces`: reasoning that was not sent took its
+def timed_tokens(values: Tensor, answered: Answered) -> Tensor:
+    """The values of a streamed answer, with the tokens that came in its pieces: reasoning that was not sent took its
     time before the first piece, so it is not among them."""
-    hidden = 0 if any(choice.reasoning for choice in said) else tokens.reasoning
-    values.tokens, values.pieces = max(0, tokens.written - hidden), pieces
+    tokens = answered.tokens
+    hidden = 0 if any(choice.reasoning for choice in answered.choices) else tokens.reasoning
+    values.tokens, values.pieces = max(0, tokens.written - hidden), answered.pieces or 0
     return values
 
 
@@ -112,7 +128,12 @@ def _finish(choice: Spoken) -> str:
     return choice.finish
 
 
-def _refusal(choice: Spoken) -> bool:
+def has_refused(choice: Spoken) -> bool:
+    """Whether a choice is a refusal: one that is marked, or a text that opens as one.
+
+    >>> has_refused(Spoken(text="I can't help with that.")), has_refused(Spoken(text="Four."))
+    (True, False)
+    """
     return choice.refused or bool(choice.refusal) or is_refusal(choice.text)
 
 
@@ -127,7 +148,7 @@ PARTS: dict[str, tuple[Callable[[Spoken], Any], Kind]] = {
     "": (_whole, Kind.TEXT),
     "text": (_text, Kind.TEXT),
     "tool_calls": (_calls, Kind.TEXT),
-    "refusal": (_refusal, Kind.LABEL),
+    "refusal": (has_refused, Kind.LABEL),
     "finish_reason": (_finish, Kind.LABEL),
     "stop_reason": (_finish, Kind.LABEL),
     "reasoning": (lambda choice: choice.reasoning, Kind.TEXT),

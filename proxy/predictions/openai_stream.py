@@ -23,7 +23,7 @@ MAX_CHOICES = 128
 """Choices, and tool calls of a choice: as many as the API allows."""
 
 _WHOLE = ("response.completed", "response.incomplete")
-_FAILED = ("error", "response.failed", "response.error")
+FAILED = ("error", "response.failed", "response.error")
 REASONING = ("reasoning_content", "reasoning")
 """Members that hold reasoning: DeepSeek's, SGLang's and older vLLM's; newer vLLM's, Ollama's and OpenRouter's."""
 
@@ -41,7 +41,7 @@ def assembled(body: bytes, bounds: Bounds = DEFAULT) -> tuple[dict[str, Any], in
         if type(event) is not dict:
             raise Unreadable(Reason.BAD_TYPE, f"an event is {word_for(event)}, expected an object")
         kind = event.get("type")
-        if name == b"error" or event.get("error") or kind in _FAILED:
+        if name == b"error" or event.get("error") or kind in FAILED:
             raise ended_with(event)
         if kind in _WHOLE and type(event.get("response")) is dict:
             return _with_items(event["response"], items), deltas

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.model import PredictionSpec
+from proxy.predictions.language import Answered
 from proxy.predictions.message import Message
 from proxy.predictions.shapes import Tensor
 
@@ -24,6 +25,7 @@ class Protocol:
     `single(spec, document)` is the one value that a JSON document holds, or `None` if it is any other document: a short
     cut for the commonest answer of all. It changes nothing but the time, and a property test holds the two together.
     `pointed`: the value is named by `pointer` or `jmespath`, not by `output`. `grpc`: calls are read as well.
+    `spoken` is what a language model said in an answer, in all its parts, for a person to see; it raises `Unreadable`.
     """
 
     name: str
@@ -34,3 +36,4 @@ class Protocol:
     single: Callable[[PredictionSpec, Any], Any] | None = None
     pointed: bool = False
     grpc: bool = False
+    spoken: Callable[[Message], Answered] | None = None

@@ -48,11 +48,13 @@ async def visited(browser: Any, origin: str, **how: Any) -> AsyncIterator[tuple[
     assert not seen.abroad, seen.abroad
 
 
-async def shoot(page: Any, name: str) -> None:
+async def shoot(page: Any, name: str, *, scroll: bool = True) -> None:
+    """A picture of a page's top, or without `scroll` of where it stands."""
     if SHOTS:
         await page.mouse.move(0, 0)
         await asyncio.sleep(0.6)  # transitions
-        await page.evaluate("scrollTo(0, 0)")
+        if scroll:
+            await page.evaluate("scrollTo(0, 0)")
         await page.screenshot(path=str(Path(SHOTS) / f"{name}.png"))
 
 

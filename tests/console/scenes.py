@@ -291,6 +291,9 @@ class SceneSurface(FakeService):
         scene = next((scene for scene in self.scenes if scene.plan.name == name), None)
         return None if scene is None else scene.charts.shown(scene.plan, time.time())
 
+    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+        return None
+
     def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
         return None if self.rollout(name) is None else self.sample_pairs[:limit]
 

@@ -116,6 +116,12 @@ class FakeService:
         pairs = [{"id": f"{order}-{n}", "time": "2026-11-20T10:00:00.000Z", "served": "live"} for n in range(50)]
         return pairs[:limit]
 
+    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+        if self.rollout(name) is None or pair_id != "spoken":
+            return None
+        arm = {"choices": [], "tokens": None, "first_seconds": None, "whole": True, "trouble": ""}
+        return {"id": pair_id, "asked": "", "live": arm, "candidate": arm, "calls": []}
+
     def charts(self, name: str) -> dict[str, Any] | None:
         if self.rollout(name) is None:
             return None

@@ -233,3 +233,22 @@ def test_each_of_several_predictions_is_drawn_by_itself() -> None:
     assert shown["aspects"]["tools"]["labels"]["counts"] == [[0, 5], [0, 0]]
     assert shown["aspects"]["risk"]["values"]["edges"][0] == 0.0
     assert Charts().shown(plan, 0.0)["aspects"] == {"tools": None, "risk": None}
+
+
+def test_refusals_are_counted_by_what_reads_them_else_by_how_texts_open() -> None:
+    reads = PredictionSpec("openai", Kind.LABEL, "refusal", name="refusal"), PredictionSpec("openai", name="said")
+    plan = replace(PLAN, prediction=PredictionSpec("none"), predictions=reads)
+    charts, texts = Charts(), Charts()
+    for number in range(4):
+        marked = reading(Kind.LABEL, number == 0, True)
+        said = reading(Kind.TEXT, "I'm sorry, I can't.", f"Four is {'x' * 1000}")
+        whole = said._replace(
+            live_first=0.5, first=math.nan, live_tokens=10 * number, tokens=20, aspects=(marked, said)
+        )
+        charts.add([whole], plan)
+        texts.add([said], replace(PLAN, prediction=PredictionSpec("openai", Kind.TEXT)))
+    shown = charts.shown(plan, 0.0)["arms"]
+    assert shown["live"] == {"first_seconds": None, "tokens": 20.0, "refusals": 0.25}
+    assert shown["candidate"] == {"first_seconds": None, "tokens": 20.0, "refusals": 1.0}
+    assert texts.shown(PLAN, 0.0)["arms"]["live"]["refusals"] == 1.0
+    assert texts.shown(PLAN, 0.0)["arms"]["candidate"]["refusals"] == 0.0

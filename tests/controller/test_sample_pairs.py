@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.controller.sample_pairs import MAX_BODY, MAX_BYTES, MOST, SamplePairs, difference
+from proxy.controller.sample_pairs import MAX_BODY, MAX_BYTES, MAX_SPOKEN, MOST, SamplePairs, difference
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions import read
@@ -125,3 +125,17 @@ def test_a_difference_of_vectors_is_their_angle() -> None:
     assert difference(one(1.0, 0.0), one(0.0, 2.0)) == 1.0
     assert difference(one(1.0, 1.0), one(3.0, 3.0)) == pytest.approx(0.0)
     assert difference(one(0.0, 0.0), one(0.0, 1.0)) == 1.0
+
+
+def test_of_what_language_models_said_more_is_kept_and_no_more_is_listed() -> None:
+    """An event of a stream weighs a quarter of a kilobyte and brings a word."""
+    kept = SamplePairs(MAX_SPOKEN)
+    stream = b"data: {}\n\n" * 40_000
+    add(kept, 0, answer(0)._replace(body=stream))
+    add(kept, 1, answer(0)._replace(body=stream[: 2 * MAX_BODY]))
+    found = [kept.find(f"i{number}") for number in (0, 1, 2)]
+    assert [None if pair is None else len(pair.candidate.body) for pair in found] == [MAX_SPOKEN, 2 * MAX_BODY, None]
+    assert [len(pair["candidate"]["body"]) for pair in kept.shown("latest", 2, ())] == [MAX_BODY, MAX_BODY]
+    for number in range(2, 60):
+        add(kept, number, answer(0)._replace(body=stream))
+    assert deep_size([kept._worst, kept._latest]) <= 2 * MAX_BYTES + deep_size(HEAD)

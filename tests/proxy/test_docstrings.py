@@ -15,7 +15,8 @@ ACTS = {
     "extract", "recognise", "recognised", "read", "protocol_of", "split", "raw_of", "assembled", "reader_of",
     "chosen_output", "output_values", "checked_datatype", "checked_shape", "chosen_name", "parse_json", "drop",
     "decoded", "is_stream", "binary_size", "copies_cost", "one_message", "document",
-    "typed", "fit_live", "spoken_values", "timed_tokens", "spoken_choice", "spoken_response",
+    "typed", "fit_live", "spoken_values",
+    "answered_values", "spoken", "transcript_of", "timed_tokens", "spoken_choice", "spoken_response",
     # State in, state out: tests/evidence/test_evidence.py.
     "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learners",
     "answers_missing", "keep_for_labels", "begun", "context_of", "parts_of",

@@ -14,6 +14,7 @@ ROOT = Path(proxy.__file__).parent
 INTERFACES = {
     "main": "what `python -m` runs",
     "extract": "every protocol of predictions has one",
+    "spoken": "every protocol of a language model has one",
     "recognise": "every protocol of predictions that is recognised has one",
     "middleware": "aiohttp's own word, one for each concern of the admin port",
     "becomes": "every table of states has one",

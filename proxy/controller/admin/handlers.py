@@ -126,6 +126,17 @@ async def pairs(request: web.Request) -> web.Response:
     return answer({"order": order, "pairs": found})
 
 
+@routes.get(ROLLOUT + "/pairs/{pair}/transcript")
+async def transcript(request: web.Request) -> web.Response:
+    """What two language models said in a kept pair."""
+    inputs.query(request, ())
+    pair = request.match_info["pair"]
+    found = await request.app[SURFACE].transcript(_name(request), pair)
+    if found is None:
+        raise Problem(404, f"There is no transcript of a pair {pair[:200]!r}.")
+    return answer(found)
+
+
 @routes.get(ROLLOUT + "/charts")
 async def charts(request: web.Request) -> web.Response:
     """What can be drawn: distributions, latencies, labels, history."""

@@ -134,6 +134,9 @@ class AdminService(Protocol):
     def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
         """Kept pairs of a rollout, redacted, `order` `worst` or `latest`; `None` when there is no such rollout."""
 
+    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+        """What two language models said in a kept pair; `None` where there is no such pair, or nothing to be shown."""
+
     def charts(self, name: str) -> dict[str, Any] | None:
         """What can be drawn of a rollout (`charts.Charts.shown`); `None` when there is no such rollout."""
 

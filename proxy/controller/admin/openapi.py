@@ -107,6 +107,13 @@ def _paths() -> dict[str, Schema]:
             *_ONE,
             query=(worst, _query("limit", _whole(1, 200, 20), "How many.")),
         ),
+        "/pairs/{pair}/transcript": _get(
+            "transcript",
+            "What two language models said in a kept pair; 404 where nothing can be shown.",
+            _content(component("Transcript")),
+            *_ONE,
+        )
+        | {"parameters": [*_NAMES, {"name": "pair", "in": "path", "required": True, "schema": TEXT}]},
         "/charts": _get(
             "charts",
             "What can be drawn: distributions, latencies, labels, history.",

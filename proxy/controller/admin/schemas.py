@@ -206,6 +206,49 @@ SEEN_PAIR = object_of(
         "live": ANSWERED,
         "candidate": ANSWERED,
         "aspects": list_of(READ_ASPECT) | {"description": "What was read as each of several predictions."},
+        "transcript": {"type": "boolean", "description": "Whether `…/pairs/{pair}/transcript` has what was said."},
+    }
+)
+SPOKEN = object_of(
+    {
+        "text": TEXT,
+        "text_length": WHOLE | {"description": "Characters of the whole text, of which `text` has the first."},
+        "reasoning": TEXT,
+        "refusal": TEXT,
+        "refused": {"type": "boolean"},
+        "finish": nullable(TEXT),
+        "sources": list_of(TEXT),
+    }
+)
+SPOKEN_ARM = object_of(
+    {
+        "choices": list_of(SPOKEN),
+        "tokens": nullable(WHOLE),
+        "first_seconds": NUMBER,
+        "whole": {"type": "boolean"},
+        "trouble": {"type": "string", "description": "Why it is not whole."},
+    }
+)
+COMPARED_CALL = object_of(
+    {
+        "name": TEXT,
+        "live": {"type": "boolean", "description": "Whether live makes this call."},
+        "candidate": {"type": "boolean"},
+        "fields": list_of(
+            object_of(
+                {"path": TEXT, "live": nullable(TEXT), "candidate": nullable(TEXT), "differs": {"type": "boolean"}}
+            )
+        )
+        | {"description": "Its arguments by JSON pointer, as JSON, those that differ first."},
+    }
+)
+TRANSCRIPT = object_of(
+    {
+        "id": TEXT,
+        "asked": {"type": "string", "description": "The last thing that the user said."},
+        "live": SPOKEN_ARM,
+        "candidate": SPOKEN_ARM,
+        "calls": list_of(list_of(COMPARED_CALL)) | {"description": "Of each choice, calls that belong together."},
     }
 )
 ENDPOINT = object_of(
@@ -222,6 +265,7 @@ ENDPOINT = object_of(
         "held_until": nullable(MOMENT),
     }
 )
+ARM_FIGURES = object_of({"first_seconds": NUMBER, "tokens": NUMBER, "refusals": NUMBER})
 CHARTS = object_of(
     {
         "pairs": WHOLE,
@@ -235,6 +279,13 @@ CHARTS = object_of(
             "additionalProperties": nullable({"type": "object"}),
             "description": "Of several predictions, by name, what `predictions` is of the only one.",
         },
+        "arms": nullable(
+            object_of(
+                {"pairs": WHOLE, "events": {"type": "boolean"}, "live": ARM_FIGURES, "candidate": ARM_FIGURES},
+                description="Language models: median time to the first token, mean tokens (of streams; `events`: some"
+                " are counted as events), share of refusals, over the recent pairs.",
+            )
+        ),
         "history": {"type": "object"},
     }
 )
@@ -299,6 +350,7 @@ SCHEMAS = {
     "Finding": FINDING,
     "Ledger": object_of({part: {"type": "integer"} for part in ("sampled", *PARTS, "pending")}),
     "Pair": SEEN_PAIR,
+    "Transcript": TRANSCRIPT,
     "Entry": ENTRY,
     "Endpoint": ENDPOINT,
     "Charts": CHARTS,

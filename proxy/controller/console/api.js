@@ -35,6 +35,7 @@ export const rollouts = async () => (await ask("/api/v1/rollouts")).rollouts;
 export const rollout = (name) => ask(of(name));
 export const charts = (name) => ask(`${of(name)}/charts`);
 export const pairs = async (name, order) => (await ask(`${of(name)}/pairs?order=${order}&limit=20`)).pairs;
+export const transcript = (name, pair) => ask(`${of(name)}/pairs/${encodeURIComponent(pair)}/transcript`);
 export const journal = (name, before) => ask(`${of(name)}/journal?limit=25${before ? `&before=${before}` : ""}`);
 export const traffic = () => ask("/api/v1/traffic");
 export const fleet = () => ask("/api/v1/fleet");

@@ -31,7 +31,7 @@ function parsed(text) {
   }
 }
 
-const side = (arm, text) => h("div", { class: "side" }, h("h4", { class: `arm-name ${arm}` }, arm), h("pre", { tabindex: "0" }, cut(text || "(no body)", 2000)));
+const side = (arm, text) => h("div", { class: "side" }, h("h3", { class: `arm-name ${arm}` }, arm), h("pre", { tabindex: "0" }, cut(text || "(no body)", 2000)));
 
 function distance(a, b) {
   const gap = WHOLE.test(a) && WHOLE.test(b) ? Number(BigInt(b) - BigInt(a)) : Number(b) - Number(a);

@@ -1,12 +1,15 @@
 // One rollout: where it is and why, in the order in which a person asks.
 
+import * as api from "./api.js";
 import { askAction } from "./dialogs.js";
 import { diff } from "./diff.js";
 import { h, name, part } from "./dom.js";
 import * as f from "./format.js";
+import { judged, spoken } from "./spoken.js";
 import { evidence, overlay, overlayData } from "./plots.js";
-import { arms, bar, byReplica, facts, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, replicasIn, spark, standing, swatch, verdict, when } from "./widgets.js";
+import { armFigures, arms, bar, byReplica, facts, hasFigures, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, replicasIn, spark, standing, swatch, verdict, when } from "./widgets.js";
 
+const MOST_TRANSCRIPTS = 50; // of pairs that were opened
 const FEW_SEGMENTS = 12; // shown at first: what is in trouble is among them, the rest is a click away
 
 const panel = (title, attributes, ...children) => h("section", { class: `card ${attributes?.class ?? ""}`, "aria-label": title }, h("h2", {}, title), children);
@@ -159,10 +162,40 @@ function aspects(read) {
   return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "predictions of this pair" }, h("table", { class: "aspects" }, h("thead", {}, h("tr", {}, titles.map((title) => h("th", { scope: "col" }, title)))), h("tbody", {}, rows)));
 }
 
-function pair(one, open) {
+/** Answers as they came, and all that was read of them, behind a fold where what they say is shown in words. */
+function raw(one) {
+  const parts = [one.aspects.length ? aspects(one.aspects) : null, diff(one.live.body, one.candidate.body)];
+  return one.transcript ? h("details", { class: "more" }, h("summary", {}, "answers as they came"), parts) : parts;
+}
+
+/** What was said in a pair, asked for when the pair is opened; the page keeps the last ones. */
+function saidIn(one, rollout, transcripts) {
+  const element = h("div", { "aria-live": "polite" });
+  const show = (found) => element.replaceChildren(spoken(one, found));
+  const ask = async () => {
+    if (transcripts.has(one.id)) return show(transcripts.get(one.id));
+    element.replaceChildren(h("p", { class: "muted" }, "Reading what was said …"));
+    try {
+      const found = await api.transcript(rollout, one.id);
+      transcripts.set(one.id, found);
+      if (transcripts.size > MOST_TRANSCRIPTS) transcripts.delete(transcripts.keys().next().value);
+      show(found);
+    } catch (error) {
+      element.replaceChildren(h("p", { class: "cause held" }, error.status === 404 ? "This pair is not kept any more." : `What was said could not be read: ${error.message}`));
+    }
+  };
+  return { element, ask };
+}
+
+function pair(one, open, rollout, transcripts) {
+  const said = one.transcript ? saidIn(one, rollout, transcripts) : null;
+  const toggled = () => {
+    details.open ? open.add(one.id) : open.delete(one.id);
+    if (details.open) said?.ask();
+  };
   const details = h(
     "details",
-    { open: open.has(one.id), ontoggle: () => (details.open ? open.add(one.id) : open.delete(one.id)) },
+    { open: open.has(one.id), ontoggle: toggled },
     h(
       "summary",
       {},
@@ -173,9 +206,11 @@ function pair(one, open) {
       h("span", { class: "muted at" }, when(one.time)),
     ),
     one.detail ? h("p", { class: "cause" }, one.detail) : null,
-    one.aspects.length ? aspects(one.aspects) : null,
-    diff(one.live.body, one.candidate.body),
-    h("details", { class: "request" }, h("summary", {}, "request"), h("pre", { tabindex: "0" }, `${one.request.method} ${one.request.path}\n\n`, h("bdi", {}, String(one.request.body).slice(0, 4000)))),
+    judged(one.judged),
+    one.aspects.map((aspect) => judged(aspect.judged, aspect.name)),
+    said?.element,
+    raw(one),
+    h("details", { class: "more" }, h("summary", {}, "request"), h("pre", { tabindex: "0" }, `${one.request.method} ${one.request.path}\n\n`, h("bdi", {}, String(one.request.body).slice(0, 4000)))),
   );
   return h("li", {}, details);
 }
@@ -225,6 +260,7 @@ function ledger(rollout) {
 /** The view of one rollout: `element`, `show(state)`, `leave()`. `done` is called after an action. */
 export function rolloutView(done, older) {
   const open = new Set();
+  const transcripts = new Map();
   let weights = [];
   let shown = null;
   let wholeSegments = false;
@@ -246,11 +282,12 @@ export function rolloutView(done, older) {
     quantiles: part("div", {}, quantiles),
     agreement: part("div", {}, agreement),
     aspect: part("div", { class: "row" }, (names, at) => (names.length ? names.map((one) => h("button", { type: "button", class: "quiet", "aria-pressed": String(one === at), onclick: () => showAspect(one) }, one)) : [])),
-    pairs: part("div", {}, (pairs) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open))) : h("p", { class: "muted" }, "No responses have differed yet."))),
+    pairs: part("div", {}, (pairs, rollout) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open, rollout, transcripts))) : h("p", { class: "muted" }, "No responses have differed yet."))),
     journal: part("div", {}, (entries, next) => [journal(entries), next ? h("button", { type: "button", class: "quiet", onclick: older }, "Older entries") : null]),
     ledger: part("div", {}, ledger),
     arms: part("div", {}, arms),
     byReplica: part("div", {}, byReplica),
+    figures: part("div", {}, armFigures),
   };
   const summary = h("summary", {});
   const replicas = h("details", { class: "replicas", hidden: true }, summary, parts.byReplica.element);
@@ -265,6 +302,7 @@ export function rolloutView(done, older) {
     latency: panel("Latency", {}, plots.latency.element, parts.quantiles.element),
     agreement: panel("Agreement of labels", {}, parts.agreement.element),
     segments: panel("Segments", {}, parts.segments.element),
+    figures: panel("Answers at a glance", { class: "glance" }, parts.figures.element),
     aspects: panel("Drawn prediction", {}, parts.aspect.element),
   };
   const element = h(
@@ -275,7 +313,7 @@ export function rolloutView(done, older) {
       "div",
       { class: "columns" },
       h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, sections.aspects, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.pairs.element)),
-      h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element, replicas), panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
+      h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element, replicas), sections.figures, panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
     ),
   );
 
@@ -301,6 +339,8 @@ export function rolloutView(done, older) {
       plots.latency.update(overlayData(latency), `latency of ${charts.pairs} recent pairs; the table below has the quantiles`);
       parts.quantiles.update(latency);
     }
+    sections.figures.hidden = !hasFigures(charts.arms);
+    if (hasFigures(charts.arms)) parts.figures.update(charts.arms);
     sections.values.hidden = !predictions?.values;
     if (predictions?.values) plots.values.update(overlayData(predictions.values), `distribution of ${predictions.kind} over ${charts.pairs} recent pairs`);
     sections.agreement.hidden = !predictions?.labels;
@@ -318,7 +358,7 @@ export function rolloutView(done, older) {
       parts.guards.update(rollout.findings, charts.units, charts.history, nothingYet(rollout));
       showSegments(wholeSegments);
       sections.segments.hidden = rollout.findings.every(ofAll);
-      parts.pairs.update(pairs);
+      parts.pairs.update(pairs, rollout.name);
       parts.journal.update(entries, next);
       parts.ledger.update(rollout);
       parts.arms.update(rollout, rates);

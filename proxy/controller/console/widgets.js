@@ -187,6 +187,29 @@ export function arms(rollout, rates) {
   );
 }
 
+/** Whether any figure of the answers is known. */
+export const hasFigures = (found) => Object.values(found?.live ?? {}).some((value) => value !== null);
+
+/** What both arms' answers look like: a row a figure, so that it fits a phone; the ratio says more than either. */
+export function armFigures({ pairs, events, live, candidate }) {
+  const rows = [
+    ["first token", "first_seconds", f.seconds, "median time to the first token"],
+    [events ? "events" : "tokens", "tokens", f.number, "mean of an answer; of streams, and events where not both arms say how many tokens"],
+    ["refused", "refusals", f.percent, "share of answers that refuse, by what the API marks or how texts open in English"],
+    ["cost", "cost", (value) => value, "mean of an answer, by the prices in the file"],
+  ].filter(([, key]) => live[key] !== null && live[key] !== undefined);
+  const times = (key) => (typeof live[key] === "number" && live[key] > 0 ? `${f.number(candidate[key] / live[key])}×` : "");
+  return [
+    h(
+      "table",
+      { class: "arms figures" },
+      h("thead", {}, h("tr", {}, h("td", {}), ["live", "candidate"].map((arm) => h("th", { scope: "col", class: "num" }, h("span", { class: `arm-name ${arm}` }, arm))), h("th", { scope: "col", class: "num" }, "ratio"))),
+      h("tbody", {}, rows.map(([title, key, show, help]) => h("tr", {}, h("th", { scope: "row", title: help }, title), h("td", { class: "num" }, show(live[key])), h("td", { class: "num" }, show(candidate[key])), h("td", { class: "num muted" }, times(key))))),
+    ),
+    h("p", { class: "muted small" }, `Of the last ${f.count(pairs)} pairs.`),
+  ];
+}
+
 const OLD = 5; // seconds without a report of a replica, which comes each second, after which its rates are not those of now
 
 /** The same rates of each replica, where there are several; what has not reported lately is said. */

@@ -86,6 +86,10 @@ class StandbyService:
         """Raises `ActionRefusedError`: the leader has them."""
         raise self._elsewhere()
 
+    async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
+        """Raises `ActionRefusedError`: the leader has it."""
+        raise self._elsewhere()
+
     def charts(self, name: str) -> dict[str, Any] | None:
         """Raises `ActionRefusedError`: the leader draws them."""
         raise self._elsewhere()

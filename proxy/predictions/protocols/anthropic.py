@@ -18,7 +18,7 @@ from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.calls import ToolCall
 from proxy.predictions.json_tools import parse_json, word_for
-from proxy.predictions.language import Spoken, Tokens, count_of, source_of, spoken_values, text_of, timed_tokens
+from proxy.predictions.language import Answered, Spoken, Tokens, answered_values, count_of, source_of, text_of
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_stream import ended_with
 from proxy.predictions.protocol import Protocol
@@ -34,6 +34,11 @@ _DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     """What the model said, as `spec.output` asks; raises `Unreadable`."""
+    return answered_values(spec, spoken(answer), answer.bounds)
+
+
+def spoken(answer: Message) -> Answered:
+    """The same in all its parts; raises `Unreadable`."""
     pieces = None
     if is_stream(media_type(answer.head), answer.body):
         answer.check_json()
@@ -43,11 +48,9 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     if type(document) is not dict or type(document.get("content")) is not list:
         found = names(document) if type(document) is dict else word_for(document)
         raise Unreadable(Reason.MISSING_OUTPUT, f"`content` is missing; found {found}")
-    said = [_spoken(document)]
     usage = document.get("usage")
     tokens = Tokens(count_of(usage, "output_tokens"), count_of(usage, "output_tokens_details", "thinking_tokens"))
-    values = spoken_values(spec, said, tokens, answer.bounds)
-    return values if pieces is None else timed_tokens(values, said, tokens, pieces)
+    return Answered([_spoken(document)], tokens, pieces)
 
 
 def recognise(target: str, _answer: Message) -> bool:
@@ -161,4 +164,4 @@ def _joined(block: dict[str, Any], pieces: list[str]) -> dict[str, Any]:
     return {**block, key: said if key == "input" else text_of(block.get(key), key) + said}
 
 
-PROTOCOLS = (Protocol("anthropic", 75, "Anthropic and servers of its Messages API", extract, recognise),)
+PROTOCOLS = (Protocol("anthropic", 75, "Anthropic and servers of its Messages API", extract, recognise, spoken=spoken),)

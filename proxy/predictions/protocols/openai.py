@@ -18,9 +18,8 @@ import numpy as np
 
 from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions.bounds import Bounds
 from proxy.predictions.json_tools import word_for
-from proxy.predictions.language import spoken_values, timed_tokens
+from proxy.predictions.language import Answered, answered_values
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_answers import spoken_choice, spoken_response, tokens_of
 from proxy.predictions.openai_stream import assembled
@@ -34,11 +33,15 @@ PATHS = ("/chat/completions", "/completions", "/responses", "/embeddings")
 
 def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     """What the model said, as `spec.output` asks; raises `Unreadable`."""
-    if not is_stream(media_type(answer.head), answer.body):
-        return _values(spec, answer.document, answer.bounds)
-    answer.check_json()
-    document, pieces = assembled(answer.body, answer.bounds)
-    return _values(spec, document, answer.bounds, pieces)
+    document, pieces = _document(answer)
+    if type(document) is dict and type(document.get("data")) is list:
+        return _embeddings(_in_order(document["data"]))
+    return answered_values(spec, _answered(document, pieces), answer.bounds)
+
+
+def spoken(answer: Message) -> Answered:
+    """The same in all its parts; raises `Unreadable`, for embeddings too."""
+    return _answered(*_document(answer))
 
 
 def recognise(target: str, _answer: Message) -> bool:
@@ -46,10 +49,15 @@ def recognise(target: str, _answer: Message) -> bool:
     return target.partition("?")[0].endswith(PATHS)
 
 
-def _values(spec: PredictionSpec, document: Any, bounds: Bounds, pieces: int | None = None) -> Tensor:
-    """The values of a whole answer, or of one that was put together from `pieces`."""
-    if type(document) is dict and type(document.get("data")) is list:
-        return _embeddings(_in_order(document["data"]))
+def _document(answer: Message) -> tuple[Any, int | None]:
+    """A whole answer, or one that was put together, and of how many pieces."""
+    if not is_stream(media_type(answer.head), answer.body):
+        return answer.document, None
+    answer.check_json()
+    return assembled(answer.body, answer.bounds)
+
+
+def _answered(document: Any, pieces: int | None) -> Answered:
     if type(document) is dict and type(document.get("choices")) is list:
         said = [spoken_choice(choice) for choice in _in_order(document["choices"])]
     elif type(document) is dict and type(document.get("output")) is list:
@@ -57,9 +65,7 @@ def _values(spec: PredictionSpec, document: Any, bounds: Bounds, pieces: int | N
     else:
         found = names(document) if type(document) is dict else word_for(document)
         raise Unreadable(Reason.MISSING_OUTPUT, f"`choices`, `output` or `data` is missing; found {found}")
-    tokens = tokens_of(document)
-    values = spoken_values(spec, said, tokens, bounds)
-    return values if pieces is None else timed_tokens(values, said, tokens, pieces)
+    return Answered(said, tokens_of(document), pieces)
 
 
 def _in_order(entries: list[Any]) -> list[dict[str, Any]]:
@@ -93,4 +99,8 @@ def _embedding(value: Any) -> list[Any]:
         raise Unreadable(Reason.BAD_ENCODING, "`embedding` is not the base64 of 4-byte floats") from None
 
 
-PROTOCOLS = (Protocol("openai", 70, "vLLM, llama.cpp, Ollama, TGI: OpenAI-compatible servers", extract, recognise),)
+PROTOCOLS = (
+    Protocol(
+        "openai", 70, "vLLM, llama.cpp, Ollama, TGI: OpenAI-compatible servers", extract, recognise, spoken=spoken
+    ),
+)
