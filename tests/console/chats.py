@@ -34,6 +34,24 @@ CANDIDATE = REFUND.format("within 14 days", "Shipping costs are not refunded. ")
 STOCK = "Let me look up the stock for you."
 
 
+COST = {
+    "currency": "$",
+    "pairs": 1620,
+    "live": {"total": 1.99, "mean": 0.00123},
+    "candidate": {"total": 1.4, "mean": 0.000864},
+    "ratio": 0.702,
+    "copies": 4.1,
+    "counted": 0,
+}
+JUDGE = {
+    "aspect": "answer",
+    "judge": "helpful",
+    "verdicts": {"win": 90, "tie": 50, "loss": 60},
+    "not_judged": {"timeout": 2, "queue_full": 1},
+    "first": {"rate": 0.54, "low": 0.46, "high": 0.62, "verdicts": 150},
+}
+
+
 def words(text: str) -> list[str]:
     """A text in the pieces that a model writes."""
     parts = text.split(" ")
@@ -104,6 +122,12 @@ class ChatSurface(SceneSurface):
         shown = samples.shown("latest", 50, (), [spec.name for spec in SPECS])
         self.sample_pairs = [one | {"transcript": True} for one in reversed(shown)]
         self.asked: list[str] = []
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        return [one | {"cost": COST, "judges": [JUDGE]} for one in super().rollouts()]
+
+    def rollout(self, name: str) -> dict[str, Any] | None:
+        return next((one for one in self.rollouts() if one["name"] == name), None)
 
     async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
         self.asked.append(pair_id)

@@ -56,8 +56,6 @@ async def test_the_words_that_differ_are_marked(browser: Any) -> None:
         await pair.locator("summary").first.click()
         await expect(pair.locator("del")).to_have_count(1)
         assert len(service.asked) == 1  # what has been read is kept
-        figures = page.locator(".figures tbody tr")
-        await expect(figures).to_have_text(["first token210 ms180 ms0.857×", "tokens26.329.51.12×", "refused0 %25 %"])
 
 
 async def test_calls_are_told_argument_by_argument(browser: Any) -> None:
@@ -90,18 +88,42 @@ async def test_refusals_and_answers_that_break_off_have_labels(browser: Any) -> 
 
 async def test_a_judge_has_its_say_and_a_pair_that_is_gone_is_said_to_be(browser: Any) -> None:
     service = ChatSurface()
-    verdict = {"verdict": "loss", "reason": f"Shorter. {MARKUP}", "order": "live first"}
-    service.sample_pairs[0]["aspects"][2]["judged"] = verdict
+    verdict = {"verdict": "loss", "reason": f"Shorter. {MARKUP}", "order": "live first", "not_judged": None}
+    of = {"aspect": "answer", "judge": "helpful"}
+    unasked = {"verdict": None, "reason": "", "order": None, "not_judged": "budget"}
+    service.sample_pairs[0]["judged"] = [of | verdict, {"aspect": "tools", "judge": "exact"} | unasked]
     service.sample_pairs[1]["id"] = "gone"
     async with opened(browser, service) as (page, origin, seen):
         pair = await opened_pair(page, origin, 0)
-        await expect(pair.locator(".judged")).to_contain_text("answer: live's answer is better (it read live first)")
-        await expect(pair.locator(".judged")).to_contain_text(MARKUP)
+        said = "judge helpful answer: live's answer is better (it read live first)"
+        await expect(pair.locator(".judged").nth(0)).to_contain_text(said)
+        await expect(pair.locator(".judged").nth(0)).to_contain_text(MARKUP)
+        await expect(pair.locator(".judged").nth(1)).to_have_text("judge exact tools: not judged: budget")
         gone = page.locator(".pairs > li").nth(1)
         await gone.locator("summary").first.click()
         await expect(gone).to_contain_text("This pair is not kept any more.")
         assert all("404" in text for text in seen.problems)
         seen.problems.clear()
+
+
+async def test_what_it_costs_and_what_judges_say_so_far_is_seen_at_a_glance(browser: Any) -> None:
+    service = ChatSurface()
+    async with opened(browser, service) as (page, origin, _):
+        await page.goto(f"{origin}#/{NAME}")
+        rows = page.locator(".figures tbody tr")
+        await expect(rows).to_have_text(
+            [
+                "first token210 ms180 ms0.857×",
+                "tokens26.329.51.12×",
+                "refused0 %25 %",
+                "cost of 1,000$1.23$0.8640.702×",
+            ]
+        )
+        card = page.get_by_role("region", name="Answers at a glance")
+        await expect(card).to_contain_text("Copies have cost $4.10.")
+        await expect(card).to_contain_text("Judge helpful of answer")
+        await expect(card).to_contain_text("57.5 % win rate: 90 better, 50 alike, 60 worse, 3 not judged.")
+        await expect(card).to_contain_text("The answer that stands first wins 54 % of those that one wins.")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -33,6 +33,13 @@ export function duration(value) {
   return `${Math.floor(value / size)} ${unit}${rest ? ` ${rest} ${units[at + 1][0]}` : ""}`;
 }
 
+/** An amount of money: two digits after the point, three that count where it is small. */
+export function money(value, currency) {
+  if (value === null || value === undefined) return "–";
+  const digits = Math.abs(value) >= 1 || value === 0 ? new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 }) : plain;
+  return /^\p{L}/u.test(currency) ? `${digits.format(value)} ${currency}` : `${currency}${digits.format(value)}`;
+}
+
 /** A guard's value in its unit. */
 export function inUnit(value, unit) {
   if (value === null || value === undefined) return "–";

@@ -207,7 +207,6 @@ function pair(one, open, rollout, transcripts) {
     ),
     one.detail ? h("p", { class: "cause" }, one.detail) : null,
     judged(one.judged),
-    one.aspects.map((aspect) => judged(aspect.judged, aspect.name)),
     said?.element,
     raw(one),
     h("details", { class: "more" }, h("summary", {}, "request"), h("pre", { tabindex: "0" }, `${one.request.method} ${one.request.path}\n\n`, h("bdi", {}, String(one.request.body).slice(0, 4000)))),
@@ -267,7 +266,7 @@ export function rolloutView(done, older) {
   let aspect = null; // of several predictions the one that is drawn
   const showAspect = (one) => {
     aspect = one;
-    showCharts(shown.charts);
+    showCharts(shown);
   };
   const showSegments = (whole) => {
     wholeSegments = whole;
@@ -317,7 +316,7 @@ export function rolloutView(done, older) {
     ),
   );
 
-  function showCharts(charts) {
+  function showCharts({ charts, rollout }) {
     const { history, latency, titles } = charts;
     const several = Object.keys(charts.aspects);
     if (!several.includes(aspect)) aspect = several[0] ?? null;
@@ -339,8 +338,8 @@ export function rolloutView(done, older) {
       plots.latency.update(overlayData(latency), `latency of ${charts.pairs} recent pairs; the table below has the quantiles`);
       parts.quantiles.update(latency);
     }
-    sections.figures.hidden = !hasFigures(charts.arms);
-    if (hasFigures(charts.arms)) parts.figures.update(charts.arms);
+    sections.figures.hidden = !hasFigures(charts.arms, rollout);
+    parts.figures.update(charts.arms, rollout.cost ?? null, rollout.judges ?? []);
     sections.values.hidden = !predictions?.values;
     if (predictions?.values) plots.values.update(overlayData(predictions.values), `distribution of ${predictions.kind} over ${charts.pairs} recent pairs`);
     sections.agreement.hidden = !predictions?.labels;
@@ -365,7 +364,7 @@ export function rolloutView(done, older) {
       replicas.hidden = state.replicas.length < 2;
       summary.textContent = replicasIn(state.replicas);
       parts.byReplica.update(rollout, state.replicas);
-      showCharts(charts);
+      showCharts(state);
     },
     leave: () => Object.values(plots).forEach((one) => one.leave()),
   };

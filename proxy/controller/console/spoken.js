@@ -125,19 +125,22 @@ export function spoken(pair, transcript) {
   return h("div", { class: "spoken" }, asked, readings(pair.aspects), troubles, Array.from({ length: most }, (_, at) => oneChoice(pair, transcript, at, most > 1)));
 }
 
-// --- a judge's verdict -----------------------------------------------------------------------------------------------
+// --- judges ----------------------------------------------------------------------------------------------------------
 
 const VERDICT = { win: "the candidate's answer is better", loss: "live's answer is better", tie: "neither is better" };
 
-/** What a judge said of a pair, of one prediction where there are several; nothing where none was asked. */
-export function judged(found, aspect) {
-  if (!found) return null;
+/** What a judge said of a pair, of one prediction where there are several. */
+function verdictOf({ aspect, judge, verdict, reason, order, not_judged: why }) {
+  const said = verdict ? h("strong", {}, VERDICT[verdict] ?? f.words(verdict)) : why ? `not judged: ${f.words(why)}` : "not judged yet";
   return h(
     "p",
     { class: "judged" },
-    label("judge", "", "a model that was asked which answer is better"),
-    " ", aspect ? [name(aspect), ": "] : "", h("strong", {}, VERDICT[found.verdict] ?? f.words(found.verdict)),
-    found.order ? h("span", { class: "muted" }, ` (it read ${f.words(found.order)})`) : null,
-    found.reason ? [h("br", {}), h("bdi", {}, cut(found.reason, 1000))] : null,
+    label(["judge ", name(judge)], verdict === "loss" ? "held" : "", "a model that was asked which answer is better, without being told whose they are"),
+    " ", aspect ? [name(aspect), ": "] : "", said,
+    verdict && order ? h("span", { class: "muted" }, ` (it read ${f.words(order)})`) : null,
+    reason ? [h("br", {}), h("bdi", {}, cut(reason, 1000))] : null,
   );
 }
+
+/** What judges said of a pair; nothing where none was asked. */
+export const judged = (verdicts) => (verdicts ?? []).map(verdictOf);

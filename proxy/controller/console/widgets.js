@@ -187,27 +187,50 @@ export function arms(rollout, rates) {
   );
 }
 
-/** Whether any figure of the answers is known. */
-export const hasFigures = (found) => Object.values(found?.live ?? {}).some((value) => value !== null);
+const known = (value) => value !== null && value !== undefined;
+
+/** Whether anything is known of the answers of both arms. */
+export const hasFigures = (found, { cost, judges }) => Object.values(found?.live ?? {}).some(known) || known(cost) || Boolean(judges?.length);
 
 /** What both arms' answers look like: a row a figure, so that it fits a phone; the ratio says more than either. */
-export function armFigures({ pairs, events, live, candidate }) {
+export function armFigures(found, cost, judges) {
+  const { pairs, events, live, candidate } = found ?? { pairs: 0, live: {}, candidate: {} };
   const rows = [
-    ["first token", "first_seconds", f.seconds, "median time to the first token"],
-    [events ? "events" : "tokens", "tokens", f.number, "mean of an answer; of streams, and events where not both arms say how many tokens"],
-    ["refused", "refusals", f.percent, "share of answers that refuse, by what the API marks or how texts open in English"],
-    ["cost", "cost", (value) => value, "mean of an answer, by the prices in the file"],
-  ].filter(([, key]) => live[key] !== null && live[key] !== undefined);
-  const times = (key) => (typeof live[key] === "number" && live[key] > 0 ? `${f.number(candidate[key] / live[key])}×` : "");
+    ["first token", live.first_seconds, candidate.first_seconds, f.seconds, "median time to the first token"],
+    [events ? "events" : "tokens", live.tokens, candidate.tokens, f.number, "mean of a streamed answer; events where not both arms say how many tokens"],
+    ["refused", live.refusals, candidate.refusals, f.percent, "share of answers that refuse, by what the API marks or how texts open in English"],
+    ["cost of 1,000", cost?.live.mean, cost?.candidate.mean, (value) => f.money(1000 * value, cost.currency), "of so many answers, by the prices in the file"],
+  ].filter(([, ours, theirs]) => known(ours) && known(theirs));
+  const times = (ours, theirs) => (ours > 0 && theirs > 0 ? `${f.number(theirs / ours)}×` : "");
   return [
-    h(
-      "table",
-      { class: "arms figures" },
-      h("thead", {}, h("tr", {}, h("td", {}), ["live", "candidate"].map((arm) => h("th", { scope: "col", class: "num" }, h("span", { class: `arm-name ${arm}` }, arm))), h("th", { scope: "col", class: "num" }, "ratio"))),
-      h("tbody", {}, rows.map(([title, key, show, help]) => h("tr", {}, h("th", { scope: "row", title: help }, title), h("td", { class: "num" }, show(live[key])), h("td", { class: "num" }, show(candidate[key])), h("td", { class: "num muted" }, times(key))))),
-    ),
-    h("p", { class: "muted small" }, `Of the last ${f.count(pairs)} pairs.`),
+    rows.length
+      ? h(
+          "table",
+          { class: "arms figures" },
+          h("thead", {}, h("tr", {}, h("td", {}), ["live", "candidate"].map((arm) => h("th", { scope: "col", class: "num" }, h("span", { class: `arm-name ${arm}` }, arm))), h("th", { scope: "col", class: "num" }, "ratio"))),
+          h("tbody", {}, rows.map(([title, ours, theirs, show, help]) => h("tr", {}, h("th", { scope: "row", title: help }, title), h("td", { class: "num" }, show(ours)), h("td", { class: "num" }, show(theirs)), h("td", { class: "num muted" }, times(ours, theirs))))),
+        )
+      : null,
+    pairs ? h("p", { class: "muted small" }, `Of the last ${f.count(pairs)} pairs${cost ? "; cost of all" : ""}.`) : null,
+    cost?.copies ? h("p", { class: "small" }, "Copies have cost ", h("strong", { class: "num" }, f.money(cost.copies, cost.currency)), ".") : null,
+    judges.map(verdicts),
   ];
+}
+
+/** A judge's verdicts so far: wins, ties and losses of the candidate as one line, and in words. */
+function verdicts({ aspect, judge, verdicts: { win, tie, loss }, not_judged: missing, first }) {
+  const total = win + tie + loss;
+  const left = Object.values(missing ?? {}).reduce((sum, n) => sum + n, 0);
+  const said = `${f.count(win)} better, ${f.count(tie)} alike, ${f.count(loss)} worse`;
+  const part = (word, n) => h("span", { class: word, style: { width: `${(100 * n) / Math.max(1, total)}%` } });
+  return h(
+    "div",
+    { class: "verdicts" },
+    h("h3", {}, "Judge ", name(judge), aspect ? [" of ", name(aspect)] : ""),
+    h("div", { class: "stack", role: "img", "aria-label": `the candidate's answers: ${said}` }, part("win", win), part("tie", tie), part("loss", loss)),
+    h("p", { class: "small" }, total ? [h("strong", {}, f.percent((win + tie / 2) / total)), ` win rate: ${said}`] : "No verdict yet", left ? h("span", { class: "muted" }, `, ${f.count(left)} not judged`) : null, "."),
+    first && known(first.rate) ? h("p", { class: "muted small" }, `The answer that stands first wins ${f.percent(first.rate)} of those that one wins.`) : null,
+  );
 }
 
 const OLD = 5; // seconds without a report of a replica, which comes each second, after which its rates are not those of now
