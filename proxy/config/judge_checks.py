@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from proxy.config.names import nearest
 from proxy.config.price_checks import check_price
 from proxy.config.text import Path
+from proxy.evidence.rules.registry import GUARDS
 from proxy.fields.set_json import rules
+from proxy.judges.question import with_fields
 from proxy.model import Kind
 
 if TYPE_CHECKING:
@@ -38,10 +40,27 @@ def check_judges(config: Config, blame: JudgeBlame) -> None:
             here: Path = ("routes", n, *(("predictions", aspect) if aspect else ("prediction",)))
             if rule.judge is not None:
                 _judged((*here, "judge"), rule, config, blame)
+        _guards(("routes", n), route, blame)
     for n, m, name, arm in _own_judges(config):
         path: Path = ("routes", n, "live") if m is None else ("routes", n, "rollouts", m, "candidate")
         problem = f"`{arm}` is the judge `{name}` of this route: the same address, path and model"
         blame(path, problem, "a model does not judge its own answers; name another one as the judge")
+
+
+def _guards(path: Path, route: RouteConfig, blame: JudgeBlame) -> None:
+    """A guard on verdicts belongs to a prediction that somebody judges."""
+    for m, rollout in enumerate(route.rollouts):
+        for guard in rollout.limits:
+            if GUARDS[guard.name].judged and not _has_judge(route, guard.aspect):
+                at: Path = (*path, "rollouts", m, "guards", *filter(None, (guard.aspect, guard.name)))
+                prediction = f"prediction `{guard.aspect}`" if guard.aspect else "prediction"
+                hint = "write `judge: NAME` there, and that judge under `judges:` at the top"
+                blame(at, f"counts the verdicts of a judge, and the {prediction} names none", hint)
+
+
+def _has_judge(route: RouteConfig, aspect: str) -> bool:
+    """Whether a prediction names a judge; one that there is not is blamed elsewhere."""
+    return aspect not in route.aspects or route.aspects[aspect].judge is not None
 
 
 def _judge(path: Path, judge: JudgeConfig, blame: JudgeBlame) -> None:
@@ -61,6 +80,11 @@ def _judge(path: Path, judge: JudgeConfig, blame: JudgeBlame) -> None:
             rules({pointer: value})
         except ValueError as error:
             blame((*path, "set_json", pointer), str(error))
+    try:
+        with_fields({}, judge.set_json.items())
+    except ValueError as error:
+        blame((*path, "set_json"), str(error))
+    for pointer in judge.set_json:
         if pointer.split("/")[1:2] in (["model"], ["messages"], ["response_format"], ["stream"], ["n"]):
             blame((*path, "set_json", pointer), "is part of every question", "it is not for `set_json` to change")
 
@@ -70,8 +94,8 @@ def _judged(path: Path, rule: PredictionConfig, config: Config, blame: JudgeBlam
     if rule.judge not in config.judges:
         known = f"known: {', '.join(config.judges)}" if config.judges else "write it under `judges:` at the top"
         blame(path, f"there is no judge `{rule.judge}`", nearest(str(rule.judge), config.judges) or known)
-    if rule.kind is not Kind.TEXT:
-        blame(path, f"compares texts, and this prediction is of kind `{rule.kind}`", "write `kind: text`")
+    if rule.kind not in (Kind.TEXT, Kind.CALLS):
+        blame(path, f"compares texts, and this prediction is of kind `{rule.kind}`", "write `kind: text`, or `calls`")
 
 
 def _own_judges(config: Config) -> Iterator[tuple[int, int | None, str, str]]:
@@ -142,6 +166,12 @@ def judge_warnings(config: Config) -> Iterator[str]:
         for rule in route.aspects.values():
             if rule.judge in config.judges and "/model" not in route.match.json:
                 yield from _chosen_by_clients(config, route, str(rule.judge))
+        for rollout in route.open_rollouts:
+            counted = {guard.aspect for guard in rollout.limits if GUARDS[guard.name].judged}
+            for aspect, rule in route.aspects.items():
+                if rule.judge is not None and aspect not in counted:
+                    text = "its verdicts are paid for and shown, and decide nothing"
+                    yield f"{route.name}/{rollout.candidate}: `judge: {rule.judge}` without `min_win_rate`: {text}"
 
 
 def _chosen_by_clients(config: Config, route: RouteConfig, judge: str) -> Iterator[str]:

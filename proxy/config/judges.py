@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr
 
-from proxy.config.headers import Added
+from proxy.config.headers import SHORTEST, Added
 from proxy.config.headers import keys as secrets_of
 from proxy.config.price import PriceConfig
 from proxy.config.types import (
@@ -130,4 +130,5 @@ class JudgeConfig(Section):
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown, the longest first."""
         found = {secret.decode("latin-1") for secret in secrets_of(self.headers)} | set(self.headers.values())
-        return tuple(sorted(filter(None, found), key=lambda secret: (-len(secret), secret)))
+        found = {secret for secret in found if len(secret) >= SHORTEST}
+        return tuple(sorted(found, key=lambda secret: (-len(secret), secret)))

@@ -33,6 +33,7 @@ from proxy.config import Config
 from proxy.config.fingerprint import fingerprint
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
+from proxy.controller.judging.judging import Judging
 from proxy.controller.load import LoadMeter
 from proxy.controller.replica_traffic import ReplicaTraffic
 from proxy.controller.rollout_registry import RolloutRegistry
@@ -89,6 +90,7 @@ class Controller:
         self.registry = RolloutRegistry(self.trials, self.executor, store, self.tallies, clock)
         self.intake = Intake(self.registry.of, self)
         self.on_pair: Callable[[Pair], None] = self.intake.pair  # of all that is called here the most often
+        self.judging = Judging(self.intake.look_if_due)
         self.load = LoadMeter()
         self.outbox_added = asyncio.Event()
         self.loaded = False
@@ -112,6 +114,7 @@ class Controller:
             logs.event(log, "store.lost", logging.CRITICAL, why=contents.lost)
         self.registry.take_up(contents.rollouts, self.config.plans)
         await self._take_up_charts()
+        await self._take_up_judges()
         await self._apply(lost=contents.lost)
         self.loaded = True
         await self.connections.start(runtime)
@@ -132,8 +135,17 @@ class Controller:
         except (StoreError, KeyError, TypeError, ValueError) as error:
             logs.event(log, "charts.lost", logging.WARNING, error=str(error))
 
+    async def _take_up_judges(self) -> None:
+        """Judges go on with what they have spent and said."""
+        try:
+            self.judging.load(await self.store.judges())
+        except (StoreError, TypeError, ValueError) as error:
+            logs.event(log, "judges.lost", logging.WARNING, error=str(error))
+
     async def _keep_charts(self) -> None:
         await self.store.keep_charts({trial.plan.trial: trial.charts.dump() for trial in self.trials.values()})
+        if judges := self.judging.dump():
+            await self.store.keep_judges(judges)
 
     async def stop(self) -> None:
         """Judge and save what is in hand, and end."""
@@ -142,6 +154,9 @@ class Controller:
         self.intake.finish()
         for trial in self.trials.values():
             trial.flush()
+        await self.judging.close()
+        self.judging.deliver(self.trials.values())
+        for trial in self.trials.values():
             if not trial.rollout.over:
                 self.look(trial)
         await self.connections.stop()
@@ -163,6 +178,7 @@ class Controller:
         for task in (*self._keepers, *self._tasks):
             task.cancel()
         await asyncio.gather(*self._keepers, *self._tasks, return_exceptions=True)
+        await self.judging.close()
         await self.connections.stop()
         await self.registry.close()
         await self.store.close()
@@ -200,6 +216,7 @@ class Controller:
         if forgotten := self.intake.mask(self.config.keys):
             logs.event(log, "keys.forgotten", logging.WARNING, earlier=forgotten)
         await self.registry.apply(self.config, self.config_hash, lost=lost)
+        self.judging.configure(self.config, self.trials, self.executor.secret)
         self.executor.retell()  # a budget may have come or gone
         await asyncio.to_thread(self.request_log.configure, self.config)  # one that ends may have to wait for its disk
 

@@ -173,7 +173,7 @@ class Intake:
         theirs, or it is expensive to compare."""
         if not (trial.readings.many or self.waits(trial)):
             trial.flush()
-            self._look_if_due(trial)
+            self.look_if_due(trial)
         elif not trial.adding:
             trial.adding = True
             self._work.put(trial.plan.trial, lambda: self._add_in_turn(trial), first=True)
@@ -186,9 +186,10 @@ class Intake:
 
     def _add(self, trial: RolloutRun) -> Steps:
         while trial.flush_some():
-            self._look_if_due(trial)
+            self.look_if_due(trial)
             yield
 
-    def _look_if_due(self, trial: RolloutRun) -> None:
+    def look_if_due(self, trial: RolloutRun) -> None:
+        """Look at a rollout whose evidence has grown, if it is time."""
         if not trial.rollout.over and (trial.may_look() or trial.crossed()):
             self._judge.look(trial)

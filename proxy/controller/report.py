@@ -14,6 +14,7 @@ import orjson
 
 from proxy.config.words import limit
 from proxy.controller.charts import unit
+from proxy.controller.judging.shown import judges_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.evidence.sample_ratio import log_bayes_factor
 from proxy.evidence.words import title
@@ -116,6 +117,7 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "token_pairs": dict(trial.token_pairs),
         "token_budget": budget_json(trial),
         "pair_budget": pace_json(trial),
+        "judges": judges_json(trial.judging),
         "record": trial.recorder.state() if trial.recorder is not None else None,
     }
 

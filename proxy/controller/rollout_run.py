@@ -20,13 +20,14 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
 from proxy import logs
 from proxy.controller.charts import Charts
+from proxy.controller.judging.rollout_judging import RolloutJudging
 from proxy.controller.rate import RateMeter
 from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
@@ -35,6 +36,7 @@ from proxy.controller.sampling import SampleBudget
 from proxy.evidence import Evidence, Tripwire
 from proxy.evidence.rules.registry import GUARDS
 from proxy.model import BUCKETS, Arm, Lane, Ledger, Pair, Plan, Reading, State
+from proxy.model.judged import Judged
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.ledger import PairLedger
 from proxy.pairs.redaction import pointers
@@ -89,6 +91,7 @@ class RolloutRun:
         self.failed: dict[str, tuple[str, float]] = {}  # by reason: the latest request's id and time
         self.unread = ""  # what was found in the latest answer of live that could not be read
         self.recorder: Recorder | None = None
+        self.judging: RolloutJudging | None = None  # where a judge is asked about its pairs
         self.redact: tuple[str, ...] = ()  # whatever was to be hidden since the trial began: its pairs are still kept
         self.readings = Readings()
         self.unrecorded = 0  # pairs that recorders now closed had dropped
@@ -171,6 +174,8 @@ class RolloutRun:
         if self.rollout.over:
             return
         self.sample_pairs.add(pair, reading)
+        if self.judging is not None:
+            self.judging.offer(pair, reading)
         if reading.tokens:
             self.token_pairs["events" if reading.pieces else "usage"] += 1
         if reading.fault:
@@ -194,7 +199,7 @@ class RolloutRun:
         self.readings.mark(worker, sequence)
 
     def dropped(self, worker: str, sequence: int) -> None:
-        """A pair came and was dropped unread: the worker's next report finds that it has not arrived."""
+        """A pair was dropped unread: the worker's next report finds that it has not arrived."""
         self.readings.skip(worker, sequence)
 
     def counts(self, worker: str, counts: dict[str, int]) -> None:
@@ -250,6 +255,8 @@ class RolloutRun:
             self.unsnapshot = True
             return True
         self.evidence.add(batch)
+        if self.judging is not None:
+            self.judging.ready(batch)
         self.charts.add(batch, self.plan)
         if not self._judges_quality:
             first = [one.aspects[0] if one.aspects else one for one in batch]  # truths are about the first prediction
@@ -282,6 +289,14 @@ class RolloutRun:
             self.added_at = time.perf_counter()
             self._changed = self.unsnapshot = True
         return joined
+
+    def take_verdicts(self, items: Sequence[Judged], not_judged: Mapping[str, int]) -> None:
+        """Verdicts in request order, and how many drawn pairs of each aspect have none."""
+        self.evidence.judged(items)
+        for aspect, pairs in not_judged.items():
+            self.evidence.not_judged(aspect, pairs)
+        self.added_at = time.perf_counter()
+        self._changed = self.unsnapshot = True
 
     # --- budgets -----------------------------------------------------------------------------------------------------
 
@@ -343,8 +358,6 @@ class RolloutRun:
         self.looked = Looked(now, assessment, pairs, candidate_pairs)
         self.charts.look(now, assessment, self.rollout.weight / 100)
         self._changed = False
-
-    # --- changes -----------------------------------------------------------------------------------------------------
 
     def renew(self, plan: Plan, counted: Mapping[str, Mapping[str, int]]) -> None:
         """A new trial: nothing of the old one's evidence goes into it. `counted` is what each worker has reported of a

@@ -1,8 +1,8 @@
-"""Pairs kept to be looked at: the worst and the latest of a rollout, few and small.
+"""Pairs kept to be looked at: the worst, the latest and the latest judged of a rollout, few and small.
 
 A person who reads "disagreement 5 %" wants to see five. There are at most `MOST` and `MAX_BYTES` of each sort, with at
 most `MAX_BODY` bytes of each body (`MAX_SPOKEN` of what a language model said) and the first values of each prediction,
-so the memory is bounded whatever the traffic (4 MiB a rollout); what is beyond is shown as cut.
+so the memory is bounded whatever the traffic (6 MiB a rollout); what is beyond is shown as cut.
 
 Invariant: what leaves here has `redact` applied. A body that is to be redacted and cannot be read as JSON is not shown.
 """
@@ -26,7 +26,7 @@ from proxy.rfc3339 import rfc3339
 
 MOST = 50
 MAX_BYTES = 2 * 1024 * 1024
-"""Bytes of all worst, and of all latest pairs, estimated from above."""
+"""Bytes of all worst, of all latest and of all judged pairs, estimated from above."""
 MAX_BODY = 16 * 1024
 MAX_SPOKEN = 128 * 1024
 """Bytes kept of a language model's answer: an event of a stream weighs a quarter of a kilobyte and brings a word."""
@@ -119,17 +119,14 @@ class SamplePairs:
         self.most_body = most_body
         self._worst: list[_Entry] = []
         self._latest: deque[_Entry] = deque()
-        self._worst_bytes = self._latest_bytes = 0
+        self._judged: deque[_Entry] = deque()
+        self._worst_bytes = self._latest_bytes = self._judged_bytes = 0
         self._number = 0
 
     def add(self, pair: Pair, reading: Reading) -> None:
         """Look at one more pair."""
-        self._number += 1
-        bad = badness(reading)
-        size = OWN * (1 + len(reading.aspects)) + (1 + DECODED * max(1, len(reading.aspects))) * _raw(pair)
-        if size > OWN + (1 + DECODED) * SMALL or pair.again is not None:
-            pair, reading, size = _cut(pair, reading, self.most_body)
-        entry = make(_Entry, (bad, self._number, size, pair, reading))
+        entry = self._entry(pair, reading)
+        bad, size = entry.badness, entry.size
         latest, worst = self._latest, self._worst
         latest.append(entry)
         self._latest_bytes += size
@@ -144,12 +141,31 @@ class SamplePairs:
 
     def find(self, pair_id: str) -> Pair | None:
         """The kept pair of that id, `None` when it is not kept any more."""
-        return next((entry.pair for entry in (*self._worst, *self._latest) if entry.pair.id == pair_id), None)
+        return next(
+            (entry.pair for entry in (*self._worst, *self._latest, *self._judged) if entry.pair.id == pair_id), None
+        )
+
+    def add_judged(self, pair: Pair, reading: Reading) -> None:
+        """Keep a pair about which a judge has said something, which may be long after it came."""
+        entry = self._entry(pair, reading)
+        self._judged.append(entry)
+        self._judged_bytes += entry.size
+        while len(self._judged) > MOST or self._judged_bytes > MAX_BYTES:
+            self._judged_bytes -= self._judged.popleft().size
+
+    def _entry(self, pair: Pair, reading: Reading) -> _Entry:
+        self._number += 1
+        bad = badness(reading)
+        size = OWN * (1 + len(reading.aspects)) + (1 + DECODED * max(1, len(reading.aspects))) * _raw(pair)
+        if size > OWN + (1 + DECODED) * SMALL or pair.again is not None:
+            pair, reading, size = _cut(pair, reading, self.most_body)
+        return make(_Entry, (bad, self._number, size, pair, reading))
 
     def shown(self, order: str, limit: int, redacted: Sequence[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """At most `limit` pairs as JSON values, `order` `worst` or `latest`, `redacted` masked in bodies and query.
-        `names` are those of several predictions."""
-        found = sorted(self._worst, reverse=True) if order == "worst" else list(self._latest)[::-1]
+        """At most `limit` pairs as JSON values, `order` `worst`, `latest` or `judged`, `redacted` masked in bodies and
+        query. `names` are those of several predictions."""
+        latest = self._judged if order == "judged" else self._latest
+        found = sorted(self._worst, reverse=True) if order == "worst" else list(latest)[::-1]
         return [_shown(entry, redacted, names) for entry in found[:limit]]
 
 

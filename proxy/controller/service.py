@@ -21,6 +21,7 @@ from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError,
 from proxy.controller.admin.metrics import package_version
 from proxy.controller.controller import Controller
 from proxy.controller.effect_executor import PendingOutcome
+from proxy.controller.judging.shown import pair_json
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.spoken_pair import spoken_pair
@@ -91,9 +92,11 @@ class ControllerService:
         trial = self._find(name)
         if trial is None:
             return None
-        spoken = trial.is_spoken and not pointers(trial.redact)
-        shown = trial.sample_pairs.shown(order, limit, trial.redact, [spec.name for spec in trial.plan.predictions])
-        return [pair | {"transcript": spoken} for pair in shown]
+        names, judging = [spec.name for spec in trial.plan.predictions], trial.judging
+        found = trial.sample_pairs.shown(order, limit, trial.redact, names)
+        hidden = bool(pointers(trial.redact))
+        spoken = trial.is_spoken and not hidden
+        return [one | {"transcript": spoken, "judged": pair_json(judging, one["id"], hidden=hidden)} for one in found]
 
     async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
         """What was said in a kept pair, put together in a thread; nothing where answers are to be redacted."""
@@ -264,6 +267,8 @@ class ControllerService:
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
         counts.refused_links, counts.config_hash = dict(self.refused_links), controller.config_hash
         self._supervisor.describe(counts)
+        for name, queue in controller.judging.queues.items():
+            counts.judge_seconds[name] = (list(queue.asker.stats.buckets), queue.asker.stats.seconds)
         for trial in controller.trials.values():
             counts.untimed[trial.name] = controller.connections.untimed.get(trial.plan.trial, 0)
         store = controller.store

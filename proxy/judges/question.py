@@ -12,10 +12,12 @@ Lengths are bounded, for both answers alike: of a longer text the middle is left
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from proxy.json_pointer import parse
 from proxy.judges.drawing import candidate_comes_first, content_hash
 
 MAX_REQUEST: Final = 24_000
@@ -64,41 +66,65 @@ class JudgeQuestion(NamedTuple):
     body: bytes
     candidate_first: bool
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of the question, counted from above."""
-        return int(len(self.body) / BYTES_PER_TOKEN) + 1
+
+class Asking(NamedTuple):
+    """What all questions of one judge share; `key` is the judge's (`drawing.judge_key`), `fields` are set in the JSON
+    of each by their pointers."""
+
+    key: bytes
+    model: str
+    rubric: str
+    fields: tuple[tuple[str, Any], ...] = ()
 
 
-def question_about(key: bytes, model: str, rubric: str, request: str, live: str, candidate: str) -> JudgeQuestion:
-    """The question about a pair of answers; `key` is the judge's (`drawing.judge_key`).
+def question_about(asking: Asking, request: str, live: str, candidate: str) -> JudgeQuestion:
+    """The question about a pair of answers.
 
-    >>> same = ("m", "Be fair.", "2 + 2?", "4", "5")
-    >>> question_about(b"k", *same) == question_about(b"k", *same)
+    >>> asking, pair = Asking(b"k", "m", "Be fair."), ("2 + 2?", "4", "5")
+    >>> question_about(asking, *pair) == question_about(asking, *pair)
     True
     """
     request, live, candidate = _shown(request, MAX_REQUEST), _shown(live, MAX_SHOWN), _shown(candidate, MAX_SHOWN)
-    content = content_hash(key, request, live, candidate)
+    content = content_hash(asking.key, request, live, candidate)
     candidate_first = candidate_comes_first(content)
     pair = (candidate, live) if candidate_first else (live, candidate)
-    return JudgeQuestion(_body(content, model, rubric, request, *pair), candidate_first)
+    return JudgeQuestion(_body(asking, content, request, *pair), candidate_first)
 
 
-def question_in_order(key: bytes, model: str, rubric: str, request: str, first: str, second: str) -> bytes:
+def question_in_order(asking: Asking, request: str, first: str, second: str) -> bytes:
     """The same for two answers whose order is given, as an anchor's is."""
     request, first, second = _shown(request, MAX_REQUEST), _shown(first, MAX_SHOWN), _shown(second, MAX_SHOWN)
-    return _body(content_hash(key, request, first, second), model, rubric, request, first, second)
+    return _body(asking, content_hash(asking.key, request, first, second), request, first, second)
 
 
-def _body(content: bytes, model: str, rubric: str, request: str, first: str, second: str) -> bytes:
+def _body(asking: Asking, content: bytes, request: str, first: str, second: str) -> bytes:
     mark = content[1:9].hex()
     parts = (("REQUEST", request), ("FIRST ANSWER", first), ("SECOND ANSWER", second))
     shown = "\n\n".join(f"<<<{name} {mark}>>>\n{text}\n<<<END {mark}>>>" for name, text in parts)
     messages = [
-        {"role": "system", "content": _SYSTEM.format(rubric=rubric.strip(), mark=mark)},
+        {"role": "system", "content": _SYSTEM.format(rubric=asking.rubric.strip(), mark=mark)},
         {"role": "user", "content": shown},
     ]
-    return orjson.dumps({"model": model, "messages": messages, "response_format": FORMAT})
+    asked = {"model": asking.model, "messages": messages, "response_format": FORMAT}
+    return orjson.dumps(with_fields(asked, asking.fields))
+
+
+def with_fields(asked: dict[str, Any], fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A question's JSON with further fields, by JSON pointer; objects that are missing on the way are made. Raises
+    `ValueError` where something else stands in the way.
+
+    >>> with_fields({"model": "m"}, [("/temperature", 0), ("/extra/seed", 1)])
+    {'model': 'm', 'temperature': 0, 'extra': {'seed': 1}}
+    """
+    for pointer, value in fields:
+        *way, last = parse(pointer)
+        holder: Any = asked
+        for step in way:
+            holder = holder.setdefault(step, {}) if isinstance(holder, dict) else None
+        if not isinstance(holder, dict):
+            raise ValueError(f"what should hold `{last}` is no object")
+        holder[last] = value
+    return asked
 
 
 def _shown(text: str, most: int) -> str:

@@ -36,7 +36,7 @@ routes:
     live: v1
     predictions:
       quality: {protocol: openai, output: text, kind: text, judge: helpful}
-    rollouts: [{candidate: v2, shadow: 100%, guards: {quality: {min_similarity: 0.2}}}]
+    rollouts: [{candidate: v2, shadow: 100%, guards: {quality: {min_win_rate: -5pp}}}]
 """
 ANCHOR = '{"request": "2 + 2?", "first": "4", "second": "5", "verdict": "first"}\n'
 
@@ -86,7 +86,9 @@ def test_check_says_what_a_judge_does_and_what_is_surely_not_meant() -> None:
     assert KEY not in said
     free = describe(config(WHOLE.replace("    max_cost: 5/day\n", "")))
     assert "judge helpful: no `max_cost`, so every drawn pair is paid for" in free
-    assert "judge helpful is not used" in describe(config(WHOLE.replace(", judge: helpful", "")))
+    other = WHOLE.replace("min_win_rate: -5pp", "min_similarity: 0.2")
+    assert "judge helpful is not used" in describe(config(other.replace(", judge: helpful", "")))
+    assert "`judge: helpful` without `min_win_rate`" in describe(config(other))
 
 
 def test_the_schema_takes_what_the_reader_takes() -> None:
@@ -100,7 +102,12 @@ def test_the_schema_takes_what_the_reader_takes() -> None:
     ("old", "new", "path", "said"),
     [
         ("judge: helpful", "judge: helpfull", "routes[0].predictions.quality.judge", "did you mean `helpful`?"),
-        ("kind: text", "kind: label", "routes[0].predictions.quality.judge", "of kind `label` (write `kind: text`"),
+        (
+            "kind: text",
+            "kind: label",
+            "routes[0].predictions.quality.judge",
+            "of kind `label` (write `kind: text`, or `calls`",
+        ),
         ("5/day", "5", "judges.helpful.max_cost", "`/day` or `/hour` is missing"),
         ("    price: {input: 2.5, output: 10}\n", "", "judges.helpful.max_cost", "without its `price`"),
         ("{input: 2.5, output: 10}", "{output: 10}", "judges.helpful.price", "neither `input` nor `hour`"),
@@ -110,6 +117,7 @@ def test_the_schema_takes_what_the_reader_takes() -> None:
         ("share: 20%", "anchors: none.jsonl", "judges.helpful.anchors", "none.jsonl cannot be read: No such file"),
         ("share: 20%", "set_json: {/model: x}", "judges.helpful.set_json./model", "is part of every question"),
         ("share: 20%", "set_json: {/messages/0: x}", "judges.helpful.set_json./messages/0", "part of every question"),
+        (", judge: helpful", "", "routes[0].rollouts[0].guards.quality.min_win_rate", "`quality` names none (write"),
         ("share: 20%", "concurrency: 0", "judges.helpful.concurrency", "at least 1"),
     ],
 )

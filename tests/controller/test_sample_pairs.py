@@ -139,3 +139,17 @@ def test_of_what_language_models_said_more_is_kept_and_no_more_is_listed() -> No
     for number in range(2, 60):
         add(kept, number, answer(0)._replace(body=stream))
     assert deep_size([kept._worst, kept._latest]) <= 2 * MAX_BYTES + deep_size(HEAD)
+
+
+def test_judged_pairs_are_kept_by_themselves_few_and_small() -> None:
+    """A verdict comes long after its pair, when that is among the latest no more."""
+    kept = SamplePairs()
+    for number in range(MOST + 5):
+        pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, b"x" * 2 * MAX_BODY, answer(0), answer(0))
+        kept.add_judged(pair, read(SPEC, pair))
+    shown = kept.shown("judged", 100, ())
+    assert len(shown) <= MOST
+    assert shown[0]["id"] == f"i{MOST + 4}"
+    assert all(len(pair["request"]["body"]) == MAX_BODY for pair in shown)
+    assert kept.shown("latest", 9, ()) == kept.shown("worst", 9, ()) == []
+    assert deep_size(kept) < 2 * MAX_BYTES

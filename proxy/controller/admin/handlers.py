@@ -117,7 +117,7 @@ async def findings(request: web.Request) -> web.Response:
 async def pairs(request: web.Request) -> web.Response:
     """Kept pairs, the worst or the latest first, redacted."""
     values = inputs.query(request, ("order", "limit"))
-    order = inputs.choice(values, "order", ("worst", "latest"))
+    order = inputs.choice(values, "order", ("worst", "latest", "judged"))
     limit = inputs.number(values, "limit", 20, 1, 200)
     assert limit is not None
     found = request.app[SURFACE].pairs(_name(request), order, limit)

@@ -50,7 +50,8 @@ class FleetCounts:
     sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
     `results` counts ends: (rollout, "promoted" or "rolled_back"). `request_log` counts what became of requests for
-    (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `dropped` what the
+    (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `judge_seconds`
+    what each judge's verdicts took (a histogram over `judge_metrics.JUDGE_BOUNDS`), `dropped` what the
     controller's own queues had no room for. `leads`: this replica's controller judges. `untimed` counts pairs by
     rollout whose replica's clock is not known well enough, `refused_tables` routing tables of a former leader that
     workers refused, `refused_links` other replicas' connections by reason. `config_loaded` is when the configuration
@@ -80,6 +81,7 @@ class FleetCounts:
     request_log: dict[tuple[str, str], int] = field(default_factory=dict)
     exemplars: Exemplars = field(default_factory=Exemplars)
     outcomes: dict[str, int] = field(default_factory=dict)
+    judge_seconds: dict[str, tuple[list[int], float]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     leads: bool = True
     untimed: dict[str, int] = field(default_factory=dict)
@@ -132,7 +134,7 @@ class AdminService(Protocol):
         """One rollout (`ROUTE/CANDIDATE`), `None` when there is none."""
 
     def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
-        """Kept pairs of a rollout, redacted, `order` `worst` or `latest`; `None` when there is no such rollout."""
+        """Kept pairs of a rollout, redacted, `order` `worst`, `latest` or `judged`; `None` when there is none."""
 
     async def transcript(self, name: str, pair_id: str) -> dict[str, Any] | None:
         """What two language models said in a kept pair; `None` where there is no such pair, or nothing to be shown."""

@@ -31,6 +31,7 @@ from proxy.config import Config
 from proxy.controller.admin import fleet_metrics
 from proxy.controller.admin.families import PREFIX, binned, buckets_of, counter, gauge
 from proxy.controller.admin.interface import PARTS, FleetCounts
+from proxy.controller.admin.judge_metrics import judge_families
 from proxy.controller.webhooks.policy import AttemptResult
 from proxy.model import Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
@@ -140,6 +141,7 @@ class _Collector(Collector):
         yield from _rollouts(current, self._stages())
         yield from _budgets(current)
         yield from _paces(current)
+        yield from judge_families(current, counts)
         labels = {(r["name"], result): n for r in current for result, n in (r.get("labels") or {}).items()}
         text = "Requests and their delayed labels, by result."
         yield gauge("labels", text, ("rollout", "result"), labels)

@@ -89,7 +89,7 @@ def _paths() -> dict[str, Schema]:
     reloaded = _content(object_of({"status": TEXT, "generation": WHOLE}))
     plain = _content(TEXT, "text/plain")
     page = (_query("limit", _whole(1, 500, 50), "Entries."), _query("before", _whole(0, (1 << 63) - 1), "Older than."))
-    worst = _query("order", {"enum": ["worst", "latest"], "default": "worst"}, "Which pairs.")
+    worst = _query("order", {"enum": ["worst", "latest", "judged"], "default": "worst"}, "Which pairs.")
     many = {"oneOf": [component("Outcome"), list_of(component("Outcome"))]}
     entries = object_of({"journal": list_of(component("Entry")), "next": nullable(WHOLE)})
     of_one = {

@@ -96,6 +96,39 @@ OUTCOMES = object_of(
 )
 LABELS = object_of({"counted": WHOLE, "unlabelled": WHOLE, "left_out": WHOLE, "waiting": WHOLE})
 RECORD = object_of({"path": TEXT, "written": WHOLE, "dropped": WHOLE, "error": nullable(TEXT)})
+JUDGED = object_of(
+    {
+        "aspect": TEXT,
+        "judge": TEXT,
+        "model": TEXT,
+        "share": {"type": "number", "description": "Of the pairs."},
+        "verdicts": object_of({"win": WHOLE, "tie": WHOLE, "loss": WHOLE})
+        | {"description": "On the candidate's answer, since this controller began."},
+        "failed": WHOLE | {"description": "Losses without asking."},
+        "same": WHOLE | {"description": "Ties without asking."},
+        "repeats": WHOLE | {"description": "Drawn pairs whose body had just been asked about."},
+        "not_judged": {"type": "object", "additionalProperties": WHOLE, "description": "Drawn pairs, by reason."},
+        "last_not_judged": nullable(TEXT),
+        "waiting": WHOLE,
+        "down": {"type": "boolean", "description": "Its last five questions had no verdict."},
+        "first": object_of({"rate": NUMBER, "low": NUMBER, "high": NUMBER, "verdicts": WHOLE})
+        | {"description": "Share of verdicts, ties aside, for the answer that stood first: position bias."},
+        "cost": object_of(
+            {"spent": {"type": "number"}, "limit": nullable(TEXT), "total": {"type": "number"}, "counted": WHOLE}
+        ),
+        "cache_hits": WHOLE,
+    }
+)
+SEEN_VERDICT = object_of(
+    {
+        "aspect": TEXT,
+        "judge": TEXT,
+        "verdict": nullable({"enum": ["win", "tie", "loss"], "description": "On the candidate's answer."}),
+        "reason": TEXT,
+        "order": nullable({"enum": ["live first", "candidate first"]}),
+        "not_judged": nullable(TEXT),
+    }
+)
 ROLLOUT = object_of(
     {
         "name": TEXT,
@@ -154,6 +187,7 @@ ROLLOUT = object_of(
         "token_budget": nullable(BUDGET)
         | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
         "pair_budget": nullable(PACE) | {"description": "Pairs a second; `share` of the stage's pairs it affords."},
+        "judges": list_of(JUDGED) | {"description": "Each judged prediction, with its judge."},
         "record": nullable(RECORD) | {"description": "The file of pairs, where one is written."},
     }
 )
@@ -206,6 +240,7 @@ SEEN_PAIR = object_of(
         "live": ANSWERED,
         "candidate": ANSWERED,
         "aspects": list_of(READ_ASPECT) | {"description": "What was read as each of several predictions."},
+        "judged": list_of(SEEN_VERDICT) | {"description": "What judges said of it, where it was drawn."},
         "transcript": {"type": "boolean", "description": "Whether `…/pairs/{pair}/transcript` has what was said."},
     }
 )

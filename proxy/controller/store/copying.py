@@ -41,10 +41,11 @@ PARTS = {
 }  # fmt: skip
 """All that a store holds, in the order in which it is copied; `past` and `outbox` in the order in which they came.
 
-`facts` are the identity, the secret of the split, the number of the last table and of the last journal entry.
+`facts` are the identity, the secret of the split, the number of the last table and of the last journal entry, and
+what judges have spent and said.
 """
 
-FACTS = ("identity", "split_secret", "table", "entries")
+FACTS = ("identity", "split_secret", "table", "entries", "judges")
 
 
 class Copied(Protocol):

@@ -161,6 +161,12 @@ class RolloutStore(Outbox, Protocol):
     async def charts(self) -> dict[str, Any]:
         """What was drawn of each trial."""
 
+    async def keep_judges(self, judges: dict[str, Any]) -> None:
+        """Keep what each judge has spent and said (`JudgeAsker.dump`) for the next controller."""
+
+    async def judges(self) -> dict[str, Any]:
+        """What each judge had spent and said; empty before anything was kept."""
+
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""
 

@@ -38,7 +38,7 @@ class Poster:
             connector = aiohttp.TCPConnector(resolver=OwnResolver())
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=DEADLINE))
         try:
-            through: dict[str, Any] = _through(url, self._chosen(url, proxy))
+            through: dict[str, Any] = through_proxy(url, chosen_proxy(url, proxy, self._environment))
             through["headers"] = {**head, **through.get("headers", {})}
             async with self._session.post(url, data=content, allow_redirects=False, **through) as answer:
                 retry_after = answer.headers.get("retry-after", "")
@@ -52,11 +52,6 @@ class Poster:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return AttemptAnswer(0, error=type(error).__name__)
 
-    def _chosen(self, url: str, proxy: str) -> str | None:
-        if proxy == "environment":
-            return proxy_of(url, self._environment)
-        return None if proxy == "off" else proxy
-
     async def close(self) -> None:
         """Let go of all connections."""
         if self._session is not None:
@@ -64,7 +59,14 @@ class Poster:
             self._session = None
 
 
-def _through(url: str, proxy: str | None) -> dict[str, dict[str, str] | URL]:
+def chosen_proxy(url: str, proxy: str, environment: Mapping[str, str]) -> str | None:
+    """The URL of the proxy for `url`, by what the file says: `environment`, `off` or a URL."""
+    if proxy == "environment":
+        return proxy_of(url, environment)
+    return None if proxy == "off" else proxy
+
+
+def through_proxy(url: str, proxy: str | None) -> dict[str, dict[str, str] | URL]:
     """What aiohttp is told of a proxy: credentials go into a header, so that no error of its own can quote them. With
     TLS it is CONNECT's, else the request's own (aiohttp would send `proxy_headers` with CONNECT only)."""
     if proxy is None:

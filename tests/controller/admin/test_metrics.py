@@ -18,6 +18,7 @@ from proxy import config
 from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import FleetCounts
+from proxy.controller.admin.judge_metrics import JUDGE_BOUNDS
 from proxy.controller.admin.metrics import MOST_ADDRESSES, Metrics, code_label
 from proxy.pairs.link import BOUNDS
 from proxy.pairs.request_log import LegEntry, example
@@ -47,6 +48,13 @@ METRICS = {
     "understudy_guard_evidence_ratio": {"rollout", "guard", "aspect"},
     "understudy_guard_burst_size": {"rollout", "guard", "aspect"},
     "understudy_guard_verdict": {"rollout", "guard", "aspect", "verdict"},
+    "understudy_judge_verdicts_total": {"rollout", "aspect", "verdict"},
+    "understudy_judge_not_judged_total": {"rollout", "aspect", "reason"},
+    "understudy_judge_cost_total": {"judge"},
+    "understudy_judge_cache_hits_total": {"judge"},
+    "understudy_judge_up": {"judge"},
+    "understudy_judge_first_ratio": {"judge"},
+    "understudy_judge_duration_seconds_bucket": {"judge", "le"},
     "understudy_rollout_weight_ratio": {"rollout"},
     "understudy_rollout_stage": {"rollout", "stage"},
     "understudy_rollouts_total": {"rollout", "result"},
@@ -86,7 +94,13 @@ def rollout(**changes: Any) -> dict[str, Any]:
     segment = finding | {"segment": "tenant-7", "value": 9.9}
     base = {"name": NAME, "state": "canary", "weight": 5.0, "stage": {"index": 1, "name": "canary-5"}}
     unnamed = finding | {"segment": "", "value": 8.8}  # requests without the header
-    return base | {"findings": [finding, segment, unnamed]} | changes
+    return base | {"findings": [finding, segment, unnamed], "judges": [JUDGED]} | changes
+
+
+JUDGED = {
+    "aspect": "quality", "judge": "helpful", "verdicts": {"win": 3, "tie": 1, "loss": 2}, "not_judged": {"timeout": 4},
+    "cost": {"total": 1.25}, "cache_hits": 7, "down": True, "first": {"rate": 0.6},
+}  # fmt: skip
 
 
 class FakeController:
@@ -149,6 +163,7 @@ def full() -> FleetCounts:
         lead_seconds={NAME: [86400.0]},
         request_log={("traces", "written"): 4},
         outcomes={"joined": 3, "unknown": 1},
+        judge_seconds={"helpful": ([1, 2, *[0] * (len(JUDGE_BOUNDS) - 1)], 0.4)},
         dropped={"order": 1, "record": 2, "events": 3},
         **FLEET,
         store_failures=1,
@@ -173,6 +188,18 @@ def value(found: dict[str, list[Any]], name: str, **labels: str) -> float:
 def test_every_metric_is_there_with_its_labels(name: str, labels: set[str]) -> None:
     found = samples(Metrics(FakeController(), FakeSender()))
     assert {frozenset(sample.labels) for sample in found[name]} == {frozenset(labels)}
+
+
+def test_what_judges_said_is_seen_where_there_is_one() -> None:
+    found = samples(Metrics(FakeController(), FakeSender()))
+    assert value(found, "understudy_judge_verdicts_total", rollout=NAME, aspect="quality", verdict="win") == 3
+    assert value(found, "understudy_judge_not_judged_total", rollout=NAME, aspect="quality", reason="timeout") == 4
+    assert value(found, "understudy_judge_not_judged_total", rollout=NAME, aspect="quality", reason="budget") == 0
+    assert value(found, "understudy_judge_up", judge="helpful") == 0
+    assert value(found, "understudy_judge_cost_total", judge="helpful") == 1.25
+    assert value(found, "understudy_judge_duration_seconds_bucket", judge="helpful", le="0.25") == 3
+    without = samples(Metrics(FakeController(rollouts=[rollout(judges=[])]), FakeSender()))
+    assert not [name for name in without if name.startswith("understudy_judge_")]
 
 
 def test_a_token_budget_is_seen_where_there_is_one() -> None:

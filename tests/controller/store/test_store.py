@@ -195,6 +195,14 @@ async def test_charts_come_back_and_go_with_their_trial(store: RolloutStore) -> 
     assert await store.charts() == {trial: {"points": [3]}}
 
 
+async def test_what_judges_have_spent_comes_back(kind: Kind, store: RolloutStore) -> None:
+    assert await store.judges() == {}
+    await store.keep_judges({"helpful": {"spending": [20_787, 1.5]}})
+    await store.keep_judges({"helpful": {"spending": [20_788, 0.25], "verdicts": [["00", "tie", "odd \0 é"]]}})
+    kept = await store.judges()
+    assert kept == {"helpful": {"spending": [20_788, 0.25], "verdicts": [["00", "tie", "odd \0 é"]]}}
+
+
 async def test_a_snapshot_of_what_the_store_does_not_know_is_kept_with_the_secret(
     kind: Kind, store: RolloutStore
 ) -> None:

@@ -26,7 +26,7 @@ from proxy.controller.store.postgres import rows
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.lease import FENCE
 from proxy.controller.store.postgres.outbox import PostgresOutbox
-from proxy.controller.store.postgres.schema import SECRET, set_fact
+from proxy.controller.store.postgres.schema import JUDGES, SECRET, set_fact
 from proxy.controller.store.postgres.session import Session, read_place
 from proxy.errors import StoreError
 from proxy.model import trial_name
@@ -212,6 +212,17 @@ class PostgresStore(PostgresOutbox):
         """What was drawn of each trial."""
         found = await self._read(lambda connection: connection.fetch("SELECT trial, data FROM charts"))
         return {row["trial"]: orjson.loads(row["data"]) for row in found}
+
+    async def keep_judges(self, judges: dict[str, Any]) -> None:
+        """Keep what each judge has spent and said for the next controller."""
+        data = orjson.dumps(judges).decode()
+        await self._write(lambda connection: set_fact(connection, JUDGES, data))
+
+    async def judges(self) -> dict[str, Any]:
+        """What each judge had spent and said; empty before anything was kept."""
+        sql = "SELECT value FROM meta WHERE key = $1"
+        found = await self._read(lambda connection: connection.fetchval(sql, JUDGES))
+        return dict(orjson.loads(found)) if found is not None else {}
 
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""

@@ -14,7 +14,7 @@ import orjson
 from proxy import logs
 from proxy.controller.store.interface import KEPT, Change, Contents, Retention, Saved
 from proxy.controller.store.sqlite.database import Database
-from proxy.controller.store.sqlite.schema import SECRET, set_meta
+from proxy.controller.store.sqlite.schema import JUDGES, SECRET, set_meta
 from proxy.controller.webhooks.outbox import Delivery
 from proxy.controller.webhooks.policy import GIVE_UP_AFTER, URGENT, WebhookEvent
 from proxy.errors import StoreError
@@ -103,6 +103,16 @@ class SqliteStore(Database):
         """What was drawn of each trial."""
         rows = await self.run(lambda c: c.execute("SELECT trial, data FROM charts").fetchall(), write=False)
         return {trial: orjson.loads(data) for trial, data in rows}
+
+    async def keep_judges(self, judges: dict[str, Any]) -> None:
+        """Keep what each judge has spent and said (`JudgeAsker.dump`) for the next controller."""
+        await self.run(lambda c: set_meta(c, JUDGES, orjson.dumps(judges).decode()))
+
+    async def judges(self) -> dict[str, Any]:
+        """What each judge had spent and said; empty before anything was kept."""
+        sql = "SELECT value FROM meta WHERE key = ?"
+        row = await self.run(lambda c: c.execute(sql, (JUDGES,)).fetchone(), write=False)
+        return dict(orjson.loads(row[0])) if row is not None else {}
 
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows. Gives room that is

@@ -1,0 +1,213 @@
+"""A judge at work: each question is looked up, paid for and asked, once.
+
+Whoever has a question awaits `ask`, which never raises and never takes longer than the judge's `timeout`: `JudgeQueue`
+for the controller, a bounded number of tasks for `understudy judge` and `replay`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from proxy import logs
+from proxy.config.judges import JudgeConfig
+from proxy.controller.admin.judge_metrics import JUDGE_BOUNDS
+from proxy.controller.judging.client import JudgeClient, JudgeReply
+from proxy.judges.budget import JudgeSpending, afford, settle, spent_now
+from proxy.judges.cache import VerdictCache
+from proxy.judges.drawing import judge_key
+from proxy.judges.position import FirstRate
+from proxy.judges.question import ANSWER_TOKENS, BYTES_PER_TOKEN, Asking, JudgeQuestion, cache_key, question_about
+from proxy.judges.verdict import Judgment, NotJudged, read_verdict
+from proxy.model.price import TokenUsage
+
+log = logging.getLogger("understudy.judging")
+
+DOWN_AFTER = 5
+"""Questions in a row without a verdict after which a judge is said not to answer."""
+KEPT_OVER_RESTARTS, KEPT_REASON = 1000, 200
+"""Verdicts, the last ones, that are saved for the next controller, and characters of their reasons."""
+MASKED = "…"
+
+
+class Asks(Protocol):
+    """What puts a question to a judge: a `JudgeClient`."""
+
+    async def ask(self, body: bytes, within: float) -> JudgeReply: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class JudgeStats:
+    """What a judge has been asked since this process began. `answered` counts verdicts by winner, `not_judged` the rest
+    by reason, `counted` answers that did not say how many tokens they took. `buckets` is a histogram over
+    `JUDGE_BOUNDS`, `seconds` the sum of what is in it."""
+
+    answered: Counter[str] = field(default_factory=Counter)
+    not_judged: Counter[NotJudged] = field(default_factory=Counter)
+    cache_hits: int = 0
+    cost: float = 0.0
+    counted: int = 0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(JUDGE_BOUNDS) + 1))
+    seconds: float = 0.0
+    failing: int = 0  # questions in a row without a verdict
+    last_why: str = ""
+
+    def took(self, seconds: float) -> None:
+        """An answer came after so long."""
+        self.buckets[bisect_left(JUDGE_BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class JudgeAsker:
+    """One judge of the configuration, `name`, with its cache, its budget and what it has said. `secret` keys what is
+    drawn for it."""
+
+    def __init__(
+        self,
+        name: str,
+        config: JudgeConfig,
+        secret: str,
+        client: Asks | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name, self.config = name, config
+        self.key = judge_key(secret, name)
+        self.asking = Asking(self.key, config.model, config.rubric_text, tuple(config.set_json.items()))
+        self.cache = VerdictCache()
+        self.stats = JudgeStats()
+        self.first = FirstRate()
+        self.spending = JudgeSpending()
+        self._clock = clock
+        self._client = client or JudgeClient(config)
+        self._under_way: dict[bytes, asyncio.Future[Judgment]] = {}
+
+    # --- questions ---------------------------------------------------------------------------------------------------
+
+    def question(self, request: str, live: str, candidate: str) -> JudgeQuestion:
+        """The question about a pair of answers."""
+        return question_about(self.asking, request, live, candidate)
+
+    async def ask(self, body: bytes, *, anew: bool = False) -> Judgment:
+        """The judge's verdict on a question, `anew` although it may be known; never raises."""
+        key = cache_key(self.config.endpoint, body)
+        if not anew:
+            if (known := self.cache.get(key)) is not None:
+                self.stats.cache_hits += 1
+                return Judgment(*known)
+            if (same := self._under_way.get(key)) is not None:
+                return await asyncio.shield(same)
+        answer = asyncio.get_running_loop().create_future()
+        self._under_way[key] = answer
+        found = Judgment(why=NotJudged.STOPPED)
+        try:
+            found = await self._paid(body)
+        finally:
+            del self._under_way[key]
+            answer.set_result(found)
+        if found.winner:
+            self.first = self.first.add(found.winner)
+            self.cache.put(key, found.winner, found.reason)
+        self._count(found)
+        return found
+
+    def refuse(self, why: NotJudged) -> Judgment:
+        """A question that is not asked, counted."""
+        self.stats.not_judged[why] += 1
+        return Judgment(why=why)
+
+    async def _paid(self, body: bytes) -> Judgment:
+        """Ask, within the budget."""
+        limit, estimate = self.config.max_cost, self._cost(int(len(body) / BYTES_PER_TOKEN) + 1, ANSWER_TOKENS, 0.0)
+        if limit is not None:
+            after = afford(self.spending, limit, estimate, self._clock())
+            if after is None:
+                return Judgment(why=NotJudged.BUDGET)
+            self.spending = after
+        cost, began = estimate, time.monotonic()
+        try:
+            reply = await self._client.ask(body, self.config.timeout)
+            seconds = time.monotonic() - began
+            found = Judgment(why=reply.why) if reply.why is not None else read_verdict(reply.status, reply.body)
+            cost = self._came_to(body, reply, found, seconds)
+        finally:
+            self.stats.cost += cost
+            if limit is not None:
+                self.spending = settle(self.spending, limit, estimate, cost, self._clock())
+        if reply.status == 200:
+            self.stats.took(seconds)
+        return found._replace(reason=self._masked(found.reason))
+
+    def _came_to(self, body: bytes, reply: JudgeReply, found: Judgment, seconds: float) -> float:
+        """What a question has cost: by the tokens that the answer names, else counted from above. One that was refused
+        costs nothing; one without an answer may have been worked on."""
+        if reply.status not in (0, 200) or not reply.sent:
+            return 0.0
+        read, written = found.read, found.written
+        if reply.status == 200 and (read < 0 or written < 0):
+            self.stats.counted += 1
+        read = read if read >= 0 else int(len(body) / BYTES_PER_TOKEN) + 1
+        written = written if written >= 0 else max(ANSWER_TOKENS, int(len(reply.body) / BYTES_PER_TOKEN))
+        return self._cost(read, written, seconds)
+
+    def _cost(self, read: int, written: int, seconds: float) -> float:
+        price = self.config.price
+        return price.price.of(TokenUsage(read, written), seconds) if price is not None else 0.0
+
+    def _masked(self, reason: str) -> str:
+        for secret in self.config.secrets:
+            reason = reason.replace(secret, MASKED)
+        return reason
+
+    def _count(self, found: Judgment) -> None:
+        stats = self.stats
+        if found.why is None:
+            stats.answered[found.winner] += 1
+            if stats.failing >= DOWN_AFTER:
+                logs.event(log, "judge.answers", judge=self.name)
+            stats.failing = 0
+            return
+        stats.not_judged[found.why] += 1
+        if found.why is NotJudged.BUDGET:
+            return
+        stats.failing, stats.last_why = stats.failing + 1, found.why.value
+        if stats.failing == DOWN_AFTER:
+            logs.event(log, "judge.no_answer", logging.WARNING, judge=self.name, why=found.why.value)
+
+    # --- what is said and kept of it ---------------------------------------------------------------------------------
+
+    @property
+    def down(self) -> bool:
+        """Whether its last questions all had no verdict."""
+        return self.stats.failing >= DOWN_AFTER
+
+    @property
+    def spent(self) -> float:
+        """Money spent in the present period of `max_cost`, or since this process began."""
+        limit = self.config.max_cost
+        return self.stats.cost if limit is None else spent_now(self.spending, limit, self._clock())
+
+    def dump(self) -> dict[str, Any]:
+        """What the next process goes on with, as JSON values."""
+        kept = [list(entry) for entry in self.cache.latest(KEPT_OVER_RESTARTS, KEPT_REASON)]
+        spending = [self.spending.period, self.spending.spent + self.spending.reserved]
+        return {"asks": self.config.identity, "spending": spending, "first": list(self.first), "verdicts": kept}
+
+    def load(self, kept: Mapping[str, Any]) -> None:
+        """Go on with what `dump` gave; raises `KeyError`, `TypeError` or `ValueError` when it is not that."""
+        period, spent = kept["spending"]
+        self.spending = JudgeSpending(int(period), float(spent))
+        if kept["asks"] == self.config.identity:
+            first, second = kept["first"]
+            self.first = FirstRate(int(first), int(second))
+            self.cache.take(kept["verdicts"])
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.close()

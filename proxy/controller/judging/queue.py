@@ -1,0 +1,118 @@
+"""Questions that wait for a judge: bounded in number, in bytes and in time, asked in the order in which they came.
+
+A question is put together only when its turn has come, from the bytes of its pair, so that what waits costs memory and
+no time. A question that finds the queue full, or waits for too long, is not judged: no pair waits for a judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from proxy import logs
+from proxy.controller.judging.asker import JudgeAsker
+from proxy.judges.question import JudgeQuestion
+from proxy.judges.verdict import Judgment, NotJudged
+
+log = logging.getLogger("understudy.judging")
+
+MAX_WAIT = 300.0
+"""Seconds that a question waits for its turn: the evidence of later pairs waits behind it."""
+MAX_BYTES = 32 << 20
+"""Bytes of requests and answers that wait for one judge."""
+
+
+@dataclass(slots=True)
+class WaitingQuestion:
+    """One that waits: whether somebody still wants to know; what makes it, `None` where there is nothing to judge; whom
+    to tell the verdict, with whether the candidate's answer stood first; and how many bytes it keeps."""
+
+    wanted: Callable[[], bool]
+    make: Callable[[], JudgeQuestion | None]
+    tell: Callable[[Judgment, bool], None]
+    size: int
+    since: float = 0.0
+
+
+class JudgeQueue:
+    """The queue of one judge, and the tasks that ask it."""
+
+    def __init__(self, asker: JudgeAsker, clock: Callable[[], float] = time.monotonic) -> None:
+        self.asker = asker
+        self._clock = clock
+        self._waiting: deque[WaitingQuestion] = deque()
+        self._bytes = 0
+        self._idle = 0
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, question: WaitingQuestion) -> None:
+        """Let a question wait for its turn; one for which there is no room is told so at once."""
+        full = len(self._waiting) >= self.asker.config.max_waiting or self._bytes + question.size > MAX_BYTES
+        if full or self._closed:
+            self._tell_not(question, NotJudged.STOPPED if self._closed else NotJudged.QUEUE_FULL)
+            return
+        question.since = self._clock()
+        self._waiting.append(question)
+        self._bytes += question.size
+        self._wake.set()
+        if len(self._waiting) > self._idle and len(self._tasks) < self.asker.config.concurrency:
+            self._tasks.append(asyncio.create_task(self._work()))
+
+    async def _work(self) -> None:
+        while not self._closed:
+            while not self._waiting:
+                self._wake.clear()
+                self._idle += 1
+                try:
+                    await self._wake.wait()
+                finally:
+                    self._idle -= 1
+            await self._one(self._take())
+
+    def _take(self) -> WaitingQuestion:
+        question = self._waiting.popleft()
+        self._bytes -= question.size
+        return question
+
+    async def _one(self, question: WaitingQuestion) -> None:
+        """Ask one; whatever happens, it is told."""
+        if (wanted := question.wanted()) is False or self._clock() - question.since > MAX_WAIT:
+            self._tell_not(question, NotJudged.WAITED if wanted else NotJudged.STOPPED)
+            return
+        found, first = Judgment(why=NotJudged.STOPPED), False
+        try:
+            asked = question.make()
+            if asked is None:
+                found = self.asker.refuse(NotJudged.UNREADABLE)
+            else:
+                first = asked.candidate_first
+                found = await self.asker.ask(asked.body)
+        except Exception:  # a bug with one question must not end the asking, and must not be hidden
+            logs.unexpected(log, "controller.judging_broke")
+        finally:
+            question.tell(found, first)
+
+    def _tell_not(self, question: WaitingQuestion, why: NotJudged) -> None:
+        question.tell(self.asker.refuse(why), False)
+
+    async def close(self) -> None:
+        """Ask nothing more: what waits is not judged, what is under way is given up."""
+        self._closed = True
+        while self._waiting:
+            self._tell_not(self._take(), NotJudged.STOPPED)
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.asker.close()

@@ -1,0 +1,341 @@
+"""The pairs of one rollout on their way through the judges of its predictions, and back in request order.
+
+    offer(pair, reading)   is it drawn? then its question goes to the judge, or its value is known without one
+    ready(batch)           the readings that were added to the evidence, in request order: so is the order of verdicts
+    told                   a verdict came: the pairs at the head of their worker's line that have theirs are delivered
+
+A pair that is not judged leaves its line at once and says nothing. A verdict that takes longer holds up only verdicts
+of later pairs of its worker, and no longer than a judge's deadline and the wait for its turn.
+
+Invariants
+- `Evidence.judged` gets the verdicts of a worker in request order, and only those of readings that it has counted.
+- A verdict of an earlier trial, or of a rollout that has ended, reaches nothing.
+- What waits is bounded (`MOST_WAITING` pairs; the queue bounds what they keep), and each drop is counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
+from proxy.controller.sample_pairs import SamplePairs
+from proxy.evidence.input.dedup import RecentBodies
+from proxy.judges.conversation import conversation
+from proxy.judges.drawing import is_drawn
+from proxy.judges.question import JudgeQuestion
+from proxy.judges.verdict import Judgment, NotJudged, value_of
+from proxy.model import Pair, Plan, Prediction, Reading
+from proxy.model.judged import Judged
+from proxy.predictions.bounds import Bounds
+from proxy.predictions.message import decoded
+from proxy.predictions.unreadable import Unreadable
+from proxy.rollout.events import RolloutState
+
+MOST_WAITING = 20_000
+"""Pairs of a rollout that wait for verdicts, their own or those of earlier pairs: some 10 MB."""
+LOST = -1.0
+"""The value of a pair that the candidate failed."""
+TIED = 0.0
+
+
+class Judgeable(Protocol):
+    """What is judged, as far as it is needed here: a `RolloutRun`."""
+
+    plan: Plan
+    rollout: RolloutState
+    sample_pairs: SamplePairs
+
+    def take_verdicts(self, items: Sequence[Judged], not_judged: Mapping[str, int]) -> None:
+        """Verdicts in request order, and how many drawn pairs of each aspect are not judged."""
+
+
+@dataclass(slots=True)
+class JudgedPair:
+    """One pair that was drawn for one aspect: what the evidence will be told, and what is still awaited. `reason` is
+    the judge's about the two arms, `candidate_first` how it saw them."""
+
+    item: Judged
+    left: int = 0
+    value: float | None = None
+    floor: float | None = None
+    why: NotJudged | None = None
+    reason: str = ""
+    candidate_first: bool | None = None
+
+    @property
+    def verdict(self) -> str:
+        """In a word, for the candidate: `win`, `tie` or `loss`; empty before it is known."""
+        return "" if self.value is None else "win" if self.value > 0 else "loss" if self.value < 0 else "tie"
+
+
+@dataclass(slots=True)
+class AspectCounts:
+    """What became of the drawn pairs of one aspect since this process began: `failed` and `same` are verdicts without
+    asking, of a candidate that failed and of two equal answers; `repeats` were drawn and not asked about."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    not_judged: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+    same: int = 0
+    repeats: int = 0
+    last_why: str = ""
+
+
+class JudgedAspect:
+    """One prediction of a rollout with its judge: which pairs are drawn, and what they are asked."""
+
+    def __init__(self, index: int, name: str, queue: JudgeQueue) -> None:
+        self.index, self.name, self.queue = index, name, queue
+        self.counts = AspectCounts()
+        self.moved = False
+        self._recent = RecentBodies()
+
+    def draws(self, pair: Pair) -> bool:
+        """Whether this pair is to be judged."""
+        asker = self.queue.asker
+        return is_drawn(asker.key, pair.id, asker.config.share)
+
+    def repeats(self, reading: Reading) -> bool:
+        """Whether the body was asked about a moment ago: the evidence would not count it."""
+        (new,) = self._recent.news([reading.request_hash], [reading.time])
+        self.counts.repeats += not new
+        return not new
+
+
+class RolloutJudging:
+    """The judged pairs of one rollout. `later` calls something soon, once, off the stack of whoever is being told."""
+
+    def __init__(
+        self,
+        run: Judgeable,
+        aspects: Iterable[JudgedAspect],
+        bounds: Bounds,
+        later: Callable[[Callable[[], None]], Any],
+    ) -> None:
+        self.aspects = tuple(aspects)
+        self._run, self._bounds, self._later = run, bounds, later
+        self._trial = run.plan.trial
+        self._early: dict[
+            tuple[str, int], list[JudgedPair]
+        ] = {}  # by worker and sequence, until their readings are added
+        self._lines: dict[str, deque[JudgedPair]] = {}  # by worker, in request order
+        self._waiting = 0
+        self._planned = False
+        self._not_judged: Counter[str] = Counter()
+        self._known: dict[str, JudgedPair] = {}  # the latest pairs by id, to be shown
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    # --- pairs in ----------------------------------------------------------------------------------------------------
+
+    def offer(self, pair: Pair, reading: Reading) -> None:
+        """A pair has come, in any order; ask about it where it is drawn."""
+        if self._run.plan.trial != self._trial:
+            self.forget()
+            self._known = {}
+        parts = reading.aspects or (reading,)
+        for aspect in self.aspects:
+            if aspect.draws(pair) and not aspect.moved and aspect.index < len(parts):
+                self._draw(aspect, pair, reading, parts[aspect.index])
+
+    def forget(self) -> None:
+        """Another trial has begun, or this one is over: nothing that is still to come belongs to it."""
+        self._trial = self._run.plan.trial
+        self._early, self._lines, self._waiting = {}, {}, 0
+        self._not_judged.clear()
+
+    def _draw(self, aspect: JudgedAspect, pair: Pair, reading: Reading, part: Reading) -> None:
+        floored = self._run.plan.noise_floor > 0
+        if reading.live_fault or part.live_fault or (floored and part.again is None):
+            return
+        if aspect.repeats(reading):
+            return
+        item = Judged(
+            aspect.name, reading.id, reading.request_hash, reading.worker, reading.stage, reading.time, 0.0,
+            segment=reading.segment, cluster=reading.cluster,
+        )  # fmt: skip
+        found = JudgedPair(item)
+        if self._waiting >= MOST_WAITING:
+            self._drop(aspect, found, NotJudged.QUEUE_FULL)
+            return
+        found.left = 1  # this call, which is not over before all is asked
+        self._waiting += 1
+        self._early.setdefault((reading.worker, reading.sequence), []).append(found)
+        self._keep(pair.id, found)
+        if floored:
+            self._ask(aspect, found, pair, reading, part.again, floor=True)
+        if reading.fault or part.fault:
+            found.value, found.reason = LOST, "the candidate failed"
+            aspect.counts.failed += 1
+        elif found.why is None:
+            self._ask(aspect, found, pair, reading, part.candidate)
+        found.left -= 1
+        self._settled(aspect, found)
+
+    def _ask(
+        self,
+        aspect: JudgedAspect,
+        found: JudgedPair,
+        pair: Pair,
+        reading: Reading,
+        other: Prediction | None,
+        *,
+        floor: bool = False,
+    ) -> None:
+        """Have an answer judged against live's: the candidate's, or for the `floor` live's second one."""
+        live = (reading.aspects or (reading,))[aspect.index].live
+        if live is None or other is None:
+            found.why = aspect.queue.asker.refuse(NotJudged.UNREADABLE).why
+            return
+        if live.rows == other.rows:
+            self._tie(aspect, found, floor=floor)
+            return
+        found.left += 1
+        trial, head, body = self._trial, pair.request_head, pair.request_body
+
+        def wanted() -> bool:
+            return self._is_current(trial) and found.why is None and not aspect.moved
+
+        def make() -> JudgeQuestion | None:
+            request = request_text(head, body, self._bounds)
+            return aspect.queue.asker.question(request, answer_text(live), answer_text(other)) if request else None
+
+        def tell(said: Judgment, candidate_first: bool) -> None:
+            if not self._is_current(trial):
+                self._let_go()
+                return
+            if said.why is None and not floor:
+                self._run.sample_pairs.add_judged(pair, reading)
+            self._told(aspect, found, said, candidate_first, floor=floor)
+
+        size = len(body) + len(head) + 5 * (len(pair.live.body) + len(pair.candidate.body))  # as bytes, and as read
+        aspect.queue.put(WaitingQuestion(wanted, make, tell, size))
+
+    def _is_current(self, trial: str) -> bool:
+        return self._trial == trial == self._run.plan.trial and not self._run.rollout.over
+
+    def _tie(self, aspect: JudgedAspect, found: JudgedPair, *, floor: bool) -> None:
+        """Two answers that are the same need no judge."""
+        if floor:
+            found.floor = TIED
+        else:
+            aspect.counts.same += 1
+            found.value, found.reason = TIED, "the two answers are the same"
+
+    def _let_go(self) -> None:
+        if self._run.rollout.over:
+            self.forget()
+
+    # --- verdicts ----------------------------------------------------------------------------------------------------
+
+    def _told(
+        self, aspect: JudgedAspect, found: JudgedPair, said: Judgment, candidate_first: bool, *, floor: bool
+    ) -> None:
+        found.left -= 1
+        if said.why is not None:
+            found.why = found.why or said.why
+        elif floor:
+            found.floor = value_of(said.winner, candidate_first=candidate_first)
+        else:
+            found.value = value_of(said.winner, candidate_first=candidate_first)
+            found.reason, found.candidate_first = said.reason, candidate_first
+        self._settled(aspect, found)
+
+    def _settled(self, aspect: JudgedAspect, found: JudgedPair) -> None:
+        """Count a pair whose questions are all answered; it is delivered when its turn comes."""
+        if found.left:
+            return
+        if found.why is not None:
+            self._drop(aspect, found, found.why)
+        elif found.value is not None:
+            aspect.counts.verdicts[found.verdict] += 1
+        self._plan()
+
+    def _drop(self, aspect: JudgedAspect, found: JudgedPair, why: NotJudged) -> None:
+        found.why = why
+        aspect.counts.not_judged[why.value] += 1
+        aspect.counts.last_why = why.value
+        self._not_judged[found.item.aspect] += 1
+        self._plan()
+
+    def ready(self, batch: Iterable[Reading]) -> None:
+        """These readings have been added to the evidence, in request order per worker."""
+        if not self._early:
+            return
+        for reading in batch:
+            found = self._early.pop((reading.worker, reading.sequence), None)
+            if found is not None:
+                self._lines.setdefault(reading.worker, deque()).extend(found)
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self._later(self.deliver)
+
+    def deliver(self) -> None:
+        """Give the evidence what is known of the heads of the lines."""
+        self._planned = False
+        items: list[Judged] = []
+        for worker, line in list(self._lines.items()):
+            while line and self._is_over(line[0]):
+                found = line.popleft()
+                self._waiting -= 1
+                if found.why is None and found.value is not None:
+                    items.append(found.item._replace(value=found.value, floor=found.floor))
+            if not line:
+                del self._lines[worker]
+        not_judged, self._not_judged = self._not_judged, Counter()
+        if (items or not_judged) and self._is_current(self._trial):
+            self._run.take_verdicts(items, not_judged)
+
+    def _is_over(self, found: JudgedPair) -> bool:
+        return found.why is not None or not found.left
+
+    # --- to be shown -------------------------------------------------------------------------------------------------
+
+    def _keep(self, pair_id: str, found: JudgedPair) -> None:
+        key = f"{found.item.aspect}\0{pair_id}"
+        self._known[key] = found
+        while len(self._known) > MOST_SHOWN:
+            del self._known[next(iter(self._known))]
+
+    def shown(self, pair_id: str, aspect: str) -> dict[str, Any] | None:
+        """What was said of a kept pair, as the API shows it; `None` where it was not drawn or is not known any more."""
+        found = self._known.get(f"{aspect}\0{pair_id}")
+        if found is None:
+            return None
+        order = None if found.candidate_first is None else "candidate first" if found.candidate_first else "live first"
+        return {
+            "verdict": None if found.why is not None or found.left else found.verdict or None,
+            "reason": found.reason,
+            "order": order,
+            "not_judged": found.why.value if found.why is not None else None,
+        }
+
+
+MOST_SHOWN = 2000
+"""Judged pairs whose reasons can still be looked at: the worst and the latest pairs are 50 each."""
+
+
+def answer_text(prediction: Prediction) -> str:
+    """What was read of an answer, as a judge is shown it: its rows, with a line between several.
+
+    >>> from proxy.model import Kind
+    >>> answer_text(Prediction(Kind.TEXT, ("Yes.",))), answer_text(Prediction(Kind.CALLS, (("f(1)", "g(2)"),)))
+    ('Yes.', 'f(1)\\ng(2)')
+    """
+    rows = ("\n".join(row) if isinstance(row, tuple) else str(row) for row in prediction.rows)
+    return "\n\n---\n\n".join(rows)
+
+
+def request_text(head: bytes, body: bytes, bounds: Bounds) -> str:
+    """What was asked, as text; empty where it cannot be read."""
+    try:
+        return conversation(decoded(head, body, bounds.inflated))
+    except Unreadable:
+        return ""

@@ -1,0 +1,63 @@
+"""What is shown of the judges of a rollout: the JSON of the API, of `status --json` and of the metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.controller.judging.asker import JudgeAsker
+from proxy.controller.judging.rollout_judging import JudgedAspect, RolloutJudging
+
+
+def judges_json(judging: RolloutJudging | None) -> list[dict[str, Any]]:
+    """Each judged prediction of a rollout, with its judge. Counts are since this controller began."""
+    return [_judged(aspect) for aspect in judging.aspects] if judging is not None else []
+
+
+def pair_json(judging: RolloutJudging | None, pair_id: str, *, hidden: bool) -> list[dict[str, Any]]:
+    """What judges said of a kept pair, one entry for each prediction that it was drawn for; without their reasons,
+    which may quote an answer, where something is `hidden`."""
+    each = [(one, judging.shown(pair_id, one.name)) for one in judging.aspects] if judging is not None else []
+    return [
+        {"aspect": aspect.name, "judge": aspect.queue.asker.name, **said, "reason": "" if hidden else said["reason"]}
+        for aspect, said in each
+        if said is not None
+    ]
+
+
+def _judged(aspect: JudgedAspect) -> dict[str, Any]:
+    counts, asker = aspect.counts, aspect.queue.asker
+    return {
+        "aspect": aspect.name,
+        "judge": asker.name,
+        "model": asker.config.model,
+        "share": asker.config.share,
+        "verdicts": {word: counts.verdicts[word] for word in ("win", "tie", "loss")},
+        "failed": counts.failed,
+        "same": counts.same,
+        "repeats": counts.repeats,
+        "not_judged": dict(sorted(counts.not_judged.items())),
+        "last_not_judged": counts.last_why or None,
+        "waiting": len(aspect.queue),
+        "down": asker.down,
+        "first": first_json(asker),
+        "cost": cost_json(asker),
+        "cache_hits": asker.stats.cache_hits,
+    }
+
+
+def first_json(asker: JudgeAsker) -> dict[str, Any]:
+    """How often the answer that stood first won, of the verdicts that are no tie, with a 95 % interval."""
+    low, high = asker.first.interval
+    return {"rate": asker.first.rate, "low": low, "high": high, "verdicts": asker.first.first + asker.first.second}
+
+
+def cost_json(asker: JudgeAsker) -> dict[str, Any]:
+    """What a judge has spent in the present period of `max_cost`, that limit, and the sum since this controller began;
+    `counted` answers did not say how many tokens they took."""
+    limit = asker.config.max_cost
+    return {
+        "spent": asker.spent,
+        "limit": str(limit) if limit is not None else None,
+        "total": asker.stats.cost,
+        "counted": asker.stats.counted,
+    }
