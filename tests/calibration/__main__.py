@@ -20,6 +20,7 @@ from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import Case, Row, broken, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.costs import cost_delays, cost_limits, cost_rows
 from tests.calibration.hostile import hostiles
+from tests.calibration.judged import judged_rows
 from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.unsteady import unsteady
@@ -55,7 +56,7 @@ def every_case() -> list[Case]:
     """All rows in the order of the table."""
     steady = [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls]
     costs = [*cost_limits(), *cost_delays(), *cost_rows()]
-    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows(), *costs]
+    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows(), *costs, *judged_rows()]
 
 
 def timed(number: int, share: float) -> tuple[Row, float]:

@@ -13,6 +13,7 @@ CONDITIONS = (
     ("hot bodies", r"one body|bodies"),
     ("users, `cluster_by`", r"\buser|cluster_by"),
     ("labels that come late", "frauds"),
+    ("judged by a model", "min_win_rate|anchors"),
     ("live that moves", "live leaves|live stays|inputs cycle"),
     ("workers, stages, restarts, merges", "workers|controller dies|a stage every|canary pairs|merge"),
 )

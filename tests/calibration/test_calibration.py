@@ -16,6 +16,7 @@ from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, lim
 from tests.calibration.costs import cost_delays, cost_limits, cost_rows
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
+from tests.calibration.judged import judged_rows
 from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.truths import everything
@@ -39,6 +40,12 @@ def unless_dear(case: Case) -> Any:
 
 @pytest.mark.parametrize("case", [unless_dear(case) for case in DIFFICULT])
 def test_difficult_traffic(case: Case) -> None:
+    row = case(0.01)
+    assert row.ok, row
+
+
+@pytest.mark.parametrize("case", list(judged_rows()))
+def test_a_judge(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row
 
