@@ -18,6 +18,7 @@
     expressions.py JMESPath
     json_events.py a stream of JSON events: texts joined, other values a row each
     rows.py        rows as servers without a tensor protocol write them: records, columns, scores by label
+    last_read.py   streams that several predictions read, put together once
     message.py     one body with its head: header lookup, JSON parsed once
     bounds.py      how much work one message may be
     codings.py     content codings undone, within a bound

@@ -14,7 +14,11 @@ from proxy.model import Arm, Kind, Outcome, Pair, PredictionSpec, Reading
 from proxy.model.reasons import Reason
 from proxy.predictions import booking
 from proxy.predictions.aspects import AspectsReader
+from proxy.predictions.bounds import Bounds
+from proxy.predictions.last_read import LastRead
+from proxy.predictions.openai_stream import assembled
 from proxy.predictions.reading import PairReader
+from tests.predictions import language_examples as examples
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
 SPECS = (
@@ -90,3 +94,23 @@ def test_it_reads_in_steps_what_it_reads_at_once_and_never_raises(live: bytes, c
     *steps, last = reader.steps(one)
     assert set(steps) <= {None}
     assert last == reader.read(one)
+
+
+def test_a_stream_is_put_together_once_for_all_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is nearly all that reading it costs; another answer with the same bytes is another one."""
+    made: list[bytes] = []
+
+    def counted(body: bytes, bounds: Bounds) -> tuple[dict[str, Any], int]:
+        made.append(body)
+        return assembled(body, bounds)
+
+    monkeypatch.setattr("proxy.predictions.protocols.openai._assembled", LastRead(counted))
+    specs = tuple(PredictionSpec("openai", output=output, name=output) for output in ("text", "refusal", "tool_calls"))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    for number in range(20):
+        text = f"Answer {number}"
+        bodies = [examples.sse(examples.chat_stream({"content": text}, list)) for _ in range(3)]
+        arms = [Outcome(200, head=head, body=body, seconds=0.1) for body in bodies]
+        reading = AspectsReader(specs).read(pair(arms[0], arms[1], again=arms[2]))
+        assert [one.live.rows for one in reading.aspects if one.live] == [(text,), (False,), ((),)]
+    assert len(made) == 60

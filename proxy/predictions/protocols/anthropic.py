@@ -19,6 +19,7 @@ from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.calls import ToolCall
 from proxy.predictions.json_tools import parse_json, word_for
 from proxy.predictions.language import Answered, Spoken, Tokens, answered_values, count_of, source_of, text_of
+from proxy.predictions.last_read import LastRead
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_stream import ended_with
 from proxy.predictions.protocol import Protocol
@@ -42,7 +43,7 @@ def spoken(answer: Message) -> Answered:
     pieces = None
     if is_stream(media_type(answer.head), answer.body):
         answer.check_json()
-        document, pieces = gathered_message(answer.body, answer.bounds)
+        document, pieces = _gathered(answer.body, answer.bounds)
     else:
         document = answer.document
     if type(document) is not dict or type(document.get("content")) is not list:
@@ -163,5 +164,7 @@ def _joined(block: dict[str, Any], pieces: list[str]) -> dict[str, Any]:
         return block
     return {**block, key: said if key == "input" else text_of(block.get(key), key) + said}
 
+
+_gathered = LastRead(gathered_message)
 
 PROTOCOLS = (Protocol("anthropic", 75, "Anthropic and servers of its Messages API", extract, recognise, spoken=spoken),)

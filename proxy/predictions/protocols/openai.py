@@ -20,6 +20,7 @@ from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.language import Answered, answered_values
+from proxy.predictions.last_read import LastRead
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_answers import spoken_choice, spoken_response, tokens_of
 from proxy.predictions.openai_stream import assembled
@@ -54,7 +55,10 @@ def _document(answer: Message) -> tuple[Any, int | None]:
     if not is_stream(media_type(answer.head), answer.body):
         return answer.document, None
     answer.check_json()
-    return assembled(answer.body, answer.bounds)
+    return _assembled(answer.body, answer.bounds)
+
+
+_assembled = LastRead(assembled)
 
 
 def _answered(document: Any, pieces: int | None) -> Answered:
