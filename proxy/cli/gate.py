@@ -8,7 +8,7 @@ from typing import Any
 from proxy.cli.judging import Judgement
 from proxy.evidence.families.guard import Question
 from proxy.evidence.rules.registry import GUARDS
-from proxy.model import Finding, Plan, Verdict
+from proxy.model import Finding, Guard, Plan, Verdict
 from proxy.predictions.unparseable import sentence
 
 
@@ -26,9 +26,9 @@ class Gate:
 
 
 def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent: int = 0) -> Gate:
-    """Whether a candidate may go on. Without live timings, latency guards relative to live are left out; requests that
+    """Whether a candidate may go on. Without live timings, what is relative to them is left out; requests that
     were `not_sent` because redaction had left out their bodies are told of."""
-    relative = {guard.key for guard in plan.guards if guard.relative and GUARDS[guard.name].timed}
+    relative = {guard.key for guard in plan.guards if _asks_live_time(plan, guard)}
     left_out = () if live_timed else tuple(sorted(relative))
     findings = [f for f in judgement.assessment.findings if f.segment is None and f.key not in left_out]
     if judgement.verdict is Verdict.FAIL:
@@ -42,6 +42,13 @@ def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent:
     )
     said = _sentence(verdict, findings, judgement) + _untold(not_sent)
     return Gate(verdict, said, judgement, left_out, not_sent, unparseable)
+
+
+def _asks_live_time(plan: Plan, guard: Guard) -> bool:
+    """Whether a guard compares with live's times, or with what live costs by its time."""
+    kind = GUARDS[guard.name]
+    paid_by_time = plan.live_price is not None and not plan.live_price.by_tokens
+    return guard.relative and (kind.timed or (kind.priced and paid_by_time))
 
 
 def _untold(not_sent: int) -> str:
@@ -92,6 +99,7 @@ def report(name: str, result: Gate) -> dict[str, Any]:
         "unparseable": dict(judgement.unparseable),
         "why_unparseable": result.why_unparseable or None,
         "response_mismatches": dict(judgement.response_mismatches),
+        "cost": None if judgement.cost is None else dict(judgement.cost),
         "left_out": list(result.left_out),
         "not_sent": result.not_sent,
         "causes": list(judgement.assessment.causes),

@@ -19,7 +19,7 @@ from click.termui import progressbar
 from proxy.cli.gate import Gate, gate, junit, report
 from proxy.cli.judging import audit, judge, judge_trials
 from proxy.cli.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
-from proxy.cli.table import printable
+from proxy.cli.table import cost_words, printable
 from proxy.config import Config
 from proxy.config.names import header, header_value, nearest, url
 from proxy.config.postgres_url import StoreUrl
@@ -229,6 +229,9 @@ def _show(name: str, result: Gate) -> None:
     for finding in result.judgement.assessment.findings:
         left_out = "not judged: no live timings" if finding.key in result.left_out else printable(finding.reason)
         click.echo(f"  {finding.verdict.value:<9} {left_out}")
+    cost = result.judgement.cost
+    if cost is not None and cost["pairs"]:
+        click.echo(f"  {cost_words(dict(cost))}")
     fired = result.judgement.failed_at or result.judgement.tripped_at
     if fired:
         click.echo(f"  it would have been rolled back by pair {fired} of {result.judgement.pairs}")

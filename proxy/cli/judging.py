@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.evidence import Evidence, EvidenceError, Tripwire
+from proxy.evidence.input.costs import cost_figures
 from proxy.model import Assessment, Plan, Verdict
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.recording import Recorded
@@ -39,6 +40,8 @@ class Judgement:
     unread: str = ""
     """What was found in the latest answer of live that could not be read."""
     response_mismatches: Mapping[str, int] = field(default_factory=dict)
+    cost: Mapping[str, Any] | None = None
+    """What the answers of each arm cost (`cost_figures`), where both have a price."""
 
     @property
     def verdict(self) -> Verdict:
@@ -108,6 +111,7 @@ class Bench:
             dict(self._unparseable),
             self._unread,
             dict(self._evidence.response_mismatches),
+            cost_figures(self._plan, self._evidence.costs),
         )
 
 

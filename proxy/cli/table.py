@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from proxy.errors import UnderstudyError
+from proxy.money import money_text
 from proxy.rollout.requirements import rough
 
 _COLOURS = {
@@ -120,6 +121,8 @@ def _rollout(one: dict[str, Any]) -> str:
         lines.append(_where(one, stage))
         if stage.get("waiting_for"):
             lines.append(f"  {stage['waiting_for']}")
+        if forecast := stage.get("forecast"):
+            lines.append(f"  {forecast['text']}")
     if (why := one.get("reason")) and why not in [f.get("reason") for f in one.get("findings", ())]:
         lines.append(f"  ! {printable(why)}")  # a person's, or a rule's that is no guard
     if one.get("findings"):
@@ -128,6 +131,7 @@ def _rollout(one: dict[str, Any]) -> str:
             f"  ! {printable(f['reason'])}" for f in one["findings"] if f["verdict"] == "fail" and f.get("reason")
         ]
     lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
+    lines += _costs(one)
     if budget := one.get("token_budget"):
         lines.append(
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
@@ -155,6 +159,34 @@ def _rollout(one: dict[str, Any]) -> str:
         counted = {word.replace("_", " "): n for word, n in mismatches.items()}
         lines.append("  mismatched responses: " + _counts(counted))
     return "\n".join(lines)
+
+
+def _costs(one: dict[str, Any]) -> list[str]:
+    """What answers and copies cost, and what these may."""
+    lines, cost, budget = [], one.get("cost"), one.get("cost_budget")
+    if cost and cost["pairs"]:
+        copies = money_text(cost["copies"], cost["currency"])
+        lines.append(f"  {cost_words(cost)}; copies have cost {copies}")
+    if cost and budget:
+        spent, most = (money_text(budget[name], cost["currency"]) for name in ("in_period", "amount"))
+        period = "day" if budget["period_seconds"] > 3600 else "hour"
+        enough = f"enough for {budget['share']:.3g} of the pairs"
+        lines.append(f"  copies: {spent} in the last {period} of {most} allowed, {enough}")
+    return lines
+
+
+def cost_words(cost: dict[str, Any]) -> str:
+    """What an answer of each arm costs on average.
+
+    >>> arms = {"live": {"mean": 0.012}, "candidate": {"mean": 0.006}}
+    >>> cost_words({**arms, "currency": "$", "ratio": 0.5, "pairs": 1200, "counted": 0})
+    "an answer costs $0.012 of live, $0.006 of the candidate (0.50 x live's, mean of 1,200 pairs)"
+    """
+    live, candidate = (money_text(cost[arm]["mean"], cost["currency"]) for arm in ("live", "candidate"))
+    ratio = f"{cost['ratio']:.2f} x live's, " if cost["ratio"] is not None else ""
+    counted = f", tokens estimated in {cost['counted']:,}" if cost["counted"] else ""
+    mean = f"({ratio}mean of {cost['pairs']:,} pairs{counted})"
+    return f"an answer costs {live} of live, {candidate} of the candidate {mean}"
 
 
 def _where(one: dict[str, Any], stage: dict[str, Any]) -> str:

@@ -105,7 +105,7 @@ def _sides(config: Config, blame: _Blamer) -> None:
     for name, upstream in config.upstreams.items():
         path: Path = ("upstreams", name)
         if not blame.is_broken((*path, "price")):
-            check_price((*path, "price"), upstream.price, blame)
+            check_price((*path, "price"), upstream.price, blame, grpc=upstream.grpc)
         if upstream.health is not None:
             _positive((*path, "health"), blame, interval=upstream.health.interval)
         tls = upstream.tls

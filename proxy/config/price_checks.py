@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from proxy.config.tree import Config
 
 
-def check_price(path: Path, price: PriceConfig | None, blame: Callable[..., None]) -> None:
-    """Note what is wrong between the keys of a `price` at `path`."""
+def check_price(path: Path, price: PriceConfig | None, blame: Callable[..., None], *, grpc: bool = False) -> None:
+    """Note what is wrong between the keys of a `price` at `path`, of a server that speaks gRPC or not."""
     given = price.model_fields_set if price is not None else {"hour"}
     of_tokens = [key for key in ("input", "output", "cached_input", "cache_write", "per") if key in given]
     if "hour" in given and of_tokens:
@@ -26,16 +26,20 @@ def check_price(path: Path, price: PriceConfig | None, blame: Callable[..., None
         blame(
             (*path, "concurrency"), "has no meaning without `hour`", "tokens cost the same however many requests wait"
         )
+    elif "input" in given and grpc:
+        blame((*path, "input"), "tokens in gRPC responses are not counted", "write the `hour` of a machine")
 
 
 def check_priced(config: Config, blame: Callable[..., None]) -> None:
     """Note every rollout that asks what answers cost of which one arm has no price."""
     for n, route in enumerate(config.routes):
         for m, rollout in enumerate(route.open_rollouts):
-            asking = [guard.name for guard in rollout.limits if GUARDS[guard.name].priced]
+            asking = [("guards", guard.name) for guard in rollout.limits if GUARDS[guard.name].priced]
+            asking += [("mirror", "max_cost")] if rollout.mirror.max_cost is not None else []
             free = [name for name in (route.live, rollout.candidate) if name in config.upstreams]
             free = [name for name in free if config.upstreams[name].price is None]
             if asking and free:
                 named = " and ".join(f"`{name}`" for name in free)
+                verb = "have" if free[1:] else "has"
                 hint = f"give `upstreams.{free[0]}` a `price`"
-                blame(("routes", n, "rollouts", m, "guards", asking[0]), f"{named} has no price", hint)
+                blame(("routes", n, "rollouts", m, *asking[0]), f"{named} {verb} no price", hint)

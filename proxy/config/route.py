@@ -16,6 +16,7 @@ from proxy.config.guards import DEFAULT_GUARDS, Guards
 from proxy.config.headers import HeaderRules
 from proxy.config.types import (
     After,
+    Budget,
     Count,
     CountFromZero,
     Duration,
@@ -210,6 +211,10 @@ class Mirror(Section):
     """Share of pairs for which live is asked twice, to know how much it differs from itself."""
     max_tokens_per_minute: Count | None = None
     """Model tokens, in and out, that copies may cost; fewer requests become pairs where more would be spent."""
+    max_cost: Budget | None = None
+    """What copies may cost in a day or an hour, `20/day` or `1.50/hour`, by the `price` of both upstreams: only what
+    they cost extra. Spread evenly; fewer requests become pairs where more would be spent, drawn by a hash of their
+    id."""
     max_pairs_per_second: PairRate | None = None
     """How many pairs there may be on average, over all workers (and replicas); fewer requests become pairs where there
     would be more, drawn by a hash of their id. `auto`: as many as the controller can take, where links would be full

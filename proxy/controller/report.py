@@ -16,11 +16,14 @@ from proxy.config.words import limit
 from proxy.controller.charts import unit
 from proxy.controller.judging.shown import judges_json
 from proxy.controller.rollout_run import RolloutRun
+from proxy.evidence.input.costs import cost_figures
 from proxy.evidence.sample_ratio import log_bayes_factor
 from proxy.evidence.words import title
 from proxy.model import BUCKETS, Finding, Guard, Ledger, State, Verdict
+from proxy.money import MoneyBudget
 from proxy.rfc3339 import rfc3339
 from proxy.rollout.events import RolloutState, Save
+from proxy.rollout.forecast import stage_forecast
 from proxy.rollout.requirements import needs, stage_name, waiting_for
 
 
@@ -47,8 +50,17 @@ def stage_json(trial: RolloutRun) -> dict[str, Any]:
         "name": name,
         "entered_at": rfc3339(rollout.entered_at),
         "waiting_for": waiting_for(rollout, plan, trial.looked),
+        "forecast": forecast_json(trial) if climbing else None,
         "needs": [asdict(need) for need in needs(rollout, trial.looked, plan)] if climbing and trial.looked else [],
     }
+
+
+def forecast_json(trial: RolloutRun) -> dict[str, Any] | None:
+    """What the stage's verdict still takes, and in words; `null` where that cannot be said."""
+    if trial.looked is None:
+        return None
+    found = stage_forecast(trial.rollout, trial.looked, trial.plan, trial.evidence.costs.each)
+    return None if found is None else {**asdict(found), "text": found.words(trial.plan.currency)}
 
 
 def ended_json(trial: RolloutRun) -> dict[str, Any]:
@@ -116,6 +128,8 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "protocol": trial.protocol or None,
         "token_pairs": dict(trial.token_pairs),
         "token_budget": budget_json(trial),
+        "cost": arm_costs_json(trial),
+        "cost_budget": cost_budget_json(trial),
         "pair_budget": pace_json(trial),
         "judges": judges_json(trial.judging),
         "record": trial.recorder.state() if trial.recorder is not None else None,
@@ -125,11 +139,27 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
 def budget_json(trial: RolloutRun) -> dict[str, Any] | None:
     """Tokens per minute that copies may cost, what they cost in the last one and since this controller started, and the
     share of the stage's pairs that this affords now; `null` without `mirror.max_tokens_per_minute`."""
-    budget = trial.budget
-    if budget.token_limit is None:
+    tokens = trial.budget.tokens
+    if tokens.most is None:
         return None
-    last, share = budget.spending.last_minute, budget.affords / BUCKETS
-    return {"limit": budget.token_limit, "last_minute": last, "total": budget.tokens, "share": share}
+    last, share = round(tokens.spending.in_period), trial.budget.affords / BUCKETS
+    return {"limit": round(tokens.most), "last_minute": last, "total": round(tokens.total), "share": share}
+
+
+def cost_budget_json(trial: RolloutRun) -> dict[str, Any] | None:
+    """Money that copies may cost in each period, what they cost in the last one and since this controller started, and
+    the share of the stage's pairs that this affords now; `null` without `mirror.max_cost`."""
+    money = trial.budget.money
+    if money.most is None:
+        return None
+    limit, spent = str(MoneyBudget(money.most, money.period)), money.spending.in_period
+    figures = {"amount": money.most, "period_seconds": money.period, "in_period": spent, "total": money.total}
+    return {"limit": limit, **figures, "share": money.affords / BUCKETS}
+
+
+def arm_costs_json(trial: RolloutRun) -> dict[str, Any] | None:
+    """What the answers of each arm cost, and the copies of this trial; `null` where an arm has no price."""
+    return cost_figures(trial.plan, trial.evidence.costs)
 
 
 def pace_json(trial: RolloutRun) -> dict[str, Any] | None:
@@ -190,6 +220,7 @@ def event_data(trial: RolloutRun, rollout: RolloutState, save: Save, console_url
         "actor": save.actor,
         "findings": findings,
         "ledger": ledger,
+        "cost": arm_costs_json(trial),
         "console_url": console_url,
     }
 
@@ -206,6 +237,7 @@ def journal_detail(trial: RolloutRun, before: RolloutState, after: RolloutState,
         "verdict": verdict,
         "causes": list(trial.looked.assessment.causes) if trial.looked else [],
         "findings": findings,
+        "cost": arm_costs_json(trial),
         "stage_pairs": evidence.stage_pairs,
         "stage_candidate_pairs": evidence.stage_candidate_pairs,
         "state_hash": evidence.state_hash,

@@ -101,7 +101,7 @@ class RolloutRegistry:
                 await self._begin(plan, mirrors[name], lost)
             else:
                 self.trials[name] = trial
-                trial.budget.limit(mirrors[name].max_tokens_per_minute, mirrors[name].max_pairs_per_second)
+                trial.budget.follow(mirrors[name])
                 await self._replan(trial, plan)
         await self._let_go()  # only now: what the file names again is not among them
         self._index()
@@ -127,7 +127,7 @@ class RolloutRegistry:
     async def _begin(self, plan: Plan, mirror: Mirror, lost: str) -> None:
         rollout, effects = begin(plan, self._clock()) if not lost else unknown(plan, self._clock(), lost)
         trial = self.trials[plan.name] = RolloutRun(plan, rollout, fresh_evidence(plan), PairLedger())
-        trial.budget.limit(mirror.max_tokens_per_minute, mirror.max_pairs_per_second)
+        trial.budget.follow(mirror)
         self._index()
         await self._executor.adopt(trial, rollout, effects)
 

@@ -40,7 +40,7 @@ from proxy.model.judged import Judged
 from proxy.model.reasons import PREDICTION_WORDS
 from proxy.pairs.ledger import PairLedger
 from proxy.pairs.redaction import pointers
-from proxy.predictions import booking, copies_cost, protocol_of, reader_of
+from proxy.predictions import booking, protocol_of, reader_of
 from proxy.predictions.transcript import is_spoken
 from proxy.predictions.unparseable import live_detail, sentence
 from proxy.rollout.events import Looked, RolloutState, Tripped
@@ -167,8 +167,7 @@ class RolloutRun:
             self.pair_ledger.answered_in_full(
                 pair.time + (0.0 if math.isnan(pair.candidate.seconds) else pair.candidate.seconds)
             )
-        if self.budget.token_limit is not None:
-            self.budget.cost(copies_cost(pair, self.reader.bounds))
+        self.budget.pay(pair, reading, self.reader.bounds)
         if self.recorder is not None:
             self.recorder.offer(pair, reading.request_hash)
         if self.rollout.over:
@@ -252,6 +251,7 @@ class RolloutRun:
             result = "late" if over else booking(live_fault)
             self.pair_ledger.book(worker, result, pairs, "" if over else live_fault.value)
         if over:
+            self.evidence.costs.add_copies(batch)
             self.unsnapshot = True
             return True
         self.evidence.add(batch)

@@ -1,67 +1,115 @@
-"""What one rollout's budgets afford: tokens a minute, pairs a second. The lesser share is what workers are told."""
+"""What one rollout's budgets afford: tokens a minute, money an hour or a day, pairs a second. The least share is what
+workers are told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from proxy.model import BUCKETS, Ledger
+from proxy.config import Mirror
+from proxy.model import BUCKETS, Ledger, Pair, Reading
+from proxy.money import MoneyBudget
+from proxy.predictions import copies_cost
+from proxy.predictions.bounds import Bounds
 from proxy.rollout.pair_budget import START, PairPace, at_most, turns
-from proxy.rollout.token_budget import Spending, Spent, spend, worth_telling
+from proxy.rollout.spending import MINUTE, Spending, Spent, begin_spending, spend, worth_telling
 
 PairLimit = int | Literal["auto"] | None
 
 
 @dataclass(slots=True)
-class SampleBudget:
-    """`token_limit` and `pair_limit` are those of the file; `auto` is the controller's pace, which all its rollouts
-    share. `paid` pairs cost `tokens` since this controller began."""
+class CopyBudget:
+    """What copies may cost in each `period`, seconds, in one unit; no `most`: as much as they do. `paid` pairs cost
+    `total` since this controller began."""
 
-    token_limit: int | None = None
-    pair_limit: PairLimit = None
+    period: float = MINUTE
+    most: float | None = None
     paid: int = 0
-    tokens: int = 0
+    total: float = 0.0
     spending: Spending = field(default_factory=Spending)
-    pace: PairPace = field(default_factory=lambda: PairPace(share=START))
-    told_tokens: int = Spending().affords
-    told_pairs: int = 0
-    _spent: tuple[int, int, int] = (0, 0, 0)  # pairs, tokens and sampled requests at the last step
-    _sampled: int = 0
+    told: int = Spending().affords
+    _spent: tuple[float, ...] = (0, 0, 0, 0)  # pairs, amount, sampled and lost requests at the last step
 
-    def limit(self, tokens: int | None, pairs: PairLimit) -> None:
+    def limit(self, most: float | None, period: float = MINUTE) -> None:
         """What the file says now."""
-        if pairs != self.pair_limit:
-            self.pace = PairPace(share=START)
-            self.told_pairs = BUCKETS if pairs == "auto" else self.pace.affords
-        self.token_limit, self.pair_limit = tokens, pairs
+        if period != self.period:
+            self.period = period
+            self.renew()
+        self.most = most
 
-    def cost(self, tokens: int) -> None:
-        """A pair has come whose copies cost so many tokens."""
-        self.tokens += tokens
+    def pay(self, amount: float) -> None:
+        """A pair has come whose copies cost so much."""
+        self.total += amount
         self.paid += 1
 
     @property
     def affords(self) -> int:
         """Basis points of the requests that may become pairs."""
-        tokens = BUCKETS if self.token_limit is None else self.told_tokens
-        return min(tokens, BUCKETS if self.pair_limit is None else self.told_pairs)
+        return BUCKETS if self.most is None else self.told
+
+    def turn(self, now: float, ledger: Ledger) -> bool:
+        """A step at `now` (monotonic seconds); whether workers are to be told."""
+        if self.most is None:
+            return False
+        lost = ledger.too_large + ledger.too_long + ledger.link_full
+        before, self._spent = self._spent, (self.paid, self.total, ledger.sampled, lost)
+        pairs, amount, asked, gone = (max(0, new - old) for new, old in zip(self._spent, before, strict=True))
+        spent = Spent(int(pairs), amount, int(asked), max(0, ledger.pending), int(gone))
+        self.spending = spend(self.spending, self.most, now, spent, self.period)
+        if not worth_telling(self.told, self.spending.affords):
+            return False
+        self.told = self.spending.affords
+        return True
+
+    def renew(self) -> None:
+        """Another trial begins: what its answers cost is not known. What the last one's cost in this period is."""
+        window = self.spending.window
+        self.spending = replace(begin_spending(self.period), window=window)
+        self.told = self.spending.affords
+        self._spent = (self.paid, self.total, 0, 0)
+
+
+@dataclass(slots=True)
+class SampleBudget:
+    """`pair_limit` is that of the file; `auto` is the controller's pace, which all its rollouts share."""
+
+    tokens: CopyBudget = field(default_factory=CopyBudget)
+    money: CopyBudget = field(default_factory=CopyBudget)
+    pair_limit: PairLimit = None
+    pace: PairPace = field(default_factory=lambda: PairPace(share=START))
+    told_pairs: int = 0
+    _sampled: int = 0
+
+    def limit(self, tokens: int | None, pairs: PairLimit, money: MoneyBudget | None = None) -> None:
+        """What the file says now."""
+        if pairs != self.pair_limit:
+            self.pace = PairPace(share=START)
+            self.told_pairs = BUCKETS if pairs == "auto" else self.pace.affords
+        self.pair_limit = pairs
+        self.tokens.limit(tokens)
+        self.money.limit(*((None,) if money is None else (money.amount, money.period)))
+
+    def follow(self, mirror: Mirror) -> None:
+        """The same, of a rollout's `mirror`."""
+        self.limit(mirror.max_tokens_per_minute, mirror.max_pairs_per_second, mirror.max_cost)
+
+    def pay(self, pair: Pair, reading: Reading, bounds: Bounds) -> None:
+        """A pair has come, and this was read of it."""
+        if self.tokens.most is not None:
+            self.tokens.pay(copies_cost(pair, bounds))
+        if self.money.most is not None:
+            self.money.pay(reading.copies_cost)
+
+    @property
+    def affords(self) -> int:
+        """Basis points of the requests that may become pairs."""
+        pairs = BUCKETS if self.pair_limit is None else self.told_pairs
+        return min(self.tokens.affords, self.money.affords, pairs)
 
     def turn(self, now: float, ledger: Ledger, auto: PairPace) -> bool:
-        """A step of both, at `now` (monotonic seconds); whether workers are to be told."""
-        return sum((self._turn_tokens(now, ledger), self._turn_pairs(now, ledger, auto))) > 0
-
-    def _turn_tokens(self, now: float, ledger: Ledger) -> bool:
-        if self.token_limit is None:
-            return False
-        before, self._spent = self._spent, (self.paid, self.tokens, ledger.sampled)
-        pairs, tokens, sampled = (max(0, new - old) for new, old in zip(self._spent, before, strict=True))
-        self.spending = spend(
-            self.spending, self.token_limit, now, Spent(pairs, tokens, sampled, max(0, ledger.pending))
-        )
-        if not worth_telling(self.told_tokens, self.spending.affords):
-            return False
-        self.told_tokens = self.spending.affords
-        return True
+        """A step of all, at `now` (monotonic seconds); whether workers are to be told."""
+        turned = [self.tokens.turn(now, ledger), self.money.turn(now, ledger), self._turn_pairs(now, ledger, auto)]
+        return any(turned)
 
     def _turn_pairs(self, now: float, ledger: Ledger, auto: PairPace) -> bool:
         if self.pair_limit is None:
@@ -78,6 +126,6 @@ class SampleBudget:
 
     def renew(self) -> None:
         """Another trial begins: what its answers cost is not known, how many requests come is."""
-        self.spending = Spending()
-        self.told_tokens = self.spending.affords
-        self._spent, self._sampled = (self.paid, self.tokens, 0), 0
+        self.tokens.renew()
+        self.money.renew()
+        self._sampled = 0

@@ -22,6 +22,8 @@ from proxy.evidence.state import EvidenceState
 from proxy.evidence.words import burst_words, forecast_words, judged_words, label_words, number, title
 from proxy.model import Finding, Plan, Verdict, guard_key
 from proxy.model.reasons import NO_CREDENTIALS, Reason
+from proxy.money import money_text
+from proxy.rollout.requirements import rough
 
 FARTHEST = 10_000_000
 """Pairs beyond which a forecast is no help."""
@@ -280,6 +282,8 @@ def _sentence(
         parts.append(f"{unread:,} of live's answers could not be read as `{slot.guard.aspect}`")
     if isinstance(slot.rule, ByVerdicts) and (pairs := look.state.judged.get(slot.guard.aspect)):
         parts.append(judged_words(pairs.judged, pairs.unjudged, pairs.without_floor))
+    if GUARDS[slot.guard.name].priced and (counted := look.state.costs.totals.counted):
+        parts.append(f"tokens were estimated in {counted:,} pairs, since not both models say them (`usage`)")
     if GUARDS[slot.guard.name].labelled:
         waiting, delay = look.state.waiting, look.plan.prediction_of(slot.guard).label_delay
         parts.append(label_words(waiting.labelled, waiting.unlabelled, 1 << waiting.halvings, delay))
@@ -328,6 +332,14 @@ def _speaker(look: Look, i: int) -> str:
     return f"{value} ({low} – {high}) over the last {late.pairs:,} pairs"
 
 
+def _spent_until(look: Look, slot: Slot, estimate: Estimate, more: int) -> str:
+    """How long that takes, and what the copies of it cost, where they have a price."""
+    each, seconds = look.state.costs.totals.each, _eta(look, slot, estimate, more)
+    if not each or not seconds or look.rate is None:
+        return ""
+    return f", {rough(seconds)}, {money_text(each * seconds * look.rate, look.plan.currency)} of copies"
+
+
 def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, counts: Counts) -> str:
     """When a pass may come, or what stands in its way."""
     if not judges(slot.guard, kind := look.state.aspect_of(slot.guard).kind):
@@ -343,9 +355,9 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
     if isinstance(slot.rule, Psi) and more == 0:
         return f"no pass before {GUARDS[slot.guard.name].beside} passes too, because failed answers have no bin"
     if more is not None:
-        if look.state.tally.timings_of(look.state.tally.slots.index(slot)) is not None:
-            return forecast_words(more, "latency blocks")
-        return forecast_words(more, "judged pairs" if isinstance(slot.rule, ByVerdicts) else "pairs")
+        timed = look.state.tally.timings_of(look.state.tally.slots.index(slot)) is not None
+        what = "latency blocks" if timed else "judged pairs" if isinstance(slot.rule, ByVerdicts) else "pairs"
+        return forecast_words(more, what) + _spent_until(look, slot, estimate, more)
     shed_at = slot.rule.shed_at
     if shed_at is not None and counts[shed_at]:
         without = counts.copy()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.model import Guard, Kind, Plan, PredictionSpec, Segments, Stage, State
+from proxy.model.price import Price
 from proxy.rollout.events import RolloutState
 
 
@@ -24,9 +25,15 @@ def plan_from(value: Mapping[str, Any]) -> Plan:
         "guards": tuple(Guard(**guard) for guard in value["guards"]),
         "prediction": _prediction_from(value["prediction"]),
         "predictions": tuple(map(_prediction_from, value.get("predictions", ()))),
+        "live_price": _price_from(value.get("live_price")),
+        "candidate_price": _price_from(value.get("candidate_price")),
         "segments": None if value["segments"] is None else Segments(**value["segments"]),
     }
     return Plan(**{**value, **parts})
+
+
+def _price_from(value: Mapping[str, Any] | None) -> Price | None:
+    return None if value is None else Price(**value)
 
 
 def _prediction_from(value: Mapping[str, Any]) -> PredictionSpec:

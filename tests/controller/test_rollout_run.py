@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from proxy.cli.table import overview
+from proxy.config import Mirror
 from proxy.controller import rollout_run as module
 from proxy.controller.report import lead_json, rollout_json
 from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State, Verdict
+from proxy.model.price import Price
 from proxy.model.reasons import Reason
 from proxy.pairs.ledger import PairLedger
 from proxy.rollout.machine import begin
@@ -177,7 +179,63 @@ def test_a_token_budget_is_shown_and_turns_the_share_that_workers_are_told() -> 
     assert trial.afford(61.5, PairPace()), "a minute later there is a budget again"
     assert trial.told().affords > 0
     trial.renew(PLAN, {})
-    assert (trial.told().affords, trial.budget.tokens) == (100, 750)
+    assert (trial.told().affords, trial.budget.tokens.total) == (100, 750)
+
+
+PRICED = replace(PLAN, live_price=Price(second=1.0), candidate_price=Price(second=2.0), currency="EUR")
+
+
+def test_what_answers_and_copies_cost_is_shown_and_goes_on_after_the_end() -> None:
+    trial = make(PRICED)
+    assert rollout_json(make())["cost"] is None
+    for number in range(4):
+        trial.take(pair(number, answer(0)._replace(seconds=0.02), served=Arm.CANDIDATE if number == 3 else Arm.LIVE))
+    trial.flush()
+    cost = rollout_json(trial)["cost"]
+    assert cost == {
+        "currency": "EUR",
+        "pairs": 4,
+        "live": {"total": pytest.approx(0.04), "mean": pytest.approx(0.01)},
+        "candidate": {"total": pytest.approx(0.16), "mean": pytest.approx(0.04)},
+        "ratio": pytest.approx(4.0),
+        "copies": pytest.approx(3 * 0.04 + 0.01),
+        "counted": 0,
+    }
+    text = overview([rollout_json(trial)])
+    assert "an answer costs EUR 0.01 of live, EUR 0.04 of the candidate (4.00 x live's, mean of 4 pairs)" in text
+    assert "copies have cost EUR 0.13" in text
+    trial.rollout = replace(trial.rollout, state=State.ROLLED_BACK)
+    trial.take(pair(4, answer(0)._replace(seconds=0.5)))
+    trial.flush()
+    late = rollout_json(trial)["cost"]
+    assert (late["pairs"], late["copies"]) == (4, pytest.approx(1.13))
+
+
+def test_a_budget_of_money_is_shown_and_turns_the_share() -> None:
+    trial = make(PRICED)
+    assert rollout_json(trial)["cost_budget"] is None
+    trial.budget.follow(Mirror.model_validate({"max_cost": "24/day"}))
+    assert trial.told().affords == 10, "it starts smaller than a minute's"
+    trial.afford(0.0, PairPace())
+    for number in range(2):
+        trial.take(pair(number, answer(0)._replace(seconds=0.4)))
+    trial.flush()
+    trial.counts("w", {"sampled": 2, "sent": 2})
+    assert trial.afford(1.0, PairPace()), "1.60 of 2 that an hour may cost: not at this pace"
+    assert trial.told().affords == 1
+    trial.take(pair(2, answer(0)._replace(seconds=0.4)))
+    trial.flush()
+    trial.counts("w", {"sampled": 3, "sent": 3})
+    assert trial.afford(2.0, PairPace())
+    assert trial.told().affords == 0
+    shown = rollout_json(trial)["cost_budget"]
+    assert (shown["limit"], shown["amount"], shown["period_seconds"]) == ("24/day", 24.0, 86400.0)
+    assert (shown["in_period"], shown["total"], shown["share"]) == (pytest.approx(2.4), pytest.approx(2.4), 0.0)
+    said = "copies: EUR 2.40 in the last day of EUR 24.00 allowed, enough for 0 of the pairs"
+    assert said in overview([rollout_json(trial)])
+    assert trial.afford(3700.0, PairPace()), "an hour later there is money for more"
+    trial.renew(PRICED, {})
+    assert trial.budget.money.spending.in_period == pytest.approx(2.4), "spent is spent, whatever is tried next"
 
 
 def test_a_limit_of_pairs_is_shown_and_turns_the_share_too_and_the_lesser_one_holds() -> None:

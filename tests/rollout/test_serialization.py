@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Guard, Plan, Segments, Stage
+from proxy.model.price import Price
 from proxy.rollout.events import RolloutState
 from proxy.rollout.serialization import plan_from, rollout_from
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(max_size=5)
+prices = st.none() | st.builds(Price, *[finite] * 5)
 stages = st.builds(Stage, percent=finite, mirror=finite, min_time=finite, max_time=st.none() | finite, on_timeout=text)
 
 
@@ -27,6 +29,9 @@ stages = st.builds(Stage, percent=finite, mirror=finite, min_time=finite, max_ti
         noise_floor=finite,
         signed_off_at=st.none() | finite,
         lead_time_slo=st.none() | finite,
+        live_price=prices,
+        candidate_price=prices,
+        currency=text,
     )
 )
 def test_a_plan_comes_back_equal(plan: Plan) -> None:

@@ -275,13 +275,29 @@ def _rollouts(rollouts: Sequence[Mapping[str, Any]], stages: Mapping[str, Sequen
 
 
 def _budgets(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
-    """Rollouts with a token budget only."""
+    """Rollouts with a token budget only, and what there is to say of costs."""
     budgets = {rollout["name"]: budget for rollout in rollouts if (budget := rollout.get("token_budget"))}
     total = {name: budget["total"] for name, budget in budgets.items()}
     yield counter("copy_tokens", "Tokens that copies cost, under a token budget.", ("rollout",), total)
     share = {name: budget["share"] for name, budget in budgets.items()}
     text = "Share of the stage's pairs that the token budget affords."
     yield gauge("copy_budget_share_ratio", text, ("rollout",), share)
+    yield from _costs(rollouts)
+
+
+def _costs(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:
+    """Rollouts of which both arms have a price only."""
+    costs = {rollout["name"]: cost for rollout in rollouts if (cost := rollout.get("cost"))}
+    totals = {(name, arm): cost[arm]["total"] for name, cost in costs.items() for arm in ("live", "candidate")}
+    text = "What the answers of an arm cost, over pairs that both answered, in the currency of the prices."
+    yield counter("cost", text, ("rollout", "arm"), totals)
+    pairs = {name: cost["pairs"] for name, cost in costs.items()}
+    yield counter("cost_pairs", "Pairs that `understudy_cost_total` is of.", ("rollout",), pairs)
+    copies = {name: cost["copies"] for name, cost in costs.items()}
+    yield counter("copy_cost", "What only copies cost, in the currency of the prices.", ("rollout",), copies)
+    share = {rollout["name"]: money["share"] for rollout in rollouts if (money := rollout.get("cost_budget"))}
+    text = "Share of the stage's pairs that `mirror.max_cost` affords."
+    yield gauge("cost_budget_share_ratio", text, ("rollout",), share)
 
 
 def _paces(rollouts: Sequence[Mapping[str, Any]]) -> Iterable[Metric]:

@@ -7,17 +7,10 @@ from __future__ import annotations
 
 from proxy.controller.admin.interface import ACTIONS
 from proxy.controller.admin.metrics import package_version
+from proxy.controller.admin.schema_words import NUMBER, TEXT, WHOLE, Schema, component, list_of, nullable, object_of
 from proxy.controller.admin.schemas import (
     ADDRESS,
-    NUMBER,
     SCHEMAS,
-    TEXT,
-    WHOLE,
-    Schema,
-    component,
-    list_of,
-    nullable,
-    object_of,
 )
 
 _WHY = {

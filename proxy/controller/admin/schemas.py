@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, MONEY, PACE
 from proxy.controller.admin.interface import PARTS
+from proxy.controller.admin.schema_words import (
+    MOMENT,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    Schema,
+    component,
+    list_of,
+    nullable,
+    object_of,
+)
 from proxy.model import Kind, Mismatch, State, Verdict
-
-Schema = dict[str, Any]
-
-TEXT: Schema = {"type": "string"}
-WHOLE: Schema = {"type": "integer", "minimum": 0}
-MOMENT: Schema = {"type": "string", "format": "date-time"}
-
-
-def nullable(schema: Schema) -> Schema:
-    """The schema, or null."""
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def object_of(properties: dict[str, Schema], required: tuple[str, ...] | None = None, **more: Any) -> Schema:
-    """An object with these properties, all of them required unless some are named."""
-    names = list(properties) if required is None else list(required)
-    return {"type": "object", "properties": properties, "required": names} | more
-
-
-def list_of(items: Schema) -> Schema:
-    """A list of such items."""
-    return {"type": "array", "items": items}
-
-
-def component(name: str) -> Schema:
-    """A reference to one of `SCHEMAS`."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
 
 # --- what is said ----------------------------------------------------------------------------------------------------
 
-NUMBER = nullable({"type": "number"})
 FINDING = object_of(
     {
         "guard": TEXT,
@@ -74,7 +55,17 @@ NEED = object_of(
 ADDRESS = object_of(
     {"address": TEXT, "workers": WHOLE, "up": WHOLE, "requests": WHOLE, "errors": WHOLE, "ejections": WHOLE}
 )
-STAGE = object_of({"index": WHOLE, "name": TEXT, "entered_at": MOMENT, "waiting_for": TEXT, "needs": list_of(NEED)})
+STAGE = object_of(
+    {
+        "index": WHOLE,
+        "name": TEXT,
+        "entered_at": MOMENT,
+        "waiting_for": TEXT,
+        "forecast": nullable(FORECAST)
+        | {"description": "What its verdict still takes if what was seen goes on, and what the copies cost."},
+        "needs": list_of(NEED),
+    }
+)
 SAMPLE_RATIO = object_of(
     {
         "candidate_pairs": WHOLE,
@@ -83,8 +74,6 @@ SAMPLE_RATIO = object_of(
         "log_bayes_factor": {"type": "number"},
     }
 )
-BUDGET = object_of({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
-PACE = object_of({"limit": {"type": ["integer", "string"]}, "share": {"type": "number"}})
 LEAD = object_of({"seconds": {"type": "number"}, "slo_seconds": NUMBER, "within_slo": nullable({"type": "boolean"})})
 OUTCOMES = object_of(
     {
@@ -186,6 +175,13 @@ ROLLOUT = object_of(
         },
         "token_budget": nullable(BUDGET)
         | {"description": "Tokens of copies; `share` of the stage's pairs it affords."},
+        "cost": nullable(COST)
+        | {
+            "description": "What each arm's answers cost, over `pairs` that both answered (tokens were estimated in "
+            "`counted`), and what copies did; null where an arm has no `price`."
+        },
+        "cost_budget": nullable(MONEY)
+        | {"description": "Money that copies may cost (`mirror.max_cost`); `share` of the stage's pairs it affords."},
         "pair_budget": nullable(PACE) | {"description": "Pairs a second; `share` of the stage's pairs it affords."},
         "judges": list_of(JUDGED) | {"description": "Each judged prediction, with its judge."},
         "record": nullable(RECORD) | {"description": "The file of pairs, where one is written."},

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from proxy.evidence.process.wealth import Bools, Floats
+from proxy.model import Plan, Reading
 
 ANSWERS = 200
 """Answers of live's that cost something, from which the bound is taken."""
@@ -47,6 +48,15 @@ class CostTotals:
         self.copies += _nanos(copies)
         self.counted += int(np.array(fields["counted"], dtype=bool)[whole].sum())
         self.paid += len(copies)
+
+    @property
+    def each(self) -> float | None:
+        """What the copies of a pair cost on average, in the currency; `None` before there is a price and a pair."""
+        return self.copies / NANOS / self.paid if self.paid else None
+
+    def add_copies(self, readings: Sequence[Reading]) -> None:
+        """Add what only copies of these cost: they came after the end."""
+        self.copies += _nanos(np.array([reading.copies_cost for reading in readings]))
 
     def merge(self, other: CostTotals) -> CostTotals:
         """Both together."""
@@ -124,3 +134,20 @@ def bound_of(costs: Floats) -> float:
     784.08
     """
     return round(MULTIPLE * float(np.quantile(costs, QUANTILE)), 15)
+
+
+def cost_figures(plan: Plan, costs: CostTotals) -> dict[str, Any] | None:
+    """What the answers of each arm cost, over the `pairs` that both answered, and what all copies did, as JSON values;
+    `counted` of the pairs by an estimate of tokens. `None` where an arm has no price.
+
+    >>> cost_figures(Plan("r/c", "r", "l", "c", "1", (), ()), CostTotals()) is None
+    True
+    """
+    if plan.live_price is None or plan.candidate_price is None:
+        return None
+    live, candidate, copies = (total / NANOS for total in (costs.live, costs.candidate, costs.copies))
+    pairs, arms = costs.pairs, {"live": live, "candidate": candidate}
+    each = {arm: {"total": total, "mean": total / pairs if pairs else None} for arm, total in arms.items()}
+    ratio = candidate / live if live else None
+    rest = {"ratio": ratio, "copies": copies, "counted": costs.counted}
+    return {"currency": plan.currency, "pairs": pairs, **each, **rest}
