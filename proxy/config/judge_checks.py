@@ -11,6 +11,7 @@ from proxy.config.price_checks import check_price
 from proxy.config.text import Path
 from proxy.evidence.rules.registry import GUARDS
 from proxy.fields.set_json import rules
+from proxy.judges.anchors import blind_spots
 from proxy.judges.question import with_fields
 from proxy.model import Kind
 
@@ -162,6 +163,8 @@ def judge_warnings(config: Config) -> Iterator[str]:
             yield f"judge {name}: no `max_cost`, so every drawn pair is paid for"
         if name in used and not judge.anchor_pairs:
             yield f"judge {name}: no `anchors`, so a judge that changes would be taken for a model that did"
+        for text in blind_spots(judge.anchors_known) if name in used and judge.anchor_pairs else ():
+            yield f"judge {name}: {text}"
     for route in config.routes:
         for rule in route.aspects.values():
             if rule.judge in config.judges and "/model" not in route.match.json:

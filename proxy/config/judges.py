@@ -25,6 +25,7 @@ from proxy.config.types import (
     ServerUrl,
 )
 from proxy.judges.anchor_lines import AnchorError, AnchorPair, read_anchors
+from proxy.judges.anchors import Anchor, longer_of
 from proxy.judges.rubric import DEFAULT_RUBRIC
 
 MOST_RUBRIC = 32_000
@@ -105,6 +106,16 @@ class JudgeConfig(Section):
     def anchor_pairs(self) -> tuple[AnchorPair, ...]:
         """The anchors; none without a file."""
         return self._anchors
+
+    @property
+    def anchors_known(self) -> list[Anchor]:
+        """What is known of each anchor."""
+        return [Anchor(one.verdict, longer_of(one.first, one.second)) for one in self._anchors]
+
+    @property
+    def anchors_hash(self) -> str:
+        """What tells these anchors from others."""
+        return hashlib.blake2b(repr(self._anchors).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
     @property
     def endpoint(self) -> str:

@@ -62,7 +62,9 @@ def test_files_are_taken_from_beside_the_configuration(tmp_path: Path) -> None:
     judge = config(text, tmp_path).judges["helpful"]
     assert judge.rubric_text == "Shorter is better."
     assert [anchor.verdict for anchor in judge.anchor_pairs] == ["first"] * 3
-    assert "3 anchors tell whether it changes" in describe(config(text, tmp_path))
+    said = describe(config(text, tmp_path))
+    assert "3 anchors tell whether it changes" in said
+    assert "! judge helpful: 3 anchors are few" in said
 
 
 def test_another_rubric_model_or_setting_is_another_trial_and_a_new_key_or_budget_is_not(tmp_path: Path) -> None:

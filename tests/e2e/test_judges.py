@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.controller.judging.test_gate import anchor_file, right
 from tests.e2e.harness import Rollout, Understudy, running, served
 from tests.stand_in_judge import StandInJudge
 
@@ -196,3 +197,24 @@ async def test_a_judge_that_is_away_and_comes_back_is_asked_again(tmp_path: Path
         assert not judged(ended)["down"]
         assert understudy.events("judge.no_answer")
         assert understudy.events("judge.answers")
+
+
+@pytest.mark.slow
+async def test_a_judge_that_changes_rolls_nobody_back_and_is_told(tmp_path: Path) -> None:
+    """Candidates lose from the moment at which the judge is another; the anchors say so before it counts."""
+
+    def before(request: str, first: str, second: str) -> str:
+        return right(request, first, second) if request.startswith("q") and len(request) < 4 else "tie"
+
+    judge = StandInJudge(verdict=before)
+    async with trial(tmp_path, judge, equal("candidate"), anchors=anchor_file(tmp_path)) as (understudy, _):
+        await understudy.until("chat/v2", lambda now: judged(now)["anchors"]["state"] == "unchanged", 120)
+        judge.verdict = lambda _, first, second: "first" if first.startswith("live") else "second"
+        await understudy.until("chat/v2", lambda now: judged(now)["anchors"]["state"] == "changed", 120)
+        assert understudy.events("judge.moved")
+        await understudy.until("chat/v2", lambda now: judged(now)["not_judged"].get("moved", 0) > 0)
+        now = await understudy.until("chat/v2", lambda now: "judge has changed" in repr(now["findings"]))
+        metrics = await understudy.metrics()
+    assert (now["state"], now["verdict"]) == ("shadow", "inconclusive")
+    assert "quality: " in next(one["reason"] for one in now["findings"] if "judge has changed" in one["reason"])
+    assert 'understudy_judge_moved{judge="helpful"} 1.0' in metrics

@@ -85,27 +85,25 @@ OUTCOMES = object_of(
 )
 LABELS = object_of({"counted": WHOLE, "unlabelled": WHOLE, "left_out": WHOLE, "waiting": WHOLE})
 RECORD = object_of({"path": TEXT, "written": WHOLE, "dropped": WHOLE, "error": nullable(TEXT)})
+_OF_ANCHORS = ("rounds", "base_rounds", "held", "answers", "constant", "agreed", "first", "longer")
+_ANCHORS = {"enum": ["learning", "unchanged", "in_doubt", "changed"]}
+ANCHORS = object_of({"state": _ANCHORS, "evidence": NUMBER, **dict.fromkeys(_OF_ANCHORS, WHOLE)})
+FIRST_RATE = object_of({"rate": NUMBER, "low": NUMBER, "high": NUMBER, "verdicts": WHOLE})
+JUDGE_COST = object_of({"spent": NUMBER, "limit": nullable(TEXT), "total": NUMBER, "counted": WHOLE})
 JUDGED = object_of(
     {
         "aspect": TEXT,
         "judge": TEXT,
         "model": TEXT,
         "share": {"type": "number", "description": "Of the pairs."},
-        "verdicts": object_of({"win": WHOLE, "tie": WHOLE, "loss": WHOLE})
-        | {"description": "On the candidate's answer, since this controller began."},
-        "failed": WHOLE | {"description": "Losses without asking."},
-        "same": WHOLE | {"description": "Ties without asking."},
-        "repeats": WHOLE | {"description": "Drawn pairs whose body had just been asked about."},
+        "verdicts": object_of({"win": WHOLE, "tie": WHOLE, "loss": WHOLE}) | {"description": "Since the start."},
+        **dict.fromkeys(("failed", "same", "repeats", "waiting", "cache_hits"), WHOLE),
         "not_judged": {"type": "object", "additionalProperties": WHOLE, "description": "Drawn pairs, by reason."},
         "last_not_judged": nullable(TEXT),
-        "waiting": WHOLE,
         "down": {"type": "boolean", "description": "Its last five questions had no verdict."},
-        "first": object_of({"rate": NUMBER, "low": NUMBER, "high": NUMBER, "verdicts": WHOLE})
-        | {"description": "Share of verdicts, ties aside, for the answer that stood first: position bias."},
-        "cost": object_of(
-            {"spent": {"type": "number"}, "limit": nullable(TEXT), "total": {"type": "number"}, "counted": WHOLE}
-        ),
-        "cache_hits": WHOLE,
+        "first": FIRST_RATE | {"description": "Verdicts, ties aside, for the answer that stood first."},
+        "cost": JUDGE_COST,
+        "anchors": nullable(ANCHORS),
     }
 )
 SEEN_VERDICT = object_of(

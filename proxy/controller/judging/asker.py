@@ -95,7 +95,8 @@ class JudgeAsker:
         return question_about(self.asking, request, live, candidate)
 
     async def ask(self, body: bytes, *, anew: bool = False) -> Judgment:
-        """The judge's verdict on a question, `anew` although it may be known; never raises."""
+        """The judge's verdict on a question; never raises. An anchor's is asked for `anew`, although it may be known,
+        and neither kept nor counted as one on a pair."""
         key = cache_key(self.config.endpoint, body)
         if not anew:
             if (known := self.cache.get(key)) is not None:
@@ -103,6 +104,15 @@ class JudgeAsker:
                 return Judgment(*known)
             if (same := self._under_way.get(key)) is not None:
                 return await asyncio.shield(same)
+        found = await self._paid(body) if anew else await self._known_to_be_asked(key, body)
+        if found.winner and not anew:
+            self.first = self.first.add(found.winner)
+            self.cache.put(key, found.winner, found.reason)
+        self._count(found)
+        return found
+
+    async def _known_to_be_asked(self, key: bytes, body: bytes) -> Judgment:
+        """Ask, while whoever has the same question waits for the answer."""
         answer = asyncio.get_running_loop().create_future()
         self._under_way[key] = answer
         found = Judgment(why=NotJudged.STOPPED)
@@ -111,10 +121,6 @@ class JudgeAsker:
         finally:
             del self._under_way[key]
             answer.set_result(found)
-        if found.winner:
-            self.first = self.first.add(found.winner)
-            self.cache.put(key, found.winner, found.reason)
-        self._count(found)
         return found
 
     def refuse(self, why: NotJudged) -> Judgment:

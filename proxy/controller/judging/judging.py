@@ -46,22 +46,26 @@ class Judging:
             self._end(name)
         for name, judge in wanted.items():
             if name not in self.queues:
-                self.queues[name] = JudgeQueue(self._begun(name, judge, secret))
+                self.queues[name] = self._begun(name, judge, secret)
+            self.queues[name].gate.listeners.clear()
         for run in runs.values():
             self._assign(run)
+        for name, queue in self.queues.items():
+            judged = (run for run in runs.values() if any(spec.judge == name for spec in run.plan.aspects))
+            queue.gate.assigned({run.name: run.plan.trial for run in judged})
 
-    def _begun(self, name: str, judge: JudgeConfig, secret: str) -> JudgeAsker:
-        asker = JudgeAsker(name, judge, secret)
+    def _begun(self, name: str, judge: JudgeConfig, secret: str) -> JudgeQueue:
+        queue = JudgeQueue(JudgeAsker(name, judge, secret))
         if name in self._kept:
             try:
-                asker.load(self._kept[name])
+                queue.load(self._kept[name])
             except (KeyError, TypeError, ValueError) as error:
                 logs.event(log, "judge.past_unreadable", logging.WARNING, judge=name, error=type(error).__name__)
-        return asker
+        return queue
 
     def _end(self, name: str) -> None:
         queue = self.queues.pop(name)
-        self._kept[name] = queue.asker.dump()
+        self._kept[name] = queue.dump()
         task = asyncio.ensure_future(queue.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -72,14 +76,20 @@ class Judging:
         queues = [self.queues[spec.judge] for _, spec in named]
         before = run.judging
         places = [(n, spec.name, queue) for (n, spec), queue in zip(named, queues, strict=True)]
-        if before is not None and [(one.index, one.name, one.queue) for one in before.aspects] == places:
-            return
-        aspects = [JudgedAspect(*place) for place in places]
+        if before is None or [(one.index, one.name, one.queue) for one in before.aspects] != places:
+            run.judging = self._judging(run, [JudgedAspect(*place) for place in places])
+        for queue in queues:
+            if run.judging is not None:
+                queue.gate.listeners[run.name] = run.judging.anchors_said
+
+    def _judging(self, run: RolloutRun, aspects: list[JudgedAspect]) -> RolloutJudging | None:
+        """The judging of a rollout by these; what waits for other judges says nothing, what they said stays counted."""
+        before = run.judging
         if before is not None:
             before.forget()
             for one in aspects:
                 one.counts = next((old.counts for old in before.aspects if old.name == one.name), one.counts)
-        run.judging = RolloutJudging(run, aspects, run.reader.bounds, self._later(run)) if aspects else None
+        return RolloutJudging(run, aspects, run.reader.bounds, self._later(run)) if aspects else None
 
     def _later(self, run: RolloutRun) -> Callable[[Callable[[], None]], object]:
         def plan(deliver: Callable[[], None]) -> object:
@@ -100,7 +110,7 @@ class Judging:
 
     def dump(self) -> dict[str, Any]:
         """What each judge has spent and said, also those that are not at work: their budgets are not for twice."""
-        return {**self._kept, **{name: queue.asker.dump() for name, queue in self.queues.items()}}
+        return {**self._kept, **{name: queue.dump() for name, queue in self.queues.items()}}
 
     def deliver(self, runs: Iterable[RolloutRun]) -> None:
         """Give the evidence all verdicts that are known now."""

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from proxy import logs
 from proxy.controller.judging.asker import JudgeAsker
+from proxy.controller.judging.gate import AnchorGate
 from proxy.judges.question import JudgeQuestion
 from proxy.judges.verdict import Judgment, NotJudged
 
@@ -44,6 +46,7 @@ class JudgeQueue:
 
     def __init__(self, asker: JudgeAsker, clock: Callable[[], float] = time.monotonic) -> None:
         self.asker = asker
+        self.gate = AnchorGate(asker)
         self._clock = clock
         self._waiting: deque[WaitingQuestion] = deque()
         self._bytes = 0
@@ -105,6 +108,15 @@ class JudgeQueue:
     def _tell_not(self, question: WaitingQuestion, why: NotJudged) -> None:
         question.tell(self.asker.refuse(why), False)
 
+    def dump(self) -> dict[str, Any]:
+        """What the next process goes on with, as JSON values."""
+        return {**self.asker.dump(), **self.gate.dump()}
+
+    def load(self, kept: Mapping[str, Any]) -> None:
+        """Go on with what `dump` gave; raises `KeyError`, `TypeError` or `ValueError` when it is not that."""
+        self.asker.load(kept)
+        self.gate.load(kept)
+
     async def close(self) -> None:
         """Ask nothing more: what waits is not judged, what is under way is given up."""
         self._closed = True
@@ -115,4 +127,5 @@ class JudgeQueue:
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await self.gate.close()
         await self.asker.close()

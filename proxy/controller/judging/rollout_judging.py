@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
 from proxy.controller.sample_pairs import SamplePairs
+from proxy.evidence import Evidence
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.judges.conversation import conversation
 from proxy.judges.drawing import is_drawn
@@ -46,6 +47,7 @@ class Judgeable(Protocol):
 
     plan: Plan
     rollout: RolloutState
+    evidence: Evidence
     sample_pairs: SamplePairs
 
     def take_verdicts(self, items: Sequence[Judged], not_judged: Mapping[str, int]) -> None:
@@ -59,9 +61,11 @@ class JudgedPair:
 
     item: Judged
     left: int = 0
+    stamp: int = 0  # of its judge's verdicts, 0 where nobody was asked
     value: float | None = None
     floor: float | None = None
     why: NotJudged | None = None
+    dropped: bool = False
     reason: str = ""
     candidate_first: bool | None = None
 
@@ -73,8 +77,9 @@ class JudgedPair:
 
 @dataclass(slots=True)
 class AspectCounts:
-    """What became of the drawn pairs of one aspect since this process began: `failed` and `same` are verdicts without
-    asking, of a candidate that failed and of two equal answers; `repeats` were drawn and not asked about."""
+    """What became of the drawn pairs of one aspect since this process began, verdicts as they are counted: `failed` and
+    `same` are verdicts without asking, of a candidate that failed and of two equal answers; `repeats` were drawn and
+    not asked about."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     not_judged: Counter[str] = field(default_factory=Counter)
@@ -116,6 +121,7 @@ class RolloutJudging:
         later: Callable[[Callable[[], None]], Any],
     ) -> None:
         self.aspects = tuple(aspects)
+        self._by_name = {aspect.name: aspect for aspect in self.aspects}
         self._run, self._bounds, self._later = run, bounds, later
         self._trial = run.plan.trial
         self._early: dict[
@@ -137,6 +143,10 @@ class RolloutJudging:
         if self._run.plan.trial != self._trial:
             self.forget()
             self._known = {}
+            for aspect in self.aspects:
+                aspect.moved = False
+                aspect.queue.gate.new_trial(self._run.plan.name)
+            self.anchors_said()
         parts = reading.aspects or (reading,)
         for aspect in self.aspects:
             if aspect.draws(pair) and not aspect.moved and aspect.index < len(parts):
@@ -164,6 +174,7 @@ class RolloutJudging:
             return
         found.left = 1  # this call, which is not over before all is asked
         self._waiting += 1
+        aspect.queue.gate.start()
         self._early.setdefault((reading.worker, reading.sequence), []).append(found)
         self._keep(pair.id, found)
         if floored:
@@ -236,6 +247,7 @@ class RolloutJudging:
         self, aspect: JudgedAspect, found: JudgedPair, said: Judgment, candidate_first: bool, *, floor: bool
     ) -> None:
         found.left -= 1
+        found.stamp = aspect.queue.gate.stamp() if said.why is None else found.stamp
         if said.why is not None:
             found.why = found.why or said.why
         elif floor:
@@ -251,12 +263,12 @@ class RolloutJudging:
             return
         if found.why is not None:
             self._drop(aspect, found, found.why)
-        elif found.value is not None:
-            aspect.counts.verdicts[found.verdict] += 1
         self._plan()
 
     def _drop(self, aspect: JudgedAspect, found: JudgedPair, why: NotJudged) -> None:
-        found.why = why
+        if found.dropped:
+            return
+        found.why, found.dropped = why, True
         aspect.counts.not_judged[why.value] += 1
         aspect.counts.last_why = why.value
         self._not_judged[found.item.aspect] += 1
@@ -282,10 +294,11 @@ class RolloutJudging:
         self._planned = False
         items: list[Judged] = []
         for worker, line in list(self._lines.items()):
-            while line and self._is_over(line[0]):
+            while line and self._is_over(self._by_name[line[0].item.aspect], line[0]):
                 found = line.popleft()
                 self._waiting -= 1
                 if found.why is None and found.value is not None:
+                    self._by_name[found.item.aspect].counts.verdicts[found.verdict] += 1
                     items.append(found.item._replace(value=found.value, floor=found.floor))
             if not line:
                 del self._lines[worker]
@@ -293,8 +306,24 @@ class RolloutJudging:
         if (items or not_judged) and self._is_current(self._trial):
             self._run.take_verdicts(items, not_judged)
 
-    def _is_over(self, found: JudgedPair) -> bool:
-        return found.why is not None or not found.left
+    def _is_over(self, aspect: JudgedAspect, found: JudgedPair) -> bool:
+        if found.why is not None:
+            return True
+        return not found.left and (not found.stamp or aspect.queue.gate.may_count(found.stamp))
+
+    def anchors_said(self) -> None:
+        """Verdicts may count that could not before, or a judge has changed: then what waits for it says nothing."""
+        for aspect in self.aspects:
+            if aspect.queue.gate.moved and not aspect.moved:
+                aspect.moved = True
+                aspect.queue.gate.told[self._run.plan.name] = self._trial
+                self._run.evidence.judge_moved(aspect.name)
+                waiting = [*self._lines.values(), *self._early.values()]
+                for found in [one for line in waiting for one in line if one.item.aspect == aspect.name and one.stamp]:
+                    if found.why is None:
+                        self._drop(aspect, found, NotJudged.MOVED)
+                self._run.take_verdicts((), {})
+        self._plan()
 
     # --- to be shown -------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ def _judged(aspect: JudgedAspect) -> dict[str, Any]:
         "first": first_json(asker),
         "cost": cost_json(asker),
         "cache_hits": asker.stats.cache_hits,
+        "anchors": aspect.queue.gate.shown(),
     }
 
 

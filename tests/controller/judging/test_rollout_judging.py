@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,9 +15,12 @@ import pytest
 from proxy.config.judges import JudgeConfig
 from proxy.controller.judging import rollout_judging
 from proxy.controller.judging.asker import JudgeAsker
+from proxy.controller.judging.gate import AnchorGate
 from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
 from proxy.controller.judging.rollout_judging import JudgedAspect, RolloutJudging
 from proxy.controller.sample_pairs import SamplePairs
+from proxy.evidence import Evidence
+from proxy.judges.anchors import Anchor, begin_record
 from proxy.judges.verdict import Judgment, NotJudged
 from proxy.model import Arm, Kind, Outcome, Pair, Plan, Prediction, PredictionSpec, Reading, Stage, State
 from proxy.model.judged import Judged
@@ -60,6 +64,7 @@ class Run:
         self.rollout, _ = begin(self.plan, 0.0)
         self.items: list[Judged] = []
         self.sample_pairs = SamplePairs()
+        self.evidence = Evidence.begin(self.plan, 1)
         self.not_judged: Counter[str] = Counter()
         self.due: list[Callable[[], None]] = []
         self.judging = RolloutJudging(self, [JudgedAspect(0, name, queue)], DEFAULT, lambda call: self.due.append(call))
@@ -209,6 +214,57 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     run.deliver()
     assert len(run.judging) == 3
     assert run.not_judged == {"": 2}
+
+
+def test_verdicts_wait_for_the_anchors_and_those_that_need_no_judge_do_not() -> None:
+    queue = Queue()
+    queue.gate = gate = Gate(queue.asker)
+    run = Run(queue)
+    readings = [run.offer(0, candidate="a"), run.offer(1), run.offer(2)]
+    run.judging.ready(readings)
+    queue.answer(0)
+    queue.answer(1, "second")
+    run.deliver()
+    assert [item.id for item in run.items] == ["r0"]
+    gate._confirmed = 1
+    run.judging.anchors_said()
+    run.deliver()
+    assert [item.id for item in run.items] == ["r0", "r1"]
+
+
+def test_a_judge_that_has_changed_silences_its_guard_and_what_waits_is_not_judged() -> None:
+    queue = Queue()
+    queue.gate = gate = Gate(queue.asker)
+    run = Run(queue)
+    run.judging.ready([run.offer(0), run.offer(1)])
+    queue.answer(0)
+    assert gate.record is not None
+    gate.record = replace(gate.record, moved=True)
+    run.judging.anchors_said()
+    run.deliver()
+    assert (run.items, run.not_judged) == ([], {"": 1})
+    assert run.judging.aspects[0].counts.not_judged == {"moved": 1}
+    assert not queue.questions[1].wanted()
+    queue.answer(1, why=NotJudged.STOPPED)
+    run.judging.ready([run.offer(2)])
+    run.deliver()
+    assert (len(queue.questions), len(run.judging), run.not_judged) == (2, 0, {"": 2})
+    assert gate.told == {"r/c": run.plan.trial}
+
+
+class Gate(AnchorGate):
+    """A gate with anchors that asks nothing by itself."""
+
+    def __init__(self, asker: JudgeAsker) -> None:
+        super().__init__(asker)
+        self.record = begin_record([Anchor("first")])
+
+    def start(self) -> None:
+        pass
+
+    def stamp(self) -> int:
+        self._given += 1
+        return self._given
 
 
 def test_a_body_that_was_just_asked_about_is_not_paid_for_again() -> None:
