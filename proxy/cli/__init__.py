@@ -25,11 +25,12 @@ from click.shell_completion import CompletionItem, get_completion_class
 from proxy import __version__
 from proxy.built import DATA_PATH
 from proxy.cli.admin import DEFAULT_URL, AdminClient, NotFoundError
-from proxy.cli.arguments import recording, recording_or_store
+from proxy.cli.arguments import recording, recording_or_store, tokens_in_out
 from proxy.cli.table import addresses, follow, overview, replicas
 from proxy.config import Config, load, schema
 from proxy.config.names import nearest
 from proxy.config.postgres_url import StoreUrl
+from proxy.config.trial_costs import AssumedAnswer
 from proxy.config.words import RATES, describe, warnings
 from proxy.errors import AddressError, ConfigError, UnderstudyError
 
@@ -145,11 +146,23 @@ def serve(path: Path) -> int:
               help="The configuration file; also UNDERSTUDY_CONFIG.")  # fmt: skip
 @click.option("--rate", "rates", multiple=True, type=click.FloatRange(min=0, min_open=True), metavar="N",
               help="Requests per second to assume; may be repeated.")  # fmt: skip
+@click.option("--tokens", metavar="IN/OUT", callback=tokens_in_out, default="1000/300", show_default=True,
+              help="Tokens of a request and of its answer to assume, for what copies cost.")  # fmt: skip
+@click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(min=0, min_open=True), metavar="S",
+              help="Seconds of an answer to assume, where a `price` is by the hour.")  # fmt: skip
 @click.option("--schema", "wants_schema", is_flag=True, help="Print the JSON Schema of the file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print mistakes, warnings and plans as JSON.")
 @click.option("--connect", is_flag=True, help="Connect to the PostgreSQL of `store.url` too, and say what it promises.")
 @_guarded
-def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_json: bool, connect: bool) -> int:
+def check(
+    path: Path | None,
+    rates: tuple[float, ...],
+    tokens: tuple[int, int],
+    seconds: float,
+    wants_schema: bool,
+    as_json: bool,
+    connect: bool,
+) -> int:
     """Say in words what a configuration will do.
 
     Exit code 2 when it has mistakes; each is named with its line, its path and the nearest right spelling.
@@ -157,7 +170,7 @@ def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_js
     \b
     Examples:
       understudy check --config understudy.yaml
-      understudy check --config understudy.yaml --rate 250
+      understudy check --config understudy.yaml --rate 250 --tokens 800/150
       understudy check --schema > understudy.schema.json
     """
     if wants_schema:
@@ -178,7 +191,7 @@ def check(path: Path | None, rates: tuple[float, ...], wants_schema: bool, as_js
         plans = {name: asdict(plan) for name, plan in config.plans.items()}
         click.echo(json.dumps({"ok": True, "warnings": list(warnings(config)), "plans": plans}, indent=2))
     else:
-        click.echo(describe(config, rates or RATES), nl=False)
+        click.echo(describe(config, rates or RATES, AssumedAnswer(*tokens, seconds)), nl=False)
     if connect and config.store.url is not None:
         from proxy.cli.stores import look_at_store  # the driver takes its time
 

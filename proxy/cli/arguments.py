@@ -19,3 +19,11 @@ def recording(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     if is_store_url(value):
         raise click.BadParameter("a store holds no requests that could be sent; name a recorded file")
     return Path(value)
+
+
+def tokens_in_out(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
+    """Tokens that go in and come out, `800/150`; raises `click.BadParameter`."""
+    into, slash, out = value.partition("/")
+    if not (slash and into.strip().isdecimal() and out.strip().isdecimal()):
+        raise click.BadParameter("tokens in and out, such as 800/150")
+    return int(into), int(out)

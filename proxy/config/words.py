@@ -15,13 +15,17 @@ from proxy.config.judge_checks import judge_warnings, judges_in_words
 from proxy.config.route import RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.tree import Config
+from proxy.config.trial_costs import AssumedAnswer, trial_costs
 from proxy.evidence.families.guard import Question
 from proxy.evidence.rules.registry import GUARDS
 from proxy.http.credentials import HEADERS
 from proxy.model import Guard, Kind, Plan, Stage, State, guard_key
+from proxy.money import money_text
 from proxy.rollout.requirements import rough
 from proxy.units import duration
 
+ASSUMED = AssumedAnswer()
+"""Answers whose cost `check` says, unless it is told of others."""
 RATES = (10.0, 100.0, 1000.0)
 """Requests per second for which `check` says how long a stage takes, unless it is told others."""
 
@@ -35,8 +39,8 @@ def limit(guard: Guard) -> str:
     return GUARDS[guard.name].unit.limit(guard)
 
 
-def describe(config: Config, rates: Sequence[float] = RATES) -> str:
-    """The whole plan in words, ending with a line break."""
+def describe(config: Config, rates: Sequence[float] = RATES, answer: AssumedAnswer = ASSUMED) -> str:
+    """The whole plan in words, ending with a line break; what copies cost is for answers like `answer`."""
     server = config.server
     calls = f", for gRPC on {server.grpc_listen}" if server.grpc_listen is not None else ""
     lines = [
@@ -54,6 +58,7 @@ def describe(config: Config, rates: Sequence[float] = RATES) -> str:
             lines.append("  no rollout: requests are forwarded, nothing is compared")
         for rollout in route.open_rollouts:
             lines += ["", *_rollout(config, route, rollout, rates)]
+            lines += trial_costs(config.plan(route, rollout), rates, answer, rollout.mirror.max_cost)
     if config.default is not None:
         lines += ["", f"Everything else → {config.default.live}"]
     else:
@@ -122,6 +127,10 @@ def _asked(config: Config, plan: Plan, rollout: RolloutConfig) -> Iterator[str]:
     if rollout.mirror.max_tokens_per_minute:
         text = f"Copies may cost {rollout.mirror.max_tokens_per_minute:,} tokens a minute."
         yield f"{text} If they would cost more, fewer requests become pairs, and stages take longer."
+    if rollout.mirror.max_cost:
+        text = f"Copies may cost {money_text(rollout.mirror.max_cost.amount, config.currency)} "
+        text += "a day" if rollout.mirror.max_cost.period > 3600 else "an hour"
+        yield f"{text}, spread evenly. If they would cost more, fewer requests become pairs, and stages take longer."
     most = rollout.mirror.max_pairs_per_second
     if most == "auto":
         yield "As many requests become pairs as the controller can take, drawn by a hash of their id."
