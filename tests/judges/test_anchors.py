@@ -20,12 +20,14 @@ from proxy.judges.anchors import (
     ROUND,
     Anchor,
     AnchorMoment,
+    AnchorQuestion,
     AnchorRecord,
     after_round,
     begin_record,
     blind_spots,
     log_evidence,
     next_round,
+    recent_change,
     restored_record,
 )
 from tests.judges.made_up import JUDGE, MadeUpJudge, Taste, made_up_anchors
@@ -83,6 +85,50 @@ def test_of_three_answers_too(law: Sequence[float]) -> None:
         for again, m in outcomes(4)
     )
     assert mean <= 1.0
+
+
+@given(st.lists(st.tuples(st.integers(1, 15), st.integers(1, 15)), min_size=1, max_size=6), st.integers(1, 3))
+def test_it_is_the_sum_that_is_written(rounds: list[tuple[int, int]], gap: int) -> None:
+    """Against probabilities of sequences reckoned answer by answer: KT as (c + ½) / (n + d/2), ML as shares."""
+
+    def mixed(counts: Sequence[int]) -> float:
+        total, seen = 0.0, [0] * len(counts)
+        for kind, n in enumerate(counts):
+            for _ in range(n):
+                total += log((seen[kind] + 0.5) / (sum(seen) + 0.5 * len(counts)))
+                seen[kind] += 1
+        return total
+
+    base = (30, 10, 25, 15, 20, 15, 5, 12, 18, 10)
+    since = [AnchorMoment(1 + gap * i, (a, b, b, a, a, b, 0, 0, b, a)) for i, (a, b) in enumerate(rounds)]
+    total = 0.0
+    for i, moment in enumerate(since):
+        before = np.sum([base, *(one.counts for one in since[:i])], axis=0)
+        after = np.sum([one.counts for one in since[i:]], axis=0)
+        weight = 1 / (1 + log(moment.number)) - 1 / (1 + log(moment.number + 1))
+        for part in (slice(0, 2), slice(2, 4), slice(4, 7), slice(7, 10)):
+            whole = (before + after)[part]
+            likeliest = sum(n * log(n / whole.sum()) for n in whole.tolist() if n)
+            total += 0.25 * weight * exp(mixed(before[part].tolist()) + mixed(after[part].tolist()) - likeliest)
+    assert log_evidence(base, since) == pytest.approx(log(total))
+
+
+def test_a_change_that_is_long_past_raises_no_doubt() -> None:
+    base = constancy(58, 60)
+    since = [AnchorMoment(1 + i, constancy(15, 20)) for i in range(60)]
+    assert recent_change(base, since[:8]) > 5
+    assert recent_change(base, since) < 3
+
+
+def test_an_answer_is_counted_by_what_it_says() -> None:
+    """One anchor whose first answer is right and longer, asked in both orders."""
+    record = begin_record([Anchor("first", "first")])
+    record = after_round(record, next_round(record, KEY), ["first", "second"])
+    questions = [AnchorQuestion(0, False)] * 12 + [AnchorQuestion(0, True)] * 8
+    says_the_longer = after_round(record, questions, ["first"] * 12 + ["second"] * 8).counts
+    assert says_the_longer == {"answers": 20, "constant": 20, "agreed": 20, "first": 12, "longer": 20}
+    says_first = after_round(record, questions, ["first"] * 20).counts
+    assert says_first == {"answers": 20, "constant": 12, "agreed": 12, "first": 20, "longer": 12}
 
 
 def ask(record: AnchorRecord, judge: MadeUpJudge) -> AnchorRecord:
