@@ -36,6 +36,8 @@ SMALL = 2048
 """A pair of so many bytes has nothing that is worth cutting."""
 OWN, DECODED = 1024, 8
 """Bytes of an entry beside what was sent and answered, and bytes of decoded values per byte of an answer, at most."""
+ROW, CHARACTER, VALUE = 96, 4, 40
+"""Bytes of a text or tuple beside what it holds, of a character, and of a number in a tuple, at most."""
 
 
 class _Entry(NamedTuple):
@@ -132,8 +134,9 @@ class SamplePairs:
         self._latest_bytes += size
         while len(latest) > MOST or self._latest_bytes > MAX_BYTES:
             self._latest_bytes -= latest.popleft().size
-        if bad <= 0.0 or (len(worst) >= MOST and bad <= worst[0].badness):
-            return
+        full = len(worst) >= MOST or self._worst_bytes + size > MAX_BYTES
+        if bad <= 0.0 or (full and worst and bad <= worst[0].badness):
+            return  # of equal ones the earlier stay: who looks at one finds it again
         heapq.heappush(worst, entry)
         self._worst_bytes += size
         while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
@@ -182,8 +185,27 @@ def _cut(pair: Pair, reading: Reading, most: int) -> tuple[Pair, Reading, int]:
     pair = pair._replace(request_body=pair.request_body[:MAX_BODY], live=live, candidate=candidate, again=None)
     aspects = tuple(map(_few, reading.aspects))
     reading = _few(reading)._replace(aspects=aspects)
-    values = sum(min(len(arm.body), MAX_ROWS * MAX_VALUES * DECODED) for arm in (live, candidate))
-    return pair, reading, OWN * (1 + len(aspects)) + _raw(pair) + DECODED * values * max(1, len(aspects))
+    values = sum(_weight(one.live) + _weight(one.candidate) for one in (reading, *aspects))
+    return pair, reading, OWN * (1 + len(aspects)) + _raw(pair) + values
+
+
+def _weight(prediction: Prediction | None) -> int:
+    """Bytes of a prediction's rows, from above.
+
+    >>> _weight(None), _weight(Prediction(Kind.TEXT, ("abc",))), _weight(Prediction(Kind.VECTOR, ((0.5, 0.5),)))
+    (0, 204, 272)
+    """
+    if prediction is None:
+        return 0
+    return ROW + sum(map(_row_weight, prediction.rows))
+
+
+def _row_weight(row: Any) -> int:
+    if isinstance(row, str):
+        return ROW + CHARACTER * len(row)
+    if not isinstance(row, tuple):
+        return VALUE
+    return ROW + (sum(map(_row_weight, row)) if row and isinstance(row[0], str) else VALUE * len(row))
 
 
 def _few(reading: Reading) -> Reading:

@@ -126,6 +126,22 @@ async def test_what_it_costs_and_what_judges_say_so_far_is_seen_at_a_glance(brow
         await expect(card).to_contain_text("The answer that stands first wins 54 % of those that one wins.")
 
 
+async def test_the_list_holds_still_while_a_pair_is_open(browser: Any) -> None:
+    service = ChatSurface()
+    async with opened(browser, service) as (page, origin, _):
+        pair = await opened_pair(page, origin, 0)
+        service.sample_pairs = [one | {"id": f"new-{at}"} for at, one in enumerate(service.sample_pairs)]
+        service.emit("rollout.changed", {"rollout": NAME})
+        note = page.locator(".newer")
+        await expect(note).to_contain_text("5 pairs are worse by now.")
+        await expect(pair.locator(".spoken")).to_be_visible()
+        await note.get_by_role("button").click()
+        await expect(note).to_have_count(0)
+        await expect(page.locator(".pairs details[open]")).to_have_count(0)
+        service.emit("rollout.changed", {"rollout": NAME})
+        await expect(page.locator(".pairs > li")).to_have_count(5)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1360])
 async def test_axe_finds_nothing_in_open_pairs(browser: Any, theme: str, width: int) -> None:

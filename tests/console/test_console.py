@@ -215,10 +215,13 @@ async def test_a_pair_is_compared_field_by_field_and_stays_open(browser: Any) ->
         table = page.locator(".diff").first
         await expect(table.locator("tbody tr").first).to_contain_text("/outputs/0/data/")
         await expect(table).to_contain_text("fields are equal")
-        service.sample_pairs = service.sample_pairs[:5]
+        service.sample_pairs = [service.sample_pairs[0] | {"id": "worse"}, *service.sample_pairs[:5]]
         service.emit("rollout.changed", {})
-        await expect(page.locator(".pairs > li")).to_have_count(5)
+        await expect(page.locator(".newer")).to_contain_text("1 pair is worse by now.")
         await expect(page.locator(".pairs > li > details").nth(1)).to_have_attribute("open", "")
+        await page.locator(".pairs > li > details > summary").nth(1).click()
+        service.emit("rollout.changed", {})
+        await expect(page.locator(".pairs > li")).to_have_count(6)
 
 
 async def test_whole_numbers_that_differ_beyond_what_a_double_holds_are_shown_as_differing(browser: Any) -> None:

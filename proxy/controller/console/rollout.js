@@ -263,6 +263,11 @@ export function rolloutView(done, older) {
   let weights = [];
   let shown = null;
   let wholeSegments = false;
+  let listed = []; // the pairs that are shown
+  const renew = () => {
+    open.clear();
+    showPairs(shown.pairs, shown.rollout.name);
+  };
   let aspect = null; // of several predictions the one that is drawn
   const showAspect = (one) => {
     aspect = one;
@@ -282,6 +287,7 @@ export function rolloutView(done, older) {
     agreement: part("div", {}, agreement),
     aspect: part("div", { class: "row" }, (names, at) => (names.length ? names.map((one) => h("button", { type: "button", class: "quiet", "aria-pressed": String(one === at), onclick: () => showAspect(one) }, one)) : [])),
     pairs: part("div", {}, (pairs, rollout) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open, rollout, transcripts))) : h("p", { class: "muted" }, "No responses have differed yet."))),
+    newer: part("div", {}, (count) => (count ? h("p", { class: "row newer" }, `The list holds still while a pair is open; ${f.count(count)} ${count === 1 ? "pair is" : "pairs are"} worse by now.`, h("button", { type: "button", class: "quiet", onclick: renew }, "Close all and show")) : [])),
     journal: part("div", {}, (entries, next) => [journal(entries), next ? h("button", { type: "button", class: "quiet", onclick: older }, "Older entries") : null]),
     ledger: part("div", {}, ledger),
     arms: part("div", {}, arms),
@@ -311,10 +317,19 @@ export function rolloutView(done, older) {
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, sections.aspects, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.pairs.element)),
+      h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, sections.aspects, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.newer.element, parts.pairs.element)),
       h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element, replicas), sections.figures, panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
     ),
   );
+
+  /** The worst pairs; while one of them is open the list holds still, so that nobody loses what he reads. */
+  function showPairs(pairs, rollout) {
+    const reading = listed.some((one) => open.has(one.id));
+    if (!reading) listed = pairs;
+    const newer = reading ? pairs.filter((one) => !listed.some((old) => old.id === one.id)).length : 0;
+    parts.newer.update(newer);
+    parts.pairs.update(listed, rollout);
+  }
 
   function showCharts({ charts, rollout }) {
     const { history, latency, titles } = charts;
@@ -357,7 +372,7 @@ export function rolloutView(done, older) {
       parts.guards.update(rollout.findings, charts.units, charts.history, nothingYet(rollout));
       showSegments(wholeSegments);
       sections.segments.hidden = rollout.findings.every(ofAll);
-      parts.pairs.update(pairs, rollout.name);
+      showPairs(pairs, rollout.name);
       parts.journal.update(entries, next);
       parts.ledger.update(rollout);
       parts.arms.update(rollout, rates);
