@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from proxy.config.names import ANYWHERE
-from proxy.config.names import address as parts
+from proxy.address import ANYWHERE
+from proxy.address import address as parts
 from proxy.errors import AddressError
 
 

@@ -39,7 +39,8 @@ import setproctitle
 
 from proxy import __version__, handover, logs
 from proxy.children import Child, all_leave, all_set, longest_silence, start_deadline
-from proxy.config import Config, parse
+from proxy.config import Config
+from proxy.config_file import ConfigFile
 from proxy.controller.store.sqlite.database import PATIENCE
 from proxy.controller.store.sqlite.files import claim
 from proxy.cores import quota, worker_count
@@ -66,7 +67,7 @@ class Supervisor:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._generation = 1
-        self._text, self._config = self._load()
+        self._file = ConfigFile.load(path)
         self._loaded, self._refusal = time.time(), ""  # when the file was last taken, and why it was not since
         self._before = handover.take()
         self._runtime = self._before.runtime if self._before else Path(tempfile.mkdtemp(prefix="understudy-"))
@@ -89,12 +90,12 @@ class Supervisor:
             raise
 
     @property
+    def _config(self) -> Config:
+        return self._file.config
+
+    @property
     def _children(self) -> list[Child]:
         return [self._controller, *self._workers]
-
-    def _load(self) -> tuple[str, Config]:
-        text = self._path.read_text(encoding="utf-8")
-        return text, parse(text, source=str(self._path), directory=self._path.resolve().parent, files=True)
 
     def _open(self) -> tuple[list[Child], Child]:
         server = self._config.server
@@ -161,7 +162,7 @@ class Supervisor:
         _, child.channel = await loop.create_connection(
             lambda: Channel(lambda _, kind, payload: self._heard(child, kind, payload)), sock=ours
         )
-        child.send(self._config_frame())
+        child.send(self._config_frame(child))
         if self._draining:  # all were told before this one could hear
             child.send(self._drain_frame())
         self._announce_tree()
@@ -169,9 +170,9 @@ class Supervisor:
     def _drain_frame(self) -> bytes:
         return link.note(Frame.DRAIN, {"delay": self._drain_delay})
 
-    def _config_frame(self) -> bytes:
-        file = {"source": str(self._path), "directory": str(self._path.resolve().parent)}
-        return link.note(Frame.CONFIG, {"generation": self._generation, "text": self._text, **file})
+    def _config_frame(self, child: Child) -> bytes:
+        file = self._file
+        return (file.for_controller if child is self._controller else file.for_worker)(self._generation)
 
     def _heard(self, child: Child, kind: Frame, payload: bytes) -> None:
         child.heard(kind, payload)
@@ -270,25 +271,24 @@ class Supervisor:
 
     async def _try_reload(self) -> str:
         try:
-            text, config = self._load()
+            file = ConfigFile.load(self._path)
         except (ConfigError, OSError, UnicodeDecodeError) as error:
             return str(error)
-        changed = needs_restart(fixed(self._config), fixed(config))
+        changed = needs_restart(fixed(self._config), fixed(file.config))
         if changed:
             return f"{' and '.join(changed)} needs a restart"
-        before = (self._text, self._config)
-        self._text, self._config = text, config
+        before, self._file = self._file, file
         self._generation += 1
         told: list[Child] = []
         # One worker first (it opens certificates), then the controller (it judges), then all the others.
         for child in [*self._workers[:1], self._controller, *self._workers[1:]]:
             told.append(child)
-            refusal = await child.apply(self._config_frame(), self._generation)
+            refusal = await child.apply(self._config_frame(child), self._generation)
             if refusal:
-                self._text, self._config = before
+                self._file = before
                 self._generation += 1
                 for one in told:
-                    await one.apply(self._config_frame(), self._generation)
+                    await one.apply(self._config_frame(one), self._generation)
                 return f"{child.name}: {refusal}"
         return ""
 

@@ -210,12 +210,13 @@ def _live(config: Config, plan: Plan, target: str | None, headers: Mapping[str, 
 def _server(config: Config, name: str, target: str, dropped: frozenset[str] = frozenset()) -> ReplayTarget:
     """A model server at another URL, asked as the upstream of this name is; headers in `dropped` are left out, too."""
     from proxy.cli.replay import ReplayTarget
+    from proxy.config.for_workers import model_tls
     from proxy.http.placement import Placement
     from proxy.worker.tls import for_models
 
     upstream = config.upstreams[name]
     try:
-        context = for_models(upstream.tls) if target.startswith("https:") else None
+        context = for_models(model_tls(upstream.tls)) if target.startswith("https:") else None
     except (OSError, ssl.SSLError) as error:
         raise UnderstudyError(f"upstreams.{name}.tls: {error}") from error
     host = "" if upstream.host in ("client", "url") else upstream.host

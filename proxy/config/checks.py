@@ -35,16 +35,12 @@ from proxy.fields.sticky import in_message
 from proxy.http.credentials import HEADERS
 from proxy.json_pointer import parse
 from proxy.model import BUCKETS, Kind, Stage, State
+from proxy.model.worker_config import DEFAULT_ROUTE, OWN_PATHS
 from proxy.predictions.expressions import expression_problem
 from proxy.predictions.registry import PROTOCOLS
 from proxy.units import duration
 
 _SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
-
-OWN = "/-/"
-"""Paths that begin so are answered by the proxy itself, whatever the routes say."""
-DEFAULT = "default"
-"""The name under which requests that match no route are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,17 +282,17 @@ def _covers(wide: str | None, narrow: str | None) -> bool:
 
 
 def _reserved(path: Path, route: RouteConfig, blame: _Blamer) -> None:
-    if (route.match.path or "").startswith(OWN):
-        problem = f"paths under {OWN} are the proxy's own (health), so this route is never reached"
+    if (route.match.path or "").startswith(OWN_PATHS):
+        problem = f"paths under {OWN_PATHS} are the proxy's own (health), so this route is never reached"
         blame((*path, "match", "path"), problem)
     if set(route.match.path or "") & set("?#"):
         blame((*path, "match", "path"), "is matched against the path alone, without query and fragment", "leave it out")
     if "*" in (route.match.path or "")[:-1]:
         problem = "a `*` matches the rest of the path and is allowed only at the end"
         blame((*path, "match", "path"), problem, "end it there, or write a route for each path")
-    if route.name == DEFAULT:
+    if route.name == DEFAULT_ROUTE:
         hint = "another name, or `default: {live: …}` at the top for what matches no route"
-        blame((*path, "name"), f"`{DEFAULT}` is the name of the default route in metrics and logs", hint)
+        blame((*path, "name"), f"`{DEFAULT_ROUTE}` is the name of the default route in metrics and logs", hint)
 
 
 def _route(path: Path, route: RouteConfig, known: list[str], blame: _Blamer) -> None:

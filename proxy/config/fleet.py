@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from proxy.config.names import address, is_loopback
+from proxy.address import address
+from proxy.config.names import is_loopback
 from proxy.config.text import Path
 from proxy.config.types import Duration, FilePath, Listen, Section
 from proxy.units import duration

@@ -14,14 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy import json_pointer
+from proxy.address import ANYWHERE, address
 from proxy.fields.hash_key import HashKey
 from proxy.http.placement import PathRule
 from proxy.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"([A-Za-z0-9_]([A-Za-z0-9._-]{0,253})?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on
-"""Hosts that mean every address of this machine."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
@@ -290,20 +289,6 @@ def listen(value: Any) -> str:
 
 def _is_port(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, str) and value.lstrip(":").isdigit())
-
-
-def address(value: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`; an IPv6 host stands in brackets. Raises `ValueError`.
-
-    >>> address("[::1]:9090")
-    ('::1', 9090)
-    """
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", value)
-    if match is None or int(match[3]) > 65535:
-        raise ValueError("not an address")
-    if match[1]:
-        ipaddress.IPv6Address(match[1])
-    return match[1] or match[2], int(match[3])
 
 
 def network(value: Any) -> str:

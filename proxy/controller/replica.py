@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxy import __version__
+from proxy.address import address as parts
 from proxy.config import Config
 from proxy.config.fingerprint import fingerprint
-from proxy.config.names import address as parts
 from proxy.controller import admin
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.passing_on import LeaderAt

@@ -33,7 +33,7 @@ class Parent(NamedTuple):
 def parent_of(request: Request) -> Parent | None:
     """Who called, by the request's `traceparent`; `None` without one that can be read (exactly one, well-formed).
 
-    >>> from proxy.http.headers import read_request
+    >>> from proxy.http.request_head import read_request
     >>> head = b"GET / HTTP/1.1\\r\\nHost: a\\r\\ntraceparent: 00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01\\r\\n\\r\\n"
     >>> parent_of(read_request(head)).sampled, parent_of(read_request(head.replace(b"-01", b"-00"))).sampled
     (True, False)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from proxy.config import Config, RolloutConfig, RouteConfig, checks
-from proxy.config.headers import HeaderRules
-from proxy.config.route import DualWriteConfig
 from proxy.fields.document import JsonReader
 from proxy.http.known_heads import KnownHeads
 from proxy.http.request_head import Request, read_request, request_scanner
 from proxy.json_pointer import last_member, parse
 from proxy.model import State
+from proxy.model.worker_config import OWN_PATHS, DualWriteSpec, HeaderSpec, RolloutSpec, RouteSpec, WorkerConfig
 from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.fork import Fork
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routing import Router, Rule
 
-OWN = checks.OWN.encode()
+OWN = OWN_PATHS.encode()
 """Paths that begin so are the proxy's own."""
 MAX_KNOWN = 1024
 """Heads of requests that a worker remembers."""
@@ -157,41 +156,38 @@ def part(total: int, slot: int, workers: int) -> int:
     return max(1, total // workers + (1 if slot < total % workers else 0))
 
 
-def settings(
-    config: Config, route: RouteConfig, rollout: RolloutConfig, candidate: Upstream, place: tuple[int, int]
-) -> RolloutSettings:
+def settings(route: str, rollout: RolloutSpec, candidate: Upstream, place: tuple[int, int]) -> RolloutSettings:
     """What a worker needs of one rollout; `place`: slot, workers."""
-    plan, mirror, after = config.plan(route, rollout), rollout.mirror, rollout.fallback.after
-    patience = mirror.timeout if mirror.timeout is not None else candidate.timeout
-    added, dropped = _head_rules(rollout.candidate, mirror.headers)
+    patience = rollout.timeout if rollout.timeout is not None else candidate.timeout
+    added, dropped = _head_rules(rollout.candidate, rollout.headers)
     return RolloutSettings(
-        name=plan.name,
-        trial=plan.trial,
-        version=plan.version,
-        route=route.name,
-        max_in_flight=part(mirror.max_in_flight, *place),
-        max_body=mirror.max_body,
-        max_memory=mirror.max_memory,
+        name=rollout.name,
+        trial=rollout.trial,
+        version=rollout.version,
+        route=route,
+        max_in_flight=part(rollout.max_in_flight, *place),
+        max_body=rollout.max_body,
+        max_memory=rollout.max_memory,
         timeout=patience,
-        max_duration=mirror.max_duration if mirror.max_duration is not None else max(LONGEST_COPY, 2 * patience),
+        max_duration=rollout.max_duration if rollout.max_duration is not None else max(LONGEST_COPY, 2 * patience),
         drop=dropped,
         set_lines=added,
-        fallback=after != "off",
-        fallback_after=after if isinstance(after, float) else None,
-        hold=rollout.fallback.hold,
-        noise_floor=round(mirror.noise_floor * 10_000),
-        paced=mirror.max_pairs_per_second == "auto",
+        fallback=rollout.fallback,
+        fallback_after=rollout.fallback_after,
+        hold=rollout.hold,
+        noise_floor=round(rollout.noise_floor * 10_000),
+        paced=rollout.paced,
     )
 
 
-def dual_write(asked: DualWriteConfig, pool: Upstream, meters: Meters) -> DualWrite:
+def dual_write(asked: DualWriteSpec, pool: Upstream, meters: Meters) -> DualWrite:
     """What a worker needs of a call that both arms get before the answer."""
     lines, dropped = _head_rules(asked.upstream, asked.headers)
     longest = max(LONGEST_COPY, 2 * pool.timeout)
     return DualWrite(pool, asked.timeout, longest, dropped, lines, meters.copy)
 
 
-def _head_rules(candidate: str, rules: HeaderRules) -> tuple[bytes, frozenset[bytes]]:
+def _head_rules(candidate: str, rules: HeaderSpec) -> tuple[bytes, frozenset[bytes]]:
     """The lines added to a copy's head, and the headers left out of it."""
     lines = {"x-shadow": candidate, **{name.lower(): value for name, value in rules.set.items()}}
     added = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")
@@ -199,7 +195,7 @@ def _head_rules(candidate: str, rules: HeaderRules) -> tuple[bytes, frozenset[by
 
 
 def compile_routes(
-    config: Config,
+    config: WorkerConfig,
     pools: Mapping[str, Upstream],
     trial_for: Callable[[RolloutSettings, Upstream], Trial],
     recent_for: Callable[[str], Recent],
@@ -211,8 +207,8 @@ def compile_routes(
     rules: list[tuple[Rule, Route]] = []
     names: set[bytes] = {b"grpc-timeout"} if grpc else set()
     for item in (route for route in config.routes if config.upstreams[route.live].grpc is grpc):
-        candidates = ((one, pools[one.candidate]) for one in item.open_rollouts)
-        trials = tuple(trial_for(settings(config, item, one, pool, place), pool) for one, pool in candidates)
+        candidates = ((one, pools[one.candidate]) for one in item.rollouts)
+        trials = tuple(trial_for(settings(item.name, one, pool, place), pool) for one, pool in candidates)
         recent = recent_for(f"{item.name}|{item.live}")
         route = Route(item.name, pools[item.live], trials, counts, recent, item.idempotent)
         route.is_grpc = grpc
@@ -224,8 +220,8 @@ def compile_routes(
         names |= _looked_at(rule, route)
     default, last = config.default, None
     if default is not None and config.upstreams[default.live].grpc is grpc:
-        recent = recent_for(f"{checks.DEFAULT}|{default.live}")
-        last = Route(checks.DEFAULT, pools[default.live], (), counts, recent, default.idempotent)
+        recent = recent_for(f"{default.name}|{default.live}")
+        last = Route(default.name, pools[default.live], (), counts, recent, default.idempotent)
         last.settle()
     if not grpc:
         _share_reader(rules, last)
@@ -247,25 +243,22 @@ def _share_reader(rules: list[tuple[Rule, Route]], last: Route | None) -> None:
         route.reader = reader
 
 
-def _set_keys(route: Route, item: RouteConfig) -> None:
+def _set_keys(route: Route, item: RouteSpec) -> None:
     """What in a request says which arm answers it, and in a stream's event what it brings."""
-    if item.sticky is not None:
-        route.sticky_header = (item.sticky.header or "").lower().encode()
-        route.sticky_cookie = (item.sticky.cookie or "").lower().encode()
-        route.sticky_json = parse(item.sticky.json or "")
-    if item.override is not None:
-        route.override = item.override.header.lower().encode()
-    route.member = last_member(rule.pointer for rule in item.aspects.values())
+    route.sticky_header = item.sticky_header.lower().encode()
+    route.sticky_cookie = item.sticky_cookie.lower().encode()
+    route.sticky_json = parse(item.sticky_json)
+    route.override = item.override.lower().encode()
+    route.member = last_member(iter(item.pointers))
     route.settle()
 
 
-def _rule(item: RouteConfig) -> Rule:
+def _rule(item: RouteSpec) -> Rule:
     """Which requests belong to a route."""
-    match = item.match
-    headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in match.headers.items())
-    methods = frozenset(method.encode() for method in match.methods)
-    fields = tuple((parse(pointer), value) for pointer, value in match.json.items())
-    return Rule((match.path or "").encode(), methods, headers, fields, match.default)
+    headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in item.headers.items())
+    methods = frozenset(method.encode() for method in item.methods)
+    fields = tuple((parse(pointer), json.loads(value)) for pointer, value in item.json.items())
+    return Rule(item.path.encode(), methods, headers, fields, item.default)
 
 
 def _looked_at(rule: Rule, route: Route) -> frozenset[bytes]:

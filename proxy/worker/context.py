@@ -21,7 +21,7 @@ from proxy.worker.timers import PreciseTimer, TimerWheel
 from proxy.worker.turn import TurnScheduler
 
 if TYPE_CHECKING:
-    from proxy.config import Config
+    from proxy.model.worker_config import WorkerConfig
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Routes
     from proxy.worker.limits import Limits
@@ -90,10 +90,10 @@ class WorkerContext(RequestContext):
         """The time of day as a line of a head (RFC 9110, 6.6.1): for our own answers, and a model's without one."""
         self.look_at_clock()
 
-    def configure(self, config: Config, limits: Limits) -> None:
+    def configure(self, config: WorkerConfig, limits: Limits) -> None:
         """Take the limits and keys of this configuration, and log requests as it asks."""
         self.limits = limits
-        self._known_keys, _ = known_keys(config.keys, self._known_keys)
+        self._known_keys, _ = known_keys((key.encode("latin-1") for key in config.keys), self._known_keys)
         self.keys = tuple(sorted(self._known_keys, key=len, reverse=True))
         self.request_log.configure(config)
         self.requests = self.request_log if self.request_log.wanted else RequestFactory()

@@ -11,7 +11,7 @@ from proxy.request.routes import part
 if TYPE_CHECKING:
     import asyncio
 
-    from proxy.config.server import Server
+    from proxy.model.worker_config import DataPortSpec
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,11 @@ class Limits:
     """Proxies whose word is believed on who asks."""
 
     @classmethod
-    def of(cls, server: Server, place: tuple[int, int]) -> Limits:
+    def of(cls, port: DataPortSpec, place: tuple[int, int]) -> Limits:
         """A worker's limits; `place`: slot, workers."""
-        limits, times = server.limits, server.timeouts
-        connections = part(limits.max_connections, *place)
-        trusted = networks(server.trusted_proxies)
-        sizes = limits.max_header, limits.max_body, connections, limits.buffer, limits.max_memory, limits.min_rate
-        return cls(*sizes, times.header, times.body, times.request, times.idle, trusted)
+        connections = part(port.max_connections, *place)
+        sizes = port.max_header, port.max_body, connections, port.buffer, port.max_memory, port.min_rate
+        return cls(*sizes, port.header, port.body, port.request, port.idle, networks(port.trusted_proxies))
 
     def whose(self, transport: asyncio.BaseTransport) -> tuple[bytes, bool]:
         """The address at the other end, and whether it is a trusted proxy's. Asked once per connection."""

@@ -33,9 +33,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy import logs
-from proxy.config import Config, parse
-from proxy.errors import UnderstudyError
 from proxy.model import Lane, Table, trial_name
+from proxy.model.worker_config import WorkerConfig, read_worker_config
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -45,17 +44,15 @@ from proxy.request.routes import compile_routes, is_unjudged
 from proxy.resolver import LookUp, Resolver, system
 from proxy.worker.books import TrialBooks
 from proxy.worker.context import WorkerContext
-from proxy.worker.downstream.grpc import GrpcServerConnection
 from proxy.worker.downstream.http1 import DownstreamConnection
-from proxy.worker.downstream.listener import Listener
+from proxy.worker.downstream.listener import Listener, for_calls
 from proxy.worker.limits import Limits
 from proxy.worker.links import OnChannel, OnFrame, keep_connected
 from proxy.worker.report import of_upstreams
 from proxy.worker.timers import TICK
 from proxy.worker.tls import for_clients, for_upstream
-from proxy.worker.upstream.grpc_pool import GrpcPool
 from proxy.worker.upstream.pool import Pool
-from proxy.worker.upstream.settings import settings_of
+from proxy.worker.upstream.settings import pool_type, settings_of
 
 log = logging.getLogger("understudy.worker")
 
@@ -99,7 +96,7 @@ class Worker:
         self._lost = False
         self._contexts = _PLAIN
         self._listeners: list[Listener] = []
-        self._config: Config | None = None
+        self._config: WorkerConfig | None = None
         self._patience = 0.0
         self._drain_delay, self._replaced = 0.0, False
         self.stopped = asyncio.Event()
@@ -108,9 +105,9 @@ class Worker:
 
     # --- configuration ---
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: WorkerConfig) -> None:
         """Take a configuration; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
-        tls = config.server.tls
+        tls = config.data_port.tls
         contexts = {name: for_upstream(upstream) for name, upstream in config.upstreams.items()}
         self._contexts = _PLAIN if tls is None else (for_clients(tls), for_clients(tls, "h2"))
         old = self.pools
@@ -119,15 +116,15 @@ class Worker:
         # One that is at work stays: were its upstream taken out and put back, two could look up the same name.
         self._resolvers = {name: r for name, r in self._resolvers.items() if name in self.pools or r.busy}
         self._config = config
-        logs.setup(config.log.format, config.log.level, f"worker {self.slot}")
-        self._patience = config.server.controller_lost
-        self.context.configure(config, Limits.of(config.server, (self.slot, self.workers)))
+        logs.setup(config.log_format, config.log_level, f"worker {self.slot}")
+        self._patience = config.data_port.controller_lost
+        self.context.configure(config, Limits.of(config.data_port, (self.slot, self.workers)))
         self._apply()
         for name, pool in old.items():
             if self.pools.get(name) is not pool:
                 pool.close()
 
-    def _compile(self, config: Config) -> None:
+    def _compile(self, config: WorkerConfig) -> None:
         """The routes of a configuration, with the trials of the last routing table: only that knows which of them were
         begun anew."""
         place = (self.slot, self.workers)
@@ -147,14 +144,14 @@ class Worker:
         context.counts.forget(names, set(config.upstreams), {trial.settings.name for trial in trials.values()})
         self.trials = trials
 
-    def _pool(self, config: Config, name: str, context: ssl.SSLContext | None) -> Pool:
+    def _pool(self, config: WorkerConfig, name: str, context: ssl.SSLContext | None) -> Pool:
         upstream = config.upstreams[name]
         settings = settings_of(name, upstream, (self.slot, self.workers))
         pool = self.pools.get(name)
         if pool is not None and pool.settings == settings and context is None:
             return pool
         resolver = self._resolvers.setdefault(name, Resolver(self._look_up))
-        return (GrpcPool if upstream.grpc else Pool)(settings, self.context.wheel, self.context.turn, context, resolver)
+        return pool_type(upstream)(settings, self.context.wheel, self.context.turn, context, resolver)
 
     def _recent(self, name: str) -> Recent:
         return self._recents.setdefault(name, Recent())
@@ -288,7 +285,7 @@ class Worker:
             return
         self._listeners = [Listener(listener, lambda scheme: DownstreamConnection(self.context, scheme))]
         if grpc is not None:
-            self._listeners.append(Listener(grpc, lambda scheme: GrpcServerConnection(self.context, scheme)))
+            self._listeners.append(for_calls(grpc, self.context))
         await self._open_listeners()
         self._spawn(self._link("tables.sock", self._on_tables, self._tables_open, self._tables_closed))
         self._spawn(self._link("pairs.sock", lambda *_: None, self._pairs_open, self._pairs_closed))
@@ -313,11 +310,11 @@ class Worker:
         count for a rollout. The port is open before. Without a controller live is served all the same."""
         assert self._config is not None
         try:
-            async with asyncio.timeout(FIRST_TABLE if self._config.plans else 0.0):
+            async with asyncio.timeout(FIRST_TABLE if self._config.has_rollouts else 0.0):
                 await self._told.wait()
                 await self._linked.wait()
         except TimeoutError:
-            if self._config.plans:
+            if self._config.has_rollouts:
                 logs.event(log, "table.missing", logging.WARNING, seconds=FIRST_TABLE, serves="live alone")
         self.context.ready = True
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
@@ -342,10 +339,8 @@ class Worker:
         error = ""
         before, first = self._contexts, self._config is None
         try:
-            self.configure(
-                parse(str(note["text"]), str(note.get("source", "")), directory=str(note.get("directory", ".")))
-            )
-        except (UnderstudyError, OSError, ssl.SSLError) as problem:
+            self.configure(read_worker_config(str(note["config"])))
+        except (OSError, ssl.SSLError, ValueError) as problem:
             error = str(problem)
             log.error("configuration refused: %s", error)
         if not first:
@@ -373,7 +368,7 @@ class Worker:
         """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left. One whose place
         is taken takes in nobody, and stays as ready as its successor."""
         assert self._config is not None
-        drain = self._config.server.timeouts.drain
+        drain = self._config.data_port.drain
         self.context.drains(replaced=self._replaced)
         for one in self._listeners if self._replaced else ():
             one.close()

@@ -15,10 +15,10 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from proxy.config import Config
 from proxy.http.headers import without
 from proxy.http.request_head import Request
 from proxy.model.reasons import STATUS, Reason
+from proxy.model.worker_config import WorkerConfig
 from proxy.pairs.request_log import SINKS, encode, parent_of
 from proxy.request.driver import RequestDriver, RequestFactory
 from proxy.request.dual_write import Write
@@ -49,11 +49,10 @@ class RequestLog(RequestFactory):
         self._waiting: deque[tuple[Any, ...]] = deque()
         self.dropped = dict.fromkeys(SINKS, 0)
 
-    def configure(self, config: Config) -> None:
+    def configure(self, config: WorkerConfig) -> None:
         """Follow what this configuration asks for from now on."""
-        tracing, access = config.tracing, config.log.access
-        self._traces = None if tracing is None else round(tracing.share * 10_000)
-        self._logs = 0 if access is None else round(access.share * 10_000)
+        self._traces = None if config.trace_share is None else round(config.trace_share * 10_000)
+        self._logs = round((config.access_share or 0.0) * 10_000)
 
     @property
     def wanted(self) -> bool:

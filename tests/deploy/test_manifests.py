@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.config import Config, names, parse
+from proxy.address import address
+from proxy.config import Config, parse
 from proxy.config.words import warnings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +100,7 @@ def test_the_configuration_is_good_and_meets_its_pod(rendered: dict[str, str], t
     listens = {"data": config.server.listen, "admin": config.admin.listen}
     if config.fleet is not None:
         listens["fleet"] = config.fleet.listen
-    assert ports == {port: names.address(listen)[1] for port, listen in listens.items()}
+    assert ports == {port: address(listen)[1] for port, listen in listens.items()}
     timeouts = config.server.timeouts
     assert pod["terminationGracePeriodSeconds"] > timeouts.drain_delay + timeouts.drain
     mounts = [mount["mountPath"] for mount in container["volumeMounts"]]

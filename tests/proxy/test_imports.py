@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -14,26 +15,45 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"__main__"},
-    {"cli", "supervisor", "preflight", "handover", "children", "demo", "cores"},
+    {"cli", "supervisor", "preflight", "handover", "children", "config_file", "demo", "cores"},
     {"worker", "controller"},
     {"request"},
     {"config", "pairs", "sockets"},
     {"rollout", "evidence", "predictions", "judges"},
     {"fields"},
-    {"errors", "logs", "private", "resolver", "aiohttp_resolver", "built", "json_pointer", "rfc3339", "units", "money"},
+    {
+        "errors",
+        "logs",
+        "private",
+        "resolver",
+        "aiohttp_resolver",
+        "built",
+        "json_pointer",
+        "rfc3339",
+        "units",
+        "money",
+        "address",
+    },
     {"http"},
     {"model"},
 )
 """Rooms from the top down; one imports its own floor and what lies below (but see `ALONE` and `UP`)."""
 
-ALONE = {("worker", "controller"), ("controller", "worker"), ("errors", "config")}
-"""Neighbours on one floor that never import each other."""
+ALONE = {
+    ("worker", "controller"),
+    ("controller", "worker"),
+    ("errors", "config"),
+    ("worker", "config"),
+    ("request", "config"),
+}
+"""Rooms that never import each other, whatever their floors: a worker need not know how to read the file."""
 
 UP: set[tuple[str, str]] = set()
 """Imports that run up a floor."""
 
 SHELL = {
-    "cli", "supervisor", "preflight", "handover", "children", "demo", "cores", "worker", "controller", "config",
+    "cli", "supervisor", "preflight", "handover", "children", "config_file", "demo", "cores", "worker", "controller",
+    "config",
     "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel",
     "http.framing",
 }  # fmt: skip
@@ -199,3 +219,16 @@ def test_the_rule_is_not_blind() -> None:
     assert "proxy.request.rollouts" in imports("proxy.worker.process")  # for typing
     assert way_round({"a": {"b"}, "b": {"c"}, "c": {"b"}}, "b", "b") == ["b", "c", "b"]
     assert way_round({"a": {"b"}, "b": {"c"}, "c": {"b"}}, "a", "a") == []
+
+
+NOT_FOR_WORKERS = (
+    "aiohttp", "click", "google.protobuf", "hpack", "jmespath", "jsonschema_rs", "numpy", "proxy.config",
+    "proxy.controller", "proxy.evidence", "proxy.predictions", "pydantic", "yaml",
+)  # fmt: skip
+"""What would make each worker larger and slower to start, and what it has no use for; `hpack` without gRPC."""
+
+
+def test_a_worker_loads_nothing_that_it_has_no_use_for() -> None:
+    code = f"import sys, proxy.worker.__main__; print([name for name in {NOT_FOR_WORKERS} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "[]"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from proxy.model import Leg
 from proxy.model.reasons import Reason
 from proxy.pairs import link
-from proxy.pairs.link import Frame
 from proxy.request.counts import MOST_GONE, Counts, Histogram, Meter, Meters
+from tests.worker.configs import config_frame
 from tests.worker.rig import Model, Rig, eventually, rig
 
 
@@ -69,7 +69,7 @@ async def test_a_worker_forgets_upstreams_that_left_the_file_long_ago() -> None:
         for n in range(1, MOST_GONE + 2):
             assert told_of(it) == {"m0"}
             told = text.replace("NAME", f"m{n}").replace("{0}", model.url)
-            it.control.send(link.note(Frame.CONFIG, {"generation": n + 1, "text": told, "directory": "."}))
+            it.control.send(config_frame(n + 1, told))
         await eventually(lambda: len(it.replies) == MOST_GONE + 2)
         await it.ask()
         assert told_of(it) == {f"m{MOST_GONE + 1}"}

@@ -7,10 +7,10 @@ import gzip
 
 import pytest
 
-from proxy.config import parse
 from proxy.http.chunks import joined
 from proxy.model.reasons import Reason
 from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW, pairs_of
+from tests.worker.configs import for_worker
 from tests.worker.rig import Model, Rig, always, eventually, ok, parsed, read_answer, rig
 
 RENAMED = SHADOW.replace("latency_block: 0s", "latency_block: 0s\n        mirror: {max_body: 48KiB}").replace(
@@ -328,6 +328,6 @@ async def test_a_reload_changes_what_is_set() -> None:
         await it.lane()
         await it.ask(ASKED)
         changed = LIVE_TOO.replace("live-1", "live-2").replace("{0}", live.url).replace("{1}", candidate.url)
-        it.worker.configure(parse(changed))
+        it.worker.configure(for_worker(changed))
         await it.ask(ASKED)
         assert [call.body for call in live.calls] == [AT_LIVE, AT_LIVE.replace(b"live-1", b"live-2")]

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from proxy.config import parse
 from proxy.errors import ConfigError
 from proxy.model import Lane, Pair, State, Table
 from proxy.pairs import link
@@ -25,6 +24,7 @@ from proxy.pairs.link import Frame
 from proxy.resolver import LookUp, system
 from proxy.worker.process import Worker
 from tests.ports import free_port
+from tests.worker.configs import config_frame, for_worker
 
 PATIENCE = 20.0
 """Seconds any wait in these tests may take: far more than needed, so that it only ends what hangs."""
@@ -355,7 +355,7 @@ async def rig(
     for number, model in enumerate(models):
         config = config.replace(f"{{{number}}}", model.url)
     try:
-        parse(config)
+        for_worker(config)
     except ConfigError:
         for model in models:
             await model.stop()  # or the test's loop would wait for them at its end
@@ -379,7 +379,7 @@ async def rig(
         it.grpc_port = calls.getsockname()[1] if calls is not None else 0
         it.control = Channel(lambda _, kind, payload: it.hear(kind, payload))
         await loop.create_connection(lambda: it.control, sock=mine)
-        it.control.send(link.note(Frame.CONFIG, {"generation": 1, "text": config, "directory": folder}))
+        it.control.send(config_frame(1, config, folder))
         try:
             if greets:
                 await eventually(lambda: it.replies, "READY")

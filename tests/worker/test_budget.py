@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.built import DATA_PATH
-from proxy.config import Config, parse
 from proxy.http.http2.frames import (
     ACK,
     CONTINUATION,
@@ -41,6 +40,7 @@ from proxy.http.http2.frames import (
 )
 from proxy.http.http2.sending import CALM
 from proxy.model.reasons import Reason
+from proxy.model.worker_config import WorkerConfig
 from proxy.worker.downstream.grpc import GrpcServerConnection
 from proxy.worker.downstream.grpc_stream import GrpcServerStream
 from proxy.worker.downstream.http1 import DownstreamConnection
@@ -48,13 +48,14 @@ from proxy.worker.process import Worker
 from proxy.worker.reader import MUCH, PIECE
 from proxy.worker.turn import AT_ONCE, PER_TURN, SLICE
 from proxy.worker.upstream.grpc import GrpcClientConnection, GrpcClientStream
+from tests.worker.configs import for_worker
 from tests.worker.test_cuts import BODIES, CUTS, STREAMS, UUID, WORK, Bench, Loop, Wire, body_of, cut
 
 HEALTH = b"GET /-/healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 HERE = b"HTTP/1.1 200 OK"
 TINY = b"1\r\nx\r\n"
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-CALLS = parse(
+CALLS = for_worker(
     "server: {grpc_listen: '127.0.0.1:1'}\n"
     "upstreams: {m: {url: 'http://127.0.0.1:1'}, g: {url: 'grpc://127.0.0.1:1'}}\n"
     "routes: [{name: all, live: m}, {name: calls, match: {path: /a.B/*}, live: g}]"
@@ -102,7 +103,9 @@ class Clock(Loop):
 class Calls:
     """One gRPC client and one connection to the model, face to face without sockets."""
 
-    def __init__(self, work: tuple[int, int, int] | None = None, config: Config = CALLS, greets: bool = True) -> None:
+    def __init__(
+        self, work: tuple[int, int, int] | None = None, config: WorkerConfig = CALLS, greets: bool = True
+    ) -> None:
         self.loop = Clock()
         worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
         self.context = worker.context

@@ -16,19 +16,20 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.config import Config, parse
 from proxy.http.chunks import ChunkError, ChunkScanner, joined
+from proxy.model.worker_config import WorkerConfig
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.process import Worker
 from proxy.worker.upstream.http1 import UpstreamConnection
+from tests.worker.configs import for_worker
 
 UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Requests are named anew each time."""
 DATE = re.compile(rb"\r\ndate: [^\r]*")
 """What we say of the time of day."""
 PLAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all, live: m}]"
-CONFIG = parse(PLAIN)
-STREAMS = parse(f"server: {{limits: {{buffer: 0B}}}}\n{PLAIN}")
+CONFIG = for_worker(PLAIN)
+STREAMS = for_worker(f"server: {{limits: {{buffer: 0B}}}}\n{PLAIN}")
 """Bodies go to the model as they come."""
 
 
@@ -116,7 +117,9 @@ class Bench:
     """One client and one connection to the model, face to face without sockets. `together`: how many pieces come in one
     turn of the loop; `work`: what one connection may cause at once, when it has waited, and all of them in a turn."""
 
-    def __init__(self, together: int = 1, config: Config = CONFIG, work: tuple[int, int, int] | None = None) -> None:
+    def __init__(
+        self, together: int = 1, config: WorkerConfig = CONFIG, work: tuple[int, int, int] | None = None
+    ) -> None:
         self.loop, self.together = Loop(), together
         worker = Worker(0, 1, Path(), self.loop)  # type: ignore[arg-type]
         worker.configure(config)
@@ -231,7 +234,7 @@ def test_pipelined_requests_and_interim_answers_cut_anywhere(
         assert before.endswith(interim)
 
 
-SMALL = parse(
+SMALL = for_worker(
     "server: {limits: {max_header: 1KiB, max_body: 200B}}\n"
     "upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all, live: m}]"
 )

@@ -8,10 +8,10 @@ from time import monotonic
 
 import pytest
 
-from proxy.config import parse
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
 from proxy.worker.upstream.endpoint import EJECT_AFTER, EJECT_AFTER_TIMEOUTS, Endpoint
+from tests.worker.configs import for_worker
 from tests.worker.rig import Call, Model, Rig, always, eventually, hang, ok, rig
 from tests.worker.test_cuts import Bench
 from tests.worker.test_pool import GET, ONE, TWO
@@ -112,7 +112,7 @@ def test_only_silence_for_the_upstreams_own_timeout_is_held_against_a_url(
     timeout: float, is_check: bool, counts: bool
 ) -> None:
     """Else an impatient copy would take live's URL out of service."""
-    bench = Bench(config=parse(ONE.replace("{0}", "http://127.0.0.1:1")))
+    bench = Bench(config=for_worker(ONE.replace("{0}", "http://127.0.0.1:1")))
     pool, endpoint = bench.model.pool, bench.model.endpoint
     leg = Patient(pool, timeout)
     leg.is_check, leg.opening = is_check, GET

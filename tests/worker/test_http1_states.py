@@ -11,14 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.built import DATA_PATH
-from proxy.config import parse
 from proxy.worker.downstream import http1_states
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.downstream.http1_states import EVENTS, STATES, becomes, rows, surprises
+from tests.worker.configs import for_worker
 from tests.worker.test_cuts import WORK, Bench, Wire
 
 NAMES = tuple(STATES)
-CONFIG = parse(
+CONFIG = for_worker(
     "server: {limits: {max_header: 1KiB, max_body: 200B, max_connections: 2, buffer: 0B}}\n"
     "upstreams: {m: {url: 'http://127.0.0.1:1'}}\n"
     "routes: [{name: all, match: {path: /x}, live: m}]"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from proxy.pairs.link import Frame, note
 from tests.proxy.test_resolver import NameServer, threads_of
+from tests.worker.configs import config_frame
 from tests.worker.grpc.models import Client, GrpcModel
 from tests.worker.rig import Model, Served, eventually, rig
 
@@ -92,10 +92,10 @@ async def test_reloads_do_not_pile_lookups_up(server: NameServer) -> None:
             asked = it.worker.pools["v2"]
             await eventually(lambda asked=asked: asked.endpoints[0].failed_checks)
             text = config.replace("50ms", f"{number}00ms")
-            it.control.send(note(Frame.CONFIG, {"generation": number, "text": text, "directory": "."}))
+            it.control.send(config_frame(number, text))
             await eventually(lambda number=number: it.replies[-1][1].get("generation") == number)
         text = config.replace("candidate.test", "live.test")
-        it.control.send(note(Frame.CONFIG, {"generation": 7, "text": text, "directory": "."}))
+        it.control.send(config_frame(7, text))
         await eventually(lambda: it.replies[-1][1].get("generation") == 7)
         assert server.asked.count("candidate.test") == threads_of("candidate.test") == 1
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from proxy.config import parse
 from proxy.http.http2.frames import (
     ACK,
     DATA,
@@ -30,14 +29,15 @@ from proxy.model.reasons import Reason
 from proxy.worker.downstream.grpc import MAX_STREAMS, GrpcServerConnection
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.http2_protocol import MAX_UNSENT
+from tests.worker.configs import for_worker
 from tests.worker.test_budget import CALL, START, Calls, called
 from tests.worker.test_cuts import Bench, Wire
 
-HTTP = parse(
+HTTP = for_worker(
     "server: {limits: {max_header: 1KiB, max_body: 200B, max_connections: 2}}\n"
     "upstreams: {m: {url: 'http://127.0.0.1:1'}}\nroutes: [{name: all, match: {path: /x}, live: m}]"
 )
-GRPC = parse(
+GRPC = for_worker(
     "server: {grpc_listen: '127.0.0.1:1', limits: {max_header: 1KiB, max_body: 200B, max_connections: 2}}\n"
     "upstreams: {g: {url: 'grpc://127.0.0.1:1'}}\nroutes: [{name: calls, match: {path: /a.B/*}, live: g}]"
 )

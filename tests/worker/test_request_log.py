@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from proxy.config.server import Access
+import msgspec
+
 from proxy.pairs import request_log
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -306,8 +307,7 @@ async def test_a_reload_begins_and_ends_it() -> None:
         worker = it.worker
         assert worker._config is not None
         config = worker._config
-        access = Access.model_validate({"share": "100%"})
-        worker.configure(config.model_copy(update={"log": config.log.model_copy(update={"access": access})}))
+        worker.configure(msgspec.structs.replace(config, access_share=1.0))
         await it.ask(b"{}")
         await heard.one()
         worker.configure(config)

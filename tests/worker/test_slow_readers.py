@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config import parse
 from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
 from proxy.worker.downstream.http1 import DownstreamConnection
@@ -23,6 +22,7 @@ from proxy.worker.pace import GRACE, HURRY, LOOK
 from proxy.worker.taking import _in_kernel
 from proxy.worker.timers import TICK
 from tests.request.test_exchange import SHADOW
+from tests.worker.configs import for_worker
 from tests.worker.rig import PATIENCE, Call, Model, Rig, always, eventually, ok, rig
 from tests.worker.test_cuts import CUTS, PLAIN, Bench, Wire, cut
 from tests.worker.test_pool import GET, ONE
@@ -161,7 +161,7 @@ async def test_who_is_slow_gives_way_to_who_waits_for_its_connection(behind: flo
             await eventually(lambda: len(it.worker.pools["m"].stalled) == 2)
             for client in (one, other):
                 assert client._taking is not None
-                client._taking._pace.begin(monotonic() - behind)
+                client._taking.begin(monotonic() - behind)
             assert (await it.ask())[0] == (200 if behind else 503)
             assert slow(it) == (1 if behind else 0)
             assert (await it.ask())[0] == (200 if behind else 503)
@@ -181,7 +181,7 @@ async def test_who_falls_behind_while_others_wait_gives_way_to_them() -> None:
             assert slow(it) == 0
             for client in (one, other):
                 assert client._taking is not None
-                client._taking._pace.begin(monotonic() - 2 * HURRY)
+                client._taking.begin(monotonic() - 2 * HURRY)
             assert pool.slot - 1 <= (monotonic() + LOOK) / TICK, "and when it is looked at next"
             pool.check(monotonic())
             assert [status for status, _, _ in await asyncio.gather(*answers)] == [200, 200]
@@ -260,7 +260,7 @@ async def test_copies_take_no_place_of_a_client(optional: bool) -> None:
         pool = it.worker.pools["m"]
         await eventually(lambda: pool.stalled)
         assert client._taking is not None
-        client._taking._pace.begin(monotonic() - 2 * HURRY)
+        client._taking.begin(monotonic() - 2 * HURRY)
         leg = Quiet(pool, 1.0)
         leg.optional, leg.opening = optional, GET
         pool.submit(leg)
@@ -301,7 +301,7 @@ class Full(Wire):
 def test_what_a_slow_client_gets_does_not_depend_on_the_buffer(
     body: bytes, cuts: list[int], takes: list[int], buffer: int, memory: int
 ) -> None:
-    bench = Bench(config=parse(f"server: {{limits: {{buffer: {buffer}B, max_memory: {memory}B}}}}\n{PLAIN}"))
+    bench = Bench(config=for_worker(f"server: {{limits: {{buffer: {buffer}B, max_memory: {memory}B}}}}\n{PLAIN}"))
     context, wire, model = bench.client.context, Full(bench.client, bench.loop), bench.model.transport
     assert isinstance(model, Wire)
     bench.client.transport = wire  # type: ignore[assignment]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config import parse
 from tests.request.test_exchange import SHADOW, pairs_of
+from tests.worker.configs import for_worker
 from tests.worker.grpc.models import Client, GrpcModel
 from tests.worker.grpc.test_calls import PLAIN as CALLS
 from tests.worker.grpc.test_calls import Raw
@@ -133,7 +133,7 @@ def test_what_the_model_and_the_client_get_does_not_depend_on_the_buffer(
     body: bytes, sizes: list[int], chunked: bool, cuts: list[int], together: int, buffer: int, memory: int
 ) -> None:
     request = message(b"POST /x HTTP/1.1\r\nHost: a\r\n", body, sizes, chunked)
-    config = parse(f"server: {{limits: {{buffer: {buffer}B, max_memory: {memory}B}}}}\n{PLAIN}")
+    config = for_worker(f"server: {{limits: {{buffer: {buffer}B, max_memory: {memory}B}}}}\n{PLAIN}")
     bench = Bench(together, config)
     said = bench.feed(request, ok(b"yes", b"Date: now"), cuts, [])
     assert said == Bench().feed(request, ok(b"yes", b"Date: now"), [], [])

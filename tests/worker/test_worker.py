@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import parse
 from proxy.model import Lane, State
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 from proxy.worker.process import QUIET, SILENCE
 from tests.request.test_exchange import PLAIN, SHADOW
+from tests.worker.configs import config_frame, for_worker
 from tests.worker.rig import PATIENCE, Call, Model, always, eventually, ok, read_answer, rig
 
 ASK = b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
@@ -30,7 +30,7 @@ async def test_reload_keeps_connections_and_takes_new_routes() -> None:
             assert (await read_answer(reader))[2] == b"one"
         old = it.worker.pools["m"]
         text = PLAIN.replace("{0}", two.url)
-        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        it.control.send(config_frame(2, text))
         await eventually(lambda: len(it.replies) == 2)
         assert it.replies[1] == (Frame.RESULT, {"generation": 2, "ok": True, "error": ""})
         assert old.open == 0
@@ -45,7 +45,7 @@ async def test_reload_keeps_the_connections_of_upstreams_that_stay() -> None:
     async with rig(PLAIN, (model,)) as it:
         assert (await it.ask())[0] == 200
         text = PLAIN.replace("{0}", model.url).replace("name: all", "name: other")
-        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        it.control.send(config_frame(2, text))
         await eventually(lambda: len(it.replies) == 2)
         assert (await it.ask())[0] == 200
         assert model.connections == 1
@@ -54,7 +54,11 @@ async def test_reload_keeps_the_connections_of_upstreams_that_stay() -> None:
 async def test_reload_of_a_bad_file_changes_nothing() -> None:
     model = Model()
     async with rig(PLAIN, (model,)) as it:
-        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": "routes: 1", "directory": "."}))
+        it.control.send(
+            config_frame(
+                2, PLAIN.replace("{0}", model.url).replace("server: {", "server: {tls: {cert: none, key: none}, ")
+            )
+        )
         await eventually(lambda: len(it.replies) == 2)
         assert it.replies[1][1]["ok"] is False
         assert it.replies[1][1]["error"]
@@ -71,16 +75,7 @@ async def test_a_trial_begun_anew_has_numbers_of_its_own_and_outlives_a_reload()
         again = Lane("r/v2", f"{first}|again 2", State.SHADOW, 0, 10_000, 0, again=2)
         await it.controller.publish(again)
         await it.ask()
-        it.control.send(
-            link.note(
-                Frame.CONFIG,
-                {
-                    "generation": 2,
-                    "text": SHADOW.replace("{0}", live.url).replace("{1}", candidate.url),
-                    "directory": ".",
-                },
-            )
-        )
+        it.control.send(config_frame(2, SHADOW.replace("{0}", live.url).replace("{1}", candidate.url)))
         await eventually(lambda: len(it.replies) == 2)
         await it.ask()
         await eventually(lambda: len(it.controller.pairs) == 3, "three pairs")
@@ -136,7 +131,7 @@ async def test_reload_lets_a_request_in_flight_finish() -> None:
         asked = asyncio.create_task(it.ask())
         await eventually(lambda: one.calls)
         text = PLAIN.replace("{0}", two.url)
-        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        it.control.send(config_frame(2, text))
         await eventually(lambda: len(it.replies) == 2)
         go.set()
         assert (await asked)[2] == b"old"
@@ -216,7 +211,7 @@ async def test_a_reload_while_the_controller_is_lost_gives_no_weight_back() -> N
         await it.controller.stop()
         await eventually(lambda: it.trial.weight == 0)
         text = config.replace("{0}", models[0].url).replace("{1}", models[1].url)
-        it.worker.configure(parse(text, directory="."))
+        it.worker.configure(for_worker(text))
         assert it.trial.weight == 0
         assert all(route.serving is None for route in it.worker.context.routes.all)
 
@@ -273,7 +268,7 @@ async def test_a_trial_that_comes_back_says_anew_what_is_settled() -> None:
         for generation, version in ((2, ", version: b"), (3, "")):
             it.controller.marks.clear()
             changed = text.replace("timeout: 300ms", f"timeout: 300ms{version}")
-            it.control.send(link.note(Frame.CONFIG, {"generation": generation, "text": changed, "directory": "."}))
+            it.control.send(config_frame(generation, changed))
             await eventually(lambda generation=generation: len(it.replies) == generation, "RESULT")
         assert it.trial.settings.trial == first
         await eventually(lambda: it.controller.marks.get(first) == 3, "the mark")
@@ -288,7 +283,7 @@ async def test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more() ->
             text = SHADOW.replace("{0}", models[0].url).replace("{1}", models[1].url)
             changed = text.replace("timeout: 300ms", f"timeout: 300ms, version: '{number}'")
             done = len(it.replies) + 1
-            it.control.send(link.note(Frame.CONFIG, {"generation": done, "text": changed, "directory": "."}))
+            it.control.send(config_frame(done, changed))
             await eventually(lambda: len(it.replies) == done, "RESULT")
             await it.lane()
 
@@ -388,7 +383,7 @@ async def test_tls_and_a_new_certificate_on_reload(certificates: Path) -> None:
         for end in ("pem", "key"):
             (certificates / f"now.{end}").write_bytes((certificates / f"two.{end}").read_bytes())
         text = config.replace("{0}", model.url)
-        it.control.send(link.note(Frame.CONFIG, {"generation": 2, "text": text, "directory": "."}))
+        it.control.send(config_frame(2, text))
         await eventually(lambda: len(it.replies) == 2)
         assert (await fetch(it.port, trust))[1] == "two"
 
@@ -426,7 +421,7 @@ async def test_another_client_ca_on_reload(certificates: Path) -> None:
 
     async def reload(generation: int, client_ca: str) -> None:
         text = config(client_ca).replace("{0}", model.url)
-        it.control.send(link.note(Frame.CONFIG, {"generation": generation, "text": text, "directory": "."}))
+        it.control.send(config_frame(generation, text))
         await eventually(lambda: len(it.replies) == generation)
 
     old, new = trust("member"), trust("new-member")

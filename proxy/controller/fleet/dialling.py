@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.config.names import address as parts
+from proxy.address import address as parts
 from proxy.controller.fleet.links import patient
 from proxy.pairs import replicas
 from proxy.pairs.channel import Channel

@@ -12,6 +12,10 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proxy.worker.context import WorkerContext
 
 BACKLOG = 1024
 UNSENT = 512 * 1024
@@ -49,3 +53,10 @@ class Listener:
         if self._server is not None:
             self._server.close()
         self._listener.close()
+
+
+def for_calls(listener: socket.socket, context: WorkerContext) -> Listener:
+    """The one for gRPC."""
+    from proxy.worker.downstream.grpc import GrpcServerConnection  # HTTP/2 takes 90 ms to load, and is rarely there
+
+    return Listener(listener, lambda scheme: GrpcServerConnection(context, scheme))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
 
-from proxy.config.headers import UpstreamHeaders
-from proxy.config.server import Health
 from proxy.fields.hash_key import HashKey
 from proxy.fields.set_json import Rules
 from proxy.http.placement import PathRule
 from proxy.model.reasons import Reason
+from proxy.model.worker_config import HeaderSpec, HealthSpec, TlsSpec
 from proxy.worker.upstream.endpoint import IDLE, Endpoint
 
 
@@ -24,13 +22,13 @@ class Settings:
     timeout: float
     connect_timeout: float
     max_connections: int
-    tls: Any = None
-    health: Health | None = None
+    tls: TlsSpec | None = None
+    health: HealthSpec | None = None
     renew_names: float = 30.0
     idle_timeout: float = IDLE
     host: str = "client"
     path: PathRule | None = None
-    headers: UpstreamHeaders | None = field(default=None, repr=False)
+    headers: HeaderSpec | None = None
     set_json: Rules = field(default=(), repr=False)
     hash_key: HashKey | None = None
     """What requests are hashed by; `None` where the less loaded endpoint gets them."""

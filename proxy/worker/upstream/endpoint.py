@@ -22,8 +22,8 @@ from proxy.worker.upstream.affinity import identity
 from proxy.worker.upstream.keepalive import KeepAlive
 
 if TYPE_CHECKING:
-    from proxy.config.headers import UpstreamHeaders
     from proxy.http.placement import PathRule
+    from proxy.model.worker_config import HeaderSpec
     from proxy.request.legs import Inquiry, Leg
     from proxy.resolver import ResolvedName
 
@@ -62,7 +62,7 @@ class Endpoint:
         idle_timeout: float = IDLE,
         host: str = "client",
         path: PathRule | None = None,
-        headers: UpstreamHeaders | None = None,
+        headers: HeaderSpec | None = None,
         name: ResolvedName | None = None,
         wait: float = inf,
     ) -> None:

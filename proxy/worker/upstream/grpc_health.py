@@ -13,7 +13,7 @@ from proxy.model.reasons import Reason
 from proxy.request.legs import Leg
 
 if TYPE_CHECKING:
-    from proxy.config.server import Health
+    from proxy.model.worker_config import HealthSpec
     from proxy.worker.upstream.endpoint import Endpoint
     from proxy.worker.upstream.pool import Pool
 
@@ -32,7 +32,7 @@ _YES = b"\0\0\0\0\2\x08\1"
 class GrpcProbe(Leg):
     """One check of one URL."""
 
-    def __init__(self, pool: Pool, endpoint: Endpoint, settings: Health) -> None:
+    def __init__(self, pool: Pool, endpoint: Endpoint, settings: HealthSpec) -> None:
         super().__init__(pool, min(pool.timeout, settings.interval))
         self.is_check = True  # set here: compiled code does not see what the class of an interpreted leg says
         self.tries = 1_000_000  # another URL's answer would say nothing of this one

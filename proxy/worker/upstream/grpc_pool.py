@@ -25,15 +25,12 @@ from proxy.worker.upstream.pool import MAX_RACING, MAX_WAITING, Pool
 if TYPE_CHECKING:
     import ssl
 
-    from proxy.config.server import Health
     from proxy.fields.document import JsonDocument
+    from proxy.model.worker_config import HealthSpec
     from proxy.request.legs import Leg
     from proxy.resolver import Resolver
     from proxy.worker.timers import TimerWheel
     from proxy.worker.turn import TurnScheduler
-
-IDLE = 60.0
-"""Seconds after which a connection without calls is closed where nothing else is said."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -108,7 +105,7 @@ class GrpcPool(Pool):
         else:
             self._queue(endpoint, leg)
 
-    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+    def new_probe(self, endpoint: Endpoint, settings: HealthSpec) -> Leg:
         """One health check of one URL."""
         return GrpcProbe(self, endpoint, settings)
 

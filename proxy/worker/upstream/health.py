@@ -11,7 +11,7 @@ from proxy.model.reasons import Reason
 from proxy.request.legs import Leg, Upstream
 
 if TYPE_CHECKING:
-    from proxy.config.server import Health
+    from proxy.model.worker_config import HealthSpec
     from proxy.worker.upstream.endpoint import Endpoint
 
 
@@ -21,7 +21,7 @@ class Checked(Protocol):
     endpoints: tuple[Endpoint, ...]
     closing: bool
 
-    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+    def new_probe(self, endpoint: Endpoint, settings: HealthSpec) -> Leg:
         """A check of one URL."""
 
     def probe(self, endpoint: Endpoint, leg: Leg) -> None:
@@ -35,7 +35,7 @@ class Probe(Leg):
     tries = 1_000_000
     """Another URL's answer would say nothing of this one."""
 
-    def __init__(self, pool: Upstream, endpoint: Endpoint, settings: Health) -> None:
+    def __init__(self, pool: Upstream, endpoint: Endpoint, settings: HealthSpec) -> None:
         super().__init__(pool, min(pool.timeout, settings.interval))
         self.longest = self.timeout
         self._endpoint = endpoint
@@ -65,7 +65,7 @@ class Checks:
 
     slot = 0
 
-    def __init__(self, pool: Checked, settings: Health) -> None:
+    def __init__(self, pool: Checked, settings: HealthSpec) -> None:
         self._pool, self._settings = pool, settings
 
     def check(self, now: float) -> float:

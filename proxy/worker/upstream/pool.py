@@ -21,12 +21,12 @@ import ssl
 
 from mypy_extensions import mypyc_attr
 
-from proxy.config.server import Health
 from proxy.fields.document import JsonDocument
 from proxy.fields.set_json import set_values
 from proxy.http.answer_head import Answer
 from proxy.http.known_heads import KnownHeads
 from proxy.model.reasons import Reason
+from proxy.model.worker_config import HealthSpec
 from proxy.request.clock import monotonic
 from proxy.request.legs import Leg
 from proxy.resolver import Resolver
@@ -247,7 +247,7 @@ class Pool(ConnectionOwner):
         else:
             leg.refused(Reason.POOL_FULL)
 
-    def new_probe(self, endpoint: Endpoint, settings: Health) -> Leg:
+    def new_probe(self, endpoint: Endpoint, settings: HealthSpec) -> Leg:
         """One health check of one URL."""
         return Probe(self, endpoint, settings)
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 
-from proxy.config import parse
 from proxy.config.server import Health
 from proxy.model.reasons import Reason
 from proxy.worker.upstream.endpoint import EJECT_AFTER_TIMEOUTS, UNHEALTHY_AFTER
 from tests.ports import free_port
+from tests.worker.configs import for_worker
 from tests.worker.grpc.models import Client, GrpcModel, hangs
 from tests.worker.grpc.test_calls import PLAIN, Raw
 from tests.worker.rig import Rig, eventually, rig
@@ -176,7 +176,7 @@ async def test_a_call_goes_on_though_its_upstream_has_left_the_file() -> None:
             call = asyncio.create_task(client.ask(b"x"))
             await dialled.wait()
             old = it.worker.pools["m"]
-            it.worker.configure(parse(PLAIN.replace("{0}", other.url)))
+            it.worker.configure(for_worker(PLAIN.replace("{0}", other.url)))
             go.set()
             assert (await call).answer == b"y"
             assert (await client.ask(b"z")).answer == b"z"
