@@ -339,19 +339,30 @@ _rollout_option = click.option(
 )
 
 
+_verdicts_option = click.option(
+    "--verdicts",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where verdicts of judges are kept, so that none is asked for twice; by default beside the recording.",
+)
+
+
 @main.command()
 @click.argument("file", callback=recording_or_store)
 @click.option("--config", "-c", "path", envvar="UNDERSTUDY_CONFIG", metavar="FILE", type=click.Path(path_type=Path),
               help="The guards to judge by; not needed for a store's journal.")  # fmt: skip
 @_rollout_option
+@_verdicts_option
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @_guarded
-def judge(file: Path | StoreUrl, path: Path | None, rollout: str, as_json: bool) -> int:
+def judge(file: Path | StoreUrl, path: Path | None, rollout: str, verdicts: Path | None, as_json: bool) -> int:
     """Judge recorded pairs, or a store's journal, again.
 
     A recorded file is judged by the guards of --config, each version in it by itself: would they have fired last week?
     Every entry of a journal is judged by the evidence saved with it, which must say what it said then. Exit code 1: one
     would have been rolled back, or one differs. A store may be in use: it is read only.
+
+    A prediction's judge is asked about the pairs that are drawn, within its max_cost. A second run asks nothing again.
 
     \b
     Examples:
@@ -361,7 +372,8 @@ def judge(file: Path | StoreUrl, path: Path | None, rollout: str, as_json: bool)
     """
     from proxy.cli.judge import judge_file  # numpy takes its time, and the other commands need none
 
-    return judge_file(file, _config(path) if path is not None else None, rollout, as_json=as_json)
+    config = _config(path) if path is not None else None
+    return judge_file(file, config, rollout, as_json=as_json, kept=verdicts)
 
 
 @main.command()
@@ -384,6 +396,7 @@ def judge(file: Path | StoreUrl, path: Path | None, rollout: str, as_json: bool)
 @click.option(
     "--until-verdict", is_flag=True, help="Stop as soon as it passes or fails; its error rates stay the same."
 )
+@_verdicts_option
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
 @click.option("--junit", "xml", type=click.Path(path_type=Path), metavar="FILE", help="Write a JUnit report.")
 @click.option("--allow-inconclusive", is_flag=True, help="Exit code 0 when it is inconclusive.")
@@ -399,6 +412,7 @@ def replay(
     rate: float,
     limit: int | None,
     until_verdict: bool,
+    verdicts: Path | None,
     as_json: bool,
     xml: Path | None,
     allow_inconclusive: bool,
@@ -416,7 +430,7 @@ def replay(
     return replay_file(
         file, _config(path), rollout, candidate=candidate, live=live, headers=headers, live_headers=live_headers,
         rate=rate, as_json=as_json, xml=xml, allow_inconclusive=allow_inconclusive, limit=limit,
-        until_verdict=until_verdict,
+        until_verdict=until_verdict, kept=verdicts,
     )  # fmt: skip
 
 

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.termui import progressbar
 
 from proxy.cli.gate import Gate, gate, junit, report
-from proxy.cli.judging import audit, judge, judge_trials
+from proxy.cli.judging import audit, judge, judge_trials, summary_words
 from proxy.cli.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
 from proxy.cli.table import cost_words, printable
 from proxy.config import Config
@@ -28,6 +28,7 @@ from proxy.errors import UnderstudyError
 from proxy.fields.set_json import rules
 from proxy.json_pointer import last_member
 from proxy.model import Plan, Verdict
+from proxy.pairs.recording import Recorded
 from proxy.rfc3339 import rfc3339
 from proxy.units import Unfit
 
@@ -54,23 +55,41 @@ def plan_of(config: Config, path: Path, name: str) -> Plan:
     return found
 
 
-def judge_file(path: Path | StoreUrl, config: Config | None, name: str, *, as_json: bool) -> int:
-    """Judge a recorded file under a configuration, or a store's journal by its own evidence; the exit code."""
+def judge_file(
+    path: Path | StoreUrl, config: Config | None, name: str, *, as_json: bool, kept: Path | None = None
+) -> int:
+    """Judge a recorded file under a configuration, or a store's journal by its own evidence; the exit code. Verdicts of
+    judges are kept in the file `kept`, by default beside the recording."""
     if isinstance(path, StoreUrl) or is_store(path):
         return _judge_journal(path, name, as_json=as_json)
     if config is None:
         raise click.UsageError("Missing option '--config' / '-c': a recorded file is judged by its guards.")
     plan = plan_of(config, path, name)
+    said: list[dict[str, Any]] = []
     with progressbar(recorded_pairs(path), label="judge", file=sys.stderr, show_pos=True) as pairs:
-        judged = judge_trials(plan, pairs) or {plan.trial: judge(plan, ())}
+        if any(spec.judge for spec in plan.aspects):
+            judged, said = _with_judges(config, plan, pairs, kept or path.with_name(f"{path.name}.verdicts.jsonl"))
+        else:
+            judged = judge_trials(plan, pairs)
+    judged = judged or {plan.trial: judge(plan, ())}
     results = {trial: gate(plan, judgement) for trial, judgement in judged.items()}
     if as_json:
         *earlier, last = ({"trial": trial, **report(plan.name, result)} for trial, result in results.items())
-        click.echo(json.dumps({**last, "earlier": earlier}, indent=2, allow_nan=False))
+        click.echo(json.dumps({**last, "earlier": earlier, "judges": said}, indent=2, allow_nan=False))
+    lines = summary_words(said, config.currency)
     for trial, result in () if as_json else results.items():
         version = f" version {trial.split('|')[2]}" if len(results) > 1 else ""  # as `Plan.trial` writes it
-        _show(f"{plan.name}{printable(version)}", result)
+        _show(f"{plan.name}{printable(version)}", result, lines)
+        lines = []
     return 1 if Verdict.FAIL in {result.verdict for result in results.values()} else 0
+
+
+def _with_judges(
+    config: Config, plan: Plan, pairs: Iterable[Recorded], kept: Path
+) -> tuple[dict[str, Judgement], list[dict[str, Any]]]:
+    from proxy.cli.asking import judge_trials_with  # a plan without judges needs no HTTP client
+
+    return asyncio.run(judge_trials_with(config, plan, pairs, kept))
 
 
 def _judge_journal(path: Path | StoreUrl, name: str, *, as_json: bool) -> int:
@@ -105,9 +124,10 @@ def replay_file(
     allow_inconclusive: bool,
     limit: int | None,
     until_verdict: bool,
+    kept: Path | None = None,
 ) -> int:
     """Send a recorded file's requests and judge the answers; the exit code."""
-    from proxy.cli.replay import Terms, replay  # the other commands need no HTTP client
+    from proxy.cli.replay import Terms, replay_with  # the other commands need no HTTP client
 
     plan = plan_of(config, path, name)
     if config.upstreams[plan.live].grpc:
@@ -123,13 +143,14 @@ def replay_file(
     enough = functools.partial(_is_enough, plan, live is not None) if until_verdict else None
     patience, member = config.upstreams[plan.candidate].timeout, last_member(spec.pointer for spec in plan.aspects)
     terms = Terms(asked, live_asked, rate, patience, limit=limit, enough=enough, member=member)
+    verdicts = kept or path.with_name(f"{path.name}.verdicts.jsonl")
     with progressbar(length=min(count, limit or count), label="replay", file=sys.stderr) as bar:
-        judgement = asyncio.run(replay(plan, recorded_pairs(path), terms, functools.partial(bar.update, 1)))
+        judgement, said = asyncio.run(replay_with(config, plan, recorded_pairs(path), terms, bar.update, verdicts))
     result = gate(plan, judgement, live_timed=live is not None, not_sent=not_sent)
     if as_json:
-        click.echo(json.dumps(report(plan.name, result), indent=2, allow_nan=False))
+        click.echo(json.dumps(report(plan.name, result) | {"judges": said}, indent=2, allow_nan=False))
     else:
-        _show(plan.name, result)
+        _show(plan.name, result, summary_words(said, config.currency))
     _write(xml, junit(plan.name, result))
     fine = result.verdict is Verdict.PASS or (allow_inconclusive and result.verdict is Verdict.INCONCLUSIVE)
     return 0 if fine else 1
@@ -226,7 +247,9 @@ def _server(config: Config, name: str, target: str, dropped: frozenset[str] = fr
     )
 
 
-def _show(name: str, result: Gate) -> None:
+def _show(name: str, result: Gate, said: Iterable[str] = ()) -> None:
+    for line in said:
+        click.echo(f"  {printable(line)}")
     for finding in result.judgement.assessment.findings:
         left_out = "not judged: no live timings" if finding.key in result.left_out else printable(finding.reason)
         click.echo(f"  {finding.verdict.value:<9} {left_out}")

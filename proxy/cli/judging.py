@@ -6,14 +6,16 @@ how a verdict is reached.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.evidence import Evidence, EvidenceError, Tripwire
 from proxy.evidence.input.costs import cost_figures
-from proxy.model import Assessment, Plan, Verdict
+from proxy.model import Assessment, Plan, Reading, Verdict
+from proxy.model.judged import Judged
 from proxy.model.reasons import PREDICTION_WORDS
+from proxy.money import money_text
 from proxy.pairs.recording import Recorded
 from proxy.predictions import booking, reader_of
 from proxy.predictions.unparseable import live_detail
@@ -49,6 +51,15 @@ class Judgement:
         return Verdict.FAIL if self.tripped_at else self.assessment.verdict
 
 
+class Verdicts(NamedTuple):
+    """What judges said of one pair: verdicts, the aspects of those that have none, and what is new of it for whoever
+    keeps verdicts."""
+
+    items: Sequence[Judged] = ()
+    not_judged: Sequence[str] = ()
+    fresh: Sequence[Any] = ()
+
+
 class Bench:
     """Judges pairs one after the other under a plan, as a controller would have."""
 
@@ -58,15 +69,30 @@ class Bench:
         self._evidence = Evidence.begin(plan, seed)
         self._wire = Tripwire(plan.consecutive_failures)
         self._batch: list[Any] = []
+        self._verdicts: list[Judged] = []
         self._booked = {"compared": 0, "live_failed": 0, "unparseable": 0}
         self._unparseable: dict[str, int] = {}
         self._unread = ""
         self._stage = -1
         self.pairs = self.failed_at = self.passed_at = self.tripped_at = 0
 
-    def add(self, recorded: Recorded) -> None:
+    def read(self, recorded: Recorded) -> Reading:
+        """The reading of a pair."""
+        return self._reader.read(recorded.pair)._replace(request_hash=recorded.request_hash)
+
+    def judged(self, verdicts: Verdicts) -> None:
+        """What judges said of an earlier pair, or of the one that is added next."""
+        self._verdicts += verdicts.items
+        for aspect in verdicts.not_judged:
+            self._evidence.not_judged(aspect, 1)
+
+    def judge_moved(self, aspect: str) -> None:
+        """The judge of this prediction has changed: what it said is no evidence."""
+        self._evidence.judge_moved(aspect)
+
+    def add(self, recorded: Recorded, reading: Reading | None = None) -> None:
         """One more pair. Its trial and stage are those of the recording: a new stage begins where one began then."""
-        reading = self._reader.read(recorded.pair)._replace(request_hash=recorded.request_hash)
+        reading = reading or self.read(recorded)
         if reading.stage > self._stage:
             self._flush()
             self._stage = reading.stage
@@ -87,6 +113,9 @@ class Bench:
         if self._batch:
             self._evidence.add(self._batch)
             self._batch = []
+        if self._verdicts:
+            self._evidence.judged(self._verdicts)
+            self._verdicts = []
 
     def look(self, rate: float | None = None) -> Assessment:
         """The findings now."""
@@ -172,3 +201,15 @@ def audit(entry: Mapping[str, Any], evidence: bytes) -> Audit:
         differences = [f"cannot be judged again: {error}"]
     head = (entry["number"], entry["rollout"], entry["time"], entry["kind"], entry["reason"])
     return Audit(*head, then=str(detail.get("verdict")), now=now, differences=tuple(differences))
+
+
+def summary_words(summary: Iterable[dict[str, Any]], currency: str) -> list[str]:
+    """What each judge was asked, a line each."""
+    lines = []
+    for one in summary:
+        words = [f"{one['asked']:,} verdicts", f"{one['known']:,} more from memory" if one["known"] else ""]
+        words += [f"{n:,} {why}" for why, n in one["not_judged"].items()]
+        words += [f"first {one['first'] * 100:.0f} %"] if one["first"] is not None else []
+        words += [f"anchors {one['anchors']}"] if one["anchors"] else []
+        lines.append(f"judge {one['judge']}: {', '.join(filter(None, words))}, {money_text(one['cost'], currency)}")
+    return lines

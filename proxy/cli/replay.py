@@ -18,17 +18,21 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from proxy.aiohttp_resolver import OwnResolver
-from proxy.cli.judging import LOOK_EVERY, Bench, Judgement
+from proxy.cli.asking import OfflineJudges, judged_pairs
+from proxy.cli.judging import LOOK_EVERY, Bench, Judgement, Verdicts
+from proxy.config import Config
 from proxy.fields.set_json import Rules, rewritten
 from proxy.http.answer_head import LINES, stream_form
 from proxy.http.first_piece import FirstPiece
 from proxy.http.placement import Placement
-from proxy.model import Arm, Outcome, Plan
+from proxy.model import Arm, Outcome, Plan, Reading
 from proxy.model.reasons import Reason
 from proxy.pairs.recording import Recorded
 from proxy.resolver import Resolver
@@ -104,13 +108,18 @@ async def unreachable(server: ReplayTarget, deadline: float = 5.0) -> str:
 
 
 async def replay(
-    plan: Plan, pairs: Iterable[Recorded], terms: Terms, sent: Callable[[], None] = lambda: None
+    plan: Plan,
+    pairs: Iterable[Recorded],
+    terms: Terms,
+    sent: Callable[[], None] = lambda: None,
+    judges: OfflineJudges | None = None,
 ) -> Judgement:
-    """Send every recorded request and judge the answers in request order; `sent` is called after each.
+    """Send every recorded request and judge the answers in request order; `sent` is called after each. `judges` are
+    asked about the pairs that are drawn for them.
 
     A request whose body was redacted as a whole is left out: what it would be answered empty says nothing.
     """
-    bench = Bench(plan)
+    bench, held = Bench(plan), list[Verdicts]()
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, resolver=OwnResolver()),
         timeout=aiohttp.ClientTimeout(total=terms.timeout),
@@ -119,13 +128,50 @@ async def replay(
         skip_auto_headers={"user-agent", "accept", "accept-encoding", "content-type"},
     ) as session:
         whole = islice((recorded for recorded in pairs if not recorded.bodyless), terms.limit)
-        async with aclosing(_answered(session, whole, terms)) as answered:
-            async for recorded in answered:
-                bench.add(recorded)
+        async with aclosing(_read(bench, _answered(session, whole, terms), judges)) as answered:
+            async for recorded, reading, verdicts in answered:
+                if judges is not None:
+                    held.append(verdicts)
+                    await judges.let_go(bench, held)
+                bench.add(recorded, reading)
                 sent()
                 if terms.enough is not None and _decided(bench, terms.enough):
                     break
+    if judges is not None:
+        await judges.let_go(bench, held, last=True)
     return bench.judgement()
+
+
+async def replay_with(
+    config: Config, plan: Plan, pairs: Iterable[Recorded], terms: Terms, sent: Callable[[int], None], path: Path
+) -> tuple[Judgement, list[dict[str, Any]]]:
+    """The same with the judges of the plan, whose verdicts are kept at `path`, and what each of them was asked; `sent`
+    is called with 1 after each request."""
+    judges = OfflineJudges(config, plan, path)
+    try:
+        asked = judges if judges.askers else None
+        return await replay(plan, pairs, terms, lambda: sent(1), asked), judges.summary
+    finally:
+        await judges.close()
+
+
+async def _read(
+    bench: Bench, answered: AsyncGenerator[Recorded, None], judges: OfflineJudges | None
+) -> AsyncGenerator[tuple[Recorded, Reading, Verdicts], None]:
+    """Answered pairs with their readings, and with what judges say of them."""
+
+    async def readings() -> AsyncGenerator[tuple[Recorded, Reading], None]:
+        async for recorded in answered:
+            yield recorded, bench.read(recorded)
+
+    async with aclosing(answered), aclosing(readings()) as read:
+        if judges is None:
+            async for recorded, reading in read:
+                yield recorded, reading, Verdicts()
+            return
+        async with aclosing(judged_pairs(judges, read)) as judged:
+            async for one in judged:
+                yield one
 
 
 def _decided(bench: Bench, enough: Callable[[Judgement], bool]) -> bool:

@@ -198,6 +198,24 @@ class AnchorGate:
         for listener in list(self.listeners.values()):
             listener()
 
+    async def settle(self, within: float) -> bool:
+        """Ask rounds until all verdicts given so far may count, or the judge has changed; whether that came within so
+        many seconds."""
+        stamp, said = self._given, asyncio.Event()
+        self.listeners["settle"] = said.set
+        try:
+            async with asyncio.timeout(within):
+                while not self.moved and not self.may_count(stamp):
+                    self.start()
+                    self._due.set()
+                    said.clear()
+                    await said.wait()
+        except TimeoutError:
+            return False
+        finally:
+            del self.listeners["settle"]
+        return True
+
     async def close(self) -> None:
         """Ask no more."""
         if self._task is not None:

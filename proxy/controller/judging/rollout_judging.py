@@ -24,22 +24,17 @@ from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
 from proxy.controller.sample_pairs import SamplePairs
 from proxy.evidence import Evidence
 from proxy.evidence.input.dedup import RecentBodies
-from proxy.judges.conversation import conversation
+from proxy.judges.cases import LOST, answer_text, case_of, judged_item, request_text
 from proxy.judges.drawing import is_drawn
 from proxy.judges.question import JudgeQuestion
 from proxy.judges.verdict import Judgment, NotJudged, value_of
 from proxy.model import Pair, Plan, Prediction, Reading
 from proxy.model.judged import Judged
 from proxy.predictions.bounds import Bounds
-from proxy.predictions.message import decoded
-from proxy.predictions.unreadable import Unreadable
 from proxy.rollout.events import RolloutState
 
 MOST_WAITING = 20_000
 """Pairs of a rollout that wait for verdicts, their own or those of earlier pairs: some 10 MB."""
-LOST = -1.0
-"""The value of a pair that the candidate failed."""
-TIED = 0.0
 
 
 class Judgeable(Protocol):
@@ -159,33 +154,32 @@ class RolloutJudging:
         self._not_judged.clear()
 
     def _draw(self, aspect: JudgedAspect, pair: Pair, reading: Reading, part: Reading) -> None:
-        floored = self._run.plan.noise_floor > 0
-        if reading.live_fault or part.live_fault or (floored and part.again is None):
+        case = case_of(reading, part, floored=self._run.plan.noise_floor > 0)
+        if case is None or aspect.repeats(reading):
             return
-        if aspect.repeats(reading):
+        found = JudgedPair(judged_item(aspect.name, reading))
+        if self._waiting >= MOST_WAITING or case.unreadable:
+            self._drop(aspect, found, NotJudged.UNREADABLE if case.unreadable else NotJudged.QUEUE_FULL)
             return
-        item = Judged(
-            aspect.name, reading.id, reading.request_hash, reading.worker, reading.stage, reading.time, 0.0,
-            segment=reading.segment, cluster=reading.cluster,
-        )  # fmt: skip
-        found = JudgedPair(item)
-        if self._waiting >= MOST_WAITING:
-            self._drop(aspect, found, NotJudged.QUEUE_FULL)
-            return
-        found.left = 1  # this call, which is not over before all is asked
+        found.left, found.value, found.floor = 1, case.value, case.floor  # this call, not over before all is asked
         self._waiting += 1
         aspect.queue.gate.start()
         self._early.setdefault((reading.worker, reading.sequence), []).append(found)
         self._keep(pair.id, found)
-        if floored:
-            self._ask(aspect, found, pair, reading, part.again, floor=True)
-        if reading.fault or part.fault:
-            found.value, found.reason = LOST, "the candidate failed"
-            aspect.counts.failed += 1
-        elif found.why is None:
-            self._ask(aspect, found, pair, reading, part.candidate)
+        if case.value is not None:
+            self._without_asking(aspect, found)
+        if case.live_pair is not None:
+            self._ask(aspect, found, pair, reading, case.live_pair, floor=True)
+        if case.pair is not None and found.why is None:
+            self._ask(aspect, found, pair, reading, case.pair)
         found.left -= 1
         self._settled(aspect, found)
+
+    def _without_asking(self, aspect: JudgedAspect, found: JudgedPair) -> None:
+        failed = found.value == LOST
+        aspect.counts.failed += failed
+        aspect.counts.same += not failed
+        found.reason = "the candidate failed" if failed else "the two answers are the same"
 
     def _ask(
         self,
@@ -193,18 +187,11 @@ class RolloutJudging:
         found: JudgedPair,
         pair: Pair,
         reading: Reading,
-        other: Prediction | None,
+        answers: tuple[Prediction, Prediction],
         *,
         floor: bool = False,
     ) -> None:
         """Have an answer judged against live's: the candidate's, or for the `floor` live's second one."""
-        live = (reading.aspects or (reading,))[aspect.index].live
-        if live is None or other is None:
-            found.why = aspect.queue.asker.refuse(NotJudged.UNREADABLE).why
-            return
-        if live.rows == other.rows:
-            self._tie(aspect, found, floor=floor)
-            return
         found.left += 1
         trial, head, body = self._trial, pair.request_head, pair.request_body
 
@@ -213,7 +200,7 @@ class RolloutJudging:
 
         def make() -> JudgeQuestion | None:
             request = request_text(head, body, self._bounds)
-            return aspect.queue.asker.question(request, answer_text(live), answer_text(other)) if request else None
+            return aspect.queue.asker.question(request, *map(answer_text, answers)) if request else None
 
         def tell(said: Judgment, candidate_first: bool) -> None:
             if not self._is_current(trial):
@@ -228,14 +215,6 @@ class RolloutJudging:
 
     def _is_current(self, trial: str) -> bool:
         return self._trial == trial == self._run.plan.trial and not self._run.rollout.over
-
-    def _tie(self, aspect: JudgedAspect, found: JudgedPair, *, floor: bool) -> None:
-        """Two answers that are the same need no judge."""
-        if floor:
-            found.floor = TIED
-        else:
-            aspect.counts.same += 1
-            found.value, found.reason = TIED, "the two answers are the same"
 
     def _let_go(self) -> None:
         if self._run.rollout.over:
@@ -349,22 +328,3 @@ class RolloutJudging:
 
 MOST_SHOWN = 2000
 """Judged pairs whose reasons can still be looked at: the worst and the latest pairs are 50 each."""
-
-
-def answer_text(prediction: Prediction) -> str:
-    """What was read of an answer, as a judge is shown it: its rows, with a line between several.
-
-    >>> from proxy.model import Kind
-    >>> answer_text(Prediction(Kind.TEXT, ("Yes.",))), answer_text(Prediction(Kind.CALLS, (("f(1)", "g(2)"),)))
-    ('Yes.', 'f(1)\\ng(2)')
-    """
-    rows = ("\n".join(row) if isinstance(row, tuple) else str(row) for row in prediction.rows)
-    return "\n\n---\n\n".join(rows)
-
-
-def request_text(head: bytes, body: bytes, bounds: Bounds) -> str:
-    """What was asked, as text; empty where it cannot be read."""
-    try:
-        return conversation(decoded(head, body, bounds.inflated))
-    except Unreadable:
-        return ""
