@@ -24,6 +24,7 @@ from proxy.config.types import (
     Flag,
     Header,
     HeaderValue,
+    IdleRate,
     Method,
     Name,
     PairRate,
@@ -219,6 +220,9 @@ class Mirror(Section):
     """How many pairs there may be on average, over all workers (and replicas); fewer requests become pairs where there
     would be more, drawn by a hash of their id. `auto`: as many as the controller can take, where links would be full
     beyond it."""
+    idle_pairs_per_second: IdleRate = 10
+    """How many pairs there may be on average while no guard needs more: all have passed, and time or a person is waited
+    for, or the candidate is promoted and watched. `all` for no fewer than before."""
 
 
 class Fallback(Section):

@@ -152,6 +152,25 @@ After = Annotated[
     float | Literal["auto", "off"],
     Reads(units.after, {"anyOf": [{"enum": ["auto", "off"]}, _text(DURATION, "250ms")]}, _after),
 ]
+
+
+def idle_rate(value: Any) -> int | Literal["all"]:
+    """A number of pairs a second, or `all`; raises `Unfit`.
+
+    >>> idle_rate("all"), idle_rate(5)
+    ('all', 5)
+    """
+    if value == "all":
+        return "all"
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**12:
+        raise units.Unfit("`all` or a whole number of pairs a second, at least 1")
+    return value
+
+
+IdleRate = Annotated[
+    int | Literal["all"],
+    Reads(idle_rate, {"anyOf": [{"const": "all"}, {"type": "integer", "minimum": 1, "maximum": 10**12}]}),
+]
 MOST = 10**12
 """More of anything is a slip, and beyond 64 bits it could be neither sent to a worker nor saved."""
 Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]

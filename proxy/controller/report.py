@@ -49,10 +49,19 @@ def stage_json(trial: RolloutRun) -> dict[str, Any]:
         "index": len(plan.stages) if name == "promoted" else min(rollout.stage, len(plan.stages) - 1),
         "name": name,
         "entered_at": rfc3339(rollout.entered_at),
-        "waiting_for": waiting_for(rollout, plan, trial.looked),
+        "waiting_for": waiting_for(rollout, plan, trial.looked) + _spared(trial),
         "forecast": forecast_json(trial) if climbing else None,
         "needs": [asdict(need) for need in needs(rollout, trial.looked, plan)] if climbing and trial.looked else [],
     }
+
+
+def _spared(trial: RolloutRun) -> str:
+    """Why fewer requests become pairs than the stage says, as a sentence; empty where it is not for want of need."""
+    budget = trial.budget
+    if not budget.idle or budget.told_idle >= BUCKETS:
+        return ""
+    share = f"{budget.told_idle / BUCKETS:.2g}"
+    return f" Meanwhile {share} of its pairs are made (`idle_pairs_per_second`): {budget.idle}."
 
 
 def forecast_json(trial: RolloutRun) -> dict[str, Any] | None:
@@ -130,6 +139,7 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "token_budget": budget_json(trial),
         "cost": arm_costs_json(trial),
         "cost_budget": cost_budget_json(trial),
+        "idle_budget": idle_json(trial),
         "pair_budget": pace_json(trial),
         "judges": judges_json(trial.judging),
         "record": trial.recorder.state() if trial.recorder is not None else None,
@@ -168,6 +178,15 @@ def pace_json(trial: RolloutRun) -> dict[str, Any] | None:
     if trial.budget.pair_limit is None:
         return None
     return {"limit": trial.budget.pair_limit, "share": trial.budget.told_pairs / BUCKETS}
+
+
+def idle_json(trial: RolloutRun) -> dict[str, Any] | None:
+    """Why no guard needs more pairs, how many there may be a second, and the share of the stage's pairs that this is;
+    `null` while a guard needs them, and with `mirror.idle_pairs_per_second: all`."""
+    budget = trial.budget
+    if not budget.idle:
+        return None
+    return {"limit": budget.idle_limit, "share": budget.told_idle / BUCKETS, "reason": budget.idle}
 
 
 def sample_ratio_json(trial: RolloutRun) -> dict[str, Any] | None:

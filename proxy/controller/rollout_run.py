@@ -46,6 +46,7 @@ from proxy.predictions.unparseable import live_detail, sentence
 from proxy.rollout.events import Looked, RolloutState, Tripped
 from proxy.rollout.machine import share_of
 from proxy.rollout.pair_budget import PairPace
+from proxy.rollout.sparing import enough_pairs
 
 log = logging.getLogger("understudy.trials")
 
@@ -301,9 +302,8 @@ class RolloutRun:
     # --- budgets -----------------------------------------------------------------------------------------------------
 
     def afford(self, now: float, auto: PairPace) -> bool:
-        """Turn the share that the budgets afford (`now` in monotonic seconds), `auto` being the controller's pace;
-        whether to tell the workers."""
-        return self.budget.turn(now, self.ledger, auto)
+        """Turn the share that budgets afford (monotonic seconds, the common pace); whether to tell the workers."""
+        return self.budget.turn(now, self.ledger, auto, enough_pairs(self.rollout, self.looked, self.plan))
 
     def told(self) -> Lane:
         """The lane as workers are to have it."""

@@ -78,7 +78,12 @@ class SampleBudget:
     pair_limit: PairLimit = None
     pace: PairPace = field(default_factory=lambda: PairPace(share=START))
     told_pairs: int = 0
+    idle_limit: int | None = None
+    idle: str = ""  # why no guard needs more pairs
+    told_idle: int = BUCKETS
     _sampled: int = 0
+    _idle_pace: PairPace = field(default_factory=PairPace)
+    _seen: int = 0
 
     def limit(self, tokens: int | None, pairs: PairLimit, money: MoneyBudget | None = None) -> None:
         """What the file says now."""
@@ -92,6 +97,7 @@ class SampleBudget:
     def follow(self, mirror: Mirror) -> None:
         """The same, of a rollout's `mirror`."""
         self.limit(mirror.max_tokens_per_minute, mirror.max_pairs_per_second, mirror.max_cost)
+        self.idle_limit = None if mirror.idle_pairs_per_second == "all" else mirror.idle_pairs_per_second
 
     def pay(self, pair: Pair, reading: Reading, bounds: Bounds) -> None:
         """A pair has come, and this was read of it."""
@@ -104,12 +110,32 @@ class SampleBudget:
     def affords(self) -> int:
         """Basis points of the requests that may become pairs."""
         pairs = BUCKETS if self.pair_limit is None else self.told_pairs
-        return min(self.tokens.affords, self.money.affords, pairs)
+        return min(self.tokens.affords, self.money.affords, pairs, self.told_idle)
 
-    def turn(self, now: float, ledger: Ledger, auto: PairPace) -> bool:
-        """A step of all, at `now` (monotonic seconds); whether workers are to be told."""
+    def turn(self, now: float, ledger: Ledger, auto: PairPace, idle: str = "") -> bool:
+        """A step of all, at `now` (monotonic seconds); whether workers are to be told. `idle` says why no guard needs
+        more pairs, if none does."""
+        spared = self._turn_idle(now, ledger, idle)
         turned = [self.tokens.turn(now, ledger), self.money.turn(now, ledger), self._turn_pairs(now, ledger, auto)]
-        return any(turned)
+        return any(turned) or spared
+
+    def _turn_idle(self, now: float, ledger: Ledger, idle: str) -> bool:
+        """While guards need pairs, measure how many requests could be some; then make as few as the file says. The
+        share rises again at once."""
+        self.idle = idle if self.idle_limit is not None else ""
+        sampled, self._seen = max(0, ledger.sampled - self._seen), ledger.sampled
+        if self.idle_limit is None or not self.affords:
+            affords = BUCKETS if self.idle_limit is None else self.told_idle
+        else:
+            self._idle_pace = at_most(
+                replace(self._idle_pace, share=self.affords / BUCKETS), self.idle_limit, now, sampled
+            )
+            known = self._idle_pace.rate > 0.0
+            affords = self._idle_pace.affords if self.idle and known else BUCKETS
+        if affords == self.told_idle or (affords < BUCKETS and not turns(self.told_idle, affords)):
+            return False
+        self.told_idle = affords
+        return True
 
     def _turn_pairs(self, now: float, ledger: Ledger, auto: PairPace) -> bool:
         if self.pair_limit is None:
@@ -128,4 +154,5 @@ class SampleBudget:
         """Another trial begins: what its answers cost is not known, how many requests come is."""
         self.tokens.renew()
         self.money.renew()
-        self._sampled = 0
+        self._sampled = self._seen = 0
+        self.told_idle = BUCKETS

@@ -28,4 +28,5 @@ COST = object_of(
         "counted": WHOLE,
     }
 )
+IDLE = object_of({"limit": WHOLE, "share": {"type": "number"}, "reason": TEXT})
 PACE = object_of({"limit": {"type": ["integer", "string"]}, "share": {"type": "number"}})

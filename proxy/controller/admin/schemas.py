@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, MONEY, PACE
+from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, IDLE, MONEY, PACE
 from proxy.controller.admin.interface import PARTS
 from proxy.controller.admin.schema_words import (
     MOMENT,
@@ -180,6 +180,7 @@ ROLLOUT = object_of(
         },
         "cost_budget": nullable(MONEY)
         | {"description": "Money that copies may cost (`mirror.max_cost`); `share` of the stage's pairs it affords."},
+        "idle_budget": nullable(IDLE) | {"description": "While no guard needs more pairs: why, and the `share` made."},
         "pair_budget": nullable(PACE) | {"description": "Pairs a second; `share` of the stage's pairs it affords."},
         "judges": list_of(JUDGED) | {"description": "Each judged prediction, with its judge."},
         "record": nullable(RECORD) | {"description": "The file of pairs, where one is written."},
