@@ -11,6 +11,7 @@ from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.interface import Change, Saved
 from proxy.controller.worker_connections import WorkerConnection
 from proxy.errors import StoreError
+from proxy.evidence.input.costs import CostTotals
 from proxy.model import Assessment, Guard, Plan, Stage, State, Table, Verdict
 from proxy.pairs.ledger import PairLedger
 
@@ -149,6 +150,7 @@ class NoEvidence:
     """Evidence as far as a decision touches it."""
 
     stage_pairs = stage_candidate_pairs = repeats = 0
+    costs = CostTotals()
     state_hash = limits_hash = ""
     candidate_failures: dict[str, int] = {}  # noqa: RUF012
     response_mismatches: dict[str, int] = {}  # noqa: RUF012

@@ -42,7 +42,8 @@ async def test_a_good_candidate_climbs_and_each_step_is_saved_before_it_is_publi
     await worker.weight(NAME, BUCKETS)
     assert kinds(controller) == ["began", "advanced", "promoted"]
     numbers = [change.table for change in controller.store.saves]  # type: ignore[attr-defined]
-    assert [table.number for table in worker.tables][-2:] == numbers[-2:]
+    told = list(dict.fromkeys(table.number for table in worker.tables))  # the last is told again: with fewer pairs
+    assert told[-2:] == numbers[-2:]
     assert await controller.store.delivery_counts(HOOK) == {"waiting": 1}
 
 
