@@ -69,7 +69,6 @@ LONG_FUNCTIONS = {
     "tests/console/test_hostile.py:test_hostile_strings_are_text",
     "tests/controller/test_request_log.py:test_a_receiver_reads_the_request_its_legs_and_the_link",
     "tests/controller/webhooks/test_outbox.py:test_an_ended_subscription_begins_anew_when_the_owner_changes_it_or_puts_it_back",
-    "tests/docs/test_quickstart.py:test_every_command_as_typed",
     "tests/e2e/test_bad_candidates.py:test_a_bad_candidate_costs_clients_nothing_and_is_rolled_back",
     "tests/e2e/test_labels.py:test_truths_wait_for_their_time_over_a_killed_controller",
     "tests/e2e/test_mismatches.py:test_answers_that_are_none_are_rolled_back_and_equal_ones_promoted",
