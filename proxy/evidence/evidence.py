@@ -186,8 +186,8 @@ class Evidence(TrialFacts):
         self._state.judged.setdefault(aspect, JudgedPairs()).unjudged += n
 
     def judge_moved(self, aspect: str) -> None:
-        """The judge of this prediction has changed: what its guards count is no evidence any more, neither to fail
-        nor to pass. A FAIL that was assessed stays."""
+        """The judge of this prediction has changed, or is none: what its guards count is no evidence any more, neither
+        to fail nor to pass. A FAIL that was assessed stays."""
         self._state.tally.silent.add(aspect)
         self._ceiling = None
 

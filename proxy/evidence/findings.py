@@ -345,7 +345,7 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
     if not judges(slot.guard, kind := look.state.aspect_of(slot.guard).kind):
         return f"it cannot judge predictions of kind {kind.value}"
     if look.state.tally.is_silent(slot):
-        return "the judge has changed: its verdicts count no more, neither to fail nor to pass"
+        return "the judge has changed or is wrong about its anchors: its verdicts count neither to fail nor to pass"
     if estimate.value is None:
         return GUARDS[slot.guard.name].gap(slot.guard)
     if isinstance(slot.rule, Ks | Psi):

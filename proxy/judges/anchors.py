@@ -29,6 +29,8 @@ on pairs where it is in two minds; `blind_spots` says what a file of anchors can
    the next round is asked at once, until the record confirms or the judge has `moved`. Doubt costs anchors, no
    evidence. Pairs may be judged meanwhile and wait too, in a bounded queue; who drops some counts them as not judged.
 5. Once it has `moved`, it stays so: `Evidence.judge_moved` for each prediction of this judge; what waits is dropped.
+   The same is done with one that `is_unfit`: a judge that calls everything a tie, or always the first answer better,
+   passes every candidate, and shows it by its first verdicts on pairs of which one answer is better.
 
 Nothing of this looks at a verdict on a pair, so evidence by an unchanged judge is as valid as without anchors. What is
 counted after a change are the verdicts of rounds that raised no doubt: a change that is small on the anchors is small
@@ -64,6 +66,8 @@ KEPT: Final = 20
 
 GROUPS: Final = ((0, 2), (2, 4), (4, 7), (7, 10))
 """Which of the ten counts are of constancy, of agreement, of position and of length."""
+FIT: Final = 2 / 3
+"""Share of the anchors with a better answer that a judge must get right the first time it is asked."""
 NO_ANSWERS: Final[tuple[int, ...]] = (0,) * 10
 
 
@@ -116,6 +120,21 @@ class AnchorRecord:
     def confirms(self) -> bool:
         """Whether verdicts that were given before the last round may count."""
         return self.is_known and not self.moved and self.doubt < log(DOUBT)
+
+    @property
+    def ability(self) -> tuple[int, int]:
+        """How many of its first verdicts on anchors that have a better answer were right, and how many those are."""
+        clear = [
+            (_meant(verdict, swapped=bool(place % 2)), self.anchors[place // 2].known)
+            for place, verdict in enumerate(self.references)
+            if verdict and self.anchors[place // 2].known != TIE
+        ]
+        return sum(meant == known for meant, known in clear), len(clear)
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether it has not changed, but never knew which answer is better: it `moved` before the first round."""
+        return self.moved and not self.rounds
 
     @property
     def counts(self) -> dict[str, int]:
@@ -197,7 +216,9 @@ def after_round(record: AnchorRecord, questions: Sequence[AnchorQuestion], given
         references = list(record.references)
         for question, verdict in said:
             references[2 * question.anchor + question.swapped] = verdict
-        return replace(record, references=tuple(references))
+        record = replace(record, references=tuple(references))
+        right, clear = record.ability
+        return replace(record, moved=all(references) and right < FIT * clear)
     if 2 * len(said) < ROUND:
         return record
     counts, rounds = _counted(record, said), record.rounds + 1
@@ -275,6 +296,8 @@ def blind_spots(anchors: Sequence[Anchor]) -> list[str]:
     'the shorter answer is the better one in 0 of 20 anchors: a judge that turns towards length hardly shows'
     """
     least, found = len(anchors) / 10, []
+    if all(one.known == TIE for one in anchors):
+        found.append("no anchor has a better answer: a judge that sees no difference between any two would not be seen")
     shorter = sum(one.known != TIE and bool(one.longer) and one.known != one.longer for one in anchors)
     twins = sum(one.known == TIE and bool(one.longer) for one in anchors)
     hardly = "a judge that turns towards length hardly shows"
@@ -303,12 +326,17 @@ def _counted(record: AnchorRecord, said: Sequence[tuple[AnchorQuestion, str]]) -
     counts = list(NO_ANSWERS)
     for question, given in said:
         known, longer = record.anchors[question.anchor]
-        meant = {FIRST: SECOND, SECOND: FIRST}.get(given, given) if question.swapped else given
+        meant = _meant(given, swapped=question.swapped)
         counts[0 if given == record.references[2 * question.anchor + question.swapped] else 1] += 1
         counts[2 if meant == known else 3] += 1
         counts[4 + WINNERS.index(given)] += 1
         counts[9 if meant == TIE or not longer else 7 if meant == longer else 8] += 1
     return tuple(counts)
+
+
+def _meant(verdict: str, *, swapped: bool) -> str:
+    """A verdict in the order of the file."""
+    return {FIRST: SECOND, SECOND: FIRST}.get(verdict, verdict) if swapped else verdict
 
 
 def _mixed(counts: Sequence[int]) -> float:

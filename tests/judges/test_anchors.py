@@ -253,3 +253,27 @@ def test_a_file_that_shows_all_has_no_blind_spot() -> None:
     few = blind_spots([Anchor("first", "first")] * 3)
     assert len(few) == 3
     assert few[2].startswith("3 anchors are few")
+
+
+@pytest.mark.parametrize(("says", "unfit"), [("tie", True), ("first", True), ("known", False)])
+def test_a_judge_that_does_not_know_which_answer_is_better_is_none(says: str, unfit: bool) -> None:
+    """It would pass every candidate: of equal ones it says the same."""
+    record = begin_record(made_up_anchors(20))
+    while not all(record.references) and not record.moved:
+        questions = next_round(record, KEY)
+        turned = {"first": "second", "second": "first", "tie": "tie"}
+        right = [record.anchors[one.anchor].known for one in questions]
+        known = [turned[word] if one.swapped else word for word, one in zip(right, questions, strict=True)]
+        record = after_round(record, questions, known if says == "known" else [says] * len(questions))
+    assert (record.moved, record.is_unfit) == (unfit, unfit)
+    assert record.ability == ({"tie": 0, "first": 10, "known": 20}[says], 20)
+    assert restored_record(record.anchors, record.dumped).is_unfit is unfit
+
+
+def test_one_that_changes_is_not_said_to_be_unfit() -> None:
+    judge = MadeUpJudge(7)
+    record = known_record(judge)
+    judge.taste = JUDGE._replace(position=3.0)
+    while not record.moved:
+        record = ask(record, judge)
+    assert not record.is_unfit

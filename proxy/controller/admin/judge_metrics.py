@@ -36,8 +36,8 @@ def judge_families(rollouts: Sequence[Mapping[str, Any]], counts: FleetCounts) -
     text = "Whether a judge gives verdicts: 0 when its last five questions had none."
     yield gauge("judge_up", text, ("judge",), {name: float(not one["down"]) for name, one in judges.items()})
     anchored = {name: one["anchors"] for name, one in judges.items() if one["anchors"] is not None}
-    moved = {name: float(anchors["state"] == "changed") for name, anchors in anchored.items()}
-    yield gauge("judge_moved", "1 when a judge's anchors say that it has changed.", ("judge",), moved)
+    moved = {name: float(anchors["state"] in ("changed", "unfit")) for name, anchors in anchored.items()}
+    yield gauge("judge_moved", "1 when a judge's anchors say that it has changed, or is unfit.", ("judge",), moved)
     held = {name: anchors["held"] for name, anchors in anchored.items()}
     yield gauge("judge_held", "Verdicts that wait until the anchors have been asked again.", ("judge",), held)
     first = {name: one["first"]["rate"] for name, one in judges.items() if one["first"]["rate"] is not None}

@@ -132,7 +132,8 @@ class AnchorGate:
         if record is None:
             return
         if record.moved:
-            logs.event(log, "judge.moved", logging.WARNING, judge=self.asker.name, **record.counts)
+            event, (right, clear) = "judge.unfit" if record.is_unfit else "judge.moved", record.ability
+            logs.event(log, event, logging.WARNING, judge=self.asker.name, right=right, of=clear, **record.counts)
         elif not record.confirms:
             return
         else:
@@ -158,7 +159,7 @@ class AnchorGate:
         if record is None:
             return None
         state = "in_doubt" if not record.confirms else "unchanged"
-        state = "changed" if record.moved else state if record.is_known else "learning"
+        state = "unfit" if record.is_unfit else "changed" if record.moved else state if record.is_known else "learning"
         evidence = max(0.0, min(1.0, record.evidence / _NEEDED)) if not record.moved else 1.0
         rounds = {"rounds": record.rounds, "base_rounds": BASE_ROUNDS}
         return {"state": state, **rounds, "held": self.held, "evidence": evidence, **record.counts}

@@ -18,7 +18,7 @@ from proxy.controller.judging.gate import AnchorGate
 from proxy.controller.judging.queue import JudgeQueue
 from proxy.judges.anchors import BASE_ROUNDS, ROUND, ROUND_EVERY
 from tests.controller.controllers import eventually
-from tests.stand_in_judge import StandInJudge, longer
+from tests.stand_in_judge import StandInJudge
 
 ANCHORS = 20
 
@@ -33,6 +33,9 @@ def anchor_file(folder: Path) -> str:
         lines.append(orjson.dumps({"request": f"q{n}", **pair, "verdict": "first" if first else "second"}))
     (folder / "anchors.jsonl").write_bytes(b"\n".join(lines))
     return str(folder / "anchors.jsonl")
+
+
+SIX = {f"q{n}" for n in range(6)}
 
 
 def right(_request: str, first: str, _second: str) -> str:
@@ -138,10 +141,11 @@ async def test_a_judge_that_has_changed_may_be_one_for_a_new_trial(tmp_path: Pat
     async with gated(tmp_path, judge) as gate:
         gate.stamp()
         await eventually(lambda: gate.record and gate.record.is_known)
-        judge.verdict = longer
+        judge.verdict = lambda request, first, second: "tie" if request in SIX else right(request, first, second)
         for _ in range(ROUND_EVERY):
             gate.stamp()
         await eventually(lambda: gate.moved)
+        assert (gate.shown() or {})["state"] == "changed"
         gate.told = {"r/c": "trial 1"}
         gate.assigned({"r/c": "trial 1"})
         assert gate.moved
@@ -149,6 +153,16 @@ async def test_a_judge_that_has_changed_may_be_one_for_a_new_trial(tmp_path: Pat
         assert not gate.moved
         gate.stamp()
         await eventually(lambda: gate.record and gate.record.is_known)
+
+
+async def test_a_judge_that_calls_everything_a_tie_is_unfit(tmp_path: Path) -> None:
+    judge = StandInJudge(verdict=lambda *_: "tie")
+    async with gated(tmp_path, judge) as gate:
+        stamp = gate.stamp()
+        await eventually(lambda: gate.moved)
+        assert not gate.may_count(stamp)
+        assert (gate.shown() or {})["state"] == "unfit"
+        assert len(judge.asked) == 2 * ANCHORS
 
 
 async def test_without_anchors_every_verdict_counts_at_once() -> None:
