@@ -17,7 +17,6 @@ LONG_FILES = {
     "loadtests/bench_dataplane.py",
     "proxy/cli/__init__.py",
     "proxy/config/checks.py",
-    "proxy/http/http2/connection.py",
     "proxy/model/__init__.py",
     "tests/cli/test_replay.py",
     "tests/controller/test_effect_executor.py",

@@ -96,7 +96,6 @@ class Http2(Sending):
         self._owed = 0
         self._blocks = Blocks(max_header)
         self._rest = b""
-        self._widened = False
         self.work = 0
         self.rests = False
         """The next frame is expensive, and was not wanted."""
@@ -299,23 +298,26 @@ class Http2(Sending):
     def _on_rst(self, _flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise Http2Error(FRAME_SIZE_ERROR, "RST_STREAM is four bytes")
-        stream = self._wanted(number)
-        if stream is None:
+        if (stream := self._wanted(number)) is None:
             self.worthless()
         else:
-            del self.streams[number]
-            self._forget(stream)
-            stream.local_done = stream.remote_done = True
-            stream.parts.clear()
-            taker, stream.taker = stream.taker, None
-            if taker is not None:
-                taker.on_reset(int.from_bytes(payload, "big"))
+            self._was_reset(stream, int.from_bytes(payload, "big"))
+
+    def _was_reset(self, stream: Stream, code: int) -> None:
+        """The peer does no more for a stream."""
+        del self.streams[stream.id]
+        self._forget(stream)
+        stream.local_done = stream.remote_done = True
+        stream.parts.clear()
+        taker, stream.taker = stream.taker, None
+        if taker is not None:
+            taker.on_reset(code)
 
     def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) % 6 or (flags & ACK and payload):
             raise Http2Error(FRAME_SIZE_ERROR if not number else PROTOCOL_ERROR, "not SETTINGS")
-        self.worthless(1 + len(payload) // (6 * SETTINGS_OF_ONE))
-        self.work -= len(payload) // (6 * SETTINGS_OF_ONE)
+        self.worthless(1 + (many := len(payload) // (6 * SETTINGS_OF_ONE)))
+        self.work -= many
         if flags & ACK:
             return
         for key, value in SETTING.iter_unpack(payload):
@@ -330,17 +332,6 @@ class Http2(Sending):
             elif key == ENABLE_PUSH and value > 1:
                 raise Http2Error(PROTOCOL_ERROR, "push is on or off")
         self._out.append(frame(SETTINGS, ACK, 0))
-
-    def _resize(self, value: int) -> None:
-        if value > MAX_INT31:
-            raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
-        if value + self._highest > MAX_INT31:
-            self._highest = max([0, *(stream.room for stream in self.streams.values())])
-            if value + self._highest > MAX_INT31:
-                raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
-        if value > self._initial and self._narrow:
-            self._widened = True
-        self._initial = value
 
     def _widen(self) -> None:
         """The window that all streams have in common has grown: those that waited for it go on."""
@@ -363,12 +354,7 @@ class Http2(Sending):
         self.goaway = int.from_bytes(payload[:4], "big") & MAX_INT31
         if not self.server:
             for stream in [one for one in self.streams.values() if one.id > self.goaway]:
-                del self.streams[stream.id]
-                self._forget(stream)
-                stream.local_done = stream.remote_done = True
-                taker, stream.taker = stream.taker, None
-                if taker is not None:
-                    taker.on_reset(REFUSED_STREAM)
+                self._was_reset(stream, REFUSED_STREAM)
 
     def _on_window(self, _flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:

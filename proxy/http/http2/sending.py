@@ -6,6 +6,7 @@ from proxy.http.http2.frames import (
     DATA,
     ENABLE_PUSH,
     END_STREAM,
+    FLOW_CONTROL_ERROR,
     GOAWAY,
     HIGH,
     INITIAL_WINDOW,
@@ -23,6 +24,7 @@ from proxy.http.http2.frames import (
     WINDOW_UPDATE,
     FloodError,
     Headers,
+    Http2Error,
     Stream,
     Taker,
     encoded,
@@ -59,7 +61,8 @@ class Sending:
         self._held_up: dict[Stream, None] = {}
         """Streams that wait for the connection: for its window, or for what was sent to be written."""
         self._narrow: dict[Stream, None] = {}
-        """Those that wait for their own window."""
+        """Those that wait for their own window; `_widened`: what is common to all windows has grown."""
+        self._widened = False
         self._highest = 0
         """No stream's `room` is above."""
         self._late = 0
@@ -69,8 +72,8 @@ class Sending:
         self._broken_off: dict[int, None] = {}
         """Streams that we have reset, on which the peer may not know it yet; those up to `_forgotten` count as such."""
         self._forgotten = 0
-        settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header)]
-        settings.append((MAX_STREAMS, max_streams) if server else (ENABLE_PUSH, 0))
+        of_one = (MAX_STREAMS, max_streams) if server else (ENABLE_PUSH, 0)
+        settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header), of_one]
         self._out = [
             b"" if server else PREFACE,
             frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
@@ -261,3 +264,15 @@ class Sending:
             self._push(stream)
             if before > HIGH >= stream.waiting and taker is not None:
                 taker.on_room()
+
+    def _resize(self, value: int) -> None:
+        """How large the peer's windows are at first; raises `Http2Error` where that makes one too large."""
+        if value > MAX_INT31:
+            raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
+        if value + self._highest > MAX_INT31:
+            self._highest = max([0, *(stream.room for stream in self.streams.values())])
+            if value + self._highest > MAX_INT31:
+                raise Http2Error(FLOW_CONTROL_ERROR, "a window too large")
+        if value > self._initial and self._narrow:
+            self._widened = True
+        self._initial = value
