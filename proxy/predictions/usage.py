@@ -8,16 +8,19 @@ them, which would make a longer answer look hardly longer). Both arms of a pair 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+import orjson
 
 from proxy.model import Arm, Outcome, Pair
 from proxy.model.price import TokenUsage
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.language import count_of
-from proxy.predictions.message import Message, media_type
-from proxy.predictions.sse import events, is_stream
+from proxy.predictions.message import decoded
 from proxy.predictions.unreadable import Unreadable
 
 BYTES_PER_TOKEN = 4
@@ -62,98 +65,100 @@ def usage_of(asked: bytes, outcome: Outcome, bounds: Bounds = DEFAULT, *, count:
     """
     if not was_asked(outcome) or outcome.status >= 400:
         return NOTHING_USED
+    try:
+        body = decoded(outcome.head, outcome.body, bounds.inflated)
+    except Unreadable:
+        body = outcome.body
+    said = None if count else _said(_usages(body))
     into = len(asked) // BYTES_PER_TOKEN
-    try:
-        answer = Message(outcome.head, outcome.body, bounds=bounds)
-        stream = is_stream(media_type(answer.head), answer.body)
-        if not count and b'"usage"' in answer.body:
-            said = _said(_documents(answer, bounds, stream=stream))
-            if said is not None:
-                return said
-        return TokenUsage(into, _written(answer, bounds, stream=stream) // BYTES_PER_TOKEN, counted=True)
-    except Unreadable:
-        return TokenUsage(into, len(outcome.body) // BYTES_PER_TOKEN, counted=True)
+    return said or TokenUsage(into, _written(body) // BYTES_PER_TOKEN, counted=True)
 
 
-def _documents(answer: Message, bounds: Bounds, *, stream: bool, holding: bytes = b'"usage"') -> list[Any]:
-    """The JSON of an answer, or of those of its events that hold these bytes."""
-    if not stream:
-        return [answer.document]
-    answer.check_json()
-    return [answer.parse(piece) for piece in events(answer.body, bounds.parts) if holding in piece]
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+"""Where an engine says what it counted. Inside a text its quotes would be escaped; OpenAI's streams say null before."""
+_FIRST, _LAST, _LONGEST = 8, 8, 4096
+"""Of so many places at the start and at the end of a body, each so long at most, more are not looked at."""
 
 
-def _written(answer: Message, bounds: Bounds, *, stream: bool) -> int:
-    """Bytes of the texts that were written; all of the answer where no member of it is known to hold text."""
-    found = 0
-    try:
-        for document in _documents(answer, bounds, stream=stream, holding=b"{"):
-            found += sum(len(text.encode("utf-8", "surrogatepass")) for text in _texts(document))
-    except Unreadable:
-        return len(answer.body)
-    return found or len(answer.body)
+def _usages(body: bytes) -> list[Any]:
+    """The counts in an answer, or in the events of one: found by their bytes, so that nothing else is parsed."""
+    places = [match.end() - 1 for match in _USAGE.finditer(body)]
+    if len(places) > _FIRST + _LAST:
+        places = places[:_FIRST] + places[-_LAST:]
+    found = []
+    for start in places:
+        end = _closing(body, start)
+        with suppress(orjson.JSONDecodeError):
+            found.append(orjson.loads(body[start:end]))
+    return found
 
 
-_TEXTS = frozenset((
-    "content", "text", "reasoning", "reasoning_content", "thinking", "refusal", "arguments", "partial_json", "delta",
-    "output_text", "text_output", "generated_text", "response", "name",
-))  # fmt: skip
-"""Members that hold what a model wrote, in the APIs of OpenAI, Anthropic, Triton, TGI and Ollama."""
-_REPEATED = (".done", ".completed", ".incomplete")
-"""Ends of the types of events that say again what the stream has said."""
+def _closing(body: bytes, start: int) -> int:
+    """Behind the brace that closes the one at `start`; counts hold no texts with braces in them.
+
+    >>> _closing(b'x{"a": {}, "b": 1}}', 1)
+    18
+    """
+    depth = 0
+    for match in _BRACE.finditer(body, start, start + _LONGEST):
+        depth += 1 if match[0] == b"{" else -1
+        if not depth:
+            return match.end()
+    return start
 
 
-def _texts(document: Any) -> Iterator[str]:
-    """The texts in a document, not deeper than was parsed."""
-    waiting = [document]
-    while waiting:
-        one = waiting.pop()
-        if type(one) is list:
-            waiting += one
-        elif type(one) is dict:
-            kind = one.get("type")
-            if type(kind) is str and kind.endswith(_REPEATED):
-                continue
-            for key, value in one.items():
-                if type(value) is str:
-                    if key in _TEXTS:
-                        yield value
-                elif type(value) is dict or type(value) is list:
-                    waiting.append(value)
-                    if key == "input" and type(value) is dict and kind == "tool_use":
-                        yield str(value)
+_BRACE = re.compile(rb"[{}]")
+_STRING = rb'"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"'
+_KEYS = (
+    b"content|text|reasoning|reasoning_content|thinking|refusal|arguments|partial_json|delta|output_text|text_output|"
+    b"generated_text|response|name"
+)
+_TEXTS = re.compile(b'"(?:' + _KEYS + b")" + _STRING, re.DOTALL)
+"""Texts that a model wrote, in the APIs of OpenAI, Anthropic, Triton, TGI and Ollama."""
+_DELTAS = re.compile(b'"delta' + _STRING, re.DOTALL)
+"""The same in streams of the responses API, whose other events say them again."""
 
 
-def _said(documents: Sequence[Any]) -> TokenUsage | None:
+def _written(body: bytes) -> int:
+    """Bytes of the texts that were written, an escaped character as three; all of the answer where none is known.
+
+    >>> _written(b'{"content": "abcd", "id": "xyz"}'), _written(b'{"text": "\\\\u00e9"}'), _written(b"12345")
+    (4, 3, 5)
+    """
+    texts = _DELTAS if b'"response.output_' in body else _TEXTS
+    found = sum(len(text) - 3 * text.count(b"\\u") for text in texts.findall(body))
+    return found or len(body)
+
+
+def _said(usages: Sequence[Any]) -> TokenUsage | None:
     """Tokens as the engine counted them in an answer or in the events of one; `None` when it does not say.
 
     Events repeat what is known by then: Anthropic says what went in at the start, what came out at the end. Tokens
     beyond those that went in and came out are taken for written ones: some engines leave reasoning out of both.
     """
-    usages = [usage for usage in map(_usage, documents) if type(usage) is dict]
-    into = max((count_of(usage, "prompt_tokens") or count_of(usage, "input_tokens") for usage in usages), default=0)
-    out = max((count_of(usage, "completion_tokens") or count_of(usage, "output_tokens") for usage in usages), default=0)
-    within = max((_cached_within(usage) for usage in usages), default=0)
-    cached = max((count_of(usage, "cache_read_input_tokens") for usage in usages), default=0)
-    written = max((count_of(usage, "cache_creation_input_tokens") for usage in usages), default=0)
-    total = max((count_of(usage, "total_tokens") for usage in usages), default=0)
+    into = out = within = cached = written = total = 0
+    for usage in usages:
+        if type(usage) is dict:
+            get = usage.get
+            into = max(into, _whole(get("prompt_tokens")) or _whole(get("input_tokens")))
+            out = max(out, _whole(get("completion_tokens")) or _whole(get("output_tokens")))
+            within = max(within, _cached_within(usage))
+            cached = max(cached, _whole(get("cache_read_input_tokens")))
+            written = max(written, _whole(get("cache_creation_input_tokens")))
+            total = max(total, _whole(get("total_tokens")))
     found = TokenUsage(max(0, into - within), out, cached + min(within, into), written)
     if found.total < total:
         found = found._replace(output=out + total - found.total)
     return found if found.total else None
 
 
-def _cached_within(usage: Any) -> int:
+def _whole(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def _cached_within(usage: dict[str, Any]) -> int:
     """Cached tokens that OpenAI's APIs count among those that went in; Anthropic counts them apart."""
-    chat = count_of(usage, "prompt_tokens_details", "cached_tokens")
-    return (
-        chat or count_of(usage, "input_tokens_details", "cached_tokens") or count_of(usage, "prompt_cache_hit_tokens")
-    )
-
-
-def _usage(document: Any) -> Any:
-    """The counts in a document: at its top, or in the answer that an event of the responses or messages API holds."""
-    if type(document) is not dict:
-        return None
-    inner = document.get("response", document.get("message"))
-    return inner["usage"] if type(inner) is dict and "usage" in inner else document.get("usage")
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    if details is not None:
+        return count_of(details, "cached_tokens")
+    return _whole(usage.get("prompt_cache_hit_tokens"))

@@ -53,10 +53,9 @@ def test_a_stream_with_and_without_its_usage() -> None:
     for body, tokens in (
         (b"".join([*pieces, last, b"data: [DONE]\n\n"]), 33),
         (b"".join([*pieces, b"data: [DONE]\n\n"]), estimate + 10),
-        (
-            b"".join([*pieces, b'data: {"usage": nul\n\n']),
-            estimate + len(b"".join(pieces) + b'data: {"usage": nul\n\n') // 4,
-        ),
+        (b"".join([*pieces, b'data: {"usage": nul\n\n']), estimate + 10),
+        (b"".join([*pieces, b'data: {"usage": {"total_tok\n\n']), estimate + 10),
+        (b"".join([*pieces[:1], b'data: {"usage": null}\n\n', *pieces[1:], last]), 33),
     ):
         assert copies_cost(pair(answer(b"{}"), Outcome(200, head=EVENTS, body=body))) == tokens
     done = b'data: {"type": "response.completed", "response": {"usage": {"total_tokens": 8}}}\n\n'
@@ -90,3 +89,12 @@ def test_messages_say_what_went_in_at_the_start_and_what_came_out_at_the_end() -
     assert copies_cost(pair(answer(b"{}"), answer(examples.message_whole()))) == 25 + 12
     ended = examples.response_stream(cut=list)
     assert copies_cost(pair(answer(b"{}"), Outcome(200, head=EVENTS, body=examples.sse(ended)))) == 21
+
+
+def test_counts_in_what_a_model_writes_are_no_counts() -> None:
+    """Inside a text quotes are escaped; and of very many places only the first and the last are looked at."""
+    text = '"usage": {"prompt_tokens": 1000000}'
+    message = {"choices": [{"message": {"content": text}}], "usage": CHAT}
+    assert copies_cost(pair(answer(b"{}"), answer(orjson.dumps(message)))) == 21
+    many = b'{"usage": {' * 100_000 + orjson.dumps({"usage": CHAT})
+    assert copies_cost(pair(answer(b"{}"), Outcome(200, head=EVENTS, body=many))) == 21
