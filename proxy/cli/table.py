@@ -132,6 +132,7 @@ def _rollout(one: dict[str, Any]) -> str:
         ]
     lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
     lines += _costs(one)
+    lines += [f"  {printable(judge_words(judge))}" for judge in one.get("judges") or ()]
     if budget := one.get("token_budget"):
         lines.append(
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
@@ -159,6 +160,32 @@ def _rollout(one: dict[str, Any]) -> str:
         counted = {word.replace("_", " "): n for word, n in mismatches.items()}
         lines.append("  mismatched responses: " + _counts(counted))
     return "\n".join(lines)
+
+
+def judge_words(one: dict[str, Any]) -> str:
+    """What a judge has said of the pairs of one prediction.
+
+    >>> one = {"judge": "helpful", "aspect": "quality", "verdicts": {"win": 12, "tie": 30, "loss": 9}, "waiting": 4}
+    >>> one |= {"not_judged": {"timeout": 2}, "first": {"rate": 0.52}, "cost": {"spent": 0.61, "limit": "5/day"}}
+    >>> judge_words(one | {"down": False, "anchors": {"state": "in_doubt", "held": 40}})
+    'judge helpful (quality): 12 won, 30 tied, 9 lost; not judged: 2 timeout; first wins 52 %; spent 0.61 of 5/day; \
+anchors: in doubt, 40 verdicts wait for them'
+    """
+    verdicts, first, anchors = one["verdicts"], one["first"]["rate"], one["anchors"]
+    words = [f"{verdicts['win']:,} won, {verdicts['tie']:,} tied, {verdicts['loss']:,} lost"]
+    if one["not_judged"]:
+        words.append("not judged: " + ", ".join(f"{n:,} {why}" for why, n in one["not_judged"].items()))
+    if first is not None:
+        words.append(f"first wins {100 * first:.0f} %")
+    if one["cost"]["limit"] is not None:
+        words.append(f"spent {one['cost']['spent']:.3g} of {one['cost']['limit']}")
+    if anchors is not None:
+        held = f", {anchors['held']:,} verdicts wait for them" if anchors["held"] else ""
+        words.append(f"anchors: {anchors['state'].replace('_', ' ')}{held}")
+    if one["down"]:
+        words.append("it gives no verdicts now")
+    of = f" ({one['aspect']})" if one["aspect"] else ""
+    return f"judge {one['judge']}{of}: {'; '.join(words)}"
 
 
 def _costs(one: dict[str, Any]) -> list[str]:

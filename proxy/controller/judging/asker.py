@@ -19,6 +19,7 @@ from proxy import logs
 from proxy.config.judges import JudgeConfig
 from proxy.controller.admin.judge_metrics import JUDGE_BOUNDS
 from proxy.controller.judging.client import JudgeClient, JudgeReply
+from proxy.judges.anchors import ROUND
 from proxy.judges.budget import JudgeSpending, afford, settle, spent_now
 from proxy.judges.cache import VerdictCache
 from proxy.judges.drawing import judge_key
@@ -85,6 +86,8 @@ class JudgeAsker:
         self.first = FirstRate()
         self.spending = JudgeSpending()
         self._clock = clock
+        self._dearer = 1.0  # how many times what it was reckoned at the dearest answer has cost
+        self._spent_in = -1  # the period of which it was said that its budget is spent
         self._client = client or JudgeClient(config)
         self._under_way: dict[bytes, asyncio.Future[Judgment]] = {}
 
@@ -104,7 +107,7 @@ class JudgeAsker:
                 return Judgment(*known)
             if (same := self._under_way.get(key)) is not None:
                 return await asyncio.shield(same)
-        found = await self._paid(body) if anew else await self._known_to_be_asked(key, body)
+        found = await self._paid(body, anchor=True) if anew else await self._known_to_be_asked(key, body)
         if found.winner and not anew:
             self.first = self.first.add(found.winner)
             self.cache.put(key, found.winner, found.reason)
@@ -128,14 +131,17 @@ class JudgeAsker:
         self.stats.not_judged[why] += 1
         return Judgment(why=why)
 
-    async def _paid(self, body: bytes) -> Judgment:
-        """Ask, within the budget."""
-        limit, estimate = self.config.max_cost, self._cost(int(len(body) / BYTES_PER_TOKEN) + 1, ANSWER_TOKENS, 0.0)
+    async def _paid(self, body: bytes, *, anchor: bool = False) -> Judgment:
+        """Ask, within the budget, of which enough is left for a round of anchors: without one, verdicts that are paid
+        for cannot count."""
+        limit, reckoned = self.config.max_cost, self._cost(int(len(body) / BYTES_PER_TOKEN) + 1, ANSWER_TOKENS, 0.0)
+        estimate = reckoned * self._dearer
         if limit is not None:
-            after = afford(self.spending, limit, estimate, self._clock())
+            kept = ROUND * estimate if self.config.anchor_pairs and not anchor else 0.0
+            after = afford(self.spending, limit, estimate + kept, self._clock())
             if after is None:
                 return Judgment(why=NotJudged.BUDGET)
-            self.spending = after
+            self.spending = after._replace(reserved=after.reserved - kept)
         cost, began = estimate, time.monotonic()
         try:
             reply = await self._client.ask(body, self.config.timeout)
@@ -144,6 +150,7 @@ class JudgeAsker:
             cost = self._came_to(body, reply, found, seconds)
         finally:
             self.stats.cost += cost
+            self._dearer = max(self._dearer, cost / reckoned) if reckoned else 1.0
             if limit is not None:
                 self.spending = settle(self.spending, limit, estimate, cost, self._clock())
         if reply.status == 200:
@@ -181,6 +188,10 @@ class JudgeAsker:
             return
         stats.not_judged[found.why] += 1
         if found.why is NotJudged.BUDGET:
+            period = int(self._clock() // self.config.max_cost.period) if self.config.max_cost is not None else 0
+            if period != self._spent_in:
+                self._spent_in = period
+                logs.event(log, "judge.budget_spent", judge=self.name, limit=str(self.config.max_cost))
             return
         stats.failing, stats.last_why = stats.failing + 1, found.why.value
         if stats.failing == DOWN_AFTER:

@@ -17,6 +17,7 @@ from proxy.controller.judging.asker import JudgeAsker
 from proxy.controller.judging.gate import AnchorGate
 from proxy.controller.judging.queue import JudgeQueue
 from proxy.judges.anchors import BASE_ROUNDS, ROUND, ROUND_EVERY
+from proxy.judges.verdict import NotJudged
 from tests.controller.controllers import eventually
 from tests.stand_in_judge import StandInJudge
 
@@ -163,6 +164,24 @@ async def test_a_judge_that_calls_everything_a_tie_is_unfit(tmp_path: Path) -> N
         assert not gate.may_count(stamp)
         assert (gate.shown() or {})["state"] == "unfit"
         assert len(judge.asked) == 2 * ANCHORS
+
+
+async def test_enough_of_the_budget_is_left_for_the_anchors(tmp_path: Path) -> None:
+    """What was paid for may count: pairs are refused before the round that lets their verdicts go cannot be paid."""
+    judge = StandInJudge(verdict=lambda *texts: right(*texts) if texts[0].startswith("q") else "tie")
+    price = {"input": 1000.0, "output": 0.0}
+    async with gated(tmp_path, judge, price=price, max_cost="400/day") as gate:
+        gate.start()
+        await eventually(lambda: gate.record and gate.record.is_known)
+        asker, stamps = gate.asker, []
+        for n in range(600):
+            if (await asker.ask(asker.question("r", f"{n}", "longer than that").body)).winner:
+                stamps.append(gate.stamp())
+        assert 0 < len(stamps) < 600
+        assert asker.stats.not_judged[NotJudged.BUDGET] == 600 - len(stamps)
+        assert await gate.settle(20)
+        assert gate.may_count(stamps[-1])
+        assert asker.spent <= 400.0
 
 
 async def test_without_anchors_every_verdict_counts_at_once() -> None:
