@@ -25,6 +25,8 @@ from proxy.predictions.calls import calls_distance
 from proxy.rfc3339 import rfc3339
 
 MOST = 50
+WORDING = 0.1
+"""The difference of a pair of several predictions of which only texts differ."""
 MAX_BYTES = 2 * 1024 * 1024
 """Bytes of all worst, of all latest and of all judged pairs, estimated from above."""
 MAX_BODY = 16 * 1024
@@ -63,9 +65,16 @@ def badness(reading: Reading) -> float:
     if reading.mismatch:
         return 1.0
     if reading.aspects:
-        return max(map(badness, reading.aspects))
+        return max(map(_as_one_of_several, reading.aspects))
     live, candidate = reading.live, reading.candidate
     return 0.0 if live is None or candidate is None else difference(live, candidate)
+
+
+def _as_one_of_several(reading: Reading) -> float:
+    """How bad one of several predictions is: nearly every two texts differ in some word, and a pair with another call
+    or a refusal must not be lost among them."""
+    found = badness(reading)
+    return WORDING if found == 1.0 and reading.live is not None and reading.live.kind is Kind.TEXT else found
 
 
 def difference(live: Prediction, candidate: Prediction) -> float:

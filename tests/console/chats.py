@@ -43,6 +43,7 @@ COST = {
     "copies": 4.1,
     "counted": 0,
 }
+FORECAST = {"pairs": 1700, "seconds": 2400.0, "cost": 4.1, "text": "about 1,700 more pairs, 40 min, $4.10"}
 JUDGE = {
     "aspect": "answer",
     "judge": "helpful",
@@ -124,7 +125,8 @@ class ChatSurface(SceneSurface):
         self.asked: list[str] = []
 
     def rollouts(self) -> list[dict[str, Any]]:
-        return [one | {"cost": COST, "judges": [JUDGE]} for one in super().rollouts()]
+        more = {"cost": COST, "judges": [JUDGE], "cost_budget": {"limit": "20/day", "share": 0.62}}
+        return [one | more | {"stage": one["stage"] | {"forecast": FORECAST}} for one in super().rollouts()]
 
     def rollout(self, name: str) -> dict[str, Any] | None:
         return next((one for one in self.rollouts() if one["name"] == name), None)

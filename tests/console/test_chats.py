@@ -120,7 +120,8 @@ async def test_what_it_costs_and_what_judges_say_so_far_is_seen_at_a_glance(brow
             ]
         )
         card = page.get_by_role("region", name="Answers at a glance")
-        await expect(card).to_contain_text("Copies have cost $4.10.")
+        await expect(card).to_contain_text("Copies have cost $4.10; the budget of 20/day affords 62 % of the pairs.")
+        await expect(page.locator(".forecast")).to_contain_text("1,700 more pairs, 40 min, $4.10")
         await expect(card).to_contain_text("Judge helpful of answer")
         await expect(card).to_contain_text("57.5 % win rate: 90 better, 50 alike, 60 worse, 3 not judged.")
         await expect(card).to_contain_text("The answer that stands first wins 54 % of those that one wins.")

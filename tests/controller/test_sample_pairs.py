@@ -11,9 +11,11 @@ from proxy.controller.sample_pairs import MAX_BODY, MAX_BYTES, MAX_SPOKEN, MOST,
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions import read
+from proxy.predictions.aspects import AspectsReader
 from tests.controller.worker import HEAD, answer
 from tests.evidence.streams import deep_size
 
+JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
 SPEC = PredictionSpec("v2", Kind.LABEL, "y")
 
 
@@ -153,3 +155,19 @@ def test_judged_pairs_are_kept_by_themselves_few_and_small() -> None:
     assert all(len(pair["request"]["body"]) == MAX_BODY for pair in shown)
     assert kept.shown("latest", 9, ()) == kept.shown("worst", 9, ()) == []
     assert deep_size(kept) < 2 * MAX_BYTES
+
+
+def test_a_pair_that_calls_another_tool_is_worse_than_any_in_other_words() -> None:
+    specs = PredictionSpec("openai", Kind.CALLS, "tool_calls", name="tools"), PredictionSpec("openai", name="text")
+    kept, reader = SamplePairs(), AspectsReader(specs)
+    for number in range(2 * MOST):
+        calls = [{"function": {"name": "f", "arguments": f'{{"a": 1, "b": {int(number == 20)}}}'}}]
+        bodies = [{"content": "Yes.", "tool_calls": [{"function": {"name": "f", "arguments": '{"a": 1, "b": 0}'}}]}]
+        bodies.append({"content": f"Sure {number}", "tool_calls": calls})
+        arms = [Outcome(200, head=JSON, body=orjson.dumps({"choices": [{"message": one}]})) for one in bodies]
+        pair = Pair("t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, b"{}", *arms)
+        kept.add(pair, reader.read(pair))
+    worst = kept.shown("worst", MOST, (), ["tools", "text"])
+    assert (worst[0]["id"], 0.1 < worst[0]["difference"] < 1) == ("i20", True)
+    assert {one["difference"] for one in worst[1:]} == {0.1}
+    assert [one["difference"] for one in worst[1]["aspects"]] == [0.0, 1.0]

@@ -225,7 +225,11 @@ SEEN_PAIR = object_of(
         },
         "time": MOMENT,
         "served": {"enum": ["live", "candidate"]},
-        "difference": {"type": "number", "description": "0 to 1, 1 for a mismatch; 2 when the candidate failed."},
+        "difference": {
+            "type": "number",
+            "description": "0 to 1, 1 for a mismatch, 0.1 where of several predictions only texts differ; 2 when the"
+            " candidate failed.",
+        },
         "fault": nullable(TEXT),
         "live_fault": nullable(TEXT),
         "mismatch": nullable({"enum": [word.value for word in Mismatch if word]}),

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { askAction } from "./dialogs.js";
 import { diff } from "./diff.js";
-import { h, name, part } from "./dom.js";
+import { cut, h, name, part } from "./dom.js";
 import * as f from "./format.js";
 import { judged, spoken } from "./spoken.js";
 import { evidence, overlay, overlayData } from "./plots.js";
@@ -48,6 +48,7 @@ function head(rollout) {
       stage.waiting_for,
     ),
     needs(stage),
+    stage.forecast ? h("p", { class: "small forecast" }, cut(stage.forecast.text, 300)) : null,
     rollout.reason && over(rollout) ? h("p", { class: "cause" }, rollout.reason) : null,
     rollout.blocked_by ? h("p", { class: "cause held" }, "Waits in shadow: ", name(rollout.blocked_by), " has the canary traffic of this route.") : null,
   ];
@@ -162,6 +163,14 @@ function aspects(read) {
   return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "predictions of this pair" }, h("table", { class: "aspects" }, h("thead", {}, h("tr", {}, titles.map((title) => h("th", { scope: "col" }, title)))), h("tbody", {}, rows)));
 }
 
+/** In what a pair differs, in a word or two: which of several predictions, else by how much. */
+function score(one) {
+  if (one.difference >= 2) return "failed";
+  if (one.mismatch) return f.words(one.mismatch);
+  const differing = one.aspects.filter((aspect) => aspect.difference > 0).map((aspect) => cut(aspect.name, 24));
+  return differing.length ? `${differing.slice(0, 2).join(", ")}${differing.length > 2 ? ", …" : ""}` : one.aspects.length ? "same" : `differs by ${f.number(one.difference)}`;
+}
+
 /** Answers as they came, and all that was read of them, behind a fold where what they say is shown in words. */
 function raw(one) {
   const parts = [one.aspects.length ? aspects(one.aspects) : null, diff(one.live.body, one.candidate.body)];
@@ -199,7 +208,7 @@ function pair(one, open, rollout, transcripts) {
     h(
       "summary",
       {},
-      h("span", { class: "num score", title: "difference of the two answers, 0 to 1" }, one.difference >= 2 ? "failed" : one.mismatch ? f.words(one.mismatch) : `differs by ${f.number(one.difference)}`),
+      h("span", { class: "num score", title: one.aspects.length ? "the predictions in which the two answers differ" : "difference of the two answers, 0 to 1" }, score(one)),
       h("code", { class: "id" }, name(one.request_id, { title: "x-request-id" })),
       armLine("live", one.live),
       armLine("candidate", one.candidate),
@@ -354,7 +363,7 @@ export function rolloutView(done, older) {
       parts.quantiles.update(latency);
     }
     sections.figures.hidden = !hasFigures(charts.arms, rollout);
-    parts.figures.update(charts.arms, rollout.cost ?? null, rollout.judges ?? []);
+    parts.figures.update(charts.arms, rollout.cost ?? null, rollout.judges ?? [], rollout.cost_budget ?? null);
     sections.values.hidden = !predictions?.values;
     if (predictions?.values) plots.values.update(overlayData(predictions.values), `distribution of ${predictions.kind} over ${charts.pairs} recent pairs`);
     sections.agreement.hidden = !predictions?.labels;

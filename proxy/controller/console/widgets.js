@@ -193,7 +193,7 @@ const known = (value) => value !== null && value !== undefined;
 export const hasFigures = (found, { cost, judges }) => Object.values(found?.live ?? {}).some(known) || known(cost) || Boolean(judges?.length);
 
 /** What both arms' answers look like: a row a figure, so that it fits a phone; the ratio says more than either. */
-export function armFigures(found, cost, judges) {
+export function armFigures(found, cost, judges, budget) {
   const { pairs, events, live, candidate } = found ?? { pairs: 0, live: {}, candidate: {} };
   const rows = [
     ["first token", live.first_seconds, candidate.first_seconds, f.seconds, "median time to the first token"],
@@ -212,7 +212,7 @@ export function armFigures(found, cost, judges) {
         )
       : null,
     pairs ? h("p", { class: "muted small" }, `Of the last ${f.count(pairs)} pairs${cost ? "; cost of all" : ""}.`) : null,
-    cost?.copies ? h("p", { class: "small" }, "Copies have cost ", h("strong", { class: "num" }, f.money(cost.copies, cost.currency)), ".") : null,
+    cost?.copies ? h("p", { class: "small" }, "Copies have cost ", h("strong", { class: "num" }, f.money(cost.copies, cost.currency)), budget ? `; the budget of ${budget.limit} affords ${f.percent(budget.share)} of the pairs` : "", ".") : null,
     judges.map(verdicts),
   ];
 }
