@@ -18,10 +18,8 @@ LONG_FILES = {
     "proxy/config/checks.py",
     "proxy/model/__init__.py",
     "tests/cli/test_replay.py",
-    "tests/controller/test_effect_executor.py",
     "tests/worker/grpc/test_calls.py",
     "tests/worker/test_budget.py",
-    "tests/worker/test_worker.py",
 }
 """Files beyond `LINES`, as long as they are."""
 
@@ -79,7 +77,7 @@ LONG_FUNCTIONS = {
     "tests/worker/rig.py:rig",
     "tests/worker/test_tunnels.py:test_who_does_not_read_holds_up_who_writes",
     "tests/worker/test_worker.py:test_a_trial_that_is_over_is_reported_to_the_end_and_then_no_more",
-    "tests/worker/test_worker.py:test_another_client_ca_on_reload",
+    "tests/worker/test_certificates.py:test_another_client_ca_on_reload",
 }
 """Functions beyond `STEPS`, as long as they are."""
 
