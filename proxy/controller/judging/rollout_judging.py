@@ -15,11 +15,13 @@ Invariants
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from proxy import logs
 from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
 from proxy.controller.sample_pairs import SamplePairs
 from proxy.evidence import Evidence
@@ -32,6 +34,8 @@ from proxy.model import Pair, Plan, Prediction, Reading
 from proxy.model.judged import Judged
 from proxy.predictions.bounds import Bounds
 from proxy.rollout.events import RolloutState
+
+log = logging.getLogger("understudy.judging")
 
 MOST_WAITING = 20_000
 """Pairs of a rollout that wait for verdicts, their own or those of earlier pairs: some 10 MB."""
@@ -144,8 +148,11 @@ class RolloutJudging:
             self.anchors_said()
         parts = reading.aspects or (reading,)
         for aspect in self.aspects:
-            if aspect.draws(pair) and not aspect.moved and aspect.index < len(parts):
-                self._draw(aspect, pair, reading, parts[aspect.index])
+            try:
+                if aspect.draws(pair) and not aspect.moved and aspect.index < len(parts):
+                    self._draw(aspect, pair, reading, parts[aspect.index])
+            except Exception:  # a bug here must not be one of the pair's way into the evidence, and must not be hidden
+                logs.unexpected(log, "controller.judging_broke")
 
     def forget(self) -> None:
         """Another trial has begun, or this one is over: nothing that is still to come belongs to it."""

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from proxy import logs
 from proxy.config.judges import JudgeConfig
 from proxy.controller.judging import rollout_judging
 from proxy.controller.judging.asker import JudgeAsker
@@ -330,6 +331,19 @@ def test_the_question_is_about_what_was_read_and_asked() -> None:
     run.judging.ready([part])
     run.deliver()
     assert run.items[0].aspect == "quality"
+
+
+def test_a_bug_in_the_judging_of_a_pair_is_not_one_of_its_way_into_the_evidence() -> None:
+    class Broken(Queue):
+        def put(self, question: WaitingQuestion) -> None:
+            raise ZeroDivisionError
+
+    before = logs.UNEXPECTED["controller.judging_broke"]
+    run = Run(Broken())
+    run.judging.ready([run.offer(0)])
+    run.deliver()
+    assert run.items == []
+    assert logs.UNEXPECTED["controller.judging_broke"] == before + 1
 
 
 def test_a_request_that_cannot_be_read_is_not_judged() -> None:
