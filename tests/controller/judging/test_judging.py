@@ -22,7 +22,7 @@ TEXT = """
 upstreams: {v1: {url: http://127.0.0.1:1}, v2: {url: http://127.0.0.1:2, version: "1"}}
 judges:
   helpful:
-    {url: http://127.0.0.1:3, model: large, headers: {authorization: KEY}, price: {input: 1, output: 1}, max_cost: 5/day}
+    {url: http://127.0.0.1:3, model: big, headers: {authorization: KEY}, price: {input: 1, output: 1}, max_cost: 5/day}
   other: {url: http://127.0.0.1:4, model: larger}
 routes:
   - name: chat
@@ -77,7 +77,7 @@ async def test_a_reload_that_changes_nothing_of_a_judge_leaves_it_and_what_waits
 
 @pytest.mark.parametrize(
     ("change", "verdicts"),
-    [(("KEY", "NEW"), 1), (("5/day", "6/day"), 1), (("model: large,", "model: small,"), 0)],
+    [(("KEY", "NEW"), 1), (("5/day", "6/day"), 1), (("model: big,", "model: small,"), 0)],
 )
 async def test_another_judge_under_the_name_goes_on_with_what_was_spent(change: tuple[str, str], verdicts: int) -> None:
     judging, runs = started(config())
