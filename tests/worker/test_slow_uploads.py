@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.request.test_exchange import SHADOW, pairs_of
 from tests.worker.configs import for_worker
 from tests.worker.grpc.models import Client, GrpcModel
-from tests.worker.grpc.test_calls import PLAIN as CALLS
-from tests.worker.grpc.test_calls import Raw
+from tests.worker.grpc.raw import PLAIN as CALLS
+from tests.worker.grpc.raw import Raw
 from tests.worker.rig import PATIENCE, Call, Model, Rig, eventually, ok, read_answer, rig
 from tests.worker.test_cuts import BODIES, CUTS, PLAIN, SIZES, TOGETHER, Bench, message
 from tests.worker.test_pool import ONE

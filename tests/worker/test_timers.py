@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.timers import TICK, PreciseTimer, TimerWheel
 from tests.worker.grpc.models import Client, GrpcModel
-from tests.worker.grpc.test_calls import PLAIN, Raw
+from tests.worker.grpc.raw import PLAIN, Raw
 from tests.worker.rig import PATIENCE, Model, always, eventually, ok, rig
 from tests.worker.test_pool import ONE
 

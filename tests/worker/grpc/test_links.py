@@ -15,7 +15,7 @@ from proxy.worker.upstream.endpoint import EJECT_AFTER_TIMEOUTS, UNHEALTHY_AFTER
 from tests.ports import free_port
 from tests.worker.configs import for_worker
 from tests.worker.grpc.models import Client, GrpcModel, hangs
-from tests.worker.grpc.test_calls import PLAIN, Raw
+from tests.worker.grpc.raw import PLAIN, Raw
 from tests.worker.rig import Rig, eventually, rig
 from tests.worker.test_books import Bench
 

@@ -17,7 +17,7 @@ from proxy.worker.downstream.grpc import GrpcServerConnection
 from proxy.worker.downstream.grpc_stream import GrpcServerStream
 from proxy.worker.pace import GRACE
 from tests.worker.grpc.models import Client, GrpcModel, says
-from tests.worker.grpc.test_calls import PLAIN, Raw
+from tests.worker.grpc.raw import PLAIN, Raw
 from tests.worker.rig import PATIENCE, Rig, eventually, rig
 
 NO_WINDOW = Raw.frame(4, 0, 0, b"\0\4\0\0\0\0")
