@@ -176,6 +176,7 @@ class Scene:
                 "name": "promoted" if ended else rungs[stage],
                 "entered_at": rfc3339(self.began + SHADOWED),
                 "waiting_for": self.how.get("waiting_for", WAITS),
+                "forecast": self.how.get("forecast"),
                 "needs": [] if ended or self.state is State.ROLLED_BACK else self.needs(),
             },
             "stages": rungs,

@@ -71,6 +71,7 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         Kind.PROBABILITIES,
         stage=0,
         minutes=1,
+        forecast={"text": "This verdict needs about 1,700 more pairs, 40 min, $4.10."},
     )
     service = SceneSurface([scene])
     async with opened(browser, service) as (page, origin, _):
@@ -78,6 +79,9 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         here = page.locator("[aria-current=step]")
         await expect(here).to_have_text("shadow")
         await expect(page.locator(".guard")).to_have_count(2)
+        await expect(page.locator(".forecast")).to_have_text(
+            "This verdict needs about 1,700 more pairs, 40 min, $4.10."
+        )
 
         scene.state, scene.how["stage"] = State.CANARY, 1
         service.emit("rollout.advanced", {"rollout": scene.plan.name})
@@ -85,6 +89,7 @@ async def test_a_rollout_is_watched_from_shadow_to_rollback(browser: Any) -> Non
         await expect(page.locator("#announce")).to_have_text("fraud/fraud-v9 is now canary at 5 %")
 
         scene.state, scene.how["cause"], scene.compared = State.ROLLED_BACK, "max_disagreement", 20_000
+        scene.how["forecast"] = None
         scene.how["reason"] = (
             "disagreement now 4.8 % (4.52 % – 5.08 %), limit 2 %, the evidence against it is enough: fail"
         )

@@ -47,6 +47,7 @@ function head(rollout) {
         : [h("strong", {}, f.weight(rollout.weight)), " answered by the candidate. In this stage since ", when(rollout.since), ". "],
       stage.waiting_for,
     ),
+    stage.forecast ? h("p", { class: "muted forecast" }, stage.forecast.text) : null,
     needs(stage),
     stage.forecast ? h("p", { class: "small forecast" }, cut(stage.forecast.text, 300)) : null,
     rollout.reason && over(rollout) ? h("p", { class: "cause" }, rollout.reason) : null,
