@@ -22,7 +22,7 @@ from proxy.model import Guard, Kind, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.calibration.truths import batch
 from tests.evidence.gathered import finding, gather
-from tests.evidence.streams import cut, make_plan, make_reading
+from tests.evidence.streams import cut, make_plan, make_reading, segments
 
 GUARD = Guard("max_cost", 1.3, relative=True)
 PLAN = make_plan(GUARD, kind=Kind.LABEL)
@@ -249,3 +249,23 @@ def test_the_forecast_of_check_is_that_of_ordinary_costs() -> None:
             break
     assert 0.5 < passed / pairs_to_pass(GUARD) < 2.0
     assert CANDIDATE_AT > LIVE_AT
+
+
+def test_one_segment_that_is_dear_rolls_back_and_so_does_a_break_after_promotion() -> None:
+    plan = make_plan(GUARD, kind=Kind.LABEL, segments=segments(3), latency_block=0.1)
+    stream = pareto(6000, 1.0, 2.5)
+    dear = [
+        r._replace(segment="b", cost=4 * r.cost) if i % 8 == 0 else r._replace(segment="a")
+        for i, r in enumerate(stream)
+    ]
+    found = gather(plan, dear).assess()
+    assert found.verdict is Verdict.FAIL
+    assert [one.segment for one in found.findings if one.segment and one.verdict is Verdict.FAIL] == ["b"]
+    evidence = gather(plan, stream[:2000])
+    assert evidence.assess().verdict is Verdict.PASS
+    evidence.enter_stage(1, promoted=True)
+    evidence.add([r._replace(stage=1) for r in stream[2000:4000]])
+    assert not evidence.crossed()
+    evidence.add([r._replace(stage=1, cost=3 * r.cost) for r in stream[4000:]])
+    assert evidence.crossed()
+    assert Evidence.load(plan, evidence.dump()).dump() == evidence.dump()
