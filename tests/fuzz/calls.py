@@ -15,15 +15,15 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, Event
 
 from loadtests.hostile.attacks import ANSWER, START, call, frame, settings, text
-from proxy.config import parse
 from proxy.http.http2.frames import CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, WINDOW_UPDATE
 from tests.fuzz.glue import WORKS, Work
-from tests.worker.test_budget import Calls
+from tests.worker.calls import Calls
+from tests.worker.configs import for_worker
 from tests.worker.test_cuts import cut
 
 MARK = b"\x00|\x00"
 """Between the client's and the model's bytes of one input."""
-CONFIG = parse(
+CONFIG = for_worker(
     "server: {grpc_listen: '127.0.0.1:0', limits: {max_header: 4KiB, max_body: 64KiB}}\n"
     "upstreams: {g: {url: 'grpc://127.0.0.1:1'}}\nroutes: [{name: all, live: g}]"
 )

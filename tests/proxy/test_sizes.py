@@ -18,7 +18,6 @@ LONG_FILES = {
     "proxy/config/checks.py",
     "proxy/model/__init__.py",
     "tests/cli/test_replay.py",
-    "tests/worker/test_budget.py",
 }
 """Files beyond `LINES`, as long as they are."""
 

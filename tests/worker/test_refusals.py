@@ -29,8 +29,8 @@ from proxy.model.reasons import Reason
 from proxy.worker.downstream.grpc import MAX_STREAMS, GrpcServerConnection
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.http2_protocol import MAX_UNSENT
+from tests.worker.calls import CALL, START, Calls, called
 from tests.worker.configs import for_worker
-from tests.worker.test_budget import CALL, START, Calls, called
 from tests.worker.test_cuts import Bench, Wire
 
 HTTP = for_worker(
