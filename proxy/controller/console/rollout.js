@@ -49,7 +49,6 @@ function head(rollout) {
     ),
     stage.forecast ? h("p", { class: "muted forecast" }, stage.forecast.text) : null,
     needs(stage),
-    stage.forecast ? h("p", { class: "small forecast" }, cut(stage.forecast.text, 300)) : null,
     rollout.reason && over(rollout) ? h("p", { class: "cause" }, rollout.reason) : null,
     rollout.blocked_by ? h("p", { class: "cause held" }, "Waits in shadow: ", name(rollout.blocked_by), " has the canary traffic of this route.") : null,
   ];
