@@ -31,7 +31,8 @@ def generous(plan: Plan) -> Plan:
     """The plan with every guard that can judge its predictions, under limits that hardly ever fail; its own tolerance
     and absolute latency limits stay."""
     kinds = {spec.name: spec.kind for spec in plan.aspects}
-    found = {guard.key: guard for guard in generous_guards(kinds) if _reads(guard, plan)}
+    priced = plan.live_price is not None and plan.candidate_price is not None
+    found = {guard.key: guard for guard in generous_guards(kinds, priced=priced) if _reads(guard, plan)}
     for guard in plan.guards:
         if GUARDS[guard.name].timed and not guard.relative:
             found[guard.key] = guard
@@ -40,11 +41,13 @@ def generous(plan: Plan) -> Plan:
     return replace(plan, guards=tuple(found.values()))
 
 
-def generous_guards(kinds: Mapping[str, Kind]) -> list[Guard]:
-    """Every guard that measures predictions of these kinds (by their names), under a limit that hardly ever fails."""
+def generous_guards(kinds: Mapping[str, Kind], *, priced: bool = False) -> list[Guard]:
+    """Every guard that measures predictions of these kinds (by their names), under a limit that hardly ever fails; that
+    on cost where both arms are `priced`."""
     named = [(name, kind, known) for name, kind in kinds.items() for known in GUARDS.values() if known.reads]
     every = [*named, *(("", Kind.AUTO, known) for known in GUARDS.values() if not known.reads)]
     found = [(name, kind, known, known.generous(kind)) for name, kind, known in every]
+    found = [one for one in found if priced or not one[2].priced]
     return [replace(g, aspect=name) for name, kind, known, g in found if g is not None and known.judges(g, kind)]
 
 
@@ -97,7 +100,8 @@ def of_rollout(rollout: dict[str, Any]) -> Found:
             Measured(finding["guard"], value, low, high, pairs, relative, size.size, bursts, finding["aspect"])
         )
     kinds = {name: Kind(kind) for name, kind in (rollout["kinds"] or {"": rollout["kind"]}).items()}
-    missing = [guard.key for guard in generous_guards(kinds) if guard.key not in rollout["guards"]]
+    every = generous_guards(kinds, priced=bool(rollout.get("cost")))
+    missing = [guard.key for guard in every if guard.key not in rollout["guards"]]
     return Found(rollout["name"], kinds, measured, missing)
 
 
@@ -146,7 +150,7 @@ def _yaml(found: Found, proposals: Sequence[Proposal], rates: Sequence[float]) -
         lines += [indent + line for one in own for line in _lines(one, found.kinds.get(aspect, Kind.AUTO), rates)]
     if found.missing:
         lines += ["# Not measured yet: no guard did. These limits measure it and hardly ever fail.", "#"]
-        kept = [guard for guard in generous_guards(found.kinds) if guard.key in found.missing]
+        kept = [guard for guard in generous_guards(found.kinds, priced=True) if guard.key in found.missing]
         named = dict.fromkeys(guard.aspect for guard in kept)
         for aspect in named:
             lines += [f"#   {aspect}:"] * bool(aspect)

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import yaml
 
-from proxy.cli.suggest import generous, generous_guards, of_rollout, show
+from proxy.cli.suggest import Found, generous, generous_guards, of_rollout, show
 from proxy.config import parse
 from proxy.config.proposals import Measured, propose
 from proxy.controller.report import rollout_json
@@ -174,3 +174,11 @@ def test_check_says_where_limits_are_nobody_s_own(config: Path) -> None:
     text = CONFIG.replace("guards: {max_disagreement: 5%, max_extra_errors: 5%, p99_latency: 1.2x}", "warmup: 50")
     config.write_text(text)
     assert "`understudy suggest r/c`" in understudy("check", "-c", config).stdout
+
+
+def test_a_limit_on_cost_is_proposed_where_both_arms_have_a_price(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "max_cost" not in {guard.name for guard in generous_guards({"": Kind.SCORE})}
+    assert "max_cost" in {guard.name for guard in generous_guards({"": Kind.SCORE}, priced=True)}
+    found = Found("r/c", {"": Kind.LABEL}, [Measured("max_cost", 1.04, 1.0, 1.08, 5000, relative=True)])
+    show(found, [100.0], as_json=False)
+    assert "max_cost: 1.1x" in capsys.readouterr().out

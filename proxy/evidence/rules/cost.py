@@ -235,5 +235,6 @@ GUARDS = (
         priced=True,
         scale=TIMES,
         least=0.1,
+        generous=lambda _kind: Guard("max_cost", 5.0, relative=True),
     ),
 )
