@@ -79,6 +79,7 @@ async def test_refusals_and_answers_that_break_off_have_labels(browser: Any) -> 
         pair = await opened_pair(page, origin, 2)
         await expect(pair.locator(".said-by .tag")).to_have_text(["stop", "refused", "stop"])
         await expect(pair.locator(".readings")).to_contain_text("refusal: false → true")
+        await expect(pair.locator(".score")).to_have_text("refusal, answer differ")
         pair = await opened_pair(page, origin, 4)
         await expect(pair.locator(".said-by").nth(1)).to_contain_text("broke off")
         await expect(pair.locator(".spoken > .sides del")).to_have_text([" is, the seams are not."])

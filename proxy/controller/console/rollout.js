@@ -168,7 +168,7 @@ function score(one) {
   if (one.difference >= 2) return "failed";
   if (one.mismatch) return f.words(one.mismatch);
   const differing = one.aspects.filter((aspect) => aspect.difference > 0).map((aspect) => cut(aspect.name, 24));
-  return differing.length ? `${differing.slice(0, 2).join(", ")}${differing.length > 2 ? ", …" : ""}` : one.aspects.length ? "same" : `differs by ${f.number(one.difference)}`;
+  return differing.length ? `${differing.join(", ")} ${differing.length > 1 ? "differ" : "differs"}` : one.aspects.length ? "same" : `differs by ${f.number(one.difference)}`;
 }
 
 /** Answers as they came, and all that was read of them, behind a fold where what they say is shown in words. */
@@ -208,7 +208,7 @@ function pair(one, open, rollout, transcripts) {
     h(
       "summary",
       {},
-      h("span", { class: "num score", title: one.aspects.length ? "the predictions in which the two answers differ" : "difference of the two answers, 0 to 1" }, score(one)),
+      h("span", { class: "num score", title: one.aspects.length ? score(one) : "difference of the two answers, 0 to 1" }, score(one)),
       h("code", { class: "id" }, name(one.request_id, { title: "x-request-id" })),
       armLine("live", one.live),
       armLine("candidate", one.candidate),
