@@ -9,33 +9,30 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from os.path import normpath
 from urllib.parse import urlsplit
 
+from proxy.config.blaming import Blamer
 from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.fleet import check_fleet
-from proxy.config.grpc import check_grpc, speaks
+from proxy.config.grpc import check_grpc
 from proxy.config.guard_checks import check_aspects, check_guards
 from proxy.config.judge_checks import check_judges
+from proxy.config.match_checks import check_fork, check_reachable, check_reserved
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.price_checks import check_price, check_priced
-from proxy.config.route import Match, PredictionConfig, RolloutConfig, RouteConfig
+from proxy.config.route import PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.signing import signing_key
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
 from proxy.config.types import Section
-from proxy.errors import Mistake
 from proxy.fields.set_json import rules
 from proxy.fields.set_message import FIELDS as FIELDS_SET
 from proxy.fields.set_message import problem
-from proxy.fields.sticky import in_message
 from proxy.http.credentials import HEADERS
-from proxy.json_pointer import parse
 from proxy.model import BUCKETS, Kind, Stage, State
-from proxy.model.worker_config import DEFAULT_ROUTE, OWN_PATHS
 from proxy.predictions.expressions import expression_problem
 from proxy.predictions.registry import PROTOCOLS
 from proxy.units import duration
@@ -43,26 +40,10 @@ from proxy.units import duration
 _SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
-@dataclass(frozen=True, slots=True)
-class _Blamer:
-    """Notes mistakes, but none about what was broken before."""
-
-    document: Document
-    broken: set[Path]
-
-    def __call__(self, path: Path, problem: str, hint: str = "") -> None:
-        if not any(path[: len(other)] == other for other in self.broken):
-            self.document.mistakes.append(Mistake(show(path), problem, hint, self.document.line(path)))
-
-    def is_broken(self, path: Path) -> bool:
-        """Whether something at or below `path` is already blamed."""
-        return any(other[: len(path)] == path for other in self.broken)
-
-
-def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
+def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
     """Note every mistake between the lines of `config` in `document`; `broken` paths are blamed already. What notes
     them is returned, for checks that follow."""
-    blame = _Blamer(document, broken)
+    blame = Blamer(document, broken)
     named = document.data.get("upstreams")  # as the file names them, also those that are mistaken
     known = list(named) if isinstance(named, dict) else []
     if not known and not blame.is_broken(("upstreams",)):
@@ -83,12 +64,12 @@ def check(config: Config, document: Document, broken: set[Path]) -> _Blamer:
     _twice((("routes", n, "name") for n in range(len(config.routes))), [r.name for r in config.routes], "route", blame)
     for n, route in enumerate(config.routes):
         _route(("routes", n), route, known, blame)
-        _reachable(n, config, blame)
-        _fork(n, config, blame)
+        check_reachable(n, config, blame)
+        check_fork(n, config, blame)
     return blame
 
 
-def _sides(config: Config, blame: _Blamer) -> None:
+def _sides(config: Config, blame: Blamer) -> None:
     _ports(config, blame)
     if config.admin.token is None and not is_loopback(config.admin.listen) and not blame.is_broken(("admin", "token")):
         blame(
@@ -132,7 +113,7 @@ def _sides(config: Config, blame: _Blamer) -> None:
     )
 
 
-def _fields_set(path: Path, upstream: UpstreamConfig, blame: _Blamer) -> None:
+def _fields_set(path: Path, upstream: UpstreamConfig, blame: Blamer) -> None:
     for pointer, value in upstream.set_json.items():
         try:
             rules({pointer: value})
@@ -144,7 +125,7 @@ def _fields_set(path: Path, upstream: UpstreamConfig, blame: _Blamer) -> None:
             blame((*path, pointer), wrong, f"over gRPC one of {', '.join(f'`/{name}`' for name in FIELDS_SET)}")
 
 
-def _ports(config: Config, blame: _Blamer) -> None:
+def _ports(config: Config, blame: Blamer) -> None:
     """Two that listen on one address: the second would get none of it, or with SO_REUSEPORT half of it."""
     listening: list[tuple[Path, str | None]] = [
         (("server", "listen"), config.server.listen),
@@ -158,7 +139,7 @@ def _ports(config: Config, blame: _Blamer) -> None:
             blame(path, f"{here} is taken by `{show(taken[0])}`", "each needs its own port")
 
 
-def _token(config: Config, blame: _Blamer) -> None:
+def _token(config: Config, blame: Blamer) -> None:
     """An empty token would let everybody in, and one with a line break at its end nobody."""
     token, path = config.admin.token, ("admin", "token")
     unset = any(mistake.path == show(path) for mistake in blame.document.mistakes)
@@ -167,7 +148,7 @@ def _token(config: Config, blame: _Blamer) -> None:
         blame(path, problem, "does it end with a line break?")
 
 
-def _watching(config: Config, blame: _Blamer) -> None:
+def _watching(config: Config, blame: Blamer) -> None:
     if config.tracing is not None and not _has_otlp():
         blame(("tracing",), "exporting traces needs packages", "pip install 'understudy[otel]'")
     if config.tracing is not None and urlsplit(config.tracing.otlp).query:
@@ -182,7 +163,7 @@ def _watching(config: Config, blame: _Blamer) -> None:
             blame(("log", "access"), problem, "give it a `path`")
 
 
-def _files(config: Config, blame: _Blamer) -> None:
+def _files(config: Config, blame: Blamer) -> None:
     """Two that write to one file, or rotate it, destroy it."""
     found: list[tuple[Path, str]] = [(("store", "path"), config.store.path)] if config.store.url is None else []
     if config.log.access is not None and config.log.access.path is not None:
@@ -201,7 +182,7 @@ def _has_otlp() -> bool:
         return False
 
 
-def _webhooks(config: Config, blame: _Blamer) -> None:
+def _webhooks(config: Config, blame: Blamer) -> None:
     for n, webhook in enumerate(config.webhooks):
         path: Path = ("webhooks", n)
         twins = [m for m, other in enumerate(config.webhooks[:n]) if other.url == webhook.url]
@@ -214,19 +195,19 @@ def _webhooks(config: Config, blame: _Blamer) -> None:
                 blame((*path, "secrets", m), f"cannot sign: {error}", "`whsec_` and base64, or any other text")
 
 
-def _positive(path: Path, blame: _Blamer, **values: float | None) -> None:
+def _positive(path: Path, blame: Blamer, **values: float | None) -> None:
     for key, value in values.items():
         if value is not None and value <= 0:
             blame((*path, key), "must be more than 0")
 
 
-def _known(path: Path, name: str, known: list[str], blame: _Blamer) -> None:
+def _known(path: Path, name: str, known: list[str], blame: Blamer) -> None:
     if name not in known:
         hint = nearest(name, known) or (f"known: {', '.join(known)}" if known else "")
         blame(path, f"there is no upstream `{name}`", hint)
 
 
-def _twice(paths: Iterable[Path], names: Iterable[str], what: str, blame: _Blamer) -> None:
+def _twice(paths: Iterable[Path], names: Iterable[str], what: str, blame: Blamer) -> None:
     first: dict[str, Path] = {}
     for path, name in zip(paths, names, strict=True):
         if name in first:
@@ -234,69 +215,8 @@ def _twice(paths: Iterable[Path], names: Iterable[str], what: str, blame: _Blame
         first.setdefault(name, path)
 
 
-def _reachable(n: int, config: Config, blame: _Blamer) -> None:
-    """A route is never reached when an earlier one, on the same listener, takes every request that it would take."""
-    routes = config.routes
-    here = routes[n].match
-    for m, route in enumerate(routes[:n]):
-        if speaks(config, route.live) is not speaks(config, routes[n].live):
-            continue
-        there = route.match
-        wider = _covers(there.path, here.path) and there.headers.items() <= here.headers.items()
-        wider = wider and there.json.items() <= here.json.items()
-        if wider and (not there.methods or (here.methods and set(here.methods) <= set(there.methods))):
-            hint = f"routes[{m}] (`{route.name}`) matches all its requests; put this one first, or narrow that one"
-            if not blame.is_broken(("routes", m, "match")) and not blame.is_broken(("routes", n, "match")):
-                blame(("routes", n), f"the route `{routes[n].name}` is never reached", hint)
-            return
-
-
-def _fork(n: int, config: Config, blame: _Blamer) -> None:
-    """A route that the body decides for: fields that can be read, and one default for each path."""
-    match, path = config.routes[n].match, ("routes", n, "match")
-    if match.default and not match.json:
-        blame((*path, "default"), "has no meaning without `json`", "a route without it gets all remaining requests")
-    for pointer in match.json:
-        if not pointer:
-            blame((*path, "json", pointer), "is the whole body", "name a field of it, such as /model")
-        elif speaks(config, config.routes[n].live) and not in_message(parse(pointer)):
-            blame((*path, "json", pointer), "is not a supported field of ModelInferRequest", "such as /model_name")
-    same = [m for m, other in enumerate(config.routes[:n]) if match.default and _alike(other.match, match)]
-    if same:
-        blame((*path, "default"), f"routes[{same[0]}] is the default of the same path already", "one of them is")
-
-
-def _alike(one: Match, other: Match) -> bool:
-    return one.default and (one.path, set(one.methods), one.headers) == (other.path, set(other.methods), other.headers)
-
-
-def _covers(wide: str | None, narrow: str | None) -> bool:
-    """Whether every path that matches `narrow` matches `wide`.
-
-    >>> _covers("/v2/*", "/v2/models/m/infer"), _covers("/v2/*", None), _covers(None, "/a")
-    (True, False, True)
-    """
-    if wide is None:
-        return True
-    return narrow is not None and (narrow.startswith(wide[:-1]) if wide.endswith("*") else wide == narrow)
-
-
-def _reserved(path: Path, route: RouteConfig, blame: _Blamer) -> None:
-    if (route.match.path or "").startswith(OWN_PATHS):
-        problem = f"paths under {OWN_PATHS} are the proxy's own (health), so this route is never reached"
-        blame((*path, "match", "path"), problem)
-    if set(route.match.path or "") & set("?#"):
-        blame((*path, "match", "path"), "is matched against the path alone, without query and fragment", "leave it out")
-    if "*" in (route.match.path or "")[:-1]:
-        problem = "a `*` matches the rest of the path and is allowed only at the end"
-        blame((*path, "match", "path"), problem, "end it there, or write a route for each path")
-    if route.name == DEFAULT_ROUTE:
-        hint = "another name, or `default: {live: …}` at the top for what matches no route"
-        blame((*path, "name"), f"`{DEFAULT_ROUTE}` is the name of the default route in metrics and logs", hint)
-
-
-def _route(path: Path, route: RouteConfig, known: list[str], blame: _Blamer) -> None:
-    _reserved(path, route, blame)
+def _route(path: Path, route: RouteConfig, known: list[str], blame: Blamer) -> None:
+    check_reserved(path, route, blame)
     _known((*path, "live"), route.live, known, blame)
     candidates = [rollout.candidate for rollout in route.rollouts]
     _twice(((*path, "rollouts", n, "candidate") for n in range(len(candidates))), candidates, "candidate", blame)
@@ -322,14 +242,14 @@ def _route(path: Path, route: RouteConfig, known: list[str], blame: _Blamer) -> 
         _costs(here, rollout, blame)
 
 
-def _one(path: Path, section: Section | None, keys: tuple[str, ...], blame: _Blamer) -> None:
+def _one(path: Path, section: Section | None, keys: tuple[str, ...], blame: Blamer) -> None:
     given = [f"`{key}`" for key in keys if section is not None and getattr(section, key) is not None]
     if section is not None and len(given) != 1 and not blame.is_broken(path):
         named = given or [f"`{key}`" for key in keys]
         blame(path, f"has {'both' if given else 'neither'} of {' and '.join(named)}", "write one of them")
 
 
-def _in_pairs(path: Path, header: str | None, blame: _Blamer) -> None:
+def _in_pairs(path: Path, header: str | None, blame: Blamer) -> None:
     if header is not None and header.lower() in HEADERS:
         blame(
             path,
@@ -338,7 +258,7 @@ def _in_pairs(path: Path, header: str | None, blame: _Blamer) -> None:
         )
 
 
-def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
+def _prediction(path: Path, rule: PredictionConfig, blame: Blamer) -> None:
     if rule.low >= rule.high:
         blame((*path, "low"), f"{rule.low:g} is not below `high` ({rule.high:g})")
     known = PROTOCOLS.get(rule.protocol)
@@ -367,7 +287,7 @@ def _prediction(path: Path, rule: PredictionConfig, blame: _Blamer) -> None:
         blame((*path, "threshold"), problem, "every score or none would be positive")
 
 
-def _stages(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:
+def _stages(path: Path, rollout: RolloutConfig, blame: Blamer) -> None:
     for key in ("shadow", "canary"):
         if rollout.stages and getattr(rollout, key) is not None:
             blame((*path, key), "the short form conflicts with `stages`", "move it into `stages`")
@@ -386,7 +306,7 @@ def _stages(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:
         before = stage
 
 
-def _climb(path: Path, stage: Stage, before: Stage | None, blame: _Blamer) -> None:
+def _climb(path: Path, stage: Stage, before: Stage | None, blame: Blamer) -> None:
     """A stage's share is one that can be given, and more than the one before."""
     if before is not None and stage.kind is State.SHADOW:
         problem = "a second shadow stage" if before.kind is State.SHADOW else "shadow after canary"
@@ -401,7 +321,7 @@ def _climb(path: Path, stage: Stage, before: Stage | None, blame: _Blamer) -> No
         blame(path, "100% is promotion, which follows the last stage by itself", "leave this stage out")
 
 
-def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
+def _times(path: Path, stage: Stage, given: set[str], blame: Blamer) -> None:
     if stage.max_time is not None and stage.max_time <= stage.min_time:
         problem = f"{duration(stage.max_time)} is not more than `min_time` ({duration(stage.min_time)})"
         blame((*path, "max_time"), f"{problem}: the stage can never pass")
@@ -411,7 +331,7 @@ def _times(path: Path, stage: Stage, given: set[str], blame: _Blamer) -> None:
         blame((*path, "mirror"), "a shadow stage has its share in `shadow` already")
 
 
-def _costs(path: Path, rollout: RolloutConfig, blame: _Blamer) -> None:
+def _costs(path: Path, rollout: RolloutConfig, blame: Blamer) -> None:
     mirror, record = rollout.mirror, rollout.record
     if mirror.max_memory < 4 * mirror.max_body:
         problem = "too small for one pair, which is up to four bodies"

@@ -46,6 +46,7 @@ def copies_per_second(plan: Plan, stage: Stage, rate: float) -> tuple[float, flo
     """Copies that live and that the candidate get at `rate` requests per second on the route, and live's second answers
     for the noise floor.
 
+    >>> from proxy.model import State
     >>> plan = Plan("r/c", "r", "l", "c", "1", (), ())
     >>> copies_per_second(plan, Stage(State.SHADOW, 10.0), 50.0)
     (0.0, 5.0)
