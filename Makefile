@@ -135,7 +135,7 @@ $(LLAMA)/.ready: requirements-llama.lock tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(LLAMA) requirements-llama.lock
 	@touch $@
 
-test-llama: $(READY) $(LLAMA)/.ready ## llama.cpp with random weights, and the official clients (half a minute, most of it installation)
+test-llama: $(READY) $(LLAMA)/.ready ## llama.cpp with random weights, and the official clients (a minute)
 	LLAMA_VENV=$(CURDIR)/$(LLAMA) $(BIN)/pytest -m servers tests/integration/test_llama.py
 
 $(KUBERNETES)/.ready: requirements-kubernetes.lock requirements-kubectl.txt tools/make_venv.py tools/kubernetes_tools.py
