@@ -19,16 +19,19 @@ import orjson
 from proxy import private
 from proxy.cli.judging import Bench, Judgement, Verdicts
 from proxy.config import Config
+from proxy.config.judges import JudgeConfig
+from proxy.config.similarity import EmbedderConfig
 from proxy.controller.judging.asker import JudgeAsker
+from proxy.controller.judging.embedding import EmbeddingAsker
 from proxy.controller.judging.gate import AnchorGate
 from proxy.errors import UnderstudyError
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.judges.anchors import ROUND_EVERY
 from proxy.judges.budget import JudgeSpending
-from proxy.judges.cases import JudgedCase, answer_text, case_of, judged_item, request_text
+from proxy.judges.cases import JudgedCase, answer_text, case_of, given_value, judged_item, request_text
 from proxy.judges.drawing import is_drawn
 from proxy.judges.question import JudgeQuestion, cache_key
-from proxy.judges.verdict import Judgment, NotJudged, value_of
+from proxy.judges.verdict import Judgment, NotJudged
 from proxy.model import Pair, Plan, Prediction, Reading
 from proxy.model.judged import Judged
 from proxy.pairs.recording import Recorded
@@ -57,7 +60,7 @@ class OfflineJudges:
     def __init__(self, config: Config, plan: Plan, path: Path | None) -> None:
         self._plan, self._bounds = plan, Bounds.of(plan.max_body)
         names = {spec.judge for spec in plan.aspects if spec.judge}
-        self.askers = {name: JudgeAsker(name, config.judges[name], SECRET) for name in sorted(names)}
+        self.askers = {name: _asker(name, config.asked[name]) for name in sorted(names)}
         self.gates = {name: AnchorGate(asker) for name, asker in self.askers.items()}
         self.not_judged: Counter[str] = Counter()
         self._turns = {name: asyncio.Semaphore(one.config.concurrency) for name, one in self.askers.items()}
@@ -88,7 +91,7 @@ class OfflineJudges:
             asker = self.askers.get(spec.judge)
             if asker is None or not is_drawn(asker.key, pair.id, asker.config.share):
                 continue
-            case = case_of(reading, part, floored=self._plan.noise_floor > 0)
+            case = case_of(reading, part, floored=self._plan.noise_floor > 0, embedded=spec.embedded)
             recent = self._recent.setdefault((pair.trial, spec.name), RecentBodies())
             if case is not None and recent.news([reading.request_hash], [reading.time])[0]:
                 found.append((spec.name, spec.judge, judged_item(spec.name, reading), case))
@@ -104,9 +107,9 @@ class OfflineJudges:
                     continue
                 said = await self._ask(judge, pair, answers)
                 why = said.judgment.why
-                given = value_of(said.judgment.winner, candidate_first=said.candidate_first)
+                given = given_value(said.judgment, candidate_first=said.candidate_first) if why is None else 0.0
                 value, floor = (value, given) if floored else (given, floor)
-                if why is None and not said.known:
+                if said.judgment.winner and not said.known:
                     self.gates[judge].stamp()
                     fresh.append((judge, said))
             if why is None and value is not None:
@@ -180,6 +183,12 @@ class OfflineJudges:
                 self._file.write(orjson.dumps({"judge": name, "spending": spent}) + b"\n")
         if self._file is not None:
             self._file.close()
+
+
+def _asker(name: str, config: JudgeConfig) -> JudgeAsker:
+    if isinstance(config, EmbedderConfig):
+        return EmbeddingAsker(name, config, SECRET)
+    return JudgeAsker(name, config, SECRET)
 
 
 def _opened(path: Path) -> IO[bytes]:

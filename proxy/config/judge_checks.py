@@ -39,6 +39,7 @@ def check_judges(config: Config, blame: JudgeBlame) -> None:
     for n, route in enumerate(config.routes):
         for aspect, rule in route.aspects.items():
             here: Path = ("routes", n, *(("predictions", aspect) if aspect else ("prediction",)))
+            check_similarity(here, rule, config, blame)
             if rule.judge is not None:
                 _judged((*here, "judge"), rule, config, blame)
         _guards(("routes", n), route, blame)
@@ -136,7 +137,8 @@ def _address(url: str) -> tuple[str, int | None, str]:
 
 
 def judges_in_words(config: Config, aspects: Mapping[str, PredictionConfig]) -> Iterator[str]:
-    """What the judges of a route's predictions do, a sentence or two each."""
+    """What the judges of a route's predictions do, and what embeddings are asked for, a sentence or two each."""
+    yield from similarities_in_words(aspects)
     for aspect, rule in aspects.items():
         judge = config.judges.get(rule.judge or "")
         if judge is not None:
@@ -171,7 +173,10 @@ def judge_warnings(config: Config) -> Iterator[str]:
                 yield from _chosen_by_clients(config, route, str(rule.judge))
         for rollout in route.open_rollouts:
             counted = {guard.aspect for guard in rollout.limits if GUARDS[guard.name].judged}
+            alike = {guard.aspect for guard in rollout.limits if GUARDS[guard.name].embeds}
             for aspect, rule in route.aspects.items():
+                if rule.similarity is not None and aspect not in alike:
+                    yield f"{route.name}/{rollout.candidate}: `similarity` without `min_similarity` decides nothing"
                 if rule.judge is not None and aspect not in counted:
                     text = "its verdicts are paid for and shown, and decide nothing"
                     yield f"{route.name}/{rollout.candidate}: `judge: {rule.judge}` without `min_win_rate`: {text}"
@@ -183,3 +188,34 @@ def _chosen_by_clients(config: Config, route: RouteConfig, judge: str) -> Iterat
         if "/model" not in upstream.set_json and shares_address(config.judges[judge], upstream):
             text = "clients choose the model there: one that asks for the judge's is judged by itself"
             yield f"{route.name}: the judge `{judge}` shares the address of {arm}, and {text}"
+
+
+def check_similarity(path: Path, rule: PredictionConfig, config: Config, blame: JudgeBlame) -> None:
+    """Note every mistake about the `similarity` of the prediction at `path`."""
+    similarity = rule.similarity
+    if similarity is None:
+        return
+    here = (*path, "similarity")
+    if rule.judge is not None:
+        blame(here, "conflicts with `judge`", "give each a prediction of its own")
+    if rule.kind is not Kind.TEXT:
+        blame(here, f"compares texts, and this prediction is of kind `{rule.kind}`", "write `kind: text`")
+    if similarity.timeout <= 0:
+        blame((*here, "timeout"), "must be more than 0")
+    upstream = config.upstreams.get(similarity.upstream)
+    if upstream is None:
+        known = nearest(similarity.upstream, config.upstreams) or f"known: {', '.join(config.upstreams)}"
+        blame((*here, "upstream"), f"there is no upstream `{similarity.upstream}`", known)
+    elif upstream.grpc:
+        blame((*here, "upstream"), f"`{similarity.upstream}` speaks gRPC", "embeddings are asked for over HTTP")
+    elif upstream.tls is not None:
+        blame((*here, "upstream"), f"`{similarity.upstream}` has `tls`", "embeddings are asked for with the system's")
+
+
+def similarities_in_words(aspects: Mapping[str, PredictionConfig]) -> Iterator[str]:
+    """What embeddings are asked for, a sentence each."""
+    for name, rule in aspects.items():
+        if rule.similarity is not None:
+            what = f"`{name}.min_similarity`" if name else "`min_similarity`"
+            model, where = rule.similarity.model, rule.similarity.upstream
+            yield f"{what} is the cosine of embeddings by {model} of {where}, which is sent the texts of both answers."

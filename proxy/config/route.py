@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from proxy.config.guards import DEFAULT_GUARDS, Guards
 from proxy.config.headers import HeaderRules
+from proxy.config.similarity import SimilarityConfig
 from proxy.config.types import (
     After,
     Budget,
@@ -153,6 +154,9 @@ class PredictionConfig(WithSchema, Section):
     absent."""
     event: bool | int | str = True
     """The label that `max_rate_increase` counts."""
+    similarity: SimilarityConfig | None = None
+    """What `min_similarity` counts, for texts: the cosine of [embeddings](guards.md#min_similarity) in place of the
+    share of words in common."""
     judge: Name | None = None
     """Name of the [judge](judges.md) that says which of the two answers is better, for `min_win_rate`."""
 

@@ -16,6 +16,7 @@ from proxy.config.headers import keys
 from proxy.config.judges import JudgeConfig
 from proxy.config.route import DefaultRoute, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import Admin, Log, Server, Store, Tracing, UpstreamConfig, Webhook
+from proxy.config.similarity import EmbedderConfig
 from proxy.config.types import Name, Section
 from proxy.model import Plan, PredictionSpec, Segments
 from proxy.model.price import Price
@@ -90,10 +91,18 @@ class Config(Section):
 
     def _spec(self, rule: PredictionConfig) -> PredictionSpec:
         """How answers are read, and who judges them."""
-        judge = self.judges.get(rule.judge or "")
-        if judge is None:
+        name = rule.similarity.asker if rule.similarity is not None else rule.judge or ""
+        asked = self.asked.get(name)
+        if asked is None:
             return rule.spec
-        return replace(rule.spec, judge=rule.judge or "", judge_asks=judge.identity, judge_share=judge.share)
+        return replace(rule.spec, judge=name, judge_asks=asked.identity, judge_share=asked.share)
+
+    @cached_property
+    def asked(self) -> dict[str, JudgeConfig]:
+        """All that answers are shown to: judges by their names, and what makes embeddings for a `similarity`."""
+        named = [rule.similarity for route in self.routes for rule in route.aspects.values()]
+        found = [rule for rule in named if rule is not None and rule.upstream in self.upstreams]
+        return {**self.judges, **{rule.asker: EmbedderConfig.of(rule, self.upstreams[rule.upstream]) for rule in found}}
 
     @cached_property
     def keys(self) -> tuple[bytes, ...]:

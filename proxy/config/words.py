@@ -229,6 +229,7 @@ def warnings(config: Config) -> Iterator[str]:
     used = {route.live for route in config.routes}
     used |= {route.dual_write.upstream for route in config.routes if route.dual_write is not None}
     used |= {rollout.candidate for _, rollout in config.rollouts()}
+    used |= {rule.similarity.upstream for route in config.routes for rule in route.aspects.values() if rule.similarity}
     used |= {config.default.live} if config.default else set()
     yield from (f"upstream {name} is not used" for name in config.upstreams if name not in used)
 

@@ -14,7 +14,7 @@ import orjson
 
 from proxy.config.words import limit
 from proxy.controller.charts import unit
-from proxy.controller.judging.shown import judges_json
+from proxy.controller.judging.shown import judges_json, similarities_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.evidence.input.costs import cost_figures
 from proxy.evidence.sample_ratio import log_bayes_factor
@@ -142,6 +142,7 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "idle_budget": idle_json(trial),
         "pair_budget": pace_json(trial),
         "judges": judges_json(trial.judging),
+        "similarities": similarities_json(trial.judging),
         "record": trial.recorder.state() if trial.recorder is not None else None,
     }
 

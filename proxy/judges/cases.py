@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from proxy.judges.conversation import conversation
+from proxy.judges.verdict import Judgment, value_of
 from proxy.model import Prediction, Reading
 from proxy.model.judged import Judged
 from proxy.predictions.bounds import Bounds
@@ -15,6 +16,9 @@ LOST: Final = -1.0
 """The value of a pair that the candidate failed."""
 TIED: Final = 0.0
 """The value of a pair whose two answers are the same."""
+UNLIKE: Final = 0.0
+ALIKE: Final = 1.0
+"""The same where similarity is the question."""
 
 
 class JudgedCase(NamedTuple):
@@ -28,25 +32,33 @@ class JudgedCase(NamedTuple):
     unreadable: bool = False
 
 
-def case_of(reading: Reading, part: Reading, *, floored: bool) -> JudgedCase | None:
+def case_of(reading: Reading, part: Reading, *, floored: bool, embedded: bool = False) -> JudgedCase | None:
     """The case of a pair, `part` being what one prediction read of it; `None` where it says nothing of the candidate:
-    live failed, or was not asked twice where the noise floor needs that."""
+    live failed, or was not asked twice where the noise floor needs that. `embedded`: the question is how alike they
+    are."""
     if reading.live_fault or part.live_fault or (floored and part.again is None):
         return None
     live, candidate, again = part.live, part.candidate, part.again
     failed = bool(reading.fault or part.fault)
     if live is None or (candidate is None and not failed):
         return JudgedCase(unreadable=True)
-    case = JudgedCase(value=LOST) if failed else _asked(JudgedCase(), live, candidate, floor=False)
-    return _asked(case, live, again, floor=True) if floored else case
+    same = ALIKE if embedded else TIED
+    lost = JudgedCase(value=UNLIKE if embedded else LOST)
+    case = lost if failed else _asked(JudgedCase(), live, candidate, same, floor=False)
+    return _asked(case, live, again, same, floor=True) if floored else case
 
 
-def _asked(case: JudgedCase, live: Prediction, other: Prediction | None, *, floor: bool) -> JudgedCase:
+def _asked(case: JudgedCase, live: Prediction, other: Prediction | None, same: float, *, floor: bool) -> JudgedCase:
     if other is None:
         return case
     if live.rows == other.rows:
-        return case._replace(floor=TIED) if floor else case._replace(value=TIED)
+        return case._replace(floor=same) if floor else case._replace(value=same)
     return case._replace(live_pair=(live, other)) if floor else case._replace(pair=(live, other))
+
+
+def given_value(said: Judgment, *, candidate_first: bool) -> float:
+    """What was said of two answers, as the evidence counts it."""
+    return said.value if said.value is not None else value_of(said.winner, candidate_first=candidate_first)
 
 
 def judged_item(name: str, reading: Reading) -> Judged:

@@ -44,13 +44,15 @@ class NotJudged(StrEnum):
 
 class Judgment(NamedTuple):
     """What came back: `winner` is `FIRST`, `SECOND` or `TIE`, or empty with `why` it is not judged. `read` and
-    `written` are the tokens that the answer says it took, -1 where it does not say."""
+    `written` are the tokens that the answer says it took, -1 where it does not say.
+    `value` is how alike the two are, 0 to 1, where that was the question."""
 
     winner: str = ""
     reason: str = ""
     why: NotJudged | None = None
     read: int = -1
     written: int = -1
+    value: float | None = None
 
 
 def read_verdict(status: int, body: bytes) -> Judgment:

@@ -71,6 +71,9 @@ class Kind(StrEnum):
     JSON = "json"
 
 
+EMBEDDER: Final = "similarity:"
+"""How the name begins of what a prediction is judged by, where that is the similarity of embeddings."""
+
 VALID: Final = "valid"
 """The row of kind `json` of a text that is valid; any other row says what is wrong with it."""
 
@@ -235,6 +238,11 @@ class PredictionSpec:
     judge: str = ""
     judge_asks: str = ""
     judge_share: float = 1.0
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the similarity of its answers is that of embeddings, which come later than the pair."""
+        return self.judge.startswith(EMBEDDER)
 
     @property
     def middle(self) -> float:

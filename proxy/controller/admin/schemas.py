@@ -182,6 +182,7 @@ ROLLOUT = object_of(
         | {"description": "Money that copies may cost (`mirror.max_cost`); `share` of the stage's pairs it affords."},
         "idle_budget": nullable(IDLE) | {"description": "While no guard needs more pairs: why, and the `share` made."},
         "pair_budget": nullable(PACE) | {"description": "Pairs a second; `share` of the stage's pairs it affords."},
+        "similarities": list_of({"type": "object"}) | {"description": "Predictions that are compared by embeddings."},
         "judges": list_of(JUDGED) | {"description": "Each judged prediction, with its judge."},
         "record": nullable(RECORD) | {"description": "The file of pairs, where one is written."},
     }

@@ -2,7 +2,7 @@
 
 Invariants
 - It ends within its deadline and is a `JudgeReply`, whatever the network does; no redirect is followed.
-- No more than `MAX_ANSWER` bytes of an answer are read, inflated ones counted.
+- No more than `most` bytes of an answer are read, inflated ones counted.
 - No header, and nothing of an answer that is no verdict, leaves this file: neither in a value nor in a log.
 """
 
@@ -42,7 +42,10 @@ class JudgeReply(NamedTuple):
 class JudgeClient:
     """Asks at one endpoint, over one session, which is made at the first question."""
 
-    def __init__(self, config: JudgeConfig, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, config: JudgeConfig, environment: Mapping[str, str] = os.environ, most: int = MAX_ANSWER
+    ) -> None:
+        self._most = most
         self._url, self._headers = config.endpoint, {**config.headers, "content-type": "application/json"}
         self._connections = config.concurrency
         through: dict[str, Any] = through_proxy(self._url, chosen_proxy(self._url, config.proxy, environment))
@@ -69,7 +72,7 @@ class JudgeClient:
                 asyncio.timeout(within),
                 self._opened().post(self._url, data=body, allow_redirects=False, **self._through) as answer,
             ):
-                content = await _bounded(answer.content) if answer.status == 200 else b""
+                content = await _bounded(answer.content, self._most) if answer.status == 200 else b""
                 if content is None:
                     return JudgeReply(answer.status, why=NotJudged.TOO_LARGE, sent=True), 0.0
                 return JudgeReply(answer.status, content, sent=True), _seconds(answer.headers.get("retry-after", ""))
@@ -93,12 +96,12 @@ class JudgeClient:
             await session.close()
 
 
-async def _bounded(content: aiohttp.StreamReader) -> bytes | None:
+async def _bounded(content: aiohttp.StreamReader, most: int) -> bytes | None:
     """All of an answer, `None` where it is longer than is read."""
     pieces, size = [], 0
     while piece := await content.read(_PIECE):
         size += len(piece)
-        if size > MAX_ANSWER:
+        if size > most:
             return None
         pieces.append(piece)
     return b"".join(pieces)

@@ -14,7 +14,9 @@ from typing import Any
 from proxy import logs
 from proxy.config import Config
 from proxy.config.judges import JudgeConfig
+from proxy.config.similarity import EmbedderConfig
 from proxy.controller.judging.asker import JudgeAsker
+from proxy.controller.judging.embedding import EmbeddingAsker
 from proxy.controller.judging.queue import JudgeQueue
 from proxy.controller.judging.rollout_judging import JudgedAspect, RolloutJudging
 from proxy.controller.rollout_run import RolloutRun
@@ -41,7 +43,7 @@ class Judging:
         """Have the judges of a configuration at work for the rollouts that it names (`runs`, by name); `secret` keys
         what is drawn."""
         used = {spec.judge for run in runs.values() for spec in run.plan.aspects if spec.judge}
-        wanted = {name: judge for name, judge in config.judges.items() if name in used}
+        wanted = {name: judge for name, judge in config.asked.items() if name in used}
         for name in [name for name in self.queues if wanted.get(name) != self.queues[name].asker.config]:
             self._end(name)
         for name, judge in wanted.items():
@@ -55,7 +57,10 @@ class Judging:
             queue.gate.assigned({run.name: run.plan.trial for run in judged})
 
     def _begun(self, name: str, judge: JudgeConfig, secret: str) -> JudgeQueue:
-        queue = JudgeQueue(JudgeAsker(name, judge, secret))
+        if isinstance(judge, EmbedderConfig):
+            queue = JudgeQueue(EmbeddingAsker(name, judge, secret))
+        else:
+            queue = JudgeQueue(JudgeAsker(name, judge, secret))
         if name in self._kept:
             try:
                 queue.load(self._kept[name])

@@ -26,10 +26,10 @@ from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
 from proxy.controller.sample_pairs import SamplePairs
 from proxy.evidence import Evidence
 from proxy.evidence.input.dedup import RecentBodies
-from proxy.judges.cases import LOST, answer_text, case_of, judged_item, request_text
+from proxy.judges.cases import answer_text, case_of, given_value, judged_item, request_text
 from proxy.judges.drawing import is_drawn
 from proxy.judges.question import JudgeQuestion
-from proxy.judges.verdict import Judgment, NotJudged, value_of
+from proxy.judges.verdict import Judgment, NotJudged
 from proxy.model import Pair, Plan, Prediction, Reading
 from proxy.model.judged import Judged
 from proxy.predictions.bounds import Bounds
@@ -65,6 +65,7 @@ class JudgedPair:
     floor: float | None = None
     why: NotJudged | None = None
     dropped: bool = False
+    fault: bool = False  # the candidate failed
     reason: str = ""
     candidate_first: bool | None = None
 
@@ -86,6 +87,12 @@ class AspectCounts:
     same: int = 0
     repeats: int = 0
     last_why: str = ""
+    total: float = 0.0  # of the values
+
+    def add(self, found: JudgedPair) -> None:
+        """One more verdict is counted."""
+        self.verdicts[found.verdict] += 1
+        self.total += found.value or 0.0
 
 
 class JudgedAspect:
@@ -161,13 +168,15 @@ class RolloutJudging:
         self._not_judged.clear()
 
     def _draw(self, aspect: JudgedAspect, pair: Pair, reading: Reading, part: Reading) -> None:
-        case = case_of(reading, part, floored=self._run.plan.noise_floor > 0)
+        embedded = self._run.plan.aspects[aspect.index].embedded
+        case = case_of(reading, part, floored=self._run.plan.noise_floor > 0, embedded=embedded)
         if case is None or aspect.repeats(reading):
             return
         found = JudgedPair(judged_item(aspect.name, reading))
         if self._waiting >= MOST_WAITING or case.unreadable:
             self._drop(aspect, found, NotJudged.UNREADABLE if case.unreadable else NotJudged.QUEUE_FULL)
             return
+        found.fault = bool(reading.fault or part.fault)
         found.left, found.value, found.floor = 1, case.value, case.floor  # this call, not over before all is asked
         self._waiting += 1
         aspect.queue.gate.start()
@@ -183,7 +192,7 @@ class RolloutJudging:
         self._settled(aspect, found)
 
     def _without_asking(self, aspect: JudgedAspect, found: JudgedPair) -> None:
-        failed = found.value == LOST
+        failed = found.fault
         aspect.counts.failed += failed
         aspect.counts.same += not failed
         found.reason = "the candidate failed" if failed else "the two answers are the same"
@@ -237,9 +246,9 @@ class RolloutJudging:
         if said.why is not None:
             found.why = found.why or said.why
         elif floor:
-            found.floor = value_of(said.winner, candidate_first=candidate_first)
+            found.floor = given_value(said, candidate_first=candidate_first)
         else:
-            found.value = value_of(said.winner, candidate_first=candidate_first)
+            found.value = given_value(said, candidate_first=candidate_first)
             found.reason, found.candidate_first = said.reason, candidate_first
         self._settled(aspect, found)
 
@@ -284,7 +293,7 @@ class RolloutJudging:
                 found = line.popleft()
                 self._waiting -= 1
                 if found.why is None and found.value is not None:
-                    self._by_name[found.item.aspect].counts.verdicts[found.verdict] += 1
+                    self._by_name[found.item.aspect].counts.add(found)
                     items.append(found.item._replace(value=found.value, floor=found.floor))
             if not line:
                 del self._lines[worker]

@@ -6,11 +6,33 @@ from typing import Any
 
 from proxy.controller.judging.asker import JudgeAsker
 from proxy.controller.judging.rollout_judging import JudgedAspect, RolloutJudging
+from proxy.model import EMBEDDER
 
 
 def judges_json(judging: RolloutJudging | None) -> list[dict[str, Any]]:
     """Each judged prediction of a rollout, with its judge. Counts are since this controller began."""
-    return [_judged(aspect) for aspect in judging.aspects] if judging is not None else []
+    each = judging.aspects if judging is not None else ()
+    return [_judged(aspect) for aspect in each if not aspect.queue.asker.name.startswith(EMBEDDER)]
+
+
+def similarities_json(judging: RolloutJudging | None) -> list[dict[str, Any]]:
+    """Each prediction whose similarity is that of embeddings, with what makes them; `mean` is over `compared` pairs."""
+    each = judging.aspects if judging is not None else ()
+    found = []
+    for aspect in each:
+        counts, asker = aspect.counts, aspect.queue.asker
+        if asker.name.startswith(EMBEDDER):
+            compared = sum(counts.verdicts.values())
+            figures: dict[str, Any] = {"compared": compared, "mean": counts.total / compared if compared else None}
+            figures |= {"not_judged": dict(sorted(counts.not_judged.items())), "waiting": len(aspect.queue)}
+            figures |= {
+                "judge": asker.name,
+                "down": asker.down,
+                "cost": cost_json(asker),
+                "cache_hits": asker.stats.cache_hits,
+            }
+            found.append({"aspect": aspect.name, "model": asker.config.model, **figures})
+    return found
 
 
 def pair_json(judging: RolloutJudging | None, pair_id: str, *, hidden: bool) -> list[dict[str, Any]]:
@@ -20,7 +42,7 @@ def pair_json(judging: RolloutJudging | None, pair_id: str, *, hidden: bool) -> 
     return [
         {"aspect": aspect.name, "judge": aspect.queue.asker.name, **said, "reason": "" if hidden else said["reason"]}
         for aspect, said in each
-        if said is not None
+        if said is not None and not aspect.queue.asker.name.startswith(EMBEDDER)
     ]
 
 

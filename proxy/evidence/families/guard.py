@@ -97,6 +97,7 @@ class GuardType:
     gap: Callable[[Guard], str] = no_pairs  # why it has nothing to say yet
     noise_floor: bool = False  # under `mirror.noise_floor` it counts what goes beyond live's own noise
     labelled: bool = False  # counts truths, which come `label_delay` after their request
+    embeds: bool = False  # counts the prediction's `similarity`, where it has one
     judged: bool = False  # counts verdicts of the prediction's `judge`, which it must have
     priced: bool = False  # counts what answers cost: both arms have a price
     beside: str = ""  # a guard without which this one cannot pass, since it leaves failures out

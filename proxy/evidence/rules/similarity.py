@@ -12,13 +12,18 @@ import numpy as np
 
 from proxy.evidence.families.effort import SIMILARITY, TABLE
 from proxy.evidence.families.guard import EVERY, GuardType, Problem, Question
+from proxy.evidence.families.late import ByVerdicts
 from proxy.evidence.families.mean import Mean
 from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import NUMBER
 from proxy.evidence.process.estimate import Estimate
-from proxy.evidence.process.means import WEIGHTS, above_bets, below_bets
-from proxy.evidence.process.wealth import Counts, Floats, Numbers, mixed, weakest
+from proxy.evidence.process.means import STEPS, WEIGHTS, above_bets, below_bets, bins
+from proxy.evidence.process.prf import uniforms
+from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, mixed, weakest
 from proxy.model import Guard, Kind
+from proxy.model.judged import Judged
+
+_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,35 @@ class Similarity(Mean):
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedSimilarity(ByVerdicts, Similarity):
+    """The same of similarities that come later than their pairs, from embeddings."""
+
+    worst_at: int | None = None
+
+    def burst_values(self) -> Ints:
+        """No columns: they come with nothing that `CountStore.count` sees."""
+        return np.zeros((self.width, 0), np.int64)
+
+    def burst_of(self, place: int) -> int:
+        """The distance in bins; see `bursts`."""
+        return place - round(-self.lo / (self.hi - self.lo) * STEPS)
+
+    def verdict_at(self, judged: Judged, salt: int) -> int | None:
+        """The bin of the distance, or of what it exceeds live's with itself by."""
+        far = 1.0 - judged.value
+        if self.lo < 0:
+            if judged.floor is None:
+                return None
+            far = judged.floor - judged.value
+        uniform = uniforms(np.array([judged.key & _MASK], dtype=np.uint64), salt)
+        return int(bins(np.array([far]), uniform, self.lo, self.hi)[0])
+
+
 def rule(_guard: Guard, context: Context) -> Rule:
     """The mean similarity, or the loss of it beyond live's with itself."""
+    if context.spec.embedded:
+        return EmbeddedSimilarity("", -1.0 if context.noise_floor else 0.0, 1.0, two_sided=False)
     if context.noise_floor:
         return Similarity("excess", -1.0, 1.0, two_sided=False)
     return Similarity("distance", 0.0, 1.0, two_sided=False)
@@ -77,6 +109,7 @@ GUARDS = (
         compares=True,
         check=check,
         noise_floor=True,
+        embeds=True,
         scale=SIMILARITY,
         most=1.0,
         generous=lambda _kind: Guard("min_similarity", 0.1),

@@ -16,5 +16,6 @@ def test_what_judges_said_is_seen_where_there_is_one() -> None:
     assert value(found, "understudy_judge_held", judge="helpful") == 12
     assert value(found, "understudy_judge_cost_total", judge="helpful") == 1.25
     assert value(found, "understudy_judge_duration_seconds_bucket", judge="helpful", le="0.25") == 3
-    without = samples(Metrics(FakeController(rollouts=[rollout(judges=[])]), FakeSender()))
+    assert value(found, "understudy_embedded_pairs_total", rollout=NAME, aspect="alike") == 5
+    without = samples(Metrics(FakeController(rollouts=[rollout(judges=[], similarities=[])]), FakeSender()))
     assert not [name for name in without if name.startswith("understudy_judge_")]

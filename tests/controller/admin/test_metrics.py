@@ -50,6 +50,7 @@ METRICS = {
     "understudy_guard_verdict": {"rollout", "guard", "aspect", "verdict"},
     "understudy_judge_verdicts_total": {"rollout", "aspect", "verdict"},
     "understudy_judge_not_judged_total": {"rollout", "aspect", "reason"},
+    "understudy_embedded_pairs_total": {"rollout", "aspect"},
     "understudy_judge_cost_total": {"judge"},
     "understudy_judge_cache_hits_total": {"judge"},
     "understudy_judge_up": {"judge"},
@@ -96,9 +97,13 @@ def rollout(**changes: Any) -> dict[str, Any]:
     segment = finding | {"segment": "tenant-7", "value": 9.9}
     base = {"name": NAME, "state": "canary", "weight": 5.0, "stage": {"index": 1, "name": "canary-5"}}
     unnamed = finding | {"segment": "", "value": 8.8}  # requests without the header
-    return base | {"findings": [finding, segment, unnamed], "judges": [JUDGED]} | changes
+    return base | {"findings": [finding, segment, unnamed], "judges": [JUDGED], "similarities": [ALIKE]} | changes
 
 
+ALIKE = {
+    "aspect": "alike", "judge": "similarity:e/m", "compared": 5, "not_judged": {}, "cost": {"total": 0.0},
+    "cache_hits": 2, "down": False,
+}  # fmt: skip
 JUDGED = {
     "aspect": "quality", "judge": "helpful", "verdicts": {"win": 3, "tie": 1, "loss": 2}, "not_judged": {"timeout": 4},
     "cost": {"total": 1.25}, "cache_hits": 7, "down": True, "first": {"rate": 0.6},
