@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Receiving:
     """One of them, whose first byte came at `began`. Bytes, and monotonic seconds.
 
-    >>> from proxy.config.server import Server
     >>> from proxy.worker.limits import Limits
-    >>> limits = Limits.of(Server(), (0, 1)); late = Receiving(limits, 0.0, 1.0)
+    >>> limits = Limits(32 << 10, 64 << 20, 10, 0, 0, 1 << 10, header=10.0, body=30.0, request=60.0, idle=75.0)
+    >>> late = Receiving(limits, 0.0, 1.0)
     >>> late.moved(10_000, 9.0); late.late(limits, 12.0), late.late(limits, 19.0).value
     (<Reason.NONE: ''>, 'slow_client')
     >>> late.stop(12.0); late.go_on(70.0); late.due(limits, 70.0)
