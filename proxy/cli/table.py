@@ -133,6 +133,7 @@ def _rollout(one: dict[str, Any]) -> str:
     lines += ["", "  pairs: " + _counts(one["ledger"], first="sampled")]
     lines += _costs(one)
     lines += [f"  {printable(judge_words(judge))}" for judge in one.get("judges") or ()]
+    lines += [f"  {printable(likeness_words(alike))}" for alike in one.get("similarities") or ()]
     if budget := one.get("token_budget"):
         lines.append(
             f"  tokens of copies: {budget['last_minute']:,} in the last minute of {budget['limit']:,} allowed, "
@@ -186,6 +187,23 @@ anchors: in doubt, 40 verdicts wait for them'
         words.append("it gives no verdicts now")
     of = f" ({one['aspect']})" if one["aspect"] else ""
     return f"judge {one['judge']}{of}: {'; '.join(words)}"
+
+
+def likeness_words(one: dict[str, Any]) -> str:
+    """What embeddings say of the pairs of one prediction.
+
+    >>> one = {"judge": "similarity:e/m", "aspect": "meaning", "compared": 1200, "mean": 0.93, "down": True}
+    >>> likeness_words(one | {"not_judged": {"timeout": 2}})
+    'similarity:e/m (meaning): 1,200 compared, mean 0.93; without embeddings: 2 timeout; none come now'
+    """
+    mean = f", mean {one['mean']:.2f}" if one["mean"] is not None else ""
+    words = [f"{one['compared']:,} compared{mean}"]
+    if one["not_judged"]:
+        words.append("without embeddings: " + ", ".join(f"{n:,} {why}" for why, n in one["not_judged"].items()))
+    if one["down"]:
+        words.append("none come now")
+    of = f" ({one['aspect']})" if one["aspect"] else ""
+    return f"{one['judge']}{of}: {'; '.join(words)}"
 
 
 def _costs(one: dict[str, Any]) -> list[str]:
