@@ -42,9 +42,6 @@ REST = 0.002
 """Seconds without a turn after a long step: a request to the admin port takes several turns of the loop, and is done in
 them rather than with a step between any two."""
 
-LONGEST = 0.1
-"""Seconds that a step counts for at most: a process that did not run for a second has not worked for a second."""
-
 Steps = Iterator[None]
 """A piece of work; each item is a step that was done."""
 
@@ -152,16 +149,17 @@ class Work:
             self._plan(REST if self._clock() - began > 2 * SLICE else 0.0)
 
     def _step(self) -> bool:
-        """Do one step of what comes next; whether there was anything."""
+        """Do one step of what comes next; whether there was anything. Counted is the CPU that it took: on a machine
+        that is busy with something else, what waits would be held to be old."""
         name = self._queue.next()
         if name is None:
             return False
-        began, piece = self._clock(), self._under_way.get(name)
+        before, piece = self._cpu(), self._under_way.get(name)
         if piece is None:
-            self._run(name, began + RUN)
+            self._run(name, self._clock() + RUN)
         else:
             self._go_on(name, piece)
-        self._queue.worked(name, min(LONGEST, self._clock() - began))
+        self._queue.worked(name, self._cpu() - before)
         if name not in self._under_way:
             self._queue.finished(name)
         return True

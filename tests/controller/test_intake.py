@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from proxy.controller.controller import Controller
-from proxy.controller.fairness import MAX_LENGTH
+from proxy.controller.fairness import DEAR, MAX_LENGTH
 from proxy.controller.readings import MOST, Readings, weight_of
 from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.controller.work import AT_ONCE, DIRECTLY, RUN, SLICE, Steps, Work
@@ -292,6 +292,22 @@ async def test_an_ordinary_pair_that_breaks_ends_neither_its_run_nor_the_work(ca
     await eventually(lambda: "a" not in work)
     assert done == list(range(0, 20, 2))
     assert "controller.work_broke" in caplog.text
+
+
+async def test_a_machine_that_is_busy_with_something_else_makes_no_pair_old() -> None:
+    clock, cpu, log, lost = Clock(), Clock(), list[str](), list[Pair]()
+
+    def steps(pair: Pair) -> Iterator[None]:
+        for _ in range(3):
+            clock.now, cpu.now = clock.now + 0.05, cpu.now + DEAR
+            yield
+        log.append(pair.trial)
+
+    work = Work(steps, lost.append, lambda _: None, clock, cpu)
+    for number in range(40):
+        work.put("a", pair_of("a", number))
+    await eventually(lambda: "a" not in work)
+    assert (len(log), lost) == (40, [])
 
 
 async def test_who_floods_is_held_up_until_there_is_room() -> None:
