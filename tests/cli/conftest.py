@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.cli.admins import FakeAdmin
+from tests.cli.replays import CONFIG
 
 
 @pytest.fixture
@@ -18,3 +20,10 @@ def admin() -> Iterator[FakeAdmin]:
         yield server
         server.shutdown()
         thread.join(5)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "u.yaml"
+    path.write_text(CONFIG)
+    return str(path)

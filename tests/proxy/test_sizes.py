@@ -15,7 +15,6 @@ LINES, STEPS = 400, 30
 
 LONG_FILES = {
     "loadtests/bench_dataplane.py",
-    "tests/cli/test_replay.py",
 }
 """Files beyond `LINES`, as long as they are."""
 
@@ -52,7 +51,7 @@ LONG_FUNCTIONS = {
     "tests/calibration/cases.py:delays",
     "tests/calibration/cases.py:limits",
     "tests/calibration/peers.py:duels",
-    "tests/cli/test_replay.py:test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuration_and_of_the_command",
+    "tests/cli/test_replay_requests.py:test_replay_asks_over_the_tls_and_with_the_headers_of_the_configuration_and_of_the_command",
     "tests/config/test_mistakes.py:test_every_mistake_is_named_at_once_in_the_order_of_the_file",
     "tests/console/scenes.py:Scene.json",
     "tests/console/scenes.py:pair",
