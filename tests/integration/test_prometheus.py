@@ -17,10 +17,13 @@ import orjson
 import pytest
 import yaml
 
+from tests.controller.judging.test_gate import anchor_file, right
 from tests.e2e.fleets import fleet, settings
 from tests.e2e.harness import Understudy, route, running
+from tests.e2e.test_judges import equal, trial
 from tests.fakes import Load, model_process, set_mood
 from tests.postgres import Postgres
+from tests.stand_in_judge import StandInJudge
 
 CONFIG = Path(__file__).parents[2] / "config"
 RULES = CONFIG / "prometheus"
@@ -45,6 +48,9 @@ RECORDED = (
 
 OF_A_FLEET = ("fleet_link_lag_seconds", "fleet_clock_offset_seconds", "fleet_links_refused_total")
 """Metrics that only a leader with other replicas has."""
+
+OF_JUDGES = "understudy_judge_"
+"""What metrics of judges begin with, which are there where a prediction names one."""
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Debian's prometheus")
 
@@ -239,7 +245,7 @@ async def rules_are_evaluated(found: Prometheus) -> None:
 
 async def the_dashboard_draws(found: Prometheus) -> None:
     for query in queries():
-        if not any(name in query for name in OF_A_FLEET):
+        if not any(name in query for name in (*OF_A_FLEET, OF_JUDGES)):
             await found.until(query, within=20)
 
 
@@ -263,3 +269,16 @@ async def test_a_real_prometheus_finds_what_a_fleet_says_of_itself(tmp_path: Pat
             with pytest.raises(aiohttp.ClientResponseError):
                 await leader.api("/-/reload", {})
             await found.until("understudy_config_last_reload_successful == 0")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's prometheus")
+async def test_a_real_prometheus_finds_what_judges_say(tmp_path: Path) -> None:
+    judge = StandInJudge(right, mood="first")
+    async with (
+        trial(tmp_path, judge, equal("candidate"), anchors=anchor_file(tmp_path)) as (understudy, _),
+        prometheus(tmp_path, understudy.admin_url.removeprefix("http://")) as found,
+    ):
+        for query in queries():
+            if OF_JUDGES in query:
+                await found.until(query, within=40)
