@@ -25,7 +25,7 @@ class SimilarityConfig(Section):
     model: Annotated[str, Field(min_length=1, max_length=256)]
     """Its name there."""
     timeout: Duration = 10.0
-    """How long the embeddings of a pair may take; then it says nothing."""
+    """How long a request may take, attempts included; then the pairs of its texts say nothing."""
     concurrency: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     """Requests under way at once, each with up to 64 texts."""
     max_waiting: Count = 1000
@@ -46,7 +46,8 @@ class EmbedderConfig(JudgeConfig):
     def of(cls, rule: SimilarityConfig, upstream: UpstreamConfig) -> EmbedderConfig:
         """The model that a `similarity` names."""
         given: dict[str, Any] = {"headers": dict(upstream.headers.set), "price": upstream.price, "proxy": "off"}
-        given |= {"timeout": rule.timeout, "max_waiting": rule.max_waiting, "concurrency": 128, "share": 1.0}
+        given |= {"timeout": rule.timeout, "max_waiting": rule.max_waiting, "share": 1.0}
+        given["concurrency"] = min(128, 32 * rule.concurrency)  # pairs: as many texts as there is room for under way
         return cls.model_construct(url=upstream.urls[0], model=rule.model, at_once=rule.concurrency, **given)
 
     @property

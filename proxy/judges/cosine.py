@@ -26,7 +26,8 @@ def read_embeddings(body: bytes, count: int) -> list[Vector] | None:
         data = orjson.loads(body)["data"]
         found: dict[int, Vector] = {}
         for entry in data:
-            found[entry["index"]] = np.array(entry["embedding"], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is no float32 is not finite below
+                found[entry["index"]] = np.array(entry["embedding"], dtype=np.float32)
         vectors = [found[place] for place in range(count)]
         good = len(data) == count and len({vector.shape for vector in vectors}) == 1 and vectors[0].ndim == 1
         good = good and all(np.isfinite(vector).all() and vector.any() for vector in vectors)

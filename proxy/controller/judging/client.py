@@ -43,9 +43,13 @@ class JudgeClient:
     """Asks at one endpoint, over one session, which is made at the first question."""
 
     def __init__(
-        self, config: JudgeConfig, environment: Mapping[str, str] = os.environ, most: int = MAX_ANSWER
+        self,
+        config: JudgeConfig,
+        environment: Mapping[str, str] = os.environ,
+        most: int = MAX_ANSWER,
+        again: frozenset[int] = TRY_AGAIN,
     ) -> None:
-        self._most = most
+        self._most, self._again = most, again
         self._url, self._headers = config.endpoint, {**config.headers, "content-type": "application/json"}
         self._connections = config.concurrency
         through: dict[str, Any] = through_proxy(self._url, chosen_proxy(self._url, config.proxy, environment))
@@ -57,7 +61,7 @@ class JudgeClient:
         until, pause, reply = time.monotonic() + within, FIRST_PAUSE, JudgeReply(why=NotJudged.TIMEOUT)
         while (left := until - time.monotonic()) > 0:
             reply, wanted = await self._attempt(body, left)
-            again = reply.why is NotJudged.CONNECT or reply.status in TRY_AGAIN
+            again = reply.why is NotJudged.CONNECT or reply.status in self._again
             wait = max(wanted, pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret: to come apart from others
             if not again or time.monotonic() + wait >= until:
                 break
