@@ -171,6 +171,11 @@ def config(path: Path, judge: str, guards: dict[str, Any]) -> None:
 async def judged(folder: Path, judge: str, guards: dict[str, Any]) -> dict[str, Any]:
     """What `understudy judge` says of the recording in a folder."""
     config(folder / "u.yaml", judge, guards)
+    return await report_of(folder)
+
+
+async def report_of(folder: Path) -> dict[str, Any]:
+    """The report on `pairs.jsonl` by the configuration `u.yaml`, both in a folder."""
     command = (sys.executable, "-m", "proxy", "judge", "pairs.jsonl", "-c", "u.yaml", "--json", "--verdicts", "v.jsonl")
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
