@@ -1,8 +1,8 @@
 """Judges of recorded or replayed pairs: asked a few at a time, in the order of the file, and each question once.
 
 Verdicts are kept in a file beside the recording, by a hash of the question: a second run over the same pairs asks
-nothing and costs nothing. The file holds no request and no answer, but the judge's reasons, which may quote them: it is
-for its owner only, as recordings are.
+nothing and costs nothing (embeddings are not kept, but asked for anew). The file holds no request and no answer, but
+the judge's reasons, which may quote them: it is for its owner only, as recordings are.
 """
 
 from __future__ import annotations
