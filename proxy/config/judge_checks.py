@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from proxy.config.server import UpstreamConfig
     from proxy.config.tree import Config
 
+_NOT_FOR_EMBEDDINGS = ("tls", "host", "path", "set_json", "balance", "health")
+"""Keys of an upstream that a request for embeddings does not follow."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -208,8 +210,11 @@ def check_similarity(path: Path, rule: PredictionConfig, config: Config, blame: 
         blame((*here, "upstream"), f"there is no upstream `{similarity.upstream}`", known)
     elif upstream.grpc:
         blame((*here, "upstream"), f"`{similarity.upstream}` speaks gRPC", "embeddings are asked for over HTTP")
-    elif upstream.tls is not None:
-        blame((*here, "upstream"), f"`{similarity.upstream}` has `tls`", "embeddings are asked for with the system's")
+    elif unused := [key for key in _NOT_FOR_EMBEDDINGS if key in upstream.model_fields_set]:
+        problem = f"`{similarity.upstream}` has `{unused[0]}`, which embeddings are not asked for with"
+        blame((*here, "upstream"), problem, "name an upstream of its own, with `url` and `headers.set`")
+    elif len(upstream.urls) > 1:
+        blame((*here, "upstream"), f"`{similarity.upstream}` has several `urls`", "name an upstream with one")
 
 
 def similarities_in_words(aspects: Mapping[str, PredictionConfig]) -> Iterator[str]:

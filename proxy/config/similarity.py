@@ -20,8 +20,8 @@ class SimilarityConfig(Section):
     """How similar two texts are: the cosine of their embeddings, made by a model over OpenAI's `/v1/embeddings`."""
 
     upstream: Name
-    """Name of the upstream that makes embeddings. Its first URL is asked, with what its `headers` set; no route needs
-    to lead to it."""
+    """Name of the upstream that makes embeddings. Its `url` is asked, with what its `headers` set; no route needs to
+    lead to it, and keys that such a request does not follow (`set_json`, say) are mistakes."""
     model: Annotated[str, Field(min_length=1, max_length=256)]
     """Its name there."""
     timeout: Duration = 10.0

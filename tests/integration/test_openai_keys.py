@@ -120,6 +120,7 @@ def config(folder: Path, live: str, candidate: str, hook: str) -> dict[str, Any]
         "candidate": "v2",
         "stages": [{"shadow": "100%", "min_pairs": 100_000}, {"canary": "50%", "min_pairs": 100_000}],
         "guards": {"max_disagreement": "90%", "max_extra_errors": "50%"},
+        "mirror": {"idle_pairs_per_second": "all"},
         "record": {"path": str(folder / "pairs.jsonl"), "share": "100%"},
     }
     prediction = {"protocol": "openai", "kind": "text"}

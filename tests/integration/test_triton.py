@@ -139,7 +139,7 @@ async def test_by_a_field_of_the_message(triton: tuple[str, str], tmp_path: Path
     ours = {"url": triton[1], "set_json": {"/model_version": "1"}}
     theirs = {"url": triton[1], "set_json": {"/model_name": "fraud", "/model_version": "2"}, "health": health}
     wanted = configuration({"one": ours, "two": theirs}, INFER)
-    wanted["server"] = {"grpc_listen": "127.0.0.1:0"}
+    wanted["server"] = {"listen": "127.0.0.1:0", "grpc_listen": "127.0.0.1:0"}
     async with running(tmp_path, wanted) as understudy:
         await understudy.until("r/two", lambda r: "candidate ready" not in r["stage"]["waiting_for"])
         with Client(int(understudy.grpc_address.rpartition(":")[2])) as client:
