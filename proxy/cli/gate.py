@@ -110,6 +110,7 @@ def report(name: str, result: Gate) -> dict[str, Any]:
 def junit(name: str, result: Gate) -> str:
     """The gate as a JUnit report: one case per guard; inconclusive ones are skipped, and so is what was left out.
 
+    The verdict is of the guards that crossed first. One that has crossed by itself since is no less beyond its limit.
     A verdict that no guard's case carries (failures in a row, or too little evidence) is a case of its own.
     """
     findings = [f for f in result.judgement.assessment.findings if f.segment is None]
@@ -128,7 +129,7 @@ def _case(name: str, finding: Finding, *, left_out: bool) -> str:
     inside = ""
     if left_out:
         inside = '<skipped message="no live timings"/>'
-    elif finding.verdict is Verdict.FAIL:
+    elif finding.verdict is Verdict.FAIL or (finding.verdict is Verdict.INCONCLUSIVE and finding.evidence >= 1.0):
         inside = f"<failure message={_quoted(finding.reason)}/>"
     elif finding.verdict is Verdict.INCONCLUSIVE:
         inside = f"<skipped message={_quoted(finding.reason)}/>"

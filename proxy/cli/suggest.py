@@ -24,6 +24,7 @@ from proxy.errors import UnderstudyError
 from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard, Kind, Plan
 from proxy.rollout.requirements import rough
+from proxy.significant import significant
 from proxy.units import Tolerance, duration, tolerance
 
 
@@ -201,5 +202,5 @@ def _figure(measured: Measured, value: float | None) -> str:
         return "–"
     kind = GUARDS[measured.guard]
     if kind.timed:
-        return f"{value:.3g}x" if measured.relative else duration(float(f"{value:.3g}"))
-    return f"{100 * value:.3g}%" if kind.effort.events else f"{value:.3g}"
+        return f"{significant(value, 3)}x" if measured.relative else duration(float(f"{value:.3g}"))
+    return f"{significant(100 * value, 3)}%" if kind.effort.events else significant(value, 3)

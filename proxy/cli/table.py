@@ -12,6 +12,7 @@ import click
 from proxy.errors import UnderstudyError
 from proxy.money import money_text
 from proxy.rollout.requirements import rough
+from proxy.significant import significant
 
 _COLOURS = {
     "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",
@@ -78,7 +79,7 @@ def _standing(one: dict[str, Any], leaders: set[str]) -> str:
     if not one["connected"]:
         words.append("cut off")
     if one["link_lag_seconds"]:
-        words.append(f"pairs take {1000 * one['link_lag_seconds']:.3g}ms")
+        words.append(f"pairs take {significant(1000 * one['link_lag_seconds'], 3)}ms")
     if leaders and one["config_hash"] not in leaders:
         words.append("its configuration is another one")
     return f"{'leads' if one['role'] == 'leader' else 'stands by':<9}  {', '.join(words)}"
@@ -144,10 +145,13 @@ def _rollout(one: dict[str, Any]) -> str:
         lines.append(f"  as many pairs {most}, which is {pace['share']:.3g} of them")
     if known := one.get("outcomes"):
         drop = known["drop"]
-        low, high = ("–" if drop[end] is None else f"{drop[end]:.3g}" for end in ("low", "high"))
+        low, high = ("–" if drop[end] is None else significant(drop[end], 3) for end in ("low", "high"))
+        live, candidate, value = (
+            significant(one, 3) for one in (known["live_loss"], known["candidate_loss"], drop["value"])
+        )
         lines.append(
-            f"  by {known['joined']:,} outcomes: mean loss of live {known['live_loss']:.3g}, of the candidate "
-            f"{known['candidate_loss']:.3g}; quality drop {drop['value']:.3g} ({low} … {high}), no limit"
+            f"  by {known['joined']:,} outcomes: mean loss of live {live}, of the candidate {candidate}; "
+            f"quality drop {value} ({low} … {high}), no limit"
         )
     if labels := one.get("labels"):
         lines.append("  delayed labels: " + _counts(labels, first="counted"))
@@ -179,7 +183,7 @@ anchors: in doubt, 40 verdicts wait for them'
     if first is not None:
         words.append(f"first wins {100 * first:.0f} %")
     if one["cost"]["limit"] is not None:
-        words.append(f"spent {one['cost']['spent']:.3g} of {one['cost']['limit']}")
+        words.append(f"spent {significant(one['cost']['spent'], 3)} of {one['cost']['limit']}")
     if anchors is not None:
         held = f", {anchors['held']:,} verdicts wait for them" if anchors["held"] else ""
         words.append(f"anchors: {anchors['state'].replace('_', ' ')}{held}")
@@ -277,8 +281,8 @@ def _amount(unit: str, value: float | None) -> str:
     if value is None:
         return "–"
     if unit == "seconds":
-        return f"{value:.3g}s" if value >= 1 else f"{value * 1000:.3g}ms"
-    return f"{value * 100:.3g}%" if unit == "percent" else f"{value:.3g}{'x' * (unit == 'times')}"
+        return f"{significant(value, 3)}s" if value >= 1 else f"{significant(value * 1000, 3)}ms"
+    return f"{significant(value * 100, 3)}%" if unit == "percent" else significant(value, 3) + "x" * (unit == "times")
 
 
 def printable(text: str) -> str:

@@ -34,6 +34,7 @@ from proxy.fields.set_message import problem
 from proxy.http.credentials import HEADERS
 from proxy.model import BUCKETS, Kind, Stage, State
 from proxy.predictions.expressions import expression_problem
+from proxy.predictions.protocol import Protocol
 from proxy.predictions.registry import PROTOCOLS
 from proxy.units import duration
 
@@ -262,8 +263,8 @@ def _prediction(path: Path, rule: PredictionConfig, blame: Blamer) -> None:
     if rule.low >= rule.high:
         blame((*path, "low"), f"{rule.low:g} is not below `high` ({rule.high:g})")
     known = PROTOCOLS.get(rule.protocol)
-    if rule.output and known is not None and known.pointed:
-        blame((*path, "output"), f"has no meaning with `protocol: {known.name}`", "use `pointer`")
+    if rule.output and known is not None:
+        _output((*path, "output"), rule.output, known, blame)
     for key in ("pointer", "jmespath"):
         if getattr(rule, key) and known is not None and not known.pointed:
             pointed = " or ".join(f"`protocol: {one.name}`" for one in PROTOCOLS.values() if one.pointed)
@@ -285,6 +286,14 @@ def _prediction(path: Path, rule: PredictionConfig, blame: Blamer) -> None:
     if rule.threshold is not None and not rule.low <= rule.threshold < rule.high:
         problem = f"{rule.threshold:g} is not from `low` ({rule.low:g}) to below `high` ({rule.high:g})"
         blame((*path, "threshold"), problem, "every score or none would be positive")
+
+
+def _output(path: Path, output: str, protocol: Protocol, blame: Blamer) -> None:
+    if protocol.pointed:
+        blame(path, f"has no meaning with `protocol: {protocol.name}`", "use `pointer`")
+    elif protocol.outputs and output not in protocol.outputs:
+        hint = f"{nearest(output, protocol.outputs)} There are {', '.join(protocol.outputs)}".strip()
+        blame(path, f"`{output}` is no output of `protocol: {protocol.name}`", hint)
 
 
 def _stages(path: Path, rollout: RolloutConfig, blame: Blamer) -> None:

@@ -135,7 +135,9 @@ class PredictionConfig(WithSchema, Section):
     kind: Kind = Kind.AUTO
     """What the model predicts; `auto` looks at live's first answers."""
     output: str = ""
-    """Name of the output (v2, TensorFlow, KServe) or column (tabular answers) to compare; the only one when absent."""
+    """Name of the output (v2, TensorFlow, KServe) or column (tabular answers) to compare; the only one when absent. Of
+    `openai` and `anthropic`: `text`, `tool_calls`, `refusal`, [and more](servers/openai.md); all that was said when
+    absent."""
     pointer: PointerText = ""
     """`json`: JSON pointer (RFC 6901) to the value to compare, of a [stream](servers/json.md#streams) in each event."""
     jmespath: str = ""

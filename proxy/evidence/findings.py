@@ -19,7 +19,7 @@ from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.registry import GUARDS, judges
 from proxy.evidence.state import EvidenceState
-from proxy.evidence.words import burst_words, forecast_words, judged_words, label_words, number, title
+from proxy.evidence.words import burst_words, cut_cost_words, forecast_words, judged_words, label_words, number, title
 from proxy.model import Finding, Plan, Verdict, guard_key
 from proxy.model.reasons import NO_CREDENTIALS, Reason
 from proxy.money import money_text
@@ -282,8 +282,8 @@ def _sentence(
         parts.append(f"{unread:,} of live's answers could not be read as `{slot.guard.aspect}`")
     if isinstance(slot.rule, ByVerdicts) and (pairs := look.state.judged.get(slot.guard.aspect)):
         parts.append(judged_words(pairs.judged, pairs.unjudged, pairs.without_floor))
-    if GUARDS[slot.guard.name].priced and (counted := look.state.costs.totals.counted):
-        parts.append(f"tokens were estimated in {counted:,} pairs, since not both models say them (`usage`)")
+    if GUARDS[slot.guard.name].priced:
+        parts += cut_cost_words(look.state.costs.totals, cut=bool(estimate.note))
     if GUARDS[slot.guard.name].labelled:
         waiting, delay = look.state.waiting, look.plan.prediction_of(slot.guard).label_delay
         parts.append(label_words(waiting.labelled, waiting.unlabelled, 1 << waiting.halvings, delay))

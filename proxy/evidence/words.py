@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.evidence.input.costs import CostTotals
 from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard
 from proxy.rollout.requirements import rough
@@ -80,6 +81,20 @@ def judged_words(judged: int, unjudged: int, without_floor: int) -> str:
     none = f"{unjudged:,} of {judged + unjudged:,} pairs drawn were not judged"
     floor = f"{without_floor:,} verdicts do not count, since live was not judged against itself"
     return ", ".join([none] * (unjudged > 0) + [floor] * (without_floor > 0))
+
+
+def cut_cost_words(costs: CostTotals, *, cut: bool) -> list[str]:
+    """What is to be known of figures on cost: the ratio without the cut where costs were `cut`, and estimated tokens.
+
+    >>> cut_cost_words(CostTotals(live=300, candidate=2000, pairs=1500, counted=12), cut=True)[0]
+    'nothing cut, it is 6.67 x over all 1,500 pairs so far, those that the bound was learned from included'
+    >>> cut_cost_words(CostTotals(live=300, candidate=2000, pairs=1500), cut=False)
+    []
+    """
+    of = f"over all {costs.pairs:,} pairs so far, those that the bound was learned from included"
+    whole = [f"nothing cut, it is {costs.candidate / costs.live:.2f} x {of}"] if cut and costs.live else []
+    estimated = f"tokens were estimated in {costs.counted:,} pairs, since not both models say them (`usage`)"
+    return whole + [estimated] * (costs.counted > 0)
 
 
 def burst_words(size: float) -> str:

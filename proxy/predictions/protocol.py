@@ -25,6 +25,7 @@ class Protocol:
     `single(spec, document)` is the one value that a JSON document holds, or `None` if it is any other document: a short
     cut for the commonest answer of all. It changes nothing but the time, and a property test holds the two together.
     `pointed`: the value is named by `pointer` or `jmespath`, not by `output`. `grpc`: calls are read as well.
+    `outputs` is all that `output` may choose, where the protocol and not the model decides that.
     `spoken` is what a language model said in an answer, in all its parts, for a person to see; it raises `Unreadable`.
     """
 
@@ -36,4 +37,5 @@ class Protocol:
     single: Callable[[PredictionSpec, Any], Any] | None = None
     pointed: bool = False
     grpc: bool = False
+    outputs: tuple[str, ...] = ()
     spoken: Callable[[Message], Answered] | None = None

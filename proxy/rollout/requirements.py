@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from proxy.model import Assessment, Plan, Stage, State, Verdict
 from proxy.rollout.events import Looked, RolloutState
+from proxy.significant import significant
 
 MIN_CANDIDATE_PAIRS = 200
 """In a canary stage at least this many compared pairs (or `min_pairs`, if fewer) were answered by the candidate."""
@@ -77,7 +78,8 @@ def missing(rollout: RolloutState, event: Looked, plan: Plan) -> str:
 def _forecast(stage: Stage, event: Looked) -> str:
     if event.rate <= 0:
         return " (none are coming now)" if event.stage_pairs else ""
-    return f" (about {rough((stage.min_pairs - event.stage_pairs) / event.rate)} at {event.rate:.3g} pairs/s)"
+    left = rough((stage.min_pairs - event.stage_pairs) / event.rate)
+    return f" (about {left} at {significant(event.rate, 3)} pairs/s)"
 
 
 def _inconclusive(assessment: Assessment) -> str:

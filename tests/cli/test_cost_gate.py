@@ -56,3 +56,19 @@ def test_without_live_times_a_limit_on_what_lives_time_costs_is_left_out() -> No
     assert (
         report("r/c", gate(replace(PLAN, live_price=None), judged(replace(PLAN, live_price=None), 1.0)))["cost"] is None
     )
+
+
+def test_a_guard_that_crossed_after_another_had_failed_is_a_failed_case_and_no_skipped_one() -> None:
+    """The verdict keeps the guard that crossed first as its only cause."""
+    one = judged(PLAN, 2.0)
+    cost, errors = one.assessment.findings
+    assert (cost.verdict, cost.evidence) == (Verdict.FAIL, 1.0)
+    later = replace(cost, verdict=Verdict.INCONCLUSIVE)
+    nearly = replace(later, evidence=0.999)
+    first = replace(errors, verdict=Verdict.FAIL)
+    for finding, inside in ((later, "<failure"), (nearly, "<skipped")):
+        found = replace(one.assessment, findings=(finding, first), causes=(first.key,))
+        text = junit("r/c", gate(PLAN, replace(one, assessment=found)))
+        assert f'name="max_cost">{inside} message="cost now ' in text
+    alone = replace(one.assessment, findings=(nearly, first), causes=(first.key,))
+    assert 'failures="1" skipped="1"' in junit("r/c", gate(PLAN, replace(one, assessment=alone)))

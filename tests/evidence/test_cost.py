@@ -18,7 +18,7 @@ from proxy.evidence.input.costs import ANSWERS, CostTotals, bound_of
 from proxy.evidence.process.means import BINS
 from proxy.evidence.process.prf import pair_keys
 from proxy.evidence.rules.cost import CANDIDATE_AT, LIVE_AT, CostRatio, _power
-from proxy.model import Guard, Kind, Reading, Verdict
+from proxy.model import Finding, Guard, Kind, Reading, Verdict
 from proxy.model.reasons import Reason
 from tests.calibration.truths import batch
 from tests.evidence.gathered import finding, gather
@@ -30,6 +30,13 @@ PLAN = make_plan(GUARD, kind=Kind.LABEL)
 
 def reading(i: int, live: float, cost: float, **fields: Any) -> Reading:
     return make_reading(i, 1, 1, kind=Kind.LABEL, live_cost=live, cost=cost, **fields)
+
+
+def uncut(found: Finding) -> float:
+    """The ratio with nothing cut, as a finding says it."""
+    said = re.search(r"nothing cut, it is ([\d.]+) x", found.reason)
+    assert said is not None, found.reason
+    return float(said[1])
 
 
 def pareto(n: int, ratio: float, tail: float = 1.5, seed: int = 1) -> list[Reading]:
@@ -147,11 +154,31 @@ def test_runaway_answers_that_the_cut_hides_do_not_pass() -> None:
     found = finding(gather(PLAN, [reading(i, float(a), float(b)) for i, (a, b) in enumerate(costs.T)]), "max_cost")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.value < 1.3
-    whole = re.search(r"no pass while the ratio of the whole costs, nothing cut, is ([\d.]+) x", found.reason)
-    assert whole is not None
-    kept = costs[:, ANSWERS:]
-    assert float(whole[1]) == pytest.approx(kept[1].sum() / kept[0].sum(), rel=0.15)
+    assert "no pass while the ratio of the whole costs, nothing cut, is beyond the limit" in found.reason
+    assert uncut(found) == pytest.approx(costs[1].sum() / costs[0].sum(), abs=0.005)
     assert "0.34 % of the candidate's (" in found.reason or "0.32 % of the candidate's (" in found.reason
+
+
+@pytest.mark.parametrize("ratio", [6.67, 1.0, 0.25])
+def test_what_every_pair_costs_is_said_exactly_beside_figures_of_cut_costs(ratio: float) -> None:
+    same = [one._replace(cost=ratio * one.live_cost) for one in pareto(3000, 1.0, seed=4)]
+    found = finding(gather(PLAN, same), "max_cost")
+    assert "value and range are of cut costs: " in found.reason
+    assert uncut(found) == ratio
+    assert "over all 3,000 pairs so far" in found.reason
+
+
+def test_costs_of_which_none_is_cut_are_said_once() -> None:
+    costs = np.random.default_rng(4).uniform(0.9, 1.1, 2000).tolist()
+    found = finding(gather(PLAN, [reading(i, cost, 1.1 * cost) for i, cost in enumerate(costs)]), "max_cost")
+    assert "cut" not in found.reason
+    assert found.low <= 1.1 <= found.high
+
+
+def test_most_of_an_arms_cost_may_be_cut_and_reads_as_a_number() -> None:
+    costs = np.random.default_rng(4).uniform(0.9, 1.1, 2000).tolist()
+    found = finding(gather(PLAN, [reading(i, cost, 999.0 * cost) for i, cost in enumerate(costs)]), "max_cost")
+    assert "100 % of the candidate's (99 % of their cost)" in found.reason
 
 
 def test_live_that_has_moved_beyond_the_bound_passes_nothing() -> None:

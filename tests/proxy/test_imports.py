@@ -30,6 +30,7 @@ FLOORS = (
         "built",
         "json_pointer",
         "rfc3339",
+        "significant",
         "units",
         "money",
         "address",

@@ -21,6 +21,7 @@ from proxy.evidence.process.means import (
 )
 from proxy.evidence.process.prf import uniforms
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
+from proxy.significant import significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +96,5 @@ class Mean:
     def _notes(self, ends: Floats) -> list[str]:
         """What the unit is, and what share of the differences was cut at the `ends`, (n,)."""
         unit = f"1 is {self.unit}"
-        cut = [f"{unit}; {100 * end:.2g} % of the differences were cut at {self.hi:g}" for end in ends]
+        cut = [f"{unit}; {significant(100 * end, 2)} % of the differences were cut at {self.hi:g}" for end in ends]
         return [words if end else unit for words, end in zip(cut, ends, strict=True)] if self.unit else [""] * len(ends)

@@ -12,6 +12,7 @@ from typing import Any
 from proxy import units
 from proxy.model import Guard
 from proxy.money import MULTIPLE_TEXT, multiple
+from proxy.significant import significant
 from proxy.units import (
     PERCENT_TEXT,
     RANGES_TEXT,
@@ -62,7 +63,7 @@ def plain(_guard: Guard, value: float) -> str:
     >>> plain(Guard("max_ks", 0.05), 0.01234)
     '0.0123'
     """
-    return f"{value:.3g}"
+    return significant(value, 3)
 
 
 def percent(_guard: Guard, value: float) -> str:
@@ -71,7 +72,7 @@ def percent(_guard: Guard, value: float) -> str:
     >>> percent(Guard("max_disagreement", 0.02), 0.0131)
     '1.31 %'
     """
-    return f"{100 * value:.3g} %"
+    return f"{significant(100 * value, 3)} %"
 
 
 def _limited(name: str, value: float) -> Guard:
@@ -180,7 +181,7 @@ def _time(guard: Guard, value: float) -> str:
     """
     if guard.relative:
         return f"{value:.2f} x"
-    return f"{value:.3g} s" if value >= 1.0 else f"{1000 * value:.3g} ms"
+    return f"{significant(value, 3)} s" if value >= 1.0 else f"{significant(1000 * value, 3)} ms"
 
 
 def _multiple(name: str, value: float) -> Guard:

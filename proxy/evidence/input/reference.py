@@ -14,6 +14,7 @@ from math import lgamma, log, log1p
 import numpy as np
 
 from proxy.evidence.process.wealth import Floats
+from proxy.significant import significant
 
 WARMUP = 500
 """Live answers from which the reference is taken."""
@@ -52,7 +53,7 @@ class Reference:
             return f"1, because live's first {WARMUP} answers were all the same"
         name = {"iqr": "interquartile range", "sd": "standard deviation", "range": "range"}[self.measured]
         why = "" if self.measured == "iqr" else ", because their interquartile range is 0 or has no number"
-        return f"{self.scale:.3g}, the {name} of live's first {WARMUP} answers{why}"
+        return f"{significant(self.scale, 3)}, the {name} of live's first {WARMUP} answers{why}"
 
 
 def freeze(live: Floats) -> Reference:
@@ -140,7 +141,8 @@ def moved_words(share: float, before: float, where: str) -> str:
     >>> moved_words(0.25, 0.032, "in one bin")
     'no pass: live has moved, 25 % of its answers lie in one bin (3.2 % when they were chosen); `restart` chooses anew'
     """
+    now, then = (significant(100 * part, 3) for part in (share, before))
     return (
-        f"no pass: live has moved, {100 * share:.3g} % of its answers lie {where} ({100 * before:.3g} % when they were "
-        "chosen); `restart` chooses anew"
+        f"no pass: live has moved, {now} % of its answers lie {where} ({then} % when they were chosen); "
+        "`restart` chooses anew"
     )

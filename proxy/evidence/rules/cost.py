@@ -44,6 +44,7 @@ from proxy.evidence.process.means import (
 from proxy.evidence.process.prf import key_of, uniforms
 from proxy.evidence.process.wealth import CERTAIN, Bools, Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 from proxy.model import Guard, Kind
+from proxy.significant import significant
 
 POWERS = 17
 """Up to 65,536 times the bound; more counts as that."""
@@ -153,16 +154,15 @@ class CostRatio:
         live = float(counts[BINS:LIVE_AT] @ _L)
         sums = live, float(counts[:BINS] @ _D) + live
         said = [
-            f"{100 * own.sum() / pairs:.2g} % of {name} ({_share(float(own @ EXCESS), kept)} of their cost)"
+            f"{significant(100 * own.sum() / pairs, 2)} % of {name} ({_share(float(own @ EXCESS), kept)} of their cost)"
             for own, kept, name in zip(beyond, sums, ("live's answers", "the candidate's"), strict=True)
             if own.any()
         ]
-        cut = f"beyond the bound, and cut there: {' and '.join(said)}"
+        cut = f"value and range are of cut costs: cut was what lies beyond the bound, in {' and '.join(said)}"
         if self._moved(counts):
             return f"no pass: live's costs have moved, `restart` chooses a bound anew; {cut}"
         if float(self.whole(counts)) > 0.0:
-            whole = self.times * (sums[1] + float(beyond[1] @ EXCESS)) / (live + float(beyond[0] @ EXCESS))
-            return f"no pass while the ratio of the whole costs, nothing cut, is {whole:.2f} x; {cut}"
+            return f"no pass while the ratio of the whole costs, nothing cut, is beyond the limit; {cut}"
         return cut
 
 
@@ -171,8 +171,10 @@ def _share(beyond: float, kept: float) -> str:
 
     >>> _share(1.0, 3.0)
     '25 %'
+    >>> _share(999.0, 1.0)
+    '100 %'
     """
-    return f"{100 * beyond / (beyond + kept):.2g} %"
+    return f"{significant(100 * beyond / (beyond + kept), 2)} %"
 
 
 def _power(costs: Floats, uniform: Floats) -> Ints:

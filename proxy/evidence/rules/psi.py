@@ -32,6 +32,7 @@ from proxy.evidence.process.estimate import Estimate, intervals
 from proxy.evidence.process.normal import log_cdf
 from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Ints, Numbers
 from proxy.model import Guard
+from proxy.significant import significant
 
 BINS = 10
 EARLIEST = 500
@@ -201,7 +202,7 @@ class Psi:
         )
         rows = zip(value.tolist(), low, high, pairs, failed, self.largest(counts).tolist(), strict=True)
         return [
-            Estimate(max(0.0, v), max(0.0, a), b, m, f, f"live's fullest bin has {100 * share:.3g} %")
+            Estimate(max(0.0, v), max(0.0, a), b, m, f, f"live's fullest bin has {significant(100 * share, 3)} %")
             if m
             else Estimate(None, None, None, 0, f)
             for v, a, b, m, f, share in rows

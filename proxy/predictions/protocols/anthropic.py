@@ -18,7 +18,7 @@ from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.calls import ToolCall
 from proxy.predictions.json_tools import parse_json, word_for
-from proxy.predictions.language import Answered, Spoken, Tokens, answered_values, count_of, source_of, text_of
+from proxy.predictions.language import OUTPUTS, Answered, Spoken, Tokens, answered_values, count_of, source_of, text_of
 from proxy.predictions.last_read import LastRead
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_stream import ended_with
@@ -167,4 +167,17 @@ def _joined(block: dict[str, Any], pieces: list[str]) -> dict[str, Any]:
 
 _gathered = LastRead(gathered_message)
 
-PROTOCOLS = (Protocol("anthropic", 75, "Anthropic and servers of its Messages API", extract, recognise, spoken=spoken),)
+SAID = tuple(output for output in OUTPUTS if output != "logprob")
+"""Messages carry no log-probabilities."""
+
+PROTOCOLS = (
+    Protocol(
+        "anthropic",
+        75,
+        "Anthropic and servers of its Messages API",
+        extract,
+        recognise,
+        spoken=spoken,
+        outputs=SAID,
+    ),
+)

@@ -19,7 +19,7 @@ import numpy as np
 from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.json_tools import word_for
-from proxy.predictions.language import Answered, answered_values
+from proxy.predictions.language import OUTPUTS, Answered, answered_values
 from proxy.predictions.last_read import LastRead
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.openai_answers import spoken_choice, spoken_response, tokens_of
@@ -105,6 +105,12 @@ def _embedding(value: Any) -> list[Any]:
 
 PROTOCOLS = (
     Protocol(
-        "openai", 70, "vLLM, llama.cpp, Ollama, TGI: OpenAI-compatible servers", extract, recognise, spoken=spoken
+        "openai",
+        70,
+        "vLLM, llama.cpp, Ollama, TGI: OpenAI-compatible servers",
+        extract,
+        recognise,
+        spoken=spoken,
+        outputs=OUTPUTS,
     ),
 )
