@@ -38,7 +38,7 @@ from typing import Any
 import setproctitle
 
 from proxy import __version__, handover, logs
-from proxy.children import Child, all_leave, all_set, longest_silence, start_deadline
+from proxy.children import ENVIRONMENT, Child, all_leave, all_set, longest_silence, start_deadline
 from proxy.config import Config
 from proxy.config_file import ConfigFile
 from proxy.controller.store.sqlite.database import PATIENCE
@@ -152,9 +152,7 @@ class Supervisor:
                 *argv,
                 pass_fds=[*fds, *(one.family.fileno() for one in self._listening.values() if one.family is not None)],
                 stdin=asyncio.subprocess.DEVNULL,
-                # One thread for numpy's matrix products: they are small, and OpenBLAS's idle threads spin on the cores
-                # that the workers need (8 times the CPU for the same evidence, measured on two busy cores).
-                env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": PACKAGE_PARENT},
+                env={**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT},
             )
             undone.pop_all()
         child.started, child.control = time.time(), ours
