@@ -64,6 +64,7 @@ class OfflineJudges:
         self.gates = {name: AnchorGate(asker) for name, asker in self.askers.items()}
         self.not_judged: Counter[str] = Counter()
         self._turns = {name: asyncio.Semaphore(one.config.concurrency) for name, one in self.askers.items()}
+        self._out: set[str] = set()  # judges whose budget was spent in this run: from there on no pair counts
         self._recent: dict[tuple[str, str], RecentBodies] = {}
         self._file = None if path is None or not names else _opened(path)
         if path is not None and names:
@@ -75,8 +76,7 @@ class OfflineJudges:
                 kept = orjson.loads(line)
                 asker = self.askers.get(kept["judge"])
                 if asker is not None and "spending" in kept:
-                    period, spent = kept["spending"]
-                    asker.spending = JudgeSpending(int(period), float(spent))
+                    asker.spending = JudgeSpending(tuple((int(hour), float(money)) for hour, money in kept["spending"]))
                 elif asker is not None:
                     asker.cache.take([(kept["key"], kept["verdict"], kept["reason"])])
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
@@ -102,6 +102,8 @@ class OfflineJudges:
         items, none, fresh = [], [], []
         for aspect, judge, item, case in cases:
             value, floor, why = case.value, case.floor, NotJudged.UNREADABLE if case.unreadable else None
+            if case.live_pair is None and case.pair is None and why is None:
+                why = await self._why_not(judge)
             for answers, floored in ((case.live_pair, True), (case.pair, False)):
                 if answers is None or why is not None:
                     continue
@@ -126,10 +128,30 @@ class OfflineJudges:
             return Said(Judgment(why=NotJudged.UNREADABLE), candidate_first=False, known=True, key=b"")
         question: JudgeQuestion = asker.question(request, *map(answer_text, answers))
         key = cache_key(asker.config.endpoint, question.body)
-        known = asker.cache.get(key) is not None
         async with self._turns[judge]:
-            found = await asker.ask(question.body)
-        return Said(found, question.candidate_first, known, key)
+            if key in asker.cache:
+                async with asker.paying:  # its turn comes after those before it in the file
+                    pass
+            known = None if self._is_out(judge) else asker.recall(key)
+            if known is not None:
+                return Said(known, question.candidate_first, known=True, key=key)
+            found = await asker.ask(question.body) if not self._is_out(judge) else asker.refuse(NotJudged.BUDGET)
+            if found.why is NotJudged.BUDGET:
+                self._out.add(judge)
+        return Said(found, question.candidate_first, known=False, key=key)
+
+    async def _why_not(self, judge: str) -> NotJudged | None:
+        """Why a pair that needs no judge does not count: it shares what befalls those before it in the file."""
+        async with self._turns[judge], self.askers[judge].paying:
+            why = NotJudged.BUDGET if self._is_out(judge) else self.askers[judge].fate
+            if why is not None:
+                self.askers[judge].refuse(why)
+            return why
+
+    def _is_out(self, judge: str) -> bool:
+        """Whether the budget is spent. Verdicts that an earlier run has paid for count all the same up to the first one
+        that this run cannot pay for: so it gives what that run gave, and the same for each pair whatever it says."""
+        return judge in self._out and not self.askers[judge].has_budget
 
     # --- what may count ----------------------------------------------------------------------------------------------
 
@@ -179,8 +201,7 @@ class OfflineJudges:
             await self.gates[name].close()
             await asker.close()
             if self._file is not None and asker.config.max_cost is not None:
-                spent = [asker.spending.period, asker.spending.spent]
-                self._file.write(orjson.dumps({"judge": name, "spending": spent}) + b"\n")
+                self._file.write(orjson.dumps({"judge": name, "spending": asker.spending.hours}) + b"\n")
         if self._file is not None:
             self._file.close()
 

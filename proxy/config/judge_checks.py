@@ -12,8 +12,10 @@ from proxy.config.text import Path
 from proxy.evidence.rules.registry import GUARDS
 from proxy.fields.set_json import rules
 from proxy.judges.anchors import blind_spots
-from proxy.judges.question import with_fields
+from proxy.judges.largest import LargestCosts
+from proxy.judges.question import Asking, with_fields
 from proxy.model import Kind
+from proxy.money import money_text
 
 if TYPE_CHECKING:
     from typing import Any
@@ -165,6 +167,8 @@ def judge_warnings(config: Config) -> Iterator[str]:
             yield f"judge {name} is not used: name it in a prediction, `judge: {name}`"
         elif judge.max_cost is None:
             yield f"judge {name}: no `max_cost`, so every drawn pair is paid for"
+        else:
+            yield from _small_budget(name, judge, config.currency)
         if name in used and not judge.anchor_pairs:
             yield f"judge {name}: no `anchors`, so a judge that changes would be taken for a model that did"
         for text in blind_spots(judge.anchors_known) if name in used and judge.anchor_pairs else ():
@@ -182,6 +186,18 @@ def judge_warnings(config: Config) -> Iterator[str]:
                 if rule.judge is not None and aspect not in counted:
                     text = "its verdicts are paid for and shown, and decide nothing"
                     yield f"{route.name}/{rollout.candidate}: `judge: {rule.judge}` without `min_win_rate`: {text}"
+
+
+def _small_budget(name: str, judge: JudgeConfig, currency: str) -> Iterator[str]:
+    """A budget that does not afford the largest question, which is set aside for each pair, is none for any pair."""
+    if judge.max_cost is None or judge.price is None:
+        return
+    asking = Asking(b"", judge.model, judge.rubric_text, tuple(judge.set_json.items()))
+    costs = LargestCosts(asking, judge.anchor_pairs, judge.price.price, judge.timeout, judge.max_cost.period)
+    if (needed := costs.wanted(0.0, anchor=False)) > judge.max_cost.amount:
+        what = "the largest question and a round of anchors" if judge.anchor_pairs else "the largest question"
+        text = f"`max_cost: {judge.max_cost}` judges no pair: {money_text(needed, currency)} is set aside for each"
+        yield f"judge {name}: {text}, for {what}"
 
 
 def _chosen_by_clients(config: Config, route: RouteConfig, judge: str) -> Iterator[str]:

@@ -28,6 +28,9 @@ class VerdictCache:
     def __len__(self) -> int:
         return len(self._found)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._found
+
     def get(self, key: bytes) -> tuple[str, str] | None:
         """The verdict and its reason, `None` where it is not known."""
         found = self._found.pop(key, None)

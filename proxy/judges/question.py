@@ -29,6 +29,9 @@ BYTES_PER_TOKEN: Final = 3.0
 ANSWER_TOKENS: Final = 400
 """Tokens of a verdict with its reason, as they are reckoned before it is there."""
 
+LONGEST_CHARACTER: Final = "\U0001f600"
+"""One of four bytes."""
+
 FORMAT: Final[dict[str, Any]] = {
     "type": "json_schema",
     "json_schema": {
@@ -95,6 +98,16 @@ def question_in_order(asking: Asking, request: str, first: str, second: str) -> 
     """The same for two answers whose order is given, as an anchor's is."""
     request, first, second = _shown(request, MAX_REQUEST), _shown(first, MAX_SHOWN), _shown(second, MAX_SHOWN)
     return _body(asking, content_hash(asking.key, request, first, second), request, first, second)
+
+
+def largest_question(asking: Asking) -> int:
+    """Bytes of the largest question there can be, each text at its longest and of the longest characters.
+
+    >>> largest_question(Asking(b"k", "m", "Be fair.")) // 1000
+    225
+    """
+    request, answer = LONGEST_CHARACTER * (MAX_REQUEST + 1), LONGEST_CHARACTER * (MAX_SHOWN + 1)
+    return len(question_in_order(asking, request, answer, answer))
 
 
 def _body(asking: Asking, content: bytes, request: str, first: str, second: str) -> bytes:

@@ -88,6 +88,10 @@ def test_check_says_what_a_judge_does_and_what_is_surely_not_meant() -> None:
     assert KEY not in said
     free = describe(config(WHOLE.replace("    max_cost: 5/day\n", "")))
     assert "judge helpful: no `max_cost`, so every drawn pair is paid for" in free
+    assert "judges no pair" not in describe(config())
+    small = " ".join(describe(config(WHOLE.replace("5/day", "0.01/hour"))).split())
+    assert "judge helpful: `max_cost: 0.01/hour` judges no pair: $" in small
+    assert "is set aside for each, for the largest question" in small
     other = WHOLE.replace("min_win_rate: -5pp", "min_similarity: 0.2")
     assert "judge helpful is not used" in describe(config(other.replace(", judge: helpful", "")))
     assert "`judge: helpful` without `min_win_rate`" in describe(config(other))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.judges.budget import JudgeSpending, afford, settle, spent_now
+from proxy.judges.budget import JudgeSpending, afford, lacks, settle, spent_now
 from proxy.judges.position import FirstRate
 from proxy.judges.verdict import MAX_REASON, WINNERS, Judgment, NotJudged, read_verdict, value_of
 from proxy.money import MoneyBudget
@@ -118,8 +118,18 @@ def test_a_new_day_has_a_new_budget_and_a_clock_set_back_spends_none_twice() -> 
     spending = settle(JudgeSpending(), limit, 0.0, 1.0, 10.0)
     assert afford(spending, limit, 0.1, 20.0) is None
     assert spent_now(spending, limit, DAY + 1) == 0.0
-    assert afford(spending, limit, 0.1, DAY + 1) == JudgeSpending(1, 0.0, 0.1)
+    assert afford(spending, limit, 0.1, DAY + 1) == spending._replace(reserved=0.1)
     assert afford(settle(spending, limit, 0.0, 1.0, DAY), limit, 0.1, DAY - 1) is None
+
+
+def test_a_limit_that_changes_its_period_and_back_is_not_had_twice() -> None:
+    day, hour, noon = MoneyBudget(5.0, DAY), MoneyBudget(1.0, 3600.0), 12 * 3600.0
+    spending = settle(JudgeSpending(), day, 0.0, 4.0, noon - 1)
+    assert (spent_now(spending, hour, noon), spent_now(spending, hour, noon - 1)) == (0.0, 4.0)
+    spending = settle(spending, hour, 0.0, 1.0, noon)
+    assert lacks(spending, hour, 0.1, noon)
+    assert spent_now(spending, day, noon + 1) == 5.0
+    assert not lacks(spending, day, 5.0, DAY)
 
 
 def test_position_bias_is_the_share_of_first_of_what_is_no_tie() -> None:

@@ -2,6 +2,11 @@
 
 Whoever has a question awaits `ask`, which never raises and never takes longer than the judge's `timeout`: `JudgeQueue`
 for the controller, a bounded number of tasks for `understudy judge` and `replay`.
+
+Which pairs get no verdict must not depend on what they say, so all of them pass the same gates in the same order, those
+that need no judge and those whose verdict is known as well: is there a budget for the largest question there can be;
+has the judge answered the last question. Else a judge that is down, or paid for no longer, would leave the verdicts
+that cost nothing, which are ties of equal answers, and make any candidate live's equal.
 """
 
 from __future__ import annotations
@@ -19,19 +24,29 @@ from proxy import logs
 from proxy.config.judges import JudgeConfig
 from proxy.controller.admin.judge_metrics import JUDGE_BOUNDS
 from proxy.controller.judging.client import JudgeClient, JudgeReply
-from proxy.judges.anchors import ROUND
-from proxy.judges.budget import JudgeSpending, afford, settle, spent_now
+from proxy.judges.budget import JudgeSpending, afford, lacks, settle, spent_now
 from proxy.judges.cache import VerdictCache
 from proxy.judges.drawing import judge_key
+from proxy.judges.largest import LargestCosts, reckoned_cost
 from proxy.judges.position import FirstRate
-from proxy.judges.question import ANSWER_TOKENS, BYTES_PER_TOKEN, Asking, JudgeQuestion, cache_key, question_about
+from proxy.judges.question import (
+    ANSWER_TOKENS,
+    BYTES_PER_TOKEN,
+    Asking,
+    JudgeQuestion,
+    cache_key,
+    question_about,
+)
 from proxy.judges.verdict import Judgment, NotJudged, read_verdict
 from proxy.model.price import TokenUsage
+from proxy.money import MoneyBudget
 
 log = logging.getLogger("understudy.judging")
 
 DOWN_AFTER = 5
 """Questions in a row without a verdict after which a judge is said not to answer."""
+FATE = 300.0
+"""Seconds for which a question without a verdict speaks for pairs that need none, when nothing is asked after it."""
 KEPT_OVER_RESTARTS, KEPT_REASON = 1000, 200
 """Verdicts, the last ones, that are saved for the next controller, and characters of their reasons."""
 MASKED = "…"
@@ -86,7 +101,10 @@ class JudgeAsker:
         self.first = FirstRate()
         self.spending = JudgeSpending()
         self._clock = clock
-        self._dearer = 1.0  # how many times what it was reckoned at the dearest answer has cost
+        self._largest = largest_costs(config, self.asking)
+        self._failed: tuple[NotJudged, float] | None = None  # why the last question had no verdict, and when
+        self.paying = asyncio.Lock()  # held by who waits for what is under way to leave enough for it
+        self._settled = asyncio.Event()  # that what is under way now costs less than was reserved for it
         self._spent_in = -1  # the period of which it was said that its budget is spent
         self._client = client or JudgeClient(config)
         self._under_way: dict[bytes, asyncio.Future[Judgment]] = {}
@@ -102,7 +120,9 @@ class JudgeAsker:
         and neither kept nor counted as one on a pair."""
         key = cache_key(self.config.endpoint, body)
         if not anew:
-            if (known := self.cache.get(key)) is not None:
+            if not self.has_budget:
+                return self.refuse(NotJudged.BUDGET)
+            if self.fate is None and (known := self.cache.get(key)) is not None:
                 self.stats.cache_hits += 1
                 return Judgment(*known)
             if (same := self._under_way.get(key)) is not None:
@@ -128,34 +148,93 @@ class JudgeAsker:
 
     def refuse(self, why: NotJudged) -> Judgment:
         """A question that is not asked, counted."""
-        self.stats.not_judged[why] += 1
-        return Judgment(why=why)
+        found = Judgment(why=why)
+        if why is NotJudged.BUDGET:
+            self._count(found)
+        else:
+            self.stats.not_judged[why] += 1
+        return found
+
+    def without_asking(self) -> Judgment:
+        """Whether a pair whose verdict needs no judge may count now: without `why` it may. It shares what befalls pairs
+        that are asked about."""
+        why = self.fate if self.has_budget else NotJudged.BUDGET
+        return Judgment() if why is None else self.refuse(why)
+
+    def recall(self, key: bytes) -> Judgment | None:
+        """The verdict that is known of a question and was paid for before; `None` where there is none."""
+        known = self.cache.get(key)
+        if known is None:
+            return None
+        self.stats.cache_hits += 1
+        self._failed = None
+        return Judgment(*known)
+
+    @property
+    def fate(self) -> NotJudged | None:
+        """Why the last question had no verdict; `None` when it had one, or that was long ago."""
+        failed = self._failed
+        return failed[0] if failed is not None and time.monotonic() - failed[1] < FATE else None
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the largest question there can be may still be asked in this period, and a round of anchors after
+        it: without one, verdicts that are paid for cannot count."""
+        limit, now = self.config.max_cost, self._clock()
+        if limit is None or self._largest is None:
+            return True
+        return not lacks(self.spending, limit, self._largest.wanted(now, anchor=False), now)
+
+    async def _reserve(self, *, anchor: bool) -> float | NotJudged:
+        """Set aside what the largest question costs, as soon as what is under way leaves so much, first come, first
+        served."""
+        if self.config.max_cost is None or self._largest is None:
+            return 0.0
+        try:
+            async with asyncio.timeout(self.config.timeout), self.paying:
+                while (found := self._set_aside(self.config.max_cost, self._largest, anchor=anchor)) is None:
+                    await self._settled.wait()
+                return found
+        except TimeoutError:
+            return NotJudged.WAITED
+
+    def _set_aside(self, limit: MoneyBudget, largest: LargestCosts, *, anchor: bool) -> float | NotJudged | None:
+        """What was set aside; `None` as long as what is under way needs it."""
+        now = self._clock()
+        cost, wanted = largest.cost(now, anchor=anchor), largest.wanted(now, anchor=anchor)
+        if lacks(self.spending, limit, wanted, now):
+            return NotJudged.BUDGET
+        if afford(self.spending, limit, wanted, now) is None:
+            return None
+        self.spending = self.spending._replace(reserved=self.spending.reserved + cost)
+        return cost
 
     async def _paid(self, body: bytes, *, anchor: bool = False) -> Judgment:
-        """Ask, within the budget, of which enough is left for a round of anchors: without one, verdicts that are paid
-        for cannot count."""
-        limit, reckoned = self.config.max_cost, self._cost(int(len(body) / BYTES_PER_TOKEN) + 1, ANSWER_TOKENS, 0.0)
-        estimate = reckoned * self._dearer
-        if limit is not None:
-            kept = ROUND * estimate if self.config.anchor_pairs and not anchor else 0.0
-            after = afford(self.spending, limit, estimate + kept, self._clock())
-            if after is None:
-                return Judgment(why=NotJudged.BUDGET)
-            self.spending = after._replace(reserved=after.reserved - kept)
-        cost, began = estimate, time.monotonic()
+        """Ask, within the budget."""
+        reserved = await self._reserve(anchor=anchor)
+        if isinstance(reserved, NotJudged):
+            return Judgment(why=reserved)
+        price = self.config.price
+        cost, began = reckoned_cost(price.price, len(body)) if price is not None else 0.0, time.monotonic()
         try:
             reply = await self._client.ask(body, self.config.timeout)
             seconds = time.monotonic() - began
             found = Judgment(why=reply.why) if reply.why is not None else read_verdict(reply.status, reply.body)
             cost = self._came_to(body, reply, found, seconds)
         finally:
-            self.stats.cost += cost
-            self._dearer = max(self._dearer, cost / reckoned) if reckoned else 1.0
-            if limit is not None:
-                self.spending = settle(self.spending, limit, estimate, cost, self._clock())
+            self._settle(reserved, cost, anchor=anchor)
         if reply.status == 200:
             self.stats.took(seconds)
         return found._replace(reason=self._masked(found.reason))
+
+    def _settle(self, reserved: float, cost: float, *, anchor: bool) -> None:
+        self.stats.cost += cost
+        limit, now = self.config.max_cost, self._clock()
+        if limit is not None and self._largest is not None:
+            self._largest.came_to(cost, now, anchor=anchor)
+            self.spending = settle(self.spending, limit, reserved, cost, now)
+            self._settled.set()
+            self._settled = asyncio.Event()
 
     def _came_to(self, body: bytes, reply: JudgeReply, found: Judgment, seconds: float) -> float:
         """What a question has cost: by the tokens that the answer names, else counted from above. One that was refused
@@ -184,7 +263,7 @@ class JudgeAsker:
             stats.answered[found.winner] += 1
             if stats.failing >= DOWN_AFTER:
                 logs.event(log, "judge.answers", judge=self.name)
-            stats.failing = 0
+            stats.failing, self._failed = 0, None
             return
         stats.not_judged[found.why] += 1
         if found.why is NotJudged.BUDGET:
@@ -193,6 +272,9 @@ class JudgeAsker:
                 self._spent_in = period
                 logs.event(log, "judge.budget_spent", judge=self.name, limit=str(self.config.max_cost))
             return
+        if found.why is NotJudged.WAITED:
+            return
+        self._failed = (found.why, time.monotonic())
         stats.failing, stats.last_why = stats.failing + 1, found.why.value
         if stats.failing == DOWN_AFTER:
             logs.event(log, "judge.no_answer", logging.WARNING, judge=self.name, why=found.why.value)
@@ -213,13 +295,14 @@ class JudgeAsker:
     def dump(self) -> dict[str, Any]:
         """What the next process goes on with, as JSON values."""
         kept = [list(entry) for entry in self.cache.latest(KEPT_OVER_RESTARTS, KEPT_REASON)]
-        spending = [self.spending.period, self.spending.spent + self.spending.reserved]
-        return {"asks": self.config.identity, "spending": spending, "first": list(self.first), "verdicts": kept}
+        spending = self.spending
+        if self.config.max_cost is not None and spending.reserved:
+            spending = settle(spending, self.config.max_cost, 0.0, spending.reserved, self._clock())
+        return {"asks": self.config.identity, "spending": spending.hours, "first": list(self.first), "verdicts": kept}
 
     def load(self, kept: Mapping[str, Any]) -> None:
         """Go on with what `dump` gave; raises `KeyError`, `TypeError` or `ValueError` when it is not that."""
-        period, spent = kept["spending"]
-        self.spending = JudgeSpending(int(period), float(spent))
+        self.spending = JudgeSpending(tuple((int(hour), float(money)) for hour, money in kept["spending"]))
         if kept["asks"] == self.config.identity:
             first, second = kept["first"]
             self.first = FirstRate(int(first), int(second))
@@ -228,3 +311,10 @@ class JudgeAsker:
     async def close(self) -> None:
         """Let go of the connections."""
         await self._client.close()
+
+
+def largest_costs(config: JudgeConfig, asking: Asking) -> LargestCosts | None:
+    """What is set aside for each question; `None` without `max_cost`."""
+    if config.max_cost is None or config.price is None:
+        return None
+    return LargestCosts(asking, config.anchor_pairs, config.price.price, config.timeout, config.max_cost.period)

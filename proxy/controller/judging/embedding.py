@@ -72,7 +72,8 @@ class EmbeddingAsker(JudgeAsker):
         texts: list[str] = orjson.loads(body)
         blank = [not text.strip() for text in texts]
         if any(blank):
-            return Judgment(value=1.0 if all(blank) else 0.0)
+            may = self.without_asking()
+            return may if may.why is not None else Judgment(value=1.0 if all(blank) else 0.0)
         said = self._compared([await one for one in [self._wish(text) for text in texts]])
         self._count(said)
         return said
@@ -89,7 +90,7 @@ class EmbeddingAsker(JudgeAsker):
     def _wish(self, text: str) -> Awaitable[_Embedded]:
         """The vector of a text, which is asked for at once where it is not known."""
         key, future = _key(text), asyncio.get_running_loop().create_future()
-        if (vector := self._vectors.get(key)) is not None:
+        if self.fate is None and (vector := self._vectors.get(key)) is not None:
             self._vectors.move_to_end(key)
             self.stats.cache_hits += 1
             future.set_result(vector)

@@ -1,5 +1,9 @@
 """Questions that wait for a judge: bounded in number, in bytes and in time, asked in the order in which they came.
 
+Which pairs there is room for must not depend on what they say: whoever puts questions looks at `has_room` before the
+first one of a pair, and then there is room for all of the pair or for none; so the queue may exceed its bytes by the
+questions of one pair. A pair whose verdict needs no judge waits for its turn like the others, and shares their fate.
+
 A question is put together only when its turn has come, from the bytes of its pair, so that what waits costs memory and
 no time. A question that finds the queue full, or waits for too long, is not judged: no pair waits for a judge.
 """
@@ -26,16 +30,17 @@ log = logging.getLogger("understudy.judging")
 MAX_WAIT = 300.0
 """Seconds that a question waits for its turn: the evidence of later pairs waits behind it."""
 MAX_BYTES = 32 << 20
-"""Bytes of requests and answers that wait for one judge."""
+"""Bytes of requests and answers that wait for one judge, from which on no pair is let in."""
 
 
 @dataclass(slots=True)
 class WaitingQuestion:
-    """One that waits: whether somebody still wants to know; what makes it, `None` where there is nothing to judge; whom
-    to tell the verdict, with whether the candidate's answer stood first; and how many bytes it keeps."""
+    """One that waits: whether somebody still wants to know; what makes it, which gives `None` where there is nothing to
+    judge, and is `None` where the verdict is known without asking; whom to tell the verdict, with whether the
+    candidate's answer stood first; and how many bytes it keeps."""
 
     wanted: Callable[[], bool]
-    make: Callable[[], JudgeQuestion | None]
+    make: Callable[[], JudgeQuestion | None] | None
     tell: Callable[[Judgment, bool], None]
     size: int
     since: float = 0.0
@@ -58,11 +63,15 @@ class JudgeQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another pair may wait, whatever it holds."""
+        return len(self._waiting) < self.asker.config.max_waiting and self._bytes < MAX_BYTES
+
     def put(self, question: WaitingQuestion) -> None:
-        """Let a question wait for its turn; one for which there is no room is told so at once."""
-        full = len(self._waiting) >= self.asker.config.max_waiting or self._bytes + question.size > MAX_BYTES
-        if full or self._closed:
-            self._tell_not(question, NotJudged.STOPPED if self._closed else NotJudged.QUEUE_FULL)
+        """Let a question of a pair for which there was room wait for its turn."""
+        if self._closed:
+            self._tell_not(question, NotJudged.STOPPED)
             return
         question.since = self._clock()
         self._waiting.append(question)
@@ -94,8 +103,10 @@ class JudgeQueue:
             return
         found, first = Judgment(why=NotJudged.STOPPED), False
         try:
-            asked = question.make()
-            if asked is None:
+            asked = question.make() if question.make is not None else None
+            if question.make is None:
+                found = self.asker.without_asking()
+            elif asked is None:
                 found = self.asker.refuse(NotJudged.UNREADABLE)
             else:
                 first = asked.candidate_first

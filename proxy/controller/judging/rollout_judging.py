@@ -66,6 +66,7 @@ class JudgedPair:
     why: NotJudged | None = None
     dropped: bool = False
     fault: bool = False  # the candidate failed
+    free: bool = False  # its verdict was known without asking
     reason: str = ""
     candidate_first: bool | None = None
 
@@ -92,6 +93,8 @@ class AspectCounts:
     def add(self, found: JudgedPair) -> None:
         """One more verdict is counted."""
         self.verdicts[found.verdict] += 1
+        self.failed += found.free and found.fault
+        self.same += found.free and not found.fault
         self.total += found.value or 0.0
 
 
@@ -153,11 +156,12 @@ class RolloutJudging:
                 aspect.moved = False
                 aspect.queue.gate.new_trial(self._run.plan.name)
             self.anchors_said()
-        parts = reading.aspects or (reading,)
-        for aspect in self.aspects:
+        parts, room = reading.aspects or (reading,), self._waiting < MOST_WAITING
+        rooms = [room and aspect.queue.has_room for aspect in self.aspects]  # before anything of this pair waits
+        for aspect, has_room in zip(self.aspects, rooms, strict=True):
             try:
-                if aspect.draws(pair) and not aspect.moved and aspect.index < len(parts):
-                    self._draw(aspect, pair, reading, parts[aspect.index])
+                if aspect.draws(pair) and aspect.index < len(parts):
+                    self._draw(aspect, pair, reading, parts[aspect.index], has_room=has_room)
             except Exception:  # a bug here must not be one of the pair's way into the evidence, and must not be hidden
                 logs.unexpected(log, "controller.judging_broke")
 
@@ -167,23 +171,26 @@ class RolloutJudging:
         self._early, self._lines, self._waiting = {}, {}, 0
         self._not_judged.clear()
 
-    def _draw(self, aspect: JudgedAspect, pair: Pair, reading: Reading, part: Reading) -> None:
+    def _draw(self, aspect: JudgedAspect, pair: Pair, reading: Reading, part: Reading, *, has_room: bool) -> None:
         embedded = self._run.plan.aspects[aspect.index].embedded
         case = case_of(reading, part, floored=self._run.plan.noise_floor > 0, embedded=embedded)
         if case is None or aspect.repeats(reading):
             return
         found = JudgedPair(judged_item(aspect.name, reading))
-        if self._waiting >= MOST_WAITING or case.unreadable:
-            self._drop(aspect, found, NotJudged.UNREADABLE if case.unreadable else NotJudged.QUEUE_FULL)
+        if aspect.moved or not has_room or case.unreadable:
+            why = NotJudged.QUEUE_FULL if not has_room else NotJudged.UNREADABLE
+            self._drop(aspect, found, aspect.queue.asker.refuse(NotJudged.MOVED if aspect.moved else why).why or why)
             return
-        found.fault = bool(reading.fault or part.fault)
+        found.fault, found.free = bool(reading.fault or part.fault), case.value is not None
         found.left, found.value, found.floor = 1, case.value, case.floor  # this call, not over before all is asked
         self._waiting += 1
         aspect.queue.gate.start()
         self._early.setdefault((reading.worker, reading.sequence), []).append(found)
         self._keep(pair.id, found)
-        if case.value is not None:
-            self._without_asking(aspect, found)
+        if found.free:
+            found.reason = "the candidate failed" if found.fault else "the two answers are the same"
+        if case.pair is None and case.live_pair is None:
+            self._wait_without_asking(aspect, found)
         if case.live_pair is not None:
             self._ask(aspect, found, pair, reading, case.live_pair, floor=True)
         if case.pair is not None and found.why is None:
@@ -191,11 +198,20 @@ class RolloutJudging:
         found.left -= 1
         self._settled(aspect, found)
 
-    def _without_asking(self, aspect: JudgedAspect, found: JudgedPair) -> None:
-        failed = found.fault
-        aspect.counts.failed += failed
-        aspect.counts.same += not failed
-        found.reason = "the candidate failed" if failed else "the two answers are the same"
+    def _wait_without_asking(self, aspect: JudgedAspect, found: JudgedPair) -> None:
+        """Have a pair whose verdict is known wait for its turn: what befalls it must not depend on that."""
+        found.left += 1
+        trial = self._trial
+
+        def tell(said: Judgment, _candidate_first: bool) -> None:
+            if not self._is_current(trial):
+                self._let_go()
+                return
+            found.left -= 1
+            found.why = said.why
+            self._settled(aspect, found)
+
+        aspect.queue.put(WaitingQuestion(lambda: self._is_wanted(aspect, found, trial), None, tell, 0))
 
     def _ask(
         self,
@@ -211,9 +227,6 @@ class RolloutJudging:
         found.left += 1
         trial, head, body = self._trial, pair.request_head, pair.request_body
 
-        def wanted() -> bool:
-            return self._is_current(trial) and found.why is None and not aspect.moved
-
         def make() -> JudgeQuestion | None:
             request = request_text(head, body, self._bounds)
             return aspect.queue.asker.question(request, *map(answer_text, answers)) if request else None
@@ -227,7 +240,10 @@ class RolloutJudging:
             self._told(aspect, found, said, candidate_first, floor=floor)
 
         size = len(body) + len(head) + 5 * (len(pair.live.body) + len(pair.candidate.body))  # as bytes, and as read
-        aspect.queue.put(WaitingQuestion(wanted, make, tell, size))
+        aspect.queue.put(WaitingQuestion(lambda: self._is_wanted(aspect, found, trial), make, tell, size))
+
+    def _is_wanted(self, aspect: JudgedAspect, found: JudgedPair, trial: str) -> bool:
+        return self._is_current(trial) and found.why is None and not aspect.moved
 
     def _is_current(self, trial: str) -> bool:
         return self._trial == trial == self._run.plan.trial and not self._run.rollout.over
@@ -314,7 +330,7 @@ class RolloutJudging:
                 aspect.queue.gate.told[self._run.plan.name] = self._trial
                 self._run.evidence.judge_moved(aspect.name)
                 waiting = [*self._lines.values(), *self._early.values()]
-                for found in [one for line in waiting for one in line if one.item.aspect == aspect.name and one.stamp]:
+                for found in [one for line in waiting for one in line if one.item.aspect == aspect.name]:
                     if found.why is None:
                         self._drop(aspect, found, NotJudged.MOVED)
                 self._run.take_verdicts((), {})

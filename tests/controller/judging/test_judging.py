@@ -82,7 +82,7 @@ async def test_a_reload_that_changes_nothing_of_a_judge_leaves_it_and_what_waits
 async def test_another_judge_under_the_name_goes_on_with_what_was_spent(change: tuple[str, str], verdicts: int) -> None:
     judging, runs = started(config())
     old = judging.queues["helpful"].asker
-    old.spending = JudgeSpending(20_000, 3.5)
+    old.spending = JudgeSpending(((480_000, 3.5),))
     old.cache.put(b"k" * 16, "tie", "same")
     judging.configure(config(change), runs, "secret")
     new = judging.queues["helpful"].asker
@@ -94,11 +94,11 @@ async def test_another_judge_under_the_name_goes_on_with_what_was_spent(change: 
 
 async def test_a_judge_that_was_taken_out_of_the_file_has_not_a_new_budget_when_it_comes_back() -> None:
     judging, _ = started(config())
-    judging.queues["helpful"].asker.spending = JudgeSpending(20_000, 3.5)
+    judging.queues["helpful"].asker.spending = JudgeSpending(((480_000, 3.5),))
     judging.configure(config(("judge: helpful", "judge: other")), {}, "secret")
     assert not judging.queues
     again, _ = started(config(), judging.dump())
-    assert again.queues["helpful"].asker.spending == JudgeSpending(20_000, 3.5)
+    assert again.queues["helpful"].asker.spending == JudgeSpending(((480_000, 3.5),))
     await again.close()
     await judging.close()
 
@@ -112,9 +112,9 @@ async def test_what_cannot_be_read_of_an_earlier_controller_is_left_out(caplog: 
 
 async def test_a_controller_goes_on_with_what_judges_have_spent(tmp_path: Path) -> None:
     async with running(tmp_path, TEXT) as one:
-        one.judging.queues["helpful"].asker.spending = JudgeSpending(20_000, 3.5)
+        one.judging.queues["helpful"].asker.spending = JudgeSpending(((480_000, 3.5),))
         assert await reload(one, TEXT.replace("KEY", "NEW"), tmp_path) == ""
-        assert one.judging.queues["helpful"].asker.spending == JudgeSpending(20_000, 3.5)
+        assert one.judging.queues["helpful"].asker.spending == JudgeSpending(((480_000, 3.5),))
     async with running(tmp_path, TEXT) as two:
-        assert two.judging.queues["helpful"].asker.spending == JudgeSpending(20_000, 3.5)
+        assert two.judging.queues["helpful"].asker.spending == JudgeSpending(((480_000, 3.5),))
         await asyncio.wait_for(two.judging.close(), 20)

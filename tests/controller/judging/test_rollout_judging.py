@@ -42,7 +42,10 @@ class Queue(JudgeQueue):
         self.questions: list[WaitingQuestion] = []
 
     def put(self, question: WaitingQuestion) -> None:
-        self.questions.append(question)
+        if question.make is None:
+            question.tell(self.asker.without_asking(), False)
+        else:
+            self.questions.append(question)
 
     def answer(self, number: int, winner: str = "first", why: NotJudged | None = None) -> None:
         """Answer a question so that the candidate has won (`first`), lost or tied."""
@@ -55,7 +58,7 @@ class Queue(JudgeQueue):
 class Run:
     """A rollout that notes what it is told."""
 
-    def __init__(self, queue: Queue, *, noise_floor: float = 0.0, name: str = "") -> None:
+    def __init__(self, queue: JudgeQueue, *, noise_floor: float = 0.0, name: str = "") -> None:
         spec = PredictionSpec("openai", Kind.TEXT, "text", judge="helpful", name=name)
         several = (spec,) if name else ()
         self.plan = Plan(
@@ -243,13 +246,13 @@ def test_a_judge_that_has_changed_silences_its_guard_and_what_waits_is_not_judge
     gate.record = replace(gate.record, moved=True)
     run.judging.anchors_said()
     run.deliver()
-    assert (run.items, run.not_judged) == ([], {"": 1})
-    assert run.judging.aspects[0].counts.not_judged == {"moved": 1}
+    assert (run.items, run.not_judged) == ([], {"": 2})
     assert not queue.questions[1].wanted()
     queue.answer(1, why=NotJudged.STOPPED)
     run.judging.ready([run.offer(2)])
     run.deliver()
-    assert (len(queue.questions), len(run.judging), run.not_judged) == (2, 0, {"": 2})
+    assert (len(queue.questions), len(run.judging), run.not_judged) == (2, 0, {"": 3})
+    assert run.judging.aspects[0].counts.not_judged == {"moved": 3}
     assert gate.told == {"r/c": run.plan.trial}
 
 
