@@ -49,6 +49,17 @@ def is_latency(guard: Guard) -> bool:
     return GUARDS[guard.name].timed
 
 
+def pairs_per_second(stage: Stage, rate: float) -> float:
+    """Pairs of a stage at `rate` requests per second on the route.
+
+    >>> from proxy.model import State
+    >>> pairs_per_second(Stage(State.SHADOW, 10.0), 5e1), pairs_per_second(Stage(State.CANARY, 20.0, mirror=25.0), 5e1)
+    (5.0, 20.0)
+    """
+    share, weight = stage.share / 10_000, stage.weight / 10_000
+    return rate * (share if stage.kind is State.SHADOW else weight + (1 - weight) * share)
+
+
 def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
     """Seconds until a good candidate passes a stage at `rate` requests per second on the route, and what takes longest.
 
@@ -57,9 +68,8 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
     >>> seconds_to_pass(plan, Stage(State.SHADOW, 100.0), rate=1000.0)
     (69.57..., 'p99_latency')
     """
-    share = stage.share / 10_000
     weight = stage.weight / 10_000
-    pairs = rate * (share if stage.kind is State.SHADOW else weight + (1 - weight) * share)
+    pairs = pairs_per_second(stage, rate)
     # A block counts when at least one request falls into it (arrivals taken as Poisson).
     block = plan.latency_block
     spacing = block / (1 - exp(-pairs * block)) if block else 1 / pairs

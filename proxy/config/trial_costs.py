@@ -76,15 +76,18 @@ def trial_costs(plan: Plan, rates: Sequence[float], answer: AssumedAnswer, budge
     yield f"    Copies cost about, until then, {answer.words(prices)}"
     for stage in plan.stages:
         costs = [stage_cost(plan, stage, rate, answer) for rate in rates]
-        row = "".join(_amount(cost, plan.currency).rjust(14) for cost in costs)
         late = ""
         if budget is not None:
             pace = AIM * budget.amount / budget.period
-            times = [
-                max(cost / pace, seconds_to_pass(plan, stage, rate)[0]) for cost, rate in zip(costs, rates, strict=True)
-            ]
+            least = [seconds_to_pass(plan, stage, rate)[0] for rate in rates]
+            times = [max(cost / pace, seconds) for cost, seconds in zip(costs, least, strict=True)]
             late = f"   takes {', '.join(map(rough, times))} with mirror.max_cost {budget}"
-        yield f"      {stage.name:12}{row}{late}"
+        yield cost_row(stage, costs, plan.currency) + late
+
+
+def cost_row(stage: Stage, costs: Sequence[float], currency: str) -> str:
+    """The line of a stage: what it costs at each rate."""
+    return f"      {stage.name:12}" + "".join(_amount(cost, currency).rjust(14) for cost in costs)
 
 
 def _amount(cost: float, currency: str) -> str:

@@ -16,6 +16,7 @@ from proxy.config.route import RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.tree import Config
 from proxy.config.trial_costs import AssumedAnswer, trial_costs
+from proxy.config.verdict_costs import verdict_costs
 from proxy.evidence.families.guard import Question
 from proxy.evidence.rules.registry import GUARDS
 from proxy.http.credentials import HEADERS
@@ -58,7 +59,9 @@ def describe(config: Config, rates: Sequence[float] = RATES, answer: AssumedAnsw
             lines.append("  no rollout: requests are forwarded, nothing is compared")
         for rollout in route.open_rollouts:
             lines += ["", *_rollout(config, route, rollout, rates)]
-            lines += trial_costs(config.plan(route, rollout), rates, answer, rollout.mirror.max_cost)
+            plan = config.plan(route, rollout)
+            lines += trial_costs(plan, rates, answer, rollout.mirror.max_cost)
+            lines += verdict_costs(plan, config.asked, rates, answer)
     if config.default is not None:
         lines += ["", f"Everything else → {config.default.live}"]
     else:

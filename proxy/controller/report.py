@@ -15,6 +15,7 @@ import orjson
 from proxy.config.words import limit
 from proxy.controller.charts import unit
 from proxy.controller.judging.shown import judges_json, similarities_json
+from proxy.controller.judging_cost import judging_each
 from proxy.controller.rollout_run import RolloutRun
 from proxy.evidence.input.costs import cost_figures
 from proxy.evidence.sample_ratio import log_bayes_factor
@@ -68,7 +69,8 @@ def forecast_json(trial: RolloutRun) -> dict[str, Any] | None:
     """What the stage's verdict still takes, and in words; `null` where that cannot be said."""
     if trial.looked is None:
         return None
-    found = stage_forecast(trial.rollout, trial.looked, trial.plan, trial.evidence.costs.each)
+    judging = judging_each(trial.judging, trial.plan)
+    found = stage_forecast(trial.rollout, trial.looked, trial.plan, trial.evidence.costs.each, judging)
     return None if found is None else {**asdict(found), "text": found.words(trial.plan.currency)}
 
 

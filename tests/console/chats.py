@@ -43,7 +43,13 @@ COST = {
     "copies": 4.1,
     "counted": 0,
 }
-FORECAST = {"pairs": 1700, "seconds": 2400.0, "cost": 4.1, "text": "about 1,700 more pairs, 40 min, $4.10"}
+FORECAST = {
+    "pairs": 1700,
+    "seconds": 2400.0,
+    "cost": 4.1,
+    "judging": None,
+    "text": "about 1,700 more pairs, 40 min, $4.10",
+}
 JUDGE = {
     "aspect": "answer",
     "judge": "helpful",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.controller.admin.schema_words import NUMBER, TEXT, WHOLE, object_of
 
-FORECAST = object_of({"pairs": WHOLE, "seconds": {"type": "number"}, "cost": NUMBER, "text": TEXT})
+FORECAST = object_of({"pairs": WHOLE, "seconds": {"type": "number"}, "cost": NUMBER, "judging": NUMBER, "text": TEXT})
 BUDGET = object_of({"limit": WHOLE, "last_minute": WHOLE, "total": WHOLE, "share": {"type": "number"}})
 MONEY = object_of(
     {

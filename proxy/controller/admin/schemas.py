@@ -62,7 +62,7 @@ STAGE = object_of(
         "entered_at": MOMENT,
         "waiting_for": TEXT,
         "forecast": nullable(FORECAST)
-        | {"description": "What its verdict still takes if what was seen goes on, and what the copies cost."},
+        | {"description": "What its verdict still takes if what was seen goes on, and what copies and judges cost."},
         "needs": list_of(NEED),
     }
 )
