@@ -171,19 +171,21 @@ def judge_words(one: dict[str, Any]) -> str:
     """What a judge has said of the pairs of one prediction.
 
     >>> one = {"judge": "helpful", "aspect": "quality", "verdicts": {"win": 12, "tie": 30, "loss": 9}, "waiting": 4}
-    >>> one |= {"not_judged": {"timeout": 2}, "first": {"rate": 0.52}, "cost": {"spent": 0.61, "limit": "5/day"}}
+    >>> one |= {"not_judged": {"timeout": 2}, "first": {"rate": 0.52}, "earlier": 120}
+    >>> one |= {"cost": {"spent": 0.61, "limit": "5/day", "currency": "€"}}
     >>> judge_words(one | {"down": False, "anchors": {"state": "in_doubt", "held": 40}})
-    'judge helpful (quality): 12 won, 30 tied, 9 lost; not judged: 2 timeout; first wins 52 %; spent 0.61 of 5/day; \
-anchors: in doubt, 40 verdicts wait for them'
+    'judge helpful (quality): 12 won, 30 tied, 9 lost; not judged: 2 timeout; since this controller began, 120 drawn \
+before; first wins 52 %; spent €0.61 of €5.00/day; anchors: in doubt, 40 verdicts wait for them'
     """
     verdicts, first, anchors = one["verdicts"], one["first"]["rate"], one["anchors"]
     words = [f"{verdicts['win']:,} won, {verdicts['tie']:,} tied, {verdicts['loss']:,} lost"]
     if one["not_judged"]:
         words.append("not judged: " + ", ".join(f"{n:,} {why}" for why, n in one["not_judged"].items()))
+    words += _earlier_words(one)
     if first is not None:
         words.append(f"first wins {100 * first:.0f} %")
     if one["cost"]["limit"] is not None:
-        words.append(f"spent {significant(one['cost']['spent'], 3)} of {one['cost']['limit']}")
+        words.append(_spent_words(one["cost"]))
     if anchors is not None:
         held = f", {anchors['held']:,} verdicts wait for them" if anchors["held"] else ""
         words.append(f"anchors: {anchors['state'].replace('_', ' ')}{held}")
@@ -191,6 +193,18 @@ anchors: in doubt, 40 verdicts wait for them'
         words.append("it gives no verdicts now")
     of = f" ({one['aspect']})" if one["aspect"] else ""
     return f"judge {one['judge']}{of}: {'; '.join(words)}"
+
+
+def _spent_words(cost: dict[str, Any]) -> str:
+    most, _, period = cost["limit"].partition("/")
+    spent, limit = (money_text(float(value), cost["currency"]) for value in (cost["spent"], most))
+    return f"spent {spent} of {limit}/{period}"
+
+
+def _earlier_words(one: dict[str, Any]) -> list[str]:
+    """That the counts do not hold pairs that the findings do."""
+    earlier = one.get("earlier")
+    return [f"since this controller began, {earlier:,} drawn before"] if earlier else []
 
 
 def likeness_words(one: dict[str, Any]) -> str:
@@ -204,6 +218,7 @@ def likeness_words(one: dict[str, Any]) -> str:
     words = [f"{one['compared']:,} compared{mean}"]
     if one["not_judged"]:
         words.append("without embeddings: " + ", ".join(f"{n:,} {why}" for why, n in one["not_judged"].items()))
+    words += _earlier_words(one)
     if one["down"]:
         words.append("none come now")
     of = f" ({one['aspect']})" if one["aspect"] else ""

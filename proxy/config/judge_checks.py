@@ -146,14 +146,18 @@ def judges_in_words(config: Config, aspects: Mapping[str, PredictionConfig]) -> 
     for aspect, rule in aspects.items():
         judge = config.judges.get(rule.judge or "")
         if judge is not None:
-            yield _in_words(aspect or "The prediction", str(rule.judge), judge)
+            yield _in_words(aspect or "The prediction", str(rule.judge), judge, config.currency)
 
 
-def _in_words(aspect: str, name: str, judge: JudgeConfig) -> str:
+def _in_words(aspect: str, name: str, judge: JudgeConfig, currency: str) -> str:
     where = urlsplit(judge.url).netloc
     said = f"{aspect} is judged by {judge.model} (`{name}`, at {where}), which sees the request and both answers of "
     said += f"{judge.share * 100:g}% of the pairs, up to {judge.concurrency} at a time"
-    said += f", for at most {judge.max_cost}." if judge.max_cost is not None else ", whatever it costs."
+    if judge.max_cost is not None:
+        period = str(judge.max_cost).partition("/")[2]
+        said += f", for at most {money_text(judge.max_cost.amount, currency)}/{period}."
+    else:
+        said += ", whatever it costs."
     if judge.anchor_pairs:
         said += f" {len(judge.anchor_pairs)} anchors tell whether it changes."
     return said

@@ -143,8 +143,8 @@ def rollout_json(trial: RolloutRun) -> dict[str, Any]:
         "cost_budget": cost_budget_json(trial),
         "idle_budget": idle_json(trial),
         "pair_budget": pace_json(trial),
-        "judges": judges_json(trial.judging),
-        "similarities": similarities_json(trial.judging),
+        "judges": judges_json(trial.judging, plan.currency),
+        "similarities": similarities_json(trial.judging, plan.currency),
         "record": trial.recorder.state() if trial.recorder is not None else None,
     }
 

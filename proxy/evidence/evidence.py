@@ -185,6 +185,11 @@ class Evidence(TrialFacts):
         """Count `n` pairs that were drawn and not judged: they say nothing, but are told."""
         self._state.judged.setdefault(aspect, JudgedPairs()).unjudged += n
 
+    def drawn_pairs(self, aspect: str) -> int:
+        """Pairs that were drawn for the judge of this prediction, judged or not, as its guards tell them."""
+        pairs = self._state.judged.get(aspect, JudgedPairs())
+        return pairs.judged + pairs.unjudged
+
     def judge_moved(self, aspect: str) -> None:
         """The judge of this prediction has changed, or is none: what its guards count is no evidence any more, neither
         to fail nor to pass. A FAIL that was assessed stays."""

@@ -14,7 +14,7 @@ def reckoned_cost(price: Price, size: int, seconds: float = 0.0) -> float:
     """What a question of `size` bytes and its answer come to, tokens counted from above.
 
     >>> reckoned_cost(Price(input=3.0, output=10.0), 300_000)
-    300403.0
+    304003.0
     """
     return price.of(TokenUsage(int(size / BYTES_PER_TOKEN) + 1, ANSWER_TOKENS), seconds)
 

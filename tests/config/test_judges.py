@@ -83,7 +83,7 @@ def test_another_rubric_model_or_setting_is_another_trial_and_a_new_key_or_budge
 def test_check_says_what_a_judge_does_and_what_is_surely_not_meant() -> None:
     said = " ".join(describe(config()).split())
     assert "quality is judged by large (`helpful`, at judge.example), which sees the request and both answers" in said
-    assert "of 20% of the pairs, up to 4 at a time, for at most 5/day." in said
+    assert "of 20% of the pairs, up to 4 at a time, for at most $5.00/day." in said
     assert "judge helpful: no `anchors`, so a judge that changes would be taken for a model that did" in said
     assert KEY not in said
     free = describe(config(WHOLE.replace("    max_cost: 5/day\n", "")))

@@ -218,7 +218,7 @@ export function armFigures(found, cost, judges, budget) {
 }
 
 /** A judge's verdicts so far: wins, ties and losses of the candidate as one line, and in words. */
-function verdicts({ aspect, judge, verdicts: { win, tie, loss }, not_judged: missing, first }) {
+function verdicts({ aspect, judge, verdicts: { win, tie, loss }, not_judged: missing, first, earlier }) {
   const total = win + tie + loss;
   const left = Object.values(missing ?? {}).reduce((sum, n) => sum + n, 0);
   const said = `${f.count(win)} better, ${f.count(tie)} alike, ${f.count(loss)} worse`;
@@ -228,7 +228,7 @@ function verdicts({ aspect, judge, verdicts: { win, tie, loss }, not_judged: mis
     { class: "verdicts" },
     h("h3", {}, "Judge ", name(judge), aspect ? [" of ", name(aspect)] : ""),
     h("div", { class: "stack", role: "img", "aria-label": `the candidate's answers: ${said}` }, part("win", win), part("tie", tie), part("loss", loss)),
-    h("p", { class: "small" }, total ? [h("strong", {}, f.percent((win + tie / 2) / total)), ` win rate: ${said}`] : "No verdict yet", left ? h("span", { class: "muted" }, `, ${f.count(left)} not judged`) : null, "."),
+    h("p", { class: "small" }, total ? [h("strong", {}, f.percent((win + tie / 2) / total)), ` win rate: ${said}`] : "No verdict yet", left ? h("span", { class: "muted" }, `, ${f.count(left)} not judged`) : null, earlier ? h("span", { class: "muted" }, `, since this controller began; ${f.count(earlier)} were drawn before`) : null, "."),
     first && known(first.rate) ? h("p", { class: "muted small" }, `The answer that stands first wins ${f.percent(first.rate)} of those that one wins.`) : null,
   );
 }

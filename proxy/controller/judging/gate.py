@@ -75,8 +75,8 @@ class AnchorGate:
 
     @property
     def held(self) -> int:
-        """Verdicts that may not count yet."""
-        return self._given - self._confirmed if self.record is not None else 0
+        """Verdicts that may not count yet; none of a judge that has changed, whose verdicts never will."""
+        return self._given - self._confirmed if self.record is not None and not self.moved else 0
 
     @property
     def moved(self) -> bool:

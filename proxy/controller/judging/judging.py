@@ -91,8 +91,9 @@ class Judging:
         """The judging of a rollout by these; what waits for other judges says nothing, what they said stays counted."""
         before = run.judging
         if before is not None:
+            same = before.is_of_present_trial
             before.forget()
-            for one in aspects:
+            for one in aspects if same else ():
                 one.counts = next((old.counts for old in before.aspects if old.name == one.name), one.counts)
         return RolloutJudging(run, aspects, run.reader.bounds, self._later(run)) if aspects else None
 

@@ -78,9 +78,9 @@ class JudgedPair:
 
 @dataclass(slots=True)
 class AspectCounts:
-    """What became of the drawn pairs of one aspect since this process began, verdicts as they are counted: `failed` and
-    `same` are verdicts without asking, of a candidate that failed and of two equal answers; `repeats` were drawn and
-    not asked about."""
+    """What became of a trial's drawn pairs of one aspect since this process began, verdicts as they are counted:
+    `failed` and `same` are verdicts without asking, of a candidate that failed and of two equal answers; `repeats` were
+    drawn and not asked about."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     not_judged: Counter[str] = field(default_factory=Counter)
@@ -103,6 +103,10 @@ class JudgedAspect:
 
     def __init__(self, index: int, name: str, queue: JudgeQueue) -> None:
         self.index, self.name, self.queue = index, name, queue
+        self.begin()
+
+    def begin(self) -> None:
+        """Another trial begins: nothing is known of it."""
         self.counts = AspectCounts()
         self.moved = False
         self._recent = RecentBodies()
@@ -149,11 +153,11 @@ class RolloutJudging:
 
     def offer(self, pair: Pair, reading: Reading) -> None:
         """A pair has come, in any order; ask about it where it is drawn."""
-        if self._run.plan.trial != self._trial:
+        if not self.is_of_present_trial:
             self.forget()
             self._known = {}
             for aspect in self.aspects:
-                aspect.moved = False
+                aspect.begin()
                 aspect.queue.gate.new_trial(self._run.plan.name)
             self.anchors_said()
         parts, room = reading.aspects or (reading,), self._waiting < MOST_WAITING
@@ -164,6 +168,20 @@ class RolloutJudging:
                     self._draw(aspect, pair, reading, parts[aspect.index], has_room=has_room)
             except Exception:  # a bug here must not be one of the pair's way into the evidence, and must not be hidden
                 logs.unexpected(log, "controller.judging_broke")
+
+    @property
+    def is_of_present_trial(self) -> bool:
+        """Whether what was counted is the present trial's; not until its first pair comes."""
+        return self._run.plan.trial == self._trial
+
+    def counts_of(self, aspect: JudgedAspect) -> AspectCounts:
+        """What became of the present trial's drawn pairs, as far as this process has counted them."""
+        return aspect.counts if self.is_of_present_trial else AspectCounts()
+
+    def drawn_earlier(self, aspect: JudgedAspect) -> int:
+        """Pairs of the trial that its guards know from before this process began."""
+        drawn = self._run.evidence.drawn_pairs(aspect.name) if self.is_of_present_trial else 0
+        return max(0, drawn - sum(aspect.counts.verdicts.values()) - sum(aspect.counts.not_judged.values()))
 
     def forget(self) -> None:
         """Another trial has begun, or this one is over: nothing that is still to come belongs to it."""

@@ -9,26 +9,32 @@ from proxy.controller.judging.rollout_judging import JudgedAspect, RolloutJudgin
 from proxy.model import EMBEDDER
 
 
-def judges_json(judging: RolloutJudging | None) -> list[dict[str, Any]]:
-    """Each judged prediction of a rollout, with its judge. Counts are since this controller began."""
-    each = judging.aspects if judging is not None else ()
-    return [_judged(aspect) for aspect in each if not aspect.queue.asker.name.startswith(EMBEDDER)]
+def judges_json(judging: RolloutJudging | None, currency: str = "$") -> list[dict[str, Any]]:
+    """Each judged prediction of a rollout, with its judge. Counts are those of the present trial since this controller
+    began; `earlier` pairs of it were drawn before that, and count in its findings."""
+    if judging is None:
+        return []
+    each = (one for one in judging.aspects if not one.queue.asker.name.startswith(EMBEDDER))
+    return [_judged(judging, aspect, currency) for aspect in each]
 
 
-def similarities_json(judging: RolloutJudging | None) -> list[dict[str, Any]]:
-    """Each prediction whose similarity is that of embeddings, with what makes them; `mean` is over `compared` pairs."""
-    each = judging.aspects if judging is not None else ()
-    found = []
-    for aspect in each:
-        counts, asker = aspect.counts, aspect.queue.asker
+def similarities_json(judging: RolloutJudging | None, currency: str = "$") -> list[dict[str, Any]]:
+    """Each prediction whose similarity is that of embeddings, with what makes them; `mean` is over `compared` pairs,
+    and `earlier` is as a judge's."""
+    found: list[dict[str, Any]] = []
+    if judging is None:
+        return found
+    for aspect in judging.aspects:
+        counts, asker = judging.counts_of(aspect), aspect.queue.asker
         if asker.name.startswith(EMBEDDER):
             compared = sum(counts.verdicts.values())
             figures: dict[str, Any] = {"compared": compared, "mean": counts.total / compared if compared else None}
             figures |= {"not_judged": dict(sorted(counts.not_judged.items())), "waiting": len(aspect.queue)}
+            figures["earlier"] = judging.drawn_earlier(aspect)
             figures |= {
                 "judge": asker.name,
                 "down": asker.down,
-                "cost": cost_json(asker),
+                "cost": cost_json(asker, currency),
                 "cache_hits": asker.stats.cache_hits,
             }
             found.append({"aspect": aspect.name, "model": asker.config.model, **figures})
@@ -46,8 +52,8 @@ def pair_json(judging: RolloutJudging | None, pair_id: str, *, hidden: bool) -> 
     ]
 
 
-def _judged(aspect: JudgedAspect) -> dict[str, Any]:
-    counts, asker = aspect.counts, aspect.queue.asker
+def _judged(judging: RolloutJudging, aspect: JudgedAspect, currency: str) -> dict[str, Any]:
+    counts, asker = judging.counts_of(aspect), aspect.queue.asker
     return {
         "aspect": aspect.name,
         "judge": asker.name,
@@ -58,11 +64,12 @@ def _judged(aspect: JudgedAspect) -> dict[str, Any]:
         "same": counts.same,
         "repeats": counts.repeats,
         "not_judged": dict(sorted(counts.not_judged.items())),
+        "earlier": judging.drawn_earlier(aspect),
         "last_not_judged": counts.last_why or None,
         "waiting": len(aspect.queue),
         "down": asker.down,
         "first": first_json(asker),
-        "cost": cost_json(asker),
+        "cost": cost_json(asker, currency),
         "cache_hits": asker.stats.cache_hits,
         "anchors": aspect.queue.gate.shown(),
     }
@@ -74,11 +81,12 @@ def first_json(asker: JudgeAsker) -> dict[str, Any]:
     return {"rate": asker.first.rate, "low": low, "high": high, "verdicts": asker.first.first + asker.first.second}
 
 
-def cost_json(asker: JudgeAsker) -> dict[str, Any]:
+def cost_json(asker: JudgeAsker, currency: str) -> dict[str, Any]:
     """What a judge has spent in the present period of `max_cost`, that limit, and the sum since this controller began;
     `counted` answers did not say how many tokens they took."""
     limit = asker.config.max_cost
     return {
+        "currency": currency,
         "spent": asker.spent,
         "limit": str(limit) if limit is not None else None,
         "total": asker.stats.cost,

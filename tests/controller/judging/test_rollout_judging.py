@@ -19,6 +19,7 @@ from proxy.controller.judging.asker import JudgeAsker
 from proxy.controller.judging.gate import AnchorGate
 from proxy.controller.judging.queue import JudgeQueue, WaitingQuestion
 from proxy.controller.judging.rollout_judging import JudgedAspect, RolloutJudging
+from proxy.controller.judging.shown import judges_json
 from proxy.controller.sample_pairs import SamplePairs
 from proxy.evidence import Evidence
 from proxy.judges.anchors import Anchor, begin_record
@@ -254,6 +255,7 @@ def test_a_judge_that_has_changed_silences_its_guard_and_what_waits_is_not_judge
     assert (len(queue.questions), len(run.judging), run.not_judged) == (2, 0, {"": 3})
     assert run.judging.aspects[0].counts.not_judged == {"moved": 3}
     assert gate.told == {"r/c": run.plan.trial}
+    assert gate.shown()["held"] == 0, "no verdict waits for anchors that are asked no more"  # type: ignore[index]
 
 
 class Gate(AnchorGate):
@@ -319,6 +321,30 @@ def test_verdicts_of_an_earlier_trial_or_of_one_that_is_over_reach_nothing() -> 
 
 def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def test_what_is_shown_is_the_present_trials_and_says_what_it_does_not_hold() -> None:
+    queue = Queue()
+    run = Run(queue)
+    run.judging.ready([run.offer(0), run.offer(1), run.offer(2, candidate="a")])
+    queue.answer(0)
+    queue.answer(1, why=NotJudged.TIMEOUT)
+    run.deliver()
+    shown = judges_json(run.judging, "EUR")[0]
+    assert (shown["verdicts"], shown["not_judged"], shown["same"]) == (
+        {"win": 1, "tie": 1, "loss": 0}, {"timeout": 1}, 1,
+    )  # fmt: skip
+    assert (shown["earlier"], shown["cost"]["currency"]) == (0, "EUR")
+    run.evidence.not_judged("", 3 + 4)  # as a controller finds it that takes up a trial with four pairs
+    assert judges_json(run.judging)[0]["earlier"] == 4
+    run.plan = Plan("r/c", "r", "l", "c", "2", run.plan.stages, (), prediction=run.plan.prediction)
+    run.evidence = Evidence.begin(run.plan, 1)
+    anew = judges_json(run.judging)[0]
+    assert (sum(anew["verdicts"].values()), anew["not_judged"], anew["same"], anew["earlier"]) == (0, {}, 0, 0)
+    run.judging.ready([run.offer(2, candidate="a")])
+    run.deliver()
+    anew = judges_json(run.judging)[0]
+    assert (anew["verdicts"]["tie"], anew["not_judged"], anew["same"], anew["earlier"]) == (1, {}, 1, 0)
 
 
 def test_the_question_is_about_what_was_read_and_asked() -> None:
