@@ -16,7 +16,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -118,29 +118,32 @@ class JudgeAsker:
     async def ask(self, body: bytes, *, anew: bool = False) -> Judgment:
         """The judge's verdict on a question; never raises. An anchor's is asked for `anew`, although it may be known,
         and neither kept nor counted as one on a pair."""
-        key = cache_key(self.config.endpoint, body)
+        key, reserved = cache_key(self.config.endpoint, body), await self._reserve(anchor=anew)
+        if isinstance(reserved, NotJudged):
+            return self.refuse(reserved)
         if not anew:
-            if not self.has_budget:
-                return self.refuse(NotJudged.BUDGET)
             if self.fate is None and (known := self.cache.get(key)) is not None:
+                self._release(reserved)
                 self.stats.cache_hits += 1
                 return Judgment(*known)
             if (same := self._under_way.get(key)) is not None:
+                self._release(reserved)
                 return await asyncio.shield(same)
-        found = await self._paid(body, anchor=True) if anew else await self._known_to_be_asked(key, body)
+        asked = self._paid(body, reserved, anchor=anew)
+        found = await asked if anew else await self._known_to_be_asked(key, asked)
         if found.winner and not anew:
             self.first = self.first.add(found.winner)
             self.cache.put(key, found.winner, found.reason)
         self._count(found)
         return found
 
-    async def _known_to_be_asked(self, key: bytes, body: bytes) -> Judgment:
+    async def _known_to_be_asked(self, key: bytes, asked: Awaitable[Judgment]) -> Judgment:
         """Ask, while whoever has the same question waits for the answer."""
         answer = asyncio.get_running_loop().create_future()
         self._under_way[key] = answer
         found = Judgment(why=NotJudged.STOPPED)
         try:
-            found = await self._paid(body)
+            found = await asked
         finally:
             del self._under_way[key]
             answer.set_result(found)
@@ -155,10 +158,13 @@ class JudgeAsker:
             self.stats.not_judged[why] += 1
         return found
 
-    def without_asking(self) -> Judgment:
+    async def without_asking(self) -> Judgment:
         """Whether a pair whose verdict needs no judge may count now: without `why` it may. It shares what befalls pairs
-        that are asked about."""
-        why = self.fate if self.has_budget else NotJudged.BUDGET
+        that are asked about, the wait for what is under way included."""
+        reserved = await self._reserve(anchor=False)
+        if not isinstance(reserved, NotJudged):
+            self._release(reserved)
+        why = reserved if isinstance(reserved, NotJudged) else self.fate
         return Judgment() if why is None else self.refuse(why)
 
     def recall(self, key: bytes) -> Judgment | None:
@@ -209,11 +215,8 @@ class JudgeAsker:
         self.spending = self.spending._replace(reserved=self.spending.reserved + cost)
         return cost
 
-    async def _paid(self, body: bytes, *, anchor: bool = False) -> Judgment:
-        """Ask, within the budget."""
-        reserved = await self._reserve(anchor=anchor)
-        if isinstance(reserved, NotJudged):
-            return Judgment(why=reserved)
+    async def _paid(self, body: bytes, reserved: float, *, anchor: bool) -> Judgment:
+        """Ask; of what was reserved, what it has cost is spent."""
         price = self.config.price
         cost, began = reckoned_cost(price.price, len(body)) if price is not None else 0.0, time.monotonic()
         try:
@@ -233,8 +236,16 @@ class JudgeAsker:
         if limit is not None and self._largest is not None:
             self._largest.came_to(cost, now, anchor=anchor)
             self.spending = settle(self.spending, limit, reserved, cost, now)
-            self._settled.set()
-            self._settled = asyncio.Event()
+            self._wake()
+
+    def _release(self, reserved: float) -> None:
+        """Nothing is asked after all."""
+        self.spending = self.spending._replace(reserved=max(0.0, self.spending.reserved - reserved))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._settled.set()
+        self._settled = asyncio.Event()
 
     def _came_to(self, body: bytes, reply: JudgeReply, found: Judgment, seconds: float) -> float:
         """What a question has cost: by the tokens that the answer names, else counted from above. One that was refused

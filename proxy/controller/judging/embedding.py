@@ -72,7 +72,7 @@ class EmbeddingAsker(JudgeAsker):
         texts: list[str] = orjson.loads(body)
         blank = [not text.strip() for text in texts]
         if any(blank):
-            may = self.without_asking()
+            may = await self.without_asking()
             return may if may.why is not None else Judgment(value=1.0 if all(blank) else 0.0)
         said = self._compared([await one for one in [self._wish(text) for text in texts]])
         self._count(said)

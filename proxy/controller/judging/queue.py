@@ -105,7 +105,7 @@ class JudgeQueue:
         try:
             asked = question.make() if question.make is not None else None
             if question.make is None:
-                found = self.asker.without_asking()
+                found = await self.asker.without_asking()
             elif asked is None:
                 found = self.asker.refuse(NotJudged.UNREADABLE)
             else:

@@ -247,3 +247,25 @@ async def test_the_wait_for_what_is_under_way_ends() -> None:
     judge.released.set()
     assert (await first).winner
     await queue.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_pairs_that_cost_nothing_wait_for_what_is_under_way_like_the_others(kind: str) -> None:
+    judge = Judge()
+    queue = asking(judge, max_cost="100/day")
+    run = Run(queue)
+    await known(run, queue)
+    judge.released.clear()
+    judge.usage = {"prompt_tokens": 50_000, "completion_tokens": 0}
+    offered(run, 1, "short")
+    await eventually(lambda: judge.asked == 2)
+    offered(run, 2, kind)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert queue.asker.paying.locked(), "it waits until it is known what is left"
+    judge.released.set()
+    assert await fate(run, queue, 3, kind) == "budget"
+    counts = run.judging.aspects[0].counts
+    await eventually(lambda: counts.not_judged["budget"] == 2)
+    assert sum(counts.verdicts.values()) <= 2
+    await queue.close()

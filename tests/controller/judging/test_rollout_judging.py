@@ -44,7 +44,7 @@ class Queue(JudgeQueue):
 
     def put(self, question: WaitingQuestion) -> None:
         if question.make is None:
-            question.tell(self.asker.without_asking(), False)
+            question.tell(Judgment(), False)
         else:
             self.questions.append(question)
 
