@@ -184,7 +184,7 @@ def win_rate(value: Any) -> float:
             raise Unfit(expected, _points_hint(value)) from None
     found = float(match[2])
     if found and not match[1]:
-        raise Unfit(expected, f"did you mean `-{found:g}pp`?")
+        raise Unfit(expected, f"its sign is missing: `-{found:g}pp` or `+{found:g}pp`")
     if found > 50:
         raise Unfit("a win rate from -50pp to +50pp")
     return round(0.5 + (found if match[1] == "+" else -found) / 100, 12)

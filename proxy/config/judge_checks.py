@@ -34,6 +34,7 @@ class JudgeBlame(Protocol):
     """What notes a mistake at a path, with a hint."""
 
     def __call__(self, path: Path, problem: str, hint: str = "") -> None: ...
+    def is_broken(self, path: Path) -> bool: ...
 
 
 def check_judges(config: Config, blame: JudgeBlame) -> None:
@@ -72,7 +73,7 @@ def _has_judge(route: RouteConfig, aspect: str) -> bool:
 def _judge(path: Path, judge: JudgeConfig, blame: JudgeBlame) -> None:
     for key, problem in judge.problems.items():
         blame((*path, key), f"{getattr(judge, key)} {problem}")
-    if judge.price is not None:
+    if judge.price is not None and not blame.is_broken((*path, "price")):
         check_price((*path, "price"), judge.price, blame)
     if judge.url.startswith("grpc"):
         blame((*path, "url"), "a judge is asked over HTTP", "http:// or https://")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from proxy.config.text import Path
 from proxy.evidence.rules.registry import GUARDS
+from proxy.model.price import Price
 
 if TYPE_CHECKING:
     from proxy.config.price import PriceConfig
     from proxy.config.tree import Config
+    from proxy.model import Plan
 
 
 def check_price(path: Path, price: PriceConfig | None, blame: Callable[..., None], *, grpc: bool = False) -> None:
@@ -43,3 +45,14 @@ def check_priced(config: Config, blame: Callable[..., None]) -> None:
                 verb = "have" if free[1:] else "has"
                 hint = f"give `upstreams.{free[0]}` a `price`"
                 blame(("routes", n, "rollouts", m, *asking[0]), f"{named} {verb} no price", hint)
+
+
+def price_warnings(plan: Plan) -> Iterator[str]:
+    """What is allowed of the prices of two arms and most likely not meant."""
+    prices = {plan.live: plan.live_price, plan.candidate: plan.candidate_price}
+    priced = [name for name, price in prices.items() if price is not None]
+    free = [name for name, price in prices.items() if price is None]
+    if priced and free:
+        yield f"{priced[0]} has a `price` and {free[0]} has none, so costs are not compared or forecast"
+    if plan.live_price == Price() and any(GUARDS[guard.name].priced for guard in plan.guards):
+        yield f"{plan.live} costs nothing, so `max_cost` has no ratio to judge and never passes"

@@ -63,7 +63,7 @@ def read_tree(document: Document, directory: Folder, name: str) -> tuple[Config 
     data = copy.deepcopy(document.data)  # what the file says stays as it was
     for _ in range(ROUNDS):
         try:
-            return Config.model_validate(data, context=context), set(tries)
+            return Config.model_validate(data, context=context), set(tries) | _unfilled(document)
         except ValidationError as errors:
             every = [(_real(error["loc"], data), error) for error in errors.errors(include_url=False)]
             found = _with_slips(every)
@@ -72,6 +72,8 @@ def read_tree(document: Document, directory: Folder, name: str) -> tuple[Config 
             return None, set(tries)
         broken = set(tries)
         for path, error in found:
+            if path in document.unfilled and error["type"] != "extra_forbidden":
+                continue  # what is left of it without the secret
             if not any(path[: len(other)] == other for other in broken) and not _follows(error["type"], path, found):
                 _blame(document, path, error)
         for path, error in sorted(found, key=lambda one: -len(one[0])):  # higher up first would take these along
@@ -80,6 +82,12 @@ def read_tree(document: Document, directory: Folder, name: str) -> tuple[Config 
             tries[path] += 1
             _mend(data, path, error["type"])
     return None, set(tries)
+
+
+def _unfilled(document: Document) -> set[Path]:
+    """The paths of values that lack what the environment should have given, also as they are called once read."""
+    found = document.unfilled
+    return found | {(*path[:-1], f"{path[-1]}s", 0) for path in found if path[-1:] in (("url",), ("secret",))}
 
 
 def _with_slips(found: list[tuple[Path, Any]]) -> list[tuple[Path, Any]]:

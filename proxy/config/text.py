@@ -66,11 +66,16 @@ def show(path: Path) -> str:
 
 @dataclass
 class Document:
-    """Plain data, the line of every path in it, what came from the environment, and the mistakes met on the way."""
+    """Plain data, the line of every path in it, what came from the environment, and the mistakes met on the way.
+
+    `unfilled`: where something that the environment or a file should have given is missing, so that the rest of the
+    value says nothing.
+    """
 
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     secret: dict[Path, str] = field(default_factory=dict)
+    unfilled: set[Path] = field(default_factory=set)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     mistakes: list[Mistake] = field(default_factory=list)
 
@@ -179,7 +184,12 @@ class _Reader:
         if "${" not in text or self._environ is None:
             return text
         self._document.secret[path] = text
-        return filled(text, self._environ, lambda problem: self._document.blame(path, problem), self._directory)
+
+        def missing(problem: str) -> None:
+            self._document.unfilled.add(path)
+            self._document.blame(path, problem)
+
+        return filled(text, self._environ, missing, self._directory)
 
 
 def filled(text: str, environ: Mapping[str, str], blame: Callable[[str], None], directory: Folder = HERE) -> str:

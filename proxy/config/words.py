@@ -12,6 +12,7 @@ from itertools import combinations
 from proxy.config.effort import is_latency, seconds_to_pass
 from proxy.config.guards import IMPLIED
 from proxy.config.judge_checks import judge_warnings, judges_in_words
+from proxy.config.price_checks import price_warnings
 from proxy.config.route import RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.tree import Config
@@ -283,6 +284,7 @@ def _rollout_warnings(plan: Plan, route: RouteConfig, rollout: RolloutConfig) ->
             yield f"prediction `{spec.name}` is read and shown, but no guard judges it"
     if any(spec.kind is Kind.TEXT and spec.name in judged for spec in plan.aspects) and not plan.noise_floor:
         yield "text models rarely repeat themselves; `mirror.noise_floor` measures how much live differs from itself"
+    yield from price_warnings(plan)
     yield from _too_short(plan)
 
 

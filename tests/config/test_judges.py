@@ -182,3 +182,11 @@ def test_no_mistake_and_no_text_of_the_configuration_quotes_the_key() -> None:
         parse(WHOLE, environ={"JUDGE_KEY": key})
     assert "key-0123456789" not in str(caught.value)
     assert KEY not in repr(config())
+
+
+def test_points_above_an_even_half_take_their_sign() -> None:
+    said = mistakes(WHOLE.replace("-5pp", "5pp"), {"JUDGE_KEY": KEY})
+    assert "its sign is missing: `-5pp` or `+5pp`" in str(said)
+    for written, limit in (("+5pp", 0.55), ("0pp", 0.5), ("-5pp", 0.45)):
+        (plan,) = config(WHOLE.replace("-5pp", written)).plans.values()
+        assert [guard.limit for guard in plan.guards if guard.name == "min_win_rate"] == [limit]

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from proxy.config import parse, schema
+from proxy.config.words import describe
 from proxy.model.price import Price, TokenUsage
 from proxy.money import MoneyBudget, money_budget, money_text
 from proxy.units import Unfit
@@ -109,3 +110,28 @@ def test_a_budget_is_written_as_it_was_read() -> None:
 )  # fmt: skip
 def test_small_amounts_keep_two_digits(value: float, shown: str) -> None:
     assert money_text(value) == shown
+
+
+@pytest.mark.parametrize("price", ["{input: -1}", "{hour: -1}", "{input: 1, output: -1}"])
+def test_the_price_of_a_judge_that_is_mistaken_is_refused_once(price: str) -> None:
+    judge = f"\njudges: {{j: {{url: 'http://j', model: m, price: {price}, max_cost: 5/day}}}}\n"
+    (at,) = mistakes((PLAIN % "shadow: 5%") + judge)
+    assert at.startswith("judges.j.price.")
+
+
+def test_a_price_of_one_arm_alone_is_warned_of() -> None:
+    said = "v2 has a `price` and v1 has none, so costs are not compared or forecast"
+    assert said in describe(parse(_priced("{input: 1}")))
+    both = _priced("{input: 1}").replace("9001}", "9001, price: {input: 2}}")
+    assert "so costs are not compared" not in describe(parse(both))
+    assert "so costs are not compared" not in describe(parse(PLAIN % "shadow: 5%"))
+
+
+@pytest.mark.parametrize("price", ["{input: 0}", "{input: 0, output: 0}", "{hour: 0}"])
+def test_a_live_that_costs_nothing_is_warned_of_where_a_ratio_is_asked_for(price: str) -> None:
+    guarded = (PLAIN % "guards: {max_cost: 1.3x}\n        shadow: 5%").replace("9002}", "9002, price: {input: 1}}")
+    said = "v1 costs nothing, so `max_cost` has no ratio to judge and never passes"
+    assert said in describe(parse(guarded.replace("9001}", f"9001, price: {price}}}")))
+    assert said not in describe(parse(guarded.replace("9001}", "9001, price: {input: 0, output: 1}}")))
+    slow = guarded.replace("max_cost: 1.3x", "p99_latency: 2x").replace("9001}", f"9001, price: {price}}}")
+    assert said not in describe(parse(slow))

@@ -129,3 +129,29 @@ def test_a_few_lines_of_aliases_do_not_fill_the_memory() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     with pytest.raises(ConfigError, match="more than 100000 values"):
         parse("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "upstreams: {m: {url: '${NOPE}'}}",
+        "upstreams: {m: {url: http://a, headers: {set: {authorization: 'Bearer ${NOPE}'}}}}",
+        "upstreams: {m: {url: http://a, headers: {set: {authorization: '${NOPE}'}}}}",
+        "upstreams: {m: {url: http://a, timeout: '${NOPE}'}}",
+        "{upstreams: {m: {url: http://a}}, admin: {token: '${NOPE}'}}",
+        "{upstreams: {m: {url: http://a}}, webhooks: [{url: 'http://h', secret: '${NOPE}'}]}",
+        "{upstreams: {m: {url: http://a}}, webhooks: [{url: '${NOPE}', secret: s}]}",
+        "{upstreams: {m: {url: http://a}}, judges: {j: {url: http://j, model: x, headers: {a: 'Bearer ${NOPE}'}}}}",
+    ],
+)
+def test_what_the_environment_lacks_is_one_mistake(value: str) -> None:
+    text = value[1:-1] if value.startswith("{") else value
+    with pytest.raises(ConfigError) as caught:
+        parse("{" + text + ", default: {live: m}}", environ={})
+    assert [one.problem for one in caught.value.mistakes] == ["the environment variable NOPE is not set"]
+
+
+def test_a_key_that_is_unknown_is_told_of_also_where_its_secret_is_missing() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("{upstreams: {m: {url: http://a, tokn: '${NOPE}'}}, default: {live: m}}", environ={})
+    assert len(caught.value.mistakes) == 2
