@@ -54,9 +54,9 @@ class AdminClient:
         """Who leads, and which replicas there are."""
         return self._ask("replicas", "GET", "/api/v1/fleet")
 
-    def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
-        """Do something to a rollout by hand; the rollout afterwards."""
-        return self._ask("ledger", "POST", f"{_path(name)}/{action}", {"reason": reason, "actor": actor, "full": full})
+    def act(self, name: str, action: str, *, reason: str, full: bool = False) -> dict[str, Any]:
+        """Do something to a rollout by hand; the rollout afterwards. Whoever the token names is the actor."""
+        return self._ask("ledger", "POST", f"{_path(name)}/{action}", {"reason": reason, "full": full})
 
     def _ask(self, key: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """What is answered: an object with `key`, by which the admin port is told from any other."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -61,12 +59,10 @@ def _replicas(admin: AdminClient) -> str:
 def _hand_action(action: str, about: str, example: str) -> click.Command:
     """A command that does one thing to one rollout by hand."""
 
-    def command(
-        rollout: str, reason: str, actor: str, as_json: bool, url: str, token: str | None, full: bool = False
-    ) -> int:
+    def command(rollout: str, reason: str, as_json: bool, url: str, token: str | None, full: bool = False) -> int:
         admin = AdminClient(url, token)
         try:
-            after = admin.act(rollout, action, reason=reason, actor=actor, full=full)
+            after = admin.act(rollout, action, reason=reason, full=full)
         except NotFoundError:
             raise unknown_rollout(admin, rollout) from None
         click.echo(json.dumps(after, indent=2) if as_json else overview([after]))
@@ -76,7 +72,6 @@ def _hand_action(action: str, about: str, example: str) -> click.Command:
     options: list[Callable[[Any], Any]] = [
         click.argument("rollout", shell_complete=rollout_names),
         click.option("--reason", required=True, help="Why, for the journal and the webhook."),
-        click.option("--actor", default=_me, show_default="you@host", help="Who it was, for the journal."),
         click.option("--json", "as_json", is_flag=True, help="Print the rollout afterwards as JSON."),
         admin_options,
     ]
@@ -86,13 +81,6 @@ def _hand_action(action: str, about: str, example: str) -> click.Command:
     for option in reversed(options):
         whole = option(whole)
     return click.command(action)(whole)
-
-
-def _me() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"unknown@{socket.gethostname()}"
 
 
 BY_HAND = (

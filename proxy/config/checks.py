@@ -7,7 +7,6 @@ not meant (a limit that can never pass, say) is a warning of `words`, not a mist
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Iterable
 from os.path import normpath
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from proxy.config.durations import check_durations
 from proxy.config.fleet import check_fleet
 from proxy.config.grpc import check_grpc
 from proxy.config.guard_checks import check_aspects, check_guards
+from proxy.config.identity import check_tokens
 from proxy.config.judge_checks import check_judges
 from proxy.config.match_checks import check_fork, check_reachable, check_reserved
 from proxy.config.names import collide, is_loopback, nearest
@@ -33,12 +33,11 @@ from proxy.fields.set_message import FIELDS as FIELDS_SET
 from proxy.fields.set_message import problem
 from proxy.http.credentials import HEADERS
 from proxy.model import BUCKETS, Kind, Stage, State
+from proxy.model.worker_config import DEFAULT_ROUTE
 from proxy.predictions.expressions import expression_problem
 from proxy.predictions.protocol import Protocol
 from proxy.predictions.registry import PROTOCOLS
 from proxy.units import duration
-
-_SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
@@ -72,13 +71,14 @@ def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
 
 def _sides(config: Config, blame: Blamer) -> None:
     _ports(config, blame)
-    if config.admin.token is None and not is_loopback(config.admin.listen) and not blame.is_broken(("admin", "token")):
+    admin, broken = config.admin, any(blame.is_broken(("admin", key)) for key in ("token", "tokens"))
+    if not admin.asks_who and not is_loopback(admin.listen) and not broken:
         blame(
             ("admin", "listen"),
-            f"{config.admin.listen} is reachable from other hosts",
+            f"{admin.listen} is reachable from other hosts",
             "set `admin.token`, or use 127.0.0.1",
         )
-    _token(config, blame)
+    check_tokens(admin.token, admin.tokens, [*(route.name for route in config.routes), DEFAULT_ROUTE], blame)
     _positive(("server",), blame, controller_lost=config.server.controller_lost)
     for name, upstream in config.upstreams.items():
         path: Path = ("upstreams", name)
@@ -138,15 +138,6 @@ def _ports(config: Config, blame: Blamer) -> None:
         taken = [other for other, there in listening[:n] if here and there and collide(here, there)]
         if taken:
             blame(path, f"{here} is taken by `{show(taken[0])}`", "each needs its own port")
-
-
-def _token(config: Config, blame: Blamer) -> None:
-    """An empty token would let everybody in, and one with a line break at its end nobody."""
-    token, path = config.admin.token, ("admin", "token")
-    unset = any(mistake.path == show(path) for mistake in blame.document.mistakes)
-    if token is not None and not unset and not _SENDABLE.fullmatch(token.get_secret_value()):
-        problem = "not a valid header value: empty, not ASCII, or with a blank at an end"
-        blame(path, problem, "does it end with a line break?")
 
 
 def _watching(config: Config, blame: Blamer) -> None:

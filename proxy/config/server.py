@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 
 from proxy.config.headers import UpstreamHeaders
+from proxy.config.identity import AdminToken
 from proxy.config.postgres_url import StoreUrl
 from proxy.config.price import PriceConfig
 from proxy.config.types import (
@@ -163,11 +164,26 @@ class Admin(Section):
     """Where people reach it, for the links in webhooks, and so that the console may act behind a proxy that speaks TLS
     for it; when absent, `http://` and `listen`, with this machine's name in the place of 0.0.0.0 or [::]."""
     token: SecretStr | None = None
-    """Bearer token asked of every request but health and metrics; required when not listening on loopback."""
+    """Bearer token asked of every request but health and metrics, `tokens` or this being required when not listening on
+    loopback. The short form of one among `tokens`, called `admin`, with the role `admin`."""
+    tokens: tuple[AdminToken, ...] = ()
+    """Bearer tokens with a name, a role and, where wanted, routes: [who may do what](identity.md)."""
     limits: AdminLimits = AdminLimits()
     """What clients of the admin port may cost."""
     timeouts: AdminTimeouts = AdminTimeouts()
     """How long a client of the admin port may take."""
+
+    @property
+    def named_tokens(self) -> tuple[AdminToken, ...]:
+        """All tokens, that of the short form among them."""
+        if self.token is None:
+            return self.tokens
+        return (AdminToken(name="admin", token=self.token, role="admin"), *self.tokens)
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether anybody has to prove who they are."""
+        return bool(self.named_tokens)
 
 
 class UpstreamTls(Section):

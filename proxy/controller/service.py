@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from proxy.config import Config
@@ -187,15 +187,17 @@ class ControllerService:
                 trial.flush()
                 return Retry(now, actor, trial.look(now, blocked_by).assessment, reason)
 
-    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
-        """Delayed truth by request id, given to every rollout that waits for it; counts `joined` and `unknown`.
+    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
+        """Delayed truth by request id, given to every rollout of these routes (of all for `None`) that waits for it;
+        counts `joined` and `unknown`.
 
         Unknown are requests that were not compared, or too long ago, or have their truth already (the first wins).
         """
         joined = 0
+        trials = [one for one in self._controller.trials.values() if routes is None or one.plan.route in routes]
         for entry in entries:
             truth = next(entry[word] for word in ("label", "value", "reward") if word in entry)
-            waiting = sum(trial.outcome(entry["id"], truth) for trial in self._controller.trials.values())
+            waiting = sum(trial.outcome(entry["id"], truth) for trial in trials)
             joined += waiting > 0
         counted = {"joined": joined, "unknown": len(entries) - joined}
         self._outcomes.update(counted)

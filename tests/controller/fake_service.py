@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from proxy import config
@@ -87,8 +88,9 @@ class FakeSender:
 class FakeService:
     """`interface.AdminService` over lists. Actions change the one rollout as the machine would in the plainest case."""
 
-    def __init__(self, token: str | None = None, url: str = "") -> None:
-        more = (f", token: '{token}'" if token else "") + (f", url: '{url}'" if url else "")
+    def __init__(self, token: str | None = None, url: str = "", admin: str = "") -> None:
+        """`admin` is more of that section, as flow YAML."""
+        more = (f", token: '{token}'" if token else "") + (f", url: '{url}'" if url else "") + admin
         self.config = config.parse(FILE % more)
         self.generation = 1
         self.store = FakeStore()
@@ -103,6 +105,7 @@ class FakeService:
         self.not_ready: list[str] = []
         self.reload_problem = ""
         self.given: list[dict[str, Any]] = []
+        self.given_for: Collection[str] | None = None
 
     def rollouts(self) -> list[dict[str, Any]]:
         return self.all
@@ -149,8 +152,9 @@ class FakeService:
             found |= {"paused": True}
         return found
 
-    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
+    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
         self.given += entries
+        self.given_for = routes
         return {"joined": len(entries), "unknown": 0, "repeated": 0}
 
     def processes(self) -> dict[str, Any]:

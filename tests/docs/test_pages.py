@@ -59,9 +59,10 @@ def test_every_configuration_loads(page: Path, tmp_path: Path) -> None:
         if tree is None:  # of another program: quoted from an example, which has a test of its own
             assert any(block.strip() in example for example in EXAMPLES), block
         else:
-            written = re.sub(r"\$\{file:[^}]+\}", "${FROM_A_FILE}", yaml.safe_dump(tree))  # no such file here
+            named = lambda found: "${FROM" + re.sub(r"\W", "_", found[1]) + "}"  # noqa: E731 - no such file here
+            written = re.sub(r"\$\{file:([^}]+)\}", named, yaml.safe_dump(tree))
             wanted = re.findall(r"\$\{(\w+)", written)
-            parse(written, directory=tmp_path, environ=dict.fromkeys(wanted, "a secret of some length"))
+            parse(written, directory=tmp_path, environ={name: f"a secret of some length {name}" for name in wanted})
 
 
 @every_page

@@ -98,7 +98,7 @@ async def ends(folder: Path, script: Script, by_reset: bool, promoted: bool) -> 
     live, candidate = Model(whole), Model(whole)
     async with house(folder, live, candidate, f"{4 * PATIENCE}s") as understudy:
         if promoted:
-            body = {"reason": "it looks well", "actor": "test", "full": True}
+            body = {"reason": "it looks well", "full": True}
             await understudy.api("/api/v1/rollouts/r/v2/promote", body)
             await understudy.until("r/v2", lambda found: found["state"] == "promoted")
         candidate.script = script

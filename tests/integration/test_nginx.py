@@ -130,7 +130,7 @@ async def test_each_arm_is_asked_as_it_wants_to_be(tmp_path: Path, upstreams: An
         async with running(tmp_path, wanted) as understudy:
             for full, by in ((None, {"live"}), (False, set(ARMS)), (True, {"candidate"})):
                 if full is not None:
-                    body = {"reason": "as asked", "actor": "test", "full": full}
+                    body = {"reason": "as asked", "full": full}
                     await understudy.api("/api/v1/rollouts/r/candidate/promote", body)
                 answers = [asked(understudy.data_url, question) for question in QUESTIONS]
                 assert {status for status, _ in answers} == {200}

@@ -186,7 +186,7 @@ async def a_busy_proxy(folder: Path) -> AsyncIterator[tuple[Understudy, str]]:
 
 
 async def hand(understudy: Understudy, name: str, full: bool) -> None:
-    await understudy.api(f"/api/v1/rollouts/{name}/promote", {"reason": "test", "actor": "test", "full": full})
+    await understudy.api(f"/api/v1/rollouts/{name}/promote", {"reason": "test", "full": full})
 
 
 @pytest.mark.slow

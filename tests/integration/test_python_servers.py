@@ -136,7 +136,7 @@ async def test_a_candidate_with_another_name_is_canary_within_a_token_budget(cha
     models = {"v1": Words("live"), "v2": Words("candidate")}
     script = OPENAI.replace("STREAM", "False")
     async with running(tmp_path, renamed(chat, "max_disagreement", kind="text")) as understudy:
-        await understudy.api("/api/v1/rollouts/r/v2/promote", {"reason": "test", "actor": "test"})
+        await understudy.api("/api/v1/rollouts/r/v2/promote", {"reason": "test"})
         await understudy.until("r/v2", lambda rollout: rollout["weight"] == 50)
         served = []
         for _ in range(3):

@@ -94,7 +94,7 @@ def configuration(upstreams: dict[str, Any], path: str) -> dict[str, Any]:
 
 async def promote(understudy: Understudy, full: bool | None) -> None:
     if full is not None:
-        body = {"reason": "as asked", "actor": "test", "full": full}
+        body = {"reason": "as asked", "full": full}
         await understudy.api("/api/v1/rollouts/r/two/promote", body)
 
 

@@ -1,10 +1,12 @@
-"""Who may ask: the token, and the two checks that keep a web page of someone else's from using the reader's browser.
+"""Who may ask: what is proven, what that may do, and the two checks that keep a web page of someone else's from using
+the reader's browser.
 
-- *Token.* `Authorization: Bearer …`, compared in constant time, on everything but health, metrics and the console's
-  own files, which hold no data (a page must load before it can ask for the token).
-- *Host.* Without a token a DNS name that was made to point here (rebinding) would make a hostile page same-origin with
-  this port. So the name must be an address, `localhost`, or the one in `admin.listen`. With a token such a page gets
-  nothing, and any name (a Kubernetes service, say) is fine.
+- *Caller.* `identity` says who asks, and the handler what that needs (`callers.needs`). A handler that declares nothing
+  is refused to everybody. Health, metrics and the console's own files, which hold no data (a page must load before it
+  can ask who is there), are open.
+- *Host.* Where nobody has to prove anything, a DNS name that was made to point here (rebinding) would make a hostile
+  page same-origin with this port. So the name must be an address, `localhost`, or the one in `admin.listen`. Otherwise
+  such a page gets nothing, and any name (a Kubernetes service, say) is fine.
 - *Origin.* A request that changes something and says where it comes from must come from this very port, or from
   `admin.url`, by which people reach it through a proxy that speaks TLS for it. The scheme counts: a page that came over
   plain HTTP is not the one behind TLS.
@@ -12,19 +14,16 @@
 
 from __future__ import annotations
 
-import hmac
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from proxy.controller.admin.callers import About, Needs, Role, refusal
 from proxy.controller.admin.handlers import SURFACE
+from proxy.controller.admin.identity import CALLER, identify
 from proxy.controller.admin.problems import Handler, Problem
 
-OPEN = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked by machines that hold no token and name hosts as they like."""
-
-CONSOLE = ("/console/",)
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 HEADERS = {
@@ -50,29 +49,30 @@ async def add_security_headers(request: web.Request, response: web.StreamRespons
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what may not be asked; raises `Problem` (401, 403)."""
-    if request.path not in OPEN:
-        admin = request.app[SURFACE].config.admin
-        passed_on = getattr(request.protocol, "passed_on", None) is True  # the standby has looked at Host and Origin
-        if admin.token is None and not passed_on:
+    needed = needs_of(request)
+    admin = request.app[SURFACE].config.admin
+    passed_on = getattr(request.protocol, "passed_on", None) is True  # the standby has looked at Host and Origin
+    if needed.role is not None:
+        if not admin.asks_who and not passed_on:
             check_host(request.headers.get("host", ""), admin.listen)
-        if admin.token is not None and not is_console(request):
-            check_token(request.headers.get("authorization", ""), admin.token.get_secret_value())
-        if request.method not in READING and not passed_on:
-            check_origin(request, admin.url)
+        request[CALLER] = caller = identify(request, admin)
+        route = request.match_info.get("route")
+        if why := refusal(caller, needed, route):
+            raise Problem(403, why, needs=needed.role.word, actor=caller.actor)
+    if request.method not in READING and not passed_on:
+        check_origin(request, admin.url)
     return await handler(request)
 
 
-def is_console(request: web.Request) -> bool:
-    """Whether this asks for a file of the console, which holds no data."""
-    return request.path == "/" or request.path.startswith(CONSOLE)
-
-
-def check_token(authorization: str, token: str) -> None:
-    """Raise 401 unless the header carries the token."""
-    scheme, _, given = authorization.partition(" ")
-    same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
-    if scheme.lower() != "bearer" or not same:
-        raise Problem(401, "This needs the token: Authorization: Bearer …", {"www-authenticate": "Bearer"})
+def needs_of(request: web.Request) -> Needs:
+    """What the handler of this request declares. A path or method that there is none for needs someone who may ask at
+    all; a handler that declares nothing is open to nobody: raises `Problem` (403)."""
+    if request.match_info.http_exception is not None:
+        return Needs(Role.VIEW, About.NOTHING)
+    declared = getattr(request.match_info.handler, "needs", None)
+    if not isinstance(declared, Needs):
+        raise Problem(403, "This endpoint does not say which role it needs, so nobody may ask.")
+    return declared
 
 
 def check_host(host: str, listen: str) -> None:

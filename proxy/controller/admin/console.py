@@ -11,6 +11,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from proxy.controller.admin.callers import open_to_all
+
 FOLDER = Path(__file__).parent.parent / "console"
 
 TYPES = {
@@ -50,9 +52,11 @@ class Console:
         """`/` and `/console/…`."""
         return [web.get("/", self._page), web.get("/console/{path:.+}", self._asset)]
 
+    @open_to_all
     async def _page(self, request: web.Request) -> web.Response:
         return self._answer(request, "index.html")
 
+    @open_to_all
     async def _asset(self, request: web.Request) -> web.Response:
         return self._answer(request, request.match_info["path"])
 

@@ -9,6 +9,8 @@ import orjson
 from aiohttp import web
 
 from proxy.controller.admin import inputs
+from proxy.controller.admin.callers import About, Role, needs, open_to_all
+from proxy.controller.admin.identity import caller_of
 from proxy.controller.admin.interface import ACTIONS, AdminService
 from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.openapi import DOCUMENT
@@ -56,12 +58,14 @@ def _rollout(request: web.Request) -> dict[str, Any]:
 
 
 @routes.get("/healthz")
+@open_to_all
 async def healthz(request: web.Request) -> web.Response:
     """The process is up."""
     return answer({"status": "up"})
 
 
 @routes.get("/readyz")
+@open_to_all
 async def readyz(request: web.Request) -> web.Response:
     """The controller can do its work; 503 with the reasons why not."""
     ready, reasons = request.app[SURFACE].ready()
@@ -71,6 +75,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 @routes.get("/metrics")
+@open_to_all
 async def metrics(request: web.Request) -> web.Response:
     """All metrics, in the text format that the scraper asks for."""
     body, content_type = request.app[METRICS].render(request.headers.get("accept", ""))
@@ -80,6 +85,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 @routes.post("/-/reload")
+@needs(Role.ADMIN)
 async def reload(request: web.Request) -> web.Response:
     """Read the configuration file again; 422 with what is wrong in it keeps the old one in force."""
     done, problem = await request.app[SURFACE].reload()
@@ -92,13 +98,16 @@ async def reload(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/rollouts")
+@needs(Role.VIEW, About.FILTERED)
 async def rollouts(request: web.Request) -> web.Response:
-    """Every rollout."""
+    """Every rollout that the caller may see."""
     inputs.query(request, ())
-    return answer({"rollouts": request.app[SURFACE].rollouts()})
+    caller = caller_of(request)
+    return answer({"rollouts": [one for one in request.app[SURFACE].rollouts() if caller.sees(one["route"])]})
 
 
 @routes.get(ROLLOUT)
+@needs(Role.VIEW, About.PATH)
 async def rollout(request: web.Request) -> web.Response:
     """One rollout."""
     inputs.query(request, ())
@@ -106,6 +115,7 @@ async def rollout(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/findings")
+@needs(Role.VIEW, About.PATH)
 async def findings(request: web.Request) -> web.Response:
     """Its findings."""
     inputs.query(request, ())
@@ -114,6 +124,7 @@ async def findings(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/pairs")
+@needs(Role.VIEW, About.PATH)
 async def pairs(request: web.Request) -> web.Response:
     """Kept pairs, the worst or the latest first, redacted."""
     values = inputs.query(request, ("order", "limit"))
@@ -127,6 +138,7 @@ async def pairs(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/pairs/{pair}/transcript")
+@needs(Role.VIEW, About.PATH)
 async def transcript(request: web.Request) -> web.Response:
     """What two language models said in a kept pair."""
     inputs.query(request, ())
@@ -138,6 +150,7 @@ async def transcript(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/charts")
+@needs(Role.VIEW, About.PATH)
 async def charts(request: web.Request) -> web.Response:
     """What can be drawn: distributions, latencies, labels, history."""
     inputs.query(request, ())
@@ -148,6 +161,7 @@ async def charts(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/journal")
+@needs(Role.VIEW, About.PATH)
 async def journal(request: web.Request) -> web.Response:
     """A page of the journal, newest first; `next` is the `before` of the page after it."""
     values = inputs.query(request, ("limit", "before"))
@@ -163,44 +177,59 @@ async def journal(request: web.Request) -> web.Response:
 
 
 @routes.post(ROLLOUT + "/{action:" + "|".join(ACTIONS) + "}")
+@needs(Role.OPERATE, About.PATH)
 async def act(request: web.Request) -> web.Response:
     """Do something by hand; the rollout afterwards, 409 when it is not possible now."""
     action = request.match_info["action"]
     given = await inputs.hand_action(request, action)
-    return answer(await request.app[SURFACE].act(_name(request), action, **given))
+    actor = caller_of(request).actor
+    return answer(await request.app[SURFACE].act(_name(request), action, actor=actor, **given))
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 
 @routes.post("/api/v1/outcomes")
+@needs(Role.OPERATE, About.FILTERED)
 async def outcomes(request: web.Request) -> web.Response:
-    """Take delayed labels by request id."""
-    return answer(await request.app[SURFACE].outcomes(await inputs.outcomes(request)))
+    """Take delayed labels by request id, for the rollouts that the caller may act on."""
+    routes = caller_of(request).routes(Role.OPERATE)
+    return answer(await request.app[SURFACE].outcomes(await inputs.outcomes(request), routes))
 
 
 @routes.get("/api/v1/events")
+@needs(Role.VIEW, About.FILTERED)
 async def events(request: web.Request) -> web.StreamResponse:
     """Events as they happen."""
     inputs.query(request, ())
-    return await request.app[STREAMS].serve(request)
+    return await request.app[STREAMS].serve(request, caller_of(request))
 
 
 @routes.get("/api/v1/traffic")
+@needs(Role.VIEW, About.FILTERED)
 async def traffic(request: web.Request) -> web.Response:
     """Exchanges and errors by route, upstream and leg, since the workers started: of all replicas, and of each."""
     inputs.query(request, ())
-    return answer({"time": time.time(), **of_fleet(request.app[SURFACE].replica_counts(), "routes", by_route)})
+    seen = caller_of(request).sees
+    counts = request.app[SURFACE].replica_counts()
+    return answer({"time": time.time(), **of_fleet(counts, "routes", by_route, seen)})
 
 
 @routes.get("/api/v1/upstreams")
+@needs(Role.VIEW, About.FILTERED)
 async def upstreams(request: web.Request) -> web.Response:
     """Each upstream's addresses, and how many workers use them: of all replicas, and of each."""
     inputs.query(request, ())
-    return answer(of_fleet(request.app[SURFACE].replica_counts(), "upstreams", by_upstream))
+    service, caller = request.app[SURFACE], caller_of(request)
+    routes = [route for route in service.config.routes if caller.sees(route.name)]
+    of_those = {name for route in routes for name in (route.live, *(one.candidate for one in route.rollouts))}
+    everything = caller.routes(Role.VIEW) is None
+    seen = (lambda _: True) if everything else of_those.__contains__
+    return answer(of_fleet(service.replica_counts(), "upstreams", by_upstream, seen))
 
 
 @routes.get("/api/v1/processes")
+@needs(Role.VIEW, About.NOTHING)
 async def processes(request: web.Request) -> web.Response:
     """The process tree."""
     inputs.query(request, ())
@@ -208,6 +237,7 @@ async def processes(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/fleet")
+@needs(Role.VIEW, About.NOTHING)
 async def fleet(request: web.Request) -> web.Response:
     """Who leads, and who else is there."""
     inputs.query(request, ())
@@ -215,13 +245,23 @@ async def fleet(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/webhooks")
+@needs(Role.VIEW)
 async def webhooks(request: web.Request) -> web.Response:
     """Each webhook endpoint's delivery state."""
     inputs.query(request, ())
     return answer({"webhooks": await request.app[SENDER].state()})
 
 
+@routes.get("/api/v1/me")
+@needs(Role.VIEW, About.NOTHING)
+async def me(request: web.Request) -> web.Response:
+    """Who asks, and what they may do."""
+    inputs.query(request, ())
+    return answer(caller_of(request).shown())
+
+
 @routes.get("/api/v1/openapi.json")
+@needs(Role.VIEW, About.NOTHING)
 async def openapi(request: web.Request) -> web.Response:
     """This API, described."""
     return answer(DOCUMENT)

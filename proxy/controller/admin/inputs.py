@@ -12,12 +12,11 @@ from aiohttp import web
 from proxy.controller.admin.problems import Problem
 from proxy.predictions import exact_json
 
-MAX_REASON, MAX_ACTOR = 1000, 200
+MAX_REASON = 1000
 BIGGEST = (1 << 63) - 1
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Control characters but tab and line feed, and those that turn the direction of text: they go on to terminals, chats
 and mails by webhook and journal."""
-_BREAK = re.compile("[\t\n]")
 
 
 def query(request: web.Request, known: Collection[str]) -> dict[str, str]:
@@ -60,23 +59,20 @@ async def json_body(request: web.Request, default: Any = None) -> Any:
 
 
 async def hand_action(request: web.Request, action: str) -> dict[str, Any]:
-    """The body of a hand action: `reason`, `actor` and, for a promotion, `full`."""
+    """The body of a hand action: `reason` and, for a promotion, `full`. The actor is who was proven, no field."""
     body = await json_body(request, default={})
     if not isinstance(body, dict):
-        raise Problem(400, 'The body is an object: {"reason", "actor", "full"}.')
-    if unknown := sorted(body.keys() - {"reason", "actor", "full"}):
-        raise Problem(400, f"Unknown field {unknown[0][:40]!r}; known: reason, actor, full.")
-    reason, actor, full = body.get("reason", ""), body.get("actor", "api"), body.get("full", False)
+        raise Problem(400, 'The body is an object: {"reason", "full"}.')
+    if unknown := sorted(body.keys() - {"reason", "full"}):
+        raise Problem(400, f"Unknown field {unknown[0][:40]!r}; known: reason, full.")
+    reason, full = body.get("reason", ""), body.get("full", False)
     if not (isinstance(reason, str) and len(reason) <= MAX_REASON):
         raise Problem(400, f"reason is a text of at most {MAX_REASON} characters.")
-    if not (isinstance(actor, str) and 0 < len(actor) <= MAX_ACTOR):
-        raise Problem(400, f"actor is a text of 1 to {MAX_ACTOR} characters.")
-    if found := _UNSEEN.search(reason) or _UNSEEN.search(actor) or _BREAK.search(actor):
-        where = "reason" if found.string is reason else "actor"
-        raise Problem(400, f"{where} holds the control character U+{ord(found[0]):04X}; it must be plain text.")
+    if found := _UNSEEN.search(reason):
+        raise Problem(400, f"reason holds the control character U+{ord(found[0]):04X}; it must be plain text.")
     if not isinstance(full, bool) or (full and action != "promote"):
         raise Problem(400, "full is true or false, and true only for promote.")
-    return {"reason": reason, "actor": actor, "full": full}
+    return {"reason": reason, "full": full}
 
 
 async def outcomes(request: web.Request) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ list, str, int, float, bool, None), so that the caller only has to write it out.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -148,8 +149,9 @@ class AdminService(Protocol):
     async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
         """Carry out one of `ACTIONS`, journaled; the rollout afterwards. Raises `ActionRefusedError`."""
 
-    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
-        """Take delayed labels `{"id", "label" | "value" | "reward"}`; counts `joined` and `unknown`."""
+    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
+        """Take delayed labels `{"id", "label" | "value" | "reward"}` for the rollouts of these routes, of all for
+        `None`; counts `joined` and `unknown`."""
 
     def processes(self) -> dict[str, Any]:
         """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts", "leaving",

@@ -16,7 +16,7 @@ from proxy.controller.admin.schemas import (
 _WHY = {
     400: "An input that is not as described here.",
     401: "The token is missing or wrong.",
-    403: "A browser sent this for another site.",
+    403: "The caller's role is not enough, or a browser sent this for another site.",
     404: "There is no such rollout.",
     409: "Not possible in the rollout's present state.",
     413: "The body is too long.",
@@ -159,6 +159,7 @@ def _paths() -> dict[str, Schema]:
             *_DATA,
             503,
         ),
+        "/api/v1/me": _get("me", "Who asks, and what they may do.", _content(component("Caller")), *_DATA),
         "/api/v1/openapi.json": _get("openapi", "This document.", _content({"type": "object"}), 401, 403),
     }
 

@@ -356,10 +356,7 @@ FLEET = object_of(
         "replicas": list_of(REPLICA),
     }
 )
-_WHO: dict[str, Schema] = {
-    "reason": {"type": "string", "maxLength": 1000},
-    "actor": {"type": "string", "minLength": 1, "maxLength": 200, "default": "api"},
-}
+_WHO: dict[str, Schema] = {"reason": {"type": "string", "maxLength": 1000}}
 _FULL: Schema = {"type": "boolean", "default": False, "description": "All the way to 100 %."}
 PROMOTION = object_of(_WHO | {"full": _FULL}, required=(), additionalProperties=False)
 HAND = object_of(_WHO | {"full": {"const": False}}, required=(), additionalProperties=False)
@@ -374,8 +371,18 @@ OUTCOME: Schema = {
         for name, kind in _GIVEN.items()
     ]
 }
+ROLE: Schema = {"enum": ["view", "operate", "admin"]}
+CALLER = object_of(
+    {
+        "actor": TEXT,
+        "proven": {"type": "boolean"},
+        "grants": list_of(object_of({"role": ROLE, "routes": nullable(list_of(TEXT))})),
+        "until": nullable({"type": "number"}),
+    }
+)
 PROBLEM = object_of(
-    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT, "reasons": list_of(TEXT)},
+    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT, "reasons": list_of(TEXT)}
+    | {"needs": ROLE, "actor": TEXT},
     required=("type", "title", "status", "detail"),
 )
 
@@ -394,6 +401,7 @@ SCHEMAS = {
     "HandAction": HAND,
     "Promotion": PROMOTION,
     "Outcome": OUTCOME,
+    "Caller": CALLER,
     "Problem": PROBLEM,
 }
 

@@ -8,12 +8,14 @@ so a lost event is never wrong, only late.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from proxy.controller.admin.callers import Caller
 from proxy.controller.admin.interface import AdminService
 from proxy.controller.admin.problems import Problem
 
@@ -31,6 +33,19 @@ def encode(event: dict[str, Any]) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
 
 
+def concerns(event: dict[str, Any], caller: Caller) -> bool:
+    """Whether an event is about something that the caller may see: it names its rollout or its route, or concerns all.
+
+    >>> from proxy.controller.admin.callers import Grant, Role
+    >>> some = Caller("token:ci", (Grant(Role.VIEW, frozenset({"credit"})),))
+    >>> [concerns({"data": data}, some) for data in ({"rollout": "credit/v2"}, {"route": "fraud"}, {})]
+    [True, False, False]
+    """
+    data = event["data"]
+    route = data.get("route") or str(data.get("rollout") or "").partition("/")[0]
+    return caller.role_on(route or None) is not None
+
+
 class EventStreams:
     """All readers of events."""
 
@@ -43,8 +58,9 @@ class EventStreams:
         """End every stream, so that a drain need not wait for readers that never leave."""
         self._closing.set()
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Stream until the reader or this process goes; 503 when there are too many readers."""
+    async def serve(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        """Stream what the caller may see until they or this process go, or what they have proven ends; 503 when there
+        are too many readers."""
         if self._readers >= MAX_READERS or self._closing.is_set():
             raise Problem(503, f"There are {self._readers} readers already.", {"retry-after": "5"})
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "x-accel-buffering": "no"})
@@ -53,21 +69,22 @@ class EventStreams:
         try:
             await response.prepare(request)
             with suppress(ConnectionError, TimeoutError):
-                await self._pump(queue, response)
+                await self._pump(queue, response, caller)
         finally:
             self._service.unsubscribe(queue)
             self._readers -= 1
         return response
 
-    async def _pump(self, queue: asyncio.Queue[dict[str, Any]], response: web.StreamResponse) -> None:
+    async def _pump(self, queue: asyncio.Queue[dict[str, Any]], response: web.StreamResponse, caller: Caller) -> None:
         await _write(response, b"retry: 1000\n\n")
         closing = asyncio.create_task(self._closing.wait())
         try:
-            while not closing.done():
+            while not closing.done() and (caller.until is None or time.time() < caller.until):
                 getting = asyncio.create_task(queue.get())
                 await asyncio.wait({getting, closing}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
                 if getting.done():
-                    await _write(response, encode(getting.result()))
+                    if concerns(getting.result(), caller):
+                        await _write(response, encode(getting.result()))
                 else:
                     getting.cancel()
                     await _write(response, b": still here\n\n")

@@ -20,14 +20,22 @@ def is_error(code: str) -> bool:
 
 
 def of_fleet(
-    replicas: Sequence[ReplicaCounts], name: str, part: Callable[[Sequence[FleetCounts]], dict[str, Any]]
+    replicas: Sequence[ReplicaCounts],
+    name: str,
+    part: Callable[[Sequence[FleetCounts]], dict[str, Any]],
+    seen: Callable[[str], bool] = lambda _: True,
 ) -> dict[str, Any]:
-    """A part of the counts under its `name`: the sum over the replicas, and that of each of them in `replicas`."""
+    """A part of the counts under its `name`: the sum over the replicas, and that of each of them in `replicas`. `seen`
+    says which of its keys are shown."""
+
+    def shown(counts: Sequence[FleetCounts]) -> dict[str, Any]:
+        return {key: value for key, value in part(counts).items() if seen(key)}
+
     each = [
-        {"name": one.name, "connected": one.connected, "age_seconds": one.age, name: part([one.counts])}
+        {"name": one.name, "connected": one.connected, "age_seconds": one.age, name: shown([one.counts])}
         for one in replicas
     ]
-    return {name: part([one.counts for one in replicas]), "replicas": each}
+    return {name: shown([one.counts for one in replicas]), "replicas": each}
 
 
 def by_upstream(counts: Sequence[FleetCounts]) -> dict[str, Any]:

@@ -4,14 +4,6 @@ import * as api from "./api.js";
 import { announce, h, name } from "./dom.js";
 
 const dialog = () => document.getElementById("dialog");
-const remembered = (key, value) => {
-  try {
-    if (value !== undefined) localStorage.setItem(key, value);
-    return localStorage.getItem(key) ?? "";
-  } catch {
-    return "";
-  }
-};
 
 function open(title, content, confirm, danger, submit) {
   const problem = h("p", { class: "problem", role: "alert" });
@@ -68,15 +60,12 @@ export function askAction(rollout, action, done) {
   const content = [
     h("p", {}, name(rollout.name), ": ", MEANING[action]),
     field("Reason", h("textarea", { name: "reason", rows: 3, maxlength: 1000, required: true, autofocus: true }), "Goes into the journal and the webhook."),
-    field("Your name", h("input", { name: "actor", maxlength: 200, required: true, value: remembered("understudy.actor") })),
     action === "promote" ? h("label", { class: "check" }, h("input", { type: "checkbox", name: "full" }), " All the way to 100 %") : null,
     api.token() ? tokenField() : null,
   ];
   open(`${VERB[action]} this rollout?`, content, VERB[action], action === "abort", async (form) => {
     if (form.get("token") !== null) api.token(form.get("token"));
-    const actor = form.get("actor").trim();
-    remembered("understudy.actor", actor);
-    const body = { reason: form.get("reason"), actor, full: form.get("full") !== null };
+    const body = { reason: form.get("reason"), full: form.get("full") !== null };
     const after = await api.act(rollout.name, action, body).catch((error) => {
       throw error.status === 401 ? new Error("The token is missing or wrong; close this and set it at the top right.") : error;
     });

@@ -7,7 +7,7 @@ own traffic and whom it follows; of rollouts it knows nothing, and says who does
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from proxy.config import Config
@@ -102,7 +102,7 @@ class StandbyService:
         """Raises `ActionRefusedError`: the leader acts."""
         raise self._elsewhere()
 
-    async def outcomes(self, entries: list[dict[str, Any]]) -> dict[str, int]:
+    async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
         """Raises `ActionRefusedError`: the leader waits for them."""
         raise self._elsewhere()
 

@@ -74,16 +74,16 @@ async def test_processes_and_webhooks(client: Client) -> None:
     assert hook["deliveries"] == {"delivered": 3}
 
 
-async def test_an_action_carries_reason_and_actor(client: Client, service: FakeService) -> None:
-    answer = await client.post(URL + "/promote", json={"reason": "looks good", "actor": "ada", "full": True})
+async def test_an_action_carries_its_reason(client: Client, service: FakeService) -> None:
+    answer = await client.post(URL + "/promote", json={"reason": "looks good", "full": True})
     assert answer.status == 200
     assert (await answer.json())["name"] == NAME
-    assert service.acts == [(NAME, "promote", "looks good", "ada", True)]
+    assert service.acts == [(NAME, "promote", "looks good", "anonymous", True)]
 
 
 async def test_an_action_needs_no_body(client: Client, service: FakeService) -> None:
     assert (await client.post(URL + "/abort")).status == 200
-    assert service.acts == [(NAME, "abort", "", "api", False)]
+    assert service.acts == [(NAME, "abort", "", "anonymous", False)]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def test_an_action_needs_no_body(client: Client, service: FakeService) -> 
         b"[]",
         b"null",
         b'{"reason": 1}',
-        b'{"actor": ""}',
+        b'{"actor": "ada"}',
         b'{"full": "yes"}',
         b'{"full": 1}',
         b'{"resaon": "typo"}',
@@ -108,18 +108,17 @@ async def test_a_bad_body_changes_nothing(client: Client, service: FakeService, 
 
 
 @pytest.mark.parametrize(
-    ("field", "text", "said"),
+    ("text", "said"),
     [
-        ("reason", "fine\x1b[2J", "reason holds the control character U+001B"),
-        ("reason", "a\rb", "U+000D"),
-        ("reason", "abort\u202etomorp", "U+202E"),
-        ("actor", "ada\nTo: everybody", "actor holds the control character U+000A"),
+        ("fine\x1b[2J", "reason holds the control character U+001B"),
+        ("a\rb", "U+000D"),
+        ("abort\u202etomorp", "U+202E"),
     ],
 )
-async def test_control_characters_in_a_reason_or_an_actor_are_refused(
-    client: Client, service: FakeService, field: str, text: str, said: str
+async def test_control_characters_in_a_reason_are_refused(
+    client: Client, service: FakeService, text: str, said: str
 ) -> None:
-    answer = await client.post(URL + "/pause", json={field: text})
+    answer = await client.post(URL + "/pause", json={"reason": text})
     assert said in (await problem(answer, 400))["detail"]
     assert service.acts == []
 

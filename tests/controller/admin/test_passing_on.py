@@ -19,7 +19,7 @@ from proxy.sockets import show
 from tests.controller.admin.clients import TOKEN, Client, problem
 from tests.controller.fake_service import NAME, FakeSender, FakeService
 
-ABORT = {"reason": "too slow", "actor": "a person"}
+ABORT = {"reason": "too slow"}
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
@@ -46,8 +46,8 @@ class _Fleet:
 
 
 @asynccontextmanager
-async def _fleet(token: str | None = None) -> AsyncIterator[_Fleet]:
-    leader, standby = FakeService(token), FakeService(token)
+async def _fleet(token: str | None = None, admin: str = "") -> AsyncIterator[_Fleet]:
+    leader, standby = FakeService(token, admin=admin), FakeService(token, admin=admin)
     standby.all = []
     port = Port(application(leader, FakeSender()), 1.0)
     await port.start(socket.create_server(("127.0.0.1", 0)))
@@ -81,7 +81,7 @@ async def test_what_concerns_rollouts_is_the_leaders_answer_and_says_so(fleet: _
 async def test_an_abort_through_a_standby_is_carried_out_by_the_leader(fleet: _Fleet) -> None:
     answer = await fleet.client.post(f"/api/v1/rollouts/{NAME}/abort", json=ABORT)
     assert (await answer.json())["state"] == "rolled_back"
-    assert fleet.leader.acts == [(NAME, "abort", "too slow", "a person", False)]
+    assert fleet.leader.acts == [(NAME, "abort", "too slow", "anonymous", False)]
     assert fleet.standby.acts == []
 
 
@@ -164,3 +164,24 @@ async def test_an_answer_that_breaks_off_at_the_leader_breaks_off_here(fleet: _F
         fleet.at = LeaderAt("host-1", show(halving.sockets[0].getsockname()))
         with pytest.raises(aiohttp.ClientError, match=r"(?i)payload|closed|disconnected|not completed"):
             await (await fleet.client.get("/api/v1/rollouts")).read()
+
+
+TOKENS = ", tokens: [{name: ops, token: an-operator, role: operate}, {name: reader, token: a-reader, role: view}]"
+
+
+async def test_who_acts_is_proven_to_the_leader_too() -> None:
+    async with _fleet(admin=TOKENS) as fleet:
+        act = f"/api/v1/rollouts/{NAME}/abort"
+        await problem(await fleet.client.post(act, json=ABORT, headers={"authorization": "Bearer a-reader"}), 403)
+        assert fleet.leader.acts == []
+        answer = await fleet.client.post(act, json=ABORT, headers={"authorization": "Bearer an-operator"})
+        assert answer.status == 200
+        assert fleet.leader.acts == [(NAME, "abort", "too slow", "token:ops", False)]
+
+
+async def test_the_leader_believes_no_standby_whose_file_has_another_token() -> None:
+    async with _fleet(admin=TOKENS) as fleet:
+        fleet.leader.config = FakeService(admin=TOKENS.replace("an-operator", "a-new-one")).config
+        act = f"/api/v1/rollouts/{NAME}/abort"
+        await problem(await fleet.client.post(act, json=ABORT, headers={"authorization": "Bearer an-operator"}), 401)
+        assert fleet.leader.acts == []
