@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.controller.admin.caller_schemas import CALLER, HAND, PROBLEM, PROMOTION
 from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, IDLE, MONEY, PACE
 from proxy.controller.admin.interface import PARTS
 from proxy.controller.admin.schema_words import (
@@ -356,10 +357,6 @@ FLEET = object_of(
         "replicas": list_of(REPLICA),
     }
 )
-_WHO: dict[str, Schema] = {"reason": {"type": "string", "maxLength": 1000}}
-_FULL: Schema = {"type": "boolean", "default": False, "description": "All the way to 100 %."}
-PROMOTION = object_of(_WHO | {"full": _FULL}, required=(), additionalProperties=False)
-HAND = object_of(_WHO | {"full": {"const": False}}, required=(), additionalProperties=False)
 _GIVEN: dict[str, Schema] = {
     "label": {"type": ["string", "integer", "boolean"]},
     "value": {"type": "number"},
@@ -371,20 +368,6 @@ OUTCOME: Schema = {
         for name, kind in _GIVEN.items()
     ]
 }
-ROLE: Schema = {"enum": ["view", "operate", "admin"]}
-CALLER = object_of(
-    {
-        "actor": TEXT,
-        "proven": {"type": "boolean"},
-        "grants": list_of(object_of({"role": ROLE, "routes": nullable(list_of(TEXT))})),
-        "until": nullable({"type": "number"}),
-    }
-)
-PROBLEM = object_of(
-    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT, "reasons": list_of(TEXT)}
-    | {"needs": ROLE, "actor": TEXT},
-    required=("type", "title", "status", "detail"),
-)
 
 SCHEMAS = {
     "Rollout": ROLLOUT,
