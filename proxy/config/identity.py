@@ -18,7 +18,7 @@ RoleName = Literal["view", "operate", "admin"]
 
 _SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
-Routes = Annotated[tuple[Name, ...], Field(min_length=1)]
+RouteNames = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 class AdminToken(Section):
@@ -30,7 +30,7 @@ class AdminToken(Section):
     """The token itself; at least as long as `openssl rand -hex 16` makes them, if others can reach the port."""
     role: RoleName
     """`view` reads; `operate` also acts on rollouts and posts outcomes; `admin` does everything."""
-    routes: Routes | None = None
+    routes: RouteNames | None = None
     """The only routes it may see and act on; all of them when absent."""
 
 
