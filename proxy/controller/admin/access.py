@@ -1,7 +1,7 @@
 """Who may ask: what is proven, what that may do, and the two checks that keep a web page of someone else's from using
 the reader's browser.
 
-- *Caller.* `identity` says who asks, and the handler what that needs (`callers.needs`). A handler that declares nothing
+- *Caller.* `identity` says who asks, and the handler what that needs (`callers.needs_role`). A handler that declares nothing
   is refused to everybody. Health, metrics and the console's own files, which hold no data (a page must load before it
   can ask who is there), are open.
 - *Host.* Where nobody has to prove anything, a DNS name that was made to point here (rebinding) would make a hostile
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from proxy.controller.admin.callers import About, Needs, Role, refusal
+from proxy.controller.admin.callers import About, Needs, Role, why_refused
 from proxy.controller.admin.handlers import SURFACE
 from proxy.controller.admin.identity import CALLER, identify
 from proxy.controller.admin.problems import Handler, Problem
@@ -57,7 +57,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             check_host(request.headers.get("host", ""), admin.listen)
         request[CALLER] = caller = identify(request, admin)
         route = request.match_info.get("route")
-        if why := refusal(caller, needed, route):
+        if why := why_refused(caller, needed, route):
             raise Problem(403, why, needs=needed.role.word, actor=caller.actor)
     if request.method not in READING and not passed_on:
         check_origin(request, admin.url)

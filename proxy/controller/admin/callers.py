@@ -3,7 +3,7 @@
 A handler declares what it needs beside its path:
 
     @routes.post(ROLLOUT + "/{action}")
-    @needs(Role.OPERATE, About.PATH)
+    @needs_role(Role.OPERATE, About.PATH)
 
 Invariants
 - What declares nothing is refused to everybody (`access.middleware`).
@@ -57,7 +57,7 @@ class Needs:
     about: About = About.EVERYTHING
 
 
-def needs(role: Role, about: About = About.EVERYTHING) -> Callable[[F], F]:
+def needs_role(role: Role, about: About = About.EVERYTHING) -> Callable[[F], F]:
     """Declare that a handler needs this role, on the routes that it is about."""
 
     def declare(handler: F) -> F:
@@ -131,17 +131,17 @@ ANONYMOUS = Caller("anonymous", (Grant(Role.ADMIN),), proven=False)
 """Everybody, where no way of proving who one is is configured."""
 
 
-def refusal(caller: Caller, needed: Needs, route: str | None = None) -> str:
+def why_refused(caller: Caller, needed: Needs, route: str | None = None) -> str:
     """Why this caller may not ask, in words; empty when they may. `route` is the one in the path.
 
     >>> ci = Caller("token:ci", (Grant(Role.VIEW, frozenset({"credit"})),))
-    >>> refusal(ci, Needs(Role.OPERATE, About.PATH), "credit")
+    >>> why_refused(ci, Needs(Role.OPERATE, About.PATH), "credit")
     'This needs the role operate on the route credit; token:ci has view there.'
-    >>> refusal(ci, Needs(Role.VIEW, About.PATH), "fraud")
+    >>> why_refused(ci, Needs(Role.VIEW, About.PATH), "fraud")
     'This needs the role view on the route fraud; token:ci has no role there, but view on credit.'
-    >>> refusal(ci, Needs(Role.VIEW))
+    >>> why_refused(ci, Needs(Role.VIEW))
     'This needs the role view on all routes; token:ci has view on credit.'
-    >>> refusal(ci, Needs(Role.VIEW, About.FILTERED))
+    >>> why_refused(ci, Needs(Role.VIEW, About.FILTERED))
     ''
     """
     if needed.role is None:

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from proxy.controller.admin import inputs
-from proxy.controller.admin.callers import About, Role, needs, open_to_all
+from proxy.controller.admin.callers import About, Role, needs_role, open_to_all
 from proxy.controller.admin.identity import caller_of
 from proxy.controller.admin.interface import ACTIONS, AdminService
 from proxy.controller.admin.metrics import Metrics
@@ -85,7 +85,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 @routes.post("/-/reload")
-@needs(Role.ADMIN)
+@needs_role(Role.ADMIN)
 async def reload(request: web.Request) -> web.Response:
     """Read the configuration file again; 422 with what is wrong in it keeps the old one in force."""
     done, problem = await request.app[SURFACE].reload()
@@ -98,7 +98,7 @@ async def reload(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/rollouts")
-@needs(Role.VIEW, About.FILTERED)
+@needs_role(Role.VIEW, About.FILTERED)
 async def rollouts(request: web.Request) -> web.Response:
     """Every rollout that the caller may see."""
     inputs.query(request, ())
@@ -107,7 +107,7 @@ async def rollouts(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT)
-@needs(Role.VIEW, About.PATH)
+@needs_role(Role.VIEW, About.PATH)
 async def rollout(request: web.Request) -> web.Response:
     """One rollout."""
     inputs.query(request, ())
@@ -115,7 +115,7 @@ async def rollout(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/findings")
-@needs(Role.VIEW, About.PATH)
+@needs_role(Role.VIEW, About.PATH)
 async def findings(request: web.Request) -> web.Response:
     """Its findings."""
     inputs.query(request, ())
@@ -124,7 +124,7 @@ async def findings(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/pairs")
-@needs(Role.VIEW, About.PATH)
+@needs_role(Role.VIEW, About.PATH)
 async def pairs(request: web.Request) -> web.Response:
     """Kept pairs, the worst or the latest first, redacted."""
     values = inputs.query(request, ("order", "limit"))
@@ -138,7 +138,7 @@ async def pairs(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/pairs/{pair}/transcript")
-@needs(Role.VIEW, About.PATH)
+@needs_role(Role.VIEW, About.PATH)
 async def transcript(request: web.Request) -> web.Response:
     """What two language models said in a kept pair."""
     inputs.query(request, ())
@@ -150,7 +150,7 @@ async def transcript(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/charts")
-@needs(Role.VIEW, About.PATH)
+@needs_role(Role.VIEW, About.PATH)
 async def charts(request: web.Request) -> web.Response:
     """What can be drawn: distributions, latencies, labels, history."""
     inputs.query(request, ())
@@ -161,7 +161,7 @@ async def charts(request: web.Request) -> web.Response:
 
 
 @routes.get(ROLLOUT + "/journal")
-@needs(Role.VIEW, About.PATH)
+@needs_role(Role.VIEW, About.PATH)
 async def journal(request: web.Request) -> web.Response:
     """A page of the journal, newest first; `next` is the `before` of the page after it."""
     values = inputs.query(request, ("limit", "before"))
@@ -177,7 +177,7 @@ async def journal(request: web.Request) -> web.Response:
 
 
 @routes.post(ROLLOUT + "/{action:" + "|".join(ACTIONS) + "}")
-@needs(Role.OPERATE, About.PATH)
+@needs_role(Role.OPERATE, About.PATH)
 async def act(request: web.Request) -> web.Response:
     """Do something by hand; the rollout afterwards, 409 when it is not possible now."""
     action = request.match_info["action"]
@@ -190,7 +190,7 @@ async def act(request: web.Request) -> web.Response:
 
 
 @routes.post("/api/v1/outcomes")
-@needs(Role.OPERATE, About.FILTERED)
+@needs_role(Role.OPERATE, About.FILTERED)
 async def outcomes(request: web.Request) -> web.Response:
     """Take delayed labels by request id, for the rollouts that the caller may act on."""
     routes = caller_of(request).routes(Role.OPERATE)
@@ -198,7 +198,7 @@ async def outcomes(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/events")
-@needs(Role.VIEW, About.FILTERED)
+@needs_role(Role.VIEW, About.FILTERED)
 async def events(request: web.Request) -> web.StreamResponse:
     """Events as they happen."""
     inputs.query(request, ())
@@ -206,7 +206,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 @routes.get("/api/v1/traffic")
-@needs(Role.VIEW, About.FILTERED)
+@needs_role(Role.VIEW, About.FILTERED)
 async def traffic(request: web.Request) -> web.Response:
     """Exchanges and errors by route, upstream and leg, since the workers started: of all replicas, and of each."""
     inputs.query(request, ())
@@ -216,7 +216,7 @@ async def traffic(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/upstreams")
-@needs(Role.VIEW, About.FILTERED)
+@needs_role(Role.VIEW, About.FILTERED)
 async def upstreams(request: web.Request) -> web.Response:
     """Each upstream's addresses, and how many workers use them: of all replicas, and of each."""
     inputs.query(request, ())
@@ -229,7 +229,7 @@ async def upstreams(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/processes")
-@needs(Role.VIEW, About.NOTHING)
+@needs_role(Role.VIEW, About.NOTHING)
 async def processes(request: web.Request) -> web.Response:
     """The process tree."""
     inputs.query(request, ())
@@ -237,7 +237,7 @@ async def processes(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/fleet")
-@needs(Role.VIEW, About.NOTHING)
+@needs_role(Role.VIEW, About.NOTHING)
 async def fleet(request: web.Request) -> web.Response:
     """Who leads, and who else is there."""
     inputs.query(request, ())
@@ -245,7 +245,7 @@ async def fleet(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/webhooks")
-@needs(Role.VIEW)
+@needs_role(Role.VIEW)
 async def webhooks(request: web.Request) -> web.Response:
     """Each webhook endpoint's delivery state."""
     inputs.query(request, ())
@@ -253,7 +253,7 @@ async def webhooks(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/me")
-@needs(Role.VIEW, About.NOTHING)
+@needs_role(Role.VIEW, About.NOTHING)
 async def me(request: web.Request) -> web.Response:
     """Who asks, and what they may do."""
     inputs.query(request, ())
@@ -261,7 +261,7 @@ async def me(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/openapi.json")
-@needs(Role.VIEW, About.NOTHING)
+@needs_role(Role.VIEW, About.NOTHING)
 async def openapi(request: web.Request) -> web.Response:
     """This API, described."""
     return answer(DOCUMENT)
