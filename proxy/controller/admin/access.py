@@ -1,7 +1,7 @@
 """Who may ask: what is proven, what that may do, and the two checks that keep a web page of someone else's from using
 the reader's browser.
 
-- *Caller.* `identity` says who asks, and the handler what that needs (`callers.needs_role`). A handler that declares nothing
+- *Caller.* `identity` says who asks, and the handler its needs (`needs_role`). A handler that declares nothing
   is refused to everybody. Health, metrics and the console's own files, which hold no data (a page must load before it
   can ask who is there), are open.
 - *Host.* Where nobody has to prove anything, a DNS name that was made to point here (rebinding) would make a hostile
