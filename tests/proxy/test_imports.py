@@ -19,7 +19,7 @@ FLOORS = (
     {"worker", "controller"},
     {"request"},
     {"config", "pairs", "sockets"},
-    {"rollout", "evidence", "predictions", "judges"},
+    {"rollout", "evidence", "drift", "predictions", "judges"},
     {"fields"},
     {
         "errors",
@@ -69,11 +69,12 @@ PURE_FILES = {
 PURE = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "csv", "dataclasses",
     "datetime", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "http", "importlib", "io",
-    "ipaddress", "itertools", "json", "math", "operator", "pkgutil", "re", "string", "struct", "types", "typing",
-    "typing_extensions", "unicodedata", "urllib.parse", "warnings", "zlib",
+    "ipaddress", "itertools", "json", "math", "operator", "pkgutil", "re", "statistics", "string", "struct", "types",
+    "typing", "typing_extensions", "unicodedata", "urllib.parse", "warnings", "zlib",
 }  # fmt: skip
 """What a pure file may take of the standard library: nothing that waits, draws lots, looks at a clock or speaks.
-`email.utils` reads dates of headers, `http` names statuses; registries walk the files of their own room."""
+`email.utils` reads dates of headers, `http` names statuses, `statistics` has the normal distribution; registries walk
+the files of their own room."""
 
 DECODERS = {
     "numpy",

@@ -1,0 +1,87 @@
+"""The e-detector of every channel: bets on blocks, with a restart at any time (Shiryaev and Roberts).
+
+Per bet M ← L·(M + Δt), L the factor of a block and Δt the time since the block before in units of the plan's `per`.
+With E[L] ≤ 1 while nothing drifts, E[M] after a time t is at most t/`per`, so to act at M ≥ 1/share is at most `share`
+false alarms in `per`, whatever the rate of observations: the e-detector of Shin, Ramdas and Rinaldo (arXiv 2203.03532)
+with weights by time. Bets of a field are averaged.
+
+A score of variance 1 is bet on with exp(λx − λ²/2), an event of rate m with the likelihood ratio exp(λx)/(1 − m +
+m·eᵏ), k = λ; the expected mean is moved against the bet by one standard error. Log factors are divided by the size of
+bursts (`dispersion`): what is exact for independent observations of a known mean is calibrated beyond that, not proved.
+
+`since` is the mean of the times of restart, weighted by what each has won: Shiryaev's posterior mean of the moment of
+change. Sums since then are kept by the same weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from proxy.drift.channels import DriftChannel
+from proxy.evidence.process.wealth import Bools, Floats
+
+SIZES: Final = np.array([0.06, 0.12, 0.24, 0.5, 1.0, 2.0])
+"""Bets on scores, in standard deviations, in both directions."""
+RISES: Final = np.log([1.3, 1.8, 3.0, 8.0, 30.0, 120.0])
+FALLS: Final = np.log([0.8, 0.6, 0.4, 0.2, 0.05, 0.005])
+LEAST: Final = 1e-7
+"""The least rate."""
+MOST: Final = 1e12
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class BetGrid:
+    """`sizes` (channels, 12): up, then down. `weights` sum to 1 over a channel. `rate` (channels,)."""
+
+    sizes: Floats
+    weights: Floats
+    signs: Floats
+    rate: Bools
+
+    @classmethod
+    def of(cls, channels: tuple[DriftChannel, ...]) -> BetGrid:
+        """The grid of these channels."""
+        rate = np.array([one.rate for one in channels], np.bool_)
+        both = np.concatenate([SIZES, -SIZES]), np.concatenate([RISES, FALLS])
+        sizes = np.where(rate[:, None], both[1], both[0])
+        weights = np.full(sizes.shape, 1.0 / sizes.shape[1])
+        weights[[one.rises for one in channels]] = np.repeat([1.0, 0.0], len(SIZES)) / len(SIZES)
+        return cls(sizes, weights, np.repeat([1.0, -1.0], len(SIZES)), rate)
+
+    def factors(self, sums: Floats, trials: Floats, means: Floats, errors: Floats) -> Floats:
+        """Log factors (channels, 12) of a block: sums, trials, expected means and their standard errors, (channels,).
+
+        >>> grid = BetGrid.of((DriftChannel("far", rises=True),))
+        >>> no, yes = (np.exp(grid.factors(*np.array([[s], [1.0], [0.01], [0.0]])))[0, :6] for s in (0.0, 1.0))
+        >>> bool(np.allclose(0.99 * no + 0.01 * yes, 1.0))
+        True
+        """
+        means = means[:, None] + self.signs * errors[:, None]
+        scores = self.sizes * (sums[:, None] - trials[:, None] * (means + 0.5 * self.sizes))
+        inside = np.clip(means, LEAST, 1.0 - LEAST) * np.expm1(np.where(self.rate[:, None], self.sizes, 0.0))
+        events = self.sizes * sums[:, None] - trials[:, None] * np.log1p(inside)
+        return np.where(self.rate[:, None], events, scores)
+
+
+class RestartSums:
+    """M (channels, 12), and what is known of the time since the change, (4, channels, 12): epoch seconds, trials, sums
+    of what differs from the expected mean, sums in the field's own unit."""
+
+    def __init__(self, channels: int) -> None:
+        self.wealth = np.zeros((channels, 2 * len(SIZES)))
+        self.since = np.zeros((4, *self.wealth.shape))
+
+    def step(self, logs: Floats, passed: Floats, held: Bools, facts: Floats) -> None:
+        """A block: log factors (channels, 12); `passed` (channels,) in units of `per`, 0 where nothing may be bet;
+        `facts` (4, channels): its time, and what else `since` sums. Where `held`, the change is known: sums only
+        grow."""
+        both = self.wealth + passed[:, None]
+        stays = np.divide(self.wealth, both, out=np.zeros_like(both), where=both > 0.0)
+        stays[held] = 1.0
+        self.wealth = np.minimum(np.exp(np.minimum(logs, 60.0)) * both, MOST)
+        self.since *= stays
+        self.since[0] += (1.0 - stays) * facts[0][:, None]
+        self.since[1:] += facts[1:, :, None]

@@ -1,0 +1,103 @@
+"""Numbers in bins of the reference, and what each bin scores.
+
+The edges are quantiles of the first values; a value that equals an edge has a bin of its own, so that numbers with few
+values (a count, many zeros) are ranked rightly. The level scores the normal score Φ⁻¹ of a bin's middle rank (van der
+Waerden, 1952): for a normal sample its mean moves by as many standard deviations as the sample's, and no outlier weighs
+more than three. The spread scores how far from the middle, |2·rank − 1|. Both are brought to mean 0 and variance 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from proxy.evidence.process.wealth import Floats, Ints
+
+PARTS = 32
+"""Quantile spans."""
+FURTHEST = 3.0
+"""The largest normal score."""
+FLAT = 0.3
+"""The least deviation of scores that is brought to 1: where nearly all values are the same, the others are not made
+more than ten deviations."""
+DECADES = 10.0 ** np.arange(0.5, 4.6, 0.5)
+"""Edges of the chart beyond the reference, in its ranges."""
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Binned:
+    """`edges` (k,) ascending; bin 2i + 1 is edge i itself, bin 2i what lies below it, with `counts` (2k + 1,) of the
+    first values. `scores` (2k + 1, 2): level and spread. `ranks` (k,) of the edges, `wide` the edges of the chart,
+    `before` mean and standard deviation of the first values."""
+
+    edges: Floats
+    counts: Ints
+    scores: Floats
+    ranks: Floats
+    wide: Floats
+    before: tuple[float, float]
+
+    @classmethod
+    def of(cls, values: Floats) -> Binned:
+        """From the first values (n,), n ≥ 2, all finite.
+
+        >>> b = Binned.of(np.arange(1000.0))
+        >>> level = b.scores[b.bins(np.array([-5.0, 499.5, 2000.0])), 0]
+        >>> level.round(1).tolist()
+        [-3.1, 0.0, 3.1]
+        """
+        edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, PARTS + 1)))
+        counts = np.bincount(_bins(edges, values), minlength=2 * len(edges) + 1)
+        return cls.rebuilt(edges, counts, (float(values.mean()), float(values.std())))
+
+    @classmethod
+    def rebuilt(cls, edges: Floats, counts: Ints, before: tuple[float, float]) -> Binned:
+        """From what is kept of it."""
+        mass = (counts + 1e-3) / (counts + 1e-3).sum()
+        ranks = np.cumsum(mass) - 0.5 * mass
+        level = np.array([_NORMAL.inv_cdf(float(rank)) for rank in ranks]).clip(-FURTHEST, FURTHEST)
+        scores = np.stack([level, np.abs(2.0 * ranks - 1.0)], axis=1)
+        scores -= mass @ scores
+        scores /= np.maximum([FLAT, 0.5 * FLAT], np.sqrt(mass @ scores**2))
+        span = max(float(edges[-1] - edges[0]), 1e-9 * (1.0 + abs(float(edges[0]))))
+        wide = np.concatenate([edges[0] - span * DECADES[::-1], edges, edges[-1] + span * DECADES])
+        return cls(edges, counts, scores, ranks[1::2], wide, before)
+
+    def bins(self, values: Floats) -> Ints:
+        """The bin of each value, (n,)."""
+        return _bins(self.edges, values)
+
+    def far(self, values: Floats) -> Floats:
+        """1 for a value that lies beyond the first ones by more than their range, (n,).
+
+        >>> Binned.of(np.arange(1000.0)).far(np.array([-900.0, 1500.0, 499_500.0])).tolist()
+        [0.0, 0.0, 1.0]
+        """
+        span = max(self.edges[-1] - self.edges[0], abs(self.edges[-1]) * 1e-9)
+        return np.asarray((values > self.edges[-1] + span) | (values < self.edges[0] - span), np.float64)
+
+    def quantiles(self, counts: Ints, ranks: tuple[float, ...]) -> list[float]:
+        """Quantiles from counts between the edges of the chart, (len(wide) + 1,); linear in between.
+
+        >>> b = Binned.of(np.arange(1000.0))
+        >>> [round(q) for q in b.quantiles(b.count(np.arange(1000.0)), (0.1, 0.5))]
+        [100, 500]
+        """
+        rises = np.cumsum(counts)[:-1] / max(1, int(counts.sum()))
+        return [float(x) for x in np.interp(ranks, rises, self.wide)]
+
+    def count(self, values: Floats) -> Ints:
+        """Values between the edges of the chart, (len(wide) + 1,)."""
+        return np.bincount(np.searchsorted(self.wide, values, "right"), minlength=len(self.wide) + 1)
+
+    def expected(self, level: float, ranks: tuple[float, ...]) -> list[float]:
+        """Quantiles of the first values, moved by `level` normal scores."""
+        moved = [_NORMAL.cdf(_NORMAL.inv_cdf(rank) + level) for rank in ranks]
+        return [float(x) for x in np.interp(moved, self.ranks, self.edges)]
+
+
+def _bins(edges: Floats, values: Floats) -> Ints:
+    return np.asarray(np.searchsorted(edges, values, "left") + np.searchsorted(edges, values, "right"))

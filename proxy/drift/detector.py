@@ -1,0 +1,296 @@
+"""The detector of a route: observations in, findings out. See the package for its use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from proxy.drift.bets import BetGrid, RestartSums
+from proxy.drift.channels import channels_of
+from proxy.drift.charts import ChartCounts
+from proxy.drift.describing import Moved, describe_drift
+from proxy.drift.dispersion import Dispersion
+from proxy.drift.drawing import drawn_bucket
+from proxy.drift.finding import DriftBucket, DriftFinding, DriftState
+from proxy.drift.observations import FieldValue, Observations
+from proxy.drift.plan import DriftField, DriftPlan
+from proxy.drift.reference import CycleReference
+from proxy.drift.scoring import FIRST, NumberScorer, Scored, Scorer, present, scorer_of
+from proxy.evidence.process.prf import key_of
+from proxy.evidence.process.wealth import Floats, Ints
+
+SHORTEST, LONGEST, ENOUGH = 1.0, 600.0, 32
+"""A block ends after a second if it has enough observations, else after ten minutes."""
+STRICT: Final = 0.35
+"""Of the budget this part is spent: where 0.35 alarms are expected, more than one comes in 5 % of the cases."""
+BACK: Final = 7.0
+"""Log evidence, since it last was against it, at which drift has ended."""
+RANGE: Final = 14.0
+"""Nats from nothing to an alarm, about: the scale of `evidence`."""
+ROWS: Final = 4096
+"""Observations that are scored at once."""
+
+
+class WatchedField:
+    """What is known of one field beside the arrays: its columns, its reference's progress, and its drift."""
+
+    def __init__(self, field: DriftField, columns: slice, share: float) -> None:
+        self.field, self.columns, self.share = field, columns, share
+        self.channels = channels_of(field)
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing seen."""
+        self.scorer: Scorer | None = None
+        self.chart: ChartCounts | None = None
+        self.first: list[FieldValue] = []
+        self.first_times: list[float] = []
+        self.seen, self.began = 0, -1.0
+        self.state = DriftState.LEARNING
+        self.lead, self.bet, self.since, self.back = -1, -1, 0.0, 0.0
+
+
+class DriftDetector:
+    """Everything of a plan. Channels of all fields lie side by side in arrays (channels, …)."""
+
+    def __init__(self, plan: DriftPlan) -> None:
+        self.plan = plan
+        self.key = key_of(plan.seed, "drift")
+        counts = [len(channels_of(field)) for field in plan.fields]
+        ends = np.cumsum([0, *counts])
+        self.fields = [
+            WatchedField(field, slice(int(a), int(b)), share)
+            for field, a, b, share in zip(plan.fields, ends, ends[1:], plan.shares(), strict=False)
+        ]
+        channels = tuple(channel for one in self.fields for channel in one.channels)
+        self.width = len(channels)
+        self.grid = BetGrid.of(channels)
+        self.cyclic = np.array([one.cyclic for one in channels], np.bool_)
+        self.limits = np.array([np.nan if one.limit is None else one.limit for one in channels])
+        self.limited = ~np.isnan(self.limits)
+        self.weights = np.zeros_like(self.grid.weights)
+        self.reference = CycleReference(plan.period, self.width)
+        self.dispersion = Dispersion(self.width, days=plan.period is not None)
+        self.restarts = RestartSums(self.width)
+        self.bets_on = np.zeros(self.width)
+        self.drifts, self.knows = np.zeros(self.width, np.bool_), np.zeros(self.width, np.bool_)
+        self.block = np.zeros((3, self.width))
+        """Scores, trials, values in their own unit of the block under way."""
+        self.count, self.start = 0, 0.0
+
+    def add(self, observations: Observations) -> tuple[DriftFinding, ...]:
+        """Take observations; returns the findings of fields that began to drift, or ended, in the meantime."""
+        order = observations.order()
+        times = np.asarray(observations.times, np.float64)[order]
+        if self.count and len(times):
+            times = np.maximum(times, self.start)
+        changes: list[DriftFinding] = []
+        for at in range(0, len(order), ROWS):
+            rows = order[at : at + ROWS]
+            columns = [[column[i] for i in rows] for column in observations.columns]
+            changes += self._take(times[at : at + ROWS], columns)
+        return tuple(changes)
+
+    def findings(self) -> tuple[DriftFinding, ...]:
+        """Of every field, in the order of the plan."""
+        return tuple(self.finding(one) for one in self.fields)
+
+    def accept(self, name: str) -> None:
+        """What the field is now is its reference: it is learned anew. KeyError for another name."""
+        one = self._named(name)
+        one.begin()
+        self.reference.forget(one.columns, all_of_it=True)
+        self.dispersion.forget(one.columns)
+        self.block[:, one.columns] = 0.0
+        self._silence(one)
+
+    def chart(self, name: str) -> tuple[DriftBucket, ...]:
+        """What the field was, by spans of time, oldest first; KeyError for another name."""
+        one = self._named(name)
+        if one.chart is None or one.scorer is None:
+            return ()
+        starts = np.asarray(one.chart.spans[: one.chart.used] * one.chart.seconds, np.float64)
+        means = self.reference.means[self.reference.cells(starts + 0.5 * one.chart.seconds)][:, one.columns]
+        drawing = zip(starts.tolist(), one.chart.counts, means, strict=False)
+        return tuple(drawn_bucket(one.scorer, start, one.chart.seconds, *facts) for start, *facts in drawing)
+
+    def _named(self, name: str) -> WatchedField:
+        for one in self.fields:
+            if one.field.name == name:
+                return one
+        raise KeyError(name)
+
+    def _take(self, times: Floats, columns: Sequence[Sequence[FieldValue]]) -> list[DriftFinding]:
+        n = len(times)
+        facts = np.zeros((3, n, self.width))
+        for one, column in zip(self.fields, columns, strict=True):
+            scored = self._scored(one, times, column)
+            if scored is not None:
+                scores, trials, bins, values = scored
+                facts[0, :, one.columns], facts[1, :, one.columns] = scores, trials
+                facts[2, :, one.columns] = np.nan_to_num(values)[:, None]
+                self._chart(one, times, bins)
+        return self._blocks(times, facts)
+
+    def _chart(self, one: WatchedField, times: Floats, bins: Ints) -> None:
+        assert one.scorer is not None
+        if one.chart is None:
+            one.chart = ChartCounts(one.scorer.bins)
+        one.chart.add(times, bins)
+
+    def _scored(self, one: WatchedField, times: Floats, column: Sequence[FieldValue]) -> Scored | None:
+        """Scores of a column; `None` while the first values are gathered."""
+        if one.state is DriftState.LEARNING:
+            here = present(one.field.kind, column)
+            one.began = float(times[0]) if one.began < 0.0 else one.began
+            if one.scorer is None:
+                one.first += column
+                one.first_times += times.tolist()
+                one.seen += int(here.sum())
+                if one.seen >= min(FIRST, self.plan.first):
+                    self._first(one)
+                return None
+            one.seen += int(here.sum())
+            one.scorer.learn(column)
+        assert one.scorer is not None
+        return one.scorer.score(column)
+
+    def _first(self, one: WatchedField) -> None:
+        """Bins from the first values, which are the reference's beginning."""
+        one.scorer = scorer_of(one.field, one.first, self.key)
+        scores, trials, bins, _ = one.scorer.score(one.first)
+        times = np.array(one.first_times)
+        self.reference.learn(self.reference.cells(times), scores, trials, one.columns)
+        one.chart = ChartCounts(one.scorer.bins)
+        one.chart.add(times, bins)
+        one.first, one.first_times = [], []
+
+    def _blocks(self, times: Floats, facts: Floats) -> list[DriftFinding]:
+        changes, at, n = [], 0, len(times)
+        while at < n:
+            if not self.count:
+                self.start = float(times[at])
+            enough = max(int(np.searchsorted(times, self.start + SHORTEST)), at + max(0, ENOUGH - self.count))
+            until = min(n, enough, max(at, int(np.searchsorted(times, self.start + LONGEST))))
+            self.block += facts[:, at:until].sum(axis=1)
+            self.count += until - at
+            at = until
+            if at < n:
+                changes += self._close(float(times[at]))
+        return changes
+
+    def _close(self, now: float) -> list[DriftFinding]:
+        """End the block under way; the next begins now."""
+        block, start, passed = self.block, self.start, min(LONGEST, now - self.start) / self.plan.per
+        self.block, self.count = np.zeros_like(block), 0
+        return self._step(block[0], block[1], block[2], start, passed)
+
+    def _step(self, sums: Floats, trials: Floats, values: Floats, start: float, passed: float) -> list[DriftFinding]:
+        cell = self.reference.cell(start)
+        self._learn(cell, sums, trials, start)
+        good = self.knows & ~self.drifts
+        if self.reference.wait(start, np.where(good, sums, 0.0), np.where(good, trials, 0.0)):
+            self.refresh()
+        means, errors, variance = self._expected(cell)
+        apart, tick = sums - trials * means, int(start // self.reference.tick)
+        self.dispersion.add(np.where(good, apart, 0.0), np.where(good, trials * variance, 0.0), tick)
+        logs = self.grid.factors(sums, trials, means, errors) / self.dispersion.sizes()[:, None]
+        facts = np.stack([np.full(self.width, start), trials, apart, values])
+        self.restarts.step(logs, passed * self.bets_on, self.drifts, facts)
+        return self._decide(logs)
+
+    def _learn(self, cell: int, sums: Floats, trials: Floats, start: float) -> None:
+        for one in self.fields:
+            if one.state is DriftState.LEARNING and one.scorer is not None:
+                here = one.columns
+                self.reference.learn(np.array([cell]), sums[None, here], trials[None, here], here)
+                if one.seen >= self.plan.first and start - one.began >= self.reference.cover:
+                    self._stand(one)
+
+    def _expected(self, cell: int) -> tuple[Floats, Floats, Floats]:
+        """Means, their standard errors, and the variance of one observation, (channels,)."""
+        means = np.where(self.limited, self.limits, self.reference.means[cell])
+        variance = np.where(self.grid.rate, np.maximum(means * (1.0 - means), 1e-6), 1.0)
+        unsure = np.where(self.limited | ~self.knows, 0.0, self.reference.unsure[cell])
+        return means, np.sqrt(variance * unsure), variance
+
+    def _stand(self, one: WatchedField) -> None:
+        """The reference is complete: bets begin."""
+        one.state = DriftState.STEADY
+        self.knows[one.columns] = True
+        self.refresh()
+        self._bet(one)
+
+    def refresh(self) -> None:
+        """Compute anew what the reference expects."""
+        self.reference.refresh(self.dispersion.sizes(), self.cyclic, self.grid.rate)
+
+    def _bet(self, one: WatchedField) -> None:
+        """From no wealth on."""
+        active = self.reference.trials[:, one.columns].sum(0) > 0.0
+        self.restarts.wealth[one.columns] = 0.0
+        self.restarts.since[:, one.columns] = 0.0
+        self.bets_on[one.columns] = active
+        self.weights[one.columns] = self.grid.weights[one.columns] * active[:, None] / max(1, int(active.sum()))
+
+    def _silence(self, one: WatchedField) -> None:
+        """No bets."""
+        self.weights[one.columns], self.bets_on[one.columns] = 0.0, 0.0
+        self.restarts.wealth[one.columns] = 0.0
+        self.knows[one.columns] = one.state is not DriftState.LEARNING
+        self.drifts[one.columns] = one.state is DriftState.DRIFTING
+
+    def _decide(self, logs: Floats) -> list[DriftFinding]:
+        """Who begins to drift, and who is back."""
+        changes, wealth = [], self.weights * self.restarts.wealth
+        for one in self.fields:
+            if one.state is DriftState.STEADY:
+                if wealth[one.columns].sum() * one.share * STRICT * self.plan.alarms >= 1.0:
+                    self._begin_drift(one, wealth)
+                    changes.append(self.finding(one))
+            elif one.state is DriftState.DRIFTING:
+                one.back = max(0.0, one.back - float(logs[one.lead, one.bet]))
+                if one.back >= BACK:
+                    changes.append(replace(self.finding(one), state=DriftState.ENDED))
+                    one.state = DriftState.STEADY
+                    self._silence(one)
+                    self._bet(one)
+        return changes
+
+    def _begin_drift(self, one: WatchedField, wealth: Floats) -> None:
+        here = wealth[one.columns]
+        lead, one.bet = (int(i) for i in np.unravel_index(int(np.argmax(here)), here.shape))
+        one.lead, one.back, one.state = one.columns.start + lead, 0.0, DriftState.DRIFTING
+        one.since = float(self.restarts.since[0, one.lead, one.bet])
+        self._silence(one)
+        self.reference.forget(one.columns, all_of_it=False)
+
+    def finding(self, one: WatchedField) -> DriftFinding:
+        """What is found of one field now."""
+        if one.state is DriftState.LEARNING:
+            words = f"learning: {one.seen:,} of {self.plan.first:,} values"
+            return DriftFinding(one.field.name, one.state, n=one.seen, words=words)
+        wealth = (self.weights * self.restarts.wealth)[one.columns]
+        drifts = one.state is DriftState.DRIFTING
+        at, bet = (int(i) for i in np.unravel_index(int(np.argmax(wealth)), wealth.shape))
+        at, bet = (one.lead, one.bet) if drifts else (one.columns.start + at, bet)
+        total = float(wealth.sum()) * one.share * STRICT * self.plan.alarms
+        evidence = 1.0 if drifts else max(0.0, 1.0 + float(np.log(max(total, 1e-300))) / RANGE)
+        return self._describe(one, at, bet, min(1.0, evidence))
+
+    def _describe(self, one: WatchedField, at: int, bet: int, evidence: float) -> DriftFinding:
+        channel, scorer = one.channels[at - one.columns.start], one.scorer
+        means, errors, variance = self._expected(self.reference.cell(self.start))
+        since, n, apart, values = self.restarts.since[:, at, bet].tolist()
+        detail = channel.detail if scorer is None else scorer.details.get(at - one.columns.start, channel.detail)
+        return describe_drift(
+            Moved(
+                one.field.name, one.state, channel.what, detail, channel.rate, float(means[at]),
+                float(errors[at] ** 2 / variance[at]), n, apart, values, float(self.dispersion.sizes()[at]),
+                one.since if one.state is DriftState.DRIFTING else since, evidence,
+                scorer.binned.before if isinstance(scorer, NumberScorer) else None,
+            )
+        )  # fmt: skip

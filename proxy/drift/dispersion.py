@@ -1,0 +1,79 @@
+"""By how much sums vary more than those of independent observations: bursts, stalls, days that differ.
+
+D = max over six lengths of time (a block, 8, 64, a tick, 6, 24 ticks) of the mean of (S₂ − S₁)² / (v₁ + v₂), S the sums
+of what differs from the expected mean in two neighbouring spans, v their variance if observations were independent; at
+least 1. It is the estimate of `evidence.process.bursts` by time in place of pairs. Neighbours are compared, so that a
+lasting shift makes one difference: of each length the largest is left out. Few spans of 24 ticks are known at first:
+`PRIOR` of them are taken to have had days that differ by `DAYS` standard deviations."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from proxy.evidence.process.wealth import Bools, Floats, Ints
+
+BLOCKS: Final = (1, 8, 64)
+TICKS: Final = (1, 6, 24)
+PRIOR, DAYS = 3.0, 0.05
+SCALES: Final = len(BLOCKS) + len(TICKS)
+
+
+class Dispersion:
+    """Sums under way and finished differences, (scales, channels) each."""
+
+    def __init__(self, channels: int, *, days: bool) -> None:
+        self.now, self.before = np.zeros((2, SCALES, channels)), np.zeros((2, SCALES, channels))
+        self.differences = np.zeros((3, SCALES, channels))
+        """Sums of squares, their number, and the largest."""
+        self.spans: Ints = np.full(SCALES, -1, np.int64)
+        self.blocks = 0
+        self.trials = np.zeros((2, channels))
+        """Trials in finished spans of 24 ticks, and the number of these."""
+        self._days = DAYS if days else 0.0
+        self._sizes: Floats | None = None
+
+    def add(self, apart: Floats, variance: Floats, tick: int) -> None:
+        """A block: sums of what differs from the mean, and their variance if independent, both (channels,)."""
+        spans = np.array([self.blocks // size for size in BLOCKS] + [tick // size for size in TICKS])
+        if (ended := (spans != self.spans) & (self.spans >= 0)).any():
+            self._end(ended)
+        self.spans = spans
+        self.now[0] += apart
+        self.now[1] += variance
+        self.blocks += 1
+
+    def _end(self, ended: Bools) -> None:
+        now, before = self.now[:, ended], self.before[:, ended]
+        both = (now[1] > 0.0) & (before[1] > 0.0)
+        squares = (now[0] - before[0]) ** 2 / np.maximum(now[1] + before[1], 1e-300)
+        squares = np.where(both, squares, 0.0)
+        self.differences[0, ended] += squares
+        self.differences[1, ended] += both
+        self.differences[2, ended] = np.maximum(self.differences[2, ended], squares)
+        if ended[-1]:
+            self.trials[0] += self.now[1, -1]
+            self.trials[1] += self.now[1, -1] > 0.0
+        self.before[:, ended] = np.where(now[1] > 0.0, now, before)
+        self.now[:, ended] = 0.0
+        self._sizes = None
+
+    def _by_scale(self) -> Floats:
+        prior = np.ones_like(self.now[0])
+        prior[-1] += self._days**2 * self.trials[0] / np.maximum(1.0, self.trials[1])
+        sums, count, largest = self.differences
+        count = np.maximum(0.0, count - 1.0) + PRIOR
+        return np.asarray((sums - largest + PRIOR * prior) / count * (1.0 + 1.0 / np.sqrt(count)))
+
+    def sizes(self) -> Floats:
+        """D of each channel, (channels,), at least 1."""
+        if self._sizes is None:
+            self._sizes = np.maximum(1.0, self._by_scale().max(axis=0))
+        return self._sizes
+
+    def forget(self, columns: slice) -> None:
+        """Begin these channels anew."""
+        for array in (self.now, self.before, self.differences, self.trials):
+            array[..., columns] = 0.0
+        self._sizes = None

@@ -1,0 +1,116 @@
+"""A detector as bytes: one compressed archive of arrays, with what is no array as JSON.
+
+Fields that the plan still has unchanged go on; others begin anew, as all do when the reference is another (`first`,
+`period`, `seed`). Size: see `tests/drift/test_saving.py`; a field that is still gathering its first values adds those.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from proxy.drift.charts import ChartCounts
+from proxy.drift.detector import DriftDetector, WatchedField
+from proxy.drift.finding import DriftState
+from proxy.drift.observations import Absent, FieldValue
+from proxy.drift.plan import DriftPlan
+from proxy.drift.scoring import scorer_from
+
+VERSION: Final = 1
+AXES: Final = {
+    "reference.sums": 1, "reference.trials": 1, "reference.waiting": 2, "reference.means": 1, "reference.unsure": 1,
+    "dispersion.now": 2, "dispersion.before": 2, "dispersion.differences": 2, "dispersion.trials": 1,
+    "restarts.wealth": 0, "restarts.since": 1,
+    "weights": 0, "bets_on": 0, "knows": 0, "drifts": 0, "block": 1,
+}  # fmt: skip
+"""Arrays of the detector, and which axis of each is that of the channels."""
+WHOLE: Final = ("reference.ticks", "dispersion.spans", "dispersion.blocks", "count", "start")
+"""What all fields have in common."""
+
+
+def dump_drift(detector: DriftDetector) -> bytes:
+    """Everything that `load_drift` needs."""
+    arrays = {name: np.asarray(_get(detector, name)) for name in (*AXES, *WHOLE)}
+    fields: list[dict[str, Any]] = []
+    for one in detector.fields:
+        if one.chart is not None:
+            arrays[f"chart.{len(fields)}"] = np.column_stack([one.chart.spans, one.chart.counts])[: one.chart.used]
+        fields.append(_dump_field(one))
+    plan = detector.plan
+    said = {"version": VERSION, "reference": [plan.first, plan.period, plan.seed], "fields": fields}
+    arrays["said"] = np.frombuffer(orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY), np.uint8)
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def load_drift(plan: DriftPlan, data: bytes) -> DriftDetector:
+    """The detector that was dumped, for this plan. ValueError where the bytes are none, or of another version."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        said = orjson.loads(arrays["said"].tobytes())
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"saved drift cannot be read: {error}") from error
+    if said["version"] != VERSION:
+        raise ValueError(f"saved drift has version {said['version']}, expected {VERSION}")
+    detector = DriftDetector(plan)
+    if said["reference"] != [plan.first, plan.period, plan.seed]:
+        return detector
+    for name in WHOLE:
+        value = arrays[name]
+        _set(detector, name, value if value.ndim else value.item())
+    column = 0
+    for number, kept in enumerate(said["fields"]):
+        before = slice(column, column := column + kept["width"])
+        for one in detector.fields:
+            if orjson.loads(orjson.dumps(one.field)) == kept["field"]:
+                _load_field(detector, one, kept, arrays.get(f"chart.{number}"))
+                _copy_columns(detector, one.columns, arrays, before)
+    return detector
+
+
+def _copy_columns(detector: DriftDetector, here: slice, arrays: dict[str, Any], before: slice) -> None:
+    for name, axis in AXES.items():
+        np.moveaxis(_get(detector, name), axis, 0)[here] = np.moveaxis(arrays[name], axis, 0)[before]
+
+
+def _get(detector: DriftDetector, name: str) -> Any:
+    owner, _, attribute = name.rpartition(".")
+    return getattr(getattr(detector, owner) if owner else detector, attribute)
+
+
+def _set(detector: DriftDetector, name: str, value: Any) -> None:
+    owner, _, attribute = name.rpartition(".")
+    setattr(getattr(detector, owner) if owner else detector, attribute, value)
+
+
+def _dump_field(one: WatchedField) -> dict[str, Any]:
+    return {
+        "field": one.field, "width": len(one.channels), "state": one.state, "seen": one.seen, "began": one.began,
+        "lead": one.lead - one.columns.start, "bet": one.bet, "since": one.since, "back": one.back,
+        "scorer": None if one.scorer is None else one.scorer.dump(),
+        "first": [None if isinstance(value, Absent) else value for value in one.first], "first_times": one.first_times,
+        "seconds": None if one.chart is None else one.chart.seconds,
+    }  # fmt: skip
+
+
+def _load_field(detector: DriftDetector, one: WatchedField, kept: dict[str, Any], chart: Any) -> None:
+    one.state, one.seen, one.began = DriftState(kept["state"]), kept["seen"], kept["began"]
+    one.lead, one.bet = kept["lead"] + one.columns.start, kept["bet"]
+    one.since, one.back = kept["since"], kept["back"]
+    one.first, one.first_times = _values(kept["first"]), kept["first_times"]
+    if kept["scorer"] is not None:
+        one.scorer = scorer_from(one.field, kept["scorer"], detector.key)
+        one.chart = ChartCounts(one.scorer.bins)
+        if chart is not None:
+            one.chart.seconds, one.chart.used = kept["seconds"], len(chart)
+            one.chart.spans[: len(chart)], one.chart.counts[: len(chart)] = chart[:, 0], chart[:, 1:]
+
+
+def _values(kept: Sequence[Any]) -> list[FieldValue]:
+    return [Absent.MISSING if value is None else value for value in kept]
