@@ -1,35 +1,50 @@
-"""The configuration file as it was last read, and as the processes of the tree are told of it."""
+"""The configuration's files as they were last read, and as the processes of the tree are told of them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from proxy.config import Config, parse
+from proxy.config import Config, build
+from proxy.config.fingerprint import fingerprint
 from proxy.config.for_workers import worker_config
+from proxy.config.including import ConfigTexts, IncludedText
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A file, what stood in it, and what that means."""
+    """A file and those that it includes, what stood in them, and what that means; `hash` is its fingerprint."""
 
-    path: Path
-    text: str
+    texts: ConfigTexts
     config: Config
+    hash: str
 
     @classmethod
     def load(cls, path: Path) -> ConfigFile:
-        """Read a file; raises `ConfigError`, `OSError` and `UnicodeDecodeError`."""
-        text = path.read_text(encoding="utf-8")
-        return cls(path, text, parse(text, source=str(path), directory=path.resolve().parent, files=True))
+        """Read a file with all that it includes; raises `ConfigError`, `OSError` and `UnicodeDecodeError`."""
+        texts = ConfigTexts.load(path, os.environ)
+        document = texts.document(os.environ)
+        return cls(texts, build(document, texts.source, files=True), fingerprint(document))
 
     def for_controller(self, generation: int) -> bytes:
-        """CONFIG for the controller, which reads the file itself: it keeps and compares its text."""
-        where = {"source": str(self.path), "directory": str(self.path.resolve().parent)}
-        return link.note(Frame.CONFIG, {"generation": generation, "text": self.text, **where})
+        """CONFIG for the controller, which reads the texts itself."""
+        texts = self.texts
+        note = {"text": texts.text, "source": texts.source, "directory": str(texts.directory), "hash": self.hash}
+        included = [[one.name, one.text] for one in texts.included]
+        return link.note(Frame.CONFIG, {"generation": generation, **note, "included": included})
 
     def for_worker(self, generation: int) -> bytes:
         """CONFIG for a worker: what it needs of the file, so that it need not know how to read one."""
         return link.note(Frame.CONFIG, {"generation": generation, "config": worker_config(self.config).encode()})
+
+
+def told(note: Mapping[str, Any]) -> tuple[Config, str]:
+    """The configuration in a CONFIG of `for_controller`, and its hash; raises `ConfigError`."""
+    included = tuple(IncludedText(name, text) for name, text in note["included"])
+    texts = ConfigTexts(note["text"], note["source"], Path(note["directory"]), included)
+    return build(texts.document(os.environ), texts.source), note["hash"]

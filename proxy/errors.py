@@ -21,21 +21,26 @@ class UnderstudyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong in a configuration: where, what was found, what would be right. `line` counts from 1, 0: unknown.
+    """One thing wrong in a configuration: where, what was found, what would be right. `line` counts from 1, 0: unknown;
+    `file` names an included file and is empty for the main one.
 
     >>> print(Mistake("server.workrs", "unknown key", "did you mean `workers`?", 3))
     line 3: server.workrs: unknown key (did you mean `workers`?)
     >>> print(Mistake("upstreams.a\\nb", "unfit"))  # what cannot be printed moves no cursor
     upstreams.a\\nb: unfit
+    >>> print(Mistake("routes[0].live", "is missing", line=4, file="teams/credit.yaml"))
+    teams/credit.yaml, line 4: routes[0].live: is missing
     """
 
     path: str
     problem: str
     hint: str = ""
     line: int = 0
+    file: str = ""
 
     def __str__(self) -> str:
-        where = f"line {self.line}: " if self.line else ""
+        where = ", ".join(filter(None, (self.file, f"line {self.line}" if self.line else "")))
+        where = f"{where}: " if where else ""
         path = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in self.path)
         return f"{where}{path}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from proxy import supervisor  # noqa: F401 - the whole program must import, or this version would not start
-from proxy.config import parse
+from proxy.config import load
 from proxy.errors import ConfigError
 from proxy.handover import fixed
 
@@ -16,7 +16,7 @@ from proxy.handover import fixed
 def main(path: Path) -> int:
     """Read the file as a supervisor does; the exit code."""
     try:
-        config = parse(path.read_text("utf-8"), str(path), directory=path.resolve().parent, files=True)
+        config = load(path)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the supervisor reads it
         return 2

@@ -21,7 +21,7 @@ from proxy.cli.arguments import tokens_in_out
 from proxy.cli.options import BAD_USAGE, UnreadableFile, config_option, guarded
 from proxy.cli.recorded import judge, replay, suggest
 from proxy.cli.rollouts import BY_HAND, status
-from proxy.config import load, schema
+from proxy.config import load, look_through, schema
 from proxy.config.names import nearest
 from proxy.config.trial_costs import AssumedAnswer
 from proxy.config.words import RATES, describe, warnings
@@ -90,6 +90,7 @@ def serve(path: Path) -> int:
               help="Seconds of an answer to assume, where a `price` is by the hour.")  # fmt: skip
 @click.option("--schema", "wants_schema", is_flag=True, help="Print the JSON Schema of the file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print mistakes, warnings and plans as JSON.")
+@click.option("--no-env", is_flag=True, help="Look without the environment and the files of the machine where it runs.")
 @click.option("--connect", is_flag=True, help="Connect to the PostgreSQL of `store.url` too, and say what it promises.")
 @guarded
 def check(
@@ -99,16 +100,19 @@ def check(
     seconds: float,
     wants_schema: bool,
     as_json: bool,
+    no_env: bool,
     connect: bool,
 ) -> int:
     """Say in words what a configuration will do.
 
-    Exit code 2 when it has mistakes; each is named with its line, its path and the nearest right spelling.
+    Exit code 2 when it has mistakes; each is named with its line, its path and the nearest right spelling. For pull
+    requests: --no-env needs no secrets and no certificates, and finds everything else.
 
     \b
     Examples:
       understudy check --config understudy.yaml
       understudy check --config understudy.yaml --rate 250 --tokens 800/150
+      understudy check --config understudy.yaml --no-env
       understudy check --schema > understudy.schema.json
     """
     if wants_schema:
@@ -117,7 +121,7 @@ def check(
     if path is None:
         raise click.UsageError("Missing option '--config' / '-c'.")
     try:
-        config = load(path)
+        config, unknown = look_through(path) if no_env else (load(path), ())
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableFile(path, error) from error
     except ConfigError as error:
@@ -127,8 +131,11 @@ def check(
         raise
     if as_json:
         plans = {name: asdict(plan) for name, plan in config.plans.items()}
-        click.echo(json.dumps({"ok": True, "warnings": list(warnings(config)), "plans": plans}, indent=2))
+        told = {"ok": True, "warnings": list(warnings(config)), "plans": plans, "unknown": unknown}
+        click.echo(json.dumps(told, indent=2))
     else:
+        if unknown:
+            click.echo(f"Without the environment, placeholders stand for: {', '.join(unknown)}.\n")
         click.echo(describe(config, rates or RATES, AssumedAnswer(*tokens, seconds)), nl=False)
     if connect and config.store.url is not None:
         from proxy.cli.stores import look_at_store  # the driver takes its time

@@ -1,7 +1,8 @@
 """The configuration file: YAML to one frozen tree, with every default, unit and check.
 
-`parse(text)` gives a `Config` or raises `ConfigError` with *every* mistake at once. The way in is five steps:
+`parse(text)` gives a `Config` or raises `ConfigError` with *every* mistake at once. The way in is six steps:
 
+    including  the main file and those that it includes, put together to one document
     text     YAML to plain data that knows its lines; `${NAME}` from the environment or a file
     types    each value read by its unit (`units`) or as a name (`names`), each section checked for its keys (`server`,
              `route`, `tree`)
@@ -12,8 +13,8 @@
 Invariants
 - An unknown key, a bad unit, a name that leads nowhere or a plan that can never end is a mistake, never a silent
   default.
-- Nothing here touches the network, nothing but `files` and `${file:…}` the disk, and nothing that was filled in is ever
-  part of a mistake or of `repr`.
+- Nothing here touches the network, nothing but `files`, `including` and `${file:…}` the disk, and nothing that was
+  filled in is ever part of a mistake or of `repr`.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ from pathlib import Path
 from proxy.config.checks import check
 from proxy.config.files import check_files
 from proxy.config.guards import Guards
+from proxy.config.including import ConfigTexts
 from proxy.config.json_schema import schema
 from proxy.config.reading import read_tree
 from proxy.config.route import Fallback, Mirror, PredictionConfig, Record, RolloutConfig, RouteConfig
 from proxy.config.server import Admin, Server, UpstreamConfig, Webhook
-from proxy.config.text import read
+from proxy.config.text import Document, NoEnvironment
 from proxy.config.tree import Config
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, Mistake
 
 __all__ = [
     "Admin", "Config", "Fallback", "Guards", "Mirror", "PredictionConfig", "Record", "RolloutConfig", "RouteConfig",
-    "Server", "UpstreamConfig", "Webhook", "load", "parse", "schema",
+    "Server", "UpstreamConfig", "Webhook", "build", "load", "look_through", "parse", "schema",
 ]  # fmt: skip
 
 
@@ -57,15 +59,26 @@ def parse(
     >>> config.upstreams["m1"].timeout
     30.0
     """
-    document = read(text, os.environ if environ is None else environ, Path(directory))
-    config, broken = read_tree(document, Path(directory), _stem(source))
+    given = os.environ if environ is None else environ
+    return build(ConfigTexts.gather(text, source, Path(directory), given).document(given), source, files=files)
+
+
+def build(document: Document, source: str, *, files: bool = False) -> Config:
+    """The configuration that a document holds; raises `ConfigError` as `parse` does."""
+    config, broken = read_tree(document, document.directory, _stem(source))
     if config is not None:
         blame = check(config, document, broken)
         if files:
             check_files(config, blame)
     if document.mistakes or config is None:
-        raise ConfigError(sorted(document.mistakes, key=lambda mistake: mistake.line), source)
+        raise ConfigError(_in_order(document), source)
     return config
+
+
+def _in_order(document: Document) -> list[Mistake]:
+    """The main file's mistakes first, then each file's, by line."""
+    files = {file: n for n, file in enumerate(document.files)}
+    return sorted(document.mistakes, key=lambda mistake: (files[mistake.file], mistake.line))
 
 
 def _stem(source: str) -> str:
@@ -78,7 +91,15 @@ def _stem(source: str) -> str:
     return path.stem if path.suffix else "understudy"
 
 
+def look_through(path: str | Path) -> tuple[Config, tuple[str, ...]]:
+    """The configuration in a file without its environment and the disk of the machine where it runs, and the paths of
+    the values that these would give (placeholders stand for them); raises as `load` does."""
+    document = ConfigTexts.load(Path(path), NoEnvironment()).document(NoEnvironment())
+    config = build(document, str(path))
+    return config, tuple(document.place(one, ()) for one in sorted(document.unfilled, key=document.line))
+
+
 def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration in a file, with what it names on the disk; raises `ConfigError` and `OSError`."""
-    file = Path(path)
-    return parse(file.read_text("utf-8"), str(path), directory=file.resolve().parent, environ=environ, files=True)
+    given = os.environ if environ is None else environ
+    return build(ConfigTexts.load(Path(path), given).document(given), str(path), files=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.config.text import Document, Path, show
-from proxy.errors import Mistake
+from proxy.config.text import Document, Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class Blamer:
 
     def __call__(self, path: Path, problem: str, hint: str = "") -> None:
         if not any(path[: len(other)] == other for other in self.broken):
-            self.document.mistakes.append(Mistake(show(path), problem, hint, self.document.line(path)))
+            self.document.blame(path, problem, hint)
 
     def is_broken(self, path: Path) -> bool:
         """Whether something at or below `path` is already blamed."""

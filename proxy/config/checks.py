@@ -62,9 +62,9 @@ def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
     if config.default is not None:
         _known(("default", "live"), config.default.live, known, blame)
     _twice((("routes", n, "name") for n in range(len(config.routes))), [r.name for r in config.routes], "route", blame)
+    check_reachable(config, blame)
     for n, route in enumerate(config.routes):
         _route(("routes", n), route, known, blame)
-        check_reachable(n, config, blame)
         check_fork(n, config, blame)
     return blame
 
@@ -89,7 +89,8 @@ def _sides(config: Config, blame: Blamer) -> None:
         tls = upstream.tls
         if tls is not None and (tls.cert is None) != (tls.key is None):
             blame((*path, "tls"), "`cert` and `key` go together")
-        if tls is not None and not any(url.startswith(("https:", "grpcs:")) for url in upstream.urls):
+        known = not any(blame.is_broken((*path, key)) for key in ("url", "urls"))
+        if tls is not None and known and not any(url.startswith(("https:", "grpcs:")) for url in upstream.urls):
             blame((*path, "tls"), "no URL of this upstream is https or grpcs")
         schemes = sorted({url.partition(":")[0] for url in upstream.urls})
         if len(schemes) > 1:
@@ -203,7 +204,8 @@ def _twice(paths: Iterable[Path], names: Iterable[str], what: str, blame: Blamer
     first: dict[str, Path] = {}
     for path, name in zip(paths, names, strict=True):
         if name in first:
-            blame(path, f"the {what} `{name}` is defined twice", f"first at {show(first[name])}")
+            there = blame.document.place(first[name], path)
+            blame(path, f"the {what} `{name}` is defined twice", f"first at {there}")
         first.setdefault(name, path)
 
 

@@ -67,7 +67,7 @@ def check_fleet(fleet: Fleet | None, shared: bool, blame: _Blame) -> None:
         blame(path, "needs a store that the replicas share", "`store: {url: 'postgresql://USER@HOST/DATABASE'}`")
     host, port = address(fleet.reached_at)
     key = "advertise" if fleet.advertise else "listen"
-    if host in _ANY:
+    if host in _ANY and not blame.is_broken((*path, "advertise")):
         blame((*path, key), f"{fleet.reached_at} is no address that others can reach", "set `advertise: HOST:PORT`")
     for name, value in (("listen", fleet.listen), ("advertise", fleet.advertise)):
         if value is not None and address(value)[1] == 0 and (port == 0 or name == "listen"):

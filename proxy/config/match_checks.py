@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from proxy.config.blaming import Blamer
 from proxy.config.grpc import speaks
 from proxy.config.route import Match, RouteConfig
@@ -12,21 +15,67 @@ from proxy.json_pointer import parse
 from proxy.model.worker_config import DEFAULT_ROUTE, OWN_PATHS
 
 
-def check_reachable(n: int, config: Config, blame: Blamer) -> None:
-    """A route is never reached when an earlier one, on the same listener, takes every request that it would take."""
-    routes = config.routes
-    here = routes[n].match
-    for m, route in enumerate(routes[:n]):
-        if speaks(config, route.live) is not speaks(config, routes[n].live):
+def check_reachable(config: Config, blame: Blamer) -> None:
+    """A route that is never reached, since an earlier one on the same listener takes every request that it would take;
+    and routes of two owners that one request fits: which of them has it would depend on the names of their files."""
+    grpc = [speaks(config, route.live) for route in config.routes]
+    for n, route in enumerate(config.routes):
+        if blame.is_broken(("routes", n, "match")):
             continue
-        there = route.match
-        wider = _covers(there.path, here.path) and there.headers.items() <= here.headers.items()
-        wider = wider and there.json.items() <= here.json.items()
-        if wider and (not there.methods or (here.methods and set(here.methods) <= set(there.methods))):
-            hint = f"routes[{m}] (`{route.name}`) matches all its requests; put this one first, or narrow that one"
-            if not blame.is_broken(("routes", m, "match")) and not blame.is_broken(("routes", n, "match")):
-                blame(("routes", n), f"the route `{routes[n].name}` is never reached", hint)
-            return
+        for m, earlier in enumerate(config.routes[:n]):
+            if grpc[m] is not grpc[n] or blame.is_broken(("routes", m, "match")):
+                continue
+            problem = _conflict(m, n, config, blame)
+            if problem is not None:
+                blame(*problem)
+                break
+
+
+def _conflict(m: int, n: int, config: Config, blame: Blamer) -> tuple[Path, str, str] | None:
+    """What is wrong with route `n` behind route `m`: where, what, and what to do."""
+    earlier, route = config.routes[m], config.routes[n]
+    if _strangers(earlier, route) and _meet(earlier.match, route.match):
+        there = blame.document.place(("routes", m), ("routes", n))
+        problem = f"matches requests that {there} (`{earlier.name}`, {earlier.owner}) matches as well"
+        return ("routes", n, "match"), problem, "another path, or a header or field that tells them apart"
+    if _takes_all(earlier.match, route.match):
+        there = blame.document.place(("routes", m), ("routes", n))
+        hint = f"{there} (`{earlier.name}`) matches all its requests; put this one first, or narrow that one"
+        return ("routes", n), f"the route `{route.name}` is never reached", hint
+    return None
+
+
+def _takes_all(there: Match, here: Match) -> bool:
+    return (
+        _covers(there.path, here.path)
+        and there.headers.items() <= here.headers.items()
+        and there.json.items() <= here.json.items()
+        and (not there.methods or (bool(here.methods) and set(here.methods) <= set(there.methods)))
+    )
+
+
+def _strangers(one: RouteConfig, other: RouteConfig) -> bool:
+    return one.owner is not None and other.owner is not None and one.owner != other.owner
+
+
+def _meet(one: Match, other: Match) -> bool:
+    """Whether a request can fit both.
+
+    >>> _meet(Match(path="/v2/*"), Match(path="/v2/a")), _meet(Match(path="/a"), Match(path="/b"))
+    (True, False)
+    >>> _meet(Match(headers={"x-team": "a"}), Match(path="/a", headers={"x-team": "b"}))
+    False
+    """
+    return (
+        (_covers(one.path, other.path) or _covers(other.path, one.path))
+        and not (one.methods and other.methods and set(one.methods).isdisjoint(other.methods))
+        and _agree(one.headers, other.headers)
+        and _agree(one.json, other.json)
+    )
+
+
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(other.get(key, value) == value for key, value in one.items())
 
 
 def check_fork(n: int, config: Config, blame: Blamer) -> None:
@@ -41,7 +90,8 @@ def check_fork(n: int, config: Config, blame: Blamer) -> None:
             blame((*path, "json", pointer), "is not a supported field of ModelInferRequest", "such as /model_name")
     same = [m for m, other in enumerate(config.routes[:n]) if match.default and _alike(other.match, match)]
     if same:
-        blame((*path, "default"), f"routes[{same[0]}] is the default of the same path already", "one of them is")
+        there = blame.document.place(("routes", same[0]), path)
+        blame((*path, "default"), f"{there} is the default of the same path already", "one of them is")
 
 
 def _alike(one: Match, other: Match) -> bool:

@@ -336,3 +336,15 @@ def collide(one: str, other: str) -> bool:
     """
     (host, port), (there, same) = address(one), address(other)
     return port == same != 0 and (host == there or not ANYWHERE.isdisjoint((host, there)))
+
+
+def file_patterns(value: Any) -> tuple[str, ...]:
+    """Paths or patterns of files: one, or a list; raises `Unfit`.
+
+    >>> file_patterns("teams/*.yaml"), file_patterns(["a.yaml", "b.yaml"])
+    (('teams/*.yaml',), ('a.yaml', 'b.yaml'))
+    """
+    every = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(one, str) and one for one in every):
+        raise Unfit("a path or a pattern such as `teams/*.yaml`, or a list of them")
+    return tuple(every)

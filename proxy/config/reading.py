@@ -31,7 +31,11 @@ _STAND_INS: dict[str, Any] = {
     "rate": "1%",
     "tolerance": 1,
     "upstreams": {},
+    "shadow": "100%",
+    "canary": "50%",
 }
+_NEEDED = ("live", "candidate", "url", "shadow", "canary")
+"""Without which the section that holds them says nothing."""
 ROUNDS = 20
 TRIES = 2
 
@@ -241,6 +245,14 @@ def _keys(kind: Any) -> list[str]:
     return [key for name in _fields(kind) for key in ((short[name], name) if name in short else (name,))]
 
 
+def _stand_in(key: str, data: dict[str, Any]) -> Any:
+    """What stands for a value that must be there; for an upstream's name, one that there is."""
+    upstreams = data.get("upstreams")
+    if key in ("live", "candidate") and isinstance(upstreams, dict) and upstreams:
+        return list(upstreams)[0 if key == "live" else -1]
+    return copy.deepcopy(_STAND_INS.get(key, STAND_IN))
+
+
 def _mend(data: Any, path: Path, kind: str) -> None:
     """Take what is wrong out of the data, or put a stand-in there."""
     holder = _at(data, path[:-1])
@@ -248,8 +260,11 @@ def _mend(data: Any, path: Path, kind: str) -> None:
         return
     last = path[-1]
     if kind == "missing" and isinstance(holder, dict):
-        holder[last] = copy.deepcopy(_STAND_INS.get(str(last), STAND_IN))
+        holder[last] = _stand_in(str(last), data)
+    elif isinstance(holder, dict) and last in _NEEDED and isinstance(holder.get(last), str):
+        holder[last] = _stand_in(str(last), data)
     elif isinstance(holder, dict):
         holder.pop(last, None)
     elif isinstance(holder, list) and isinstance(last, int) and last < len(holder):
-        holder[last] = {} if kind.startswith("model") or isinstance(holder[last], dict) else STAND_IN
+        named = _STAND_INS.get(str(path[-2]), [STAND_IN])
+        holder[last] = {} if kind.startswith("model") or isinstance(holder[last], dict) else named[0]

@@ -354,6 +354,9 @@ class RouteConfig(Section):
 
     name: Name
     """Name of the route; the first half of a rollout's name."""
+    owner: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Who answers for it, a team say: shown and searched for in the console, the API and `status`. In an
+    [included file](teams.md) it is that file's `owner`."""
     match: Match = Match()
     """Which requests belong to it; every request when absent."""
     live: Name

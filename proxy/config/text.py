@@ -69,15 +69,20 @@ class Document:
     """Plain data, the line of every path in it, what came from the environment, and the mistakes met on the way.
 
     `unfilled`: where something that the environment or a file should have given is missing, so that the rest of the
-    value says nothing.
+    value says nothing. `parts`: what came from an included file, by its path here (`routes[7]`, `upstreams.m`): that
+    file's name, and its path there.
     """
 
+    name: str = "the main file"
+    directory: Folder = HERE
+    files: list[str] = field(default_factory=lambda: [""])
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     secret: dict[Path, str] = field(default_factory=dict)
     unfilled: set[Path] = field(default_factory=set)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     mistakes: list[Mistake] = field(default_factory=list)
+    parts: dict[Path, tuple[str, Path]] = field(default_factory=dict)
 
     def line(self, path: Path) -> int:
         """Line of `path`, else of the nearest enclosing one; 0 when there is none."""
@@ -99,15 +104,33 @@ class Document:
             text = "nothing" if value is None else str(value)
         return text if len(text) <= 80 else f"{text[:77]}…"
 
+    def origin(self, path: Path) -> tuple[str, Path]:
+        """The included file (empty: the main one) that says what is at `path`, and its path there."""
+        file, there = self.parts.get(path[:2], ("", path[:2]))
+        return file, (*there, *path[2:])
+
+    def place(self, path: Path, beside: Path) -> str:
+        """A path as its file calls it; with the file and the line where that is another file than that of `beside`."""
+        file, there = self.origin(path)
+        if file == self.origin(beside)[0]:
+            return show(there)
+        return f"{show(there)} in {file or self.name}, line {self.line(path)}"
+
     def blame(self, path: Path, problem: str, hint: str = "") -> None:
         """Note a mistake at `path`."""
-        self.mistakes.append(Mistake(show(path), problem, hint, self.line(path)))
+        file, there = self.origin(path)
+        self.mistakes.append(Mistake(show(there), problem, hint, self.line(path), file))
+
+
+class NoEnvironment(dict[str, str]):
+    """An environment that is not known: what it or a file should give is left open, and is no mistake."""
 
 
 def read(text: str, environ: Mapping[str, str] | None, directory: Folder = HERE) -> Document:
     """The document in `text`, whose relative `${file:PATH}` start at `directory`; what is wrong with it is in its
-    `mistakes`. Without `environ` each `${…}` stays as it is written, and nothing is read."""
-    document = Document(environ=environ or {})
+    `mistakes`. Without `environ` each `${…}` stays as it is written, and nothing is read; with `NoEnvironment` only
+    defaults (`${NAME:-default}`) are filled in."""
+    document = Document(environ=environ or {}, directory=directory)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -185,11 +208,18 @@ class _Reader:
             return text
         self._document.secret[path] = text
 
-        def missing(problem: str) -> None:
+        missing: list[str] = []
+        if isinstance(self._environ, NoEnvironment):
+            value = text if f"${{{_FILE}" in text else filled(text, self._environ, missing.append)
+            if not missing and value != text:
+                return value
+            self._document.unfilled.add(path)
+            return text
+        value = filled(text, self._environ, missing.append, self._directory)
+        for problem in missing:
             self._document.unfilled.add(path)
             self._document.blame(path, problem)
-
-        return filled(text, self._environ, missing, self._directory)
+        return value
 
 
 def filled(text: str, environ: Mapping[str, str], blame: Callable[[str], None], directory: Folder = HERE) -> str:

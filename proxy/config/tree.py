@@ -17,7 +17,7 @@ from proxy.config.judges import JudgeConfig
 from proxy.config.route import DefaultRoute, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import Admin, Log, Server, Store, Tracing, UpstreamConfig, Webhook
 from proxy.config.similarity import EmbedderConfig
-from proxy.config.types import Name, Section
+from proxy.config.types import FilePatterns, Name, Section
 from proxy.model import Plan, PredictionSpec, Segments
 from proxy.model.price import Price
 
@@ -26,8 +26,11 @@ NO_PREDICTION = PredictionSpec(protocol="none")
 
 
 class Config(Section):
-    """A configuration file with every default filled in."""
+    """A configuration with every default filled in."""
 
+    include: FilePatterns = ()
+    """Other files whose upstreams, routes and judges belong to this configuration, each with its `owner`: a path or a
+    pattern (`teams/*.yaml`), or a list of them, from the folder of this file. See [teams](teams.md)."""
     server: Server = Server()
     """The data path's own side."""
     admin: Admin = Admin()

@@ -51,7 +51,8 @@ def describe(config: Config, rates: Sequence[float] = RATES, answer: AssumedAnsw
         *_fleet(config),
     ]
     for route in config.routes:
-        lines += ["", f"Route {route.name}: {_match(route)} → {route.live}"]
+        owner = f" ({route.owner})" if route.owner is not None else ""
+        lines += ["", f"Route {route.name}{owner}: {_match(route)} → {route.live}"]
         if route.dual_write is not None:
             both = route.dual_write
             text = f"each request goes to {both.upstream} first, which has {duration(both.timeout)} to answer"

@@ -30,7 +30,6 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
-from proxy.config.fingerprint import fingerprint
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
 from proxy.controller.judging.judging import Judging
@@ -71,13 +70,13 @@ class Controller:
     def __init__(
         self,
         config: Config,
-        text: str,
+        config_hash: str,
         store: RolloutStore,
         clock: Callable[[], float] = time.time,
         traffic: ReplicaTraffic | None = None,
     ) -> None:
         self.config, self.generation = config, 0
-        self.config_hash = fingerprint(text)
+        self.config_hash = config_hash
         self.store = store
         self.trials: dict[str, RolloutRun] = {}
         self.traffic = traffic or ReplicaTraffic()
@@ -200,7 +199,7 @@ class Controller:
 
     # --- configuration -----------------------------------------------------------------------------------------------
 
-    async def reload(self, config: Config, text: str, generation: int) -> str:
+    async def reload(self, config: Config, config_hash: str, generation: int) -> str:
         """Take a new configuration; empty, or why it cannot be taken, and then nothing has changed."""
         async with self._reloading:
             try:
@@ -208,7 +207,7 @@ class Controller:
             except EvidenceError as error:
                 return str(error)
             self.config, self.generation = config, generation
-            self.config_hash = fingerprint(text)
+            self.config_hash = config_hash
             await self._apply()
             return ""
 

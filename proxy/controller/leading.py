@@ -42,9 +42,9 @@ class Leading:
         """The supervisor has told which processes there are."""
         self.service.tree(self._supervisor.tree)
 
-    async def reload(self, config: Config, text: str, generation: int) -> str:
+    async def reload(self, config: Config, config_hash: str, generation: int) -> str:
         """Take a new configuration; empty, or why it cannot be taken, and then nothing has changed."""
-        error = await self.controller.reload(config, text, generation)
+        error = await self.controller.reload(config, config_hash, generation)
         if self.port is not None:
             self.port.admin = self.controller.config.admin
         return error

@@ -22,7 +22,8 @@ import setproctitle
 import uvloop
 
 from proxy import logs
-from proxy.config import Config, parse
+from proxy.config import Config
+from proxy.config_file import told
 from proxy.controller.controller import Controller
 from proxy.controller.leading import Leading
 from proxy.controller.store.sqlite.store import SqliteStore
@@ -38,7 +39,7 @@ log = logging.getLogger("understudy.controller")
 NICE = 5
 CONFIG_DEADLINE = 30.0
 Reload = Callable[[Config, str, int], Awaitable[str]]
-"""Take a configuration, its text and its number; gives why not, or nothing."""
+"""Take a configuration, its hash and its number; gives why not, or nothing."""
 
 
 def settle() -> None:
@@ -66,11 +67,11 @@ class Process:
             loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
         await loop.create_connection(lambda: self._channel, sock=self._control)
         first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
-        config = parse(first["text"], first["source"], directory=first["directory"])
+        config, config_hash = told(first)
         logs.setup(config.log.format, config.log.level, "controller")
         if config.fleet is not None:
-            return await self._in_fleet(config, first)
-        controller = Controller(config, first["text"], SqliteStore(Path(config.store.path)))
+            return await self._in_fleet(config, config_hash, int(first["generation"]))
+        controller = Controller(config, config_hash, SqliteStore(Path(config.store.path)))
         controller.generation, controller.alive = int(first["generation"]), self._alive
         controller.alive()  # all is imported: what comes next may have to wait for the store
         leading = Leading(controller, self._supervisor)
@@ -85,11 +86,11 @@ class Process:
         await leading.stop()
         return 0
 
-    async def _in_fleet(self, config: Config, first: dict[str, Any]) -> int:
+    async def _in_fleet(self, config: Config, config_hash: str, generation: int) -> int:
         from proxy.controller.replica import Replica  # who has no fleet needs no driver of its store
 
-        replica = Replica(config, first["text"], self._supervisor, self._runtime, self._listener)
-        replica.generation, replica.alive = int(first["generation"]), self._alive
+        replica = Replica(config, config_hash, self._supervisor, self._runtime, self._listener)
+        replica.generation, replica.alive = generation, self._alive
         await replica.start()
         self._tree_told = replica.tree
         settle()
@@ -125,8 +126,7 @@ class Process:
             new = await self._configs.get()
             generation = int(new["generation"])
             try:
-                config = parse(new["text"], new["source"], directory=new["directory"])
-                error = await reload(config, new["text"], generation)
+                error = await reload(*told(new), generation)
             except ConfigError as mistakes:
                 error = str(mistakes)
             except Exception as bug:  # a bug in a reload must not end the judging of what runs

@@ -19,7 +19,6 @@ from pathlib import Path
 from proxy import __version__
 from proxy.address import address as parts
 from proxy.config import Config
-from proxy.config.fingerprint import fingerprint
 from proxy.controller import admin
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.passing_on import LeaderAt
@@ -49,12 +48,12 @@ class Replica:
     """Fulfils `member.Part` and `standby.StandbyOf`. The listening socket of the admin port stays the caller's."""
 
     def __init__(
-        self, config: Config, text: str, supervisor: SupervisorLink, runtime: Path, listener: socket.socket
+        self, config: Config, config_hash: str, supervisor: SupervisorLink, runtime: Path, listener: socket.socket
     ) -> None:
         assert config.fleet is not None
         assert config.store.url is not None
-        self.config, self._text, self.generation, self.supervisor = config, text, 0, supervisor
-        self._config_hash = fingerprint(text)
+        self.config, self.generation, self.supervisor = config, 0, supervisor
+        self._config_hash = config_hash
         self._runtime, self._listener = runtime, listener
         self.alive: Callable[[], object] = lambda: None
         """Told of each turn of a standby, and of each round of looks of a leader."""
@@ -99,16 +98,16 @@ class Replica:
         self.supervisor.draining = True
         self.member.drain()
 
-    async def reload(self, config: Config, text: str, generation: int) -> str:
+    async def reload(self, config: Config, config_hash: str, generation: int) -> str:
         """Take a new configuration; empty, or why it cannot be taken, and then nothing has changed."""
         try:
             contexts = _contexts(config)
         except OSError as error:
             return f"fleet.tls: {error}"
-        if self._leading is not None and (refusal := await self._leading.reload(config, text, generation)):
+        if self._leading is not None and (refusal := await self._leading.reload(config, config_hash, generation)):
             return refusal
-        self.config, self._text, self.generation, self._contexts = config, text, generation, contexts
-        self._config_hash = fingerprint(text)
+        self.config, self.generation, self._contexts = config, generation, contexts
+        self._config_hash = config_hash
         await asyncio.to_thread(self.traffic.request_log.configure, config)
         if self._port is not None:
             self._port.admin = config.admin
@@ -153,7 +152,7 @@ class Replica:
             await closing
 
     async def _build(self, term: int) -> None:
-        controller = Controller(self.config, self._text, self.store, traffic=self.traffic)
+        controller = Controller(self.config, self._config_hash, self.store, traffic=self.traffic)
         controller.generation, controller.alive = self.generation, self.alive
         controller.outranked = self.member.term_seen
         controller.connections.replica = self.name

@@ -38,8 +38,9 @@ Payloads in JSON
   changed; ACK `{"number", "term"}`. Where there is no `term` it is 0. One that is older than what a worker holds
   (`Table.is_older_than`) is neither taken nor acknowledged.
 - ALIVE has no payload: whoever sends it, at least once a second, has an event loop that turns.
-- CONFIG `{"generation", "text", "source", "directory"}`: the file as the supervisor validated it, what it is called and
-  where its relative paths start. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
+- CONFIG to the controller `{"generation", "text", "source", "directory", "included": [[name, text]], "hash"}`: the
+  files as the supervisor validated them, what the main one is called and where relative paths start; to a worker
+  `{"generation", "config"}`. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
   `{"pid"}`: this process serves. RELOAD `{}`. DRAIN `{"delay"}`: seconds in which readiness fails and everything
   else goes on (a worker's affair; others ignore it).
 - REPLICA, WELCOME, PING, PONG and GOODBYE are spoken between the replicas of a fleet only (`pairs.replicas`).

@@ -1,0 +1,87 @@
+"""Promise: `check --no-env` finds all mistakes that do not depend on the environment, and makes none of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from proxy.cli import main
+from proxy.config import look_through
+from proxy.config.words import describe
+from proxy.errors import ConfigError
+from tests.config.files import ROOT
+from tests.config.test_meaning import EXAMPLES
+
+FULL = yaml.load((ROOT / "config" / "full.yaml").read_text("utf-8"), yaml.BaseLoader)
+
+
+def scalars(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from scalars(item, (*path, key))
+    else:
+        yield path
+
+
+def put(path: tuple[Any, ...], value: str) -> Any:
+    whole = copy.deepcopy(
+        yaml.safe_load(
+            (ROOT / "config" / "full.yaml").read_text("utf-8").replace("2026-11-18T09:00:00Z", "'2026-11-18T09:00:00Z'")
+        )
+    )
+    holder = whole
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = value
+    return whole
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_can_be_looked_through_without_an_environment(path: Path) -> None:
+    config, _ = look_through(path)
+    assert config.plans
+
+
+@pytest.mark.parametrize("path", list(scalars(FULL)), ids=lambda path: ".".join(map(str, path)))
+def test_any_value_may_come_from_the_environment(path: tuple[Any, ...], tmp_path: Path) -> None:
+    """Each value of the full example in turn: as a variable, as a file that is not there, in the midst of text."""
+    for value in ("${NOBODY}", "${file:/nowhere}", "x${NOBODY}"):
+        (tmp_path / "one.yaml").write_text(yaml.safe_dump(put(path, value), sort_keys=False))
+        config, unknown = look_through(tmp_path / "one.yaml")
+        describe(config)
+        assert unknown
+
+
+def test_what_does_not_depend_on_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        "upstreams: {a: {url: '${URL}', timeot: 1s}, b: {url: 'http://${HOST:-127.0.0.1}:1'}}\n"
+        "routes:\n- {name: r, live: '${LIVE}', rollouts: [{candidate: c, shadow: 100%}]}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        look_through(tmp_path / "one.yaml")
+    assert [str(one) for one in caught.value.mistakes] == [
+        "line 1: upstreams.a.timeot: unknown key (did you mean `timeout`?)",
+        "line 3: routes[0].rollouts[0].candidate: there is no upstream `c` (known: a, b)",
+    ]
+
+
+def test_the_command_says_what_it_did_not_look_at(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(
+        "upstreams: {a: {url: '${URL}', tls: {ca: /nowhere.pem}}}\ndefault: {live: a}\nserver: {listen: '${L:-127.0.0.1:1}'}"
+    )
+    told = CliRunner().invoke(main, ["check", "-c", str(path), "--no-env"])
+    assert told.exit_code == 0
+    assert told.output.startswith("Without the environment, placeholders stand for: upstreams.a.url.\n")
+    assert "Listens on 127.0.0.1:1" in told.output
+    as_json = CliRunner().invoke(main, ["check", "-c", str(path), "--no-env", "--json"])
+    assert json.loads(as_json.output)["unknown"] == ["upstreams.a.url"]
+    assert CliRunner().invoke(main, ["check", "-c", str(path)]).exit_code == 2
