@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr
 
 from proxy.config.blaming import Blamer
 from proxy.config.names import nearest
-from proxy.config.text import Path, show
+from proxy.config.text import Path
 from proxy.config.types import Name, Section
 
 RoleName = Literal["view", "operate", "admin"]
@@ -44,8 +44,7 @@ def check_tokens(
     found: list[tuple[Path, SecretStr]] = [(("admin", "token"), short)] if short is not None else []
     found += [(("admin", "tokens", n, "token"), one.token) for n, one in enumerate(tokens)]
     for path, token in found:
-        unset = any(mistake.path == show(path) for mistake in blame.document.mistakes)
-        if not unset and not _SENDABLE.fullmatch(token.get_secret_value()):
+        if path not in blame.document.unfilled and not _SENDABLE.fullmatch(token.get_secret_value()):
             problem = "not a valid header value: empty, not ASCII, or with a blank at an end"
             blame(path, problem, "does it end with a line break?")
     for n, one in enumerate(tokens):

@@ -19,10 +19,10 @@ def check_reachable(config: Config, blame: Blamer) -> None:
     """A route that is never reached, since an earlier one on the same listener takes every request that it would take;
     and routes of two owners that one request fits: which of them has it would depend on the names of their files."""
     grpc = [speaks(config, route.live) for route in config.routes]
-    for n, route in enumerate(config.routes):
+    for n in range(len(config.routes)):
         if blame.is_broken(("routes", n, "match")):
             continue
-        for m, earlier in enumerate(config.routes[:n]):
+        for m in range(n):
             if grpc[m] is not grpc[n] or blame.is_broken(("routes", m, "match")):
                 continue
             problem = _conflict(m, n, config, blame)

@@ -259,9 +259,7 @@ def _mend(data: Any, path: Path, kind: str) -> None:
     if not path or holder is None:
         return
     last = path[-1]
-    if kind == "missing" and isinstance(holder, dict):
-        holder[last] = _stand_in(str(last), data)
-    elif isinstance(holder, dict) and last in _NEEDED and isinstance(holder.get(last), str):
+    if isinstance(holder, dict) and (kind == "missing" or (last in _NEEDED and isinstance(holder.get(last), str))):
         holder[last] = _stand_in(str(last), data)
     elif isinstance(holder, dict):
         holder.pop(last, None)

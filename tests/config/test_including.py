@@ -3,6 +3,7 @@ blamed on the file and the line where its owner would correct it."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -235,10 +236,10 @@ def test_whatever_stands_in_a_teams_file_is_a_mistake_or_a_configuration(data: s
     at = data.draw(st.integers(0, len(text)))
     text = text[:at] + data.draw(st.text(max_size=8)) + text[at + data.draw(st.integers(0, 20)) :]
     whole = ConfigTexts(MAIN, "main.yaml", Path(), (IncludedText("teams/b.yaml", text),))
-    try:
-        build(whole.document({}), "main.yaml")
-    except ConfigError as error:
-        assert all(mistake.file in ("", "teams/b.yaml") for mistake in error.mistakes)
+    document = whole.document({})
+    with contextlib.suppress(ConfigError):
+        build(document, "main.yaml")
+    assert {mistake.file for mistake in document.mistakes} <= {"", "teams/b.yaml"}
 
 
 def test_a_text_alone_may_include_too(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def test_what_does_not_depend_on_it_is_found(tmp_path: Path) -> None:
 def test_the_command_says_what_it_did_not_look_at(tmp_path: Path) -> None:
     path = tmp_path / "one.yaml"
     path.write_text(
-        "upstreams: {a: {url: '${URL}', tls: {ca: /nowhere.pem}}}\ndefault: {live: a}\nserver: {listen: '${L:-127.0.0.1:1}'}"
+        "upstreams: {a: {url: '${URL}', tls: {ca: /nowhere.pem}}}\n"
+        "default: {live: a}\nserver: {listen: '${L:-127.0.0.1:1}'}"
     )
     told = CliRunner().invoke(main, ["check", "-c", str(path), "--no-env"])
     assert told.exit_code == 0
