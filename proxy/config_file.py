@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from proxy.config import Config, build
 from proxy.config.fingerprint import fingerprint
 from proxy.config.for_workers import worker_config
-from proxy.config.including import ConfigTexts, IncludedText
+from proxy.config.including import ConfigTexts
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 
@@ -33,18 +31,8 @@ class ConfigFile:
 
     def for_controller(self, generation: int) -> bytes:
         """CONFIG for the controller, which reads the texts itself."""
-        texts = self.texts
-        note = {"text": texts.text, "source": texts.source, "directory": str(texts.directory), "hash": self.hash}
-        included = [[one.name, one.text] for one in texts.included]
-        return link.note(Frame.CONFIG, {"generation": generation, **note, "included": included})
+        return link.note(Frame.CONFIG, {"generation": generation, "hash": self.hash, **self.texts.note()})
 
     def for_worker(self, generation: int) -> bytes:
         """CONFIG for a worker: what it needs of the file, so that it need not know how to read one."""
         return link.note(Frame.CONFIG, {"generation": generation, "config": worker_config(self.config).encode()})
-
-
-def told(note: Mapping[str, Any]) -> tuple[Config, str]:
-    """The configuration in a CONFIG of `for_controller`, and its hash; raises `ConfigError`."""
-    included = tuple(IncludedText(name, text) for name, text in note["included"])
-    texts = ConfigTexts(note["text"], note["source"], Path(note["directory"]), included)
-    return build(texts.document(os.environ), texts.source), note["hash"]

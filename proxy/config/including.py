@@ -67,6 +67,17 @@ class ConfigTexts:
         """The files of a configuration; raises `OSError` and `UnicodeDecodeError` where the main one cannot be read."""
         return cls.gather(path.read_text("utf-8"), str(path), path.resolve().parent, environ)
 
+    def note(self) -> dict[str, Any]:
+        """In plain values, for another process; `of` reads them."""
+        included = [[one.name, one.text] for one in self.included]
+        return {"text": self.text, "source": self.source, "directory": str(self.directory), "included": included}
+
+    @classmethod
+    def of(cls, note: Mapping[str, Any]) -> ConfigTexts:
+        """What `note` gave: texts that were found to be valid."""
+        included = tuple(IncludedText(name, text) for name, text in note["included"])
+        return cls(note["text"], note["source"], Folder(note["directory"]), included)
+
     @property
     def files(self) -> tuple[str, ...]:
         """The main file and those it includes, in their order."""

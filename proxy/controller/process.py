@@ -22,8 +22,8 @@ import setproctitle
 import uvloop
 
 from proxy import logs
-from proxy.config import Config
-from proxy.config_file import told
+from proxy.config import Config, build
+from proxy.config.including import ConfigTexts
 from proxy.controller.controller import Controller
 from proxy.controller.leading import Leading
 from proxy.controller.store.sqlite.store import SqliteStore
@@ -67,7 +67,7 @@ class Process:
             loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
         await loop.create_connection(lambda: self._channel, sock=self._control)
         first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
-        config, config_hash = told(first)
+        config, config_hash = _told(first)
         logs.setup(config.log.format, config.log.level, "controller")
         if config.fleet is not None:
             return await self._in_fleet(config, config_hash, int(first["generation"]))
@@ -126,13 +126,19 @@ class Process:
             new = await self._configs.get()
             generation = int(new["generation"])
             try:
-                error = await reload(*told(new), generation)
+                error = await reload(*_told(new), generation)
             except ConfigError as mistakes:
                 error = str(mistakes)
             except Exception as bug:  # a bug in a reload must not end the judging of what runs
                 logs.unexpected(log, "config.reload_broke")
                 error = repr(bug)
             self._channel.send(link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error}))
+
+
+def _told(note: dict[str, Any]) -> tuple[Config, str]:
+    """The configuration in a CONFIG, and its hash; raises `ConfigError`."""
+    texts = ConfigTexts.of(note)
+    return build(texts.document(os.environ), texts.source), str(note["hash"])
 
 
 def main() -> None:
