@@ -14,8 +14,8 @@ from pathlib import Path
 UV = "uv>=0.5"
 COMMON = ["--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header", "--upgrade", "-q"]
 PROJECT = ["pyproject.toml", "--python-version", "3.11"]
-IMAGE = [f"--extra={name}" for name in ("br", "otel", "zstd")]  # all that a configuration can ask for
-EXTRAS = [f"--extra={name}" for name in ("demo", "zstd", "otel", "load", "test")]
+IMAGE = [f"--extra={name}" for name in ("br", "oidc", "otel", "zstd")]  # all that a configuration can ask for
+EXTRAS = [f"--extra={name}" for name in ("demo", "zstd", "oidc", "otel", "load", "test")]
 LOCKS = (
     [*PROJECT, *IMAGE, "-o", "requirements-runtime.lock"],
     [*PROJECT, *EXTRAS, "-c", "requirements-runtime.lock", "-o", "requirements.lock"],

@@ -36,13 +36,27 @@ _verdicts_option = click.option(
 @_rollout_option
 @_verdicts_option
 @click.option("--json", "as_json", is_flag=True, help="Print findings, counts and the verdict as JSON.")
+@click.option("--verify", is_flag=True, help="Check a store's journal for changed, removed and moved entries.")
+@click.option("--head", metavar="NUMBER:HASH", help="With --verify: an entry's hash as it was noted elsewhere.")
 @guarded
-def judge(file: Path | StoreUrl, path: Path | None, rollout: str, verdicts: Path | None, as_json: bool) -> int:
+def judge(
+    file: Path | StoreUrl,
+    path: Path | None,
+    rollout: str,
+    verdicts: Path | None,
+    as_json: bool,
+    verify: bool,
+    head: str | None,
+) -> int:
     """Judge recorded pairs, or a store's journal, again.
 
     A recorded file is judged by the guards of --config, each version in it by itself: would they have fired last week?
     Every entry of a journal is judged by the evidence saved with it, which must say what it said then. Exit code 1: one
     would have been rolled back, or one differs. A store may be in use: it is read only.
+
+    --verify checks instead that no entry of a journal was changed, removed or moved since it was written: each carries
+    a hash of itself and of the one before. Whoever can write to the whole store could write all of it anew; --head
+    compares it with what a webhook or the API said before (`journal`).
 
     A prediction's judge is asked about the pairs that are drawn, within its max_cost. A second run asks nothing again.
 
@@ -51,7 +65,14 @@ def judge(file: Path | StoreUrl, path: Path | None, rollout: str, verdicts: Path
       understudy judge state/pairs.jsonl.zst --config stricter.yaml
       understudy judge state/understudy.db
       understudy judge 'postgresql://understudy:${PGPASSWORD}@db/understudy'
+      understudy judge state/understudy.db --verify --head 812:9f86d081…
     """
+    if verify or head is not None:
+        if not verify:
+            raise click.UsageError("--head needs --verify")
+        from proxy.cli.verify import verify_store
+
+        return verify_store(file, head, as_json=as_json)
     from proxy.cli.judge import judge_file  # numpy takes its time, and the other commands need none
 
     config = read_config(path) if path is not None else None

@@ -12,7 +12,8 @@ from typing import IO, Any, Protocol
 import orjson
 
 from proxy.config.postgres_url import StoreUrl
-from proxy.controller.store.journals import StoredJournal
+from proxy.controller.store.chain import ChainCheck, ChainHead
+from proxy.controller.store.journals import StoredChain, StoredJournal, checked_chain
 from proxy.controller.store.sqlite.journal import SqliteJournal
 from proxy.errors import UnderstudyError
 from proxy.pairs.recording import Recorded, RecordError, read_lines
@@ -163,6 +164,19 @@ def journal_entries(place: Path | StoreUrl, rollout: str = "") -> Iterator[tuple
                 last = page[-1][0]["number"]
         finally:
             runner.run(journal.close())
+
+
+def verified(place: Path | StoreUrl, noted: ChainHead | None = None) -> tuple[ChainCheck, StoredChain]:
+    """The chain of a store's journal, checked, and what the store says of it. Only reads. Raises `StoreError`."""
+
+    async def work() -> tuple[ChainCheck, StoredChain]:
+        journal = await _journal(place)
+        try:
+            return await checked_chain(journal, noted), await journal.chain()
+        finally:
+            await journal.close()
+
+    return asyncio.run(work())
 
 
 async def _journal(place: Path | StoreUrl) -> StoredJournal:

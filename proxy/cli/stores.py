@@ -36,7 +36,7 @@ async def _copied(source: Held, target: Held) -> str:
     if differs:
         raise StoreError(f"{target.where}: {', '.join(differs)} came out otherwise; it is no copy, and not to be used")
     await target.finish()
-    rows = ", ".join(f"{count} {part}" for part, (count, _) in wanted.items() if part != "facts")
+    rows = ", ".join(f"{count} {part}" for part, (count, _) in wanted.items() if part != "facts" and count)
     return f"Copied and compared: {rows}."
 
 

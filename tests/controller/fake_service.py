@@ -12,6 +12,7 @@ from typing import Any
 from proxy import config
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ActionRefusedError, FleetCounts, ReplicaCounts
+from proxy.controller.store.chain import ChainHead
 from proxy.errors import StoreError
 from proxy.rfc3339 import rfc3339
 
@@ -74,6 +75,11 @@ class FakeStore:
     def __init__(self) -> None:
         self.broken = False
 
+    async def head(self) -> ChainHead:
+        if self.broken:
+            raise StoreError("disk full")
+        return ChainHead(120, "ab" * 32)
+
 
 class FakeSender:
     """The webhook sender's side that is looked at."""
@@ -97,7 +103,15 @@ class FakeService:
         self.outbox_added = asyncio.Event()
         self.all: list[dict[str, Any]] = [rollout()]
         self.entries = [
-            {"number": n, "time": 1.0 * n, "kind": "advanced", "actor": "understudy", "reason": "passed", "detail": {}}
+            {
+                "number": n,
+                "time": 1.0 * n,
+                "kind": "advanced",
+                "actor": "understudy",
+                "reason": "passed",
+                "detail": {},
+                "hash": "",
+            }
             for n in range(120, 0, -1)
         ]
         self.acts: list[tuple[str, str, str, str, bool]] = []

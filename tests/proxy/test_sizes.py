@@ -32,7 +32,6 @@ LONG_FUNCTIONS = {
     "proxy/controller/admin/openapi.py:_paths",
     "proxy/controller/report.py:rollout_json",
     "proxy/controller/rollout_run.py:RolloutRun.__init__",
-    "proxy/controller/store/sqlite/store.py:_save",
     "proxy/evidence/input/batch.py:columns",
     "proxy/evidence/joining.py:copied",
     "proxy/evidence/joining.py:merge",

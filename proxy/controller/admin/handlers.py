@@ -252,6 +252,15 @@ async def webhooks(request: web.Request) -> web.Response:
     return answer({"webhooks": await request.app[SENDER].state()})
 
 
+@routes.get("/api/v1/journal/head")
+@needs_role(Role.VIEW, About.NOTHING)
+async def head(request: web.Request) -> web.Response:
+    """Where the journal's chain ends, to be kept elsewhere."""
+    inputs.query(request, ())
+    found = await request.app[SURFACE].store.head()
+    return answer({"number": found.number, "hash": found.hash})
+
+
 @routes.get("/api/v1/me")
 @needs_role(Role.VIEW, About.NOTHING)
 async def me(request: web.Request) -> web.Response:

@@ -159,6 +159,13 @@ def _paths() -> dict[str, Schema]:
             *_DATA,
             503,
         ),
+        "/api/v1/journal/head": _get(
+            "head",
+            "The last entry of the journal and the hash of all up to it; keep it elsewhere, for `judge --verify`.",
+            _content(object_of({"number": WHOLE, "hash": TEXT})),
+            *_DATA,
+            503,
+        ),
         "/api/v1/me": _get("me", "Who asks, and what they may do.", _content(component("Caller")), *_DATA),
         "/api/v1/openapi.json": _get("openapi", "This document.", _content({"type": "object"}), 401, 403),
     }

@@ -194,6 +194,7 @@ ENTRY = object_of(
         "time": {"type": "number", "description": "Epoch seconds."},
         "kind": TEXT,
         "actor": TEXT,
+        "hash": TEXT,
         "reason": TEXT,
         "detail": {"type": "object", "description": "What it was decided on, the evidence aside."},
         "evidence_bytes": WHOLE,

@@ -31,8 +31,12 @@ PARTS = {
     "rollouts": StoredPart(_TRIAL, 4),
     "past": StoredPart(_TRIAL, 4),
     "journal": StoredPart(
-        ("number", "rollout", "time", "kind", "actor", "reason", "detail", "evidence", "token"), 4
+        (
+            "number", "rollout", "time", "kind", "actor", "reason", "detail", "evidence", "token", "digest", "previous",
+            "hash",
+        ), 4
     ),
+    "signed_off": StoredPart(("low", "high", "hash_before", "hash_after"), 200),
     "outbox": StoredPart(
         ("id", "endpoint", "type", "time", "data", "attempts", "due", "state", "answer", "attempted"), 200
     ),
@@ -41,11 +45,11 @@ PARTS = {
 }  # fmt: skip
 """All that a store holds, in the order in which it is copied; `past` and `outbox` in the order in which they came.
 
-`facts` are the identity, the secret of the split, the number of the last table and of the last journal entry, and
-what judges have spent and said.
+`facts` are the identity, the secret of the split, the number of the last table and of the last journal entry, where
+its chain ends, and what judges have spent and said.
 """
 
-FACTS = ("identity", "split_secret", "table", "entries", "judges")
+FACTS = ("identity", "split_secret", "table", "entries", "head", "judges")
 
 
 class Copied(Protocol):

@@ -5,7 +5,8 @@ know which one it has. `tests/controller/store/test_store.py` holds both to the 
 
 Invariants
 - `save` is one transaction: rollout, evidence, ledger, table number, journal entry and outbox rows, or none of them.
-- The journal only grows; `retain` and `let_go` alone take its oldest entries away.
+- The journal only grows; `retain` and `let_go` alone take its oldest entries away. It is a chain (`chain`), and what
+  they take away is signed off in it.
 - Whatever goes wrong (a disk, a server, a network) is a `StoreError`; the next call tries again by itself.
 """
 
@@ -16,6 +17,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import orjson
+
+from proxy.controller.store.chain import ChainedEntry, ChainHead, digest_of
 from proxy.controller.webhooks.outbox import Outbox
 from proxy.controller.webhooks.policy import WebhookEvent
 from proxy.errors import StoreError
@@ -86,6 +90,18 @@ class Change:
     token: str = field(default_factory=lambda: os.urandom(12).hex())
 
 
+def entry_of(change: Change) -> ChainedEntry:
+    """A change as an entry of the journal that has no number yet."""
+    digest, detail = digest_of(change.saved.evidence), orjson.dumps(change.detail).decode()
+    words = (change.kind, change.actor, change.reason, detail, change.token)
+    return ChainedEntry(0, change.saved.rollout.name, float(change.time), *words, digest)
+
+
+def told_in(event: WebhookEvent, head: ChainHead) -> str:
+    """An event's data as its receivers get them: with the entry of the journal that they come from, and its hash."""
+    return orjson.dumps(event.data | {"journal": {"number": head.number, "hash": head.hash}}).decode()
+
+
 @dataclass(slots=True)
 class Contents:
     """All that a controller needs to go on where the last one was; of the rollouts the one changed last comes last.
@@ -154,6 +170,9 @@ class RolloutStore(Outbox, Protocol):
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
+
+    async def head(self) -> ChainHead:
+        """Where the journal's chain ends: the last entry's number and hash."""
 
     async def keep_charts(self, charts: dict[str, Any]) -> None:
         """Keep what is drawn of each trial (`charts.Charts.dump`) for the next controller; no decision needs it."""

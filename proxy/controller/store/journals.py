@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from proxy.controller.store.chain import ChainCheck, ChainedEntry, ChainHead, SignedOff
 
 JournalPage = list[tuple[dict[str, Any], bytes]]
 """Entries, as `RolloutStore.journal` gives them and with `rollout`, each with what it was decided on."""
@@ -17,6 +20,16 @@ KEYS = ("number", "rollout", "time", "kind", "actor", "reason")
 """What an entry has beside its `detail`."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredChain:
+    """What a store says of its journal's chain, beside the entries: the head, what is signed off, and the highest
+    number of an entry that is there."""
+
+    head: ChainHead
+    ranges: tuple[SignedOff, ...]
+    highest: int
+
+
 class StoredJournal(Protocol):
     """A journal that is open for reading. Every coroutine may raise `StoreError`."""
 
@@ -26,5 +39,32 @@ class StoredJournal(Protocol):
     async def page(self, after: int, rollout: str) -> JournalPage:
         """The next entries with numbers above `after`, oldest first; of one rollout unless that is empty."""
 
+    async def chained(self, after: int) -> list[tuple[ChainedEntry, bytes]]:
+        """The next entries of all rollouts as the chain has them, with their evidence."""
+
+    async def chain(self) -> StoredChain:
+        """Where the chain ends and what was taken out of it, at one moment."""
+
     async def close(self) -> None:
         """Release it."""
+
+
+async def checked_chain(journal: StoredJournal, noted: ChainHead | None = None) -> ChainCheck:
+    """The whole chain, checked, and compared with a head that was noted elsewhere. Where retention takes something away
+    meanwhile it is looked at again. Raises `StoreError`."""
+    chain = await journal.chain()
+    while True:
+        check = ChainCheck(chain.ranges)
+        last = 0
+        while page := [one for one in await journal.chained(last) if one[0].number <= chain.head.number]:
+            for entry, evidence in page:
+                check.add(entry, evidence)
+            last = page[-1][0].number
+        now = await journal.chain()
+        if now.ranges == chain.ranges:
+            break
+        chain = now
+    check.end(chain.head, chain.highest)
+    if noted is not None:
+        check.compare(noted)
+    return check

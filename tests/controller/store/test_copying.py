@@ -24,6 +24,7 @@ from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.errors import StoreError
 from proxy.model import State
 from tests.controller.store.stores import FileKind, Kind, PostgresKind, change, saved
+from tests.controller.store.test_chain import faults
 from tests.postgres import Postgres
 
 Other = Callable[[], Kind]
@@ -86,6 +87,7 @@ async def test_a_whole_state_moves_and_is_gone_on_with(kind: Kind, other: Kind) 
     await store.save(change(10))
     (entry, *_) = await store.journal("r/c", 1)
     assert entry["number"] == 10, "numbers go on, and none is used again"
+    assert await faults(other) == [], "and so does the chain"
     await other.close()
     assert await seen(await kind.open()) == before, "the source is as it was"
 

@@ -20,14 +20,15 @@ _READ = {
     "rollouts": "SELECT name, trial, state, plan, coalesce(evidence, ''::bytea), coalesce(ledger, '{}'), archived,"
     ' updated FROM rollouts LEFT JOIN snapshots USING (name, trial) ORDER BY name COLLATE "C"',
     "past": "SELECT name, trial, state, plan, evidence, ledger, archived, updated FROM past ORDER BY number",
-    "journal": "SELECT number, rollout, time, kind, actor, reason, detail, coalesce(evidence, ''::bytea), token"
-    " FROM journal LEFT JOIN evidence USING (token) ORDER BY number",
+    "journal": "SELECT number, rollout, time, kind, actor, reason, detail, coalesce(evidence, ''::bytea), token,"
+    " digest, previous, hash FROM journal LEFT JOIN evidence USING (token) ORDER BY number",
+    "signed_off": "SELECT low, high, hash_before, hash_after FROM signed_off ORDER BY low",
     "outbox": "SELECT id, endpoint, type, time, data, attempts, due, state, answer, attempted FROM outbox"
     " ORDER BY number",
     "ended": 'SELECT endpoint, time, terms FROM ended ORDER BY endpoint COLLATE "C"',
     "charts": 'SELECT trial, data FROM charts ORDER BY trial COLLATE "C"',
 }
-_TABLES = ("rollouts", "past", "snapshots", "journal", "evidence", "outbox", "ended", "charts")
+_TABLES = ("rollouts", "past", "snapshots", "journal", "evidence", "signed_off", "outbox", "ended", "charts")
 
 
 class PostgresCopied:
@@ -121,8 +122,8 @@ async def _add(connection: Connection, part: str, rows: list[StoredRow]) -> None
         for key, value in rows:
             await set_fact(connection, key, value)
     elif part == "journal":
-        sql = "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-        await connection.executemany(sql, [(*row[:7], row[8]) for row in rows])
+        sql = "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+        await connection.executemany(sql, [(*row[:7], *row[8:]) for row in rows])
         kept = [(row[8], row[7]) for row in rows]
         await connection.executemany("INSERT INTO evidence (token, evidence) VALUES ($1, $2)", kept)
     elif part == "rollouts":

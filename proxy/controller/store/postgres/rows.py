@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from proxy.controller.store.interface import Change, Retention, Saved
+from proxy.controller.store.interface import Change, Retention, Saved, entry_of, told_in
+from proxy.controller.store.postgres.chaining import append_entry, cut_entries
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.schema import set_fact
 from proxy.controller.webhooks.policy import GIVE_UP_AFTER
@@ -70,8 +72,6 @@ _PUT_SNAPSHOT = """
 INSERT INTO snapshots SELECT name, trial, $3, $4 FROM rollouts WHERE name = $1 AND trial = $2
     ON CONFLICT (name) DO UPDATE SET trial = excluded.trial, evidence = excluded.evidence, ledger = excluded.ledger
 """
-_NUMBER = "UPDATE meta SET value = (value::bigint + 1)::text WHERE key = 'entries' RETURNING value::bigint"
-_ENTRY = "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 _DELIVERY = """
 INSERT INTO outbox (id, endpoint, type, time, data, due) SELECT $1, $2, $3, $4, $5, $6
  WHERE NOT EXISTS (SELECT 1 FROM ended WHERE endpoint = $2) ON CONFLICT (id, endpoint) DO NOTHING
@@ -94,13 +94,12 @@ async def put_change(connection: Connection, change: Change) -> None:
     await connection.execute(_PASS_ON, name, trial)
     await connection.execute(_PUT, *_row(saved, change.time))
     await connection.execute(_TAKE_SNAPSHOT, name, trial, json(saved.ledger), change.token)
-    number = await connection.fetchval(_NUMBER)
-    words = (change.kind, text(change.actor), text(change.reason), json(change.detail))
-    await connection.execute(_ENTRY, number, name, change.time, *words, change.token)
+    entry = entry_of(change)
+    head = await append_entry(connection, replace(entry, actor=text(entry.actor), reason=text(entry.reason)))
     await set_fact(connection, "table", str(change.table))
     event = change.event
     if event is not None:
-        told = (event.type, event.time, json(event.data), change.time)
+        told = (event.type, event.time, told_in(event, head), change.time)
         await connection.executemany(_DELIVERY, [(event.id, to, *told) for to in change.endpoints])
 
 
@@ -121,7 +120,7 @@ SELECT name, EXISTS (SELECT 1 FROM snapshots WHERE snapshots.name = rollouts.nam
 """Names that ended before the last ones, the latest first, and whether they are kept whole still."""
 _EMPTY = "UPDATE {} SET evidence = '', ledger = '{{}}' WHERE name = ANY($1::text[]) AND evidence <> ''"
 _OLD_ENTRIES = """
-DELETE FROM journal WHERE number IN (
+number IN (
     SELECT number FROM (
         SELECT number, row_number() OVER w AS age, sum(coalesce(octet_length(evidence), 0)) OVER w AS bytes
           FROM journal LEFT JOIN evidence USING (token)
@@ -159,8 +158,7 @@ async def let_go(connection: Connection, names: Collection[str]) -> int:
     done = 0
     for table in ("snapshots", "past"):
         done += count(await connection.execute(_EMPTY.format(table), list(names)))
-    entries = "DELETE FROM journal WHERE rollout = ANY($1::text[]) RETURNING token"
-    tokens = [row["token"] for row in await connection.fetch(entries, list(names))]
+    tokens = await cut_entries(connection, "rollout = ANY($1::text[])", list(names))
     await connection.execute("DELETE FROM evidence WHERE token = ANY($1::text[])", tokens)
     return done
 
@@ -186,7 +184,7 @@ async def retain_rollouts(connection: Connection, named: Collection[str], keep: 
 
 async def retain_journal(connection: Connection, keep: Retention) -> int:
     """Entries beyond those that are kept; how many went."""
-    entries = count(await connection.execute(_OLD_ENTRIES, keep.entries, keep.journal))
+    entries = len(await cut_entries(connection, _OLD_ENTRIES, keep.entries, keep.journal))
     await connection.execute(_NOBODYS_EVIDENCE, ORPHANED)
     return entries
 

@@ -51,7 +51,16 @@ _TABLES = """
 """
 """`evidence` is what the journal's entries were decided on, by their tokens; `snapshots` how each rollout stands."""
 
-MIGRATIONS = (lease.TABLE + _TABLES,)
+_CHAIN = """
+    ALTER TABLE journal ADD COLUMN digest text NOT NULL DEFAULT '', ADD COLUMN previous text NOT NULL DEFAULT '',
+        ADD COLUMN hash text NOT NULL DEFAULT '';
+    CREATE TABLE signed_off (
+        low bigint PRIMARY KEY, high bigint NOT NULL, hash_before text NOT NULL, hash_after text NOT NULL);
+    INSERT INTO signed_off SELECT 1, value::bigint, repeat('0', 64), repeat('0', 64)
+        FROM meta WHERE key = 'entries' AND value::bigint > 0;
+"""
+
+MIGRATIONS = (lease.TABLE + _TABLES, _CHAIN)
 """One script for each version of the schema."""
 
 SECRET = "split_secret"

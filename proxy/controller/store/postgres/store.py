@@ -21,8 +21,9 @@ import orjson
 
 from proxy import logs
 from proxy.config.postgres_url import PostgresTarget, StoreUrl
+from proxy.controller.store.chain import ChainHead
 from proxy.controller.store.interface import KEPT, Change, CommitDoubtError, Contents, Deposed, Retention, Saved
-from proxy.controller.store.postgres import rows
+from proxy.controller.store.postgres import chaining, rows
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.lease import FENCE
 from proxy.controller.store.postgres.outbox import PostgresOutbox
@@ -193,13 +194,17 @@ class PostgresStore(PostgresOutbox):
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
         sql = (
-            "SELECT number, time, kind, actor, reason, detail, coalesce(octet_length(evidence), 0) AS evidence_bytes"
-            " FROM journal LEFT JOIN evidence USING (token) WHERE rollout = $1 AND number < $2"
-            " ORDER BY number DESC LIMIT $3"
+            "SELECT number, time, kind, actor, reason, detail, hash, coalesce(octet_length(evidence), 0)"
+            " AS evidence_bytes FROM journal LEFT JOIN evidence USING (token)"
+            " WHERE rollout = $1 AND number < $2 ORDER BY number DESC LIMIT $3"
         )
         top = before if before is not None else 1 << 62
         found = await self._read(lambda connection: connection.fetch(sql, name, top, limit))
         return [{**dict(row), "detail": orjson.loads(row["detail"])} for row in found]
+
+    async def head(self) -> ChainHead:
+        """Where the journal's chain ends."""
+        return await self._read(chaining.chain_head)
 
     async def keep_charts(self, charts: dict[str, Any]) -> None:
         """Keep what is drawn of each trial; no decision needs it."""

@@ -15,6 +15,7 @@ _ORDER = {
     "rollouts": "name",
     "past": "rowid",
     "journal": "number",
+    "signed_off": "low",
     "outbox": "rowid",
     "ended": "endpoint",
     "charts": "trial",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
-from proxy.controller.store.journals import KEYS, PAGE, JournalPage
+from proxy.controller.store.chain import ChainedEntry
+from proxy.controller.store.journals import KEYS, PAGE, JournalPage, StoredChain
+from proxy.controller.store.sqlite.chaining import ENTRY, head_of, highest_of, ranges_of
 from proxy.errors import StoreError
+
+T = TypeVar("T")
 
 _SQL = (
     "SELECT number, rollout, time, kind, actor, reason, detail, evidence FROM journal"
@@ -32,11 +38,32 @@ class SqliteJournal:
 
     async def page(self, after: int, rollout: str) -> JournalPage:
         """The next entries, oldest first."""
-        try:
-            rows = self._connection.execute(_SQL, (after, rollout, PAGE)).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.where}: {error}") from error
+        rows = self._read(lambda connection: connection.execute(_SQL, (after, rollout, PAGE)).fetchall())
         return [({**dict(zip(KEYS, row, strict=False)), "detail": orjson.loads(row[6])}, bytes(row[7])) for row in rows]
+
+    async def chained(self, after: int) -> list[tuple[ChainedEntry, bytes]]:
+        """The next entries as the chain has them."""
+        sql = f"SELECT {ENTRY}, evidence FROM journal WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608 - constants
+        rows = self._read(lambda connection: connection.execute(sql, (after, PAGE)).fetchall())
+        return [(ChainedEntry(*row[:-1]), bytes(row[-1])) for row in rows]
+
+    async def chain(self) -> StoredChain:
+        """Where the chain ends and what was taken out of it."""
+
+        def work(connection: sqlite3.Connection) -> StoredChain:
+            connection.execute("BEGIN")
+            try:
+                return StoredChain(head_of(connection), tuple(ranges_of(connection)), highest_of(connection))
+            finally:
+                connection.execute("COMMIT")
+
+        return self._read(work)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._connection)
+        except (sqlite3.Error, ValueError) as error:
+            raise StoreError(f"{self.where}: {error}") from error
 
     async def close(self) -> None:
         """Release the file."""
@@ -44,4 +71,4 @@ class SqliteJournal:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -38,6 +38,15 @@ MIGRATIONS = (
     """,
     "ALTER TABLE ended ADD COLUMN terms TEXT NOT NULL DEFAULT '';",
     "CREATE TABLE charts (trial TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;",
+    """
+    ALTER TABLE journal ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    ALTER TABLE journal ADD COLUMN previous TEXT NOT NULL DEFAULT '';
+    ALTER TABLE journal ADD COLUMN hash TEXT NOT NULL DEFAULT '';
+    CREATE TABLE signed_off (
+        low INTEGER PRIMARY KEY, high INTEGER NOT NULL, hash_before TEXT NOT NULL, hash_after TEXT NOT NULL);
+    INSERT INTO signed_off SELECT 1, seq, printf('%064d', 0), printf('%064d', 0)
+        FROM sqlite_sequence WHERE name = 'journal' AND seq > 0;
+    """,
 )
 """One script for each version of the schema; a file is brought up to the newest when it is opened."""
 

@@ -12,7 +12,9 @@ from typing import Any
 import orjson
 
 from proxy import logs
-from proxy.controller.store.interface import KEPT, Change, Contents, Retention, Saved
+from proxy.controller.store.chain import ChainHead
+from proxy.controller.store.interface import KEPT, Change, Contents, Retention, Saved, entry_of, told_in
+from proxy.controller.store.sqlite.chaining import add_entry, head_of, take_away
 from proxy.controller.store.sqlite.database import Database
 from proxy.controller.store.sqlite.schema import JUDGES, SECRET, set_meta
 from proxy.controller.webhooks.outbox import Delivery
@@ -86,13 +88,17 @@ class SqliteStore(Database):
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
         sql = (
-            "SELECT number, time, kind, actor, reason, detail, length(evidence) FROM journal"
+            "SELECT number, time, kind, actor, reason, detail, hash, length(evidence) FROM journal"
             " WHERE rollout = ? AND number < ? ORDER BY number DESC LIMIT ?"
         )
         top = before if before is not None else 1 << 62
         rows = await self.run(lambda c: c.execute(sql, (name, top, limit)).fetchall(), write=False)
-        keys = ("number", "time", "kind", "actor", "reason", "detail", "evidence_bytes")
-        return [dict(zip(keys, (*row[:5], orjson.loads(row[5]), row[6]), strict=True)) for row in rows]
+        keys = ("number", "time", "kind", "actor", "reason", "detail", "hash", "evidence_bytes")
+        return [dict(zip(keys, (*row[:5], orjson.loads(row[5]), *row[6:]), strict=True)) for row in rows]
+
+    async def head(self) -> ChainHead:
+        """Where the journal's chain ends."""
+        return await self.run(head_of, write=False)
 
     async def keep_charts(self, charts: dict[str, Any]) -> None:
         """Keep what is drawn of each trial (`charts.Charts.dump`) for the next controller; no decision needs it."""
@@ -237,30 +243,14 @@ def _save(connection: sqlite3.Connection, change: Change) -> None:
         return
     connection.execute(_PASS_ON, (name, saved.rollout.trial))
     connection.execute(_PUT, _row(saved, change.time))
-    connection.execute(
-        "INSERT INTO journal (rollout, time, kind, actor, reason, detail, evidence, token)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            name,
-            change.time,
-            change.kind,
-            change.actor,
-            change.reason,
-            orjson.dumps(change.detail).decode(),
-            saved.evidence,
-            change.token,
-        ),
-    )
+    head = add_entry(connection, entry_of(change), saved.evidence)
     set_meta(connection, "table", change.table)
     event = change.event
     if event is not None:
         connection.executemany(
             "INSERT INTO outbox (id, endpoint, type, time, data, due) SELECT ?, ?, ?, ?, ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM ended WHERE endpoint = ?) ON CONFLICT (id, endpoint) DO NOTHING",
-            [
-                (event.id, to, event.type, event.time, orjson.dumps(event.data).decode(), change.time, to)
-                for to in change.endpoints
-            ],
+            [(event.id, to, event.type, event.time, told_in(event, head), change.time, to) for to in change.endpoints],
         )
 
 
@@ -285,7 +275,7 @@ def _let_go(connection: sqlite3.Connection, names: Collection[str]) -> int:
         connection.execute(f"UPDATE {table} SET evidence = x'', ledger = '{{}}' WHERE {of_these}", values).rowcount  # noqa: S608
         for table in ("rollouts", "past")
     ]
-    connection.execute("DELETE FROM journal WHERE rollout IN (SELECT value FROM json_each(:names))", values)
+    take_away(connection, "rollout IN (SELECT value FROM json_each(:names))", values)
     return sum(rows)
 
 
@@ -304,12 +294,13 @@ def _retain(connection: sqlite3.Connection, now: float, named: Collection[str], 
     forgotten = {"names": _named([name for name, _ in _ended(connection, named, keep)[keep.names :]])}
     for table in ("rollouts", "past"):
         connection.execute(f"DELETE FROM {table} WHERE name IN (SELECT value FROM json_each(:names))", forgotten)  # noqa: S608
-    entries = connection.execute(
-        "DELETE FROM journal WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER w AS age,"
+    entries = take_away(
+        connection,
+        "number IN (SELECT number FROM (SELECT number, row_number() OVER w AS age,"
         " sum(length(evidence)) OVER w AS bytes FROM journal WINDOW w AS (PARTITION BY rollout ORDER BY number DESC))"
         " WHERE age > ? OR (age > 1 AND bytes > ?))",
         (keep.entries, keep.journal),
-    ).rowcount
+    )
     trials = connection.execute(
         "DELETE FROM past WHERE trial IN (SELECT trial FROM (SELECT trial, row_number() OVER"
         " (PARTITION BY name ORDER BY updated DESC) AS age FROM past) WHERE age > ?)",
