@@ -45,13 +45,13 @@ def controller(folder: Path, ready: Connection) -> None:
 
     from proxy.config import parse
     from proxy.controller.controller import Controller
-    from proxy.controller.process import settle
+    from proxy.controller.process import settle_memory
     from proxy.controller.store.sqlite.store import SqliteStore
 
     async def run() -> None:
         one = Controller(parse(CONFIG, directory=folder), CONFIG, SqliteStore(folder / "u.db"))
         await one.start(folder)
-        settle()
+        settle_memory()
         trial = next(iter(one.trials.values()))
         ready.send(trial.plan.trial)
         while ready.poll() or await asyncio.sleep(0.01, result=True):

@@ -57,7 +57,7 @@ def leader(folder: Path, ready: Connection, config: str) -> None:
     from proxy.controller.controller import Controller
     from proxy.controller.fleet.links import Links
     from proxy.controller.fleet.tls import for_links
-    from proxy.controller.process import settle
+    from proxy.controller.process import settle_memory
     from proxy.controller.store.sqlite.store import SqliteStore
 
     async def run() -> None:
@@ -68,7 +68,7 @@ def leader(folder: Path, ready: Connection, config: str) -> None:
         links = Links(one.connections, lambda: ("leader", 1), tls.server)
         sock = socket.create_server(("127.0.0.1", 0))
         await links.start(sock)
-        settle()
+        settle_memory()
         trial = next(iter(one.trials.values()))
         ready.send((trial.plan.trial, f"127.0.0.1:{sock.getsockname()[1]}"))
         while True:
@@ -86,7 +86,7 @@ def relay(folder: Path, ready: Connection, address: str) -> None:
 
     from proxy.controller.fleet.relay import Relay
     from proxy.controller.fleet.tls import for_links
-    from proxy.controller.process import settle
+    from proxy.controller.process import settle_memory
     from proxy.pairs.replicas import ReplicaHello
     from tests.controller.ear import Ear
 
@@ -97,7 +97,7 @@ def relay(folder: Path, ready: Connection, address: str) -> None:
         one.follow(address, 1)
         while not (folder / "tables.sock").exists() or one.leader is None:  # noqa: ASYNC110 - has no event of its own
             await asyncio.sleep(0.01)
-        settle()
+        settle_memory()
         ready.send(None)
         await asyncio.Event().wait()
 

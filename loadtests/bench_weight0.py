@@ -26,7 +26,7 @@ from proxy.controller.store.sqlite.store import SqliteStore
 from proxy.evidence import Evidence, Tripwire
 from proxy.model import Arm, Outcome, Pair, Plan
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.rollout.events import Promote
 from tests.controller.worker import FakeWorker, answer
 
@@ -50,7 +50,7 @@ def deciding(plan: Plan, pairs: list[Pair]) -> int:
     """Number of the pair after which the wire was tripped or the budget crossed."""
     evidence, wire = Evidence.begin(plan, 0), Tripwire(plan.consecutive_failures)
     for number, pair in enumerate(pairs):
-        reading = read(plan.prediction, pair)
+        reading = read_pair(plan.prediction, pair)
         evidence.add([reading])
         if wire.add(reading) or evidence.crossed():
             return number

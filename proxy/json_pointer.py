@@ -17,10 +17,10 @@ NOWHERE = -1
 
 
 @lru_cache(maxsize=1024)
-def parse(text: str) -> Pointer:
+def parse_pointer(text: str) -> Pointer:
     """The tokens of a pointer, none for the whole document; raises `ValueError` when the text is not a pointer.
 
-    >>> parse("/outputs/0/a~1b~0c"), parse("")
+    >>> parse_pointer("/outputs/0/a~1b~0c"), parse_pointer("")
     (('outputs', '0', 'a/b~c'), ())
     """
     if not text:
@@ -52,15 +52,15 @@ def last_member(pointers: Iterable[str]) -> bytes:
     >>> last_member(["/choices/*/text"]), last_member(["/scores/0"]), last_member([""]), last_member(["/a", "/b"])
     (b'text', b'scores', b'', b'')
     """
-    names = [[token for token in parse(text) if token != "*" and index(token) == NOWHERE] for text in pointers]
+    names = [[token for token in parse_pointer(text) if token != "*" and index(token) == NOWHERE] for text in pointers]
     last = {found[-1] if found else "" for found in names}
     return last.pop().encode("utf-8", "surrogatepass") if len(last) == 1 else b""
 
 
-def step(value: Any, token: str) -> Any:
+def child(value: Any, token: str) -> Any:
     """What a token leads to from an object or an array; raises `LookupError` when it leads nowhere.
 
-    >>> step({"1": "a"}, "1"), step(["a", "b"], "1")
+    >>> child({"1": "a"}, "1"), child(["a", "b"], "1")
     ('a', 'b')
     """
     if type(value) is dict:

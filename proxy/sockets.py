@@ -84,16 +84,16 @@ def listen_alone(address: str, count: int = 1, patience: float = PATIENCE) -> Li
 def _alone(address: str, count: int) -> Listening:
     host, port = parts(address)
     if port:
-        bound(address, share=False).close()
-    first = bound(address, share=count > 1)
-    same = show((host, first.getsockname()[1]))
-    sockets = (first, *(bound(same, share=True) for _ in range(count - 1)))
+        bound_socket(address, share=False).close()
+    first = bound_socket(address, share=count > 1)
+    same = address_text((host, first.getsockname()[1]))
+    sockets = (first, *(bound_socket(same, share=True) for _ in range(count - 1)))
     for sock in sockets:
         sock.listen(BACKLOG)
     return Listening(sockets, _mark(f"owner {address}"), _mark(f"family {address}"))
 
 
-def bound(address: str, *, share: bool = False) -> socket.socket:
+def bound_socket(address: str, *, share: bool = False) -> socket.socket:
     """A socket on an address, not listening yet; `share`: with SO_REUSEPORT. Raises `AddressError`."""
     host, port = parts(address)
     sock = None
@@ -146,10 +146,10 @@ def _turn(port: int) -> Iterator[None]:
             mark.close()
 
 
-def show(address: tuple[str, int]) -> str:
+def address_text(address: tuple[str, int]) -> str:
     """`host:port` of an address, as a person would type it.
 
-    >>> show(("::1", 80)), show(("127.0.0.1", 80))
+    >>> address_text(("::1", 80)), address_text(("127.0.0.1", 80))
     ('[::1]:80', '127.0.0.1:80')
     """
     host, port = address
@@ -164,4 +164,4 @@ def reachable(listen: str, port: int) -> str:
     ('10.0.0.7:9090', '[::1]:4711')
     """
     host, own = parts(listen)
-    return show((socket.gethostname() if host in ANYWHERE else host, port or own))
+    return address_text((socket.gethostname() if host in ANYWHERE else host, port or own))

@@ -49,7 +49,7 @@ from proxy.handover import PACKAGE_PARENT, Handover, Predecessors, fixed, needs_
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.sockets import Listening, listen_alone, show
+from proxy.sockets import Listening, address_text, listen_alone
 
 log = logging.getLogger("understudy.supervisor")
 
@@ -336,8 +336,10 @@ class Supervisor:
         handover.unblock()
         try:
             self._spawn(self._watch())
-            grpc = {"grpc": show(self.grpc_address)} if self.grpc_address is not None else {}
-            logs.event(log, "listening", data=show(self.data_address), **grpc, admin=show(self.admin_address))
+            grpc = {"grpc": address_text(self.grpc_address)} if self.grpc_address is not None else {}
+            logs.event(
+                log, "listening", data=address_text(self.data_address), **grpc, admin=address_text(self.admin_address)
+            )
             await self._begin()
             await self._stop.wait()
             return await self._drain()

@@ -168,7 +168,7 @@ def suggest(
       understudy suggest credit/credit-v2 --rate 250
       understudy suggest --recording state/pairs.jsonl.zst --config understudy.yaml
     """
-    from proxy.cli.suggest import of_recording, of_rollout, show  # numpy takes its time
+    from proxy.cli.suggest import of_recording, of_rollout, print_proposals  # numpy takes its time
 
     if file is not None:
         if path is None:
@@ -180,4 +180,4 @@ def suggest(
         if len(names) != 1:
             raise UnderstudyError(f"name one rollout; known: {', '.join(names) or 'none'}")
         found = of_rollout(rollout_named(admin, names[0]))
-    return show(found, rates or (10.0, 100.0), as_json=as_json)
+    return print_proposals(found, rates or (10.0, 100.0), as_json=as_json)

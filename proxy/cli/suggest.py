@@ -28,7 +28,7 @@ from proxy.significant import significant
 from proxy.units import Tolerance, duration, tolerance
 
 
-def generous(plan: Plan) -> Plan:
+def generous_plan(plan: Plan) -> Plan:
     """The plan with every guard that can judge its predictions, under limits that hardly ever fail; its own tolerance
     and absolute latency limits stay."""
     kinds = {spec.name: spec.kind for spec in plan.aspects}
@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
 def of_recording(path: Path, config: Config, name: str) -> Found:
     """What the latest trial in a recording measured; every guard that fits does."""
-    plan = generous(plan_of(config, path, name))
+    plan = generous_plan(plan_of(config, path, name))
     with progressbar(recorded_pairs(path), label="suggest", file=sys.stderr, show_pos=True) as pairs:
         judged = judge_trials(plan, pairs)
     if not judged:
@@ -106,7 +106,7 @@ def of_rollout(rollout: dict[str, Any]) -> Found:
     return Found(rollout["name"], kinds, measured, missing)
 
 
-def show(found: Found, rates: Sequence[float], *, as_json: bool) -> int:
+def print_proposals(found: Found, rates: Sequence[float], *, as_json: bool) -> int:
     """Print the proposals, as YAML with the words in comments or as JSON; the exit code."""
     proposals = [propose(one, len(found.measured)) for one in found.measured]
     if as_json:

@@ -9,7 +9,7 @@ from proxy.config.text import Path
 from proxy.fields.hash_key import HashKey
 from proxy.fields.sticky import FIELDS as READ
 from proxy.fields.sticky import in_message
-from proxy.json_pointer import parse
+from proxy.json_pointer import parse_pointer
 from proxy.predictions.registry import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def _route(path: Path, config: Config, route: RouteConfig, blame: _Blame) -> Non
         return
     pointer = route.sticky.json if route.sticky is not None else None
     fields = f"`/parameters/NAME`, {', '.join(f'`/{name}`' for name in READ)}"
-    if pointer is not None and not in_message(parse(pointer)):
+    if pointer is not None and not in_message(parse_pointer(pointer)):
         blame((*path, "sticky", "json"), "is not a supported field of ModelInferRequest", f"one of {fields}")
     for name in {route.live, *(rollout.candidate for rollout in route.rollouts)} & config.upstreams.keys():
         by = config.upstreams[name].balance
-        if isinstance(by, HashKey) and by.kind == "json" and not in_message(parse(by.name)):
+        if isinstance(by, HashKey) and by.kind == "json" and not in_message(parse_pointer(by.name)):
             blame(
                 ("upstreams", name, "balance"),
                 f"{by.name} is not a supported field of ModelInferRequest",

@@ -11,7 +11,7 @@ from proxy.config.route import Match, RouteConfig
 from proxy.config.text import Path
 from proxy.config.tree import Config
 from proxy.fields.sticky import in_message
-from proxy.json_pointer import parse
+from proxy.json_pointer import parse_pointer
 from proxy.model.worker_config import DEFAULT_ROUTE, OWN_PATHS
 
 
@@ -86,7 +86,7 @@ def check_fork(n: int, config: Config, blame: Blamer) -> None:
     for pointer in match.json:
         if not pointer:
             blame((*path, "json", pointer), "is the whole body", "name a field of it, such as /model")
-        elif speaks(config, config.routes[n].live) and not in_message(parse(pointer)):
+        elif speaks(config, config.routes[n].live) and not in_message(parse_pointer(pointer)):
             blame((*path, "json", pointer), "is not a supported field of ModelInferRequest", "such as /model_name")
     same = [m for m, other in enumerate(config.routes[:n]) if match.default and _alike(other.match, match)]
     if same:

@@ -138,7 +138,7 @@ def pointer(value: Any) -> str:
     if not isinstance(value, str):
         raise Unfit(expected)
     try:
-        json_pointer.parse(value)
+        json_pointer.parse_pointer(value)
     except ValueError:
         raise Unfit(expected, "" if value.startswith(("/", "$")) else f"did you mean `/{value}`?") from None
     return value

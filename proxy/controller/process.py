@@ -42,7 +42,7 @@ Reload = Callable[[Config, str, int], Awaitable[str]]
 """Take a configuration, its hash and its number; gives why not, or nothing."""
 
 
-def settle() -> None:
+def settle_memory() -> None:
     """Leave what is there for good to itself, and look for rubbish less often: pairs make none that is circular."""
     gc.collect()
     gc.freeze()
@@ -81,7 +81,7 @@ class Process:
             logs.event(log, "store.unreadable", logging.CRITICAL, error=str(error))
             return 1
         self._tree_told = leading.tree
-        settle()
+        settle_memory()
         await self._until_the_end(leading.reload)
         await leading.stop()
         return 0
@@ -93,7 +93,7 @@ class Process:
         replica.generation, replica.alive = generation, self._alive
         await replica.start()
         self._tree_told = replica.tree
-        settle()
+        settle_memory()
         taking_part = asyncio.create_task(replica.run())
         taking_part.add_done_callback(lambda _: self._end.set())
         await self._until_the_end(replica.reload)

@@ -38,7 +38,7 @@ from proxy.controller.store.postgres.store import PostgresStore
 from proxy.controller.supervisor_link import SupervisorLink
 from proxy.controller.webhooks.outbox import Sender
 from proxy.pairs.replicas import ReplicaHello
-from proxy.sockets import bound
+from proxy.sockets import bound_socket
 
 ALIVE = 0.5
 """Seconds between two words of a standby to its supervisor."""
@@ -169,7 +169,7 @@ class Replica:
         self._leading.service.fleet_view = lambda: self._view(links)
         self._leading.service.refused_links = links.refused
         assert self.config.fleet is not None
-        await self._links.start(bound(self.config.fleet.listen))
+        await self._links.start(bound_socket(self.config.fleet.listen))
 
     def _view(self, links: Links) -> FleetView:
         leader = LeaderView(self.name, self._address, self.member.leads_since)

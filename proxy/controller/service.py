@@ -30,7 +30,7 @@ from proxy.controller.supervisor_link import SupervisorLink
 from proxy.errors import StoreError
 from proxy.pairs.redaction import pointers
 from proxy.rollout.events import Abort, Pause, Promote, Refuse, Resume, Retry, RolloutEvent
-from proxy.sockets import show
+from proxy.sockets import address_text
 
 ACT_DEADLINE = 5.0
 """Seconds that a person waits for a disk that hangs."""
@@ -223,7 +223,7 @@ class ControllerService:
     def _alone(self) -> FleetView:
         controller = self._controller
         name = socket.gethostname()
-        where = show((name, controller.admin_port))
+        where = address_text((name, controller.admin_port))
         workers = len(self._supervisor.workers)
         me = ReplicaView(name, where, "leader", package_version(), controller.config_hash, workers, 0.0, 0.0)
         return FleetView(LeaderView(name, where, self._since), 0, (me,))

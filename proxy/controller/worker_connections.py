@@ -259,7 +259,7 @@ class WorkerConnections:
         elif kind is Frame.COUNTS:
             self._listener.on_counts(worker.name, link.read_note(payload))
         elif kind is Frame.REQUESTS:
-            self._listener.on_entries(request_log.decode(payload))
+            self._listener.on_entries(request_log.decode_entries(payload))
         elif kind is Frame.TRIAL:
             self._name(worker, link.read_note(payload))
         elif kind is Frame.PONG and channel in self._from:

@@ -92,7 +92,7 @@ class Evidence(TrialFacts):
 
         Raises `EvidenceError` when the bytes are not a dump of this version, or of another trial.
         """
-        state = snapshot.load(plan, data)
+        state = snapshot.load_state(plan, data)
         (evidence := cls(plan, state)).change_limits(plan)
         return evidence
 

@@ -19,7 +19,7 @@ from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.psi import Psi
 from proxy.evidence.rules.registry import GUARDS, judges
 from proxy.evidence.state import EvidenceState
-from proxy.evidence.words import burst_words, cut_cost_words, forecast_words, judged_words, label_words, number, title
+from proxy.evidence.words import burst_words, cut_cost_words, forecast_words, in_unit, judged_words, label_words, title
 from proxy.model import Finding, Plan, Verdict, guard_key
 from proxy.model.reasons import NO_CREDENTIALS, Reason
 from proxy.money import money_text
@@ -258,9 +258,9 @@ def _eta(look: Look, slot: Slot, estimate: Estimate, more: int | None) -> float 
 def _effect(slot: Slot, estimate: Estimate) -> str:
     name = title(slot.guard)
     if estimate.value is None:
-        return f"{name}: nothing to compare yet, limit {number(slot.guard, slot.guard.limit)}"
-    value, low, high = (number(slot.guard, x) for x in (estimate.value, estimate.low, estimate.high))
-    return f"{name} now {value} ({low} – {high}), limit {number(slot.guard, slot.guard.limit)}"
+        return f"{name}: nothing to compare yet, limit {in_unit(slot.guard, slot.guard.limit)}"
+    value, low, high = (in_unit(slot.guard, x) for x in (estimate.value, estimate.low, estimate.high))
+    return f"{name} now {value} ({low} – {high}), limit {in_unit(slot.guard, slot.guard.limit)}"
 
 
 def _sentence(
@@ -306,7 +306,7 @@ def _repeated(slot: Slot, estimate: Estimate, every: Estimate) -> str:
         or low <= every.value <= high
     ):
         return ""
-    return f"{number(slot.guard, every.value)} over all {every.pairs:,} pairs, repeats included"
+    return f"{in_unit(slot.guard, every.value)} over all {every.pairs:,} pairs, repeats included"
 
 
 def _speaker(look: Look, i: int) -> str:
@@ -328,7 +328,7 @@ def _speaker(look: Look, i: int) -> str:
     (late,) = slot.rule.estimates(counts[None], slot.guard.limit)
     if late.value is None:
         return ""
-    value, low, high = (number(slot.guard, x) for x in (late.value, late.low, late.high))
+    value, low, high = (in_unit(slot.guard, x) for x in (late.value, late.low, late.high))
     return f"{value} ({low} – {high}) over the last {late.pairs:,} pairs"
 
 

@@ -141,7 +141,7 @@ PLAIN = (
 """Fields of a state that are kept as they are."""
 
 
-def load(plan: Plan, data: bytes) -> EvidenceState:
+def load_state(plan: Plan, data: bytes) -> EvidenceState:
     """The state of a snapshot; raises `EvidenceError` for bytes that are not one of this trial."""
     if not data.startswith(MAGIC):
         raise EvidenceError("not a snapshot of evidence of this version")

@@ -20,12 +20,12 @@ def title(guard: Guard) -> str:
     return f"{guard.aspect}: {named}" if guard.aspect else named
 
 
-def number(guard: Guard, value: float | None) -> str:
+def in_unit(guard: Guard, value: float | None) -> str:
     """A value in the guard's unit.
 
-    >>> number(Guard("max_disagreement", 0.02), 0.0131), number(Guard("p99_latency", 0.25), 0.2501)
+    >>> in_unit(Guard("max_disagreement", 0.02), 0.0131), in_unit(Guard("p99_latency", 0.25), 0.2501)
     ('1.31 %', '250 ms')
-    >>> number(Guard("p99_latency", 1.2, relative=True), 1.304), number(Guard("p99_latency", 0.25), float("inf"))
+    >>> in_unit(Guard("p99_latency", 1.2, relative=True), 1.304), in_unit(Guard("p99_latency", 0.25), float("inf"))
     ('1.30 x', 'unbounded')
     """
     if value is None:

@@ -18,10 +18,10 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from proxy.http.chunks import joined
+from proxy.http.chunks import joined_chunks
 from proxy.http.headers import CHUNKED, original
 from proxy.http.request_head import CODED, JSON_SIZE, TENSORS, Request
-from proxy.json_pointer import NOWHERE, Pointer, index, step
+from proxy.json_pointer import NOWHERE, Pointer, child, index
 
 ABSENT: Final = 0
 PRESENT: Final = 1
@@ -88,7 +88,7 @@ class JsonReader:
         """The document in the whole body of a request, as it came; `None` too where it is compressed, or its head
         cannot be right about binary tensors behind the JSON."""
         if request.length == CHUNKED:
-            body = joined(body)
+            body = joined_chunks(body)
         form = request.body_form()
         if form == CODED:
             return None
@@ -131,7 +131,7 @@ class JsonDocument:
         if found is None:  # not looked for
             self._reader, self._top, found = None, _loaded(self.text), (b"", pointer)
         text, rest = found
-        return reduce(step, rest, _loaded(text) if text else self._top)
+        return reduce(child, rest, _loaded(text) if text else self._top)
 
     def has(self, pointer: Pointer, value: object, written: bytes) -> bool:
         """Whether this value stands there, `written` being how it is mostly written; `true` is no 1.

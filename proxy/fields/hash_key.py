@@ -17,7 +17,7 @@ import orjson
 from proxy import json_pointer
 from proxy.fields.document import JsonDocument, JsonReader, json_size
 from proxy.fields.sticky import json_key, message_key
-from proxy.http.chunks import ChunkError, joined
+from proxy.http.chunks import ChunkError, joined_chunks
 from proxy.http.headers import original
 from proxy.http.request_head import JSON_SIZE
 from proxy.json_pointer import Pointer
@@ -37,7 +37,7 @@ class HashKey:
     def __init__(self, kind: str, name: str = "") -> None:
         self.kind, self.name = kind, name
         self._low = name.lower().encode()
-        self._path = json_pointer.parse(name) if kind == "json" else ()
+        self._path = json_pointer.parse_pointer(name) if kind == "json" else ()
         named = [(one,) for one in (*_PROMPTS, *_RULES)] if kind == "prefix" else [self._path] if self._path else []
         self.pointers: tuple[Pointer, ...] = tuple(named)
         """What it looks at in a JSON body."""
@@ -79,7 +79,7 @@ class HashKey:
             return b""
         if original(head, low, b"transfer-encoding"):
             try:
-                body = joined(body)
+                body = joined_chunks(body)
             except ChunkError:
                 return b""
         size = json_size(original(head, low, JSON_SIZE), body)

@@ -21,7 +21,7 @@ import orjson
 from proxy.fields.document import ABSENT, PRESENT, UNKNOWN, JsonDocument, JsonReader, json_size
 from proxy.http.headers import original, without
 from proxy.http.request_head import JSON_SIZE, OF_BODY
-from proxy.json_pointer import NOWHERE, Pointer, index, parse
+from proxy.json_pointer import NOWHERE, Pointer, index, parse_pointer
 
 Rules = tuple[tuple[Pointer, bytes], ...]
 """Each pointer's tokens, and the JSON to put there."""
@@ -54,7 +54,7 @@ def rules(set_json: Mapping[str, Any]) -> Rules:
     for pointer, value in set_json.items():
         if not pointer:
             raise ValueError("the empty pointer is the whole body, which cannot be set")
-        tokens = parse(pointer)
+        tokens = parse_pointer(pointer)
         try:
             json.dumps(value, allow_nan=False)  # orjson would write null for what is no number
             found.append((tokens, orjson.dumps(value)))

@@ -118,10 +118,10 @@ class ChunkScanner:
         return stop
 
 
-def joined(raw: bytes) -> bytes:
+def joined_chunks(raw: bytes) -> bytes:
     """The body of a whole chunked message; raises `ChunkError` when it is not whole.
 
-    >>> joined(b"3\\r\\nabc\\r\\n2\\r\\nde\\r\\n0\\r\\n\\r\\n")
+    >>> joined_chunks(b"3\\r\\nabc\\r\\n2\\r\\nde\\r\\n0\\r\\n\\r\\n")
     b'abcde'
     """
     out: list[bytes] = []

@@ -14,9 +14,8 @@ from functools import lru_cache
 
 from proxy.http.answer_head import NO_STREAM, Answer
 from proxy.http.headers import UNTIL_CLOSE, HeadError
+from proxy.http.http2.frames import Headers
 from proxy.model.reasons import Reason
-
-Headers = list[tuple[bytes, bytes]]
 
 CODES: tuple[tuple[str, int], ...] = (
     ("OK", 200),
@@ -236,7 +235,7 @@ class GrpcAnswer(Answer):
     """There are only trailers, in place of a head (gRPC's `Trailers-Only`)."""
 
 
-def read_answer(headers: Headers, ended: bool) -> GrpcAnswer:
+def read_grpc_answer(headers: Headers, ended: bool) -> GrpcAnswer:
     """What an answer's first headers mean; raises `HeadError` for what is no answer."""
     answer = GrpcAnswer()
     if not headers or headers[0][0] != b":status" or not headers[0][1].isdigit() or len(headers[0][1]) != 3:
@@ -300,10 +299,10 @@ def refusal(reason: Reason, words: str) -> Headers:
 # --- deadlines -------------------------------------------------------------------------------------------------------
 
 
-def seconds(timeout: bytes) -> float:
+def timeout_seconds(timeout: bytes) -> float:
     """Seconds of a `grpc-timeout`; infinity for what is none.
 
-    >>> seconds(b"250m"), seconds(b"2S"), seconds(b"soon")
+    >>> timeout_seconds(b"250m"), timeout_seconds(b"2S"), timeout_seconds(b"soon")
     (0.25, 2.0, inf)
     """
     match = _TIMEOUT.fullmatch(timeout.strip())

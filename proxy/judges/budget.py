@@ -66,12 +66,14 @@ def afford(spending: JudgeSpending, limit: MoneyBudget, cost: float, now: float)
     return spending._replace(reserved=spending.reserved + cost)
 
 
-def settle(spending: JudgeSpending, limit: MoneyBudget, reserved: float, cost: float, now: float) -> JudgeSpending:
+def settle_spending(
+    spending: JudgeSpending, limit: MoneyBudget, reserved: float, cost: float, now: float
+) -> JudgeSpending:
     """The spending when what was set aside has come to `cost`.
 
-    >>> settle(JudgeSpending(((0, 0.5),), 0.6), MoneyBudget(1.0, 86400.0), 0.6, 0.25, 1.0)
+    >>> settle_spending(JudgeSpending(((0, 0.5),), 0.6), MoneyBudget(1.0, 86400.0), 0.6, 0.25, 1.0)
     JudgeSpending(hours=((0, 0.75),), reserved=0.0)
-    >>> settle(JudgeSpending(((0, 0.5),), 0.6), MoneyBudget(1.0, 86400.0), 0.6, 0.25, 86_400.0)
+    >>> settle_spending(JudgeSpending(((0, 0.5),), 0.6), MoneyBudget(1.0, 86400.0), 0.6, 0.25, 86_400.0)
     JudgeSpending(hours=((0, 0.5), (24, 0.25)), reserved=0.0)
     """
     hour = _hour(spending, limit, now)

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from proxy.json_pointer import parse
+from proxy.json_pointer import parse_pointer
 from proxy.judges.drawing import candidate_comes_first, content_hash
 
 MAX_REQUEST: Final = 24_000
@@ -130,7 +130,7 @@ def with_fields(asked: dict[str, Any], fields: Iterable[tuple[str, Any]]) -> dic
     {'model': 'm', 'temperature': 0, 'extra': {'seed': 1}}
     """
     for pointer, value in fields:
-        *way, last = parse(pointer)
+        *way, last = parse_pointer(pointer)
         holder: Any = asked
         for step in way:
             holder = holder.setdefault(step, {}) if isinstance(holder, dict) else None

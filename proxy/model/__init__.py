@@ -13,7 +13,7 @@ from __future__ import annotations
 from proxy.model.findings import Assessment, Finding, Lane, Ledger, Table
 from proxy.model.pairs import Outcome, Pair, Prediction, Reading, make
 from proxy.model.plans import Guard, Plan, PredictionSpec, Segments, Stage, guard_key, trial_name
-from proxy.model.words import BUCKETS, EMBEDDER, VALID, Arm, Kind, Leg, Mismatch, State, Verdict
+from proxy.model.words import BUCKETS, EMBEDDER, VALID, Arm, Kind, LegKind, Mismatch, State, Verdict
 
 __all__ = [
     "BUCKETS",
@@ -26,7 +26,7 @@ __all__ = [
     "Kind",
     "Lane",
     "Ledger",
-    "Leg",
+    "LegKind",
     "Mismatch",
     "Outcome",
     "Pair",

@@ -16,7 +16,7 @@ class Arm(StrEnum):
     CANDIDATE = "candidate"
 
 
-class Leg(StrEnum):
+class LegKind(StrEnum):
     """One exchange with an upstream."""
 
     SERVED = "served"

@@ -26,7 +26,7 @@ from proxy.pairs.redaction import MASK
 from proxy.predictions import exact_json
 from proxy.predictions.bounds import DEFAULT, Bounds, check_json, too_many
 from proxy.predictions.codings import CODINGS
-from proxy.predictions.message import decoded, header, mark_of
+from proxy.predictions.message import decoded, head_value, mark_of
 from proxy.predictions.unreadable import Unreadable
 
 _Leaf: TypeAlias = "tuple[_Line, Any, Any, str]"
@@ -86,9 +86,9 @@ class KeyMask:
             body = decoded(head, body, bounds.inflated)
             head = without(head, _CODED) + b"\r\n"
         elif body and lower.find(_CALL) >= 0:
-            body = _messages(header(head, "grpc-encoding").lower(), body, bounds)
+            body = _messages(head_value(head, "grpc-encoding").lower(), body, bounds)
         head, body = self._bytes(head), self.body(body, bounds)
-        if header(head, "content-type").startswith(_GRPC):
+        if head_value(head, "content-type").startswith(_GRPC):
             body = mask_messages(body, self._raw, bounds)
         return outcome if body is outcome.body and head == outcome.head else outcome._replace(head=head, body=body)
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 import orjson
 
 from proxy.http.credentials import PARAMETERS
-from proxy.json_pointer import Pointer, index, parse
+from proxy.json_pointer import Pointer, index, parse_pointer
 from proxy.predictions import exact_json
 from proxy.predictions.bounds import Bounds, check_json
 from proxy.predictions.unreadable import Unreadable
@@ -82,7 +82,7 @@ def redact(body: bytes, entries: Sequence[str]) -> bytes | None:
     except (Unreadable, ValueError, RecursionError):
         return None
     for pointer in listed:
-        document = _masked(document, parse(pointer))
+        document = _masked(document, parse_pointer(pointer))
     try:
         return exact_json.dumps(document) if exact else orjson.dumps(document)
     except (orjson.JSONEncodeError, RecursionError):  # orjson reads 1,024 levels and writes 254

@@ -89,15 +89,15 @@ class RequestEntry(NamedTuple):
     legs: tuple[LegEntry, ...]
 
 
-def encode(entries: list[tuple[Any, ...]]) -> bytes:
+def encode_entries(entries: list[tuple[Any, ...]]) -> bytes:
     """A REQUESTS frame from tuples in the order of `RequestEntry`."""
     return note(Frame.REQUESTS, {"request_log": entries})
 
 
-def decode(payload: bytes) -> list[RequestEntry]:
+def decode_entries(payload: bytes) -> list[RequestEntry]:
     """The entries of a REQUESTS frame; raises `LinkError`.
 
-    >>> decode(encode([(*example()[:-1], [])])[5:]) == [example()]
+    >>> decode_entries(encode_entries([(*example()[:-1], [])])[5:]) == [example()]
     True
     """
     try:

@@ -35,8 +35,8 @@ Invariants
 """
 
 from proxy.predictions.aspects import reader_of
-from proxy.predictions.reading import PairReader, booking, protocol_of, read
+from proxy.predictions.reading import PairReader, booking, protocol_of, read_pair
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.usage import copies_cost
 
-__all__ = ["PairReader", "Unreadable", "booking", "copies_cost", "protocol_of", "read", "reader_of"]
+__all__ = ["PairReader", "Unreadable", "booking", "copies_cost", "protocol_of", "read_pair", "reader_of"]

@@ -19,11 +19,11 @@ from proxy.model import Kind, Pair, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds
 from proxy.predictions.json_tools import parse_json
-from proxy.predictions.message import decoded, header
+from proxy.predictions.message import decoded, head_value
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.v2_grpc import is_grpc, one_message
-from proxy.predictions.v2_messages import check_fields, read
+from proxy.predictions.v2_messages import check_fields, read_message
 
 _CLASS = re.compile(r"(-?(?:[0-9.]+|nan|inf)):([0-9]{1,18})(?::(.*))?", re.DOTALL)
 _AS_TRITON_WRITES = re.compile(r"-?[0-9]+\.[0-9]{6,}:[0-9]+(?::.*)?", re.DOTALL)
@@ -114,15 +114,15 @@ def _wants(entry: Any, output: str) -> bool:
 
 def _json_part(head: bytes, body: bytes) -> bytes:
     """The JSON of a request, without binary tensors."""
-    length = header(head, "inference-header-content-length")
+    length = head_value(head, "inference-header-content-length")
     return body[: int(length)] if length.isascii() and length.isdigit() and len(length) < 12 else body
 
 
 def _wanted_over_grpc(message: bytes, output: str, most: int) -> bool:
     """Whether a ModelInferRequest asks for the classes of this output; raises `Unreadable`."""
-    requested = read("Request", message).outputs
+    requested = read_message("Request", message).outputs
     check_fields(len(requested), most)
-    for asked in (read("Requested", data) for data in requested):
+    for asked in (read_message("Requested", data) for data in requested):
         check_fields(len(asked.parameters), most)
         if asked.name == output and any(
             entry.key == _PARAMETER.decode() and entry.value.int64_param > 0 for entry in asked.parameters

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from proxy.model import VALID, Kind, Prediction
 from proxy.model.reasons import Reason
 from proxy.predictions.calls import told_calls
-from proxy.predictions.exact_json import fits
+from proxy.predictions.exact_json import fits_64_bits
 from proxy.predictions.unreadable import MAX_DETAIL, Unreadable, names
 
 TokenCount: TypeAlias = tuple[int, int]
@@ -80,7 +80,9 @@ def _sort(rows: tuple[object, ...]) -> str:
 
 def _written(rows: tuple[object, ...]) -> str:
     """The same of the labels that tell: digits beyond 64 bits may have been either (`shapes`). Empty when none does."""
-    telling = tuple(row for row in rows if not (type(row) is str and _DIGITS.fullmatch(row) and not fits(int(row))))
+    telling = tuple(
+        row for row in rows if not (type(row) is str and _DIGITS.fullmatch(row) and not fits_64_bits(int(row)))
+    )
     return _sort(telling) if telling else ""
 
 

@@ -39,10 +39,10 @@ def wants_it(data: bytes) -> bool:
     return has_wide(data) or b"NaN" in data or b"Infinity" in data
 
 
-def fits(number: int) -> bool:
+def fits_64_bits(number: int) -> bool:
     """Whether a whole number has at most 64 bits, signed or not.
 
-    >>> fits(2**64 - 1), fits(2**64), fits(-(2**63) - 1)
+    >>> fits_64_bits(2**64 - 1), fits_64_bits(2**64), fits_64_bits(-(2**63) - 1)
     (True, False, False)
     """
     return LEAST <= number <= MOST
@@ -56,15 +56,15 @@ def as_orjson(text: str) -> int | float:
     """
     if len(text) < 19:
         return int(text)
-    if len(text) > 20 or not fits(int(text)):
+    if len(text) > 20 or not fits_64_bits(int(text)):
         return float(text)
     return int(text)
 
 
-def whole(text: str) -> int | float:
+def exact_whole(text: str) -> int | float:
     """A whole number as it is, whatever its size; with more digits than a double can have it is infinite.
 
-    >>> whole("123456789012345678901")
+    >>> exact_whole("123456789012345678901")
     123456789012345678901
     """
     return int(text) if len(text) <= MAX_DIGITS else float(text)
@@ -83,7 +83,7 @@ def whole_from_63_bits(text: str) -> int | float:
 _Parse = Callable[[str], int | float]
 
 
-def loads(data: bytes, parse_int: _Parse = whole, parse_float: _Parse = float) -> Any:
+def loads(data: bytes, parse_int: _Parse = exact_whole, parse_float: _Parse = float) -> Any:
     """The JSON value of a text, `NaN` and `Infinity` included.
 
     Raises `ValueError` (`UnicodeError` for what is no text) and `RecursionError`.

@@ -83,10 +83,10 @@ def unnamed_lines(answer: Message) -> list[Any] | None:
         return None
 
 
-def whole(spec: PredictionSpec, answer: Message, pieces: list[bytes]) -> Tensor:
+def values_of_stream(spec: PredictionSpec, answer: Message, pieces: list[bytes]) -> Tensor:
     """The values of a stream whose events are the values themselves, text as it is or JSON; raises `Unreadable`.
 
-    >>> whole(PredictionSpec(), Message(b"", b""), [b"Hel", b"lo"]).data
+    >>> values_of_stream(PredictionSpec(), Message(b"", b""), [b"Hel", b"lo"]).data
     ['Hello']
     """
     try:
@@ -97,9 +97,9 @@ def whole(spec: PredictionSpec, answer: Message, pieces: list[bytes]) -> Tensor:
         for document in documents:
             _check(document)
         if spec.kind is not Kind.TEXT or all(type(document) is str for document in documents):
-            return joined(spec, documents)
+            return joined_events(spec, documents)
     try:
-        return joined(spec, [piece.decode() for piece in pieces])
+        return joined_events(spec, [piece.decode() for piece in pieces])
     except UnicodeDecodeError:
         raise Unreadable(Reason.BAD_ENCODING, "an event is not UTF-8") from None
 
@@ -124,13 +124,13 @@ def found_in(spec: PredictionSpec, documents: list[Any], find: Find, first: str 
             missing = missing or why
     if documents and not values and missing is not None:
         raise Unreadable(missing.reason, f"none of {len(documents)} events has it: {missing.detail}")
-    return joined(spec, values)
+    return joined_events(spec, values)
 
 
-def joined(spec: PredictionSpec, values: list[Any]) -> Tensor:
+def joined_events(spec: PredictionSpec, values: list[Any]) -> Tensor:
     """One text of texts, else a row per value; raises `Unreadable`.
 
-    >>> joined(PredictionSpec(), ["Hel", "lo"]).data, joined(PredictionSpec(), [0.5, 0.25]).data
+    >>> joined_events(PredictionSpec(), ["Hel", "lo"]).data, joined_events(PredictionSpec(), [0.5, 0.25]).data
     (['Hello'], [0.5, 0.25])
     """
     if not values:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from proxy.json_pointer import NOWHERE, Pointer, index, step
+from proxy.json_pointer import NOWHERE, Pointer, child, index
 from proxy.model.reasons import Reason
 from proxy.predictions import exact_json
 from proxy.predictions.bounds import DEFAULT, Bounds, check_json
@@ -57,7 +57,7 @@ def _mended(body: bytes, bounds: Bounds) -> bytes:
 
 def _parse(body: bytes, bounds: Bounds, *, exact: bool) -> Any:
     if exact:
-        return _parse_slowly(body, bounds, exact_json.whole, exact_json.whole_from_63_bits)
+        return _parse_slowly(body, bounds, exact_json.exact_whole, exact_json.whole_from_63_bits)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -98,16 +98,16 @@ def _why(body: bytes, message: str) -> Unreadable:
     return Unreadable(Reason.NOT_JSON, f"not JSON: {message}")
 
 
-def follow(document: Any, pointer: Pointer) -> Any:
+def value_at(document: Any, pointer: Pointer) -> Any:
     """The value a pointer leads to; raises `Unreadable` with `missing_output`, saying what was found instead.
 
-    >>> follow({"a": [1, 2]}, ("a", "1"))
+    >>> value_at({"a": [1, 2]}, ("a", "1"))
     2
     """
     value = document
     for depth, token in enumerate(pointer):
         try:
-            value = step(value, token)
+            value = child(value, token)
         except LookupError:
             raise Unreadable(Reason.MISSING_OUTPUT, _missing(value, pointer, depth)) from None
     return value
@@ -136,7 +136,7 @@ def word_for(value: Any) -> str:
     return words.get(type(value), type(value).__name__)
 
 
-def drop(document: Any, pointer: Pointer) -> None:
+def remove(document: Any, pointer: Pointer) -> None:
     """Remove what a pointer leads to, in place; nothing happens when it leads nowhere.
 
     An array element becomes null rather than disappear, so that the pointers after it still mean what they say.
@@ -144,7 +144,7 @@ def drop(document: Any, pointer: Pointer) -> None:
     if not pointer:
         return
     try:
-        parent = follow(document, pointer[:-1])
+        parent = value_at(document, pointer[:-1])
         if isinstance(parent, dict):
             parent.pop(pointer[-1], None)
         elif isinstance(parent, list) and (at := index(pointer[-1])) != NOWHERE:

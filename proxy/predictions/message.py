@@ -29,10 +29,10 @@ def mark_of(name: str) -> bytes:
     return b"\r\n" + name.lower().encode("latin-1", "replace") + b":"
 
 
-def header(head: bytes, name: str) -> str:
+def head_value(head: bytes, name: str) -> str:
     """The value of the first header called `name` in a raw head, without surrounding blanks; empty if there is none.
 
-    >>> header(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/csv\\r\\n\\r\\n", "content-type")
+    >>> head_value(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/csv\\r\\n\\r\\n", "content-type")
     'text/csv'
     """
     mark = mark_of(name)
@@ -66,7 +66,7 @@ def media_type(head: bytes) -> str:
     >>> media_type(b"HTTP/1.1 200 OK\\r\\nContent-Type: Application/JSON; charset=utf-8\\r\\n\\r\\n")
     'application/json'
     """
-    return header(head, "content-type").partition(";")[0].strip().lower()
+    return head_value(head, "content-type").partition(";")[0].strip().lower()
 
 
 class Message:
@@ -97,7 +97,7 @@ class Message:
         self._document = document
 
     def has(self, mark: bytes) -> bool:
-        """Whether the head has a header, given as `mark_of(name)`: the cheap question before `header`."""
+        """Whether the head has a header, given as `mark_of(name)`: the cheap question before `head_value`."""
         return mark in self._lower
 
     @property
@@ -130,7 +130,7 @@ def decoded(head: bytes, body: bytes, most: int = MAX_BODY) -> bytes:
     """The body with its content codings undone (RFC 9110 section 8.4), at most `most` bytes; raises `Unreadable`."""
     if head.lower().find(_ENCODING) < 0:
         return body
-    codings = [word for word in header(head, "content-encoding").lower().replace(" ", "").split(",") if word]
+    codings = [word for word in head_value(head, "content-encoding").lower().replace(" ", "").split(",") if word]
     if len(codings) > MAX_CODINGS:
         raise Unreadable(Reason.BAD_ENCODING, f"{len(codings)} content codings on one body")
     for coding in reversed(codings):

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from proxy.json_pointer import parse
+from proxy.json_pointer import parse_pointer
 from proxy.model import Segments
 from proxy.predictions.bounds import DEFAULT, Bounds
-from proxy.predictions.json_tools import drop, follow, parse_json
-from proxy.predictions.message import decoded, header
+from proxy.predictions.json_tools import parse_json, remove, value_at
+from proxy.predictions.message import decoded, head_value
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.v2_grpc import is_grpc, without_fields
 
@@ -66,10 +66,10 @@ def request_facts(
         body = decoded(head, body, bounds.inflated)
     except Unreadable:
         ignore = ()  # the server will refuse it, or knows a coding that is not known here; its bytes still identify it
-    cluster = _named(_text(header(head, cluster_by))) if cluster_by else ""
+    cluster = _named(_text(head_value(head, cluster_by))) if cluster_by else ""
     segment = ""
     if segments is not None and segments.header:
-        segment = _named(_text(header(head, segments.header)))
+        segment = _named(_text(head_value(head, segments.header)))
     field = segments.request_field if segments is not None and not segments.header else ""
     if ignore and is_grpc(head):
         return RequestFacts(_hash(without_fields(head, body, ignore, bounds) or _target(head)), segment, cluster)
@@ -84,7 +84,7 @@ def request_facts(
         segment = _field(document, field)
     if ignore:
         for pointer in ignore:
-            drop(document, parse(pointer))
+            remove(document, parse_pointer(pointer))
         with suppress(orjson.JSONEncodeError):  # it reads 1,024 levels and writes 254
             body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS) + tail
     return RequestFacts(_hash(body), segment, cluster)
@@ -100,7 +100,7 @@ def _target(head: bytes) -> bytes:
 
 def _split_binary(head: bytes, body: bytes) -> tuple[bytes, bytes]:
     """JSON and raw tensors of a V2 request in the binary extension; anything else is all JSON."""
-    length = header(head, "inference-header-content-length")
+    length = head_value(head, "inference-header-content-length")
     if length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= len(body):
         return body[: int(length)], body[int(length) :]
     return body, b""
@@ -108,7 +108,7 @@ def _split_binary(head: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def _field(document: Any, pointer: str) -> str:
     try:
-        value = follow(document, parse(pointer))
+        value = value_at(document, parse_pointer(pointer))
     except Unreadable:
         return ""
     if isinstance(value, bool):

@@ -16,7 +16,7 @@ from typing import Any
 from proxy.model import Kind, Prediction, PredictionSpec, make
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds, too_many
-from proxy.predictions.exact_json import fits
+from proxy.predictions.exact_json import fits_64_bits
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.json_validity import json_rows
 from proxy.predictions.unreadable import Rounded, Unreadable
@@ -182,7 +182,7 @@ def _label(value: Any, exact: bool) -> Any:
         value = int(value)
     elif kind is not int:
         raise Unreadable(Reason.BAD_TYPE, f"{_show_value(value)} is not a label (text or a whole number)")
-    return value if fits(value) else str(value)
+    return value if fits_64_bits(value) else str(value)
 
 
 def label_name(value: Any) -> str:

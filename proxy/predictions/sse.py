@@ -18,13 +18,13 @@ def is_stream(head_type: str, body: bytes) -> bool:
     return head_type == "text/event-stream" or body.startswith((b"data:", b"event:", b": "))
 
 
-def events(body: bytes, most: int = PARTS) -> Iterator[bytes]:
+def sse_data(body: bytes, most: int = PARTS) -> Iterator[bytes]:
     """The data of each event, comments and other fields left out; an event without data is skipped. Raises
     `Unreadable` when there are more than `most`.
 
     The last event counts although no blank line follows it: whether a stream was cut off is for the protocol to say.
 
-    >>> list(events(b": hello\\n\\nevent: x\\ndata: one\\ndata: two\\n\\ndata:[DONE]"))
+    >>> list(sse_data(b": hello\\n\\nevent: x\\ndata: one\\ndata: two\\n\\ndata:[DONE]"))
     [b'one\\ntwo', b'[DONE]']
     """
     return (data for _, data in named_events(body, most))

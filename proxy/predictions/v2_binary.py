@@ -18,7 +18,7 @@ import numpy as np
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, Bounds, too_many
 from proxy.predictions.json_tools import word_for
-from proxy.predictions.message import Message, header
+from proxy.predictions.message import Message, head_value
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable
 
@@ -42,7 +42,7 @@ _LENGTH = struct.Struct("<I")
 
 def split(answer: Message) -> tuple[Any, bytes]:
     """The JSON head as a value, and the bytes after it; raises `Unreadable`."""
-    text = header(answer.head, HEADER)
+    text = head_value(answer.head, HEADER)
     if not (text.isascii() and text.isdigit() and len(text) < 12):
         raise Unreadable(Reason.BAD_ENCODING, f"`{HEADER}` is {text[:40]!r}, expected a number of bytes")
     length = int(text)
@@ -78,10 +78,10 @@ def raw_of(head: dict[str, Any], wanted: dict[str, Any], tail: bytes) -> bytes:
     return found
 
 
-def decode(datatype: str, shape: tuple[int, ...], raw: bytes, bounds: Bounds = DEFAULT) -> Tensor:
+def decode_tensor(datatype: str, shape: tuple[int, ...], raw: bytes, bounds: Bounds = DEFAULT) -> Tensor:
     """A raw tensor as values; raises `Unreadable` when its length does not fit its shape, or it holds too many.
 
-    >>> decode("FP16", (2,), b"\\x00\\x3c\\x00\\xc0").data, decode("BF16", (1,), b"\\x80\\x3f").data
+    >>> decode_tensor("FP16", (2,), b"\\x00\\x3c\\x00\\xc0").data, decode_tensor("BF16", (1,), b"\\x80\\x3f").data
     ([1.0, -2.0], [1.0])
     """
     count = prod(shape)

@@ -14,11 +14,11 @@ from typing import Any
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, too_many
 from proxy.predictions.codings import CODINGS
-from proxy.predictions.message import Message, header, mark_of
+from proxy.predictions.message import Message, head_value, mark_of
 from proxy.predictions.shapes import Tensor
 from proxy.predictions.unreadable import Unreadable
 from proxy.predictions.v2_binary import element
-from proxy.predictions.v2_messages import REQUEST, check_fields, read
+from proxy.predictions.v2_messages import REQUEST, check_fields, read_message
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 GRPC = mark_of("content-type") + b" application/grpc"
@@ -54,7 +54,7 @@ def one_message(head: bytes, body: bytes, most: int = MAX_BODY) -> bytes:
         raise Unreadable(Reason.BAD_ENCODING, f"a message flagged {body[0]}, expected 0 or 1")
     if body[0] == 0:
         return body[5:]
-    coding = header(head, "grpc-encoding").lower()
+    coding = head_value(head, "grpc-encoding").lower()
     if coding not in CODINGS or coding == "identity":
         raise Unreadable(Reason.BAD_ENCODING, f"a message compressed by `{coding[:40] or 'an unnamed coding'}`")
     return CODINGS[coding](body[5:], most)
@@ -64,7 +64,7 @@ def document(answer: Message) -> dict[str, Any]:
     """A ModelInferResponse as the REST protocol would write it, its values as they came: `raw` bytes, or typed
     `contents`; raises `Unreadable`."""
     most = answer.bounds.parts
-    response = read("Response", one_message(answer.head, answer.body, answer.bounds.inflated))
+    response = read_message("Response", one_message(answer.head, answer.body, answer.bounds.inflated))
     tensors, raw = response.outputs, response.raw_output_contents
     check_fields(len(tensors) + len(raw), most)
     if raw and len(raw) != len(tensors):
@@ -73,7 +73,7 @@ def document(answer: Message) -> dict[str, Any]:
 
 
 def _output(data: bytes, raw: bytes | None, most: int) -> dict[str, Any]:
-    output = read("Output", data)
+    output = read_message("Output", data)
     check_fields(len(output.shape), most)
     shape, contents = list(output.shape), output.contents
     return {"name": output.name, "datatype": output.datatype, "shape": shape, "contents": contents, "raw": raw}
@@ -105,7 +105,7 @@ def without_fields(head: bytes, body: bytes, pointers: Sequence[str], bounds: Bo
     b'\\n\\x01m'
     """
     try:
-        request = read("Request", one_message(head, body, bounds.inflated))
+        request = read_message("Request", one_message(head, body, bounds.inflated))
     except Unreadable:
         return body
     for pointer in pointers:

@@ -66,10 +66,10 @@ def _classes() -> dict[str, Any]:
 _CLASSES = _classes()
 
 
-def read(kind: str, data: bytes) -> Any:
+def read_message(kind: str, data: bytes) -> Any:
     """A message of one of the schemas; raises `Unreadable` with `bad_encoding`.
 
-    >>> read("Output", b"\\x0a\\x01y\\x1a\\x02\\x01\\x02").shape
+    >>> read_message("Output", b"\\x0a\\x01y\\x1a\\x02\\x01\\x02").shape
     [1, 2]
     """
     try:

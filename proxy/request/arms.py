@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
 
 
-def choose(exchange: Exchange) -> Reason:
+def choose_arm(exchange: Exchange) -> Reason:
     """Set `exchange.trial`, or `undrawn` where the body must be here first; a reason when what is asked is refused."""
     route, request = exchange.route, exchange.request
     trial = route.serving

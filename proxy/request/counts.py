@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, Final
 
-from proxy.model import BUCKETS, Leg
+from proxy.model import BUCKETS, LegKind
 from proxy.model.reasons import Reason
 from proxy.pairs.link import BOUNDS
 
@@ -99,16 +99,16 @@ class Meters:
     __slots__ = ("copy", "hedge", "served")
 
     def __init__(self, counts: Counts, route: str, upstream: str) -> None:
-        self.served = counts.meter(route, upstream, Leg.SERVED)
-        self.copy = counts.meter(route, upstream, Leg.COPY)
-        self.hedge = counts.meter(route, upstream, Leg.HEDGE)
+        self.served = counts.meter(route, upstream, LegKind.SERVED)
+        self.copy = counts.meter(route, upstream, LegKind.COPY)
+        self.hedge = counts.meter(route, upstream, LegKind.HEDGE)
 
 
 class Counts:
     """Everything a worker reports except the ledger, which the rollouts keep."""
 
     def __init__(self) -> None:
-        self._meters: dict[tuple[str, str, Leg], Meter] = {}
+        self._meters: dict[tuple[str, str, LegKind], Meter] = {}
         self._overhead: dict[str, Histogram] = {}
         self._fallbacks: dict[tuple[str, Reason], int] = {}
         self._early: dict[str, int] = {}
@@ -117,7 +117,7 @@ class Counts:
         self.due = self.spared = 0
         """Requests of rollouts whose pairs are paced (`rollout.pair_budget.Strain`)."""
 
-    def meter(self, route: str, upstream: str, leg: Leg) -> Meter:
+    def meter(self, route: str, upstream: str, leg: LegKind) -> Meter:
         """The meter of these labels; made once, at reload, and kept by whoever counts."""
         found = self._meters.pop((route, upstream, leg), None) or Meter()
         self._meters[route, upstream, leg] = found  # what was named last stands last
@@ -126,7 +126,7 @@ class Counts:
     def forget(self, routes: set[str], upstreams: set[str], rollouts: set[str]) -> None:
         """After a reload: keep what the file names, and the last `MOST_GONE` of each sort that it names no more."""
         gone = [key for key in self._meters if key[0] and not (key[0] in routes and key[1] in upstreams)]
-        for key in gone[: -MOST_GONE * len(Leg)]:
+        for key in gone[: -MOST_GONE * len(LegKind)]:
             del self._meters[key]
         for route in [route for route in self._overhead if route not in routes][:-MOST_GONE]:
             del self._overhead[route]

@@ -43,7 +43,7 @@ class RequestDriver(Exchange):
         """Choose the arm and send what is here of the request; a reason when it is refused."""
         if self.request.fork is not None and not self.request.upgrade:
             self.unrouted = True
-            gathering.begin(self, piece, done)
+            gathering.ask_arms(self, piece, done)
             return _NONE
         return self.enter(piece, done, self.started)
 
@@ -51,12 +51,12 @@ class RequestDriver(Exchange):
         """The same, once it is known where it belongs."""
         route, request = self.route, self.request
         if route.trials and not request.upgrade and (route.serving is not None or route.override):
-            refused = arms.choose(self)
+            refused = arms.choose_arm(self)
             if refused:
                 self.on(machine.REFUSED)
                 return refused
         if (route.reads_body or not done) and not request.upgrade:
-            gathering.begin(self, piece, done, now)
+            gathering.ask_arms(self, piece, done, now)
         else:
             self.send(piece, done, now)
         return _NONE
@@ -197,7 +197,7 @@ class RequestDriver(Exchange):
         elif action == machine.UNWATCH:
             self.context.unwatch(self)
         else:
-            leaving.act(self, action)
+            leaving.carry_out(self, action)
 
     def _answer_with(self, leg: Captured) -> None:
         """Give the client this leg's answer as far as it is here, or the error it ended with."""
@@ -231,7 +231,7 @@ class RequestDriver(Exchange):
         """The client has its answer: a leg that did not win runs on, for the pair, as long as a copy may."""
         self.let_go()
         if self.trial is not None and self.hedge is not None:
-            leaving.bound(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
+            leaving.bound_leg(self.hedge if self.winner is self.first else self.first, self.trial, monotonic())
 
     def let_go(self) -> None:
         """The client waits for nothing any more."""
@@ -289,7 +289,7 @@ class RequestDriver(Exchange):
         """The client left before it had its answer; `leaving` says what is still done for the pair. Nothing is for one
         that was `cut_off` because it was slow: that is nobody else's fault."""
         if not self.answered:
-            self.on(machine.LEAVES if cut_off else leaving.event(self))
+            self.on(machine.LEAVES if cut_off else leaving.leave_event(self))
 
     def give_up(self, why: str) -> None:
         """Nobody waits for this request any more: end what runs. `why` is a part of the ledger."""
@@ -305,7 +305,7 @@ class RequestDriver(Exchange):
             copy.end_by(Reason.CLIENT_GONE)
             copy.payer.free_slot()
             del copy.exchange
-        samples.drop(self, why)
+        samples.drop_samples(self, why)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

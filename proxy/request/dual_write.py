@@ -64,7 +64,7 @@ def ask(exchange: Exchange, both: DualWrite, body: bytes, done: bool, now: float
     base = exchange.base_without(both.drop) + both.set_lines
     asked: tuple[bytes, bytes] | None = (base, body)
     if both.pool.changes(exchange.request.path):
-        asked = rewriting.for_upstream(exchange, both.pool, base, body)
+        asked = rewriting.rewrite_for(exchange, both.pool, base, body)
     if asked is None:
         both.meter.count(Reason.NOT_REWRITTEN)
         exchange.send(body, done, now)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from proxy.http import answer_head, forwarding, headers, request_head
-from proxy.http.chunks import ChunkError, joined
+from proxy.http.chunks import ChunkError, joined_chunks
 from proxy.http.statuses import NOT_MODIFIED, are_alike, is_failure, status_class
 from proxy.model.reasons import CODES, Reason
 from proxy.pairs.link import pack_outcome
@@ -141,7 +141,7 @@ class Captured(Leg):
             return pack_outcome(0, code, self._since(self.finished), self._since(self.began), b"", b"")
         if answer.length == headers.CHUNKED and body:
             try:
-                body = joined(body)
+                body = joined_chunks(body)
             except ChunkError:  # broken off in the middle; `reason` says so
                 body = b""
         sent, first = self.sent, self.said_first()

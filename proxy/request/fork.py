@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proxy.fields.document import JsonDocument
     from proxy.http.request_head import Request
     from proxy.json_pointer import Pointer
-    from proxy.request.routing import Rule
+    from proxy.request.routing import MatchRule
 
 T = TypeVar("T")
 DEFAULT_MAX_BODY: Final = 1 << 20
@@ -28,7 +28,7 @@ DEFAULT_MAX_BODY: Final = 1 << 20
 class Fork(Generic[T]):
     """The routes that one request may belong to. `max_body` is the largest `mirror.max_body` of them, 0 for none."""
 
-    def __init__(self, choices: Sequence[tuple[Rule, T]], max_body: int, is_grpc: bool) -> None:
+    def __init__(self, choices: Sequence[tuple[MatchRule, T]], max_body: int, is_grpc: bool) -> None:
         fields = [(tuple((path, value, _written(value)) for path, value in r.json), route) for r, route in choices]
         self._choices: list[tuple[tuple[tuple[Pointer, object, bytes], ...], T]] = [one for one in fields if one[0]]
         self._is_grpc = is_grpc

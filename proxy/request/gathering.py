@@ -57,7 +57,7 @@ def _is_enough(exchange: Exchange, gathered: Gathered) -> bool:
     return exchange.is_stream() if gathered.for_place else exchange.is_enough(False)
 
 
-def begin(exchange: Exchange, piece: bytes, done: bool, now: float = 0.0) -> None:
+def ask_arms(exchange: Exchange, piece: bytes, done: bool, now: float = 0.0) -> None:
     """Ask the arms, at once or when the body is here as far as it is needed."""
     gathered = None
     if not done:
@@ -98,7 +98,7 @@ def _go_on(exchange: Exchange, body: bytes, done: bool, now: float) -> None:
         exchange.undrawn = False
         arms.draw(exchange, _key(exchange, body, done))
         if not done:
-            begin(exchange, body, done)  # whoever is to get it changed may want more of it
+            ask_arms(exchange, body, done)  # whoever is to get it changed may want more of it
             return
     rewriting.change(exchange, body, done)
     both = exchange.route.dual_write

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from proxy.request.rollouts import Trial
 
 
-def event(exchange: Exchange) -> int:
+def leave_event(exchange: Exchange) -> int:
     """What it is to this request that its client leaves. Whether the candidate is suspect is for the table to say."""
     trial = exchange.trial
     if trial is None or exchange.state < machine.ASKED or not exchange.body_done or exchange.parts is None:
@@ -46,7 +46,7 @@ def _own(exchange: Exchange) -> Sample | None:
     return next((one for one in exchange.samples if one.trial is exchange.trial), None)
 
 
-def act(exchange: Exchange, action: int) -> None:
+def carry_out(exchange: Exchange, action: int) -> None:
     """The table's actions for a client that has left a candidate."""
     trial = exchange.trial
     assert trial is not None
@@ -60,7 +60,7 @@ def act(exchange: Exchange, action: int) -> None:
         _watch(exchange)
 
 
-def bound(leg: Leg, trial: Trial, now: float) -> None:
+def bound_leg(leg: Leg, trial: Trial, now: float) -> None:
     """Nobody waits for this leg any more: it may last as long as a copy from now on."""
     leg.longest = now - (leg.sent or now) + trial.settings.max_duration
 
@@ -70,9 +70,9 @@ def _run_on(exchange: Exchange, trial: Trial) -> None:
     own, first, now = _own(exchange), exchange.first, monotonic()
     assert own is not None
     samples.keep_only(exchange, own)
-    bound(first, trial, now)
+    bound_leg(first, trial, now)
     if exchange.hedge is not None:
-        bound(exchange.hedge, trial, now)
+        bound_leg(exchange.hedge, trial, now)
     if first.connection is not None:
         first.connection.resume_reading()  # the client may have read slowly
 

@@ -26,7 +26,7 @@ def gather(exchange: Exchange, piece: bytes) -> None:
     if not keeps(exchange, len(piece)) and not reserve(exchange):
         exchange.lose_body()
     elif exchange.body_size > exchange.route.max_body:
-        samples.drop(exchange, "too_large")
+        samples.drop_samples(exchange, "too_large")
         release(exchange)
         exchange.lose_body()
 

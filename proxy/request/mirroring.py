@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from proxy.http.chunks import joined
+from proxy.http.chunks import joined_chunks
 from proxy.http.headers import CHUNKED, without
 from proxy.http.request_head import CREDENTIALS
 from proxy.model.reasons import Reason
@@ -66,7 +66,7 @@ class Copy(Captured):
 def mirror(exchange: Exchange) -> None:
     """Ask the arms that did not serve, as far as the trials' budgets have room."""
     if not exchange.body_done or exchange.parts is None:
-        samples.drop(exchange, "shed")
+        samples.drop_samples(exchange, "shed")
         return
     memory.charge(exchange, exchange.uncharged)
     own = exchange.trial
@@ -75,7 +75,7 @@ def mirror(exchange: Exchange) -> None:
         payer = next((one.trial for one in exchange.samples if one.trial is own), exchange.samples[0].trial)
         exchange.live = _copy(exchange, payer, exchange.route.live, None)
         if exchange.live is None:
-            samples.drop(exchange, "shed")
+            samples.drop_samples(exchange, "shed")
             return
     asked = []
     for one in exchange.samples:
@@ -114,7 +114,7 @@ def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None)
     sent: tuple[bytes, bytes] | None = (base, body)
     if changes:
         is_live = trial is None
-        sent = rewriting.for_live(exchange, base) if is_live else rewriting.for_upstream(exchange, pool, base, body)
+        sent = rewriting.for_live(exchange, base) if is_live else rewriting.rewrite_for(exchange, pool, base, body)
     if sent is None:
         leg.refused(Reason.NOT_REWRITTEN)
         return leg
@@ -170,7 +170,7 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
     assert exchange.parts is not None
     body = b"".join(exchange.parts)
     if request.length == CHUNKED:
-        body = joined(body)
+        body = joined_chunks(body)
     head = request.head
     if not CREDENTIALS.isdisjoint(request.found):  # the controller has no use for them, and records are files
         head = without(head, CREDENTIALS) + b"\r\n"

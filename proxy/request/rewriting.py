@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.fields.set_json import lengths
-from proxy.http.chunks import joined
+from proxy.http.chunks import joined_chunks
 from proxy.http.headers import CHUNKED, without
 from proxy.http.request_head import CODED, OF_BODY, TENSORS
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _LENGTH = frozenset({b"content-length"})
 
 
-def for_upstream(exchange: Exchange, pool: Upstream, base: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+def rewrite_for(exchange: Exchange, pool: Upstream, base: bytes, body: bytes) -> tuple[bytes, bytes] | None:
     """Head and body as this upstream gets them; `None` when what it sets cannot be set in this body.
 
     Without a body nothing is changed."""
     request = exchange.request
-    if not body or (request.length == CHUNKED and not joined(body)):
+    if not body or (request.length == CHUNKED and not joined_chunks(body)):
         return base, body
     if exchange.route.is_grpc:
         messages = pool.changed(request.path, body, None)
@@ -53,7 +53,7 @@ def for_live(exchange: Exchange, base: bytes) -> tuple[bytes, bytes]:
     assert exchange.parts is not None
     body, live = b"".join(exchange.parts), exchange.route.live
     if live.changes(exchange.request.path):
-        changed = for_upstream(exchange, live, base, body) if exchange.body_done else None
+        changed = rewrite_for(exchange, live, base, body) if exchange.body_done else None
         if changed is not None:
             return changed
         _count(exchange, live, body, exchange.body_done)
@@ -65,14 +65,14 @@ def change(exchange: Exchange, body: bytes, done: bool) -> None:
     trial, path = exchange.trial, exchange.request.path
     if trial is not None and trial.pool.changes(path):
         if done and len(body) <= trial.settings.max_body:
-            exchange.rewritten = for_upstream(exchange, trial.pool, exchange.base, body)
+            exchange.rewritten = rewrite_for(exchange, trial.pool, exchange.base, body)
         if exchange.rewritten is None:
             _count(exchange, trial.pool, body, done and len(body) <= trial.settings.max_body)
             exchange.trial = trial = None
     live = exchange.route.live
     if trial is None and live.changes(path):
         if done:
-            exchange.rewritten = for_upstream(exchange, live, exchange.base, body)
+            exchange.rewritten = rewrite_for(exchange, live, exchange.base, body)
         if exchange.rewritten is None:
             _count(exchange, live, body, done)
 

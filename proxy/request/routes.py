@@ -10,14 +10,14 @@ from typing import Final
 from proxy.fields.document import JsonReader
 from proxy.http.known_heads import KnownHeads
 from proxy.http.request_head import Request, read_request, request_scanner
-from proxy.json_pointer import last_member, parse
+from proxy.json_pointer import last_member, parse_pointer
 from proxy.model import State
 from proxy.model.worker_config import OWN_PATHS, DualWriteSpec, HeaderSpec, RolloutSpec, RouteSpec, WorkerConfig
 from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.fork import Fork
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, RolloutSettings, Trial
-from proxy.request.routing import Router, Rule
+from proxy.request.routing import MatchRule, Router
 
 OWN = OWN_PATHS.encode()
 """Paths that begin so are the proxy's own."""
@@ -106,10 +106,10 @@ class Route:
 class Routes:
     """Every route of one configuration, and the pattern that finds the headers they look at."""
 
-    def __init__(self, rules: list[tuple[Rule, Route]], default: Route | None, names: frozenset[bytes]) -> None:
+    def __init__(self, rules: list[tuple[MatchRule, Route]], default: Route | None, names: frozenset[bytes]) -> None:
         self.all = [route for _, route in rules] + ([default] if default is not None else [])
         if default is not None:
-            rules = [*rules, (Rule(), default)]
+            rules = [*rules, (MatchRule(), default)]
         self._router = Router(rules)
         self._headers = tuple({name for rule, _ in rules for name, _ in rule.headers})
         self.scanner: re.Pattern[bytes] = request_scanner(names)
@@ -204,7 +204,7 @@ def compile_routes(
     grpc: bool = False,
 ) -> Routes:
     """Those for HTTP or for gRPC. `trial_for`, `recent_for` keep what survives a reload; `place`: slot, workers."""
-    rules: list[tuple[Rule, Route]] = []
+    rules: list[tuple[MatchRule, Route]] = []
     names: set[bytes] = {b"grpc-timeout"} if grpc else set()
     for item in (route for route in config.routes if config.upstreams[route.live].grpc is grpc):
         candidates = ((one, pools[one.candidate]) for one in item.rollouts)
@@ -228,7 +228,7 @@ def compile_routes(
     return Routes(rules, last, frozenset(names))
 
 
-def _share_reader(rules: list[tuple[Rule, Route]], last: Route | None) -> None:
+def _share_reader(rules: list[tuple[MatchRule, Route]], last: Route | None) -> None:
     """One reader looks for the fields of all, for which route a body belongs to may be known by it only."""
     routes = [route for _, route in rules] + ([last] if last is not None else [])
     wanted = {path for rule, _ in rules for path, _ in rule.json}
@@ -247,21 +247,21 @@ def _set_keys(route: Route, item: RouteSpec) -> None:
     """What in a request says which arm answers it, and in a stream's event what it brings."""
     route.sticky_header = item.sticky_header.lower().encode()
     route.sticky_cookie = item.sticky_cookie.lower().encode()
-    route.sticky_json = parse(item.sticky_json)
+    route.sticky_json = parse_pointer(item.sticky_json)
     route.override = item.override.lower().encode()
     route.member = last_member(iter(item.pointers))
     route.settle()
 
 
-def _rule(item: RouteSpec) -> Rule:
+def _rule(item: RouteSpec) -> MatchRule:
     """Which requests belong to a route."""
     headers = tuple((name.lower().encode(), value.encode("latin-1")) for name, value in item.headers.items())
     methods = frozenset(method.encode() for method in item.methods)
-    fields = tuple((parse(pointer), json.loads(value)) for pointer, value in item.json.items())
-    return Rule(item.path.encode(), methods, headers, fields, item.default)
+    fields = tuple((parse_pointer(pointer), json.loads(value)) for pointer, value in item.json.items())
+    return MatchRule(item.path.encode(), methods, headers, fields, item.default)
 
 
-def _looked_at(rule: Rule, route: Route) -> frozenset[bytes]:
+def _looked_at(rule: MatchRule, route: Route) -> frozenset[bytes]:
     """The headers that a route looks at or takes out."""
     dropped = frozenset().union(*(trial.settings.drop for trial in route.trials))
     if route.dual_write is not None:

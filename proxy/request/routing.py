@@ -59,7 +59,7 @@ def chosen(with_salt: bytes, key: bytes, share: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class MatchRule:
     """When a route applies. `path` is exact, or a prefix when it ends in `*`; empty means any.
 
     `methods` in upper case, empty means any; `headers` by lower-case name, values compared exactly.
@@ -76,9 +76,9 @@ class Rule:
     def allows(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> bool:
         """Whether a request belongs to this route, as far as its head says.
 
-        >>> Rule(b"/v2/*", frozenset({b"POST"})).allows(b"/v2/models/a/infer", b"POST", {})
+        >>> MatchRule(b"/v2/*", frozenset({b"POST"})).allows(b"/v2/models/a/infer", b"POST", {})
         True
-        >>> Rule(b"/v2/models", headers=((b"x-tenant", b"a"),)).allows(b"/v2/models", b"GET", {b"x-tenant": b"b"})
+        >>> MatchRule(b"/v2/models", headers=((b"x-tenant", b"a"),)).allows(b"/v2/models", b"GET", {b"x-tenant": b"b"})
         False
         """
         if self.path and self.path != path and not (self.path.endswith(b"*") and path.startswith(self.path[:-1])):
@@ -97,7 +97,7 @@ class Router(Generic[T]):
 
     __slots__ = ("_exact", "_open")
 
-    def __init__(self, rules: Sequence[tuple[Rule, T]]) -> None:
+    def __init__(self, rules: Sequence[tuple[MatchRule, T]]) -> None:
         self._open = tuple((r, t) for r, t in rules if not r.path or r.path.endswith(b"*"))
         paths = {r.path for r, _ in rules if r.path and not r.path.endswith(b"*")}
         self._exact = {p: tuple((r, t) for r, t in rules if r.path in (p, b"") or r.path.endswith(b"*")) for p in paths}
@@ -105,7 +105,7 @@ class Router(Generic[T]):
     def is_exact(self, path: bytes) -> bool:
         """Whether a rule is for this path and no other.
 
-        >>> Router([(Rule(b"/a"), 1), (Rule(b"/b*"), 2)]).is_exact(b"/b")
+        >>> Router([(MatchRule(b"/a"), 1), (MatchRule(b"/b*"), 2)]).is_exact(b"/b")
         False
         """
         return path in self._exact
@@ -113,13 +113,13 @@ class Router(Generic[T]):
     def find(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> T | None:
         """What belongs to the first rule that applies, else `None`.
 
-        >>> Router([(Rule(b"/a"), 1), (Rule(), 2)]).find(b"/a", b"GET", {})
+        >>> Router([(MatchRule(b"/a"), 1), (MatchRule(), 2)]).find(b"/a", b"GET", {})
         1
         """
         found = self.choices(path, method, headers)
         return found[0][1] if found else None
 
-    def choices(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[Rule, T]]:
+    def choices(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[MatchRule, T]]:
         """The rules that apply as far as the head says, up to the first that asks nothing of the body."""
         found = []
         for rule, target in self._exact.get(path, self._open):

@@ -59,7 +59,7 @@ def _early(exchange: Exchange) -> None:
         exchange.context.counts.came_early(trial.settings.name)
 
 
-def drop(exchange: Exchange, why: str) -> None:
+def drop_samples(exchange: Exchange, why: str) -> None:
     """There will be no pair for any trial; `why` is a part of the ledger."""
     for one in exchange.samples:
         drop_one(one, why)

@@ -121,7 +121,7 @@ class Served(Captured):
         exchange, answer = self.exchange, self.answer
         assert answer is not None
         if self.trial is None and self.too_large:
-            samples.drop(exchange, "too_large")
+            samples.drop_samples(exchange, "too_large")
         kept, self.kept = self.kept or [], None
         if machine.is_open(exchange.state):
             bad = self.trial is not None and (is_failure(answer.status) or self.doubted)

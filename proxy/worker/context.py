@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.http.ids import uuid7_tails, uuid7_time
-from proxy.model import Leg
+from proxy.model import LegKind
 from proxy.pairs.key_forms import known_keys
 from proxy.request.counts import Counts
 from proxy.request.driver import RequestFactory
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.model.worker_config import WorkerConfig
     from proxy.request.rollouts import Trial
     from proxy.request.routes import Routes
-    from proxy.worker.limits import Limits
+    from proxy.worker.limits import ClientLimits
 
 _ENTROPY = 4096
 
@@ -45,7 +45,7 @@ class WorkerContext(RequestContext):
     routes: Routes
     calls: Routes
     """The routes of the gRPC listener."""
-    limits: Limits
+    limits: ClientLimits
     buffered = 0
     """Bytes that are held for clients that are slow, of requests and answers."""
     draining = False
@@ -77,7 +77,7 @@ class WorkerContext(RequestContext):
         self.requests = RequestFactory()
         """Makes what requests become: `request_log` does where some are logged."""
         self.clients: set[Downstream] = set()
-        self.refusals = self.counts.meter("", "", Leg.SERVED)
+        self.refusals = self.counts.meter("", "", LegKind.SERVED)
         """Requests that were refused before an upstream was asked."""
         self.epoch = time.time() - time.monotonic()
         self._random = ""
@@ -90,7 +90,7 @@ class WorkerContext(RequestContext):
         """The time of day as a line of a head (RFC 9110, 6.6.1): for our own answers, and a model's without one."""
         self.look_at_clock()
 
-    def configure(self, config: WorkerConfig, limits: Limits) -> None:
+    def configure(self, config: WorkerConfig, limits: ClientLimits) -> None:
         """Take the limits and keys of this configuration, and log requests as it asks."""
         self.limits = limits
         self._known_keys, _ = known_keys((key.encode("latin-1") for key in config.keys), self._known_keys)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ClientLimits:
     """What one client may cost; `max_connections` is this worker's part. Bytes and seconds."""
 
     max_header: int
@@ -32,7 +32,7 @@ class Limits:
     """Proxies whose word is believed on who asks."""
 
     @classmethod
-    def of(cls, port: DataPortSpec, place: tuple[int, int]) -> Limits:
+    def of(cls, port: DataPortSpec, place: tuple[int, int]) -> ClientLimits:
         """A worker's limits; `place`: slot, workers."""
         connections = part(port.max_connections, *place)
         sizes = port.max_header, port.max_body, connections, port.buffer, port.max_memory, port.min_rate

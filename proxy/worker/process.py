@@ -46,7 +46,7 @@ from proxy.worker.books import TrialBooks
 from proxy.worker.context import WorkerContext
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.downstream.listener import Listener, for_calls
-from proxy.worker.limits import Limits
+from proxy.worker.limits import ClientLimits
 from proxy.worker.links import OnChannel, OnFrame, keep_connected
 from proxy.worker.report import of_upstreams
 from proxy.worker.timers import TICK
@@ -118,7 +118,7 @@ class Worker:
         self._config = config
         logs.setup(config.log_format, config.log_level, f"worker {self.slot}")
         self._patience = config.data_port.controller_lost
-        self.context.configure(config, Limits.of(config.data_port, (self.slot, self.workers)))
+        self.context.configure(config, ClientLimits.of(config.data_port, (self.slot, self.workers)))
         self._apply()
         for name, pool in old.items():
             if self.pools.get(name) is not pool:

@@ -19,7 +19,7 @@ from proxy.http.headers import without
 from proxy.http.request_head import Request
 from proxy.model.reasons import STATUS, Reason
 from proxy.model.worker_config import WorkerConfig
-from proxy.pairs.request_log import SINKS, encode, parent_of
+from proxy.pairs.request_log import SINKS, encode_entries, parent_of
 from proxy.request.driver import RequestDriver, RequestFactory
 from proxy.request.dual_write import Write
 from proxy.request.exchange import Captured
@@ -99,7 +99,7 @@ class RequestLog(RequestFactory):
             return
         waiting = list(self._waiting)
         self._waiting.clear()
-        if not publisher.aside(encode(waiting)):
+        if not publisher.aside(encode_entries(waiting)):
             for record in waiting:
                 self._drop(record)
 

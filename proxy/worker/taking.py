@@ -23,7 +23,7 @@ from mypy_extensions import mypyc_attr
 from proxy.worker.pace import GRACE, Pace
 
 if TYPE_CHECKING:
-    from proxy.worker.limits import Limits
+    from proxy.worker.limits import ClientLimits
 
 _INT: Final = struct.Struct("i")
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -32,7 +32,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 class Memory(Protocol):
     """Where what is held for slow clients is counted: the worker's context."""
 
-    limits: Limits
+    limits: ClientLimits
 
     def charge(self, size: int) -> bool:
         """Count `size` bytes more (or less); whether there is room for them."""

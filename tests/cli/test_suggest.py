@@ -11,7 +11,7 @@ import orjson
 import pytest
 import yaml
 
-from proxy.cli.suggest import Found, generous, generous_guards, of_rollout, show
+from proxy.cli.suggest import Found, generous_guards, generous_plan, of_rollout, print_proposals
 from proxy.config import parse
 from proxy.config.proposals import Measured, propose
 from proxy.controller.report import rollout_json
@@ -103,7 +103,7 @@ def test_a_rollout_in_shadow_tells_limits_and_what_it_does_not_measure(capsys: p
     found = of_rollout(rollout_of(plan))
     missing = found.missing
     assert found.kinds == {"": Kind.SCORE}
-    assert show(found, (100.0,), as_json=False) == 0
+    assert print_proposals(found, (100.0,), as_json=False) == 0
     printed = capsys.readouterr().out
     guards = pasted(printed)
     assert set(guards) == {guard.name for guard in plan.guards}
@@ -122,13 +122,13 @@ def test_nothing_measured_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> 
     trial = RolloutRun(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), PairLedger())
     trial.look(2000.0, None)
     found = of_rollout(orjson.loads(orjson.dumps(rollout_json(trial))))
-    assert show(found, (100.0,), as_json=False) == 1
+    assert print_proposals(found, (100.0,), as_json=False) == 1
     assert "max_mean_shift: 0.5" not in capsys.readouterr().out.replace("#   max_mean_shift", "")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.AUTO])
 def test_everything_that_fits_is_measured_under_generous_limits(kind: Kind) -> None:
-    plan = generous(make_plan(Guard("max_extra_errors", 0.01), Guard("median_latency", 0.3), kind=kind))
+    plan = generous_plan(make_plan(Guard("max_extra_errors", 0.01), Guard("median_latency", 0.3), kind=kind))
     names = {guard.name for guard in plan.guards}
     assert names >= {"p99_latency", "max_extra_errors", "max_response_mismatch"}
     assert ("max_ks" in names) is (kind in (Kind.SCORE, Kind.NUMBER, Kind.PROBABILITIES, Kind.TEXT))
@@ -180,5 +180,5 @@ def test_a_limit_on_cost_is_proposed_where_both_arms_have_a_price(capsys: pytest
     assert "max_cost" not in {guard.name for guard in generous_guards({"": Kind.SCORE})}
     assert "max_cost" in {guard.name for guard in generous_guards({"": Kind.SCORE}, priced=True)}
     found = Found("r/c", {"": Kind.LABEL}, [Measured("max_cost", 1.04, 1.0, 1.08, 5000, relative=True)])
-    show(found, [100.0], as_json=False)
+    print_proposals(found, [100.0], as_json=False)
     assert "max_cost: 1.1x" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Any
 from proxy import config
 from proxy.controller.admin.interface import PARTS, FleetCounts, ReplicaCounts
 from proxy.controller.charts import Charts, unit
-from proxy.evidence.words import burst_words, forecast_words, number, title
+from proxy.evidence.words import burst_words, forecast_words, in_unit, title
 from proxy.model import Arm, Assessment, Finding, Guard, Kind, Plan, Prediction, Reading, Stage, State, Verdict
 from proxy.model.reasons import Reason
 from proxy.rfc3339 import rfc3339
@@ -111,7 +111,7 @@ class Scene:
             Verdict.PASS: f"evidence {100 * evidence:.0f} of 100, pass",
             Verdict.INCONCLUSIVE: f"evidence {100 * evidence:.0f} of 100, {forecast_words(690)}",
         }[verdict]
-        now, least, most, limit = (number(guard, one) for one in (value, low, high, guard.limit))
+        now, least, most, limit = (in_unit(guard, one) for one in (value, low, high, guard.limit))
         said = f"{title(guard)} now {now} ({least} – {most}), limit {limit}, {end}"
         eta = None if verdict is not Verdict.INCONCLUSIVE else 340.0
         burst = 8.1 if guard.name == "max_disagreement" else 1.0

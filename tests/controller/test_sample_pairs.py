@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.controller.sample_pairs import MAX_BODY, MAX_BYTES, MAX_SPOKEN, MOST, SamplePairs, difference
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.aspects import AspectsReader
 from tests.controller.worker import HEAD, answer
 from tests.evidence.streams import deep_size
@@ -21,7 +21,7 @@ SPEC = PredictionSpec("v2", Kind.LABEL, "y")
 
 def add(kept: SamplePairs, number: int, candidate: Outcome, body: bytes = b"{}") -> None:
     pair = Pair("t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, body, answer(0), candidate)
-    kept.add(pair, read(SPEC, pair))
+    kept.add(pair, read_pair(SPEC, pair))
 
 
 def test_the_worst_are_kept_however_many_come_after() -> None:
@@ -43,7 +43,7 @@ def test_a_pair_is_found_by_the_id_that_its_caller_knows() -> None:
         pair = Pair(
             "t", 0, "w", number, f"i{number}", 1000.0, Arm.LIVE, HEAD, b"{}", answer(0), answer(1), request_id=told
         )
-        reading = read(SPEC, pair)
+        reading = read_pair(SPEC, pair)
         kept.add(pair, reading)
         assert reading.id == pair.known_as == (told or "i0")
     shown = [(pair["id"], pair["request_id"]) for pair in kept.shown("latest", 3, ())]
@@ -54,7 +54,7 @@ def test_answers_of_another_form_are_as_bad_as_can_be_and_said_to_be() -> None:
     kept = SamplePairs()
     for number, candidate in enumerate((answer(0), Outcome(307, head=b"HTTP/1.1 307 Found\r\n\r\n"), answer(0))):
         pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, b"", answer(0), candidate)
-        kept.add(pair, read(None, pair))
+        kept.add(pair, read_pair(None, pair))
     (worst,) = kept.shown("worst", 10, ())
     assert (worst["id"], worst["mismatch"], worst["difference"], worst["fault"]) == ("i1", "status_class", 1.0, None)
     assert worst["detail"] == "candidate: answered 307 where live answered 200"
@@ -75,7 +75,7 @@ def test_what_is_kept_is_bounded_in_bytes_whatever_is_answered(answer_bytes: int
         values = [(number + n) % 7 / 7 for n in range(answer_bytes // 10)]
         arms = [vectors([values[0], 0.1 * arm, *values[2:]]) for arm in (1, 2)]
         pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, head, b"x" * (1 << 18), *arms, arms[0])
-        kept.add(pair, read(spec, pair))
+        kept.add(pair, read_pair(spec, pair))
     assert kept.shown("worst", 1, ())[0]["difference"] > 0
     assert 10 <= len(kept.shown("latest", 100, ())) < 50
     shared = deep_size(HEAD)
@@ -102,7 +102,7 @@ def test_a_query_parameter_is_hidden_and_the_bodies_are_shown_as_they_are() -> N
     kept = SamplePairs()
     head = HEAD.replace(b" HTTP/1.1", b"?API_KEY=s3cret&top=1 HTTP/1.1")
     pair = Pair("t", 0, "w", 0, "i", 1000.0, Arm.LIVE, head, b"a=1", answer(1), answer(1))
-    kept.add(pair, read(SPEC, pair))
+    kept.add(pair, read_pair(SPEC, pair))
     [shown] = kept.shown("latest", 1, ["?api_key"])
     assert shown["request"]["path"].endswith("?API_KEY=[redacted]&top=1")
     assert shown["request"]["body"] == "a=1"
@@ -148,7 +148,7 @@ def test_judged_pairs_are_kept_by_themselves_few_and_small() -> None:
     kept = SamplePairs()
     for number in range(MOST + 5):
         pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, b"x" * 2 * MAX_BODY, answer(0), answer(0))
-        kept.add_judged(pair, read(SPEC, pair))
+        kept.add_judged(pair, read_pair(SPEC, pair))
     shown = kept.shown("judged", 100, ())
     assert len(shown) <= MOST
     assert shown[0]["id"] == f"i{MOST + 4}"

@@ -16,7 +16,7 @@ import pytest
 
 from proxy.evidence import Evidence
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.rollout.events import Looked, RolloutState
 from proxy.rollout.machine import advance, begin
 from tests.e2e.harness import route, running
@@ -79,7 +79,7 @@ def _trial(plan: Plan, seed: int, wrong_in: dict[State, float], pairs: int = PAI
     for start in range(0, pairs, 100):
         wrong = wrong_in.get(rollout.state, 0.0)
         batch = [_pair(n, source, rollout, wrong, rollout.weight / 10_000) for n in range(start, start + 100)]
-        evidence.add([read(plan.prediction, pair) for pair in batch])
+        evidence.add([read_pair(plan.prediction, pair) for pair in batch])
         looked = Looked(
             now=(start + 100) * 0.01,
             assessment=evidence.assess(),

@@ -14,10 +14,10 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from proxy.evidence.divergences import jensen_shannon, wasserstein
-from proxy.evidence.process.discordance import fail_bets as discordance_fail
+from proxy.evidence.process.discordance import discordance_fail_bets as discordance_fail
 from proxy.evidence.process.means import BINS, above_bets, below_bets, bins
 from proxy.evidence.process.normal import log_cdf
-from proxy.evidence.process.rates import fail_bets, pass_bets
+from proxy.evidence.process.rates import rate_fail_bets, rate_pass_bets
 from proxy.evidence.rules.ks import BINS as KS_BINS
 from proxy.evidence.rules.ks import Ks
 from proxy.evidence.rules.psi import psi_estimate
@@ -50,13 +50,13 @@ def test_we_and_ville_reject_the_same_rates(ville: Any, p: float, rejects: bool)
     test = ville.BernoulliTest(0.02, alpha=0.01)
     test.fit(events.astype(float))
     counts = np.array([(~events).sum(), events.sum()])
-    ours = float(np.log(np.exp(counts @ fail_bets(0.02)).mean()))
+    ours = float(np.log(np.exp(counts @ rate_fail_bets(0.02)).mean()))
     assert (ours >= np.log(100)) == bool(test.rejected_) == rejects
 
 
 def test_likelihood_ratios_are_scipys() -> None:
     counts = np.array([970, 30])
-    for bets in (fail_bets(0.02), pass_bets(0.02)):
+    for bets in (rate_fail_bets(0.02), rate_pass_bets(0.02)):
         p1 = 0.02 * np.exp(bets[1])
         expected = stats.binom.logpmf(30, 1000, p1) - stats.binom.logpmf(30, 1000, 0.02)
         np.testing.assert_allclose(counts @ bets, expected, rtol=1e-9)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.evidence import ReorderBuffer
-from proxy.evidence.input.reorder_buffer import size
+from proxy.evidence.input.reorder_buffer import reading_size
 from proxy.model import Kind, Prediction, Reading
 from tests.evidence.streams import deep_size, make_reading
 
@@ -78,11 +78,11 @@ def test_the_size_of_a_reading_is_estimated_from_above(found: tuple[Kind, list[A
     kind, rows = found
     one, other = (Prediction(kind, tuple(rows)) for _ in range(2))
     reading = make_reading(7)._replace(live=one, candidate=other)
-    assert size(reading) >= deep_size(reading)
+    assert reading_size(reading) >= deep_size(reading)
 
 
 def test_a_full_buffer_gives_up_the_gap_and_says_how_much() -> None:
-    order = ReorderBuffer(most=3 * size(make_reading(0)))
+    order = ReorderBuffer(most=3 * reading_size(make_reading(0)))
     for sequence in (4, 2, 5):
         assert order.add(make_reading(sequence)) == []
     assert numbers(order.add(make_reading(9))) == [2]

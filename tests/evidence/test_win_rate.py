@@ -282,10 +282,10 @@ def test_labels_that_come_late_have_blocks_of_their_own() -> None:
 def test_without_a_floor_they_are_the_bets_on_two_rates(limit: float) -> None:
     """Won and lost are two rates on the same pairs, and the win rate is ½ less half their difference."""
     margin = 2 * (0.5 - limit)
-    ours = np.exp(paired_scores.fail_bets(VALUES, 0.5 - limit))
+    ours = np.exp(paired_scores.score_fail_bets(VALUES, 0.5 - limit))
     bet = paired_scores.BETS / (1 + margin)
     assert np.allclose(ours, [1 - bet * margin, 1 + bet * (1 - margin), 1 - bet * (1 + margin)])
-    theirs = np.exp(discordance.fail_bets(margin))  # by another grid, and equal where the shares are
+    theirs = np.exp(discordance.discordance_fail_bets(margin))  # by another grid, and equal where the shares are
     assert np.allclose(theirs[:, 0] - 1, (ours[:, 0] - 1) * discordance.BETS[0] / paired_scores.BETS[0])
 
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.fields.document import ABSENT, PRESENT, UNKNOWN, JsonDocument, JsonReader
-from proxy.http.chunks import joined
+from proxy.http.chunks import joined_chunks
 from proxy.http.request_head import read_request
-from proxy.json_pointer import step
+from proxy.json_pointer import child
 
 NAMES = st.sampled_from(["a", "b", "0", "1", "", "a/b", '"', "\\", "é", "\n", "model", "𝔘"])
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | NAMES
@@ -36,7 +36,7 @@ def found(document: JsonDocument, pointer: tuple[str, ...]) -> list[Any]:
 
 def expected(value: Any, pointer: tuple[str, ...]) -> list[Any]:
     try:
-        return [reduce(step, pointer, value)]
+        return [reduce(child, pointer, value)]
     except LookupError:
         return []
 
@@ -154,7 +154,7 @@ def test_a_body_is_read_as_its_head_says(line: bytes, body: bytes, text: bytes, 
         document = JsonReader().read_body(request, body)
         assert document is not None
         assert (document.text, document.tail) == (text, tail)
-    assert text + tail == (joined(body) if b"chunked" in line else body)
+    assert text + tail == (joined_chunks(body) if b"chunked" in line else body)
 
 
 @pytest.mark.parametrize("line", [b"Content-Encoding: gzip", b"Inference-Header-Content-Length: 4"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http.grpc import Headers, NotGrpcError, read_answer, request_head
+from proxy.http.grpc import Headers, NotGrpcError, read_grpc_answer, request_head
 from proxy.http.headers import HeadError
 from proxy.http.request_head import read_request
 
@@ -77,4 +77,4 @@ def test_what_frames_a_call_in_http_1_1_stays_behind() -> None:
 )
 def test_what_is_no_answer_is_refused(headers: Headers) -> None:
     with pytest.raises(HeadError):
-        read_answer(headers, False)
+        read_grpc_answer(headers, False)

@@ -30,8 +30,8 @@ from proxy.http.http2.frames import (
     SETTINGS,
     WINDOW,
     WINDOW_UPDATE,
+    encode_frame,
     encoded,
-    frame,
 )
 from proxy.http.http2.sending import MAX_BROKEN_OFF
 
@@ -207,50 +207,53 @@ def server() -> Http2:
         stream.taker = Heard(http2, stream, takes=False, headers=headers, ended=ended)
 
     http2 = Http2(True, 1_000, 10, opened)
-    http2.feed(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, 1, encoded(HEAD)))
+    http2.feed(PREFACE + encode_frame(SETTINGS, 0, 0) + encode_frame(HEADERS, END_HEADERS, 1, encoded(HEAD)))
     return http2
 
 
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
-        (frame(DATA, 0, 1, bytes(16_385)), 6),
-        (frame(DATA, 0, 0, b"x"), 1),
-        (frame(DATA, 0, 3, b"x"), 1),  # a stream that never began
-        (frame(DATA, 8, 1, b"\x05abc"), 1),  # more padding than frame
-        (frame(HEADERS, END_HEADERS, 0), 1),
-        (frame(HEADERS, END_HEADERS, 2), 1),  # even streams are the server's
-        (frame(HEADERS, END_HEADERS | 8, 3, b"\x05ab"), 1),
-        (frame(HEADERS, END_HEADERS, 3, encoded([(b"x", b"y" * 1_000)])), 11),
-        (frame(HEADERS, END_HEADERS, 3, b"\xff" * 6), 9),  # no header block
-        (frame(HEADERS, END_HEADERS, 3, b"\x3f\xff\xff\x03"), 9),  # a table larger than allowed
-        (frame(HEADERS, 0, 3) + frame(CONTINUATION, END_HEADERS, 5), 1),  # broken off by another stream's
-        (frame(CONTINUATION, END_HEADERS, 0), 1),
-        (frame(CONTINUATION, END_HEADERS, 1), 1),  # nothing to continue
-        (frame(PRIORITY, 0, 0, bytes(5)), 1),
-        (frame(PRIORITY, 0, 1), 6),
-        (frame(RST_STREAM, 0, 0, bytes(4)), 1),
-        (frame(RST_STREAM, 0, 1, bytes(3)), 6),
-        (frame(RST_STREAM, 0, 9, bytes(4)), 1),
-        (frame(SETTINGS, 0, 1), 1),
-        (frame(SETTINGS, 0, 0, bytes(5)), 6),
-        (frame(SETTINGS, ACK, 0, b"123456"), 6),
-        (frame(SETTINGS, 0, 0, SETTING.pack(ENABLE_PUSH, 2)), 1),
-        (frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 1 << 31)), 3),
-        (frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1)), 1),
-        (frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1 << 24)), 1),
-        (frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4)), 1),
-        (frame(PING, 0, 1, bytes(8)), 1),
-        (frame(PING, 0, 0, bytes(6)), 6),
-        (frame(GOAWAY, 0, 1, bytes(8)), 1),
-        (frame(GOAWAY, 0, 0, bytes(7)), 6),
-        (frame(WINDOW_UPDATE, 0, 0, bytes(3)), 6),
-        (frame(WINDOW_UPDATE, 0, 0, bytes(4)), 1),  # a window of nothing
-        (frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
-        (frame(WINDOW_UPDATE, 0, 3, b"\0\0\0\1"), 1),
-        (frame(RST_STREAM, 0, 1, bytes(4)) + frame(DATA, 0, 1, b"x"), 5),  # the peer has ended it (5.1)
-        (frame(RST_STREAM, 0, 1, bytes(4)) + frame(HEADERS, END_HEADERS, 1, encoded(HEAD)), 1),
-        (frame(HEADERS, END_HEADERS, 5, encoded(HEAD)) + frame(HEADERS, END_HEADERS, 3, encoded(HEAD)), 1),  # 5.1.1
+        (encode_frame(DATA, 0, 1, bytes(16_385)), 6),
+        (encode_frame(DATA, 0, 0, b"x"), 1),
+        (encode_frame(DATA, 0, 3, b"x"), 1),  # a stream that never began
+        (encode_frame(DATA, 8, 1, b"\x05abc"), 1),  # more padding than frame
+        (encode_frame(HEADERS, END_HEADERS, 0), 1),
+        (encode_frame(HEADERS, END_HEADERS, 2), 1),  # even streams are the server's
+        (encode_frame(HEADERS, END_HEADERS | 8, 3, b"\x05ab"), 1),
+        (encode_frame(HEADERS, END_HEADERS, 3, encoded([(b"x", b"y" * 1_000)])), 11),
+        (encode_frame(HEADERS, END_HEADERS, 3, b"\xff" * 6), 9),  # no header block
+        (encode_frame(HEADERS, END_HEADERS, 3, b"\x3f\xff\xff\x03"), 9),  # a table larger than allowed
+        (encode_frame(HEADERS, 0, 3) + encode_frame(CONTINUATION, END_HEADERS, 5), 1),  # broken off by another stream's
+        (encode_frame(CONTINUATION, END_HEADERS, 0), 1),
+        (encode_frame(CONTINUATION, END_HEADERS, 1), 1),  # nothing to continue
+        (encode_frame(PRIORITY, 0, 0, bytes(5)), 1),
+        (encode_frame(PRIORITY, 0, 1), 6),
+        (encode_frame(RST_STREAM, 0, 0, bytes(4)), 1),
+        (encode_frame(RST_STREAM, 0, 1, bytes(3)), 6),
+        (encode_frame(RST_STREAM, 0, 9, bytes(4)), 1),
+        (encode_frame(SETTINGS, 0, 1), 1),
+        (encode_frame(SETTINGS, 0, 0, bytes(5)), 6),
+        (encode_frame(SETTINGS, ACK, 0, b"123456"), 6),
+        (encode_frame(SETTINGS, 0, 0, SETTING.pack(ENABLE_PUSH, 2)), 1),
+        (encode_frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 1 << 31)), 3),
+        (encode_frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1)), 1),
+        (encode_frame(SETTINGS, 0, 0, SETTING.pack(MAX_FRAME_SIZE, 1 << 24)), 1),
+        (encode_frame(PUSH_PROMISE, END_HEADERS, 1, bytes(4)), 1),
+        (encode_frame(PING, 0, 1, bytes(8)), 1),
+        (encode_frame(PING, 0, 0, bytes(6)), 6),
+        (encode_frame(GOAWAY, 0, 1, bytes(8)), 1),
+        (encode_frame(GOAWAY, 0, 0, bytes(7)), 6),
+        (encode_frame(WINDOW_UPDATE, 0, 0, bytes(3)), 6),
+        (encode_frame(WINDOW_UPDATE, 0, 0, bytes(4)), 1),  # a window of nothing
+        (encode_frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
+        (encode_frame(WINDOW_UPDATE, 0, 3, b"\0\0\0\1"), 1),
+        (encode_frame(RST_STREAM, 0, 1, bytes(4)) + encode_frame(DATA, 0, 1, b"x"), 5),  # the peer has ended it (5.1)
+        (encode_frame(RST_STREAM, 0, 1, bytes(4)) + encode_frame(HEADERS, END_HEADERS, 1, encoded(HEAD)), 1),
+        (
+            encode_frame(HEADERS, END_HEADERS, 5, encoded(HEAD)) + encode_frame(HEADERS, END_HEADERS, 3, encoded(HEAD)),
+            1,
+        ),  # 5.1.1
     ],
 )
 def test_a_mistake_ends_the_connection(sent: bytes, code: int) -> None:
@@ -266,33 +269,33 @@ def test_what_was_under_way_on_a_stream_that_we_broke_off_is_no_mistake() -> Non
     count = MAX_BROKEN_OFF + 5
     for number in range(1, 2 * count, 2):
         if number > 1:
-            http2.feed(frame(HEADERS, END_HEADERS, number, encoded(HEAD)))
+            http2.feed(encode_frame(HEADERS, END_HEADERS, number, encoded(HEAD)))
         http2.reset(http2.streams[number], 8)
     for number in range(1, 2 * count, 2):
-        http2.feed(frame(DATA, 0, number, b"x") + frame(HEADERS, END_HEADERS | 1, number, encoded(HEAD)))
+        http2.feed(encode_frame(DATA, 0, number, b"x") + encode_frame(HEADERS, END_HEADERS | 1, number, encoded(HEAD)))
     assert not http2.streams
     assert len(http2._broken_off) == MAX_BROKEN_OFF
 
 
 def test_a_mistake_on_one_stream_ends_that_stream() -> None:
     for sent, code in (
-        (frame(WINDOW_UPDATE, 0, 1, bytes(4)), 1),
-        (frame(DATA, 0, 1, bytes(16_384)) * 5, 3),
-        (frame(DATA, 1, 1, b"a") + frame(DATA, 0, 1, b"b"), 5),
-        (frame(HEADERS, END_HEADERS, 1, b""), 1),  # trailers that do not end it
+        (encode_frame(WINDOW_UPDATE, 0, 1, bytes(4)), 1),
+        (encode_frame(DATA, 0, 1, bytes(16_384)) * 5, 3),
+        (encode_frame(DATA, 1, 1, b"a") + encode_frame(DATA, 0, 1, b"b"), 5),
+        (encode_frame(HEADERS, END_HEADERS, 1, b""), 1),  # trailers that do not end it
     ):
         http2 = server()
         heard = http2.streams[1].taker
         http2.feed(sent)
         assert isinstance(heard, Heard)
         assert heard.reset == code
-        assert http2.take().endswith(frame(RST_STREAM, 0, 1, code.to_bytes(4, "big")))
-        http2.feed(frame(DATA, 0, 1, b"late"))  # what was under way is not held against it
+        assert http2.take().endswith(encode_frame(RST_STREAM, 0, 1, code.to_bytes(4, "big")))
+        http2.feed(encode_frame(DATA, 0, 1, b"late"))  # what was under way is not held against it
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(noise: bytes) -> None:
-    for begin in (b"", PREFACE, PREFACE + frame(SETTINGS, 0, 0)):
+    for begin in (b"", PREFACE, PREFACE + encode_frame(SETTINGS, 0, 0)):
         http2 = Http2(True, 1_000, 10, lambda *_: None)
         with contextlib.suppress(Http2Error):
             http2.feed(begin + noise)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from proxy.model import Kind, Outcome, PredictionSpec
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.e2e.harness import Understudy, running
 from tests.integration.servers import server
 from tests.ports import free_port
@@ -84,7 +84,7 @@ def test_real_answers_are_read_with_the_values_of_the_models(servers: Servers) -
         candidate = outcome(ask(servers.candidate, body, accept_encoding="gzip"))
         assert b"content-encoding: gzip" in candidate.head
         for output, kind in (("predict", Kind.LABEL), ("predict_proba", Kind.PROBABILITIES)):
-            reading = read(PredictionSpec("v2", kind, output), pair(live, candidate))
+            reading = read_pair(PredictionSpec("v2", kind, output), pair(live, candidate))
             assert reading.detail == ""
             for arm, prediction in (("live", reading.live), ("candidate", reading.candidate)):
                 assert prediction is not None
@@ -96,7 +96,7 @@ def test_real_answers_are_read_with_the_values_of_the_models(servers: Servers) -
 
 def test_an_unknown_output_is_refused_by_name(servers: Servers) -> None:
     answer = outcome(ask(servers.live, question(0, servers.expected["rows"][0])))
-    reading = read(PredictionSpec("v2", Kind.LABEL, "label"), pair(answer, answer))
+    reading = read_pair(PredictionSpec("v2", Kind.LABEL, "label"), pair(answer, answer))
     assert "live: output `label` is missing; found `predict`, `predict_proba`" in reading.detail
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.judges.budget import JudgeSpending, afford, lacks, settle, spent_now
+from proxy.judges.budget import JudgeSpending, afford, lacks, settle_spending, spent_now
 from proxy.judges.position import FirstRate
 from proxy.judges.verdict import MAX_REASON, WINNERS, Judgment, NotJudged, read_verdict, value_of
 from proxy.money import MoneyBudget
@@ -106,7 +106,7 @@ def test_what_is_under_way_never_comes_to_more_than_the_budget(asked: list[tuple
             under_way.append((estimate, estimate * min(1.0, part)))
         if len(under_way) > 2 or after is None:
             for reserved, cost in under_way:
-                spending = settle(spending, limit, reserved, cost, now)
+                spending = settle_spending(spending, limit, reserved, cost, now)
                 paid[int(now // DAY)] = paid.get(int(now // DAY), 0.0) + cost
             under_way = []
             assert spending.reserved < 1e-9
@@ -115,18 +115,18 @@ def test_what_is_under_way_never_comes_to_more_than_the_budget(asked: list[tuple
 
 def test_a_new_day_has_a_new_budget_and_a_clock_set_back_spends_none_twice() -> None:
     limit = MoneyBudget(1.0, DAY)
-    spending = settle(JudgeSpending(), limit, 0.0, 1.0, 10.0)
+    spending = settle_spending(JudgeSpending(), limit, 0.0, 1.0, 10.0)
     assert afford(spending, limit, 0.1, 20.0) is None
     assert spent_now(spending, limit, DAY + 1) == 0.0
     assert afford(spending, limit, 0.1, DAY + 1) == spending._replace(reserved=0.1)
-    assert afford(settle(spending, limit, 0.0, 1.0, DAY), limit, 0.1, DAY - 1) is None
+    assert afford(settle_spending(spending, limit, 0.0, 1.0, DAY), limit, 0.1, DAY - 1) is None
 
 
 def test_a_limit_that_changes_its_period_and_back_is_not_had_twice() -> None:
     day, hour, noon = MoneyBudget(5.0, DAY), MoneyBudget(1.0, 3600.0), 12 * 3600.0
-    spending = settle(JudgeSpending(), day, 0.0, 4.0, noon - 1)
+    spending = settle_spending(JudgeSpending(), day, 0.0, 4.0, noon - 1)
     assert (spent_now(spending, hour, noon), spent_now(spending, hour, noon - 1)) == (0.0, 4.0)
-    spending = settle(spending, hour, 0.0, 1.0, noon)
+    spending = settle_spending(spending, hour, 0.0, 1.0, noon)
     assert lacks(spending, hour, 0.1, noon)
     assert spent_now(spending, day, noon + 1) == 5.0
     assert not lacks(spending, day, 5.0, DAY)

@@ -20,7 +20,7 @@ from proxy.model import Arm, Kind, Outcome, Pair, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.pairs.key_forms import MOST_EARLIER, base64_forms
 from proxy.pairs.key_mask import KeyMask
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.bounds import Bounds
 from tests.predictions.messages import ModelInferRequest
 
@@ -61,9 +61,9 @@ def test_in_a_compressed_answer(coding: str) -> None:
     assert kept == seen
     assert orjson.loads(kept.candidate.body) == {"label": 1, "you": "*" * len(f"Bearer {KEY}")}
     assert kept.candidate.head == b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-a: 1\r\n\r\n"
-    said = read(LABEL, seen).candidate
+    said = read_pair(LABEL, seen).candidate
     assert said is not None
-    assert said == read(LABEL, found).candidate
+    assert said == read_pair(LABEL, found).candidate
 
 
 FAULTS = {"gzip": Reason.DECOMPRESSED_TOO_LARGE, "rot13": Reason.BAD_ENCODING, "br": Reason.TRUNCATED}
@@ -77,7 +77,7 @@ def test_what_cannot_be_looked_into_is_judged_and_not_kept(coding: str) -> None:
     seen, kept = MASK.pair(found, Bounds.of(1000))
     assert (seen, kept.candidate.body) == (found, b"[redacted]")
     assert kept.live == found.live
-    fault = read(LABEL, seen, max_body=1000).fault
+    fault = read_pair(LABEL, seen, max_body=1000).fault
     assert fault is FAULTS[coding]
 
 

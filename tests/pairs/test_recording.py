@@ -15,7 +15,7 @@ from proxy.model import Arm, Mismatch, Outcome, Pair
 from proxy.model.reasons import Reason
 from proxy.pairs.recording import Recorded, RecordError, header_line, is_chosen, line_of, pair_of, read_lines
 from proxy.pairs.redaction import MASK, redact, redact_query
-from proxy.predictions import read
+from proxy.predictions import read_pair
 
 HEAD = b"POST /v2/models/m/infer?x=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer secret\r\nX-Tenant: t\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nset-cookie: secret\r\n\r\n"
@@ -126,8 +126,8 @@ def test_an_answer_that_redaction_left_out_is_not_taken_for_an_empty_one() -> No
     line = line_of(Recorded(Pair("t", 0, "w", 0, "i", 0.0, Arm.LIVE, HEAD, b"{}", page, nothing), 1), ["/a"])
     assert b"html" not in base64.b64decode(orjson.loads(line)["live"]["body"] or "")
     back = pair_of(orjson.loads(line)).pair
-    assert read(None, back).mismatch is Mismatch.EMPTY
-    assert read(None, back._replace(candidate=back.live)).mismatch is Mismatch.NONE
+    assert read_pair(None, back).mismatch is Mismatch.EMPTY
+    assert read_pair(None, back._replace(candidate=back.live)).mismatch is Mismatch.NONE
 
 
 @given(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from proxy.model import Kind, Outcome, PredictionSpec, Reading
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.predictions.messages import ModelInferRequest, framed, raw_answer, typed_answer
 from tests.predictions.pairs import answer, output, pair, v2
 
@@ -34,7 +34,7 @@ def compared(
     one: Any, other: Any, shape: list[int], request: Any = ASKED, head: bytes = JSON_HEAD, **spec: Any
 ) -> Reading:
     answers = [answer(v2(output("y", "BYTES", shape, data))) for data in (one, other)]
-    return read(PredictionSpec("v2", **spec), pair(*answers, request=request, head=head))
+    return read_pair(PredictionSpec("v2", **spec), pair(*answers, request=request, head=head))
 
 
 def rows(reading: Reading) -> Any:
@@ -102,7 +102,7 @@ def test_over_grpc(asked: bool) -> None:
     )
     outcomes = [answer(framed(message), head=GRPC) for message in messages]
     body = framed(request.SerializeToString())
-    reading = read(PredictionSpec("v2", Kind.LABEL), pair(*outcomes, request=body, head=GRPC_HEAD))
+    reading = read_pair(PredictionSpec("v2", Kind.LABEL), pair(*outcomes, request=body, head=GRPC_HEAD))
     if asked:
         assert rows(reading) == (("2:cat",), ("2:cat",))
     else:
@@ -114,5 +114,5 @@ def test_no_request_and_no_label_breaks_it(junk: bytes, head: bytes, data: list[
     outcome: Outcome = answer(v2(output("y", "BYTES", [len(data)], data)))
     for kind in (Kind.LABEL, Kind.SCORE, Kind.PROBABILITIES, Kind.RANKING):
         for body in (junk, orjson.dumps(ASKED)):
-            reading = read(PredictionSpec("v2", kind), pair(outcome, outcome, request=body, head=head))
+            reading = read_pair(PredictionSpec("v2", kind), pair(outcome, outcome, request=body, head=head))
             assert reading.live_fault is not Reason.INTERNAL, reading.detail

@@ -24,7 +24,7 @@ def test_within_64_bits_it_reads_what_orjson_reads(number: int) -> None:
     text = str(number)
     found, expected = exact_json.as_orjson(text), orjson.loads(text)
     assert (found, type(found)) == (expected, type(expected))
-    assert exact_json.fits(number) == (type(expected) is int)
+    assert exact_json.fits_64_bits(number) == (type(expected) is int)
 
 
 @given(st.recursive(whole | st.text(), lambda inside: st.lists(inside) | st.dictionaries(st.text(), inside)))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from proxy.evidence import Evidence
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, PredictionSpec, Reading
 from proxy.model.reasons import PREDICTION_WORDS, REASONS, Reason
-from proxy.predictions import booking, read
+from proxy.predictions import booking, read_pair
 from proxy.predictions.registry import AUTO, PROTOCOLS
 from tests.evidence.streams import make_plan
 
@@ -124,7 +124,7 @@ def pair_of(live: Outcome, candidate: Outcome, target: str = "/x", request: byte
 
 def checked(spec: PredictionSpec, pair: Pair) -> Reading:
     """The reading, which must say of each arm either what it predicts or a word of the closed set why not."""
-    reading = read(spec, pair)
+    reading = read_pair(spec, pair)
     assert reading.live_fault is not Reason.INTERNAL, reading.detail
     assert {reading.live_fault, reading.fault} <= set(REASONS)
     assert booking(reading.live_fault) in ("compared", "live_failed", "unparseable")
@@ -191,5 +191,5 @@ def test_what_goes_deep_is_refused_by_its_word() -> None:
     deep = Outcome(200, head=b"HTTP/1.1 200 OK\r\n\r\n", body=b"[" * 5000 + b"]" * 5000)
     fine = Outcome(200, head=b"HTTP/1.1 200 OK\r\n\r\n", body=orjson.dumps({"y": 0.5}))
     spec = PredictionSpec("json", Kind.SCORE, pointer="/y")
-    assert read(spec, pair_of(fine, deep)).fault is Reason.TOO_DEEP
-    assert read(spec, pair_of(deep, fine)).live_fault is Reason.TOO_DEEP
+    assert read_pair(spec, pair_of(fine, deep)).fault is Reason.TOO_DEEP
+    assert read_pair(spec, pair_of(deep, fine)).live_fault is Reason.TOO_DEEP

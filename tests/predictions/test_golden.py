@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.model import Kind, Outcome, PredictionSpec
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.predictions.pairs import pair
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -39,7 +39,7 @@ def test_a_recorded_answer(recording: dict[str, Any], auto: bool) -> None:
     auto = auto and recording["protocol"] != "json"  # which nothing gives away
     protocol, pointer = "auto" if auto else recording["protocol"], recording.get("pointer", "")
     spec = PredictionSpec(protocol, Kind.AUTO if auto else kind, recording["output"], pointer)
-    reading = read(spec, pair(outcome, outcome, head=head))
+    reading = read_pair(spec, pair(outcome, outcome, head=head))
     assert reading.detail == ""
     assert reading.live is not None
     assert reading.live.kind is kind
@@ -57,6 +57,6 @@ def test_a_recorded_answer_cut_short_is_refused(recording: dict[str, Any]) -> No
     spec = PredictionSpec(recording["protocol"], Kind(recording["kind"]), recording["output"], pointer)
     ends = len(body) - len(b"data: [DONE]\n\n") if body.endswith(b"[DONE]\n\n") else len(body)  # said by finish_reason
     for length in range(0, ends, 7):
-        reading = read(spec, pair(whole, Outcome(200, head=whole.head, body=body[:length])))
+        reading = read_pair(spec, pair(whole, Outcome(200, head=whole.head, body=body[:length])))
         assert reading.fault in ("truncated", "empty", "bad_encoding")
         assert reading.candidate is None

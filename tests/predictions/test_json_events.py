@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from proxy.model import Kind, Outcome, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.json_events import LINES
 from tests.predictions.pairs import answer, head_of, pair, refusal, said
 
@@ -93,7 +93,7 @@ def test_any_other_value_is_a_row(events: list[Any], kind: Kind, rows: tuple[Any
     texts = [json.dumps(event).encode() for event in events]
     for body, media_type in ((sse(*texts), STREAM), (b"\n".join(texts), "application/x-ndjson")):
         outcome = answer(body, head=head_of(media_type))
-        reading = read(PredictionSpec("json", kind, pointer="/v"), pair(outcome, outcome))
+        reading = read_pair(PredictionSpec("json", kind, pointer="/v"), pair(outcome, outcome))
         assert reading.live is not None, reading.detail
         assert reading.live.rows == rows
 
@@ -142,7 +142,7 @@ def test_how_a_text_was_cut_and_framed_does_not_matter(
         body, media_type = (sse(*events), STREAM) if form == "sse" else (lines(*events), min(LINES))
         return answer(body, head=head_of(media_type))
 
-    reading = read(PredictionSpec("json", Kind.TEXT, pointer="/t"), pair(outcome(cuts), outcome(others)))
+    reading = read_pair(PredictionSpec("json", Kind.TEXT, pointer="/t"), pair(outcome(cuts), outcome(others)))
     assert (reading.live_fault, reading.fault) == ("", ""), reading.detail
     assert reading.live is not None
     assert reading.live == reading.candidate
@@ -151,7 +151,7 @@ def test_how_a_text_was_cut_and_framed_does_not_matter(
 
 def test_pieces_are_counted_as_tokens() -> None:
     outcome = answer(TRITON, head=head_of(STREAM))
-    reading = read(
+    reading = read_pair(
         PredictionSpec("json", Kind.TEXT, pointer="/text_output"), pair(outcome, answer({"text_output": "Hello"}))
     )
     assert (reading.live_tokens, reading.tokens) == (2, 0)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.json_pointer import parse
+from proxy.json_pointer import parse_pointer
 from proxy.model.reasons import Reason
-from proxy.predictions.json_tools import drop, follow, parse_json
+from proxy.predictions.json_tools import parse_json, remove, value_at
 from proxy.predictions.unreadable import Unreadable
 
 JSON = st.recursive(
@@ -113,7 +113,7 @@ RFC = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\
 )
 def test_a_pointer_to_nowhere_says_what_is_there(pointer: str, words: str) -> None:
     with pytest.raises(Unreadable) as caught:
-        follow(RFC, parse(pointer))
+        value_at(RFC, parse_pointer(pointer))
     assert caught.value.reason is Reason.MISSING_OUTPUT
     assert words in caught.value.detail
 
@@ -121,7 +121,7 @@ def test_a_pointer_to_nowhere_says_what_is_there(pointer: str, words: str) -> No
 def test_drop_keeps_the_places_of_other_elements() -> None:
     document = {"id": 1, "rows": [{"at": 5, "x": 1}, 2]}
     for pointer in ("/id", "/rows/0/at", "/rows/1", "/rows/9", "/nowhere/1", "", "/rows/x"):
-        drop(document, parse(pointer))
+        remove(document, parse_pointer(pointer))
     assert document == {"rows": [{"x": 1}, None]}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.model import Arm, Kind, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.language import OUTPUTS
 from proxy.predictions.message import Message
 from proxy.predictions.protocols import anthropic
@@ -248,9 +248,9 @@ def test_which_call_differs_is_told_of_a_pair() -> None:
         return answer(examples.message_whole({**ASKS, "input": {"city": "Ulm", "days": days}}, stop="tool_use"))
 
     spec = PredictionSpec("anthropic", Kind.CALLS, "tool_calls")
-    reading = read(spec, pair(called(2), called(3), head=b"POST /v1/messages HTTP/1.1\r\n\r\n"))
+    reading = read_pair(spec, pair(called(2), called(3), head=b"POST /v1/messages HTTP/1.1\r\n\r\n"))
     assert (reading.fault, reading.detail) == ("", "candidate: weather: `/days` is 3 where live has 2")
-    assert read(spec, pair(called(2), called(2))).detail == ""
+    assert read_pair(spec, pair(called(2), called(2))).detail == ""
 
 
 def test_tokens_of_both_arms_are_counted_in_one_way() -> None:
@@ -259,14 +259,14 @@ def test_tokens_of_both_arms_are_counted_in_one_way() -> None:
         return answer(examples.sse(examples.chat_stream(message, list, usage=usage)), head=head_of(STREAM))
 
     def counted(live: Any, candidate: Any) -> tuple[int, int, bool]:
-        reading = read(PredictionSpec("openai"), pair(live, candidate))
+        reading = read_pair(PredictionSpec("openai"), pair(live, candidate))
         return reading.live_tokens, reading.tokens, reading.pieces
 
     hidden = {"completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 15}}
     assert counted(streamed({"completion_tokens": 8}), streamed({"completion_tokens": 9})) == (8, 9, False)
     assert counted(streamed({"completion_tokens": 8}), streamed(None, "abc")) == (4, 3, True)
     assert counted(streamed(hidden), streamed(hidden, thought="xyz")) == (5, 20, False)
-    assert read(PredictionSpec("openai"), pair(streamed(None), streamed(None))).served is Arm.LIVE
+    assert read_pair(PredictionSpec("openai"), pair(streamed(None), streamed(None))).served is Arm.LIVE
 
 
 def test_messages_are_recognised_by_the_path() -> None:

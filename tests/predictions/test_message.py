@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import MAX_BODY
-from proxy.predictions.message import decoded, header, media_type, target_of
+from proxy.predictions.message import decoded, head_value, media_type, target_of
 from proxy.predictions.unreadable import Unreadable
 
 
@@ -99,10 +99,10 @@ def test_a_missing_package_is_named(coding: str, package: str, monkeypatch: pyte
 
 def test_headers_are_found_whatever_their_case_and_blanks() -> None:
     raw = b"GET /x?content-type:y HTTP/1.1\r\nX-Content-Type: no\r\nCONTENT-type:\t Text/CSV ; q=1 \r\nlast:\r\n\r\n"
-    assert header(raw, "Content-Type") == "Text/CSV ; q=1"
+    assert head_value(raw, "Content-Type") == "Text/CSV ; q=1"
     assert media_type(raw) == "text/csv"
-    assert header(raw, "last") == ""
-    assert header(raw, "absent") == ""
+    assert head_value(raw, "last") == ""
+    assert head_value(raw, "absent") == ""
 
 
 def test_the_target_is_a_requests_only() -> None:

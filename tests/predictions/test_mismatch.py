@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.http.statuses import REFUSALS
 from proxy.model import Mismatch, Outcome
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.mismatch import mismatch
 from tests.predictions.pairs import pair
 
@@ -135,14 +135,14 @@ def test_no_bytes_make_it_raise(head: bytes, body: bytes, other_head: bytes, oth
     ],
 )
 def test_a_reading_says_in_what_they_differ(candidate: Outcome, words: str) -> None:
-    reading = read(None, pair(GOOD, candidate))
+    reading = read_pair(None, pair(GOOD, candidate))
     assert (reading.fault, reading.live_fault, reading.detail) == (Reason.NONE, Reason.NONE, words)
     assert reading.mismatch
 
 
 def test_a_mismatch_stands_beside_a_failure() -> None:
-    worse, better = read(None, pair(GOOD, said(404))), read(None, pair(said(404), GOOD))
+    worse, better = read_pair(None, pair(GOOD, said(404))), read_pair(None, pair(said(404), GOOD))
     assert (worse.fault, worse.mismatch) == (Reason.STATUS_4XX, Mismatch.REFUSAL)
     assert (better.live_fault, better.mismatch) == (Reason.STATUS_4XX, Mismatch.REFUSAL)
-    assert read(None, pair(GOOD, GOOD)).mismatch is Mismatch.NONE
-    assert read(None, pair(said(500), GOOD)).mismatch is None
+    assert read_pair(None, pair(GOOD, GOOD)).mismatch is Mismatch.NONE
+    assert read_pair(None, pair(said(500), GOOD)).mismatch is None

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.message import Message
 from proxy.predictions.protocols.openai import recognise
-from proxy.predictions.sse import events
+from proxy.predictions.sse import sse_data
 from proxy.predictions.unreadable import Unreadable
 from tests.predictions.pairs import answer, head_of, pair, refusal, said
 
@@ -196,9 +196,9 @@ def test_tokens_of_a_stream_are_counted_by_usage_or_by_pieces() -> None:
     head = b"POST /v1/chat/completions HTTP/1.1\r\n\r\n"
     counted = answer(HELLO_STREAM, head=head_of(STREAM))
     bare = answer(stream(delta(content="a"), delta(content="b"), delta(finish="stop")), head=head_of(STREAM))
-    reading = read(PredictionSpec(), pair(counted, bare, head=head))
+    reading = read_pair(PredictionSpec(), pair(counted, bare, head=head))
     assert (reading.detail, reading.live_tokens, reading.tokens) == ("", 3, 2)
-    whole = read(PredictionSpec("openai"), pair(answer(HELLO), counted, head=head))
+    whole = read_pair(PredictionSpec("openai"), pair(answer(HELLO), counted, head=head))
     assert (whole.live_tokens, whole.tokens) == (0, 3)  # there is no time per token in an answer that came at once
 
 
@@ -212,7 +212,7 @@ def test_recognised_by_the_path() -> None:
 def test_events_are_found_whatever_the_line_ends(said: list[str], end: str) -> None:
     lines = [text.replace("\r", "").split("\n") for text in said]
     body = "".join("".join(f"data: {line}{end}" for line in block) + end for block in lines)
-    assert list(events(body.encode())) == ["\n".join(block).encode() for block in lines]
+    assert list(sse_data(body.encode())) == ["\n".join(block).encode() for block in lines]
 
 
 JSON = st.recursive(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.model import Arm, Kind, Outcome, PredictionSpec, Segments
 from proxy.model.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
-from proxy.predictions import booking, protocol_of, read
+from proxy.predictions import booking, protocol_of, read_pair
 from proxy.predictions.reading import failure
 from proxy.predictions.registry import PROTOCOLS
 from tests.predictions.pairs import ANSWER_HEAD, REQUEST_HEAD, answer, output, pair, v2
@@ -24,7 +24,7 @@ TIMEOUT = Outcome(0, Reason.TIMEOUT)
 
 
 def test_a_good_pair() -> None:
-    reading = read(SPEC, pair(GOOD, OTHER), Segments(header="x-tenant"), "x-user-id")
+    reading = read_pair(SPEC, pair(GOOD, OTHER), Segments(header="x-tenant"), "x-user-id")
     assert reading.live is not None
     assert reading.candidate is not None
     assert (reading.live.kind, reading.live.rows) == (Kind.PROBABILITIES, ((0.25, 0.75),))
@@ -73,10 +73,10 @@ TORCHSERVE = b'{"code": 400, "type": "InvalidKeyException", "message": "Token Au
     ],
 )
 def test_a_refused_copy_says_that_copies_carry_no_credentials(candidate: Outcome, served: Arm, fault: str) -> None:
-    reading = read(SPEC, pair(GOOD, candidate)._replace(served=served))
+    reading = read_pair(SPEC, pair(GOOD, candidate)._replace(served=served))
     assert reading.fault == fault
     assert (NO_CREDENTIALS in reading.detail) is (fault == "unauthorized")
-    assert read(SPEC, pair(candidate, candidate)._replace(served=served)).fault == "", "live refuses as well"
+    assert read_pair(SPEC, pair(candidate, candidate)._replace(served=served)).fault == "", "live refuses as well"
 
 
 def test_a_broken_answer_is_a_failure_whatever_its_status() -> None:
@@ -114,7 +114,7 @@ def test_a_broken_answer_is_a_failure_whatever_its_status() -> None:
 def test_whose_fault_it_is(
     live: Outcome, candidate: Outcome, live_fault: str, fault: str, book: str, words: str
 ) -> None:
-    reading = read(SPEC, pair(live, candidate))
+    reading = read_pair(SPEC, pair(live, candidate))
     assert (reading.live_fault, reading.fault, booking(reading.live_fault)) == (live_fault, fault, book)
     assert words in reading.detail
     assert (reading.live is None) == bool(live_fault or live.status >= 400)
@@ -131,24 +131,24 @@ def test_whose_fault_it_is(
 )
 def test_another_shape_than_lives_is_the_candidates_fault(candidate: list[Any], fault: str, words: str) -> None:
     rows, width, data = candidate
-    reading = read(SPEC, pair(GOOD, answer(v2(output("predict_proba", "FP64", [rows, width], data)))))
+    reading = read_pair(SPEC, pair(GOOD, answer(v2(output("predict_proba", "FP64", [rows, width], data)))))
     assert (reading.fault, reading.candidate, booking(reading.live_fault)) == (fault, None, "compared")
     assert words in reading.detail
 
 
 def test_another_kind_than_lives_is_the_candidates_fault() -> None:
     auto = PredictionSpec("auto")
-    labels = read(auto, pair(LABELS, answer(v2(output("predict", "BYTES", [1], ["1"])))))
+    labels = read_pair(auto, pair(LABELS, answer(v2(output("predict", "BYTES", [1], ["1"])))))
     assert (labels.fault, "labels are text where live answered numbers" in labels.detail) == ("bad_type", True)
-    shapes = read(auto, pair(GOOD, LABELS))
+    shapes = read_pair(auto, pair(GOOD, LABELS))
     assert shapes.fault is Reason.BAD_SHAPE
-    protocol = read(auto, pair(GOOD, answer({"predictions": [0.5]})))
+    protocol = read_pair(auto, pair(GOOD, answer({"predictions": [0.5]})))
     assert protocol.fault is Reason.MISSING_OUTPUT
 
 
 def test_auto_recognises_the_protocol_or_says_that_it_cannot() -> None:
-    assert read(PredictionSpec(), pair(GOOD, GOOD)).live is not None
-    unknown = read(PredictionSpec(), pair(answer({"x": 1}), GOOD, head=b"POST /x HTTP/1.1\r\n\r\n"))
+    assert read_pair(PredictionSpec(), pair(GOOD, GOOD)).live is not None
+    unknown = read_pair(PredictionSpec(), pair(answer({"x": 1}), GOOD, head=b"POST /x HTTP/1.1\r\n\r\n"))
     assert (unknown.live_fault, booking(unknown.live_fault)) == (Reason.UNKNOWN_PROTOCOL, "unparseable")
 
 
@@ -162,30 +162,30 @@ def test_the_protocol_that_was_recognised_can_be_told() -> None:
 
 def test_a_compressed_request_does_not_hide_the_protocol() -> None:
     head = REQUEST_HEAD[:-2] + b"Content-Encoding: br\r\n\r\n"
-    assert read(PredictionSpec(), pair(GOOD, GOOD, head=head)).detail == ""
+    assert read_pair(PredictionSpec(), pair(GOOD, GOOD, head=head)).detail == ""
 
 
 def test_without_a_prediction_only_failures_are_read() -> None:
     for spec in (None, PredictionSpec("none")):
-        reading = read(spec, pair(answer(b"\x00"), answer(b"\x01")))
+        reading = read_pair(spec, pair(answer(b"\x00"), answer(b"\x01")))
         assert (reading.live, reading.candidate, reading.live_fault, reading.fault) == (None, None, "", "")
-        assert read(spec, pair(GOOD, TIMEOUT)).fault is Reason.TIMEOUT
+        assert read_pair(spec, pair(GOOD, TIMEOUT)).fault is Reason.TIMEOUT
 
 
 def test_the_second_answer_of_live_is_read_when_it_can_be() -> None:
-    assert read(SPEC, pair(GOOD, GOOD, again=OTHER)).again == read(SPEC, pair(OTHER, GOOD)).live
+    assert read_pair(SPEC, pair(GOOD, GOOD, again=OTHER)).again == read_pair(SPEC, pair(OTHER, GOOD)).live
     for again in (LABELS, TIMEOUT, answer(b"", 500), answer(b"")):
-        reading = read(SPEC, pair(GOOD, GOOD, again=again))
+        reading = read_pair(SPEC, pair(GOOD, GOOD, again=again))
         assert (reading.again, reading.live_fault, reading.fault) == (None, "", "")
 
 
 def test_json_pointer() -> None:
     spec = PredictionSpec("json", Kind.SCORE, pointer="/score")
-    reading = read(spec, pair(answer({"score": 0.5}), answer({"score": 0.75})))
+    reading = read_pair(spec, pair(answer({"score": 0.5}), answer({"score": 0.75})))
     assert reading.live is not None
     assert reading.candidate is not None
     assert (reading.live.rows, reading.candidate.rows) == ((0.5,), (0.75,))
-    missing = read(spec, pair(answer({"score": 0.5}), answer({"result": {"score": 0.75}})))
+    missing = read_pair(spec, pair(answer({"score": 0.5}), answer({"result": {"score": 0.75}})))
     assert missing.fault is Reason.MISSING_OUTPUT
     assert missing.detail == "candidate: `score` is missing at the top; found `result`"
 
@@ -195,7 +195,7 @@ def test_a_bug_of_ours_is_never_evidence_against_the_candidate(monkeypatch: pyte
         return PROTOCOLS["v2"].extract(SPEC, message) if b"0.25" in message.body else 1 / 0
 
     monkeypatch.setitem(PROTOCOLS, "json", replace(PROTOCOLS["json"], extract=broken))
-    reading = read(replace(SPEC, protocol="json"), pair(GOOD, OTHER))
+    reading = read_pair(replace(SPEC, protocol="json"), pair(GOOD, OTHER))
     assert (reading.fault, reading.live_fault) == (Reason.NONE, Reason.INTERNAL)
     assert booking(reading.live_fault) == "unparseable"
     assert "ZeroDivisionError" in reading.detail
@@ -230,7 +230,9 @@ SPECS = st.builds(
 def test_no_bytes_make_it_raise(
     spec: PredictionSpec, live: Outcome, candidate: Outcome, again: Outcome | None, head: bytes, body: bytes
 ) -> None:
-    reading = read(spec, pair(live, candidate, again=again, head=head, request=body), Segments(request_field="/a"), "x")
+    reading = read_pair(
+        spec, pair(live, candidate, again=again, head=head, request=body), Segments(request_field="/a"), "x"
+    )
     given = {live.reason, candidate.reason}
     assert Reason.INTERNAL not in {reading.fault, reading.live_fault} - given, reading.detail
     assert booking(reading.live_fault) in ("compared", "live_failed", "unparseable")

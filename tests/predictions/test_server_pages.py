@@ -10,7 +10,7 @@ import pytest
 
 from proxy.config import parse
 from proxy.model import Outcome
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.predictions.pairs import answer, pair
 
 FOLDER = Path(__file__).parents[2] / "docs" / "servers"
@@ -44,7 +44,7 @@ def test_the_page_is_right(page: Path) -> None:
     assert route.prediction is not None
     outcome = shown(page)
     head = f"POST {route.match.path} HTTP/1.1\r\n\r\n".encode()
-    reading = read(route.prediction.spec, pair(outcome, outcome, head=head))
+    reading = read_pair(route.prediction.spec, pair(outcome, outcome, head=head))
     assert reading.detail == ""
     assert reading.live is not None
     assert reading.live.kind is route.prediction.kind

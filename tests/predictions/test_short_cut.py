@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Arm, Kind, Outcome, Pair, PredictionSpec
-from proxy.predictions import read, reading
+from proxy.predictions import read_pair, reading
 from proxy.predictions.registry import PROTOCOLS
 
 values = st.one_of(
@@ -66,10 +66,10 @@ def test_readings_are_the_same_without_it(
 ) -> None:
     spec = PredictionSpec(protocol, kind, output, pointer="" if jmespath else "/y", jmespath=jmespath)
     pair = Pair("t", 0, "w", 0, "r", 0.0, Arm.LIVE, b"", b"{}", outcome(live, b""), outcome(candidate, head))
-    short = read(spec, pair)
+    short = read_pair(spec, pair)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROTOCOLS, protocol, replace(PROTOCOLS[protocol], single=None))
-        assert repr(read(spec, pair)) == repr(short)
+        assert repr(read_pair(spec, pair)) == repr(short)
 
 
 @pytest.mark.parametrize("kind", [Kind.SCORE, Kind.NUMBER])
@@ -80,6 +80,6 @@ def test_it_is_taken_where_it_is_meant_to_be(kind: Kind, monkeypatch: pytest.Mon
     monkeypatch.setattr(reading, "predict", never)
     answer = outcome({"outputs": [{"name": "y", "shape": [1, 1], "datatype": "FP64", "data": [0.5]}]}, b"")
     pair = Pair("t", 0, "w", 0, "r", 0.0, Arm.LIVE, b"", b"{}", answer, answer)
-    found = read(PredictionSpec("v2", kind, "y"), pair)
+    found = read_pair(PredictionSpec("v2", kind, "y"), pair)
     assert found.live is not None
     assert found.live.rows == (0.5,)

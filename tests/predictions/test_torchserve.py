@@ -8,7 +8,7 @@ import pytest
 
 from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.message import Message
 from proxy.predictions.protocols.torchserve import recognise
 from tests.predictions.pairs import answer, pair, refusal, said
@@ -42,7 +42,7 @@ def test_plain_text_is_one_value() -> None:
 def test_another_set_of_classes_is_the_candidates_fault() -> None:
     head = b"POST /predictions/net HTTP/1.1\r\n\r\n"
     other = {"tabby": 0.5, "tiger_cat": 0.375, "dog": 0.125}
-    reading = read(PredictionSpec("torchserve", Kind.PROBABILITIES), pair(answer(TOP), answer(other), head=head))
+    reading = read_pair(PredictionSpec("torchserve", Kind.PROBABILITIES), pair(answer(TOP), answer(other), head=head))
     assert reading.fault is Reason.BAD_SHAPE
     assert reading.detail == "candidate: the names differ: only here `dog`, only in live's answer `lynx`"
 

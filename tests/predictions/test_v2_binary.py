@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from proxy.model import Kind, Outcome, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.predictions.message import Message
 from proxy.predictions.protocols.v2 import extract
 from proxy.predictions.unreadable import Unreadable
-from proxy.predictions.v2_binary import decode
+from proxy.predictions.v2_binary import decode_tensor
 from tests.predictions.messages import framed, typed_answer
 from tests.predictions.pairs import pair
 
@@ -76,18 +76,18 @@ def test_every_datatype(datatype: str, layout: str, data: list[Any]) -> None:
 def test_bf16_is_the_upper_half_of_fp32(data: list[float]) -> None:
     halves = b"".join(struct.pack("<f", value)[2:] for value in data)
     whole = [struct.unpack("<f", b"\0\0" + struct.pack("<f", value)[2:])[0] for value in data]
-    assert decode("BF16", (len(data),), halves).data == whole
+    assert decode_tensor("BF16", (len(data),), halves).data == whole
 
 
 @given(st.lists(st.text(max_size=5), max_size=5))
 def test_bytes_are_lengths_and_text(data: list[str]) -> None:
     raw = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in data)
-    assert decode("BYTES", (len(data),), raw).data == data
+    assert decode_tensor("BYTES", (len(data),), raw).data == data
 
 
 @given(st.binary(max_size=40) | st.binary(min_size=300, max_size=310), st.binary(max_size=40))
 def test_bytes_that_are_no_text_are_equal_when_they_are(one: bytes, other: bytes) -> None:
-    found = [decode("BYTES", (1,), struct.pack("<I", len(raw)) + raw).data for raw in (one, one, other)]
+    found = [decode_tensor("BYTES", (1,), struct.pack("<I", len(raw)) + raw).data for raw in (one, one, other)]
     assert (found[0] == found[1], found[0] == found[2]) == (True, one == other)
     orjson.dumps(found)
 
@@ -98,7 +98,7 @@ def test_an_image_is_kept_as_its_hash_and_compared_in_both_forms_of_v2() -> None
         head, text = body(("x", "BYTES", [1], struct.pack("<I", len(images[0])) + images[0]))
         grpc = framed(typed_answer("x", "BYTES", [1], [again]))
         other = Outcome(200, head=b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n\r\n", body=grpc)
-        reading = read(spec, pair(Outcome(200, head=head, body=text), other))
+        reading = read_pair(spec, pair(Outcome(200, head=head, body=text), other))
         assert (reading.live_fault, reading.fault) == ("", ""), reading.detail
         assert (reading.live != reading.candidate) == differs
         assert len(str(reading.live)) < 200
@@ -118,7 +118,7 @@ def test_binary_and_json_answers_can_be_compared() -> None:
     spec = PredictionSpec("v2", Kind.PROBABILITIES, "p")
     head, text = body(("p", "FP32", [1, 2], struct.pack("<2f", 0.25, 0.75)))
     plain = {"outputs": [{"name": "p", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]}]}
-    reading = read(spec, pair(Outcome(200, head=head, body=text), Outcome(200, body=orjson.dumps(plain))))
+    reading = read_pair(spec, pair(Outcome(200, head=head, body=text), Outcome(200, body=orjson.dumps(plain))))
     assert reading.detail == ""
     assert reading.live == reading.candidate
 
@@ -172,5 +172,5 @@ def test_no_bytes_raise_anything_else(junk: bytes, length: int, name: str) -> No
 def test_infinity_is_read_and_then_refused() -> None:
     answer = body(("x", "FP32", [1], struct.pack("<f", inf)))
     assert values("x", answer) == [inf]
-    reading = read(PredictionSpec("v2", Kind.NUMBER), pair(*[Outcome(200, head=answer[0], body=answer[1])] * 2))
+    reading = read_pair(PredictionSpec("v2", Kind.NUMBER), pair(*[Outcome(200, head=answer[0], body=answer[1])] * 2))
     assert reading.live_fault is Reason.NOT_FINITE

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from proxy.config.grpc import FIELDS
 from proxy.model import Kind, Outcome, Prediction, PredictionSpec
 from proxy.model.reasons import PREDICTION_WORDS
-from proxy.predictions import Unreadable, protocol_of, read
+from proxy.predictions import Unreadable, protocol_of, read_pair
 from proxy.predictions.bounds import PARTS, VALUES
 from proxy.predictions.message import Message
 from proxy.predictions.protocols import v2
@@ -152,7 +152,7 @@ def test_no_bytes_raise_anything_else(noise: bytes, at: int, byte: int) -> None:
     bent = GOOD[:at] + bytes([byte]) + GOOD[at + 1 :]
     for body in (noise, framed(noise), framed(bent), framed(GOOD[:at] + noise)):
         outcome = Outcome(200, head=HEAD, body=body)
-        reading = read(SPEC, pair(outcome, outcome, head=CALL))
+        reading = read_pair(SPEC, pair(outcome, outcome, head=CALL))
         assert not reading.live_fault or (reading.live_fault in PREDICTION_WORDS and "bug" not in reading.detail)
 
 
@@ -161,7 +161,7 @@ def test_auto_knows_the_method() -> None:
     spec = PredictionSpec("auto", Kind.AUTO, "y")
     one = pair(outcome, outcome, head=CALL)
     assert protocol_of(spec, one) == "v2"
-    assert read(spec, one).live == Prediction(Kind.LABEL, (3, 300))
+    assert read_pair(spec, one).live == Prediction(Kind.LABEL, (3, 300))
 
 
 def test_rest_through_a_gateway_is_still_rest() -> None:
@@ -173,7 +173,7 @@ def test_rest_through_a_gateway_is_still_rest() -> None:
 
 def test_a_candidate_with_another_output_is_told_in_words() -> None:
     live, other = (Outcome(200, head=HEAD, body=framed(typed_answer(n, "INT64", [1], [3]))) for n in ("y", "predict"))
-    reading = read(SPEC, pair(live, other, head=CALL))
+    reading = read_pair(SPEC, pair(live, other, head=CALL))
     assert reading.fault == "missing_output"
     assert reading.detail == "candidate: output `y` is missing; found `predict`"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.model import Kind, Outcome, PredictionSpec, Reading
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.predictions.messages import framed, raw_answer, typed_answer
 from tests.predictions.pairs import answer, head_of, pair
 
@@ -66,7 +66,7 @@ JSON_FORMS: dict[str, tuple[PredictionSpec, Any]] = {
 
 def compared(spec: PredictionSpec, live: Outcome, candidate: Outcome) -> bool:
     """Whether the two arms said the same; both must have been read."""
-    reading: Reading = read(spec, pair(live, candidate))
+    reading: Reading = read_pair(spec, pair(live, candidate))
     assert (reading.live_fault, reading.fault) == (Reason.NONE, Reason.NONE), reading.detail
     assert reading.live is not None
     assert reading.candidate is not None
@@ -110,7 +110,7 @@ def test_tensors_of_64_bits(one: int, other: int) -> None:
 def test_as_a_number_one_of_any_size_is_read(kind: Kind) -> None:
     spec = PredictionSpec("json", kind, pointer="/a", high=1e300)
     for text in (b'{"a": 123456789012345678901234567890}', b'{"a": 123456789012345678901234567890, "b": NaN}'):
-        reading = read(spec, pair(answer(text), answer(text)))
+        reading = read_pair(spec, pair(answer(text), answer(text)))
         assert reading.live is not None, reading.detail
         assert reading.live.rows == (123456789012345678901234567890.0,)
 
@@ -118,7 +118,7 @@ def test_as_a_number_one_of_any_size_is_read(kind: Kind) -> None:
 @pytest.mark.parametrize("raw", [struct.pack("<d", 1e30), struct.pack("<d", -(2.0**70))])
 def test_a_whole_float_of_a_tensor_is_a_label_too(raw: bytes) -> None:
     message = answer(framed(raw_answer("y", "FP64", [1], raw)), head=GRPC)
-    reading = read(PredictionSpec("v2", Kind.LABEL, "y"), pair(message, message))
+    reading = read_pair(PredictionSpec("v2", Kind.LABEL, "y"), pair(message, message))
     assert reading.live is not None, reading.detail
     assert reading.live.rows == (str(int(struct.unpack("<d", raw)[0])),)
 
@@ -126,6 +126,6 @@ def test_a_whole_float_of_a_tensor_is_a_label_too(raw: bytes) -> None:
 def test_an_infinite_label_is_none() -> None:
     spec = PredictionSpec("json", Kind.LABEL, pointer="/a")
     for text in (b'{"a": Infinity}', b'{"a": NaN}', b'{"a": %s, "b": NaN}' % (b"9" * 400)):
-        reading = read(spec, pair(answer(text), answer({"a": 1})))
+        reading = read_pair(spec, pair(answer(text), answer({"a": 1})))
         assert reading.live_fault is Reason.BAD_TYPE, text
         assert "is not a label" in reading.detail

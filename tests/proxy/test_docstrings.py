@@ -12,13 +12,13 @@ FILES = sorted(path for room in ROOMS for path in (Path(__file__).parents[2] / "
 
 ACTS = {
     # Reading an answer needs a whole message: shown by golden answers in tests/core/predictions, one file per protocol.
-    "extract", "recognise", "recognised", "read", "protocol_of", "split", "raw_of", "assembled", "reader_of",
-    "chosen_output", "output_values", "checked_datatype", "checked_shape", "chosen_name", "parse_json", "drop",
+    "extract", "recognise", "recognised", "read_pair", "protocol_of", "split", "raw_of", "assembled", "reader_of",
+    "chosen_output", "output_values", "checked_datatype", "checked_shape", "chosen_name", "parse_json", "remove",
     "decoded", "is_stream", "binary_size", "copies_cost", "one_message", "document",
     "typed", "fit_live", "spoken_values",
     "answered_values", "spoken", "transcript_of", "timed_tokens", "spoken_choice", "spoken_response",
     # State in, state out: tests/evidence/test_evidence.py.
-    "dump", "load", "follower", "merge", "copied", "restart_due", "length", "book", "learners",
+    "dump", "load_state", "follower", "merge", "copied", "restart_due", "length", "book", "learners",
     "answers_missing", "keep_for_labels", "begun", "context_of", "parts_of",
     "count_verdict", "judged_slots", "state_hash", "limits_hash",
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",

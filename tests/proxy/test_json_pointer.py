@@ -14,9 +14,9 @@ from proxy.config.names import pointer as configured
 from proxy.fields.document import JsonReader
 from proxy.fields.set_json import rules, set_values
 from proxy.fields.sticky import json_key
-from proxy.json_pointer import NOWHERE, index, parse, step
+from proxy.json_pointer import NOWHERE, child, index, parse_pointer
 from proxy.pairs.redaction import MASK, redact
-from proxy.predictions.json_tools import follow
+from proxy.predictions.json_tools import value_at
 from proxy.predictions.unreadable import Unreadable
 from proxy.units import Unfit
 
@@ -32,19 +32,19 @@ RFC = {"foo": ["bar", "baz"], "": 0, "a/b": 1, "c%d": 2, "e^f": 3, "g|h": 4, "i\
     ],
 )  # fmt: skip
 def test_pointers_as_in_the_rfc(pointer: str, value: object) -> None:
-    assert follow(RFC, parse(pointer)) == value
+    assert value_at(RFC, parse_pointer(pointer)) == value
 
 
 @pytest.mark.parametrize("pointer", ["foo", "/a~", "/a~2", "#/a"])
 def test_what_is_no_pointer_is_refused(pointer: str) -> None:
     with pytest.raises(ValueError, match="JSON pointer"):
-        parse(pointer)
+        parse_pointer(pointer)
     with pytest.raises(Unfit, match="JSON pointer"):
         configured(pointer)
 
 
 def test_a_tilde_is_unescaped_last() -> None:
-    assert parse("/~01") == ("~1",)
+    assert parse_pointer("/~01") == ("~1",)
 
 
 @pytest.mark.parametrize("token", ["", "-", "-1", "+1", "01", "1.0", " 1", "²", "٣", "1_0", "9" * 10, "9" * 5000])
@@ -52,9 +52,9 @@ def test_what_is_no_array_index_leads_nowhere_for_every_reader(token: str) -> No
     body = b"[[1, 2, 3, 4]]"
     assert index(token) == NOWHERE
     with pytest.raises(LookupError):
-        step([1, 2, 3, 4], token)
+        child([1, 2, 3, 4], token)
     with pytest.raises(Unreadable):
-        follow(json.loads(body), ("0", token))
+        value_at(json.loads(body), ("0", token))
     read = JsonReader([("0", token)]).read(body)
     assert read is not None
     assert json_key(read, ("0", token)) == b""
@@ -72,21 +72,21 @@ DOCUMENTS = st.recursive(
 def test_every_reader_finds_the_same_value(document: Any, tokens: list[str]) -> None:
     pointer = "".join("/" + token.replace("~", "~0").replace("/", "~1") for token in tokens)
     body = json.dumps(document).encode()
-    assert parse(pointer) == tuple(tokens)
+    assert parse_pointer(pointer) == tuple(tokens)
     masked = json.loads(redact(body, [pointer]) or b"")
-    read = JsonReader([parse(pointer)]).read(body)
+    read = JsonReader([parse_pointer(pointer)]).read(body)
     assert read is not None
     try:
-        found = reduce(step, tokens, document)
+        found = reduce(child, tokens, document)
     except LookupError:
         assert masked == document
-        assert json_key(read, parse(pointer)) == b""
+        assert json_key(read, parse_pointer(pointer)) == b""
         with pytest.raises(Unreadable):
-            follow(document, parse(pointer))
+            value_at(document, parse_pointer(pointer))
         return
-    assert follow(document, parse(pointer)) == found
-    assert reduce(step, tokens, masked) == MASK
-    assert json_key(read, parse(pointer)) == (str(found).encode() if isinstance(found, int) else b"")
+    assert value_at(document, parse_pointer(pointer)) == found
+    assert reduce(child, tokens, masked) == MASK
+    assert json_key(read, parse_pointer(pointer)) == (str(found).encode() if isinstance(found, int) else b"")
     changed = set_values(read, rules({pointer: "set"}))
     assert changed is not None
-    assert reduce(step, tokens, json.loads(changed)) == "set"
+    assert reduce(child, tokens, json.loads(changed)) == "set"

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.model import Leg
+from proxy.model import LegKind
 from proxy.model.reasons import Reason
 from proxy.pairs import link
 from proxy.request.counts import MOST_GONE, Counts, Histogram, Meter, Meters
@@ -39,7 +39,7 @@ def test_statuses_in_a_row_are_counted_each(statuses: list[int]) -> None:
 
 def test_a_name_for_each_deployment_costs_nothing_in_the_end() -> None:
     counts = Counts()
-    refusals = counts.meter("", "", Leg.SERVED)
+    refusals = counts.meter("", "", LegKind.SERVED)
     refusals.count(404)
     for n in range(3 * MOST_GONE):
         candidate, rollout = f"c{n}", f"r/c{n}"
@@ -52,9 +52,9 @@ def test_a_name_for_each_deployment_costs_nothing_in_the_end() -> None:
         counts.came_early(rollout)
         counts.forget({"r", f"route-{n}"}, {"live", candidate}, {rollout})
     report = counts.report()
-    assert ["", "", Leg.SERVED, "404", 1] in report["requests"], "what belongs to no route stays"
-    assert ["r", "live", Leg.SERVED, "200", 3 * MOST_GONE] in report["requests"], "what the file names goes on"
-    assert counts.meter("r", f"c{2 * MOST_GONE}", Leg.COPY).codes == {200: 1}, "one that comes back goes on"
+    assert ["", "", LegKind.SERVED, "404", 1] in report["requests"], "what belongs to no route stays"
+    assert ["r", "live", LegKind.SERVED, "200", 3 * MOST_GONE] in report["requests"], "what the file names goes on"
+    assert counts.meter("r", f"c{2 * MOST_GONE}", LegKind.COPY).codes == {200: 1}, "one that comes back goes on"
     assert len(report["requests"]) == MOST_GONE + 3
     assert len(report["durations"]) == MOST_GONE + 3
     assert len(report["overhead"]) == MOST_GONE + 2

@@ -7,7 +7,7 @@ import gzip
 
 import pytest
 
-from proxy.http.chunks import joined
+from proxy.http.chunks import joined_chunks
 from proxy.model.reasons import Reason
 from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW, pairs_of
 from tests.worker.configs import for_worker
@@ -72,7 +72,7 @@ async def test_a_chunked_body_is_changed_too(weight: int) -> None:
         (pair,) = await pairs_of(it, 1)
         assert candidate.calls[0].body == CHANGED
         assert "transfer-encoding" not in candidate.calls[0].headers
-        assert joined(live.calls[0].body) == pair.request_body == ASKED
+        assert joined_chunks(live.calls[0].body) == pair.request_body == ASKED
 
 
 @pytest.mark.parametrize("weight", [0, CANARY])
@@ -83,7 +83,7 @@ async def test_a_chunked_body_of_nothing_goes_on_as_it_came(weight: int) -> None
         head = b"POST /infer HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert parsed(await it.raw(head + b"0\r\n\r\n"))[0] == 200
         await pairs_of(it, 1)
-        assert [joined(model.calls[0].body) for model in (live, candidate)] == [b"", b""]
+        assert [joined_chunks(model.calls[0].body) for model in (live, candidate)] == [b"", b""]
 
 
 async def test_what_belongs_to_no_route_is_changed_for_its_live_too() -> None:
@@ -139,7 +139,7 @@ async def test_a_body_too_long_to_gather_is_served_by_live() -> None:
         assert parsed(await it.raw(head + chunked(long)))[2] == b'{"a":1}'
         await it.settled()
         assert (candidate.calls, it.trial.too_large) == ([], 2)
-        assert live.calls[0].body == joined(live.calls[1].body) == long
+        assert live.calls[0].body == joined_chunks(live.calls[1].body) == long
         await eventually(lambda: it.controller.counts.get("not_rewritten") == [["v2", "not_whole", 2]])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.request.routing import Router, Rule, bucket, chosen, salt
+from proxy.request.routing import MatchRule, Router, bucket, chosen, salt
 
 KEYS = st.binary(min_size=0, max_size=64)
 SERVE, SAMPLE = salt("r", "v2", "1", "serve"), salt("r", "v2", "1", "sample")
@@ -51,11 +51,11 @@ def test_names_are_not_run_together() -> None:
 
 ROUTER = Router(
     [
-        (Rule(b"/a", frozenset({b"POST"})), "post a"),
-        (Rule(b"/a*", frozenset(), ((b"x-tenant", b"t"),)), "tenant"),
-        (Rule(b"/a"), "a"),
-        (Rule(b"/a/b"), "b"),
-        (Rule(b"/a/*"), "under a"),
+        (MatchRule(b"/a", frozenset({b"POST"})), "post a"),
+        (MatchRule(b"/a*", frozenset(), ((b"x-tenant", b"t"),)), "tenant"),
+        (MatchRule(b"/a"), "a"),
+        (MatchRule(b"/a/b"), "b"),
+        (MatchRule(b"/a/*"), "under a"),
     ]
 )
 
@@ -74,7 +74,12 @@ def test_first_rule_that_applies_wins() -> None:
 
 @given(st.sampled_from([b"/a", b"/a/b", b"/a/x", b"/b", b"/"]), st.sampled_from([b"GET", b"POST"]), st.booleans())
 def test_router_agrees_with_trying_every_rule(path: bytes, method: bytes, tenant: bool) -> None:
-    rules = [(Rule(b"/a", frozenset({b"POST"})), 1), (Rule(b"/a/*"), 2), (Rule(b"/a/b"), 3), (Rule(), 4)]
+    rules = [
+        (MatchRule(b"/a", frozenset({b"POST"})), 1),
+        (MatchRule(b"/a/*"), 2),
+        (MatchRule(b"/a/b"), 3),
+        (MatchRule(), 4),
+    ]
     headers = {b"x-tenant": b"t"} if tenant else {}
     expected = next((target for rule, target in rules if rule.allows(path, method, headers)), None)
     assert Router(rules).find(path, method, headers) == expected

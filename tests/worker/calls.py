@@ -16,8 +16,8 @@ from proxy.http.http2.frames import (
     RST_STREAM,
     SETTINGS,
     Headers,
+    encode_frame,
     encoded,
-    frame,
 )
 from proxy.model.worker_config import WorkerConfig
 from proxy.worker.downstream.grpc import GrpcServerConnection
@@ -37,7 +37,7 @@ CALL: Headers = [
     (b"content-type", b"application/grpc"), (b"te", b"trailers"),
 ]  # fmt: skip
 ANSWER: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
-START = PREFACE + frame(SETTINGS, 0, 0)
+START = PREFACE + encode_frame(SETTINGS, 0, 0)
 
 
 class Calls:
@@ -65,7 +65,7 @@ class Calls:
         self.of_client: Any = self.client.transport
         self.of_model: Any = self.model.transport
         if greets:
-            self.of_model.hear(frame(SETTINGS, 0, 0))
+            self.of_model.hear(encode_frame(SETTINGS, 0, 0))
         self.loop.turn()
 
     def talk(self, sent: bytes, back: bytes, cuts: list[int], back_cuts: list[int]) -> tuple[Any, Any]:
@@ -106,16 +106,18 @@ def called(number: int, body: bytes, size: int) -> bytes:
     """A call whose message comes in frames of `size` bytes."""
     message = b"\0" + len(body).to_bytes(4, "big") + body
     pieces = [message[at : at + size] for at in range(0, len(message), size)]
-    return frame(HEADERS, END_HEADERS, number, encoded(CALL)) + b"".join(
-        frame(DATA, END_STREAM if at == len(pieces) - 1 else 0, number, piece) for at, piece in enumerate(pieces)
+    return encode_frame(HEADERS, END_HEADERS, number, encoded(CALL)) + b"".join(
+        encode_frame(DATA, END_STREAM if at == len(pieces) - 1 else 0, number, piece) for at, piece in enumerate(pieces)
     )
 
 
 def answered(number: int, body: bytes, size: int, interim: bool) -> bytes:
     message = b"\0" + len(body).to_bytes(4, "big") + body
     return (
-        (frame(HEADERS, END_HEADERS, number, encoded([(b":status", b"103")])) if interim else b"")
-        + frame(HEADERS, END_HEADERS, number, encoded(ANSWER))
-        + b"".join(frame(DATA, 0, number, message[at : at + size]) for at in range(0, len(message), size))
-        + frame(HEADERS, END_HEADERS | END_STREAM, number, encoded([(b"grpc-status", b"0"), (b"x", b"y" * len(body))]))
+        (encode_frame(HEADERS, END_HEADERS, number, encoded([(b":status", b"103")])) if interim else b"")
+        + encode_frame(HEADERS, END_HEADERS, number, encoded(ANSWER))
+        + b"".join(encode_frame(DATA, 0, number, message[at : at + size]) for at in range(0, len(message), size))
+        + encode_frame(
+            HEADERS, END_HEADERS | END_STREAM, number, encoded([(b"grpc-status", b"0"), (b"x", b"y" * len(body))])
+        )
     )

@@ -9,7 +9,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.worker.upstream.affinity import FACTOR, bound, choose, identity
+from proxy.worker.upstream.affinity import FACTOR, choose_node, identity, load_bound
 
 IDENTITIES = st.integers(0, 2**32 - 1)
 NODES = st.lists(IDENTITIES, min_size=1, max_size=20, unique=True)
@@ -17,25 +17,25 @@ NODES = st.lists(IDENTITIES, min_size=1, max_size=20, unique=True)
 
 @given(IDENTITIES, NODES, st.data())
 def test_only_the_keys_of_one_that_leaves_move(key: int, nodes: list[int], data: st.DataObject) -> None:
-    here = nodes[choose(key, nodes, [0] * len(nodes))]
+    here = nodes[choose_node(key, nodes, [0] * len(nodes))]
     gone = data.draw(st.sampled_from(nodes))
     rest = [node for node in nodes if node != gone]
     if rest and gone != here:
-        assert rest[choose(key, rest, [0] * len(rest))] == here
+        assert rest[choose_node(key, rest, [0] * len(rest))] == here
 
 
 @given(IDENTITIES, NODES, IDENTITIES)
 def test_one_that_comes_takes_its_own_keys_alone(key: int, nodes: list[int], new: int) -> None:
-    before = nodes[choose(key, nodes, [0] * len(nodes))]
+    before = nodes[choose_node(key, nodes, [0] * len(nodes))]
     more = [*nodes, new] if new not in nodes else nodes
-    assert more[choose(key, more, [0] * len(more))] in (before, new)
+    assert more[choose_node(key, more, [0] * len(more))] in (before, new)
 
 
 @given(IDENTITIES, NODES, st.randoms(use_true_random=False))
 def test_the_order_of_the_endpoints_does_not_matter(key: int, nodes: list[int], random: object) -> None:
     mixed = list(nodes)
     random.shuffle(mixed)  # type: ignore[attr-defined]
-    assert mixed[choose(key, mixed, [0] * len(mixed))] == nodes[choose(key, nodes, [0] * len(nodes))]
+    assert mixed[choose_node(key, mixed, [0] * len(mixed))] == nodes[choose_node(key, nodes, [0] * len(nodes))]
 
 
 @given(NODES, st.lists(st.tuples(IDENTITIES, st.booleans()), max_size=200))
@@ -45,7 +45,7 @@ def test_the_bound_is_kept_whatever_comes_and_goes(nodes: list[int], steps: list
         if ends and under_way:
             loads[under_way.pop(key % len(under_way))] -= 1
             continue
-        at = choose(key, nodes, loads)
+        at = choose_node(key, nodes, loads)
         loads[at] += 1
         under_way.append(at)
         assert loads[at] <= math.ceil(FACTOR * sum(loads) / len(nodes))
@@ -54,20 +54,20 @@ def test_the_bound_is_kept_whatever_comes_and_goes(nodes: list[int], steps: list
 @given(IDENTITIES, NODES, st.integers(2, 50))
 def test_a_full_one_is_passed_over_for_the_next_of_this_key(key: int, nodes: list[int], load: int) -> None:
     """The next is the one that would have the key if the full one had left: its cache is the one that is warm."""
-    at = choose(key, nodes, [0] * len(nodes))
+    at = choose_node(key, nodes, [0] * len(nodes))
     rest = [node for node in nodes if node != nodes[at]]
     loads = [load if n == at else 0 for n in range(len(nodes))]
-    if loads[at] >= bound(load, len(nodes)):
-        assert nodes[choose(key, nodes, loads)] == rest[choose(key, rest, [0] * len(rest))]
+    if loads[at] >= load_bound(load, len(nodes)):
+        assert nodes[choose_node(key, nodes, loads)] == rest[choose_node(key, rest, [0] * len(rest))]
 
 
 def test_keys_are_shared_evenly() -> None:
     nodes = [identity(b"http://m.test:8000 10.0.0.%d" % n) for n in range(8)]
-    shares = Counter(choose(identity(b"user-%d" % n), nodes, [0] * 8) for n in range(40_000))
+    shares = Counter(choose_node(identity(b"user-%d" % n), nodes, [0] * 8) for n in range(40_000))
     assert max(shares.values()) < 1.08 * 5_000
     assert min(shares.values()) > 0.92 * 5_000
 
 
 @given(st.integers(0, 10_000), st.integers(1, 300))
 def test_the_bound_is_the_mean_times_the_factor_rounded_up(under_way: int, nodes: int) -> None:
-    assert bound(under_way, nodes) == math.ceil(FACTOR * (under_way + 1) / nodes)
+    assert load_bound(under_way, nodes) == math.ceil(FACTOR * (under_way + 1) / nodes)

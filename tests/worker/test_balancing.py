@@ -10,7 +10,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from proxy.worker.upstream.affinity import bound
+from proxy.worker.upstream.affinity import load_bound
 from tests.worker.grpc.models import Client, GrpcModel
 from tests.worker.rig import Call, Model, eventually, hang, ok, rig
 
@@ -101,7 +101,7 @@ async def test_one_key_that_everybody_sends_is_bounded() -> None:
     async def script(call: Call) -> None:
         await call.read_body()
         busy = [endpoint.busy for endpoint in it.worker.pools["v1"].endpoints]
-        most[0] = max(most[0], *(one - bound(sum(busy) - 1, 3) for one in busy))
+        most[0] = max(most[0], *(one - load_bound(sum(busy) - 1, 3) for one in busy))
         await go.wait()
         await call.send(ok())
 
@@ -109,7 +109,7 @@ async def test_one_key_that_everybody_sends_is_bounded() -> None:
     async with rig(CONFIG.replace("HASH", "{hash: {header: x-session}}"), models) as it:
         asked = [asyncio.create_task(it.ask(b"{}", b"X-Session: everybody")) for _ in range(30)]
         await eventually(lambda: sum(len(model.calls) for model in models[:3]) == 30)
-        assert sorted(endpoint.busy for endpoint in it.worker.pools["v1"].endpoints)[-1] <= bound(29, 3)
+        assert sorted(endpoint.busy for endpoint in it.worker.pools["v1"].endpoints)[-1] <= load_bound(29, 3)
         assert most[0] <= 0
         go.set()
         assert {status for status, _, _ in await asyncio.gather(*asked)} == {200}

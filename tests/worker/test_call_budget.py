@@ -26,8 +26,8 @@ from proxy.http.http2.frames import (
     SETTING,
     SETTINGS,
     WINDOW_UPDATE,
+    encode_frame,
     encoded,
-    frame,
 )
 from proxy.http.http2.sending import CALM
 from proxy.model.reasons import Reason
@@ -40,15 +40,15 @@ from tests.worker.test_cuts import BODIES, CUTS, WORK, Wire
 from tests.worker.turns import turns
 
 NOISE = {
-    "ping": frame(PING, 0, 0, bytes(8)),
-    "settings": frame(SETTINGS, 0, 0),
-    "narrow": frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 3)),
-    "wide": frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 100_000)),
-    "window": frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
-    "unknown": frame(0x77, 0, 0, b"x"),
-    "priority": frame(PRIORITY, 0, 1, bytes(5)),
-    "flood": frame(PING, 0, 0, bytes(8)) * 1100,
-    "mistake": frame(PING, 0, 0, bytes(7)),
+    "ping": encode_frame(PING, 0, 0, bytes(8)),
+    "settings": encode_frame(SETTINGS, 0, 0),
+    "narrow": encode_frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 3)),
+    "wide": encode_frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 100_000)),
+    "window": encode_frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
+    "unknown": encode_frame(0x77, 0, 0, b"x"),
+    "priority": encode_frame(PRIORITY, 0, 1, bytes(5)),
+    "flood": encode_frame(PING, 0, 0, bytes(8)) * 1100,
+    "mistake": encode_frame(PING, 0, 0, bytes(7)),
 }
 CONVERSATION = st.lists(
     st.tuples(BODIES, st.integers(1, 40), st.booleans(), st.lists(st.sampled_from(sorted(NOISE)), max_size=2)),
@@ -67,7 +67,7 @@ def test_calls_cut_anywhere_in_turns_of_any_size(
         noise = [NOISE[name] for name in names]
         sent += called(2 * number + 1, body, size) + (b"" if noisy else b"".join(noise))
         answers += (b"".join(noise) if noisy else b"") + answered(2 * number + 1, body[::-1], size, interim)
-    answers += frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 65_535))
+    answers += encode_frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 65_535))
     whole = Calls((1 << 30, 1, 1)).talk(sent, answers, [], [])
     heard = Calls(work).talk(sent, answers, cuts, back)
     of_whom = 0 if noisy else 1
@@ -78,21 +78,21 @@ def test_calls_cut_anywhere_in_turns_of_any_size(
 
 
 def opened(streams: int, flags: int = END_HEADERS) -> bytes:
-    return b"".join(frame(HEADERS, flags, 2 * n + 1, encoded(CALL)) for n in range(streams))
+    return b"".join(encode_frame(HEADERS, flags, 2 * n + 1, encoded(CALL)) for n in range(streams))
 
 
 WORTHLESS = {
-    "PING": frame(PING, 0, 0, bytes(8)),
-    "PING that answers none": frame(PING, ACK, 0, bytes(8)),
-    "SETTINGS": frame(SETTINGS, 0, 0),
-    "SETTINGS that answer none": frame(SETTINGS, ACK, 0),
-    "empty DATA": frame(DATA, 0, 1),
-    "padding": frame(DATA, 8, 1, b"\1\0"),
-    "PRIORITY": frame(PRIORITY, 0, 1, bytes(5)),
-    "unknown": frame(0x77, 0, 0, bytes(8)),
-    "window of a stream": frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1"),
-    "window of the connection": frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
-    "GOAWAY": frame(GOAWAY, 0, 0, b"\x7f\xff\xff\xff" + bytes(4)),
+    "PING": encode_frame(PING, 0, 0, bytes(8)),
+    "PING that answers none": encode_frame(PING, ACK, 0, bytes(8)),
+    "SETTINGS": encode_frame(SETTINGS, 0, 0),
+    "SETTINGS that answer none": encode_frame(SETTINGS, ACK, 0),
+    "empty DATA": encode_frame(DATA, 0, 1),
+    "padding": encode_frame(DATA, 8, 1, b"\1\0"),
+    "PRIORITY": encode_frame(PRIORITY, 0, 1, bytes(5)),
+    "unknown": encode_frame(0x77, 0, 0, bytes(8)),
+    "window of a stream": encode_frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\1"),
+    "window of the connection": encode_frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
+    "GOAWAY": encode_frame(GOAWAY, 0, 0, b"\x7f\xff\xff\xff" + bytes(4)),
 }
 
 
@@ -114,8 +114,8 @@ def test_frames_that_are_worth_nothing_end_the_connection_of_a_model(kind: str) 
     bench = Calls()
     bench.of_client.hear(START + called(1, b"x", 100))
     bench.loop.turn()
-    begins = b"" if kind == "interim answers" else frame(HEADERS, END_HEADERS, 1, encoded(ANSWER))
-    again = WORTHLESS.get(kind) or frame(HEADERS, END_HEADERS, 1, encoded([(b":status", b"103")]))
+    begins = b"" if kind == "interim answers" else encode_frame(HEADERS, END_HEADERS, 1, encoded(ANSWER))
+    again = WORTHLESS.get(kind) or encode_frame(HEADERS, END_HEADERS, 1, encoded([(b":status", b"103")]))
     bench.of_model.hear(begins + again * (100 if kind == "interim answers" else 900))
     bench.loop.turn()
     assert not bench.of_model.closed
@@ -132,7 +132,7 @@ def test_a_connection_that_works_may_say_a_lot_of_little_worth() -> None:
     bench = Calls()
     bench.of_client.hear(START)
     for number in range(400):
-        again = frame(PING, 0, 0, bytes(8)) + frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1")
+        again = encode_frame(PING, 0, 0, bytes(8)) + encode_frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1")
         bench.of_client.hear(called(2 * number + 1, b"x", 100) + again)
         bench.loop.turn()
         bench.of_model.hear(answered(2 * number + 1, b"x", 100, False) + again)
@@ -140,15 +140,15 @@ def test_a_connection_that_works_may_say_a_lot_of_little_worth() -> None:
     assert len(told(bench.of_client)[0]) == 400
     bench.client.http2.calm = 0.0
     bench.client.heard -= CALM
-    bench.of_client.hear(frame(PING, 0, 0, bytes(8)) * 900)
+    bench.of_client.hear(encode_frame(PING, 0, 0, bytes(8)) * 900)
     bench.loop.turn()
     assert not bench.of_client.closed
 
 
 def test_frames_wait_their_turn() -> None:
     bench = Calls()
-    ping = frame(PING, ACK, 0, b"12345678")
-    bench.of_client.hear(START + frame(PING, 0, 0, b"12345678") * 900)
+    ping = encode_frame(PING, ACK, 0, b"12345678")
+    bench.of_client.hear(START + encode_frame(PING, 0, 0, b"12345678") * 900)
     bench.loop.step()
     answers = bench.of_client.out.count(ping)
     assert 0 < answers <= AT_ONCE // 2 + PER_TURN // 2 + 1
@@ -160,9 +160,9 @@ def test_frames_wait_their_turn() -> None:
 def test_calls_that_are_none_wait_their_turn_and_end_the_connection() -> None:
     bench = Calls()
     head = encoded([*CALL, (b"connection", b"x")])
-    bench.of_client.hear(START + b"".join(frame(HEADERS, END_HEADERS | 1, 2 * n + 1, head) for n in range(1200)))
+    bench.of_client.hear(START + b"".join(encode_frame(HEADERS, END_HEADERS | 1, 2 * n + 1, head) for n in range(1200)))
     bench.loop.step()
-    each = turns(bench, bench.of_client, frame(RST_STREAM, 0, 0)[:5])
+    each = turns(bench, bench.of_client, encode_frame(RST_STREAM, 0, 0)[:5])
     assert max(each) <= 6
     assert told(bench.of_client)[1:] == ([b"\0\0\0\x0b"], True)
 
@@ -178,7 +178,7 @@ def test_dear_heads_are_decoded_one_after_the_other_with_rests_between() -> None
         links.append(wire)
     head = encoded([*CALL, *((b"x%d" % n, b"y" * 40) for n in range(20))])
     for wire in links:
-        wire.hear(START + b"".join(frame(HEADERS, END_HEADERS, 2 * n + 1, head) for n in range(40)))
+        wire.hear(START + b"".join(encode_frame(HEADERS, END_HEADERS, 2 * n + 1, head) for n in range(40)))
     bench.context.turn.was_dear(0.1)
     began, decoded = bench.loop.now, 0
     assert not bench.context.turn.may_be_dear()
@@ -194,7 +194,7 @@ def test_dear_heads_are_decoded_one_after_the_other_with_rests_between() -> None
 def test_windows_change_in_one_sum() -> None:
     """However many streams wait, a frame that changes all of their windows, or the connection's, touches none."""
     bench = Calls()
-    bench.of_client.hear(START + frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 0)))
+    bench.of_client.hear(START + encode_frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 0)))
     for number in range(100):
         bench.of_client.hear(called(2 * number + 1, b"x", 100))
         bench.loop.turn()
@@ -212,15 +212,15 @@ def test_windows_change_in_one_sum() -> None:
             push(self, stream)
 
     http2.__class__ = Counted
-    bench.of_client.hear(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 300)
+    bench.of_client.hear(encode_frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 300)
     bench.loop.turn()
     assert touched == 0
     up_and_down = b"".join(SETTING.pack(INITIAL_WINDOW, size) for size in (1, 0))
-    bench.of_client.hear(frame(SETTINGS, 0, 0, up_and_down * 100) * 3)
+    bench.of_client.hear(encode_frame(SETTINGS, 0, 0, up_and_down * 100) * 3)
     bench.loop.turn()
     assert touched <= 2 * 100
     assert b"grpc-status" not in bench.of_client.out
-    bench.of_client.hear(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 60)))
+    bench.of_client.hear(encode_frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, 60)))
     bench.loop.turn()
     assert bench.of_client.out.count(b"grpc-status") == 100
 
@@ -233,9 +233,9 @@ def test_a_window_that_grows_too_large_by_settings_is_a_mistake() -> None:
         (1 << 30, 3 << 29, True),
     ):
         bench = Calls()
-        update = frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", more - 65_535))
+        update = encode_frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", more - 65_535))
         bench.of_client.hear(START + opened(1) + update)
-        bench.of_client.hear(frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, size)))
+        bench.of_client.hear(encode_frame(SETTINGS, 0, 0, SETTING.pack(INITIAL_WINDOW, size)))
         bench.loop.turn()
         assert bench.of_client.closed == closed
 
@@ -247,8 +247,10 @@ def test_calls_leave_nothing_for_the_garbage_collector(end: str) -> None:
     numbers = range(1, 20, 2)
     elsewhere = [*CALL[:2], (b":path", b"/no.R/Oute"), *CALL[3:]]
     sent = {
-        "broken off": b"".join(called(n, b"x", 9) + frame(RST_STREAM, 0, n, bytes(4)) for n in numbers),
-        "without a route": b"".join(frame(HEADERS, END_HEADERS | END_STREAM, n, encoded(elsewhere)) for n in numbers),
+        "broken off": b"".join(called(n, b"x", 9) + encode_frame(RST_STREAM, 0, n, bytes(4)) for n in numbers),
+        "without a route": b"".join(
+            encode_frame(HEADERS, END_HEADERS | END_STREAM, n, encoded(elsewhere)) for n in numbers
+        ),
     }.get(end) or b"".join(called(n, b"x", 9) for n in numbers)
     back = b"".join(answered(n, b"y", 9, False) for n in numbers) if end == "answered" else b""
     gc.collect()

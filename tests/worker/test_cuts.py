@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.http.chunks import ChunkError, ChunkScanner, joined
+from proxy.http.chunks import ChunkError, ChunkScanner, joined_chunks
 from proxy.model.worker_config import WorkerConfig
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.process import Worker
@@ -330,7 +330,7 @@ def test_chunk_scanner_finds_the_end(body: bytes, sizes: list[int], cuts: list[i
             before, at = scanner.lines, scanner.feed(piece, at, out, most)
             assert scanner.lines - before <= most
         taken += at
-    assert b"".join(out) == body == joined(raw)
+    assert b"".join(out) == body == joined_chunks(raw)
     assert scanner.done
     assert taken == len(raw)
     assert scanner.size == len(body)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import grpc
 import pytest
 
-from proxy.http.chunks import joined
+from proxy.http.chunks import joined_chunks
 from proxy.pairs import request_log
 from proxy.pairs.link import Frame
 from proxy.request.routes import MAX_MEMORY
@@ -160,7 +160,7 @@ async def test_both_get_the_same_request_and_the_candidate_no_credentials() -> N
         lines = b"Host: t\r\nAuthorization: secret\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert parsed(await it.raw(b"POST /setup/a HTTP/1.1\r\n" + lines + b"2\r\nab\r\n0\r\n\r\n"))[2] == b'{"live":1}'
         (served,), (copied,) = live.calls, candidate.calls
-        assert joined(served.body) == joined(copied.body) == b"ab"
+        assert joined_chunks(served.body) == joined_chunks(copied.body) == b"ab"
         assert served.headers["x-request-id"] == copied.headers["x-request-id"]
         assert (copied.headers["x-shadow"], copied.headers["x-team"]) == ("v2", "blue")
         assert "authorization" not in copied.headers
@@ -205,7 +205,7 @@ async def test_a_entry_tells_of_both() -> None:
         await eventually(lambda: it.controller._links, "the link")
         for link in it.controller._links:
             link._on_frame = lambda _, kind, payload: found.extend(
-                request_log.decode(payload) if kind is Frame.REQUESTS else ()
+                request_log.decode_entries(payload) if kind is Frame.REQUESTS else ()
             )
         await it.ask(b"a", path=b"/setup/a")
         await eventually(lambda: found, "an entry")

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.model import Lane, State
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW, fallbacks, pairs_of
 from tests.worker.rig import PATIENCE, Call, Model, Script, always, eventually, hang, ok, parsed, rig
 
@@ -37,7 +37,7 @@ async def test_live_answers_where_the_candidate_redirects_refuses_or_fails(code:
         assert len(live.calls) == 1
         word = "status_5xx" if code >= 500 else "status_429" if code == 429 else f"status_{code // 100}xx"
         assert fallbacks(it) == [["r/v2", word, 1]]
-        fault = read(None, pair).fault
+        fault = read_pair(None, pair).fault
         assert fault == (word if code >= 400 else "")  # a redirect is an answer, and another one than live's
 
 
@@ -134,7 +134,7 @@ async def test_a_refusal_too_long_to_keep_falls_back_too() -> None:
         await it.lane(weight=CANARY)
         assert (await it.ask())[1]["x-served-by"] == "v1"
         (pair,) = await pairs_of(it, 1)
-        assert (pair.candidate.status, read(None, pair).fault) == (404, Reason.STATUS_4XX)
+        assert (pair.candidate.status, read_pair(None, pair).fault) == (404, Reason.STATUS_4XX)
 
 
 # --- streams ---------------------------------------------------------------------------------------------------------

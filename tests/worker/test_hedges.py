@@ -9,7 +9,7 @@ import pytest
 
 from proxy.evidence import Evidence
 from proxy.model import Guard, Kind, PredictionSpec
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.evidence.streams import make_plan
 from tests.request.test_exchange import CANARY, GOOD, LIVE, SHADOW, pairs_of
 from tests.worker.rig import Call, Model, Script, ok, rig
@@ -56,7 +56,7 @@ async def test_live_as_hedge_or_fallback_brings_its_own_time(
         assert pair.candidate.seconds >= candidate - EARLY
     evidence = Evidence.begin(make_plan(Guard("p99_latency", 1.2, relative=True), kind=Kind.NUMBER), 1)
     evidence.enter_stage(pair.stage)
-    evidence.add([read(PredictionSpec("json", Kind.NUMBER, pointer="/a"), pair)])
+    evidence.add([read_pair(PredictionSpec("json", Kind.NUMBER, pointer="/a"), pair)])
     assert evidence.assess().findings[0].pairs == 1
 
 

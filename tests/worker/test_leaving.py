@@ -10,7 +10,7 @@ import pytest
 
 from proxy.model import Arm, Lane, State
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from proxy.request.driver import RequestDriver
 from proxy.request.legs import Leg
 from proxy.worker.downstream.http1 import DownstreamConnection
@@ -80,7 +80,7 @@ async def test_a_stream_that_hangs_in_the_middle_is_the_candidates_failure(weigh
             await leaves_after(it, EVENT, candidate)
         for pair in await pairs_of(it, 3):
             assert (pair.served, pair.candidate.reason, pair.live.body) == (Arm.CANDIDATE, "timeout", b'{"a":1}')
-            assert read(None, pair).fault == Reason.TIMEOUT
+            assert read_pair(None, pair).fault == Reason.TIMEOUT
         assert len(live.calls) == 3
         assert it.trial.client_gone == 0
 

@@ -22,8 +22,8 @@ from proxy.http.http2.frames import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    encode_frame,
     encoded,
-    frame,
 )
 from proxy.model.reasons import Reason
 from proxy.worker.downstream.grpc import MAX_STREAMS, GrpcServerConnection
@@ -42,7 +42,7 @@ GRPC = for_worker(
     "upstreams: {g: {url: 'grpc://127.0.0.1:1'}}\nroutes: [{name: calls, match: {path: /a.B/*}, live: g}]"
 )
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
-OPEN = START + frame(HEADERS, END_HEADERS, 1, encoded(CALL))
+OPEN = START + encode_frame(HEADERS, END_HEADERS, 1, encoded(CALL))
 
 
 def refused(context: Any) -> dict[Reason, int]:
@@ -93,7 +93,7 @@ def test_connections_beyond_the_bound_whether_told_or_not() -> None:
 
 
 def begun(count: int) -> bytes:
-    return b"".join(frame(HEADERS, END_HEADERS, 2 * n + 1, encoded(CALL)) for n in range(count))
+    return b"".join(encode_frame(HEADERS, END_HEADERS, 2 * n + 1, encoded(CALL)) for n in range(count))
 
 
 OTHER = [*CALL[:2], (b":path", b"/no.R/Oute"), *CALL[3:]]
@@ -101,22 +101,25 @@ TOLD: dict[str, tuple[bytes, dict[Reason, int]]] = {
     "no HTTP/2": (b"GET / HTTP/1.1\r\n\r\n", {Reason.BAD_REQUEST: 1}),
     "a long frame": (START + (MAX_FRAME + 1).to_bytes(3, "big") + bytes(6), {Reason.BAD_REQUEST: 1}),
     "no call": (
-        START + frame(HEADERS, 5, 1, encoded([*CALL[:4], (b"content-type", b"text/x")])),
+        START + encode_frame(HEADERS, 5, 1, encoded([*CALL[:4], (b"content-type", b"text/x")])),
         {Reason.BAD_REQUEST: 1},
     ),
-    "half a head": (START + frame(HEADERS, 5, 1, encoded(CALL[:3])), {Reason.BAD_REQUEST: 1}),
-    "no route": (START + frame(HEADERS, 5, 1, encoded(OTHER)), {Reason.NO_ROUTE: 1}),
+    "half a head": (START + encode_frame(HEADERS, 5, 1, encoded(CALL[:3])), {Reason.BAD_REQUEST: 1}),
+    "no route": (START + encode_frame(HEADERS, 5, 1, encoded(OTHER)), {Reason.NO_ROUTE: 1}),
     "a long message": (START + called(1, b"x" * 201, 9), {Reason.BODY_TOO_LARGE: 1}),
     "calls at once": (START + begun(MAX_STREAMS + 3), {Reason.TOO_MANY_CALLS: 3}),
-    "more than the window": (OPEN + frame(DATA, 0, 1, b"\0\0\1\0\0" + b"x" * 16_000) * 5, {Reason.BODY_TOO_LARGE: 1}),
+    "more than the window": (
+        OPEN + encode_frame(DATA, 0, 1, b"\0\0\1\0\0" + b"x" * 16_000) * 5,
+        {Reason.BODY_TOO_LARGE: 1},
+    ),
     "more of a call that has ended": (
-        START + called(1, b"x", 9) + frame(DATA, END_STREAM, 1, b"x"),
+        START + called(1, b"x", 9) + encode_frame(DATA, END_STREAM, 1, b"x"),
         {Reason.BAD_REQUEST: 1},
     ),
-    "no window": (OPEN + frame(WINDOW_UPDATE, 0, 1, bytes(4)), {Reason.BAD_REQUEST: 1}),
-    "frames worth nothing": (START + frame(PING, ACK, 0, bytes(8)) * 1100, {Reason.FLOOD: 1}),
+    "no window": (OPEN + encode_frame(WINDOW_UPDATE, 0, 1, bytes(4)), {Reason.BAD_REQUEST: 1}),
+    "frames worth nothing": (START + encode_frame(PING, ACK, 0, bytes(8)) * 1100, {Reason.FLOOD: 1}),
     "calls broken off": (
-        START + b"".join(called(n, b"x", 9) + frame(RST_STREAM, 0, n, b"\0\0\0\x08") for n in range(1, 2300, 2)),
+        START + b"".join(called(n, b"x", 9) + encode_frame(RST_STREAM, 0, n, b"\0\0\0\x08") for n in range(1, 2300, 2)),
         {Reason.FLOOD: 1},
     ),
 }
@@ -155,6 +158,6 @@ def test_a_call_that_comes_when_none_are_taken_any_more() -> None:
 def test_a_client_that_asks_and_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Calls(config=GRPC)
     monkeypatch.setattr(bench.of_client, "get_write_buffer_size", lambda: MAX_UNSENT + 1)
-    bench.talk(START + frame(SETTINGS, 0, 0), b"", [], [])
+    bench.talk(START + encode_frame(SETTINGS, 0, 0), b"", [], [])
     assert refused(bench.context) == {Reason.FLOOD: 1}
     assert bench.of_client.is_closing()

@@ -41,7 +41,7 @@ class Heard:
 
         def on_pairs(channel: Channel, kind: Frame, payload: bytes) -> None:
             if kind is Frame.REQUESTS:
-                self.entries += request_log.decode(payload)
+                self.entries += request_log.decode_entries(payload)
             else:
                 plain(channel, kind, payload)
 
@@ -275,7 +275,7 @@ async def test_a_full_queue_and_a_full_link_drop_by_count() -> None:
         taken = 0
 
         def aside(self, data: bytes) -> bool:
-            self.taken += len(request_log.decode(data[5:]))
+            self.taken += len(request_log.decode_entries(data[5:]))
             return self.taken <= MAX_WAITING
 
     queue, wire = RequestLog(), Link()

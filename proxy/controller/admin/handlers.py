@@ -129,7 +129,7 @@ async def pairs(request: web.Request) -> web.Response:
     """Kept pairs, the worst or the latest first, redacted."""
     values = inputs.query(request, ("order", "limit"))
     order = inputs.choice(values, "order", ("worst", "latest", "judged"))
-    limit = inputs.number(values, "limit", 20, 1, 200)
+    limit = inputs.whole_number(values, "limit", 20, 1, 200)
     assert limit is not None
     found = request.app[SURFACE].pairs(_name(request), order, limit)
     if found is None:
@@ -165,8 +165,8 @@ async def charts(request: web.Request) -> web.Response:
 async def journal(request: web.Request) -> web.Response:
     """A page of the journal, newest first; `next` is the `before` of the page after it."""
     values = inputs.query(request, ("limit", "before"))
-    limit = inputs.number(values, "limit", 50, 1, 500)
-    before = inputs.number(values, "before", None, 0, inputs.BIGGEST)
+    limit = inputs.whole_number(values, "limit", 50, 1, 500)
+    before = inputs.whole_number(values, "before", None, 0, inputs.BIGGEST)
     assert limit is not None
     name = _name(request)
     found = await request.app[SURFACE].journal(name, limit + 1, before)

@@ -29,7 +29,7 @@ def query(request: web.Request, known: Collection[str]) -> dict[str, str]:
     return dict(request.query)
 
 
-def number(values: dict[str, str], name: str, default: int | None, low: int, high: int) -> int | None:
+def whole_number(values: dict[str, str], name: str, default: int | None, low: int, high: int) -> int | None:
     """A whole number of the query from `low` to `high`, or `default`."""
     text = values.get(name)
     if text is None:

@@ -24,10 +24,10 @@ HEARTBEAT = 15.0  # seconds; proxies in between cut what is silent for longer, t
 STALLED = 30.0
 
 
-def encode(event: dict[str, Any]) -> bytes:
+def encode_event(event: dict[str, Any]) -> bytes:
     """One event as text; JSON has no raw line break, so it is always one `data` line.
 
-    >>> encode({"type": "rollout.changed", "data": {"rollout": "a\\\\nb"}})
+    >>> encode_event({"type": "rollout.changed", "data": {"rollout": "a\\\\nb"}})
     b'event: rollout.changed\\ndata: {"type":"rollout.changed","data":{"rollout":"a\\\\\\\\nb"}}\\n\\n'
     """
     return b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
@@ -84,7 +84,7 @@ class EventStreams:
                 await asyncio.wait({getting, closing}, timeout=HEARTBEAT, return_when=asyncio.FIRST_COMPLETED)
                 if getting.done():
                     if concerns(getting.result(), caller):
-                        await _write(response, encode(getting.result()))
+                        await _write(response, encode_event(getting.result()))
                 else:
                     getting.cancel()
                     await _write(response, b": still here\n\n")

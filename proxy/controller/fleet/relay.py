@@ -273,7 +273,7 @@ class Relay:
         if kind is Frame.COUNTS:
             self._local.on_counts(worker.name, link.read_note(payload))
         elif kind is Frame.REQUESTS:
-            self._local.on_entries(request_log.decode(payload))
+            self._local.on_entries(request_log.decode_entries(payload))
         else:
             worker.acked = True
 

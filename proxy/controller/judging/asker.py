@@ -24,7 +24,7 @@ from proxy import logs
 from proxy.config.judges import JudgeConfig
 from proxy.controller.admin.judge_metrics import JUDGE_BOUNDS
 from proxy.controller.judging.client import JudgeClient, JudgeReply
-from proxy.judges.budget import JudgeSpending, afford, lacks, settle, spent_now
+from proxy.judges.budget import JudgeSpending, afford, lacks, settle_spending, spent_now
 from proxy.judges.cache import VerdictCache
 from proxy.judges.drawing import judge_key
 from proxy.judges.largest import LargestCosts, reckoned_cost
@@ -235,7 +235,7 @@ class JudgeAsker:
         limit, now = self.config.max_cost, self._clock()
         if limit is not None and self._largest is not None:
             self._largest.came_to(cost, now, anchor=anchor)
-            self.spending = settle(self.spending, limit, reserved, cost, now)
+            self.spending = settle_spending(self.spending, limit, reserved, cost, now)
             self._wake()
 
     def _release(self, reserved: float) -> None:
@@ -308,7 +308,7 @@ class JudgeAsker:
         kept = [list(entry) for entry in self.cache.latest(KEPT_OVER_RESTARTS, KEPT_REASON)]
         spending = self.spending
         if self.config.max_cost is not None and spending.reserved:
-            spending = settle(spending, self.config.max_cost, 0.0, spending.reserved, self._clock())
+            spending = settle_spending(spending, self.config.max_cost, 0.0, spending.reserved, self._clock())
         return {"asks": self.config.identity, "spending": spending.hours, "first": list(self.first), "verdicts": kept}
 
     def load(self, kept: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ class Question(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class LimitProblem:
     """What is wrong with a limit, and a hint; `key` is the key below the guard's own that it is about."""
 
     problem: str
@@ -41,18 +41,18 @@ class Problem:
     key: str = ""
 
 
-def nothing(_guard: Guard, _kind: Kind) -> Problem | None:
+def nothing(_guard: Guard, _kind: Kind) -> LimitProblem | None:
     """No problem, whatever the limit."""
     return None
 
 
-def below_one(guard: Guard, _kind: Kind) -> Problem | None:
+def below_one(guard: Guard, _kind: Kind) -> LimitProblem | None:
     """The problem of a limit on a quantity that never exceeds 1.
 
     >>> below_one(Guard("max_ks", 1.0), Kind.SCORE).problem
     'a limit of 100% can never fail'
     """
-    return Problem("a limit of 100% can never fail") if guard.limit >= 1 else None
+    return LimitProblem("a limit of 100% can never fail") if guard.limit >= 1 else None
 
 
 def never(_guard: Guard, _kind: Kind) -> bool:
@@ -91,7 +91,7 @@ class GuardType:
     compares: bool = False  # the two answers: one that cannot be read is a failed one
     default: str = ""  # as written in the file, for a rollout without `guards`
     implied: bool = False  # the default is in force too where `guards` has none that compares answers
-    check: Callable[[Guard, Kind], Problem | None] = nothing
+    check: Callable[[Guard, Kind], LimitProblem | None] = nothing
     fits: Callable[[Guard, Kind], bool] = lambda _guard, _kind: True  # beside `kinds`: what a limit asks of the kind
     learns: Callable[[Guard, Kind], bool] = never  # whether it needs what live's first answers show
     gap: Callable[[Guard], str] = no_pairs  # why it has nothing to say yet

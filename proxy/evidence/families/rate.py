@@ -11,7 +11,7 @@ import numpy as np
 
 from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.process.estimate import NOTHING, Estimate
-from proxy.evidence.process.rates import fail_bets, pass_bets, rate_intervals
+from proxy.evidence.process.rates import rate_fail_bets, rate_intervals, rate_pass_bets
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 
 
@@ -47,15 +47,15 @@ class Rate:
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against H0: p ≤ limit; counts (…, 3) → (…)."""
-        return mixed(self._two(counts), [fail_bets(limit)])
+        return mixed(self._two(counts), [rate_fail_bets(limit)])
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against H0: p ≥ limit; counts (…, 3) → (…)."""
-        return weakest(self._two(counts), [pass_bets(limit)])
+        return weakest(self._two(counts), [rate_pass_bets(limit)])
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+        return np.asarray(self._two(counts) @ rate_fail_bets(limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """Gains of a block for a PASS, (3, 2); see `pass_blocks`."""

@@ -21,7 +21,7 @@ from proxy.evidence.input.batch import NOBODY, Batch, Placed
 from proxy.evidence.input.timings import BOTH, ORDERS, both_orders
 from proxy.evidence.process.bursts import TakenByBlocks
 from proxy.evidence.process.estimate import LEVEL, Estimate
-from proxy.evidence.process.rates import fail_bets, pass_bets
+from proxy.evidence.process.rates import rate_fail_bets, rate_pass_bets
 from proxy.evidence.process.stakes import Stakes, share_stakes
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, log_mean_exp, mixed, weakest
 
@@ -142,13 +142,13 @@ class Slower(TakenByBlocks):
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at most p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
-        bets = fail_bets(self.p0)
+        bets = rate_fail_bets(self.p0)
         logs = [mixed(np.stack([within, beyond], -1), [bets]) for within, beyond, _ in self._parts(counts)]
         return log_mean_exp(np.stack(logs, -1), ORDERS if self.relative else None)
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at least p0 of the pairs are beyond the limit"; counts (…, width) → (…)."""
-        parts, bets = self._parts(counts), pass_bets(self.p0)
+        parts, bets = self._parts(counts), rate_pass_bets(self.p0)
         logs = [weakest(np.stack([within, beyond + shed], -1), [bets]) for within, beyond, shed in parts]
         if len(logs) == 1:
             return logs[0]
@@ -156,7 +156,7 @@ class Slower(TakenByBlocks):
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (order arrays, 1, bets); see `e_detector`."""
-        bets = fail_bets(self.p0)
+        bets = rate_fail_bets(self.p0)
         return np.stack([np.array([p[0], p[1]]) @ bets for p in self._parts(counts)])[:, None]
 
     def estimates(self, counts: Counts, limit: float) -> list[Estimate]:
@@ -203,7 +203,7 @@ def quantiles(histograms: Counts, edges: tuple[float, ...], p0: float) -> tuple[
 def _decisive(totals: Ints, p0: float) -> tuple[Ints, Ints]:
     """Of n totals, the fewest events that are evidence for more than p0, and the most that are for less (−1: none)."""
     bounds = []
-    for bets, rising in ((fail_bets(p0), True), (pass_bets(p0), False)):
+    for bets, rising in ((rate_fail_bets(p0), True), (rate_pass_bets(p0), False)):
         low, high = np.full(len(totals), -1), totals + 1  # evidence rises with events for FAIL, falls for PASS
         while (high - low > 1).any():
             events = np.clip((low + high) // 2, 0, totals)

@@ -40,7 +40,7 @@ class Value:
 class Unit:
     """How limits are written and values shown. `guard` makes the guard of a name and a value read, or `None` for one
     that is off; where the limit is a mapping, of `fields` by key, it gets these as a mapping. `written` is the limit as
-    in the file, `said` as in a sentence, `number` a value in a sentence, `chart` one of `percent`, `times`, `seconds`,
+    in the file, `said` as in a sentence, `number` a value in a sentence, `chart` one of `share_in_percent`, `times`, `seconds`,
     `number`."""
 
     guard: Callable[[str, Any], Guard | None]
@@ -66,10 +66,10 @@ def plain(_guard: Guard, value: float) -> str:
     return significant(value, 3)
 
 
-def percent(_guard: Guard, value: float) -> str:
+def share_in_percent(_guard: Guard, value: float) -> str:
     """A share of 1 in percent.
 
-    >>> percent(Guard("max_disagreement", 0.02), 0.0131)
+    >>> share_in_percent(Guard("max_disagreement", 0.02), 0.0131)
     '1.31 %'
     """
     return f"{significant(100 * value, 3)} %"
@@ -90,7 +90,7 @@ _FIVE_PERCENT = {**_PERCENT, "examples": ["5%"]}
 SHARE = Unit(
     guard=_limited,
     written=lambda guard: percent_text(100 * guard.limit),
-    number=percent,
+    number=share_in_percent,
     chart=lambda _guard: "percent",
     value=Value(units.ratio, _A_PERCENTAGE, ratio_text),
 )
@@ -145,7 +145,7 @@ SHARE_BEYOND = Unit(
     guard=_beyond,
     written=lambda guard: f"{{tolerance: {_tolerance(guard)}, rate: {percent_text(100 * guard.limit)}}}",
     said=lambda guard: f"{guard.limit * 100:g}% beyond {_tolerance(guard)}",
-    number=percent,
+    number=share_in_percent,
     chart=lambda _guard: "percent",
     about="How many answers may change by more than a tolerance.",
     fields={

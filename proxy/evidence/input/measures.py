@@ -113,10 +113,10 @@ def comparable(kind: Kind, readings: Sequence[Reading]) -> tuple[Sequence[int], 
     return who, ours, theirs
 
 
-def fits(kind: Kind, live: Prediction, other: Prediction) -> bool:
+def same_kind(kind: Kind, live: Prediction, other: Prediction) -> bool:
     """Whether two predictions are of this kind and of the same number of rows.
 
-    >>> fits(Kind.LABEL, Prediction(Kind.LABEL, (1, 2)), Prediction(Kind.LABEL, (1,)))
+    >>> same_kind(Kind.LABEL, Prediction(Kind.LABEL, (1, 2)), Prediction(Kind.LABEL, (1,)))
     False
     """
     return live.kind is kind and other.kind is kind and len(live.rows) == len(other.rows) > 0
@@ -150,7 +150,7 @@ class Compared:
     def again(self, i: int) -> Sequence[Any] | None:
         """Live's second answer to pair i, if it was asked and can be compared."""
         reading = self.readings[int(self.who[i])]
-        if reading.again is None or reading.live is None or not fits(self.kind, reading.live, reading.again):
+        if reading.again is None or reading.live is None or not same_kind(self.kind, reading.live, reading.again):
             return None
         return reading.again.rows
 

@@ -13,11 +13,11 @@ MOST_BYTES = 32 * 1024 * 1024
 """Bytes of readings that may wait, estimated from above: about 30,000 without large predictions."""
 
 
-def size(reading: Reading) -> int:
+def reading_size(reading: Reading) -> int:
     """Bytes that a reading takes, estimated from above.
 
     >>> from tests.evidence.streams import make_reading
-    >>> size(make_reading()), size(make_reading(0, (0.5,) * 100, (0.5,) * 100)) > 8000
+    >>> reading_size(make_reading()), reading_size(make_reading(0, (0.5,) * 100, (0.5,) * 100)) > 8000
     (1104, True)
     """
     return 1024 + sum(_values(arm) for arm in (reading.live, reading.candidate, reading.again) if arm is not None)
@@ -62,7 +62,7 @@ class ReorderBuffer:
             self._next += 1
             return [reading]
         self._waiting[sequence] = reading
-        self._bytes += size(reading)
+        self._bytes += reading_size(reading)
         ready = self._ready()
         while self._bytes > self._most:
             first = min(self._waiting)
@@ -108,5 +108,5 @@ class ReorderBuffer:
         reading = self._waiting.pop(sequence)
         if reading is None:
             return []
-        self._bytes -= size(reading)
+        self._bytes -= reading_size(reading)
         return [reading]

@@ -28,11 +28,11 @@ WEIGHTS = np.array([0.22, 0.36, 0.26, 0.08, 0.05, 0.03])
 
 
 @lru_cache(maxsize=256)
-def fail_bets(margin: float) -> Floats:
+def discordance_fail_bets(margin: float) -> Floats:
     """Log factors (3, 6) of [n⁰, n⁺, n⁻] against H0: E[X] ≤ margin, −1 < margin < 1.
 
     >>> p = np.array([0.898, 0.052, 0.050])  # E[X] = 0.002, at the margin
-    >>> bool(np.allclose(p @ np.exp(fail_bets(0.002)), 1.0))
+    >>> bool(np.allclose(p @ np.exp(discordance_fail_bets(0.002)), 1.0))
     True
     """
     if margin >= 1.0:
@@ -41,11 +41,11 @@ def fail_bets(margin: float) -> Floats:
 
 
 @lru_cache(maxsize=256)
-def pass_bets(margin: float) -> Floats:
+def discordance_pass_bets(margin: float) -> Floats:
     """Log factors (3, 6) of [n⁰, n⁺, n⁻] against H0: E[X] ≥ margin, −1 < margin < 1.
 
     >>> p = np.array([0.898, 0.052, 0.050])
-    >>> bool(np.allclose(p @ np.exp(pass_bets(0.002)), 1.0))
+    >>> bool(np.allclose(p @ np.exp(discordance_pass_bets(0.002)), 1.0))
     True
     """
     if margin >= 1.0:
@@ -71,9 +71,9 @@ def discordance_intervals(cells: Floats) -> tuple[list[float], list[float]]:
 
 
 def fail_many(margins: Floats) -> Floats:
-    """`fail_bets` of many margins (n,) below 1: (n, 3, 6).
+    """`discordance_fail_bets` of many margins (n,) below 1: (n, 3, 6).
 
-    >>> bool(np.array_equal(fail_many(np.array([0.1, 0.002]))[1], fail_bets(0.002)))
+    >>> bool(np.array_equal(fail_many(np.array([0.1, 0.002]))[1], discordance_fail_bets(0.002)))
     True
     """
     m = margins[:, None]
@@ -82,9 +82,9 @@ def fail_many(margins: Floats) -> Floats:
 
 
 def pass_many(margins: Floats) -> Floats:
-    """`pass_bets` of many margins (n,) below 1: (n, 3, 6).
+    """`discordance_pass_bets` of many margins (n,) below 1: (n, 3, 6).
 
-    >>> bool(np.array_equal(pass_many(np.array([0.1, 0.002]))[1], pass_bets(0.002)))
+    >>> bool(np.array_equal(pass_many(np.array([0.1, 0.002]))[1], discordance_pass_bets(0.002)))
     True
     """
     m = margins[:, None]

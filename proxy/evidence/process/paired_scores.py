@@ -24,22 +24,22 @@ WEIGHTS = np.array([0.08, 0.12, 0.2, 0.22, 0.18, 0.1, 0.06, 0.04])
 
 
 @lru_cache(maxsize=256)
-def fail_bets(values: tuple[float, ...], margin: float) -> Floats:
+def score_fail_bets(values: tuple[float, ...], margin: float) -> Floats:
     """Log factors (values, 8) against H0: E[x] ≤ margin; x takes `values`, of which the largest is h, |margin| < h.
 
     >>> p = np.array([0.3, 0.4, 0.3])
-    >>> bool(np.allclose(p @ np.exp(fail_bets((0.0, 0.5, -0.5), 0.05)), 1.0))  # E[x] = 0.05, at the margin
+    >>> bool(np.allclose(p @ np.exp(score_fail_bets((0.0, 0.5, -0.5), 0.05)), 1.0))  # E[x] = 0.05, at the margin
     True
     """
     return np.asarray(_fail_many(np.array(values), np.array([margin]))[0])
 
 
 @lru_cache(maxsize=256)
-def pass_bets(values: tuple[float, ...], margin: float) -> Floats:
+def score_pass_bets(values: tuple[float, ...], margin: float) -> Floats:
     """Log factors (values, 8) against H0: E[x] ≥ margin, likewise.
 
     >>> p = np.array([0.3, 0.4, 0.3])
-    >>> bool(np.allclose(p @ np.exp(pass_bets((0.0, 0.5, -0.5), 0.05)), 1.0))
+    >>> bool(np.allclose(p @ np.exp(score_pass_bets((0.0, 0.5, -0.5), 0.05)), 1.0))
     True
     """
     return np.asarray(_pass_many(np.array(values), np.array([margin]))[0])
@@ -64,12 +64,12 @@ def score_intervals(values: tuple[float, ...], counts: Floats) -> tuple[list[flo
 
 
 def _fail_many(x: Floats, margins: Floats) -> Floats:
-    """`fail_bets` of many margins (n,): (n, values, 8)."""
+    """`score_fail_bets` of many margins (n,): (n, values, 8)."""
     m = margins[:, None, None]
     return np.asarray(np.log1p(BETS / (x.max() + m) * (x[:, None] - m)))
 
 
 def _pass_many(x: Floats, margins: Floats) -> Floats:
-    """`pass_bets` of many margins (n,): (n, values, 8)."""
+    """`score_pass_bets` of many margins (n,): (n, values, 8)."""
     m = margins[:, None, None]
     return np.asarray(np.log1p(-BETS / (x.max() - m) * (x[:, None] - m)))

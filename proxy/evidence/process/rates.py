@@ -26,12 +26,12 @@ EDGE = 1e-9
 
 
 @lru_cache(maxsize=256)
-def fail_bets(p0: float) -> Floats:
+def rate_fail_bets(p0: float) -> Floats:
     """Log factors (2, bets) of [no event, event] against H0: p ≤ p0.
 
     With p0 = 0 the first event is certainty; with p0 = 1 nothing can be against it.
 
-    >>> bool(np.all((1 - 0.02) * np.exp(fail_bets(0.02)[0]) + 0.02 * np.exp(fail_bets(0.02)[1]) <= 1 + 1e-12))
+    >>> bool(np.all((1 - 0.02) * np.exp(rate_fail_bets(0.02)[0]) + 0.02 * np.exp(rate_fail_bets(0.02)[1]) <= 1 + 1e-12))
     True
     """
     if p0 <= 0.0:
@@ -43,10 +43,10 @@ def fail_bets(p0: float) -> Floats:
 
 
 @lru_cache(maxsize=256)
-def pass_bets(p0: float) -> Floats:
+def rate_pass_bets(p0: float) -> Floats:
     """Log factors (2, bets) of [no event, event] against H0: p ≥ p0. With p0 = 0 nothing can ever pass.
 
-    >>> bool(np.all((1 - 0.02) * np.exp(pass_bets(0.02)[0]) + 0.02 * np.exp(pass_bets(0.02)[1]) <= 1 + 1e-12))
+    >>> bool(np.all((1 - 0.02) * np.exp(rate_pass_bets(0.02)[0]) + 0.02 * np.exp(rate_pass_bets(0.02)[1]) <= 1 + 1e-12))
     True
     """
     if p0 <= 0.0:
@@ -76,7 +76,7 @@ def rate_intervals(none: Floats, events: Floats) -> tuple[list[float], list[floa
 
 
 def _likelihood(none: Floats, events: Floats, p0: Floats, factors: tuple[float, ...]) -> Floats:
-    """What `fail_bets` (rises) and `pass_bets` (falls) come to, for a limit of its own per row; all (n,)."""
+    """What `rate_fail_bets` (rises) and `rate_pass_bets` (falls) come to, for a limit of its own per row; all (n,)."""
     p1 = p0[:, None] * np.array(factors)
     p1[:, 0] = np.where(p1[:, 0] < 1.0, p1[:, 0], (1.0 + p0) / 2.0)
     possible = p1 < 1.0

@@ -7,7 +7,7 @@ interquartile ranges.
 from __future__ import annotations
 
 from proxy.evidence.families.effort import SHARE as SHARE_EFFORT
-from proxy.evidence.families.guard import EVERY, GuardType, Problem, Question, below_one
+from proxy.evidence.families.guard import EVERY, GuardType, LimitProblem, Question, below_one
 from proxy.evidence.families.rate import Rate
 from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import SHARE_BEYOND
@@ -29,11 +29,11 @@ def fits(guard: Guard, kind: Kind) -> bool:
     return not guard.relative or kind in RANGED
 
 
-def check(guard: Guard, kind: Kind) -> Problem | None:
+def check(guard: Guard, kind: Kind) -> LimitProblem | None:
     """A tolerance in a unit that the kind does not have, or a rate that can never fail."""
     if not fits(guard, kind):
         said = f"predictions of kind `{kind}` have no interquartile range"
-        return Problem(said, "a number from 0 to 1: their distance", "tolerance")
+        return LimitProblem(said, "a number from 0 to 1: their distance", "tolerance")
     return below_one(guard, kind)
 
 

@@ -26,7 +26,7 @@ from math import log
 import numpy as np
 
 from proxy.evidence.families.effort import GRID, TIMES, Effort
-from proxy.evidence.families.guard import GuardType, Problem, Question
+from proxy.evidence.families.guard import GuardType, LimitProblem, Question
 from proxy.evidence.families.unit import TIMES_LIVE
 from proxy.evidence.input.batch import NOBODY, Batch, Placed
 from proxy.evidence.process.estimate import Estimate
@@ -212,9 +212,9 @@ def cost_pairs(guard: Guard, false_promotion_rate: float) -> float:
     return (log(1 / false_promotion_rate) + GRID) / growth if growth > 0 else float("inf")
 
 
-def check(guard: Guard, _kind: Kind) -> Problem | None:
+def check(guard: Guard, _kind: Kind) -> LimitProblem | None:
     """A cost that no answer can keep."""
-    return Problem("must be more than 0") if guard.limit <= 0 else None
+    return LimitProblem("must be more than 0") if guard.limit <= 0 else None
 
 
 def gap(_guard: Guard) -> str:

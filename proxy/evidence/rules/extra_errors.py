@@ -13,7 +13,12 @@ from proxy.evidence.families.effort import Effort, discordance_pairs
 from proxy.evidence.families.guard import GuardType, Question, below_one
 from proxy.evidence.families.unit import SHARE
 from proxy.evidence.input.batch import Batch, Placed
-from proxy.evidence.process.discordance import WEIGHTS, discordance_intervals, fail_bets, pass_bets
+from proxy.evidence.process.discordance import (
+    WEIGHTS,
+    discordance_fail_bets,
+    discordance_intervals,
+    discordance_pass_bets,
+)
 from proxy.evidence.process.estimate import NOTHING, Estimate
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 from proxy.model import Guard
@@ -48,16 +53,16 @@ class ExtraErrors:
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the candidate fails at most `limit` more often"; counts (…, 4) → (…)."""
-        return mixed(counts[..., :3], [fail_bets(limit)], WEIGHTS)
+        return mixed(counts[..., :3], [discordance_fail_bets(limit)], WEIGHTS)
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the candidate fails at least `limit` more often"; counts (…, 4) → (…)."""
         worst = counts[..., :3] + counts[..., 3:] * np.array([0, 1, 0])
-        return weakest(worst, [pass_bets(limit)], WEIGHTS)
+        return weakest(worst, [discordance_pass_bets(limit)], WEIGHTS)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(counts[:3] @ fail_bets(limit))[None, None]
+        return np.asarray(counts[:3] @ discordance_fail_bets(limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """Gains of a block for a PASS, (4, 2): a shed copy is as one that fails; see `pass_blocks`."""

@@ -23,7 +23,13 @@ from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import NUMBER
 from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.input.reference import THRESHOLDS, ceiling, moved_words
-from proxy.evidence.process.discordance import WEIGHTS, fail_bets, fail_many, pass_bets, pass_many
+from proxy.evidence.process.discordance import (
+    WEIGHTS,
+    discordance_fail_bets,
+    discordance_pass_bets,
+    fail_many,
+    pass_many,
+)
 from proxy.evidence.process.estimate import Estimate, intervals
 from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Ints, Numbers, block_gains, log_mean_exp
 from proxy.model import Guard
@@ -82,14 +88,14 @@ class Ks:
         """Log e-value against "at no threshold do the distributions differ by more than `limit`"."""
         if not self.thresholds:
             return np.zeros(counts.shape[:-1])
-        bets = fail_bets(limit)
+        bets = discordance_fail_bets(limit)
         return log_mean_exp(self._logs(counts, bets, bets.max(axis=0)))
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at some threshold the distributions differ by at least `limit`"."""
         if not self.thresholds:
             return np.zeros(counts.shape[:-1])
-        bets = pass_bets(limit)
+        bets = discordance_pass_bets(limit)
         logs = self._logs(counts, bets, bets.min(axis=0)).min(axis=-1)
         return np.where(self.largest(counts) > self.most, -CERTAIN, logs)
 
@@ -112,7 +118,7 @@ class Ks:
         """Log-wealth of every FAIL bet, (thresholds and signs, 1, bets); see `e_detector`."""
         if not self.thresholds:
             return np.zeros((1, 1, 1))
-        bets = fail_bets(limit)
+        bets = discordance_fail_bets(limit)
         cells, failed = self.cells(counts)
         return np.asarray(cells @ bets + failed[..., None] * bets.max(axis=0))[:, None]
 

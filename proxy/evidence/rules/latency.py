@@ -10,7 +10,7 @@ from functools import partial
 from math import inf, log
 
 from proxy.evidence.families.effort import GRID, TIMES, Effort, growth
-from proxy.evidence.families.guard import GuardType, Problem, Question
+from proxy.evidence.families.guard import GuardType, LimitProblem, Question
 from proxy.evidence.families.ratio import Ratio
 from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.slower import Slower
@@ -71,9 +71,9 @@ MEDIAN = Effort(
 )
 
 
-def check(guard: Guard, _kind: Kind) -> Problem | None:
+def check(guard: Guard, _kind: Kind) -> LimitProblem | None:
     """A time that no answer can keep."""
-    return Problem("must be more than 0") if guard.limit <= 0 else None
+    return LimitProblem("must be more than 0") if guard.limit <= 0 else None
 
 
 def gap(guard: Guard) -> str:

@@ -27,7 +27,7 @@ from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import NUMBER
 from proxy.evidence.input.batch import Batch, Placed
 from proxy.evidence.input.reference import ceiling, moved_words
-from proxy.evidence.process.discordance import fail_bets
+from proxy.evidence.process.discordance import discordance_fail_bets
 from proxy.evidence.process.estimate import Estimate, intervals
 from proxy.evidence.process.normal import log_cdf
 from proxy.evidence.process.wealth import CERTAIN, Counts, Floats, Ints, Numbers
@@ -172,7 +172,7 @@ class Psi:
         minus = np.array([table[:i, i:].sum() for i in range(1, k)])
         neither = table.sum() - plus - minus
         cells = np.concatenate([np.stack([neither, plus, minus], -1), np.stack([neither, minus, plus], -1)])
-        return np.asarray(cells @ fail_bets(most_apart(limit)))[:, None]
+        return np.asarray(cells @ discordance_fail_bets(most_apart(limit)))[:, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """None: an index has no bets; a PASS counts its pairs as what their bursts make of them."""

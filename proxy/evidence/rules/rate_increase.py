@@ -17,7 +17,12 @@ from proxy.evidence.families.effort import Effort, discordance_pairs
 from proxy.evidence.families.guard import GuardType, Question, below_one
 from proxy.evidence.families.unit import SHARE
 from proxy.evidence.input.batch import Batch, Placed
-from proxy.evidence.process.discordance import WEIGHTS, discordance_intervals, fail_bets, pass_bets
+from proxy.evidence.process.discordance import (
+    WEIGHTS,
+    discordance_fail_bets,
+    discordance_intervals,
+    discordance_pass_bets,
+)
 from proxy.evidence.process.estimate import NOTHING, Estimate
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 from proxy.model import Kind
@@ -55,15 +60,15 @@ class RateIncrease:
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at most `limit` more of the candidate's answers have it"; counts (…, 4) → (…)."""
-        return mixed(self._three(counts), [fail_bets(limit)], WEIGHTS)
+        return mixed(self._three(counts), [discordance_fail_bets(limit)], WEIGHTS)
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at least `limit` more of the candidate's answers have it"; counts (…, 4) → (…)."""
-        return weakest(self._three(counts), [pass_bets(limit)], WEIGHTS)
+        return weakest(self._three(counts), [discordance_pass_bets(limit)], WEIGHTS)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(self._three(counts) @ fail_bets(limit))[None, None]
+        return np.asarray(self._three(counts) @ discordance_fail_bets(limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """Gains of a block for a PASS, (4, 2); see `pass_blocks`."""

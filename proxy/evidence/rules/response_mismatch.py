@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from proxy.evidence.families.effort import Effort, clean_pairs
-from proxy.evidence.families.guard import GuardType, Problem, Question, below_one
+from proxy.evidence.families.guard import GuardType, LimitProblem, Question, below_one
 from proxy.evidence.families.unit import SHARE_OR_OFF
 from proxy.evidence.input.batch import MISMATCHES, Batch, Placed
 from proxy.evidence.process.estimate import NOTHING, Estimate
-from proxy.evidence.process.rates import fail_bets, pass_bets, rate_intervals
+from proxy.evidence.process.rates import rate_fail_bets, rate_intervals, rate_pass_bets
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 from proxy.model import Guard, Kind
 
@@ -49,15 +49,15 @@ class Mismatched:
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at most `limit` of the answers differ"; counts (…, 5) → (…)."""
-        return mixed(self._two(counts), [fail_bets(limit)])
+        return mixed(self._two(counts), [rate_fail_bets(limit)])
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "at least `limit` of the answers differ"; counts (…, 5) → (…)."""
-        return weakest(self._two(counts), [pass_bets(limit)])
+        return weakest(self._two(counts), [rate_pass_bets(limit)])
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(self._two(counts) @ fail_bets(limit))[None, None]
+        return np.asarray(self._two(counts) @ rate_fail_bets(limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """Gains of a block for a PASS, (5, 2); see `pass_blocks`."""
@@ -92,9 +92,9 @@ def gap(_guard: Guard) -> str:
     return "no request yet that both answered"
 
 
-def check(guard: Guard, kind: Kind) -> Problem | None:
+def check(guard: Guard, kind: Kind) -> LimitProblem | None:
     """A limit that can never fail is written `off`."""
-    return Problem("a limit of 100% can never fail", "`off`, if intended") if below_one(guard, kind) else None
+    return LimitProblem("a limit of 100% can never fail", "`off`, if intended") if below_one(guard, kind) else None
 
 
 GUARDS = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from proxy.evidence.families.effort import SIMILARITY, TABLE
-from proxy.evidence.families.guard import EVERY, GuardType, Problem, Question
+from proxy.evidence.families.guard import EVERY, GuardType, LimitProblem, Question
 from proxy.evidence.families.late import ByVerdicts
 from proxy.evidence.families.mean import Mean
 from proxy.evidence.families.rule import Context, Rule
@@ -90,9 +90,9 @@ def rule(_guard: Guard, context: Context) -> Rule:
     return Similarity("distance", 0.0, 1.0, two_sided=False)
 
 
-def check(guard: Guard, _kind: Kind) -> Problem | None:
+def check(guard: Guard, _kind: Kind) -> LimitProblem | None:
     """A similarity that there is not."""
-    return Problem("a similarity is at most 1") if guard.limit > 1 else None
+    return LimitProblem("a similarity is at most 1") if guard.limit > 1 else None
 
 
 GUARDS = (

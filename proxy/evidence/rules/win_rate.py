@@ -14,12 +14,12 @@ from math import inf, log
 import numpy as np
 
 from proxy.evidence.families.effort import GRID, Effort, Scale
-from proxy.evidence.families.guard import EVERY, GuardType, Problem, Question
+from proxy.evidence.families.guard import EVERY, GuardType, LimitProblem, Question
 from proxy.evidence.families.late import ByVerdicts
 from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import WIN_RATE
 from proxy.evidence.process.estimate import NOTHING, Estimate
-from proxy.evidence.process.paired_scores import BETS, WEIGHTS, fail_bets, pass_bets, score_intervals
+from proxy.evidence.process.paired_scores import BETS, WEIGHTS, score_fail_bets, score_intervals, score_pass_bets
 from proxy.evidence.process.wealth import Counts, Floats, Ints, Numbers, block_gains, mixed, weakest
 from proxy.model import Guard, Kind
 from proxy.model.judged import Judged
@@ -73,15 +73,15 @@ class WinRate(ByVerdicts):
 
     def log_fail(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the win rate is at least the limit"; counts (…, width) → (…)."""
-        return mixed(counts, [fail_bets(self.values, EVEN - limit)], WEIGHTS)
+        return mixed(counts, [score_fail_bets(self.values, EVEN - limit)], WEIGHTS)
 
     def log_pass(self, counts: Numbers, limit: float) -> Floats:
         """Log e-value against "the win rate is at most the limit"; counts (…, width) → (…)."""
-        return weakest(counts, [pass_bets(self.values, EVEN - limit)], WEIGHTS)
+        return weakest(counts, [score_pass_bets(self.values, EVEN - limit)], WEIGHTS)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
         """Log-wealth of every FAIL bet, (1, 1, bets); see `e_detector`."""
-        return np.asarray(counts @ fail_bets(self.values, EVEN - limit))[None, None]
+        return np.asarray(counts @ score_fail_bets(self.values, EVEN - limit))[None, None]
 
     def pass_gains(self, limit: float) -> Floats:
         """Gains of a block for a PASS, (width, 2); see `pass_blocks`."""
@@ -114,17 +114,17 @@ def rule(_guard: Guard, context: Context) -> Rule:
     return WinRate(FLOOR_VALUES if context.noise_floor else VALUES)
 
 
-def check(guard: Guard, _kind: Kind) -> Problem | None:
+def check(guard: Guard, _kind: Kind) -> LimitProblem | None:
     """A win rate that nothing reaches, or that a bad candidate has.
 
     >>> check(Guard("min_win_rate", 0.05), Kind.TEXT).hint
     'for at most 5 points below an even 50%, write `-5pp`'
     """
     if guard.limit >= 1:
-        return Problem("a limit of 100% or more can never pass")
+        return LimitProblem("a limit of 100% or more can never pass")
     if guard.limit < LEAST:
         hint = f"for at most {100 * guard.limit:g} points below an even 50%, write `-{100 * guard.limit:g}pp`"
-        return Problem(f"a limit below {100 * LEAST:g}% lets a candidate pass that loses three of four", hint)
+        return LimitProblem(f"a limit below {100 * LEAST:g}% lets a candidate pass that loses three of four", hint)
     return None
 
 

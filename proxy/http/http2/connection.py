@@ -54,7 +54,7 @@ from proxy.http.http2.frames import (
     Headers,
     Http2Error,
     Stream,
-    frame,
+    encode_frame,
     unpadded,
 )
 from proxy.http.http2.sending import Sending
@@ -189,7 +189,7 @@ class Http2(Sending):
         size = len(payload)
         self._owed += size
         if self._owed >= LINK_WINDOW // 2:
-            self._out.append(frame(WINDOW_UPDATE, 0, 0, self._owed.to_bytes(4, "big")))
+            self._out.append(encode_frame(WINDOW_UPDATE, 0, 0, self._owed.to_bytes(4, "big")))
             self._owed = 0
         stream = self._wanted(number)
         data = unpadded(flags, payload)
@@ -331,7 +331,7 @@ class Http2(Sending):
                 self.peer_streams = value
             elif key == ENABLE_PUSH and value > 1:
                 raise Http2Error(PROTOCOL_ERROR, "push is on or off")
-        self._out.append(frame(SETTINGS, ACK, 0))
+        self._out.append(encode_frame(SETTINGS, ACK, 0))
 
     def _widen(self) -> None:
         """The window that all streams have in common has grown: those that waited for it go on."""
@@ -345,7 +345,7 @@ class Http2(Sending):
             raise Http2Error(PROTOCOL_ERROR if number else FRAME_SIZE_ERROR, "not PING")
         self.worthless()
         if not flags & ACK:
-            self._out.append(frame(PING, ACK, 0, payload))
+            self._out.append(encode_frame(PING, ACK, 0, payload))
 
     def _on_goaway(self, _flags: int, number: int, payload: bytes) -> None:
         if number or len(payload) < 8:

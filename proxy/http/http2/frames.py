@@ -79,7 +79,7 @@ class Stream:
         self.end = self.local_done = self.remote_done = self.answered = False
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
+def encode_frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
     length = len(payload)
     return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
 
@@ -116,10 +116,12 @@ def head_frames(stream: int, block: bytes, end: bool, size: int) -> list[bytes]:
     """A header block as one HEADERS frame, and CONTINUATION frames for what is beyond `size` bytes."""
     flags = END_STREAM if end else 0
     if len(block) <= size:
-        return [frame(HEADERS, flags | END_HEADERS, stream, block)]
-    out = [frame(HEADERS, flags, stream, block[:size])]
+        return [encode_frame(HEADERS, flags | END_HEADERS, stream, block)]
+    out = [encode_frame(HEADERS, flags, stream, block[:size])]
     for at in range(size, len(block), size):
-        out.append(frame(CONTINUATION, END_HEADERS if at + size >= len(block) else 0, stream, block[at : at + size]))
+        out.append(
+            encode_frame(CONTINUATION, END_HEADERS if at + size >= len(block) else 0, stream, block[at : at + size])
+        )
     return out
 
 

@@ -27,8 +27,8 @@ from proxy.http.http2.frames import (
     Http2Error,
     Stream,
     Taker,
+    encode_frame,
     encoded,
-    frame,
     head_frames,
 )
 
@@ -76,8 +76,8 @@ class Sending:
         settings = [(INITIAL_WINDOW, WINDOW), (MAX_HEADER, max_header), of_one]
         self._out = [
             b"" if server else PREFACE,
-            frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
-            frame(WINDOW_UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
+            encode_frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*one) for one in settings)),
+            encode_frame(WINDOW_UPDATE, 0, 0, (LINK_WINDOW - 65_535).to_bytes(4, "big")),
         ]
 
     def take(self) -> bytes:
@@ -131,7 +131,7 @@ class Sending:
             stream.local_done = stream.remote_done = True
             stream.taker = None
             stream.parts.clear()
-            self._out.append(frame(RST_STREAM, 0, stream.id, code.to_bytes(4, "big")))
+            self._out.append(encode_frame(RST_STREAM, 0, stream.id, code.to_bytes(4, "big")))
 
     def is_broken_off(self, number: int) -> bool:
         """Whether a stream that is not there was ended by us, so that more of it may be under way."""
@@ -140,7 +140,7 @@ class Sending:
     def taken(self, stream: Stream) -> None:
         """All that came on this stream so far is taken: the peer may send more."""
         if stream.owed >= WINDOW // 2 and not stream.remote_done:
-            self._out.append(frame(WINDOW_UPDATE, 0, stream.id, stream.owed.to_bytes(4, "big")))
+            self._out.append(encode_frame(WINDOW_UPDATE, 0, stream.id, stream.owed.to_bytes(4, "big")))
             stream.credit += stream.owed
             stream.owed = 0
 
@@ -166,7 +166,7 @@ class Sending:
     def say_goodbye(self, code: int = NO_ERROR, last: int | None = None) -> None:
         """GOAWAY: streams above `last` (those seen so far when absent) are not taken (RFC 9113, 6.8)."""
         number = self.last if last is None else last
-        self._out.append(frame(GOAWAY, 0, 0, number.to_bytes(4, "big") + code.to_bytes(4, "big")))
+        self._out.append(encode_frame(GOAWAY, 0, 0, number.to_bytes(4, "big") + code.to_bytes(4, "big")))
 
     def _head(self, stream: Stream, block: bytes, end: bool) -> None:
         self._out += head_frames(stream.id, block, end, self._frame_size)
@@ -206,7 +206,7 @@ class Sending:
             if stream.trailers:
                 self._head(stream, stream.trailers, True)
             else:
-                self._out.append(frame(DATA, END_STREAM, stream.id))
+                self._out.append(encode_frame(DATA, END_STREAM, stream.id))
             self._local_done(stream)
 
     def _push_one(self, stream: Stream, room: int) -> None:
@@ -224,7 +224,7 @@ class Sending:
         if size >= PIECE or not stream.parts:
             self.calm += EARNED
         last = stream.end and not stream.parts and not stream.trailers
-        self._out.append(frame(DATA, END_STREAM if last else 0, stream.id, piece))
+        self._out.append(encode_frame(DATA, END_STREAM if last else 0, stream.id, piece))
         if last:
             self._local_done(stream)
 

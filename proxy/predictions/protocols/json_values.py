@@ -10,13 +10,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from proxy.json_pointer import Pointer, parse
+from proxy.json_pointer import Pointer, parse_pointer
 from proxy.model import Kind, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import elements, too_many
 from proxy.predictions.expressions import ExpressionError, search
-from proxy.predictions.json_events import Find, found_in, pieces_of, unnamed_lines, whole
-from proxy.predictions.json_tools import follow, word_for
+from proxy.predictions.json_events import Find, found_in, pieces_of, unnamed_lines, values_of_stream
+from proxy.predictions.json_tools import value_at, word_for
 from proxy.predictions.message import Message
 from proxy.predictions.protocol import Protocol
 from proxy.predictions.shapes import Tensor, tensor
@@ -48,7 +48,7 @@ def _of_stream(spec: PredictionSpec, answer: Message, why: Unreadable) -> Tensor
     if spec.jmespath:
         _check_size(answer)
     if not (spec.pointer or spec.jmespath):
-        return whole(spec, answer, pieces)
+        return values_of_stream(spec, answer, pieces)
     return found_in(spec, [answer.parse(piece) for piece in pieces], _finder(spec), _first(spec))
 
 
@@ -61,14 +61,14 @@ def _check_size(answer: Message) -> None:
 
 def _first(spec: PredictionSpec) -> str:
     """The member that a document must have at its top to be worth looking into; empty when it is not known."""
-    pointer = parse(spec.pointer)
+    pointer = parse_pointer(spec.pointer)
     return pointer[0] if pointer and pointer[0] != "*" else ""
 
 
 def _finder(spec: PredictionSpec) -> Find:
     if spec.jmespath:
         return partial(_search, spec.jmespath)
-    pointer = parse(spec.pointer)
+    pointer = parse_pointer(spec.pointer)
     return lambda document: _follow_all(document, pointer)
 
 
@@ -81,7 +81,7 @@ def single(spec: PredictionSpec, document: Any) -> Any:
     if spec.jmespath:
         return None
     value = document
-    for token in parse(spec.pointer):
+    for token in parse_pointer(spec.pointer):
         if type(value) is not dict:
             return None
         value = value.get(token)
@@ -90,11 +90,11 @@ def single(spec: PredictionSpec, document: Any) -> Any:
 
 def _follow_all(document: Any, pointer: Pointer) -> Any:
     if "*" not in pointer:
-        return follow(document, pointer)
+        return value_at(document, pointer)
     at = pointer.index("*")
-    entries = follow(document, pointer[:at])
+    entries = value_at(document, pointer[:at])
     if type(entries) is not list:
-        return follow(entries, pointer[at:])
+        return value_at(entries, pointer[at:])
     return [_follow_all(entry, pointer[at + 1 :]) for entry in entries]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from proxy.model import PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions.bounds import Bounds, too_many
-from proxy.predictions.exact_json import whole
+from proxy.predictions.exact_json import exact_whole
 from proxy.predictions.json_events import LINES, lines_of
 from proxy.predictions.message import Message, media_type
 from proxy.predictions.protocol import Protocol
@@ -73,7 +73,7 @@ def _cell(text: str) -> Any:
     found = _NUMBER.fullmatch(text)  # an exception for each text would take ten times as long
     if found is None:
         return text
-    return whole(text) if found[1] else float(text)
+    return exact_whole(text) if found[1] else float(text)
 
 
 _NUMBER = re.compile(r"[+-]?(?:(\d+)|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)

@@ -22,7 +22,7 @@ from proxy.predictions.message import Message, mark_of
 from proxy.predictions.protocol import Protocol
 from proxy.predictions.shapes import MAX_RANK, Tensor, tensor
 from proxy.predictions.unreadable import Unreadable, names
-from proxy.predictions.v2_binary import binary_size, decode, raw_of, split
+from proxy.predictions.v2_binary import binary_size, decode_tensor, raw_of, split
 from proxy.predictions.v2_grpc import GRPC, METHOD, typed
 from proxy.predictions.v2_grpc import document as document_of
 
@@ -118,12 +118,12 @@ def chosen_output(spec: PredictionSpec, document: Any) -> dict[str, Any]:
 def _message_values(output: dict[str, Any], bounds: Bounds) -> Tensor:
     datatype, shape = checked_datatype(output), checked_shape(output)
     if output["raw"] is not None:
-        return decode(datatype, shape, output["raw"], bounds)
+        return decode_tensor(datatype, shape, output["raw"], bounds)
     return typed(datatype, shape, output["contents"], prod(shape), bounds)
 
 
 def _binary_values(output: dict[str, Any], raw: bytes, bounds: Bounds) -> Tensor:
-    return decode(checked_datatype(output), checked_shape(output), raw, bounds)
+    return decode_tensor(checked_datatype(output), checked_shape(output), raw, bounds)
 
 
 def output_values(output: dict[str, Any], bounds: Bounds = DEFAULT) -> Tensor:

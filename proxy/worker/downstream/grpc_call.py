@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from mypy_extensions import mypyc_attr
 
 from proxy.fields.set_message import STREAM
-from proxy.http.grpc import Messages, seconds, timeout_text
+from proxy.http.grpc import Messages, timeout_seconds, timeout_text
 from proxy.http.headers import without
 from proxy.request import machine, memory, samples
 from proxy.request.driver import RequestDriver
@@ -72,7 +72,7 @@ class Call(RequestDriver):
         super().__init__(client, context, request, name, now)
         self._messages = client.messages
         given = request.value(b"grpc-timeout")
-        self._deadline = now + seconds(given) if given else inf
+        self._deadline = now + timeout_seconds(given) if given else inf
 
     def head_for_leg(self, base: bytes) -> bytes:
         """Live in place of the candidate gets what is left of the caller's patience; a copy gets what the first had."""
@@ -148,7 +148,7 @@ class Call(RequestDriver):
         """No pair will come of it, unary or not: booked as one that should have."""
         samples.sample(self)
         self._decided()
-        samples.drop(self, why)
+        samples.drop_samples(self, why)
         self.lose_body()
 
     def body_ends(self) -> None:

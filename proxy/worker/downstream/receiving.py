@@ -12,14 +12,14 @@ from proxy.model.reasons import Reason
 from proxy.worker.pace import GRACE, Pace
 
 if TYPE_CHECKING:
-    from proxy.worker.limits import Limits
+    from proxy.worker.limits import ClientLimits
 
 
 class Receiving:
     """One of them, whose first byte came at `began`. Bytes, and monotonic seconds.
 
-    >>> from proxy.worker.limits import Limits
-    >>> limits = Limits(32 << 10, 64 << 20, 10, 0, 0, 1 << 10, header=10.0, body=30.0, request=60.0, idle=75.0)
+    >>> from proxy.worker.limits import ClientLimits
+    >>> limits = ClientLimits(32 << 10, 64 << 20, 10, 0, 0, 1 << 10, header=10.0, body=30.0, request=60.0, idle=75.0)
     >>> late = Receiving(limits, 0.0, 1.0)
     >>> late.moved(10_000, 9.0); late.late(limits, 12.0), late.late(limits, 19.0).value
     (<Reason.NONE: ''>, 'slow_client')
@@ -27,7 +27,7 @@ class Receiving:
     80.0
     """
 
-    def __init__(self, limits: Limits, began: float, now: float) -> None:
+    def __init__(self, limits: ClientLimits, began: float, now: float) -> None:
         self._began, self._since, self._stopped = began, now, 0.0
         self._pace = Pace(limits.min_rate, now)
 
@@ -57,7 +57,7 @@ class Receiving:
         """Seconds that the client is behind the least rate."""
         return 0.0 if self._stopped else self._pace.behind(now)
 
-    def late(self, limits: Limits, now: float) -> Reason:
+    def late(self, limits: ClientLimits, now: float) -> Reason:
         """Why it is not waited for any longer, if it is not."""
         if self._stopped:
             return Reason.NONE
@@ -65,7 +65,7 @@ class Receiving:
             return Reason.REQUEST_TIMEOUT
         return Reason.SLOW_CLIENT if self._pace.behind(now) >= GRACE else Reason.NONE
 
-    def due(self, limits: Limits, now: float) -> float:
+    def due(self, limits: ClientLimits, now: float) -> float:
         """When to look again."""
         if self._stopped:
             return now + GRACE

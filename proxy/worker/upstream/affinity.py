@@ -32,26 +32,26 @@ def score(key: int, node: int) -> int:
     return x ^ x >> 16
 
 
-def bound(under_way: int, nodes: int) -> int:
+def load_bound(under_way: int, nodes: int) -> int:
     """The most that one of so many nodes may have once one more request is under way.
 
-    >>> bound(0, 4), bound(7, 4), bound(8, 4)
+    >>> load_bound(0, 4), load_bound(7, 4), load_bound(8, 4)
     (1, 3, 3)
     """
     return -int(-FACTOR * (under_way + 1) // nodes)
 
 
-def choose(key: int, nodes: Sequence[int], loads: Sequence[int]) -> int:
+def choose_node(key: int, nodes: Sequence[int], loads: Sequence[int]) -> int:
     """Index of the key's node: the highest score of those whose load is below the bound. One node at least.
 
     `nodes` are identities, `loads` what is under way at each of them.
 
     >>> nodes = [identity(b"10.0.0.%d" % n) for n in range(4)]
-    >>> here = choose(identity(b"ann"), nodes, [0] * 4)
-    >>> choose(identity(b"ann"), nodes, [9 * (n == here) for n in range(4)]) == here
+    >>> here = choose_node(identity(b"ann"), nodes, [0] * 4)
+    >>> choose_node(identity(b"ann"), nodes, [9 * (n == here) for n in range(4)]) == here
     False
     """
-    most = bound(sum(loads), len(nodes))
+    most = load_bound(sum(loads), len(nodes))
     best, found = -1, 0
     for at, node in enumerate(nodes):
         if loads[at] < most:

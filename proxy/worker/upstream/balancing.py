@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.http.known_heads import LONGEST
 from proxy.request.clock import monotonic
-from proxy.worker.upstream.affinity import choose, identity
+from proxy.worker.upstream.affinity import choose_node, identity
 from proxy.worker.upstream.endpoint import EJECT_LONGEST, Endpoint
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Balancer:
         if key != NO_KEY:
             usable = _usable(endpoints, avoid, now)
             loads = [endpoint.busy for endpoint in usable]
-            endpoint = usable[choose(key, [one.identity for one in usable], loads)]
+            endpoint = usable[choose_node(key, [one.identity for one in usable], loads)]
         else:
             endpoint = self._less_busy(endpoints, avoid, now)
         if endpoint.ejections:

@@ -11,7 +11,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, cast
 
-from proxy.http.grpc import answer_head, call_headers, close, read_answer
+from proxy.http.grpc import answer_head, call_headers, close, read_grpc_answer
 from proxy.http.headers import HeadError
 from proxy.http.http2 import HIGH, Headers, Http2
 from proxy.http.http2.frames import (
@@ -38,7 +38,7 @@ _GARBLED = frozenset({PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_S
 """A call was broken off, by either side, because the other did not keep to HTTP/2."""
 
 
-class ConnectionOwner(Protocol):
+class GrpcConnectionOwner(Protocol):
     """Who opened a connection, and hears of it: the pool."""
 
     wheel: TimerWheel
@@ -71,7 +71,7 @@ class GrpcClientConnection(Http2Protocol):
     leaving = False
     """It carries what it has and takes no more."""
 
-    def __init__(self, pool: ConnectionOwner, endpoint: Endpoint) -> None:
+    def __init__(self, pool: GrpcConnectionOwner, endpoint: Endpoint) -> None:
         super().__init__(Http2(False, MAX_ANSWER_HEAD), pool.turn, pool)
         self.outlives = True
         self.pool, self.endpoint = pool, endpoint
@@ -223,7 +223,7 @@ class GrpcClientStream(StreamEnd[GrpcClientConnection]):
         leg = self.leg
         leg.began = self._since = monotonic()
         try:
-            leg.answer = read_answer(headers, ended)
+            leg.answer = read_grpc_answer(headers, ended)
         except HeadError:
             self._fail(Reason.BAD_REPLY)
             return

@@ -49,7 +49,7 @@ PIECE_WORK: Final = 4  # of passing on a piece of a body
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class ConnectionOwner(Upstream):
+class Http1ConnectionOwner(Upstream):
     """A pool, as its connections see it. A class and not a Protocol: compiled, a call through a Protocol costs more."""
 
     wheel: TimerWheel
@@ -95,7 +95,7 @@ class UpstreamConnection(PooledConnection):
     _blocked_since = 0.0
     _used = False
 
-    def __init__(self, pool: ConnectionOwner, endpoint: Endpoint) -> None:
+    def __init__(self, pool: Http1ConnectionOwner, endpoint: Endpoint) -> None:
         super().__init__(pool.turn, pool)
         self.pool, self.endpoint = pool, endpoint
         self.outlives = True

@@ -39,7 +39,7 @@ from proxy.worker.upstream.balancing import Balancer
 from proxy.worker.upstream.dialling import Settings, found, why
 from proxy.worker.upstream.endpoint import Endpoint, PooledConnection
 from proxy.worker.upstream.health import Checks, Probe
-from proxy.worker.upstream.http1 import ConnectionOwner, UpstreamConnection
+from proxy.worker.upstream.http1 import Http1ConnectionOwner, UpstreamConnection
 
 LOOK_EVERY = 1.0
 MAX_WAITING = 1024
@@ -51,7 +51,7 @@ MAX_KNOWN = 256
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Pool(ConnectionOwner):
+class Pool(Http1ConnectionOwner):
     """Connections of one worker to one upstream."""
 
     slot = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.fields.hash_key import HashKey
 from proxy.http.placement import PathRule
-from proxy.json_pointer import parse
+from proxy.json_pointer import parse_pointer
 from proxy.model.worker_config import UpstreamSpec
 from proxy.request.routes import part
 from proxy.worker.upstream.dialling import Settings
@@ -31,7 +31,7 @@ def settings_of(name: str, upstream: UpstreamSpec, place: tuple[int, int]) -> Se
         upstream.host,
         PathRule(*upstream.path) if upstream.path is not None else None,
         upstream.headers,
-        tuple((parse(pointer), value.encode()) for pointer, value in upstream.set_json.items()),
+        tuple((parse_pointer(pointer), value.encode()) for pointer, value in upstream.set_json.items()),
         HashKey(*upstream.hashed_by) if upstream.hashed_by is not None else None,
     )
 

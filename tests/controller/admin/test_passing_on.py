@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controller.admin import PassingOn, Port, application
 from proxy.controller.admin.passing_on import REPLICA, LeaderAt
-from proxy.sockets import show
+from proxy.sockets import address_text
 from tests.controller.admin.clients import TOKEN, Client, problem
 from tests.controller.fake_service import NAME, FakeSender, FakeService
 
@@ -132,7 +132,7 @@ async def test_no_leader_and_one_that_does_not_answer_are_told_in_words(fleet: _
     assert answer.headers["retry-after"] == "1"
     assert "leads" in (await problem(answer, 503))["detail"]
     with socket.create_server(("127.0.0.1", 0)) as gone:
-        fleet.at = LeaderAt("host-9", show(gone.getsockname()))
+        fleet.at = LeaderAt("host-9", address_text(gone.getsockname()))
     said = await problem(await fleet.client.post(f"/api/v1/rollouts/{NAME}/abort", json=ABORT), 502)
     assert "host-9" in said["detail"]
     assert "not known" not in said["detail"]  # nothing was sent
@@ -147,7 +147,7 @@ async def test_a_leader_that_dies_over_a_request_leaves_open_whether_it_was_carr
 
     dying = await asyncio.start_server(die, "127.0.0.1", 0)
     async with dying:
-        fleet.at = LeaderAt("host-1", show(dying.sockets[0].getsockname()))
+        fleet.at = LeaderAt("host-1", address_text(dying.sockets[0].getsockname()))
         said = await problem(await fleet.client.post(f"/api/v1/rollouts/{NAME}/abort", json=ABORT), 502)
         assert "not known" in said["detail"]
 
@@ -161,7 +161,7 @@ async def test_an_answer_that_breaks_off_at_the_leader_breaks_off_here(fleet: _F
 
     halving = await asyncio.start_server(half, "127.0.0.1", 0)
     async with halving:
-        fleet.at = LeaderAt("host-1", show(halving.sockets[0].getsockname()))
+        fleet.at = LeaderAt("host-1", address_text(halving.sockets[0].getsockname()))
         with pytest.raises(aiohttp.ClientError, match=r"(?i)payload|closed|disconnected|not completed"):
             await (await fleet.client.get("/api/v1/rollouts")).read()
 

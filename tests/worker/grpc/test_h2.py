@@ -14,7 +14,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 
-from proxy.http.http2.frames import GOAWAY, MAX_INT31, frame
+from proxy.http.http2.frames import GOAWAY, MAX_INT31, encode_frame
 from tests.worker.grpc.models import INFER, Client, GrpcModel
 from tests.worker.rig import PATIENCE, eventually, rig
 
@@ -108,7 +108,7 @@ async def test_a_client_whose_numbers_run_out_is_asked_to_connect_anew() -> None
         assert not [one for one in client.events if isinstance(one, ConnectionTerminated)]
         with pytest.raises(ProtocolError):
             await client.ask(MAX_INT31 - 4)
-        goodbye = frame(GOAWAY, 0, 0, MAX_INT31.to_bytes(4, "big") + bytes(4))
+        goodbye = encode_frame(GOAWAY, 0, 0, MAX_INT31.to_bytes(4, "big") + bytes(4))
         assert goodbye in client.heard
         answer = client.heard.partition(goodbye)[2]
         assert (MAX_INT31 - 4).to_bytes(4, "big") + b"\0\0\0\0\1x" in answer

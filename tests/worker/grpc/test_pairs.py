@@ -12,7 +12,7 @@ import grpc
 
 from proxy.model import Arm, Kind, Pair, Prediction, PredictionSpec
 from proxy.model.reasons import Reason
-from proxy.predictions import booking, read
+from proxy.predictions import booking, read_pair
 from tests.predictions.messages import raw_answer, typed_answer
 from tests.worker.grpc.models import INFER, Client, GrpcModel, Seen, echo, fails, hangs, says
 from tests.worker.rig import PATIENCE, Rig, eventually, rig
@@ -56,7 +56,7 @@ async def test_a_mirrored_call_is_a_pair_with_the_right_values() -> None:
             told = await client.ask(b"question", metadata=sent, timeout=60)
             assert told.found["x-served-by"] == "live"
         (pair,) = await pairs(it, 1)
-    reading = read(LABELS, pair)
+    reading = read_pair(LABELS, pair)
     assert (reading.live, reading.candidate) == (Prediction(Kind.LABEL, (3, 5)), Prediction(Kind.LABEL, (3, 4)))
     assert booking(reading.live_fault) == "compared"
     assert pair.request_body == b"\0\0\0\0\x08question"
@@ -112,9 +112,9 @@ async def test_a_status_decides_who_failed() -> None:
                 candidate.script = echo if yours is None else fails(yours)
                 told = await client.ask(b"%d" % number)
                 assert told.code is (mine or grpc.StatusCode.OK)
-                reading = read(None, (await pairs(it, number + 1))[-1])
+                reading = read_pair(None, (await pairs(it, number + 1))[-1])
                 assert (reading.live_fault.value, reading.fault.value) == (live_fault, fault)
-    assert "candidate: answered UNAVAILABLE (as 503)" in read(None, it.controller.pairs[0]).detail
+    assert "candidate: answered UNAVAILABLE (as 503)" in read_pair(None, it.controller.pairs[0]).detail
 
 
 async def test_live_answers_when_the_candidate_fails() -> None:
@@ -144,7 +144,7 @@ async def test_live_answers_when_the_candidate_fails() -> None:
         (Arm.CANDIDATE, True, False),
     ]
     assert [pair.candidate.status for pair in found[:2]] == [503, 429]
-    assert all(read(None, pair).fault for pair in found)
+    assert all(read_pair(None, pair).fault for pair in found)
 
 
 async def test_a_candidates_good_answer_is_the_clients() -> None:
@@ -182,7 +182,7 @@ async def test_a_refusal_of_the_candidates_is_given_only_where_live_says_the_sam
             told = await client.ask(b"x")
             assert (told.code, told.found["x-served-by"]) == (code.UNAUTHENTICATED, "live")
         found = await pairs(it, 6)
-    faults = [read(None, pair).fault for pair in found]
+    faults = [read_pair(None, pair).fault for pair in found]
     assert faults == [Reason.STATUS_4XX] * 4 + [Reason.NONE] * 2
 
 
@@ -218,7 +218,7 @@ async def test_a_hung_or_dead_candidate_costs_live_nothing() -> None:
                 assert (await client.ask(b"%d" % number)).answer == b"%d" % number
         found = await pairs(it, 40)
     assert all(pair.live.reason is Reason.NONE for pair in found)
-    assert all(read(None, pair).fault for pair in found)
+    assert all(read_pair(None, pair).fault for pair in found)
 
 
 async def test_streams_go_to_one_arm_and_are_no_pairs() -> None:
@@ -317,7 +317,7 @@ async def test_a_client_that_leaves_does_not_spare_the_candidate() -> None:
             assert told.code is grpc.StatusCode.DEADLINE_EXCEEDED
             (pair,) = await pairs(it, 1)
     assert (pair.live.status, pair.live.body[5:]) == (200, b"from live")
-    assert read(None, pair).fault in (Reason.TIMEOUT, Reason.STATUS_5XX, Reason.DISCONNECT)
+    assert read_pair(None, pair).fault in (Reason.TIMEOUT, Reason.STATUS_5XX, Reason.DISCONNECT)
 
 
 async def test_memory_is_bounded_while_a_call_comes_in() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.model import State
 from proxy.model.reasons import Reason
-from proxy.predictions import read
+from proxy.predictions import read_pair
 from tests.worker.grpc.models import Client, GrpcModel, Script, Seen, hangs, says
 from tests.worker.grpc.test_pairs import CONFIG, pairs
 from tests.worker.rig import eventually, rig
@@ -93,7 +93,7 @@ async def test_a_stream_that_hangs_in_the_middle_is_the_candidates_failure(weigh
             assert await asyncio.to_thread(next, call) == b"first"
             call.cancel()
             (pair,) = await pairs(it, 1)
-    assert (read(None, pair).fault, pair.live.body[5:]) == (Reason.TIMEOUT, b"live")
+    assert (read_pair(None, pair).fault, pair.live.body[5:]) == (Reason.TIMEOUT, b"live")
 
 
 @pytest.mark.parametrize(("weight", "state"), STATES)
