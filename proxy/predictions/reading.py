@@ -174,7 +174,7 @@ class PairReader:
         return self._is_plain(live.head) and self._is_plain(candidate.head) and (again is None or is_plain(again.head))
 
     def steps(self, pair: Pair) -> Iterator[Reading | None]:
-        """What `read_pair` gives, last, after a step for each answer. No other pair may be read by this reader meanwhile."""
+        """What `read_pair` gives, last, after a step for each answer. This reader may read no other pair meanwhile."""
         spec, ours, theirs, ahead = self._spec, pair.live, pair.candidate, self._ahead
         if spec is not None:
             self._by, self._pair = self._protocol, pair
