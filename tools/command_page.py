@@ -50,6 +50,8 @@ def every_command() -> Iterator[tuple[str, click.Command]]:
     """Each command by its name; those of a group by both words."""
     for name, command in command_line.commands.items():
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield name, command
             yield from ((f"{name} {inner}", one) for inner, one in command.commands.items())
         else:
             yield name, command

@@ -18,6 +18,7 @@ from click.shell_completion import get_completion_class
 from proxy import __version__
 from proxy.built import DATA_PATH
 from proxy.cli.arguments import tokens_in_out
+from proxy.cli.drift import drift
 from proxy.cli.options import BAD_USAGE, UnreadableFile, config_option, guarded
 from proxy.cli.recorded import judge, replay, suggest
 from proxy.cli.rollouts import BY_HAND, status
@@ -163,7 +164,7 @@ def demo(keep: bool, as_json: bool) -> int:
     return play.main(keep=keep, as_json=as_json)
 
 
-for _command in (status, *BY_HAND, judge, replay, suggest):
+for _command in (status, *BY_HAND, drift, judge, replay, suggest):
     main.add_command(_command)
 
 

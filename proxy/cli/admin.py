@@ -54,6 +54,16 @@ class AdminClient:
         """Who leads, and which replicas there are."""
         return self._ask("replicas", "GET", "/api/v1/fleet")
 
+    def drift(self) -> list[dict[str, Any]]:
+        """Drift of every route that has it."""
+        found: list[dict[str, Any]] = self._ask("routes", "GET", "/api/v1/drift")["routes"]
+        return found
+
+    def accept_drift(self, route: str, field: str | None, *, reason: str) -> dict[str, Any]:
+        """Take what a field is for normal; the route afterwards. Raises `NotFoundError`."""
+        path = f"/api/v1/drift/{quote(route, safe='')}/accept"
+        return self._ask("fields", "POST", path, {"field": field, "reason": reason})
+
     def act(self, name: str, action: str, *, reason: str, full: bool = False) -> dict[str, Any]:
         """Do something to a rollout by hand; the rollout afterwards. Whoever the token names is the actor."""
         return self._ask("ledger", "POST", f"{_path(name)}/{action}", {"reason": reason, "full": full})

@@ -18,12 +18,12 @@ from click.termui import progressbar
 
 from proxy.cli.gate import Gate, gate, junit, report
 from proxy.cli.judging import audit, judge, judge_trials, summary_words
-from proxy.cli.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
 from proxy.cli.table import cost_words, printable
 from proxy.config import Config
 from proxy.config.names import header, header_value, nearest, url
 from proxy.config.postgres_url import StoreUrl
 from proxy.config.text import filled
+from proxy.controller.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
 from proxy.errors import UnderstudyError
 from proxy.fields.set_json import rules
 from proxy.json_pointer import last_member

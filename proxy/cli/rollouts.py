@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from proxy.cli.admin import AdminClient, NotFoundError
+from proxy.cli.drift import drift_alarms
 from proxy.cli.options import admin_options, guarded, rollout_named, rollout_names, unknown_rollout
 from proxy.cli.table import addresses, follow, overview, replicas
 
@@ -39,7 +40,7 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
             return json.dumps(found[0] if rollout else {"rollouts": found}, indent=None if watch else 2)
         named = {one[arm] for one in found for arm in ("live", "candidate")}
         upstreams = {name: rows for name, rows in (admin.upstreams() if found else {}).items() if name in named}
-        return "\n\n".join(filter(None, (overview(found), addresses(upstreams), _replicas(admin))))
+        return "\n\n".join(filter(None, (overview(found), drift_alarms(admin), addresses(upstreams), _replicas(admin))))
 
     if not watch:
         click.echo(text())

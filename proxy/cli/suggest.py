@@ -15,11 +15,11 @@ from click.termui import progressbar
 
 from proxy.cli.judge import plan_of
 from proxy.cli.judging import judge_trials
-from proxy.cli.recordings import recorded_pairs
 from proxy.cli.table import printable
 from proxy.config import Config
 from proxy.config.effort import is_latency
 from proxy.config.proposals import FEW, Measured, Proposal, about, latency_seconds, pass_seconds, propose
+from proxy.controller.recordings import recorded_pairs
 from proxy.errors import UnderstudyError
 from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Guard, Kind, Plan

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from proxy.cli.recordings import is_store, verified
 from proxy.cli.table import printable
 from proxy.config.postgres_url import StoreUrl
+from proxy.controller.recordings import is_store, verified
 from proxy.controller.store.chain import ChainHead
 from proxy.errors import UnderstudyError
 

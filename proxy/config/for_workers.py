@@ -110,6 +110,7 @@ def _route(config: Config, route: RouteConfig) -> RouteSpec:
         (sticky.json or "") if sticky is not None else "",
         route.override.header if route.override is not None else "",
         tuple(rule.pointer for rule in route.aspects.values()),
+        None if route.drift is None else float(route.drift.observations_per_second),
         None if both is None else DualWriteSpec(both.upstream, both.timeout, _headers(both.headers)),
         tuple(_rollout(config, route, rollout) for rollout in route.open_rollouts),
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from proxy.config.drift import DriftConfig
 from proxy.config.guards import DEFAULT_GUARDS, Guards
 from proxy.config.headers import HeaderRules
 from proxy.config.similarity import SimilarityConfig
@@ -377,6 +378,8 @@ class RouteConfig(Section):
     its own under that name and all under one error budget."""
     segments: SegmentRule | None = None
     """How to split traffic for findings of their own."""
+    drift: DriftConfig | None = None
+    """Whether [requests and answers drift](drift.md); not looked at when absent."""
     rollouts: tuple[RolloutConfig, ...] = ()
     """Its candidates. The entry of one that is `live` by now does nothing any more; a promoted one is completed."""
 

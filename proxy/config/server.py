@@ -52,8 +52,10 @@ EventName = Literal[
     "rollout.stalled",
     "rollout.completed",
     "rollout.removed",
+    "drift.detected",
+    "drift.ended",
 ]
-"""Every event that `rollout.machine` announces; a test holds the two together."""
+"""Every event that `rollout.machine` announces (a test holds the two together), and those of `drift`."""
 
 
 class Tls(Section):
@@ -299,7 +301,7 @@ class UpstreamConfig(Section):
 
 
 class Webhook(Section):
-    """A receiver of rollout events."""
+    """A receiver of events: of rollouts, and of [drift](drift.md)."""
 
     model_config = ConfigDict(json_schema_extra=one_of("secret", "secrets"))
 

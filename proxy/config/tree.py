@@ -44,7 +44,7 @@ class Config(Section):
     default: DefaultRoute | None = None
     """Where requests go that match no route; they get 404 when absent."""
     webhooks: tuple[Webhook, ...] = ()
-    """Receivers of rollout events."""
+    """Receivers of events."""
     currency: Annotated[str, Field(min_length=1, max_length=8)] = "$"
     """The sign of the currency that all prices and budgets are in, for texts."""
     store: Store = Field(default_factory=dict, validate_default=True)  # by way of its reader, which knows the file

@@ -30,6 +30,7 @@ from typing import Any
 
 from proxy import logs
 from proxy.config import Config
+from proxy.controller.drift.watching import DriftWatching
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
 from proxy.controller.judging.judging import Judging
@@ -43,7 +44,7 @@ from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
 from proxy.evidence import EvidenceError
-from proxy.model import Pair
+from proxy.model import Observation, Pair
 from proxy.pairs import link
 from proxy.pairs.request_log import RequestEntry
 from proxy.rollout.events import Tripped
@@ -90,6 +91,8 @@ class Controller:
         self.intake = Intake(self.registry.of, self)
         self.on_pair: Callable[[Pair], None] = self.intake.pair  # of all that is called here the most often
         self.judging = Judging(self.intake.look_if_due)
+        self.drift = DriftWatching(store, self, clock)
+        self.on_observation: Callable[[Observation], None] = self.drift.observe
         self.load = LoadMeter()
         self.outbox_added = asyncio.Event()
         self.loaded = False
@@ -114,6 +117,7 @@ class Controller:
         self.registry.take_up(contents.rollouts, self.config.plans)
         await self._take_up_charts()
         await self._take_up_judges()
+        await self.drift.load()
         await self._apply(lost=contents.lost)
         self.loaded = True
         await self.connections.start(runtime)
@@ -155,6 +159,7 @@ class Controller:
             trial.flush()
         await self.judging.close()
         self.judging.deliver(self.trials.values())
+        await self.drift.close()
         for trial in self.trials.values():
             if not trial.rollout.over:
                 self.look(trial)
@@ -168,6 +173,7 @@ class Controller:
             await self.executor.retry()
             await self._snapshot()
             await self._keep_charts()
+            await self.drift.keep(math.inf, all_of_it=True)
         except StoreError as error:
             logs.event(log, "store.failed", logging.ERROR, kind="last snapshot", error=str(error))
         await self.store.close()
@@ -178,6 +184,7 @@ class Controller:
             task.cancel()
         await asyncio.gather(*self._keepers, *self._tasks, return_exceptions=True)
         await self.judging.close()
+        await self.drift.close()
         await self.connections.stop()
         await self.registry.close()
         await self.store.close()
@@ -216,6 +223,7 @@ class Controller:
             logs.event(log, "keys.forgotten", logging.WARNING, earlier=forgotten)
         await self.registry.apply(self.config, self.config_hash, lost=lost)
         self.judging.configure(self.config, self.trials, self.executor.secret)
+        self.drift.configure(self.config)
         self.executor.retell()  # a budget may have come or gone
         await asyncio.to_thread(self.request_log.configure, self.config)  # one that ends may have to wait for its disk
 
@@ -289,6 +297,7 @@ class Controller:
                 for trial in list(self.trials.values()):
                     self.intake.flush(trial)
                     await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
+                await self.drift.look(time.monotonic())
                 self._turn_budgets(time.monotonic())
             except Exception:  # a bug in one look must not end all looks, and must not be hidden: nobody hears ALIVE
                 logs.unexpected(log, "controller.look_broke")
@@ -314,6 +323,7 @@ class Controller:
                 if now >= snapshot_at:
                     cost, more = await self._snapshot(SNAPSHOT_COST)
                     snapshot_at = now + max(0.0 if more else max(SNAPSHOT, self.store.snapshot_every), 20 * cost)
+                await self.drift.keep(now)
                 if now >= charts_at:
                     await self._keep_charts()
                     charts_at = now + CHARTS

@@ -16,10 +16,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from proxy.config import Config
+from proxy.controller.admin.drift_view import DriftView
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ACTIONS, PARTS, ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.controller.admin.metrics import package_version
 from proxy.controller.controller import Controller
+from proxy.controller.drift.service import DriftService
 from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.judging.shown import pair_json
 from proxy.controller.report import lead_seconds, rollout_json
@@ -45,6 +47,7 @@ class ControllerService:
         self._controller, self._supervisor, self._clock = controller, supervisor, clock
         self._since = clock()
         self._outcomes = Counter(joined=0, unknown=0)
+        self.drift: DriftView = DriftService(controller.drift, controller.store)
         self.fleet_view: Callable[[], FleetView] = self._alone
         """What is said of the fleet, where this controller leads one."""
         self.refused_links: Mapping[str, int] = {}

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from proxy.controller.fleet.clock import ClockOffset
-from proxy.model import Pair, Table
+from proxy.model import Observation, Pair, Table
 from proxy.pairs import link, request_log
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame, LinkError
@@ -68,6 +68,9 @@ class WorkerConnection:
 
 class WorkerEvents(Protocol):
     """Called for what workers send. All calls come on the event loop and must be quick."""
+
+    def on_observation(self, observation: Observation) -> None:
+        """A request of a route as a worker has seen it, for `drift`."""
 
     def on_pair(self, pair: Pair) -> None:
         """A pair arrived."""
@@ -251,7 +254,11 @@ class WorkerConnections:
             return
         if worker is None:
             raise LinkError(f"{kind.name} before HELLO")
-        if kind is Frame.MARK:
+        if kind is Frame.OBSERVATION:
+            seen = link.decode_observation(payload, worker.trials, worker.name)
+            late = worker.clock.correction if worker.clock is not None else 0.0
+            self._listener.on_observation(seen._replace(time=seen.time - late) if late else seen)
+        elif kind is Frame.MARK:
             mark = link.decode_mark(payload)
             if mark.trial not in worker.trials:
                 raise LinkError(f"a mark for trial {mark.trial}, which was never named")

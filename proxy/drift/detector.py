@@ -15,7 +15,7 @@ from proxy.drift.describing import Moved, describe_drift
 from proxy.drift.dispersion import Dispersion
 from proxy.drift.drawing import drawn_bucket
 from proxy.drift.finding import DriftBucket, DriftFinding, DriftState
-from proxy.drift.observations import FieldValue, Observations
+from proxy.drift.observations import Absent, FieldValue, Observations
 from proxy.drift.plan import DriftField, DriftPlan
 from proxy.drift.reference import CycleReference
 from proxy.drift.scoring import FIRST, NumberScorer, Scored, Scorer, present, scorer_of
@@ -127,12 +127,13 @@ class DriftDetector:
         n = len(times)
         facts = np.zeros((3, n, self.width))
         for one, column in zip(self.fields, columns, strict=True):
-            scored = self._scored(one, times, column)
+            seen = np.flatnonzero([value is not Absent.UNSEEN for value in column])
+            scored = self._scored(one, times[seen], [column[i] for i in seen.tolist()]) if len(seen) else None
             if scored is not None:
                 scores, trials, bins, values = scored
-                facts[0, :, one.columns], facts[1, :, one.columns] = scores, trials
-                facts[2, :, one.columns] = np.nan_to_num(values)[:, None]
-                self._chart(one, times, bins)
+                facts[0][seen, one.columns], facts[1][seen, one.columns] = scores, trials
+                facts[2][seen, one.columns] = np.nan_to_num(values)[:, None]
+                self._chart(one, times[seen], bins)
         return self._blocks(times, facts)
 
     def _chart(self, one: WatchedField, times: Floats, bins: Ints) -> None:

@@ -13,10 +13,11 @@ from proxy.evidence.process.wealth import Ints
 
 
 class Absent(Enum):
-    """Why a field has no value. Both count as missing."""
+    """Why a field has no value. The first two count as missing; nothing counts of what was not looked at."""
 
     MISSING = "missing"
     UNREADABLE = "unreadable"
+    UNSEEN = "unseen"
 
 
 FieldValue: TypeAlias = float | str | Sequence[float] | Absent

@@ -67,6 +67,19 @@ class Pair(NamedTuple):
         return self.request_id or self.id
 
 
+class Observation(NamedTuple):
+    """A request of a route as a worker has seen it for `drift`, with live's answer. `time` is its arrival, epoch
+    seconds. Where a candidate served it, `live` is an outcome without status: live was not asked for this."""
+
+    route: str
+    worker: str
+    time: float
+    served: Arm
+    request_head: bytes
+    request_body: bytes
+    live: Outcome
+
+
 class Prediction(NamedTuple):
     """What was decoded from one answer: one value per row, of one kind.
 

@@ -121,7 +121,8 @@ class DualWriteSpec(Spec, frozen=True):
 
 class RouteSpec(Spec, frozen=True):
     """Which requests belong to a route, and who answers them. `json` are the values of fields as JSON, by pointer;
-    `pointers` the places in events of streams where predictions look."""
+    `pointers` the places in events of streams where predictions look;
+    `observations_per_second` is of all workers together, `None` where nothing is observed."""
 
     name: str
     live: str
@@ -136,6 +137,7 @@ class RouteSpec(Spec, frozen=True):
     sticky_json: str = ""
     override: str = ""
     pointers: tuple[str, ...] = ()
+    observations_per_second: float | None = None
     dual_write: DualWriteSpec | None = None
     rollouts: tuple[RolloutSpec, ...] = ()
 

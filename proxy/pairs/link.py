@@ -3,7 +3,7 @@
 A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket (and the first
 two over TCP as well, from a standby of a fleet to its leader):
 
-    pairs    worker → controller   HELLO, then PAIR, MARK, COUNTS and REQUESTS
+    pairs    worker → controller   HELLO, then PAIR, OBSERVATION, MARK, COUNTS and REQUESTS
     tables   controller → worker   TABLE, ALIVE; back: HELLO, then ACK
     control  supervisor ↔ child    CONFIG, DRAIN, HELLO down; READY, RELOAD (asked for by an operator), RESULT, ALIVE up
 
@@ -20,7 +20,7 @@ Payloads in JSON
 - HELLO (both links) `{"slot", "pid", "worker", "table", "lost"}`: `worker` is the incarnation (unique per process),
   `table` the last TABLE (number 0 before the first), and `lost` says that the worker has taken the weight of unjudged
   candidates away since, for want of a controller. Supervisor to controller, HELLO is the process tree.
-- TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection.
+- TRIAL `{"index", "trial"}` names an index used by PAIR and MARK on this connection; for OBSERVATION it is a route's.
 - COUNTS are totals since the worker started, never deltas: a frame that is lost with a dying controller is made good by
   the next one, and merging is still addition over incarnations. A trial that is over is in them until all of it has
   been settled and told, and once more to a controller that connects.
@@ -31,6 +31,7 @@ Payloads in JSON
   "not_rewritten": [[upstream, why, n]], "paths": [[upstream, n that `path` did not name]],
   "connections": [[upstream, state, n now]], "lookups": [[upstream, n failed]],
   "ready": {trial: whether its candidate's health checks succeed},
+  "observed": {route: {"sampled", "sent", "shed", "too_large", "client_gone", "link_full", "over_rate"}},
   "request_log": {sink: n dropped}, "refused_tables": n of a former leader, "paced": [n offered, n due, n spared]}`;
   code is three digits or a reason word; what is paced, `rollout.pair_budget.Strain` says.
 - REQUESTS `{"request_log": [[…]]}`: what became of requests, for traces and the access log (`pairs.request_log`).
@@ -60,7 +61,7 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.model import Arm, Lane, Outcome, Pair, State, Table, make
+from proxy.model import Arm, Lane, Observation, Outcome, Pair, State, Table, make
 from proxy.model.reasons import CODES, REASONS
 
 MAX_FRAME = 256 * 1024 * 1024
@@ -77,6 +78,8 @@ _MARK = struct.Struct("<HQ")
 _PAIR: Final = struct.Struct("<HHQdBHHII")
 # status, reason, seconds, first, then the lengths of head and body.
 _OUTCOME: Final = struct.Struct("<HBddII")
+
+_OBSERVATION: Final = struct.Struct("<HdBII")  # route, time, flags; then the lengths of request head and body
 
 _PAIR_SIZE: Final = _PAIR.size
 _OUTCOME_SIZE: Final = _OUTCOME.size
@@ -112,6 +115,7 @@ class Frame(IntEnum):
     PING = 17
     PONG = 18
     GOODBYE = 19
+    OBSERVATION = 20
 
 
 _KINDS = {int(kind): kind for kind in Frame}
@@ -224,6 +228,34 @@ def pack_pair(
     fixed = _PAIR.pack(trial, stage, sequence, time, flags, named, given, head, body)
     length = _PAIR_SIZE + named + given + head + body + len(outcomes)
     return b"".join((_HEAD.pack(length, _A_PAIR), fixed, name, request_id, request_head, request_body, outcomes))
+
+
+NO_OUTCOME: Final = pack_outcome(0, 0, float("nan"), float("nan"), b"", b"")
+"""What an observation carries where live was not asked."""
+
+
+def pack_observation(route: int, time: float, flags: int, head: bytes, body: bytes, outcome: bytes) -> bytes:
+    """An OBSERVATION frame from its parts; `outcome` is live's `pack_outcome`."""
+    fixed = _OBSERVATION.pack(route, time, flags, len(head), len(body))
+    return frame(Frame.OBSERVATION, b"".join((fixed, head, body, outcome)))
+
+
+def decode_observation(payload: bytes, routes: dict[int, str], worker: str) -> Observation:
+    """What was observed of a request; raises `LinkError` when the payload says something else."""
+    try:
+        index, time, flags, head, body = _OBSERVATION.unpack_from(payload)
+        head_end = _OBSERVATION.size + head
+        body_end = head_end + body
+        live, end = _read_outcome(payload, body_end)
+        route = routes[index]
+    except (struct.error, IndexError, KeyError) as error:
+        raise LinkError(f"not an observation: {error!r}") from None
+    if end != len(payload):
+        raise LinkError(f"an observation of {end} bytes in a frame of {len(payload)}")
+    served = _CANDIDATE if flags & CANDIDATE_SERVED else _LIVE
+    return Observation(
+        route, worker, time, served, payload[_OBSERVATION.size : head_end], payload[head_end:body_end], live
+    )
 
 
 def _packed(outcome: Outcome) -> bytes:

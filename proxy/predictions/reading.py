@@ -236,6 +236,17 @@ class PairReader:
         rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2], (), nan, nan, False, 0.0)
         return make(Reading, (*asked, *answers, *times, *rest))
 
+    def live_alone(self, pair: Pair) -> tuple[Prediction | None, Reason]:
+        """What live said, whatever the candidate did; or the reason word why that cannot be told, `NONE` where live
+        refused the request or no prediction is read. Never raises."""
+        live = pair.live
+        fault = failure(live, live)
+        if fault or self._spec is None:
+            return None, fault
+        self._by, self._pair = self._protocol, pair
+        prediction, why, _, _ = self._answer(self._spec, live, None)
+        return prediction, why
+
     def _answer(self, spec: PredictionSpec, outcome: Outcome, live: Prediction | None) -> _Said:
         """What an arm said, or the reason word and the sentence why that cannot be told; and how many tokens it wrote.
 

@@ -66,16 +66,16 @@ def request_facts(
         body = decoded(head, body, bounds.inflated)
     except Unreadable:
         ignore = ()  # the server will refuse it, or knows a coding that is not known here; its bytes still identify it
-    cluster = _named(_text(head_value(head, cluster_by))) if cluster_by else ""
+    cluster = _named(header_text(head_value(head, cluster_by))) if cluster_by else ""
     segment = ""
     if segments is not None and segments.header:
-        segment = _named(_text(head_value(head, segments.header)))
+        segment = _named(header_text(head_value(head, segments.header)))
     field = segments.request_field if segments is not None and not segments.header else ""
     if ignore and is_grpc(head):
         return RequestFacts(_hash(without_fields(head, body, ignore, bounds) or _target(head)), segment, cluster)
     if not (ignore or field):
         return RequestFacts(_hash(body or _target(head)), segment, cluster)
-    text, tail = _split_binary(head, body)
+    text, tail = split_binary(head, body)
     try:
         document = parse_json(text, bounds=bounds)
     except Unreadable:
@@ -98,8 +98,12 @@ def _target(head: bytes) -> bytes:
     return head.split(b"\r\n", 1)[0]
 
 
-def _split_binary(head: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """JSON and raw tensors of a V2 request in the binary extension; anything else is all JSON."""
+def split_binary(head: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """JSON and raw tensors of a V2 request in the binary extension; anything else is all JSON.
+
+    >>> split_binary(b"POST / HTTP/1.1\\r\\nInference-Header-Content-Length: 2\\r\\n\\r\\n", b"{}raw")
+    (b'{}', b'raw')
+    """
     length = head_value(head, "inference-header-content-length")
     if length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= len(body):
         return body[: int(length)], body[int(length) :]
@@ -116,10 +120,10 @@ def _field(document: Any, pointer: str) -> str:
     return _named(str(value)) if isinstance(value, str | int | float) else ""
 
 
-def _text(value: str) -> str:
+def header_text(value: str) -> str:
     """A header's value as people meant it: UTF-8 where it is that (RFC 9110, 5.5 leaves it open), else Latin-1.
 
-    >>> _text("ZÃ¼rich"), _text("Zürich")
+    >>> header_text("ZÃ¼rich"), header_text("Zürich")
     ('Zürich', 'Zürich')
     """
     if value.isascii():

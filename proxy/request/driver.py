@@ -64,7 +64,9 @@ class RequestDriver(Exchange):
     def send(self, piece: bytes, done: bool, now: float) -> None:
         """Ask the arm that was chosen: book the samples, start the first leg with what is here of the request."""
         route, request, trial = self.route, self.request, self.trial
-        if route.trials and not request.upgrade:
+        if route.observer is not None and not request.upgrade:
+            self.drawn = route.observer.draws()
+        if (route.trials or self.drawn) and not request.upgrade:
             self._sample(done)
         if self.samples or trial is not None or self.undecided:
             if done and len(piece) <= route.max_body:
@@ -242,7 +244,7 @@ class RequestDriver(Exchange):
     def _start_copies(self) -> None:
         if self.samples:
             mirroring.mirror(self)
-        if self.trial is not None:
+        if self.trial is not None or not self.samples:
             self.settle()  # both may have answered
 
     def leaves(self, now: float) -> None:

@@ -204,11 +204,11 @@ class Exchange(Written):
     body_size = 0
     uncharged = 0
     """Bytes that came in one piece: they count against memory when a copy keeps them longer than the answer does."""
-    kept_size = 0
-    """Bytes that came in several and were kept."""
+    kept_size = 0  # bytes that came in several and were kept
     reserved = 0
     """Bytes of them that no pair needs any more, and that count against the serving trial's memory all the same."""
     samples: Sequence[Sample] = ()
+    drawn = False  # for `drift` (`observing`)
     undecided = False
     """Whether the request is sampled is not decided yet (`worker.downstream.grpc_call`)."""
     undrawn = False

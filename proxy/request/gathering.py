@@ -40,7 +40,7 @@ def _wanted(exchange: Exchange) -> Gathered | None:
     elif trial is None and route.live.changes(exchange.request.path):
         wanted = ForLive(exchange.context)
     elif (trial.pool if trial is not None else route.live).reads_body:
-        wanted = ForPlace(exchange.context, route.max_body)
+        wanted = ForPlace(exchange.context, route.max_pair)
     return wanted if wanted is not None and exchange.request.length <= wanted.most else None
 
 

@@ -14,7 +14,7 @@ from proxy.http.chunks import joined_chunks
 from proxy.http.headers import CHUNKED, without
 from proxy.http.request_head import CREDENTIALS
 from proxy.model.reasons import Reason
-from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, FELL_BACK, HEDGED, SLOT
+from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, FELL_BACK, HEDGED, NO_OUTCOME, SLOT
 from proxy.request import memory, rewriting, samples
 from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured, Exchange, Sample
@@ -68,6 +68,10 @@ def mirror(exchange: Exchange) -> None:
     if not exchange.body_done or exchange.parts is None:
         samples.drop_samples(exchange, "shed")
         return
+    if exchange.drawn:
+        _send_observation(exchange)
+        if not exchange.samples:
+            return
     memory.charge(exchange, exchange.uncharged)
     own = exchange.trial
     if exchange.live is None:
@@ -165,15 +169,38 @@ def _nobodys_fault(live: Captured, candidate: Captured, max_body: int) -> str:
     return ""
 
 
-def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Captured) -> None:
+def _send_observation(exchange: Exchange) -> None:
+    """The client has its answer: what is observed for `drift` waits for no copy. Where a candidate answered, the
+    request alone is sent: what it says is not what live says."""
+    mine, live = exchange.route.observer, exchange.live
+    for one in exchange.samples:
+        if one.trial is not mine:
+            continue
+        exchange.samples = [other for other in exchange.samples if other is not one]
+        mine.charge(-one.cost)
+        if live is not None and live.too_large:
+            mine.settle_dropped(one.sequence, "too_large")
+            continue
+        by_live = exchange.trial is None and live is not None
+        outcome = live.outcome() if by_live and live is not None else NO_OUTCOME
+        time, flags = exchange.started + exchange.context.epoch, 0 if by_live else CANDIDATE_SERVED
+        exchange.context.observe(mine, one.sequence, time, flags, *_request(exchange), outcome)
+
+
+def _request(exchange: Exchange) -> tuple[bytes, bytes]:
+    """Head and body, without credentials: the controller has no use for them, and records are files."""
     request = exchange.request
     assert exchange.parts is not None
     body = b"".join(exchange.parts)
     if request.length == CHUNKED:
         body = joined_chunks(body)
-    head = request.head
-    if not CREDENTIALS.isdisjoint(request.found):  # the controller has no use for them, and records are files
-        head = without(head, CREDENTIALS) + b"\r\n"
+    if CREDENTIALS.isdisjoint(request.found):
+        return request.head, body
+    return without(request.head, CREDENTIALS) + b"\r\n", body
+
+
+def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Captured) -> None:
+    head, body = _request(exchange)
     flags = SLOT
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (FELL_BACK if exchange.fell_back else 0)

@@ -98,6 +98,12 @@ class RequestContext:
         """Send a pair to the controller, or count it as `link_full`."""
         raise NotImplementedError
 
+    def observe(
+        self, observer: Trial, sequence: int, time: float, flags: int, head: bytes, body: bytes, outcome: bytes
+    ) -> None:
+        """Send what was observed of a request to the controller, or count it as `link_full`."""
+        raise NotImplementedError
+
 
 class DownstreamStream(Protocol):
     """The client's side of one request: an HTTP/1.1 connection, or one call of a gRPC connection."""

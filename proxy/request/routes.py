@@ -16,6 +16,7 @@ from proxy.model.worker_config import OWN_PATHS, DualWriteSpec, HeaderSpec, Roll
 from proxy.request.counts import Counts, Meter, Meters
 from proxy.request.fork import Fork
 from proxy.request.legs import Upstream
+from proxy.request.observing import Observer
 from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routing import MatchRule, Router
 
@@ -73,7 +74,10 @@ class Route:
         self.member = b""
         """The member of JSON that holds the value in the events of a stream, where the file has a pointer to it."""
         self.is_grpc = self.reads_body = False
-        self.max_body = max((trial.settings.max_body for trial in trials), default=0)
+        self.max_pair = max((trial.settings.max_body for trial in trials), default=0)
+        """Bytes of a body that may be waited for; `max_body`: that may be kept."""
+        self.max_body = self.max_pair
+        self.observer: Observer | None = None
         self.repeatable = idempotent or any(trial.settings.fallback for trial in trials)
         """Its requests may be sent twice: the file says so, or lets live answer in a candidate's place."""
         self.serving: Trial | None = None
@@ -85,6 +89,11 @@ class Route:
     def refresh(self) -> None:
         """The trials' numbers have changed. At most one has a weight; should two, the first in the file serves."""
         self.serving = next((trial for trial in self.trials if trial.weight > 0), None)
+
+    def observe(self, observer: Observer) -> None:
+        """Some of its requests are observed for `drift`. What is kept for pairs is as long as the file says."""
+        self.observer = observer
+        self.max_body = self.max_pair or observer.settings.max_body
 
     def settle(self) -> None:
         """Everything is set."""
@@ -140,7 +149,7 @@ class Routes:
         headers = {name: request.value(name) for name in self._headers}
         choices = self._router.choices(request.path, request.method, headers)
         if choices and choices[0][0].json:
-            most = max(route.max_body for _, route in choices)
+            most = max(route.max_pair for _, route in choices)
             request.fork = fork = Fork(choices, most, choices[0][1].is_grpc)
             request.route = fork.otherwise or choices[0][1]
         elif choices:
@@ -199,11 +208,13 @@ def compile_routes(
     pools: Mapping[str, Upstream],
     trial_for: Callable[[RolloutSettings, Upstream], Trial],
     recent_for: Callable[[str], Recent],
+    observer_for: Callable[[str, Upstream, float], Observer],
     counts: Counts,
     place: tuple[int, int],
     grpc: bool = False,
 ) -> Routes:
-    """Those for HTTP or for gRPC. `trial_for`, `recent_for` keep what survives a reload; `place`: slot, workers."""
+    """Those for HTTP or for gRPC. `trial_for`, `recent_for`, `observer_for` keep what survives a reload; `place`:
+    slot, workers."""
     rules: list[tuple[MatchRule, Route]] = []
     names: set[bytes] = {b"grpc-timeout"} if grpc else set()
     for item in (route for route in config.routes if config.upstreams[route.live].grpc is grpc):
@@ -215,6 +226,8 @@ def compile_routes(
         if item.dual_write is not None:
             other = item.dual_write.upstream
             route.dual_write = dual_write(item.dual_write, pools[other], Meters(counts, item.name, other))
+        if item.observations_per_second is not None:
+            route.observe(observer_for(item.name, route.live, item.observations_per_second / place[1]))
         _set_keys(route, item)
         rules.append((rule := _rule(item), route))
         names |= _looked_at(rule, route)

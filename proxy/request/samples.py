@@ -14,6 +14,7 @@ from proxy.request.routing import chosen
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
+    from proxy.request.observing import Observer
     from proxy.request.rollouts import Trial
 
 
@@ -41,7 +42,19 @@ def sample(exchange: Exchange) -> None:
         else:
             again = settings.noise_floor > 0 and chosen(trial.noise_salt, name, settings.noise_floor)
             samples.append(Sample(trial, sequence, again))
+    if exchange.drawn and exchange.route.observer is not None:
+        _observe(exchange, exchange.route.observer, samples)
     exchange.samples = samples
+
+
+def _observe(exchange: Exchange, observer: Observer, samples: list[Sample]) -> None:
+    sequence = observer.begin()
+    if exchange.request.length > observer.settings.max_body:
+        observer.settle_dropped(sequence, "too_large")
+    elif observer.memory + exchange.context.backlog > observer.settings.max_memory:
+        observer.settle_dropped(sequence, "shed")
+    else:
+        samples.append(Sample(observer, sequence, False))
 
 
 def _is_spared(exchange: Exchange, trial: Trial, share: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from proxy.request.legs import Upstream
+from proxy.request.observing import Observer, observer
 from proxy.request.rollouts import RolloutSettings, Trial
 from proxy.worker.publisher import Publisher
 
@@ -23,6 +24,7 @@ class TrialBooks:
         self.open: dict[str, Trial] = {}
         self._publisher = publisher
         self._over: dict[str, dict[str, int]] = {}
+        self._observers: dict[str, Observer] = {}
         self._tells_over = True
 
     @property
@@ -40,6 +42,24 @@ class TrialBooks:
             self._publisher.returned(trial)
         trial.configure(settings, pool)
         return trial
+
+    def observer(self, route: str, pool: Upstream, rate: float) -> Observer:
+        """What is observed of a route, `rate` requests a second by this worker; it counts on from where it stood."""
+        found = self._observers.pop(route, None) or observer(route, pool)
+        self._observers[route] = found  # what was named last stands last
+        for oldest in list(self._observers)[:-MOST_OVER]:
+            del self._observers[oldest]
+        found.pace(rate)
+        return found
+
+    def turn(self) -> None:
+        """A second has passed: how many are observed follows what came."""
+        for one in self._observers.values():
+            one.turn()
+
+    def observed(self) -> dict[str, dict[str, int]]:
+        """Totals by route, for the next report."""
+        return {route: one.totals for route, one in self._observers.items()}
 
     def mark(self) -> None:
         """Tell the controller which sequences are settled."""

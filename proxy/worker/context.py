@@ -154,6 +154,15 @@ class WorkerContext(RequestContext):
                 outcomes = outcomes.replace(key, b"*" * len(key))  # as long as it was: lengths stand before the bodies
         self.publisher.pair(trial, sequence, stage, time, flags, name, head, body, outcomes, given)
 
+    def observe(
+        self, observer: Trial, sequence: int, time: float, flags: int, head: bytes, body: bytes, outcome: bytes
+    ) -> None:
+        """Send what was observed of a request to the controller, or count it as `link_full`."""
+        for key in self.keys:
+            if key in outcome:
+                outcome = outcome.replace(key, b"*" * len(key))
+        self.publisher.observation(observer, sequence, time, flags, head, body, outcome)
+
     # --- ids and clocks ---
 
     def _hex(self, digits: int) -> str:

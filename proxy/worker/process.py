@@ -136,9 +136,9 @@ class Worker:
             trials[settings.trial] = self._books.take(settings, pool, settings.trial in self.trials)
             return trials[settings.trial]
 
-        recent_for, context = self._recent, self.context
-        routes = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place)
-        calls = compile_routes(config, self.pools, trial_for, recent_for, context.counts, place, grpc=True)
+        recent_for, observer_for, context = self._recent, self._books.observer, self.context
+        routes = compile_routes(config, self.pools, trial_for, recent_for, observer_for, context.counts, place)
+        calls = compile_routes(config, self.pools, trial_for, recent_for, observer_for, context.counts, place, True)
         context.route(routes, calls)
         names = {route.name for route in (*routes.all, *calls.all)}
         context.counts.forget(names, set(config.upstreams), {trial.settings.name for trial in trials.values()})
@@ -246,6 +246,7 @@ class Worker:
 
     def _report(self) -> None:
         self._timers["report"] = self.loop.call_later(REPORT_EVERY, self._report)
+        self._books.turn()
         self._send_report()
 
     def _send_report(self) -> None:
@@ -255,6 +256,7 @@ class Worker:
         context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         others = of_upstreams(self.pools, self._resolvers, self.trials.values())
         totals = {**context.counts.report(), "ledger": self._books.ledger(), "refused_tables": self._refused_tables}
+        totals["observed"] = self._books.observed()
         if context.publisher.counts(totals | others | {"request_log": context.request_log.dropped}):
             self._books.told(self.trials)
         self._look_for_controller(time.monotonic())

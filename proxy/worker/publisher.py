@@ -74,6 +74,20 @@ class Publisher:
             return
         index = self._index_of(trial)
         frame = link.pack_pair(index, stage, sequence, time, flags, name, head, body, outcomes, given)
+        self._add(trial, sequence, frame)
+
+    def observation(
+        self, observer: Trial, sequence: int, time: float, flags: int, head: bytes, body: bytes, outcome: bytes
+    ) -> None:
+        """Send what was observed of a request for `drift`. Pairs come first: it is booked as `link_full` as soon as a
+        quarter of what may wait does."""
+        if self._channel is None or self.backlog + self._size > MAX_BACKLOG // 4:
+            observer.settle_dropped(sequence, "link_full")
+            return
+        index = self._index_of(observer)
+        self._add(observer, sequence, link.pack_observation(index, time, flags, head, body, outcome))
+
+    def _add(self, trial: Trial, sequence: int, frame: bytes) -> None:
         self._batch.append(frame)
         self._booked.append((trial, sequence))
         self._size += len(frame)

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.cli.gate import gate, junit, report
 from proxy.cli.judging import audit, judge
-from proxy.cli.recordings import journal_entries
+from proxy.controller.recordings import journal_entries
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State, Verdict
 from proxy.model.reasons import Reason
 from proxy.pairs.recording import Recorded

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.controller.worker_connections import WorkerConnection
-from proxy.model import Pair
+from proxy.model import Observation, Pair
 from proxy.pairs.request_log import RequestEntry
 
 
@@ -17,6 +17,7 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[tuple[Any, ...]] = []
         self.pairs: list[Pair] = []
+        self.observations: list[Observation] = []
         self.hellos: dict[str, dict[str, Any]] = {}
         self.changed = asyncio.Event()
 
@@ -27,6 +28,10 @@ class Ear:
     def on_pair(self, pair: Pair) -> None:
         self.pairs.append(pair)
         self._note("pair", pair.worker, pair.sequence)
+
+    def on_observation(self, observation: Observation) -> None:
+        self.observations.append(observation)
+        self._note("observation", observation.worker, observation.route)
 
     def on_mark(self, worker: str, trial: str, sequence: int) -> None:
         self._note("mark", worker, trial, sequence)

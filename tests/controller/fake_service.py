@@ -91,6 +91,42 @@ class FakeSender:
         return [{"url": "https://deploy.example/hook", "ended": False, "deliveries": {"delivered": 3}}]
 
 
+class FakeDrift:
+    """`drift_view.DriftView` over one route."""
+
+    def __init__(self) -> None:
+        self.accepted: list[tuple[str, str | None, str, str]] = []
+        effect = {"value": 0.5, "low": 0.3, "high": 0.7, "unit": "sd"}
+        field = {
+            "field": "amount", "source": "input", "kind": "number", "state": "drifting",
+            "since": "2026-11-30T09:41:02Z",
+            "alarm": {"id": "drift_1", "detected_at": "2026-11-30T09:44:12Z"}, "what": "level", "detail": "",
+            "effect": effect, "before": 100.0, "after": 110.0, "evidence": 1.0, "observations": 1890, "bursts": 1.0,
+            "words": "level +0.5 sd (0.3 to 0.7): mean 100 → 110",
+        }  # fmt: skip
+        self.shown: dict[str, Any] = {
+            "route": "fraud", "live": "v1", "version": "1", "state": "drifting", "began_at": "2026-11-20T00:00:00Z",
+            "reference": {"first": 10000, "recording": None, "period_seconds": 86400.0},
+            "alarms": {"count": 1, "per_seconds": 7776000.0}, "observations_per_second": 10, "observations": 90000,
+            "last_at": "2026-11-30T09:44:12Z", "unreadable": [], "problems": [], "fields": [field],
+        }  # fmt: skip
+
+    def routes(self) -> list[dict[str, Any]]:
+        return [self.shown]
+
+    def route(self, name: str) -> dict[str, Any] | None:
+        return self.shown | {"charts": {}} if name == self.shown["route"] else None
+
+    async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        return []
+
+    async def accept(self, name: str, field: str | None, *, reason: str, actor: str) -> dict[str, Any]:
+        if name != self.shown["route"]:
+            raise ActionRefusedError(404, "there is no drift there")
+        self.accepted.append((name, field, reason, actor))
+        return self.shown
+
+
 class FakeService:
     """`interface.AdminService` over lists. Actions change the one rollout as the machine would in the plainest case."""
 
@@ -99,6 +135,7 @@ class FakeService:
         more = (f", token: '{token}'" if token else "") + (f", url: '{url}'" if url else "") + admin
         self.config = config.parse(FILE % more)
         self.generation = 1
+        self.watched = FakeDrift()
         self.store = FakeStore()
         self.outbox_added = asyncio.Event()
         self.all: list[dict[str, Any]] = [rollout()]
@@ -120,6 +157,10 @@ class FakeService:
         self.reload_problem = ""
         self.given: list[dict[str, Any]] = []
         self.given_for: Collection[str] | None = None
+
+    @property
+    def drift(self) -> FakeDrift:
+        return self.watched
 
     def rollouts(self) -> list[dict[str, Any]]:
         return self.all

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.recordings import RecordingError, recorded_pairs, recorded_rollout
 from proxy.controller import recorder as module
 from proxy.controller.recorder import Recorder, RecordingRule, rotate
+from proxy.controller.recordings import RecordingError, recorded_pairs, recorded_rollout
 from proxy.model import Arm, Outcome, Pair
 from proxy.pairs.recording import Recorded, header_line
 

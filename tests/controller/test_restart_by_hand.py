@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.judging import audit
-from proxy.cli.recordings import journal_entries
 from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
+from proxy.controller.recordings import journal_entries
 from proxy.model import Lane, State, Table
 from tests.controller.controllers import NAME, config_text, desk_of, eventually, kinds, reload, running, trial_of
 from tests.controller.worker import FakeWorker

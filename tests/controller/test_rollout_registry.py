@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.judging import audit
-from proxy.cli.recordings import journal_entries
 from proxy.controller.admin.interface import ActionRefusedError
 from proxy.controller.controller import Controller
+from proxy.controller.recordings import journal_entries
 from proxy.controller.store.interface import Retention
 from proxy.model import BUCKETS, Outcome, State
 from proxy.model.reasons import Reason

@@ -92,7 +92,8 @@ def understudy(words: list[str]) -> None:
         assert any(words[0] in option.opts for option in main.params), words
         return
     command: click.Command = main.commands[words[0]]
-    if isinstance(command, click.Group):
+    inner = isinstance(command, click.Group) and set(words[1:2]) & set(command.commands)
+    if isinstance(command, click.Group) and (inner or not command.invoke_without_command):
         command, words = command.commands[words[1]], words[1:]
     if len(words) > 1 and words[1:] != ["--help"]:
         command.make_context(words[0], words[1:])

@@ -21,7 +21,7 @@ import yaml
 from aiohttp import web
 
 from proxy.cli.judging import audit
-from proxy.cli.recordings import journal_entries
+from proxy.controller.recordings import journal_entries
 from tests.e2e.harness import Understudy, route, running
 from tests.fakes import Load, model_process, set_mood
 

@@ -37,7 +37,7 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
             "exchange.reserved",
             "sample.cost",
         ),
-        "request/mirroring.py": ("exchange.live", "exchange.samples", "exchange.samples", "one.again", "one.candidate"),
+        "request/mirroring.py": ("exchange.live", *["exchange.samples"] * 3, "one.again", "one.candidate"),
         "request/rewriting.py": ("exchange.rewritten", "exchange.rewritten", "exchange.trial"),
         "request/samples.py": (
             "exchange.samples",

@@ -26,6 +26,13 @@ SETUPS = {
     "shadow, no room": Setup(candidate=False, slots=0),
     "shadow, set-up call": Setup(candidate=False, dual_write=True),
     "forward": Setup(candidate=False, sampled=False),
+    "observed": Setup(candidate=False, sampled=False, observed=True, live_says=("ok", "error", "events")),
+    "observed, upload": Setup(candidate=False, sampled=False, observed=True, upload=True),
+    "observed, upload that is too long": Setup(candidate=False, sampled=False, observed=True, upload=True, rest=200),
+    "observed, shadow": Setup(candidate=False, observed=True, long=False),
+    "observed, canary": Setup(observed=True, says=("ok",), long=False),
+    "observed, call": Setup(candidate=False, sampled=False, observed=True, grpc=1, upload=True, long=False),
+    "observed, call, stream": Setup(candidate=False, sampled=False, observed=True, grpc=2, upload=True, long=False),
     "canary": Setup(live_says=("ok", "error"), long=False),
     "canary, refusals": Setup(says=("refusal",), live_says=("ok", "refusal", "error"), long=False),
     "canary, what lasts too long": Setup(says=("ok",)),
@@ -178,7 +185,25 @@ def closed(world: World) -> None:
     assert [trial.memory for trial in world.trials] == [0] * len(world.trials)
     assert not context.timed
     assert not context.watched
-    assert all(not trial.pending for trial in world.trials)
+    assert all(not trial.pending for trial in (*world.trials, world.observer))
+    assert world.observer.memory == 0
+    observed(world)
+
+
+def observed(world: World) -> None:
+    """What is observed of a request for `drift` is sent once the client has its answer; nothing else decides."""
+    setup, steps, ended = world.setup, world.history, world.ledger(world.observer)
+    whole = not setup.upload or "sends the rest" in steps
+    if not setup.observed or setup.grpc == 2 or (setup.grpc and not (ended or whole)):
+        assert not ended
+    elif setup.rest > 100 and "sends the rest" in steps:
+        assert ended == ["too_large"]
+    elif {"leaves", "is cut off"} & set(steps):
+        assert ended == ["client_gone"] or (setup.grpc and not ended)
+    elif setup.grpc and "answered" in steps[: steps.index("sends the rest")]:
+        assert not ended
+    else:
+        assert ended == ["sent" if whole else "shed"]
 
 
 # --- the search ------------------------------------------------------------------------------------------------------

@@ -21,14 +21,14 @@ from proxy.request.counts import Counts
 from proxy.request.driver import RequestDriver
 from proxy.request.dual_write import Write
 from proxy.request.legs import Upstream
+from proxy.request.observing import observer
 from proxy.request.ports import RequestContext
 from proxy.request.rollouts import Recent, RolloutSettings, Trial
 from proxy.request.routes import DualWrite, Route
 from proxy.request.served import Served
 from proxy.worker.downstream.grpc_call import Call
 
-FULL = 10_000
-"""Every bucket."""
+FULL = 10_000  # every bucket
 SCANNER = request_scanner(frozenset())
 
 
@@ -46,7 +46,7 @@ class Setup:
     `memory`: bytes; `buffer`: bytes of a body that are waited for; `rest`: bytes of an upload that come later;
     `dead`: the arm whose legs are refused before they are sent; `others`: candidates that are copied to only; `again`:
     live is asked twice; `grpc`: messages of the call, 0 for HTTP; `says`, `live_says`: how the arms may answer; `long`:
-    whether legs that nobody waits for may last too long."""
+    whether legs that nobody waits for may last too long; `observed`: for `drift`."""
 
     candidate: bool = True
     sampled: bool = True
@@ -65,6 +65,7 @@ class Setup:
     says: tuple[str, ...] = ("ok", "error")
     live_says: tuple[str, ...] = ("ok",)
     long: bool = True
+    observed: bool = False
 
 
 class Context(RequestContext):
@@ -74,8 +75,7 @@ class Context(RequestContext):
         self.counts, self.epoch, self.told = Counts(), 0.0, True
         self._buffer, self.charged = buffer, 0
         self.planned: list[Callable[[], None]] = []
-        self.timed: dict[Any, float] = {}
-        self.watched: dict[Any, float] = {}
+        self.timed, self.watched = dict[Any, float](), dict[Any, float]()
 
     @property
     def buffer(self) -> int:
@@ -110,6 +110,8 @@ class Context(RequestContext):
 
     def publish(self, trial: Trial, sequence: int, *pair: Any) -> None:
         trial.settle_sent(sequence)
+
+    observe = publish  # type: ignore[assignment]
 
 
 class Model(Upstream):
@@ -218,6 +220,9 @@ class World:
             self.trial.weight = FULL if not setup.held else FULL - 1
         self.route = Route("r", live, self.trials, self.context.counts, Recent())
         self.route.is_grpc = setup.grpc > 0
+        self.observer = observer("r", live, max_body=100)
+        if setup.observed:
+            self.route.observe(self.observer)
         if setup.dual_write:
             self.route.dual_write = DualWrite(models[0], 0.1, 1.0, frozenset(), b"", self.trial.meters.copy)
         self.route.settle()
@@ -358,7 +363,9 @@ class World:
         """Everything that the future depends on, and the past as far as a verdict does."""
         exchange, due = self.exchange, self.context.timed
         legs = tuple(self._leg_key(leg) for leg in self.legs if not (leg.ended and isinstance(leg, Write)))
-        trials = tuple((trial.in_flight, tuple(trial.ledger.values()), trial.memory) for trial in self.trials)
+        trials = tuple(
+            (trial.in_flight, tuple(trial.ledger.values()), trial.memory) for trial in (*self.trials, self.observer)
+        )
         here = (
             exchange.state,
             exchange in due,

@@ -58,7 +58,8 @@ from tests.rollout.climbs import (
 
 def test_every_event_that_is_announced_can_be_subscribed_to_and_no_other() -> None:
     source = Path(machine.__file__).read_text("utf-8")
-    assert set(re.findall(r'"(rollout\.[a-z_]+)"', source)) == set(get_args(EventName))
+    named = {event for event in get_args(EventName) if event.startswith("rollout.")}
+    assert set(re.findall(r'"(rollout\.[a-z_]+)"', source)) == named
 
 
 # --- the climb -------------------------------------------------------------------------------------------------------

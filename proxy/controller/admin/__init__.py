@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from proxy.controller.admin import access, handlers, problems
+from proxy.controller.admin import access, drift, handlers, problems
 from proxy.controller.admin.console import Console
 from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
 from proxy.controller.admin.interface import AdminService
@@ -42,5 +42,6 @@ def application(service: AdminService, sender: Sender, passing_on: PassingOn | N
     app.on_response_prepare.append(access.add_security_headers)
     app.on_shutdown.append(streams.close)
     app.add_routes(handlers.routes)
+    app.add_routes(drift.routes)
     app.add_routes(Console().routes)
     return app

@@ -66,13 +66,31 @@ async def hand_action(request: web.Request, action: str) -> dict[str, Any]:
     if unknown := sorted(body.keys() - {"reason", "full"}):
         raise Problem(400, f"Unknown field {unknown[0][:40]!r}; known: reason, full.")
     reason, full = body.get("reason", ""), body.get("full", False)
+    _check_reason(reason)
+    if not isinstance(full, bool) or (full and action != "promote"):
+        raise Problem(400, "full is true or false, and true only for promote.")
+    return {"reason": reason, "full": full}
+
+
+async def drift_acceptance(request: web.Request) -> dict[str, Any]:
+    """The body of `accept`: `field`, all of them when absent, and `reason`."""
+    body = await json_body(request, default={})
+    if not isinstance(body, dict):
+        raise Problem(400, 'The body is an object: {"field", "reason"}.')
+    if unknown := sorted(body.keys() - {"field", "reason"}):
+        raise Problem(400, f"Unknown field {unknown[0][:40]!r}; known: field, reason.")
+    field, reason = body.get("field"), body.get("reason", "")
+    if not (field is None or (isinstance(field, str) and len(field) <= MAX_REASON)):
+        raise Problem(400, "field is the name of a field, or null for all.")
+    _check_reason(reason)
+    return {"field": field, "reason": reason}
+
+
+def _check_reason(reason: Any) -> None:
     if not (isinstance(reason, str) and len(reason) <= MAX_REASON):
         raise Problem(400, f"reason is a text of at most {MAX_REASON} characters.")
     if found := _UNSEEN.search(reason):
         raise Problem(400, f"reason holds the control character U+{ord(found[0]):04X}; it must be plain text.")
-    if not isinstance(full, bool) or (full and action != "promote"):
-        raise Problem(400, "full is true or false, and true only for promote.")
-    return {"reason": reason, "full": full}
 
 
 async def outcomes(request: web.Request) -> list[dict[str, Any]]:

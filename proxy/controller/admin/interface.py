@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.config import Config
+from proxy.controller.admin.drift_view import DriftView
 from proxy.controller.admin.exemplars import Exemplars
 from proxy.controller.store.interface import RolloutStore
 from proxy.errors import UnderstudyError
@@ -127,6 +128,10 @@ class AdminService(Protocol):
     @property
     def outbox_added(self) -> asyncio.Event:
         """Set after a transaction that put deliveries into the outbox; the sender clears it."""
+
+    @property
+    def drift(self) -> DriftView:
+        """Drift of live's requests and answers."""
 
     def rollouts(self) -> list[dict[str, Any]]:
         """Every rollout in the configuration's order, as the API shows it; then the ended ones, newest first."""

@@ -115,6 +115,22 @@ def _paths() -> dict[str, Schema]:
         ),
         "/journal": _get("journal", "Every change, newest first.", _content(entries), *_ONE, 503, query=page),
     } | {f"/{action}": _action(action) for action in ACTIONS}
+    names = [{"name": "route", "in": "path", "required": True, "schema": TEXT}]
+    drift = {
+        "": _get("drift_of_route", "Drift of one route, with charts.", _content(component("DriftWithCharts")), *_ONE),
+        "/journal": _get(
+            "drift_journal", "What became of it, newest first.", _content(entries), *_ONE, 503, query=page
+        ),
+        "/accept": _post(
+            "accept_drift",
+            "Take what a field is now for normal; the route afterwards.",
+            _content(component("Drift")),
+            *_ONE,
+            413,
+            503,
+            body={"required": False} | _content(component("DriftAcceptance")),
+        ),
+    }
     return {
         "/healthz": _open(_get("healthz", "The process is up.", status)),
         "/readyz": _open(_get("readyz", "It can do its work; 503 says why not.", status, 503)),
@@ -124,6 +140,13 @@ def _paths() -> dict[str, Schema]:
             "rollouts", "Every rollout.", _content(object_of({"rollouts": list_of(component("Rollout"))})), *_DATA
         ),
         **{_ROLLOUT + end: {"parameters": _NAMES} | path for end, path in of_one.items()},
+        "/api/v1/drift": _get(
+            "drift",
+            "Drift of every route that has `drift`.",
+            _content(object_of({"routes": list_of(component("Drift"))})),
+            *_DATA,
+        ),
+        **{"/api/v1/drift/{route}" + end: {"parameters": names} | path for end, path in drift.items()},
         "/api/v1/outcomes": _post(
             "outcomes",
             "Delayed labels by request id.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.controller.admin.caller_schemas import CALLER, HAND, PROBLEM, PROMOTION
 from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, IDLE, MONEY, PACE
+from proxy.controller.admin.drift_schemas import DRIFT_SCHEMAS
 from proxy.controller.admin.interface import PARTS
 from proxy.controller.admin.schema_words import (
     MOMENT,
@@ -386,6 +387,7 @@ SCHEMAS = {
     "Promotion": PROMOTION,
     "Outcome": OUTCOME,
     "Caller": CALLER,
+    **DRIFT_SCHEMAS,
     "Problem": PROBLEM,
 }
 

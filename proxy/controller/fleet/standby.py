@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from proxy.config import Config
+from proxy.controller.admin.drift_view import DriftView
 from proxy.controller.admin.fleet_view import FleetView, LeaderView, ReplicaView
 from proxy.controller.admin.interface import ActionRefusedError, FleetCounts, ReplicaCounts
 from proxy.controller.fleet.relay import Relay
@@ -73,6 +74,11 @@ class StandbyService:
     def store(self) -> RolloutStore:
         """The fleet's, which is the leader's to use."""
         return self._replica.store
+
+    @property
+    def drift(self) -> DriftView:
+        """Raises `ActionRefusedError`: the leader watches it."""
+        raise self._elsewhere()
 
     def rollouts(self) -> list[dict[str, Any]]:
         """None: the leader knows them."""

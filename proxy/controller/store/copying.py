@@ -42,6 +42,7 @@ PARTS = {
     ),
     "ended": StoredPart(("endpoint", "time", "terms"), 200),
     "charts": StoredPart(("trial", "data"), 4),
+    "drift": StoredPart(("route", "data", "updated"), 4),
 }  # fmt: skip
 """All that a store holds, in the order in which it is copied; `past` and `outbox` in the order in which they came.
 

@@ -1,4 +1,5 @@
-"""What the controller must not forget: rollouts with their evidence, the journal, the outbox. The one interface of it.
+"""What the controller must not forget: rollouts with their evidence, the journal, the outbox, what routes are
+like. The one interface of it.
 
 `sqlite/` keeps it in one file, `postgres/` in a database that the replicas of a fleet share; nothing that uses it may
 know which one it has. `tests/controller/store/test_store.py` holds both to the same promises.
@@ -50,6 +51,8 @@ class Retention:
     """Rollouts beyond those, the last ones, of which state and plan are kept, so that one that comes back is known."""
     deliveries: float = 30 * 86400.0
     """Seconds that a finished delivery is kept to be looked at."""
+    drift: float = 30 * 86400.0
+    """Seconds that what is known of a route for `drift` is kept once nothing is added to it."""
 
 
 KEPT = Retention()
@@ -90,11 +93,36 @@ class Change:
     token: str = field(default_factory=lambda: os.urandom(12).hex())
 
 
-def entry_of(change: Change) -> ChainedEntry:
-    """A change as an entry of the journal that has no number yet."""
-    digest, detail = digest_of(change.saved.evidence), orjson.dumps(change.detail).decode()
-    words = (change.kind, change.actor, change.reason, detail, change.token)
-    return ChainedEntry(0, change.saved.rollout.name, float(change.time), *words, digest)
+@dataclass(frozen=True, slots=True)
+class SavedDrift:
+    """What is known of one route for `drift`; `data` is the controller's own (`controller.drift`)."""
+
+    route: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DriftChange:
+    """One transaction: what is known of a route, the entry in the journal of that route, and if there is an `event` its
+    deliveries. `token` as in `Change`."""
+
+    saved: SavedDrift
+    time: float
+    kind: str
+    actor: str
+    reason: str
+    detail: dict[str, Any]
+    event: WebhookEvent | None = None
+    endpoints: tuple[str, ...] = ()
+    token: str = field(default_factory=lambda: os.urandom(12).hex())
+
+
+def entry_of(change: Change | DriftChange) -> ChainedEntry:
+    """A change as an entry of the journal that has no number yet; what drifts is entered under its route."""
+    saved = change.saved
+    name, evidence = (saved.route, b"") if isinstance(saved, SavedDrift) else (saved.rollout.name, saved.evidence)
+    words = (change.kind, change.actor, change.reason, orjson.dumps(change.detail).decode(), change.token)
+    return ChainedEntry(0, name, float(change.time), *words, digest_of(evidence))
 
 
 def told_in(event: WebhookEvent, head: ChainHead) -> str:
@@ -185,6 +213,15 @@ class RolloutStore(Outbox, Protocol):
 
     async def judges(self) -> dict[str, Any]:
         """What each judge had spent and said; empty before anything was kept."""
+
+    async def save_drift(self, change: DriftChange) -> None:
+        """One change of what is known of a route, whole or not at all; once, however often it is tried."""
+
+    async def keep_drift(self, saved: SavedDrift, now: float) -> None:
+        """Keep what is known of a route for the next controller."""
+
+    async def drift(self) -> dict[str, SavedDrift]:
+        """What was known of each route."""
 
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""

@@ -37,8 +37,8 @@ URGENT_PAUSE = 60.0
 """Seconds that a receiver may ask for before an urgent event is tried again."""
 BUSY = frozenset({429, 503})
 """Statuses that speak of the receiver, not of the event: too many requests, unavailable."""
-_SEVERITY = {"rollout.rolled_back": "critical", "rollout.stalled": "warning"}
-URGENT = frozenset(_SEVERITY)
+_SEVERITY = {"rollout.rolled_back": "critical", "rollout.stalled": "warning", "drift.detected": "warning"}
+URGENT = frozenset(("rollout.rolled_back", "rollout.stalled"))
 """Events that call for somebody, by type: they are delivered beside all others and never behind them."""
 NO_END = "0001-01-01T00:00:00Z"  # Go's zero time: Alertmanager's way to say "still firing"
 
@@ -189,16 +189,21 @@ def standard(event: WebhookEvent) -> dict[str, Any]:
     return {"type": event.type, "timestamp": rfc3339(event.time), "data": event.data}
 
 
-_IDENTITY = ("rollout", "route", "live", "candidate", "version")
+_IDENTITY = {
+    "rollout": ("UnderstudyRollout", ("rollout", "route", "live", "candidate", "version")),
+    "drift": ("UnderstudyDrift", ("route", "live", "field")),
+}
+"""By what an event is about: the alert's name, and which labels tell one alert from another."""
 
 
 def alertmanager(event: WebhookEvent) -> dict[str, Any]:
     """The body as Alertmanager sends it to a webhook receiver (payload version 4).
 
-    A rollback and a stall fire; every other event resolves the alert of the same trial. So that a receiver can match
-    the two, the alert is one per trial and its fingerprint is that of the trial's identity, not of all labels.
+    A rollback, a stall and drift fire; every other event resolves the alert of the same trial, or of the same field of
+    a route. So that a receiver can match the two, the alert is one per trial (or field), and its fingerprint is that of
+    this identity, not of all labels.
     """
-    identity = {"alertname": "UnderstudyRollout"} | {key: str(event.data.get(key, "")) for key in _IDENTITY}
+    identity = _identity(event)
     severity = _SEVERITY.get(event.type, "info")
     firing = event.type in _SEVERITY
     labels = identity | {"severity": severity, "event": event.type}
@@ -230,12 +235,23 @@ def alertmanager(event: WebhookEvent) -> dict[str, Any]:
     }
 
 
+def _identity(event: WebhookEvent) -> dict[str, str]:
+    """What tells one alert from another."""
+    alert_name, keys = _IDENTITY[event.type.partition(".")[0]]
+    return {"alertname": alert_name} | {key: str(event.data.get(key, "")) for key in keys}
+
+
 def summary(event: WebhookEvent) -> str:
     """One sentence about the event.
 
     >>> summary(WebhookEvent("e", "rollout.rolled_back", 0.0, {"rollout": "a/b", "version": "2"}))
     'Rollout a/b (version 2) was rolled back.'
+    >>> summary(WebhookEvent("e", "drift.ended", 0.0, {"route": "fraud", "field": "amount"}))
+    'Drift of amount on route fraud has ended.'
     """
+    if event.type.startswith("drift."):
+        what = "was detected" if event.type == "drift.detected" else "has ended"
+        return f"Drift of {event.data.get('field', '?')} on route {event.data.get('route', '?')} {what}."
     words = event.type.removeprefix("rollout.").replace("_", " ")
     verb = "has" if words == "stalled" else "was"
     return f"Rollout {event.data.get('rollout', '?')} (version {event.data.get('version', '?')}) {verb} {words}."

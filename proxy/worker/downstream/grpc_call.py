@@ -125,9 +125,16 @@ class Call(RequestDriver):
 
     def _decided(self) -> None:
         self.undecided = False
-        for trial in self.route.trials:
-            trial.charge(-self._holding)
+        self._charge(-self._holding)
         self._holding = 0
+
+    def _charge(self, size: int) -> bool:
+        """Charge everyone who may want it; whether there is room."""
+        fits = True
+        for trial in self.route.trials:
+            fits = trial.charge(size) and fits
+        observer = self.route.observer if self.drawn else None
+        return (observer is None or observer.charge(size)) and fits
 
     def _gather(self, piece: bytes) -> None:
         if not self.undecided:
@@ -138,9 +145,7 @@ class Call(RequestDriver):
         self.parts.append(piece)
         self.body_size += size
         self._holding += size
-        full = False
-        for trial in self.route.trials:
-            full = not trial.charge(size) or full
+        full = not self._charge(size)
         if full or self.body_size > self.route.max_body:
             self._give_up("shed" if full else "too_large")
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from proxy.cli import main
 from proxy.cli.stores import copy_store
 from proxy.controller.store import copying
-from proxy.controller.store.interface import Contents, RolloutStore
+from proxy.controller.store.interface import Contents, RolloutStore, SavedDrift
 from proxy.controller.store.postgres.lease import Lease
 from proxy.controller.store.postgres.schema import bring_up_to_date
 from proxy.controller.store.postgres.session import Session
@@ -62,6 +62,7 @@ async def filled(store: RolloutStore) -> None:
     await store.record_attempt(first, 99.5, "503 later", "retry", 120.25)
     await store.end_subscription("http://b", "terms", 100.0)
     await store.keep_charts({"t1": {"points": [0.1, None, "x"]}})
+    await store.keep_drift(SavedDrift("r", bytes(range(256))), 9.0)
 
 
 async def seen(store: RolloutStore) -> tuple[Contents, object, object]:
@@ -72,7 +73,11 @@ async def seen(store: RolloutStore) -> tuple[Contents, object, object]:
     past = [await store.past("r/c", f"t{n}") for n in range(3)]
     counts = [await store.delivery_counts(url) for url in ("http://a", "http://b")]
     deliveries = [await store.next_delivery("http://a", now, urgent=False) for now in (99.0, 130.0)]
-    return contents, (journals, past), (counts, deliveries, await store.is_ended("http://b"), await store.charts())
+    return (
+        contents,
+        (journals, past),
+        (counts, deliveries, await store.is_ended("http://b"), await store.charts(), await store.drift()),
+    )
 
 
 async def test_a_whole_state_moves_and_is_gone_on_with(kind: Kind, other: Kind) -> None:
@@ -81,7 +86,7 @@ async def test_a_whole_state_moves_and_is_gone_on_with(kind: Kind, other: Kind) 
     before = await seen(kind.store)
     await kind.close()
     said = await copy_store(place(kind), place(other))
-    assert "3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts" in said
+    assert "3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts, 1 drift" in said
     store = await other.open()
     assert await seen(store) == before
     await store.save(change(10))
@@ -191,7 +196,7 @@ def test_the_command_says_what_it_copied_and_what_it_could_not(tmp_path: Path) -
     done = CliRunner().invoke(main, ["store", "copy", str(tmp_path / "a.db"), str(tmp_path / "b.db")])
     assert (done.exit_code, done.output.strip()) == (
         0,
-        "Copied and compared: 3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts.",
+        "Copied and compared: 3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts, 1 drift.",
     )
     again = CliRunner().invoke(main, ["store", "copy", str(tmp_path / "a.db"), str(tmp_path / "b.db")])
     assert again.exit_code == 1

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.controller.store.interface import KEPT, RolloutStore
+from proxy.controller.store.interface import KEPT, DriftChange, RolloutStore, SavedDrift
+from proxy.controller.webhooks.policy import WebhookEvent
 from proxy.errors import StoreError
 from proxy.model import State
 from tests.controller.store.stores import Kind, change, saved
@@ -205,6 +206,35 @@ async def test_what_judges_have_spent_comes_back(kind: Kind, store: RolloutStore
     await store.keep_judges({"helpful": {"spending": [20_788, 0.25], "verdicts": [["00", "tie", "odd \0 é"]]}})
     kept = await store.judges()
     assert kept == {"helpful": {"spending": [20_788, 0.25], "verdicts": [["00", "tie", "odd \0 é"]]}}
+
+
+def drifted(data: bytes = b"known", *endpoints: str) -> DriftChange:
+    event = WebhookEvent("evt_drift", "drift.detected", 5.0, {"route": "r"})
+    return DriftChange(SavedDrift("r", data), 5.0, "drift_detected", "understudy", "why \0", {"n": 1}, event, endpoints)
+
+
+async def test_a_change_of_drift_is_saved_once_with_its_entry_and_its_deliveries(
+    kind: Kind, store: RolloutStore
+) -> None:
+    assert await store.drift() == {}
+    one = drifted(b"known \0", "http://a")
+    for _ in range(2):  # it may be tried again when nobody knows whether it was saved
+        await store.save_drift(one)
+    again = await kind.open()
+    assert await again.drift() == {"r": SavedDrift("r", b"known \0")}
+    (entry,) = await again.journal("r", 9)
+    assert (entry["kind"], entry["actor"], entry["detail"]) == ("drift_detected", "understudy", {"n": 1})
+    delivery = await again.next_delivery("http://a", 9.0, urgent=False)
+    assert delivery is not None
+    assert delivery.event == one.event
+
+
+async def test_what_is_known_of_drift_is_kept_until_nothing_comes_any_more(kind: Kind, store: RolloutStore) -> None:
+    await store.keep_drift(SavedDrift("old", b"1"), 1.0)
+    await store.keep_drift(SavedDrift("new", b"2"), 1.0)
+    await store.keep_drift(SavedDrift("new", b"3"), KEPT.drift)
+    await store.retain(KEPT.drift + 2.0, ())
+    assert await (await kind.open()).drift() == {"new": SavedDrift("new", b"3")}
 
 
 async def test_a_snapshot_of_what_the_store_does_not_know_is_kept_with_the_secret(

@@ -27,8 +27,9 @@ _READ = {
     " ORDER BY number",
     "ended": 'SELECT endpoint, time, terms FROM ended ORDER BY endpoint COLLATE "C"',
     "charts": 'SELECT trial, data FROM charts ORDER BY trial COLLATE "C"',
+    "drift": 'SELECT route, data, updated FROM drift ORDER BY route COLLATE "C"',
 }
-_TABLES = ("rollouts", "past", "snapshots", "journal", "evidence", "signed_off", "outbox", "ended", "charts")
+_TABLES = ("rollouts", "past", "snapshots", "journal", "evidence", "signed_off", "outbox", "ended", "charts", "drift")
 
 
 class PostgresCopied:

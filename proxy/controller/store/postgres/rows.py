@@ -8,7 +8,16 @@ from typing import Any
 
 import orjson
 
-from proxy.controller.store.interface import Change, Retention, Saved, entry_of, told_in
+from proxy.controller.store.chain import ChainHead
+from proxy.controller.store.interface import (
+    Change,
+    DriftChange,
+    Retention,
+    Saved,
+    SavedDrift,
+    entry_of,
+    told_in,
+)
 from proxy.controller.store.postgres.chaining import append_entry, cut_entries
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.schema import set_fact
@@ -72,6 +81,9 @@ _PUT_SNAPSHOT = """
 INSERT INTO snapshots SELECT name, trial, $3, $4 FROM rollouts WHERE name = $1 AND trial = $2
     ON CONFLICT (name) DO UPDATE SET trial = excluded.trial, evidence = excluded.evidence, ledger = excluded.ledger
 """
+_PUT_DRIFT = """
+INSERT INTO drift VALUES ($1, $2, $3) ON CONFLICT (route) DO UPDATE SET data = excluded.data, updated = excluded.updated
+"""
 _DELIVERY = """
 INSERT INTO outbox (id, endpoint, type, time, data, due) SELECT $1, $2, $3, $4, $5, $6
  WHERE NOT EXISTS (SELECT 1 FROM ended WHERE endpoint = $2) ON CONFLICT (id, endpoint) DO NOTHING
@@ -94,9 +106,32 @@ async def put_change(connection: Connection, change: Change) -> None:
     await connection.execute(_PASS_ON, name, trial)
     await connection.execute(_PUT, *_row(saved, change.time))
     await connection.execute(_TAKE_SNAPSHOT, name, trial, json(saved.ledger), change.token)
-    entry = entry_of(change)
-    head = await append_entry(connection, replace(entry, actor=text(entry.actor), reason=text(entry.reason)))
+    head = await _enter(connection, change)
     await set_fact(connection, "table", str(change.table))
+    await _put_out(connection, change, head)
+
+
+async def put_drift_change(connection: Connection, change: DriftChange) -> None:
+    """A change of what is known of a route, unless it is there already."""
+    if await connection.fetchval("SELECT 1 FROM journal WHERE token = $1", change.token) is not None:
+        return
+    await put_drift(connection, change.saved, change.time)
+    await _put_out(connection, change, await _enter(connection, change))
+
+
+async def put_drift(connection: Connection, saved: SavedDrift, now: float) -> None:
+    """What is known of a route."""
+    await connection.execute(_PUT_DRIFT, saved.route, saved.data, now)
+
+
+async def _enter(connection: Connection, change: Change | DriftChange) -> ChainHead:
+    """The journal's entry of a change."""
+    entry = entry_of(change)
+    return await append_entry(connection, replace(entry, actor=text(entry.actor), reason=text(entry.reason)))
+
+
+async def _put_out(connection: Connection, change: Change | DriftChange, head: ChainHead) -> None:
+    """The deliveries of a change."""
     event = change.event
     if event is not None:
         told = (event.type, event.time, told_in(event, head), change.time)
@@ -187,6 +222,11 @@ async def retain_journal(connection: Connection, keep: Retention) -> int:
     entries = len(await cut_entries(connection, _OLD_ENTRIES, keep.entries, keep.journal))
     await connection.execute(_NOBODYS_EVIDENCE, ORPHANED)
     return entries
+
+
+async def retain_drift(connection: Connection, now: float, keep: Retention) -> int:
+    """What is known of routes to which nothing is added any more; how many went."""
+    return count(await connection.execute("DELETE FROM drift WHERE updated < $1", now - keep.drift))
 
 
 async def retain_outbox(connection: Connection, now: float, keep: Retention) -> int:

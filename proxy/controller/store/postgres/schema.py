@@ -60,7 +60,11 @@ _CHAIN = """
         FROM meta WHERE key = 'entries' AND value::bigint > 0;
 """
 
-MIGRATIONS = (lease.TABLE + _TABLES, _CHAIN)
+_DRIFT = """
+    CREATE TABLE drift (route text PRIMARY KEY, data bytea NOT NULL, updated double precision NOT NULL);
+    ALTER TABLE drift ALTER COLUMN data SET STORAGE EXTERNAL;
+"""
+MIGRATIONS = (lease.TABLE + _TABLES, _CHAIN, _DRIFT)
 """One script for each version of the schema."""
 
 SECRET = "split_secret"

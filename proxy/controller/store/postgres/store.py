@@ -22,7 +22,17 @@ import orjson
 from proxy import logs
 from proxy.config.postgres_url import PostgresTarget, StoreUrl
 from proxy.controller.store.chain import ChainHead
-from proxy.controller.store.interface import KEPT, Change, CommitDoubtError, Contents, Deposed, Retention, Saved
+from proxy.controller.store.interface import (
+    KEPT,
+    Change,
+    CommitDoubtError,
+    Contents,
+    Deposed,
+    DriftChange,
+    Retention,
+    Saved,
+    SavedDrift,
+)
 from proxy.controller.store.postgres import chaining, rows
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.lease import FENCE
@@ -229,6 +239,19 @@ class PostgresStore(PostgresOutbox):
         found = await self._read(lambda connection: connection.fetchval(sql, JUDGES))
         return dict(orjson.loads(found)) if found is not None else {}
 
+    async def save_drift(self, change: DriftChange) -> None:
+        """One change of what is known of a route, whole or not at all; once, however often it is tried."""
+        await self._write(lambda connection: rows.put_drift_change(connection, change))
+
+    async def keep_drift(self, saved: SavedDrift, now: float) -> None:
+        """Keep what is known of a route for the next controller."""
+        await self._write(lambda connection: rows.put_drift(connection, saved, now))
+
+    async def drift(self) -> dict[str, SavedDrift]:
+        """What was known of each route."""
+        found = await self._read(lambda connection: connection.fetch("SELECT route, data FROM drift"))
+        return {row["route"]: SavedDrift(row["route"], bytes(row["data"])) for row in found}
+
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""
         keep, done = self._retention, 0
@@ -236,6 +259,7 @@ class PostgresStore(PostgresOutbox):
             done += some  # a few at a time: a change that is to be saved waits for no more than that
         done += await self._write(lambda connection: rows.retain_rollouts(connection, named, keep))
         done += await self._write(lambda connection: rows.retain_journal(connection, keep))
+        done += await self._write(lambda connection: rows.retain_drift(connection, now, keep))
         return done + await self._write(lambda connection: rows.retain_outbox(connection, now, keep))
 
     async def let_go(self, name: str) -> None:

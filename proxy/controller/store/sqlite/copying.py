@@ -19,6 +19,7 @@ _ORDER = {
     "outbox": "rowid",
     "ended": "endpoint",
     "charts": "trial",
+    "drift": "route",
 }
 _NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'journal'"
 

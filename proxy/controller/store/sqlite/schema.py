@@ -47,6 +47,7 @@ MIGRATIONS = (
     INSERT INTO signed_off SELECT 1, seq, printf('%064d', 0), printf('%064d', 0)
         FROM sqlite_sequence WHERE name = 'journal' AND seq > 0;
     """,
+    "CREATE TABLE drift (route TEXT PRIMARY KEY, data BLOB NOT NULL, updated REAL NOT NULL);",
 )
 """One script for each version of the schema; a file is brought up to the newest when it is opened."""
 

@@ -13,7 +13,17 @@ import orjson
 
 from proxy import logs
 from proxy.controller.store.chain import ChainHead
-from proxy.controller.store.interface import KEPT, Change, Contents, Retention, Saved, entry_of, told_in
+from proxy.controller.store.interface import (
+    KEPT,
+    Change,
+    Contents,
+    DriftChange,
+    Retention,
+    Saved,
+    SavedDrift,
+    entry_of,
+    told_in,
+)
 from proxy.controller.store.sqlite.chaining import add_entry, head_of, take_away
 from proxy.controller.store.sqlite.database import Database
 from proxy.controller.store.sqlite.schema import JUDGES, SECRET, set_meta
@@ -119,6 +129,19 @@ class SqliteStore(Database):
         sql = "SELECT value FROM meta WHERE key = ?"
         row = await self.run(lambda c: c.execute(sql, (JUDGES,)).fetchone(), write=False)
         return dict(orjson.loads(row[0])) if row is not None else {}
+
+    async def save_drift(self, change: DriftChange) -> None:
+        """One change of what is known of a route, whole or not at all; once, however often it is tried."""
+        await self.run(lambda connection: _save_drift(connection, change))
+
+    async def keep_drift(self, saved: SavedDrift, now: float) -> None:
+        """Keep what is known of a route for the next controller."""
+        await self.run(lambda connection: connection.execute(_PUT_DRIFT, (saved.route, saved.data, now)) and None)
+
+    async def drift(self) -> dict[str, SavedDrift]:
+        """What was known of each route."""
+        rows = await self.run(lambda c: c.execute("SELECT route, data FROM drift").fetchall(), write=False)
+        return {route: SavedDrift(route, bytes(data)) for route, data in rows}
 
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows. Gives room that is
@@ -245,6 +268,24 @@ def _save(connection: sqlite3.Connection, change: Change) -> None:
     connection.execute(_PUT, _row(saved, change.time))
     head = add_entry(connection, entry_of(change), saved.evidence)
     set_meta(connection, "table", change.table)
+    _put_out(connection, change, head)
+
+
+_PUT_DRIFT = (
+    "INSERT INTO drift VALUES (?, ?, ?)"
+    " ON CONFLICT (route) DO UPDATE SET data = excluded.data, updated = excluded.updated"
+)
+
+
+def _save_drift(connection: sqlite3.Connection, change: DriftChange) -> None:
+    if connection.execute("SELECT 1 FROM journal WHERE token = ?", (change.token,)).fetchone():
+        return
+    connection.execute(_PUT_DRIFT, (change.saved.route, change.saved.data, change.time))
+    _put_out(connection, change, add_entry(connection, entry_of(change), b""))
+
+
+def _put_out(connection: sqlite3.Connection, change: Change | DriftChange, head: ChainHead) -> None:
+    """The deliveries of a change."""
     event = change.event
     if event is not None:
         connection.executemany(
@@ -313,6 +354,7 @@ def _retain(connection: sqlite3.Connection, now: float, named: Collection[str], 
         (keep.past,),
     )
     connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
+    connection.execute("DELETE FROM drift WHERE updated < ?", (now - keep.drift,))
     # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
     connection.execute(
         "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - 2 * GIVE_UP_AFTER,)

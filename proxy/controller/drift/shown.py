@@ -1,0 +1,133 @@
+"""What drift looks like from outside: the JSON of the API, of `understudy drift --json` and of a webhook's `data`.
+
+Times are RFC 3339, shares ratios; effects in standard deviations of the reference (`sd`) or as a difference of shares.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from proxy.controller.drift.watch import DriftAlarm, DriftWatch, FieldChange
+from proxy.drift import DriftBucket, DriftFinding
+from proxy.rfc3339 import rfc3339
+
+
+def drift_json(watch: DriftWatch) -> dict[str, Any]:
+    """One route, without what is drawn."""
+    source = watch.source
+    return {
+        "route": source.route,
+        "live": source.live,
+        "version": source.version,
+        "state": watch.state.value,
+        "began_at": rfc3339(watch.began_at),
+        "reference": reference_json(watch),
+        "alarms": {"count": 1, "per_seconds": source.per},
+        "observations_per_second": source.rate,
+        "observations": watch.read,
+        "last_at": rfc3339(watch.last_at) if watch.last_at else None,
+        "unreadable": [{"what": what, "reason": why.value, "count": n} for (what, why), n in watch.unreadable.items()],
+        "problems": watch.problems,
+        "fields": [field_json(watch, finding) for finding in watch.findings()],
+    }
+
+
+def reference_json(watch: DriftWatch) -> dict[str, Any]:
+    """What is normal."""
+    source = watch.source
+    return {"first": source.first or None, "recording": source.recording or None, "period_seconds": source.period}
+
+
+def field_json(watch: DriftWatch, finding: DriftFinding) -> dict[str, Any]:
+    """One field."""
+    alarm = watch.alarms.get(finding.field)
+    inputs = {one.name: one.kind.value for one in watch.source.inputs}
+    said = {one.name: one.kind.value for one in watch.fields}
+    return {
+        "field": finding.field,
+        "source": "input" if finding.field in inputs else "prediction",
+        "kind": said[finding.field],
+        "state": finding.state.value,
+        "since": None if finding.since is None else rfc3339(finding.since),
+        "alarm": None if alarm is None else {"id": alarm.id, "detected_at": rfc3339(alarm.detected_at)},
+        **effect_json(finding),
+        "evidence": _finite(finding.evidence),
+        "observations": finding.n,
+        "bursts": _finite(finding.bursts),
+        "words": finding.words,
+    }
+
+
+def effect_json(finding: DriftFinding) -> dict[str, Any]:
+    """What moved, and by how much."""
+    interval = {"value": finding.effect, "low": finding.low, "high": finding.high}
+    effect = {name: _finite(value) for name, value in interval.items()} | {"unit": finding.unit}
+    return {
+        "what": finding.what,
+        "detail": finding.detail,
+        "effect": None if finding.effect is None else effect,
+        "before": _finite(finding.before),
+        "after": _finite(finding.after),
+    }
+
+
+def charts_json(watch: DriftWatch) -> dict[str, list[dict[str, Any]]]:
+    """What can be drawn of each field, in spans of time, the oldest first."""
+    if watch.detector is None:
+        return {}
+    return {one.name: [_bucket(bucket) for bucket in watch.detector.chart(one.name)] for one in watch.fields}
+
+
+def _bucket(bucket: DriftBucket) -> dict[str, Any]:
+    return {key: _finite(value) for key, value in asdict(bucket).items()}
+
+
+def drift_event_data(watch: DriftWatch, change: FieldChange, now: float, console_url: str) -> dict[str, Any]:
+    """What a receiver of `drift.detected` and `drift.ended` gets; `alarm` is the same in both."""
+    finding, alarm = change.finding, change.alarm
+    data = field_json(watch, finding)
+    said = {key: data[key] for key in ("field", "source", "kind", "what", "detail", "effect", "before", "after")}
+    return {
+        "alarm": alarm.id,
+        "route": watch.source.route,
+        "live": watch.source.live,
+        "version": watch.source.version,
+        **said,
+        "since": rfc3339(alarm.since),
+        "detected_at": rfc3339(alarm.detected_at),
+        "ended_at": None if change.began else rfc3339(now),
+        "reference": reference_json(watch),
+        "observations": finding.n,
+        "reason": reason_of(change),
+        "console_url": console_url,
+    }
+
+
+def ended_event_data(route: str, alarm: DriftAlarm, now: float, reason: str, console_url: str) -> dict[str, Any]:
+    """The same of an alarm of which nothing more is known: what it was about is not watched any more."""
+    return {
+        "alarm": alarm.id,
+        "route": route,
+        "field": alarm.field,
+        "what": alarm.what,
+        "since": rfc3339(alarm.since),
+        "detected_at": rfc3339(alarm.detected_at),
+        "ended_at": rfc3339(now),
+        "reason": reason,
+        "console_url": console_url,
+    }
+
+
+def reason_of(change: FieldChange) -> str:
+    """A sentence for people: what began, or why it is over."""
+    if change.reason:
+        return f"{change.alarm.field}: {change.reason}"
+    if change.began:
+        return f"{change.alarm.field} drifts: {change.finding.words}"
+    return f"{change.alarm.field} is as the reference again"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
