@@ -29,7 +29,8 @@ from proxy.config.guards import Guards
 from proxy.config.including import ConfigTexts
 from proxy.config.json_schema import schema
 from proxy.config.reading import read_tree
-from proxy.config.route import Fallback, Mirror, PredictionConfig, Record, RolloutConfig, RouteConfig
+from proxy.config.record import Record
+from proxy.config.route import Fallback, Mirror, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import Admin, Server, UpstreamConfig, Webhook
 from proxy.config.text import Document, NoEnvironment
 from proxy.config.tree import Config

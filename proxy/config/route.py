@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from proxy.config.drift import DriftConfig
 from proxy.config.guards import DEFAULT_GUARDS, Guards
 from proxy.config.headers import HeaderRules
+from proxy.config.record import Record
 from proxy.config.similarity import SimilarityConfig
 from proxy.config.types import (
     After,
@@ -33,7 +34,6 @@ from proxy.config.types import (
     Percent,
     PointerText,
     Proportion,
-    Redacted,
     RequestPath,
     Section,
     Size,
@@ -249,21 +249,6 @@ class Fallback(Section):
         if isinstance(value, bool):
             raise Unfit("a mapping, or `off`", "" if value else "did you mean `fallback: off`?")
         return {"after": value} if isinstance(value, str) else value
-
-
-class Record(Section):
-    """A sampled, bounded, rotating file of pairs, for `judge` and `replay`."""
-
-    path: FilePath
-    """The file, JSON Lines; `.gz` or `.zst` at the end compresses it."""
-    share: Proportion = 0.01
-    """Share of pairs kept."""
-    max_size: Size = 256 << 20
-    """Size of one file."""
-    files: Count = 4
-    """Files kept."""
-    redact: tuple[Redacted, ...] = ()
-    """What is masked, in the console too: fields of bodies by JSON pointer, query parameters as `?name` (`?*`: all)."""
 
 
 class StageRule(Section):

@@ -331,6 +331,12 @@ def _let_go_of_ended(connection: sqlite3.Connection, named: Collection[str], kee
     return _let_go(connection, [name for name, whole in _ended(connection, named, keep) if whole][: keep.let_go])
 
 
+def _retain_pictures(connection: sqlite3.Connection, oldest: float) -> None:
+    """What is drawn of trials that are kept, and what is known of routes to which something was added since."""
+    connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
+    connection.execute("DELETE FROM drift WHERE updated < ?", (oldest,))
+
+
 def _retain(connection: sqlite3.Connection, now: float, named: Collection[str], keep: Retention) -> int:
     forgotten = {"names": _named([name for name, _ in _ended(connection, named, keep)[keep.names :]])}
     for table in ("rollouts", "past"):
@@ -353,8 +359,7 @@ def _retain(connection: sqlite3.Connection, now: float, named: Collection[str], 
         " WHERE bytes > ?)",
         (keep.past,),
     )
-    connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
-    connection.execute("DELETE FROM drift WHERE updated < ?", (now - keep.drift,))
+    _retain_pictures(connection, now - keep.drift)
     # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
     connection.execute(
         "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - 2 * GIVE_UP_AFTER,)
