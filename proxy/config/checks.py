@@ -12,6 +12,7 @@ from os.path import normpath
 from urllib.parse import urlsplit
 
 from proxy.config.blaming import Blamer
+from proxy.config.drift_checks import check_drift
 from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.fleet import check_fleet
@@ -56,6 +57,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
     check_priced(config, blame)
     check_fleet(config.fleet, config.store.url is not None, blame)
     check_judges(config, blame)
+    check_drift(config, blame)
     _webhooks(config, blame)
     _watching(config, blame)
     _files(config, blame)

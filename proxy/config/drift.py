@@ -28,7 +28,6 @@ from proxy.config.types import (
     Section,
     one_of,
 )
-from proxy.model import Kind
 from proxy.predictions.request import MAX_NAME
 
 _ALARMS = re.compile(r"([0-9]{1,6})\s+per\s+(\S+)")
@@ -77,7 +76,7 @@ class DriftInput(Section):
     """A field of the request's JSON, by JSON pointer (`/inputs/0/data/3`)."""
     header: Header | None = None
     """A header of the request."""
-    kind: Literal[Kind.NUMBER, Kind.LABEL, Kind.VECTOR] = Kind.NUMBER
+    kind: Literal["number", "label", "vector"] = "number"
     """What it holds: a number, one of several labels, or a list of numbers as long as ever (an embedding)."""
     missing: Proportion | None = None
     """Expectation: the share of requests without it, or with a value of another kind, is at most this."""

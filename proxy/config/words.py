@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
+from proxy.config.drift_checks import drift_in_words
 from proxy.config.effort import is_latency, seconds_to_pass
 from proxy.config.guards import IMPLIED
 from proxy.config.judge_checks import judge_warnings, judges_in_words
@@ -59,6 +60,7 @@ def describe(config: Config, rates: Sequence[float] = RATES, answer: AssumedAnsw
             lines.append(f"  {text}, then to {route.live}, whose answer the client gets")
         elif not route.open_rollouts:
             lines.append("  no rollout: requests are forwarded, nothing is compared")
+        lines += [_wrapped("  ", text) for text in drift_in_words(route)]
         for rollout in route.open_rollouts:
             lines += ["", *_rollout(config, route, rollout, rates)]
             plan = config.plan(route, rollout)

@@ -134,6 +134,10 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
         counts.not_rewritten[upstream, "path"] = counts.not_rewritten.get((upstream, "path"), 0) + n
     for upstream, n in payload.get("unhashed", ()):
         counts.unhashed[upstream] = counts.unhashed.get(upstream, 0) + n
+    for route, totals_of in payload.get("observed", {}).items():
+        for result, n in totals_of.items():
+            if result != "sampled":
+                counts.observed[route, result] = counts.observed.get((route, result), 0) + n
     for upstream, address, state, *totals in payload.get("endpoints", ()):
         row = [1, int(state == "up"), *totals]
         old = counts.endpoints.get((upstream, address), [0] * len(row))
@@ -143,7 +147,16 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
 
 
 def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:
-    for plain in ("requests", "fallbacks", "before_table", "request_log", "lookups", "unhashed", "not_rewritten"):
+    for plain in (
+        "requests",
+        "fallbacks",
+        "before_table",
+        "request_log",
+        "lookups",
+        "unhashed",
+        "not_rewritten",
+        "observed",
+    ):
         mine, theirs = getattr(counts, plain), getattr(other, plain)
         for key, n in theirs.items():
             mine[key] = mine.get(key, 0) + n

@@ -276,6 +276,7 @@ class ControllerService:
             counts.judge_seconds[name] = (list(queue.asker.stats.buckets), queue.asker.stats.seconds)
         for trial in controller.trials.values():
             counts.untimed[trial.name] = controller.connections.untimed.get(trial.plan.trial, 0)
+        counts.drift, counts.drift_changes = self.drift.routes(), dict(controller.drift.changes)
         store = controller.store
         counts.store_failures, counts.store_set_aside = store.failures, store.set_aside
         counts.store_renewed = store.renewed
@@ -302,6 +303,7 @@ class ControllerService:
             "pairs": controller.intake.dropped,
             "record": sum(trial.unrecorded for trial in everyone) + sum(one.dropped for one in recorders),
             "events": controller.streams.dropped,
+            "observations": controller.drift.dropped,
         }
 
 

@@ -87,6 +87,18 @@ class Traffic:
                 self.failed += 1
 
 
+@asynccontextmanager
+async def traffic(proxy: Understudy) -> AsyncIterator[Traffic]:
+    """Requests meanwhile; nobody of them may fail."""
+    one = Traffic(proxy.data_url)
+    asking = asyncio.create_task(one.run())
+    try:
+        yield one
+        assert one.failed == 0
+    finally:
+        asking.cancel()
+
+
 def config(live: str, hook: str, **more: Any) -> dict[str, Any]:
     drift = {
         "inputs": {
@@ -149,28 +161,25 @@ async def kill_controller(proxy: Understudy) -> None:
 
 async def test_a_shift_is_found_reported_once_and_ended(tmp_path: Path) -> None:
     receiver = Receiver()
-    async with model() as live, receiver.listening() as hook, running(tmp_path, config(live, hook)) as proxy:
-        traffic = Traffic(proxy.data_url)
-        asking = asyncio.create_task(traffic.run())
-        try:
-            await drift(proxy, lambda it: it["state"] == "steady")
-            traffic.mean = 150.0
-            (found,) = await until(lambda: receiver.of("drift.detected"), "no drift.detected", proxy)
-            assert found["effect"]["low"] > 0
-            await kill_controller(proxy)  # what was saved is taken up: nothing is reported twice, nothing is forgotten
-            again = await drift(proxy, lambda it: it["fields"])
-            fields = {one["field"]: one for one in again["fields"]}
-            assert fields["amount"]["state"] == "drifting"
-            assert fields["amount"]["alarm"]["id"] == found["alarm"]
-            assert fields["country"]["state"] == "steady"
-            traffic.mean = 100.0
-            (over,) = await until(lambda: receiver.of("drift.ended"), "no drift.ended", proxy)
-            assert (over["alarm"], len(receiver.of("drift.detected"))) == (found["alarm"], 1)
-            journal = await proxy.api("/api/v1/drift/fraud/journal")
-            kinds = [
-                entry["kind"] for entry in reversed(journal["journal"]) if entry["detail"].get("field") == "amount"
-            ]
-            assert kinds == ["drift_detected", "drift_ended"]
-            assert traffic.failed == 0
-        finally:
-            asking.cancel()
+    async with (
+        model() as live,
+        receiver.listening() as hook,
+        running(tmp_path, config(live, hook)) as proxy,
+        traffic(proxy) as it,
+    ):
+        await drift(proxy, lambda found: found["state"] == "steady")
+        it.mean = 150.0
+        (found,) = await until(lambda: receiver.of("drift.detected"), "no drift.detected", proxy)
+        assert found["effect"]["low"] > 0
+        await kill_controller(proxy)  # what was saved is taken up: nothing is reported twice, nothing is forgotten
+        again = await drift(proxy, lambda found: found["fields"])
+        fields = {one["field"]: one for one in again["fields"]}
+        assert fields["amount"]["state"] == "drifting"
+        assert fields["amount"]["alarm"]["id"] == found["alarm"]
+        assert fields["country"]["state"] == "steady"
+        it.mean = 100.0
+        (over,) = await until(lambda: receiver.of("drift.ended"), "no drift.ended", proxy)
+        assert (over["alarm"], len(receiver.of("drift.detected"))) == (found["alarm"], 1)
+        journal = await proxy.api("/api/v1/drift/fraud/journal")
+        kinds = [entry["kind"] for entry in reversed(journal["journal"]) if entry["detail"].get("field") == "amount"]
+        assert kinds == ["drift_detected", "drift_ended"]

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.controller.judging.test_gate import anchor_file, right
+from tests.e2e import test_drift as drifting
 from tests.e2e.fleets import fleet, settings
 from tests.e2e.harness import Understudy, route, running
 from tests.e2e.test_judges import equal, trial
@@ -51,6 +52,9 @@ OF_A_FLEET = ("fleet_link_lag_seconds", "fleet_clock_offset_seconds", "fleet_lin
 
 OF_JUDGES = "understudy_judge_"
 """What metrics of judges begin with, which are there where a prediction names one."""
+
+OF_DRIFT = ("understudy_drift_", "changes(process_start", "changes(understudy_config")
+"""Queries of drift, and of what else is on its time line: `test_a_real_prometheus_finds_drift`."""
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Debian's prometheus")
 
@@ -245,7 +249,7 @@ async def rules_are_evaluated(found: Prometheus) -> None:
 
 async def the_dashboard_draws(found: Prometheus) -> None:
     for query in queries():
-        if not any(name in query for name in (*OF_A_FLEET, OF_JUDGES)):
+        if not any(name in query for name in (*OF_A_FLEET, OF_JUDGES, *OF_DRIFT)):
             await found.until(query, within=20)
 
 
@@ -282,3 +286,34 @@ async def test_a_real_prometheus_finds_what_judges_say(tmp_path: Path) -> None:
         for query in queries():
             if OF_JUDGES in query:
                 await found.until(query, within=40)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's prometheus")
+async def test_a_real_prometheus_finds_drift(tmp_path: Path) -> None:
+    """And the dashboard's annotations: what drifts, a controller that restarts and another configuration."""
+    receiver = drifting.Receiver()
+    async with (
+        drifting.model() as live,
+        receiver.listening() as hook,
+        running(tmp_path, drifting.config(live, hook)) as understudy,
+        prometheus(tmp_path, understudy.admin_url.removeprefix("http://")) as found,
+        drifting.traffic(understudy) as traffic,
+    ):
+        await found.until('understudy_drift_learning{field="amount"} == 0', within=drifting.WITHIN)
+        traffic.mean = 150.0
+        await found.until('understudy_drift_drifting{field="amount"} == 1', within=drifting.WITHIN)
+        await found.until('ALERTS{alertname="UnderstudyDrift", field="amount"}')
+        assert await found.query('understudy_drift_effect_low{field="amount", unit="sd"} > 0')
+        for query in queries():
+            if "understudy_drift_" in query and 'event="ended"' not in query:
+                await found.until(query, within=20)
+        traffic.mean = 100.0
+        await found.until(
+            'increase(understudy_drift_alarms_total{field="amount", event="ended"}[1m]) > 0', drifting.WITHIN
+        )
+        await drifting.kill_controller(understudy)
+        await understudy.api("/-/reload", {})
+        for query in queries():
+            if any(word in query for word in OF_DRIFT):
+                await found.until(query, within=20)

@@ -54,7 +54,9 @@ class FleetCounts:
     `results` counts ends: (rollout, "promoted" or "rolled_back"). `request_log` counts what became of requests for
     (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `judge_seconds`
     what each judge's verdicts took (a histogram over `judge_metrics.JUDGE_BOUNDS`), `dropped` what the
-    controller's own queues had no room for. `leads`: this replica's controller judges. `untimed` counts pairs by
+    controller's own queues had no room for. `observed` counts requests that workers drew to look at for drift,
+    by route and what became of them; `drift` is what the API shows of it, `drift_changes` alarms by route, field and
+    `detected` or `ended`. `leads`: this replica's controller judges. `untimed` counts pairs by
     rollout whose replica's clock is not known well enough, `refused_tables` routing tables of a former leader that
     workers refused, `refused_links` other replicas' connections by reason. `config_loaded` is when the configuration
     with this hash was loaded (epoch seconds), `reload_refused` says that a later one could not be.
@@ -84,6 +86,9 @@ class FleetCounts:
     exemplars: Exemplars = field(default_factory=Exemplars)
     outcomes: dict[str, int] = field(default_factory=dict)
     judge_seconds: dict[str, tuple[list[int], float]] = field(default_factory=dict)
+    observed: dict[tuple[str, str], int] = field(default_factory=dict)
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    drift_changes: dict[tuple[str, str, str], int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     leads: bool = True
     untimed: dict[str, int] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from proxy import logs
 from proxy.built import DATA_PATH
 from proxy.config import Config
 from proxy.controller.admin import fleet_metrics
+from proxy.controller.admin.drift_metrics import drift_families
 from proxy.controller.admin.families import PREFIX, binned, buckets_of, counter, gauge
 from proxy.controller.admin.interface import PARTS, FleetCounts
 from proxy.controller.admin.judge_metrics import judge_families
@@ -142,6 +143,7 @@ class _Collector(Collector):
         yield from _budgets(current)
         yield from _paces(current)
         yield from judge_families(current, counts)
+        yield from drift_families(counts)
         labels = {(r["name"], result): n for r in current for result, n in (r.get("labels") or {}).items()}
         text = "Requests and their delayed labels, by result."
         yield gauge("labels", text, ("rollout", "result"), labels)

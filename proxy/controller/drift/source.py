@@ -10,15 +10,13 @@ import orjson
 
 from proxy.config import Config
 from proxy.config.drift import DriftConfig
+from proxy.config.drift_checks import ONLY
 from proxy.config.route import RouteConfig
 from proxy.drift import DriftField, DriftPlan
 from proxy.model import Kind, PredictionSpec
 from proxy.predictions.inputs import InputField, input_field
 from proxy.predictions.observing import ObservationReader
 from proxy.predictions.said import FIELDS
-
-PREDICTION = "prediction"
-"""What the only prediction of a route is called among the fields; those of `predictions` have their own names."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class DriftSource:
     @staticmethod
     def field_name(spec: PredictionSpec) -> str:
         """What the fields of a prediction are called."""
-        return spec.name or PREDICTION
+        return spec.name or ONLY
 
     @property
     def identity(self) -> str:
@@ -79,10 +77,11 @@ def drift_sources(config: Config) -> dict[str, DriftSource]:
 
 def _source(config: Config, route: RouteConfig, drift: DriftConfig) -> DriftSource:
     inputs = tuple(
-        input_field(name, one.kind, one.pointer or "", (one.header or "").lower()) for name, one in drift.inputs.items()
+        input_field(name, Kind(one.kind), one.pointer or "", (one.header or "").lower())
+        for name, one in drift.inputs.items()
     )
     expected = tuple(
-        DriftField(name, one.kind, one.missing, one.min, one.max, tuple(one.labels), one.invalid)
+        DriftField(name, Kind(one.kind), one.missing, one.min, one.max, tuple(one.labels), one.invalid)
         for name, one in drift.inputs.items()
     )
     return DriftSource(

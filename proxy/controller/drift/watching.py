@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -64,6 +64,8 @@ class DriftWatching:
         self.watches: dict[str, DriftWatch] = {}
         self.dropped = self.strays = 0
         """Observations for which there was no room, and those of routes that are not watched (any more)."""
+        self.changes: Counter[tuple[str, str, str]] = Counter()
+        """Alarms since this controller started, by route, field and whether they began (`detected`) or `ended`."""
         self._store, self._subscribers, self._clock = store, subscribers, clock
         self._known: dict[str, SavedDrift] = {}
         self._queue: deque[Observation] = deque()
@@ -200,6 +202,7 @@ class DriftWatching:
         event, detail = None, {}
         if change is not None:
             type_of = "drift.detected" if change.began else "drift.ended"
+            self.changes[route, change.alarm.field, type_of.partition(".")[2]] += 1
             detail = drift_event_data(watch, change, now, self._url(route))
             event = WebhookEvent(_event_id(change.alarm.id, type_of), type_of, now, detail)
         return self._put(route, SavedDrift(route, watch.dump()), kind, actor, reason, detail, event)
