@@ -94,7 +94,8 @@ def _with_judges(
 
 def _judge_journal(path: Path | StoreUrl, name: str, *, as_json: bool) -> int:
     with progressbar(journal_entries(path, name), label="judge", file=sys.stderr, show_pos=True) as entries:
-        audits = [audit(entry, evidence) for entry, evidence in entries]
+        of_rollouts = (one for one in entries if not one[0]["kind"].startswith("drift_"))  # drift decides nothing
+        audits = [audit(entry, evidence) for entry, evidence in of_rollouts]
     if not audits:
         where = path.target().shown if isinstance(path, StoreUrl) else path
         raise UnderstudyError(f"{where}: the journal has no entry" + (f" of `{name}`" if name else ""))

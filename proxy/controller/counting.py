@@ -134,16 +134,21 @@ def _add(counts: FleetCounts, payload: dict[str, Any]) -> None:
         counts.not_rewritten[upstream, "path"] = counts.not_rewritten.get((upstream, "path"), 0) + n
     for upstream, n in payload.get("unhashed", ()):
         counts.unhashed[upstream] = counts.unhashed.get(upstream, 0) + n
-    for route, totals_of in payload.get("observed", {}).items():
-        for result, n in totals_of.items():
-            if result != "sampled":
-                counts.observed[route, result] = counts.observed.get((route, result), 0) + n
+    _add_observed(counts.observed, payload.get("observed", {}))
     for upstream, address, state, *totals in payload.get("endpoints", ()):
         row = [1, int(state == "up"), *totals]
         old = counts.endpoints.get((upstream, address), [0] * len(row))
         counts.endpoints[upstream, address] = [a + b for a, b in zip(old, row, strict=True)]
     for upstream, state, n in payload.get("connections", ()):
         counts.connections[upstream, state] = counts.connections.get((upstream, state), 0) + n
+
+
+def _add_observed(observed: dict[tuple[str, str], int], totals: dict[str, dict[str, int]]) -> None:
+    """What became of requests that were drawn for drift."""
+    for route, results in totals.items():
+        for result, n in results.items():
+            if result != "sampled":
+                observed[route, result] = observed.get((route, result), 0) + n
 
 
 def _add_counts(counts: FleetCounts, other: FleetCounts) -> None:

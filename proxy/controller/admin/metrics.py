@@ -142,8 +142,7 @@ class _Collector(Collector):
         yield from _rollouts(current, self._stages())
         yield from _budgets(current)
         yield from _paces(current)
-        yield from judge_families(current, counts)
-        yield from drift_families(counts)
+        yield from (*judge_families(current, counts), *drift_families(counts))
         labels = {(r["name"], result): n for r in current for result, n in (r.get("labels") or {}).items()}
         text = "Requests and their delayed labels, by result."
         yield gauge("labels", text, ("rollout", "result"), labels)

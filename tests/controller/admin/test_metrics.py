@@ -22,7 +22,7 @@ from proxy.controller.admin.judge_metrics import JUDGE_BOUNDS
 from proxy.controller.admin.metrics import MOST_ADDRESSES, Metrics, code_label
 from proxy.pairs.link import BOUNDS
 from proxy.pairs.request_log import LegEntry, example
-from tests.controller.fake_service import FakeDrift
+from tests.controller.admin.drifting import COUNTS_OF_DRIFT, METRICS_OF_DRIFT
 
 FILE = """
 upstreams: {v1: {url: 'http://127.0.0.1:9001'}, v2: {url: 'http://127.0.0.1:9002', version: '7'}}
@@ -59,17 +59,7 @@ METRICS = {
     "understudy_judge_held": {"judge"},
     "understudy_judge_first_ratio": {"judge"},
     "understudy_judge_duration_seconds_bucket": {"judge", "le"},
-    "understudy_drift_observations_total": {"route", "result"},
-    "understudy_drift_drifting": {"route", "field"},
-    "understudy_drift_learning": {"route", "field"},
-    "understudy_drift_evidence_ratio": {"route", "field"},
-    "understudy_drift_effect": {"route", "field", "unit"},
-    "understudy_drift_effect_low": {"route", "field", "unit"},
-    "understudy_drift_effect_high": {"route", "field", "unit"},
-    "understudy_drift_alarms_total": {"route", "field", "event"},
-    "understudy_drift_read_total": {"route"},
-    "understudy_drift_unreadable_total": {"route", "what", "reason"},
-    "understudy_drift_problems": {"route"},
+    **METRICS_OF_DRIFT,
     "understudy_rollout_weight_ratio": {"rollout"},
     "understudy_rollout_stage": {"rollout", "stage"},
     "understudy_rollouts_total": {"rollout", "result"},
@@ -184,11 +174,8 @@ def full() -> FleetCounts:
         request_log={("traces", "written"): 4},
         outcomes={"joined": 3, "unknown": 1},
         judge_seconds={"helpful": ([1, 2, *[0] * (len(JUDGE_BOUNDS) - 1)], 0.4)},
-        observed={("fraud", "sent"): 7, ("fraud", "link_full"): 2},
-        drift=[FakeDrift().shown | {"unreadable": [{"what": "inputs", "reason": "not_json", "count": 3}]}],
-        drift_changes={("fraud", "amount", "detected"): 1},
         dropped={"order": 1, "record": 2, "events": 3},
-        **FLEET,
+        **(FLEET | COUNTS_OF_DRIFT),
         store_failures=1,
         store_ok=False,
     )
