@@ -29,6 +29,7 @@ need (8 times the CPU for the same evidence, measured on two busy cores). And up
 given back to the kernel and asked for again, page by page, with the next body: a request of 300 kB costs a worker up to
 a third less CPU (glibc, mallopt(3); other C libraries take no notice).
 """
+CONTROLLER = "controller"
 START_DEADLINE = 30.0
 """Seconds a child may take from its start to READY, imports included, the first time."""
 RESULT_DEADLINE = 10.0
@@ -96,6 +97,11 @@ class Child:
     was_ready: bool = False
     silent: float = 0.0
     results: asyncio.Queue[dict[str, Any] | None] = field(default_factory=asyncio.Queue)
+
+    @property
+    def is_controller(self) -> bool:
+        """Whether it is the one that judges; the others serve."""
+        return self.name == CONTROLLER
 
     @property
     def pid(self) -> int | None:

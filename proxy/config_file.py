@@ -10,24 +10,36 @@ from proxy.config import Config, build
 from proxy.config.fingerprint import fingerprint
 from proxy.config.for_workers import worker_config
 from proxy.config.including import ConfigTexts
+from proxy.config_watch import WatchedFiles
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A file and those that it includes, what stood in them, and what that means; `hash` is its fingerprint."""
+    """A file and those that it includes, what stood in them, and what that means. `hash` is its fingerprint, `secrets`
+    are the files of `${file:PATH}`, `owners` each file with its owner (the main one has none)."""
 
     texts: ConfigTexts
     config: Config
     hash: str
+    secrets: tuple[str, ...]
+    owners: tuple[tuple[str, str | None], ...]
 
     @classmethod
     def load(cls, path: Path) -> ConfigFile:
         """Read a file with all that it includes; raises `ConfigError`, `OSError` and `UnicodeDecodeError`."""
         texts = ConfigTexts.load(path, os.environ)
         document = texts.document(os.environ)
-        return cls(texts, build(document, texts.source, files=True), fingerprint(document))
+        config = build(document, texts.source, files=True)
+        owners = tuple((name or texts.source, document.owners.get(name)) for name in document.files)
+        return cls(texts, config, fingerprint(document), document.secret_files, owners)
+
+    @property
+    def watched(self) -> WatchedFiles:
+        """What to look at to see that it has changed."""
+        texts = self.texts
+        return WatchedFiles(Path(texts.source), texts.patterns, self.secrets, texts.directory)
 
     def for_controller(self, generation: int) -> bytes:
         """CONFIG for the controller, which reads the texts itself."""

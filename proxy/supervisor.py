@@ -38,17 +38,17 @@ from typing import Any
 import setproctitle
 
 from proxy import __version__, handover, logs
-from proxy.children import ENVIRONMENT, Child, all_leave, all_set, longest_silence, start_deadline
+from proxy.children import CONTROLLER, ENVIRONMENT, Child, all_leave, all_set, longest_silence, start_deadline
 from proxy.config import Config
-from proxy.config_file import ConfigFile
+from proxy.config_watch import watch
 from proxy.controller.store.sqlite.database import PATIENCE
 from proxy.controller.store.sqlite.files import claim
 from proxy.cores import quota, worker_count
-from proxy.errors import ConfigError
-from proxy.handover import PACKAGE_PARENT, Handover, Predecessors, fixed, needs_restart, predecessors
+from proxy.handover import PACKAGE_PARENT, Handover, Predecessors, fixed, predecessors
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
+from proxy.reloading import ConfigInForce
 from proxy.sockets import Listening, address_text, listen_alone
 
 log = logging.getLogger("understudy.supervisor")
@@ -66,16 +66,13 @@ class Supervisor:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._generation = 1
-        self._file = ConfigFile.load(path)
-        self._loaded, self._refusal = time.time(), ""  # when the file was last taken, and why it was not since
+        self._in_force = ConfigInForce(path)
         self._before = handover.take()
         self._runtime = self._before.runtime if self._before else Path(tempfile.mkdtemp(prefix="understudy-"))
         self._draining = False
         self._failed = False
         self._drain_delay = 0.0
         self._stop = asyncio.Event()
-        self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._predecessors = Predecessors(self._before.children if self._before else [], self._announce_tree)
@@ -91,7 +88,7 @@ class Supervisor:
 
     @property
     def _config(self) -> Config:
-        return self._file.config
+        return self._in_force.file.config
 
     @property
     def _children(self) -> list[Child]:
@@ -116,7 +113,7 @@ class Supervisor:
         ]
         self.data_address, self.admin_address = data.where, admin.where
         self.grpc_address = grpc.where if grpc is not None else None
-        return workers, Child("controller", ["proxy.controller.process", *runtime], admin.sockets[0])
+        return workers, Child(CONTROLLER, ["proxy.controller.process", *runtime], admin.sockets[0])
 
     def _look_at_store(self) -> None:
         """Refuse to start beside another Understudy on the same file; the controller takes the lock."""
@@ -160,7 +157,7 @@ class Supervisor:
         _, child.channel = await loop.create_connection(
             lambda: Channel(lambda _, kind, payload: self._heard(child, kind, payload)), sock=ours
         )
-        child.send(self._config_frame(child))
+        child.send(self._in_force.frame(child))
         if self._draining:  # all were told before this one could hear
             child.send(self._drain_frame())
         self._announce_tree()
@@ -168,14 +165,10 @@ class Supervisor:
     def _drain_frame(self) -> bytes:
         return link.note(Frame.DRAIN, {"delay": self._drain_delay})
 
-    def _config_frame(self, child: Child) -> bytes:
-        file = self._file
-        return (file.for_controller if child is self._controller else file.for_worker)(self._generation)
-
     def _heard(self, child: Child, kind: Frame, payload: bytes) -> None:
         child.heard(kind, payload)
         if kind is Frame.RELOAD:
-            self._spawn(self._reload_for(child))
+            self._spawn(self._reload_for(child, str(link.read_note(payload).get("by", ""))))
 
     async def _keep(self, child: Child) -> None:
         """Start the child and start it again whenever it dies, until the drain begins."""
@@ -239,7 +232,7 @@ class Supervisor:
             "restarts": {child.name: child.restarts for child in self._children},
             "leaving": self._predecessors.pids,
             "draining": self._draining,
-            "config": {"loaded": self._loaded, "reload_refused": self._refusal or None},
+            "config": self._in_force.shown(),
         }
         self._controller.send(link.note(Frame.HELLO, tree))
 
@@ -251,51 +244,31 @@ class Supervisor:
 
     # --- reload ------------------------------------------------------------------------------------------------------
 
-    async def _reload_for(self, child: Child) -> None:
-        error = await self.reload()
-        child.send(link.note(Frame.RESULT, {"ok": not error, "error": error, "generation": self._generation}))
+    async def _reload_for(self, child: Child, by: str) -> None:
+        error = await self.reload(by)
+        result = {"ok": not error, "error": error, "generation": self._in_force.generation}
+        child.send(link.note(Frame.RESULT, result))
 
-    async def reload(self) -> str:
-        """Read the file again and hand it to every process; what stands in the way in words, empty when it is done."""
-        async with self._reloading:
-            error = self._refusal = await self._try_reload()
-            self._loaded = self._loaded if error else time.time()
+    async def reload(self, by: str) -> str:
+        """Read the files again and hand them to every process; what stands in the way in words, empty when it is done.
+        One worker first (it opens certificates), then the controller (it judges), then all the others."""
+        error = await self._in_force.reload(by, [*self._workers[:1], self._controller, *self._workers[1:]])
         self._announce_tree()
-        name, level = ("config.refused", logging.ERROR) if error else ("config.reloaded", logging.INFO)
-        logs.event(
-            log, name, level, path=str(self._path), generation=self._generation, **({"error": error} if error else {})
-        )
         return error
 
-    async def _try_reload(self) -> str:
-        try:
-            file = ConfigFile.load(self._path)
-        except (ConfigError, OSError, UnicodeDecodeError) as error:
-            return str(error)
-        changed = needs_restart(fixed(self._config), fixed(file.config))
-        if changed:
-            return f"{' and '.join(changed)} needs a restart"
-        before, self._file = self._file, file
-        self._generation += 1
-        told: list[Child] = []
-        # One worker first (it opens certificates), then the controller (it judges), then all the others.
-        for child in [*self._workers[:1], self._controller, *self._workers[1:]]:
-            told.append(child)
-            refusal = await child.apply(self._config_frame(child), self._generation)
-            if refusal:
-                self._file = before
-                self._generation += 1
-                for one in told:
-                    await one.apply(self._config_frame(one), self._generation)
-                return f"{child.name}: {refusal}"
-        return ""
+    def _watch_files(self) -> Coroutine[Any, Any, None]:
+        """Read the files again when they change, while `server.watch` says so."""
+        mine = self._in_force
+        return watch(
+            lambda: mine.file.watched, mine.changes, lambda: self._config.server.watch, lambda: self.reload("watch")
+        )
 
     # --- a new version ----------------------------------------------------------------------------------------------
 
     async def _upgrade(self) -> None:
         """Become the version that is installed by now, if that can go on where this one is."""
         left = Handover(self._runtime, self._listening, predecessors(self._children))
-        async with self._reloading:
+        async with self._in_force.lock:
             busy = self._before is not None or self._draining
             problem = "not now" if busy else await handover.become_next(self._path, fixed(self._config), left)
         logs.event(log, "upgrade.refused", logging.ERROR, error=problem)
@@ -331,11 +304,12 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, lambda: self._on_stop(self._config.server.timeouts.drain_delay))
         loop.add_signal_handler(signal.SIGINT, lambda: self._on_stop(0.0))
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload("SIGHUP")))
         loop.add_signal_handler(signal.SIGUSR2, lambda: self._spawn(self._upgrade()))
         handover.unblock()
         try:
             self._spawn(self._watch())
+            self._spawn(self._watch_files())
             grpc = {"grpc": address_text(self.grpc_address)} if self.grpc_address is not None else {}
             logs.event(
                 log, "listening", data=address_text(self.data_address), **grpc, admin=address_text(self.admin_address)

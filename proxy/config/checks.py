@@ -81,7 +81,7 @@ def _sides(config: Config, blame: Blamer) -> None:
             "set `admin.token`, or use 127.0.0.1",
         )
     check_tokens(admin.token, admin.tokens, [*(route.name for route in config.routes), DEFAULT_ROUTE], blame)
-    _positive(("server",), blame, controller_lost=config.server.controller_lost)
+    _positive(("server",), blame, controller_lost=config.server.controller_lost, watch=config.server.watch)
     for name, upstream in config.upstreams.items():
         path: Path = ("upstreams", name)
         if not blame.is_broken((*path, "price")):

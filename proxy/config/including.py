@@ -43,14 +43,15 @@ class IncludedText:
 class ConfigTexts:
     """The main file's text and what it includes, as they were read at one moment.
 
-    `source` is what the main file is called, `directory` where relative paths start, in every file; `unmatched` the
-    patterns that fit no file.
+    `source` is what the main file is called, `directory` where relative paths start, in every file; `patterns` what the
+    main file includes, and `unmatched` those of them that fit no file.
     """
 
     text: str
     source: str
     directory: Folder
     included: tuple[IncludedText, ...] = ()
+    patterns: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
 
     @classmethod
@@ -60,7 +61,8 @@ class ConfigTexts:
         names = dict.fromkeys(name for fitting in found.values() for name in fitting)
         names.pop(Folder(source).name, None)  # where a pattern fits the main file as well
         included = tuple(_read(name, directory) for name in names)
-        return cls(text, source, directory, included, tuple(one for one, fitting in found.items() if not fitting))
+        unmatched = tuple(pattern for pattern, fitting in found.items() if not fitting)
+        return cls(text, source, directory, included, tuple(found), unmatched)
 
     @classmethod
     def load(cls, path: Folder, environ: Mapping[str, str]) -> ConfigTexts:
@@ -175,6 +177,8 @@ class _Part:
             own.blame((OWNER,), "is missing", "who answers for what this file holds: a team, say")
         elif (OWNER,) not in own.unfilled and not (isinstance(owner, str) and 0 < len(owner) <= LONGEST_OWNER):
             own.blame((OWNER,), f"found {own.found((OWNER,), owner)}, expected text of 1 to {LONGEST_OWNER} characters")
+        else:
+            self._main.owners[self._text.name] = str(owner)
 
     def _stranger(self, key: str) -> None:
         if key in Config.model_fields:

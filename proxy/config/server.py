@@ -131,6 +131,9 @@ class Server(Section):
     """What one client may cost."""
     timeouts: Timeouts = Timeouts()
     """How long a client may take."""
+    watch: Duration | None = None
+    """How often the files of the configuration (and those of `include` and `${file:PATH}`) are looked at, to read them
+    again once they have changed. When absent they are read at SIGHUP and `POST /-/reload`."""
     controller_lost: Duration = 30.0
     """After this long without a word of a controller, workers give every unpromoted candidate the weight 0. A process
     that is silent three times as long is killed and started again."""

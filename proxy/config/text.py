@@ -70,7 +70,8 @@ class Document:
 
     `unfilled`: where something that the environment or a file should have given is missing, so that the rest of the
     value says nothing. `parts`: what came from an included file, by its path here (`routes[7]`, `upstreams.m`): that
-    file's name, and its path there.
+    file's name, and its path there. `files`: the main file (empty) and those that it includes, in their order;
+    `owners`: whose each of these is.
     """
 
     name: str = "the main file"
@@ -83,6 +84,7 @@ class Document:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     mistakes: list[Mistake] = field(default_factory=list)
     parts: dict[Path, tuple[str, Path]] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
 
     def line(self, path: Path) -> int:
         """Line of `path`, else of the nearest enclosing one; 0 when there is none."""
@@ -103,6 +105,12 @@ class Document:
         else:
             text = "nothing" if value is None else str(value)
         return text if len(text) <= 80 else f"{text[:77]}…"
+
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """The paths of all `${file:PATH}`."""
+        named = (match for text in self.secret.values() for match in _VARIABLE.findall(text))
+        return tuple(dict.fromkeys(name.removeprefix(_FILE) for name in named if name.startswith(_FILE)))
 
     def origin(self, path: Path) -> tuple[str, Path]:
         """The included file (empty: the main one) that says what is at `path`, and its path there."""

@@ -116,6 +116,11 @@ class Config(Section):
         return tuple(sorted({key for headers in every for key in keys(headers)}, key=lambda key: (-len(key), key)))
 
     @cached_property
+    def owners(self) -> dict[str, str | None]:
+        """Who answers for each route, by its name."""
+        return {route.name: route.owner for route in self.routes}
+
+    @cached_property
     def plans(self) -> dict[str, Plan]:
         """Every rollout's plan by the rollout's name, `ROUTE/CANDIDATE`."""
         return {plan.name: plan for plan in (self.plan(*pair) for pair in self.rollouts())}

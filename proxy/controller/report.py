@@ -101,13 +101,14 @@ def _looked_json(trial: RolloutRun) -> tuple[str, list[dict[str, Any]]]:
     return assessment.verdict.value, [finding_json(finding, units) for finding in assessment.findings]
 
 
-def rollout_json(trial: RolloutRun) -> dict[str, Any]:
-    """One rollout, whole."""
+def rollout_json(trial: RolloutRun, owner: str | None = None) -> dict[str, Any]:
+    """One rollout, whole; `owner` answers for its route."""
     rollout, plan = trial.rollout, trial.plan
     verdict, findings, ledger = known_json(trial)
     return {
         "name": plan.name,
         "route": plan.route,
+        "owner": owner,
         "live": plan.live,
         "candidate": plan.candidate,
         "version": plan.version,

@@ -83,12 +83,15 @@ class ControllerService:
         controller = self._controller
         running = [controller.trials[name] for name in self.config.plans if name in controller.trials]
         ended = sorted(controller.registry.ended.values(), key=lambda trial: trial.rollout.began_at, reverse=True)
-        return [rollout_json(trial) for trial in (*running, *ended)]
+        return [self._shown(trial) for trial in (*running, *ended)]
+
+    def _shown(self, trial: RolloutRun) -> dict[str, Any]:
+        return rollout_json(trial, self.config.owners.get(trial.plan.route))
 
     def rollout(self, name: str) -> dict[str, Any] | None:
         """One rollout."""
         trial = self._find(name)
-        return None if trial is None else rollout_json(trial)
+        return None if trial is None else self._shown(trial)
 
     def pairs(self, name: str, order: str, limit: int) -> list[dict[str, Any]] | None:
         """Kept pairs, redacted as `record.redact` says."""
@@ -154,7 +157,7 @@ class ControllerService:
             refusal = None  # a decrease of weight: that is done, and saved as soon as can be
         if refusal is not None:
             raise ActionRefusedError(409, refusal.reason)
-        return rollout_json(trial)
+        return self._shown(trial)
 
     def _outcome(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> PendingOutcome:
         """What is under way once it is asked for. Raises `StoreError`."""
@@ -231,10 +234,14 @@ class ControllerService:
         me = ReplicaView(name, where, "leader", package_version(), controller.config_hash, workers, 0.0, 0.0)
         return FleetView(LeaderView(name, where, self._since), 0, (me,))
 
-    async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read the file again. Raises `ActionRefusedError` when it does not say what came of
+    def config_in_force(self) -> dict[str, Any]:
+        """Which configuration this replica has, since when, by whom, and why a later one was refused."""
+        return self._supervisor.config()
+
+    async def reload(self, by: str) -> tuple[bool, str]:
+        """Ask the supervisor to read the files again. Raises `ActionRefusedError` when it does not say what came of
         it."""
-        return await self._supervisor.reload()
+        return await self._supervisor.reload(by)
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether the controller can do its work, and why not."""

@@ -10,6 +10,7 @@ from proxy.controller.admin.interface import ActionRefusedError, FleetCounts
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
+from proxy.rfc3339 import rfc3339
 
 RELOAD_DEADLINE = 60.0
 """Seconds to wait for the supervisor's answer to a reload."""
@@ -43,18 +44,26 @@ class SupervisorLink:
         """Enter when the configuration in force was loaded, and whether a later one was refused."""
         loading = self.tree.get("config", {})
         counts.config_loaded = float(loading.get("loaded", 0.0))
-        counts.reload_refused = bool(loading.get("reload_refused"))
+        counts.reload_refused = bool(loading.get("refused"))
 
     def processes(self, connected: Collection[int]) -> dict[str, Any]:
         """The process tree, with which workers (by process) are connected."""
         workers = [{**worker, "connected": worker.get("pid") in connected} for worker in self.tree.get("workers", ())]
-        return {**self.tree, "workers": workers}
+        return {**{key: value for key, value in self.tree.items() if key != "config"}, "workers": workers}
 
-    async def reload(self) -> tuple[bool, str]:
-        """Ask it to read the file again. Raises `ActionRefusedError` when it does not say what came of it."""
+    def config(self) -> dict[str, Any]:
+        """The configuration in force as the API shows it. Raises `ActionRefusedError` before the supervisor spoke."""
+        if "config" not in self.tree:
+            raise ActionRefusedError(503, "the supervisor has not told which configuration is in force yet")
+        known, refused = self.tree["config"], self.tree["config"]["refused"]
+        refused = None if refused is None else {**refused, "at": rfc3339(refused["at"])}
+        return {**known, "loaded": rfc3339(known["loaded"]), "refused": refused}
+
+    async def reload(self, by: str) -> tuple[bool, str]:
+        """Have it read the files again, for `by`. Raises `ActionRefusedError` when it does not say what came of it."""
         answer: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
         self._reloads.append(answer)
-        if not self._channel.send(link.note(Frame.RELOAD, {})):
+        if not self._channel.send(link.note(Frame.RELOAD, {"by": by})):
             self._reloads.remove(answer)
             raise ActionRefusedError(503, "no supervisor to ask")
         try:

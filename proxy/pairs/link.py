@@ -42,8 +42,8 @@ Payloads in JSON
 - CONFIG to the controller `{"generation", "text", "source", "directory", "included": [[name, text]], "hash"}`: the
   files as the supervisor validated them, what the main one is called and where relative paths start; to a worker
   `{"generation", "config"}`. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
-  `{"pid"}`: this process serves. RELOAD `{}`. DRAIN `{"delay"}`: seconds in which readiness fails and everything
-  else goes on (a worker's affair; others ignore it).
+  `{"pid"}`: this process serves. RELOAD `{"by"}`, the actor. DRAIN `{"delay"}`: seconds in which readiness fails and
+  everything else goes on (a worker's affair; others ignore it).
 - REPLICA, WELCOME, PING, PONG and GOODBYE are spoken between the replicas of a fleet only (`pairs.replicas`).
 
 Request order: `Pair.sequence` counts the sampled requests of one trial in one worker. MARK says "every sequence below

@@ -164,6 +164,7 @@ class Scene:
         return {
             "name": self.plan.name,
             "route": self.plan.route,
+            "owner": self.how.get("owner"),
             "live": self.plan.live,
             "candidate": self.plan.candidate,
             "version": self.plan.version,

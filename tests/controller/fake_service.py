@@ -41,6 +41,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
     base = {
         "name": NAME,
         "route": "credit",
+        "owner": "credit risk",
         "live": "credit-v1",
         "candidate": "credit-v2",
         "version": "2026-11-20",
@@ -154,7 +155,8 @@ class FakeService:
         self.acts: list[tuple[str, str, str, str, bool]] = []
         self.queues: list[asyncio.Queue[dict[str, Any]]] = []
         self.not_ready: list[str] = []
-        self.reload_problem = ""
+        self.reload_problem, self.reloaded_by = "", ""
+        self.refused: dict[str, Any] | None = None
         self.given: list[dict[str, Any]] = []
         self.given_for: Collection[str] | None = None
 
@@ -220,7 +222,6 @@ class FakeService:
             "restarts": {},
             "leaving": [],
             "draining": False,
-            "config": {"loaded": 1_764_400_000.0, "reload_refused": None},
         }
 
     def fleet(self) -> dict[str, Any]:
@@ -228,7 +229,19 @@ class FakeService:
         other = ReplicaView("host-2", "10.0.0.2:9091", "standby", "0.1.0", "0f3a", 2, 0.012, None, connected=False)
         return FleetView(LeaderView("host-1", "10.0.0.1:9091", 1_764_400_000.0), 3, (me, other)).shown()
 
-    async def reload(self) -> tuple[bool, str]:
+    def config_in_force(self) -> dict[str, Any]:
+        return {
+            "hash": "0f3a",
+            "generation": self.generation,
+            "source": "understudy.yaml",
+            "files": [{"name": "understudy.yaml", "owner": None}, {"name": "teams/credit.yaml", "owner": "credit"}],
+            "loaded": "2025-11-29T07:06:40Z",
+            "by": "start",
+            "refused": self.refused,
+        }
+
+    async def reload(self, by: str) -> tuple[bool, str]:
+        self.reloaded_by = by
         return not self.reload_problem, self.reload_problem
 
     def ready(self) -> tuple[bool, list[str]]:

@@ -66,13 +66,13 @@ async def test_a_reload_that_nobody_answered_in_time_does_not_answer_the_next_on
     supervisor = SupervisorLink(channel)
     service = ControllerService(controller, supervisor)
     with pytest.raises(ActionRefusedError, match="no supervisor"):
-        await service.reload()
+        await service.reload("token:ci")
     monkeypatch.setattr(channel, "send", lambda _: True)
     with pytest.raises(ActionRefusedError, match="the log will have") as refused:
-        await service.reload()
+        await service.reload("token:ci")
     assert refused.value.status == 503
     monkeypatch.setattr("proxy.controller.supervisor_link.RELOAD_DEADLINE", 10.0)
-    asked = asyncio.ensure_future(service.reload())
+    asked = asyncio.ensure_future(service.reload("token:ci"))
     await asyncio.sleep(0)
     supervisor.reloaded({"ok": False, "error": "of the first one"})
     supervisor.reloaded({"ok": True})

@@ -15,7 +15,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"__main__"},
-    {"cli", "supervisor", "preflight", "handover", "children", "config_file", "demo", "cores"},
+    {
+        "cli",
+        "supervisor",
+        "preflight",
+        "handover",
+        "children",
+        "config_file",
+        "config_watch",
+        "reloading",
+        "demo",
+        "cores",
+    },
     {"worker", "controller"},
     {"request"},
     {"config", "pairs", "sockets"},
@@ -53,7 +64,8 @@ UP: set[tuple[str, str]] = set()
 """Imports that run up a floor."""
 
 SHELL = {
-    "cli", "supervisor", "preflight", "handover", "children", "config_file", "demo", "cores", "worker", "controller",
+    "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_watch", "reloading",
+    "demo", "cores", "worker", "controller",
     "config",
     "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel",
     "http.framing",

@@ -88,7 +88,7 @@ async def metrics(request: web.Request) -> web.Response:
 @needs_role(Role.ADMIN)
 async def reload(request: web.Request) -> web.Response:
     """Read the configuration file again; 422 with what is wrong in it keeps the old one in force."""
-    done, problem = await request.app[SURFACE].reload()
+    done, problem = await request.app[SURFACE].reload(caller_of(request).actor)
     if not done:
         raise Problem(422, problem or "The reload failed; the old configuration stays in force.")
     return answer({"status": "reloaded", "generation": request.app[SURFACE].generation})
@@ -234,6 +234,14 @@ async def processes(request: web.Request) -> web.Response:
     """The process tree."""
     inputs.query(request, ())
     return answer(request.app[SURFACE].processes())
+
+
+@routes.get("/api/v1/config")
+@needs_role(Role.VIEW, About.NOTHING)
+async def config(request: web.Request) -> web.Response:
+    """The configuration in force, and the last one that was refused."""
+    inputs.query(request, ())
+    return answer(request.app[SURFACE].config_in_force())
 
 
 @routes.get("/api/v1/fleet")

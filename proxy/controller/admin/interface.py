@@ -165,15 +165,20 @@ class AdminService(Protocol):
 
     def processes(self) -> dict[str, Any]:
         """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts", "leaving",
-        "draining", "config": {"loaded", "reload_refused"}}`."""
+        "draining"}`."""
+
+    def config_in_force(self) -> dict[str, Any]:
+        """`{"hash", "generation", "source", "files": [{"name", "owner"}], "loaded", "by", "refused": {"error", "at",
+        "by"} | None}` of this replica: `refused` is the last attempt since `loaded`. Raises
+        `ActionRefusedError` (503) where that is not known yet."""
 
     def fleet(self) -> dict[str, Any]:
         """Who leads and which replicas there are (`fleet_view.FleetView.shown`); one that leads where there is no
         fleet."""
 
-    async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read the file again: whether it took effect, and why not; raises `ActionRefusedError`
-        (503) when it does not say."""
+    async def reload(self, by: str) -> tuple[bool, str]:
+        """Ask the supervisor to read the files again, for the actor `by`: whether it took effect, and why not; raises
+        `ActionRefusedError` (503) when it does not say."""
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether this controller can do its work now, and each reason why not, in words."""

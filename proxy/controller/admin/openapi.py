@@ -172,6 +172,13 @@ def _paths() -> dict[str, Schema]:
             *_DATA,
         ),
         "/api/v1/processes": _get("processes", "The process tree.", _content(component("Processes")), *_DATA),
+        "/api/v1/config": _get(
+            "config",
+            "The configuration in force, and the last one refused.",
+            _content(component("Config")),
+            *_DATA,
+            503,
+        ),
         "/api/v1/fleet": _get(
             "fleet", "Who leads, and which replicas there are.", _content(component("Fleet")), *_DATA
         ),

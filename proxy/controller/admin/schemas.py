@@ -6,6 +6,7 @@ from proxy.controller.admin.caller_schemas import CALLER, HAND, PROBLEM, PROMOTI
 from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, IDLE, MONEY, PACE
 from proxy.controller.admin.drift_schemas import DRIFT_SCHEMAS
 from proxy.controller.admin.interface import PARTS
+from proxy.controller.admin.process_schemas import CONFIG, FLEET, PROCESSES
 from proxy.controller.admin.schema_words import (
     MOMENT,
     NUMBER,
@@ -122,6 +123,7 @@ ROLLOUT = object_of(
     {
         "name": TEXT,
         "route": TEXT,
+        "owner": nullable(TEXT) | {"description": "Who answers for the route."},
         "live": TEXT,
         "candidate": TEXT,
         "version": TEXT,
@@ -327,38 +329,6 @@ CHARTS = object_of(
         "history": {"type": "object"},
     }
 )
-WORKER = object_of({"slot": WHOLE, "pid": nullable(WHOLE), "started": NUMBER, "connected": {"type": "boolean"}})
-PROCESSES = object_of(
-    {
-        "supervisor": WHOLE,
-        "controller": nullable(WHOLE),
-        "workers": list_of(WORKER),
-        "restarts": {"type": "object", "additionalProperties": WHOLE},
-        "leaving": list_of(WHOLE),
-        "draining": {"type": "boolean"},
-        "config": object_of({"loaded": NUMBER, "reload_refused": nullable(TEXT)}),
-    }
-)
-REPLICA = object_of(
-    {
-        "name": TEXT,
-        "address": TEXT,
-        "role": {"enum": ["leader", "standby"]},
-        "version": TEXT,
-        "config_hash": TEXT,
-        "workers": WHOLE,
-        "link_lag_seconds": NUMBER,
-        "clock_offset_seconds": NUMBER,
-        "connected": {"type": "boolean"},
-    }
-)
-FLEET = object_of(
-    {
-        "leader": nullable(object_of({"name": TEXT, "address": TEXT, "since": MOMENT})),
-        "term": WHOLE,
-        "replicas": list_of(REPLICA),
-    }
-)
 _GIVEN: dict[str, Schema] = {
     "label": {"type": ["string", "integer", "boolean"]},
     "value": {"type": "number"},
@@ -382,6 +352,7 @@ SCHEMAS = {
     "Endpoint": ENDPOINT,
     "Charts": CHARTS,
     "Processes": PROCESSES,
+    "Config": CONFIG,
     "Fleet": FLEET,
     "HandAction": HAND,
     "Promotion": PROMOTION,

@@ -118,9 +118,13 @@ class StandbyService:
         workers = relay.workers.values() if relay is not None else ()
         return self._replica.supervisor.processes({worker.pid for worker in workers if worker.connected})
 
-    async def reload(self) -> tuple[bool, str]:
-        """Ask the supervisor to read this replica's file again."""
-        return await self._replica.supervisor.reload()
+    def config_in_force(self) -> dict[str, Any]:
+        """Which configuration this replica has, since when, by whom, and why a later one was refused."""
+        return self._replica.supervisor.config()
+
+    async def reload(self, by: str) -> tuple[bool, str]:
+        """Ask the supervisor to read this replica's files again."""
+        return await self._replica.supervisor.reload(by)
 
     def ready(self) -> tuple[bool, list[str]]:
         """Whether this replica's workers are led, and why not."""

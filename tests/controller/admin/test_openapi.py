@@ -74,7 +74,9 @@ async def test_answers_of_a_real_controller_hold_what_is_described_and_no_more(t
     async with running(tmp_path, text) as controller:
         worker, service = await FakeWorker(tmp_path).connect(), desk_of(controller)
         tree = {"supervisor": 1, "controller": 2, "workers": [{"slot": 0, "pid": 1, "started": 1.0}], "restarts": {}}
-        tree |= {"leaving": [], "config": {"loaded": 1.0, "reload_refused": "no"}}
+        refused = {"error": "line 3: …", "at": 2.0, "by": "watch"}
+        config = {"hash": "0f3a", "generation": 2, "loaded": 1.0, "by": "SIGHUP", "source": "u.yaml", "files": []}
+        tree |= {"leaving": [], "config": config | {"refused": refused}}
         service.tree(tree | {"draining": False})
         worker.bad(trial_of(controller), 20)
         worker.counts(trial_of(controller))
