@@ -24,13 +24,11 @@ from proxy.config.types import (
     Duration,
     FilePath,
     Flag,
-    Header,
     Listen,
     Moment,
     Network,
     PathChange,
     PointerText,
-    Proportion,
     Proxy,
     RequestPath,
     Section,
@@ -361,42 +359,3 @@ class Store(Section):
             here, environ = context.get("directory", Path()), context.get("environ", {})
             value = {**value, "url": StoreUrl(template, here, environ)}
         return {"path": f"state/{context.get('name', 'understudy')}.db", **value}
-
-
-class Access(Section):
-    """A line for each of a share of the requests, without headers, query and bodies."""
-
-    share: Proportion = 0.01
-    """Share of the requests, drawn by a hash of the [pair id](concepts.md#ids)."""
-    path: FilePath | None = None
-    """JSON lines go to this file; to standard error, with the other lines, when absent."""
-    max_size: Size = 256 << 20
-    """A file of this size is put aside and a new one begun."""
-    files: Count = 4
-    """So many files are kept, the present one included."""
-
-
-class Log(Section):
-    """What is written to standard error."""
-
-    format: Literal["json", "text"] = "json"
-    """One JSON object per line, or text for a person."""
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe line that is written."""
-    access: Access | None = None
-    """The access log; none when absent."""
-
-
-class Tracing(Section):
-    """Export of traces to an OpenTelemetry collector (needs the extra `otel`)."""
-
-    otlp: Url
-    """The collector's base URL for OTLP over HTTP, such as `http://127.0.0.1:4318`; spans are posted to `/v1/traces`
-    below it."""
-    share: Proportion = 0.01
-    """Share of the requests that come without a trace and begin one; a request with `traceparent` is exported as its
-    sampled flag says."""
-    service_name: Annotated[str, Field(min_length=1, max_length=128)] = "understudy"
-    """`service.name` of the spans."""
-    headers: dict[Header, SecretStr] = Field(default_factory=dict, repr=False)
-    """Sent to the collector: a key, say."""

@@ -15,8 +15,9 @@ from proxy.config.fleet import Fleet
 from proxy.config.headers import keys
 from proxy.config.judges import JudgeConfig
 from proxy.config.route import DefaultRoute, PredictionConfig, RolloutConfig, RouteConfig
-from proxy.config.server import Admin, Log, Server, Store, Tracing, UpstreamConfig, Webhook
+from proxy.config.server import Admin, Server, Store, UpstreamConfig, Webhook
 from proxy.config.similarity import EmbedderConfig
+from proxy.config.telemetry import Log, Tracing
 from proxy.config.types import FilePatterns, Name, Section
 from proxy.model import Plan, PredictionSpec, Segments
 from proxy.model.price import Price
