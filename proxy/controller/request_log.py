@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from proxy import logs, private
 from proxy.config import Config
-from proxy.config.server import Access, Tracing
+from proxy.config.telemetry import Access, Tracing
 from proxy.controller.recorder import rotate
 from proxy.pairs.request_log import RequestEntry, fields, line
 

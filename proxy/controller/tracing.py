@@ -24,7 +24,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from proxy import __version__
-from proxy.config.server import Tracing
+from proxy.config.telemetry import Tracing
 from proxy.pairs.request_log import LegEntry, RequestEntry
 
 Attributes = dict[str, str | int | float | bool]

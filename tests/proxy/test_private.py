@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy import private
-from proxy.config.server import Access
+from proxy.config.telemetry import Access
 from proxy.controller.recorder import RecordingRule, _File, rotate
 from proxy.controller.request_log import AccessLog
 from proxy.controller.store.sqlite.files import claim
