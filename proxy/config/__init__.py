@@ -23,6 +23,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from proxy.config.admin import Admin
 from proxy.config.checks import check
 from proxy.config.files import check_files
 from proxy.config.guards import Guards
@@ -31,7 +32,7 @@ from proxy.config.json_schema import schema
 from proxy.config.reading import read_tree
 from proxy.config.record import Record
 from proxy.config.route import Fallback, Mirror, PredictionConfig, RolloutConfig, RouteConfig
-from proxy.config.server import Admin, Server, UpstreamConfig, Webhook
+from proxy.config.server import Server, UpstreamConfig, Webhook
 from proxy.config.text import Document, NoEnvironment
 from proxy.config.tree import Config
 from proxy.errors import ConfigError, Mistake

@@ -18,7 +18,7 @@ from proxy.config.durations import check_durations
 from proxy.config.fleet import check_fleet
 from proxy.config.grpc import check_grpc
 from proxy.config.guard_checks import check_aspects, check_guards
-from proxy.config.identity import check_tokens
+from proxy.config.identity import check_oidc, check_tokens, check_user_header
 from proxy.config.judge_checks import check_judges
 from proxy.config.match_checks import check_fork, check_reachable, check_reserved
 from proxy.config.names import collide, is_loopback, nearest
@@ -39,6 +39,9 @@ from proxy.predictions.expressions import expression_problem
 from proxy.predictions.protocol import Protocol
 from proxy.predictions.registry import PROTOCOLS
 from proxy.units import duration
+
+_PROOFS = ("token", "tokens", "oidc", "trusted_user_header")
+"""Keys of `admin` that ask people for a proof."""
 
 
 def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
@@ -73,14 +76,20 @@ def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
 
 def _sides(config: Config, blame: Blamer) -> None:
     _ports(config, blame)
-    admin, broken = config.admin, any(blame.is_broken(("admin", key)) for key in ("token", "tokens"))
+    admin, broken = config.admin, any(blame.is_broken(("admin", key)) for key in _PROOFS)
     if not admin.asks_who and not is_loopback(admin.listen) and not broken:
         blame(
             ("admin", "listen"),
             f"{admin.listen} is reachable from other hosts",
             "set `admin.token`, or use 127.0.0.1",
         )
-    check_tokens(admin.token, admin.tokens, [*(route.name for route in config.routes), DEFAULT_ROUTE], blame)
+    routes = [*(route.name for route in config.routes), DEFAULT_ROUTE]
+    check_tokens(admin.token, admin.tokens, routes, blame)
+    if admin.oidc is not None:
+        check_oidc(admin.oidc, admin.url, config.fleet is not None, routes, blame)
+    if admin.trusted_user_header is not None:
+        plain = config.fleet is not None and config.fleet.tls is None
+        check_user_header(admin.trusted_user_header, plain, routes, blame)
     _positive(("server",), blame, controller_lost=config.server.controller_lost, watch=config.server.watch)
     for name, upstream in config.upstreams.items():
         path: Path = ("upstreams", name)

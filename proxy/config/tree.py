@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field
 
+from proxy.config.admin import Admin
 from proxy.config.fleet import Fleet
 from proxy.config.headers import keys
 from proxy.config.judges import JudgeConfig
 from proxy.config.route import DefaultRoute, PredictionConfig, RolloutConfig, RouteConfig
-from proxy.config.server import Admin, Server, Store, UpstreamConfig, Webhook
+from proxy.config.server import Server, Store, UpstreamConfig, Webhook
 from proxy.config.similarity import EmbedderConfig
 from proxy.config.telemetry import Log, Tracing
 from proxy.config.types import FilePatterns, Name, Section

@@ -12,8 +12,9 @@ import proxy.http
 import proxy.pairs
 import proxy.request
 import proxy.worker
+from proxy.config.admin import AdminLimits, AdminTimeouts
 from proxy.config.route import Mirror
-from proxy.config.server import AdminLimits, AdminTimeouts, LimitsConfig, Timeouts
+from proxy.config.server import LimitsConfig, Timeouts
 from proxy.config.types import Section
 from proxy.model.reasons import Reason
 from tools.bounds import NOT_FELT, PARTS, Bound

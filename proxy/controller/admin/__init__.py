@@ -18,8 +18,10 @@ from aiohttp import web
 from proxy.controller.admin import access, drift, handlers, problems
 from proxy.controller.admin.console import Console
 from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
+from proxy.controller.admin.identity import IDENTITIES, Identities
 from proxy.controller.admin.interface import AdminService
 from proxy.controller.admin.metrics import Metrics
+from proxy.controller.admin.oidc import login
 from proxy.controller.admin.passing_on import PassingOn
 from proxy.controller.admin.port import Port
 from proxy.controller.admin.stream import EventStreams
@@ -37,11 +39,13 @@ def application(service: AdminService, sender: Sender, passing_on: PassingOn | N
     if passing_on is not None:
         app.on_cleanup.append(passing_on.close)
     app[SURFACE], app[SENDER] = service, sender
+    app[IDENTITIES] = Identities()
     app[handlers.METRICS] = Metrics(service, sender)
     streams = app[handlers.STREAMS] = EventStreams(service)
     app.on_response_prepare.append(access.add_security_headers)
     app.on_shutdown.append(streams.close)
     app.add_routes(handlers.routes)
     app.add_routes(drift.routes)
+    app.add_routes(login.routes)
     app.add_routes(Console().routes)
     return app

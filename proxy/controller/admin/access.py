@@ -21,7 +21,7 @@ from aiohttp import web
 
 from proxy.controller.admin.callers import About, Needs, Role, why_refused
 from proxy.controller.admin.handlers import SURFACE
-from proxy.controller.admin.identity import CALLER, identify
+from proxy.controller.admin.identity import CALLER, IDENTITIES
 from proxy.controller.admin.problems import Handler, Problem
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -55,7 +55,8 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     if needed.role is not None:
         if not admin.asks_who and not passed_on:
             check_host(request.headers.get("host", ""), admin.listen)
-        request[CALLER] = caller = identify(request, admin)
+        identities = request.app[IDENTITIES]
+        request[CALLER] = caller = await identities.identify(request, admin, passed_on=passed_on)
         route = request.match_info.get("route")
         if why := why_refused(caller, needed, route):
             raise Problem(403, why, needs=needed.role.word, actor=caller.actor)

@@ -19,6 +19,6 @@ CALLER = object_of(
 )
 PROBLEM = object_of(
     {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT, "reasons": list_of(TEXT)}
-    | {"needs": ROLE, "actor": TEXT},
+    | {"needs": ROLE, "actor": TEXT, "sign_in": list_of({"enum": ["token", "oidc"]})},
     required=("type", "title", "status", "detail"),
 )

@@ -30,18 +30,22 @@ def _content(schema: Schema, kind: str = "application/json") -> Schema:
     return {"content": {kind: {"schema": schema}}}
 
 
-def _answers(good: Schema, *problems: int) -> Schema:
+def _answers(good: Schema, *problems: int, code: int = 200) -> Schema:
     bad = {str(code): {"$ref": f"#/components/responses/{code}"} for code in problems}
-    return {"200": {"description": "As asked."} | good} | bad
+    return {str(code): {"description": "As asked."} | good} | bad
 
 
-def _get(operation: str, text: str, good: Schema, *problems: int, query: tuple[Schema, ...] = ()) -> Schema:
-    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems)}
+def _get(
+    operation: str, text: str, good: Schema, *problems: int, query: tuple[Schema, ...] = (), code: int = 200
+) -> Schema:
+    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems, code=code)}
     return {"get": found | ({"parameters": list(query)} if query else {})}
 
 
-def _post(operation: str, text: str, good: Schema, *problems: int, body: Schema | None = None) -> Schema:
-    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems)}
+def _post(
+    operation: str, text: str, good: Schema, *problems: int, body: Schema | None = None, code: int = 200
+) -> Schema:
+    found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems, code=code)}
     return {"post": found | ({"requestBody": body} if body else {})}
 
 
@@ -189,6 +193,9 @@ def _paths() -> dict[str, Schema]:
             *_DATA,
             503,
         ),
+        "/auth/login": _open(_get("login", "To the provider, to sign in to the console.", {}, 404, 503, code=303)),
+        "/auth/callback": _open(_get("callback", "From the provider; begins a session.", {}, 404, 503, code=303)),
+        "/auth/logout": _open(_post("logout", "Ends the session in this browser.", {}, 403, 404, code=204)),
         "/api/v1/journal/head": _get(
             "head",
             "The last entry of the journal and the hash of all up to it; keep it elsewhere, for `judge --verify`.",

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from proxy.config.server import Admin
+from proxy.config.admin import Admin
 from proxy.controller.admin.access import HEADERS
 from proxy.controller.admin.handlers import METRICS
 from proxy.controller.admin.problems import CONTENT_TYPE, Problem, server_log

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse, DummyCookieJar, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controller.admin import application
@@ -19,7 +19,8 @@ Client = TestClient[web.Request, web.Application]
 
 @asynccontextmanager
 async def serving(service: FakeService) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(application(service, FakeSender()))) as client:
+    server = TestServer(application(service, FakeSender()))
+    async with TestClient(server, cookie_jar=DummyCookieJar()) as client:  # cookies are a test's own to send
         yield client
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from proxy.config.server import Admin, AdminLimits, AdminTimeouts
+from proxy.config.admin import Admin, AdminLimits, AdminTimeouts
 from proxy.controller.admin import Port, application
 from proxy.controller.admin.port import KEPT_BACK
 from proxy.model.reasons import Reason

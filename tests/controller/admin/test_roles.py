@@ -51,7 +51,9 @@ def test_what_is_about_the_route_in_its_path_has_one_there() -> None:
         assert (route.handler.needs.about is About.PATH) == ("{route}" in path), path
 
 
-OPEN = {"/healthz", "/readyz", "/metrics", "/", "/console/{path}"}
+OPEN = {
+    "/healthz", "/readyz", "/metrics", "/", "/console/{path}", "/auth/login", "/auth/callback", "/auth/logout",
+}  # fmt: skip
 
 
 def test_what_is_open_to_all_is_listed_here() -> None:

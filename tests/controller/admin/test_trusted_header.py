@@ -1,0 +1,91 @@
+"""Promise: what a proxy says of a user is believed of the proxies that are named and of nobody else, in a fleet too."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.identity import TrustedUserHeader
+from proxy.controller.admin.identity import is_proxy
+from tests.controller.admin.clients import problem, serving
+from tests.controller.admin.test_passing_on import _fleet
+from tests.controller.fake_service import NAME, URL, FakeService
+
+
+def admin(proxies: str = "127.0.0.1") -> str:
+    return (
+        f", trusted_user_header: {{header: x-forwarded-user, groups: x-forwarded-groups, proxies: [{proxies}],"
+        " grants: [{role: view}, {value: ml, role: operate}]}"
+    )
+
+
+ADA = {"x-forwarded-user": "ada@bank.example", "x-forwarded-groups": "audit, ml"}
+
+
+async def test_a_user_of_a_proxy_that_is_named_acts() -> None:
+    service = FakeService(admin=admin())
+    async with serving(service) as client:
+        assert (await client.post(URL + "/pause", headers=ADA)).status == 200
+        assert service.acts == [(NAME, "pause", "", "proxy:ada@bank.example", False)]
+        bob = {"x-forwarded-user": "bob"}
+        assert (await client.get(URL, headers=bob)).status == 200
+        await problem(await client.post(URL + "/abort", headers=bob), 403)
+
+
+async def test_from_anybody_else_the_header_says_nothing() -> None:
+    service = FakeService(admin=admin("10.0.0.0/8"))
+    async with serving(service) as client:
+        await problem(await client.get(URL, headers=ADA), 401)
+        await problem(await client.post(URL + "/abort", headers=ADA), 401)
+    assert service.acts == []
+
+
+@pytest.mark.parametrize("names", [[""], ["a", "b"], ["x" * 201], ["a\tb"]])
+async def test_a_name_that_is_none_is_refused(names: list[str]) -> None:
+    async with serving(FakeService(admin=admin())) as client:
+        head = [("x-forwarded-user", name) for name in names]
+        await problem(await client.get(URL, headers=head), 401)
+
+
+async def test_without_the_header_the_proxy_is_nobody() -> None:
+    async with serving(FakeService(admin=admin())) as client:
+        await problem(await client.get(URL), 401)
+
+
+async def test_another_sites_page_uses_no_proxys_proof() -> None:
+    service = FakeService(admin=admin())
+    async with serving(service) as client:
+        await problem(await client.post(URL + "/abort", headers=ADA | {"origin": "https://evil.example"}), 403)
+    assert service.acts == []
+
+
+async def test_a_standby_passes_a_proven_user_on_and_no_other() -> None:
+    async with _fleet(admin=admin()) as fleet:
+        answer = await fleet.client.post(f"/api/v1/rollouts/{NAME}/pause", headers=ADA)
+        assert answer.status == 200
+        assert fleet.leader.acts == [(NAME, "pause", "", "proxy:ada@bank.example", False)]
+    tokens = ", tokens: [{name: ops, token: an-operator, role: operate}]"
+    async with _fleet(admin=admin("10.0.0.0/8") + tokens) as fleet:
+        act = f"/api/v1/rollouts/{NAME}/abort"
+        await problem(await fleet.client.post(act, headers=ADA), 401)
+        answer = await fleet.client.post(act, headers=ADA | {"authorization": "Bearer an-operator"})
+        assert answer.status == 200
+        assert [one[3] for one in fleet.leader.acts] == ["token:ops"]
+
+
+async def test_what_a_standby_has_not_believed_never_reaches_the_leader() -> None:
+    """With a token that the leader does not have, the header must not be what is left to believe."""
+    tokens = ", tokens: [{name: ops, token: an-operator, role: operate}]"
+    async with _fleet(admin=admin("10.0.0.0/8") + tokens) as fleet:
+        fleet.leader.config = FakeService(admin=admin("127.0.0.1")).config
+        act = f"/api/v1/rollouts/{NAME}/abort"
+        await problem(await fleet.client.post(act, headers=ADA | {"authorization": "Bearer an-operator"}), 401)
+        assert fleet.leader.acts == []
+
+
+@pytest.mark.parametrize(
+    ("peer", "believed"),
+    [("10.1.2.3", True), ("11.0.0.1", False), ("::1", True), ("::ffff:10.0.0.1", True), ("", False), ("nobody", False)],
+)
+def test_networks(peer: str, believed: bool) -> None:
+    rule = TrustedUserHeader(header="x", proxies=("10.0.0.0/8", "::1"), grants=({"role": "view"},))  # type: ignore[arg-type]
+    assert is_proxy(peer, rule) == believed
