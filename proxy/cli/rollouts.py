@@ -67,6 +67,9 @@ def _hand_action(action: str, about: str, example: str) -> click.Command:
         except NotFoundError:
             raise unknown_rollout(admin, rollout) from None
         click.echo(json.dumps(after, indent=2) if as_json else overview([after]))
+        if (asked := after.get("asked")) and not as_json:
+            click.echo(f"\n{asked['by']} asks for 100 %; another person has to confirm it until {asked['until']}:")
+            click.echo(f"  understudy promote {after['name']} --full --reason …")
         return 0
 
     command.__doc__ = f"{about}\n\n\b\nExample:\n  understudy {action} credit/credit-v2 --reason {example!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from proxy.config.identity import AdminToken, Oidc, TrustedUserHeader
+from proxy.config.identity import AdminToken, Oidc, TrustedUserHeader, TwoPerson
 from proxy.config.types import Count, Duration, Listen, Section, Url
 
 
@@ -46,6 +46,8 @@ class Admin(Section):
     """Users of an OpenID Connect provider: bearer tokens, and signing in to the console."""
     trusted_user_header: TrustedUserHeader | None = None
     """Users that a proxy in front has proven."""
+    two_person: TwoPerson | None = None
+    """What one person alone cannot do by hand; nothing when absent."""
     limits: AdminLimits = AdminLimits()
     """What clients of the admin port may cost."""
     timeouts: AdminTimeouts = AdminTimeouts()

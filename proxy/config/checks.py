@@ -85,6 +85,10 @@ def _sides(config: Config, blame: Blamer) -> None:
         )
     routes = [*(route.name for route in config.routes), DEFAULT_ROUTE]
     check_tokens(admin.token, admin.tokens, routes, blame)
+    if admin.two_person is not None:
+        _positive(("admin", "two_person"), blame, promote_full=admin.two_person.promote_full)
+        if not admin.asks_who and not broken:
+            blame(("admin", "two_person"), "nobody proves who they are here", "set `admin.tokens` or `admin.oidc`")
     if admin.oidc is not None:
         check_oidc(admin.oidc, admin.url, config.fleet is not None, routes, blame)
     if admin.trusted_user_header is not None:

@@ -117,6 +117,13 @@ class TrustedUserHeader(Section):
     """Roles by group, as for `oidc`."""
 
 
+class TwoPerson(Section):
+    """Actions that a second person has to confirm."""
+
+    promote_full: Duration
+    """A promotion by hand to 100 % (`--full`, or out of the last stage): how long the second person has."""
+
+
 def is_private_url(url: str) -> bool:
     """Whether what is said there can be overheard by nobody: https, or http on this machine.
 

@@ -116,6 +116,7 @@ def rollout_json(trial: RolloutRun, owner: str | None = None) -> dict[str, Any]:
         "since": rfc3339(rollout.since),
         "paused": rollout.paused,
         "blocked_by": rollout.blocked_by,
+        "asked": {"by": rollout.asked_by, "until": rfc3339(rollout.asked_until)} if rollout.asked_by else None,
         "stage": stage_json(trial),
         "stages": [stage.name for stage in plan.stages],
         "weight": rollout.weight / 100,

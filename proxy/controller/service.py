@@ -182,7 +182,8 @@ class ControllerService:
         blocked_by = self._controller.executor.blocked_by(trial)
         match action:
             case "promote":
-                return Promote(now, actor, reason, full, blocked_by)
+                rule = self.config.admin.two_person
+                return Promote(now, actor, reason, full, blocked_by, rule.promote_full if rule is not None else None)
             case "abort":
                 return Abort(now, actor, reason)
             case "pause":

@@ -25,6 +25,7 @@ class RolloutState:
     `lost`, `stalled` (not ready for too long), `removed`. `ended_at` is when that was, `ended_in` the name of the stage
     it was in (`promoted` is one). `unready_since` is when the candidate's health check began to say that it is not
     ready, 0 while it is; `waited` how many seconds of the present stage that took: the stage's clock stood still.
+    `asked_by` has asked for 100 %, and another person has to confirm that until `asked_until`; empty where nobody has.
     """
 
     name: str
@@ -46,6 +47,8 @@ class RolloutState:
     ended_in: str = ""
     unready_since: float = 0.0
     waited: float = 0.0
+    asked_by: str = ""
+    asked_until: float = 0.0
 
     def in_stage(self, now: float) -> float:
         """Seconds in the present stage, without those in which the candidate was not ready."""
@@ -108,13 +111,15 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Promote:
-    """By hand: to the next stage, or with `full` to 100 %."""
+    """By hand: to the next stage, or with `full` to 100 %. `confirm_within` is how many seconds a second person has to
+    confirm the latter, `None` where one is enough."""
 
     now: float
     actor: str
     reason: str = ""
     full: bool = False
     blocked_by: str | None = None
+    confirm_within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

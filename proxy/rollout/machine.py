@@ -34,6 +34,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.model import BUCKETS, Assessment, Plan, State, Verdict
+from proxy.rollout.confirming import asked, confirmation
 from proxy.rollout.events import (
     MACHINE,
     Abort,
@@ -110,7 +111,7 @@ def _enter(rollout: RolloutState, plan: Plan, index: int, now: float) -> Rollout
     fields: dict[str, object] = {"entry": rollout.entry + 1, "entered_at": now, "held": False, "stalled": False}
     fields |= {"waited": 0.0, "unready_since": now if rollout.unready_since else 0.0}
     if index >= len(plan.stages):
-        end: dict[str, object] = {"state": State.PROMOTED, "weight": BUCKETS, "stage": len(plan.stages) - 1}
+        end = {"state": State.PROMOTED, "weight": BUCKETS, "stage": len(plan.stages) - 1, "asked_by": ""}
         return _changed(rollout, **fields, **end, blocked_by=None, paused=False)
     stage = plan.stages[index]
     return _changed(rollout, **fields, state=stage.kind, weight=stage.weight, stage=index, blocked_by=None)
@@ -136,7 +137,7 @@ def _fall(
 
 def _ended(rollout: RolloutState, plan: Plan, now: float, **how: object) -> RolloutState:
     """At its end, rolled back if `how` does not say otherwise: nothing of the climb that is over is left."""
-    fields = {"state": State.ROLLED_BACK, "ended_at": now, "ended_in": stage_name(rollout, plan), **how}
+    fields = {"state": State.ROLLED_BACK, "ended_at": now, "ended_in": stage_name(rollout, plan), "asked_by": "", **how}
     return _changed(
         rollout, weight=0, paused=False, held=False, stalled=False, blocked_by=None, unready_since=0.0, **fields
     )
@@ -247,7 +248,12 @@ def _on_promote(rollout: RolloutState, event: Promote, plan: Plan) -> tuple[Roll
     if rollout.weight == 0 and event.blocked_by and _takes_weight(plan, following):
         refusal = f"cannot promote {rollout.name}: {event.blocked_by} serves on the same route"
         return rollout, (Refuse(refusal),)
-    return _climb(rollout, plan, following, event.now, event.reason or "by hand", event.actor)
+    if following < len(plan.stages):
+        return _climb(rollout, plan, following, event.now, event.reason or "by hand", event.actor)
+    word = confirmation(rollout, event)
+    if isinstance(word, Refuse):
+        return rollout, (word,)
+    return _climb(rollout, plan, following, event.now, word, event.actor) if word else asked(rollout, event)
 
 
 def _on_abort(rollout: RolloutState, event: Abort, plan: Plan) -> tuple[RolloutState, Effects]:

@@ -46,6 +46,8 @@ HEADER = {"header": "x-user", "proxies": ["10.0.0.1"], "grants": [{"role": "view
          "admin.oidc.login.session", "not within 1m to"),
         ({"admin": {"url": "https://a.example", "oidc": OIDC | {"login": {"client_id": "c", "session_key": "short"}}}},
          "admin.oidc.login.session_key", "shorter than 32 letters"),
+        ({"admin": {"two_person": {"promote_full": "1h"}}}, "admin.two_person", "nobody proves who they are here"),
+        ({"admin": {"token": "t", "two_person": {"promote_full": "0s"}}}, "admin.two_person.promote_full", "than 0"),
         ({"admin": {"trusted_user_header": HEADER | {"header": "Cookie"}}},
          "admin.trusted_user_header.header", "what clients send themselves"),
         ({"admin": {"trusted_user_header": HEADER | {"proxies": []}}},

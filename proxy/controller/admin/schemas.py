@@ -130,6 +130,7 @@ ROLLOUT = object_of(
         "state": {"enum": [*State]},
         "since": MOMENT | {"description": "When this state, or its stage, began; of an ended one when it ended."},
         "paused": {"type": "boolean"},
+        "asked": nullable(object_of({"by": TEXT, "until": MOMENT})),
         "blocked_by": nullable(TEXT),
         "stage": component("Stage"),
         "stages": list_of(TEXT),
