@@ -5,9 +5,10 @@ With E[L] ≤ 1 while nothing drifts, E[M] after a time t is at most t/`per`, so
 false alarms in `per`, whatever the rate of observations: the e-detector of Shin, Ramdas and Rinaldo (arXiv 2203.03532)
 with weights by time. Bets of a field are averaged.
 
-A score of variance 1 is bet on with exp(λx − λ²/2), an event of rate m with the likelihood ratio exp(λx)/(1 − m +
-m·eᵏ), k = λ; the expected mean is moved against the bet by one standard error. Log factors are divided by the size of
-bursts (`dispersion`): what is exact for independent observations of a known mean is calibrated beyond that, not proved.
+A score x is bet on with exp(λx − ψ(λ)), ψ its cumulants in the reference (λ²/2 at least, that of a normal one), an
+event of rate m with the likelihood ratio exp(λx)/(1 − m + m·eᵏ), k = λ; the expected mean is moved against the bet by
+one standard error. Log factors are divided by the size of bursts (`dispersion`): what is exact for independent
+observations of a known mean is calibrated beyond that, not proved.
 
 `since` is the mean of the times of restart, weighted by what each has won: Shiryaev's posterior mean of the moment of
 change. Sums since then are kept by the same weights.
@@ -25,7 +26,7 @@ from proxy.evidence.process.wealth import Bools, Floats
 
 SIZES: Final = np.array([0.06, 0.12, 0.24, 0.5, 1.0, 2.0])
 """Bets on scores, in standard deviations, in both directions."""
-RISES: Final = np.log([1.3, 1.8, 3.0, 8.0, 30.0, 120.0])
+RISES: Final = np.log([1.3, 2.0, 4.0, 16.0, 120.0, 1000.0])
 FALLS: Final = np.log([0.8, 0.6, 0.4, 0.2, 0.05, 0.005])
 LEAST: Final = 1e-7
 """The least rate."""
@@ -51,19 +52,31 @@ class BetGrid:
         weights[[one.rises for one in channels]] = np.repeat([1.0, 0.0], len(SIZES)) / len(SIZES)
         return cls(sizes, weights, np.repeat([1.0, -1.0], len(SIZES)), rate)
 
-    def factors(self, sums: Floats, trials: Floats, means: Floats, errors: Floats) -> Floats:
-        """Log factors (channels, 12) of a block: sums, trials, expected means and their standard errors, (channels,).
+    def factors(self, sums: Floats, trials: Floats, means: Floats, errors: Floats, cumulants: Floats) -> Floats:
+        """Log factors (channels, 12) of a block: sums, trials, expected means and their standard errors, (channels,);
+        `cumulants` (channels, 12) as of `cumulants_of` (not read for rates).
 
         >>> grid = BetGrid.of((DriftChannel("far", rises=True),))
-        >>> no, yes = (np.exp(grid.factors(*np.array([[s], [1.0], [0.01], [0.0]])))[0, :6] for s in (0.0, 1.0))
+        >>> kept = cumulants_of(np.zeros(1), np.ones(1))[None]
+        >>> no, yes = (np.exp(grid.factors(*np.array([[s], [1.0], [0.01], [0.0]]), kept))[0, :6] for s in (0.0, 1.0))
         >>> bool(np.allclose(0.99 * no + 0.01 * yes, 1.0))
         True
         """
+        n = trials[:, None]
         means = means[:, None] + self.signs * errors[:, None]
-        scores = self.sizes * (sums[:, None] - trials[:, None] * (means + 0.5 * self.sizes))
         inside = np.clip(means, LEAST, 1.0 - LEAST) * np.expm1(np.where(self.rate[:, None], self.sizes, 0.0))
-        events = self.sizes * sums[:, None] - trials[:, None] * np.log1p(inside)
-        return np.where(self.rate[:, None], events, scores)
+        costs = np.where(self.rate[:, None], np.log1p(inside), self.sizes * means + cumulants)
+        return np.asarray(self.sizes * sums[:, None] - n * costs)
+
+
+def cumulants_of(scores: Floats, mass: Floats) -> Floats:
+    """Log E[exp(λx)] of a score with this distribution, for all bets (12,); at least that of a normal one.
+
+    >>> cumulants_of(np.array([-1.0, 1.0]), np.array([0.5, 0.5]))[2].round(4)  # ln cosh 0.24 = 0.0285
+    np.float64(0.0288)
+    """
+    sizes = np.concatenate([SIZES, -SIZES])
+    return np.asarray(np.maximum(np.log(np.exp(sizes[:, None] * scores) @ mass), 0.5 * sizes**2))
 
 
 class RestartSums:

@@ -3,7 +3,8 @@
 The edges are quantiles of the first values; a value that equals an edge has a bin of its own, so that numbers with few
 values (a count, many zeros) are ranked rightly. The level scores the normal score Φ⁻¹ of a bin's middle rank (van der
 Waerden, 1952): for a normal sample its mean moves by as many standard deviations as the sample's, and no outlier weighs
-more than three. The spread scores how far from the middle, |2·rank − 1|. Both are brought to mean 0 and variance 1.
+more than three. It is brought to mean 0 and variance 1. The spread is its square; what was
+expected of the level is taken from it later (`reference.centred`), so that a cycle of the level is none of the spread.
 """
 
 from __future__ import annotations
@@ -24,18 +25,20 @@ FLAT = 0.3
 more than ten deviations."""
 DECADES = 10.0 ** np.arange(0.5, 4.6, 0.5)
 """Edges of the chart beyond the reference, in its ranges."""
+_EMPTY = 1e-3
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Binned:
     """`edges` (k,) ascending; bin 2i + 1 is edge i itself, bin 2i what lies below it, with `counts` (2k + 1,) of the
-    first values. `scores` (2k + 1, 2): level and spread. `ranks` (k,) of the edges, `wide` the edges of the chart,
-    `before` mean and standard deviation of the first values."""
+    first values. `scores` (2k + 1, 2): level, and its square times `square`, which has variance 1. `ranks` (k,) of the
+    edges, `wide` the edges of the chart, `before` mean and standard deviation of the first values."""
 
     edges: Floats
     counts: Ints
     scores: Floats
+    square: float
     ranks: Floats
     wide: Floats
     before: tuple[float, float]
@@ -56,15 +59,21 @@ class Binned:
     @classmethod
     def rebuilt(cls, edges: Floats, counts: Ints, before: tuple[float, float]) -> Binned:
         """From what is kept of it."""
-        mass = (counts + 1e-3) / (counts + 1e-3).sum()
+        mass = (counts + _EMPTY) / (counts + _EMPTY).sum()
         ranks = np.cumsum(mass) - 0.5 * mass
         level = np.array([_NORMAL.inv_cdf(float(rank)) for rank in ranks]).clip(-FURTHEST, FURTHEST)
-        scores = np.stack([level, np.abs(2.0 * ranks - 1.0)], axis=1)
-        scores -= mass @ scores
-        scores /= np.maximum([FLAT, 0.5 * FLAT], np.sqrt(mass @ scores**2))
+        level -= mass @ level
+        level /= max(FLAT, float(np.sqrt(mass @ level**2)))
+        square = 1.0 / max(FLAT, float(np.sqrt(max(0.0, mass @ level**4 - (mass @ level**2) ** 2))))
+        scores = np.stack([level, square * level**2], axis=1)
         span = max(float(edges[-1] - edges[0]), 1e-9 * (1.0 + abs(float(edges[0]))))
         wide = np.concatenate([edges[0] - span * DECADES[::-1], edges, edges[-1] + span * DECADES])
-        return cls(edges, counts, scores, ranks[1::2], wide, before)
+        return cls(edges, counts, scores, square, ranks[1::2], wide, before)
+
+    @property
+    def mass(self) -> Floats:
+        """The share of the first values in each bin."""
+        return np.asarray((self.counts + _EMPTY) / (self.counts + _EMPTY).sum())
 
     def bins(self, values: Floats) -> Ints:
         """The bin of each value, (n,)."""

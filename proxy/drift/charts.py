@@ -52,8 +52,7 @@ class ChartCounts:
             before, self.seconds = self.seconds, LENGTHS[LENGTHS.index(self.seconds) + 1]
             self._join(np.asarray(self.spans[: self.used] * before // self.seconds, np.int64))
         else:
-            self.counts = np.roll(self.counts, -1, axis=0)
-            self.spans = np.roll(self.spans, -1)
+            self.counts[:-1], self.spans[:-1] = self.counts[1:].copy(), self.spans[1:].copy()
             self.counts[-1], self.spans[-1] = 0, -1
             self.used -= 1
 

@@ -18,7 +18,8 @@ ALPHA: Final = 0.05
 class Moved:
     """What a channel did since it began to differ: over `n` values, `apart` is the sum of differences from the expected
     mean, `values` the sum in the field's own unit. `unsure` is the variance of the expected mean; `first` mean and
-    deviation of the reference in the field's own unit, where it has one."""
+    deviation of the reference in the field's own unit, where it has one; `square` is what a spread was multiplied
+    by."""
 
     field: str
     state: DriftState
@@ -34,6 +35,7 @@ class Moved:
     since: float
     evidence: float
     first: tuple[float, float] | None = None
+    square: float = 0.0
 
 
 def radius(variance: float, n: float) -> float:
@@ -61,7 +63,7 @@ def describe_drift(moved: Moved) -> DriftFinding:
     effect = moved.apart / moved.n
     after: float | None = moved.expected + effect
     variance = max((moved.expected + effect) * (1.0 - moved.expected - effect), 1.0 / moved.n) if moved.rate else 1.0
-    half = math.sqrt(radius(variance * moved.bursts, moved.n) ** 2 + 4.0 * variance * moved.unsure)
+    half = math.sqrt(radius(variance * moved.bursts, moved.n) ** 2 + 4.0 * moved.unsure)
     low, high = effect - half, effect + half
     before: float | None = moved.expected
     if moved.rate:
@@ -70,27 +72,42 @@ def describe_drift(moved: Moved) -> DriftFinding:
         before, after = (
             (moved.first[0], moved.values / moved.n) if moved.first and moved.what == "level" else (None, None)
         )
+    unit = "share" if moved.rate else "sd"
+    if moved.square:
+        effect, low, high = (_ratio(moved, x) for x in (effect, low, high))
+        unit = "ratio"
     drifts = moved.state is not DriftState.STEADY
     return DriftFinding(
-        moved.field, moved.state, moved.what, moved.detail, effect, low, high, "share" if moved.rate else "sd",
+        moved.field, moved.state, moved.what, moved.detail, effect, low, high, unit,
         before, after, moved.since if drifts else None, moved.evidence, round(moved.n), moved.bursts,
-        _words(moved, effect, (low, high), (before, after)) if drifts else "as expected",
+        _words(moved, effect, (low, high)) if drifts else "as expected",
     )  # fmt: skip
 
 
-def _words(moved: Moved, effect: float, interval: tuple[float, float], means: tuple[float | None, float | None]) -> str:
-    name = f"{moved.what} {moved.detail}".strip()
-    before, after = means
-    if moved.rate and before is not None and after is not None:
-        low, high = (max(0.0, before + end) for end in interval)
-        return f"{name} {_percent(before)} → {_percent(after)} ({_percent(low)} to {_percent(high)})"
-    low, high = interval
-    text = f"{name} {effect:+.3g} sd ({significant(low, 3)} to {significant(high, 3)})"
-    if before is None or after is None:
-        return text
-    text += f": mean {significant(before, 4)} → {significant(after, 4)}"
+def _ratio(moved: Moved, effect: float) -> float:
+    """The ratio of standard deviations that a difference of mean squares is."""
+    return math.sqrt(max(0.0, moved.expected + effect) / max(moved.expected, 1e-9))
+
+
+def _words(moved: Moved, effect: float, interval: tuple[float, float]) -> str:
+    name, (low, high) = f"{moved.what} {moved.detail}".strip(), interval
+    if moved.square:
+        return f"{name} × {significant(effect, 3)} ({significant(low, 3)} to {significant(high, 3)})"
+    if not moved.rate:
+        return f"{name} {effect:+.3g} sd ({significant(low, 3)} to {significant(high, 3)}){_mean(moved)}"
+    before, after = moved.expected, moved.expected + effect
+    shares = f"{_percent(before + low)} to {_percent(before + high)}"
+    return f"{name} {_percent(before)} → {_percent(after)} ({shares}){_mean(moved) if moved.what == 'far' else ''}"
+
+
+def _mean(moved: Moved) -> str:
+    """What became of the mean in the field's own unit, where it has one."""
+    if moved.first is None or moved.what not in ("level", "far"):
+        return ""
+    before, after = moved.first[0], moved.values / moved.n
     ratio = after / before if before * after > 0.0 else 1.0
-    return text + (f" (× {significant(ratio, 3)})" if not 0.5 < ratio < 2.0 else "")
+    times = f" (× {significant(ratio, 3)})" if not 0.5 < ratio < 2.0 else ""
+    return f": mean {significant(before, 4)} → {significant(after, 4)}{times}"
 
 
 def _percent(share: float) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from proxy.drift.bets import BetGrid, RestartSums
+from proxy.drift.bets import LEAST, BetGrid, RestartSums, cumulants_of
 from proxy.drift.channels import channels_of
 from proxy.drift.charts import ChartCounts
 from proxy.drift.describing import Moved, describe_drift
@@ -17,10 +17,10 @@ from proxy.drift.drawing import drawn_bucket
 from proxy.drift.finding import DriftBucket, DriftFinding, DriftState
 from proxy.drift.observations import Absent, FieldValue, Observations
 from proxy.drift.plan import DriftField, DriftPlan
-from proxy.drift.reference import CycleReference
-from proxy.drift.scoring import FIRST, NumberScorer, Scored, Scorer, present, scorer_of
+from proxy.drift.reference import CycleReference, centred
+from proxy.drift.scoring import FIRST, LabelScorer, NumberScorer, Scored, Scorer, present, scorer_of
 from proxy.evidence.process.prf import key_of
-from proxy.evidence.process.wealth import Floats, Ints
+from proxy.evidence.process.wealth import Bools, Floats
 
 SHORTEST, LONGEST, ENOUGH = 1.0, 600.0, 32
 """A block ends after a second if it has enough observations, else after ten minutes."""
@@ -28,8 +28,8 @@ STRICT: Final = 0.35
 """Of the budget this part is spent: where 0.35 alarms are expected, more than one comes in 5 % of the cases."""
 BACK: Final = 7.0
 """Log evidence, since it last was against it, at which drift has ended."""
-RANGE: Final = 14.0
-"""Nats from nothing to an alarm, about: the scale of `evidence`."""
+RANGE: Final = 6.0
+"""Nats below an alarm at which `evidence` begins to be said."""
 ROWS: Final = 4096
 """Observations that are scored at once."""
 
@@ -48,7 +48,7 @@ class WatchedField:
         self.chart: ChartCounts | None = None
         self.first: list[FieldValue] = []
         self.first_times: list[float] = []
-        self.seen, self.began = 0, -1.0
+        self.seen, self.missed, self.began, self.stage = 0, 0, -1.0, 0
         self.state = DriftState.LEARNING
         self.lead, self.bet, self.since, self.back = -1, -1, 0.0, 0.0
 
@@ -72,11 +72,14 @@ class DriftDetector:
         self.limits = np.array([np.nan if one.limit is None else one.limit for one in channels])
         self.limited = ~np.isnan(self.limits)
         self.weights = np.zeros_like(self.grid.weights)
+        self.cumulants = 0.5 * self.grid.sizes**2
+        self.squares = np.zeros(self.width)
         self.reference = CycleReference(plan.period, self.width)
-        self.dispersion = Dispersion(self.width, days=plan.period is not None)
+        self.dispersion = Dispersion(self.grid.rate, days=plan.period is not None)
         self.restarts = RestartSums(self.width)
         self.bets_on = np.zeros(self.width)
         self.drifts, self.knows = np.zeros(self.width, np.bool_), np.zeros(self.width, np.bool_)
+        self.learning = np.ones(self.width, np.bool_)
         self.block = np.zeros((3, self.width))
         """Scores, trials, values in their own unit of the block under way."""
         self.count, self.start = 0, 0.0
@@ -92,6 +95,8 @@ class DriftDetector:
             rows = order[at : at + ROWS]
             columns = [[column[i] for i in rows] for column in observations.columns]
             changes += self._take(times[at : at + ROWS], columns)
+        if self.count and self._looks_like_drift():
+            changes += self._close(float(times[-1]))
         return tuple(changes)
 
     def findings(self) -> tuple[DriftFinding, ...]:
@@ -133,41 +138,52 @@ class DriftDetector:
                 scores, trials, bins, values = scored
                 facts[0][seen, one.columns], facts[1][seen, one.columns] = scores, trials
                 facts[2][seen, one.columns] = np.nan_to_num(values)[:, None]
-                self._chart(one, times[seen], bins)
+                assert one.chart is not None
+                one.chart.add(times[seen], bins)
         return self._blocks(times, facts)
-
-    def _chart(self, one: WatchedField, times: Floats, bins: Ints) -> None:
-        assert one.scorer is not None
-        if one.chart is None:
-            one.chart = ChartCounts(one.scorer.bins)
-        one.chart.add(times, bins)
 
     def _scored(self, one: WatchedField, times: Floats, column: Sequence[FieldValue]) -> Scored | None:
         """Scores of a column; `None` while the first values are gathered."""
         if one.state is DriftState.LEARNING:
             here = present(one.field.kind, column)
             one.began = float(times[0]) if one.began < 0.0 else one.began
+            one.seen, one.missed = one.seen + int(here.sum()), one.missed + int((~here).sum())
             if one.scorer is None:
-                one.first += column
-                one.first_times += times.tolist()
-                one.seen += int(here.sum())
-                if one.seen >= min(FIRST, self.plan.first):
-                    self._first(one)
+                self._gather(one, times, column, here)
                 return None
-            one.seen += int(here.sum())
-            one.scorer.learn(column)
+            if one.stage == 0:
+                one.scorer.learn(column)
         assert one.scorer is not None
         return one.scorer.score(column)
 
-    def _first(self, one: WatchedField) -> None:
-        """Bins from the first values, which are the reference's beginning."""
-        one.scorer = scorer_of(one.field, one.first, self.key)
-        scores, trials, bins, _ = one.scorer.score(one.first)
-        times = np.array(one.first_times)
-        self.reference.learn(self.reference.cells(times), scores, trials, one.columns)
-        one.chart = ChartCounts(one.scorer.bins)
-        one.chart.add(times, bins)
-        one.first, one.first_times = [], []
+    def _gather(self, one: WatchedField, times: Floats, column: Sequence[FieldValue], here: Bools) -> None:
+        """First values, from which bins come; they are the reference's beginning. What is missing is only counted."""
+        cells, missing = self.reference.cells(times), slice(one.columns.start, one.columns.start + 1)
+        self.reference.learn(cells, np.asarray(~here[:, None], np.float64), np.ones((len(cells), 1)), missing)
+        one.first += [value for value, ok in zip(column, here, strict=True) if ok]
+        one.first_times += times[here].tolist()
+        if one.seen >= min(FIRST, self.plan.first):
+            self.score_by(one, scorer_of(one.field, one.first, self.key))
+            assert one.scorer is not None
+            assert one.chart is not None
+            one.scorer.learn(one.first)
+            scores, trials, bins, _ = one.scorer.score(one.first)
+            scores[:, 0], trials[:, 0] = 0.0, 0.0
+            first_times = np.array(one.first_times)
+            self.reference.learn(self.reference.cells(first_times), scores, trials, one.columns)
+            one.chart.add(first_times, bins)
+            one.first, one.first_times = [], []
+
+    def score_by(self, one: WatchedField, scorer: Scorer) -> None:
+        """The first values of a field are known."""
+        one.scorer, one.chart = scorer, ChartCounts(scorer.bins)
+        for number, binned in scorer.levels().items():
+            level = one.columns.start + number
+            self.cumulants[level] = cumulants_of(binned.scores[:, 0], binned.mass)
+            if one.channels[number + 1].what == "spread":
+                mean = float(binned.mass @ binned.scores[:, 1])
+                self.cumulants[level + 1] = cumulants_of(binned.scores[:, 1] - mean, binned.mass)
+                self.squares[level + 1] = binned.square
 
     def _blocks(self, times: Floats, facts: Floats) -> list[DriftFinding]:
         changes, at, n = [], 0, len(times)
@@ -183,6 +199,21 @@ class DriftDetector:
                 changes += self._close(float(times[at]))
         return changes
 
+    def _looks_like_drift(self) -> bool:
+        """Whether the block under way is enough for an alarm, so that it need not be waited for: its factors are
+        products over its observations, so one may stop at any of them."""
+        means, errors = self._expected(self.reference.cell(self.start))
+        logs = (
+            self.grid.factors(self.block[0], self.block[1], means, errors, self.cumulants)
+            / self.dispersion.sizes()[:, None]
+        )
+        wealth = self.weights * np.exp(np.minimum(logs, 60.0)) * self.restarts.wealth
+        return any(one.stage > 0 and self._spent(one, wealth) >= 1.0 for one in self.fields)
+
+    def _spent(self, one: WatchedField, wealth: Floats) -> float:
+        """What a field has of what makes an alarm; `wealth` (channels, 12)."""
+        return float(wealth[one.columns].sum()) * one.share * STRICT * self.plan.alarms
+
     def _close(self, now: float) -> list[DriftFinding]:
         """End the block under way; the next begins now."""
         block, start, passed = self.block, self.start, min(LONGEST, now - self.start) / self.plan.per
@@ -193,76 +224,98 @@ class DriftDetector:
         cell = self.reference.cell(start)
         self._learn(cell, sums, trials, start)
         good = self.knows & ~self.drifts
-        if self.reference.wait(start, np.where(good, sums, 0.0), np.where(good, trials, 0.0)):
+        late = good & ~self.learning
+        if self.reference.wait(start, np.where(late, sums, 0.0), np.where(late, trials, 0.0)):
             self.refresh()
-        means, errors, variance = self._expected(cell)
+        means, errors = self._expected(cell)
+        sums = centred(sums, trials, means, self.squares)
         apart, tick = sums - trials * means, int(start // self.reference.tick)
-        self.dispersion.add(np.where(good, apart, 0.0), np.where(good, trials * variance, 0.0), tick)
-        logs = self.grid.factors(sums, trials, means, errors) / self.dispersion.sizes()[:, None]
+        spread = np.where(self.grid.rate, sums * (1.0 - means), trials)
+        known = np.where(good, (apart, spread, trials), 0.0)
+        self.dispersion.add(known[0], known[1], known[2], tick)
+        logs = self.grid.factors(sums, trials, means, errors, self.cumulants) / self.dispersion.sizes()[:, None]
         facts = np.stack([np.full(self.width, start), trials, apart, values])
         self.restarts.step(logs, passed * self.bets_on, self.drifts, facts)
         return self._decide(logs)
 
     def _learn(self, cell: int, sums: Floats, trials: Floats, start: float) -> None:
         for one in self.fields:
+            self.learning[one.columns] = one.state is DriftState.LEARNING
             if one.state is DriftState.LEARNING and one.scorer is not None:
                 here = one.columns
                 self.reference.learn(np.array([cell]), sums[None, here], trials[None, here], here)
-                if one.seen >= self.plan.first and start - one.began >= self.reference.cover:
-                    self._stand(one)
+                self._progress(one, start - one.began)
 
-    def _expected(self, cell: int) -> tuple[Floats, Floats, Floats]:
-        """Means, their standard errors, and the variance of one observation, (channels,)."""
+    def _expected(self, cell: int) -> tuple[Floats, Floats]:
+        """Means and their standard errors, (channels,)."""
         means = np.where(self.limited, self.limits, self.reference.means[cell])
-        variance = np.where(self.grid.rate, np.maximum(means * (1.0 - means), 1e-6), 1.0)
-        unsure = np.where(self.limited | ~self.knows, 0.0, self.reference.unsure[cell])
-        return means, np.sqrt(variance * unsure), variance
+        return means, np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
 
-    def _stand(self, one: WatchedField) -> None:
-        """The reference is complete: bets begin."""
-        one.state = DriftState.STEADY
-        self.knows[one.columns] = True
-        self.refresh()
-        self._bet(one)
+    def _progress(self, one: WatchedField, passed: float) -> None:
+        """The first half of a reference says what to expect, the second how well that is kept. Then bets begin; those
+        on what knows no cycle after the first half."""
+        first, cover = self.plan.first, self.reference.cover
+        if one.stage == 0 and one.seen >= first / 2 and passed >= cover:
+            one.stage = 1
+            if isinstance(one.scorer, LabelScorer):
+                self.reference.expect(one.columns.stop - 1, one.scorer.once)
+            self.knows[one.columns] = True
+            self.refresh()
+            self._bet(one)
+        if one.stage == 1 and one.seen >= first and passed >= 2.0 * cover:
+            one.stage, one.state = 2, DriftState.STEADY
+            self.refresh()
+            self._bet(one)
 
     def refresh(self) -> None:
         """Compute anew what the reference expects."""
-        self.reference.refresh(self.dispersion.sizes(), self.cyclic, self.grid.rate)
+        shares, noise, sizes = self.reference.shares(), self.dispersion.noise(), self.dispersion.sizes()
+        variance = np.where(self.grid.rate, np.maximum(shares * (1.0 - shares), LEAST), 1.0)
+        self.reference.refresh(noise * variance, sizes / noise, self.cyclic, self.grid.rate, self.squares)
 
     def _bet(self, one: WatchedField) -> None:
         """From no wealth on."""
-        active = self.reference.trials[:, one.columns].sum(0) > 0.0
+        sums, trials = (array[:, one.columns].sum(0) for array in (self.reference.sums, self.reference.trials))
+        active = (trials > 0.0) & ((sums > 0.0) | np.array([channel.what != "share" for channel in one.channels]))
+        if one.stage < 2:
+            active &= ~self.cyclic[one.columns]
         self.restarts.wealth[one.columns] = 0.0
         self.restarts.since[:, one.columns] = 0.0
         self.bets_on[one.columns] = active
-        self.weights[one.columns] = self.grid.weights[one.columns] * active[:, None] / max(1, int(active.sum()))
+        stakes = np.where(self.cyclic[one.columns], 2.0 / 3.0, 1.0 / 3.0) * active
+        for same in (self.cyclic[one.columns], ~self.cyclic[one.columns]):
+            stakes[same] /= max(1, int(active[same].sum()))
+        self.weights[one.columns] = self.grid.weights[one.columns] * (stakes / max(1e-300, stakes.sum()))[:, None]
 
     def _silence(self, one: WatchedField) -> None:
         """No bets."""
         self.weights[one.columns], self.bets_on[one.columns] = 0.0, 0.0
         self.restarts.wealth[one.columns] = 0.0
-        self.knows[one.columns] = one.state is not DriftState.LEARNING
+        self.knows[one.columns] = one.stage > 0
         self.drifts[one.columns] = one.state is DriftState.DRIFTING
 
     def _decide(self, logs: Floats) -> list[DriftFinding]:
         """Who begins to drift, and who is back."""
         changes, wealth = [], self.weights * self.restarts.wealth
         for one in self.fields:
-            if one.state is DriftState.STEADY:
-                if wealth[one.columns].sum() * one.share * STRICT * self.plan.alarms >= 1.0:
+            if one.stage and one.state is not DriftState.DRIFTING:
+                if self._spent(one, wealth) >= 1.0:
                     self._begin_drift(one, wealth)
                     changes.append(self.finding(one))
             elif one.state is DriftState.DRIFTING:
                 one.back = max(0.0, one.back - float(logs[one.lead, one.bet]))
                 if one.back >= BACK:
                     changes.append(replace(self.finding(one), state=DriftState.ENDED))
-                    one.state = DriftState.STEADY
+                    one.state = DriftState.STEADY if one.stage == 2 else DriftState.LEARNING
                     self._silence(one)
                     self._bet(one)
         return changes
 
     def _begin_drift(self, one: WatchedField, wealth: Floats) -> None:
         here = wealth[one.columns]
+        alone = here.sum(1) * one.share * STRICT * self.plan.alarms >= 1.0
+        if (plain := alone & ~self.cyclic[one.columns]).any():  # "new label" says more than that another has less
+            here = np.where(plain[:, None], here, 0.0)
         lead, one.bet = (int(i) for i in np.unravel_index(int(np.argmax(here)), here.shape))
         one.lead, one.back, one.state = one.columns.start + lead, 0.0, DriftState.DRIFTING
         one.since = float(self.restarts.since[0, one.lead, one.bet])
@@ -273,25 +326,27 @@ class DriftDetector:
         """What is found of one field now."""
         if one.state is DriftState.LEARNING:
             words = f"learning: {one.seen:,} of {self.plan.first:,} values"
+            if not one.seen and one.missed:
+                words = f"learning: no value in {one.missed:,} observations"
             return DriftFinding(one.field.name, one.state, n=one.seen, words=words)
-        wealth = (self.weights * self.restarts.wealth)[one.columns]
+        wealth = self.weights * self.restarts.wealth
+        total, wealth = self._spent(one, wealth), wealth[one.columns]
         drifts = one.state is DriftState.DRIFTING
         at, bet = (int(i) for i in np.unravel_index(int(np.argmax(wealth)), wealth.shape))
         at, bet = (one.lead, one.bet) if drifts else (one.columns.start + at, bet)
-        total = float(wealth.sum()) * one.share * STRICT * self.plan.alarms
         evidence = 1.0 if drifts else max(0.0, 1.0 + float(np.log(max(total, 1e-300))) / RANGE)
         return self._describe(one, at, bet, min(1.0, evidence))
 
     def _describe(self, one: WatchedField, at: int, bet: int, evidence: float) -> DriftFinding:
         channel, scorer = one.channels[at - one.columns.start], one.scorer
-        means, errors, variance = self._expected(self.reference.cell(self.start))
+        means, errors = self._expected(self.reference.cell(self.start))
         since, n, apart, values = self.restarts.since[:, at, bet].tolist()
         detail = channel.detail if scorer is None else scorer.details.get(at - one.columns.start, channel.detail)
         return describe_drift(
             Moved(
                 one.field.name, one.state, channel.what, detail, channel.rate, float(means[at]),
-                float(errors[at] ** 2 / variance[at]), n, apart, values, float(self.dispersion.sizes()[at]),
+                float(errors[at] ** 2), n, apart, values, float(self.dispersion.sizes()[at]),
                 one.since if one.state is DriftState.DRIFTING else since, evidence,
-                scorer.binned.before if isinstance(scorer, NumberScorer) else None,
+                scorer.binned.before if isinstance(scorer, NumberScorer) else None, float(self.squares[at]),
             )
         )  # fmt: skip

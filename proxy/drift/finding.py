@@ -20,10 +20,11 @@ class DriftFinding:
     """A field at one look. `what` moved: level, spread, far (beyond anything seen), share, new label, missing, invalid.
 
     `effect` with its 95 % interval (valid at any time, for a field that is looked at whatever it does) is in `unit`:
-    "sd" (standard deviations of the reference) or "share" (difference of two shares). `before` and `after` are in the
-    field's own unit (the mean), or shares. `detail` is the label or the projection that moved. `since` is epoch
-    seconds, `None` unless drifting; `evidence` 0..1 the share of what is needed for an alarm; `n` the values since
-    then. `bursts` is by how much sums vary more than those of independent values, at least 1."""
+    "sd" (standard deviations of the reference), "ratio" (of two standard deviations) or "share" (difference of two
+    shares). `before` and `after` are in the field's own unit (the mean), or shares. `detail` is the label or the
+    projection that moved. `since` is epoch seconds, `None` unless drifting; `evidence` 0..1 the share of what is needed
+    for an alarm; `n` the values since then. `bursts` is by how much sums vary more than those of independent values, at
+    least 1."""
 
     field: str
     state: DriftState

@@ -28,7 +28,7 @@ class Observations:
     """n observations: `times` (n,) in epoch seconds, and one column (n,) per field of the plan, in its order.
 
     They may come in any order of time; one that is older than the block under way counts in it. Numbers are floats (nan
-    and infinities are unreadable), labels strings, embeddings sequences of floats.
+    and what is beyond ±1e100 is unreadable), labels strings, embeddings sequences of floats.
     """
 
     times: Sequence[float]

@@ -21,8 +21,8 @@ from proxy.evidence.process.wealth import Bools, Floats, Ints
 PHASES: Final = 24
 LATE: Final = 24
 """Ticks by which learning lags."""
-SHRINK: Final = (4.0, 4.0, 50.0)
-"""Observations that phase, day and interaction are worth before anything was seen."""
+LEAST: Final = 0.02
+"""The least variance of means, in that of their noise."""
 
 
 class CycleReference:
@@ -38,7 +38,7 @@ class CycleReference:
         self.sums, self.trials = np.zeros((cells, channels)), np.zeros((cells, channels))
         self.waiting = np.zeros((2, LATE, channels))
         self.ticks: Ints = np.full(LATE, -1, np.int64)
-        self.means, self.unsure = np.zeros((cells, channels)), np.full((cells, channels), np.inf)
+        self.means, self.unsure = np.zeros((cells, channels)), np.full(channels, np.inf)
 
     def cell(self, time: float) -> int:
         """The cell of a time, epoch seconds; a week begins on a Thursday, as the epoch did.
@@ -56,6 +56,11 @@ class CycleReference:
         """Add these (n, columns) at once."""
         np.add.at(self.sums[:, columns], cells, sums)
         np.add.at(self.trials[:, columns], cells, trials)
+
+    def expect(self, channel: int, events: int) -> None:
+        """So many events of a channel without a cycle were in the reference, whatever was counted."""
+        self.sums[:, channel] = 0.0
+        self.sums[0, channel] = events
 
     def wait(self, time: float, sums: Floats, trials: Floats) -> bool:
         """These (channels,) belong to the reference a day from now; returns whether what waited was learned."""
@@ -78,34 +83,58 @@ class CycleReference:
         if all_of_it:
             self.sums[:, columns], self.trials[:, columns] = 0.0, 0.0
 
-    def refresh(self, bursts: Floats, cyclic: Bools, rate: Bools) -> None:
-        """Compute `means` and `unsure` (its variance, of an observation's variance) of all cells; `bursts`
-        (channels,)."""
+    def shares(self) -> Floats:
+        """Overall means, (channels,)."""
+        return np.asarray((self.sums.sum(0) + 0.5) / (self.trials.sum(0) + 1.0))
+
+    def refresh(self, noise: Floats, bursts: Floats, cyclic: Bools, rate: Bools, squares: Floats) -> None:
+        """Compute `means` of all cells and `unsure`, the variance of the level. `noise` (channels,) is the variance of
+        an observation, `bursts` by how much more a day's sum varies."""
+        self.unsure = noise * bursts / np.maximum(self.trials.sum(0), 1e-9)
+        self.means = self._means(self.sums, noise, bursts, cyclic, rate)
+        if squares.any():
+            apart = centred(self.sums, self.trials, self.means, squares)
+            self.means = np.where(squares > 0.0, self._means(apart, noise, bursts, cyclic, rate), self.means)
+
+    def _means(self, all_sums: Floats, noise: Floats, bursts: Floats, cyclic: Bools, rate: Bools) -> Floats:
         shape = (self.days, self.phases, -1)
-        sums, trials = self.sums.reshape(shape), self.trials.reshape(shape)
-        total = trials.sum((0, 1))
-        level = (sums.sum((0, 1)) + np.where(rate, 0.5, 0.0)) / np.maximum(total + rate, 1e-9)
-        unsure = np.repeat((bursts / np.maximum(total, 1e-9))[None], len(self.sums), axis=0)
-        means = np.repeat(level[None], len(self.sums), axis=0)
+        sums, trials = all_sums.reshape(shape), self.trials.reshape(shape)
+        level = (sums.sum((0, 1)) + np.where(rate, 0.5, 0.0)) / np.maximum(trials.sum((0, 1)) + rate, 1e-9)
+        means = np.repeat(level[None], len(all_sums), axis=0)
         if self.phases > 1:
-            moves, doubts = _moves(sums - trials * level, trials, bursts)
+            moves = _moves(sums - trials * level, trials, noise, bursts)
             means += np.where(cyclic, moves, 0.0).reshape(means.shape)
-            unsure += np.where(cyclic, doubts, 0.0).reshape(unsure.shape)
-        self.means = np.where(rate, np.clip(means, 0.2 * level, 1.0 - 0.2 * (1.0 - level)), means)
-        self.unsure = unsure
+        return np.where(rate, np.clip(means, 0.2 * level, 1.0 - 0.2 * (1.0 - level)), means)
 
 
-def _moves(rest: Floats, trials: Floats, bursts: Floats) -> tuple[Floats, Floats]:
-    """By how much each (day, phase) differs from the level, and the variance of that; both (days, phases, channels)."""
-    by_phase, by_day, by_both = (shrink * bursts for shrink in SHRINK)
-    moves, doubts = np.zeros_like(rest), np.zeros_like(rest)
+def centred(sums: Floats, trials: Floats, means: Floats, squares: Floats) -> Floats:
+    """Sums of (x − m)² in place of those of x², times `squares`, m the mean of the channel before; others as they are.
+
+    >>> one, none = np.array([3.0, 5.0]), np.array([0.0, 1.0])  # 1 and 2, and their squares
+    >>> centred(one, np.array([2.0, 2.0]), np.array([1.5, 0.0]), none).tolist()
+    [3.0, 0.5]
+    """
+    before, mean = np.roll(sums, 1, axis=-1), np.roll(means, 1, axis=-1)
+    return np.asarray(sums - squares * mean * (2.0 * before - trials * mean))
+
+
+def _moves(rest: Floats, trials: Floats, noise: Floats, bursts: Floats) -> Floats:
+    """By how much each (day, phase) differs from the level, (days, phases, channels)."""
+    moves = np.zeros_like(rest)
+    axes = (0, 1) if len(rest) > 1 else (0,)
     for _ in range(2):  # backfitting: what one margin explains is taken from the other
-        for axis, shrink in ((0, by_phase), (1, by_day)):
-            if rest.shape[axis] > 1 or axis == 0:
-                move = rest.sum(axis, keepdims=True) / (trials.sum(axis, keepdims=True) + shrink)
-                moves, rest = moves + move, rest - trials * move
-    moves = moves + (rest / (trials + by_both) if len(rest) > 1 else 0.0)
-    doubts = doubts + bursts / (trials.sum(0, keepdims=True) + by_phase)
-    if len(rest) > 1:
-        doubts = doubts + bursts / (trials.sum(1, keepdims=True) + by_day)
-    return moves, doubts
+        for axis in axes:
+            move = _shrunk(rest.sum(axis, keepdims=True), trials.sum(axis, keepdims=True), noise * bursts)
+            moves, rest = moves + move, rest - trials * move
+    return moves + _shrunk(rest, trials, noise) if len(rest) > 1 else moves
+
+
+def _shrunk(sums: Floats, trials: Floats, noise: Floats) -> Floats:
+    """Means (a, b, channels) as far as they differ by more than noise: sums / (trials + noise / variance of the means).
+
+    >>> _shrunk(np.array([[[3.0], [-3.0]]]), np.ones((1, 2, 1)), np.ones(1)).ravel().round(2).tolist()
+    [2.67, -2.67]
+    """
+    seen = np.maximum(trials, 1e-9)
+    excess = np.maximum((sums**2 / seen).mean((0, 1)) - noise, LEAST * noise)
+    return np.asarray(sums / (trials + seen.mean((0, 1)) * noise / np.maximum(excess, 1e-300)))

@@ -1,4 +1,4 @@
-"""A detector as bytes: one compressed archive of arrays, with what is no array as JSON.
+"""A detector as bytes: JSON and the arrays that it names, compressed.
 
 Fields that the plan still has unchanged go on; others begin anew, as all do when the reference is another (`first`,
 `period`, `seed`). Size: see `tests/drift/test_saving.py`; a field that is still gathering its first values adds those.
@@ -6,24 +6,21 @@ Fields that the plan still has unchanged go on; others begin anew, as all do whe
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import zlib
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
-from proxy.drift.charts import ChartCounts
 from proxy.drift.detector import DriftDetector, WatchedField
 from proxy.drift.finding import DriftState
-from proxy.drift.observations import Absent, FieldValue
 from proxy.drift.plan import DriftPlan
 from proxy.drift.scoring import scorer_from
 
 VERSION: Final = 1
 AXES: Final = {
-    "reference.sums": 1, "reference.trials": 1, "reference.waiting": 2, "reference.means": 1, "reference.unsure": 1,
-    "dispersion.now": 2, "dispersion.before": 2, "dispersion.differences": 2, "dispersion.trials": 1,
+    "reference.sums": 1, "reference.trials": 1, "reference.waiting": 2, "reference.means": 1, "reference.unsure": 0,
+    "dispersion.now": 2, "dispersion.before": 2, "dispersion.differences": 2, "dispersion.days": 1,
     "restarts.wealth": 0, "restarts.since": 1,
     "weights": 0, "bets_on": 0, "knows": 0, "drifts": 0, "block": 1,
 }  # fmt: skip
@@ -42,22 +39,21 @@ def dump_drift(detector: DriftDetector) -> bytes:
         fields.append(_dump_field(one))
     plan = detector.plan
     said = {"version": VERSION, "reference": [plan.first, plan.period, plan.seed], "fields": fields}
-    arrays["said"] = np.frombuffer(orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY), np.uint8)
-    out = io.BytesIO()
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
-    return out.getvalue()
+    said["arrays"] = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
+    head = orjson.dumps(said, option=orjson.OPT_SERIALIZE_NUMPY)
+    return zlib.compress(b"\n".join([head, b"".join(array.tobytes() for array in arrays.values())]))
 
 
 def load_drift(plan: DriftPlan, data: bytes) -> DriftDetector:
     """The detector that was dumped, for this plan. ValueError where the bytes are none, or of another version."""
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        said = orjson.loads(arrays["said"].tobytes())
-    except (OSError, ValueError, KeyError) as error:
+        head, _, rest = zlib.decompress(data).partition(b"\n")
+        said = orjson.loads(head)
+    except (ValueError, zlib.error) as error:
         raise ValueError(f"saved drift cannot be read: {error}") from error
     if said["version"] != VERSION:
         raise ValueError(f"saved drift has version {said['version']}, expected {VERSION}")
+    arrays = _arrays(said["arrays"], rest)
     detector = DriftDetector(plan)
     if said["reference"] != [plan.first, plan.period, plan.seed]:
         return detector
@@ -72,6 +68,15 @@ def load_drift(plan: DriftPlan, data: bytes) -> DriftDetector:
                 _load_field(detector, one, kept, arrays.get(f"chart.{number}"))
                 _copy_columns(detector, one.columns, arrays, before)
     return detector
+
+
+def _arrays(named: list[tuple[str, str, list[int]]], data: bytes) -> dict[str, Any]:
+    found, at = {}, 0
+    for name, dtype, shape in named:
+        count = int(np.prod(shape, dtype=np.int64))
+        found[name] = np.frombuffer(data, dtype, count, at).reshape(shape).copy()
+        at += found[name].nbytes
+    return found
 
 
 def _copy_columns(detector: DriftDetector, here: slice, arrays: dict[str, Any], before: slice) -> None:
@@ -91,26 +96,24 @@ def _set(detector: DriftDetector, name: str, value: Any) -> None:
 
 def _dump_field(one: WatchedField) -> dict[str, Any]:
     return {
-        "field": one.field, "width": len(one.channels), "state": one.state, "seen": one.seen, "began": one.began,
+        "field": one.field, "width": len(one.channels), "state": one.state, "seen": one.seen, "missed": one.missed,
+        "stage": one.stage,
+        "began": one.began,
         "lead": one.lead - one.columns.start, "bet": one.bet, "since": one.since, "back": one.back,
         "scorer": None if one.scorer is None else one.scorer.dump(),
-        "first": [None if isinstance(value, Absent) else value for value in one.first], "first_times": one.first_times,
+        "first": one.first, "first_times": one.first_times,
         "seconds": None if one.chart is None else one.chart.seconds,
     }  # fmt: skip
 
 
 def _load_field(detector: DriftDetector, one: WatchedField, kept: dict[str, Any], chart: Any) -> None:
-    one.state, one.seen, one.began = DriftState(kept["state"]), kept["seen"], kept["began"]
+    one.state, one.stage = DriftState(kept["state"]), kept["stage"]
+    one.seen, one.missed, one.began = kept["seen"], kept["missed"], kept["began"]
     one.lead, one.bet = kept["lead"] + one.columns.start, kept["bet"]
     one.since, one.back = kept["since"], kept["back"]
-    one.first, one.first_times = _values(kept["first"]), kept["first_times"]
+    one.first, one.first_times = kept["first"], kept["first_times"]
     if kept["scorer"] is not None:
-        one.scorer = scorer_from(one.field, kept["scorer"], detector.key)
-        one.chart = ChartCounts(one.scorer.bins)
-        if chart is not None:
+        detector.score_by(one, scorer_from(one.field, kept["scorer"], detector.key))
+        if chart is not None and one.chart is not None:
             one.chart.seconds, one.chart.used = kept["seconds"], len(chart)
             one.chart.spans[: len(chart)], one.chart.counts[: len(chart)] = chart[:, 0], chart[:, 1:]
-
-
-def _values(kept: Sequence[Any]) -> list[FieldValue]:
-    return [Absent.MISSING if value is None else value for value in kept]

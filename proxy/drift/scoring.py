@@ -1,14 +1,14 @@
 """From the values of a column to the scores of its channels: one scorer per field, chosen by its kind.
 
 A scorer learns from the first `FIRST` values what it compares with (bins, frequent labels), then never changes, but for
-the labels that are known, which grow until the reference stands. `score` gives (n, channels) scores and as many trials:
-1 where the observation counts for the channel, else 0."""
+the labels that are known, which grow for the first half of the reference. `score` gives (n, channels) scores and as
+many trials: 1 where the observation counts for the channel, else 0."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from proxy.drift.binned import Binned
 from proxy.drift.channels import FREQUENT, channels_of
 from proxy.drift.observations import Absent, FieldValue
 from proxy.drift.plan import DriftField
-from proxy.evidence.input.projections import PROJECTIONS, projected
+from proxy.evidence.input.projections import PROJECTIONS, signs
 from proxy.evidence.process.wealth import Bools, Floats, Ints
 from proxy.model import Kind
 
@@ -25,6 +25,8 @@ FIRST = 2000
 """Values from which bins and frequent labels are chosen."""
 KNOWN = 1000
 """Labels that are told from new ones; a field with more of them has no new labels."""
+LARGEST = 1e100
+"""What is beyond counts as unreadable, so that squares are finite."""
 Scored: TypeAlias = tuple[Floats, Floats, Ints, Floats]
 """Scores (n, channels), trials (n, channels), the chart's bin of each value (−1: none), and the values themselves (nan
 where they are no numbers)."""
@@ -41,6 +43,9 @@ class Scorer(Protocol):
     def bins(self) -> int:
         """Bins of the chart."""
 
+    def levels(self) -> dict[int, Binned]:
+        """By number of the channel, the bins of each level; its spread is the channel after it, if that is one."""
+
     def score(self, column: Sequence[FieldValue]) -> Scored:
         """Scores of n values."""
 
@@ -52,7 +57,8 @@ class Scorer(Protocol):
 
 
 def _finite(value: FieldValue) -> float:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+    # compared, not converted: an integer may be beyond all floats
+    return float(value) if isinstance(value, int | float) and -LARGEST <= value <= LARGEST else math.nan
 
 
 def _numbers(column: Sequence[FieldValue]) -> Floats:
@@ -76,7 +82,7 @@ def present(kind: Kind, column: Sequence[FieldValue]) -> Bools:
 def _is_vector(value: FieldValue) -> bool:
     if isinstance(value, str | int | float | Absent) or not len(value):
         return False
-    return bool(np.isfinite(np.asarray(value, np.float64)).all())
+    return all(-LARGEST <= x <= LARGEST for x in value)
 
 
 class NumberScorer:
@@ -88,6 +94,10 @@ class NumberScorer:
         self.details: dict[int, str] = {}
         self._limits = (field.minimum, field.maximum)
         self._width = len(channels_of(field))
+
+    def levels(self) -> dict[int, Binned]:
+        """See `Scorer`."""
+        return {1: self.binned}
 
     def score(self, column: Sequence[FieldValue]) -> Scored:
         """See `Scorer`."""
@@ -116,13 +126,17 @@ class NumberScorer:
 class LabelScorer:
     """Shares of the most frequent labels, of the others, and of new ones."""
 
-    def __init__(self, field: DriftField, frequent: Sequence[str], known: Sequence[str]) -> None:
+    def __init__(self, field: DriftField, frequent: Sequence[str], known: Mapping[str, int]) -> None:
         self.frequent = tuple(frequent)
         self.bins = FREQUENT + 2
         self.details = {1 + i: label for i, label in enumerate(self.frequent)}
         self._number = {label: i for i, label in enumerate(self.frequent)}
-        self._known = dict.fromkeys(field.labels or known)
+        self._known = dict.fromkeys(field.labels, 2) if field.labels else dict(known)
         self._given = bool(field.labels)
+
+    def levels(self) -> dict[int, Binned]:
+        """See `Scorer`."""
+        return {}
 
     def score(self, column: Sequence[FieldValue]) -> Scored:
         """See `Scorer`."""
@@ -149,12 +163,17 @@ class LabelScorer:
         """Labels of the reference are known."""
         if not self._given:
             for value in column:
-                if isinstance(value, str) and len(self._known) < KNOWN:
-                    self._known.setdefault(value)
+                if isinstance(value, str) and (value in self._known or len(self._known) < KNOWN):
+                    self._known[value] = min(2, self._known.get(value, 0) + 1)
+
+    @property
+    def once(self) -> int:
+        """Labels that were seen once in the reference: Good's estimate (1953) of new ones among as many more."""
+        return sum(count == 1 for count in self._known.values())
 
     def dump(self) -> dict[str, Any]:
         """See `Scorer`."""
-        return {"frequent": list(self.frequent), "known": list(self._known)}
+        return {"frequent": list(self.frequent), "known": self._known}
 
 
 class VectorScorer:
@@ -165,13 +184,18 @@ class VectorScorer:
         self.details: dict[int, str] = {}
         self._dimensions, self._key, self._binned = dimensions, key, tuple(binned)
 
+    def levels(self) -> dict[int, Binned]:
+        """See `Scorer`."""
+        return {1 + 2 * i: binned for i, binned in enumerate(self._binned)}
+
     def score(self, column: Sequence[FieldValue]) -> Scored:
         """See `Scorer`."""
         here = present(Kind.VECTOR, column)
         usual = [v if ok and len(v) == self._dimensions else None for ok, v in zip(here, column, strict=True)]  # type: ignore[arg-type]
         same = np.array([v is not None for v in usual], np.bool_)
         seen = np.zeros((len(here), PROJECTIONS + 1))
-        seen[same] = projections([v for v in usual if v is not None], self._key)
+        if same.any():
+            seen[same] = projections([v for v in usual if v is not None], self._key)
         width = 2 * PROJECTIONS + 3
         scores = np.zeros((len(here), width))
         for i, binned in enumerate(self._binned[:-1]):
@@ -197,16 +221,17 @@ class VectorScorer:
 
 
 def projections(vectors: Sequence[Any], key: int) -> Floats:
-    """Projections of directions, and the logarithm of the length, (n, `PROJECTIONS` + 1).
+    """Projections of directions, as `projected` has them, and the logarithm of the length, (n, `PROJECTIONS` + 1).
 
     >>> projections([(3.0, 4.0)], 7)[0, -1].round(3), projections([(0.0, 0.0)], 7)[0, -1].round(3)
     (np.float64(1.609), np.float64(-690.776))
     """
-    seen = np.zeros((len(vectors), PROJECTIONS + 1))
-    for row, vector in zip(seen, vectors, strict=True):
-        row[:-1] = projected(vector, key)
-        row[-1] = math.log(max(1e-300, math.hypot(*vector)))
-    return seen
+    x = np.asarray(vectors, np.float64).reshape(len(vectors), -1)
+    largest = np.abs(x).max(axis=1, initial=0.0, keepdims=True)
+    x = x / np.where(largest > 0.0, largest, 1.0)  # so that squares neither overflow nor vanish
+    length = np.maximum(np.sqrt(np.einsum("ij,ij->i", x, x)), 1e-300)[:, None]
+    logs = np.log(np.maximum(largest, 1e-300)) + np.log(np.maximum(length, 1.0))
+    return np.concatenate([(x / length) @ signs(key, x.shape[1]), logs], axis=1)
 
 
 def scorer_of(field: DriftField, column: Sequence[FieldValue], key: int) -> Scorer:
@@ -216,7 +241,7 @@ def scorer_of(field: DriftField, column: Sequence[FieldValue], key: int) -> Scor
         return NumberScorer(field, Binned.of(_numbers(values)))
     if field.kind is Kind.LABEL:
         counts = Counter(value for value in values if isinstance(value, str))
-        return LabelScorer(field, [label for label, _ in counts.most_common(FREQUENT)], list(counts)[:KNOWN])
+        return LabelScorer(field, [label for label, _ in counts.most_common(FREQUENT)], {})
     sizes: Any = Counter(len(value) for value in values)  # type: ignore[arg-type]
     dimensions = sizes.most_common(1)[0][0]
     seen = projections([value for value in values if len(value) == dimensions], key)  # type: ignore[arg-type]

@@ -1,0 +1,65 @@
+"""Promise: a detector that was saved goes on as if nothing had been; what the plan no longer says begins anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from proxy.drift import DriftDetector, DriftField, DriftPlan, DriftState, Observations, dump_drift, load_drift
+from proxy.model import Kind
+
+FIELDS = DriftField("amount", Kind.NUMBER), DriftField("country", Kind.LABEL), DriftField("image", Kind.VECTOR)
+PLAN = DriftPlan(FIELDS, first=2000, seed=7)
+
+
+def observed(seed: int, start: float, n: int, shift: float = 0.0) -> Observations:
+    rng = np.random.default_rng(seed)
+    amount, image = rng.normal(shift, 1.0, n), rng.normal(size=(n, 6))
+    country = rng.choice(["de", "fr"], n, p=[0.7, 0.3])
+    return Observations((start + np.arange(n)).tolist(), (amount.tolist(), country.tolist(), image.tolist()))
+
+
+@pytest.mark.parametrize("n", [500, 2500, 7000], ids=["first values", "learning", "steady"])
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_it_goes_on_as_if_nothing_had_been(n: int, shift: float) -> None:
+    detector = DriftDetector(PLAN)
+    detector.add(observed(1, 0.0, n))
+    detector.add(observed(2, float(n), 300, shift))
+    other = load_drift(PLAN, dump_drift(detector))
+    assert dump_drift(other) == dump_drift(detector)
+    assert other.findings() == detector.findings()
+    for start in range(n + 300, n + 4300, 500):
+        more = observed(start, float(start), 500, shift)
+        assert other.add(more) == detector.add(more)
+    assert dump_drift(other) == dump_drift(detector)
+    assert [other.chart(field.name) for field in FIELDS] == [detector.chart(field.name) for field in FIELDS]
+
+
+def test_fields_that_are_as_before_go_on_and_others_begin_anew() -> None:
+    detector = DriftDetector(PLAN)
+    detector.add(observed(1, 0.0, 7000))
+    amount, country, image = FIELDS
+    changed = load_drift(replace(PLAN, fields=(image, replace(amount, minimum=0.0), country)), dump_drift(detector))
+    states = {finding.field: finding.state for finding in changed.findings()}
+    assert states == {"image": DriftState.STEADY, "amount": DriftState.LEARNING, "country": DriftState.STEADY}
+    assert changed.chart("country") == detector.chart("country")
+    for other in (replace(PLAN, first=3000), replace(PLAN, period=86_400.0), replace(PLAN, seed=8)):
+        assert {one.state for one in load_drift(other, dump_drift(detector)).findings()} == {DriftState.LEARNING}
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"{}", dump_drift(DriftDetector(PLAN))[:-40]])
+def test_what_is_no_saved_drift_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="saved drift cannot be read"):
+        load_drift(PLAN, data)
+
+
+def test_ten_numbers_with_a_weekly_cycle_are_small() -> None:
+    """What the store keeps for a route."""
+    rng, n = np.random.default_rng(1), 20_000
+    plan = DriftPlan(tuple(DriftField(f"f{i}", Kind.NUMBER) for i in range(10)), period=86_400.0)
+    detector = DriftDetector(plan)
+    times = np.linspace(0.0, 30 * 86_400.0, n)
+    detector.add(Observations(times.tolist(), tuple(rng.normal(size=n).tolist() for _ in range(10))))
+    assert len(dump_drift(detector)) < 400_000
