@@ -115,7 +115,10 @@ class FakeDrift:
     def routes(self) -> list[dict[str, Any]]:
         return [self.shown]
 
-    def route(self, name: str) -> dict[str, Any] | None:
+    def watches(self, name: str) -> bool:
+        return name == self.shown["route"]
+
+    async def route(self, name: str) -> dict[str, Any] | None:
         return self.shown | {"charts": {}} if name == self.shown["route"] else None
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ async def drift_of_route(request: web.Request) -> web.Response:
     """Drift of one route, with what can be drawn."""
     inputs.query(request, ())
     name = request.match_info["route"]
-    found = request.app[SURFACE].drift.route(name)
+    found = await request.app[SURFACE].drift.route(name)
     if found is None:
         raise _unknown(name)
     return answer(found)
@@ -51,7 +51,7 @@ async def drift_journal(request: web.Request) -> web.Response:
     assert limit is not None
     name = request.match_info["route"]
     found = await request.app[SURFACE].drift.journal(name, limit + 1, before)
-    if not found and request.app[SURFACE].drift.route(name) is None:
+    if not found and not request.app[SURFACE].drift.watches(name):
         raise _unknown(name)
     page = found[:limit]
     return answer({"journal": page, "next": page[-1]["number"] if len(found) > limit else None})

@@ -11,7 +11,10 @@ class DriftView(Protocol):
     def routes(self) -> list[dict[str, Any]]:
         """Every route, in the configuration's order."""
 
-    def route(self, name: str) -> dict[str, Any] | None:
+    def watches(self, name: str) -> bool:
+        """Whether drift of this route is watched."""
+
+    async def route(self, name: str) -> dict[str, Any] | None:
         """One route with what can be drawn; `None` when its drift is not watched."""
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:

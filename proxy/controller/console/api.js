@@ -37,11 +37,16 @@ export const charts = (name) => ask(`${of(name)}/charts`);
 export const pairs = async (name, order) => (await ask(`${of(name)}/pairs?order=${order}&limit=20`)).pairs;
 export const transcript = (name, pair) => ask(`${of(name)}/pairs/${encodeURIComponent(pair)}/transcript`);
 export const journal = (name, before) => ask(`${of(name)}/journal?limit=25${before ? `&before=${before}` : ""}`);
+const driftAt = (route) => `/api/v1/drift/${encodeURIComponent(route)}`;
+const post = (path, body) => ask(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+export const drift = () => ask("/api/v1/drift");
+export const driftOf = (route) => ask(driftAt(route));
+export const driftJournal = (route) => ask(`${driftAt(route)}/journal?limit=25`);
+export const acceptDrift = (route, body) => post(`${driftAt(route)}/accept`, body);
 export const traffic = () => ask("/api/v1/traffic");
 export const fleet = () => ask("/api/v1/fleet");
 export const processes = () => ask("/api/v1/processes");
-export const act = (name, action, body) =>
-  ask(`${of(name)}/${action}`, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+export const act = (name, action, body) => post(`${of(name)}/${action}`, body);
 
 /** Events for ever: `on(event)` for each, `state("live" | "reconnecting" | "refused")` when the connection changes. */
 export async function events(on, state) {

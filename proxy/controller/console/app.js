@@ -7,6 +7,7 @@ import * as api from "./api.js";
 import { askToken } from "./dialogs.js";
 import { announce, h, name } from "./dom.js";
 import * as f from "./format.js";
+import { driftOf, driftView, loadDrift, showDrift } from "./drift.js";
 import { overview } from "./overview.js";
 import { rolloutView } from "./rollout.js";
 
@@ -19,6 +20,7 @@ const $ = (id) => document.getElementById(id);
 const state = { rollouts: [], rates: {}, replicas: [], events: [], entries: [], pairs: [], next: null, rollout: null, charts: null };
 let view = null;
 let route = null;
+let drift = null; // the route whose drift is shown, "" for all of them
 let timer = null;
 let refreshedAt = 0;
 let asking = false;
@@ -89,6 +91,10 @@ async function recall() {
 }
 
 async function load() {
+  if (drift !== null) {
+    Object.assign(state, await loadDrift(drift));
+    return;
+  }
   takeRates(await api.traffic());
   if (route === null) {
     state.rollouts = await api.rollouts();
@@ -107,15 +113,15 @@ async function refresh() {
   if (asking || refused || document.hidden) return;
   asking = true;
   refreshedAt = Date.now();
-  const before = route;
+  const before = location.hash;
   try {
     await load();
-    if (before === route) show();
+    if (before === location.hash) show();
   } catch (error) {
     failed(error);
   }
   asking = false;
-  if (before !== route) soon(0);
+  if (before !== location.hash) soon(0);
 }
 
 function failed(error) {
@@ -123,7 +129,7 @@ function failed(error) {
     refused = true;
     message("A token is needed", "This port shows pairs of real requests, so it asks who you are.", h("button", { type: "button", class: "primary", onclick: () => askToken(start) }, "Enter the token"));
   } else if (error.status === 404) {
-    message("There is no such rollout", error.message, h("a", { href: "#/" }, "All rollouts"));
+    message(drift === null ? "There is no such rollout" : "Drift is not watched there", error.message, h("a", { href: "#/" }, "All rollouts"));
   } else if (!view) {
     message("The controller does not answer", "Workers keep serving with the last routing table. This page retries by itself.");
   }
@@ -160,7 +166,7 @@ async function older() {
 
 function show() {
   if (!view) {
-    view = route === null ? overview() : rolloutView(() => soon(0), older);
+    view = drift !== null ? driftView(drift, () => soon(0)) : route === null ? overview() : rolloutView(() => soon(0), older);
     $("view").replaceChildren(view.element);
   }
   view.show(state);
@@ -182,9 +188,12 @@ function navigate() {
   if (hash === "view") return; // the skip link
   view?.leave();
   view = null;
-  route = hash ? hash.split("/").map(decoded).join("/") : null;
-  Object.assign(state, { rollout: null, charts: null, pairs: [], entries: [], next: null });
-  $("crumbs").replaceChildren(...(route ? [h("a", { href: "#/" }, "all rollouts"), " / ", name(route)] : []));
+  const steps = hash.split("/").map(decoded);
+  drift = driftOf(steps);
+  route = hash && drift === null ? steps.join("/") : null;
+  Object.assign(state, { drift: null, rollout: null, charts: null, pairs: [], entries: [], next: null });
+  const way = drift ? [h("a", { href: "#/-/drift" }, "drift"), " / ", name(drift)] : drift === "" ? ["drift"] : route ? [name(route)] : [];
+  $("crumbs").replaceChildren(...(way.length ? [h("a", { href: "#/" }, "all rollouts"), " / ", ...way] : []));
   $("view").setAttribute("aria-busy", "true");
   soon(0);
 }
@@ -235,6 +244,7 @@ const showTheme = () => ($("theme").textContent = `theme: ${document.documentEle
 function heard(event) {
   if (event.type !== "rollout.changed") state.events.unshift(event);
   state.events.length = Math.min(state.events.length, 100);
+  if (event.type.startsWith("drift.")) showDrift($("drift"));
   soon();
 }
 
@@ -244,6 +254,7 @@ function connection(word) {
   if (word === "live") {
     soon();
     showProcesses();
+    showDrift($("drift"));
   }
 }
 
@@ -261,4 +272,5 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => docu
 document.addEventListener("visibilitychange", () => soon(0));
 window.addEventListener("hashchange", navigate);
 setInterval(showProcesses, 15_000);
+setInterval(() => document.hidden || showDrift($("drift")), 15_000);
 start();

@@ -34,6 +34,9 @@ function open(title, content, confirm, danger, submit) {
 
 const field = (label, control, help) => h("label", { class: "field" }, h("span", {}, label), control, help ? h("small", { class: "muted" }, help) : null);
 
+const reasonField = () =>
+  field("Reason", h("textarea", { name: "reason", rows: 3, maxlength: 1000, required: true, autofocus: true }), "Goes into the journal and the webhook.");
+
 const tokenField = () =>
   field("Token", h("input", { type: "password", name: "token", autocomplete: "off", value: api.token() }), "admin.token of the configuration; kept in this tab only.");
 
@@ -55,20 +58,37 @@ const MEANING = {
 };
 const VERB = { promote: "Promote", abort: "Abort", pause: "Pause", resume: "Resume", retry: "Retry", restart: "Restart" };
 
+const retold = (error) => {
+  throw error.status === 401 ? new Error("The token is missing or wrong; close this and set it at the top right.") : error;
+};
+
+/** Ask for a reason, and take what a field is now for normal; `done()` afterwards. */
+export function askAcceptance(route, of, done) {
+  const content = [
+    h("p", {}, "What ", name(of), " of ", name(route), " is now becomes its reference, learned anew from here on. Its alarm is over."),
+    reasonField(),
+    api.token() ? tokenField() : null,
+  ];
+  open("Take it for normal?", content, "Take for normal", false, async (form) => {
+    if (form.get("token") !== null) api.token(form.get("token"));
+    await api.acceptDrift(route, { field: of, reason: form.get("reason") }).catch(retold);
+    announce(`${of}: taken for normal`);
+    done();
+  });
+}
+
 /** Ask for a reason and carry out an action; `done(rollout)` afterwards. */
 export function askAction(rollout, action, done) {
   const content = [
     h("p", {}, name(rollout.name), ": ", MEANING[action]),
-    field("Reason", h("textarea", { name: "reason", rows: 3, maxlength: 1000, required: true, autofocus: true }), "Goes into the journal and the webhook."),
+    reasonField(),
     action === "promote" ? h("label", { class: "check" }, h("input", { type: "checkbox", name: "full" }), " All the way to 100 %") : null,
     api.token() ? tokenField() : null,
   ];
   open(`${VERB[action]} this rollout?`, content, VERB[action], action === "abort", async (form) => {
     if (form.get("token") !== null) api.token(form.get("token"));
     const body = { reason: form.get("reason"), full: form.get("full") !== null };
-    const after = await api.act(rollout.name, action, body).catch((error) => {
-      throw error.status === 401 ? new Error("The token is missing or wrong; close this and set it at the top right.") : error;
-    });
+    const after = await api.act(rollout.name, action, body).catch(retold);
     announce(`${VERB[action]}: done`);
     done(after);
   });

@@ -14,7 +14,7 @@ export function colour(token, alpha = 1) {
   return `rgba(${r}, ${g}, ${b}, ${alpha})`;
 }
 
-const axis = (format, extra) => ({
+export const axis = (format, extra) => ({
   stroke: colour("muted"),
   grid: { stroke: colour("line"), width: 1 },
   ticks: { show: false },
@@ -25,7 +25,7 @@ const axis = (format, extra) => ({
 });
 
 /** Says what stands under the pointer: `title(u, i)`, then each series' value by `format`. */
-function pointed(title, format) {
+export function pointed(title, format) {
   let tip = null;
   return {
     hooks: {
@@ -126,7 +126,7 @@ export function overlayData(drawn) {
 }
 
 /** A line across the chart at a value or a moment. */
-function rule(u, scale, value, token, dash) {
+export function rule(u, scale, value, token, dash) {
   const at = Math.round(u.valToPos(value, scale, true)) + 0.5;
   const { left, top, width, height } = u.bbox;
   const [from, to] = scale === "y" ? [[left, at], [left + width, at]] : [[at, top], [at, top + height]];

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from proxy.controller.admin.interface import ActionRefusedError
-from proxy.controller.drift.shown import charts_json, drift_json
+from proxy.controller.drift.shown import chart_json, drift_json
 from proxy.controller.drift.watching import DriftWatching
 from proxy.controller.store.interface import RolloutStore
 from proxy.errors import StoreError
@@ -25,10 +25,20 @@ class DriftService:
         """Every route."""
         return [drift_json(watch) for watch in self._watching.watches.values()]
 
-    def route(self, name: str) -> dict[str, Any] | None:
-        """One route with its charts."""
+    def watches(self, name: str) -> bool:
+        """Whether there is such a route."""
+        return name in self._watching.watches
+
+    async def route(self, name: str) -> dict[str, Any] | None:
+        """One route with its charts; a chart takes some ms, so others are served between two."""
         watch = self._watching.watches.get(name)
-        return None if watch is None else drift_json(watch) | {"charts": charts_json(watch)}
+        if watch is None:
+            return None
+        charts = {}
+        for field in watch.fields:
+            charts[field.name] = chart_json(watch, field.name)
+            await asyncio.sleep(0)
+        return drift_json(watch) | {"charts": charts}
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Journal entries, newest first."""

@@ -73,11 +73,9 @@ def effect_json(finding: DriftFinding) -> dict[str, Any]:
     }
 
 
-def charts_json(watch: DriftWatch) -> dict[str, list[dict[str, Any]]]:
-    """What can be drawn of each field, in spans of time, the oldest first."""
-    if watch.detector is None:
-        return {}
-    return {one.name: [_bucket(bucket) for bucket in watch.detector.chart(one.name)] for one in watch.fields}
+def chart_json(watch: DriftWatch, field: str) -> list[dict[str, Any]]:
+    """What can be drawn of a field, in spans of time, the oldest first."""
+    return [_bucket(bucket) for bucket in watch.detector.chart(field)] if watch.detector is not None else []
 
 
 def _bucket(bucket: DriftBucket) -> dict[str, Any]:

@@ -233,7 +233,7 @@ class DriftWatching:
         return change
 
     def _url(self, route: str) -> str:
-        return self._subscribers.console_url(f"drift/{route}")
+        return self._subscribers.console_url(f"-/drift/{route}")
 
     # --- by hand -----------------------------------------------------------------------------------------------------
 
