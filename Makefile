@@ -92,8 +92,8 @@ fuzz: $(READY) ## coverage-guided fuzzing of HTTP/1 and HTTP/2, both sides (FOR=
 	$(BIN)/python -m pip install -q atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.run -max_total_time=$(or $(FOR),60) -max_len=4096 .fuzz
 
-bench: $(BENCH_READY) $(COMPILED_READY) ## the data path against nginx, HAProxy, Envoy, aiohttp and a C floor; writes loadtests/RESULTS.md
-	$(BIN)/python loadtests/bench_dataplane.py
+bench: $(BENCH_READY) $(COMPILED_READY) ## seven workloads against nginx, HAProxy, Envoy, vllm-router, aiohttp, grpcio and a C floor; writes loadtests/RESULTS.md
+	$(BIN)/python -m loadtests.bench
 
 bench-hostile: $(COMPILED_READY) ## what hostile clients and models cost everybody else, beside nginx and HAProxy; into loadtests/RESULTS.md
 	$(BIN)/python -m loadtests.bench_hostile

@@ -31,7 +31,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtests.bench_dataplane import COMPILED, ROOT, Bench, at_a_rate, body, installed, memory, versions, write
+from loadtests.bench.load import at_a_rate, body
+from loadtests.bench.machine import COMPILED, ROOT, binary, memory, versions
+from loadtests.bench.processes import Bench
+from loadtests.bench.report import write
 from loadtests.hostile import sites
 from loadtests.hostile.attacker import drive, hold, running, serve, strike
 from loadtests.hostile.attacks import (
@@ -269,7 +272,7 @@ def part(name: str, wanted: str, proxies: list[str], tree: Path) -> list[str]:
             "nginx": lambda: sites.nginx(bench, live, bad),
             "HAProxy": lambda: sites.haproxy(bench, live, bad),
         }
-        here = [proxy for proxy in proxies if proxy == "Understudy" or installed(proxy.lower())]
+        here = [proxy for proxy in proxies if proxy == "Understudy" or binary(proxy.lower())]
         places = Places(bench, {proxy: makers[proxy] for proxy in here})
         began = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {versions(tree)}; load average at the start {load:.1f}."
         lines = slowed(bench, places) if name == "slow" else attacked(bench, places, attacks, bad)

@@ -5,7 +5,7 @@
 
 CPU per forwarded request of a worker, compiled, against a route without any of it: each placement alone, and all
 of them on one route. Interleaved rounds, the same 1 KB V2 request, two endpoints where requests are hashed; see
-`bench_dataplane` for how it is measured.
+`loadtests.bench` for how it is measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from loadtests.bench_dataplane import COMPILED, PATH, Bench, Peer, free_port, lua, serving, wrk
+from loadtests.bench.load import lua, wrk
+from loadtests.bench.machine import COMPILED, free_port
+from loadtests.bench.processes import Bench, Peer
+from loadtests.bench.understudy import PATH, serving
 
 HASH = "balance: {hash: {header: x-user-id}}"
 PLACED = {
@@ -87,7 +90,7 @@ def main() -> None:
         for peer in measured:
             wrk(peer, script, CONNECTIONS, 1)
         rounds = [
-            {peer.name: wrk(peer, script, CONNECTIONS, given.seconds)["cpu"] for peer in measured}
+            {peer.name: wrk(peer, script, CONNECTIONS, given.seconds).cpu for peer in measured}
             for _ in range(given.rounds)
         ]
         print("| placed | worker CPU µs/request | × none |", "|---|---|---|", sep="\n")

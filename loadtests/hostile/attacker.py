@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from loadtests.bench_dataplane import CORES
+from loadtests.bench.machine import CORES
 from loadtests.hostile.attacks import CLIENT, EVERY, GRPC, HEADERS, Attack, Slow, settings
 
 HOST = "127.0.0.1"

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from loadtests.bench_dataplane import HERE, LOAD_CORE, NGINX_PASS, NGINX_POOL, Bench, Peer, free_port, serving, whole
+from loadtests.bench.machine import LOAD_CORE, PEERS, free_port
+from loadtests.bench.processes import Bench, Peer, whole
+from loadtests.bench.proxies import NGINX_PASS, NGINX_POOL
+from loadtests.bench.understudy import serving
 from loadtests.hostile.attacks import GRPC, LONG, LONG_SIZE, METHOD, MODEL, PATH, Attack
 
 COPIES, SERVES = "copies", "serves"
@@ -54,7 +57,7 @@ class Models:
 
 def models(bench: Bench) -> Models:
     """Start them."""
-    command = ["taskset", "-c", LOAD_CORE, sys.executable, HERE / "peers" / "grpcio_model.py"]
+    command = ["taskset", "-c", LOAD_CORE, sys.executable, PEERS / "grpcio_model.py"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     bench.processes.append(process)
     assert process.stdout is not None

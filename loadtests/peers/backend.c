@@ -1,9 +1,9 @@
 /* A model server that costs as little as possible: one epoll loop, one canned V2 answer.
  *
- *     backend PORT BODY_BYTES [hang|flood|LONG_BYTES]
+ *     backend PORT BODY_BYTES [hang|flood|chat|LONG_BYTES]
  *
  * Requests have a Content-Length, chunks (whose end is believed where a read ends with it) or no body. `hang` reads and
- * never answers; `flood` answers 10 MB; LONG_BYTES is the answer to a path that begins with /long.
+ * never answers; `flood` answers 10 MB; `chat` answers as OpenAI's chat completions; LONG_BYTES is the answer to a path that begins with /long.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -34,16 +34,24 @@ struct answer { char *bytes; long length; };
 static struct answer answers[2]; /* the usual one, the long one */
 static int hang;
 
-static void make_answer(struct answer *made, long body) {
-    static const char json[] =
+static const char CHAT[] =
+    "{\"id\":\"c\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,\"finish_reason\":\"stop\",\"message\":"
+    "{\"role\":\"assistant\",\"content\":\"";
+static const char CHAT_END[] = "\"}}]}";
+
+/* JSON whose last text is filled up with x. */
+static void make_answer(struct answer *made, long body, int chat) {
+    static const char v2[] =
         "{\"model_name\":\"credit\",\"outputs\":[{\"name\":\"predict_proba\",\"datatype\":\"FP64\","
         "\"shape\":[1,2],\"data\":[0.25,0.75]}],\"id\":\"";
     char *answer = malloc(body + 256);
     long head = sprintf(answer, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %ld\r\n\r\n", body);
     memset(answer + head, 'x', body);
-    if (body >= (long)sizeof json + 2) {
-        memcpy(answer + head, json, sizeof json - 1);
-        memcpy(answer + head + body - 2, "\"}", 2);
+    const char *json = chat ? CHAT : v2, *end = chat ? CHAT_END : "\"}";
+    long begins = strlen(json), ends = strlen(end);
+    if (body >= begins + ends) {
+        memcpy(answer + head, json, begins);
+        memcpy(answer + head + body - ends, end, ends);
     }
     *made = (struct answer){answer, head + body};
 }
@@ -113,8 +121,9 @@ int main(int argc, char **argv) {
     if (argc < 3) return 2;
     signal(SIGPIPE, SIG_IGN); /* who asked may have left in the middle of a long answer */
     hang = argc > 3 && !strcmp(argv[3], "hang");
-    make_answer(&answers[0], argc > 3 && !strcmp(argv[3], "flood") ? 10000000 : atol(argv[2]));
-    if (argc > 3 && atol(argv[3])) make_answer(&answers[1], atol(argv[3]));
+    int chat = argc > 3 && !strcmp(argv[3], "chat");
+    make_answer(&answers[0], argc > 3 && !strcmp(argv[3], "flood") ? 10000000 : atol(argv[2]), chat);
+    if (argc > 3 && atol(argv[3])) make_answer(&answers[1], atol(argv[3]), 0);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     struct sockaddr_in where = {AF_INET, htons(atoi(argv[1])), {htonl(INADDR_LOOPBACK)}, {0}};

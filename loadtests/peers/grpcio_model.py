@@ -1,7 +1,11 @@
-"""A gRPC model that says what it hears: grpcio, unary calls of any method. Prints its port."""
+"""A gRPC model that says what it hears: grpcio, unary calls of any method. Prints its port.
+
+python grpcio_model.py [PORT]
+"""
 
 from __future__ import annotations
 
+import sys
 from concurrent import futures
 
 import grpc
@@ -16,7 +20,7 @@ class Echo(grpc.GenericRpcHandler):
 
 server = grpc.server(futures.ThreadPoolExecutor(4))
 server.add_generic_rpc_handlers((Echo(),))
-port = server.add_insecure_port("127.0.0.1:0")
+port = server.add_insecure_port(f"127.0.0.1:{sys.argv[1] if len(sys.argv) > 1 else 0}")
 server.start()
 print(port, flush=True)
 server.wait_for_termination()

@@ -1,6 +1,6 @@
 """The plainest gRPC proxy on grpcio's asyncio: generic handlers, unary calls, metadata both ways.
 
-python grpcio_proxy.py PORT     of the model
+python grpcio_proxy.py MODEL_PORT [PORT]
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def main() -> None:
     """Serve until killed; prints its port."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Handler(grpc.aio.insecure_channel(f"127.0.0.1:{sys.argv[1]}")),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{sys.argv[2] if len(sys.argv) > 2 else 0}")
     await server.start()
     print(port, flush=True)
     await asyncio.Event().wait()

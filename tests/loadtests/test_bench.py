@@ -1,0 +1,60 @@
+"""Promise: the harness of the benchmarks has each workload in a mode only through proxies that carry it, compares
+within a round, and leaves what others wrote into RESULTS alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loadtests.bench import report
+from loadtests.bench.load import Interval
+from loadtests.bench.proxies import PROXIES
+from loadtests.bench.rounds import Measured, chosen, ratio
+from loadtests.bench.tables import HEAD, lines_of, table
+from loadtests.bench.workloads import FORWARD, MIRROR, WORKLOADS, Workload
+
+
+def interval(cpu: float) -> Interval:
+    return Interval(rate=100.0, cpu=cpu, tree=2 * cpu, p50=1.0, p99=2.0)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda one: one.key)
+def test_each_workload_goes_through_understudy_and_a_proxy_to_compare_with(workload: Workload) -> None:
+    for mode in workload.modes:
+        names = chosen(workload, mode)
+        assert "Understudy" in names
+        assert {"nginx", "Envoy"} <= set(names)
+        assert all(workload.kind in PROXIES[name].carries for name in names)
+        assert mode != MIRROR or all(PROXIES[name].mirrors for name in names)
+
+
+def test_the_keys_are_one_each() -> None:
+    assert len({one.key for one in WORKLOADS}) == len(WORKLOADS)
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    rounds = {"ours": [interval(1), interval(20)], "theirs": [interval(2), interval(40)]}
+    assert ratio(rounds, "ours", "theirs", lambda one: one.cpu) == 0.5
+
+
+def test_a_line_has_a_cell_for_each_head_and_says_what_is_missing() -> None:
+    measured = Measured(
+        WORKLOADS[0], MIRROR, {"Understudy": [interval(1)], "Envoy": [interval(4)]}, {"Understudy": 99.0}
+    )
+    measured.missing.append("nginx")
+    ours, _ = lines_of(measured)
+    assert ours.count("|") == HEAD[0].count("|") == HEAD[1].count("|")
+    assert "| 0.25 | 0.25 | 99.0 % |" in ours
+    assert table([measured])[-1] == "Not installed: nginx."
+    assert "Not installed" not in "".join(table([Measured(WORKLOADS[0], FORWARD, {"Envoy": [interval(1)]})]))
+
+
+def test_a_report_replaces_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "RESULTS.md"
+    monkeypatch.setattr(report, "RESULTS", file)
+    file.write_text("# Results\n\nbefore\n\n<!-- a -->\nold\n<!-- /a -->\n\nafter\n")
+    report.write(["new"], "<!-- a -->", "<!-- /a -->")
+    assert file.read_text() == "# Results\n\nbefore\n\n<!-- a -->\nnew\n<!-- /a -->\n\nafter\n"
+    report.write(["more"], "<!-- b -->", "<!-- /b -->")
+    assert file.read_text().endswith("after\n\n<!-- b -->\nmore\n<!-- /b -->\n")
