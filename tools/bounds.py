@@ -152,6 +152,18 @@ MODELS = (
 )
 CONTROLLER = (
     Bound(
+        "request.exposures:MOST_SEEN,MOST_PENDING",
+        "Users that one worker remembers as told for `max_outcome_drop`, and that wait to be told",
+        "{}, {}",
+        "all are told again; told with their next request, counted",
+    ),
+    Bound(
+        "evidence.input.exposures:MOST,EARLY",
+        "Users of one rollout that are kept for `max_outcome_drop`, and outcomes that wait for their user",
+        "{}, {}",
+        "half of the users, by a hash, are kept from then on; such an outcome is unknown",
+    ),
+    Bound(
         "controller.fairness:PATIENCE",
         "What a pair waits, in work of the controller, where its rollout's take more than 1 ms each",
         "{} s",

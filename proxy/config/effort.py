@@ -84,6 +84,9 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
             waits[guard.key] = blocks * spacing + plan.warmup / pairs
             continue
         count = kind.effort.pairs(guard, plan.false_promotion_rate)
+        if kind.by_users:
+            waits |= _until_users(guard, count, weight, rate)
+            continue
         asked_twice = plan.noise_floor if plan.noise_floor and kind.noise_floor else 1.0
         judged = plan.prediction_of(guard).judge_share if kind.judged else 1.0
         waits[guard.key] = count / (pairs * asked_twice * judged)
@@ -95,3 +98,10 @@ def seconds_to_pass(plan: Plan, stage: Stage, rate: float) -> tuple[float, str]:
             waits[guard.key] = delay + count / min(pairs, WAITING / delay)
     slowest = max(waits, key=lambda name: waits[name])
     return waits[slowest], slowest
+
+
+def _until_users(guard: Guard, users: float, weight: float, rate: float) -> dict[str, float]:
+    """Seconds until so many users (at even weights) have counted, if each request is another user; nothing in shadow,
+    where nobody has the candidate."""
+    spread = 4.0 * weight * (1.0 - weight)
+    return {guard.key: guard.within + users / (spread * rate)} if spread > 0.0 else {}

@@ -8,6 +8,7 @@ from proxy.config.headers import HeaderRules, UpstreamHeaders
 from proxy.config.route import RolloutConfig, RouteConfig
 from proxy.config.server import Server, UpstreamConfig, UpstreamTls
 from proxy.config.tree import Config
+from proxy.evidence.rules.registry import GUARDS
 from proxy.fields.hash_key import HashKey
 from proxy.fields.set_json import rules
 from proxy.model.worker_config import (
@@ -134,4 +135,5 @@ def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig) -> Roll
         rollout.fallback.hold,
         mirror.noise_floor,
         mirror.max_pairs_per_second == "auto",
+        any(GUARDS[guard.name].by_users for guard in plan.guards),
     )

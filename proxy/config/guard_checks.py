@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.config.names import nearest
 from proxy.config.text import Path
 from proxy.evidence.rules.registry import GUARDS
-from proxy.model import Guard, Kind
+from proxy.model import BUCKETS, Guard, Kind
 
 if TYPE_CHECKING:
     from proxy.config.route import PredictionConfig, RolloutConfig, RouteConfig
@@ -47,6 +47,7 @@ def check_guards(path: Path, rollout: RolloutConfig, aspects: Aspects, blame: Bl
         if (found := GUARDS[guard.name].check(guard, kind)) is not None:
             at = _at(here, guard)
             blame((*at, found.key) if found.key else at, found.problem, found.hint)
+    _have_users(here, rollout, blame)
     labelled = [guard for guard in reads if GUARDS[guard.name].labelled]
     for guard in labelled[1:]:
         blame(
@@ -55,6 +56,14 @@ def check_guards(path: Path, rollout: RolloutConfig, aspects: Aspects, blame: Bl
     for key in ("false_rollback_rate", "false_promotion_rate"):
         if not 0 < getattr(rollout, key) <= 0.5:
             blame((*path, key), "must be more than 0% and at most 50%")
+
+
+def _have_users(here: Path, rollout: RolloutConfig, blame: Blame) -> None:
+    """A guard that compares the users of both arms has a stage in which both have some."""
+    served = any(0 < stage.weight < BUCKETS for stage in rollout.ladder)
+    for guard in rollout.limits:
+        if GUARDS[guard.name].by_users and not served:
+            blame(_at(here, guard), "compares the users of both arms, and no stage has any", "write a `canary` stage")
 
 
 def _at(here: Path, guard: Guard) -> Path:

@@ -58,10 +58,17 @@ def _reads(value: Value) -> Any:
     return Annotated[Any, Reads(value.read, dict(value.schema), value.write)]
 
 
+def _field(value: Value) -> Any:
+    return Field(description=value.about, default=value.default)
+
+
 def _section(kind: GuardType) -> type[Section]:
     """The section of a limit that is a mapping: `max_big_change` is a `BigChange`."""
     name = "".join(word.capitalize() for word in kind.name.split("_")[1:])
-    fields: Any = {key: (_reads(value), Field(description=value.about)) for key, value in kind.unit.fields.items()}
+    fields: Any = {
+        key: (_reads(value) if value.default is not None else _reads(value) | None, _field(value))
+        for key, value in kind.unit.fields.items()
+    }
     made: type[Section] = create_model(name, __base__=Section, __doc__=kind.unit.about, __module__=__name__, **fields)
     return made
 

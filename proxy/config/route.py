@@ -302,6 +302,9 @@ class RolloutConfig(Section):
     """Short form: one canary stage (after the shadow stage, if there is one)."""
     on_pass: Literal["advance", "hold"] = "advance"
     """When a stage passes: go on, or wait for a person."""
+    on_srm: Literal["report", "hold"] = "report"
+    """What a proven [sample ratio mismatch](outcomes.md#sample-ratio-mismatch) does: it is reported, or holds every
+    climb while it lasts."""
     false_rollback_rate: Proportion = 0.01
     """Chance that a candidate within every limit is ever rolled back: whole trial, all guards, any number of looks."""
     false_promotion_rate: Proportion = 0.05

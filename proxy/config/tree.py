@@ -76,6 +76,7 @@ class Config(Section):
             prediction=self._spec(route.prediction) if route.prediction else NO_PREDICTION,
             segments=_segments(route),
             on_pass=rollout.on_pass,
+            on_srm=rollout.on_srm,
             false_rollback_rate=rollout.false_rollback_rate,
             false_promotion_rate=rollout.false_promotion_rate,
             consecutive_failures=rollout.consecutive_failures,

@@ -35,6 +35,7 @@ from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
 from proxy.controller.judging.judging import Judging
 from proxy.controller.load import LoadMeter
+from proxy.controller.outcome_keeper import OutcomeKeeper
 from proxy.controller.replica_traffic import ReplicaTraffic
 from proxy.controller.rollout_registry import RolloutRegistry
 from proxy.controller.rollout_run import RolloutRun
@@ -46,6 +47,7 @@ from proxy.errors import StoreError
 from proxy.evidence import EvidenceError
 from proxy.model import Observation, Pair
 from proxy.pairs import link
+from proxy.pairs.exposed import Exposed
 from proxy.pairs.request_log import RequestEntry
 from proxy.rollout.events import Tripped
 from proxy.sockets import reachable
@@ -90,6 +92,7 @@ class Controller:
         self.registry = RolloutRegistry(self.trials, self.executor, store, self.tallies, clock)
         self.intake = Intake(self.registry.of, self)
         self.on_pair: Callable[[Pair], None] = self.intake.pair  # of all that is called here the most often
+        self.outcomes = OutcomeKeeper(store, lambda: self.executor.secret, clock)
         self.judging = Judging(self.intake.look_if_due)
         self.drift = DriftWatching(store, self, clock)
         self.on_observation: Callable[[Observation], None] = self.drift.observe
@@ -171,6 +174,7 @@ class Controller:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
             await self.executor.retry()
+            await self.outcomes.save()
             await self._snapshot()
             await self._keep_charts()
             await self.drift.keep(math.inf, all_of_it=True)
@@ -224,6 +228,7 @@ class Controller:
         await self.registry.apply(self.config, self.config_hash, lost=lost)
         self.judging.configure(self.config, self.trials, self.executor.secret)
         self.drift.configure(self.config)
+        await self.outcomes.follow(self.trials)
         self.executor.retell()  # a budget may have come or gone
         await asyncio.to_thread(self.request_log.configure, self.config)  # one that ends may have to wait for its disk
 
@@ -239,6 +244,9 @@ class Controller:
         ready = counts.get("ready", {})
         for name, ledger in counts.get("ledger", {}).items():
             self.intake.report(worker, name, ready.get(name), ledger)
+
+    def on_exposed(self, trial: str, exposed: Exposed) -> None:
+        self.outcomes.exposed(trial, exposed)
 
     def on_entries(self, entries: list[RequestEntry]) -> None:
         self.traffic.on_entries(entries)
@@ -294,6 +302,7 @@ class Controller:
             await asyncio.sleep(TICK)
             try:
                 self._close_accounts()
+                self.outcomes.settle()
                 for trial in list(self.trials.values()):
                     self.intake.flush(trial)
                     await asyncio.sleep(0)  # a look takes 20 ms, and there may be many
@@ -320,6 +329,7 @@ class Controller:
             try:
                 await self.store.check()
                 await self.executor.retry()
+                await self.outcomes.save()
                 if now >= snapshot_at:
                     cost, more = await self._snapshot(SNAPSHOT_COST)
                     snapshot_at = now + max(0.0 if more else max(SNAPSHOT, self.store.snapshot_every), 20 * cost)

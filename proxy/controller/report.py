@@ -16,9 +16,9 @@ from proxy.config.words import limit
 from proxy.controller.charts import unit
 from proxy.controller.judging.shown import judges_json, similarities_json
 from proxy.controller.judging_cost import judging_each
+from proxy.controller.rollout_outcomes import users_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.evidence.input.costs import cost_figures
-from proxy.evidence.sample_ratio import log_bayes_factor
 from proxy.evidence.words import title
 from proxy.model import BUCKETS, Finding, Guard, Ledger, State, Verdict
 from proxy.money import MoneyBudget
@@ -128,6 +128,7 @@ def rollout_json(trial: RolloutRun, owner: str | None = None) -> dict[str, Any]:
         "ledger": ledger,
         "outcomes": trial.pair_ledger.outcomes.shown(),
         "labels": trial.labels,
+        "users": users_json(trial),
         "sample_ratio": sample_ratio_json(trial),
         "repeats": trial.evidence.repeats,
         "candidate_failures": trial.evidence.candidate_failures,
@@ -195,21 +196,16 @@ def idle_json(trial: RolloutRun) -> dict[str, Any] | None:
 
 
 def sample_ratio_json(trial: RolloutRun) -> dict[str, Any] | None:
-    """Whether the candidate answers its share of the stage's pairs; it never decides. `null` outside canary.
+    """Whether the candidate has its share of the stage's users, or where nobody counts them of its pairs; `null`
+    outside canary.
 
-    `log_bayes_factor` above 3 (20 to 1) says that it does not; sticky keys of heavy users can do that too.
+    `log_bayes_factor` above 3 (20 to 1) says that it has not; of pairs, sticky keys of heavy users can do that too.
     """
-    weight, share = trial.rollout.weight / BUCKETS, trial.lane.share / BUCKETS
-    if trial.rollout.state is not State.CANARY or not 0.0 < weight < 1.0 or not share:
+    found = trial.sample_ratio
+    if found is None:
         return None
-    expected = weight / (weight + (1.0 - weight) * share)
-    candidate, pairs = trial.evidence.stage_candidate_pairs, trial.evidence.stage_pairs
-    return {
-        "candidate_pairs": candidate,
-        "pairs": pairs,
-        "expected": expected,
-        "log_bayes_factor": log_bayes_factor(candidate, pairs - candidate, expected),
-    }
+    counts = {"candidate_pairs": found.candidate, "pairs": found.total, "of": found.what}
+    return {**counts, "expected": found.expected, "log_bayes_factor": found.log_bayes_factor}
 
 
 def lead_seconds(trial: RolloutRun) -> float | None:

@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any
 
 from proxy import logs
 from proxy.controller.charts import Charts
@@ -31,10 +30,10 @@ from proxy.controller.judging.rollout_judging import RolloutJudging
 from proxy.controller.rate import RateMeter
 from proxy.controller.readings import Readings
 from proxy.controller.recorder import Recorder
+from proxy.controller.rollout_outcomes import KnownLater
 from proxy.controller.sample_pairs import MAX_BODY, MAX_SPOKEN, SamplePairs
 from proxy.controller.sampling import SampleBudget
 from proxy.evidence import Evidence, Tripwire
-from proxy.evidence.rules.registry import GUARDS
 from proxy.model import BUCKETS, Arm, Lane, Ledger, Pair, Plan, Reading, State
 from proxy.model.judged import Judged
 from proxy.model.reasons import PREDICTION_WORDS
@@ -77,7 +76,7 @@ def lane_of(rollout: RolloutState, plan: Plan) -> Lane:
     return replace(lane, again=plan.again)
 
 
-class RolloutRun:
+class RolloutRun(KnownLater):
     """A rollout at work. `added_at` is the monotonic time at which the last pair that mattered was added."""
 
     def __init__(self, plan: Plan, rollout: RolloutState, evidence: Evidence, pair_ledger: PairLedger) -> None:
@@ -266,31 +265,6 @@ class RolloutRun:
         self._changed = self.unsnapshot = True
         return True
 
-    @property
-    def _judges_quality(self) -> bool:
-        """Whether a guard has a limit for what outcomes say; else they are joined to be shown."""
-        return any(GUARDS[guard.name].labelled for guard in self.plan.guards)
-
-    @property
-    def labels(self) -> dict[str, int] | None:
-        """What became of requests and their later truths; `None` before the first truth."""
-        return self.evidence.labels if self._judges_quality else self.pair_ledger.outcomes.labels
-
-    def outcome(self, name: str, truth: Any) -> bool:
-        """The truth of a request has come; whether it was waited for."""
-        self.flush()
-        if self.rollout.over:
-            return False
-        if not self._judges_quality:
-            joined = self.pair_ledger.outcomes.join(name, truth, self.plan.aspects[0], self.evidence.scale)
-            self.unsnapshot |= joined
-            return joined
-        joined = self.evidence.outcome(name, truth)
-        if joined:
-            self.added_at = time.perf_counter()
-            self._changed = self.unsnapshot = True
-        return joined
-
     def take_verdicts(self, items: Sequence[Judged], not_judged: Mapping[str, int]) -> None:
         """Verdicts in request order, and how many drawn pairs of each aspect have none."""
         self.evidence.judged(items)
@@ -332,7 +306,7 @@ class RolloutRun:
         rate = self._rate.update(self.pair_ledger.compared, now)
         if self.looked is None or self._changed:
             began = time.perf_counter()
-            assessment = self.evidence.assess(rate, self._held)
+            assessment = self.evidence.assess(rate, self._held, serving=self.serving)
             self._looked_at = time.perf_counter()
             self._look_cost = self._looked_at - began
             self._changed = False
@@ -340,7 +314,7 @@ class RolloutRun:
             assessment = self.looked.assessment
         pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
         self.charts.look(now, assessment, self.rollout.weight / 100)
-        self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate, self.ready)
+        self.looked = Looked(now, assessment, pairs, candidate_pairs, blocked_by, rate, self.ready, self.srm)
         return self.looked
 
     @property
@@ -353,7 +327,7 @@ class RolloutRun:
         """The rollout is about to end: take the last look, at all that was known by then, without a forecast. Readings
         beyond a micro-batch come late."""
         self.flush_some()
-        assessment = self.evidence.assess(None, self._held, forecast=False)
+        assessment = self.evidence.assess(None, self._held, forecast=False, serving=self.serving)
         pairs, candidate_pairs = self.evidence.stage_pairs, self.evidence.stage_candidate_pairs
         self.looked = Looked(now, assessment, pairs, candidate_pairs)
         self.charts.look(now, assessment, self.rollout.weight / 100)

@@ -195,20 +195,23 @@ class ControllerService:
                 return Retry(now, actor, trial.look(now, blocked_by).assessment, reason)
 
     async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
-        """Delayed truth by request id, given to every rollout of these routes (of all for `None`) that waits for it;
-        counts `joined` and `unknown`.
+        """What became known later, given to every rollout of these routes (of all for `None`) that waits for it: truths
+        by request id, and outcomes of users, which have a `name`; how many became what (`outcome_keeper.BEST_FIRST`),
+        `joined` and `unknown` always.
 
-        Unknown are requests that were not compared, or too long ago, or have their truth already (the first wins).
+        Unknown are requests that were not compared, or too long ago, or have their truth already (the first wins), and
+        users whom no rollout has seen.
         """
-        joined = 0
+        posted = await self._controller.outcomes.post([entry for entry in entries if "name" in entry], routes)
+        counted = Counter(joined=0, unknown=0)
         trials = [one for one in self._controller.trials.values() if routes is None or one.plan.route in routes]
-        for entry in entries:
+        for entry in (entry for entry in entries if "name" not in entry):
             truth = next(entry[word] for word in ("label", "value", "reward") if word in entry)
             waiting = sum(trial.outcome(entry["id"], truth) for trial in trials)
-            joined += waiting > 0
-        counted = {"joined": joined, "unknown": len(entries) - joined}
+            counted["joined" if waiting else "unknown"] += 1
+        counted.update(posted)
         self._outcomes.update(counted)
-        return counted
+        return dict(counted)
 
     # --- the process tree --------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from proxy.controller.fleet.clock import ClockOffset
 from proxy.model import Observation, Pair, Table
 from proxy.pairs import link, request_log
 from proxy.pairs.channel import Channel
+from proxy.pairs.exposed import Exposed, decode_exposed
 from proxy.pairs.link import Frame, LinkError
 from proxy.pairs.request_log import RequestEntry
 
@@ -80,6 +81,9 @@ class WorkerEvents(Protocol):
 
     def on_counts(self, worker: str, counts: dict[str, Any]) -> None:
         """A worker's totals."""
+
+    def on_exposed(self, trial: str, exposed: Exposed) -> None:
+        """Users of a trial whom the draw has put on an arm."""
 
     def on_entries(self, entries: list[RequestEntry]) -> None:
         """What became of some requests, for traces and the access log."""
@@ -260,11 +264,12 @@ class WorkerConnections:
             self._listener.on_observation(seen._replace(time=seen.time - late) if late else seen)
         elif kind is Frame.MARK:
             mark = link.decode_mark(payload)
-            if mark.trial not in worker.trials:
-                raise LinkError(f"a mark for trial {mark.trial}, which was never named")
-            self._listener.on_mark(worker.name, worker.trials[mark.trial], mark.sequence)
+            self._listener.on_mark(worker.name, _named(worker, mark.trial, "a mark"), mark.sequence)
         elif kind is Frame.COUNTS:
             self._listener.on_counts(worker.name, link.read_note(payload))
+        elif kind is Frame.EXPOSED:
+            exposed = decode_exposed(payload)
+            self._listener.on_exposed(_named(worker, exposed.trial, "users"), exposed)
         elif kind is Frame.REQUESTS:
             self._listener.on_entries(request_log.decode_entries(payload))
         elif kind is Frame.TRIAL:
@@ -339,3 +344,10 @@ class WorkerConnections:
         except TimeoutError:
             pass
         return self.behind(number)
+
+
+def _named(worker: WorkerConnection, trial: int, what: str) -> str:
+    """The trial of this index."""
+    if trial not in worker.trials:
+        raise LinkError(f"{what} for trial {trial}, which was never named")
+    return worker.trials[trial]

@@ -211,6 +211,14 @@ class CountStore:
         if watch is not None:
             watch.counts[0 if fresh else 1, place] += 1
 
+    def count_units(self, slot: Slot, at: Ints, current: Bools, watch: EDetector | None) -> None:
+        """Add users whose time has come, in categories `at` (n,): evidence that comes without pairs."""
+        places = at + slot.start
+        np.add.at(self.rows[self.restarts.row], places, 1)
+        np.add.at(self.stage, places[current], 1)
+        if watch is not None:
+            np.add.at(watch.counts[0], places, 1)
+
     def shed(self, n: int, block: int | None) -> None:
         """Count copies that were never sent, in this block."""
         for slot in self.slots:

@@ -30,6 +30,7 @@ from proxy.evidence.input.batch import columns
 from proxy.evidence.input.blocks import OpenBlocks
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH
+from proxy.evidence.input.units import UnitBatch
 from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.intake import Run
 from proxy.evidence.pass_blocks import MANY
@@ -181,6 +182,11 @@ class Evidence(TrialFacts):
             if one.aspect not in self._state.tally.silent:
                 intake.count_verdict(self._state, self._plan, one)
 
+    def count_units(self, units: UnitBatch) -> None:
+        """Count users of both arms whose time has come; those that counted before do not again."""
+        intake.count_units(self._state, units)
+        self._ceiling = None
+
     def not_judged(self, aspect: str, n: int) -> None:
         """Count `n` pairs that were drawn and not judged: they say nothing, but are told."""
         self._state.judged.setdefault(aspect, JudgedPairs()).unjudged += n
@@ -254,11 +260,14 @@ class Evidence(TrialFacts):
         tally = self._state.tally
         return [tally.log_fail(i, burst=burst) for i, burst in enumerate(tally.burst_sizes())]
 
-    def assess(self, rate: float | None = None, held: int = 0, *, forecast: bool = True) -> Assessment:
+    def assess(
+        self, rate: float | None = None, held: int = 0, *, forecast: bool = True, serving: bool = False
+    ) -> Assessment:
         """Every guard's finding and the pooled verdict. `rate` is compared pairs per second now, for forecasts; of a
         rollout that has ended there is none to make.
 
         `held` workers have readings that wait for an earlier pair: for a PASS each of those pairs counts as the worst.
+        `serving`: the candidate answers some users and live others. Guards that count users ask for a PASS only then.
 
         A FAIL latches: this call stores it.
         """
@@ -272,6 +281,8 @@ class Evidence(TrialFacts):
         if pooled.crossed and not state.causes:
             state.causes = tuple(state.tally.slots[i].guard.key for i in pooled.causes())
         findings = find(Look(self._plan, state, pooled, rate, parts, held, forecast, bursts))
+        if not serving:
+            findings = tuple(f for f in findings if not GUARDS[f.guard].by_users or f.key in state.causes)
         whole = [finding for finding in findings if finding.segment is None]
         if state.causes:
             verdict = Verdict.FAIL

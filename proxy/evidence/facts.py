@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.evidence.input.costs import CostTotals
+from proxy.evidence.input.units import UnitTotals
 from proxy.evidence.state import EvidenceState
 
 
@@ -45,6 +46,11 @@ class TrialFacts:
     def costs(self) -> CostTotals:
         """What both arms and the copies have cost."""
         return self._state.costs.totals
+
+    @property
+    def units(self) -> UnitTotals:
+        """The users that have counted, and the bound of what one counts for."""
+        return self._state.units
 
     @property
     def labelled(self) -> int:

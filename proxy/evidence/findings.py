@@ -249,7 +249,10 @@ def _finite(value: float | None) -> float | None:
 
 
 def _eta(look: Look, slot: Slot, estimate: Estimate, more: int | None) -> float | None:
-    """Seconds until `more` pairs of this guard, at the present rate and this guard's share of the pairs."""
+    """Seconds until `more` pairs of this guard, at the present rate and this guard's share of the pairs; of users
+    nobody knows how many come."""
+    if GUARDS[slot.guard.name].by_users and more:
+        return None
     if more is None or not look.rate or not look.state.compared:
         return 0.0 if more == 0 else None
     return more / (look.rate * min(1.0, estimate.pairs / look.state.compared))
@@ -329,7 +332,7 @@ def _speaker(look: Look, i: int) -> str:
     if late.value is None:
         return ""
     value, low, high = (in_unit(slot.guard, x) for x in (late.value, late.low, late.high))
-    return f"{value} ({low} – {high}) over the last {late.pairs:,} pairs"
+    return f"{value} ({low} – {high}) over the last {late.pairs:,} {GUARDS[slot.guard.name].counts}"
 
 
 def _spent_until(look: Look, slot: Slot, estimate: Estimate, more: int) -> str:
@@ -356,7 +359,8 @@ def _outlook(look: Look, slot: Slot, estimate: Estimate, more: int | None, count
         return f"no pass before {GUARDS[slot.guard.name].beside} passes too, because failed answers have no bin"
     if more is not None:
         timed = look.state.tally.timings_of(look.state.tally.slots.index(slot)) is not None
-        what = "latency blocks" if timed else "judged pairs" if isinstance(slot.rule, ByVerdicts) else "pairs"
+        known = GUARDS[slot.guard.name]
+        what = "latency blocks" if timed else "judged pairs" if isinstance(slot.rule, ByVerdicts) else known.counts
         return forecast_words(more, what) + _spent_until(look, slot, estimate, more)
     shed_at = slot.rule.shed_at
     if shed_at is not None and counts[shed_at]:

@@ -20,6 +20,7 @@ def limits_hash(state: EvidenceState, plan: Plan) -> str:
     limits = [slot.guard for slot in state.tally.slots]
     before = {name: [c.guard for c in epochs] for name, epochs in sorted(state.tally.closed.items())}
     aspects = [guard.aspect for guard in limits if guard.aspect]
+    aspects += [f"{guard.outcome} within {guard.within:g}" for guard in limits if guard.outcome]
     rates = plan.false_rollback_rate, plan.false_promotion_rate
     return _digest((limits, before, state.weights, *rates, *aspects))
 

@@ -19,10 +19,12 @@ from proxy.evidence.families.rule import Slot
 from proxy.evidence.input.batch import Batch, by_candidate, faultless
 from proxy.evidence.input.labels import Entry, loss
 from proxy.evidence.input.reference import WARMUP
+from proxy.evidence.input.units import UnitBatch
 from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.restarts import EVERY
 from proxy.evidence.process.wealth import Bools, Floats, Ints
+from proxy.evidence.rules.outcome_drop import OutcomeDrop
 from proxy.evidence.rules.quality_drop import Labelled
 from proxy.evidence.state import EvidenceState
 from proxy.model import Kind, Plan, PredictionSpec, Reading
@@ -204,6 +206,18 @@ def count_verdict(state: EvidenceState, plan: Plan, judged: Judged) -> None:
             tally.count_late(slot, at, block, state.watch, current=current, fresh=fresh, segment=segment)
         else:
             pairs.without_floor += 1
+
+
+def count_units(state: EvidenceState, units: UnitBatch) -> None:
+    """Count users whose time has come, in the order in which they began; one that has counted already does not
+    again."""
+    slot = next((slot for slot in state.tally.slots if isinstance(slot.rule, OutcomeDrop)), None)
+    if slot is None or not isinstance(slot.rule, OutcomeDrop):
+        return
+    counted = state.units.take(units, slot.guard.tolerance)
+    if len(counted):
+        places, current = slot.rule.places(counted, state.seed, slot.salt)
+        state.tally.count_units(slot, places, current, state.watch)
 
 
 def judged_slots(slots: Iterable[Slot], aspect: str) -> list[Slot]:

@@ -161,6 +161,7 @@ def copied(state: EvidenceState) -> EvidenceState:
         clusters=Clusters(*state.clusters.entries),
         waiting=state.waiting.copy(),
         costs=state.costs.copy(),
+        units=state.units.copy(),
         watch=None if state.watch is None else state.watch.copy(),
         blocks=None if state.blocks is None else state.blocks.copy(),
         judged={name: pairs.copy() for name, pairs in state.judged.items()},

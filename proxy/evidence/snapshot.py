@@ -31,6 +31,7 @@ from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.reference import Reference
 from proxy.evidence.input.timed_rows import WIDTH
 from proxy.evidence.input.timings import TimedRule, Timings, widths
+from proxy.evidence.input.units import UnitTotals
 from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.pass_blocks import GatheredBlocks, PassBlocks
 from proxy.evidence.process.bursts import KEPT, LENGTH, Bursts
@@ -81,6 +82,7 @@ def _plain_out(state: EvidenceState) -> dict[str, Any]:
         "opened": state.tally.opened,
         "blocks": _blocks_out(state.blocks),
         **state.costs.saved,
+        **state.units.saved,
     }
 
 
@@ -188,6 +190,7 @@ def _restore(plan: Plan, header: dict[str, Any], body: bytes) -> EvidenceState:
         blocks=blocks,
         judged={name: _judged_in(raw) for name, raw in header["judged"].items()},
         costs=CostBook.restored(header.get("costs")),
+        units=UnitTotals.restored(header.get("units")),
         **({name: header[name] for name in PLAIN} | {"causes": tuple(header["causes"])}),
     )
 
@@ -276,7 +279,11 @@ class _Arrays:
 
 
 def _guard_out(guard: Guard) -> list[Any]:
-    return [guard.name, guard.limit, guard.relative, guard.tolerance, *([guard.aspect] if guard.aspect else [])]
+    """A guard's fields, up to the last that is not empty."""
+    fields = [guard.name, guard.limit, guard.relative, guard.tolerance]
+    if guard.outcome:
+        return [*fields, guard.aspect, guard.outcome, guard.within]
+    return [*fields, *([guard.aspect] if guard.aspect else [])]
 
 
 def _guard_in(raw: list[Any]) -> Guard:

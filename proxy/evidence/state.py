@@ -17,6 +17,7 @@ from proxy.evidence.input.costs import CostBook
 from proxy.evidence.input.dedup import RecentBodies
 from proxy.evidence.input.labels import Waiting
 from proxy.evidence.input.timed_rows import WIDTH, aged, facts
+from proxy.evidence.input.units import UnitTotals
 from proxy.evidence.input.verdicts import JudgedPairs
 from proxy.evidence.process.bursts import Bursts
 from proxy.evidence.process.wealth import Bools, Ints
@@ -67,6 +68,7 @@ class EvidenceState:
     waiting: Waiting = field(default_factory=Waiting)
     judged: dict[str, JudgedPairs] = field(default_factory=dict)
     costs: CostBook = field(default_factory=CostBook)
+    units: UnitTotals = field(default_factory=UnitTotals)
 
     @property
     def guards(self) -> list[Guard]:
@@ -212,6 +214,8 @@ class EvidenceState:
                 was = old[slot.guard.key]
                 self._take_over(was, i, fresh, sizes[was])
         self.weights = self._reweigh(slots, old, log_e)
+        if outcomes_of(tally.slots) != outcomes_of(slots):
+            self.units = self.units.begin_anew()
         self.tally = fresh
         if self.watch is not None:  # a minute under way and sums under the old limits: the watch begins anew
             self.watch = self.new_watch(self.watch.bursts.rearranged(columns))
@@ -260,6 +264,15 @@ class EvidenceState:
             (self.weights[i] - kept.get(name, 0.0)) * float(np.exp(min(0.0, log_e[i]))) for name, i in old.items()
         )
         return [kept.get(name, min(due[name], max(freed, 1e-9) / come)) for name in names]
+
+
+def outcomes_of(slots: tuple[Slot, ...]) -> list[tuple[str, float]]:
+    """What is counted of users, and for how long after they began.
+
+    >>> outcomes_of(())
+    []
+    """
+    return [(slot.guard.outcome, slot.guard.within) for slot in slots if slot.guard.outcome]
 
 
 def _columns(before: tuple[Slot, ...], after: tuple[Slot, ...]) -> list[int]:

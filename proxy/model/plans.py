@@ -70,7 +70,8 @@ class Guard:
 
     `tolerance` is only for `max_big_change` (its `limit` is then the rate): in the prediction's own unit, in live's
     interquartile ranges where the guard is `relative`. `aspect` names the prediction that it judges, where a plan has
-    several.
+    several. `outcome` and `within` are for `max_outcome_drop`: what is posted, and for how long after a user's first
+    request it counts (seconds); its `tolerance` is the most that one user counts for, 0 where that is learned.
     """
 
     name: str
@@ -78,6 +79,8 @@ class Guard:
     relative: bool = False
     tolerance: float = 0.0
     aspect: str = field(default="", repr=False)
+    outcome: str = field(default="", repr=False)
+    within: float = field(default=0.0, repr=False)
 
     @property
     def key(self) -> str:
@@ -149,6 +152,7 @@ class Plan:
     prediction: PredictionSpec = field(default_factory=PredictionSpec)
     segments: Segments | None = None
     on_pass: str = "advance"
+    on_srm: str = "report"
     false_rollback_rate: float = 0.01
     false_promotion_rate: float = 0.05
     consecutive_failures: int = 20

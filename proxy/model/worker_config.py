@@ -109,6 +109,7 @@ class RolloutSpec(Spec, frozen=True):
     hold: float
     noise_floor: float
     paced: bool
+    counts_users: bool = False
 
 
 class DualWriteSpec(Spec, frozen=True):

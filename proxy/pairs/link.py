@@ -3,7 +3,7 @@
 A frame is `<IB` (payload length, kind) and the payload. Three streams speak it, each over a Unix socket (and the first
 two over TCP as well, from a standby of a fleet to its leader):
 
-    pairs    worker → controller   HELLO, then PAIR, OBSERVATION, MARK, COUNTS and REQUESTS
+    pairs    worker → controller   HELLO, then PAIR, OBSERVATION, MARK, COUNTS, REQUESTS and EXPOSED
     tables   controller → worker   TABLE, ALIVE; back: HELLO, then ACK
     control  supervisor ↔ child    CONFIG, DRAIN, HELLO down; READY, RELOAD (asked for by an operator), RESULT, ALIVE up
 
@@ -44,6 +44,7 @@ Payloads in JSON
   `{"generation", "config"}`. RESULT answers a CONFIG or a RELOAD: `{"generation", "ok", "error"}`. READY
   `{"pid"}`: this process serves. RELOAD `{"by"}`, the actor. DRAIN `{"delay"}`: seconds in which readiness fails and
   everything else goes on (a worker's affair; others ignore it).
+- EXPOSED, which is binary, says whom the draw of a trial has seen (`pairs.exposed`).
 - REPLICA, WELCOME, PING, PONG and GOODBYE are spoken between the replicas of a fleet only (`pairs.replicas`).
 
 Request order: `Pair.sequence` counts the sampled requests of one trial in one worker. MARK says "every sequence below
@@ -116,6 +117,7 @@ class Frame(IntEnum):
     PONG = 18
     GOODBYE = 19
     OBSERVATION = 20
+    EXPOSED = 21
 
 
 _KINDS = {int(kind): kind for kind in Frame}

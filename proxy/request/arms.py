@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.model import BUCKETS
 from proxy.model.reasons import Reason
-from proxy.request.routing import chosen
+from proxy.request.routing import chosen, number_of_key
 
 if TYPE_CHECKING:
     from proxy.request.exchange import Exchange
@@ -33,5 +33,12 @@ def choose_arm(exchange: Exchange) -> Reason:
 def draw(exchange: Exchange, key: bytes) -> None:
     """Choose the arm by a sticky key; without one each request is drawn by itself, by an id that no caller gave."""
     trial = exchange.route.serving
-    if trial is not None and chosen(trial.serve_salt, key or exchange.id, trial.weight):
+    if trial is None:
+        return
+    if trial.exposures is not None and trial.weight < BUCKETS:
+        user = number_of_key(trial.serve_salt, key or exchange.id)
+        if user % BUCKETS < trial.weight:
+            exchange.trial = trial
+        trial.exposures.saw(user, 0 if key else number_of_key(trial.sample_salt, exchange.request_id))
+    elif chosen(trial.serve_salt, key or exchange.id, trial.weight):
         exchange.trial = trial

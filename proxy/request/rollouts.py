@@ -12,11 +12,13 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.model import BUCKETS, Lane, State
 from proxy.request.counts import Meters
+from proxy.request.exposures import Exposures
 from proxy.request.legs import Upstream
 from proxy.request.routing import salt
 
@@ -88,6 +90,8 @@ class RolloutSettings:
     fallback_after: float | None
     hold: float
     noise_floor: int
+    counts_users: bool = False
+    """Whether a guard counts users and what they do later: the controller is told whom the draw put on an arm."""
     paced: bool = False
     """Whether requests are spared when the link to the controller fills."""
 
@@ -117,10 +121,12 @@ class Trial:
     client_gone: int = 0
     link_full: int = 0
     last_dropped: int = -1
+    exposures: Exposures | None = None
     pending: dict[int, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.draw_with(b"")  # nobody is drawn before the first table
+        self.configure(self.settings, self.pool)
 
     def draw_with(self, secret: bytes) -> None:
         """Salts of this trial, which no caller can compute."""
@@ -132,16 +138,20 @@ class Trial:
     def configure(self, settings: RolloutSettings, pool: Upstream) -> None:
         """Take what a reload says of it."""
         self.settings, self.pool = settings, pool
+        if settings.counts_users != (self.exposures is not None):
+            self.exposures = Exposures() if settings.counts_users else None
 
     def apply(self, lane: Lane | None) -> None:
         """Take the numbers of a routing table; without a line, or a candidate that is ready, there is no weight and no
         sampling."""
-        self.ready = self.pool.ready
+        self.ready, before = self.pool.ready, (self.weight, self.stage)
         if lane is not None:
             self.weight, self.affords, self.stage, self.state = lane.weight, lane.affords, lane.stage, lane.state
             self.share = -(-lane.share * lane.affords // BUCKETS)
         if lane is None or not self.ready:
             self.weight = self.share = self.affords = 0
+        if self.exposures is not None and before != (self.weight, self.stage):
+            self.exposures.forget()
 
     def charge(self, size: int) -> bool:
         """Count `size` bytes more (or less) that are kept for its pairs; whether there is room for them."""
@@ -208,3 +218,10 @@ class Trial:
             "link_full": self.link_full,
             "sent": self.sent,
         }
+
+
+def forget_told(trials: Iterable[Trial]) -> None:
+    """Another controller is there, which may know of no user: all are told anew."""
+    for trial in trials:
+        if trial.exposures is not None:
+            trial.exposures.forget()

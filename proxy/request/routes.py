@@ -185,6 +185,7 @@ def settings(route: str, rollout: RolloutSpec, candidate: Upstream, place: tuple
         fallback_after=rollout.fallback_after,
         hold=rollout.hold,
         noise_floor=round(rollout.noise_floor * 10_000),
+        counts_users=rollout.counts_users,
         paced=rollout.paced,
     )
 

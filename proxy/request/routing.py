@@ -38,6 +38,15 @@ def salt(*names: str, secret: bytes = b"") -> bytes:
     return blake2b("\0".join(names).encode(), digest_size=16, key=secret).digest()
 
 
+def number_of_key(with_salt: bytes, key: bytes) -> int:
+    """The key's number, 64 bits.
+
+    >>> number_of_key(salt("credit", "v2"), b"user-1") == number_of_key(salt("credit", "v2"), b"user-1")
+    True
+    """
+    return int.from_bytes(blake2b(key, digest_size=8, key=with_salt).digest(), "little")
+
+
 def bucket(with_salt: bytes, key: bytes) -> int:
     """The key's bucket, 0 to 9,999.
 

@@ -72,7 +72,8 @@ class RolloutState:
 class Looked:
     """A look at the evidence. Pairs are compared pairs of the present stage; `blocked_by` names a rollout of the same
     route that has weight now; `rate` is compared pairs per second, for the forecast. `ready` is what the workers'
-    health checks say of the candidate, `None` when they have said nothing yet."""
+    health checks say of the candidate, `None` when they have said nothing yet. `srm` is what must end before a climb
+    where a sample ratio mismatch holds it, in words."""
 
     now: float
     assessment: Assessment
@@ -81,6 +82,7 @@ class Looked:
     blocked_by: str | None = None
     rate: float = 0.0
     ready: bool | None = None
+    srm: str = ""
 
 
 @dataclass(frozen=True, slots=True)

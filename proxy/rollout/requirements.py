@@ -31,7 +31,8 @@ class Need:
     """One thing that a stage asks for: how much of `what` there is, and how much there must be.
 
     `what` is `ready` (there only while the candidate's health checks fail), `pairs`, `candidate_pairs` (those the
-    candidate answered), `seconds` in the stage, or `guards` that pass.
+    candidate answered), `seconds` in the stage, `sample_ratio` (there only while a mismatch holds the climb), or
+    `guards` that pass.
     """
 
     what: str
@@ -48,6 +49,7 @@ def needs(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[Need, ...]:
         Need("pairs", event.stage_pairs, stage.min_pairs),
         Need("candidate_pairs", event.stage_candidate_pairs, _needed(stage)),
         Need("seconds", max(0.0, rollout.in_stage(event.now)), stage.min_time),
+        Need("sample_ratio", 0, 1 if event.srm else 0),
         Need("guards", verdicts.count(Verdict.PASS), len(verdicts)),
     ]
     return tuple(need for need in found if need.want > 0)
@@ -70,6 +72,8 @@ def missing(rollout: RolloutState, event: Looked, plan: Plan) -> str:
     left = stage.min_time - rollout.in_stage(event.now)
     if left > 0:
         wants.append(f"{rough(left)} more time in the stage")
+    if event.srm:
+        wants.append(event.srm)
     if event.assessment.verdict is not Verdict.PASS:
         wants.append(_inconclusive(event.assessment))
     return ", ".join(wants)

@@ -39,7 +39,7 @@ from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.request.legs import Upstream
-from proxy.request.rollouts import Recent, RolloutSettings, Trial
+from proxy.request.rollouts import Recent, RolloutSettings, Trial, forget_told
 from proxy.request.routes import compile_routes, is_unjudged
 from proxy.resolver import LookUp, Resolver, system
 from proxy.worker.books import TrialBooks
@@ -222,6 +222,7 @@ class Worker:
         channel.send(self._hello())
         self.context.publisher.connected(channel)
         self._books.tell_all()
+        forget_told(self.trials.values())
         self._linked.set()
 
     def _pairs_closed(self, channel: Channel) -> None:
@@ -253,6 +254,7 @@ class Worker:
         context = self.context
         for recent in self._recents.values():
             recent.refresh()
+        context.publisher.exposed(self.trials.values())
         context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
         others = of_upstreams(self.pools, self._resolvers, self.trials.values())
         totals = {**context.counts.report(), "ledger": self._books.ledger(), "refused_tables": self._refused_tables}

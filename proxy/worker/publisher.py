@@ -8,11 +8,13 @@ sequences it must not wait for.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from proxy.model import BUCKETS
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
+from proxy.pairs.exposed import encode_exposed
 from proxy.pairs.link import Frame
 from proxy.request.rollouts import Trial
 from proxy.rollout.pair_budget import EASY, room_in
@@ -152,6 +154,15 @@ class Publisher:
                     self._batch.append(link.encode_mark(self._index_of(trial), mark))
                     self._marked[trial] = mark
         self.flush()
+
+    def exposed(self, trials: Iterable[Trial]) -> None:
+        """Tell which users the draw has put on an arm since the last time; where there is no room they wait."""
+        if self._channel is None or self.backlog > MAX_BACKLOG // 4:
+            return
+        for trial in trials:
+            if trial.exposures is not None and trial.exposures.waits:
+                lost, users = trial.exposures.take()
+                self._batch.append(encode_exposed(self._index_of(trial), trial.stage, trial.weight, lost, users))
 
     def aside(self, data: bytes) -> bool:
         """Send a frame that may be lost, as long as there is room enough for pairs; whether it was taken."""

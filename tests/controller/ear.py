@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.controller.worker_connections import WorkerConnection
 from proxy.model import Observation, Pair
+from proxy.pairs.exposed import Exposed
 from proxy.pairs.request_log import RequestEntry
 
 
@@ -45,6 +46,9 @@ class Ear:
 
     def on_entries(self, entries: list[RequestEntry]) -> None:
         self._note("entries", len(entries))
+
+    def on_exposed(self, trial: str, exposed: Exposed) -> None:
+        self._note("exposed", trial, exposed)
 
     def on_gone(self, worker: str) -> None:
         self._note("gone", worker)

@@ -158,7 +158,7 @@ class NoEvidence:
     def dump(self) -> bytes:
         return b""
 
-    def assess(self, rate: float | None, held: int = 0, *, forecast: bool = True) -> Assessment:
+    def assess(self, rate: float | None, held: int = 0, *, forecast: bool = True, serving: bool = False) -> Assessment:
         return Assessment(Verdict.INCONCLUSIVE)
 
     def enter_stage(self, entry: int, *, promoted: bool = False) -> None: ...

@@ -20,7 +20,7 @@ ACTS = {
     # State in, state out: tests/evidence/test_evidence.py.
     "dump", "load_state", "follower", "merge", "copied", "restart_due", "length", "book", "learners",
     "answers_missing", "keep_for_labels", "begun", "context_of", "parts_of",
-    "count_verdict", "judged_slots", "state_hash", "limits_hash",
+    "count_verdict", "count_units", "judged_slots", "state_hash", "limits_hash",
     "label", "columns", "measure", "compared", "comparable", "live_scalars", "find", "passes", "pairs_until_pass",
     "asked_of", "blocks_until_pass", "divergences", "histogram",
     # Sums of blocks: tests/evidence/test_timings.py.

@@ -20,7 +20,13 @@ LIBRARY = "the interface of `ssl`"
 
 PLACES: dict[str, dict[str, tuple[str, ...]]] = {
     TOPICS: {
-        "request/arms.py": ("exchange.overridden", "exchange.trial", "exchange.trial", "exchange.undrawn"),
+        "request/arms.py": (
+            "exchange.overridden",
+            "exchange.trial",
+            "exchange.trial",
+            "exchange.trial",
+            "exchange.undrawn",
+        ),
         "request/dual_write.py": ("exchange.ready", "exchange.to_write", "exchange.write"),
         "request/gathering.py": (
             "exchange.gathered",

@@ -43,6 +43,7 @@ FLOORS = (
         "rfc3339",
         "significant",
         "units",
+        "outcome_units",
         "money",
         "address",
     },

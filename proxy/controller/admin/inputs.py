@@ -10,9 +10,11 @@ import orjson
 from aiohttp import web
 
 from proxy.controller.admin.problems import Problem
+from proxy.outcome_units import OUTCOME_NAME
 from proxy.predictions import exact_json
 
 MAX_REASON = 1000
+MAX_KEY, MAX_VALUE = 1024, 1e12
 BIGGEST = (1 << 63) - 1
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Control characters but tab and line feed, and those that turn the direction of text: they go on to terminals, chats
@@ -116,6 +118,8 @@ def _keep_digits(entries: list[Any], exact: list[Any]) -> None:
 def _outcome_problem(entry: Any) -> str:
     if not isinstance(entry, dict):
         return "not an object"
+    if "name" in entry:
+        return _user_problem(entry)
     if not (isinstance(entry.get("id"), str) and 0 < len(entry["id"]) <= 128):
         return "id is a text of 1 to 128 characters"
     kinds = entry.keys() & {"label", "value", "reward"}
@@ -127,4 +131,19 @@ def _outcome_problem(entry: Any) -> str:
         return "label is a text, a whole number or a truth value"
     if kind != "label" and (isinstance(given, bool) or not isinstance(given, int | float)):
         return f"{kind} is a number"
+    return ""
+
+
+def _user_problem(entry: dict[str, Any]) -> str:
+    """What is wrong with the outcome of a user."""
+    if entry.keys() - {"key", "id"} != {"name", "value"} or len(entry) != 3:
+        return "beside name and value there is exactly one of key, id"
+    if not (isinstance(entry["name"], str) and re.fullmatch(OUTCOME_NAME, entry["name"])):
+        return "name is that of an outcome: a letter, then up to 63 letters, digits, `_`, `.` and `-`"
+    whose = "key" if "key" in entry else "id"
+    if not (isinstance(entry[whose], str) and 0 < len(entry[whose]) <= MAX_KEY):
+        return f"{whose} is a text of 1 to {MAX_KEY} characters"
+    value = entry["value"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_VALUE:
+        return f"value is a number from -{MAX_VALUE:g} to {MAX_VALUE:g}"
     return ""

@@ -33,6 +33,7 @@ from proxy.controller.admin.drift_metrics import drift_families
 from proxy.controller.admin.families import PREFIX, binned, buckets_of, counter, gauge
 from proxy.controller.admin.interface import PARTS, FleetCounts
 from proxy.controller.admin.judge_metrics import judge_families
+from proxy.controller.admin.later_metrics import later_families
 from proxy.controller.webhooks.policy import AttemptResult
 from proxy.model import Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
@@ -143,9 +144,7 @@ class _Collector(Collector):
         yield from _budgets(current)
         yield from _paces(current)
         yield from (*judge_families(current, counts), *drift_families(counts))
-        labels = {(r["name"], result): n for r in current for result, n in (r.get("labels") or {}).items()}
-        text = "Requests and their delayed labels, by result."
-        yield gauge("labels", text, ("rollout", "result"), labels)
+        yield from later_families(current)
         yield from _ends(counts, names)
         yield self._webhooks()
         yield counter("outcomes", "Delayed outcomes, by whether a pair waited for them.", ("result",), counts.outcomes)

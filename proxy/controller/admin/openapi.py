@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from proxy.controller.admin.interface import ACTIONS
 from proxy.controller.admin.metrics import package_version
+from proxy.controller.admin.outcome_schemas import POSTED
 from proxy.controller.admin.schema_words import NUMBER, TEXT, WHOLE, Schema, component, list_of, nullable, object_of
 from proxy.controller.admin.schemas import (
     ADDRESS,
@@ -153,8 +154,8 @@ def _paths() -> dict[str, Schema]:
         **{"/api/v1/drift/{route}" + end: {"parameters": names} | path for end, path in drift.items()},
         "/api/v1/outcomes": _post(
             "outcomes",
-            "Delayed labels by request id.",
-            _content(object_of({"joined": WHOLE, "unknown": WHOLE})),
+            "What became known later: labels by request id, outcomes of users by sticky key or request id.",
+            _content(POSTED),
             *_DATA,
             413,
             503,

@@ -6,6 +6,7 @@ from proxy.controller.admin.caller_schemas import CALLER, HAND, PROBLEM, PROMOTI
 from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, IDLE, MONEY, PACE
 from proxy.controller.admin.drift_schemas import DRIFT_SCHEMAS
 from proxy.controller.admin.interface import PARTS
+from proxy.controller.admin.outcome_schemas import OF_USERS, SAMPLE_RATIO, USERS_OR_NONE
 from proxy.controller.admin.process_schemas import CONFIG, FLEET, PROCESSES
 from proxy.controller.admin.schema_words import (
     MOMENT,
@@ -67,14 +68,6 @@ STAGE = object_of(
         "forecast": nullable(FORECAST)
         | {"description": "What its verdict still takes if what was seen goes on, and what copies and judges cost."},
         "needs": list_of(NEED),
-    }
-)
-SAMPLE_RATIO = object_of(
-    {
-        "candidate_pairs": WHOLE,
-        "pairs": WHOLE,
-        "expected": {"type": "number"},
-        "log_bayes_factor": {"type": "number"},
     }
 )
 LEAD = object_of({"seconds": {"type": "number"}, "slo_seconds": NUMBER, "within_slo": nullable({"type": "boolean"})})
@@ -170,8 +163,9 @@ ROLLOUT = object_of(
         "reason": nullable(TEXT) | {"description": "Why it ended so."},
         "lead_time": nullable(LEAD) | {"description": "Once it is known: sign-off to the first answer at weight 100."},
         "protocol": nullable(TEXT) | {"description": "By which answers are read, once one could be."},
+        "users": USERS_OR_NONE,
         "sample_ratio": nullable(SAMPLE_RATIO)
-        | {"description": "Whether the candidate answers its share; it never decides."},
+        | {"description": "Whether the candidate has its share of users, or of pairs where nobody counts users."},
         "token_pairs": object_of({"usage": WHOLE, "events": WHOLE})
         | {
             "description": "Pairs by what the tokens of `time_per_token` were counted by, since the controller's start."
@@ -340,6 +334,7 @@ OUTCOME: Schema = {
         object_of({"id": {"type": "string", "minLength": 1, "maxLength": 128}, name: kind}, additionalProperties=False)
         for name, kind in _GIVEN.items()
     ]
+    + OF_USERS
 }
 
 SCHEMAS = {

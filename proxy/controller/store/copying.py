@@ -43,6 +43,7 @@ PARTS = {
     "ended": StoredPart(("endpoint", "time", "terms"), 200),
     "charts": StoredPart(("trial", "data"), 4),
     "drift": StoredPart(("route", "data", "updated"), 4),
+    "exposures": StoredPart(("trial", "number", "data"), 200),
 }  # fmt: skip
 """All that a store holds, in the order in which it is copied; `past` and `outbox` in the order in which they came.
 

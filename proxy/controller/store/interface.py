@@ -223,6 +223,15 @@ class RolloutStore(Outbox, Protocol):
     async def drift(self) -> dict[str, SavedDrift]:
         """What was known of each route."""
 
+    async def put_exposures(self, trial: str, number: int, data: bytes) -> None:
+        """Keep what has become known of a trial's users, under this number: one that is there is replaced."""
+
+    async def exposures(self, trial: str) -> list[tuple[int, bytes]]:
+        """All that was kept of a trial's users, in the order of their numbers."""
+
+    async def sum_up_exposures(self, trial: str, number: int, data: bytes) -> None:
+        """Keep this in place of all that was kept of a trial's users."""
+
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""
 

@@ -100,11 +100,17 @@ class GuardType:
     embeds: bool = False  # counts the prediction's `similarity`, where it has one
     judged: bool = False  # counts verdicts of the prediction's `judge`, which it must have
     priced: bool = False  # counts what answers cost: both arms have a price
+    by_users: bool = False  # counts users of both arms of a canary and what they do later, not pairs
     beside: str = ""  # a guard without which this one cannot pass, since it leaves failures out
     scale: Scale = UPWARDS
     least: float = 1e-3  # `suggest` proposes no limit nearer to two arms that are alike
     most: float = float("inf")  # nor one that is so far away or farther
     generous: Callable[[Kind], Guard | None] = lambda _kind: None  # under which it measures and hardly ever fails
+
+    @property
+    def counts(self) -> str:
+        """What it counts, in words."""
+        return "users" if self.by_users else "pairs"
 
     @property
     def reads(self) -> bool:

@@ -28,12 +28,14 @@ from proxy.units import (
 @dataclass(frozen=True, slots=True)
 class Value:
     """One value of a limit: `read` takes what YAML gave and raises `Unfit`, `schema` is the JSON Schema of what it
-    takes, `write` gives the text again, `about` says what it is where it has a key of its own."""
+    takes, `write` gives the text again, `about` says what it is where it has a key of its own, which may be left out
+    where it has a `default`."""
 
     read: Callable[[Any], Any]
     schema: Mapping[str, Any]
     write: Callable[[Any], str] | None = None
     about: str = ""
+    default: Any = ...
 
 
 @dataclass(frozen=True, slots=True)

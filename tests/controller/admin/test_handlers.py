@@ -160,6 +160,9 @@ async def test_outcomes_are_taken_alone_or_as_a_list(client: Client, service: Fa
     assert (await (await client.post("/api/v1/outcomes", json=one)).json())["joined"] == 1
     assert (await (await client.post("/api/v1/outcomes", json=many)).json())["joined"] == 2
     assert service.given == [one, *many]
+    users = [{"key": "u", "name": "conversion", "value": 1}, {"id": "r4", "name": "revenue", "value": -0.5}]
+    assert (await client.post("/api/v1/outcomes", json=users)).status == 200
+    assert service.given == [one, *many, *users]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,15 @@ async def test_outcomes_are_taken_alone_or_as_a_list(client: Client, service: Fa
         {"id": "a", "value": True},
         {"id": "a", "label": 0.5},
         {"id": "a", "lable": "x"},
+        {"key": "u", "name": "conversion"},
+        {"key": "u", "value": 1},
+        {"key": "u", "id": "r", "name": "conversion", "value": 1},
+        {"key": "", "name": "conversion", "value": 1},
+        {"key": 7, "name": "conversion", "value": 1},
+        {"key": "u", "name": "1st", "value": 1},
+        {"key": "u", "name": "conversion", "value": True},
+        {"key": "u", "name": "conversion", "value": 1e13},
+        {"key": "u", "name": "conversion", "value": 1, "label": "x"},
         "r1",
     ],
 )

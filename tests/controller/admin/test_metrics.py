@@ -23,6 +23,7 @@ from proxy.controller.admin.metrics import MOST_ADDRESSES, Metrics, code_label
 from proxy.pairs.link import BOUNDS
 from proxy.pairs.request_log import LegEntry, example
 from tests.controller.admin.drifting import COUNTS_OF_DRIFT, METRICS_OF_DRIFT
+from tests.controller.admin.shown import ALIKE, JUDGED, USERS
 
 FILE = """
 upstreams: {v1: {url: 'http://127.0.0.1:9001'}, v2: {url: 'http://127.0.0.1:9002', version: '7'}}
@@ -60,6 +61,9 @@ METRICS = {
     "understudy_judge_first_ratio": {"judge"},
     "understudy_judge_duration_seconds_bucket": {"judge", "le"},
     **METRICS_OF_DRIFT,
+    "understudy_users": {"rollout", "arm", "result"},
+    "understudy_outcome_mean": {"rollout", "arm"},
+    "understudy_users_left_total": {"rollout", "why"},
     "understudy_rollout_weight_ratio": {"rollout"},
     "understudy_rollout_stage": {"rollout", "stage"},
     "understudy_rollouts_total": {"rollout", "result"},
@@ -99,18 +103,11 @@ def rollout(**changes: Any) -> dict[str, Any]:
     segment = finding | {"segment": "tenant-7", "value": 9.9}
     base = {"name": NAME, "state": "canary", "weight": 5.0, "stage": {"index": 1, "name": "canary-5"}}
     unnamed = finding | {"segment": "", "value": 8.8}  # requests without the header
-    return base | {"findings": [finding, segment, unnamed], "judges": [JUDGED], "similarities": [ALIKE]} | changes
-
-
-ALIKE = {
-    "aspect": "alike", "judge": "similarity:e/m", "compared": 5, "not_judged": {}, "cost": {"total": 0.0},
-    "cache_hits": 2, "down": False,
-}  # fmt: skip
-JUDGED = {
-    "aspect": "quality", "judge": "helpful", "verdicts": {"win": 3, "tie": 1, "loss": 2}, "not_judged": {"timeout": 4},
-    "cost": {"total": 1.25}, "cache_hits": 7, "down": True, "first": {"rate": 0.6},
-    "anchors": {"state": "changed", "held": 12},
-}  # fmt: skip
+    return (
+        base
+        | {"findings": [finding, segment, unnamed], "judges": [JUDGED], "similarities": [ALIKE], "users": USERS}
+        | changes
+    )
 
 
 class FakeController:
@@ -233,6 +230,8 @@ def test_the_values_are_the_counts() -> None:
     assert value(found, "understudy_rollback_duration_seconds_count") == 2
     assert value(found, "understudy_webhook_deliveries_total", event="rollout.rolled_back", result="delivered") == 2
     assert value(found, "understudy_outcomes_total", result="unknown") == 1
+    assert value(found, "understudy_users", arm="candidate", result="late") == 9
+    assert [(s.labels["arm"], s.value) for s in found["understudy_outcome_mean"]] == [("live", 0.5)]
     assert value(found, "understudy_dropped_total", queue="record") == 2
     assert value(found, "understudy_store_up") == 0
     assert value(found, "understudy_admin_refusals_total", reason="unauthorized") == 0

@@ -63,9 +63,11 @@ async def filled(store: RolloutStore) -> None:
     await store.end_subscription("http://b", "terms", 100.0)
     await store.keep_charts({"t1": {"points": [0.1, None, "x"]}})
     await store.keep_drift(SavedDrift("r", bytes(range(256))), 9.0)
+    await store.put_exposures("t1", 2, b"\0b")
+    await store.put_exposures("t1", 1, b"a")
 
 
-async def seen(store: RolloutStore) -> tuple[Contents, object, object]:
+async def seen(store: RolloutStore) -> tuple[Contents, object, object, object]:
     """All of it, as a controller sees it."""
     names = ("r/c", "r/z", "R/upper")
     contents = await store.load(names)
@@ -77,6 +79,7 @@ async def seen(store: RolloutStore) -> tuple[Contents, object, object]:
         contents,
         (journals, past),
         (counts, deliveries, await store.is_ended("http://b"), await store.charts(), await store.drift()),
+        await store.exposures("t1"),
     )
 
 
@@ -86,7 +89,7 @@ async def test_a_whole_state_moves_and_is_gone_on_with(kind: Kind, other: Kind) 
     before = await seen(kind.store)
     await kind.close()
     said = await copy_store(place(kind), place(other))
-    assert "3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts, 1 drift" in said
+    assert "3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts, 1 drift, 2 exposures" in said
     store = await other.open()
     assert await seen(store) == before
     await store.save(change(10))
@@ -196,7 +199,7 @@ def test_the_command_says_what_it_copied_and_what_it_could_not(tmp_path: Path) -
     done = CliRunner().invoke(main, ["store", "copy", str(tmp_path / "a.db"), str(tmp_path / "b.db")])
     assert (done.exit_code, done.output.strip()) == (
         0,
-        "Copied and compared: 3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts, 1 drift.",
+        "Copied and compared: 3 rollouts, 3 past, 9 journal, 14 outbox, 1 ended, 1 charts, 1 drift, 2 exposures.",
     )
     again = CliRunner().invoke(main, ["store", "copy", str(tmp_path / "a.db"), str(tmp_path / "b.db")])
     assert again.exit_code == 1

@@ -190,6 +190,22 @@ async def test_a_text_with_every_letter_comes_back(store: RolloutStore) -> None:
     assert entry["reason"].replace("\ufffd", "\0") == odd
 
 
+async def test_exposures_come_back_in_order_and_go_with_their_trial(store: RolloutStore) -> None:
+    await store.save(change(1))
+    trial = saved().rollout.trial
+    for number, data in ((2, b"b"), (1, b"\0a"), (3, b"doubted"), (3, b"c")):
+        await store.put_exposures(trial, number, data)
+    await store.put_exposures("gone", 1, b"x")
+    assert await store.exposures(trial) == [(1, b"\0a"), (2, b"b"), (3, b"c")]
+    await store.sum_up_exposures(trial, 4, b"abc")
+    await store.put_exposures(trial, 5, b"d")
+    assert await store.exposures(trial) == [(4, b"abc"), (5, b"d")]
+    assert await store.exposures("gone") == [(1, b"x")]
+    await store.retain(1.0, {saved().rollout.name})
+    assert await store.exposures("gone") == []
+    assert len(await store.exposures(trial)) == 2
+
+
 async def test_charts_come_back_and_go_with_their_trial(store: RolloutStore) -> None:
     await store.save(change(1))
     trial = change(1).saved.rollout.trial

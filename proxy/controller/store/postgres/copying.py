@@ -28,8 +28,12 @@ _READ = {
     "ended": 'SELECT endpoint, time, terms FROM ended ORDER BY endpoint COLLATE "C"',
     "charts": 'SELECT trial, data FROM charts ORDER BY trial COLLATE "C"',
     "drift": 'SELECT route, data, updated FROM drift ORDER BY route COLLATE "C"',
+    "exposures": 'SELECT trial, number, data FROM exposures ORDER BY trial COLLATE "C", number',
 }
-_TABLES = ("rollouts", "past", "snapshots", "journal", "evidence", "signed_off", "outbox", "ended", "charts", "drift")
+_TABLES = (
+    "rollouts", "past", "snapshots", "journal", "evidence", "signed_off", "outbox", "ended", "charts", "drift",
+    "exposures",
+)  # fmt: skip
 
 
 class PostgresCopied:

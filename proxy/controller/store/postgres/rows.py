@@ -213,7 +213,8 @@ async def retain_rollouts(connection: Connection, named: Collection[str], keep: 
         await connection.execute(f"DELETE FROM {table} WHERE name = ANY($1::text[])", forgotten)  # noqa: S608 - constants
     trials = count(await connection.execute(_OLD_TRIALS, keep.trials))
     await connection.execute(_OLD_EVIDENCE, keep.past)
-    await connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
+    for table in ("charts", "exposures"):
+        await connection.execute(f"DELETE FROM {table} WHERE trial NOT IN (SELECT trial FROM rollouts)")  # noqa: S608
     return trials
 
 

@@ -64,7 +64,15 @@ _DRIFT = """
     CREATE TABLE drift (route text PRIMARY KEY, data bytea NOT NULL, updated double precision NOT NULL);
     ALTER TABLE drift ALTER COLUMN data SET STORAGE EXTERNAL;
 """
-MIGRATIONS = (lease.TABLE + _TABLES, _CHAIN, _DRIFT)
+
+_EXPOSURES = """
+    CREATE TABLE exposures (
+        trial text NOT NULL, number bigint NOT NULL, data bytea NOT NULL, PRIMARY KEY (trial, number));
+    ALTER TABLE exposures ALTER COLUMN data SET STORAGE EXTERNAL;
+"""
+"""What has become known of the users of a trial, in the order in which it did."""
+
+MIGRATIONS = (lease.TABLE + _TABLES, _CHAIN, _DRIFT, _EXPOSURES)
 """One script for each version of the schema."""
 
 SECRET = "split_secret"

@@ -252,6 +252,25 @@ class PostgresStore(PostgresOutbox):
         found = await self._read(lambda connection: connection.fetch("SELECT route, data FROM drift"))
         return {row["route"]: SavedDrift(row["route"], bytes(row["data"])) for row in found}
 
+    async def put_exposures(self, trial: str, number: int, data: bytes) -> None:
+        """Keep what has become known of a trial's users, under this number: one that is there is replaced."""
+        sql = "INSERT INTO exposures VALUES ($1, $2, $3) ON CONFLICT (trial, number) DO UPDATE SET data = excluded.data"
+        await self._write(lambda connection: connection.execute(sql, trial, number, data))
+
+    async def exposures(self, trial: str) -> list[tuple[int, bytes]]:
+        """All that was kept of a trial's users, in the order of their numbers."""
+        sql = "SELECT number, data FROM exposures WHERE trial = $1 ORDER BY number"
+        return [(row[0], bytes(row[1])) for row in await self._read(lambda connection: connection.fetch(sql, trial))]
+
+    async def sum_up_exposures(self, trial: str, number: int, data: bytes) -> None:
+        """Keep this in place of all that was kept of a trial's users."""
+
+        async def work(connection: Connection) -> None:
+            await connection.execute("DELETE FROM exposures WHERE trial = $1", trial)
+            await connection.execute("INSERT INTO exposures VALUES ($1, $2, $3)", trial, number, data)
+
+        await self._write(work)
+
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""
         keep, done = self._retention, 0

@@ -20,6 +20,7 @@ _ORDER = {
     "ended": "endpoint",
     "charts": "trial",
     "drift": "route",
+    "exposures": "trial, number",
 }
 _NUMBER = "SELECT seq FROM sqlite_sequence WHERE name = 'journal'"
 

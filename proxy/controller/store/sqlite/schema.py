@@ -48,6 +48,8 @@ MIGRATIONS = (
         FROM sqlite_sequence WHERE name = 'journal' AND seq > 0;
     """,
     "CREATE TABLE drift (route TEXT PRIMARY KEY, data BLOB NOT NULL, updated REAL NOT NULL);",
+    "CREATE TABLE exposures (trial TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (trial, number));",
 )
 """One script for each version of the schema; a file is brought up to the newest when it is opened."""
 

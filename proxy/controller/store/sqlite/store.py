@@ -143,6 +143,25 @@ class SqliteStore(Database):
         rows = await self.run(lambda c: c.execute("SELECT route, data FROM drift").fetchall(), write=False)
         return {route: SavedDrift(route, bytes(data)) for route, data in rows}
 
+    async def put_exposures(self, trial: str, number: int, data: bytes) -> None:
+        """Keep what has become known of a trial's users, under this number: one that is there is replaced."""
+        sql = "INSERT OR REPLACE INTO exposures VALUES (?, ?, ?)"
+        await self.run(lambda c: c.execute(sql, (trial, number, data)) and None)
+
+    async def exposures(self, trial: str) -> list[tuple[int, bytes]]:
+        """All that was kept of a trial's users, in the order of their numbers."""
+        sql = "SELECT number, data FROM exposures WHERE trial = ? ORDER BY number"
+        return await self.run(lambda c: c.execute(sql, (trial,)).fetchall(), write=False)
+
+    async def sum_up_exposures(self, trial: str, number: int, data: bytes) -> None:
+        """Keep this in place of all that was kept of a trial's users."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM exposures WHERE trial = ?", (trial,))
+            connection.execute("INSERT INTO exposures VALUES (?, ?, ?)", (trial, number, data))
+
+        await self.run(work)
+
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows. Gives room that is
         no longer needed back to the disk."""
@@ -332,8 +351,9 @@ def _let_go_of_ended(connection: sqlite3.Connection, named: Collection[str], kee
 
 
 def _retain_pictures(connection: sqlite3.Connection, oldest: float) -> None:
-    """What is drawn of trials that are kept, and what is known of routes to which something was added since."""
-    connection.execute("DELETE FROM charts WHERE trial NOT IN (SELECT trial FROM rollouts)")
+    """What is drawn of trials that are kept and known of their users, and of routes to which something was added."""
+    for table in ("charts", "exposures"):
+        connection.execute(f"DELETE FROM {table} WHERE trial NOT IN (SELECT trial FROM rollouts)")  # noqa: S608
     connection.execute("DELETE FROM drift WHERE updated < ?", (oldest,))
 
 
