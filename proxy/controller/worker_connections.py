@@ -57,6 +57,11 @@ class WorkerConnection:
     """Where its clock is not ours."""
 
     @property
+    def late(self) -> float:
+        """Seconds by which its clock is ahead of ours, as far as that is known."""
+        return self.clock.correction if self.clock is not None else 0.0
+
+    @property
     def told(self) -> bool:
         """Whether it is connected and a routing table is in force there."""
         return self.connected and self.acked >= 0
@@ -260,16 +265,15 @@ class WorkerConnections:
             raise LinkError(f"{kind.name} before HELLO")
         if kind is Frame.OBSERVATION:
             seen = link.decode_observation(payload, worker.trials, worker.name)
-            late = worker.clock.correction if worker.clock is not None else 0.0
-            self._listener.on_observation(seen._replace(time=seen.time - late) if late else seen)
+            self._listener.on_observation(seen._replace(time=seen.time - worker.late) if worker.late else seen)
         elif kind is Frame.MARK:
             mark = link.decode_mark(payload)
             self._listener.on_mark(worker.name, _named(worker, mark.trial, "a mark"), mark.sequence)
         elif kind is Frame.COUNTS:
             self._listener.on_counts(worker.name, link.read_note(payload))
         elif kind is Frame.EXPOSED:
-            exposed = decode_exposed(payload)
-            self._listener.on_exposed(_named(worker, exposed.trial, "users"), exposed)
+            told = decode_exposed(payload)
+            self._listener.on_exposed(_named(worker, told.trial, "users"), told)
         elif kind is Frame.REQUESTS:
             self._listener.on_entries(request_log.decode_entries(payload))
         elif kind is Frame.TRIAL:

@@ -1,6 +1,6 @@
 """Which users a trial's draw has put on an arm, for `max_outcome_drop`: told to the controller once a second.
 
-A user is the number that the draw makes of its sticky key (`routing.number_of_key`). Each is told once while the stage and its
+A user is the number that the draw makes of its sticky key (`routing.number_of_key`). Each is told once while stage and
 weight stay: it is remembered, up to `MOST_SEEN`, after which all are told again. A request without a sticky key is a
 user by itself, and is told with the number of the id by which it is known.
 
