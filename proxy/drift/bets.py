@@ -28,6 +28,7 @@ SIZES: Final = np.array([0.06, 0.12, 0.24, 0.5, 1.0, 2.0])
 """Bets on scores, in standard deviations, in both directions."""
 RISES: Final = np.log([1.3, 2.0, 4.0, 16.0, 120.0, 1000.0])
 FALLS: Final = np.log([0.8, 0.6, 0.4, 0.2, 0.05, 0.005])
+_BOTH: Final = np.concatenate([SIZES, -SIZES])
 LEAST: Final = 1e-7
 """The least rate."""
 MOST: Final = 1e12
@@ -46,10 +47,11 @@ class BetGrid:
     def of(cls, channels: tuple[DriftChannel, ...]) -> BetGrid:
         """The grid of these channels."""
         rate = np.array([one.rate for one in channels], np.bool_)
-        both = np.concatenate([SIZES, -SIZES]), np.concatenate([RISES, FALLS])
-        sizes = np.where(rate[:, None], both[1], both[0])
+        sizes = np.where(rate[:, None], np.concatenate([RISES, FALLS]), _BOTH)
         weights = np.full(sizes.shape, 1.0 / sizes.shape[1])
         weights[[one.rises for one in channels]] = np.repeat([1.0, 0.0], len(SIZES)) / len(SIZES)
+        possible = _BOTH * np.sqrt(2.0) < 1.0
+        weights[[one.what == "spread" for one in channels]] = possible / possible.sum()
         return cls(sizes, weights, np.repeat([1.0, -1.0], len(SIZES)), rate)
 
     def factors(self, sums: Floats, trials: Floats, means: Floats, errors: Floats, cumulants: Floats) -> Floats:
@@ -75,8 +77,19 @@ def cumulants_of(scores: Floats, mass: Floats) -> Floats:
     >>> cumulants_of(np.array([-1.0, 1.0]), np.array([0.5, 0.5]))[2].round(4)  # ln cosh 0.24 = 0.0285
     np.float64(0.0288)
     """
-    sizes = np.concatenate([SIZES, -SIZES])
-    return np.asarray(np.maximum(np.log(np.exp(sizes[:, None] * scores) @ mass), 0.5 * sizes**2))
+    return np.asarray(np.maximum(np.log(np.exp(_BOTH[:, None] * scores) @ mass), 0.5 * _BOTH**2))
+
+
+def square_cumulants(scores: Floats, mass: Floats) -> Floats:
+    """The same of squares with mean 0 and variance 1; at least that of a normal variable's square, which is infinite
+    for λ ≥ 1/√2: of a square that large is not bet on.
+
+    >>> square_cumulants(np.array([-1.0, 1.0]), np.array([0.5, 0.5]))[[2, 4]].round(4).tolist()
+    [0.0376, inf]
+    """
+    rest = 1.0 - np.sqrt(2.0) * _BOTH
+    normal = np.where(rest > 0.0, -0.5 * np.log(np.maximum(rest, 1e-9)) - _BOTH / np.sqrt(2.0), np.inf)
+    return np.maximum(cumulants_of(scores, mass), normal)
 
 
 class RestartSums:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from proxy.drift.bets import LEAST, BetGrid, RestartSums, cumulants_of
+from proxy.drift.bets import LEAST, BetGrid, RestartSums, cumulants_of, square_cumulants
 from proxy.drift.channels import channels_of
 from proxy.drift.charts import ChartCounts
 from proxy.drift.describing import Moved, describe_drift
@@ -30,6 +30,9 @@ BACK: Final = 7.0
 """Log evidence, since it last was against it, at which drift has ended."""
 RANGE: Final = 6.0
 """Nats below an alarm at which `evidence` begins to be said."""
+SPREAD: Final = 0.05
+"""A mean square that differs by less, about 4 % of a standard deviation, is no drift: the reference's own deviations
+are from means that it knows."""
 ROWS: Final = 4096
 """Observations that are scored at once."""
 
@@ -91,13 +94,21 @@ class DriftDetector:
         if self.count and len(times):
             times = np.maximum(times, self.start)
         changes: list[DriftFinding] = []
-        for at in range(0, len(order), ROWS):
-            rows = order[at : at + ROWS]
+        at = 0
+        while at < len(order):
+            rows = order[at : at + self._at_once()]
             columns = [[column[i] for i in rows] for column in observations.columns]
-            changes += self._take(times[at : at + ROWS], columns)
+            changes += self._take(times[at : at + len(rows)], columns)
+            at += len(rows)
         if self.count and self._looks_like_drift():
             changes += self._close(float(times[-1]))
         return tuple(changes)
+
+    def _at_once(self) -> int:
+        """How many observations are scored with what was known before: few while references are learned."""
+        if any(one.state is DriftState.LEARNING for one in self.fields):
+            return min(ROWS, max(ENOUGH, self.plan.first // 8))
+        return ROWS
 
     def findings(self) -> tuple[DriftFinding, ...]:
         """Of every field, in the order of the plan."""
@@ -162,7 +173,7 @@ class DriftDetector:
         self.reference.learn(cells, np.asarray(~here[:, None], np.float64), np.ones((len(cells), 1)), missing)
         one.first += [value for value, ok in zip(column, here, strict=True) if ok]
         one.first_times += times[here].tolist()
-        if one.seen >= min(FIRST, self.plan.first):
+        if one.seen >= max(2, min(FIRST, self.plan.first // 2)):
             self.score_by(one, scorer_of(one.field, one.first, self.key))
             assert one.scorer is not None
             assert one.chart is not None
@@ -182,7 +193,7 @@ class DriftDetector:
             self.cumulants[level] = cumulants_of(binned.scores[:, 0], binned.mass)
             if one.channels[number + 1].what == "spread":
                 mean = float(binned.mass @ binned.scores[:, 1])
-                self.cumulants[level + 1] = cumulants_of(binned.scores[:, 1] - mean, binned.mass)
+                self.cumulants[level + 1] = np.minimum(square_cumulants(binned.scores[:, 1] - mean, binned.mass), 1e6)
                 self.squares[level + 1] = binned.square
 
     def _blocks(self, times: Floats, facts: Floats) -> list[DriftFinding]:
@@ -249,7 +260,8 @@ class DriftDetector:
     def _expected(self, cell: int) -> tuple[Floats, Floats]:
         """Means and their standard errors, (channels,)."""
         means = np.where(self.limited, self.limits, self.reference.means[cell])
-        return means, np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
+        errors = np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
+        return means, errors + np.where(self.squares > 0.0, SPREAD, 0.0)
 
     def _progress(self, one: WatchedField, passed: float) -> None:
         """The first half of a reference says what to expect, the second how well that is kept. Then bets begin; those
@@ -262,7 +274,7 @@ class DriftDetector:
             self.knows[one.columns] = True
             self.refresh()
             self._bet(one)
-        if one.stage == 1 and one.seen >= first and passed >= 2.0 * cover:
+        elif one.stage == 1 and one.seen >= first and passed >= 2.0 * cover:
             one.stage, one.state = 2, DriftState.STEADY
             self.refresh()
             self._bet(one)

@@ -21,6 +21,9 @@ PRIOR, DAYS = 3.0, 0.03
 LEAST: Final = 0.1
 MEMORY: Final = 1.0 - 1.0 / 42.0
 """What a day leaves of what was known before."""
+MORE: Final = 1.5
+"""Times the usual trials of a span up to which it is taken as usual; if it has more, what differs by span counts as
+much more."""
 SCALES: Final = len(BLOCKS) + len(TICKS)
 
 
@@ -32,8 +35,8 @@ class Dispersion:
         self.now, self.before = np.zeros((3, SCALES, channels)), np.zeros((3, SCALES, channels))
         """Sums of what differs from the mean, their variance if independent, and trials, of the span under way and of
         the one before."""
-        self.differences = np.zeros((3, SCALES, channels))
-        """Sums of squares, their number, and the largest."""
+        self.differences = np.zeros((4, SCALES, channels))
+        """Sums of squares, their number, the largest, and trials of the spans."""
         self.spans: Ints = np.full(SCALES, -1, np.int64)
         self.blocks = 0
         self.days = np.zeros((2, channels))
@@ -60,6 +63,7 @@ class Dispersion:
         squares = np.where(both, squares, 0.0)
         self.differences[0, ended] += squares
         self.differences[1, ended] += both
+        self.differences[3, ended] += np.where(both, now[2], 0.0)
         self.differences[2, ended] = np.maximum(self.differences[2, ended], squares)
         if ended[-1]:
             self.days += self.now[1, -1], self.now[2, -1] > 0.0
@@ -72,10 +76,13 @@ class Dispersion:
     def _by_scale(self) -> Floats:
         prior = np.ones_like(self.now[0])
         prior[-1] += self._differ**2 * self.days[0] / np.maximum(1.0, self.days[1])
-        sums, count, largest = self.differences
-        known = np.maximum(0.0, count - 1.0)
+        sums, count, largest, trials = self.differences
+        known = np.maximum(0.0, count - 0.35 - 1.55 * np.log(np.maximum(1.0, count)))
+        # that many are left on average of χ² with one degree of freedom when the largest goes, n ≥ 3 to 7 %
         mean = (sums - largest + PRIOR * prior) / (known + PRIOR)
-        return np.asarray(mean * (1.0 + np.sqrt(known) / (known + PRIOR)))  # one standard error more, about
+        mean *= 1.0 + np.sqrt(known) / (known + PRIOR)  # one standard error more, about
+        usual = np.maximum(1.0, trials / np.maximum(1.0, count))
+        return np.asarray(mean + np.maximum(0.0, mean - 1.0) * (np.maximum(1.0, self.before[2] / (MORE * usual)) - 1.0))
 
     def sizes(self) -> Floats:
         """D of each channel, (channels,): at least 1 for events, for scores at least `LEAST`, whose variance of 1 has

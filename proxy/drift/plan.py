@@ -37,8 +37,8 @@ class DriftField:
 class DriftPlan:
     """All fields of a route under one budget: `alarms` false ones per `per` seconds.
 
-    The reference is the first `first` values of each field, and with a `period` (seconds) it takes one whole period, of
-    a period of 24 h a whole week. `seed` keys the projections of embeddings."""
+    The reference is the first `first` values of each field, and with a `period` (seconds) it takes two of them, of a
+    period of 24 h two weeks. `seed` keys the projections of embeddings."""
 
     fields: tuple[DriftField, ...]
     first: int = 10_000

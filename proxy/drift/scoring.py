@@ -25,6 +25,7 @@ FIRST = 2000
 """Values from which bins and frequent labels are chosen."""
 KNOWN = 1000
 """Labels that are told from new ones; a field with more of them has no new labels."""
+LONGEST_LABEL = 200
 LARGEST = 1e100
 """What is beyond counts as unreadable, so that squares are finite."""
 Scored: TypeAlias = tuple[Floats, Floats, Ints, Floats]
@@ -77,6 +78,12 @@ def present(kind: Kind, column: Sequence[FieldValue]) -> Bools:
     if kind is Kind.LABEL:
         return np.array([isinstance(value, str) for value in column], np.bool_)
     return np.array([_is_vector(value) for value in column], np.bool_)
+
+
+def _label(value: str) -> str:
+    """A label as it is kept: what is longer is cut, and half a character is replaced, which UTF-8 does not have."""
+    value = value[:LONGEST_LABEL]
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _is_vector(value: FieldValue) -> bool:
@@ -153,6 +160,7 @@ class LabelScorer:
         """Which frequent label it is, `FREQUENT` for another known one, one more for a new one, −1 for none."""
         if not isinstance(value, str):
             return -1
+        value = _label(value)
         if self._given and value not in self._known:
             return FREQUENT + 1
         if (number := self._number.get(value)) is not None:
@@ -163,8 +171,9 @@ class LabelScorer:
         """Labels of the reference are known."""
         if not self._given:
             for value in column:
-                if isinstance(value, str) and (value in self._known or len(self._known) < KNOWN):
-                    self._known[value] = min(2, self._known.get(value, 0) + 1)
+                label = _label(value) if isinstance(value, str) else None
+                if label is not None and (label in self._known or len(self._known) < KNOWN):
+                    self._known[label] = min(2, self._known.get(label, 0) + 1)
 
     @property
     def once(self) -> int:
@@ -240,7 +249,7 @@ def scorer_of(field: DriftField, column: Sequence[FieldValue], key: int) -> Scor
     if field.kind is Kind.NUMBER:
         return NumberScorer(field, Binned.of(_numbers(values)))
     if field.kind is Kind.LABEL:
-        counts = Counter(value for value in values if isinstance(value, str))
+        counts = Counter(_label(value) for value in values if isinstance(value, str))
         return LabelScorer(field, [label for label, _ in counts.most_common(FREQUENT)], {})
     sizes: Any = Counter(len(value) for value in values)  # type: ignore[arg-type]
     dimensions = sizes.most_common(1)[0][0]

@@ -19,6 +19,7 @@ import numpy as np
 from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import Case, Row, broken, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.costs import cost_delays, cost_limits, cost_rows
+from tests.calibration.drifts import drift_rows
 from tests.calibration.hostile import hostiles
 from tests.calibration.judged import judged_rows
 from tests.calibration.summary import summary
@@ -56,7 +57,7 @@ def every_case() -> list[Case]:
     """All rows in the order of the table."""
     steady = [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls]
     costs = [*cost_limits(), *cost_delays(), *cost_rows()]
-    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows(), *costs, *judged_rows()]
+    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows(), *costs, *judged_rows(), *drift_rows()]
 
 
 def timed(number: int, share: float) -> tuple[Row, float]:

@@ -15,6 +15,7 @@ CONDITIONS = (
     ("labels that come late", "frauds"),
     ("judged by a model", "min_win_rate|anchors"),
     ("live that moves", "live leaves|live stays|inputs cycle"),
+    ("drift of live, 90 days", "drift"),
     ("workers, stages, restarts, merges", "workers|controller dies|a stage every|canary pairs|merge"),
 )
 """What the requests of a row are like, and by which words of its truth and guard that is known."""

@@ -14,6 +14,7 @@ from tests.calibration.__main__ import every_case, report
 from tests.calibration.by_blocks import blocks
 from tests.calibration.cases import DEFAULTS, Case, Row, delays, harmlesses, limits, pooled, stalls
 from tests.calibration.costs import cost_delays, cost_limits, cost_rows
+from tests.calibration.drifts import drift_rows
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
 from tests.calibration.judged import judged_rows
@@ -46,6 +47,18 @@ def test_difficult_traffic(case: Case) -> None:
 
 @pytest.mark.parametrize("case", list(judged_rows()))
 def test_a_judge(case: Case) -> None:
+    row = case(0.01)
+    assert row.ok, row
+
+
+QUICK = {0, 1, 3, 4}
+"""Rows of drift that take a few seconds: none, at two rates; a new label; another unit."""
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if i in QUICK else pytest.mark.slow) for i, case in enumerate(drift_rows())]
+)
+def test_drift(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row
 

@@ -78,7 +78,7 @@ def test_what_moved_is_said(then: list[Any], what: str) -> None:
     assert found.what == what
     assert detector.findings()[0].state is DriftState.DRIFTING
     if what == "far":
-        assert "mean 9.9" in found.words
+        assert "mean 9.89" in found.words
         assert "(× " in found.words
 
 

@@ -63,3 +63,12 @@ def test_ten_numbers_with_a_weekly_cycle_are_small() -> None:
     times = np.linspace(0.0, 30 * 86_400.0, n)
     detector.add(Observations(times.tolist(), tuple(rng.normal(size=n).tolist() for _ in range(10))))
     assert len(dump_drift(detector)) < 400_000
+
+
+def test_labels_that_no_json_can_hold_and_long_ones_are_kept() -> None:
+    detector = DriftDetector(DriftPlan((DriftField("country", Kind.LABEL),), first=200))
+    labels = ["\ud800", "x" * 10_000, "ß", *map(str, range(1500))]
+    detector.add(Observations(list(range(3000)), ([labels[i % len(labels)] for i in range(3000)],)))
+    data = dump_drift(detector)
+    assert load_drift(detector.plan, data).findings() == detector.findings()
+    assert len(data) < 100_000

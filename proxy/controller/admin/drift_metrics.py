@@ -49,7 +49,7 @@ def drift_families(counts: FleetCounts) -> Iterable[Metric]:
 
 def _effects(fields: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterable[Metric]:
     """By how much a field moved since it differs, with the 95 % interval."""
-    units = {"sd": "standard deviations of the reference", "share": "a difference of shares"}
+    units = {"sd": "standard deviations", "ratio": "their ratio to the reference's", "share": "a difference of shares"}
     known = {(*at, one["effect"]["unit"]): one["effect"] for at, one in fields.items() if one["effect"] is not None}
     for end, key in (("", "value"), ("_low", "low"), ("_high", "high")):
         text = f"By how much a field moved, {key}: {', or '.join(units.values())}."

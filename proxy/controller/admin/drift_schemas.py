@@ -21,8 +21,8 @@ _EFFECT = object_of(
         "low": NUMBER,
         "high": NUMBER,
         "unit": {
-            "enum": ["sd", "share"],
-            "description": "Standard deviations of the reference, or a difference of two shares.",
+            "enum": ["sd", "ratio", "share"],
+            "description": "Standard deviations of the reference, their ratio, or a difference of two shares.",
         },
     }
 )

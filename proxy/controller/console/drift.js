@@ -51,7 +51,9 @@ export async function showDrift(link) {
 /** An effect with its interval, in its unit. */
 function effect({ effect: found }) {
   if (!found) return "–";
-  const said = (value) => (found.unit === "share" ? `${value > 0 ? "+" : ""}${f.number(value * 100)} pp` : `${value > 0 ? "+" : ""}${f.number(value)} sd`);
+  const signed = (value, unit) => `${value > 0 ? "+" : ""}${f.number(value)} ${unit}`;
+  const words = { share: (value) => signed(value * 100, "pp"), ratio: (value) => `× ${f.number(value)}`, sd: (value) => signed(value, "sd") };
+  const said = words[found.unit];
   return `${said(found.value)} (${said(found.low)} to ${said(found.high)})`;
 }
 
