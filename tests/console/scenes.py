@@ -239,9 +239,9 @@ def usual() -> list[Scene]:
 class SceneSurface(FakeService):
     """A controller that shows scenes."""
 
-    def __init__(self, scenes: list[Scene], token: str | None = None) -> None:
+    def __init__(self, scenes: list[Scene], token: str | None = None, admin: str = "") -> None:
         super().__init__()
-        self.config = config.parse(FILE % (f", token: '{token}'" if token else ""))
+        self.config = config.parse(FILE % ((f", token: '{token}'" if token else "") + admin))
         self.scenes = scenes
         self.answered: dict[tuple[str, str, str, str], int] = {}
         self.sample_pairs = [pair(n) for n in range(12)]

@@ -12,9 +12,10 @@ export function token(value) {
 }
 
 export class Refused extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, ways = []) {
     super(detail);
     this.status = status;
+    this.ways = ways; // how one could sign in
   }
 }
 
@@ -25,7 +26,7 @@ const SILENCE = 40_000; // the stream has a heartbeat every 15 s; a laptop that 
 async function ask(path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { ...headers(), ...options.headers }, signal: AbortSignal.timeout(DEADLINE) });
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, body.detail ?? answer.statusText);
+  if (!answer.ok) throw new Refused(answer.status, body.detail ?? answer.statusText, body.sign_in);
   return body;
 }
 
@@ -44,6 +45,8 @@ export const driftOf = (route) => ask(driftAt(route));
 export const driftJournal = (route) => ask(`${driftAt(route)}/journal?limit=25`);
 export const acceptDrift = (route, body) => post(`${driftAt(route)}/accept`, body);
 export const traffic = () => ask("/api/v1/traffic");
+export const me = () => ask("/api/v1/me");
+export const signOut = () => ask("/auth/logout", { method: "POST" });
 export const fleet = () => ask("/api/v1/fleet");
 export const processes = () => ask("/api/v1/processes");
 export const act = (name, action, body) => post(`${of(name)}/${action}`, body);

@@ -4,10 +4,10 @@
 // and never wrong. Nothing is asked for while the page is hidden.
 
 import * as api from "./api.js";
-import { askToken } from "./dialogs.js";
 import { announce, h, name } from "./dom.js";
 import * as f from "./format.js";
 import { driftOf, driftView, loadDrift, showDrift } from "./drift.js";
+import * as login from "./login.js";
 import { overview } from "./overview.js";
 import { rolloutView } from "./rollout.js";
 
@@ -26,6 +26,7 @@ let refreshedAt = 0;
 let asking = false;
 let refused = false;
 let recalled = false;
+const back = login.cameBack();
 
 // --- rates -----------------------------------------------------------------------------------------------------------
 
@@ -127,7 +128,8 @@ async function refresh() {
 function failed(error) {
   if (error.status === 401) {
     refused = true;
-    message("A token is needed", "This port shows pairs of real requests, so it asks who you are.", h("button", { type: "button", class: "primary", onclick: () => askToken(start) }, "Enter the token"));
+    login.renew();
+    message("Sign in", back || "This port shows pairs of real requests, so it asks who you are.", login.signIn(error.ways, start));
   } else if (error.status === 404) {
     message(drift === null ? "There is no such rollout" : "Drift is not watched there", error.message, h("a", { href: "#/" }, "All rollouts"));
   } else if (!view) {
@@ -260,6 +262,7 @@ function connection(word) {
 
 function start() {
   refused = false;
+  login.renew().then(() => soon(0));
   navigate();
   api.events(heard, connection);
 }
@@ -267,7 +270,7 @@ function start() {
 $("zone").textContent = `Times are in ${f.zone()}.`;
 showTheme();
 $("theme").addEventListener("click", turnTheme);
-$("token").addEventListener("click", () => askToken(() => location.reload()));
+$("who").addEventListener("click", () => login.showWho(() => location.reload()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themechange")));
 document.addEventListener("visibilitychange", () => soon(0));
 window.addEventListener("hashchange", navigate);

@@ -1,4 +1,4 @@
-// The two questions this page ever asks: the token, and why a person acts.
+// The question this page asks of who acts: why.
 
 import * as api from "./api.js";
 import { announce, h, name } from "./dom.js";
@@ -37,17 +37,6 @@ const field = (label, control, help) => h("label", { class: "field" }, h("span",
 const reasonField = () =>
   field("Reason", h("textarea", { name: "reason", rows: 3, maxlength: 1000, required: true, autofocus: true }), "Goes into the journal and the webhook.");
 
-const tokenField = () =>
-  field("Token", h("input", { type: "password", name: "token", autocomplete: "off", value: api.token() }), "admin.token of the configuration; kept in this tab only.");
-
-/** Ask for the token; `then` runs when there is a new one. */
-export function askToken(then) {
-  open("This port asks for a token", [tokenField()], "Use it", false, (form) => {
-    api.token(form.get("token"));
-    then();
-  });
-}
-
 const MEANING = {
   promote: "The candidate goes to the next stage without waiting for the verdict.",
   abort: "All traffic leaves the candidate at once. It stays out until a new version, a retry or a restart.",
@@ -59,7 +48,7 @@ const MEANING = {
 const VERB = { promote: "Promote", abort: "Abort", pause: "Pause", resume: "Resume", retry: "Retry", restart: "Restart" };
 
 const retold = (error) => {
-  throw error.status === 401 ? new Error("The token is missing or wrong; close this and set it at the top right.") : error;
+  throw error.status === 401 ? new Error("You are not signed in any more; close this and sign in at the top right.") : error;
 };
 
 /** Ask for a reason, and take what a field is now for normal; `done()` afterwards. */
@@ -67,10 +56,8 @@ export function askAcceptance(route, of, done) {
   const content = [
     h("p", {}, "What ", name(of), " of ", name(route), " is now becomes its reference, learned anew from here on. Its alarm is over."),
     reasonField(),
-    api.token() ? tokenField() : null,
   ];
   open("Take it for normal?", content, "Take for normal", false, async (form) => {
-    if (form.get("token") !== null) api.token(form.get("token"));
     await api.acceptDrift(route, { field: of, reason: form.get("reason") }).catch(retold);
     announce(`${of}: taken for normal`);
     done();
@@ -78,18 +65,16 @@ export function askAcceptance(route, of, done) {
 }
 
 /** Ask for a reason and carry out an action; `done(rollout)` afterwards. */
-export function askAction(rollout, action, done) {
+export function askAction(rollout, action, done, full = false) {
   const content = [
     h("p", {}, name(rollout.name), ": ", MEANING[action]),
     reasonField(),
-    action === "promote" ? h("label", { class: "check" }, h("input", { type: "checkbox", name: "full" }), " All the way to 100 %") : null,
-    api.token() ? tokenField() : null,
+    action === "promote" ? h("label", { class: "check" }, h("input", { type: "checkbox", name: "full", checked: full }), " All the way to 100 %") : null,
   ];
   open(`${VERB[action]} this rollout?`, content, VERB[action], action === "abort", async (form) => {
-    if (form.get("token") !== null) api.token(form.get("token"));
     const body = { reason: form.get("reason"), full: form.get("full") !== null };
     const after = await api.act(rollout.name, action, body).catch(retold);
-    announce(`${VERB[action]}: done`);
+    announce(after.asked ? `${after.asked.by} asks for 100 %; another person has to confirm it` : `${VERB[action]}: done`);
     done(after);
   });
 }

@@ -5,6 +5,7 @@ import { askAction } from "./dialogs.js";
 import { diff } from "./diff.js";
 import { cut, h, name, part } from "./dom.js";
 import * as f from "./format.js";
+import { isMe, whoIsIn, whyNot } from "./login.js";
 import { judged, spoken } from "./spoken.js";
 import { evidence, overlay, overlayData } from "./plots.js";
 import { armFigures, arms, bar, byReplica, facts, hasFigures, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, replicasIn, spark, standing, swatch, verdict, when } from "./widgets.js";
@@ -21,11 +22,21 @@ function actions(rollout, done) {
     ? rollout.state === "rolled_back" ? ["retry", "restart"] : []
     : [rollout.state === "promoted" ? null : "promote", rollout.paused ? "resume" : "pause", "abort"].filter(Boolean);
   const label = { promote: "Promote", pause: "Pause", resume: "Resume", abort: "Abort", retry: "Retry", restart: "Restart" };
-  return h(
-    "div",
-    { class: "row actions" },
-    possible.map((action) => h("button", { type: "button", class: action === "abort" ? "danger" : "plain", onclick: () => askAction(rollout, action, done) }, label[action])),
-  );
+  const why = whyNot("operate", rollout.route);
+  const button = (action, words = label[action], full = false, off = why) =>
+    h("button", { type: "button", class: action === "abort" ? "danger" : "plain", disabled: Boolean(off), title: off || null, onclick: () => askAction(rollout, action, done, full) }, words);
+  return [
+    asked(rollout, why, (words, off) => button("promote", words, true, off)),
+    h("div", { class: "row actions" }, possible.map((action) => button(action))),
+    why ? h("p", { class: "muted small refusal" }, why) : null,
+  ];
+}
+
+/** That somebody has asked for 100 %, and the way to confirm it for somebody else. */
+function asked(rollout, why, button) {
+  if (!rollout.asked || Date.parse(rollout.asked.until) < Date.now()) return null;
+  const own = isMe(rollout.asked.by) ? "You have asked for it yourself: another person has to confirm it." : why;
+  return h("p", { class: "row asked" }, h("span", {}, name(rollout.asked.by), " asks for 100 %. Another person has to confirm that until ", when(rollout.asked.until), "."), button("Confirm 100 %", own), own && own !== why ? h("small", { class: "muted" }, own) : null);
 }
 
 function head(rollout) {
@@ -377,7 +388,7 @@ export function rolloutView(done, older) {
       const { rollout, charts, pairs, entries, next, rates } = state;
       shown = state;
       parts.head.update(rollout);
-      parts.actions.update(rollout);
+      parts.actions.update(rollout, whoIsIn());
       parts.guards.update(rollout.findings, charts.units, charts.history, nothingYet(rollout));
       showSegments(wholeSegments);
       sections.segments.hidden = rollout.findings.every(ofAll);
