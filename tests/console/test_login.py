@@ -43,7 +43,6 @@ async def test_a_token_is_asked_for_kept_in_the_tab_and_given_back(browser: Any)
     async with opened(browser, SceneSurface(usual(), admin=TOKENS)) as (page, origin, seen):
         await page.goto(origin)
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-        await shoot(page, "console-sign-in")
         await sign_in(page, "wrong")
         await sign_in(page, "sesame")
         await expect(page.locator(".rollout")).to_have_count(4)
@@ -68,7 +67,6 @@ async def test_what_one_may_not_do_is_shown_as_such(browser: Any) -> None:
         await expect(page.locator(".refusal")).to_have_text(why)
         for name in ("Promote", "Pause", "Abort"):
             await expect(page.get_by_role("button", name=name, exact=True)).to_be_disabled()
-        await shoot(page, "console-may-not")
         only(seen, "401")
 
 
@@ -120,7 +118,6 @@ async def test_by_the_provider_and_back_to_the_page_that_was_wanted(browser: Any
             await expect(page.get_by_role("dialog")).to_be_hidden()
             assert service.acts == [(DIGITS, "pause", "lunch", "oidc:ada", False)]
             await page.locator("#who").click()
-            await shoot(page, "console-who")
             await page.get_by_role("button", name="Sign out").click()
             await expect(button).to_be_visible()
             only(seen, "401")
@@ -140,7 +137,6 @@ async def test_axe_finds_nothing(browser: Any, theme: str, width: int) -> None:
         await page.get_by_role("button", name="Cancel").click()
         await sign_in(page, "only-looking")
         await expect(page.locator(".refusal")).to_be_visible()
-        await shoot(page, f"console-may-not-{theme}")
         assert (await axe.Axe().run(page)).response["violations"] == []
         await page.locator("#who").click()
         assert (await axe.Axe().run(page)).response["violations"] == []
