@@ -21,8 +21,7 @@ _COLUMNS = ("field", "state", "since", "evidence", "values", "what moved")
 @click.option("--json", "as_json", is_flag=True, help="Print what the admin API answers.")
 @admin_options
 @click.pass_context
-@guarded
-def drift(ctx: click.Context, as_json: bool, url: str, token: str | None) -> int:
+def drift(ctx: click.Context, as_json: bool, url: str, token: str | None) -> None:
     """Show what drifts in live's requests and answers: every field that is watched.
 
     \b
@@ -31,8 +30,13 @@ def drift(ctx: click.Context, as_json: bool, url: str, token: str | None) -> int
       understudy drift --json | jq '.routes[].fields[] | select(.state == "drifting")'
     """
     if ctx.invoked_subcommand is None:
-        found = AdminClient(url, token).drift()
-        click.echo(json.dumps({"routes": found}, indent=2) if as_json else drift_overview(found))
+        _show(as_json, url, token)
+
+
+@guarded
+def _show(as_json: bool, url: str, token: str | None) -> int:
+    found = AdminClient(url, token).drift()
+    click.echo(json.dumps({"routes": found}, indent=2) if as_json else drift_overview(found))
     return 0
 
 

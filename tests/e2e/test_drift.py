@@ -8,6 +8,7 @@ import contextlib
 import os
 import random
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ import pytest
 from aiohttp import web
 
 from proxy.controller.admin.drift_schemas import DRIFT_EVENT
+from tests.e2e.fleets import fleet
 from tests.e2e.harness import Understudy, running, served
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.slow
 SECRET = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
@@ -183,3 +186,73 @@ async def test_a_shift_is_found_reported_once_and_ended(tmp_path: Path) -> None:
         journal = await proxy.api("/api/v1/drift/fraud/journal")
         kinds = [entry["kind"] for entry in reversed(journal["journal"]) if entry["detail"].get("field") == "amount"]
         assert kinds == ["drift_detected", "drift_ended"]
+
+
+async def test_in_a_fleet_the_leader_watches_and_another_goes_on(tmp_path: Path, postgres: Postgres) -> None:
+    """All requests come to a standby; when the leader is killed, it leads, and knows of the alarm."""
+    receiver = Receiver()
+    async with (
+        model() as live,
+        receiver.listening() as hook,
+        fleet(tmp_path, postgres.url, config(live, hook), replicas=2, lease="2s") as replicas,
+    ):
+        leader = await replicas.settled()
+        (standby,) = await replicas.standbys()
+        async with traffic(standby) as it:
+            await drift(standby, lambda found: found["state"] == "steady")
+            it.mean = 150.0
+            (found,) = await until(lambda: receiver.of("drift.detected"), "no drift.detected", leader)
+            for one in (leader, standby):  # a standby asks the leader
+                shown = await drift(one, lambda found: found["state"] == "drifting")
+                assert [f["alarm"]["id"] for f in shown["fields"] if f["field"] == "amount"] == [found["alarm"]]
+            os.killpg(leader.process.pid, signal.SIGKILL)
+            await replicas.leader(but=leader)
+            shown = await drift(standby, lambda found: found["fields"])
+            assert [f["alarm"]["id"] for f in shown["fields"] if f["field"] == "amount"] == [found["alarm"]]
+            it.mean = 100.0
+            (over,) = await until(lambda: receiver.of("drift.ended"), "no drift.ended", standby)
+            assert (over["alarm"], len(receiver.of("drift.detected"))) == (found["alarm"], 1)
+
+
+async def test_a_rollout_goes_its_way_while_live_drifts_and_what_is_normal_can_be_changed(tmp_path: Path) -> None:
+    receiver = Receiver()
+    stages = [{"shadow": "100%", "min_pairs": 50}, {"canary": "50%", "min_pairs": 50}]
+    guards = {"max_extra_errors": "20%", "max_response_mismatch": "20%"}
+    rollout = {"candidate": "v2", "stages": stages, "guards": guards, "latency_block": "0s"}
+    async with (
+        model() as live,
+        receiver.listening() as hook,
+        running(tmp_path, config(live, hook, rollouts=[rollout])) as proxy,
+        traffic(proxy) as it,
+    ):
+        await drift(proxy, lambda found: found["state"] == "steady")
+        it.mean = 150.0
+        await until(lambda: receiver.of("drift.detected"), "no drift.detected", proxy)
+        done = await proxy.until("fraud/v2", lambda found: found["state"] == "promoted", within=WITHIN)
+        assert done["weight"] == 100.0
+        shown = await drift(proxy, lambda found: True)
+        inputs = [one for one in shown["fields"] if one["source"] == "input"]
+        assert {one["field"]: one["state"] for one in inputs} == {"amount": "drifting", "country": "steady"}
+        said = await command(proxy, "drift")
+        assert "amount" in said
+        assert "drifting" in said
+        assert "drift: fraud: amount since" in await command(proxy, "status")
+        await command(proxy, "drift", "accept", "fraud", "amount", "--reason", "new tariff")
+        (over,) = await until(lambda: receiver.of("drift.ended"), "no drift.ended", proxy)
+        assert over["reason"].startswith("amount: accepted by ")
+        await drift(proxy, lambda found: found["fields"][0]["state"] == "steady")  # of what the candidate serves, too
+        assert "no drift of a route `frau` (did you mean `fraud`?)" in await command(
+            proxy, "drift", "accept", "frau", "--reason", "x", fails=True
+        )
+
+
+async def command(proxy: Understudy, *words: str, fails: bool = False) -> str:
+    """What the command line says."""
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "proxy", *words, "--admin", proxy.admin_url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(done.communicate(), WITHIN)
+    assert (done.returncode != 0) == fails, said
+    return said.decode()

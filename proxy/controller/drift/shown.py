@@ -1,6 +1,7 @@
 """What drift looks like from outside: the JSON of the API, of `understudy drift --json` and of a webhook's `data`.
 
-Times are RFC 3339, shares ratios; effects in standard deviations of the reference (`sd`) or as a difference of shares.
+Times are RFC 3339, shares ratios; effects in standard deviations of the reference (`sd`), as a
+`ratio` of two of them, or as a difference of shares.
 """
 
 from __future__ import annotations
