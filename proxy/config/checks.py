@@ -23,6 +23,7 @@ from proxy.config.judge_checks import check_judges
 from proxy.config.match_checks import check_fork, check_reachable, check_reserved
 from proxy.config.names import collide, is_loopback, nearest
 from proxy.config.price_checks import check_price, check_priced
+from proxy.config.registry_checks import check_registry
 from proxy.config.route import PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.signing import signing_key
@@ -61,6 +62,7 @@ def check(config: Config, document: Document, broken: set[Path]) -> Blamer:
     check_fleet(config.fleet, config.store.url is not None, blame)
     check_judges(config, blame)
     check_drift(config, blame)
+    check_registry(config, blame)
     _webhooks(config, blame)
     _watching(config, blame)
     _files(config, blame)

@@ -36,7 +36,7 @@ def worker_config(config: Config) -> WorkerConfig:
     access, tracing, default = config.log.access, config.tracing, config.default
     return WorkerConfig(
         _data_port(config.server),
-        {name: _upstream(upstream) for name, upstream in config.upstreams.items()},
+        {name: _upstream(upstream, name in config.registered) for name, upstream in config.upstreams.items()},
         tuple(_route(config, route) for route in config.routes),
         None if default is None else RouteSpec(DEFAULT_ROUTE, default.live, idempotent=default.idempotent),
         config.log.format,
@@ -66,7 +66,7 @@ def model_tls(tls: UpstreamTls | None) -> TlsSpec | None:
     return None if tls is None else TlsSpec(tls.cert, tls.key, tls.ca, tls.verify)
 
 
-def _upstream(upstream: UpstreamConfig) -> UpstreamSpec:
+def _upstream(upstream: UpstreamConfig, registered: bool) -> UpstreamSpec:
     path, balance, health = upstream.path, upstream.balance, upstream.health
     return UpstreamSpec(
         tuple(map(str, upstream.urls)),
@@ -82,6 +82,7 @@ def _upstream(upstream: UpstreamConfig) -> UpstreamSpec:
         (balance.kind, balance.name) if isinstance(balance, HashKey) else None,
         model_tls(upstream.tls),
         None if health is None else HealthSpec(health.path, health.interval, health.wait),
+        registered,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationInfo, model_validat
 from proxy.config.headers import UpstreamHeaders
 from proxy.config.postgres_url import StoreUrl
 from proxy.config.price import PriceConfig
+from proxy.config.registry import one_secret
 from proxy.config.types import (
     Balance,
     ByteRate,
@@ -43,6 +44,7 @@ from proxy.config.types import (
 from proxy.units import Unfit
 
 EventName = Literal[
+    "rollout.began",
     "rollout.rolled_back",
     "rollout.promoted",
     "rollout.advanced",
@@ -204,7 +206,8 @@ class UpstreamConfig(Section):
     """Connections over all workers."""
     version: Version | None = None
     """A new version starts a new trial; when absent, a hash of the sorted URLs, and of `host` and `path` where they say
-    who is asked."""
+    who is asked. Where a [registry](registry.md) names the versions, this is the one until it does; whoever spoke last
+    holds. `{version}` in the texts of such an upstream is filled in."""
     price: PriceConfig | None = None
     """What an answer costs, for `max_cost`, `mirror.max_cost` and the figures of [cost](cost.md)."""
     signed_off_at: Moment | None = None
@@ -260,8 +263,9 @@ class Webhook(Section):
     secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1)]
     """Each signs every event, the first one first, so that a receiver may be given a new one at leisure: it accepts an
     event when one signature fits. `secret:` for one."""
-    template: Literal["standard", "alertmanager"] = "standard"
-    """Body: Understudy's own (Standard Webhooks), or Alertmanager's version 4."""
+    template: Literal["standard", "alertmanager", "cloudevents", "cloudevents_binary"] = "standard"
+    """Body: Understudy's own (Standard Webhooks), Alertmanager's version 4, or a CloudEvent 1.0, structured or binary.
+    All are signed alike."""
     proxy: Proxy = Field(default="environment", repr=False)
     """HTTP proxy to reach it through: a URL (`http://user:password@proxy.example:3128`; https receivers by CONNECT),
     `off` for none, or `environment`: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of this process, in lower
@@ -270,11 +274,7 @@ class Webhook(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_secret(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "secret" not in value:
-            return value
-        if "secrets" in value:
-            raise Unfit("either `secret` or `secrets`, not both")
-        return {"secrets": [value["secret"]], **{key: item for key, item in value.items() if key != "secret"}}
+        return one_secret(value)
 
 
 class Store(Section):

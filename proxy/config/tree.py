@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
 
 import orjson
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from proxy.config.admin import Admin
 from proxy.config.fleet import Fleet
 from proxy.config.headers import keys
 from proxy.config.judges import JudgeConfig
+from proxy.config.registry import RegistryConfig
 from proxy.config.route import DefaultRoute, PredictionConfig, RolloutConfig, RouteConfig
 from proxy.config.server import Server, Store, UpstreamConfig, Webhook
 from proxy.config.similarity import EmbedderConfig
 from proxy.config.telemetry import Log, Tracing
 from proxy.config.types import FilePatterns, Name, Section
 from proxy.model import Plan, PredictionSpec, Segments
+from proxy.model.lineage import VERSION, Lineage
 from proxy.model.price import Price
 
 NO_PREDICTION = PredictionSpec(protocol="none")
@@ -49,6 +51,8 @@ class Config(Section):
     """Receivers of events."""
     currency: Annotated[str, Field(min_length=1, max_length=8)] = "$"
     """The sign of the currency that all prices and budgets are in, for texts."""
+    registry: RegistryConfig | None = None
+    """A model registry that names the versions of candidates; the file alone does when absent."""
     store: Store = Field(default_factory=dict, validate_default=True)  # by way of its reader, which knows the file
     """Where rollouts survive a restart."""
     fleet: Fleet | None = None
@@ -57,20 +61,55 @@ class Config(Section):
     """What is written to standard error."""
     tracing: Tracing | None = None
     """Export of traces; off when absent. Traces are continued either way."""
+    _versions: Mapping[str, str | Lineage] | None = PrivateAttr(None)
+    """Versions of the upstreams that a registry names them of; `None` in a file of which it is not known."""
 
     def rollouts(self) -> Iterator[tuple[RouteConfig, RolloutConfig]]:
-        """Every rollout that is not completed with its route, in the order of the file."""
-        return ((route, rollout) for route in self.routes for rollout in route.open_rollouts)
+        """Every rollout that is not completed with its route, in the order of the file; not those that wait for the
+        first version of their candidate."""
+        known = self._versions
+        return (
+            (route, rollout)
+            for route in self.routes
+            for rollout in route.open_rollouts
+            if known is None or rollout.candidate not in self.registered or rollout.candidate in known
+        )
+
+    @cached_property
+    def registered(self) -> dict[str, str]:
+        """Upstreams whose versions the registry names, with the names of their models there."""
+        models = self.registry.models if self.registry is not None else {}
+        return {model.upstream: name for name, model in models.items()}
+
+    def with_versions(self, versions: Mapping[str, str | Lineage]) -> Config:
+        """The same where upstreams of the registry have these versions: texts are the file's own."""
+        found = self.model_copy()
+        found.__dict__.pop("plans", None)  # what was worked out for other versions
+        found._versions = versions
+        return found
+
+    def version_of(self, upstream: str) -> tuple[str, Lineage | None]:
+        """The version of an upstream, and where it comes from if not from the file. One that a registry is to name is
+        `{version}` in a file of which it is not known, else empty until then."""
+        if upstream not in self.registered:
+            return self.upstreams[upstream].effective_version, None
+        known = VERSION if self._versions is None else self._versions.get(upstream, "")
+        return (known, None) if isinstance(known, str) else (known.version, known)
+
+    @property
+    def named_versions(self) -> dict[str, str]:
+        """The versions of the upstreams that a registry names them of, as far as they are known."""
+        return {upstream: self.version_of(upstream)[0] for upstream in self._versions or ()}
 
     def plan(self, route: RouteConfig, rollout: RolloutConfig) -> Plan:
         """One rollout as the core works with it; both upstreams must exist."""
-        candidate = self.upstreams[rollout.candidate]
+        candidate, (version, lineage) = self.upstreams[rollout.candidate], self.version_of(rollout.candidate)
         return Plan(
             name=f"{route.name}/{rollout.candidate}",
             route=route.name,
             live=route.live,
             candidate=rollout.candidate,
-            version=candidate.effective_version,
+            version=version,
             stages=rollout.ladder,
             guards=rollout.limits,
             prediction=self._spec(route.prediction) if route.prediction else NO_PREDICTION,
@@ -92,6 +131,7 @@ class Config(Section):
             live_price=_price(self.upstreams[route.live]),
             candidate_price=_price(candidate),
             currency=self.currency,
+            lineage=lineage,
             predictions=tuple(replace(self._spec(rule), name=name) for name, rule in route.predictions.items()),
         )
 

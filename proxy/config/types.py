@@ -212,6 +212,17 @@ def one_of(*keys: str) -> Callable[[dict[str, Any]], None]:
     return extend
 
 
+def short_form(plural: str) -> Callable[[dict[str, Any]], None]:
+    """For the JSON Schema: a list that may be absent has a short form for a single entry, its name without the s."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        short, entry = plural[:-1], schema["properties"][plural]["items"]
+        schema["properties"][short] = {**entry, "description": f"One of `{plural}`."}
+        schema["not"] = {"required": [short, plural]}
+
+    return extend
+
+
 def or_text(schema: dict[str, Any]) -> None:
     """For the JSON Schema: a mapping, or text alone."""
     mapping = dict(schema)

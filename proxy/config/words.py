@@ -14,6 +14,7 @@ from proxy.config.effort import is_latency, seconds_to_pass
 from proxy.config.guards import IMPLIED
 from proxy.config.judge_checks import judge_warnings, judges_in_words
 from proxy.config.price_checks import price_warnings
+from proxy.config.registry_checks import in_words, registry_warnings
 from proxy.config.route import RolloutConfig, RouteConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.tree import Config
@@ -98,7 +99,10 @@ def _match(route: RouteConfig) -> str:
 
 def _rollout(config: Config, route: RouteConfig, rollout: RolloutConfig, rates: Sequence[float]) -> Iterator[str]:
     plan = config.plan(route, rollout)
-    yield f"  Rollout {plan.name}, version {plan.version}"
+    registered = in_words(config, plan.candidate)
+    yield f"  Rollout {plan.name}" + ("" if registered else f", version {plan.version}")
+    if registered:
+        yield _wrapped("    ", registered)
     for number, stage in enumerate(plan.stages, 1):
         yield _wrapped(f"    {number}. ", f"{stage.name}: {_stage(plan, stage)}")
     last = f"promoted: {plan.candidate} answers everything, {plan.live} gets the copies."
@@ -197,7 +201,7 @@ def _filled_in(config: Config, rollout: RolloutConfig) -> list[str]:
         found += [
             f"{one.name}: {limit(one)}, since no guard compares answers" for one in IMPLIED if one in rollout.limits
         ]
-    if config.upstreams[rollout.candidate].version is None:
+    if config.upstreams[rollout.candidate].version is None and rollout.candidate not in config.registered:
         found.append("version, a hash of the URLs")
     found += [
         text
@@ -228,6 +232,7 @@ def warnings(config: Config) -> Iterator[str]:
     if any(True for _ in config.rollouts()) and not config.webhooks:
         yield "no webhook: a rollback is journaled and shown, but nobody is notified"
     yield from judge_warnings(config)
+    yield from registry_warnings(config)
     yield from _store(config)
     for name, upstream in config.upstreams.items():
         if upstream.tls is not None and not upstream.tls.verify:

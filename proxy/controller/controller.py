@@ -23,7 +23,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,10 @@ from proxy.controller.drift.watching import DriftWatching
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
 from proxy.controller.judging.judging import Judging
+from proxy.controller.keepsakes import keep_pictures, take_up_charts, take_up_judges
 from proxy.controller.load import LoadMeter
+from proxy.controller.model_registry.endpoint import subscribed
+from proxy.controller.model_registry.keeper import VersionKeeper
 from proxy.controller.outcome_keeper import OutcomeKeeper
 from proxy.controller.replica_traffic import ReplicaTraffic
 from proxy.controller.rollout_registry import RolloutRegistry
@@ -45,7 +48,7 @@ from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
 from proxy.evidence import EvidenceError
-from proxy.model import Observation, Pair
+from proxy.model import Observation, Pair, Plan
 from proxy.pairs import link
 from proxy.pairs.exposed import Exposed
 from proxy.pairs.request_log import RequestEntry
@@ -78,7 +81,8 @@ class Controller:
         clock: Callable[[], float] = time.time,
         traffic: ReplicaTraffic | None = None,
     ) -> None:
-        self.config, self.generation = config, 0
+        self.config, self.generation = config, 0  # with the versions that hold
+        self.versions = VersionKeeper(store, self, config, clock)
         self.config_hash = config_hash
         self.store = store
         self.trials: dict[str, RolloutRun] = {}
@@ -106,22 +110,23 @@ class Controller:
         self._renewed = 0  # new files of the store into which everything has been written
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keepers: list[asyncio.Task[None]] = []
-        self._reloading = asyncio.Lock()
+        self.reloading = asyncio.Lock()
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self, runtime: Path) -> None:
         """Take up what is saved, then listen to workers. Raises `StoreError` when it cannot be read."""
         contents = await self.store.load(self.config.plans)
+        await self.versions.take_up(contents.lost)
         self._say_split(contents)
         self.executor.take_up(contents)
         if contents.lost:
             logs.event(log, "store.lost", logging.CRITICAL, why=contents.lost)
         self.registry.take_up(contents.rollouts, self.config.plans)
-        await self._take_up_charts()
-        await self._take_up_judges()
+        await take_up_charts(self.store, self.registry.everyone)
+        await take_up_judges(self.store, self.judging)
         await self.drift.load()
-        await self._apply(lost=contents.lost)
+        await self.apply(lost=contents.lost)
         self.loaded = True
         await self.connections.start(runtime)
         self._keepers = [asyncio.create_task(self._keep_looking()), asyncio.create_task(self._keep_saved())]
@@ -130,28 +135,6 @@ class Controller:
         """A store that is new has a new secret: which callers the candidate answers is then drawn anew, and is said."""
         new, print_of = not contents.table, hashlib.sha256(contents.secret.encode()).hexdigest()[:12]
         logs.event(log, "split.drawn_anew" if new else "split.kept", store=self.store.where, fingerprint=print_of)
-
-    async def _take_up_charts(self) -> None:
-        """Charts go on where they ended. They decide nothing, so whatever is wrong with them, they begin anew."""
-        try:
-            drawn = await self.store.charts()
-            for trial in self.registry.everyone:
-                if trial.plan.trial in drawn:
-                    trial.charts.load(drawn[trial.plan.trial])
-        except (StoreError, KeyError, TypeError, ValueError) as error:
-            logs.event(log, "charts.lost", logging.WARNING, error=str(error))
-
-    async def _take_up_judges(self) -> None:
-        """Judges go on with what they have spent and said."""
-        try:
-            self.judging.load(await self.store.judges())
-        except (StoreError, TypeError, ValueError) as error:
-            logs.event(log, "judges.lost", logging.WARNING, error=str(error))
-
-    async def _keep_charts(self) -> None:
-        await self.store.keep_charts({trial.plan.trial: trial.charts.dump() for trial in self.trials.values()})
-        if judges := self.judging.dump():
-            await self.store.keep_judges(judges)
 
     async def stop(self) -> None:
         """Judge and save what is in hand, and end."""
@@ -176,7 +159,7 @@ class Controller:
             await self.executor.retry()
             await self.outcomes.save()
             await self._snapshot()
-            await self._keep_charts()
+            await keep_pictures(self.store, self.trials.values(), self.judging)
             await self.drift.keep(math.inf, all_of_it=True)
         except StoreError as error:
             logs.event(log, "store.failed", logging.ERROR, kind="last snapshot", error=str(error))
@@ -212,19 +195,21 @@ class Controller:
 
     async def reload(self, config: Config, config_hash: str, generation: int) -> str:
         """Take a new configuration; empty, or why it cannot be taken, and then nothing has changed."""
-        async with self._reloading:
+        async with self.reloading:
             try:
-                self.registry.check(config)
+                self.registry.check(self.versions.filled(config))
             except EvidenceError as error:
                 return str(error)
-            self.config, self.generation = config, generation
-            self.config_hash = config_hash
-            await self._apply()
+            self.generation, self.config_hash = generation, config_hash
+            await self.versions.read(config)
+            await self.apply()
             return ""
 
-    async def _apply(self, lost: str = "") -> None:
+    async def apply(self, lost: str = "") -> None:
+        """Bring everything in line with the configuration in force; `lost` as `RolloutRegistry.apply` takes it."""
         if forgotten := self.intake.mask(self.config.keys):
             logs.event(log, "keys.forgotten", logging.WARNING, earlier=forgotten)
+        self.executor.versions = self.config.named_versions
         await self.registry.apply(self.config, self.config_hash, lost=lost)
         self.judging.configure(self.config, self.trials, self.executor.secret)
         self.drift.configure(self.config)
@@ -335,7 +320,7 @@ class Controller:
                     snapshot_at = now + max(0.0 if more else max(SNAPSHOT, self.store.snapshot_every), 20 * cost)
                 await self.drift.keep(now)
                 if now >= charts_at:
-                    await self._keep_charts()
+                    await keep_pictures(self.store, self.trials.values(), self.judging)
                     charts_at = now + CHARTS
                 if now >= retain_at:
                     await self.store.retain(self._clock(), self.config.plans)
@@ -364,6 +349,8 @@ class Controller:
             return 0.0, False
         try:
             await self.store.snapshot(saved, self._clock(), self.executor.secret if new else "")
+            if new:
+                await self.versions.keep()
         except BaseException:  # cancelled by the end of the process as well: the last snapshot must not miss these
             for trial in changed:
                 trial.unsnapshot = True
@@ -373,8 +360,8 @@ class Controller:
 
     # --- whom it tells (effect_executor.Subscribers) ------------------------------------------------------------------
 
-    def endpoints(self, event: str) -> tuple[str, ...]:
-        return tuple(hook.url for hook in self.config.webhooks if event in hook.events)
+    def endpoints(self, event: str, plans: Iterable[Plan | None] = ()) -> tuple[str, ...]:
+        return subscribed(self.config, event, plans)
 
     def console_url(self, rollout: str) -> str:
         admin = self.config.admin

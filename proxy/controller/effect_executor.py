@@ -18,7 +18,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ from proxy.controller.store.interface import Change, CommitDoubtError, Contents,
 from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
-from proxy.model import Lane, State, Table
+from proxy.model import Lane, Plan, State, Table
 from proxy.rollout.events import (
     Effects,
     Looked,
@@ -72,8 +72,8 @@ class TransitionTimes:
 class Subscribers(Protocol):
     """Who is notified of decisions."""
 
-    def endpoints(self, event: str) -> tuple[str, ...]:
-        """Webhook URLs that subscribe to an event."""
+    def endpoints(self, event: str, plans: Iterable[Plan | None]) -> tuple[str, ...]:
+        """Who subscribes to an event about these plans, as the outbox calls them."""
 
     def console_url(self, rollout: str) -> str:
         """Where a person looks at a rollout."""
@@ -109,8 +109,8 @@ class EffectExecutor:
         self._restored: dict[str, int] = {}  # the last table before a rollout's weight was restored
         self._fresh: set[str] = set()  # rollouts begun by this controller, of which nothing was saved
         self._before: dict[str, RolloutState] = {}  # rollouts as the last controller left them in the store
-        self._identity = self.secret = ""
-        self.number = 0
+        self._identity, self.secret, self.number = "", "", 0
+        self.versions: dict[str, str] = {}  # of the upstreams that a model registry names them of
         self.term = LeaderTerm()
         self.times = TransitionTimes()
 
@@ -135,7 +135,7 @@ class EffectExecutor:
         gone = [turns[-1].trial for name, turns in self._unsaved.items() if turns and name not in self._trials]
         present = (*self._trials.values(), *gone)
         lanes = tuple(t.told() for t in present if t.lane.state is not State.COMPLETED)
-        return Table(self.number, lanes, self.secret, self.term.number)
+        return Table(self.number, lanes, self.secret, self.term.number, self.versions)
 
     @property
     def unsaved(self) -> list[str]:
@@ -265,9 +265,9 @@ class EffectExecutor:
         saved = Saved(after, trial.plan, trial.evidence.dump(), trial.pair_ledger.dump())
         event: Announcement | None = None
         if save.announce:
-            data = event_data(trial, after, save, self._subscribers.console_url(trial.name))
+            data = event_data(trial, before, after, save, self._subscribers.console_url(trial.name))
             event = Announcement(self._event_id(after, save), save.announce, now, data)
-        endpoints = self._subscribers.endpoints(save.announce)
+        endpoints = self._subscribers.endpoints(save.announce, (trial.plan, save.replaces))
         detail = journal_detail(trial, before, after, self._subscribers.config_hash)
         return Change(saved, number, now, save.kind, save.actor, save.reason, detail, event, endpoints)
 

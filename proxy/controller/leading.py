@@ -11,6 +11,7 @@ from pathlib import Path
 from proxy.config import Config
 from proxy.controller import admin
 from proxy.controller.controller import Controller
+from proxy.controller.model_registry.endpoint import delivery_endpoints
 from proxy.controller.service import ControllerService
 from proxy.controller.supervisor_link import SupervisorLink
 from proxy.controller.webhooks.outbox import Sender
@@ -25,7 +26,7 @@ class Leading:
     def __init__(self, controller: Controller, supervisor: SupervisorLink) -> None:
         self.controller, self._supervisor = controller, supervisor
         self.service = ControllerService(controller, supervisor)
-        self._sender = Sender(self.service)
+        self._sender = Sender(self.service, endpoints=delivery_endpoints)
         self.port: admin.Port | None = None
         """The admin port, once it is open."""
 
@@ -37,6 +38,7 @@ class Leading:
         self.port = admin.Port(admin.application(self.service, self._sender), ADMIN_DRAIN, self.controller.config.admin)
         await self.port.start(listener.dup())
         self._sender.start()
+        self.service.follower.start()
 
     def tree(self) -> None:
         """The supervisor has told which processes there are."""
@@ -61,6 +63,7 @@ class Leading:
         await self._close()
 
     async def _close(self) -> None:
+        await self.service.follower.stop()
         await self._sender.stop()
         if self.port is not None:
             await self.port.close()

@@ -20,7 +20,7 @@ from proxy.controller.rollout_outcomes import users_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.evidence.input.costs import cost_figures
 from proxy.evidence.words import title
-from proxy.model import BUCKETS, Finding, Guard, Ledger, State, Verdict
+from proxy.model import BUCKETS, Finding, Guard, Ledger, Plan, State, Verdict
 from proxy.money import MoneyBudget
 from proxy.rfc3339 import rfc3339
 from proxy.rollout.events import RolloutState, Save
@@ -112,6 +112,7 @@ def rollout_json(trial: RolloutRun, owner: str | None = None) -> dict[str, Any]:
         "live": plan.live,
         "candidate": plan.candidate,
         "version": plan.version,
+        "lineage": lineage_json(plan),
         "state": rollout.state.value,
         "since": rfc3339(rollout.since),
         "paused": rollout.paused,
@@ -222,7 +223,22 @@ def lead_json(trial: RolloutRun) -> dict[str, Any] | None:
     return {"seconds": seconds, "slo_seconds": slo, "within_slo": None if slo is None else seconds <= slo}
 
 
-def event_data(trial: RolloutRun, rollout: RolloutState, save: Save, console_url: str) -> dict[str, Any]:
+def lineage_json(plan: Plan) -> dict[str, Any] | None:
+    """Where the version comes from, as a model registry says it; `null` where the file named it."""
+    return None if plan.lineage is None else asdict(plan.lineage)
+
+
+def _replaced_json(save: Save, before: RolloutState) -> dict[str, Any] | None:
+    """The trial in whose place another one begins; `null` where there was none."""
+    plan = save.replaces
+    if plan is None:
+        return None
+    return {"version": plan.version, "state": before.state.value, "lineage": lineage_json(plan)}
+
+
+def event_data(
+    trial: RolloutRun, before: RolloutState, rollout: RolloutState, save: Save, console_url: str
+) -> dict[str, Any]:
     """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of."""
     plan = trial.plan
     verdict, findings, ledger = known_json(trial)
@@ -232,6 +248,8 @@ def event_data(trial: RolloutRun, rollout: RolloutState, save: Save, console_url
         "live": plan.live,
         "candidate": plan.candidate,
         "version": plan.version,
+        "lineage": lineage_json(plan),
+        "replaces": _replaced_json(save, before),
         "state": rollout.state.value,
         "stage": stage_name(rollout, plan),
         "weight": rollout.weight / 100,

@@ -24,6 +24,7 @@ from proxy.controller.controller import Controller
 from proxy.controller.drift.service import DriftService
 from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.judging.shown import pair_json
+from proxy.controller.model_registry.follower import RegistryFollower
 from proxy.controller.report import lead_seconds, rollout_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.spoken_pair import spoken_pair
@@ -48,6 +49,8 @@ class ControllerService:
         self._since = clock()
         self._outcomes = Counter(joined=0, unknown=0)
         self.drift: DriftView = DriftService(controller.drift, controller.store)
+        self.follower = RegistryFollower(controller, clock)
+        """Who hears the model registry."""
         self.fleet_view: Callable[[], FleetView] = self._alone
         """What is said of the fleet, where this controller leads one."""
         self.refused_links: Mapping[str, int] = {}
@@ -213,6 +216,16 @@ class ControllerService:
         self._outcomes.update(counted)
         return dict(counted)
 
+    # --- the model registry ------------------------------------------------------------------------------------------
+
+    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Take a webhook of a model registry."""
+        return await self.follower.hook(kind, headers, body)
+
+    def registry(self) -> dict[str, Any] | None:
+        """The model registry, and the version that each of its models has."""
+        return self.follower.shown()
+
     # --- the process tree --------------------------------------------------------------------------------------------
 
     def tree(self, tree: dict[str, Any]) -> None:
@@ -281,6 +294,7 @@ class ControllerService:
             trial.name: [lead] for trial in controller.registry.everyone if (lead := lead_seconds(trial)) is not None
         }
         counts.outcomes, counts.dropped = dict(self._outcomes), self._dropped()
+        counts.registry_words, counts.registry_up = dict(self.follower.counts), self.follower.up
         counts.refused_links, counts.config_hash = dict(self.refused_links), controller.config_hash
         self._supervisor.describe(counts)
         for name, queue in controller.judging.queues.items():

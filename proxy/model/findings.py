@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.model.plans import guard_key
 from proxy.model.words import BUCKETS, State, Verdict
@@ -112,13 +112,19 @@ class Table:
 
     `secret` (hex) keys the salts by which requests are put on arms and into samples. It is the store's, so the split is
     the same in every worker and after every restart. `term` is that of the leader who made it; 0 where one controller
-    has a store of its own.
+    has a store of its own. `versions` are those of the upstreams that a registry names them of, which no file says.
     """
 
     number: int
     lanes: tuple[Lane, ...] = ()
     secret: str = ""
     term: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def again(self) -> dict[str, int]:
+        """How often what is tried was begun anew, where it was."""
+        return {lane.tried: lane.again for lane in self.lanes if lane.again}
 
     def is_older_than(self, held: Table) -> bool:
         """Whether a worker that holds `held` must not take this one: it is of a leader that was followed by another, or

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from proxy.model.lineage import Lineage
 from proxy.model.price import Price
 from proxy.model.words import EMBEDDER, Kind, State
 
@@ -182,6 +183,9 @@ class Plan:
 
     currency: str = "$"
     """Sign of the currency that prices are in."""
+
+    lineage: Lineage | None = None
+    """Where the version comes from; `None` where the file named it."""
 
     @property
     def aspects(self) -> tuple[PredictionSpec, ...]:

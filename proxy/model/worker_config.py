@@ -6,7 +6,11 @@ nor what reads it. Durations are seconds, sizes bytes; JSON is kept as the text 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
+
+from proxy.model.lineage import VERSION
 
 OWN_PATHS = "/-/"
 """Paths that begin so are the proxy's own."""
@@ -65,7 +69,8 @@ class HealthSpec(Spec, frozen=True):
 
 
 class UpstreamSpec(Spec, frozen=True):
-    """A model server. `path` is from and to, `hashed_by` the kind and the name of a hash key."""
+    """A model server. `path` is from and to, `hashed_by` the kind and the name of a hash key. `registered`: the routing
+    table names its version, which stands in its texts as `{version}`."""
 
     urls: tuple[str, ...]
     timeout: float
@@ -80,6 +85,7 @@ class UpstreamSpec(Spec, frozen=True):
     hashed_by: tuple[str, str] | None = None
     tls: TlsSpec | None = None
     health: HealthSpec | None = None
+    registered: bool = False
 
     @property
     def grpc(self) -> bool:
@@ -157,6 +163,35 @@ class WorkerConfig(Spec, frozen=True):
     trace_share: float | None = None
     keys: tuple[str, ...] = ()
 
+    def with_versions(self, versions: dict[str, str]) -> WorkerConfig:
+        """With `{version}` filled in. Of an upstream whose version is not known yet there is nothing, nor of rollouts
+        whose candidate it is: nobody can be asked.
+
+        >>> asked = UpstreamSpec(("http://a-{version}:1",), 1.0, 1.0, 1, 1.0, registered=True)
+        >>> file = WorkerConfig(DataPortSpec(*[1] * 12), {"m": asked})
+        >>> file.with_versions({"m": "7"}).upstreams["m"].urls, file.with_versions({}).upstreams
+        (('http://a-7:1',), {})
+        """
+        if not any(upstream.registered for upstream in self.upstreams.values()):
+            return self
+        upstreams = {
+            name: _filled(upstream, versions[name]) if upstream.registered else upstream
+            for name, upstream in self.upstreams.items()
+            if name in versions or not upstream.registered
+        }
+        routes = tuple(
+            msgspec.structs.replace(
+                route,
+                rollouts=tuple(
+                    _filled(one, versions[one.candidate]) if self.upstreams[one.candidate].registered else one
+                    for one in route.rollouts
+                    if one.candidate in upstreams
+                ),
+            )
+            for route in self.routes
+        )
+        return msgspec.structs.replace(self, upstreams=upstreams, routes=routes)
+
     @property
     def has_rollouts(self) -> bool:
         """Whether a controller has something to decide."""
@@ -165,6 +200,15 @@ class WorkerConfig(Spec, frozen=True):
     def encode(self) -> str:
         """As text. `read_worker_config` reads it."""
         return msgspec.json.encode(self).decode()
+
+
+_Spec = TypeVar("_Spec", bound=Spec)
+
+
+def _filled(spec: _Spec, version: str) -> _Spec:
+    """With a version in the place of `{version}`, in whichever text it stands. It is of letters that need no escape."""
+    text = msgspec.json.encode(spec).decode().replace(VERSION, version)
+    return msgspec.json.decode(text, type=type(spec))
 
 
 def read_worker_config(text: str) -> WorkerConfig:

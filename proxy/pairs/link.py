@@ -368,6 +368,7 @@ def table_from(value: Any) -> Table:
     """A table out of its JSON, in a TABLE or in a HELLO; raises `LinkError`."""
     try:
         lanes = tuple(Lane(**{**lane, "state": State(lane["state"])}) for lane in value["lanes"])
-        return Table(int(value["number"]), lanes, str(value["secret"]), int(value.get("term", 0)))
+        versions = {str(name): str(version) for name, version in value.get("versions", {}).items()}
+        return Table(int(value["number"]), lanes, str(value["secret"]), int(value.get("term", 0)), versions)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LinkError(f"not a routing table: {error!r}") from None

@@ -206,12 +206,14 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """One transaction: state, evidence, this journal entry and, if `announce` is an event's name, its deliveries."""
+    """One transaction: state, evidence, this journal entry and, if `announce` is an event's name, its deliveries.
+    `replaces` is the plan of the trial in whose place this one begins."""
 
     kind: str
     reason: str
     actor: str = MACHINE
     announce: str = ""
+    replaces: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from proxy.model import BUCKETS, Assessment, Plan, State, Verdict
+from proxy.model import BUCKETS, Plan, State, Verdict
 from proxy.rollout.confirming import asked, confirmation
 from proxy.rollout.events import (
     MACHINE,
@@ -56,14 +56,17 @@ from proxy.rollout.events import (
     Tripped,
     Unfinished,
 )
-from proxy.rollout.replanning import alike, limits_changed, same_place
-from proxy.rollout.requirements import missing, rough, stage_name, stage_of
+from proxy.rollout.replanning import alike, limits_changed, named, named_by, same_place, why_anew
+from proxy.rollout.requirements import causes, missing, rough, stage_name, stage_of
 
 
-def begin(plan: Plan, now: float, change: int = 0, why: str = "a new trial") -> tuple[RolloutState, Effects]:
-    """A fresh trial at weight 0. `change` goes on from the rollout's last trial."""
+def begin(
+    plan: Plan, now: float, change: int = 0, why: str = "", old: Plan | None = None
+) -> tuple[RolloutState, Effects]:
+    """A fresh trial at weight 0. `change` goes on from the rollout's last trial, of which `old` was the plan."""
     rollout = RolloutState(plan.name, plan.trial, now, entered_at=now, change=change + 1)
-    return rollout, (Save("began", f"{why}: {plan.candidate} version {plan.version} against {plan.live}"), Publish())
+    said = f"{why or named(plan) or 'a new trial'}: {plan.candidate} version {plan.version} against {plan.live}"
+    return rollout, (Save("began", said, named_by(plan, old) or MACHINE, "rollout.began", old), Publish())
 
 
 def unknown(plan: Plan, now: float, why: str) -> tuple[RolloutState, Effects]:
@@ -95,10 +98,8 @@ def _why_not(rollout: RolloutState, event: RolloutEvent) -> str:
 
 
 def share_of(rollout: RolloutState, plan: Plan) -> int:
-    """Share of live-served requests that are sampled for a pair, basis points; 0 after the end.
-
-    A promoted candidate keeps the share of its last stage, for the watch.
-    """
+    """Share of live-served requests that are sampled for a pair, basis points; 0 after the end. A promoted candidate
+    keeps that of its last stage, for the watch."""
     return 0 if rollout.over else stage_of(rollout, plan).share
 
 
@@ -155,7 +156,7 @@ def _takes_weight(plan: Plan, index: int) -> bool:
 
 def _on_look(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[RolloutState, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
-        return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
+        return _fall(rollout, plan, event.now, "fail", causes(event.assessment))
     waits = _on_readiness(rollout, event, plan)
     if waits is not None:
         return waits
@@ -222,7 +223,7 @@ def _on_time(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[RolloutS
 
 def _on_watch(rollout: RolloutState, event: Looked, plan: Plan) -> tuple[RolloutState, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
-        return _fall(rollout, plan, event.now, "fail", _cause(event.assessment))
+        return _fall(rollout, plan, event.now, "fail", causes(event.assessment))
     return _on_readiness(rollout, event, plan) or (rollout, ())
 
 
@@ -274,9 +275,12 @@ def _on_resume(rollout: RolloutState, event: Resume, plan: Plan) -> tuple[Rollou
 
 def _on_retry(rollout: RolloutState, event: Retry, plan: Plan) -> tuple[RolloutState, Effects]:
     if event.assessment.verdict is Verdict.FAIL:
-        why = f"cannot retry {rollout.name}: the evidence still says fail ({_cause(event.assessment)})"
+        why = f"cannot retry {rollout.name}: the evidence still says fail ({causes(event.assessment)})"
         return rollout, (Refuse(f"{why}; configure a new version, or {_or_restart(rollout)}"),)
-    return _again(rollout, event.now), (Save("retried", event.reason or "by hand", event.actor), Publish())
+    return _again(rollout, event.now), (
+        Save("retried", event.reason or "by hand", event.actor, "rollout.began"),
+        Publish(),
+    )
 
 
 def _way_back(rollout: RolloutState) -> str:
@@ -289,7 +293,7 @@ def _or_restart(rollout: RolloutState) -> str:
 
 def _on_restart(rollout: RolloutState, event: Restart, plan: Plan) -> tuple[RolloutState, Effects]:
     fresh, _ = begin(plan, event.now, rollout.change)
-    return fresh, (Save("restarted", event.reason or "by hand", event.actor), Publish())
+    return fresh, (Save("restarted", event.reason or "by hand", event.actor, "rollout.began"), Publish())
 
 
 def _again(rollout: RolloutState, now: float) -> RolloutState:
@@ -317,11 +321,13 @@ def _on_reload(rollout: RolloutState, event: Reloaded, plan: Plan) -> tuple[Roll
     if plan.trial != rollout.trial:
         if event.earlier is not None and event.earlier.state is State.ROLLED_BACK:
             return _once_more(rollout, event.earlier)
-        why = "the file names a new trial" if rollout.trial else "the saved evidence could not be read"
-        fresh, effects = begin(plan, event.now, rollout.change, why)
+        fresh, effects = begin(plan, event.now, rollout.change, why_anew(rollout, event, plan), event.previous)
         return fresh, effects if rollout.weight == 0 else effects[::-1]
     if rollout.cause == "removed" or rollout.state is State.COMPLETED:
-        return _again(rollout, event.now), (Save("began", "in the file again; evidence kept"), Publish())
+        return _again(rollout, event.now), (
+            Save("began", "in the file again; evidence kept", announce="rollout.began"),
+            Publish(),
+        )
     if event.previous.stages == plan.stages or rollout.over:
         return _on_limits(rollout, event, plan)
     return _on_stages(rollout, event, plan)
@@ -370,12 +376,6 @@ def _on_removed(rollout: RolloutState, event: Removed, plan: Plan) -> tuple[Roll
     why = "taken out of the file"
     after = _ended(rollout, plan, event.now, cause="removed", reason=why)
     return after, (Publish(), Save("removed", why, announce="rollout.removed"))
-
-
-def _cause(assessment: Assessment) -> str:
-    """Why it failed, in words: the reasons of the guards named as its cause."""
-    said = [f.reason for f in assessment.findings if f.key in assessment.causes and f.verdict is Verdict.FAIL]
-    return "; ".join(said) or ", ".join(assessment.causes) or "the evidence says fail"
 
 
 _Act = Callable[[RolloutState, "RolloutEvent", Plan], tuple[RolloutState, Effects]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.model import Plan, Stage, State
-from proxy.rollout.events import RolloutState
+from proxy.rollout.events import Reloaded, RolloutState
 
 
 def limits_changed(before: Plan, after: Plan) -> str:
@@ -35,3 +35,25 @@ def same_place(before: Stage, rollout: RolloutState, plan: Plan) -> int | None:
         open_to = [n for n in open_to if n <= rollout.stage] or open_to[:1]
     places = [n for n in open_to if alike(plan.stages[n], before)] or open_to
     return places[-1] if places else None
+
+
+def named_by(plan: Plan, previous: Plan | None) -> str:
+    """The model registry whose word made the trial of this plan be, after one of `previous`, as an actor; empty for
+    the file's."""
+    lineage = plan.lineage
+    if lineage is None or (previous is not None and previous.lineage == lineage):
+        return ""
+    return f"registry:{lineage.registry}"
+
+
+def named(plan: Plan) -> str:
+    """What a registry has said, in words; empty where the file named the version."""
+    lineage = plan.lineage
+    return "" if lineage is None else f"the registry names version {lineage.version} of {lineage.model}"
+
+
+def why_anew(rollout: RolloutState, event: Reloaded, plan: Plan) -> str:
+    """Why a new trial begins, in words."""
+    if not rollout.trial:
+        return "the saved evidence could not be read"
+    return named(plan) if named_by(plan, event.previous) else "the file names a new trial"

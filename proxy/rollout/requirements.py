@@ -139,3 +139,9 @@ def rough(seconds: float) -> str:
             amount = seconds / length
             return f"{amount:.{0 if amount >= 10 else 1}f} {unit}".replace(".0 ", " ")
     return f"{max(1, round(seconds))} s"
+
+
+def causes(assessment: Assessment) -> str:
+    """Why it failed, in words: the reasons of the guards named as its cause."""
+    said = [f.reason for f in assessment.findings if f.key in assessment.causes and f.verdict is Verdict.FAIL]
+    return "; ".join(said) or ", ".join(assessment.causes) or "the evidence says fail"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.model import Guard, Kind, Plan, PredictionSpec, Segments, Stage, State
+from proxy.model.lineage import Lineage
 from proxy.model.price import Price
 from proxy.rollout.events import RolloutState
 
@@ -27,6 +28,7 @@ def plan_from(value: Mapping[str, Any]) -> Plan:
         "predictions": tuple(map(_prediction_from, value.get("predictions", ()))),
         "live_price": _price_from(value.get("live_price")),
         "candidate_price": _price_from(value.get("candidate_price")),
+        "lineage": None if value.get("lineage") is None else Lineage(**value["lineage"]),
         "segments": None if value["segments"] is None else Segments(**value["segments"]),
     }
     return Plan(**{**value, **parts})

@@ -41,7 +41,7 @@ from proxy.pairs.link import Frame
 from proxy.request.legs import Upstream
 from proxy.request.rollouts import Recent, RolloutSettings, Trial, forget_told
 from proxy.request.routes import compile_routes, is_unjudged
-from proxy.resolver import LookUp, Resolver, system
+from proxy.resolver import LookUp, system
 from proxy.worker.books import TrialBooks
 from proxy.worker.context import WorkerContext
 from proxy.worker.downstream.http1 import DownstreamConnection
@@ -50,9 +50,9 @@ from proxy.worker.limits import ClientLimits
 from proxy.worker.links import OnChannel, OnFrame, keep_connected
 from proxy.worker.report import of_upstreams
 from proxy.worker.timers import TICK
-from proxy.worker.tls import for_clients, for_upstream
+from proxy.worker.tls import for_clients
 from proxy.worker.upstream.pool import Pool
-from proxy.worker.upstream.settings import pool_type, settings_of
+from proxy.worker.upstream.pools import PoolMaker
 
 log = logging.getLogger("understudy.worker")
 
@@ -83,8 +83,7 @@ class Worker:
         self.trials: dict[str, Trial] = {}
         self._books = TrialBooks(self.context.publisher)
         self._recents: dict[str, Recent] = {}
-        self._look_up = look_up
-        self._resolvers: dict[str, Resolver] = {}
+        self._maker = PoolMaker(self.context, (slot, workers), look_up)
         self._table = Table(0)
         self._again: dict[str, int] = {}
         self._told, self._linked = asyncio.Event(), asyncio.Event()
@@ -96,7 +95,8 @@ class Worker:
         self._lost = False
         self._contexts = _PLAIN
         self._listeners: list[Listener] = []
-        self._config: WorkerConfig | None = None
+        self._asked: WorkerConfig | None = None  # as the supervisor sent it
+        self._config: WorkerConfig | None = None  # the same with the versions of the routing table
         self._patience = 0.0
         self._drain_delay, self._replaced = 0.0, False
         self.stopped = asyncio.Event()
@@ -108,17 +108,20 @@ class Worker:
     def configure(self, config: WorkerConfig) -> None:
         """Take a configuration; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
         tls = config.data_port.tls
-        contexts = {name: for_upstream(upstream) for name, upstream in config.upstreams.items()}
-        self._contexts = _PLAIN if tls is None else (for_clients(tls), for_clients(tls, "h2"))
-        old = self.pools
-        self.pools = {name: self._pool(config, name, contexts[name]) for name in config.upstreams}
-        self._compile(config)
-        # One that is at work stays: were its upstream taken out and put back, two could look up the same name.
-        self._resolvers = {name: r for name, r in self._resolvers.items() if name in self.pools or r.busy}
-        self._config = config
+        contexts = _PLAIN if tls is None else (for_clients(tls), for_clients(tls, "h2"))
+        self._use(config)
+        self._contexts = contexts
         logs.setup(config.log_format, config.log_level, f"worker {self.slot}")
         self._patience = config.data_port.controller_lost
         self.context.configure(config, ClientLimits.of(config.data_port, (self.slot, self.workers)))
+
+    def _use(self, asked: WorkerConfig) -> None:
+        """Put the pools and routes of a configuration into force, with the versions that the last routing table names.
+        Raises `OSError` and `ssl.SSLError`, and then nothing has changed."""
+        config = asked.with_versions(self._table.versions)
+        old, self.pools = self.pools, self._maker.make(config.upstreams, self.pools)
+        self._compile(config)
+        self._asked, self._config = asked, config
         self._apply()
         for name, pool in old.items():
             if self.pools.get(name) is not pool:
@@ -128,7 +131,7 @@ class Worker:
         """The routes of a configuration, with the trials of the last routing table: only that knows which of them were
         begun anew."""
         place = (self.slot, self.workers)
-        self._again = _again(self._table)
+        self._again = self._table.again
         trials: dict[str, Trial] = {}
 
         def trial_for(settings: RolloutSettings, pool: Upstream) -> Trial:
@@ -144,15 +147,6 @@ class Worker:
         context.counts.forget(names, set(config.upstreams), {trial.settings.name for trial in trials.values()})
         self.trials = trials
 
-    def _pool(self, config: WorkerConfig, name: str, context: ssl.SSLContext | None) -> Pool:
-        upstream = config.upstreams[name]
-        settings = settings_of(name, upstream, (self.slot, self.workers))
-        pool = self.pools.get(name)
-        if pool is not None and pool.settings == settings and context is None:
-            return pool
-        resolver = self._resolvers.setdefault(name, Resolver(self._look_up))
-        return pool_type(upstream)(settings, self.context.wheel, self.context.turn, context, resolver)
-
     def _recent(self, name: str) -> Recent:
         return self._recents.setdefault(name, Recent())
 
@@ -160,7 +154,7 @@ class Worker:
 
     def _apply(self) -> None:
         """Put the last routing table into force, but without unjudged candidates while the controller is lost."""
-        if self._again != _again(self._table) and self._config is not None:
+        if self._again != self._table.again and self._config is not None:
             self._compile(self._config)
         lanes: dict[str, Lane] = {lane.trial: lane for lane in self._table.lanes}
         secret = bytes.fromhex(self._table.secret)
@@ -188,11 +182,22 @@ class Worker:
             refused, held = ({"term": one.term, "number": one.number} for one in (table, self._table))
             logs.event(log, "table.refused", logging.WARNING, refused=refused, held=held)
             return False
-        self._table, self._lost = table, False
-        self._apply()
+        before, self._table, self._lost = self._table, table, False
+        if self._asked is None or before.versions == table.versions:
+            self._apply()
+        else:
+            self._change_versions(self._asked)
         self.context.told = True
         self._told.set()
         return True
+
+    def _change_versions(self, asked: WorkerConfig) -> None:
+        """Ask candidates for other versions from now on. Where that cannot be, their new trials get nothing."""
+        try:
+            self._use(asked)
+        except (OSError, ssl.SSLError) as error:
+            logs.event(log, "versions.refused", logging.ERROR, error=str(error))
+            self._apply()
 
     def _look_for_controller(self, now: float) -> None:
         """Take the weight of unjudged candidates away when nothing was heard of the controller for too long."""
@@ -256,7 +261,7 @@ class Worker:
             recent.refresh()
         context.publisher.exposed(self.trials.values())
         context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
-        others = of_upstreams(self.pools, self._resolvers, self.trials.values())
+        others = of_upstreams(self.pools, self._maker.resolvers, self.trials.values())
         totals = {**context.counts.report(), "ledger": self._books.ledger(), "refused_tables": self._refused_tables}
         totals["observed"] = self._books.observed()
         if context.publisher.counts(totals | others | {"request_log": context.request_log.dropped}):
@@ -312,13 +317,13 @@ class Worker:
     async def _become_ready(self, channel: Channel) -> None:
         """Ready means that the first routing table is in force, and that pairs have a way: only then does a request
         count for a rollout. The port is open before. Without a controller live is served all the same."""
-        assert self._config is not None
+        assert self._asked is not None
         try:
-            async with asyncio.timeout(FIRST_TABLE if self._config.has_rollouts else 0.0):
+            async with asyncio.timeout(FIRST_TABLE if self._asked.has_rollouts else 0.0):
                 await self._told.wait()
                 await self._linked.wait()
         except TimeoutError:
-            if self._config.has_rollouts:
+            if self._asked.has_rollouts:
                 logs.event(log, "table.missing", logging.WARNING, seconds=FIRST_TABLE, serves="live alone")
         self.context.ready = True
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
@@ -392,8 +397,3 @@ class Worker:
         self.context.request_log.send(self.context.publisher)
         self._send_report()  # or what has happened since the last one would be pending for ever
         await asyncio.sleep(TICK)
-
-
-def _again(table: Table) -> dict[str, int]:
-    """How often what is tried was begun anew, where it was."""
-    return {lane.tried: lane.again for lane in table.lanes if lane.again}

@@ -15,6 +15,8 @@ SECRETS = {
     "UNDERSTUDY_ADMIN_TOKEN": "correct horse",
     "UNDERSTUDY_WEBHOOK_SECRET": "battery staple",
     "UNDERSTUDY_STORE_URL": "postgresql://understudy:secret@db/understudy?sslmode=verify-full",
+    "MLFLOW_WEBHOOK_SECRET": "of the webhook",
+    "MLFLOW_TOKEN": "dapi-of-mlflow",
     "POD_IP": "10.1.2.3",
     "HOSTNAME": "0c6f2a1b9d3e",
 }

@@ -30,7 +30,13 @@ def run(events: list[WebhookEvent], plan: Plan = PLAN) -> tuple[RolloutState, li
 
 
 def announced(told: list[Effects]) -> list[str]:
-    return [e.announce for effects in told for e in effects if isinstance(e, Save) and e.announce]
+    """Events that are told, after that of the beginning."""
+    return [
+        e.announce
+        for effects in told
+        for e in effects
+        if isinstance(e, Save) and e.announce not in ("", "rollout.began")
+    ]
 
 
 CLIMB: list[WebhookEvent] = [looked(100.0), looked(200.0), looked(300.0)]

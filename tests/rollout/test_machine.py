@@ -261,7 +261,7 @@ def test_a_restart_begins_a_new_trial_at_the_foot_and_only_of_what_was_rolled_ba
         State.SHADOW, 0, 0, 0, "", "",
     )  # fmt: skip
     assert (after.trial, after.change) == (f"{rollout.trial}|again 1", rollout.change + 1)
-    assert effects == (Save("restarted", "too strict", "ann"), Publish())
+    assert effects == (Save("restarted", "too strict", "ann", "rollout.began"), Publish())
 
 
 def test_an_end_says_when_and_in_which_stage() -> None:

@@ -9,7 +9,7 @@ list, str, int, float, bool, None), so that the caller only has to write it out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -52,8 +52,10 @@ class FleetCounts:
     sampled requests, `unparseable` one of those parts by reason. `rollback_seconds` and `detection_seconds` hold one
     value for each rollback since this controller started; `lead_seconds` one per promotion with a `signed_off_at`.
     `results` counts ends: (rollout, "promoted" or "rolled_back"). `request_log` counts what became of requests for
-    (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`, `judge_seconds`
-    what each judge's verdicts took (a histogram over `judge_metrics.JUDGE_BOUNDS`), `dropped` what the
+    (sink, "written", "failed" or "dropped"), `outcomes` delayed outcomes by `joined` and `unknown`,
+    `registry_words` what a model registry said by (`webhook` or `poll`, what came of it), `registry_up` whether it
+    answered when it was last asked, `judge_seconds` what each judge's verdicts took (a histogram over
+    `judge_metrics.JUDGE_BOUNDS`), `dropped` what the
     controller's own queues had no room for. `observed` counts requests that workers drew to look at for drift,
     by route and what became of them; `drift` is what the API shows of it, `drift_changes` alarms by route, field and
     `detected` or `ended`. `leads`: this replica's controller judges. `untimed` counts pairs by
@@ -85,6 +87,8 @@ class FleetCounts:
     request_log: dict[tuple[str, str], int] = field(default_factory=dict)
     exemplars: Exemplars = field(default_factory=Exemplars)
     outcomes: dict[str, int] = field(default_factory=dict)
+    registry_words: dict[tuple[str, str], int] = field(default_factory=dict)
+    registry_up: dict[str, float] = field(default_factory=dict)
     judge_seconds: dict[str, tuple[list[int], float]] = field(default_factory=dict)
     observed: dict[tuple[str, str], int] = field(default_factory=dict)
     drift: list[dict[str, Any]] = field(default_factory=list)
@@ -162,6 +166,13 @@ class AdminService(Protocol):
     async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
         """Take delayed labels `{"id", "label" | "value" | "reward"}` for the rollouts of these routes, of all for
         `None`; counts `joined` and `unknown`."""
+
+    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Take a webhook of a model registry, `mlflow` or `registry` (any other): `{"result", "why"}` and what it is
+        about. Raises `ActionRefusedError` (400, 401, 404) and `StoreError`; nothing has changed then."""
+
+    def registry(self) -> dict[str, Any] | None:
+        """The model registry, and the version that each of its models has; `None` without one."""
 
     def processes(self) -> dict[str, Any]:
         """`{"supervisor", "workers": [{"slot", "pid", "started", "connected"}], "controller", "restarts", "leaving",

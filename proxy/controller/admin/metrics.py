@@ -34,6 +34,7 @@ from proxy.controller.admin.families import PREFIX, binned, buckets_of, counter,
 from proxy.controller.admin.interface import PARTS, FleetCounts
 from proxy.controller.admin.judge_metrics import judge_families
 from proxy.controller.admin.later_metrics import later_families
+from proxy.controller.admin.registry_metrics import registry_families
 from proxy.controller.webhooks.policy import AttemptResult
 from proxy.model import Mismatch, Verdict
 from proxy.model.reasons import REASONS, Reason
@@ -152,7 +153,7 @@ class _Collector(Collector):
         yield counter("dropped", text, ("queue",), counts.dropped)
         text = "Requests and connections that the admin port refused or cut off, by reason."
         yield counter("admin_refusals", text, ("reason",), self._refusals)
-        yield from _storage(counts)
+        yield from (*registry_families(counts), *_storage(counts))
         yield from fleet_metrics.families(self._source.fleet(), counts, names)
         text = "Unexpected exceptions, by where the controller caught them; the log has details."
         yield counter("unexpected_errors", text, ("where",), logs.UNEXPECTED)

@@ -76,6 +76,16 @@ def _action(action: str) -> Schema:
     return _post(action, text, _content(component("Rollout")), *_ONE, 409, 413, 503, body=body)
 
 
+def _named(name: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _hook() -> Schema:
+    text = "A webhook of a model registry, signed: MLflow's, or of any other one (plain, or a CloudEvent)."
+    body = {"required": True} | _content({"type": "object"})
+    return _post("hook", text, _content(component("HookResult")), 400, 401, 403, 404, 413, 502, 503, body=body)
+
+
 def _of_fleet(name: str, schema: Schema) -> dict[str, Schema]:
     """A sum over the replicas, and each one's own; `age_seconds` since its workers last reported."""
     one = {"name": TEXT, "connected": {"type": "boolean"}, "age_seconds": NUMBER, name: schema}
@@ -205,6 +215,13 @@ def _paths() -> dict[str, Schema]:
             503,
         ),
         "/api/v1/me": _get("me", "Who asks, and what they may do.", _content(component("Caller")), *_DATA),
+        "/api/v1/hooks/{kind}": _open(_hook()) | {"parameters": [_named("kind", {"enum": ["mlflow", "registry"]})]},
+        "/api/v1/registry": _get(
+            "registry",
+            "The model registry, and the version that each of its models has here.",
+            _content(object_of({"registry": nullable(component("Registry"))})),
+            *_DATA,
+        ),
         "/api/v1/openapi.json": _get("openapi", "This document.", _content({"type": "object"}), 401, 403),
     }
 

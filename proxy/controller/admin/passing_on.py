@@ -33,7 +33,7 @@ MOST = 64
 
 _LEADERS = (
     "/api/v1/rollouts", "/api/v1/outcomes", "/api/v1/events", "/api/v1/webhooks", "/api/v1/fleet", "/api/v1/traffic",
-    "/api/v1/upstreams", "/api/v1/journal", "/api/v1/drift",
+    "/api/v1/upstreams", "/api/v1/journal", "/api/v1/hooks", "/api/v1/registry", "/api/v1/drift",
 )  # fmt: skip
 """What only the leader knows or decides: what is counted is reported to it each second. Processes, metrics, health and
 the console's files are each replica's own."""

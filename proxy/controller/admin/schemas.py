@@ -8,6 +8,7 @@ from proxy.controller.admin.drift_schemas import DRIFT_SCHEMAS
 from proxy.controller.admin.interface import PARTS
 from proxy.controller.admin.outcome_schemas import OF_USERS, SAMPLE_RATIO, USERS_OR_NONE
 from proxy.controller.admin.process_schemas import CONFIG, FLEET, PROCESSES
+from proxy.controller.admin.registry_schemas import HOOK_RESULT, LINEAGE, REGISTRY
 from proxy.controller.admin.schema_words import (
     MOMENT,
     NUMBER,
@@ -120,6 +121,7 @@ ROLLOUT = object_of(
         "live": TEXT,
         "candidate": TEXT,
         "version": TEXT,
+        "lineage": LINEAGE,
         "state": {"enum": [*State]},
         "since": MOMENT | {"description": "When this state, or its stage, began; of an ended one when it ended."},
         "paused": {"type": "boolean"},
@@ -355,6 +357,8 @@ SCHEMAS = {
     "Outcome": OUTCOME,
     "Caller": CALLER,
     **DRIFT_SCHEMAS,
+    "HookResult": HOOK_RESULT,
+    "Registry": REGISTRY,
     "Problem": PROBLEM,
 }
 

@@ -7,7 +7,7 @@ own traffic and whom it follows; of rollouts it knows nothing, and says who does
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from proxy.config import Config
@@ -110,6 +110,14 @@ class StandbyService:
 
     async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
         """Raises `ActionRefusedError`: the leader waits for them."""
+        raise self._elsewhere()
+
+    async def hook(self, kind: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """Raises `ActionRefusedError`: the leader takes it."""
+        raise self._elsewhere()
+
+    def registry(self) -> dict[str, Any] | None:
+        """Raises `ActionRefusedError`: the leader asks it."""
         raise self._elsewhere()
 
     def processes(self) -> dict[str, Any]:

@@ -232,6 +232,12 @@ class RolloutStore(Outbox, Protocol):
     async def sum_up_exposures(self, trial: str, number: int, data: bytes) -> None:
         """Keep this in place of all that was kept of a trial's users."""
 
+    async def keep_registry(self, said: dict[str, Any]) -> None:
+        """Keep what model registries have said (`versions.dump_versions`), before anything comes of it."""
+
+    async def registry(self) -> dict[str, Any]:
+        """What model registries had said; empty before anything was kept."""
+
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""
 

@@ -13,6 +13,7 @@ Invariants
 - A 410 ends a subscription until the owner changes it in the file, or takes it out and puts it back.
 - An endpoint has two queues, one for what is urgent (`policy.URGENT`) and one for the rest: neither a backlog,
   nor an attempt that hangs, nor a receiver that asked for silence holds up a rollback. In each, new events go first.
+  One that wants its events in order (a model registry) has one queue, and an event waits for all before it.
 - Whatever breaks, an attempt is followed by a pause: an exception that nobody expected is a failed attempt.
 - No secret is logged or shown: endpoints are known by the host in their URL and a short digest of the rest.
 """
@@ -20,21 +21,18 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from yarl import URL
-
-from proxy.config import Config, Webhook
-from proxy.config.signing import signing_key
-from proxy.controller.webhooks.policy import AttemptAnswer, AttemptResult, Step, WebhookEvent, body, headers, judge
+from proxy.config import Config
+from proxy.controller.webhooks.endpoints import DeliveryEndpoint, Post, WebhookEndpoint, shown_url
+from proxy.controller.webhooks.policy import AttemptAnswer, AttemptResult, Step, WebhookEvent
 from proxy.controller.webhooks.posting import Poster
 from proxy.errors import StoreError
 from proxy.logs import event, unexpected
@@ -67,6 +65,9 @@ class Outbox(Protocol):
     async def next_delivery(self, endpoint: str, now: float, *, urgent: bool) -> Delivery | None:
         """Of the urgent rows, or of the others: of those due by `now` the one with fewest attempts, then the oldest;
         else the one due first."""
+
+    async def first_delivery(self, endpoint: str) -> Delivery | None:
+        """The oldest row that waits, whenever it is due."""
 
     async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
         """Write what became of an attempt: `result` a word of `policy.Result`, `due` set exactly for a retry."""
@@ -105,50 +106,6 @@ _LEVELS = {
     AttemptResult.ENDED: logging.WARNING,
 }
 
-Post = Callable[[str, Mapping[str, str], bytes, str], Awaitable[AttemptAnswer]]
-"""Send one attempt: URL, headers, body, proxy (as `posting.Poster` does)."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookEndpoint:
-    """One receiver as configured. `keys` sign in order."""
-
-    url: str = field(repr=False)  # its path or query may be a credential
-    events: frozenset[str]
-    keys: tuple[bytes, ...] = field(default=(), repr=False)
-    template: str = "standard"
-    proxy: str = field(default="environment", repr=False)
-
-    @classmethod
-    def of(cls, webhook: Webhook) -> WebhookEndpoint:
-        """The endpoint of a configured webhook; raises `ValueError` for a secret that cannot be a key."""
-        keys = tuple(signing_key(secret.get_secret_value()) for secret in webhook.secrets)
-        return cls(webhook.url, frozenset(webhook.events), keys, webhook.template, webhook.proxy)
-
-    @property
-    def terms(self) -> str:
-        """A digest of all that the owner wrote of it but the URL."""
-        return _digest(repr((sorted(self.events), self.keys, self.template, self.proxy)).encode())
-
-
-def shown_url(url: str) -> str:
-    """A URL without what may be secret in it: user, password, path (chat systems put their token there), query,
-    fragment. Six digits tell one receiver on a host from another; they are too few to give a token away.
-
-    >>> shown_url("https://me:pw@hooks.example:8443/services/T0/abc?token=x")
-    'https://hooks.example:8443/…d397b7'
-    >>> shown_url("http://hooks.example/")
-    'http://hooks.example/'
-    """
-    whole = URL(url)
-    rest = whole.raw_path_qs
-    return f"{whole.origin()}/" + ("" if rest == "/" else f"…{_digest(rest.encode())}")
-
-
-def _digest(said: bytes) -> str:
-    """So short that it gives no secret away."""
-    return hashlib.blake2b(said, digest_size=3).hexdigest()
-
 
 async def _set_within(flag: asyncio.Event, seconds: float) -> None:
     """Wait for `flag`, at most `seconds`. (`asyncio.wait_for` can swallow a cancellation before Python 3.12.)"""
@@ -162,7 +119,7 @@ class _Attempt:
     """One attempt that was made, at epoch seconds `now`, and what follows from its answer."""
 
     delivery: Delivery
-    endpoint: WebhookEndpoint
+    endpoint: DeliveryEndpoint
     now: float
     answer: AttemptAnswer
     step: Step
@@ -172,7 +129,7 @@ class _Attempt:
 class _Receiver:
     """The running state of one endpoint, as it is shown."""
 
-    endpoint: WebhookEndpoint
+    endpoint: DeliveryEndpoint
     hold_until: float = 0.0  # it asked for silence until then; what is urgent does not wait for that
     failures: int = 0  # in a row
     last_answer: str = ""
@@ -181,10 +138,11 @@ class _Receiver:
 
 @dataclass(slots=True)
 class _Queue:
-    """What is urgent for a receiver, or the rest. `made` is an attempt that the store does not know of yet."""
+    """What is urgent for a receiver, or the rest; `None`: all of it, in order. `made` is an attempt that the store does
+    not know of yet."""
 
     to: _Receiver
-    urgent: bool
+    urgent: bool | None
     made: _Attempt | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -192,6 +150,11 @@ class _Queue:
     def hold_until(self) -> float:
         """When the next attempt may be made, at the earliest."""
         return 0.0 if self.urgent else self.to.hold_until
+
+
+def webhook_endpoints(config: Config) -> list[DeliveryEndpoint]:
+    """The receivers of webhooks that a configuration names."""
+    return [WebhookEndpoint.of(webhook) for webhook in config.webhooks]
 
 
 class Sender:
@@ -207,8 +170,9 @@ class Sender:
         post: Post | None = None,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
+        endpoints: Callable[[Config], Sequence[DeliveryEndpoint]] = webhook_endpoints,
     ) -> None:
-        self._service, self._clock, self._draw = service, clock, draw
+        self._service, self._clock, self._draw, self._endpoints = service, clock, draw, endpoints
         self._poster = Poster()
         self._post = post or self._poster
         self._generation = -1
@@ -244,7 +208,7 @@ class Sender:
             try:
                 if self._service.generation != self._generation:
                     self._generation, kept = self._service.generation, False
-                    self._configure([WebhookEndpoint.of(webhook) for webhook in self._service.config.webhooks])
+                    self._configure(self._endpoints(self._service.config))
                 kept = kept or await self._keep()
             except Exception:  # the endpoints that there are go on
                 unexpected(log, "webhook.reload_broke")
@@ -267,11 +231,12 @@ class Sender:
             event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
             return False
         for url, rows in removed.items():
-            event(log, "webhook.removed", logging.WARNING, url=shown_url(url), undelivered=rows)
+            shown = shown_url(url) if "://" in url else url
+            event(log, "webhook.removed", logging.WARNING, url=shown, undelivered=rows)
         self._wake()
         return True
 
-    def _configure(self, endpoints: Sequence[WebhookEndpoint]) -> None:
+    def _configure(self, endpoints: Sequence[DeliveryEndpoint]) -> None:
         """New endpoints start, removed ones stop, kept ones keep their running state."""
         wanted = {endpoint.url: endpoint for endpoint in endpoints}
         for url in self._receivers.keys() - wanted.keys():
@@ -283,8 +248,9 @@ class Sender:
                 self._receivers[url].endpoint = endpoint
                 continue
             to = self._receivers[url] = _Receiver(endpoint)
-            queues = self._queues[url] = (_Queue(to, urgent=True), _Queue(to, urgent=False))
-            name = f"webhook {shown_url(url)}"
+            kinds = (None,) if endpoint.in_order else (True, False)
+            queues = self._queues[url] = tuple(_Queue(to, urgent) for urgent in kinds)
+            name = f"webhook {endpoint.shown}"
             self._tasks[url] = tuple(asyncio.create_task(self._serve(queue), name=name) for queue in queues)
 
     # --- one queue ---
@@ -306,19 +272,23 @@ class Sender:
                 event(log, "webhook.outbox_failed", logging.WARNING, detail=str(error))
             except Exception:  # a bug must not end an endpoint's deliveries for good, and must not be hidden either
                 pause = STORE_LOOK
-                unexpected(log, "webhook.queue_broke", url=shown_url(queue.to.endpoint.url))
+                unexpected(log, "webhook.queue_broke", url=queue.to.endpoint.shown)
             await _set_within(queue.wake, min(pause, IDLE_LOOK))
 
     async def _next(self, queue: _Queue) -> Delivery | None:
         url, store = queue.to.endpoint.url, self._service.store
-        return None if await store.is_ended(url) else await store.next_delivery(url, self._clock(), urgent=queue.urgent)
+        if await store.is_ended(url):
+            return None
+        if queue.urgent is None:
+            return await store.first_delivery(url)
+        return await store.next_delivery(url, self._clock(), urgent=queue.urgent)
 
     async def _attempt(self, queue: _Queue, delivery: Delivery) -> None:
         to, told = queue.to, delivery.event
         endpoint = to.endpoint
         answer = await self._sent(endpoint, told)
         now = self._clock()
-        step = judge(answer, delivery.attempts + 1, told, now, self._draw())
+        step = endpoint.judge(answer, delivery.attempts + 1, told, now, self._draw())
         self.counts[told.type, step.result] += 1
         to.last_attempt, to.last_answer = now, answer.words
         to.failures = 0 if step.result is AttemptResult.DELIVERED else to.failures + 1
@@ -327,14 +297,12 @@ class Sender:
         queue.made = _Attempt(delivery, endpoint, now, answer, step)
         await self._record(queue)
 
-    async def _sent(self, endpoint: WebhookEndpoint, told: WebhookEvent) -> AttemptAnswer:
+    async def _sent(self, endpoint: DeliveryEndpoint, told: WebhookEvent) -> AttemptAnswer:
         """What an attempt met. One that breaks in here failed like any other: it is tried again after a pause."""
         try:
-            content = body(told, endpoint.template)
-            head = headers(told, endpoint.keys, self._clock(), content)
-            return await self._post(endpoint.url, head, content, endpoint.proxy)
+            return await endpoint.deliver(told, self._clock(), self._post)
         except Exception as error:
-            unexpected(log, "webhook.attempt_broke", url=shown_url(endpoint.url), type=told.type, id=told.id)
+            unexpected(log, "webhook.attempt_broke", url=endpoint.shown, type=told.type, id=told.id)
             return AttemptAnswer(0, error=f"internal error: {type(error).__name__}")
 
     async def _record(self, queue: _Queue) -> None:
@@ -352,7 +320,7 @@ class Sender:
             _LEVELS[step.result],
             type=delivery.event.type,
             id=delivery.event.id,
-            url=shown_url(delivery.endpoint),
+            url=made.endpoint.shown,
             attempt=delivery.attempts + 1,
             answer=answer.words,
             again_in_seconds=None if step.at is None else round(step.at - made.now, 1),
@@ -365,10 +333,10 @@ class Sender:
     async def _state_of(self, receiver: _Receiver) -> dict[str, Any]:
         endpoint, store = receiver.endpoint, self._service.store
         return {
-            "url": shown_url(endpoint.url),
+            "url": endpoint.shown,
             "events": sorted(endpoint.events),
             "template": endpoint.template,
-            "signed": bool(endpoint.keys),
+            "signed": endpoint.signed,
             "ended": await store.is_ended(endpoint.url),
             "deliveries": dict(await store.delivery_counts(endpoint.url)),
             "failures_in_a_row": receiver.failures,

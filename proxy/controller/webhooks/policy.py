@@ -19,11 +19,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -31,6 +33,9 @@ from proxy.rfc3339 import rfc3339
 
 GIVE_UP_AFTER = 24 * 3600.0
 """An event older than this (seconds) is not tried again; it stays in the store as `gave_up`."""
+
+LONGEST_WAIT = 8 * 86400.0
+"""Seconds after which nothing waits any more, for whomever it is: longer than anybody tries."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 3600.0
 URGENT_PAUSE = 60.0
@@ -102,14 +107,20 @@ def signature(keys: tuple[bytes, ...], event_id: str, timestamp: int, body: byte
     return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
 
 
-def headers(event: WebhookEvent, keys: tuple[bytes, ...], now: float, body: bytes) -> dict[str, str]:
+def headers(
+    event: WebhookEvent, keys: tuple[bytes, ...], now: float, body: bytes, template: str = "standard"
+) -> dict[str, str]:
     """Headers of one attempt at time `now` (epoch seconds); unsigned when there are no keys."""
     sent = {
-        "content-type": "application/json",
+        "content-type": "application/cloudevents+json" if template == "cloudevents" else "application/json",
         "user-agent": "understudy",
         "webhook-id": event.id,
         "webhook-timestamp": str(int(now)),
     }
+    if template == "cloudevents_binary":
+        attributes = cloudevent(event)
+        del attributes["data"], attributes["datacontenttype"]  # the body, and its content-type
+        sent |= {f"ce-{name}": quote(str(value), safe=_ASCII) for name, value in attributes.items()}
     if keys:
         sent["webhook-signature"] = signature(keys, event.id, int(now), body)
     return sent
@@ -179,9 +190,32 @@ def judge(answer: AttemptAnswer, attempts: int, event: WebhookEvent, now: float,
 
 
 def body(event: WebhookEvent, template: str) -> bytes:
-    """The JSON body of an event in one of the templates `standard` and `alertmanager`."""
-    render = alertmanager if template == "alertmanager" else standard
-    return orjson.dumps(render(event))
+    """The JSON body of an event in one of the templates."""
+    return orjson.dumps(_TEMPLATES[template](event))
+
+
+_ASCII = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
+"""What a `ce-` header holds as it is; the rest is percent-encoded (CloudEvents 1.0, HTTP binding, 3.1.3.2)."""
+
+
+def cloudevent(event: WebhookEvent) -> dict[str, Any]:
+    """The event as a CloudEvent 1.0 in the JSON format; in binary mode its attributes are headers.
+
+    >>> told = cloudevent(WebhookEvent("evt_1", "rollout.promoted", 0.0, {"rollout": "a/b"}))
+    >>> told["type"], told["subject"], told["source"]
+    ('understudy.rollout.promoted', 'a/b', 'urn:understudy')
+    """
+    about = event.data.get("rollout") or event.data.get("route")
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": str(event.data.get("console_url") or "").partition("#")[0] or "urn:understudy",
+        "type": f"understudy.{event.type}",
+        **({"subject": str(about)} if about else {}),
+        "time": rfc3339(event.time),
+        "datacontenttype": "application/json",
+        "data": event.data,
+    }
 
 
 def standard(event: WebhookEvent) -> dict[str, Any]:
@@ -239,6 +273,14 @@ def _identity(event: WebhookEvent) -> dict[str, str]:
     """What tells one alert from another."""
     alert_name, keys = _IDENTITY[event.type.partition(".")[0]]
     return {"alertname": alert_name} | {key: str(event.data.get(key, "")) for key in keys}
+
+
+_TEMPLATES: dict[str, Callable[[WebhookEvent], dict[str, Any]]] = {
+    "standard": standard,
+    "alertmanager": alertmanager,
+    "cloudevents": cloudevent,
+    "cloudevents_binary": lambda event: event.data,
+}
 
 
 def summary(event: WebhookEvent) -> str:

@@ -32,7 +32,9 @@ class Poster:
         self._environment = environment
         self._session: aiohttp.ClientSession | None = None
 
-    async def __call__(self, url: str, head: Mapping[str, str], content: bytes, proxy: str) -> AttemptAnswer:
+    async def __call__(
+        self, url: str, head: Mapping[str, str], content: bytes, proxy: str, method: str = "POST"
+    ) -> AttemptAnswer:
         """Send one attempt; `proxy` as the file has it (`environment`, `off`, or a URL)."""
         if self._session is None:
             connector = aiohttp.TCPConnector(resolver=OwnResolver())
@@ -40,7 +42,7 @@ class Poster:
         try:
             through: dict[str, Any] = through_proxy(url, chosen_proxy(url, proxy, self._environment))
             through["headers"] = {**head, **through.get("headers", {})}
-            async with self._session.post(url, data=content, allow_redirects=False, **through) as answer:
+            async with self._session.request(method, url, data=content, allow_redirects=False, **through) as answer:
                 retry_after = answer.headers.get("retry-after", "")
                 with suppress(aiohttp.ClientError, TimeoutError):
                     await answer.content.read(MAX_ANSWER)  # what is said after the status changes nothing

@@ -36,6 +36,8 @@ webhooks: [{url: 'https://deploy.example/', secret: 'x'}]
 NAME = "credit/v2"
 
 METRICS = {
+    "understudy_registry_words_total": {"source", "result"},
+    "understudy_registry_up": {"registry"},
     "understudy_requests_total": {"route", "upstream", "leg", "code"},
     "understudy_request_duration_seconds_bucket": {"route", "upstream", "leg", "le"},
     "understudy_proxy_overhead_seconds_bucket": {"route", "le"},
@@ -143,6 +145,8 @@ FLEET: dict[str, Any] = {
     "config_hash": "0f3a",
     "config_loaded": 1_764_400_000.0,
     "reload_refused": True,
+    "registry_words": {("webhook", "begun"): 1, ("poll", "unchanged"): 7},
+    "registry_up": {"mlflow": 1.0},
 }
 
 

@@ -176,9 +176,9 @@ async def test_only_configured_endpoints_are_waited_for_and_ended_ones_begin_ane
 
 async def test_a_row_that_nobody_tries_is_given_up(store: RolloutStore) -> None:
     await store.save(change(1, "http://a"))
-    await store.retain(1.0 + 86400.0, ["r/c"])
+    await store.retain(1.0 + 7 * 86400.0, ["r/c"])
     assert await store.delivery_counts("http://a") == {"waiting": 1}
-    await store.retain(2.0 + 2 * 86400.0, ["r/c"])
+    await store.retain(2.0 + 8 * 86400.0, ["r/c"])
     assert await store.delivery_counts("http://a") == {"gave_up": 1}
 
 
@@ -214,6 +214,33 @@ async def test_charts_come_back_and_go_with_their_trial(store: RolloutStore) -> 
     assert await store.charts() == {trial: {"points": [3]}, "gone": {}}
     await store.retain(1.0, ["r/c"])
     assert await store.charts() == {trial: {"points": [3]}}
+
+
+async def test_what_registries_said_comes_back(kind: Kind, store: RolloutStore) -> None:
+    assert await store.registry() == {}
+    await store.keep_registry({"versions": {}, "deliveries": {"a": 1.0}})
+    said = {"versions": {"m": {"lineage": None, "seen": "7", "at": 0.5, "file": "é"}}, "deliveries": {}}
+    await store.keep_registry(said)
+    assert await store.registry() == said
+    assert await (await kind.open()).registry() == said
+
+
+async def test_the_first_delivery_is_the_oldest_event_however_often_it_failed(store: RolloutStore) -> None:
+    await store.save(change(5, "registry:m"))
+    await store.save(change(9, "registry:m"))
+    first = await store.first_delivery("registry:m")
+    assert first is not None
+    for n in range(3):
+        await store.record_attempt(first, 10.0 + n, "no answer", "retry", 1000.0)
+        again = await store.first_delivery("registry:m")
+        assert again is not None
+        assert (again.event.id, again.due) == (first.event.id, 1000.0), "nothing passes it"
+    await store.record_attempt(first, 20.0, "200", "delivered", None)
+    second = await store.first_delivery("registry:m")
+    assert second is not None
+    assert second.event.time == 9.0
+    await store.record_attempt(second, 21.0, "200", "delivered", None)
+    assert await store.first_delivery("registry:m") is None
 
 
 async def test_what_judges_have_spent_comes_back(kind: Kind, store: RolloutStore) -> None:

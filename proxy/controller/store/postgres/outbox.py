@@ -7,7 +7,7 @@ committed late, and rows that senders lock would give up their order.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -22,6 +22,10 @@ SELECT id, type, time, data, attempts, due FROM outbox
  WHERE endpoint = $1 AND state = 'waiting' AND (type = ANY($2::text[])) = $3
  ORDER BY due > $4, CASE WHEN due > $4 THEN due END, attempts, time, number LIMIT 1
 """
+_FIRST = """
+SELECT id, type, time, data, attempts, due FROM outbox WHERE endpoint = $1 AND state = 'waiting'
+ ORDER BY time, number LIMIT 1
+"""
 _RECORD = """
 UPDATE outbox SET attempts = $3, due = coalesce($4, due), state = $5, answer = $6, attempted = $7
  WHERE id = $1 AND endpoint = $2
@@ -30,6 +34,11 @@ _END = """
 INSERT INTO ended VALUES ($1, $2, $3)
     ON CONFLICT (endpoint) DO UPDATE SET time = excluded.time, terms = excluded.terms
 """
+
+
+def _delivery(row: Any, endpoint: str) -> Delivery:
+    told = WebhookEvent(row["id"], row["type"], row["time"], orjson.loads(row["data"]))
+    return Delivery(told, endpoint, row["attempts"], row["due"])
 
 
 class PostgresOutbox:
@@ -46,10 +55,12 @@ class PostgresOutbox:
         else the one due first."""
         values = (endpoint, sorted(URGENT), urgent, now)
         row = await self._read(lambda connection: connection.fetchrow(_NEXT, *values))
-        if row is None:
-            return None
-        told = WebhookEvent(row["id"], row["type"], row["time"], orjson.loads(row["data"]))
-        return Delivery(told, endpoint, row["attempts"], row["due"])
+        return None if row is None else _delivery(row, endpoint)
+
+    async def first_delivery(self, endpoint: str) -> Delivery | None:
+        """The oldest row that waits, whenever it is due."""
+        row = await self._read(lambda connection: connection.fetchrow(_FIRST, endpoint))
+        return None if row is None else _delivery(row, endpoint)
 
     async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
         """Write what became of an attempt."""

@@ -21,7 +21,7 @@ from proxy.controller.store.interface import (
 from proxy.controller.store.postgres.chaining import append_entry, cut_entries
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.schema import set_fact
-from proxy.controller.webhooks.policy import GIVE_UP_AFTER
+from proxy.controller.webhooks.policy import LONGEST_WAIT
 from proxy.errors import StoreError
 from proxy.rollout.serialization import plan_from, rollout_from
 
@@ -234,6 +234,6 @@ async def retain_outbox(connection: Connection, now: float, keep: Retention) -> 
     """Deliveries that are done and old; how many went. Rows for an endpoint that was taken out of the file at the very
     moment they were written are tried by nobody, and given up."""
     sql = "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < $1"
-    await connection.execute(sql, now - 2 * GIVE_UP_AFTER)
+    await connection.execute(sql, now - LONGEST_WAIT)
     sql = "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < $1"
     return count(await connection.execute(sql, now - keep.deliveries))

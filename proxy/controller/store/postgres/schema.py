@@ -79,6 +79,8 @@ SECRET = "split_secret"
 """The store's own fact that says which callers the candidate answers (see `request.routing`)."""
 JUDGES = "judges"
 """The store's own fact of what each judge has spent and said."""
+REGISTRY = "registry"
+"""The store's own fact of what model registries have said."""
 
 _TURN = 0x756E6465  # a number of our own for the lock of those who bring the schema up to date
 

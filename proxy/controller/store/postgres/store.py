@@ -37,7 +37,7 @@ from proxy.controller.store.postgres import chaining, rows
 from proxy.controller.store.postgres.connecting import Connection
 from proxy.controller.store.postgres.lease import FENCE
 from proxy.controller.store.postgres.outbox import PostgresOutbox
-from proxy.controller.store.postgres.schema import JUDGES, SECRET, set_fact
+from proxy.controller.store.postgres.schema import JUDGES, REGISTRY, SECRET, set_fact
 from proxy.controller.store.postgres.session import Session, read_place
 from proxy.errors import StoreError
 from proxy.model import trial_name
@@ -270,6 +270,17 @@ class PostgresStore(PostgresOutbox):
             await connection.execute("INSERT INTO exposures VALUES ($1, $2, $3)", trial, number, data)
 
         await self._write(work)
+
+    async def keep_registry(self, said: dict[str, Any]) -> None:
+        """Keep what model registries have said."""
+        data = orjson.dumps(said).decode()
+        await self._write(lambda connection: set_fact(connection, REGISTRY, data))
+
+    async def registry(self) -> dict[str, Any]:
+        """What model registries had said; empty before anything was kept."""
+        sql = "SELECT value FROM meta WHERE key = $1"
+        found = await self._read(lambda connection: connection.fetchval(sql, REGISTRY))
+        return dict(orjson.loads(found)) if found is not None else {}
 
     async def retain(self, now: float, named: Collection[str]) -> int:
         """Take away what is beyond the retention while the file names these rollouts; how many rows."""

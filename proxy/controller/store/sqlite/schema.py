@@ -57,6 +57,8 @@ SECRET = "split_secret"
 """The store's own fact that says which callers the candidate answers (see `request.routing`)."""
 JUDGES = "judges"
 """The store's own fact of what each judge has spent and said."""
+REGISTRY = "registry"
+"""The store's own fact of what model registries have said."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:

@@ -25,10 +25,10 @@ from proxy.controller.store.interface import (
     told_in,
 )
 from proxy.controller.store.sqlite.chaining import add_entry, head_of, take_away
-from proxy.controller.store.sqlite.database import Database
-from proxy.controller.store.sqlite.schema import JUDGES, SECRET, set_meta
+from proxy.controller.store.sqlite.facts import SqliteFacts
+from proxy.controller.store.sqlite.schema import SECRET, set_meta
 from proxy.controller.webhooks.outbox import Delivery
-from proxy.controller.webhooks.policy import GIVE_UP_AFTER, URGENT, WebhookEvent
+from proxy.controller.webhooks.policy import LONGEST_WAIT, URGENT, WebhookEvent
 from proxy.errors import StoreError
 from proxy.model import trial_name
 from proxy.rollout.serialization import plan_from, rollout_from
@@ -36,7 +36,7 @@ from proxy.rollout.serialization import plan_from, rollout_from
 log = logging.getLogger("understudy.store")
 
 
-class SqliteStore(Database):
+class SqliteStore(SqliteFacts):
     """The database at `path`, as the controller knows it. Every coroutine may raise `StoreError`."""
 
     snapshot_every = 0.0
@@ -120,16 +120,6 @@ class SqliteStore(Database):
         rows = await self.run(lambda c: c.execute("SELECT trial, data FROM charts").fetchall(), write=False)
         return {trial: orjson.loads(data) for trial, data in rows}
 
-    async def keep_judges(self, judges: dict[str, Any]) -> None:
-        """Keep what each judge has spent and said (`JudgeAsker.dump`) for the next controller."""
-        await self.run(lambda c: set_meta(c, JUDGES, orjson.dumps(judges).decode()))
-
-    async def judges(self) -> dict[str, Any]:
-        """What each judge had spent and said; empty before anything was kept."""
-        sql = "SELECT value FROM meta WHERE key = ?"
-        row = await self.run(lambda c: c.execute(sql, (JUDGES,)).fetchone(), write=False)
-        return dict(orjson.loads(row[0])) if row is not None else {}
-
     async def save_drift(self, change: DriftChange) -> None:
         """One change of what is known of a route, whole or not at all; once, however often it is tried."""
         await self.run(lambda connection: _save_drift(connection, change))
@@ -188,9 +178,16 @@ class SqliteStore(Database):
         )
         values = {"e": endpoint, "now": now, "types": orjson.dumps(sorted(URGENT)).decode(), "urgent": urgent}
         row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
-        if row is None:
-            return None
-        return Delivery(WebhookEvent(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])
+        return None if row is None else _delivery(row, endpoint)
+
+    async def first_delivery(self, endpoint: str) -> Delivery | None:
+        """The oldest row that waits, whenever it is due."""
+        sql = (
+            "SELECT id, type, time, data, attempts, due FROM outbox WHERE endpoint = ? AND state = 'waiting'"
+            " ORDER BY time, rowid LIMIT 1"
+        )
+        row = await self.run(lambda c: c.execute(sql, (endpoint,)).fetchone(), write=False)
+        return None if row is None else _delivery(row, endpoint)
 
     async def record_attempt(self, delivery: Delivery, now: float, answer: str, result: str, due: float | None) -> None:
         """Write what became of an attempt."""
@@ -230,6 +227,10 @@ class SqliteStore(Database):
 
 
 # --- inside a transaction --------------------------------------------------------------------------------------------
+
+
+def _delivery(row: tuple[Any, ...], endpoint: str) -> Delivery:
+    return Delivery(WebhookEvent(row[0], row[1], row[2], orjson.loads(row[3])), endpoint, row[4], row[5])
 
 
 _OVER = "json_extract(state, '$.state') IN ('rolled_back', 'completed')"
@@ -382,7 +383,7 @@ def _retain(connection: sqlite3.Connection, now: float, named: Collection[str], 
     _retain_pictures(connection, now - keep.drift)
     # Written for an endpoint that was taken out of the file at that very moment: nobody tries these.
     connection.execute(
-        "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - 2 * GIVE_UP_AFTER,)
+        "UPDATE outbox SET state = 'gave_up' WHERE state = 'waiting' AND time < ?", (now - LONGEST_WAIT,)
     )
     deliveries = connection.execute(
         "DELETE FROM outbox WHERE state <> 'waiting' AND coalesce(attempted, time) < ?", (now - keep.deliveries,)
