@@ -103,13 +103,17 @@ class Config(Section):
 
     def plan(self, route: RouteConfig, rollout: RolloutConfig) -> Plan:
         """One rollout as the core works with it; both upstreams must exist."""
-        candidate, (version, lineage) = self.upstreams[rollout.candidate], self.version_of(rollout.candidate)
+        version, lineage = self.version_of(rollout.candidate)
+        return replace(self._plan_of_file(route, rollout), version=version, lineage=lineage)
+
+    def _plan_of_file(self, route: RouteConfig, rollout: RolloutConfig) -> Plan:
+        candidate = self.upstreams[rollout.candidate]
         return Plan(
             name=f"{route.name}/{rollout.candidate}",
             route=route.name,
             live=route.live,
             candidate=rollout.candidate,
-            version=version,
+            version=candidate.effective_version,
             stages=rollout.ladder,
             guards=rollout.limits,
             prediction=self._spec(route.prediction) if route.prediction else NO_PREDICTION,
@@ -131,7 +135,6 @@ class Config(Section):
             live_price=_price(self.upstreams[route.live]),
             candidate_price=_price(candidate),
             currency=self.currency,
-            lineage=lineage,
             predictions=tuple(replace(self._spec(rule), name=name) for name, rule in route.predictions.items()),
         )
 

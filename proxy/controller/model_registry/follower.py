@@ -28,7 +28,7 @@ from proxy.controller.model_registry.keeper import VersionKeeper
 from proxy.controller.model_registry.mlflow_client import MlflowClient, RegistryError
 from proxy.controller.model_registry.mlflow_words import UnreadableError, read_event, shown
 from proxy.controller.model_registry.plain_words import read_plain
-from proxy.controller.model_registry.signatures import MLFLOW, STANDARD, ForgedError, SignedHeaders, verified
+from proxy.controller.model_registry.signatures import MLFLOW, STANDARD, ForgedError, SignedHeaders, proven_delivery
 from proxy.controller.model_registry.versions import VersionWord
 from proxy.controller.model_registry.writing import filled_url
 from proxy.errors import StoreError
@@ -92,7 +92,7 @@ class RegistryFollower:
                 404, f"no webhook of this kind is expected: `registry.{_SECTION[kind]}` has no secret"
             )
         try:
-            delivery, sent_at = verified(names, headers, body, keys, self._clock())
+            delivery, sent_at = proven_delivery(names, headers, body, keys, self._clock())
         except ForgedError as error:
             self.counts["webhook", "refused"] += 1
             logs.event(log, "registry.refused", logging.WARNING, kind=kind, why=str(error))

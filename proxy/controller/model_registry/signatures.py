@@ -38,7 +38,7 @@ MLFLOW = SignedHeaders("x-mlflow-delivery-id", "x-mlflow-timestamp", "x-mlflow-s
 STANDARD = SignedHeaders("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
-def verified(
+def proven_delivery(
     names: SignedHeaders, headers: Mapping[str, str], body: bytes, keys: Iterable[bytes], now: float
 ) -> tuple[str, float]:
     """Id and time (epoch seconds) of a delivery whose signature is right; raises `ForgedError`. `headers` are asked by
@@ -46,9 +46,9 @@ def verified(
 
     >>> sent = {"webhook-id": "m", "webhook-timestamp": "100"}
     >>> sent["webhook-signature"] = "v1,bad v1,3IOmJTnmBqVCjJNDjFOSu0cInvb3pfxXNii6CJtvou8="
-    >>> verified(STANDARD, sent, b"{}", [b"old", b"key"], 100.0)
+    >>> proven_delivery(STANDARD, sent, b"{}", [b"old", b"key"], 100.0)
     ('m', 100.0)
-    >>> verified(STANDARD, sent, b"{}", [b"key"], 1000.0)
+    >>> proven_delivery(STANDARD, sent, b"{}", [b"key"], 1000.0)
     Traceback (most recent call last):
     proxy.controller.model_registry.signatures.ForgedError: webhook-timestamp is 900 s from now; at most 300 are allowed
     """

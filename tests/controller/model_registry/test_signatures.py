@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from proxy.controller.model_registry.signatures import MLFLOW, STANDARD, WINDOW, ForgedError, verified
+from proxy.controller.model_registry.signatures import MLFLOW, STANDARD, WINDOW, ForgedError, proven_delivery
 
 KEY = b"0123456789abcdef01234567"
 NOW = 1_796_000_000.0
@@ -30,7 +30,7 @@ def signed(body: bytes, delivery: str = "msg_1", at: float = NOW, key: bytes = K
 @given(st.text(), st.text("abc-_.123", min_size=1, max_size=40))
 def test_what_standard_webhooks_signs_is_taken(text: str, delivery: str) -> None:
     body = text.encode("utf-8", "replace")
-    assert verified(STANDARD, signed(body, delivery), body, [b"another", KEY], NOW) == (delivery, NOW)
+    assert proven_delivery(STANDARD, signed(body, delivery), body, [b"another", KEY], NOW) == (delivery, NOW)
 
 
 def test_what_mlflow_signs_is_taken() -> None:
@@ -42,7 +42,7 @@ def test_what_mlflow_signs_is_taken() -> None:
         "x-mlflow-timestamp": stamp,
         "x-mlflow-signature": "v1," + base64.b64encode(digest).decode(),
     }
-    assert verified(MLFLOW, headers, body, [b"my secret"], NOW) == ("d-1", NOW)
+    assert proven_delivery(MLFLOW, headers, body, [b"my secret"], NOW) == ("d-1", NOW)
 
 
 @given(st.data())
@@ -57,7 +57,7 @@ def test_whatever_is_changed_is_refused(data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(value) - 1))
         headers[what] = value[:at] + chr(ord(value[at]) ^ 1) + value[at + 1 :]
     with pytest.raises(ForgedError) as caught:
-        verified(STANDARD, headers, body, [KEY if what != "key" else b"guessed"], NOW)
+        proven_delivery(STANDARD, headers, body, [KEY if what != "key" else b"guessed"], NOW)
     right = signed(b'{"model": "m", "version": "7"}')["webhook-signature"].removeprefix("v1,")
     assert right not in str(caught.value)
     assert KEY.decode() not in str(caught.value)
@@ -67,17 +67,17 @@ def test_whatever_is_changed_is_refused(data: st.DataObject) -> None:
 def test_what_is_missing_is_named(name: str) -> None:
     headers = {key: value for key, value in signed(b"{}").items() if key != name}
     with pytest.raises(ForgedError, match=name):
-        verified(STANDARD, headers, b"{}", [KEY], NOW)
+        proven_delivery(STANDARD, headers, b"{}", [KEY], NOW)
 
 
 @pytest.mark.parametrize("apart", [-WINDOW - 2, WINDOW + 2])
 def test_what_is_not_of_now_is_refused(apart: float) -> None:
     with pytest.raises(ForgedError, match="from now"):
-        verified(STANDARD, signed(b"{}", at=NOW + apart), b"{}", [KEY], NOW)
-    assert verified(STANDARD, signed(b"{}", at=NOW + apart * 0.9), b"{}", [KEY], NOW)
+        proven_delivery(STANDARD, signed(b"{}", at=NOW + apart), b"{}", [KEY], NOW)
+    assert proven_delivery(STANDARD, signed(b"{}", at=NOW + apart * 0.9), b"{}", [KEY], NOW)
 
 
 @given(st.dictionaries(st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]), st.text()))
 def test_no_header_breaks_it(headers: dict[str, str]) -> None:
     with pytest.raises(ForgedError):
-        verified(STANDARD, headers, b"{}", [KEY], NOW)
+        proven_delivery(STANDARD, headers, b"{}", [KEY], NOW)
