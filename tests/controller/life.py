@@ -139,7 +139,7 @@ class Nobody:
     def console_url(self, rollout: str) -> str:
         return ""
 
-    def endpoints(self, event: str) -> tuple[str, ...]:
+    def endpoints(self, event: str, plans: object = ()) -> tuple[str, ...]:
         return ("http://hook",)
 
     def announce(self, event: object) -> None: ...
