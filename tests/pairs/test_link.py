@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.model import Arm, Lane, Outcome, Pair, State, Table
-from proxy.model.reasons import Reason
+from proxy.model import Arm, Lane, Observation, Outcome, Pair, State, Table
+from proxy.model.reasons import CODES, Reason
 from proxy.pairs import link
 from proxy.pairs.link import Frame, FrameReader, LinkError
 
@@ -79,6 +79,21 @@ def test_timings_that_were_never_taken_stay_unknown() -> None:
     assert math.isnan(back.candidate.first)
 
 
+@given(outcomes, st.binary(max_size=60), st.binary(max_size=60), st.integers(0, 2**16 - 1), st.sampled_from(Arm))
+def test_an_observation_comes_back_as_it_was_and_part_of_one_is_refused(
+    live: Outcome, head: bytes, body: bytes, index: int, served: Arm
+) -> None:
+    flags = link.CANDIDATE_SERVED if served is Arm.CANDIDATE else 0
+    packed = link.pack_outcome(live.status, CODES[live.reason], live.seconds, live.first, live.head, live.body)
+    sent = payload(link.pack_observation(index, 7.5, flags, head, body, packed))
+    assert link.decode_observation(sent, {index: "r"}, "w") == Observation("r", "w", 7.5, served, head, body, live)
+    for wrong in (sent[:-1], sent + b"x", b""):
+        with pytest.raises(LinkError):
+            link.decode_observation(wrong, {index: "r"}, "w")
+    with pytest.raises(LinkError):
+        link.decode_observation(sent, {}, "w")
+
+
 @given(st.integers(0, 2**16 - 1), st.integers(0, 2**64 - 1))
 def test_a_mark_comes_back_as_it_was(trial: int, sequence: int) -> None:
     assert link.decode_mark(payload(link.encode_mark(trial, sequence))) == link.Mark(trial, sequence)
@@ -145,6 +160,7 @@ def test_garbage_is_refused_and_nothing_else_is_raised(garbage: bytes) -> None:
     for decode in (
         lambda: list(FrameReader().feed(garbage)),
         lambda: link.decode_pair(garbage, {0: "t"}, "w"),
+        lambda: link.decode_observation(garbage, {0: "r"}, "w"),
         lambda: link.decode_mark(garbage),
         lambda: link.decode_table(garbage),
         lambda: link.read_note(garbage),

@@ -83,6 +83,7 @@ class DriftWatch:
         self.last_at = 0.0
         self.problem = ""
         """Why nothing is learned, where that is for want of a reference."""
+        self.stopped = False
         self.changed = False
         """Whether something came since it was saved."""
         self._waiting: list[Observed] = []
@@ -91,8 +92,15 @@ class DriftWatch:
 
     # --- observations ------------------------------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """Watch nothing any more: what is known stays as it was saved last."""
+        self.stopped = True
+        self._waiting = []
+
     def take(self, observed: Observed) -> None:
         """One more observation."""
+        if self.stopped:
+            return
         self.read += 1
         self.changed = True
         self.last_at = max(self.last_at, observed.time)

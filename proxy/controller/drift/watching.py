@@ -37,6 +37,8 @@ MOST_WAITING, MOST_BYTES = 1024, 32 * 1024 * 1024
 """Observations that may wait to be read, and their bytes."""
 LOOK = 1.0
 """Seconds between two looks at a route."""
+MOST_KEPT = 8
+"""Routes that are saved in one round."""
 KEEP = 5.0
 """Seconds between two times at which what is known of a route is saved, or longer where the store says so."""
 
@@ -101,7 +103,7 @@ class DriftWatching:
             self._end(self.watches.pop(route), "it is not watched any more")
         for route, source in sources.items():
             present = self.watches.get(route)
-            if present is not None and present.source.identity == source.identity:
+            if present is not None and present.source.identity == source.identity and not present.stopped:
                 for change in present.replan(source):
                     self._found(present, change)
             else:
@@ -123,7 +125,7 @@ class DriftWatching:
     def _loaded(self, source: DriftSource, saved: SavedDrift) -> DriftWatch | None:
         try:
             found = load_watch(source, saved.data)
-        except ValueError as error:
+        except Exception as error:  # whatever was saved: a controller starts
             logs.event(log, "drift.lost", logging.WARNING, route=source.route, error=str(error))
             found = None
         if found is None:
@@ -186,9 +188,19 @@ class DriftWatching:
             return
         self._looked_at = now
         for watch in list(self.watches.values()):
-            for change in watch.look(self._clock()):
-                self._found(watch, change)
+            try:
+                for change in watch.look(self._clock()):
+                    self._found(watch, change)
+            except Exception:
+                self._broke(watch)
             await asyncio.sleep(0)
+
+    @staticmethod
+    def _broke(watch: DriftWatch) -> None:
+        """A bug in drift is no reason to stop judging candidates: this route is not watched until the next reload."""
+        logs.unexpected(log, "drift.watch_broke")
+        watch.problem = "a bug in understudy: see the log for drift.watch_broke"
+        watch.stop()
 
     def _found(self, watch: DriftWatch, change: FieldChange) -> None:
         kind = "drift.detected" if change.began else "drift.ended"
@@ -255,11 +267,12 @@ class DriftWatching:
         """Save changes, and what is known where it changed; `now` is monotonic. Raises `StoreError`."""
         for route in [route for route, waiting in self._unsaved.items() if waiting]:
             await self._save(route)
-        every = max(KEEP, self._store.snapshot_every)
-        for route, watch in list(self.watches.items()):
-            if watch.changed and (all_of_it or now >= self._kept_at.get(route, 0.0) + every):
-                watch.changed = False
-                self._kept_at[route] = now
+        every, kept = max(KEEP, self._store.snapshot_every), self._kept_at
+        due = [one for one in self.watches.items() if one[1].changed and not one[1].stopped]
+        due.sort(key=lambda one: kept.get(one[0], 0.0))  # where there are many, in turns
+        for route, watch in due if all_of_it else due[:MOST_KEPT]:
+            if all_of_it or now >= kept.get(route, 0.0) + every:
+                watch.changed, kept[route] = False, now
                 try:
                     await self._store.keep_drift(SavedDrift(route, watch.dump()), self._clock())
                 except BaseException:

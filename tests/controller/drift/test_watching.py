@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from proxy.controller.admin import application
 from proxy.controller.admin.drift_schemas import DRIFT_EVENT
 from proxy.controller.controller import Controller
-from proxy.controller.store.interface import DriftChange
+from proxy.controller.store.interface import DriftChange, SavedDrift
 from proxy.controller.webhooks.outbox import Sender
 from proxy.errors import StoreError
 from proxy.model import Arm, Outcome
@@ -211,3 +211,36 @@ async def test_the_api_says_what_is_described_and_takes_an_acceptance(tmp_path: 
             assert ("ended", "amount") in told(controller)
             rest = await check(await client.post("/api/v1/drift/r/accept", json={}), path, "post")
             assert {one["state"] for one in rest["fields"]} == {"learning"}
+
+
+async def test_a_bug_in_drift_stops_drift_of_that_route_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers take a controller that does not judge for lost: drift may never make it that."""
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with running(tmp_path, TEXT) as controller:
+        observing = Observing(await FakeWorker(tmp_path).connect())
+        watch, alive = controller.drift.watches["r"], list[int]()
+        controller.alive = lambda: alive.append(1)
+        await looked(controller, observing, 100)
+        monkeypatch.setattr(watch, "look", broken)
+        controller.drift._looked_at, before = 0.0, len(alive)
+        observing.send(10)
+        await eventually(lambda: watch.stopped)
+        await eventually(lambda: len(alive) > before + 1)
+        assert watch.problems == ["a bug in understudy: see the log for drift.watch_broke"]
+        assert await reload(controller, TEXT, tmp_path) == ""
+        assert controller.drift.watches["r"] is not watch
+
+
+async def test_what_was_saved_and_cannot_be_read_begins_anew(tmp_path: Path) -> None:
+    async with running(tmp_path, TEXT) as controller:
+        await eventually(lambda: not any(controller.drift._unsaved.values()))
+    for data in (b"", b"{}", b"\xff", b'{"format": 1, "identity": 7}'):
+        store = Shaky(tmp_path / "u.db")
+        await store.load()
+        await store.keep_drift(SavedDrift("r", data), 1.0)
+        await store.close()
+        async with running(tmp_path, TEXT) as controller:
+            assert controller.drift.watches["r"].read == 0
