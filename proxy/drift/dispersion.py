@@ -35,8 +35,8 @@ class Dispersion:
         self.now, self.before = np.zeros((3, SCALES, channels)), np.zeros((3, SCALES, channels))
         """Sums of what differs from the mean, their variance if independent, and trials, of the span under way and of
         the one before."""
-        self.differences = np.zeros((4, SCALES, channels))
-        """Sums of squares, their number, the largest, and trials of the spans."""
+        self.differences = np.zeros((5, SCALES, channels))
+        """Sums of squares, their number, the largest, trials and variances of the spans."""
         self.spans: Ints = np.full(SCALES, -1, np.int64)
         self.blocks = 0
         self.days = np.zeros((2, channels))
@@ -63,7 +63,7 @@ class Dispersion:
         squares = np.where(both, squares, 0.0)
         self.differences[0, ended] += squares
         self.differences[1, ended] += both
-        self.differences[3, ended] += np.where(both, now[2], 0.0)
+        self.differences[3:, ended] += np.where(both, now[:0:-1], 0.0)
         self.differences[2, ended] = np.maximum(self.differences[2, ended], squares)
         if ended[-1]:
             self.days += self.now[1, -1], self.now[2, -1] > 0.0
@@ -76,9 +76,11 @@ class Dispersion:
     def _by_scale(self) -> Floats:
         prior = np.ones_like(self.now[0])
         prior[-1] += self._differ**2 * self.days[0] / np.maximum(1.0, self.days[1])
-        sums, count, largest, trials = self.differences
-        known = np.maximum(0.0, count - 0.35 - 1.55 * np.log(np.maximum(1.0, count)))
-        # that many are left on average of χ² with one degree of freedom when the largest goes, n ≥ 3 to 7 %
+        sums, count, largest, trials, variances = self.differences
+        # The largest of n χ² with one degree of freedom is 0.35 + 1.55 ln n on average, to 7 % from n = 3 on; where
+        # spans have few events, all differences are about the same.
+        many = np.minimum(1.0, variances / np.maximum(1.0, 4.0 * count))
+        known = np.maximum(0.0, count - 1.0 - (1.55 * np.log(np.maximum(1.0, count)) - 0.65) * many)
         mean = (sums - largest + PRIOR * prior) / (known + PRIOR)
         mean *= 1.0 + np.sqrt(known) / (known + PRIOR)  # one standard error more, about
         usual = np.maximum(1.0, trials / np.maximum(1.0, count))
