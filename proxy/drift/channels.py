@@ -2,7 +2,7 @@
 
 Every observation gives each channel of its field one score, or none where it has no value. A number has its level, its
 spread, and whether it lies far beyond all first values; a label whether it is each of the twelve most frequent ones,
-another known one, or new; an embedding level and spread of fixed random projections and its length. All have whether
+none of them, or new; an embedding level and spread of fixed random projections and its length. All have whether
 the value is missing. Limits of a plan are rates of their own.
 """
 

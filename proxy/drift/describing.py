@@ -111,4 +111,4 @@ def _mean(moved: Moved) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{significant(100.0 * max(0.0, share), 3)} %"
+    return f"{significant(100.0 * max(0.0, round(share, 9)), 3)} %"

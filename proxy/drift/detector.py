@@ -30,6 +30,8 @@ BACK: Final = 7.0
 """Log evidence, since it last was against it, at which drift has ended."""
 RANGE: Final = 6.0
 """Nats below an alarm at which `evidence` begins to be said."""
+ERRORS: Final = 2.0
+"""Standard errors by which the expected mean may be wrong."""
 SPREAD: Final = 0.05
 """A mean square that differs by less, about 4 % of a standard deviation, is no drift: the reference's own deviations
 are from means that it knows."""
@@ -260,7 +262,7 @@ class DriftDetector:
     def _expected(self, cell: int) -> tuple[Floats, Floats]:
         """Means and their standard errors, (channels,)."""
         means = np.where(self.limited, self.limits, self.reference.means[cell])
-        errors = np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
+        errors = ERRORS * np.sqrt(np.where(self.limited | ~self.knows, 0.0, self.reference.unsure))
         return means, errors + np.where(self.squares > 0.0, SPREAD, 0.0)
 
     def _progress(self, one: WatchedField, passed: float) -> None:
@@ -351,13 +353,14 @@ class DriftDetector:
 
     def _describe(self, one: WatchedField, at: int, bet: int, evidence: float) -> DriftFinding:
         channel, scorer = one.channels[at - one.columns.start], one.scorer
-        means, errors = self._expected(self.reference.cell(self.start))
+        means, _ = self._expected(self.reference.cell(self.start))
         since, n, apart, values = self.restarts.since[:, at, bet].tolist()
         detail = channel.detail if scorer is None else scorer.details.get(at - one.columns.start, channel.detail)
+        unsure = float(self.reference.unsure[at]) if channel.limit is None else 0.0
         return describe_drift(
             Moved(
                 one.field.name, one.state, channel.what, detail, channel.rate, float(means[at]),
-                float(errors[at] ** 2), n, apart, values, float(self.dispersion.sizes()[at]),
+                unsure, n, apart, values, float(self.dispersion.sizes()[at]),
                 one.since if one.state is DriftState.DRIFTING else since, evidence,
                 scorer.binned.before if isinstance(scorer, NumberScorer) else None, float(self.squares[at]),
             )

@@ -23,6 +23,8 @@ from proxy.model import Kind
 
 FIRST = 2000
 """Values from which bins and frequent labels are chosen."""
+OFTEN = 10
+"""Times that a label must be among the first values to have a share of its own."""
 KNOWN = 1000
 """Labels that are told from new ones; a field with more of them has no new labels."""
 LONGEST_LABEL = 200
@@ -150,6 +152,7 @@ class LabelScorer:
         place = np.array([self._place(value) for value in column], np.int64)
         scores = np.zeros((len(place), FREQUENT + 3))
         scores[np.arange(len(place)), place + 1] = 1.0
+        scores[:, FREQUENT + 1] = place >= FREQUENT
         trials = np.repeat((place >= 0).astype(np.float64)[:, None], FREQUENT + 3, axis=1)
         trials[:, 0] = 1.0
         if len(self._known) >= KNOWN:
@@ -250,7 +253,7 @@ def scorer_of(field: DriftField, column: Sequence[FieldValue], key: int) -> Scor
         return NumberScorer(field, Binned.of(_numbers(values)))
     if field.kind is Kind.LABEL:
         counts = Counter(_label(value) for value in values if isinstance(value, str))
-        return LabelScorer(field, [label for label, _ in counts.most_common(FREQUENT)], {})
+        return LabelScorer(field, [label for label, count in counts.most_common(FREQUENT) if count >= OFTEN], {})
     sizes: Any = Counter(len(value) for value in values)  # type: ignore[arg-type]
     dimensions = sizes.most_common(1)[0][0]
     seen = projections([value for value in values if len(value) == dimensions], key)  # type: ignore[arg-type]
