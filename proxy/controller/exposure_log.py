@@ -95,8 +95,9 @@ class ExposureLog:
         """Whether it is time to sum up."""
         return self.parts > LONG
 
-    def summed_up(self) -> None:
-        """The store has the book as one part."""
+    def summed_up(self, events: int) -> None:
+        """The store has the book as one part, with the first of the events that wait."""
+        del self.waiting[:events]
         self.next_part += 1
         self.parts = 1
 

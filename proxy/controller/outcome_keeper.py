@@ -141,8 +141,7 @@ class OutcomeKeeper:
         if trial.rollout.over:
             exposures.book.end()
         saved = Saved(trial.saved, trial.plan, trial.evidence.dump(), trial.pair_ledger.dump())
-        name, whole = trial.plan.trial, exposures.whole()
-        exposures.waiting.clear()  # the book has them
+        name, whole, waiting = trial.plan.trial, exposures.whole(), len(exposures.waiting)
         await self._store.snapshot([saved], self._clock())
         await self._store.sum_up_exposures(name, exposures.next_part, whole)
-        exposures.summed_up()
+        exposures.summed_up(waiting)

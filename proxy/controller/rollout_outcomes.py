@@ -124,8 +124,7 @@ def users_json(trial: KnownLater) -> dict[str, Any] | None:
     waiting = Counter(unit.candidate for unit in book.open.values())
 
     def arm(counts: ArmCounts, units: ArmUnits, *, candidate: bool) -> dict[str, Any]:
-        mean = units.total / units.units if units.units else None
-        counted = {"counted": units.units, "with_value": units.with_value, "mean": mean}
+        counted = {"counted": units.units, "with_value": units.with_value, "mean": units.mean}
         return {**asdict(counts), **counted, "waiting": waiting[candidate]}
 
     return {

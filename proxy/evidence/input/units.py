@@ -21,7 +21,9 @@ from proxy.evidence.process.wealth import Bools, Floats, Ints
 LEARNED = 100
 """Values above 0 from which the bound is taken."""
 QUANTILE, MULTIPLE = 0.95, 4.0
-CAUTION = 20.0
+PARTS = 1 << 30
+"""Parts of a bound in which sums are kept."""
+CAUTION = 20
 """Units of value 0 that the mean of live's begins with."""
 
 
@@ -50,19 +52,24 @@ class UnitBatch:
 @dataclass(slots=True)
 class ArmUnits:
     """What is known of the units of one arm that count: how many, how many with a value above 0, and the sums of their
-    values, as they are and cut, in bounds."""
+    values, in millionths, and of the cut ones, in `PARTS` of the bound: whole numbers, which add up in any cut."""
 
     units: int = 0
     with_value: int = 0
-    total: float = 0.0
-    cut_total: float = 0.0
+    millionths: int = 0
+    cut_parts: int = 0
 
-    def add(self, value: Floats, scaled: Floats) -> None:
-        """Add values (n,), as they are and in bounds."""
+    def add(self, value: Floats, parts: Ints) -> None:
+        """Add values (n,), as they are and cut, in parts."""
         self.units += len(value)
         self.with_value += int((value > 0.0).sum())
-        self.total += float(value.sum())
-        self.cut_total += float(np.minimum(scaled, 1.0).sum())
+        self.millionths += sum(map(int, np.rint(value * 1e6).tolist()))
+        self.cut_parts += int(parts.sum())
+
+    @property
+    def mean(self) -> float | None:
+        """The mean value, nothing cut; `None` before there is one."""
+        return self.millionths / 1e6 / self.units if self.units else None
 
 
 @dataclass(slots=True)
@@ -88,11 +95,12 @@ class UnitTotals:
             units = units.part(slice(self._learn(np.maximum(units.value, 0.0)), None))
         value = np.maximum(units.value, 0.0)
         scaled = value / (self.bound or 1.0)
-        lives = np.where(units.candidate, 0.0, np.minimum(scaled, 1.0))
-        before = self.live.cut_total + np.cumsum(lives) - lives
-        centre = before / (self.live.units + CAUTION + np.cumsum(~units.candidate) - ~units.candidate)
-        for arm, own in ((self.live, ~units.candidate), (self.candidate, units.candidate)):
-            arm.add(value[own], scaled[own])
+        parts = np.rint(np.minimum(scaled, 1.0) * PARTS).astype(np.int64)
+        lives, of_live = np.where(units.candidate, 0, parts), ~units.candidate
+        before = self.live.cut_parts + np.cumsum(lives) - lives
+        centre = before / (PARTS * (self.live.units + CAUTION + np.cumsum(of_live) - of_live))
+        for arm, own in ((self.live, of_live), (self.candidate, units.candidate)):
+            arm.add(value[own], parts[own])
         return replace(units, value=scaled, centre=np.minimum(centre, 1.0))
 
     def _learn(self, values: Floats) -> int:
@@ -120,7 +128,7 @@ class UnitTotals:
         """What `restored` takes, under its key; nothing where no unit has settled."""
         if self == UnitTotals():
             return {}
-        arms = [[arm.units, arm.with_value, arm.total, arm.cut_total] for arm in (self.live, self.candidate)]
+        arms = [[arm.units, arm.with_value, arm.millionths, arm.cut_parts] for arm in (self.live, self.candidate)]
         return {"units": [self.settled, self.bound, self.learned, self.learning_units, *arms]}
 
     @classmethod

@@ -15,8 +15,10 @@ betting instead of asymptotic: what randomises is the hash, the unit is the user
 do or of when they do it, only that one user's arm does not change what another does. Its weights p(1 − p) are those by
 which stages of different weights add up with the least variance.
 
-Outcomes without a bound are cut at a bound (`input.units`), which is then 1. What is promised is about cut values; a
-PASS asks for more: that the drop of the whole values, as far as they were seen, is within the limit too.
+Outcomes without a bound are cut at a bound (`input.units`), which is then 1. Under a limit relative to live's mean
+the candidate's are cut at 1 less that limit, so that values that are lower by it throughout lie exactly at the limit,
+cut or not (as in `cost`). What is promised is about cut values; a PASS asks for more: that the drop of the whole
+values, as far as they were seen, is within the limit too.
 
 Categories: for each of 4 values of h 513 bins of x; then what lay beyond the bound, live's and the candidate's, by
 powers of 2. A value between two goes to either with the probability that keeps its mean.
@@ -36,6 +38,7 @@ from proxy import outcome_units, units
 from proxy.evidence.families.effort import GRID, Effort
 from proxy.evidence.families.guard import GuardType, LimitProblem, Question
 from proxy.evidence.families.late import Late
+from proxy.evidence.families.rule import Context, Rule
 from proxy.evidence.families.unit import Unit, Value, share_in_percent
 from proxy.evidence.input.units import UnitBatch
 from proxy.evidence.process.estimate import Estimate, intervals
@@ -61,10 +64,12 @@ _FARTHEST = 8.0
 
 @dataclass(frozen=True, slots=True)
 class OutcomeDrop(Late):
-    """Users of both arms; `relative` to live's mean, or in units of `scale`, which is the most that one counts for."""
+    """Users of both arms; `relative` to live's mean, or in units of `scale`, which is the most that one counts for.
+    The candidate's values are cut at `kept` bounds."""
 
     relative: bool
     scale: float = 1.0
+    kept: float = 1.0
     width: int = WIDTH
     shed_at: int | None = None
     worst_at: int | None = None
@@ -73,8 +78,9 @@ class OutcomeDrop(Late):
         """Categories of units (n,), as many or more, and which of these are of the present stage; `seed` is the
         trial's, `salt` the key of the guard's roundings."""
         keys = mix(units.numbers.astype(np.uint64) ^ np.uint64(key_of(seed, "unit")))
-        p, value = units.share, units.value
-        cut = np.minimum(value, 1.0)
+        most = np.where(units.candidate, self.kept, 1.0)
+        p, value = units.share, units.value / most
+        cut = np.minimum(value, 1.0) * most
         x = (p - units.candidate) * (cut - units.centre)
         h = np.where(units.candidate, 0.0, p * cut) if self.relative else p * (1.0 - p)
         cell = np.minimum(np.searchsorted(CELLS, h, side="right") - 1, len(CELLS) - 2)
@@ -110,8 +116,8 @@ class OutcomeDrop(Late):
     def beyond(self, counts: Numbers, limit: float) -> Floats:
         """The sum of x − d·h with nothing cut, where something was; (…, width) → (…)."""
         live, candidate = counts[..., LIVE_AT:CANDIDATE_AT] @ EXCESS, counts[..., CANDIDATE_AT:] @ EXCESS
-        drop, kept = limit / self.scale, 1.0 - limit if self.relative else 1.0
-        whole = counts[..., :LIVE_AT] @ (_X - drop * _H) + kept * live - candidate
+        drop, asked = limit / self.scale, 1.0 - limit if self.relative else 1.0
+        whole = counts[..., :LIVE_AT] @ (_X - drop * _H) + asked * live - self.kept * candidate
         return np.where((live > 0.0) | (candidate > 0.0), whole, 0.0)
 
     def log_bets(self, counts: Counts, limit: float) -> Floats:
@@ -278,6 +284,13 @@ def check(guard: Guard, _kind: Kind) -> LimitProblem | None:
     return None
 
 
+def rule(guard: Guard, _context: Context) -> Rule:
+    """Users of both arms."""
+    if guard.relative:
+        return OutcomeDrop(relative=True, kept=1.0 - guard.limit)
+    return OutcomeDrop(relative=False, scale=guard.tolerance or 1.0)
+
+
 def gap(_guard: Guard) -> str:
     """Why there is no figure yet."""
     return "no user counts yet: each counts once `within` has passed since its first request of the stage"
@@ -291,7 +304,7 @@ GUARDS = (
         about="What users do after they were served, such as conversions or revenue, between both arms of a canary.",
         question=Question.ACCURATE,
         unit=OUTCOME_DROP,
-        rule=lambda guard, _context: OutcomeDrop(guard.relative, 1.0 if guard.relative else guard.tolerance or 1.0),
+        rule=rule,
         effort=Effort(users_to_pass, reach=None),
         check=check,
         gap=gap,
