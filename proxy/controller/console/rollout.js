@@ -8,6 +8,7 @@ import * as f from "./format.js";
 import { isMe, whoIsIn, whyNot } from "./login.js";
 import { judged, spoken } from "./spoken.js";
 import { evidence, overlay, overlayData } from "./plots.js";
+import { users } from "./users.js";
 import { armFigures, arms, bar, byReplica, facts, hasFigures, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, replicasIn, spark, standing, swatch, verdict, when } from "./widgets.js";
 
 const MOST_TRANSCRIPTS = 50; // of pairs that were opened
@@ -268,6 +269,7 @@ function ledger(rollout) {
     ]),
     rollout.why_unparseable ? [h("h3", {}, "Not compared"), h("p", {}, rollout.why_unparseable)] : null,
     rollout.outcomes ? [h("h3", {}, "Outcomes"), outcomes(rollout.outcomes)] : null,
+    rollout.users ? [h("h3", {}, "Users"), ...users(rollout.users)] : null,
     listed("Later truths", rollout.labels),
     listed("Failures of the candidate", rollout.candidate_failures),
     listed("Mismatched responses", rollout.response_mismatches),
