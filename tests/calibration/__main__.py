@@ -22,6 +22,7 @@ from tests.calibration.costs import cost_delays, cost_limits, cost_rows
 from tests.calibration.drifts import drift_rows
 from tests.calibration.hostile import hostiles
 from tests.calibration.judged import judged_rows
+from tests.calibration.outcomes import outcome_delays, outcome_limits, outcome_rows
 from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.unsteady import unsteady
@@ -57,7 +58,18 @@ def every_case() -> list[Case]:
     """All rows in the order of the table."""
     steady = [*limits(), *delays(), broken, pooled, *wholes(), *harmlesses(), stalls]
     costs = [*cost_limits(), *cost_delays(), *cost_rows()]
-    return [*steady, *blocks(), *hostiles(), *unsteady(), *together_rows(), *costs, *judged_rows(), *drift_rows()]
+    outcomes = [*outcome_limits(), *outcome_delays(), *outcome_rows()]
+    return [
+        *steady,
+        *blocks(),
+        *hostiles(),
+        *unsteady(),
+        *together_rows(),
+        *costs,
+        *judged_rows(),
+        *drift_rows(),
+        *outcomes,
+    ]
 
 
 def timed(number: int, share: float) -> tuple[Row, float]:

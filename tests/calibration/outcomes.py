@@ -119,7 +119,7 @@ def at_limit_of_users(truth: str, trial: Trial, runs: int = 2000) -> Case:
     return run
 
 
-def delay_of_users(truth: str, trial: Trial, target: int, *, fail: bool, runs: int = 60) -> Case:
+def delay_of_users(truth: str, trial: Trial, target: int, *, fail: bool, runs: int = 100) -> Case:
     """Median users until a verdict."""
 
     def run(share: float) -> Row:
@@ -157,10 +157,10 @@ def outcome_limits() -> Iterator[Case]:
 
 def outcome_delays() -> Iterator[Case]:
     """How long it takes away from the limit."""
-    yield delay_of_users("users, 5 % convert on both arms", points(0.05, 0.05), 24_000, fail=False)
-    yield delay_of_users("users, 2 % convert instead of 5 %", points(0.05, 0.02), 9_000, fail=True)
-    yield delay_of_users("users, 2 % instead of 5 %, weight 5 %", points(0.05, 0.02, 0.05), 40_000, fail=True)
-    yield delay_of_users("users, Pareto 1.5 revenue × 0.5", spending(0.5), 7_000, fail=True)
+    yield delay_of_users("users, 5 % convert on both arms", points(0.05, 0.05), 18_000, fail=False)
+    yield delay_of_users("users, 2 % convert instead of 5 %", points(0.05, 0.02), 4_500, fail=True)
+    yield delay_of_users("users, 2 % instead of 5 %, weight 5 %", points(0.05, 0.02, 0.05), 20_000, fail=True)
+    yield delay_of_users("users, Pareto 1.5 revenue × 0.5", spending(0.5), 4_500, fail=True)
 
 
 # --- through exposures -----------------------------------------------------------------------------------------------
@@ -173,7 +173,8 @@ GUARD = Guard("max_outcome_drop", 0.02, relative=False, tolerance=1.0, outcome="
 @dataclass(frozen=True)
 class Days:
     """Users who come on a day of 40, and come back; `late` is how many days later than live's the candidate's outcomes
-    come. From day 20 on the weight is 40 % instead of 10 %."""
+    come. From day 20 on the weight is 40 % instead of 10 %. A user comes again on 0.08 of the six days after its first,
+    so that 5 % a visit are 7.26 % within a week, and 3.6 % are 5.25 %: two points less."""
 
     live: float
     candidate: float
@@ -225,5 +226,5 @@ def through_exposures(truth: str, days: Days, runs: int = 200) -> Case:
 
 def outcome_rows() -> Iterator[Case]:
     """Those through exposures: what an ITT of users has to stand."""
-    yield through_exposures("users who come back, two stages", Days(0.05, 0.03, 0.0))
+    yield through_exposures("at the limit, users who come back, two stages", Days(0.05, 0.036, 0.0))
     yield through_exposures("users, outcomes 4 days later for one arm", Days(0.05, 0.05, 4.0))

@@ -11,6 +11,7 @@ CONDITIONS = (
     ("hedged pairs", "hedged"),
     ("bursts, clumps, stalls", r"bursts|clumps|AR\(1\)|stall|noise is the block"),
     ("hot bodies", r"one body|bodies"),
+    ("users and their outcomes", "max_outcome_drop"),
     ("users, `cluster_by`", r"\buser|cluster_by"),
     ("labels that come late", "frauds"),
     ("judged by a model", "min_win_rate|anchors"),

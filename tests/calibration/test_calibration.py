@@ -18,6 +18,9 @@ from tests.calibration.drifts import drift_rows
 from tests.calibration.harness import by_tally, cumulated, placed_on, restarted, sizes_at_looks, slots_of, values_of
 from tests.calibration.hostile import hostiles
 from tests.calibration.judged import judged_rows
+from tests.calibration.outcome_peers import duels
+from tests.calibration.outcome_peers import fought as outcome_duels
+from tests.calibration.outcomes import outcome_delays, outcome_limits, outcome_rows
 from tests.calibration.summary import summary
 from tests.calibration.together import together_rows
 from tests.calibration.truths import everything
@@ -43,6 +46,17 @@ def unless_dear(case: Case) -> Any:
 def test_difficult_traffic(case: Case) -> None:
     row = case(0.01)
     assert row.ok, row
+
+
+@pytest.mark.parametrize("case", [*outcome_limits(), *outcome_rows(), *outcome_delays()])
+def test_outcomes_of_users(case: Case) -> None:
+    row = case(0.03)
+    assert row.ok, row
+
+
+def test_a_test_that_is_looked_at_again_and_again_rolls_back_what_is_at_its_limit() -> None:
+    found = {name: float(np.isfinite(users).mean()) for name, users in outcome_duels(duels()[0], 40).items()}
+    assert found["repeated"] >= 0.05 > 0.02 >= found["bets"]
 
 
 @pytest.mark.parametrize("case", list(judged_rows()))
