@@ -29,6 +29,7 @@ from proxy.model import Guard, Verdict
 from tests.calibration import bounds, truths
 from tests.calibration.cases import DIFFERS, ERRORS, MEDIAN, P99, SHIFT
 from tests.calibration.harness import FAIL, LOOK, PASS, alone, first, together
+from tests.calibration.outcome_peers import outcome_table
 from tests.calibration.truths import Batch, Truth
 from tests.evidence.streams import make_plan, make_reading
 
@@ -280,7 +281,8 @@ def main(runs: int) -> None:
         print(lines[-1], flush=True)  # noqa: T201
     machine: Any = f"Python {platform.python_version()}, numpy {np.__version__}"
     head = HEAD.format(runs=runs, machine=machine, today=datetime.date.today())
-    OUT.write_text(head + "\n".join(lines) + "\n" + TAIL.format(sequences=f"{until_upper():,}") + bounds.table())
+    tail = TAIL.format(sequences=f"{until_upper():,}")
+    OUT.write_text(head + "\n".join(lines) + "\n" + tail + outcome_table(runs) + bounds.table())
 
 
 if __name__ == "__main__":
