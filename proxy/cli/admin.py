@@ -54,6 +54,10 @@ class AdminClient:
         """Who leads, and which replicas there are."""
         return self._ask("replicas", "GET", "/api/v1/fleet")
 
+    def config(self) -> dict[str, Any]:
+        """The configuration in force, and the last one that was refused."""
+        return self._ask("refused", "GET", "/api/v1/config")
+
     def drift(self) -> list[dict[str, Any]]:
         """Drift of every route that has it."""
         found: list[dict[str, Any]] = self._ask("routes", "GET", "/api/v1/drift")["routes"]

@@ -11,6 +11,7 @@ import click
 
 from proxy.cli.admin import AdminClient, NotFoundError
 from proxy.cli.drift import drift_alarms
+from proxy.cli.lines import lines, refused_words
 from proxy.cli.options import admin_options, guarded, rollout_named, rollout_names, unknown_rollout
 from proxy.cli.table import addresses, follow, overview, replicas
 
@@ -24,7 +25,7 @@ from proxy.cli.table import addresses, follow, overview, replicas
 @admin_options
 @guarded
 def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url: str, token: str | None) -> int:
-    """Show rollouts: stage, weight, findings, ledger.
+    """Show rollouts, the worst first: several in a line each; one whole, with findings, ledger and cost.
 
     \b
     Examples:
@@ -40,7 +41,9 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
             return json.dumps(found[0] if rollout else {"rollouts": found}, indent=None if watch else 2)
         named = {one[arm] for one in found for arm in ("live", "candidate")}
         upstreams = {name: rows for name, rows in (admin.upstreams() if found else {}).items() if name in named}
-        return "\n\n".join(filter(None, (overview(found), drift_alarms(admin), addresses(upstreams), _replicas(admin))))
+        shown = overview(found) if len(found) == 1 else lines(found)
+        parts = (shown, drift_alarms(admin), addresses(upstreams), _replicas(admin), _refused(admin))
+        return "\n\n".join(filter(None, parts))
 
     if not watch:
         click.echo(text())
@@ -54,6 +57,12 @@ def status(rollout: str | None, as_json: bool, watch: bool, interval: float, url
 def _replicas(admin: AdminClient) -> str:
     with suppress(NotFoundError):  # a version that knows of no fleet
         return replicas(admin.fleet())
+    return ""
+
+
+def _refused(admin: AdminClient) -> str:
+    with suppress(NotFoundError):
+        return refused_words(admin.config())
     return ""
 
 

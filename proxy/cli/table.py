@@ -14,10 +14,12 @@ from proxy.money import money_text
 from proxy.rollout.requirements import rough
 from proxy.significant import significant
 
-_COLOURS = {
-    "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red",
-    "inconclusive": "yellow", "shadow": "cyan", "canary": "cyan",
+COLOURS = {
+    "pass": "green", "promoted": "green", "completed": "green", "fail": "red", "rolled_back": "red", "failing": "red",
+    "stalled": "yellow", "held": "yellow", "paused": "yellow", "inconclusive": "yellow",
+    "shadow": "cyan", "canary": "cyan",
 }  # fmt: skip
+NONE = "No rollout. Name a candidate under `routes: … rollouts:` in the configuration, then reload."
 MOST_ADDRESSES = 10
 """Addresses of one upstream that are told one by one."""
 _COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "pairs", "pass in", "verdict")
@@ -26,7 +28,7 @@ _COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "pairs", "pas
 def overview(rollouts: list[dict[str, Any]]) -> str:
     """Every rollout: one block each. `rollouts` as the admin API gives them."""
     if not rollouts:
-        return "No rollout. Name a candidate under `routes: … rollouts:` in the configuration, then reload."
+        return NONE
     return "\n\n".join(_rollout(rollout) for rollout in rollouts)
 
 
@@ -266,7 +268,7 @@ def _counts(counts: dict[str, int], first: str = "") -> str:
 
 
 def _word(word: str) -> str:
-    return click.style(word.replace("_", " "), fg=_COLOURS.get(word))
+    return click.style(word.replace("_", " "), fg=COLOURS.get(word))
 
 
 def _row(finding: dict[str, Any]) -> tuple[str, ...]:

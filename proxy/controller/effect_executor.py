@@ -18,8 +18,9 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from proxy.controller.report import ended_json, event_data, journal_detail
 from proxy.controller.rollout_run import RolloutRun, lane_of
 from proxy.controller.saving_turn import SavingTurn
 from proxy.controller.store.interface import Change, CommitDoubtError, Contents, RolloutStore, Saved
+from proxy.controller.transition_times import TransitionTimes
 from proxy.controller.webhooks.policy import WebhookEvent as Announcement
 from proxy.controller.worker_connections import WorkerConnection, WorkerConnections
 from proxy.errors import StoreError
@@ -58,15 +60,6 @@ ACK_DEADLINE = 5.0
 table first thing when it goes on."""
 
 PendingOutcome = Coroutine[Any, Any, Refuse | None]
-
-
-@dataclass(slots=True)
-class TransitionTimes:
-    """Seconds that transitions took, by rollout, for the metrics."""
-
-    rollback: dict[str, list[float]] = field(default_factory=dict)
-    detection: dict[str, list[float]] = field(default_factory=dict)
-    results: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Subscribers(Protocol):
@@ -164,11 +157,16 @@ class EffectExecutor:
             return _answer(None) if isinstance(event, Looked) else self._later(trial, event)
         return self._up(trial, after, effects, must_save=_needs_disk(event, trial.rollout, after))
 
-    def adopt(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> PendingOutcome:
-        """Carry out the effects of a rollout that has just begun."""
-        if not after.over:
-            self._fresh.add(trial.name)
-        return self._up(trial, after, effects, must_save=False)
+    async def adopt(self, begun: Sequence[tuple[RolloutRun, RolloutState, Effects]]) -> None:
+        """Carry out the effects of rollouts that have just begun: in one transaction, with one table."""
+        self._fresh |= {trial.name for trial, after, _ in begun if not after.over}
+        pending = [(self._turn_up(trial, after, effects), trial.rollout) for trial, after, effects in begun]
+        await self._save_together([turn for turn, _ in pending])
+        for turn, before in pending:
+            await self._gone_up(turn, before, must_save=False)
+        if any(Publish() in effects for _, _, effects in begun):
+            self._publish()
+            await self._connections.acknowledged(self.number, ACK_DEADLINE)
 
     async def _later(self, trial: RolloutRun, event: RolloutEvent) -> Refuse | None:
         await self.settled(trial)
@@ -202,21 +200,27 @@ class EffectExecutor:
             behind = await self._connections.acknowledged(turn.change.table, ACK_DEADLINE)
         finally:
             self._leaving.discard(trial.name)
-        self._measure(trial, turn.change, time.perf_counter() - added_at, behind)
+        self.times.measure(trial, turn.change, time.perf_counter() - added_at, behind)
         turn.ready.set()
         await self._save_waiting(trial)
 
     def _up(self, trial: RolloutRun, after: RolloutState, effects: Effects, *, must_save: bool) -> PendingOutcome:
-        before, trial.rising = trial.rollout, after
-        turn = self._queue(trial, self._change(trial, before, after, effects, self.number + 1))
+        before, turn = trial.rollout, self._turn_up(trial, after, effects)
         turn.ready.set()
-        self._saving[trial.name] = asyncio.Event()
-        return self._gone_up(trial, before, turn, Publish() in effects, must_save)
+        return self._gone_up_alone(turn, before, publish=Publish() in effects, must_save=must_save)
 
-    async def _gone_up(
-        self, trial: RolloutRun, before: RolloutState, turn: SavingTurn, publish: bool, must_save: bool
-    ) -> None:
-        change, after = turn.change, turn.change.saved.rollout
+    def _turn_up(self, trial: RolloutRun, after: RolloutState, effects: Effects) -> SavingTurn:
+        trial.rising = after
+        turn = self._queue(trial, self._change(trial, trial.rollout, after, effects, self.number + 1))
+        self._saving[trial.name] = asyncio.Event()
+        return turn
+
+    async def _gone_up_alone(self, turn: SavingTurn, before: RolloutState, *, publish: bool, must_save: bool) -> None:
+        await self._gone_up(turn, before, must_save=must_save, publish=publish)
+        await self._connections.acknowledged(self.number, ACK_DEADLINE)
+
+    async def _gone_up(self, turn: SavingTurn, before: RolloutState, *, must_save: bool, publish: bool = False) -> None:
+        trial, change, after = turn.trial, turn.change, turn.change.saved.rollout
         try:
             saved = await self._save_waiting(trial)
             while turn.doubted is not None:  # neither done nor dropped until it is found out (`retry`)
@@ -227,7 +231,7 @@ class EffectExecutor:
             if trial.rollout.change != before.change:
                 return  # decreased meanwhile, and that has been published already
             trial.rollout = after
-            self._measure(trial, change, 0.0, [])
+            self.times.measure(trial, change, 0.0, [])
             if after.entry != before.entry:
                 trial.entered()
             trial.lane = lane_of(after, trial.plan)
@@ -236,7 +240,6 @@ class EffectExecutor:
         finally:
             trial.rising = None
             self._saving.pop(trial.name).set()
-        await self._connections.acknowledged(self.number, ACK_DEADLINE)
 
     def _publish(self) -> int:
         self.number += 1
@@ -304,6 +307,17 @@ class EffectExecutor:
                 self._told(trial, turn.change)
         return True
 
+    async def _save_together(self, turns: Sequence[SavingTurn]) -> None:
+        """Save changes of several rollouts that wait for no others; where that fails, each is tried alone."""
+        first = [turn for turn in turns if self._unsaved[turn.trial.name] == [turn]]
+        with suppress(StoreError):
+            await self._store.save(*(turn.change for turn in first))
+            for turn in first:
+                self._unsaved[turn.trial.name].remove(turn)
+                self._told(turn.trial, turn.change)
+        for turn in turns:
+            turn.ready.set()
+
     def _told(self, trial: RolloutRun, change: Change) -> None:
         trial.saved = change.saved.rollout
         fields = {"rollout": trial.name, "actor": change.actor, "reason": change.reason}
@@ -364,21 +378,6 @@ class EffectExecutor:
         if self.term.may_act():
             self.term.tell(worker.name)
             self._connections.send(worker, self.table())
-
-    # --- times -------------------------------------------------------------------------------------------------------
-
-    def _measure(self, trial: RolloutRun, change: Change, seconds: float, behind: list[str]) -> None:
-        name, times, after = trial.name, self.times, change.saved.rollout
-        if change.kind in ("promoted", "rolled_back"):
-            key = (name, change.kind)
-            times.results[key] = times.results.get(key, 0) + 1
-        if change.kind != "rolled_back" or after.cause not in ("fail", "tripwire"):
-            return
-        times.rollback.setdefault(name, []).append(seconds)
-        first = trial.pair_ledger.first_pair
-        if first is not None:
-            times.detection.setdefault(name, []).append(max(0.0, change.time - first))
-        logs.event(log, "rollout.weight_0", rollout=name, seconds=round(seconds, 4), behind=behind)
 
 
 def _save_of(effects: Effects) -> Save:

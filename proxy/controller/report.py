@@ -116,6 +116,8 @@ def rollout_json(trial: RolloutRun, owner: str | None = None) -> dict[str, Any]:
         "state": rollout.state.value,
         "since": rfc3339(rollout.since),
         "paused": rollout.paused,
+        "held": rollout.held,
+        "stalled": rollout.stalled,
         "blocked_by": rollout.blocked_by,
         "asked": {"by": rollout.asked_by, "until": rfc3339(rollout.asked_until)} if rollout.asked_by else None,
         "stage": stage_json(trial),

@@ -24,7 +24,6 @@ from dataclasses import replace
 
 from proxy import logs
 from proxy.config import Config
-from proxy.config.route import Mirror
 from proxy.controller.counting import Tallies
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.recorder import Recorder, RecordingRule
@@ -34,7 +33,7 @@ from proxy.errors import StoreError
 from proxy.evidence import Evidence, EvidenceError
 from proxy.model import Plan, State
 from proxy.pairs.ledger import PairLedger
-from proxy.rollout.events import Refuse, Reloaded, Removed, Restart
+from proxy.rollout.events import Effects, Refuse, Reloaded, Removed, Restart, RolloutState
 from proxy.rollout.machine import begin, unknown
 
 log = logging.getLogger("understudy.registry")
@@ -95,16 +94,19 @@ class RolloutRegistry:
         mirrors = {f"{route.name}/{one.candidate}": one.mirror for route, one in config.rollouts()}
         for name in [name for name in self.trials if name not in config.plans]:
             await self._remove(self.trials[name], config)
+        kept = await self._kept([name for name in config.plans if name not in self.trials and name not in self.ended])
+        begun: list[tuple[RolloutRun, RolloutState, Effects]] = []
         for name, plan in config.plans.items():
-            trial = self.trials.get(name) or self.ended.pop(name, None) or await self._kept(name)
+            trial = self.trials.get(name) or self.ended.pop(name, None) or kept.get(name)
             if trial is None:
-                await self._begin(plan, mirrors[name], lost)
+                begun.append(self._new(plan, lost))
             else:
                 self.trials[name] = trial
-                trial.budget.follow(mirrors[name])
                 await self._replan(trial, plan)
+            self.trials[name].budget.follow(mirrors[name])
         await self._let_go()  # only now: what the file names again is not among them
         self._index()
+        await self._executor.adopt(begun)
         await self._record(config, config_hash)
 
     async def close(self) -> None:
@@ -113,23 +115,22 @@ class RolloutRegistry:
 
     # --- one rollout -------------------------------------------------------------------------------------------------
 
-    async def _kept(self, name: str) -> RolloutRun | None:
-        """A rollout that ended so long ago that only the store knows of it."""
+    async def _kept(self, names: Collection[str]) -> dict[str, RolloutRun]:
+        """Rollouts that ended so long ago that only the store knows of them."""
         try:
-            saved = await self._store.rollout(name)
-            if saved is None or (saved.archived and not saved.evidence):
-                return None  # it had not failed, and nothing of its evidence is left: it begins anew
-            return _restored(saved)
+            found = await self._store.rollouts(names) if names else {}
         except StoreError as error:
-            logs.event(log, "past.unreadable", logging.ERROR, rollout=name, error=str(error))
-            return None
+            logs.event(log, "past.unreadable", logging.ERROR, rollout=", ".join(names), error=str(error))
+            return {}
+        # One that had not failed, and of whose evidence nothing is left, begins anew.
+        return {name: _restored(saved) for name, saved in found.items() if not saved.archived or saved.evidence}
 
-    async def _begin(self, plan: Plan, mirror: Mirror, lost: str) -> None:
+    def _new(self, plan: Plan, lost: str) -> tuple[RolloutRun, RolloutState, Effects]:
+        """A rollout that begins, its first state and what that asks for."""
         rollout, effects = begin(plan, self._clock()) if not lost else unknown(plan, self._clock(), lost)
         trial = self.trials[plan.name] = RolloutRun(plan, rollout, fresh_evidence(plan), PairLedger())
-        trial.budget.follow(mirror)
-        self._index()
-        await self._executor.adopt(trial, rollout, effects)
+        self._by_trial[plan.trial] = trial
+        return trial, rollout, effects
 
     async def _replan(self, trial: RolloutRun, plan: Plan) -> None:
         await self._executor.settled(trial)
@@ -145,7 +146,9 @@ class RolloutRegistry:
             trial.flush()
             trial.evidence.change_limits(plan)
             trial.adopt(plan)
-        self._index()
+        if self._by_trial.get(previous.trial) is trial:
+            del self._by_trial[previous.trial]
+        self._by_trial[plan.trial] = trial
         before = earlier.rollout if earlier is not None else None
         await self._executor.decide(trial, Reloaded(self._clock(), previous, before))
 

@@ -47,6 +47,7 @@ class FakeAdmin(ThreadingHTTPServer):
         self.rollouts = [ROLLOUT]
         row = {"address": "10.0.0.1:80", "workers": 2, "up": 2, "requests": 9, "errors": 0, "ejections": 0}
         self.fleet: dict[str, Any] | None = None
+        self.refused: dict[str, Any] | None = None
         self.upstreams = {
             "credit-v1": [row, {**row, "address": "10.0.0.2:80", "up": 1, "errors": 1200, "ejections": 3}],
             "credit-v2": [row],
@@ -84,6 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, json.dumps(self.server.fleet).encode()
         if self.path.startswith("/api/v1/rollouts/credit/credit-v2"):
             return 200, json.dumps(ROLLOUT).encode()
+        if self.path == "/api/v1/config" and self.server.refused is not None:
+            return 200, json.dumps({"refused": self.server.refused}).encode()
         return 404, b'{"title": "Not Found", "status": 404}'
 
     def log_message(self, *args: Any) -> None:

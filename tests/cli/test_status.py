@@ -36,6 +36,36 @@ def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
         assert part in result.output
 
 
+def test_several_are_a_line_each_the_worst_first(admin: FakeAdmin) -> None:
+    def one(name: str, state: str, **changes: object) -> dict[str, object]:
+        return ROLLOUT | {"name": name, "state": state, "findings": [], "owner": "a team", "reason": None} | changes
+
+    fail = [ROLLOUT["findings"][0] | {"verdict": "fail", "evidence": 1.0}]
+    admin.rollouts = [
+        one("r/promoted", "promoted"),
+        one("r/young", "shadow"),
+        one("r/stalled", "canary", stalled=True),
+        one("r/out", "rolled_back", reason="it was wrong\x1b"),
+        one("r/failing", "canary", findings=fail),
+        one("r/near", "shadow", findings=[ROLLOUT["findings"][0] | {"verdict": "inconclusive", "evidence": 0.6}]),
+    ]
+    told = click.unstyle(run("status", admin=admin).output).split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in told] == [
+        "r/out", "r/failing", "r/stalled", "r/near", "r/young", "r/promoted",
+    ]  # fmt: skip
+    assert re.split(r" {2,}", told[0]) == [
+        "r/out", "a team", "rolled back", "canary-5 5%", "inconclusive", "it was wrong?",
+    ]  # fmt: skip
+    assert "Waits for 340 more pairs." in told[2]
+
+
+def test_a_refused_configuration_is_told_last(admin: FakeAdmin) -> None:
+    assert "refused" not in run("status", admin=admin).output
+    admin.refused = {"error": "u.yaml: 1 mistake\n  line 3: bad\x1b", "at": "2026-11-30T09:00:00Z", "by": "watch"}
+    told = run("status", admin=admin).output
+    assert told.endswith("(watch); an earlier one is in force\n  u.yaml: 1 mistake\n    line 3: bad?\n")
+
+
 def test_what_a_client_named_cannot_move_the_cursor(admin: FakeAdmin) -> None:
     assert "\x1b" not in click.unstyle(overview([ROLLOUT]))
 
@@ -86,7 +116,7 @@ def test_status_says_which_addresses_are_left_out(admin: FakeAdmin) -> None:
 def test_watch_draws_again_until_interrupted(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
     naps = interrupted_at_the_third(monkeypatch)
     result = run("status", "--watch", "--interval", "0.5", admin=admin)
-    assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 9)
+    assert (result.exit_code, naps, len(admin.asked)) == (0, [0.5] * 3, 15)
 
 
 def test_watch_as_json_is_a_line_each_time(admin: FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +161,7 @@ def test_watch_outlives_a_controller_that_restarts_but_not_a_first_refusal(
 
     monkeypatch.setattr("proxy.cli.table.time.sleep", nap)
     result = run("status", "--watch", admin=admin)
-    assert (result.exit_code, len(admin.asked)) == (0, 7)
+    assert (result.exit_code, len(admin.asked)) == (0, 11)
     before, after = result.stdout.split("refused (503): Service Unavailable")
     assert "credit/credit-v2" in before
     assert "credit/credit-v2" in after

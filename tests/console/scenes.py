@@ -171,6 +171,8 @@ class Scene:
             "state": self.state.value,
             "since": rfc3339(self.began + SHADOWED),
             "paused": self.how.get("paused", False),
+            "held": self.how.get("held", False),
+            "stalled": self.how.get("stalled", False),
             "blocked_by": self.how.get("blocked_by"),
             "stage": {
                 "index": stage,

@@ -48,13 +48,13 @@ class Shaky(SqliteStore):
         super().__init__(path, self.retention)
         self.saves: list[Change] = []
 
-    async def save(self, change: Change) -> None:
+    async def save(self, *changes: Change) -> None:
         if self.broken:
             self.error = "disk full"
             self.failures += 1
             raise StoreError("disk full")
-        await super().save(change)
-        self.saves.append(change)
+        await super().save(*changes)
+        self.saves += changes
 
 
 @asynccontextmanager

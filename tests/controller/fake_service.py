@@ -48,6 +48,8 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "state": "canary",
         "since": "2026-11-20T10:00:00.000Z",
         "paused": False,
+        "held": False,
+        "stalled": False,
         "blocked_by": None,
         "stage": {
             "index": 1,

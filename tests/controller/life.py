@@ -43,19 +43,23 @@ class Disk:
             raise Killed
         self.kill -= 1
 
-    async def save(self, change: Change) -> None:
+    async def save(self, *changes: Change) -> None:
         if self.hangs is not None:
             await self.hangs.wait()
         if self.fails:
             raise StoreError("disk full")
         self.tick()
+        for change in changes:  # a kill comes before all of them or after all
+            self._save(change)
+        self.tick()
+
+    def _save(self, change: Change) -> None:
         if change.token not in {one.token for one in self.journal}:
             self.rollouts[change.saved.rollout.name] = change.saved
             self.table = max(self.table, change.table)
             self.journal.append(change)
             if change.event is not None:
                 self.outbox[change.event.id] += 1
-        self.tick()
 
 
 class Plane:

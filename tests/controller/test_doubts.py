@@ -24,12 +24,12 @@ class Doubtful(Disk):
 
     doubts = stands = False
 
-    async def save(self, change: Change) -> None:
+    async def save(self, *changes: Change) -> None:
         if self.doubts:
             if self.stands:
-                await super().save(change)
+                await super().save(*changes)
             raise CommitDoubtError("COMMIT was not answered")
-        await super().save(change)
+        await super().save(*changes)
 
 
 class Scene:
@@ -45,7 +45,7 @@ class Scene:
         plan = PLANS["a"]
         rollout, effects = begin(plan, 1.0)
         self.trial = self.trials[plan.name] = make_trial(plan, rollout)
-        await self.executor.adopt(self.trial, rollout, effects)
+        await self.executor.adopt([(self.trial, rollout, effects)])
         self.disk.doubts = True
         climbing = asyncio.ensure_future(self.executor.decide(self.trial, Promote(2.0, "ann", "", False, None)))
         for _ in range(3):

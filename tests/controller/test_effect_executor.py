@@ -22,6 +22,7 @@ from proxy.errors import StoreError
 from proxy.model import Assessment, Plan, State, Verdict
 from proxy.rollout.events import (
     Abort,
+    Effects,
     Looked,
     Pause,
     Promote,
@@ -30,6 +31,7 @@ from proxy.rollout.events import (
     Resume,
     Retry,
     RolloutEvent,
+    RolloutState,
     Tripped,
 )
 from proxy.rollout.machine import begin
@@ -71,13 +73,16 @@ class Life(RuleBasedStateMachine):
         for name in self.out.keys() - {plan.name for plan in self.plans.values()}:
             self.trials[name] = self.out[name]
             self.run(lambda n=name: self.take_out(n))
+        begun: list[tuple[RolloutRun, RolloutState, Effects]] = []
         for plan in self.plans.values():
             if plan.name in self.out:
                 self.run(lambda p=plan: self.put_back(p))
             else:
                 rollout, effects = begin(plan, self.now)
                 trial = self.trials[plan.name] = make_trial(plan, rollout)
-                self.run(lambda t=trial, r=rollout, e=effects: self.executor.adopt(t, r, e))
+                begun.append((trial, rollout, effects))
+        if begun:
+            self.run(lambda: self.executor.adopt(begun))
         for slot in (0, 1):
             self.connect(slot)
 

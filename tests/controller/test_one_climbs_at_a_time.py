@@ -22,7 +22,7 @@ async def two_on_a_route() -> tuple[Disk, Plane, EffectExecutor, tuple[RolloutRu
     for plan in PLANS.values():
         rollout, effects = begin(plan, 1.0)
         trials[plan.name] = make_trial(plan, rollout)
-        await executor.adopt(trials[plan.name], rollout, effects)
+        await executor.adopt([(trials[plan.name], rollout, effects)])
     return disk, plane, executor, tuple(trials.values())
 
 

@@ -126,6 +126,8 @@ ROLLOUT = object_of(
         "since": MOMENT | {"description": "When this state, or its stage, began; of an ended one when it ended."},
         "paused": {"type": "boolean"},
         "asked": nullable(object_of({"by": TEXT, "until": MOMENT})),
+        "held": {"type": "boolean", "description": "The stage passed, and waits for a person."},
+        "stalled": {"type": "boolean", "description": "The stage's `max_time` ran out, and it waits for a person."},
         "blocked_by": nullable(TEXT),
         "stage": component("Stage"),
         "stages": list_of(TEXT),

@@ -48,6 +48,7 @@ export const traffic = () => ask("/api/v1/traffic");
 export const me = () => ask("/api/v1/me");
 export const signOut = () => ask("/auth/logout", { method: "POST" });
 export const fleet = () => ask("/api/v1/fleet");
+export const config = () => ask("/api/v1/config");
 export const processes = () => ask("/api/v1/processes");
 export const act = (name, action, body) => post(`${of(name)}/${action}`, body);
 

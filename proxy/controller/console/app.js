@@ -27,6 +27,7 @@ let asking = false;
 let refused = false;
 let recalled = false;
 const back = login.cameBack();
+let overviewAt = "#/"; // with what was searched for there
 
 // --- rates -----------------------------------------------------------------------------------------------------------
 
@@ -190,12 +191,13 @@ function navigate() {
   if (hash === "view") return; // the skip link
   view?.leave();
   view = null;
-  const steps = hash.split("/").map(decoded);
+  if (route === null) overviewAt = location.hash.startsWith("#/?") ? location.hash : overviewAt;
+  const steps = hash.startsWith("?") ? [] : hash.split("/").map(decoded);
   drift = driftOf(steps);
-  route = hash && drift === null ? steps.join("/") : null;
+  route = steps.join("/") && drift === null ? steps.join("/") : null;
   Object.assign(state, { drift: null, rollout: null, charts: null, pairs: [], entries: [], next: null });
   const way = drift ? [h("a", { href: "#/-/drift" }, "drift"), " / ", name(drift)] : drift === "" ? ["drift"] : route ? [name(route)] : [];
-  $("crumbs").replaceChildren(...(way.length ? [h("a", { href: "#/" }, "all rollouts"), " / ", ...way] : []));
+  $("crumbs").replaceChildren(...(way.length ? [h("a", { href: overviewAt }, "all rollouts"), " / ", ...way] : []));
   $("view").setAttribute("aria-busy", "true");
   soon(0);
 }
@@ -211,6 +213,16 @@ async function showProcesses() {
   } catch {
     $("processes").textContent = "";
   }
+}
+
+/** Above every page: that the files have changed and could not be taken, and why. */
+async function showConfig() {
+  const { refused: no } = await api.config().catch(() => ({ refused: null }));
+  if ($("refused").dataset.at === (no?.at ?? "")) return;
+  $("refused").dataset.at = no?.at ?? "";
+  $("refused").hidden = !no;
+  const by = { start: "", SIGHUP: " at SIGHUP", watch: " when its files changed" }[no?.by] ?? ` asked for by ${no?.by}`;
+  $("refused").replaceChildren(...(no ? [h("details", {}, h("summary", {}, `The configuration was refused${by}, ${f.moment(no.at)}: what is in force is an earlier one.`), h("pre", { tabindex: "0" }, no.error))] : []));
 }
 
 /** A fleet in a few words, whether something is missing, and all of it for who points at it. */
@@ -257,6 +269,7 @@ function connection(word) {
     soon();
     showProcesses();
     showDrift($("drift"));
+    showConfig();
   }
 }
 
@@ -276,4 +289,5 @@ document.addEventListener("visibilitychange", () => soon(0));
 window.addEventListener("hashchange", navigate);
 setInterval(showProcesses, 15_000);
 setInterval(() => document.hidden || showDrift($("drift")), 15_000);
+setInterval(showConfig, 15_000);
 start();

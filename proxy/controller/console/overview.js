@@ -2,7 +2,10 @@
 
 import { cut, h, name, part } from "./dom.js";
 import * as f from "./format.js";
+import { lines, link, summary, worstFirst } from "./lines.js";
 import { arms, bar, ladder, ledgerLine, nearest, standing, when } from "./widgets.js";
+
+const FEW = 6;
 
 const EXAMPLE = `routes:
   - name: credit
@@ -10,8 +13,6 @@ const EXAMPLE = `routes:
     rollouts:
       - candidate: credit-v2
         shadow: 100%`;
-
-const link = (rollout) => `#/${rollout.name.split("/").map(encodeURIComponent).join("/")}`;
 
 function closest(rollout) {
   const finding = nearest(rollout.findings);
@@ -72,37 +73,34 @@ function happened(events) {
   );
 }
 
-const standingOf = (rollout) => (rollout.paused ? "paused" : ["shadow", "canary"].includes(rollout.state) ? "in progress" : f.words(rollout.state));
-
-/** How many rollouts are in which state: "1 rolled back, 2 in progress". What needs attention comes first. */
-function summary(rollouts) {
-  const order = ["rolled back", "paused", "in progress", "promoted", "completed"];
-  const count = (word) => rollouts.filter((rollout) => standingOf(rollout) === word).length;
-  return order.filter(count).map((word) => `${count(word)} ${word}`).join(", ");
-}
-
-/** The view: `element`, and `show(state)`. */
+/** The view: `element`, and `show(state)`. Up to `FEW` rollouts have a card each, more have a line each. */
 export function overview() {
-  const list = part("div", {}, (rollouts, rates) =>
+  const cards = part("div", {}, (rollouts, rates) =>
     rollouts.length ? h("ul", { class: "rollouts" }, rollouts.map((one) => row(one, rates))) : empty(),
   );
+  const many = lines();
   const events = part("div", {}, happened);
   const said = h("p", { class: "muted" });
   const element = h(
     "div",
     { class: "overview" },
     h("header", { class: "overview-head" }, h("h1", {}, "Rollouts"), said),
-    list.element,
+    cards.element,
+    many.element,
     h("section", { class: "card lately", "aria-labelledby": "lately" }, h("h2", { id: "lately" }, "Recent events"), events.element),
   );
   return {
     element,
     title: (state) => summary(state.rollouts) || "no rollout",
     show(state) {
+      const few = state.rollouts.length <= FEW;
       said.textContent = summary(state.rollouts);
-      list.update(state.rollouts, state.rates);
-      events.update(state.events.slice(0, 20));
+      many.element.hidden = few;
+      cards.element.hidden = !few;
+      if (few) cards.update(worstFirst(state.rollouts), state.rates);
+      else many.show(state);
+      events.update(state.events.slice(0, few ? 20 : 8));
     },
-    leave() {},
+    leave: many.leave,
   };
 }

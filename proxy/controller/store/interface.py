@@ -183,15 +183,16 @@ class RolloutStore(Outbox, Protocol):
     async def load(self, named: Collection[str] = ()) -> Contents:
         """What is at work, what the file names, and the last `KEEP_ENDED` that ended."""
 
-    async def save(self, change: Change) -> None:
-        """One change, whole or not at all; once, however often it is tried. Raises `CommitDoubtError` and `Deposed`."""
+    async def save(self, *changes: Change) -> None:
+        """One change, or those of several rollouts, all of it or nothing; once, however often it is tried. Raises
+        `CommitDoubtError` and `Deposed`."""
 
     async def snapshot(self, saved: list[Saved], now: float, secret: str = "") -> None:
         """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved. `secret` is written where
         the store was begun under way, so that the split goes on after the next start too."""
 
-    async def rollout(self, name: str) -> Saved | None:
-        """One rollout as it was last saved."""
+    async def rollouts(self, names: Collection[str]) -> dict[str, Saved]:
+        """Those of these rollouts that are known, as they were last saved."""
 
     async def past(self, name: str, tried: str) -> Saved | None:
         """How the last trial of what was tried (`Plan.tried`) had ended before another one replaced it."""

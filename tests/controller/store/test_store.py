@@ -103,10 +103,10 @@ async def test_names_that_left_the_file_fill_neither_the_disk_nor_the_memory(kin
         "r/at-work", "r/c3", "r/c75", "r/c76", "r/c77", "r/c78", "r/c79"
     }  # fmt: skip
     assert all(s.evidence for s in contents.rollouts)
-    old = await store.rollout("r/c60")
+    old = (await store.rollouts(["r/c60"])).get("r/c60")
     assert old is not None
     assert (old.rollout.state, old.rollout.cause, old.evidence) == (State.ROLLED_BACK, "fail", b"")
-    assert await store.rollout("r/c20") is None
+    assert await store.rollouts(["r/c20"]) == {}
     assert [len(await store.journal(name, 9)) for name in ("r/c79", "r/c3", "r/c60", "r/c20")] == [2, 2, 0, 0]
 
 

@@ -14,7 +14,7 @@ Invariants
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -46,6 +46,10 @@ log = logging.getLogger("understudy.store")
 
 T = TypeVar("T")
 Transaction = Callable[[Connection], Awaitable[T]]
+
+
+AT_ONCE = 50
+"""Rollouts that one query reads."""
 
 
 class PostgresStore(PostgresOutbox):
@@ -140,28 +144,32 @@ class PostgresStore(PostgresOutbox):
             " ORDER BY updated, name"
         )
         values = (list(named), self._retention.ended)
-        names = await self._read(lambda connection: connection.fetch(sql, *values))
-        found = [await self.rollout(row["name"]) for row in names]
-        kept = [saved for saved in found if saved is not None]
+        names = [row["name"] for row in await self._read(lambda connection: connection.fetch(sql, *values))]
+        kept: list[Saved] = []
+        for at in range(0, len(names), AT_ONCE):  # evidence of many is long
+            found = await self.rollouts(names[at : at + AT_ONCE])
+            kept += [found[name] for name in names[at : at + AT_ONCE] if name in found]
         return Contents(meta["identity"], int(meta.get("table", 0)), kept, meta[SECRET])
 
-    async def save(self, change: Change) -> None:
-        """One change, whole or not at all; once, however often it is tried."""
+    async def save(self, *changes: Change) -> None:
+        """All of it or nothing; once, however often it is tried."""
         try:
-            await self._write(lambda connection: rows.keep_evidence(connection, change))
+            await self._write(lambda connection: _each(changes, lambda one: rows.keep_evidence(connection, one)))
         except CommitDoubtError as error:  # bytes that nothing refers to
-            raise self._as_known(change, StoreError(str(error))) from error
+            raise self._as_known(changes, StoreError(str(error))) from error
         except StoreError as error:
-            raise self._as_known(change, error) from error
+            raise self._as_known(changes, error) from error
+        tokens = {change.token for change in changes}
         try:
-            await self._write(lambda connection: self._saved(connection, change))
+            await self._write(lambda connection: _each(changes, lambda one: self._saved(connection, one)))
         except CommitDoubtError:
-            self._doubt.add(change.token)
-            logs.event(log, "store.in_doubt", logging.ERROR, rollout=change.saved.rollout.name, kind=change.kind)
+            self._doubt |= tokens
+            names, kinds = [one.saved.rollout.name for one in changes], sorted({one.kind for one in changes})
+            logs.event(log, "store.in_doubt", logging.ERROR, rollout=", ".join(names), kind=", ".join(kinds))
             raise
         except StoreError as error:
-            raise self._as_known(change, error) from error
-        self._doubt.discard(change.token)
+            raise self._as_known(changes, error) from error
+        self._doubt -= tokens
 
     async def _saved(self, connection: Connection, change: Change) -> None:
         if await connection.fetchval("SELECT 1 FROM journal WHERE token = $1", change.token) is not None:
@@ -169,9 +177,9 @@ class PostgresStore(PostgresOutbox):
         self._doubt.discard(change.token)  # after the fence of a later term: it is not there, and will not be
         await rows.put_change(connection, change)
 
-    def _as_known(self, change: Change, error: StoreError) -> StoreError:
+    def _as_known(self, changes: Sequence[Change], error: StoreError) -> StoreError:
         """An error of a change that may have been saved by an earlier attempt says so."""
-        if change.token not in self._doubt or isinstance(error, Deposed):
+        if isinstance(error, Deposed) or not any(change.token in self._doubt for change in changes):
             return error
         return CommitDoubtError(f"{error}; an earlier attempt was not answered")
 
@@ -182,14 +190,14 @@ class PostgresStore(PostgresOutbox):
         for one in saved:
             await self._write(lambda connection, one=one: rows.put_snapshot(connection, one, now))  # type: ignore[misc]  # a default binds it
 
-    async def rollout(self, name: str) -> Saved | None:
-        """One rollout as it was last saved."""
+    async def rollouts(self, names: Collection[str]) -> dict[str, Saved]:
+        """Rollouts as they were last saved."""
         sql = (
             "SELECT state, plan, coalesce(evidence, ''::bytea), coalesce(ledger, '{}')"
-            " FROM rollouts LEFT JOIN snapshots USING (name, trial) WHERE name = $1"
+            " FROM rollouts LEFT JOIN snapshots USING (name, trial) WHERE name = ANY($1)"
         )
-        row = await self._read(lambda connection: connection.fetchrow(sql, name))
-        return None if row is None else rows.read_saved(row)
+        found = await self._read(lambda connection: connection.fetch(sql, list(names)))
+        return {saved.rollout.name: saved for saved in map(rows.read_saved, found)}
 
     async def past(self, name: str, tried: str) -> Saved | None:
         """How the last trial of what was tried had ended before another one replaced it."""
@@ -295,3 +303,8 @@ class PostgresStore(PostgresOutbox):
     async def let_go(self, name: str) -> None:
         """Keep of a rollout that ended long ago no more than how it, and each of its trials, ended."""
         await self._write(lambda connection: rows.let_go(connection, [name]))
+
+
+async def _each(changes: Sequence[Change], work: Callable[[Change], Awaitable[object]]) -> None:
+    for change in changes:
+        await work(change)

@@ -60,9 +60,14 @@ class SqliteStore(SqliteFacts):
             logs.event(log, "store.copied", logging.ERROR, error=str(error))
             return await self.run_on_copy(lambda connection: _load(connection, named, self._retention))
 
-    async def save(self, change: Change) -> None:
-        """One change, whole or not at all."""
-        await self.run(lambda connection: _save(connection, change))
+    async def save(self, *changes: Change) -> None:
+        """All of it or nothing."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for change in changes:
+                _save(connection, change)
+
+        await self.run(work)
 
     async def snapshot(self, saved: list[Saved], now: float, secret: str = "") -> None:
         """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved. `secret` is written where
@@ -79,11 +84,12 @@ class SqliteStore(SqliteFacts):
 
         await self.run(work)
 
-    async def rollout(self, name: str) -> Saved | None:
-        """One rollout as it was last saved."""
-        sql = "SELECT state, plan, evidence, ledger FROM rollouts WHERE name = ?"
-        row = await self.run(lambda c: c.execute(sql, (name,)).fetchone(), write=False)
-        return None if row is None else _saved(row)
+    async def rollouts(self, names: Collection[str]) -> dict[str, Saved]:
+        """Rollouts as they were last saved."""
+        sql = "SELECT state, plan, evidence, ledger FROM rollouts WHERE name IN (SELECT value FROM json_each(?))"
+        values = (orjson.dumps(list(names)).decode(),)
+        rows = await self.run(lambda c: c.execute(sql, values).fetchall(), write=False)
+        return {saved.rollout.name: saved for saved in map(_saved, rows)}
 
     async def past(self, name: str, tried: str) -> Saved | None:
         """How the last trial of what was tried (`Plan.tried`) had ended before another one replaced it."""
