@@ -47,9 +47,7 @@ def rollout(**changes: Any) -> dict[str, Any]:
         "version": "2026-11-20",
         "state": "canary",
         "since": "2026-11-20T10:00:00.000Z",
-        "paused": False,
-        "held": False,
-        "stalled": False,
+        **dict.fromkeys(("paused", "held", "stalled"), False),
         "blocked_by": None,
         "stage": {
             "index": 1,
