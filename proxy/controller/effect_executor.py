@@ -268,7 +268,8 @@ class EffectExecutor:
         saved = Saved(after, trial.plan, trial.evidence.dump(), trial.pair_ledger.dump())
         event: Announcement | None = None
         if save.announce:
-            data = event_data(trial, before, after, save, self._subscribers.console_url(trial.name))
+            told_by = self._subscribers.console_url(trial.name), self._connections.replica
+            data = event_data(trial, before, after, save, *told_by)
             event = Announcement(self._event_id(after, save), save.announce, now, data)
         endpoints = self._subscribers.endpoints(save.announce, (trial.plan, save.replaces))
         detail = journal_detail(trial, before, after, self._subscribers.config_hash)

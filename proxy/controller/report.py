@@ -6,6 +6,7 @@ Weights are in percent here, shares and limits are ratios, times RFC 3339. Pure 
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import orjson
 
 from proxy.config.words import limit
+from proxy.controller.admin.deciding import deciding
 from proxy.controller.charts import unit
 from proxy.controller.judging.shown import judges_json, similarities_json
 from proxy.controller.judging_cost import judging_each
@@ -239,9 +241,10 @@ def _replaced_json(save: Save, before: RolloutState) -> dict[str, Any] | None:
 
 
 def event_data(
-    trial: RolloutRun, before: RolloutState, rollout: RolloutState, save: Save, console_url: str
+    trial: RolloutRun, before: RolloutState, rollout: RolloutState, save: Save, console_url: str, replica: str
 ) -> dict[str, Any]:
-    """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of."""
+    """The `data` of a webhook; `rollout` is the trial's state after the change that it tells of, `replica` who leads,
+    empty where there is no fleet. Of the findings those alone are told that the verdict rests on."""
     plan = trial.plan
     verdict, findings, ledger = known_json(trial)
     return {
@@ -258,9 +261,10 @@ def event_data(
         "verdict": verdict,
         "reason": save.reason,
         "actor": save.actor,
-        "findings": findings,
+        "findings": deciding(verdict, findings),
         "ledger": ledger,
         "cost": arm_costs_json(trial),
+        "replica": replica or socket.gethostname(),
         "console_url": console_url,
     }
 

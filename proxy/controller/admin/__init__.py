@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from proxy.controller.admin import access, drift, handlers, hooks, problems
+from proxy.controller.admin import access, drift, gates, handlers, hooks, problems
 from proxy.controller.admin.console import Console
 from proxy.controller.admin.handlers import MAX_BODY, SENDER, SURFACE
 from proxy.controller.admin.identity import IDENTITIES, Identities
@@ -46,6 +46,7 @@ def application(service: AdminService, sender: Sender, passing_on: PassingOn | N
     app.on_shutdown.append(streams.close)
     app.add_routes(handlers.routes)
     app.add_routes(drift.routes)
+    app.add_routes(gates.routes)
     app.add_routes(login.routes)
     app.add_routes(hooks.routes)
     app.add_routes(Console().routes)

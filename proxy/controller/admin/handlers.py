@@ -46,7 +46,8 @@ def _unknown(name: str) -> Problem:
     return Problem(404, f"There is no rollout {name[:200]!r}.")
 
 
-def _rollout(request: web.Request) -> dict[str, Any]:
+def rollout_asked(request: web.Request) -> dict[str, Any]:
+    """The rollout that a path names; raises `Problem` (404)."""
     name = _name(request)
     found = request.app[SURFACE].rollout(name)
     if found is None:
@@ -111,7 +112,7 @@ async def rollouts(request: web.Request) -> web.Response:
 async def rollout(request: web.Request) -> web.Response:
     """One rollout."""
     inputs.query(request, ())
-    return answer(_rollout(request))
+    return answer(rollout_asked(request))
 
 
 @routes.get(ROLLOUT + "/findings")
@@ -119,7 +120,7 @@ async def rollout(request: web.Request) -> web.Response:
 async def findings(request: web.Request) -> web.Response:
     """Its findings."""
     inputs.query(request, ())
-    found = _rollout(request)
+    found = rollout_asked(request)
     return answer({"verdict": found["verdict"], "findings": found["findings"]})
 
 

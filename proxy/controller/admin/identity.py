@@ -1,7 +1,7 @@
 """Who a request of the admin port comes from: what it brings as proof, held against the configuration in force.
 
 In this order, and the first that there is decides, right or wrong: `Authorization: Bearer` (a token of the file, else
-one of the provider), the console's session cookie, the header of a trusted proxy.
+one of the provider) or `Basic` (a token's name and the token), the console's session cookie, a trusted proxy's header.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 from ipaddress import ip_address, ip_network
@@ -67,6 +68,8 @@ class Identities:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return await self._bearer(given.strip(), admin)
+        if scheme.lower() == "basic":
+            return by_name(given.strip(), admin)
         found = self._in_session(request, admin) if scheme == "" else None
         if found is None and admin.trusted_user_header is not None and scheme == "":
             found = from_proxy(request, admin.trusted_user_header, passed_on=passed_on)
@@ -108,6 +111,19 @@ class Identities:
 
 IDENTITIES = web.AppKey("identities", Identities)
 """Where an application has them."""
+
+
+def by_name(given: str, admin: Admin) -> Caller:
+    """Who has a token of the file and gives its name with it, as programs do that know a URL only
+    (`https://NAME:TOKEN@…`). Raises `Problem` (401)."""
+    try:
+        name, _, token = b64decode(given, validate=True).decode().partition(":")
+    except ValueError:
+        name = token = ""
+    found = with_token(token, admin.named_tokens)
+    if found is None or found.name != name:
+        raise unproven("This name and token are not known here.", admin)
+    return caller_with(found)
 
 
 def unproven(detail: str, admin: Admin) -> Problem:

@@ -5,6 +5,7 @@ By hand, because the handlers have no types to derive it from and because half o
 
 from __future__ import annotations
 
+from proxy.controller.admin.event_schemas import BODIES
 from proxy.controller.admin.interface import ACTIONS
 from proxy.controller.admin.metrics import package_version
 from proxy.controller.admin.outcome_schemas import POSTED
@@ -44,10 +45,16 @@ def _get(
 
 
 def _post(
-    operation: str, text: str, good: Schema, *problems: int, body: Schema | None = None, code: int = 200
+    operation: str,
+    text: str,
+    good: Schema,
+    *problems: int,
+    body: Schema | None = None,
+    code: int = 200,
+    query: tuple[Schema, ...] = (),
 ) -> Schema:
     found: Schema = {"operationId": operation, "summary": text, "responses": _answers(good, *problems, code=code)}
-    return {"post": found | ({"requestBody": body} if body else {})}
+    return {"post": found | ({"requestBody": body} if body else {}) | ({"parameters": list(query)} if query else {})}
 
 
 def _query(name: str, schema: Schema, text: str) -> Schema:
@@ -59,10 +66,13 @@ def _whole(low: int, high: int, default: int | None = None) -> Schema:
     return schema if default is None else schema | {"default": default}
 
 
+_ANY: Schema = {"2XX": {"description": "Delivered; 410 ends the subscription, anything else is tried again."}}
 _DATA = (400, 401, 403)
 _ONE = (*_DATA, 404)
 _OPEN: Schema = {"security": []}
 _ROLLOUT = "/api/v1/rollouts/{route}/{candidate}"
+_GATE = _content(component("Gate"))
+_VERSION = _query("version", TEXT, "The version that is asked about; another one's trial is a 409.")
 _NAMES = [{"name": n, "in": "path", "required": True, "schema": TEXT} for n in ("route", "candidate")]
 
 
@@ -128,6 +138,9 @@ def _paths() -> dict[str, Schema]:
             _content(component("Charts")),
             *_ONE,
         ),
+        "/gate": _get("gate", "What another program may do with the candidate.", _GATE, *_ONE, 409, query=(_VERSION,)),
+        "/gate/promote": _post("gateToPromote", "200 when its verdict is pass.", _GATE, *_ONE, 409, query=(_VERSION,)),
+        "/gate/rollback": _post("gateToRollBack", "200 when it is fail.", _GATE, *_ONE, 409, query=(_VERSION,)),
         "/journal": _get("journal", "Every change, newest first.", _content(entries), *_ONE, 503, query=page),
     } | {f"/{action}": _action(action) for action in ACTIONS}
     names = [{"name": "route", "in": "path", "required": True, "schema": TEXT}]
@@ -237,6 +250,10 @@ DOCUMENT: Schema = {
     "servers": [{"url": "/"}],
     "security": [{"token": []}, {}],
     "paths": _paths(),
+    "webhooks": {
+        name: {"post": {"requestBody": {"required": True} | _content(body), "responses": _ANY}}
+        for name, body in BODIES.items()
+    },
     "components": {
         "schemas": SCHEMAS,
         "responses": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.controller.admin.caller_schemas import CALLER, HAND, PROBLEM, PROMOTION
 from proxy.controller.admin.cost_schemas import BUDGET, COST, FORECAST, IDLE, MONEY, PACE
 from proxy.controller.admin.drift_schemas import DRIFT_SCHEMAS
+from proxy.controller.admin.event_schemas import ROLLOUT_EVENT
 from proxy.controller.admin.interface import PARTS
 from proxy.controller.admin.outcome_schemas import OF_USERS, SAMPLE_RATIO, USERS_OR_NONE
 from proxy.controller.admin.process_schemas import CONFIG, FLEET, PROCESSES
@@ -341,6 +342,11 @@ OUTCOME: Schema = {
     + OF_USERS
 }
 
+GATE = object_of(
+    {"verdict": {"enum": [*Verdict]}, "reason": TEXT, "name": TEXT, "version": TEXT, "state": {"enum": [*State]}}
+    | {"weight": {"type": "number"}, "stage": TEXT, "findings": list_of(component("Finding"))}
+)
+
 SCHEMAS = {
     "Rollout": ROLLOUT,
     "Stage": STAGE,
@@ -362,6 +368,9 @@ SCHEMAS = {
     "HookResult": HOOK_RESULT,
     "Registry": REGISTRY,
     "Problem": PROBLEM,
+    "Gate": GATE,
+    "Cost": COST,
+    "RolloutEvent": ROLLOUT_EVENT,
 }
 
 # --- where -----------------------------------------------------------------------------------------------------------
