@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from proxy.config import Config, build
@@ -47,4 +48,8 @@ class ConfigFile:
 
     def for_worker(self, generation: int) -> bytes:
         """CONFIG for a worker: what it needs of the file, so that it need not know how to read one."""
-        return link.note(Frame.CONFIG, {"generation": generation, "config": worker_config(self.config).encode()})
+        return link.note(Frame.CONFIG, {"generation": generation, "config": self._of_workers})
+
+    @cached_property
+    def _of_workers(self) -> str:
+        return worker_config(self.config).encode()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,16 @@ from proxy.errors import ConfigError
 from proxy.handover import fixed, needs_restart
 
 log = logging.getLogger("understudy.supervisor")
+
+
+def _behind_others() -> None:
+    """On Linux priorities are those of threads: this one's reading is to take no core from the workers."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+_READER = ThreadPoolExecutor(1, "config", initializer=_behind_others)
+"""Reads files, for as long as it takes; hundreds of routes take a good half second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,7 @@ class ConfigInForce:
     async def _try(self, children: Sequence[Child]) -> str:
         self.changes.read = self.file.watched.signature()
         try:
-            file = ConfigFile.load(self._path)
+            file = await asyncio.get_running_loop().run_in_executor(_READER, ConfigFile.load, self._path)
         except (ConfigError, OSError, UnicodeDecodeError) as error:
             return str(error)
         self.changes.read = file.watched.signature() if file.watched != self.file.watched else self.changes.read

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 
 from proxy.config.drift_checks import drift_in_words
 from proxy.config.effort import is_latency, seconds_to_pass
@@ -30,6 +29,8 @@ from proxy.units import duration
 
 ASSUMED = AssumedAnswer()
 """Answers whose cost `check` says, unless it is told of others."""
+MOST_ALIKE = 4
+"""Upstreams that one warning names."""
 RATES = (10.0, 100.0, 1000.0)
 """Requests per second for which `check` says how long a stage takes, unless it is told others."""
 
@@ -262,10 +263,15 @@ def _store(config: Config) -> Iterator[str]:
 
 def _alike(upstreams: Mapping[str, UpstreamConfig]) -> Iterator[str]:
     """Upstreams that nothing tells apart: a gateway gives the requests for both to one model."""
-    for (one, its), (other, others) in combinations(upstreams.items(), 2):
-        if set(its.urls) & set(others.urls) and _told_by(its) == _told_by(others):
-            text = "unless keys tell them apart, a model is compared with itself"
-            yield f"upstreams {one} and {other} share address, host, path and `set_json`: {text}"
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, upstream in upstreams.items():
+        for url in upstream.urls:
+            groups.setdefault((url, repr(_told_by(upstream))), []).append(name)
+    for names in sorted({tuple(names) for names in groups.values() if len(names) > 1}):
+        more = [f"{len(names) - MOST_ALIKE} more"] if len(names) > MOST_ALIKE else []
+        *most, last = [*names[:MOST_ALIKE], *more]
+        text = "unless keys tell them apart, a model is compared with itself"
+        yield f"upstreams {', '.join(most)} and {last} share address, host, path and `set_json`: {text}"
 
 
 def _told_by(upstream: UpstreamConfig) -> tuple[object, ...]:

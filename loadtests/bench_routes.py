@@ -1,0 +1,149 @@
+"""What many routes cost: start, reload, memory, /metrics, and whether a reload is felt by clients: 40 and 400 routes.
+
+    python -m loadtests.bench_routes [ROUNDS]
+
+Each route has two upstreams and a rollout with three guards and three stages; ten routes are a team's file. *Start* is
+from the command to `/readyz`, first with a new store, so that every trial begins, then with the one that is there. A
+*reload* has one file changed. For what clients feel, one route has 300 requests/s, every one mirrored and compared; a
+round has three stretches of 5 s in one of six orders: nothing, nothing again, and a reload in each second. Latency is
+taken from when a request was due, at a client that shares the cores with everything else. The ratio of the second to
+the first is the noise in which the third stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import sys
+import tempfile
+import time
+from itertools import permutations
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import aiohttp
+import psutil
+import yaml
+
+from loadtests.watching import quantile
+from tests.e2e.harness import Understudy, route, running
+from tests.fakes import Load, model_process
+
+RATE, SECONDS, PER_TEAM = 300.0, 5.0, 10
+ARMS = ("nothing", "nothing, again", "a reload each second")
+STAGES: list[dict[str, Any]] = [
+    {"shadow": "100%", "min_pairs": 10_000_000},
+    {"canary": "5%", "min_time": "10m"},
+    {"canary": "25%", "min_time": "10m"},
+]
+GUARDS = {"max_disagreement": "5%", "p99_latency": "3x", "max_extra_errors": "1%"}
+
+
+def team(number: int, old: str, new: str, idle: str = "4s") -> str:
+    """The file of one team."""
+    names = [f"m{PER_TEAM * number + n}" for n in range(PER_TEAM)]
+    upstreams: dict[str, Any] = {}
+    for name in names:
+        upstreams[f"{name}-v1"] = {"url": old, "idle_timeout": idle}
+        upstreams[f"{name}-v2"] = {"url": new, "version": "2"}
+    routes = [route(name, f"{name}-v1", f"{name}-v2", STAGES, guards=GUARDS) for name in names]
+    return yaml.safe_dump({"owner": f"team {number}", "upstreams": upstreams, "routes": routes}, sort_keys=False)
+
+
+async def started(folder: Path, config: dict[str, Any]) -> float:
+    """Seconds from the command to readiness, of one that is ended again."""
+    began = time.perf_counter()
+    async with running(folder, config) as understudy:
+        took = time.perf_counter() - began
+        await understudy.stop()
+    return took
+
+
+async def reloaded(understudy: Understudy, file: Path, text: str) -> float:
+    """Seconds of a reload with another text in one file."""
+    await asyncio.to_thread(file.write_text, text)
+    began = time.perf_counter()
+    await understudy.api("/-/reload", {})
+    return time.perf_counter() - began
+
+
+async def felt(understudy: Understudy, load: Load, change: Any, rounds: int) -> dict[str, list[list[float]]]:
+    """Latencies of each arm in each round."""
+    found: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
+    orders = tuple(permutations(ARMS))
+    for number in range(rounds):
+        for arm in orders[number % len(orders)]:
+            since, until = len(load.seen), time.monotonic() + SECONDS
+            while (left := until - time.monotonic()) > 0:
+                if arm == ARMS[2]:
+                    await change()
+                await asyncio.sleep(min(1.0, left))
+            found[arm].append(load.latencies(since))
+            await asyncio.sleep(0.5)
+    return found
+
+
+async def sizes(understudy: Understudy) -> str:
+    """Memory of each process and the size of /metrics."""
+    tree = await understudy.processes()
+    pids = {"supervisor": tree["supervisor"], "controller": tree["controller"], "worker": tree["workers"][0]["pid"]}
+    memory = {name: psutil.Process(pid).memory_info().rss / 2**20 for name, pid in pids.items()}
+    began = time.perf_counter()
+    async with aiohttp.request("GET", f"{understudy.admin_url}/metrics", headers={"accept-encoding": ""}) as answer:
+        body = await answer.read()
+    took = time.perf_counter() - began
+    words = ", ".join(f"{name} {size:.0f} MiB" for name, size in memory.items())
+    return (
+        f"{words}; /metrics {len(body) / 2**20:.2f} MiB, gzip {len(gzip.compress(body)) / 2**10:.0f} KiB, {took:.2f} s"
+    )
+
+
+async def measure(routes: int, rounds: int, old: str, new: str) -> None:
+    """One size, printed."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "teams").mkdir()
+        for number in range(routes // PER_TEAM):
+            (folder / "teams" / f"{number:03}.yaml").write_text(team(number, old, new))
+        config = {"include": "teams/*.yaml", "upstreams": {"sorry": {"url": old}}, "default": {"live": "sorry"}}
+        first, then = await started(folder, config), await started(folder, config)
+        print(f"{routes} routes: start {first:.2f} s with a new store, {then:.2f} s with its own", flush=True)
+        last = folder / "teams" / f"{routes // PER_TEAM - 1:03}.yaml"
+        async with running(folder, config) as understudy, Load(f"{understudy.data_url}/m0/infer", RATE) as load:
+            await load.more(600)
+            turn = 0
+
+            async def change() -> float:
+                nonlocal turn
+                turn += 1
+                return await reloaded(understudy, last, team(routes // PER_TEAM - 1, old, new, f"{4 + turn % 2}s"))
+
+            took = sorted([await change() for _ in range(5)])
+            print(f"{routes} routes: reload {median(took):.2f} s (longest of 5 {took[-1]:.2f} s)", flush=True)
+            print(f"{routes} routes: {await sizes(understudy)}", flush=True)
+            found = await felt(understudy, load, change, rounds)
+            show(routes, found)
+            assert not load.problems(), load.problems()[:3]
+
+
+def show(routes: int, found: dict[str, list[list[float]]]) -> None:
+    """Latencies and their ratios to the first arm, round by round."""
+    for share in (0.5, 0.99):
+        each = {arm: [quantile(one, share) for one in rounds] for arm, rounds in found.items()}
+        base = each[ARMS[0]]
+        for arm in ARMS:
+            ratio = median(now / then for now, then in zip(each[arm], base, strict=True))
+            words = f"p{100 * share:g} {1000 * median(each[arm]):.2f} ms, {ratio:.2f} x"
+            print(f"{routes} routes, {arm}: {words}", flush=True)
+
+
+async def main(rounds: int) -> None:
+    """Run and print."""
+    async with model_process("old") as (_, old), model_process("new") as (_, new):
+        for routes in (40, 400):
+            await measure(routes, rounds, old, new)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 6))
