@@ -215,11 +215,7 @@ class DriftDetector:
     def _looks_like_drift(self) -> bool:
         """Whether the block under way is enough for an alarm, so that it need not be waited for: its factors are
         products over its observations, so one may stop at any of them."""
-        means, errors = self._expected(self.reference.cell(self.start))
-        logs = (
-            self.grid.factors(self.block[0], self.block[1], means, errors, self.cumulants)
-            / self.dispersion.sizes()[:, None]
-        )
+        _, logs = self._log_factors(self.block[0], self.block[1], self.start)
         wealth = self.weights * np.exp(np.minimum(logs, 60.0)) * self.restarts.wealth
         return any(one.stage > 0 and self._spent(one, wealth) >= 1.0 for one in self.fields)
 
@@ -234,22 +230,25 @@ class DriftDetector:
         return self._step(block[0], block[1], block[2], start, passed)
 
     def _step(self, sums: Floats, trials: Floats, values: Floats, start: float, passed: float) -> list[DriftFinding]:
-        cell = self.reference.cell(start)
-        self._learn(cell, sums, trials, start)
+        self._learn(self.reference.cell(start), sums, trials, start)
         good = self.knows & ~self.drifts
         late = good & ~self.learning
         if self.reference.wait(start, np.where(late, sums, 0.0), np.where(late, trials, 0.0)):
             self.refresh()
-        means, errors = self._expected(cell)
-        sums = centred(sums, trials, means, self.squares)
-        apart, tick = sums - trials * means, int(start // self.reference.tick)
-        spread = np.where(self.grid.rate, sums * (1.0 - means), trials)
+        (apart, spread), logs = self._log_factors(sums, trials, start)
         known = np.where(good, (apart, spread, trials), 0.0)
-        self.dispersion.add(known[0], known[1], known[2], tick)
-        logs = self.grid.factors(sums, trials, means, errors, self.cumulants) / self.dispersion.sizes()[:, None]
+        self.dispersion.add(known[0], known[1], known[2], int(start // self.reference.tick))
         facts = np.stack([np.full(self.width, start), trials, apart, values])
         self.restarts.step(logs, passed * self.bets_on, self.drifts, facts)
         return self._decide(logs)
+
+    def _log_factors(self, sums: Floats, trials: Floats, start: float) -> tuple[tuple[Floats, Floats], Floats]:
+        """Of a block: by how much its sums differ from what is expected, and their variance if independent, both
+        (channels,); log factors (channels, 12)."""
+        means, errors = self._expected(self.reference.cell(start))
+        sums = centred(sums, trials, means, self.squares)
+        logs = self.grid.factors(sums, trials, means, errors, self.cumulants) / self.dispersion.sizes()[:, None]
+        return (sums - trials * means, np.where(self.grid.rate, sums * (1.0 - means), trials)), logs
 
     def _learn(self, cell: int, sums: Floats, trials: Floats, start: float) -> None:
         for one in self.fields:

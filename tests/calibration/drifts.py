@@ -88,8 +88,8 @@ def drift_rows() -> Iterator[Case]:
     yield quiet("6 values an hour", 6.0, 60)
     yield late("0.2 standard deviations", "temperature", streams.shifted, 30.0)
     yield late("a new label, 2 %", "country", streams.new_label, 8.0)
-    yield late("°C → °F", "temperature", streams.fahrenheit, 0.2)
-    yield late("× 1,000", "temperature", streams.thousandfold, 0.1)
+    yield late("°C → °F", "temperature", streams.fahrenheit, 0.5)
+    yield late("× 1,000", "temperature", streams.thousandfold, 0.3)
     yield late("0.02 standard deviations a day", "temperature", streams.ramped, 200.0)
     others: tuple[tuple[str, str, Any], ...] = (
         ("0.2 standard deviations, days that differ", "moody", streams.shifted),
