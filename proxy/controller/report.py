@@ -20,6 +20,7 @@ from proxy.controller.judging.shown import judges_json, similarities_json
 from proxy.controller.judging_cost import judging_each
 from proxy.controller.rollout_outcomes import users_json
 from proxy.controller.rollout_run import RolloutRun
+from proxy.controller.store.interface import Saved
 from proxy.evidence.input.costs import cost_figures
 from proxy.evidence.words import title
 from proxy.model import BUCKETS, Finding, Guard, Ledger, Plan, State, Verdict
@@ -154,6 +155,23 @@ def rollout_json(trial: RolloutRun, owner: str | None = None) -> dict[str, Any]:
         "judges": judges_json(trial.judging, plan.currency),
         "similarities": similarities_json(trial.judging, plan.currency),
         "record": trial.recorder.state() if trial.recorder is not None else None,
+    }
+
+
+def trial_json(saved: Saved) -> dict[str, Any]:
+    """One earlier trial: how it had come when another one took its place."""
+    rollout, ledger = saved.rollout, saved.ledger.get("ended") or {}
+    return {
+        "trial": rollout.trial,
+        "version": saved.plan.version,
+        "live": saved.plan.live,
+        "state": rollout.state.value,
+        "began_at": rfc3339(rollout.began_at),
+        "since": rfc3339(rollout.since),
+        "stage": stage_name(rollout, saved.plan),
+        "cause": rollout.cause or None,
+        "reason": rollout.reason or None,
+        "verdict": ledger.get("verdict"),
     }
 
 

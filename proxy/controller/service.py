@@ -25,7 +25,7 @@ from proxy.controller.drift.service import DriftService
 from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.judging.shown import pair_json
 from proxy.controller.model_registry.follower import RegistryFollower
-from proxy.controller.report import lead_seconds, rollout_json
+from proxy.controller.report import lead_seconds, rollout_json, trial_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.spoken_pair import spoken_pair
 from proxy.controller.store.interface import RolloutStore
@@ -125,6 +125,10 @@ class ControllerService:
         if not trial.is_spoken:
             shown = shown | {"arms": None}
         return shown | {"predictions": None} if pointers(trial.redact) else shown
+
+    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """Trials that others have replaced, newest first."""
+        return [trial_json(saved) for saved in await self.store.trials(name, limit)]
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Journal entries, newest first."""

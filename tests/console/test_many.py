@@ -155,6 +155,21 @@ async def test_a_few_rollouts_have_a_card_each(browser: Any) -> None:
         await expect(page.locator(".card.rollout").first).to_contain_text("rolled back")
 
 
+async def test_earlier_trials_of_a_rollout_are_told(browser: Any) -> None:
+    service = Crowd(times=1)
+    async with opened(browser, service) as (page, origin, _):
+        await page.goto(f"{origin}#/fraud-000/fraud-skewed")
+        await expect(page.locator(".top")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Earlier trials")).to_be_hidden()
+        ended = {"trial": "t1", "version": "<b>1</b>", "live": "fraud-v1", "state": "rolled_back", "cause": "fail"}
+        ended |= {"began_at": "2026-11-20T10:00:00Z", "since": "2026-11-21T10:00:00Z", "stage": "canary-5"}
+        service.trials = [ended | {"reason": "p99 is 2.1 x live", "verdict": "fail"}]
+        await page.reload()
+        shown = page.locator("section", has=page.get_by_role("heading", name="Earlier trials"))
+        await expect(shown).to_contain_text("rolled back in canary 5 % version <b>1</b>")
+        await expect(shown).to_contain_text("p99 is 2.1 x live")
+
+
 async def test_a_refused_configuration_is_told_above_every_page(browser: Any) -> None:
     service = Crowd(times=1)
     error = "understudy.yaml: 1 mistake\n  teams/fraud.yaml, line 8: routes[0].live: there is no upstream `fraud-v9`"

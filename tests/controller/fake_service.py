@@ -121,6 +121,11 @@ class FakeDrift:
     async def route(self, name: str) -> dict[str, Any] | None:
         return self.shown | {"charts": {}} if name == self.shown["route"] else None
 
+    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+        if self.store.broken:
+            raise StoreError("disk full")
+        return self.trials[:limit]
+
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         return []
 
@@ -160,6 +165,7 @@ class FakeService:
         self.not_ready: list[str] = []
         self.reload_problem, self.reloaded_by = "", ""
         self.refused: dict[str, Any] | None = None
+        self.trials: list[dict[str, Any]] = []
         self.given: list[dict[str, Any]] = []
         self.given_for: Collection[str] | None = None
 

@@ -161,6 +161,17 @@ async def charts(request: web.Request) -> web.Response:
     return answer(found)
 
 
+@routes.get(ROLLOUT + "/trials")
+@needs_role(Role.VIEW, About.PATH)
+async def trials(request: web.Request) -> web.Response:
+    """Its earlier trials, newest first."""
+    values = inputs.query(request, ("limit",))
+    limit = inputs.whole_number(values, "limit", 20, 1, 100)
+    assert limit is not None
+    name = rollout_asked(request)["name"]
+    return answer({"trials": await request.app[SURFACE].earlier(name, limit)})
+
+
 @routes.get(ROLLOUT + "/journal")
 @needs_role(Role.VIEW, About.PATH)
 async def journal(request: web.Request) -> web.Response:

@@ -157,6 +157,9 @@ class AdminService(Protocol):
     def charts(self, name: str) -> dict[str, Any] | None:
         """What can be drawn of a rollout (`charts.Charts.shown`); `None` when there is no such rollout."""
 
+    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """Trials of a rollout that others have replaced, newest first; raises `StoreError`."""
+
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Journal entries of a rollout, newest first, with numbers below `before`; raises `StoreError`."""
 

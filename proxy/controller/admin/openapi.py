@@ -141,6 +141,14 @@ def _paths() -> dict[str, Schema]:
         "/gate": _get("gate", "What another program may do with the candidate.", _GATE, *_ONE, 409, query=(_VERSION,)),
         "/gate/promote": _post("gateToPromote", "200 when its verdict is pass.", _GATE, *_ONE, 409, query=(_VERSION,)),
         "/gate/rollback": _post("gateToRollBack", "200 when it is fail.", _GATE, *_ONE, 409, query=(_VERSION,)),
+        "/trials": _get(
+            "trials",
+            "Its earlier trials, newest first.",
+            _content(object_of({"trials": list_of(component("Trial"))})),
+            *_ONE,
+            503,
+            query=(_query("limit", _whole(1, 100, 20), "How many."),),
+        ),
         "/journal": _get("journal", "Every change, newest first.", _content(entries), *_ONE, 503, query=page),
     } | {f"/{action}": _action(action) for action in ACTIONS}
     names = [{"name": "route", "in": "path", "required": True, "schema": TEXT}]

@@ -191,6 +191,21 @@ ROLLOUT = object_of(
         "record": nullable(RECORD) | {"description": "The file of pairs, where one is written."},
     }
 )
+TRIAL = object_of(
+    {
+        "trial": TEXT,
+        "version": TEXT,
+        "live": TEXT,
+        "state": {"enum": [*State]},
+        "began_at": MOMENT,
+        "since": MOMENT,
+        "stage": TEXT,
+        "cause": nullable(TEXT),
+        "reason": nullable(TEXT),
+        "verdict": nullable(TEXT),
+    },
+    description="A trial as it was when another one took its place; since when it was in that state.",
+)
 ENTRY = object_of(
     {
         "number": WHOLE,
@@ -355,6 +370,7 @@ SCHEMAS = {
     "Pair": SEEN_PAIR,
     "Transcript": TRANSCRIPT,
     "Entry": ENTRY,
+    "Trial": TRIAL,
     "Endpoint": ENDPOINT,
     "Charts": CHARTS,
     "Processes": PROCESSES,

@@ -44,6 +44,7 @@ export const drift = () => ask("/api/v1/drift");
 export const driftOf = (route) => ask(driftAt(route));
 export const driftJournal = (route) => ask(`${driftAt(route)}/journal?limit=25`);
 export const acceptDrift = (route, body) => post(`${driftAt(route)}/accept`, body);
+export const trials = async (name) => (await ask(`${of(name)}/trials`)).trials;
 export const traffic = () => ask("/api/v1/traffic");
 export const me = () => ask("/api/v1/me");
 export const signOut = () => ask("/auth/logout", { method: "POST" });

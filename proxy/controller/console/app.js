@@ -17,7 +17,7 @@ const RATE_OVER = 10; // seconds over which rates are taken
 const MOST_RECALLED = 20; // rollouts whose journals are read when the page is opened
 
 const $ = (id) => document.getElementById(id);
-const state = { rollouts: [], rates: {}, replicas: [], events: [], entries: [], pairs: [], next: null, rollout: null, charts: null };
+const state = { rollouts: [], rates: {}, replicas: [], events: [], entries: [], pairs: [], trials: [], next: null, rollout: null, charts: null };
 let view = null;
 let route = null;
 let drift = null; // the route whose drift is shown, "" for all of them
@@ -104,10 +104,10 @@ async function load() {
     return;
   }
   const asked = route;
-  const [rollout, charts, pairs, journal] = await Promise.all([api.rollout(asked), api.charts(asked), api.pairs(asked, "worst"), api.journal(asked)]);
+  const [rollout, charts, pairs, journal, trials] = await Promise.all([api.rollout(asked), api.charts(asked), api.pairs(asked, "worst"), api.journal(asked), api.trials(asked)]);
   const kept = state.entries.filter((entry) => journal.journal.length && entry.number < journal.journal.at(-1).number);
   const changed = state.rollout && (state.rollout.state !== rollout.state || state.rollout.weight !== rollout.weight);
-  Object.assign(state, { rollout, charts, pairs, entries: [...journal.journal, ...kept], next: kept.length ? state.next : journal.next });
+  Object.assign(state, { rollout, charts, pairs, trials, entries: [...journal.journal, ...kept], next: kept.length ? state.next : journal.next });
   if (changed) announce(`${rollout.name} is now ${f.words(rollout.state)} at ${f.weight(rollout.weight)}`);
 }
 
@@ -195,7 +195,7 @@ function navigate() {
   const steps = hash.startsWith("?") ? [] : hash.split("/").map(decoded);
   drift = driftOf(steps);
   route = steps.join("/") && drift === null ? steps.join("/") : null;
-  Object.assign(state, { drift: null, rollout: null, charts: null, pairs: [], entries: [], next: null });
+  Object.assign(state, { drift: null, rollout: null, charts: null, pairs: [], trials: [], entries: [], next: null });
   const way = drift ? [h("a", { href: "#/-/drift" }, "drift"), " / ", name(drift)] : drift === "" ? ["drift"] : route ? [name(route)] : [];
   $("crumbs").replaceChildren(...(way.length ? [h("a", { href: overviewAt }, "all rollouts"), " / ", ...way] : []));
   $("view").setAttribute("aria-busy", "true");

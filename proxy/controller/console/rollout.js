@@ -8,6 +8,7 @@ import * as f from "./format.js";
 import { isMe, whoIsIn, whyNot } from "./login.js";
 import { judged, spoken } from "./spoken.js";
 import { evidence, overlay, overlayData } from "./plots.js";
+import { earlierTrials } from "./trials.js";
 import { users } from "./users.js";
 import { armFigures, arms, bar, byReplica, facts, hasFigures, ladder, ledgerLine, ledgerParts, needs, ofAll, over, partHelp, replicasIn, spark, standing, swatch, verdict, when } from "./widgets.js";
 
@@ -311,6 +312,7 @@ export function rolloutView(done, older) {
     pairs: part("div", {}, (pairs, rollout) => (pairs.length ? h("ol", { class: "pairs" }, pairs.map((one) => pair(one, open, rollout, transcripts))) : h("p", { class: "muted" }, "No responses have differed yet."))),
     newer: part("div", {}, (count) => (count ? h("p", { class: "row newer" }, `The list holds still while a pair is open; ${f.count(count)} ${count === 1 ? "pair is" : "pairs are"} worse by now.`, h("button", { type: "button", class: "quiet", onclick: renew }, "Close all and show")) : [])),
     journal: part("div", {}, (entries, next) => [journal(entries), next ? h("button", { type: "button", class: "quiet", onclick: older }, "Older entries") : null]),
+    trials: earlierTrials(),
     ledger: part("div", {}, ledger),
     arms: part("div", {}, arms),
     byReplica: part("div", {}, byReplica),
@@ -329,6 +331,7 @@ export function rolloutView(done, older) {
     latency: panel("Latency", {}, plots.latency.element, parts.quantiles.element),
     agreement: panel("Agreement of labels", {}, parts.agreement.element),
     segments: panel("Segments", {}, parts.segments.element),
+    trials: panel("Earlier trials", {}, parts.trials.element),
     figures: panel("Answers at a glance", { class: "glance" }, parts.figures.element),
     aspects: panel("Drawn prediction", {}, parts.aspect.element),
   };
@@ -340,7 +343,7 @@ export function rolloutView(done, older) {
       "div",
       { class: "columns" },
       h("div", { class: "main-column" }, panel("Guards", { class: "guards-card" }, parts.guards.element), sections.evidence, sections.aspects, h("div", { class: "pair-of" }, sections.latency, sections.values, sections.agreement), sections.segments, panel("Worst pairs", {}, parts.newer.element, parts.pairs.element)),
-      h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element, replicas), sections.figures, panel("Ledger", {}, parts.ledger.element), panel("Journal", {}, parts.journal.element)),
+      h("div", { class: "side-column" }, panel("Traffic", { class: "traffic-card" }, parts.arms.element, replicas), sections.figures, panel("Ledger", {}, parts.ledger.element), sections.trials, panel("Journal", {}, parts.journal.element)),
     ),
   );
 
@@ -396,6 +399,8 @@ export function rolloutView(done, older) {
       sections.segments.hidden = rollout.findings.every(ofAll);
       showPairs(pairs, rollout.name);
       parts.journal.update(entries, next);
+      sections.trials.hidden = !state.trials.length;
+      parts.trials.update(state.trials);
       parts.ledger.update(rollout);
       parts.arms.update(rollout, rates);
       replicas.hidden = state.replicas.length < 2;

@@ -100,6 +100,10 @@ class StandbyService:
         """Raises `ActionRefusedError`: the leader draws them."""
         raise self._elsewhere()
 
+    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+        """Raises `ActionRefusedError`: the leader reads them."""
+        raise self._elsewhere()
+
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Raises `ActionRefusedError`: the leader reads it."""
         raise self._elsewhere()

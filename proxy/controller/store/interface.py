@@ -197,6 +197,9 @@ class RolloutStore(Outbox, Protocol):
     async def past(self, name: str, tried: str) -> Saved | None:
         """How the last trial of what was tried (`Plan.tried`) had ended before another one replaced it."""
 
+    async def trials(self, name: str, limit: int) -> list[Saved]:
+        """Earlier trials of a rollout, which others have replaced: newest first, without their evidence."""
+
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
 

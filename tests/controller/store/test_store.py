@@ -307,6 +307,9 @@ async def test_a_trial_that_comes_back_is_known_by_its_latest_end(store: Rollout
     before = await store.past("r/c", "t2")
     assert before is not None
     assert before.evidence == b"2"
+    assert [one.rollout.trial for one in await store.trials("r/c", 9)] == ["t1", "t2"], "the newest first"
+    assert [one.evidence for one in await store.trials("r/c", 1)] == [b""]
+    assert await store.trials("r/x", 9) == []
     assert await store.past("r/c", "t") is None
     assert await store.past("r/x", "t1") is None
 

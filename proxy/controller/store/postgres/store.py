@@ -209,6 +209,14 @@ class PostgresStore(PostgresOutbox):
         row = await self._read(lambda connection: connection.fetchrow(sql, *values))
         return None if row is None else rows.read_saved(row)
 
+    async def trials(self, name: str, limit: int) -> list[Saved]:
+        """Earlier trials of a rollout, newest first, without their evidence."""
+        sql = (
+            "SELECT state, plan, ''::bytea AS evidence, ledger FROM past WHERE name = $1"
+            " ORDER BY updated DESC, number DESC LIMIT $2"
+        )
+        return [rows.read_saved(row) for row in await self._read(lambda connection: connection.fetch(sql, name, limit))]
+
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
         sql = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,7 @@ class SqliteStore(SqliteFacts):
 
     async def save(self, *changes: Change) -> None:
         """All of it or nothing."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            for change in changes:
-                _save(connection, change)
-
-        await self.run(work)
+        await self.run(lambda connection: _save_all(connection, changes))
 
     async def snapshot(self, saved: list[Saved], now: float, secret: str = "") -> None:
         """Evidence and ledgers as they are now; `saved.rollout` must be as it was last saved. `secret` is written where
@@ -87,8 +82,8 @@ class SqliteStore(SqliteFacts):
     async def rollouts(self, names: Collection[str]) -> dict[str, Saved]:
         """Rollouts as they were last saved."""
         sql = "SELECT state, plan, evidence, ledger FROM rollouts WHERE name IN (SELECT value FROM json_each(?))"
-        values = (orjson.dumps(list(names)).decode(),)
-        rows = await self.run(lambda c: c.execute(sql, values).fetchall(), write=False)
+        asked = orjson.dumps(list(names)).decode()
+        rows = await self.run(lambda c: c.execute(sql, (asked,)).fetchall(), write=False)
         return {saved.rollout.name: saved for saved in map(_saved, rows)}
 
     async def past(self, name: str, tried: str) -> Saved | None:
@@ -100,6 +95,11 @@ class SqliteStore(SqliteFacts):
         values = (name, tried, trial_name(tried, 1)[:-1])
         row = await self.run(lambda c: c.execute(sql, values).fetchone(), write=False)
         return None if row is None else _saved(row)
+
+    async def trials(self, name: str, limit: int) -> list[Saved]:
+        """Earlier trials of a rollout, newest first, without their evidence."""
+        sql = "SELECT state, plan, x'', ledger FROM past WHERE name = ? ORDER BY updated DESC, rowid DESC LIMIT ?"
+        return [_saved(row) for row in await self.run(lambda c: c.execute(sql, (name, limit)).fetchall(), write=False)]
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Entries of a rollout, newest first, with numbers below `before`, without the evidence itself."""
@@ -285,8 +285,12 @@ def _row(saved: Saved, now: float) -> tuple[Any, ...]:
     return saved.rollout.name, saved.rollout.trial, state, plan, saved.evidence, pair_ledger, saved.archived, now
 
 
-def _save(connection: sqlite3.Connection, change: Change) -> None:
-    saved = change.saved
+def _save_all(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    for change in changes:
+        _save(connection, change, change.saved)
+
+
+def _save(connection: sqlite3.Connection, change: Change, saved: Saved) -> None:
     name = saved.rollout.name
     if connection.execute("SELECT 1 FROM journal WHERE token = ?", (change.token,)).fetchone():
         return
@@ -312,8 +316,7 @@ def _save_drift(connection: sqlite3.Connection, change: DriftChange) -> None:
 
 def _put_out(connection: sqlite3.Connection, change: Change | DriftChange, head: ChainHead) -> None:
     """The deliveries of a change."""
-    event = change.event
-    if event is not None:
+    if (event := change.event) is not None:
         connection.executemany(
             "INSERT INTO outbox (id, endpoint, type, time, data, due) SELECT ?, ?, ?, ?, ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM ended WHERE endpoint = ?) ON CONFLICT (id, endpoint) DO NOTHING",
