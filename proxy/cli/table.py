@@ -157,6 +157,8 @@ def _rollout(one: dict[str, Any]) -> str:
         )
     if labels := one.get("labels"):
         lines.append("  delayed labels: " + _counts(labels, first="counted"))
+    if users := one.get("users"):
+        lines += [f"  {printable(users_words(users, arm))}" for arm in ("live", "candidate")]
     if one.get("repeats"):
         lines.append(f"  repeats left out: {one['repeats']:,}")
     if one.get("why_unparseable"):
@@ -167,6 +169,19 @@ def _rollout(one: dict[str, Any]) -> str:
         counted = {word.replace("_", " "): n for word, n in mismatches.items()}
         lines.append("  mismatched responses: " + _counts(counted))
     return "\n".join(lines)
+
+
+def users_words(users: dict[str, Any], arm: str) -> str:
+    """What became of the users of an arm.
+
+    >>> arm = {"counted": 1200, "mean": 0.0512, "waiting": 80, "late": 3}
+    >>> users_words({"outcome": "conversion", "live": arm}, "live")
+    'conversion of live: 1,200 users, mean 0.0512; 80 wait, 3 outcomes came too late'
+    """
+    one = users[arm]
+    mean = "" if one["mean"] is None else f", mean {significant(one['mean'], 3)}"
+    counted, waiting, late = one["counted"], one["waiting"], one["late"]
+    return f"{users['outcome']} of {arm}: {counted:,} users{mean}; {waiting:,} wait, {late:,} outcomes came too late"
 
 
 def judge_words(one: dict[str, Any]) -> str:

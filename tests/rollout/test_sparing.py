@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.model import Assessment, Finding, State, Verdict
+from proxy.rollout.machine import advance
+from proxy.rollout.requirements import needs, waiting_for
 from proxy.rollout.sparing import enough_pairs
 from tests.rollout.climbs import FAIL, INCONCLUSIVE, PLAN, looked, run
 
@@ -43,3 +45,24 @@ def test_a_segment_that_is_open_holds_nothing_back() -> None:
     """As it holds back no pass."""
     part = Finding("max_disagreement", "a", Verdict.INCONCLUSIVE, 0.1, 0.0, 0.2, 0.02, 0.0, 10, None, "")
     assert enough_pairs(STARTED, looked(10.0, Assessment(Verdict.PASS, (part,))), PLAN) != ""
+
+
+def test_a_guard_on_users_needs_no_pairs_and_any_other_beside_it_does() -> None:
+    users = Finding("max_outcome_drop", None, Verdict.INCONCLUSIVE, None, None, None, 0.01, 0.0, 0, None, "")
+    passed = replace(users, guard="p99_latency", verdict=Verdict.PASS)
+    both = Assessment(Verdict.INCONCLUSIVE, (users, passed))
+    assert enough_pairs(STARTED, looked(10.0, both), PLAN) == "every guard on pairs has passed"
+    assert enough_pairs(STARTED, looked(10.0, both, pairs=99), PLAN) == ""
+    pairs_too = Assessment(Verdict.INCONCLUSIVE, (users, replace(passed, verdict=Verdict.INCONCLUSIVE)))
+    assert enough_pairs(STARTED, looked(10.0, pairs_too), PLAN) == ""
+
+
+def test_a_sample_ratio_mismatch_holds_a_climb_in_words_until_it_is_over() -> None:
+    canary = replace(STARTED, state=State.CANARY, stage=1)
+    held = replace(looked(1e6), srm="an end of the sample ratio mismatch: …")
+    after, effects = advance(canary, held, PLAN)
+    assert (after.state, effects) == (State.CANARY, ())
+    assert "an end of the sample ratio mismatch" in waiting_for(after, PLAN, held)
+    assert any(need.what == "sample_ratio" and need.have < need.want for need in needs(canary, held, PLAN))
+    assert advance(canary, replace(held, srm=""), PLAN)[1], "it climbs"
+    assert advance(canary, replace(held, assessment=FAIL), PLAN)[0].state is State.ROLLED_BACK

@@ -93,7 +93,8 @@ async def test_answers_of_a_real_controller_hold_what_is_described_and_no_more(t
                 answer = await client.post(f"/api/v1/rollouts/r/c/{action}")
                 await check(answer, f"{ROLLOUT}/{action}", "post")
             outcome = {"id": "w0-1", "label": 1}
-            await check(await client.post("/api/v1/outcomes", json=outcome), "/api/v1/outcomes", "post")
+            several = [outcome, {"key": "user-1", "name": "conversion", "value": 1}]
+            await check(await client.post("/api/v1/outcomes", json=several), "/api/v1/outcomes", "post")
             await check(await client.post("/api/v1/outcomes", data=b"{"), "/api/v1/outcomes", "post")
             await check(await client.post("/-/reload"), "/-/reload", "post")
         await sender.stop()
