@@ -52,6 +52,10 @@ class DualWrite:
         return self.memory <= MAX_MEMORY
 
 
+ANY_FIELD: Final = JsonReader()
+"""A reader that looks for nothing in particular: making one takes as long as the rest of a route."""
+
+
 class Route:
     """A route of the configuration. `serving` is the one trial with a weight above 0, if any."""
 
@@ -69,7 +73,7 @@ class Route:
         self.sticky_header = self.sticky_cookie = self.override = b""
         self.sticky_json: tuple[str, ...] = ()
         self.dual_write: DualWrite | None = None
-        self.reader = JsonReader()
+        self.reader = ANY_FIELD
         """Reads bodies for everything that looks at their fields, of this route or another that the body may choose."""
         self.member = b""
         """The member of JSON that holds the value in the events of a stream, where the file has a pointer to it."""

@@ -107,9 +107,15 @@ class Router(Generic[T]):
     __slots__ = ("_exact", "_open")
 
     def __init__(self, rules: Sequence[tuple[MatchRule, T]]) -> None:
-        self._open = tuple((r, t) for r, t in rules if not r.path or r.path.endswith(b"*"))
-        paths = {r.path for r, _ in rules if r.path and not r.path.endswith(b"*")}
-        self._exact = {p: tuple((r, t) for r, t in rules if r.path in (p, b"") or r.path.endswith(b"*")) for p in paths}
+        wide: list[int] = []
+        exact: dict[bytes, list[int]] = {}
+        for n, (rule, _) in enumerate(rules):
+            if not rule.path or rule.path.endswith(b"*"):
+                wide.append(n)
+            else:
+                exact.setdefault(rule.path, []).append(n)
+        self._open = tuple(rules[n] for n in wide)
+        self._exact = {path: tuple(rules[n] for n in sorted([*own, *wide])) for path, own in exact.items()}
 
     def is_exact(self, path: bytes) -> bool:
         """Whether a rule is for this path and no other.
