@@ -133,18 +133,14 @@ async def test_what_is_dropped_is_counted_by_its_reason() -> None:
 async def test_observations_give_way_to_pairs_long_before_pairs_are_dropped() -> None:
     live, candidate = Model(always(ok(b"live"))), Model(always(ok(b"candidate")))
     async with rig(ROLLOUT, (live, candidate)) as it:
-        seen = listens(it)
         await it.lane()
-        publisher = it.worker.context.publisher
-        before, publisher.flush = publisher.flush, lambda: None  # type: ignore[method-assign]
+        publisher, one = it.worker.context.publisher, it.worker._books._observers["r"]
         publisher.backlog = MAX_BACKLOG // 3
-        await it.ask(b"{}")
-        await eventually(lambda: totals(it)["link_full"] == 1)
-        await eventually(lambda: it.trial.sent == 1)
-        publisher.flush = before  # type: ignore[method-assign]
-        publisher.flush()
+        publisher.observation(one, one.begin(), 0.0, 0, b"", b"", link.NO_OUTCOME)
+        publisher.pair(it.trial, it.trial.begin(), 1, 0.0, 0, b"id", b"", b"", 2 * link.NO_OUTCOME)
+        assert (one.totals["link_full"], one.totals["sent"]) == (1, 0)
+        assert (it.trial.link_full, it.trial.sent) == (0, 1)
         await eventually(lambda: len(it.controller.pairs) == 1)
-        assert seen == []
 
 
 async def test_a_caller_who_chooses_the_arm_is_not_observed() -> None:
