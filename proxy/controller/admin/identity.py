@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CALLER = web.RequestKey("caller", Caller)
 """Where `access` leaves the caller on a request."""
 SESSION = "understudy-session"
+BELIEVED = "x-understudy-believed"
+"""The header by which a standby tells the leader which header of a trusted proxy it passes on; nobody else's counts."""
 LONGEST_TOKEN = 16 << 10
 
 
@@ -165,10 +167,11 @@ def caller_with(token: AdminToken) -> Caller:
 
 
 def from_proxy(request: web.Request, rule: TrustedUserHeader, *, passed_on: bool) -> Caller | None:
-    """Whom the proxy in front names; `None` where it names nobody, or is not one that is believed. A standby has looked
-    at that, and passes the header on from such a proxy only."""
+    """Whom the proxy in front names; `None` where it names nobody, or is not one that is believed. The leader cannot
+    see who sent what a standby passes on: the standby says whether it was such a proxy, and in which header."""
     names = request.headers.getall(rule.header, ())
-    if not names or not (passed_on or is_proxy(request.remote or "", rule)):
+    believed = request.headers.get(BELIEVED, "").lower() == rule.header.lower()
+    if not names or not (believed if passed_on else is_proxy(request.remote or "", rule)):
         return None
     try:
         if len(names) > 1:

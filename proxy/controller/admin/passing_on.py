@@ -21,7 +21,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.controller.admin.handlers import SURFACE
-from proxy.controller.admin.identity import is_proxy
+from proxy.controller.admin.identity import BELIEVED, is_proxy
 from proxy.controller.admin.problems import Handler, Problem
 
 REPLICA = "x-understudy-replica"
@@ -91,13 +91,6 @@ class PassingOn:
             await response.write_eof()
         return response
 
-    def _unbelieved(self, request: web.Request) -> set[str]:
-        """Headers that the leader would take for a proven user's, of one who is not: it cannot see who sent them."""
-        rule = request.app[SURFACE].config.admin.trusted_user_header
-        if rule is None or is_proxy(request.remote or "", rule):
-            return set()
-        return {rule.header.lower(), (rule.groups or rule.header).lower()}
-
     def _ask(
         self, leader: LeaderAt, request: web.Request, body: bytes
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
@@ -106,9 +99,10 @@ class PassingOn:
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         context = self._context()
         scheme = "http" if context is None else "https"
-        headers = [
-            (k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | self._unbelieved(request)
-        ]
+        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | {BELIEVED}]
+        rule = request.app[SURFACE].config.admin.trusted_user_header
+        if rule is not None and is_proxy(request.remote or "", rule):
+            headers.append((BELIEVED, rule.header))
         return self._session.request(
             request.method,
             URL(f"{scheme}://{leader.address}{request.raw_path}", encoded=True),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.identity import TrustedUserHeader
-from proxy.controller.admin.identity import is_proxy
+from proxy.controller.admin.identity import SESSION, is_proxy
+from proxy.controller.admin.oidc import jwts
 from tests.controller.admin.clients import problem, serving
 from tests.controller.admin.test_passing_on import _fleet
 from tests.controller.fake_service import NAME, URL, FakeService
@@ -72,14 +73,36 @@ async def test_a_standby_passes_a_proven_user_on_and_no_other() -> None:
         assert [one[3] for one in fleet.leader.acts] == ["token:ops"]
 
 
-async def test_what_a_standby_has_not_believed_never_reaches_the_leader() -> None:
-    """With a token that the leader does not have, the header must not be what is left to believe."""
-    tokens = ", tokens: [{name: ops, token: an-operator, role: operate}]"
-    async with _fleet(admin=admin("10.0.0.0/8") + tokens) as fleet:
-        fleet.leader.config = FakeService(admin=admin("127.0.0.1")).config
-        act = f"/api/v1/rollouts/{NAME}/abort"
-        await problem(await fleet.client.post(act, headers=ADA | {"authorization": "Bearer an-operator"}), 401)
+@pytest.mark.parametrize("standby", [admin("10.0.0.0/8") + ", tokens: [{name: a, token: b, role: view}]", ""])
+@pytest.mark.parametrize("more", [{}, {"x-understudy-believed": "x-forwarded-user"}])
+async def test_what_a_standby_has_not_believed_is_nothing_to_the_leader(standby: str, more: dict[str, str]) -> None:
+    """While the files of the replicas differ, too: this one knows of other proxies, or asks nobody who they are."""
+    async with _fleet(admin=admin("127.0.0.1")) as fleet:
+        fleet.standby.config = FakeService(admin=standby).config
+        await problem(await fleet.client.post(f"/api/v1/rollouts/{NAME}/abort", headers=ADA | more), 401)
         assert fleet.leader.acts == []
+
+
+async def test_who_is_known_to_the_standby_otherwise_is_no_proxys_user() -> None:
+    """Signed in at a standby, with a header of their own making, and the leader's file knows of no sign-in."""
+    key = "a key for sessions, long enough to be one"
+    login = f"login: {{client_id: c, session_key: '{key}'}}"
+    oidc = f"issuer: 'https://login.example', audience: u, roles: {{grants: [{{role: operate}}]}}, {login}"
+    async with _fleet(admin=admin("127.0.0.1")) as fleet:
+        url = "http://127.0.0.1:9090"
+        fleet.standby.config = FakeService(url=url, admin=admin("10.0.0.0/8") + f", oidc: {{{oidc}}}").config
+        claims = {"actor": "oidc:eve", "values": [], "iss": "https://login.example", "exp": 4_000_000_000}
+        cookie = {"cookie": f"{SESSION}={jwts.sealed(SESSION, claims, key)}"}
+        await problem(await fleet.client.post(f"/api/v1/rollouts/{NAME}/abort", headers=ADA | cookie), 401)
+        assert fleet.leader.acts == []
+
+
+async def test_a_client_of_the_leader_itself_believes_nothing_of_its_own() -> None:
+    service = FakeService(admin=admin("10.0.0.0/8"))
+    async with serving(service) as client:
+        head = ADA | {"x-understudy-believed": "x-forwarded-user"}
+        await problem(await client.post(URL + "/abort", headers=head), 401)
+    assert service.acts == []
 
 
 @pytest.mark.parametrize(
