@@ -6,13 +6,12 @@ from typing import Any
 
 
 def deciding(verdict: str, findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of all findings those that a verdict rests on: of a fail those that fail, of a pass those on all requests.
+    """Of all findings those that a verdict rests on: of a fail those that fail, of a pass those that pass on all
+    requests.
 
-    >>> deciding("fail", [{"verdict": "fail", "segment": "eu"}, {"verdict": "pass", "segment": None}])
-    [{'verdict': 'fail', 'segment': 'eu'}]
-    >>> deciding("inconclusive", [{"verdict": "pass", "segment": None}])
-    []
+    >>> some = [{"verdict": "fail", "segment": "eu"}, {"verdict": "pass", "segment": None}]
+    >>> deciding("fail", some), deciding("pass", some), deciding("inconclusive", some)
+    ([{'verdict': 'fail', 'segment': 'eu'}], [{'verdict': 'pass', 'segment': None}], [])
     """
-    if verdict == "fail":
-        return [one for one in findings if one["verdict"] == "fail"]
-    return [one for one in findings if verdict == "pass" and one["segment"] is None]
+    same = [one for one in findings if one["verdict"] == verdict and verdict != "inconclusive"]
+    return [one for one in same if verdict == "fail" or one["segment"] is None]
