@@ -41,7 +41,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: help demo test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-gates test-browser \
+.PHONY: help demo demo-loop test test-all test-compiled lint types ci calibration bench bench-hostile load test-mlserver test-servers test-triton test-torchserve test-llama test-kubernetes test-oidc test-gates test-browser \
 	test-watchers test-oracles fuzz image-test docs test-docs lock clean
 .DEFAULT_GOAL := help
 
@@ -55,6 +55,9 @@ $(READY): requirements.lock pyproject.toml tools/make_venv.py
 
 demo: $(READY) ## real models: one promoted, two rolled back (under two minutes)
 	$(BIN)/understudy demo
+
+demo-loop: $(READY) ## inputs drift, a model is retrained, registered, tried and promoted by itself (a minute)
+	$(BIN)/understudy demo --loop
 
 test: $(READY) ## all tests that need nothing but this machine (about seven minutes on two cores)
 	$(BIN)/pytest $(PARALLEL) -m "$(QUICK)"

@@ -8,6 +8,7 @@ configuration file, the data port, the admin API and the webhook's format.
     model_server  one model behind V2                receiver   verifies webhooks
     leash, processes  children that never outlive us screen     the display
     config        the YAML file                      acts       what happens and what is promised
+    loop          drift, retraining, registry, trial (loop_config, scans, registry, versions_server)
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from proxy.demo.acts import ACTS, RATE, Act, ActResult, DemoStage
 from proxy.demo.config import render
 from proxy.demo.digits import DIGITS_PER_REQUEST, Studio, train
+from proxy.demo.loop import play_loop
 from proxy.demo.processes import ChildError, Troupe, free_port
 from proxy.demo.receiver import Receiver
 from proxy.demo.screen import Screen
@@ -36,16 +39,17 @@ SEED = 2026
 """Of the draws of digits; each act adds its number."""
 
 
-def main(keep: bool = False, as_json: bool = False) -> int:
-    """Play the demo. Gives 0 when every promise held, 1 when one did not, 2 when scikit-learn is missing.
+def main(keep: bool = False, as_json: bool = False, loop: bool = False) -> int:
+    """Play the demo, or with `loop` the loop. Gives 0 when every promise held, 1 when one did not, 2 when scikit-learn
+    is missing.
 
-    `keep` leaves everything running at the end, with traffic, until Ctrl-C. `as_json` prints how each act went as one
+    `keep` leaves everything running at the end, with traffic, until Ctrl-C. `as_json` prints how it went as one
     JSON object, and what a person reads goes to standard error.
     """
     screen = Screen(sys.stderr if as_json else sys.stdout)
     with tempfile.TemporaryDirectory(prefix="understudy-demo-") as folder:
         try:
-            return asyncio.run(_demo(Path(folder), screen, keep, as_json))
+            return asyncio.run(_play(Path(folder), screen, keep, as_json, loop))
         except ImportError as error:
             screen.say(f"The demo needs scikit-learn ({error}): pip install 'understudy[demo]'", "red")
             return 2
@@ -58,11 +62,20 @@ def main(keep: bool = False, as_json: bool = False) -> int:
             return 1
 
 
-async def _demo(folder: Path, screen: Screen, keep: bool, as_json: bool) -> int:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+async def _play(folder: Path, screen: Screen, keep: bool, as_json: bool, loop: bool) -> int:
+    task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    if not loop:
+        return await _demo(folder, screen, keep, as_json)
+    result = await play_loop(folder, screen, keep)
+    if as_json:
+        _print(result)
+    return 0 if result["ok"] else 1
+
+
+async def _demo(folder: Path, screen: Screen, keep: bool, as_json: bool) -> int:
     studio = _introduce(folder, screen)
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     receiver = Receiver(secret)
@@ -143,6 +156,10 @@ def _report(results: list[ActResult], studio: Studio, kept: bool) -> None:
         "disagreement": round(studio.disagreement, 4),
         "acts": [result.report() for result in results],
     }
+    _print(report)
+
+
+def _print(report: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(report, indent=2) + "\n")
     sys.stdout.flush()  # with `keep` it is read while everything runs on
 

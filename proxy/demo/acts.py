@@ -179,7 +179,9 @@ class ActResult:
 class DemoStage:
     """Where acts are played: a running proxy, its admin API, the webhook receiver and the screen."""
 
-    def __init__(self, data_url: str, admin_url: str, receiver: Receiver, studio: Studio, screen: Screen) -> None:
+    def __init__(
+        self, data_url: str, admin_url: str, receiver: Receiver, studio: Studio | None, screen: Screen
+    ) -> None:
         self.data_url, self.admin_url = data_url, admin_url
         self._receiver, self._studio, self._screen = receiver, studio, screen
 
@@ -192,9 +194,11 @@ class DemoStage:
         self, act: Act, seed: int, rate: float, on_seen: Callable[[Seen[DigitRequest]], None]
     ) -> Traffic[DigitRequest]:
         """Requests for an act's route, `rate` a second, drawn by `seed`."""
+        studio = self._studio
+        assert studio is not None
         source = random.Random(seed)  # noqa: S311 - draws digits
         url = f"{self.data_url}/v2/models/{act.route}/infer"
-        return Traffic(url, rate, lambda: self._studio.draw(source), lambda request: request.body, on_seen)
+        return Traffic(url, rate, lambda: studio.draw(source), lambda request: request.body, on_seen)
 
     async def play(self, act: Act, seed: int) -> ActResult:
         """Play one act to its end, or for `PATIENCE` seconds."""

@@ -102,7 +102,11 @@ class Troupe:
 
     async def start_model(self, name: str, model: Path, *flags: str) -> str:
         """Start a model server; gives its URL once it can answer; raises `ChildError`."""
-        child = await self.start(name, "proxy.demo.model_server", "--model", str(model), "--name", name, *flags)
+        return await self.start_server(name, "proxy.demo.model_server", "--model", str(model), "--name", name, *flags)
+
+    async def start_server(self, name: str, module: str, *arguments: str) -> str:
+        """Start a server that says `listening PORT` once it can answer; gives its URL; raises `ChildError`."""
+        child = await self.start(name, module, *arguments)
 
         async def listening() -> bool:
             return child.output().startswith("listening ")

@@ -78,6 +78,10 @@ class Receiver:
         """The deliveries about one rollout, in the order they first came."""
         return [delivery for delivery in self.deliveries.values() if delivery.data.get("rollout") == rollout]
 
+    def of_type(self, event: str) -> list[ReceivedWebhook]:
+        """The deliveries of one type, in the order they first came."""
+        return [delivery for delivery in self.deliveries.values() if delivery.type == event]
+
     async def wait_for(self, rollout: str, event: str, within: float) -> ReceivedWebhook | None:
         """The first delivery of `event` about `rollout`, or `None` when it does not come within `within` seconds."""
 

@@ -36,7 +36,7 @@ class Traffic(Generic[Asked]):
     """Sends `body_of(draw())` to `url`, `rate` times a second, and calls `on_seen` with every answer or error.
 
     `reuse=False` opens a connection for each request, `connections` bounds them (0: as many as it takes). `timeout` is
-    per request, seconds.
+    per request, seconds; `headers` are further ones of it.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class Traffic(Generic[Asked]):
         timeout: float = 30.0,
         reuse: bool = True,
         connections: int = 0,
+        headers: Callable[[Asked], dict[str, str]] = lambda asked: {},
     ) -> None:
         self.url, self.rate = url, rate
         self._draw, self._body_of, self._on_seen = draw, body_of, on_seen
-        self._reuse, self._connections = reuse, connections
+        self._reuse, self._connections, self._headers = reuse, connections, headers
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._stopping = asyncio.Event()
 
@@ -88,7 +89,7 @@ class Traffic(Generic[Asked]):
 
     async def _send(self, session: aiohttp.ClientSession, asked: Asked, due: float) -> None:
         loop = asyncio.get_running_loop()
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", **self._headers(asked)}
         try:
             async with session.post(self.url, data=self._body_of(asked), headers=headers) as answer:
                 body = await answer.read()

@@ -86,6 +86,24 @@ async def test_every_promise_is_kept(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
+async def test_the_loop_closes_in_under_three_minutes_with_nobody_touching_the_file(tmp_path: Path) -> None:
+    """Drift alarm, webhook, a model trained on recent data, registered, shadow, canary, promoted, alias moved."""
+    async with _demo("--loop", "--json", folder=tmp_path) as process, asyncio.timeout(300):
+        shown, said = (text.decode() for text in await process.communicate())
+    assert process.returncode == 0, said
+    report = json.loads(shown)
+    assert (report["ok"], report["broken"]) == (True, [])
+    at, right = report["seconds"], report["right"]
+    order = ["replaced", "alarm", "trained", "announced", "began", "canary-10", "canary-50", "moved", "after"]
+    assert sorted(order, key=at.__getitem__) == order
+    assert at["after"] < 180
+    assert at["began"] - at["announced"] < 5
+    assert right["live, old scanner"] > 0.95 > 0.6 > right["live, new scanner"]
+    assert right["version 2, new scanner"] > 0.95
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("number", "when"),
     [
