@@ -30,8 +30,7 @@ class ExposureLog:
     def __init__(self, plan: Plan, guard: Guard, secret: bytes) -> None:
         names = (plan.route, plan.candidate, plan.version)
         self._serve, self._sample = salt(*names, "serve", secret=secret), salt(*names, "sample", secret=secret)
-        self.outcome = guard.outcome
-        self.book = ExposureBook(guard.within, _in_points(guard))
+        self.book = ExposureBook(guard.within, _in_points(guard), guard.outcome)
         self.waiting: list[list[Any]] = []
         self.next_part = 1
         self.parts = 0
@@ -49,12 +48,11 @@ class ExposureLog:
             self.waiting.append(["exposed", now, told.stage, told.weight, lost, users])
 
     def configure(self, guard: Guard) -> None:
-        """The guard as it is now."""
-        within, points = guard.within, _in_points(guard)
-        if (self.outcome, self.book.within, self.book.points) != (guard.outcome, within, points):
-            self.outcome = guard.outcome
-            self.book.change(within, points)
-            self.waiting.append(["changed", within, points])
+        """The guard as it is now; the first event says what was asked for."""
+        asked, book = (guard.within, _in_points(guard), guard.outcome), self.book
+        if (book.within, book.points, book.outcome) != asked or not (self.parts or self.waiting):
+            book.change(*asked)
+            self.waiting.append(["changed", *asked])
 
     def number_of(self, entry: Mapping[str, Any]) -> int:
         """The number of the user, or of the request, that an outcome is of."""

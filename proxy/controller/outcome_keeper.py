@@ -109,7 +109,7 @@ class OutcomeKeeper:
         best = [len(BEST_FIRST) - 1] * len(entries)
         async with self._lock:
             for trial, exposures in list(self._logs.values()):
-                own = [i for i, entry in enumerate(entries) if entry["name"] == exposures.outcome]
+                own = [i for i, entry in enumerate(entries) if entry["name"] == exposures.book.outcome]
                 if not own or trial.rollout.over or (routes is not None and trial.plan.route not in routes):
                     continue
                 posted = [(exposures.number_of(entries[i]), float(entries[i]["value"]), now) for i in own]

@@ -180,3 +180,20 @@ def test_a_mismatch_of_users_holds_a_climb_and_is_told() -> None:
     assert "the candidate has 100 of 400 users (25.0 %) where 50.0 % are expected" in life.run.srm
     looked = life.run.look(10.0, None)
     assert looked.srm == life.run.srm
+
+
+async def test_an_outcome_that_was_renamed_while_nobody_was_there_begins_anew(life: Life) -> None:
+    life.expose(KEYS)
+    assert await life.post(*KEYS[:10]) == {"joined": 10}
+    renamed = replace(PLAN, guards=(replace(GUARD, outcome="revenue"),))
+    await life.store.close()
+    life.store, life.run = SqliteStore(life.path), run_of()
+    life.run.plan = renamed
+    life.keeper = OutcomeKeeper(life.store, SECRET.hex, lambda: life.now)
+    await life.keeper.follow({PLAN.name: life.run})
+    assert (life.figures("exposed"), life.figures("switched"), life.figures("waiting")) == (40, 40, 0)
+    assert await life.post(KEYS[0]) == {"unknown": 1}
+    life.expose(KEYS)
+    life.now = 61.0
+    life.keeper.settle()
+    assert life.run.evidence.units.settled == 80

@@ -73,10 +73,12 @@ class ArmCounts:
 
 @dataclass(slots=True)
 class ExposureBook:
-    """All of one trial. `within` is in seconds, `points` says that a value is 0 or 1 and that one is enough."""
+    """All of one trial. `within` is in seconds, `points` says that a value is 0 or 1 and that one is enough, `outcome`
+    is what is asked for."""
 
     within: float
     points: bool
+    outcome: str = ""
     next_number: int = 0
     halvings: int = 0
     entry: int = -1
@@ -229,10 +231,10 @@ class ExposureBook:
         for user in [user for user in self.known if not self._is_kept(user)]:
             del self.known[user]
 
-    def change(self, within: float, points: bool) -> None:
+    def change(self, within: float, points: bool, outcome: str) -> None:
         """Another outcome, or another time for it: everybody begins anew."""
         self.end()
-        self.within, self.points, self.new_users = within, points, (0, 0)
+        self.within, self.points, self.outcome, self.new_users = within, points, outcome, (0, 0)
 
     def end(self) -> None:
         """Nothing more is asked of those under way, and nobody is known any more."""
@@ -280,8 +282,8 @@ class ExposureBook:
 
 
 _PLAIN = (
-    "within", "points", "next_number", "halvings", "entry", "weight", "new_users", "unknown", "unfit", "left_out",
-    "lost",
+    "within", "points", "outcome", "next_number", "halvings", "entry", "weight", "new_users", "unknown", "unfit",
+    "left_out", "lost",
 )  # fmt: skip
 
 
