@@ -197,3 +197,16 @@ async def test_an_outcome_that_was_renamed_while_nobody_was_there_begins_anew(li
     life.now = 61.0
     life.keeper.settle()
     assert life.run.evidence.units.settled == 80
+
+
+async def test_users_begin_with_new_numbers_where_the_log_has_lost_some_that_have_counted(life: Life) -> None:
+    """Their exposures were not saved when the controller died, the evidence was."""
+    life.expose(KEYS)
+    life.now = 61.0
+    life.keeper.settle()
+    await life.again()
+    assert life.figures("exposed") == 0
+    life.expose(["another"])
+    life.now = 122.0
+    life.keeper.settle()
+    assert life.figures("counted") == 41

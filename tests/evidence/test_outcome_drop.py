@@ -161,3 +161,21 @@ def test_another_outcome_begins_anew_and_the_old_evidence_stays() -> None:
     assert evidence.units.live.units == 0
     assert evidence.units.settled == 40
     assert evidence.log_e()[0] == pytest.approx(before, abs=1.0)
+
+
+@pytest.mark.parametrize("limit", [0.001, 0.5, 0.99])
+def test_no_user_can_ruin_a_bet(limit: float) -> None:
+    for rule in (OutcomeDrop(relative=False), OutcomeDrop(relative=True, kept=1.0 - limit)):
+        every = np.eye(WIDTH, dtype=np.int64)
+        assert np.isfinite(rule.log_bets(every, limit)).all()
+        assert np.isfinite(rule.log_pass(every[:LIVE_AT], limit)).all()
+
+
+@given(st.floats(0.0, 3.0), st.booleans())
+def test_what_is_known_before_a_user_does_not_depend_on_what_it_does(value: float, on: bool) -> None:
+    """Or the draw would not be fair given it."""
+    before = [True, False, False], [1.0, 0.0, 0.5]
+    centres = [
+        UnitTotals().take(batch([*before[0], on], 0.5, [*before[1], one]), 1.0).centre[-1] for one in (0.0, value)
+    ]
+    assert centres[0] == centres[1]
