@@ -22,6 +22,7 @@ import asyncio
 import hashlib
 import logging
 import math
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
@@ -362,6 +363,10 @@ class Controller:
 
     def endpoints(self, event: str, plans: Iterable[Plan | None] = ()) -> tuple[str, ...]:
         return subscribed(self.config, event, plans)
+
+    @property
+    def replica(self) -> str:
+        return self.connections.replica or socket.gethostname()
 
     def console_url(self, rollout: str) -> str:
         admin = self.config.admin

@@ -97,9 +97,12 @@ DRIFT_EVENT = object_of(
         "reference": _REFERENCE,
         "observations": WHOLE,
         "reason": TEXT,
+        "replica": TEXT | {"description": "The replica that leads; this machine's name where there is no fleet."},
         "console_url": TEXT,
+        "journal": object_of({"number": WHOLE, "hash": TEXT})
+        | {"description": "The entry of the journal that goes with it, and the hash of all up to it."},
     },
-    ("alarm", "route", "field", "what", "since", "detected_at", "ended_at", "reason", "console_url"),
+    ("alarm", "route", "field", "what", "since", "detected_at", "ended_at", "reason", "replica", "console_url"),
 )
 DRIFT_SCHEMAS: dict[str, Schema] = {
     "Drift": DRIFT,

@@ -83,7 +83,7 @@ def _bucket(bucket: DriftBucket) -> dict[str, Any]:
     return {key: _finite(value) for key, value in asdict(bucket).items()}
 
 
-def drift_event_data(watch: DriftWatch, change: FieldChange, now: float, console_url: str) -> dict[str, Any]:
+def drift_event_data(watch: DriftWatch, change: FieldChange, now: float) -> dict[str, Any]:
     """What a receiver of `drift.detected` and `drift.ended` gets; `alarm` is the same in both."""
     finding, alarm = change.finding, change.alarm
     data = field_json(watch, finding)
@@ -100,11 +100,10 @@ def drift_event_data(watch: DriftWatch, change: FieldChange, now: float, console
         "reference": reference_json(watch),
         "observations": finding.n,
         "reason": reason_of(change),
-        "console_url": console_url,
     }
 
 
-def ended_event_data(route: str, alarm: DriftAlarm, now: float, reason: str, console_url: str) -> dict[str, Any]:
+def ended_event_data(route: str, alarm: DriftAlarm, now: float, reason: str) -> dict[str, Any]:
     """The same of an alarm of which nothing more is known: what it was about is not watched any more."""
     return {
         "alarm": alarm.id,
@@ -115,7 +114,6 @@ def ended_event_data(route: str, alarm: DriftAlarm, now: float, reason: str, con
         "detected_at": rfc3339(alarm.detected_at),
         "ended_at": rfc3339(now),
         "reason": reason,
-        "console_url": console_url,
     }
 
 

@@ -52,6 +52,10 @@ class DriftSubscribers(Protocol):
     def console_url(self, rollout: str) -> str:
         """Where it is shown."""
 
+    @property
+    def replica(self) -> str:
+        """Who tells of it."""
+
     def announce(self, event: WebhookEvent) -> None:
         """It is saved."""
 
@@ -215,7 +219,7 @@ class DriftWatching:
         if change is not None:
             type_of = "drift.detected" if change.began else "drift.ended"
             self.changes[route, change.alarm.field, type_of.partition(".")[2]] += 1
-            detail = drift_event_data(watch, change, now, self._url(route))
+            detail = drift_event_data(watch, change, now) | self._told_by(route)
             event = WebhookEvent(_event_id(change.alarm.id, type_of), type_of, now, detail)
         return self._put(route, SavedDrift(route, watch.dump()), kind, actor, reason, detail, event)
 
@@ -225,7 +229,7 @@ class DriftWatching:
 
     def _end_unknown(self, route: str, saved: SavedDrift, alarm: DriftAlarm) -> None:
         reason, now = ANEW, self._clock()
-        detail = ended_event_data(route, alarm, now, reason, self._url(route))
+        detail = ended_event_data(route, alarm, now, reason) | self._told_by(route)
         event = WebhookEvent(_event_id(alarm.id, "drift.ended"), "drift.ended", now, detail)
         self._put(route, saved, "drift_ended", MACHINE, f"{alarm.field}: {reason}", detail, event)
 
@@ -244,8 +248,8 @@ class DriftWatching:
         self._unsaved.setdefault(route, deque()).append(change)
         return change
 
-    def _url(self, route: str) -> str:
-        return self._subscribers.console_url(f"-/drift/{route}")
+    def _told_by(self, route: str) -> dict[str, str]:
+        return {"replica": self._subscribers.replica, "console_url": self._subscribers.console_url(f"-/drift/{route}")}
 
     # --- by hand -----------------------------------------------------------------------------------------------------
 
