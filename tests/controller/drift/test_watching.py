@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from aiohttp.test_utils import TestClient, TestServer
 from proxy.controller.admin import application
 from proxy.controller.admin.drift_schemas import DRIFT_EVENT
 from proxy.controller.controller import Controller
+from proxy.controller.drift.watch import EARLY
 from proxy.controller.store.interface import DriftChange, SavedDrift
 from proxy.controller.webhooks.outbox import Sender
 from proxy.errors import StoreError
-from proxy.model import Arm, Outcome
+from proxy.model import Arm, Outcome, Pair
 from proxy.model.reasons import Reason
 from proxy.pairs import link
 from proxy.pairs.link import CANDIDATE_SERVED, NO_OUTCOME, Frame
+from proxy.pairs.recording import Recorded, header_line, line_of
 from tests.controller.admin.test_openapi import check
 from tests.controller.controllers import Shaky, desk_of, eventually, reload, running
 from tests.controller.worker import FakeWorker
@@ -244,3 +247,60 @@ async def test_what_was_saved_and_cannot_be_read_begins_anew(tmp_path: Path) -> 
         await store.close()
         async with running(tmp_path, TEXT) as controller:
             assert controller.drift.watches["r"].read == 0
+
+
+def recorded(path: Path, count: int, redacted: tuple[str, ...] = ()) -> None:
+    """A recording of the route, as `record:` writes it."""
+    draw = random.Random(8)
+    lines = [header_line("r/c", "0f3a")]
+    for number in range(count):
+        amount = draw.gauss(10.0, 2.0)
+        head = b"POST / HTTP/1.1\r\nhost: x\r\nx-country: %b\r\n\r\n" % draw.choice([b"DE", b"FR"])
+        live = Outcome(200, head=OK, body=orjson.dumps({"score": amount + draw.gauss(0, 1)}), seconds=0.1, first=0.1)
+        asked = orjson.dumps({"amount": amount})
+        pair = Pair("t", 1, "w", number, f"i{number}", 1_763_000_000.0 + number, Arm.LIVE, head, asked, live, live)
+        lines.append(line_of(Recorded(pair, number), redacted))
+    path.write_bytes(b"".join(lines))
+
+
+async def test_a_recording_is_the_reference_at_once(tmp_path: Path) -> None:
+    recorded(tmp_path / "pairs.jsonl", 500)
+    text = TEXT.replace("{first: 200}", "{recording: pairs.jsonl}")
+    async with running(tmp_path, text) as controller:
+        watch = controller.drift.watches["r"]
+        await eventually(lambda: watch.detector is not None)
+        observing = Observing(await FakeWorker(tmp_path).connect())
+        await looked(controller, observing, 100)
+        assert {one.state for one in watch.findings()} == {"steady"}
+        await looked(controller, observing, 400, mean=16.0)
+        assert sorted(told(controller)) == [("detected", "amount"), ("detected", "prediction")]
+    async with running(tmp_path, text) as controller:  # it is read once
+        assert set(controller.drift.watches["r"].alarms) == {"amount", "prediction"}
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (lambda path: None, "cannot read"),
+        (lambda path: path.write_bytes(b"[1, 2]\n"), "not a recorded file"),
+        (lambda path: recorded(path, 50), "50 values of amount among 50 requests, expected at least 100"),
+        (lambda path: recorded(path, 500, ("/amount",)), "500 requests, expected at least 100"),
+    ],
+)
+async def test_a_recording_that_is_no_reference_is_a_problem_that_is_shown(
+    tmp_path: Path, write: Callable[[Path], object], says: str
+) -> None:
+    write(tmp_path / "pairs.jsonl")
+    text = TEXT.replace("{first: 200}", "{recording: pairs.jsonl}")
+    async with running(tmp_path, text) as controller:
+        watch = controller.drift.watches["r"]
+        await eventually(lambda: watch.problem)
+        observing = Observing(await FakeWorker(tmp_path).connect())
+        observing.send(300)
+        await eventually(lambda: watch.read == 300)
+        assert len(watch._waiting) <= EARLY
+        (shown,) = desk_of(controller).drift.routes()
+        assert shown["state"] == "learning"
+        (problem,) = shown["problems"]
+        assert says in problem
+        assert "pairs.jsonl" in problem
