@@ -1,9 +1,9 @@
 """What each channel's mean was at this hour of the cycle, and how sure that is.
 
 Sums and trials are kept per cell: an hour of the week with a period of 24 h, a 24th of any other period, one cell
-without. The expected mean is level + phase of the day + day of the week + their interaction, each shrunk towards 0 by
-as many observations as `SHRINK` says (James and Stein, 1961, as hierarchical means): a cell that was seen once hardly
-moves it.
+without. The expected mean is level + phase of the day + day of the week + their interaction (first smooth over five
+phases, then what is left), each shrunk towards 0 by as many observations as `SHRINK` says (James and Stein, 1961, as
+hierarchical means): a cell that was seen once hardly moves it.
 
 The reference goes on learning with equal weights, one day (24 ticks) late and never from a field that drifts. A lasting
 shift is found long before it is learned; of a slow ramp the part that is not learned is at least half of it, however
@@ -21,6 +21,8 @@ from proxy.evidence.process.wealth import Bools, Floats, Ints
 PHASES: Final = 24
 LATE: Final = 24
 """Ticks by which learning lags."""
+AROUND: Final = (1.0, 2.0, 3.0, 2.0, 1.0)
+"""Weights of the phases around one, where a day's own shape is estimated."""
 LEAST: Final = 0.02
 """The least variance of means, in that of their noise."""
 
@@ -121,12 +123,28 @@ def centred(sums: Floats, trials: Floats, means: Floats, squares: Floats) -> Flo
 def _moves(rest: Floats, trials: Floats, noise: Floats, bursts: Floats) -> Floats:
     """By how much each (day, phase) differs from the level, (days, phases, channels)."""
     moves = np.zeros_like(rest)
-    axes = (0, 1) if len(rest) > 1 else (0,)
+    weekly = len(rest) > 1
     for _ in range(2):  # backfitting: what one margin explains is taken from the other
-        for axis in axes:
+        for axis in (0, 1) if weekly else (0,):
             move = _shrunk(rest.sum(axis, keepdims=True), trials.sum(axis, keepdims=True), noise * bursts)
             moves, rest = moves + move, rest - trials * move
-    return moves + _shrunk(rest, trials, noise) if len(rest) > 1 else moves
+    if not weekly:
+        return moves
+    move = _shrunk(*_smoothed(rest, trials), noise)
+    moves, rest = moves + move, rest - trials * move
+    return moves + _shrunk(rest, trials, noise)
+
+
+def _smoothed(sums: Floats, trials: Floats) -> tuple[Floats, Floats]:
+    """Sums and trials of the means over five phases around each, weighted by `AROUND`: as many trials as a mean of that
+    variance has."""
+    shape = sums.shape
+    around = [np.roll(array.reshape(-1, shape[-1]), i - 2, axis=0) for array in (sums, trials) for i in range(5)]
+    total = sum(weight * one for weight, one in zip(AROUND, around[5:], strict=True))
+    squares = sum(weight**2 * one for weight, one in zip(AROUND, around[5:], strict=True))
+    means = sum(weight * one for weight, one in zip(AROUND, around[:5], strict=True)) / np.maximum(total, 1e-9)
+    worth = total**2 / np.maximum(squares, 1e-9)
+    return np.asarray(means * worth).reshape(shape), np.asarray(worth).reshape(shape)
 
 
 def _shrunk(sums: Floats, trials: Floats, noise: Floats) -> Floats:
