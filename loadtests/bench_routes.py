@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import signal
 import sys
 import tempfile
 import time
@@ -51,13 +52,16 @@ def team(number: int, old: str, new: str, idle: str = "4s") -> str:
     return yaml.safe_dump({"owner": f"team {number}", "upstreams": upstreams, "routes": routes}, sort_keys=False)
 
 
-async def started(folder: Path, config: dict[str, Any]) -> float:
-    """Seconds from the command to readiness, of one that is ended again."""
+async def started(folder: Path, config: dict[str, Any]) -> str:
+    """How long from the command to readiness, and how much CPU of all processes, of one that is ended again."""
     began = time.perf_counter()
     async with running(folder, config) as understudy:
-        took = time.perf_counter() - began
-        await understudy.stop()
-    return took
+        took, tree = time.perf_counter() - began, await understudy.processes()
+        pids = [tree["supervisor"], tree["controller"], *(worker["pid"] for worker in tree["workers"])]
+        spent = [sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids]
+        await understudy.stop(signal.SIGINT)
+    await asyncio.to_thread((folder / "understudy.log").unlink)  # the next one's address is looked for in its own
+    return f"{took:.2f} s (CPU: supervisor {spent[0]:.1f} s, controller {spent[1]:.1f} s, a worker {spent[2]:.1f} s)"
 
 
 async def reloaded(understudy: Understudy, file: Path, text: str) -> float:
@@ -108,7 +112,7 @@ async def measure(routes: int, rounds: int, old: str, new: str) -> None:
             (folder / "teams" / f"{number:03}.yaml").write_text(team(number, old, new))
         config = {"include": "teams/*.yaml", "upstreams": {"sorry": {"url": old}}, "default": {"live": "sorry"}}
         first, then = await started(folder, config), await started(folder, config)
-        print(f"{routes} routes: start {first:.2f} s with a new store, {then:.2f} s with its own", flush=True)
+        print(f"{routes} routes: start {first} with a new store, {then} with its own", flush=True)
         last = folder / "teams" / f"{routes // PER_TEAM - 1:03}.yaml"
         async with running(folder, config) as understudy, Load(f"{understudy.data_url}/m0/infer", RATE) as load:
             await load.more(600)
