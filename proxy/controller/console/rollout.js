@@ -5,6 +5,7 @@ import { askAction } from "./dialogs.js";
 import { diff } from "./diff.js";
 import { cut, h, name, part } from "./dom.js";
 import * as f from "./format.js";
+import { lineage } from "./lineage.js";
 import { isMe, whoIsIn, whyNot } from "./login.js";
 import { judged, spoken } from "./spoken.js";
 import { evidence, overlay, overlayData } from "./plots.js";
@@ -51,6 +52,7 @@ function head(rollout) {
       h("span", { class: "arm-name live" }, "live"), " ", name(rollout.live), " against ",
       h("span", { class: "arm-name candidate" }, "candidate"), " ", name(rollout.candidate), " version ", name(rollout.version),
     ),
+    lineage(rollout.lineage),
     ladder(rollout),
     h(
       "p",

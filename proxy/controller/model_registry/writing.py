@@ -99,6 +99,7 @@ def _tags(event: WebhookEvent, state: str, reason: str) -> dict[str, str]:
         "reason": reason,
         "at": rfc3339(event.time),
         "journal": str(data.get("console_url") or ""),
+        "entry": str((data.get("journal") or {}).get("number", "")),
     }
     return {PREFIX + key: value[:LONGEST] for key, value in said.items() if value}
 
