@@ -66,6 +66,8 @@ class Plane:
     """Two workers that outlive controllers: each does what the last table that reached it says, unless it has not heard
     of a controller for too long."""
 
+    replica = ""
+
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.tables = {0: Table(0), 1: Table(0)}

@@ -59,8 +59,9 @@ async def test_pairs_after_the_decision_change_nothing_that_is_shown(
     assert (counts.pairs[NAME, "compared"], counts.pairs[NAME, "late"]) == (425, 60)
     assert trial.ledger.pending == 5  # and all of them are accounted for
     [change] = [one for one in controller.store.saves if one.kind == "rolled_back"]  # type: ignore[attr-defined]
-    for told in (change.event.data, change.detail):
-        assert [told["verdict"], told["findings"]] == [then["verdict"], then["findings"]]
+    assert [change.detail["verdict"], change.detail["findings"]] == [then["verdict"], then["findings"]]
+    told = change.event.data
+    assert [told["verdict"], told["findings"]] == [then["verdict"], []], "an abort rests on no finding"
     assert change.event.data["ledger"] == decided
     assert change.event.data["stage"] == "canary-5"
     assert all(finding["eta_seconds"] is None for finding in then["findings"])
