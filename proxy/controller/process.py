@@ -44,6 +44,7 @@ Reload = Callable[[Config, str, int], Awaitable[str]]
 
 def settle_memory() -> None:
     """Leave what is there for good to itself, and look for rubbish less often: pairs make none that is circular."""
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -62,6 +63,7 @@ class Process:
 
     async def run(self) -> int:
         """Serve until told to leave; the exit code."""
+        gc.disable()  # until `settle`: what is read now stays
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
