@@ -6,6 +6,8 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -245,3 +247,9 @@ async def test_tokens_of_the_file_stand_beside_those_of_the_provider() -> None:
             assert (await client.get(URL, headers=bearer("a.b.c"))).status == 200
             await problem(await client.get(URL, headers=bearer("a.b.d")), 401)
             assert (await client.get(URL, headers=bearer(provider.token()))).status == 200
+
+
+def test_who_configures_no_provider_imports_nothing_for_it() -> None:
+    program = "import sys, proxy.controller.process; print({'joserfc', 'cryptography'} & sys.modules.keys())"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said == "set()\n"
