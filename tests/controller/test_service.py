@@ -100,7 +100,8 @@ async def test_outcomes_join_once_within_the_horizon_and_the_rest_is_counted_as_
 
 async def test_what_the_queues_of_the_controller_lose_is_counted(controller: Controller, worker: FakeWorker) -> None:
     service = desk_of(controller)
-    assert service.counts().dropped == {"order": 0, "replaced": 0, "pairs": 0, "record": 0, "events": 0}
+    queues = ("order", "replaced", "pairs", "record", "events", "observations")
+    assert service.counts().dropped == dict.fromkeys(queues, 0)
     service.subscribe()
     for number in range(MAX_EVENTS + 5):
         controller.streams.tell("x", float(number), {})
