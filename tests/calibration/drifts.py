@@ -87,7 +87,7 @@ def drift_rows() -> Iterator[Case]:
     yield quiet("60 values an hour", PER_HOUR, 60)
     yield quiet("6 values an hour", 6.0, 60)
     yield late("0.2 standard deviations", "temperature", streams.shifted, 30.0)
-    yield late("a new label, 2 %", "country", streams.new_label, 8.0)
+    yield late("a new label, 2 %", "country", streams.new_label, 9.0)
     yield late("°C → °F", "temperature", streams.fahrenheit, 0.5)
     yield late("× 1,000", "temperature", streams.thousandfold, 0.3)
     yield late("0.02 standard deviations a day", "temperature", streams.ramped, 200.0)
