@@ -159,7 +159,7 @@ async def test_earlier_trials_of_a_rollout_are_told(browser: Any) -> None:
     service = Crowd(times=1)
     async with opened(browser, service) as (page, origin, _):
         await page.goto(f"{origin}#/fraud-000/fraud-skewed")
-        await expect(page.locator(".top")).to_be_visible()
+        await expect(page.locator("header.top")).to_be_visible()
         await expect(page.get_by_role("heading", name="Earlier trials")).to_be_hidden()
         ended = {"trial": "t1", "version": "<b>1</b>", "live": "fraud-v1", "state": "rolled_back", "cause": "fail"}
         ended |= {"began_at": "2026-11-20T10:00:00Z", "since": "2026-11-21T10:00:00Z", "stage": "canary-5"}

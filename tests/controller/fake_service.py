@@ -121,11 +121,6 @@ class FakeDrift:
     async def route(self, name: str) -> dict[str, Any] | None:
         return self.shown | {"charts": {}} if name == self.shown["route"] else None
 
-    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
-        if self.store.broken:
-            raise StoreError("disk full")
-        return self.trials[:limit]
-
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         return []
 
@@ -197,6 +192,11 @@ class FakeService:
         empty = {"time": [], "weight": [], "guards": {}}
         known = {"units": {}, "titles": {}}
         return {"pairs": 0, "window": 2000, **known, "latency": None, "predictions": None, "history": empty}
+
+    async def earlier(self, name: str, limit: int) -> list[dict[str, Any]]:
+        if self.store.broken:
+            raise StoreError("disk full")
+        return self.trials[:limit]
 
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         if self.store.broken:
