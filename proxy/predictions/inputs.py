@@ -53,7 +53,7 @@ def read_inputs(
 
     >>> amount, country = input_field("amount", Kind.NUMBER, "/x/0"), input_field("country", Kind.LABEL, header="X-C")
     >>> read_inputs([amount, country], b"POST / HTTP/1.1\\r\\nx-c: DE\\r\\n\\r\\n", b'{"x": [1.5]}')
-    ({'amount': 1.5, 'country': 'DE'}, <Reason.NONE: ''>)
+    ({'country': 'DE', 'amount': 1.5}, <Reason.NONE: ''>)
     >>> read_inputs([amount], b"POST / HTTP/1.1\\r\\n\\r\\n", b'{"x": ["?"]}')[0], read_inputs([amount], b"", b"?")[1]
     ({'amount': None}, <Reason.NOT_JSON: 'not_json'>)
     """

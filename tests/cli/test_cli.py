@@ -96,10 +96,11 @@ def test_serve_gives_the_exit_code_of_the_proxy_and_its_errors_in_words(monkeypa
 
 
 def test_demo_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[bool, bool]] = []
-    monkeypatch.setattr(play, "main", lambda *, keep, as_json: asked.append((keep, as_json)) or int(keep))
-    assert [run("demo").exit_code, run("demo", "--keep").exit_code, run("demo", "--json").exit_code] == [0, 1, 0]
-    assert asked == [(False, False), (True, False), (False, True)]
+    asked: list[tuple[bool, bool, bool]] = []
+    monkeypatch.setattr(play, "main", lambda *, keep, as_json, loop: asked.append((keep, as_json, loop)) or int(keep))
+    given = [(), ("--keep",), ("--json",), ("--loop",)]
+    assert [run("demo", *one).exit_code for one in given] == [0, 1, 0, 0]
+    assert asked == [(False, False, False), (True, False, False), (False, True, False), (False, False, True)]
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------

@@ -350,7 +350,7 @@ def test_whatever_stands_anywhere_it_is_a_configuration_or_a_list_of_mistakes(
 def misspellings() -> list[tuple[tuple[Any, ...], str]]:
     """Every key of the full example whose name may not be chosen, and a misspelling of it."""
     keys = [path for path in paths(FULL) if isinstance(path[-1:], tuple) and path and isinstance(path[-1], str)]
-    free = {"upstreams", "set", "headers"}
+    free = {"upstreams", "set", "headers", "inputs"}
     fixed = [path for path in keys if len(path) < 2 or path[-2] not in free or path[-1] in ("drop", "set")]
     return [(path, f"{path[-1][:-1]}q") for path in fixed if len(path[-1]) > 3]
 
