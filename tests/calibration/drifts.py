@@ -17,9 +17,9 @@ DAYS, PER_HOUR = 90, 60.0
 Change = Callable[[np.ndarray, np.ndarray, float, np.random.Generator], np.ndarray]
 
 
-def plan(*fields: DriftField, part: float = 1.0) -> DriftPlan:
-    """One alarm in 90 days over ten fields, of which these are a `part`."""
-    return DriftPlan(fields, period=DAY, alarms=part)
+def plan(*fields: DriftField, part: float = 1.0, per_hour: float = PER_HOUR) -> DriftPlan:
+    """One alarm in 90 days over ten fields, of which these are a `part`; where little comes, a shorter reference."""
+    return DriftPlan(fields, first=10_000 if per_hour >= PER_HOUR else 1500, period=DAY, alarms=part)
 
 
 def false_alarms(seed: int, per_hour: float, days: int = DAYS) -> int:
@@ -27,7 +27,7 @@ def false_alarms(seed: int, per_hour: float, days: int = DAYS) -> int:
     rng = np.random.default_rng([41, seed])
     times = arrivals(rng, days, per_hour)
     columns = tuple(stream(times, rng).tolist() for _, stream in TEN.values())
-    found = DriftDetector(plan(*FIELDS)).add(Observations(times.tolist(), columns))
+    found = DriftDetector(plan(*FIELDS, per_hour=per_hour)).add(Observations(times.tolist(), columns))
     return sum(one.state is DriftState.DRIFTING for one in found)
 
 
@@ -38,9 +38,11 @@ def changed(seed: int, stream: FieldStream, change: Change, per_hour: float) -> 
     return times, change(stream(times, rng), times, at, rng), at
 
 
-def first_alarm(field: DriftField, times: np.ndarray, values: np.ndarray, at: float) -> tuple[float, bool]:
+def first_alarm(
+    field: DriftField, times: np.ndarray, values: np.ndarray, at: float, per_hour: float = PER_HOUR
+) -> tuple[float, bool]:
     """Hours from the change to the alarm (infinite: none in 90 days), and whether there was one before it."""
-    detector, start = DriftDetector(plan(field, part=0.1)), int(np.searchsorted(times, at))
+    detector, start = DriftDetector(plan(field, part=0.1, per_hour=per_hour)), int(np.searchsorted(times, at))
     early = bool(detector.add(Observations(times[:start].tolist(), (values[:start].tolist(),))))
     steps = np.append(np.arange(start, start + 200), np.arange(start + 200, len(times), 10))
     for i, until in zip(steps.tolist(), np.append(steps[1:], len(times)).tolist(), strict=True):
@@ -71,7 +73,10 @@ def late(name: str, field: str, change: Change, most: float | None, runs: int = 
     def case(share: float) -> Row:
         n = max(3, round(runs * share))
         kind, stream = TEN[field]
-        found = [first_alarm(DriftField(field, kind), *changed(seed, stream, change, per_hour)) for seed in range(n)]
+        found = [
+            first_alarm(DriftField(field, kind), *changed(seed, stream, change, per_hour), per_hour)
+            for seed in range(n)
+        ]
         hours = np.array([one for one, _ in found])
         middle, early = float(np.median(hours)), sum(before for _, before in found)
         text = f"{middle:.3g} h, {int(np.isfinite(hours).sum())} of {n} runs; {early} alarms before"
