@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from proxy.model import BUCKETS
 
@@ -97,25 +97,44 @@ class MatchRule:
         return not self.headers or all(headers.get(name) == value for name, value in self.headers)
 
 
-class Router(Generic[T]):
-    """Finds the first rule, in the file's order, that allows a request; constant time for exact paths alone.
+FEW: Final = 8
+"""Rules with a prefix up to which trying each costs less than finding those that fit."""
 
-    Rules that could match a path are gathered per exact path when the router is made, so that a request with a known
-    path looks at those only.
+
+class Router(Generic[T]):
+    """Finds the first rule, in the file's order, that allows a request.
+
+    A path costs one look-up among the exact ones. One that is none of them is held against each prefix while these are
+    `FEW`, else it costs one look-up for each length that a prefix has, however many there are.
     """
 
-    __slots__ = ("_exact", "_open")
+    __slots__ = ("_exact", "_few", "_lengths", "_prefixed", "_rules")
 
     def __init__(self, rules: Sequence[tuple[MatchRule, T]]) -> None:
-        wide: list[int] = []
         exact: dict[bytes, list[int]] = {}
+        prefixed: dict[bytes, list[int]] = {}
         for n, (rule, _) in enumerate(rules):
             if not rule.path or rule.path.endswith(b"*"):
-                wide.append(n)
+                prefixed.setdefault(rule.path[:-1], []).append(n)
             else:
                 exact.setdefault(rule.path, []).append(n)
-        self._open = tuple(rules[n] for n in wide)
-        self._exact = {path: tuple(rules[n] for n in sorted([*own, *wide])) for path, own in exact.items()}
+        self._rules, self._prefixed = tuple(rules), prefixed
+        self._lengths = tuple(sorted({len(prefix) for prefix in prefixed}))
+        self._exact = {path: self._ordered([*own, *self._begun(path)]) for path, own in exact.items()}
+        every = [n for numbers in prefixed.values() for n in numbers]
+        self._few = self._ordered(every) if len(every) <= FEW else None
+
+    def _begun(self, path: bytes) -> list[int]:
+        """Which rules have a prefix that the path begins with."""
+        found: list[int] = []
+        for length in self._lengths:
+            if length > len(path):
+                break
+            found += self._prefixed.get(path[:length], ())
+        return found
+
+    def _ordered(self, numbers: list[int]) -> tuple[tuple[MatchRule, T], ...]:
+        return tuple([self._rules[n] for n in sorted(numbers)])
 
     def is_exact(self, path: bytes) -> bool:
         """Whether a rule is for this path and no other.
@@ -137,7 +156,8 @@ class Router(Generic[T]):
     def choices(self, path: bytes, method: bytes, headers: Mapping[bytes, bytes]) -> list[tuple[MatchRule, T]]:
         """The rules that apply as far as the head says, up to the first that asks nothing of the body."""
         found = []
-        for rule, target in self._exact.get(path, self._open):
+        rules = self._exact.get(path, self._few)
+        for rule, target in rules if rules is not None else self._ordered(self._begun(path)):
             if rule.allows(path, method, headers):
                 found.append((rule, target))
                 if not rule.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.request.routing import MatchRule, Router, bucket, chosen, salt
+from proxy.request.routing import FEW, MatchRule, Router, bucket, chosen, salt
 
 KEYS = st.binary(min_size=0, max_size=64)
 SERVE, SAMPLE = salt("r", "v2", "1", "serve"), salt("r", "v2", "1", "sample")
@@ -72,14 +72,20 @@ def test_first_rule_that_applies_wins() -> None:
     assert ROUTER.find(b"/a/b", b"GET", {b"x-tenant": b"t"}) == "tenant"
 
 
-@given(st.sampled_from([b"/a", b"/a/b", b"/a/x", b"/b", b"/"]), st.sampled_from([b"GET", b"POST"]), st.booleans())
-def test_router_agrees_with_trying_every_rule(path: bytes, method: bytes, tenant: bool) -> None:
-    rules = [
-        (MatchRule(b"/a", frozenset({b"POST"})), 1),
-        (MatchRule(b"/a/*"), 2),
-        (MatchRule(b"/a/b"), 3),
-        (MatchRule(), 4),
-    ]
+PATHS = st.text("ab/", max_size=4).map(lambda text: b"/" + text.encode())
+RULES = st.lists(
+    st.builds(
+        MatchRule,
+        st.one_of(PATHS, PATHS.map(lambda path: path + b"*"), st.just(b"")),
+        st.sampled_from([frozenset(), frozenset({b"POST"})]),
+        st.sampled_from([(), ((b"x-tenant", b"t"),)]),
+    ),
+    max_size=3 * FEW,
+)
+
+
+@given(RULES, PATHS, st.sampled_from([b"GET", b"POST"]), st.booleans())
+def test_router_agrees_with_trying_every_rule(rules: list[MatchRule], path: bytes, method: bytes, tenant: bool) -> None:
     headers = {b"x-tenant": b"t"} if tenant else {}
-    expected = next((target for rule, target in rules if rule.allows(path, method, headers)), None)
-    assert Router(rules).find(path, method, headers) == expected
+    expected = next((n for n, rule in enumerate(rules) if rule.allows(path, method, headers)), None)
+    assert Router([(rule, n) for n, rule in enumerate(rules)]).find(path, method, headers) == expected
