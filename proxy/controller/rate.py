@@ -8,6 +8,9 @@ from dataclasses import dataclass
 RATE_MEMORY = 30.0
 """Seconds over which the rate of compared pairs is averaged."""
 
+NONE = 1e-6
+"""Pairs per second that are none: one in eleven days."""
+
 
 @dataclass(slots=True)
 class RateMeter:
@@ -23,6 +26,7 @@ class RateMeter:
             self.at, self.count = now, count
         elif now > self.at:
             share = 1.0 - math.exp((self.at - now) / RATE_MEMORY)
-            self.value += share * ((count - self.count) / (now - self.at) - self.value)
+            value = self.value + share * ((count - self.count) / (now - self.at) - self.value)
+            self.value = value if value > NONE else 0.0
             self.at, self.count = now, count
         return self.value

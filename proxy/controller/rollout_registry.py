@@ -141,8 +141,7 @@ class RolloutRegistry:
             trial.renew(plan, self._tallies.ledgers(plan.trial))
             if earlier is not None:
                 trial.evidence, trial.pair_ledger = earlier.evidence, earlier.pair_ledger
-        else:
-            plan = replace(_with_segments_of(previous, plan), again=previous.again)
+        elif (plan := replace(_with_segments_of(previous, plan), again=previous.again)) != previous:
             trial.flush()
             trial.evidence.change_limits(plan)
             trial.adopt(plan)

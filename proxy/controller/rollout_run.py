@@ -55,6 +55,9 @@ BATCH = 256
 LOOK_SHARE = 0.02
 """Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
 
+SLOWER = 0.9
+"""Part of the rate at the last look at which forecasts are made anew though no pair has come."""
+
 LOOK_LATEST = 0.75
 """Seconds after which a look is due: with nine guards it costs 20 ms, the price of a thousand pairs."""
 
@@ -108,6 +111,7 @@ class RolloutRun(KnownLater):
         self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
         self.reader = reader_of(plan)
         self._rate = RateMeter()
+        self.assessed_at = 0.0  # the rate of compared pairs at the last look at the evidence
         self._changed = True
         self._look_cost = 0.0
         self._looked_at = 0.0
@@ -202,13 +206,15 @@ class RolloutRun(KnownLater):
         self.readings.skip(worker, sequence)
 
     def counts(self, worker: str, counts: dict[str, int]) -> None:
-        """A worker's totals for this trial."""
-        before = self.ledger
-        shed = self.pair_ledger.account(worker).report(counts)
-        if self.rollout.over:
-            self.unsnapshot |= self.ledger != before  # workers report of a trial as long as they live
+        """A worker's totals for this trial, which come as long as it lives; most have no news."""
+        account = self.pair_ledger.account(worker)
+        before = replace(account)
+        shed = account.report(counts)
+        if account == before:
             return
         self.unsnapshot = True
+        if self.rollout.over:
+            return
         if shed > 0:
             self.evidence.shed(shed)
         self._changed = True
@@ -304,7 +310,8 @@ class RolloutRun(KnownLater):
     def look(self, now: float, blocked_by: str | None) -> Looked:
         """Look at the evidence (again only if it changed); `now` in epoch seconds."""
         rate = self._rate.update(self.pair_ledger.compared, now)
-        if self.looked is None or self._changed:
+        if self.looked is None or self._changed or rate < SLOWER * self.assessed_at:
+            self.assessed_at = rate
             began = time.perf_counter()
             assessment = self.evidence.assess(rate, self._held, serving=self.serving)
             self._looked_at = time.perf_counter()

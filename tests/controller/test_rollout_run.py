@@ -71,6 +71,35 @@ def test_an_unchanged_trial_is_not_looked_at_twice() -> None:
     assert trial.look(1002.0, None).assessment is not first.assessment
 
 
+def test_a_report_without_news_is_no_reason_to_look_or_to_save() -> None:
+    trial = make()
+    totals = {"sampled": 3, "shed": 1, "sent": 2}
+    trial.counts("w", totals)
+    first = trial.look(1000.0, None)
+    trial.unsnapshot = False
+    trial.counts("w", totals)
+    assert trial.look(1001.0, None).assessment is first.assessment
+    assert not trial.unsnapshot
+    trial.counts("w", {**totals, "sampled": 4, "shed": 2})
+    assert trial.unsnapshot
+    assert trial.look(1002.0, None).assessment is not first.assessment
+
+
+def test_forecasts_follow_traffic_that_stops_and_then_rest() -> None:
+    trial = make()
+    trial.look(1000.0, None)
+    for number in range(200):
+        trial.take(pair(number, answer(0)))
+    trial.flush()
+    busy = trial.look(1010.0, None).assessment
+    assert trial.look(1010.5, None).assessment is busy
+    slower = trial.look(1020.0, None).assessment
+    assert slower is not busy
+    assert trial.look(1.0e6, None).rate == 0.0
+    over = trial.look(1.0e6 + 1, None).assessment
+    assert trial.look(2.0e6, None).assessment is over
+
+
 def test_delayed_truth_is_joined_once_and_without_a_guard_it_is_shown() -> None:
     trial = make(replace(PLAN, guards=(Guard("max_quality_drop", 0.1),)))
     trial.take(pair(0, answer(1)))
