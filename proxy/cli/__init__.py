@@ -121,6 +121,8 @@ def check(
         return 0
     if path is None:
         raise click.UsageError("Missing option '--config' / '-c'.")
+    if no_env and connect:
+        raise click.UsageError("--connect needs what --no-env leaves out.")
     try:
         config, unknown = look_through(path) if no_env else (load(path), ())
     except (OSError, UnicodeDecodeError) as error:

@@ -97,7 +97,7 @@ def _judge_journal(path: Path | StoreUrl, name: str, *, as_json: bool) -> int:
         of_rollouts = (one for one in entries if not one[0]["kind"].startswith("drift_"))  # drift decides nothing
         audits = [audit(entry, evidence) for entry, evidence in of_rollouts]
     if not audits:
-        where = path.target().shown if isinstance(path, StoreUrl) else path
+        where = path.shown if isinstance(path, StoreUrl) else path
         raise UnderstudyError(f"{where}: the journal has no entry" + (f" of `{name}`" if name else ""))
     if as_json:
         keys = ("number", "rollout", "kind", "reason", "then", "now")

@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path as File
 
-from proxy.config.postgres_url import SYSTEM, PostgresTarget, Unfilled
+from proxy.config.postgres_url import SYSTEM, PostgresTarget
 from proxy.config.text import Path
 from proxy.config.tree import Config
 
@@ -33,9 +32,8 @@ def check_files(config: Config, blame: _Blame) -> None:
             _authorities((*here, "ca"), upstream.tls.ca, blame)
             if upstream.tls.cert is not None and upstream.tls.key is not None:
                 _pair(here, upstream.tls.cert, upstream.tls.key, blame)
-    if config.store.url is not None:
-        with suppress(Unfilled):  # has been blamed
-            _database(config.store.url.target(), blame)
+    if config.store.url is not None and (target := config.store.url.known()) is not None:
+        _database(target, blame)
     if config.fleet is not None and config.fleet.tls is not None:
         fleet: Path = ("fleet", "tls")
         _pair(fleet, config.fleet.tls.cert, config.fleet.tls.key, blame)

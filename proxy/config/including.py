@@ -57,7 +57,7 @@ class ConfigTexts:
     @classmethod
     def gather(cls, text: str, source: str, directory: Folder, environ: Mapping[str, str]) -> ConfigTexts:
         """A main file's text with all that it includes; what cannot be read is told as a problem."""
-        found = {pattern: matches(pattern, directory) for pattern in _patterns(text, environ)}
+        found = {pattern: matches(pattern, directory) for pattern in _patterns(text, environ, directory)}
         names = dict.fromkeys(name for fitting in found.values() for name in fitting)
         names.pop(Folder(source).name, None)  # where a pattern fits the main file as well
         included = tuple(_read(name, directory) for name in names)
@@ -99,7 +99,7 @@ class ConfigTexts:
         return main
 
 
-def _patterns(text: str, environ: Mapping[str, str]) -> list[str]:
+def _patterns(text: str, environ: Mapping[str, str], directory: Folder) -> list[str]:
     """What the main file includes; nothing where it has mistakes: they are found again when all is read."""
     if "include" not in text:
         return []
@@ -107,7 +107,7 @@ def _patterns(text: str, environ: Mapping[str, str]) -> list[str]:
     asked = data.get("include") if isinstance(data, dict) else None
     written = asked if isinstance(asked, list) else [asked]
     unknown: list[str] = []  # a pattern with something that the environment does not give fits nothing
-    texts = [(filled(one, environ, unknown.append), len(unknown)) for one in written if isinstance(one, str)]
+    texts = [(filled(one, environ, unknown.append, directory), len(unknown)) for one in written if isinstance(one, str)]
     return [text for (text, after), (_, before) in zip(texts, [("", 0), *texts], strict=False) if after == before]
 
 

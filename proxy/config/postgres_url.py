@@ -112,6 +112,19 @@ class StoreUrl:
         root, cert, key = files
         return replace(found, sslrootcert=root, sslcert=cert, sslkey=key)
 
+    def known(self) -> PostgresTarget | None:
+        """What it says now; `None` where something in it cannot be filled in."""
+        try:
+            return self.target()
+        except Unfilled:
+            return None
+
+    @property
+    def shown(self) -> str:
+        """What may be shown of it: no password, and only what it is where something cannot be filled in."""
+        target = self.known()
+        return target.shown if target is not None else "PostgreSQL"
+
     def _beside(self, file: str) -> str:
         return file if file in ("", SYSTEM) else str(self.directory / file)
 

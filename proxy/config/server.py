@@ -291,7 +291,7 @@ class Store(Section):
     @property
     def where(self) -> str:
         """What the store is called: a path, or a URL without what is secret in it."""
-        return self.path if self.url is None else self.url.target().shown
+        return self.path if self.url is None else self.url.shown
 
     @model_validator(mode="before")
     @classmethod

@@ -131,14 +131,15 @@ class Document:
 
 
 class NoEnvironment(dict[str, str]):
-    """An environment that is not known: what it or a file should give is left open, and is no mistake."""
+    """An environment that is not known: what it or a file should give is left open, and is no mistake; no file is
+    read."""
 
 
 def read(text: str, environ: Mapping[str, str] | None, directory: Folder = HERE) -> Document:
     """The document in `text`, whose relative `${file:PATH}` start at `directory`; what is wrong with it is in its
     `mistakes`. Without `environ` each `${…}` stays as it is written, and nothing is read; with `NoEnvironment` only
     defaults (`${NAME:-default}`) are filled in."""
-    document = Document(environ=environ or {}, directory=directory)
+    document = Document(environ={} if environ is None else environ, directory=directory)
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -218,7 +219,7 @@ class _Reader:
 
         missing: list[str] = []
         if isinstance(self._environ, NoEnvironment):
-            value = text if f"${{{_FILE}" in text else filled(text, self._environ, missing.append)
+            value = filled(text, self._environ, missing.append)
             if not missing and value != text:
                 return value
             self._document.unfilled.add(path)
@@ -243,7 +244,11 @@ def filled(text: str, environ: Mapping[str, str], blame: Callable[[str], None], 
 
     def value(match: re.Match[str]) -> str:
         if match[1].startswith(_FILE):
-            return _content(match[1].removeprefix(_FILE), directory, blame)
+            name = match[1].removeprefix(_FILE)
+            if not isinstance(environ, NoEnvironment):
+                return _content(name, directory, blame)
+            blame(f"the file {name} is not looked at")
+            return ""
         variable, has_default, default = match[1].partition(":-")
         if not _VARIABLE_NAME.fullmatch(variable):
             blame(f"`${{{match[1]}}}` is not the name of an environment variable")

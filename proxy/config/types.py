@@ -132,7 +132,7 @@ StoreAddress = Annotated[
     Reads(
         read_store_url,
         _text(r"^(postgres(ql)?://|\$\{)", "postgresql://understudy:${file:/run/secrets/pg}@db/understudy"),
-        lambda url: url.target().shown,
+        lambda url: url.shown,
     ),
 ]
 UpstreamHost = Annotated[

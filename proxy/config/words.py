@@ -249,7 +249,7 @@ def warnings(config: Config) -> Iterator[str]:
 
 def _store(config: Config) -> Iterator[str]:
     """What a URL of PostgreSQL leaves open."""
-    target = config.store.url.target() if config.store.url is not None else None
+    target = config.store.url.known() if config.store.url is not None else None
     if target is None or target.local or target.sslmode == "verify-full":
         return
     what = {

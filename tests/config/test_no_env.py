@@ -48,6 +48,22 @@ def put(path: tuple[Any, ...], value: str) -> Any:
 def test_every_example_can_be_looked_through_without_an_environment(path: Path) -> None:
     config, _ = look_through(path)
     assert config.plans
+    told = CliRunner().invoke(main, ["check", "-c", str(path), "--no-env"], env={})
+    assert told.exit_code == 0, told.output
+
+
+@pytest.mark.parametrize(
+    "url", ["${NOBODY}", "postgresql://u:${file:pw}@db/state", "postgresql://u:${NOBODY}@${file:/nowhere}/state"]
+)
+def test_a_store_whose_url_is_not_known_is_told(url: str, tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("a secret")  # that it is here says nothing about where the proxy runs
+    path = tmp_path / "one.yaml"
+    path.write_text(f"store: {{url: '{url}'}}\nupstreams: {{a: {{url: 'http://127.0.0.1:1'}}}}\ndefault: {{live: a}}\n")
+    told = CliRunner().invoke(main, ["check", "-c", str(path), "--no-env"])
+    assert told.exit_code == 0, told.output
+    assert "placeholders stand for: store.url" in told.output
+    assert "state in PostgreSQL." in told.output
+    assert CliRunner().invoke(main, ["check", "-c", str(path), "--no-env", "--connect"]).exit_code == 2
 
 
 @pytest.mark.parametrize("path", list(scalars(FULL)), ids=lambda path: ".".join(map(str, path)))
