@@ -91,8 +91,8 @@ class Oidc(Section):
     roles: OidcRoles
     """Which roles its users have."""
     actor: Annotated[str, Field(min_length=1)] = "sub"
-    """The claim by which the journal calls a user, as `oidc:VALUE`. It must be one that no user can change: two people
-    of one name would be one actor."""
+    """The claim by which the journal calls a user: `oidc:SUB`, and with another claim `oidc:VALUE (SUB)`. `email`
+    counts where the provider says `email_verified`; else it is `oidc:SUB`. A person is always issuer and subject."""
     authorized_parties: tuple[str, ...] = ()
     """The clients to which bearer tokens may have been issued (`azp`); any of the provider's when empty."""
     clock_skew: Duration = 30.0

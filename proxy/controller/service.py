@@ -144,7 +144,9 @@ class ControllerService:
 
     # --- by hand -----------------------------------------------------------------------------------------------------
 
-    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+    async def act(
+        self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
+    ) -> dict[str, Any]:
         """Carry out an action; the rollout afterwards. Raises `ActionRefusedError`."""
         trial = self._controller.trials.get(name)
         if name in self._controller.registry.ended:
@@ -153,7 +155,7 @@ class ControllerService:
             raise ActionRefusedError(404, f"unknown rollout {name}" if trial is None else f"unknown action {action}")
         change = trial.rollout.change
         try:
-            refusal = await self._within(self._outcome(trial, action, reason, actor, full))
+            refusal = await self._within(self._outcome(trial, action, reason, actor, person, full))
         except StoreError as error:
             raise ActionRefusedError(503, str(error)) from error
         except TimeoutError:
@@ -166,11 +168,13 @@ class ControllerService:
             raise ActionRefusedError(409, refusal.reason)
         return self._shown(trial)
 
-    def _outcome(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> PendingOutcome:
+    def _outcome(
+        self, trial: RolloutRun, action: str, reason: str, actor: str, person: str, full: bool
+    ) -> PendingOutcome:
         """What is under way once it is asked for. Raises `StoreError`."""
         controller = self._controller
         if action != "restart":
-            return controller.executor.decide(trial, self._event(trial, action, reason, actor, full))
+            return controller.executor.decide(trial, self._event(trial, action, reason, actor, person, full))
         if trouble := controller.store.trouble:  # what is forgotten for it must not be lost for nothing
             raise StoreError(f"not saved, so not applied: {trouble}")
         return controller.registry.restart(self.config.plans[trial.name], actor, reason)
@@ -184,13 +188,14 @@ class ControllerService:
             self._controller.spawn(_rest(work))
             raise
 
-    def _event(self, trial: RolloutRun, action: str, reason: str, actor: str, full: bool) -> RolloutEvent:
+    def _event(self, trial: RolloutRun, action: str, reason: str, actor: str, person: str, full: bool) -> RolloutEvent:
         now = self._clock()
         blocked_by = self._controller.executor.blocked_by(trial)
         match action:
             case "promote":
                 rule = self.config.admin.two_person
-                return Promote(now, actor, reason, full, blocked_by, rule.promote_full if rule is not None else None)
+                within = rule.promote_full if rule is not None else None
+                return Promote(now, actor, reason, full, blocked_by, within, person)
             case "abort":
                 return Abort(now, actor, reason)
             case "pause":

@@ -13,7 +13,8 @@ def confirmation(rollout: RolloutState, event: Promote) -> str | Refuse:
     word, a refusal where it is the first person's again.
 
     >>> from proxy.model import State
-    >>> asked = RolloutState("r/c", "t", 0.0, State.CANARY, asked_by="token:ada", asked_until=100.0)
+    >>> asked = RolloutState("r/c", "t", 0.0, State.CANARY, asked_by="token:ada", asked_until=100.0,
+    ...                        asked_as="token:ada")
     >>> confirmation(asked, Promote(50.0, "token:bob", "me too", True, confirm_within=100.0))
     'me too; asked for by token:ada, confirmed by token:bob'
     >>> confirmation(asked, Promote(101.0, "token:bob", "me too", True, confirm_within=100.0))
@@ -21,11 +22,11 @@ def confirmation(rollout: RolloutState, event: Promote) -> str | Refuse:
     """
     if event.confirm_within is None:
         return event.reason or "by hand"
-    if not rollout.asked_by or event.now > rollout.asked_until:
+    if not rollout.asked_as or event.now > rollout.asked_until:
         return ""
-    if event.actor == rollout.asked_by:
+    if _person(event) == rollout.asked_as:
         until = rfc3339(rollout.asked_until)
-        return Refuse(f"{event.actor} has asked for this already: another person has to confirm it until {until}")
+        return Refuse(f"{rollout.asked_by} has asked for this already: another person has to confirm it until {until}")
     return f"{event.reason or 'by hand'}; asked for by {rollout.asked_by}, confirmed by {event.actor}"
 
 
@@ -33,6 +34,12 @@ def asked(rollout: RolloutState, event: Promote) -> tuple[RolloutState, Effects]
     """After the first word: it waits for the second, and that is told."""
     assert event.confirm_within is not None
     until = event.now + event.confirm_within
-    after = replace(rollout, change=rollout.change + 1, asked_by=event.actor, asked_until=until)
+    after = replace(
+        rollout, change=rollout.change + 1, asked_by=event.actor, asked_until=until, asked_as=_person(event)
+    )
     why = f"{event.reason or 'by hand'}: asks for 100 %, which another person has to confirm until {rfc3339(until)}"
     return after, (Save("asked", why, event.actor, "rollout.stalled"),)
+
+
+def _person(event: Promote) -> str:
+    return event.person or event.actor

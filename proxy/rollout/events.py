@@ -26,6 +26,7 @@ class RolloutState:
     it was in (`promoted` is one). `unready_since` is when the candidate's health check began to say that it is not
     ready, 0 while it is; `waited` how many seconds of the present stage that took: the stage's clock stood still.
     `asked_by` has asked for 100 %, and another person has to confirm that until `asked_until`; empty where nobody has.
+    `asked_as` is that person as `Promote.person` has it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RolloutState:
     waited: float = 0.0
     asked_by: str = ""
     asked_until: float = 0.0
+    asked_as: str = ""
 
     def in_stage(self, now: float) -> float:
         """Seconds in the present stage, without those in which the candidate was not ready."""
@@ -114,7 +116,8 @@ class Restored:
 @dataclass(frozen=True, slots=True)
 class Promote:
     """By hand: to the next stage, or with `full` to 100 %. `confirm_within` is how many seconds a second person has to
-    confirm the latter, `None` where one is enough."""
+    confirm the latter, `None` where one is enough. `person` is who asks, however the journal calls them: two promotions
+    by one person have the same. The actor when empty."""
 
     now: float
     actor: str
@@ -122,6 +125,7 @@ class Promote:
     full: bool = False
     blocked_by: str | None = None
     confirm_within: float | None = None
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)

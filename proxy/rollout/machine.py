@@ -112,7 +112,13 @@ def _enter(rollout: RolloutState, plan: Plan, index: int, now: float) -> Rollout
     fields: dict[str, object] = {"entry": rollout.entry + 1, "entered_at": now, "held": False, "stalled": False}
     fields |= {"waited": 0.0, "unready_since": now if rollout.unready_since else 0.0}
     if index >= len(plan.stages):
-        end = {"state": State.PROMOTED, "weight": BUCKETS, "stage": len(plan.stages) - 1, "asked_by": ""}
+        end = {
+            "state": State.PROMOTED,
+            "weight": BUCKETS,
+            "stage": len(plan.stages) - 1,
+            "asked_by": "",
+            "asked_as": "",
+        }
         return _changed(rollout, **fields, **end, blocked_by=None, paused=False)
     stage = plan.stages[index]
     return _changed(rollout, **fields, state=stage.kind, weight=stage.weight, stage=index, blocked_by=None)
@@ -138,7 +144,14 @@ def _fall(
 
 def _ended(rollout: RolloutState, plan: Plan, now: float, **how: object) -> RolloutState:
     """At its end, rolled back if `how` does not say otherwise: nothing of the climb that is over is left."""
-    fields = {"state": State.ROLLED_BACK, "ended_at": now, "ended_in": stage_name(rollout, plan), "asked_by": "", **how}
+    fields = {
+        "state": State.ROLLED_BACK,
+        "ended_at": now,
+        "ended_in": stage_name(rollout, plan),
+        "asked_by": "",
+        "asked_as": "",
+        **how,
+    }
     return _changed(
         rollout, weight=0, paused=False, held=False, stalled=False, blocked_by=None, unready_since=0.0, **fields
     )

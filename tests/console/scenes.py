@@ -305,7 +305,9 @@ class SceneSurface(FakeService):
         written = self.entries if name == self.scenes[0].plan.name else []
         return [entry for entry in written if before is None or entry["number"] < before][:limit]
 
-    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+    async def act(
+        self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
+    ) -> dict[str, Any]:
         found = next(scene for scene in self.scenes if scene.plan.name == name)
         self.acts.append((name, action, reason, actor, full))
         if action == "abort":

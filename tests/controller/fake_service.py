@@ -156,6 +156,7 @@ class FakeService:
             for n in range(120, 0, -1)
         ]
         self.acts: list[tuple[str, str, str, str, bool]] = []
+        self.persons: list[str] = []
         self.queues: list[asyncio.Queue[dict[str, Any]]] = []
         self.not_ready: list[str] = []
         self.reload_problem, self.reloaded_by = "", ""
@@ -205,13 +206,16 @@ class FakeService:
             return []
         return [entry for entry in self.entries if before is None or entry["number"] < before][:limit]
 
-    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+    async def act(
+        self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
+    ) -> dict[str, Any]:
         found = self.rollout(name)
         if found is None:
             raise ActionRefusedError(404, f"There is no rollout {name}.")
         if action in ("retry", "resume") or found["state"] == "rolled_back":
             raise ActionRefusedError(409, f"{name} cannot {action} now.")
         self.acts.append((name, action, reason, actor, full))
+        self.persons.append(person)
         if action == "abort":
             found |= {"state": "rolled_back", "weight": 0.0}
         if action == "pause":

@@ -17,14 +17,14 @@ RULE = "admin: {token: a-token, two_person: {promote_full: 1h}}\n"
 async def test_two_persons_and_a_restart_between_them(tmp_path: Path) -> None:
     text = RULE + config_text()
     async with running(tmp_path, text) as first:
-        one = await desk_of(first).act(NAME, "promote", reason="I saw it", actor="token:ada", full=True)
+        one = await desk_of(first).act(NAME, "promote", reason="I saw it", actor="token:ada", person="p1", full=True)
         assert (one["state"], one["asked"]["by"]) == ("shadow", "token:ada")
     async with running(tmp_path, text) as second:
         service = desk_of(second)
         with pytest.raises(ActionRefusedError, match="token:ada has asked for this already") as refused:
-            await service.act(NAME, "promote", reason="really", actor="token:ada", full=True)
+            await service.act(NAME, "promote", reason="really", actor="token:bob", person="p1", full=True)
         assert refused.value.status == 409
-        two = await service.act(NAME, "promote", reason="me too", actor="oidc:bob", full=True)
+        two = await service.act(NAME, "promote", reason="me too", actor="oidc:bob", person="p2", full=True)
         assert (two["state"], two["weight"], two["asked"]) == ("promoted", 100.0, None)
         entry, before, *_ = await second.store.journal(NAME, 2)
         assert (before["kind"], before["actor"]) == ("asked", "token:ada")

@@ -51,6 +51,15 @@ def test_the_same_person_is_refused_with_the_reason() -> None:
     assert refusal.reason.startswith("token:ada has asked for this already: another person has to confirm it until 19")
 
 
+def test_a_person_under_another_name_is_the_same_person() -> None:
+    one, _ = advance(START, replace(full(10.0, "oidc:ada@bank (u1)"), person="oidc:i u1"), PLAN)
+    again, effects = advance(one, replace(full(20.0, "oidc:bob@bank (u1)"), person="oidc:i u1"), PLAN)
+    assert again == one
+    assert isinstance(effects[0], Refuse)
+    two, _ = advance(one, replace(full(20.0, "oidc:ada@bank (u1)"), person="oidc:i u2"), PLAN)
+    assert (two.state, two.asked_as) == (State.PROMOTED, "")
+
+
 def test_after_the_time_it_is_asked_for_anew() -> None:
     one, _ = advance(START, full(10.0, "token:ada"), PLAN)
     late, _ = advance(one, full(11.0 + WITHIN, "oidc:bob"), PLAN)
@@ -99,6 +108,6 @@ def test_nobody_alone_reaches_100_percent(steps: list[tuple[str, float, bool]]) 
             asked = (actor, now)
 
 
-@pytest.mark.parametrize("field", ["asked_by", "asked_until"])
+@pytest.mark.parametrize("field", ["asked_by", "asked_until", "asked_as"])
 def test_a_state_from_before_the_rule_is_read(field: str) -> None:
     assert getattr(RolloutState("r/c", "t", 0.0), field) in ("", 0.0)

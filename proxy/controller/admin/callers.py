@@ -93,12 +93,14 @@ class Grant:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks: `actor` as the journal names them; `proven` is false where nobody is asked for a proof. `until` is when
-    the proof ends (epoch seconds), `None` where it does not."""
+    the proof ends (epoch seconds), `None` where it does not. `person` tells them from everybody else, whatever they are
+    called; the actor when empty."""
 
     actor: str
     grants: tuple[Grant, ...]
     proven: bool = True
     until: float | None = None
+    person: str = ""
 
     def role_on(self, route: str | None) -> Role | None:
         """The highest role on a route; on all of them for `None`."""

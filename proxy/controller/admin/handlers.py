@@ -194,8 +194,9 @@ async def act(request: web.Request) -> web.Response:
     """Do something by hand; the rollout afterwards, 409 when it is not possible now."""
     action = request.match_info["action"]
     given = await inputs.hand_action(request, action)
-    actor = caller_of(request).actor
-    return answer(await request.app[SURFACE].act(_name(request), action, actor=actor, **given))
+    caller = caller_of(request)
+    done = request.app[SURFACE].act(_name(request), action, actor=caller.actor, person=caller.person, **given)
+    return answer(await done)
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from aiohttp import web
 from proxy.config.admin import Admin
 from proxy.config.identity import AdminToken, Oidc, TrustedUserHeader
 from proxy.controller.admin.callers import ANONYMOUS, Caller, Grant, Role
-from proxy.controller.admin.oidc.claims import Proof, UnprovenError, actor_of, granted
+from proxy.controller.admin.oidc.claims import Proof, UnprovenError, actor_of, granted, same_name
 from proxy.controller.admin.problems import Problem
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class Identities:
         from proxy.controller.admin.oidc import jwts
 
         said = jwts.opened(SESSION, cookie, self.session_key(admin.oidc), self._clock())
-        if said is None or said.get("iss") != admin.oidc.issuer:
+        if said is None or said.get("iss") != admin.oidc.issuer or "person" not in said:
             raise unproven("You are not signed in any more.", admin)
-        return Proof(said["actor"], frozenset(said["values"]), said["exp"]).caller(admin.oidc.roles.grants)
+        return Proof.kept(said).caller(admin.oidc.roles.grants)
 
 
 IDENTITIES = web.AppKey("identities", Identities)
@@ -181,7 +181,7 @@ def from_proxy(request: web.Request, rule: TrustedUserHeader, *, passed_on: bool
         raise Problem(401, f"{rule.header}: {error}.", {"www-authenticate": "Bearer"}) from error
     listed = request.headers.getall(rule.groups, ()) if rule.groups is not None else ()
     values = frozenset(one.strip() for text in listed for one in text.split(",") if one.strip())
-    return Caller(actor, granted(rule.grants, values))
+    return Caller(actor, granted(rule.grants, values), person=same_name(actor))
 
 
 def is_proxy(peer: str, rule: TrustedUserHeader) -> bool:

@@ -163,8 +163,11 @@ class AdminService(Protocol):
     async def journal(self, name: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
         """Journal entries of a rollout, newest first, with numbers below `before`; raises `StoreError`."""
 
-    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
-        """Carry out one of `ACTIONS`, journaled; the rollout afterwards. Raises `ActionRefusedError`."""
+    async def act(
+        self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
+    ) -> dict[str, Any]:
+        """Carry out one of `ACTIONS`, journaled as the actor's; the rollout afterwards. `person` is who that is
+        (`Caller.person`). Raises `ActionRefusedError`."""
 
     async def outcomes(self, entries: list[dict[str, Any]], routes: Collection[str] | None = None) -> dict[str, int]:
         """Take delayed labels `{"id", "label" | "value" | "reward"}` for the rollouts of these routes, of all for

@@ -108,7 +108,9 @@ class StandbyService:
         """Raises `ActionRefusedError`: the leader reads it."""
         raise self._elsewhere()
 
-    async def act(self, name: str, action: str, *, reason: str, actor: str, full: bool = False) -> dict[str, Any]:
+    async def act(
+        self, name: str, action: str, *, reason: str, actor: str, person: str = "", full: bool = False
+    ) -> dict[str, Any]:
         """Raises `ActionRefusedError`: the leader acts."""
         raise self._elsewhere()
 

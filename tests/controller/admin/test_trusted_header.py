@@ -32,6 +32,15 @@ async def test_a_user_of_a_proxy_that_is_named_acts() -> None:
         await problem(await client.post(URL + "/abort", headers=bob), 403)
 
 
+async def test_a_name_in_other_letters_is_the_same_person() -> None:
+    service = FakeService(admin=admin())
+    async with serving(service) as client:
+        for name in ("eve", "Eve", "EVE", "\uff45ve"):
+            assert (await client.post(URL + "/pause", headers=ADA | {"x-forwarded-user": name})).status == 200
+        assert (await client.post(URL + "/pause", headers=ADA | {"x-forwarded-user": "bob"})).status == 200
+    assert service.persons == ["proxy:eve"] * 4 + ["proxy:bob"]
+
+
 async def test_from_anybody_else_the_header_says_nothing() -> None:
     service = FakeService(admin=admin("10.0.0.0/8"))
     async with serving(service) as client:
@@ -40,7 +49,9 @@ async def test_from_anybody_else_the_header_says_nothing() -> None:
     assert service.acts == []
 
 
-@pytest.mark.parametrize("names", [[""], ["a", "b"], ["x" * 201], ["a\tb"]])
+@pytest.mark.parametrize(
+    "names", [[""], ["a", "b"], ["x" * 201], ["a\tb"], ["ada\u200b"], ["a\u00adda"], ["ada\ufe0f"]]
+)
 async def test_a_name_that_is_none_is_refused(names: list[str]) -> None:
     async with serving(FakeService(admin=admin())) as client:
         head = [("x-forwarded-user", name) for name in names]

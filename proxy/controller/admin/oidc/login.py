@@ -24,6 +24,7 @@ import secrets
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -105,7 +106,7 @@ async def callback(request: web.Request) -> web.StreamResponse:
     if not proven.caller(oidc.roles.grants).grants:
         return _refused(request, admin, "role", f"{proven.actor} has no role")
     answer = _sent_to("/")
-    claims = {"actor": proven.actor, "values": sorted(proven.values), "iss": oidc.issuer, "exp": int(proven.until)}
+    claims = {**proven.to_keep(), "iss": oidc.issuer}
     _set_cookie(answer, SESSION, jwts.sealed(SESSION, claims, key), admin, int(client.session), "Strict")
     _set_cookie(answer, PENDING, "", admin, 0, "Lax")
     logs.event(log, "admin.signed_in", actor=proven.actor)
@@ -150,7 +151,7 @@ async def _exchanged(
     # For whom a bearer token may be issued is another question: this one is for us.
     ours = oidc.model_copy(update={"authorized_parties": ()})
     found = proof(claims, ours)
-    return Proof(found.actor, found.values, now + client.session)
+    return replace(found, until=now + client.session)
 
 
 def _configured(request: web.Request) -> tuple[Admin, Oidc, OidcLogin]:

@@ -128,12 +128,30 @@ async def test_what_roles_depend_on_may_lie_deeper_and_be_another_claim() -> Non
         text = admin(provider.issuer, ", actor: email").replace("claim: groups", "claim: /realm_access/roles")
         service = FakeService(admin=text)
         async with serving(service) as client:
-            token = provider.token(realm_access={"roles": ["root"]}, email="ada@bank.example")
+            said = {"realm_access": {"roles": ["root"]}, "email": "ada@bank.example"}
+            token = provider.token(**said, email_verified=True)
             assert (await client.post("/-/reload", headers=bearer(token))).status == 200
             me = await (await client.get("/api/v1/me", headers=bearer(token))).json()
-            assert me["actor"] == "oidc:ada@bank.example"
+            assert me["actor"] == "oidc:ada@bank.example (ada)"
+            for verified in (False, "true", None):
+                token = provider.token(**said, email_verified=verified)
+                me = await (await client.get("/api/v1/me", headers=bearer(token))).json()
+                assert me["actor"] == "oidc:ada"
+            broken = provider.token(email="ada\u200b@bank.example", email_verified=True)
+            assert "its claim email" in (await problem(await client.get(URL, headers=bearer(broken)), 401))["detail"]
+
+
+async def test_a_person_is_the_subject_whatever_they_call_themselves() -> None:
+    async with provided() as provider:
+        service = FakeService(admin=admin(provider.issuer, ", actor: nick"))
+        async with serving(service) as client:
+            for nick, subject in (("ada", "u1"), ("bob", "u1"), ("ada", "u2")):
+                token = provider.token(groups=["root"], nick=nick, sub=subject)
+                assert (await client.post(URL + "/pause", headers=bearer(token))).status == 200
             said = await problem(await client.get(URL, headers=bearer(provider.token())), 401)
-            assert "its claim email" in said["detail"]
+            assert "its claim nick" in said["detail"]
+    assert [one[3] for one in service.acts] == ["oidc:ada (u1)", "oidc:bob (u1)", "oidc:ada (u2)"]
+    assert service.persons == [f"oidc:{provider.issuer} {one}" for one in ("u1", "u1", "u2")]
 
 
 # --- keys that change, a provider that is away -----------------------------------------------------------------------

@@ -88,6 +88,9 @@ async def test_one_signs_in_is_known_acts_and_signs_out() -> None:
         assert (me["actor"], me["grants"]) == ("oidc:ada", [{"role": "operate", "routes": None}])
         assert (await browser.post(URL + "/pause", {"sec-fetch-site": "same-origin"})).status == 200
         assert fake.acts == [(NAME, "pause", "", "oidc:ada", False)]
+        [person] = fake.persons
+        assert person.startswith("oidc:http")
+        assert person.endswith(" ada")
         assert (await browser.post("/auth/logout", {"sec-fetch-site": "same-origin"})).status == 204
         await problem(await browser.get(ME), 401)
 
@@ -204,11 +207,13 @@ async def test_a_session_is_made_by_us_alone_and_ends() -> None:
         await browser.signs_in()
         [name] = browser.cookies
         good = {"actor": "oidc:ada", "values": ["root"], "iss": provider.issuer, "exp": 4_000_000_000}
+        unsure, good = good, good | {"person": f"oidc:{provider.issuer} ada"}
         for forged in (
             jwts.sealed(name, good, "another key, which is as long as that"),
             jwts.sealed(login.PENDING, good, KEY),
             jwts.sealed(name, good | {"exp": 1}, KEY),
             jwts.sealed(name, good | {"iss": "https://elsewhere.example"}, KEY),
+            jwts.sealed(name, unsure, KEY),  # of a version that kept no subject
             "rubbish",
             "a.b.c",
         ):
