@@ -7,6 +7,9 @@ from dataclasses import replace
 from proxy.rfc3339 import rfc3339
 from proxy.rollout.events import Effects, Promote, Refuse, RolloutState, Save
 
+NOBODY = {"asked_by": "", "asked_as": ""}
+"""Fields of a rollout for which nobody has asked for 100 %."""
+
 
 def confirmation(rollout: RolloutState, event: Promote) -> str | Refuse:
     """What a promotion to 100 % is for the rule: the reason to give for it when it counts, empty where it is the first

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.model import BUCKETS, Plan, State, Verdict
-from proxy.rollout.confirming import asked, confirmation
+from proxy.rollout.confirming import NOBODY, asked, confirmation
 from proxy.rollout.events import (
     MACHINE,
     Abort,
@@ -112,13 +112,7 @@ def _enter(rollout: RolloutState, plan: Plan, index: int, now: float) -> Rollout
     fields: dict[str, object] = {"entry": rollout.entry + 1, "entered_at": now, "held": False, "stalled": False}
     fields |= {"waited": 0.0, "unready_since": now if rollout.unready_since else 0.0}
     if index >= len(plan.stages):
-        end = {
-            "state": State.PROMOTED,
-            "weight": BUCKETS,
-            "stage": len(plan.stages) - 1,
-            "asked_by": "",
-            "asked_as": "",
-        }
+        end = {"state": State.PROMOTED, "weight": BUCKETS, "stage": len(plan.stages) - 1, **NOBODY}
         return _changed(rollout, **fields, **end, blocked_by=None, paused=False)
     stage = plan.stages[index]
     return _changed(rollout, **fields, state=stage.kind, weight=stage.weight, stage=index, blocked_by=None)
@@ -144,14 +138,7 @@ def _fall(
 
 def _ended(rollout: RolloutState, plan: Plan, now: float, **how: object) -> RolloutState:
     """At its end, rolled back if `how` does not say otherwise: nothing of the climb that is over is left."""
-    fields = {
-        "state": State.ROLLED_BACK,
-        "ended_at": now,
-        "ended_in": stage_name(rollout, plan),
-        "asked_by": "",
-        "asked_as": "",
-        **how,
-    }
+    fields = {"state": State.ROLLED_BACK, "ended_at": now, "ended_in": stage_name(rollout, plan), **NOBODY, **how}
     return _changed(
         rollout, weight=0, paused=False, held=False, stalled=False, blocked_by=None, unready_since=0.0, **fields
     )
