@@ -26,7 +26,8 @@ Values carry their unit: durations `250ms`, `10s`, `10m`, `24h`, `3d`; sizes `32
 limits `1.2x` (of live) or `250ms` (absolute). An unknown key, a missing unit or a name that leads nowhere is refused,
 all mistakes at once. `${NAME}` anywhere in a value is taken from the environment, `${NAME:-default}` with what holds
 where it is not set, `${file:PATH}` from a file (without the line break at its end), which is read again at each reload;
-what was filled in is never shown again. Relative paths start at the folder of the file. Files follow YAML 1.2: `off` is
+what was filled in is never shown again. Relative paths start at the folder of the file; where that is a link, at the
+link's, not at that of what it leads to. Files follow YAML 1.2: `off` is
 a word; anchors and merge keys work.
 
 """

@@ -66,8 +66,11 @@ class ConfigTexts:
 
     @classmethod
     def load(cls, path: Folder, environ: Mapping[str, str]) -> ConfigTexts:
-        """The files of a configuration; raises `OSError` and `UnicodeDecodeError` where the main one cannot be read."""
-        return cls.gather(path.read_text("utf-8"), str(path), path.resolve().parent, environ)
+        """The files of a configuration; raises `OSError` and `UnicodeDecodeError` where the main one cannot be read.
+
+        Relative paths start where the main file is named, not where a link leads: what a link leads to is replaced.
+        """
+        return cls.gather(path.read_text("utf-8"), str(path), path.absolute().parent, environ)
 
     def note(self) -> dict[str, Any]:
         """In plain values, for another process; `of` reads them."""

@@ -205,6 +205,33 @@ def test_a_file_is_read_once_and_the_main_file_and_hidden_ones_never(tmp_path: P
     assert len(load(tmp_path / "main.yaml", {"MORE": "b.yaml"}).routes) == 2
 
 
+def test_relative_paths_start_where_the_main_file_is_named_not_where_a_link_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One ConfigMap for the main file, another for the teams' folder in it; then a release that is swapped by a link."""
+    put(tmp_path, a=team("a"))
+    (tmp_path / "key").write_text("one")
+    for version in ("..1", "..2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "key").write_text("not this one")
+        text = MAIN.replace("9000'", "9000', headers: {set: {x-key: '${file:key}'}}")
+        (tmp_path / version / "main.yaml").write_text(text + "server: {tls: {cert: c, key: k}}\n")
+    (tmp_path / "main.yaml").unlink()
+    (tmp_path / "main.yaml").symlink_to("..data/main.yaml")
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    for version in ("..1", "..2"):
+        (tmp_path / "..data").unlink(missing_ok=True)
+        (tmp_path / "..data").symlink_to(version)
+        for path in (Path("main.yaml"), tmp_path / "main.yaml"):
+            texts = ConfigTexts.load(path, {})
+            config = build(texts.document({}), texts.source)
+            assert config.server.tls is not None
+            assert config.upstreams["shared"].headers.set["x-key"] == "one"
+            seen.append((config.store.path, config.server.tls.cert, [route.name for route in config.routes]))
+    assert seen == [(str(tmp_path / "state" / "main.db"), str(tmp_path / "c"), ["a"])] * 4
+
+
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     path = put(tmp_path, a=team("a"))
     (tmp_path / "teams" / "b.yaml").write_bytes(b"owner: \xff")
