@@ -208,7 +208,7 @@ def test_a_file_is_read_once_and_the_main_file_and_hidden_ones_never(tmp_path: P
 def test_relative_paths_start_where_the_main_file_is_named_not_where_a_link_leads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One ConfigMap for the main file, another for the teams' folder in it; then a release that is swapped by a link."""
+    """One ConfigMap for the main file, another for the teams: a link that is turned takes nothing else along."""
     put(tmp_path, a=team("a"))
     (tmp_path / "key").write_text("one")
     for version in ("..1", "..2"):
