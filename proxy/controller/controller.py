@@ -32,6 +32,7 @@ from typing import Any
 from proxy import logs
 from proxy.config import Config
 from proxy.controller.drift.watching import DriftWatching
+from proxy.controller.dumping import dumped
 from proxy.controller.effect_executor import EffectExecutor
 from proxy.controller.intake import Intake
 from proxy.controller.judging.judging import Judging
@@ -339,14 +340,16 @@ class Controller:
         waiting = [trial for trial in self.registry.everyone if trial.unsnapshot or new]
         waiting.sort(key=lambda trial: trial.snapshot_at)
         changed, saved, began, cost = [], list[Saved](), time.perf_counter(), 0.0
-        for trial in waiting:
-            saved.append(Saved(trial.saved, trial.plan, trial.evidence.dump(), trial.pair_ledger.dump()))
-            changed.append(trial)
-            trial.unsnapshot, trial.snapshot_at = False, began
+        for looked_at, trial in enumerate(waiting, 1):  # noqa: B007
+            trial.snapshot_at = began
+            if (one := dumped(trial)) is not None:
+                saved.append(one)
+                changed.append(trial)
+                trial.unsnapshot = False
             cost = time.perf_counter() - began
             if cost > most and not new:
                 break
-        if not changed:
+        if not waiting:
             return 0.0, False
         try:
             await self.store.snapshot(saved, self._clock(), self.executor.secret if new else "")
@@ -357,7 +360,7 @@ class Controller:
                 trial.unsnapshot = True
             raise
         self._renewed = renewed
-        return cost, len(changed) < len(waiting)
+        return cost, looked_at < len(waiting)
 
     # --- whom it tells (effect_executor.Subscribers) ------------------------------------------------------------------
 

@@ -16,10 +16,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from proxy import logs
+from proxy.controller.dumping import dumped
 from proxy.controller.exposure_log import ExposureLog
 from proxy.controller.rollout_outcomes import outcome_guard
 from proxy.controller.rollout_run import RolloutRun
-from proxy.controller.store.interface import RolloutStore, Saved
+from proxy.controller.store.interface import RolloutStore
 from proxy.errors import StoreError
 from proxy.pairs.exposed import Exposed
 
@@ -138,9 +139,10 @@ class OutcomeKeeper:
 
     async def _sum_up(self, trial: RolloutRun, exposures: ExposureLog) -> None:
         """The evidence goes first: users that have counted are not in the book any more."""
+        if (saved := dumped(trial)) is None:
+            return
         if trial.rollout.over:
             exposures.book.end()
-        saved = Saved(trial.saved, trial.plan, trial.evidence.dump(), trial.pair_ledger.dump())
         name, whole, waiting = trial.plan.trial, exposures.whole(), len(exposures.waiting)
         await self._store.snapshot([saved], self._clock())
         await self._store.sum_up_exposures(name, exposures.next_part, whole)

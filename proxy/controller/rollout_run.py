@@ -107,6 +107,7 @@ class RolloutRun(KnownLater):
         self.adding = False  # whether readings are being added in turns
         self.added_at = 0.0
         self.unsnapshot = False
+        self.unwritable = ""  # why its evidence cannot be written
         self.snapshot_at = 0.0  # monotonic seconds of the last snapshot
         self._ready: dict[str, bool] = {}  # what each worker's health checks say of the candidate
         self.reader = reader_of(plan)

@@ -278,6 +278,9 @@ class ControllerService:
             reasons.append("the store has not been read yet")
         if trouble := controller.store.trouble:
             reasons.append(f"the store cannot save: {trouble}")
+        for trial in controller.registry.everyone:
+            if trial.unwritable:
+                reasons.append(f"rollout {trial.name} cannot be saved: {trial.unwritable}")
         missing = [worker["slot"] for worker in self.processes()["workers"] if not worker["connected"]]
         if missing or not self._supervisor.tree:
             reasons.append(f"not connected: {_workers(missing)}" if missing else "no worker is known yet")

@@ -226,6 +226,9 @@ async def test_readiness_names_what_is_missing(controller: Controller, worker: F
     assert service.ready() == (True, [])
     controller.store.error = "disk full"
     assert service.ready() == (False, ["the store cannot save: disk full"])
+    controller.store.error = ""
+    controller.trials[NAME].unwritable = "TypeError: x"
+    assert service.ready() == (False, [f"rollout {NAME} cannot be saved: TypeError: x"])
 
 
 async def test_it_is_not_ready_before_a_table_is_in_force_at_every_worker(

@@ -179,3 +179,12 @@ def test_what_is_known_before_a_user_does_not_depend_on_what_it_does(value: floa
         UnitTotals().take(batch([*before[0], on], 0.5, [*before[1], one]), 1.0).centre[-1] for one in (0.0, value)
     ]
     assert centres[0] == centres[1]
+
+
+def test_sums_beyond_64_bits_are_saved_exactly() -> None:
+    """The most that the API takes, a thousand times."""
+    evidence = Evidence.begin(make_plan(Guard("max_outcome_drop", 0.1, True, outcome="c", within=60.0)), 1)
+    evidence.count_units(batch([False, True] * 1000, 0.5, [1e12, 3e12] * 1000))
+    again = Evidence.load(make_plan(Guard("max_outcome_drop", 0.1, True, outcome="c", within=60.0)), evidence.dump())
+    assert again.units == evidence.units
+    assert again.units.candidate.millionths == 3 * 10**18 * 950  # the bound is learned from the first hundred

@@ -67,6 +67,21 @@ class ArmUnits:
         self.cut_parts += int(parts.sum())
 
     @property
+    def saved(self) -> list[Any]:
+        """What `restored` takes. Sums are text: they may be beyond 64 bits, which JSON's writer refuses."""
+        return [self.units, self.with_value, str(self.millionths), str(self.cut_parts)]
+
+    @classmethod
+    def restored(cls, raw: Sequence[Any]) -> ArmUnits:
+        """What `saved` gave.
+
+        >>> ArmUnits.restored(ArmUnits(3, 2, 10**30, 5).saved) == ArmUnits(3, 2, 10**30, 5)
+        True
+        """
+        units, with_value, millionths, cut_parts = raw
+        return cls(units, with_value, int(millionths), int(cut_parts))
+
+    @property
     def mean(self) -> float | None:
         """The mean value, nothing cut; `None` before there is one."""
         return self.millionths / 1e6 / self.units if self.units else None
@@ -128,7 +143,7 @@ class UnitTotals:
         """What `restored` takes, under its key; nothing where no unit has settled."""
         if self == UnitTotals():
             return {}
-        arms = [[arm.units, arm.with_value, arm.millionths, arm.cut_parts] for arm in (self.live, self.candidate)]
+        arms = [arm.saved for arm in (self.live, self.candidate)]
         return {"units": [self.settled, self.bound, self.learned, self.learning_units, *arms]}
 
     @classmethod
@@ -137,4 +152,4 @@ class UnitTotals:
         if raw is None:
             return cls()
         settled, bound, learned, learning, live, candidate = raw
-        return cls(settled, bound, list(learned), learning, ArmUnits(*live), ArmUnits(*candidate))
+        return cls(settled, bound, list(learned), learning, ArmUnits.restored(live), ArmUnits.restored(candidate))
