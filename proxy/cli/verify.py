@@ -23,15 +23,14 @@ def verify_store(place: Path | StoreUrl, noted: str | None, *, as_json: bool) ->
     except ValueError as error:
         raise click.UsageError(f"--head: {error}") from None
     check, chain = verified(place, known)
-    taken = sum(one.high - one.low + 1 for one in chain.ranges if not one.unchained)
     if as_json:
         head = {"number": chain.head.number, "hash": chain.head.hash}
-        counts = {"checked": check.checked, "unchained": check.unchained, "taken_away": taken}
+        counts = {"checked": check.checked, "unchained": check.unchained, "taken_away": check.taken_away}
         click.echo(json.dumps({"holds": not check.faults, "faults": check.faults, "head": head, **counts}, indent=2))
         return 1 if check.faults else 0
     for fault in check.faults:
         click.echo(f"  ! {printable(fault)}")
     older = f", {check.unchained} older than the chain" if check.unchained else ""
-    click.echo(f"{check.checked} entries checked, {taken} taken away by retention{older}; head {chain.head}")
+    click.echo(f"{check.checked} entries checked, {check.taken_away} taken away by retention{older}; head {chain.head}")
     click.echo("the chain is broken" if check.faults else "the chain holds")
     return 1 if check.faults else 0

@@ -13,6 +13,8 @@ from proxy.controller.store.chain import ChainCheck, ChainedEntry, ChainHead, Si
 JournalPage = list[tuple[dict[str, Any], bytes]]
 """Entries, as `RolloutStore.journal` gives them and with `rollout`, each with what it was decided on."""
 
+LOWEST = -(2**63)
+"""The lowest number that a row can have."""
 PAGE = 4
 """Entries that are in the memory at a time: each may bring some megabytes of evidence."""
 
@@ -22,12 +24,14 @@ KEYS = ("number", "rollout", "time", "kind", "actor", "reason")
 
 @dataclass(frozen=True, slots=True)
 class StoredChain:
-    """What a store says of its journal's chain, beside the entries: the head, what is signed off, and the highest
-    number of an entry that is there."""
+    """What a store says of its journal's chain, beside the entries: the head, what is signed off, the highest
+    number of an entry that is there and of any that was ever written, and the entries that webhooks tell of."""
 
     head: ChainHead
     ranges: tuple[SignedOff, ...]
     highest: int
+    numbered: int
+    told: tuple[ChainHead, ...]
 
 
 class StoredJournal(Protocol):
@@ -39,8 +43,9 @@ class StoredJournal(Protocol):
     async def page(self, after: int, rollout: str) -> JournalPage:
         """The next entries with numbers above `after`, oldest first; of one rollout unless that is empty."""
 
-    async def chained(self, after: int) -> list[tuple[ChainedEntry, bytes]]:
-        """The next entries of all rollouts as the chain has them, with their evidence."""
+    async def chained(self, low: int) -> list[tuple[ChainedEntry, object]]:
+        """The next entries of all rollouts, from the number `low` on, as the chain has them; with their evidence, which
+        is bytes if nobody has changed it."""
 
     async def chain(self) -> StoredChain:
         """Where the chain ends and what was taken out of it, at one moment."""
@@ -55,16 +60,18 @@ async def checked_chain(journal: StoredJournal, noted: ChainHead | None = None) 
     chain = await journal.chain()
     while True:
         check = ChainCheck(chain.ranges)
-        last = 0
-        while page := [one for one in await journal.chained(last) if one[0].number <= chain.head.number]:
+        low = LOWEST  # nobody writes numbers below 1, and somebody may have
+        while page := [one for one in await journal.chained(low) if one[0].number <= chain.head.number]:
             for entry, evidence in page:
                 check.add(entry, evidence)
-            last = page[-1][0].number
+            if (low := page[-1][0].number + 1) > chain.head.number:
+                break
         now = await journal.chain()
         if now.ranges == chain.ranges:
             break
         chain = now
-    check.end(chain.head, chain.highest)
+    check.end(chain.head, chain.highest, chain.numbered)
+    check.hear(chain.told)
     if noted is not None:
         check.compare(noted)
     return check

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,11 @@ from proxy.controller.store.interface import KEPT, RolloutStore
 from proxy.controller.store.journals import checked_chain
 from tests.controller.store.stores import FileKind, Kind, change
 from tests.controller.store.test_journals import opened
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> FileKind:
+    return FileKind(tmp_path / "state" / "u.db")
 
 
 async def faults(kind: Kind, noted: ChainHead | None = None) -> list[str]:
@@ -80,6 +86,79 @@ async def test_what_was_tampered_with_is_found(kind: Kind, store: RolloutStore, 
     assert said in await faults(kind)
 
 
+LAST = ("DELETE FROM journal WHERE number > 7;"
+        "UPDATE meta SET value = '7:' || (SELECT hash FROM journal WHERE number = 7) WHERE key = 'head'")  # fmt: skip
+
+
+async def test_an_end_that_was_cut_off_together_with_the_head_is_found(kind: Kind, store: RolloutStore) -> None:
+    await written(store)
+    await kind.close()
+    tamper(kind, LAST)
+    assert await faults(kind) == ["9 entries were written, and the last one is 7: its end was removed"]
+
+
+async def test_an_end_that_was_cut_off_is_found_by_what_webhooks_tell(kind: Kind, store: RolloutStore) -> None:
+    for number in range(1, 10):
+        await store.save(change(number, "here", "there"))
+    assert await faults(kind) == []
+    await kind.close()
+    given = "UPDATE sqlite_sequence SET seq = 7 WHERE name = 'journal'"
+    tamper(kind, f"{LAST}; {given}" if isinstance(kind, FileKind)
+           else f"{LAST}; UPDATE meta SET value = '7' WHERE key = 'entries'")  # fmt: skip
+    assert await faults(kind) == [f"a webhook tells of entry {number}, and the last one is 7" for number in (8, 9)]
+    again = await kind.open()
+    for number in (8, 9):
+        await again.save(replace(change(number + 100), actor="bob"))
+    assert await faults(kind) == [
+        f"a webhook tells of entry {number} with another hash: the chain was built anew" for number in (8, 9)
+    ]
+
+
+@pytest.mark.parametrize("number", [0, -1, -(2**63)])
+async def test_an_entry_before_the_first_is_found(kind: Kind, store: RolloutStore, number: int) -> None:
+    await written(store)
+    await kind.close()
+    more = ", evidence" if isinstance(kind, FileKind) else ""
+    names = f"rollout, time, kind, actor, reason, detail, digest, previous, hash{more}"
+    tamper(kind, f"INSERT INTO journal (number, token, {names}) SELECT {number}, 'x', {names} FROM journal LIMIT 1")
+    assert await faults(kind) == [f"entry {number} is there, and the first one is 1: it was put in"]
+
+
+@pytest.mark.parametrize(
+    ("change_of_4", "said"),
+    [
+        ("reason = x'ff'", "entry 4 was changed: what it has as reason is never written"),
+        ("reason = CAST(x'ff' AS TEXT)", "entry 4 was changed: what it has as reason is never written"),
+        ("time = 'abc'", "entry 4 was changed: what it has as time is never written"),
+        ("time = x'00'", "entry 4 was changed: what it has as time is never written"),
+        ("time = 1e999", "entry 4 (advanced of r/other) was changed"),
+        ("hash = x'00'", "entry 4 was changed: what it has as hash is never written"),
+        ("rollout = 7, detail = x'00'", "entry 4 was changed: what it has as detail is never written"),
+        ("evidence = 'abc'", "the evidence of entry 4 was changed, or is gone"),
+        ("evidence = 99999999999", "the evidence of entry 4 was changed, or is gone"),
+    ],
+)
+async def test_what_no_store_writes_is_a_finding_and_the_others_are_told(
+    files: FileKind, change_of_4: str, said: str
+) -> None:
+    await written(await files.open())
+    await files.close()
+    tamper(
+        files, f"UPDATE journal SET {change_of_4} WHERE number = 4; UPDATE journal SET actor = 'bob' WHERE number = 8"
+    )
+    found = await faults(files)
+    assert said in found
+    assert "entry 8 (advanced of r/other) was changed" in found
+
+
+async def test_a_sign_off_that_is_none_is_a_finding(files: FileKind) -> None:
+    await written(await files.open())
+    await files.close()
+    tamper(files, "INSERT INTO signed_off SELECT 4, 3, previous, previous FROM journal WHERE number = 4;"
+                  "INSERT INTO signed_off VALUES (6, 'abc', '', '')")  # fmt: skip
+    assert await faults(files) == [f"what retention signed off from entry {low} on was changed" for low in (4, 6)]
+
+
 async def test_evidence_that_was_changed_is_found(kind: Kind, store: RolloutStore) -> None:
     await written(store)
     await kind.close()
@@ -92,7 +171,7 @@ async def test_evidence_that_was_changed_is_found(kind: Kind, store: RolloutStor
 async def test_one_who_hashes_it_again_is_found_by_the_next_entry(kind: Kind, store: RolloutStore) -> None:
     await written(store)
     journal = await opened(kind)
-    entry = (await journal.chained(3))[0][0]
+    entry = (await journal.chained(4))[0][0]
     await journal.close()
     forged = replace(entry, actor="bob")
     await kind.close()

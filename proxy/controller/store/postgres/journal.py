@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from proxy.config.postgres_url import StoreUrl
-from proxy.controller.store.chain import ChainedEntry, ChainHead, SignedOff
+from proxy.controller.store.chain import ChainedEntry, ChainHead, SignedOff, told_heads
 from proxy.controller.store.journals import KEYS, PAGE, JournalPage, StoredChain
 from proxy.controller.store.postgres.chaining import ENTRY
 from proxy.controller.store.postgres.schema import look_at
@@ -20,14 +20,15 @@ _SQL = (
 
 _CHAINED = (
     f"SELECT {ENTRY}, coalesce(evidence, ''::bytea)"  # noqa: S608 - constants
-    " FROM journal LEFT JOIN evidence USING (token) WHERE number > $1 ORDER BY number LIMIT $2"
+    " FROM journal LEFT JOIN evidence USING (token) WHERE number >= $1 ORDER BY number LIMIT $2"
 )
 _CHAIN = (
     "SELECT (SELECT value FROM meta WHERE key = 'head') AS head,"
     " (SELECT value FROM meta WHERE key = 'entries') AS entries,"
     " (SELECT coalesce(max(number), 0) FROM journal) AS highest,"
     " (SELECT coalesce(json_agg(json_build_array(low, high, hash_before, hash_after) ORDER BY low), '[]')::text"
-    " FROM signed_off) AS ranges"
+    " FROM signed_off) AS ranges,"
+    " (SELECT coalesce(array_agg(data), '{}') FROM outbox) AS told"
 )
 
 
@@ -54,9 +55,9 @@ class PostgresJournal:
         rows = await self._session.run(lambda connection: connection.fetch(_SQL, after, rollout, PAGE))
         return [({**dict(zip(KEYS, row, strict=False)), "detail": orjson.loads(row[6])}, bytes(row[7])) for row in rows]
 
-    async def chained(self, after: int) -> list[tuple[ChainedEntry, bytes]]:
+    async def chained(self, low: int) -> list[tuple[ChainedEntry, object]]:
         """The next entries as the chain has them."""
-        rows = await self._session.run(lambda connection: connection.fetch(_CHAINED, after, PAGE))
+        rows = await self._session.run(lambda connection: connection.fetch(_CHAINED, low, PAGE))
         return [(ChainedEntry(*one), bytes(evidence)) for *one, evidence in map(tuple, rows)]
 
     async def chain(self) -> StoredChain:
@@ -64,10 +65,11 @@ class PostgresJournal:
         row = await self._session.run(lambda connection: connection.fetchrow(_CHAIN))
         ranges = tuple(SignedOff(*one) for one in orjson.loads(row["ranges"]))
         try:
-            head = ChainHead(int(row["entries"])) if row["head"] is None else ChainHead.read(row["head"])
+            numbered = int(row["entries"] or 0)  # in one transaction with the head: it has no gaps
+            head = ChainHead(numbered) if row["head"] is None else ChainHead.read(row["head"])
         except ValueError as error:
             raise StoreError(f"{self.where}: {error}") from error
-        return StoredChain(head, ranges, row["highest"])
+        return StoredChain(head, ranges, row["highest"], numbered, told_heads(row["told"]))
 
     async def close(self) -> None:
         """End the session."""

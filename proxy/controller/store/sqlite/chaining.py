@@ -23,8 +23,7 @@ def head_of(connection: sqlite3.Connection) -> ChainHead:
     noted = connection.execute("SELECT value FROM meta WHERE key = ?", (HEAD,)).fetchone()
     if noted is not None:
         return ChainHead.read(noted[0])
-    (last,) = connection.execute(_NUMBER).fetchone() or (0,)
-    return ChainHead(int(last))
+    return ChainHead(numbered_of(connection))
 
 
 def add_entry(connection: sqlite3.Connection, entry: ChainedEntry, evidence: bytes) -> ChainHead:
@@ -51,6 +50,13 @@ def take_away(connection: sqlite3.Connection, which: str, values: Any) -> int:
 def ranges_of(connection: sqlite3.Connection) -> list[SignedOff]:
     """What retention took away."""
     return [SignedOff(*row) for row in connection.execute("SELECT * FROM signed_off ORDER BY low")]
+
+
+def numbered_of(connection: sqlite3.Connection) -> int:
+    """The highest number that an entry ever had: SQLite keeps it whatever is removed, and takes it back with a
+    transaction."""
+    (last,) = connection.execute(_NUMBER).fetchone() or (0,)
+    return int(last)
 
 
 def highest_of(connection: sqlite3.Connection) -> int:

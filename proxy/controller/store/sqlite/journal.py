@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import orjson
 
-from proxy.controller.store.chain import ChainedEntry
+from proxy.controller.store.chain import ChainedEntry, told_heads
 from proxy.controller.store.journals import KEYS, PAGE, JournalPage, StoredChain
-from proxy.controller.store.sqlite.chaining import ENTRY, head_of, highest_of, ranges_of
+from proxy.controller.store.sqlite.chaining import ENTRY, head_of, highest_of, numbered_of, ranges_of
 from proxy.errors import StoreError
 
 T = TypeVar("T")
@@ -41,11 +41,11 @@ class SqliteJournal:
         rows = self._read(lambda connection: connection.execute(_SQL, (after, rollout, PAGE)).fetchall())
         return [({**dict(zip(KEYS, row, strict=False)), "detail": orjson.loads(row[6])}, bytes(row[7])) for row in rows]
 
-    async def chained(self, after: int) -> list[tuple[ChainedEntry, bytes]]:
-        """The next entries as the chain has them."""
-        sql = f"SELECT {ENTRY}, evidence FROM journal WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608 - constants
-        rows = self._read(lambda connection: connection.execute(sql, (after, PAGE)).fetchall())
-        return [(ChainedEntry(*row[:-1]), bytes(row[-1])) for row in rows]
+    async def chained(self, low: int) -> list[tuple[ChainedEntry, object]]:
+        """The next entries as the chain has them, whatever their columns hold."""
+        sql = f"SELECT {ENTRY}, evidence FROM journal WHERE number >= ? ORDER BY number LIMIT ?"  # noqa: S608 - constants
+        rows = self._read(lambda connection: connection.execute(sql, (low, PAGE)).fetchall())
+        return [(ChainedEntry(*row[:-1]), row[-1]) for row in rows]
 
     async def chain(self) -> StoredChain:
         """Where the chain ends and what was taken out of it."""
@@ -53,7 +53,9 @@ class SqliteJournal:
         def work(connection: sqlite3.Connection) -> StoredChain:
             connection.execute("BEGIN")
             try:
-                return StoredChain(head_of(connection), tuple(ranges_of(connection)), highest_of(connection))
+                numbers = (highest_of(connection), numbered_of(connection))
+                told = told_heads(row[0] for row in connection.execute("SELECT data FROM outbox"))
+                return StoredChain(head_of(connection), tuple(ranges_of(connection)), *numbers, told)
             finally:
                 connection.execute("COMMIT")
 
@@ -71,4 +73,7 @@ class SqliteJournal:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    # Bytes that are no UTF-8 were put there by somebody: they are told as such (`misread`), and the rest is read.
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    return connection
