@@ -16,8 +16,8 @@ from typing import Any
 
 from proxy import logs
 from proxy.children import Child
-from proxy.config_file import ConfigFile
-from proxy.config_watch import Changes
+from proxy.config_file import ConfigFile, ConfigRead
+from proxy.config_watch import Changes, WatchedFiles
 from proxy.errors import ConfigError
 from proxy.handover import fixed, needs_restart
 
@@ -32,6 +32,15 @@ def _behind_others() -> None:
 
 _READER = ThreadPoolExecutor(1, "config", initializer=_behind_others)
 """Reads files, for as long as it takes; hundreds of routes take a good half second."""
+
+
+def _read(path: Path) -> tuple[WatchedFiles, ConfigFile | ConfigError]:
+    """Which files there are to be looked at, and what they mean, or why they mean nothing."""
+    read = ConfigRead.load(path)
+    try:
+        return read.watched, read.meant()
+    except ConfigError as error:
+        return read.watched, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,12 @@ class ConfigInForce:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.file = ConfigFile.load(path)
-        self.changes = Changes(self.file.watched.signature())
+        read = ConfigRead.load(path)
+        self.file = read.meant()
+        self.watched = read.watched
+        """What to look at to see whether there is something to be read: the files of the last attempt, refused or not,
+        since it is these in which somebody mends something."""
+        self.changes = Changes(self.watched.signature())
         self.generation = 1
         self.lock = asyncio.Lock()
         """Held while processes are told of another one, or replaced."""
@@ -94,12 +107,15 @@ class ConfigInForce:
         return error
 
     async def _try(self, children: Sequence[Child]) -> str:
-        self.changes.read = self.file.watched.signature()
+        self.changes.read = self.watched.signature()
         try:
-            file = await asyncio.get_running_loop().run_in_executor(_READER, ConfigFile.load, self._path)
-        except (ConfigError, OSError, UnicodeDecodeError) as error:
+            watched, file = await asyncio.get_running_loop().run_in_executor(_READER, _read, self._path)
+        except (OSError, UnicodeDecodeError) as error:
             return str(error)
-        self.changes.read = file.watched.signature() if file.watched != self.file.watched else self.changes.read
+        if watched != self.watched:
+            self.watched, self.changes.read = watched, watched.signature()
+        if isinstance(file, ConfigError):
+            return str(file)
         changed = needs_restart(fixed(self.file.config), fixed(file.config))
         if changed:
             return f"{' and '.join(changed)} needs a restart"

@@ -260,7 +260,7 @@ class Supervisor:
         """Read the files again when they change, while `server.watch` says so."""
         mine = self._in_force
         return watch(
-            lambda: mine.file.watched, mine.changes, lambda: self._config.server.watch, lambda: self.reload("watch")
+            lambda: mine.watched, mine.changes, lambda: self._config.server.watch, lambda: self.reload("watch")
         )
 
     # --- a new version ----------------------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ class _Part:
 
     def join(self) -> None:
         """Add what it holds to the main document, and what is wrong with it to that one's mistakes."""
+        self._main.with_places += self._own.with_places
         if self._is_readable():
             self._owner()
             for key in self._own.data:

@@ -71,7 +71,7 @@ class Document:
     `unfilled`: where something that the environment or a file should have given is missing, so that the rest of the
     value says nothing. `parts`: what came from an included file, by its path here (`routes[7]`, `upstreams.m`): that
     file's name, and its path there. `files`: the main file (empty) and those that it includes, in their order;
-    `owners`: whose each of these is.
+    `owners`: whose each of these is. `with_places`: every text with `${…}` in it, also where its value was left out.
     """
 
     name: str = "the main file"
@@ -85,6 +85,7 @@ class Document:
     mistakes: list[Mistake] = field(default_factory=list)
     parts: dict[Path, tuple[str, Path]] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    with_places: list[str] = field(default_factory=list)
 
     def line(self, path: Path) -> int:
         """Line of `path`, else of the nearest enclosing one; 0 when there is none."""
@@ -109,7 +110,7 @@ class Document:
     @property
     def secret_files(self) -> tuple[str, ...]:
         """The paths of all `${file:PATH}`."""
-        named = (match for text in self.secret.values() for match in _VARIABLE.findall(text))
+        named = (match for text in self.with_places for match in _VARIABLE.findall(text))
         return tuple(dict.fromkeys(name.removeprefix(_FILE) for name in named if name.startswith(_FILE)))
 
     def origin(self, path: Path) -> tuple[str, Path]:
@@ -216,7 +217,7 @@ class _Reader:
         if "${" not in text or self._environ is None:
             return text
         self._document.secret[path] = text
-
+        self._document.with_places.append(text)
         missing: list[str] = []
         if isinstance(self._environ, NoEnvironment):
             value = filled(text, self._environ, missing.append)
