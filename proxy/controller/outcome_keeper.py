@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 from proxy import logs
 from proxy.controller.dumping import dumped
@@ -32,6 +32,19 @@ AT_ONCE = 5_000
 """Users of one rollout that settle in one turn of the loop."""
 BEST_FIRST = ("joined", "early", "late", "left_out", "unfit", "unknown")
 """What can become of an outcome, the best first where several rollouts ask for it."""
+
+IN_TURN = 200
+"""Outcomes that are looked at before others have their turn of the loop: about 1 ms."""
+
+T = TypeVar("T")
+
+
+async def in_turns(many: Iterable[T]) -> AsyncIterator[T]:
+    """All of them, with a turn of the loop for others in between."""
+    for i, one in enumerate(many, 1):
+        yield one
+        if not i % IN_TURN:
+            await asyncio.sleep(0)
 
 
 class OutcomeKeeper:
@@ -108,14 +121,19 @@ class OutcomeKeeper:
         none of the others."""
         entries, now = list(entries), self._clock()
         best = [len(BEST_FIRST) - 1] * len(entries)
+        asked: defaultdict[str, list[int]] = defaultdict(list)
+        for i, entry in enumerate(entries):
+            asked[entry["name"]].append(i)
         async with self._lock:
             for trial, exposures in list(self._logs.values()):
-                own = [i for i, entry in enumerate(entries) if entry["name"] == exposures.book.outcome]
-                if not own or trial.rollout.over or (routes is not None and trial.plan.route not in routes):
+                own = asked.get(exposures.book.outcome)
+                if own is None or trial.rollout.over or (routes is not None and trial.plan.route not in routes):
                     continue
-                posted = [(exposures.number_of(entries[i]), float(entries[i]["value"]), now) for i in own]
+                posted = [
+                    (exposures.number_of(entries[i]), float(entries[i]["value"]), now) async for i in in_turns(own)
+                ]
                 await self._keep(trial, exposures, [["posted", *one] for one in posted])
-                for i, one in zip(own, posted, strict=True):
+                async for i, one in in_turns(zip(own, posted, strict=True)):
                     best[i] = min(best[i], BEST_FIRST.index(exposures.book.post(*one)))
         return Counter(BEST_FIRST[i] for i in best)
 

@@ -25,6 +25,7 @@ from proxy.controller.drift.service import DriftService
 from proxy.controller.effect_executor import PendingOutcome
 from proxy.controller.judging.shown import pair_json
 from proxy.controller.model_registry.follower import RegistryFollower
+from proxy.controller.outcome_keeper import in_turns
 from proxy.controller.report import lead_seconds, rollout_json, trial_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.spoken_pair import spoken_pair
@@ -217,7 +218,7 @@ class ControllerService:
         posted = await self._controller.outcomes.post([entry for entry in entries if "name" in entry], routes)
         counted = Counter(joined=0, unknown=0)
         trials = [one for one in self._controller.trials.values() if routes is None or one.plan.route in routes]
-        for entry in (entry for entry in entries if "name" not in entry):
+        async for entry in in_turns(entry for entry in entries if "name" not in entry):
             truth = next(entry[word] for word in ("label", "value", "reward") if word in entry)
             waiting = sum(trial.outcome(entry["id"], truth) for trial in trials)
             counted["joined" if waiting else "unknown"] += 1

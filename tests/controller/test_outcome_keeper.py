@@ -3,6 +3,7 @@ not count; a long log is summed up without losing anybody; and the worker's numb
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.controller import exposure_log
-from proxy.controller.outcome_keeper import OutcomeKeeper
+from proxy.controller.outcome_keeper import IN_TURN, OutcomeKeeper, in_turns
 from proxy.controller.rollout_outcomes import users_json
 from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.controller.store.sqlite.store import SqliteStore
@@ -210,3 +211,28 @@ async def test_users_begin_with_new_numbers_where_the_log_has_lost_some_that_hav
     life.now = 122.0
     life.keeper.settle()
     assert life.figures("counted") == 41
+
+
+async def test_many_outcomes_in_one_post_leave_turns_to_others(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, done = 0, asyncio.Event()
+
+    async def others() -> None:
+        nonlocal turns
+        while not done.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def at_once(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(life.store, "put_exposures", at_once)
+    other = asyncio.create_task(others())
+    began = turns
+    assert await life.post(*(f"nobody-{n}" for n in range(8 * IN_TURN))) == {"early": 8 * IN_TURN}
+    done.set()
+    await other
+    assert turns - began >= 16, "as many while keys are hashed as while outcomes are joined"
+
+
+async def test_turns_lose_none() -> None:
+    assert [one async for one in in_turns(range(5 * IN_TURN + 1))] == list(range(5 * IN_TURN + 1))

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.evidence.input import exposures
-from proxy.evidence.input.exposures import PATIENCE, ExposureBook
+from proxy.evidence.input import early_posts, exposures
+from proxy.evidence.input.early_posts import PATIENCE
+from proxy.evidence.input.exposures import ExposureBook
 from proxy.model import BUCKETS
 
 WITHIN = 100.0
@@ -60,6 +61,28 @@ def test_an_outcome_before_its_user_is_told_waits_a_minute() -> None:
     one.expose(1, 500, [(user(4), 0)], PATIENCE + 1)
     assert one.settle(2 * WITHIN, 1, serving=True).value.tolist() == [1.0, 0.0]
     assert one.unknown == 1
+
+
+class CountedTime(float):
+    """A time that counts how often another is compared with it."""
+
+    looks = 0
+
+    def __sub__(self, other: float) -> float:
+        CountedTime.looks += 1
+        return float(self) - other
+
+
+def test_what_waits_for_its_user_costs_the_same_however_much_waits_and_is_bounded() -> None:
+    one, many = book(), early_posts.MOST + 100
+    CountedTime.looks = 0
+    posted = Counter(one.post(user(3, i), 1.0, CountedTime(i * 1e-4)) for i in range(many - 1000))
+    posted += Counter(one.post(user(4), 1.0, CountedTime(2.0)) for _ in range(1000))
+    assert posted == {"early": early_posts.MOST, "unknown": 100}
+    assert CountedTime.looks <= 2 * many
+    one.settle(70.0, 1, serving=True)
+    assert one.unknown == many, "told without another outcome"
+    assert one.post(user(5), 1.0, 70.0) == "early"
 
 
 def test_a_later_stage_takes_those_who_were_on_live_with_the_probability_that_is_left() -> None:

@@ -30,15 +30,12 @@ from typing import Any
 
 import numpy as np
 
+from proxy.evidence.input.early_posts import EarlyPosts
 from proxy.evidence.input.units import UnitBatch
 from proxy.model import BUCKETS
 
 MOST = 1 << 18
 """Users of a trial that are kept: those under way, and those that are known from before."""
-EARLY = 1 << 14
-"""Outcomes that wait for their user's exposure to be told."""
-PATIENCE = 60.0
-"""Seconds that they wait."""
 _SHARE_BITS = 40
 
 
@@ -96,7 +93,7 @@ class ExposureBook:
     known: dict[int, int] = field(default_factory=dict)
     """Users by their number: the weight of the last stage in which they were a unit."""
     _aliases: dict[int, int] = field(default_factory=dict)
-    _early: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    _early: EarlyPosts = field(default_factory=EarlyPosts)
 
     # --- exposures ---------------------------------------------------------------------------------------------------
 
@@ -144,11 +141,10 @@ class ExposureBook:
         if alias:
             self._aliases[alias] = user
         for name in (user, alias):
-            for value, time in self._early.pop(name, ()):
-                if now - time <= PATIENCE:
-                    self._add(unit, value)
-                else:
-                    self.unknown += 1
+            values, too_old = self._early.take(name, now)
+            self.unknown += too_old
+            for value in values:
+                self._add(unit, value)
         return unit
 
     # --- outcomes ----------------------------------------------------------------------------------------------------
@@ -170,16 +166,11 @@ class ExposureBook:
         if self.halvings and not self._is_kept(user):
             self.left_out += 1
             return "left_out"
-        return self._wait(name, value, now)
-
-    def _wait(self, name: int, value: float, now: float) -> str:
-        for old in [old for old, posted in self._early.items() if now - posted[-1][1] > PATIENCE]:
-            self.unknown += len(self._early.pop(old))
-        if len(self._early) >= EARLY:
-            self.unknown += 1
-            return "unknown"
-        self._early.setdefault(name, []).append((value, now))
-        return "early"
+        self.unknown += self._early.expire(now)
+        if self._early.add(name, value, now):
+            return "early"
+        self.unknown += 1
+        return "unknown"
 
     def _add(self, unit: ExposedUnit, value: float) -> None:
         self._arm(unit).outcomes += 1
@@ -197,6 +188,7 @@ class ExposureBook:
     def settle(self, now: float, entry: int, serving: bool, most: int = 1 << 62) -> UnitBatch:
         """Units whose time has come by `now`, at most so many, in the order in which they began. `entry` is the stage
         that the rollout is in, `serving` whether both arms answer in it: units of another one are left out."""
+        self.unknown += self._early.expire(now)
         due: list[ExposedUnit] = []
         for unit in self.open.values():
             stays = serving and unit.entry == entry and unit.weight == self.weight
@@ -240,7 +232,8 @@ class ExposureBook:
         """Nothing more is asked of those under way, and nobody is known any more."""
         for unit in self.open.values():
             self._arm(unit).switched += 1
-        self.open, self.known, self._aliases, self._early = {}, {}, {}, {}
+        self.open, self.known, self._aliases = {}, {}, {}
+        self._early.clear()
 
     # --- events ------------------------------------------------------------------------------------------------------
 
