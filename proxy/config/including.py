@@ -7,12 +7,15 @@ Invariants
 - The order is the main file's entries, then each pattern's files in the order of their names: it is the same on every
   machine, and so is the order in which routes are tried.
 - A mistake is blamed on the file, the path and the line where its owner would correct it.
-- A pattern that matches no file is a mistake: a folder that is not mounted must not take every route away.
+- A pattern that matches no file is a mistake, and so is a link that leads nowhere or a folder that cannot be read: what
+  is not mounted must take no route away.
 """
 
 from __future__ import annotations
 
 import glob
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as Folder
@@ -28,6 +31,7 @@ SHARED = ("upstreams", "judges")
 """What included files hold by name."""
 KEYS = (OWNER, "upstreams", "routes", "judges")
 LONGEST_OWNER = 64
+_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +119,36 @@ def _patterns(text: str, environ: Mapping[str, str], directory: Folder) -> list[
 
 
 def matches(pattern: str, directory: Folder) -> list[str]:
-    """Names of the files that a pattern fits, from `directory`, in order; hidden ones are left out, as by a shell."""
-    found = sorted(glob.glob(pattern, root_dir=directory, recursive=True))
-    return [name for name in found if (directory / name).is_file()]
+    """Names of what a pattern fits, from `directory`, in order; hidden ones are left out, as by a shell.
+
+    Links that lead nowhere are among them, and folders on the way that cannot be entered: what may hold a team's routes
+    and cannot be read is to be told, not passed over.
+    """
+    found = glob.glob(pattern, root_dir=directory, recursive=True)
+    files = (name for name in found if not os.path.isdir(directory / name))
+    return sorted({*files, *_closed(pattern, directory)})
+
+
+def _closed(pattern: str, directory: Folder) -> Iterator[str]:
+    """Folders on a pattern's way that cannot be entered, or listed where it asks for that."""
+    steps = pattern.split("/")
+    for n, step in enumerate(steps, 1):
+        if n == len(steps) and step != "**":
+            return
+        needed = os.X_OK | (os.R_OK if step == "**" or _MAGIC.search(steps[n]) else 0)
+        for name in glob.glob("/".join(steps[:n]), root_dir=directory, recursive=True):
+            path = directory / name
+            closed = os.path.isdir(path) and not os.access(path, needed)
+            if closed or (os.path.islink(path) and not os.path.exists(path)):
+                yield name
 
 
 def _read(name: str, directory: Folder) -> IncludedText:
+    path = directory / name
     try:
-        return IncludedText(name, (directory / name).read_text("utf-8"))
+        if os.path.exists(path) and not os.path.isfile(path):
+            return IncludedText(name, "", "is a folder that cannot be read" if os.path.isdir(path) else "is no file")
+        return IncludedText(name, path.read_text("utf-8"))
     except UnicodeDecodeError:
         return IncludedText(name, "", "is not UTF-8 text")
     except OSError as error:

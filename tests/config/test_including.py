@@ -4,6 +4,7 @@ blamed on the file and the line where its owner would correct it."""
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,45 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     path = put(tmp_path, a=team("a"))
     (tmp_path / "teams" / "b.yaml").write_bytes(b"owner: \xff")
     assert mistakes(path) == ["teams/b.yaml: (file): is not UTF-8 text"]
+
+
+@pytest.mark.parametrize("pattern", ["teams/*.yaml", "teams/b.yaml", "**/*.yaml", "teams/[ab].yaml"])
+def test_a_link_that_leads_nowhere_takes_no_route_away(tmp_path: Path, pattern: str) -> None:
+    path = put(tmp_path, MAIN.replace("teams/*.yaml", f"['{pattern}', teams/a.yaml]"), a=team("a"))
+    (tmp_path / "teams" / "b.yaml").symlink_to("..data/b.yaml")
+    assert mistakes(path) == ["teams/b.yaml: (file): cannot be read: No such file or directory"]
+
+
+@pytest.mark.parametrize("pattern", ["teams/*/*.yaml", "teams/*/routes.yaml", "teams/b/*.yaml", "teams/**/*.yaml"])
+@pytest.mark.parametrize("closed", ["gone", "unlisted", "barred"])
+def test_a_folder_that_cannot_be_read_takes_no_route_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, closed: str
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "teams" / name).mkdir(parents=True)
+        (tmp_path / "teams" / name / "routes.yaml").write_text(team(name))
+    (tmp_path / "teams" / "README").write_text("no folder, and none of the files that are asked for")
+    path = put(tmp_path, MAIN.replace("teams/*.yaml", f"['{pattern}', teams/a/routes.yaml]"))
+    assert len(load(path).routes) == 2
+    folder = tmp_path / "teams" / "b"
+    if closed == "gone":
+        folder.rename(tmp_path / "elsewhere")
+        folder.symlink_to("nowhere")
+    else:  # root may enter everything
+        lacking = os.X_OK if closed == "barred" else os.R_OK
+        monkeypatch.setattr(os, "access", lambda at, mode: not (Path(at) == folder and mode & lacking))
+    if closed == "unlisted" and pattern.endswith("*/routes.yaml") and "**" not in pattern:
+        assert len(load(path).routes) == 2  # nobody needs to list it
+        return
+    found = mistakes(path)
+    problem = "cannot be read: No such file or directory" if closed == "gone" else "is a folder that cannot be read"
+    assert f"teams/b: (file): {problem}" in found
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    path = put(tmp_path, a=team("a"))
+    os.mkfifo(tmp_path / "teams" / "b.yaml")
+    assert mistakes(path) == ["teams/b.yaml: (file): is no file"]
 
 
 def test_secrets_of_an_included_file_are_never_shown(tmp_path: Path) -> None:
