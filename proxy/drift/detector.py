@@ -18,6 +18,7 @@ from proxy.drift.finding import DriftBucket, DriftFinding, DriftState
 from proxy.drift.observations import Absent, FieldValue, Observations
 from proxy.drift.plan import DriftField, DriftPlan
 from proxy.drift.reference import CycleReference, centred
+from proxy.drift.returning import BACK, evidence_back
 from proxy.drift.scoring import FIRST, LabelScorer, NumberScorer, Scored, Scorer, present, scorer_of
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.wealth import Bools, Floats
@@ -26,8 +27,6 @@ SHORTEST, LONGEST, ENOUGH = 1.0, 600.0, 32
 """A block ends after a second if it has enough observations, else after ten minutes."""
 STRICT: Final = 0.35
 """Of the budget this part is spent: where 0.35 alarms are expected, more than one comes in 5 % of the cases."""
-BACK: Final = 7.0
-"""Log evidence, since it last was against it, at which drift has ended."""
 RANGE: Final = 6.0
 """Nats below an alarm at which `evidence` begins to be said."""
 ERRORS: Final = 2.0
@@ -55,7 +54,7 @@ class WatchedField:
         self.first_times: list[float] = []
         self.seen, self.missed, self.began, self.stage = 0, 0, -1.0, 0
         self.state = DriftState.LEARNING
-        self.lead, self.bet, self.since, self.back = -1, -1, 0.0, 0.0
+        self.lead, self.bet, self.since, self.back, self.told = -1, -1, 0.0, 0.0, 0.0
 
 
 class DriftDetector:
@@ -240,7 +239,7 @@ class DriftDetector:
         self.dispersion.add(known[0], known[1], known[2], int(start // self.reference.tick))
         facts = np.stack([np.full(self.width, start), trials, apart, values])
         self.restarts.step(logs, passed * self.bets_on, self.drifts, facts)
-        return self._decide(logs)
+        return self._decide(apart, trials, start)
 
     def _log_factors(self, sums: Floats, trials: Floats, start: float) -> tuple[tuple[Floats, Floats], Floats]:
         """Of a block: by how much its sums differ from what is expected, and their variance if independent, both
@@ -307,7 +306,7 @@ class DriftDetector:
         self.knows[one.columns] = one.stage > 0
         self.drifts[one.columns] = one.state is DriftState.DRIFTING
 
-    def _decide(self, logs: Floats) -> list[DriftFinding]:
+    def _decide(self, apart: Floats, trials: Floats, start: float) -> list[DriftFinding]:
         """Who begins to drift, and who is back."""
         changes, wealth = [], self.weights * self.restarts.wealth
         for one in self.fields:
@@ -315,14 +314,22 @@ class DriftDetector:
                 if self._spent(one, wealth) >= 1.0:
                     self._begin_drift(one, wealth)
                     changes.append(self.finding(one))
-            elif one.state is DriftState.DRIFTING:
-                one.back = max(0.0, one.back - float(logs[one.lead, one.bet]))
-                if one.back >= BACK:
-                    changes.append(replace(self.finding(one), state=DriftState.ENDED))
-                    one.state = DriftState.STEADY if one.stage == 2 else DriftState.LEARNING
-                    self._silence(one)
-                    self._bet(one)
+            elif one.state is DriftState.DRIFTING and self._is_back(one, apart, trials, start):
+                changes.append(replace(self.finding(one), state=DriftState.ENDED))
+                one.state = DriftState.STEADY if one.stage == 2 else DriftState.LEARNING
+                self._silence(one)
+                self._bet(one)
         return changes
+
+    def _is_back(self, one: WatchedField, apart: Floats, trials: Floats, start: float) -> bool:
+        """Whether drift is over with this block."""
+        lead = one.lead
+        mean = float(self._expected(self.reference.cell(start))[0][lead])
+        error = 0.0 if self.limited[lead] else float(np.sqrt(self.reference.unsure[lead]))
+        facts = (mean, error, float(apart[lead]), float(trials[lead]))
+        more = evidence_back(one.channels[lead - one.columns.start].what, one.told, *facts)
+        one.back = max(0.0, one.back + more / float(self.dispersion.sizes()[lead]))
+        return one.back >= BACK
 
     def _begin_drift(self, one: WatchedField, wealth: Floats) -> None:
         here = wealth[one.columns]
@@ -331,7 +338,8 @@ class DriftDetector:
             here = np.where(plain[:, None], here, 0.0)
         lead, one.bet = (int(i) for i in np.unravel_index(int(np.argmax(here)), here.shape))
         one.lead, one.back, one.state = one.columns.start + lead, 0.0, DriftState.DRIFTING
-        one.since = float(self.restarts.since[0, one.lead, one.bet])
+        one.since, n, apart, _ = self.restarts.since[:, one.lead, one.bet].tolist()
+        one.told = apart / max(n, 1e-9)
         self._silence(one)
         self.reference.forget(one.columns, all_of_it=False)
 

@@ -17,7 +17,7 @@ from proxy.drift.finding import DriftState
 from proxy.drift.plan import DriftPlan
 from proxy.drift.scoring import scorer_from
 
-VERSION: Final = 1
+VERSION: Final = 2
 AXES: Final = {
     "reference.sums": 1, "reference.trials": 1, "reference.waiting": 2, "reference.means": 1, "reference.unsure": 0,
     "dispersion.now": 2, "dispersion.before": 2, "dispersion.differences": 2, "dispersion.days": 1,
@@ -99,7 +99,7 @@ def _dump_field(one: WatchedField) -> dict[str, Any]:
         "field": one.field, "width": len(one.channels), "state": one.state, "seen": one.seen, "missed": one.missed,
         "stage": one.stage,
         "began": one.began,
-        "lead": one.lead - one.columns.start, "bet": one.bet, "since": one.since, "back": one.back,
+        "lead": one.lead - one.columns.start, "bet": one.bet, "since": one.since, "back": one.back, "told": one.told,
         "scorer": None if one.scorer is None else one.scorer.dump(),
         "first": one.first, "first_times": one.first_times,
         "seconds": None if one.chart is None else one.chart.seconds,
@@ -110,7 +110,7 @@ def _load_field(detector: DriftDetector, one: WatchedField, kept: dict[str, Any]
     one.state, one.stage = DriftState(kept["state"]), kept["stage"]
     one.seen, one.missed, one.began = kept["seen"], kept["missed"], kept["began"]
     one.lead, one.bet = kept["lead"] + one.columns.start, kept["bet"]
-    one.since, one.back = kept["since"], kept["back"]
+    one.since, one.back, one.told = kept["since"], kept["back"], kept["told"]
     one.first, one.first_times = kept["first"], kept["first_times"]
     if kept["scorer"] is not None:
         detector.score_by(one, scorer_from(one.field, kept["scorer"], detector.key))

@@ -113,6 +113,15 @@ def test_it_fires_once_and_ends_when_it_is_over() -> None:
     assert again.state is DriftState.DRIFTING
 
 
+@pytest.mark.parametrize("seed", [1, 5, 7])
+def test_drift_that_stays_does_not_end(seed: int) -> None:
+    """The bet that raises an alarm may be larger than twice the shift: it is no measure of the end."""
+    detector, (began,) = after(AMOUNT, normal(seed, 6000), normal(seed + 100, 20_000, mean=10.4))
+    assert began.state is detector.findings()[0].state is DriftState.DRIFTING
+    (ended,) = fed(detector, 26_000.0, normal(seed + 200, 12_000))
+    assert ended.state is DriftState.ENDED
+
+
 def test_an_accepted_level_is_the_new_reference() -> None:
     detector, _ = after(AMOUNT, normal(1, 6000), normal(2, 3000, mean=14.0))
     detector.accept("amount")
