@@ -101,6 +101,7 @@ async def test_flaggers_webhooks_ask_what_there_is() -> None:
         assert hook.keys() <= HOOK
         assert re.fullmatch("[0-9]+(m|s)", hook["timeout"])
         assert urlsplit(hook["url"]).username == "flagger"
+        assert urlsplit(hook["url"]).query.startswith("version="), "or the version before would be promoted"
 
 
 # --- GitHub, GitLab --------------------------------------------------------------------------------------------------

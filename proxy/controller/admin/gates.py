@@ -4,7 +4,9 @@
     POST …/gate/promote     200 when the verdict is pass, else 409 (Flagger's `confirm-promotion`)
     POST …/gate/rollback    200 when the verdict is fail, else 409 (Flagger's `rollback`)
 
-What is posted is not read: nothing is changed by asking. `?version=` makes sure that both speak of the same candidate.
+Nothing is changed by asking. `?version=`, or `metadata.version` in what is posted (Flagger's form), says which
+candidate is meant; a POST, whose answer is yes or no, has to say it: that of the version before
+would be taken for this one's.
 """
 
 from __future__ import annotations
@@ -33,19 +35,32 @@ def gate_of(rollout: dict[str, Any]) -> dict[str, Any]:
     elif verdict == "pass" and all(need["have"] >= need["want"] for need in stage["needs"]):
         reason = f"{stage['name']} passed"
     else:
-        verdict, reason = "inconclusive", f"{stage['name']} waits for {stage['waiting_for']}"
+        verdict, reason = "inconclusive", f"{stage['name']}: {stage['waiting_for']}"
     names = ("name", "version", "state", "weight")
     found = {"verdict": verdict, "reason": reason, **{name: rollout[name] for name in names}}
     return found | {"stage": stage["name"], "findings": deciding(verdict, rollout["findings"])}
 
 
-def _asked(request: web.Request) -> dict[str, Any]:
+def _asked(request: web.Request, posted: Any = None) -> dict[str, Any]:
     version = inputs.query(request, ("version",)).get("version")
     rollout = rollout_asked(request)
+    if version is None and posted is not None:
+        version = _version_in(posted, rollout)
     if version is not None and version != rollout["version"]:
         tried, asked = str(rollout["version"])[:100], version[:100]
         raise Problem(409, f"{rollout['name']} tries version {tried!r}; you ask about {asked!r}.")
     return gate_of(rollout)
+
+
+def _version_in(posted: Any, rollout: dict[str, Any]) -> str | None:
+    """The version that a body means; `None` where the candidate has none that could be named."""
+    metadata = posted.get("metadata") if isinstance(posted, dict) else None
+    version = metadata.get("version") if isinstance(metadata, dict) else None
+    if isinstance(version, str):
+        return version
+    if not rollout["version"]:
+        return None
+    raise Problem(400, f"Which version of {rollout['name']}? ?version=… or metadata.version in the body has to say it.")
 
 
 @routes.get(ROLLOUT + "/gate")
@@ -59,18 +74,18 @@ async def gate_asked(request: web.Request) -> web.Response:
 @needs_role(Role.VIEW, About.PATH)
 async def gate_to_promote(request: web.Request) -> web.Response:
     """200 when the candidate may be promoted."""
-    return _only_when(request, "pass")
+    return await _only_when(request, "pass")
 
 
 @routes.post(ROLLOUT + "/gate/rollback")
 @needs_role(Role.VIEW, About.PATH)
 async def gate_to_roll_back(request: web.Request) -> web.Response:
     """200 when the candidate must be rolled back."""
-    return _only_when(request, "fail")
+    return await _only_when(request, "fail")
 
 
-def _only_when(request: web.Request, verdict: str) -> web.Response:
-    found = _asked(request)
+async def _only_when(request: web.Request, verdict: str) -> web.Response:
+    found = _asked(request, await inputs.json_body(request, default={}) or {})
     if found["verdict"] != verdict:
         raise Problem(409, f"{found['name']} is {found['verdict']}: {found['reason']}")
     return answer(found)

@@ -72,7 +72,10 @@ _ONE = (*_DATA, 404)
 _OPEN: Schema = {"security": []}
 _ROLLOUT = "/api/v1/rollouts/{route}/{candidate}"
 _GATE = _content(component("Gate"))
-_VERSION = _query("version", TEXT, "The version that is asked about; another one's trial is a 409.")
+_VERSION = _query(
+    "version", TEXT, "The version that is asked about; another one's trial is a 409. A POST has it here or in its body."
+)
+_MEANT = {"required": False} | _content(object_of({"metadata": {"type": "object"}}, required=()))
 _NAMES = [{"name": n, "in": "path", "required": True, "schema": TEXT} for n in ("route", "candidate")]
 
 
@@ -139,8 +142,12 @@ def _paths() -> dict[str, Schema]:
             *_ONE,
         ),
         "/gate": _get("gate", "What another program may do with the candidate.", _GATE, *_ONE, 409, query=(_VERSION,)),
-        "/gate/promote": _post("gateToPromote", "200 when its verdict is pass.", _GATE, *_ONE, 409, query=(_VERSION,)),
-        "/gate/rollback": _post("gateToRollBack", "200 when it is fail.", _GATE, *_ONE, 409, query=(_VERSION,)),
+        "/gate/promote": _post(
+            "gateToPromote", "200 when its verdict is pass.", _GATE, *_ONE, 409, 413, body=_MEANT, query=(_VERSION,)
+        ),
+        "/gate/rollback": _post(
+            "gateToRollBack", "200 when it is fail.", _GATE, *_ONE, 409, 413, body=_MEANT, query=(_VERSION,)
+        ),
         "/trials": _get(
             "trials",
             "Its earlier trials, newest first.",

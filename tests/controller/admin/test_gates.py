@@ -36,7 +36,8 @@ async def test_what_each_state_says(
     said = await answer.json()
     assert (said["verdict"], said["name"], said["version"]) == (verdict, NAME, "2026-11-20")
     assert said["reason"]
-    hook = {"name": "credit", "namespace": "prod", "phase": "Progressing", "checksum": "85d557f47b", "metadata": {}}
+    hook: dict[str, Any] = {"name": "credit", "namespace": "prod", "phase": "Progressing", "checksum": "85d557f47b"}
+    hook["metadata"] = {"version": "2026-11-20"}
     for question, wanted in (("promote", "pass"), ("rollback", "fail")):
         answer = await client.post(f"{URL}/gate/{question}", json=hook)
         if verdict == wanted:
@@ -65,6 +66,26 @@ async def test_another_version_is_another_candidate(client: Client, service: Fak
         answer = await getattr(client, method)(f"{URL}/gate{end}?version=2026-11-21")
         assert "tries version '2026-11-20'; you ask about '2026-11-21'" in (await problem(answer, 409))["detail"]
     await problem(await client.get("/api/v1/rollouts/no/body/gate"), 404)
+
+
+async def test_a_yes_or_no_is_of_a_version_that_was_said(client: Client, service: FakeService) -> None:
+    """Once promoted, a version's verdict stays pass: for the next canary it must not count."""
+    service.all = [rollout(state="promoted", reason=None)]
+    for body in ({}, {"metadata": {}}, {"metadata": {"version": 7}}, {"metadata": None}, [], None):
+        answer = await client.post(f"{URL}/gate/promote", json=body)
+        assert "Which version of" in (await problem(answer, 400))["detail"]
+    assert (await problem(await client.post(f"{URL}/gate/rollback"), 400))["detail"]
+    hook = {"name": "credit", "metadata": {"version": "2026-11-21"}}
+    said = await problem(await client.post(f"{URL}/gate/promote", json=hook), 409)
+    assert "you ask about '2026-11-21'" in said["detail"]
+    assert (await client.post(f"{URL}/gate/promote?version=2026-11-20", json=hook)).status == 200
+    service.all = [rollout(state="promoted", reason=None, version="")]
+    assert (await client.post(f"{URL}/gate/promote")).status == 200
+
+
+async def test_what_is_waited_for_is_said_once(client: Client, service: FakeService) -> None:
+    service.all = [rollout(stage=rollout()["stage"] | {"waiting_for": "Waits for 3 more pairs."})]
+    assert (await (await client.get(URL + "/gate")).json())["reason"].endswith(": Waits for 3 more pairs.")
 
 
 async def test_a_program_that_knows_a_url_only_gives_name_and_token_in_it() -> None:
