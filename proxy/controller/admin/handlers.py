@@ -10,6 +10,7 @@ from aiohttp import web
 
 from proxy.controller.admin import inputs
 from proxy.controller.admin.callers import About, Role, needs_role, open_to_all
+from proxy.controller.admin.config_view import config_of
 from proxy.controller.admin.identity import caller_of
 from proxy.controller.admin.interface import ACTIONS, AdminService
 from proxy.controller.admin.metrics import Metrics
@@ -250,11 +251,16 @@ async def processes(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/v1/config")
-@needs_role(Role.VIEW, About.NOTHING)
+@needs_role(Role.VIEW, About.FILTERED)
 async def config(request: web.Request) -> web.Response:
     """The configuration in force, and the last one that was refused."""
     inputs.query(request, ())
-    return answer(request.app[SURFACE].config_in_force())
+    service, caller = request.app[SURFACE], caller_of(request)
+    found = service.config_in_force()
+    if caller.routes(Role.VIEW) is not None:
+        owners = {route.owner for route in service.config.routes if caller.sees(route.name)}
+        found = config_of(found, owners)
+    return answer(found)
 
 
 @routes.get("/api/v1/fleet")

@@ -25,7 +25,8 @@ CONFIG = object_of(
         "by": {"type": "string", "description": "`start`, `SIGHUP`, `watch`, or the actor who asked the admin port."},
         "refused": nullable(object_of({"error": TEXT, "at": MOMENT, "by": TEXT})),
     },
-    description="`refused`: the last attempt to load another one since, if it failed.",
+    description="`refused`: the last attempt to load another one since, if it failed. Who may not see all routes gets "
+    "no file of others, and not the text of `error`.",
 )
 REPLICA = object_of(
     {

@@ -147,6 +147,31 @@ async def test_what_concerns_all_routes_is_for_those_who_see_them_all() -> None:
         await problem(await client.get("/api/v1/webhooks", headers=of("credit")), 403)
 
 
+async def test_the_configuration_is_told_without_what_others_wrote() -> None:
+    fake = service()
+    fake.refused = {"error": "teams/credit.yaml, line 3: a secret plan", "at": "2025-11-29T07:06:41Z", "by": "watch"}
+
+    async def asked(name: str) -> dict[str, Any]:
+        async with serving(fake) as client:
+            found: dict[str, Any] = await (await client.get("/api/v1/config", headers=of(name))).json()
+            return found
+
+    whole, some = await asked("reader"), await asked("fraud")
+    assert whole == fake.config_in_force()
+    assert some["files"] == [{"name": "understudy.yaml", "owner": None}]
+    assert "credit" not in str(some)
+    assert {
+        **some,
+        "files": whole["files"],
+        "refused": {**some["refused"], "error": whole["refused"]["error"]},
+    } == whole
+    owned = [route.model_copy(update={"owner": "credit"}) for route in fake.config.routes if route.name == "credit"]
+    rest = [route for route in fake.config.routes if route.name != "credit"]
+    fake.config = fake.config.model_copy(update={"routes": (*owned, *rest)})
+    assert (await asked("credit"))["files"] == whole["files"]
+    assert (await asked("fraud"))["files"] == some["files"]
+
+
 async def test_events_are_those_of_the_readers_routes() -> None:
     fake = service()
     async with serving(fake) as client:
