@@ -54,6 +54,11 @@ class ExposureLog:
             book.change(*asked)
             self.waiting.append(["changed", *asked])
 
+    @property
+    def asked(self) -> int:
+        """A number above 0 for what is asked of users: users are told anew where it changes."""
+        return 1 + zlib.crc32(repr((self.book.within, self.book.points, self.book.outcome)).encode())
+
     def number_of(self, entry: Mapping[str, Any]) -> int:
         """The number of the user, or of the request, that an outcome is of."""
         if "key" in entry:

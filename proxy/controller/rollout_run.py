@@ -288,8 +288,8 @@ class RolloutRun(KnownLater):
 
     def told(self) -> Lane:
         """The lane as workers are to have it."""
-        affords = self.budget.affords
-        return self.lane if affords == BUCKETS else replace(self.lane, affords=affords)
+        affords, asked = self.budget.affords, 0 if self.exposures is None else self.exposures.asked
+        return replace(self.lane, affords=affords, asked=asked) if asked or affords != BUCKETS else self.lane
 
     # --- looks -------------------------------------------------------------------------------------------------------
 

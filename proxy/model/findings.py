@@ -87,7 +87,8 @@ class Lane:
     `weight` and `share` in basis points; `stage` the stage's entry number (see `Pair.stage`). `affords` is the part of
     `share`, and of what the candidate serves, that the token budget affords, basis points. `why` is not for the worker:
     it says of a decrease of weight what a controller that dies before it is saved cannot tell the next one. `again` is
-    `Plan.again`, which no file says.
+    `Plan.again`, which no file says. `asked` stands for what is asked of users, 0 for nothing: where it changes, all
+    users are told anew.
     """
 
     rollout: str
@@ -99,6 +100,7 @@ class Lane:
     affords: int = BUCKETS
     why: str = ""
     again: int = 0
+    asked: int = 0
 
     @property
     def tried(self) -> str:

@@ -35,7 +35,7 @@ def draw(exchange: Exchange, key: bytes) -> None:
     trial = exchange.route.serving
     if trial is None:
         return
-    if trial.exposures is not None and trial.weight < BUCKETS:
+    if trial.exposures is not None and 0 < trial.weight < BUCKETS:
         user = number_of_key(trial.serve_salt, key or exchange.id)
         if user % BUCKETS < trial.weight:
             exchange.trial = trial

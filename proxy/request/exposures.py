@@ -1,10 +1,11 @@
 """Which users a trial's draw has put on an arm, for `max_outcome_drop`: told to the controller once a second.
 
-A user is the number that the draw makes of its sticky key (`routing.number_of_key`). Each is told once while stage and
-weight stay: it is remembered, up to `MOST_SEEN`, after which all are told again. A request without a sticky key is a
-user by itself, and is told with the number of the id by which it is known.
+A user is the number that the draw makes of its sticky key (`routing.number_of_key`). Each is told once while stage,
+weight and what is asked of users stay: it is remembered, up to `MOST_SEEN`, after which all are told again. A request
+without a sticky key is a user by itself, and is told with the number of the id by which it is known.
 
-Nothing here waits; what there is no room for is counted. A trial without such a guard has no `Exposures`.
+Users wait while no controller is there, and while the candidate has no weight for a time. Nothing here waits for
+anything; whom there is no room for is counted. A trial without such a guard has no `Exposures`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,29 @@ _USER: Final = struct.Struct("<QQ")
 
 
 class Exposures:
-    """Users since the last report."""
+    """Users since the last report, all seen in stage entry `stage` at `weight` (basis points)."""
 
-    __slots__ = ("_pending", "_seen", "lost")
+    __slots__ = ("_asked", "_pending", "_seen", "_told", "lost", "stage", "weight")
 
-    def __init__(self) -> None:
-        self._pending: list[bytes] = []
+    def __init__(self, stage: int = 0, weight: int = 0) -> None:
+        self.stage, self.weight, self._asked = stage, weight, 0
+        self._pending: list[tuple[int, int]] = []
+        self._told: list[tuple[int, int]] = []
         self._seen: set[int] = set()
         self.lost = 0
         """Requests of users that could not be told, since the last report."""
+
+    def begin(self, stage: int, weight: int, asked: int) -> None:
+        """What holds now; `asked` stands for what the controller asks of users (`Lane.asked`). In another stage, or at
+        another weight, everybody is told anew, and those who wait are not told: they would be left out, having been on
+        the arms of two. Where another thing is asked, all are told anew."""
+        if (stage, weight) != (self.stage, self.weight):
+            self.stage, self.weight = stage, weight
+            self._pending, self._told = [], []
+            self._seen.clear()
+        elif asked != self._asked:
+            self._remember_pending()
+        self._asked = asked
 
     def saw(self, user: int, alias: int) -> None:
         """A request was drawn. `alias` is the number of its id where it has no sticky key, else 0."""
@@ -42,20 +57,35 @@ class Exposures:
             if len(self._seen) >= MOST_SEEN:
                 self._seen.clear()
             self._seen.add(user)
-        self._pending.append(_USER.pack(user, alias))
+        self._pending.append((user, alias))
 
     @property
     def waits(self) -> bool:
         """Whether there is something to tell."""
-        return bool(self._pending)
+        return bool(self._pending or self.lost)
 
     def take(self) -> tuple[int, bytes]:
         """How many could not be told, and those that can, as EXPOSED carries them; nothing of it again."""
         lost, self.lost = self.lost, 0
-        pending, self._pending = self._pending, []
-        return lost, b"".join(pending)
+        self._told, self._pending = self._pending, []
+        return lost, b"".join([_USER.pack(user, alias) for user, alias in self._told])
 
-    def forget(self) -> None:
-        """Another stage, weight or controller: everybody is told anew."""
-        self._pending = []
-        self._seen.clear()
+    def untold(self, lost: int) -> None:
+        """What was taken last did not get away: it waits again."""
+        self.lost += lost
+        self._wait_again(self._told)
+
+    def again(self) -> None:
+        """Another controller is there, which may not know those who were told last: they are told again, unless they
+        have no sticky key (it would count them twice). All others are when they come again."""
+        self._wait_again([(user, alias) for user, alias in self._told if not alias])
+        self._remember_pending()
+
+    def _wait_again(self, users: list[tuple[int, int]]) -> None:
+        room = MOST_PENDING - len(self._pending)
+        self.lost += max(0, len(users) - room)
+        self._pending = users[:room] + self._pending
+        self._told = []
+
+    def _remember_pending(self) -> None:
+        self._seen = {user for user, alias in self._pending if not alias}

@@ -139,19 +139,19 @@ class Trial:
         """Take what a reload says of it."""
         self.settings, self.pool = settings, pool
         if settings.counts_users != (self.exposures is not None):
-            self.exposures = Exposures() if settings.counts_users else None
+            self.exposures = Exposures(self.stage, self.weight) if settings.counts_users else None
 
     def apply(self, lane: Lane | None) -> None:
         """Take the numbers of a routing table; without a line, or a candidate that is ready, there is no weight and no
         sampling."""
-        self.ready, before = self.pool.ready, (self.weight, self.stage)
+        self.ready = self.pool.ready
         if lane is not None:
             self.weight, self.affords, self.stage, self.state = lane.weight, lane.affords, lane.stage, lane.state
             self.share = -(-lane.share * lane.affords // BUCKETS)
         if lane is None or not self.ready:
             self.weight = self.share = self.affords = 0
-        if self.exposures is not None and before != (self.weight, self.stage):
-            self.exposures.forget()
+        if self.exposures is not None and lane is not None and self.weight:
+            self.exposures.begin(self.stage, self.weight, lane.asked)
 
     def charge(self, size: int) -> bool:
         """Count `size` bytes more (or less) that are kept for its pairs; whether there is room for them."""
@@ -220,8 +220,8 @@ class Trial:
         }
 
 
-def forget_told(trials: Iterable[Trial]) -> None:
-    """Another controller is there, which may know of no user: all are told anew."""
+def tell_users_again(trials: Iterable[Trial]) -> None:
+    """Another controller is there, which may know of no user: those who come again are told anew."""
     for trial in trials:
         if trial.exposures is not None:
-            trial.exposures.forget()
+            trial.exposures.again()

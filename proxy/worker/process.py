@@ -39,7 +39,7 @@ from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
 from proxy.request.legs import Upstream
-from proxy.request.rollouts import Recent, RolloutSettings, Trial, forget_told
+from proxy.request.rollouts import Recent, RolloutSettings, Trial, tell_users_again
 from proxy.request.routes import compile_routes, is_unjudged
 from proxy.resolver import LookUp, system
 from proxy.worker.books import TrialBooks
@@ -227,7 +227,7 @@ class Worker:
         channel.send(self._hello())
         self.context.publisher.connected(channel)
         self._books.tell_all()
-        forget_told(self.trials.values())
+        tell_users_again(self.trials.values())
         self._linked.set()
 
     def _pairs_closed(self, channel: Channel) -> None:

@@ -16,6 +16,7 @@ from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.exposed import encode_exposed
 from proxy.pairs.link import Frame
+from proxy.request.exposures import Exposures
 from proxy.request.rollouts import Trial
 from proxy.rollout.pair_budget import EASY, room_in
 
@@ -38,6 +39,7 @@ class Publisher:
         self._marked: dict[Trial, int] = {}
         self._batch: list[bytes] = []
         self._booked: list[tuple[Trial, int]] = []
+        self._exposed: list[tuple[Exposures, int]] = []
         self._size = 0
         self._planned = False
         self.backlog = 0
@@ -120,14 +122,16 @@ class Publisher:
         channel = self._channel
         if channel is None or not channel.send(b"".join(self._batch)):
             self._lose()
-        self._batch, self._booked, self._size = [], [], 0
+        self._batch, self._booked, self._exposed, self._size = [], [], [], 0
         self.backlog = channel.waiting if channel is not None else 0
 
     def _lose(self) -> None:
         """What is gathered will not arrive: book its pairs, and name trials and marks again to whoever listens next."""
         for trial, sequence in self._booked:
             trial.unsent(sequence)
-        self._batch, self._booked, self._size = [], [], 0
+        for exposures, lost in self._exposed:
+            exposures.untold(lost)
+        self._batch, self._booked, self._exposed, self._size = [], [], [], 0
         self._index.clear()
         self._free.clear()
         self._marked.clear()
@@ -161,8 +165,11 @@ class Publisher:
             return
         for trial in trials:
             if trial.exposures is not None and trial.exposures.waits:
-                lost, users = trial.exposures.take()
-                self._batch.append(encode_exposed(self._index_of(trial), trial.stage, trial.weight, lost, users))
+                exposures = trial.exposures
+                lost, users = exposures.take()
+                told = encode_exposed(self._index_of(trial), exposures.stage, exposures.weight, lost, users)
+                self._batch.append(told)
+                self._exposed.append((exposures, lost))
 
     def aside(self, data: bytes) -> bool:
         """Send a frame that may be lost, as long as there is room enough for pairs; whether it was taken."""

@@ -236,3 +236,15 @@ async def test_many_outcomes_in_one_post_leave_turns_to_others(life: Life, monke
 
 async def test_turns_lose_none() -> None:
     assert [one async for one in in_turns(range(5 * IN_TURN + 1))] == list(range(5 * IN_TURN + 1))
+
+
+async def test_workers_hear_that_something_else_is_asked_of_users(life: Life) -> None:
+    first = life.run.told().asked
+    assert first
+    for guard in (replace(GUARD, within=90.0), replace(GUARD, outcome="revenue"), replace(GUARD, tolerance=2.0)):
+        life.run.plan = replace(PLAN, guards=(guard,))
+        await life.keeper.follow({PLAN.name: life.run})
+        assert life.run.told().asked not in {0, first}
+    life.run.plan = replace(PLAN, guards=())
+    await life.keeper.follow({PLAN.name: life.run})
+    assert life.run.told().asked == 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
+from proxy.model import Lane, State
 from proxy.pairs import link
+from proxy.pairs.exposed import decode_exposed
 from proxy.pairs.link import Frame, FrameReader
-from proxy.request.rollouts import RolloutSettings, Trial
+from proxy.request.rollouts import RolloutSettings, Trial, tell_users_again
 from proxy.rollout.pair_budget import EASY, FULL
 from proxy.worker.publisher import Publisher
 from proxy.worker.timers import TimerWheel
@@ -95,3 +98,29 @@ async def test_a_link_that_fills_has_less_room_and_has_it_again_without_a_write(
     assert rooms == [10_000, 10_000, 5_000, 0, 0]
     wire.waiting = 0
     assert publisher.room == 10_000
+
+
+async def test_users_wait_for_the_next_controller_and_are_told_with_the_weight_at_which_they_were_seen() -> None:
+    """The weight is taken away while no controller is heard of, and comes back with the next one."""
+    wire, one = Wire(), trial()
+    one.configure(replace(one.settings, counts_users=True), one.pool)
+    publisher = Publisher(asyncio.get_running_loop())
+    lane = Lane("r/v2", "r/v2|1", State.CANARY, 2000, 0, 3, asked=5)
+    one.apply(lane)
+    assert one.exposures is not None
+    one.exposures.saw(7, 0)
+    one.weight = 0
+    one.apply(None)
+    one.apply(lane)
+    publisher.exposed([one])
+    one.weight = 0
+    publisher.connected(wire)  # type: ignore[arg-type]
+    tell_users_again([one])
+    publisher.exposed([one])
+    wire.full = True
+    publisher.flush()
+    wire.full = False
+    publisher.exposed([one])
+    publisher.flush()
+    told = [decode_exposed(payload) for kind, payload in wire.taken if kind is Frame.EXPOSED]
+    assert [(one.stage, one.weight, one.users) for one in told] == [(3, 2000, ((7, 0),))]
