@@ -15,6 +15,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -102,7 +103,8 @@ class RegistryFollower:
         try:
             if kind == "mlflow":
                 return await self._mlflow(registry, delivery, orjson.loads(body))
-            return await self._plain(registry, delivery, sent_at, read_plain(body, headers.get("content-type", "")))
+            lineage, at = read_plain(body, headers.get("content-type", ""))
+            return await self._plain(registry, delivery, sent_at if at is None else at, lineage)
         except orjson.JSONDecodeError as error:
             raise ActionRefusedError(400, f"the body is not JSON: {error}") from None
         except UnreadableError as error:
@@ -150,6 +152,8 @@ class RegistryFollower:
         return await self._taken(model, VersionWord(found, at), delivery)
 
     async def _taken(self, model: RegisteredModelConfig, word: VersionWord, delivery: str) -> dict[str, Any]:
+        # No word was said later than it came, whatever a clock that is ahead says: it would keep out all the next ones.
+        word = replace(word, at=min(word.at, self._clock()))
         what = await self._controller.versions.name(
             model.upstream, word, standing=_stands(word, model), delivery=delivery
         )

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from proxy.config import Config
-from proxy.controller.model_registry.signatures import WINDOW
 from proxy.controller.model_registry.versions import (
     KnownVersion,
     VersionWord,
@@ -22,7 +21,8 @@ from proxy.errors import StoreError
 from proxy.model.lineage import Lineage
 
 MOST_DELIVERIES = 1000
-"""Deliveries that are remembered; more than come in `WINDOW` seconds."""
+REMEMBERED = 3 * 86400.0
+"""Deliveries that are remembered, and for how many seconds: longer than a sender tries again."""
 
 
 class RegistryStore(Protocol):
@@ -103,7 +103,7 @@ class VersionKeeper:
         if known is not None:
             self.known = {**self.known, upstream: known}
         if delivery:
-            recent = [(name, at) for name, at in self._deliveries.items() if now - at <= 2 * WINDOW]
+            recent = [(name, at) for name, at in self._deliveries.items() if now - at <= REMEMBERED]
             self._deliveries = dict([*recent, (delivery, now)][-MOST_DELIVERIES:])
         try:
             await self.keep()

@@ -48,7 +48,7 @@ def read_event(body: Any) -> tuple[str, str, Trigger, float] | None:
     data = body["data"]
     names = {"created": (), "tag": ("key", "value"), "alias": ("alias",)}[kind]
     found = Trigger(kind, *(_text(data, name) for name in names))  # type: ignore[arg-type]
-    return _text(data, "name"), read_version(data.get("version")), found, _moment(body.get("timestamp"))
+    return _text(data, "name"), read_version(data.get("version")), found, read_moment(body.get("timestamp"))
 
 
 def read_version(value: Any) -> str:
@@ -70,14 +70,15 @@ def _text(data: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _moment(value: Any) -> float:
+def read_moment(value: Any, name: str = "timestamp") -> float:
+    """A time with its zone (RFC 3339) as epoch seconds; raises `UnreadableError`."""
     try:
         when = datetime.fromisoformat(value)
         if when.tzinfo is None:
             raise ValueError
         return when.timestamp()
     except (TypeError, ValueError, OverflowError):
-        raise UnreadableError("timestamp: expected a time such as 2026-11-30T10:00:00+00:00") from None
+        raise UnreadableError(f"{name}: expected a time such as 2026-11-30T10:00:00+00:00") from None
 
 
 def read_model_version(found: Any, page: str) -> Lineage:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -110,7 +111,7 @@ async def test_what_holds_now_counts_not_what_the_webhook_says() -> None:
 async def test_while_mlflow_is_away_the_webhook_counts_and_older_ones_do_not() -> None:
     user = FakeUser()
     it = follower(user, FakeClient(away=True))
-    newer, older = alias("4", "2026-11-30T11:00:00+00:00"), alias("3", "2026-11-30T10:00:00+00:00")
+    newer, older = alias("4", "2026-11-29T11:00:00+00:00"), alias("3", "2026-11-29T10:00:00+00:00")
     assert (await it.hook("mlflow", signed(newer), newer))["result"] == "begun"
     said = await it.hook("mlflow", signed(older, "e"), older)
     assert (said["result"], said["why"]) == ("older", "version 4 was named later")
@@ -179,3 +180,79 @@ async def test_a_new_controller_goes_on_with_what_was_said() -> None:
     assert other.config.plans["r/next"].lineage == Lineage("mlflow", "fraud", "3", "run-3")
     said = await follower(other, FakeClient("3")).hook("mlflow", signed(alias("3")), alias("3"))
     assert said["result"] == "repeated"
+
+
+# --- another registry, which tries again with a new time -------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+PLAIN = FILE.replace('mlflow: {url: "http://mlflow", secret: s3cret}', "http: {secret: s3cret}").replace(
+    ", when: alias candidate", ""
+)
+
+
+class Sender:
+    """Posts to a follower at the time of its own clock, which may be ahead."""
+
+    def __init__(self) -> None:
+        self.clock, self.user = Clock(), FakeUser(PLAIN)
+        self.user.versions = VersionKeeper(self.user, self.user, self.user.config, self.clock)
+        self.it = RegistryFollower(self.user, self.clock)
+
+    async def posts(self, version: str, delivery: str, ahead: float = 0.0, **more: Any) -> str:
+        value = {"model": "fraud", "version": version} | more
+        kind = "application/json"
+        if "time" in more:
+            event = {"specversion": "1.0", "id": delivery, "source": "/r", "type": "t", "time": value.pop("time")}
+            value, kind = event | {"data": value}, "application/cloudevents+json"
+        body, stamp = json.dumps(value).encode(), str(int(self.clock.now + ahead))
+        digest = hmac.digest(b"s3cret", f"{delivery}.{stamp}.".encode() + body, hashlib.sha256)
+        head = {"webhook-id": delivery, "webhook-timestamp": stamp, "content-type": kind}
+        head["webhook-signature"] = "v1," + base64.b64encode(digest).decode()
+        return str((await self.it.hook("registry", head, body))["result"])
+
+
+def moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+@pytest.mark.parametrize("field", ["posted_at", "time"])
+async def test_an_older_version_that_is_tried_again_replaces_no_newer_one(field: str) -> None:
+    """The first attempt of v40 was lost; the next one comes after v41, with a new time in its headers."""
+    sender = Sender()
+    assert await sender.posts("v41", "e41", **{field: moment(NOW - 10)}) == "begun"
+    sender.clock.now += 60
+    assert await sender.posts("v40", "e40", **{field: moment(NOW - 20)}) == "older"
+    assert await sender.posts("v42", "e42", **{field: moment(NOW + 50)}) == "begun"
+    assert (await sender.user.settled())[-1] == {"next": "v42"}
+
+
+@pytest.mark.parametrize("later", [400.0, 7000.0, 86400.0])
+async def test_a_delivery_whose_answer_was_lost_counts_once_however_late_it_is_tried_again(later: float) -> None:
+    sender = Sender()
+    assert await sender.posts("v40", "e40") == "begun"
+    sender.clock.now += 10
+    assert await sender.posts("v41", "e41") == "begun"
+    sender.clock.now += later
+    assert await sender.posts("v40", "e40") == "repeated"
+
+
+@pytest.mark.parametrize("said", [{}, {"posted_at": moment(NOW + 1e6)}])
+async def test_a_clock_that_is_ahead_keeps_nobody_out(said: dict[str, Any]) -> None:
+    sender = Sender()
+    assert await sender.posts("v40", "e40", ahead=290.0, **said) == "begun"
+    sender.clock.now += 5
+    assert await sender.posts("v41", "e41") == "begun"
+
+
+@pytest.mark.parametrize("said", [{"posted_at": "yesterday"}, {"posted_at": 7}, {"time": "2026-11-30T10:00:00"}])
+async def test_a_time_that_is_none_is_said(said: dict[str, Any]) -> None:
+    with pytest.raises(ActionRefusedError, match="expected a time such as"):
+        await Sender().posts("v40", "e40", **said)
