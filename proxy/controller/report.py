@@ -62,7 +62,7 @@ def stage_json(trial: RolloutRun) -> dict[str, Any]:
 def _spared(trial: RolloutRun) -> str:
     """Why fewer requests become pairs than the stage says, as a sentence; empty where it is not for want of need."""
     budget = trial.budget
-    if not budget.idle or budget.told_idle >= BUCKETS:
+    if trial.rollout.over or not budget.idle or budget.told_idle >= BUCKETS:
         return ""
     share = f"{budget.told_idle / BUCKETS:.2g}"
     return f" Meanwhile {share} of its pairs are made (`idle_pairs_per_second`): {budget.idle}."
@@ -211,9 +211,9 @@ def pace_json(trial: RolloutRun) -> dict[str, Any] | None:
 
 def idle_json(trial: RolloutRun) -> dict[str, Any] | None:
     """Why no guard needs more pairs, how many there may be a second, and the share of the stage's pairs that this is;
-    `null` while a guard needs them, and with `mirror.idle_pairs_per_second: all`."""
+    `null` while a guard needs them, with `mirror.idle_pairs_per_second: all`, and once no pairs are made any more."""
     budget = trial.budget
-    if not budget.idle:
+    if trial.rollout.over or not budget.idle:
         return None
     return {"limit": budget.idle_limit, "share": budget.told_idle / BUCKETS, "reason": budget.idle}
 

@@ -243,3 +243,14 @@ async def test_it_is_not_ready_before_a_table_is_in_force_at_every_worker(
     again = await FakeWorker(tmp_path, slot=1, name="w1", pid=2).connect()
     await eventually(lambda: service.ready() == (True, []))
     again.disconnect()
+
+
+async def test_what_is_rolled_back_makes_no_pairs_and_none_are_said(controller: Controller) -> None:
+    service, budget = desk_of(controller), controller.trials[NAME].budget
+    budget.idle, budget.told_idle = "promoted, and watched", 2300
+    assert "Meanwhile 0.23 of its pairs are made" in service.rollout(NAME)["stage"]["waiting_for"]  # type: ignore[index]
+    after = await service.act(NAME, "abort", reason="enough", actor="ann")
+    budget.idle, budget.told_idle = "promoted, and watched", 2300
+    after = service.rollout(NAME) or after
+    assert after["stage"]["waiting_for"] == "Waits for a new version, retry or restart."
+    assert after["idle_budget"] is None
