@@ -19,7 +19,7 @@ from proxy.drift.observations import Absent, FieldValue, Observations
 from proxy.drift.plan import DriftField, DriftPlan
 from proxy.drift.reference import CycleReference, centred
 from proxy.drift.returning import BACK, evidence_back
-from proxy.drift.scoring import FIRST, LabelScorer, NumberScorer, Scored, Scorer, present, scorer_of
+from proxy.drift.scoring import FIRST, LabelScorer, NumberScorer, Scored, Scorer, limit_scores, present, scorer_of
 from proxy.evidence.process.prf import key_of
 from proxy.evidence.process.wealth import Bools, Floats
 
@@ -87,6 +87,9 @@ class DriftDetector:
         self.block = np.zeros((3, self.width))
         """Scores, trials, values in their own unit of the block under way."""
         self.count, self.start = 0, 0.0
+        for one in self.fields:
+            self._silence(one)
+            self._bet(one)
 
     def add(self, observations: Observations) -> tuple[DriftFinding, ...]:
         """Take observations; returns the findings of fields that began to drift, or ended, in the meantime."""
@@ -115,6 +118,12 @@ class DriftDetector:
         """Of every field, in the order of the plan."""
         return tuple(self.finding(one) for one in self.fields)
 
+    def hardly_there(self, least: int) -> list[tuple[str, int, int]]:
+        """Fields that cannot be learned: name, values and observations of those that had a value in fewer than one of
+        100 observations, `least` of them or more."""
+        counts = [(one.field.name, one.seen, one.seen + one.missed) for one in self.fields if one.stage < 2]
+        return [facts for facts in counts if facts[2] >= least and 100 * facts[1] < facts[2]]
+
     def accept(self, name: str) -> None:
         """What the field is now is its reference: it is learned anew. KeyError for another name."""
         one = self._named(name)
@@ -123,6 +132,7 @@ class DriftDetector:
         self.dispersion.forget(one.columns)
         self.block[:, one.columns] = 0.0
         self._silence(one)
+        self._bet(one)
 
     def chart(self, name: str) -> tuple[DriftBucket, ...]:
         """What the field was, by spans of time, oldest first; KeyError for another name."""
@@ -145,27 +155,25 @@ class DriftDetector:
         facts = np.zeros((3, n, self.width))
         for one, column in zip(self.fields, columns, strict=True):
             seen = np.flatnonzero([value is not Absent.UNSEEN for value in column])
-            scored = self._scored(one, times[seen], [column[i] for i in seen.tolist()]) if len(seen) else None
-            if scored is not None:
-                scores, trials, bins, values = scored
+            if len(seen):
+                scores, trials, bins, values = self._scored(one, times[seen], [column[i] for i in seen.tolist()])
                 facts[0][seen, one.columns], facts[1][seen, one.columns] = scores, trials
                 facts[2][seen, one.columns] = np.nan_to_num(values)[:, None]
-                assert one.chart is not None
-                one.chart.add(times[seen], bins)
+                if one.chart is not None:
+                    one.chart.add(times[seen], bins)
         return self._blocks(times, facts)
 
-    def _scored(self, one: WatchedField, times: Floats, column: Sequence[FieldValue]) -> Scored | None:
-        """Scores of a column; `None` while the first values are gathered."""
-        if one.state is DriftState.LEARNING:
+    def _scored(self, one: WatchedField, times: Floats, column: Sequence[FieldValue]) -> Scored:
+        """Scores of a column; while the first values are gathered, of what has a limit alone."""
+        if one.state is DriftState.LEARNING or one.scorer is None:
             here = present(one.field.kind, column)
             one.began = float(times[0]) if one.began < 0.0 else one.began
             one.seen, one.missed = one.seen + int(here.sum()), one.missed + int((~here).sum())
             if one.scorer is None:
                 self._gather(one, times, column, here)
-                return None
+                return limit_scores(one.field, column)
             if one.stage == 0:
                 one.scorer.learn(column)
-        assert one.scorer is not None
         return one.scorer.score(column)
 
     def _gather(self, one: WatchedField, times: Floats, column: Sequence[FieldValue], here: Bools) -> None:
@@ -216,7 +224,7 @@ class DriftDetector:
         products over its observations, so one may stop at any of them."""
         _, logs = self._log_factors(self.block[0], self.block[1], self.start)
         wealth = self.weights * np.exp(np.minimum(logs, 60.0)) * self.restarts.wealth
-        return any(one.stage > 0 and self._spent(one, wealth) >= 1.0 for one in self.fields)
+        return any(self._spent(one, wealth) >= 1.0 for one in self.fields)
 
     def _spent(self, one: WatchedField, wealth: Floats) -> float:
         """What a field has of what makes an alarm; `wealth` (channels, 12)."""
@@ -265,7 +273,7 @@ class DriftDetector:
 
     def _progress(self, one: WatchedField, passed: float) -> None:
         """The first half of a reference says what to expect, the second how well that is kept. Then bets begin; those
-        on what knows no cycle after the first half."""
+        on what knows no cycle after the first half, those on limits with the first value."""
         first, cover = self.plan.first, self.reference.cover
         if one.stage == 0 and one.seen >= first / 2 and passed >= cover:
             one.stage = 1
@@ -288,7 +296,9 @@ class DriftDetector:
     def _bet(self, one: WatchedField) -> None:
         """From no wealth on."""
         sums, trials = (array[:, one.columns].sum(0) for array in (self.reference.sums, self.reference.trials))
+        limited = self.limited[one.columns]
         active = (trials > 0.0) & ((sums > 0.0) | np.array([channel.what != "share" for channel in one.channels]))
+        active = limited | (active & (one.stage > 0))
         if one.stage < 2:
             active &= ~self.cyclic[one.columns]
         self.restarts.wealth[one.columns] = 0.0
@@ -303,14 +313,14 @@ class DriftDetector:
         """No bets."""
         self.weights[one.columns], self.bets_on[one.columns] = 0.0, 0.0
         self.restarts.wealth[one.columns] = 0.0
-        self.knows[one.columns] = one.stage > 0
+        self.knows[one.columns] = self.limited[one.columns] | (one.stage > 0)
         self.drifts[one.columns] = one.state is DriftState.DRIFTING
 
     def _decide(self, apart: Floats, trials: Floats, start: float) -> list[DriftFinding]:
         """Who begins to drift, and who is back."""
         changes, wealth = [], self.weights * self.restarts.wealth
         for one in self.fields:
-            if one.stage and one.state is not DriftState.DRIFTING:
+            if one.state is not DriftState.DRIFTING:
                 if self._spent(one, wealth) >= 1.0:
                     self._begin_drift(one, wealth)
                     changes.append(self.finding(one))

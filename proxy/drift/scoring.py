@@ -94,6 +94,33 @@ def _is_vector(value: FieldValue) -> bool:
     return all(-LARGEST <= x <= LARGEST for x in value)
 
 
+def limit_scores(field: DriftField, column: Sequence[FieldValue]) -> Scored:
+    """Scores of the channels that have a limit, which need no reference; the others have no trial.
+
+    >>> column = [5.0, -1.0, Absent.MISSING]
+    >>> scores, trials, *_ = limit_scores(DriftField("amount", Kind.NUMBER, missing=0.01, minimum=0.0), column)
+    >>> scores.sum(0).tolist(), trials.sum(0).tolist()
+    ([1.0, 0.0, 0.0, 0.0, 1.0], [3.0, 0.0, 0.0, 0.0, 2.0])
+    """
+    here, channels = present(field.kind, column), channels_of(field)
+    scores, trials = np.zeros((2, len(column), len(channels)))
+    if field.missing is not None:
+        scores[:, 0], trials[:, 0] = ~here, 1.0
+    if channels[-1].limit is not None and len(channels) > 1:
+        known = {_label(label) for label in field.labels}
+        if field.kind is Kind.NUMBER:
+            broken = _outside(field, _numbers(column))
+        else:
+            broken = np.array([isinstance(value, str) and _label(value) not in known for value in column], np.bool_)
+        scores[:, -1], trials[:, -1] = broken & here, here
+    return scores, trials, np.full(len(column), -1), np.full(len(column), np.nan)
+
+
+def _outside(field: DriftField, values: Floats) -> Bools:
+    low, high = field.minimum, field.maximum
+    return np.asarray((values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high)))
+
+
 class NumberScorer:
     """Level, spread, far, and invalid where the field has limits."""
 
@@ -101,7 +128,7 @@ class NumberScorer:
         self.binned = binned
         self.bins = len(binned.wide) + 1
         self.details: dict[int, str] = {}
-        self._limits = (field.minimum, field.maximum)
+        self._field = field
         self._width = len(channels_of(field))
 
     def levels(self) -> dict[int, Binned]:
@@ -118,8 +145,7 @@ class NumberScorer:
         scores[:, 1:3] = self.binned.scores[self.binned.bins(x)]
         scores[:, 3] = self.binned.far(x)
         if self._width > 4:
-            low, high = self._limits
-            scores[:, 4] = (x < (-np.inf if low is None else low)) | (x > (np.inf if high is None else high))
+            scores[:, 4] = _outside(self._field, x)
         trials = np.repeat(here[:, None].astype(np.float64), self._width, axis=1)
         trials[:, 0] = 1.0
         return scores * trials, trials, np.where(here, np.searchsorted(self.binned.wide, x, "right"), -1), values

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from proxy.drift import Absent, DriftDetector, DriftField, DriftFinding, DriftPlan, DriftState, Observations
+from proxy.drift import (
+    Absent,
+    DriftDetector,
+    DriftField,
+    DriftFinding,
+    DriftPlan,
+    DriftState,
+    Observations,
+    dump_drift,
+    load_drift,
+)
 from proxy.model import Kind
 
 AMOUNT = DriftField("amount", Kind.NUMBER)
@@ -153,6 +163,41 @@ def test_expectations_are_limits_whatever_the_reference_was(field: DriftField, k
     then = [(Absent.UNREADABLE if broken is None else broken) if i % 8 == 0 else usual[i] for i in range(1500)]
     _, (found,) = after(field, usual, then)
     assert found.what in ("missing", "invalid", "new label", "level", "spread", "share")  # "x" came less often, too
+
+
+@pytest.mark.parametrize(
+    ("field", "column", "what"),
+    [
+        (DriftField("a", Kind.NUMBER, missing=0.01), [Absent.MISSING], "missing"),
+        (DriftField("a", Kind.NUMBER, minimum=0.0), [-1.0, 1.0], "invalid"),
+        (DriftField("a", Kind.LABEL, labels=("x",)), ["x", "y"], "new label"),
+        (DriftField("a", Kind.VECTOR, missing=0.01), [Absent.UNREADABLE], "missing"),
+    ],
+    ids=["missing", "range", "labels", "vector"],
+)
+def test_expectations_are_watched_from_the_first_value_on(field: DriftField, column: list[Any], what: str) -> None:
+    """What is broken before a reference exists, which may never be."""
+    detector = DriftDetector(plan(field))
+    (found,) = fed(detector, 0.0, column * 200)
+    assert (found.what, found.state) == (what, DriftState.DRIFTING)
+    assert found.n <= 100
+    again = load_drift(detector.plan, dump_drift(detector))
+    good: Any = {Kind.NUMBER: 1.0, Kind.LABEL: "x", Kind.VECTOR: [1.0, 2.0, 3.0]}[field.kind]
+    ended, *_ = fed(again, 1000.0, [good] * 6000)  # the reference is of what was broken, too
+    assert (ended.what, ended.state) == (what, DriftState.ENDED)
+    again.accept("a")
+    assert fed(again, 9000.0, column * 200)[0].what == what
+
+
+def test_what_keeps_a_limit_from_the_first_value_on_is_no_drift() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        column = [Absent.MISSING if x < 0.008 else float(x) for x in rng.random(6000)]
+        assert not [
+            x
+            for x in fed(DriftDetector(plan(DriftField("a", Kind.NUMBER, missing=0.01))), 0.0, column)
+            if x.what == "missing"
+        ]
 
 
 def test_the_budget_is_for_all_fields_together() -> None:

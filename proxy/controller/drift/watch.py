@@ -41,6 +41,8 @@ EARLY = 100
 ENOUGH = 20
 """Answers by which the kind of a prediction is settled."""
 ANEW = "another configuration: what is normal is learned anew"
+LONG = 1000
+"""Observations in which a field must have had values."""
 LEAST = 100
 """Values of each field that a recording must have to be a reference."""
 
@@ -219,6 +221,10 @@ class DriftWatch:
         found = [self.problem] if self.problem else []
         if self.detector is not None:
             found += [f"{name or 'prediction'}: no answer could be read, so it is not watched" for name in self.open]
+            found += [
+                f"{name}: has a value in {seen:,} of {count:,} observations, so what is normal cannot be learned"
+                for name, seen, count in self.detector.hardly_there(LONG)
+            ]
         return found
 
     # --- over restarts -----------------------------------------------------------------------------------------------
@@ -295,6 +301,9 @@ def learned(source: DriftSource, observed: Sequence[Observed]) -> Learned:
             raise ValueError(f"{count} values of {name} among {len(observed)} requests, expected at least {LEAST}")
     detector = DriftDetector(source.plan(kinds, min(values.values(), default=LEAST)))
     detector.add(columns)
+    for finding in detector.findings():
+        if finding.state is DriftState.DRIFTING:
+            raise ValueError(f"what is expected of {finding.field} does not hold in it: {finding.words}")
     return Learned(kinds, detector.plan.first, detector)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.config import parse
 from proxy.controller.drift.source import DriftSource, drift_sources
-from proxy.controller.drift.watch import EARLY, DriftWatch, FieldChange, alarms_in, learned, load_watch
+from proxy.controller.drift.watch import EARLY, LONG, DriftWatch, FieldChange, alarms_in, learned, load_watch
 from proxy.model import Kind, Prediction
 from proxy.model.reasons import Reason
 from proxy.predictions.observing import Observed
@@ -149,6 +149,20 @@ def test_a_prediction_that_cannot_be_read_is_a_problem_and_holds_nothing_up() ->
     assert restarted(watch).problems == watch.problems
 
 
+def test_an_input_that_is_hardly_ever_there_is_a_problem() -> None:
+    days, watch = Days(), DriftWatch(source(), 0.0)
+    for _ in range(LONG):
+        one = days.one()
+        one.inputs["country"] = None
+        watch.take(one)
+        watch.look(days.now)
+    (problem,) = watch.problems
+    assert problem == "country: has a value in 0 of 1,000 observations, so what is normal cannot be learned"
+    assert restarted(watch).problems == watch.problems
+    days.fill(watch, 20)
+    assert watch.problems == []
+
+
 def test_what_a_candidate_served_says_nothing_of_predictions() -> None:
     """Neither that they are missing: with a canary at half of the traffic that would be an alarm."""
     days, watch = Days(), DriftWatch(source(), 0.0)
@@ -172,5 +186,7 @@ def test_a_recording_is_the_reference_where_it_says_enough() -> None:
     days.fill(watch, 50)
     assert {one.state for one in watch.findings()} == {"steady"}
     assert {change.alarm.field for change in days.fill(watch, 400, mean=20.0)} == {"amount", "prediction"}
+    with pytest.raises(ValueError, match=r"what is expected of amount does not hold in it: .*invalid"):
+        learned(source(limits=", min: 10"), [days.one() for _ in range(500)])
     with pytest.raises(ValueError, match="50 values of amount among 50 requests, expected at least 100"):
         learned(of, [days.one() for _ in range(50)])
