@@ -5,8 +5,8 @@
     POST …/gate/rollback    200 when the verdict is fail, else 409 (Flagger's `rollback`)
 
 Nothing is changed by asking. `?version=`, or `metadata.version` in what is posted (Flagger's form), says which
-candidate is meant; a POST, whose answer is yes or no, has to say it: that of the version before
-would be taken for this one's.
+candidate is meant; a POST, whose answer is yes or no, has to say it: that of the version before would be taken for
+this one's.
 """
 
 from __future__ import annotations
@@ -45,22 +45,20 @@ def _asked(request: web.Request, posted: Any = None) -> dict[str, Any]:
     version = inputs.query(request, ("version",)).get("version")
     rollout = rollout_asked(request)
     if version is None and posted is not None:
-        version = _version_in(posted, rollout)
+        version = _version_in(posted, rollout["name"])
     if version is not None and version != rollout["version"]:
         tried, asked = str(rollout["version"])[:100], version[:100]
         raise Problem(409, f"{rollout['name']} tries version {tried!r}; you ask about {asked!r}.")
     return gate_of(rollout)
 
 
-def _version_in(posted: Any, rollout: dict[str, Any]) -> str | None:
-    """The version that a body means; `None` where the candidate has none that could be named."""
+def _version_in(posted: Any, name: str) -> str:
+    """The version that a body means. Raises `Problem` (400)."""
     metadata = posted.get("metadata") if isinstance(posted, dict) else None
     version = metadata.get("version") if isinstance(metadata, dict) else None
     if isinstance(version, str):
         return version
-    if not rollout["version"]:
-        return None
-    raise Problem(400, f"Which version of {rollout['name']}? ?version=… or metadata.version in the body has to say it.")
+    raise Problem(400, f"Which version of {name}? ?version=… or metadata.version in the body has to say it.")
 
 
 @routes.get(ROLLOUT + "/gate")

@@ -79,8 +79,6 @@ async def test_a_yes_or_no_is_of_a_version_that_was_said(client: Client, service
     said = await problem(await client.post(f"{URL}/gate/promote", json=hook), 409)
     assert "you ask about '2026-11-21'" in said["detail"]
     assert (await client.post(f"{URL}/gate/promote?version=2026-11-20", json=hook)).status == 200
-    service.all = [rollout(state="promoted", reason=None, version="")]
-    assert (await client.post(f"{URL}/gate/promote")).status == 200
 
 
 async def test_what_is_waited_for_is_said_once(client: Client, service: FakeService) -> None:
