@@ -97,8 +97,12 @@ def look_through(path: str | Path) -> tuple[Config, tuple[str, ...]]:
     """The configuration in a file without its environment and the disk of the machine where it runs, and the paths of
     the values that these would give (placeholders stand for them); raises as `load` does."""
     document = ConfigTexts.load(Path(path), NoEnvironment()).document(NoEnvironment())
+    for one in document.unfilled:
+        if one[0] == "include":
+            hint = "with a default, as `${TEAMS:-teams}`, it is"
+            document.blame(one, f"which files {document.secret[one]} fits is not known without the environment", hint)
     config = build(document, str(path))
-    return config, tuple(document.place(one, ()) for one in sorted(document.unfilled, key=document.line))
+    return config, tuple(document.place(one, ()) for one in sorted(document.unfilled, key=document.order))
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:

@@ -246,7 +246,7 @@ class _Part:
             if isinstance(route, dict):
                 if OWNER in route:
                     self._own.blame(("routes", n, OWNER), "is that of the file", f"`{OWNER}:` at the top holds for all")
-                route = {OWNER: self._own.data.get(OWNER), **route}
+                route = {OWNER: self._main.owners.get(self._text.name), **route}
             every.append(route)
 
     def _section(self, key: str, kind: type[Any]) -> Any:

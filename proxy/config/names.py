@@ -345,6 +345,6 @@ def file_patterns(value: Any) -> tuple[str, ...]:
     (('teams/*.yaml',), ('a.yaml', 'b.yaml'))
     """
     every = value if isinstance(value, (list, tuple)) else [value]
-    if not all(isinstance(one, str) and one for one in every):
+    if not every or not all(isinstance(one, str) and one for one in every):
         raise Unfit("a path or a pattern such as `teams/*.yaml`, or a list of them")
     return tuple(every)

@@ -7,6 +7,7 @@ that nobody closed, or where a blank after a colon is missing.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import yaml
 
@@ -27,6 +28,8 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> Mistake:
     'line 1: (file): not YAML: `${…}` inside braces (put it in quotes: `"${X}"`)'
     >>> said("a:\\n  b:1\\n  c: 2")
     'line 2: (file): not YAML: no blank after the colon (write `b: 1`)'
+    >>> said("a: {b: [\\n")
+    'line 1: (file): not YAML: the `[` is not closed (a `]` is missing)'
     """
     problem, hint, line = _slip(error, text.splitlines())
     return Mistake("(file)", f"not YAML: {problem}", hint, line)
@@ -63,6 +66,8 @@ def _brackets(
     """What is wrong with brackets and indentation, if that is what is wrong."""
     if "flow" in within and error.context_mark is not None:
         bracket = _text(lines, opened - 1)[error.context_mark.column : error.context_mark.column + 1]
+        if bracket not in _CLOSES:  # nothing stands behind it: the parser names the end of the file
+            bracket, opened = _last_opened(lines)
         if here > opened or "stream end" in said:
             return f"the `{bracket}` is not closed", f"a `{_CLOSES.get(bracket, bracket)}` is missing", opened
         return f"no comma between two entries of `{bracket}…`", "a value with blanks or brackets in it is quoted", here
@@ -76,6 +81,24 @@ def _brackets(
     if "could not find expected ':'" in said:
         return "a key without a colon", "", opened
     return None
+
+
+def _last_opened(lines: list[str]) -> tuple[str, int]:
+    """The last bracket that is not closed, and its line.
+
+    >>> _last_opened(["a: [1, ']', # ]", "{b: {}"])
+    ('{', 2)
+    """
+    marks = []
+    with suppress(yaml.YAMLError):
+        for token in yaml.scan("\n".join(lines)):
+            if isinstance(token, (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)):
+                marks.append(token.start_mark)
+            elif isinstance(token, (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)) and marks:
+                marks.pop()
+    if not marks:
+        return "[", len(lines)
+    return _text(lines, marks[-1].line)[marks[-1].column], marks[-1].line + 1
 
 
 def _first(lines: list[str], error: yaml.MarkedYAMLError, at: str) -> str:

@@ -91,6 +91,11 @@ class Document:
         """Line of `path`, else of the nearest enclosing one; 0 when there is none."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 0)
 
+    def order(self, path: Path) -> tuple[int, int, str]:
+        """What paths are sorted by: their files, the main one first, their lines, and their names."""
+        file, there = self.origin(path)
+        return self.files.index(file), self.line(path), show(there)
+
     def found(self, path: Path, value: Any) -> str:
         """What was found at `path`, short, without what came from the environment and credentials in a URL."""
         if path in self.secret:

@@ -141,7 +141,8 @@ UpstreamHost = Annotated[
 Listen = Annotated[str, Reads(names.listen, _text(":[0-9]{1,5}$", "0.0.0.0:8080"))]
 _PATTERN = _text("^.+$", "teams/*.yaml")
 FilePatterns = Annotated[
-    tuple[str, ...], Reads(names.file_patterns, {"anyOf": [_PATTERN, {"type": "array", "items": _PATTERN}]})
+    tuple[str, ...],
+    Reads(names.file_patterns, {"anyOf": [_PATTERN, {"type": "array", "items": _PATTERN, "minItems": 1}]}),
 ]
 Network = Annotated[str, Reads(names.network, {"type": "string", "examples": ["10.0.0.7", "10.0.0.0/8", "::1"]})]
 Workers = Annotated[

@@ -85,6 +85,9 @@ def test_it_is_the_same_as_one_file_that_says_it_all(tmp_path: Path) -> None:
         ("- 1", "teams/b.yaml: (top): found a list, expected a mapping"),
         ("upstreams: {}", "teams/b.yaml: owner: is missing (who answers for what this file holds: a team, say)"),
         ("owner: ''", "teams/b.yaml, line 1: owner: found '', expected text of 1 to 64 characters"),
+        ("owner: ''\nroutes: [{name: b, match: {path: /b}, live: shared}]",
+         "teams/b.yaml, line 1: owner: found '', expected text of 1 to 64 characters"),
+        ("owner: [b]\nroutes: [{name: b, match: {path: /b}, live: shared}]", "teams/b.yaml, line 1: owner: found a"),
         ("owner: b\nroutes: {}", "teams/b.yaml, line 2: routes: found a mapping, expected a list"),
         (
             "owner: b\nstore: {path: x}",
@@ -190,6 +193,8 @@ def test_a_pattern_that_fits_nothing_is_a_mistake(tmp_path: Path) -> None:
         put(tmp_path, "include: {a: 1}\nupstreams: {x: {url: 'http://127.0.0.1:1'}}\ndefault: {live: x}")
     )
     assert found.startswith("line 1: include: found a mapping, expected a path or a pattern")
+    (found,) = mistakes(put(tmp_path, "include: []\nupstreams: {x: {url: 'http://127.0.0.1:1'}}\ndefault: {live: x}"))
+    assert found.startswith("line 1: include: found a list, expected a path or a pattern")
 
 
 def test_a_file_is_read_once_and_the_main_file_and_hidden_ones_never(tmp_path: Path) -> None:

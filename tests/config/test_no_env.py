@@ -76,6 +76,31 @@ def test_any_value_may_come_from_the_environment(path: tuple[Any, ...], tmp_path
         assert unknown
 
 
+@pytest.mark.parametrize("include", ["'${TEAMS}/*.yaml'", "['a.yaml', '${TEAMS}/*.yaml']"])
+def test_files_that_it_cannot_find_are_told(include: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("owner: a\n")
+    path = tmp_path / "one.yaml"
+    rest = "\nupstreams: {a: {url: 'http://127.0.0.1:1'}}\ndefault: {live: a}\n"
+    path.write_text(f"include: {include}{rest}")
+    with pytest.raises(ConfigError) as caught:
+        look_through(path)
+    (found,) = caught.value.mistakes
+    assert "which files ${TEAMS}/*.yaml fits is not known without the environment" in str(found)
+    path.write_text(f"include: {include.replace('TEAMS', 'TEAMS:-.')}{rest}")
+    (tmp_path / "one.yaml").rename(tmp_path / "main.yml")
+    assert look_through(tmp_path / "main.yml")[0].default
+
+
+def test_placeholders_are_told_in_the_order_of_files_and_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("owner: ${OWNER}\nupstreams: {a: {url: '${A}', host: '${A}', version: '${A}'}}\n")
+    path = tmp_path / "one.yml"
+    path.write_text("include: a.yaml\nserver: {listen: '${A}', grpc_listen: '${A}'}\n\ndefault: {live: '${A}'}\n")
+    assert [one.split(" in ")[0] for one in look_through(path)[1]] == [
+        "server.grpc_listen", "server.listen", "default.live", "upstreams.a.host", "upstreams.a.url",
+        "upstreams.a.version",
+    ]  # fmt: skip
+
+
 def test_what_does_not_depend_on_it_is_found(tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(
         "upstreams: {a: {url: '${URL}', timeot: 1s}, b: {url: 'http://${HOST:-127.0.0.1}:1'}}\n"
