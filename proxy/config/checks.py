@@ -17,7 +17,7 @@ from proxy.config.dual_write import check_dual_write
 from proxy.config.durations import check_durations
 from proxy.config.fleet import check_fleet
 from proxy.config.grpc import check_grpc
-from proxy.config.guard_checks import check_aspects, check_guards
+from proxy.config.guard_checks import check_aspects, check_guards, check_srm
 from proxy.config.identity import check_oidc, check_tokens, check_user_header
 from proxy.config.judge_checks import check_judges
 from proxy.config.match_checks import check_fork, check_reachable, check_reserved
@@ -250,6 +250,7 @@ def _route(path: Path, route: RouteConfig, known: list[str], blame: Blamer) -> N
         _in_pairs((*here, "cluster_by", "header"), rollout.cluster_by.header if rollout.cluster_by else None, blame)
         _stages(here, rollout, blame)
         check_guards(here, rollout, route.aspects, blame)
+        check_srm(here, rollout, blame, sticky=route.sticky is not None)
         _costs(here, rollout, blame)
 
 

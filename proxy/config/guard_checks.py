@@ -66,6 +66,14 @@ def _have_users(here: Path, rollout: RolloutConfig, blame: Blame) -> None:
             blame(_at(here, guard), "compares the users of both arms, and no stage has any", "write a `canary` stage")
 
 
+def check_srm(path: Path, rollout: RolloutConfig, blame: Blame, *, sticky: bool) -> None:
+    """A climb is held for what is proven: a user's pairs are all on one arm, so with `sticky` they prove nothing."""
+    counted = any(GUARDS[guard.name].by_users for guard in rollout.limits)
+    if rollout.on_srm == "hold" and sticky and not counted:
+        problem = "with `sticky`, pairs of users that come again are no independent draws, so they prove no mismatch"
+        blame((*path, "on_srm"), problem, "add `max_outcome_drop`, which counts users, or write `on_srm: report`")
+
+
 def _at(here: Path, guard: Guard) -> Path:
     """Where a guard stands in the file."""
     return (*here, guard.aspect, guard.name) if guard.aspect else (*here, guard.name)

@@ -30,7 +30,7 @@ class ExposureLog:
     def __init__(self, plan: Plan, guard: Guard, secret: bytes) -> None:
         names = (plan.route, plan.candidate, plan.version)
         self._serve, self._sample = salt(*names, "serve", secret=secret), salt(*names, "sample", secret=secret)
-        self.book = ExposureBook(guard.within, _in_points(guard), guard.outcome)
+        self.book = ExposureBook(guard.within, guard.in_points, guard.outcome)
         self.waiting: list[list[Any]] = []
         self.next_part = 1
         self.parts = 0
@@ -49,7 +49,7 @@ class ExposureLog:
 
     def configure(self, guard: Guard) -> None:
         """The guard as it is now; the first event says what was asked for."""
-        asked, book = (guard.within, _in_points(guard), guard.outcome), self.book
+        asked, book = (guard.within, guard.in_points, guard.outcome), self.book
         if (book.within, book.points, book.outcome) != asked or not (self.parts or self.waiting):
             book.change(*asked)
             self.waiting.append(["changed", *asked])
@@ -103,8 +103,3 @@ class ExposureLog:
         del self.waiting[:events]
         self.next_part += 1
         self.parts = 1
-
-
-def _in_points(guard: Guard) -> bool:
-    """Whether a value is 0 or 1."""
-    return not guard.relative and guard.tolerance == 1.0

@@ -222,7 +222,8 @@ def sample_ratio_json(trial: RolloutRun) -> dict[str, Any] | None:
     """Whether the candidate has its share of the stage's users, or where nobody counts them of its pairs; `null`
     outside canary.
 
-    `log_bayes_factor` above 3 (20 to 1) says that it has not; of pairs, sticky keys of heavy users can do that too.
+    `log_bayes_factor` above 3 (20 to 1) says that it has not. Pairs of users that come again are no independent draws:
+    with sticky keys a few heavy users can do that too.
     """
     found = trial.sample_ratio
     if found is None:

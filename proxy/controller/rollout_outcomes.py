@@ -91,11 +91,13 @@ class KnownLater:
     @property
     def sample_ratio(self) -> SampleRatio | None:
         """How many users, or where nobody counts them pairs, of this stage are the candidate's; `None` outside
-        canary."""
+        canary, and where somebody counts users before the first of the stage."""
         weight, share = self.rollout.weight / BUCKETS, self.lane.share / BUCKETS
         if not self.serving:
             return None
-        if self.exposures is not None and self.exposures.book.entry == self.rollout.entry:
+        if outcome_guard(self.plan) is not None:
+            if self.exposures is None or self.exposures.book.entry != self.rollout.entry:
+                return None
             live, candidate = self.exposures.book.new_users
             return SampleRatio(candidate, live + candidate, weight, "users")
         if not share:

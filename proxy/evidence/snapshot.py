@@ -282,7 +282,7 @@ def _guard_out(guard: Guard) -> list[Any]:
     """A guard's fields, up to the last that is not empty."""
     fields = [guard.name, guard.limit, guard.relative, guard.tolerance]
     if guard.outcome:
-        return [*fields, guard.aspect, guard.outcome, guard.within]
+        return [*fields, guard.aspect, guard.outcome, guard.within, guard.in_points]
     return [*fields, *([guard.aspect] if guard.aspect else [])]
 
 

@@ -266,13 +266,13 @@ class EvidenceState:
         return [kept.get(name, min(due[name], max(freed, 1e-9) / come)) for name in names]
 
 
-def outcomes_of(slots: tuple[Slot, ...]) -> list[tuple[str, float]]:
+def outcomes_of(slots: tuple[Slot, ...]) -> list[tuple[str, float, bool]]:
     """What is counted of users, and for how long after they began.
 
     >>> outcomes_of(())
     []
     """
-    return [(slot.guard.outcome, slot.guard.within) for slot in slots if slot.guard.outcome]
+    return [(slot.guard.outcome, slot.guard.within, slot.guard.in_points) for slot in slots if slot.guard.outcome]
 
 
 def _columns(before: tuple[Slot, ...], after: tuple[Slot, ...]) -> list[int]:

@@ -72,7 +72,8 @@ class Guard:
     `tolerance` is only for `max_big_change` (its `limit` is then the rate): in the prediction's own unit, in live's
     interquartile ranges where the guard is `relative`. `aspect` names the prediction that it judges, where a plan has
     several. `outcome` and `within` are for `max_outcome_drop`: what is posted, and for how long after a user's first
-    request it counts (seconds); its `tolerance` is the most that one user counts for, 0 where that is learned.
+    request it counts (seconds); its `tolerance` is the most that one user counts for, 0 where that is learned;
+    `in_points` says that values are 0 or 1, and the limit a share of users.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Guard:
     aspect: str = field(default="", repr=False)
     outcome: str = field(default="", repr=False)
     within: float = field(default=0.0, repr=False)
+    in_points: bool = field(default=False, repr=False)
 
     @property
     def key(self) -> str:

@@ -167,7 +167,7 @@ def outcome_delays() -> Iterator[Case]:
 
 DAY = 86_400.0
 WITHIN = 7 * DAY
-GUARD = Guard("max_outcome_drop", 0.02, relative=False, tolerance=1.0, outcome="c", within=WITHIN)
+GUARD = Guard("max_outcome_drop", 0.02, relative=False, tolerance=1.0, outcome="c", within=WITHIN, in_points=True)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from tests.controller.store.stores import change
 from tests.evidence.streams import make_plan
 
 SECRET = bytes(range(32))
-GUARD = Guard("max_outcome_drop", 0.02, False, 1.0, outcome="conversion", within=60.0)
+GUARD = Guard("max_outcome_drop", 0.02, False, 1.0, outcome="conversion", within=60.0, in_points=True)
 STAGES = (Stage(State.SHADOW, 100.0), Stage(State.CANARY, 50.0))
 PLAN = replace(make_plan(GUARD), stages=STAGES)
 NAMES = (PLAN.route, PLAN.candidate, PLAN.version)
@@ -177,6 +177,9 @@ def test_a_mismatch_of_users_holds_a_climb_and_is_told() -> None:
         2, 5000, [(n * BUCKETS + (n % 4 > 0) * 6000, 0) for n in range(400)], 0.0
     )  # a quarter is the candidate's
     assert life.run.srm == "", "it is only reported"
+    life.run.rollout = replace(life.run.rollout, entry=3)
+    assert life.run.sample_ratio is None, "pairs do not stand in for users"
+    life.run.rollout = replace(life.run.rollout, entry=2)
     life.run.plan = replace(PLAN, on_srm="hold")
     assert "the candidate has 100 of 400 users (25.0 %) where 50.0 % are expected" in life.run.srm
     looked = life.run.look(10.0, None)
@@ -241,7 +244,7 @@ async def test_turns_lose_none() -> None:
 async def test_workers_hear_that_something_else_is_asked_of_users(life: Life) -> None:
     first = life.run.told().asked
     assert first
-    for guard in (replace(GUARD, within=90.0), replace(GUARD, outcome="revenue"), replace(GUARD, tolerance=2.0)):
+    for guard in (replace(GUARD, within=90.0), replace(GUARD, outcome="revenue"), replace(GUARD, in_points=False)):
         life.run.plan = replace(PLAN, guards=(guard,))
         await life.keeper.follow({PLAN.name: life.run})
         assert life.run.told().asked not in {0, first}

@@ -4,6 +4,7 @@ however they are cut and saved; and the estimate is that of inverse probability 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from proxy.evidence.rules.outcome_drop import CELLS, LIVE_AT, WIDTH, OutcomeDrop
 from proxy.model import Guard, Verdict
 from tests.evidence.streams import make_plan
 
-POINTS = Guard("max_outcome_drop", 0.02, False, 1.0, outcome="c", within=60.0)
+POINTS = Guard("max_outcome_drop", 0.02, False, 1.0, outcome="c", within=60.0, in_points=True)
 HALF = Guard("max_outcome_drop", 0.1, True, outcome="c", within=60.0)
 
 
@@ -157,7 +158,7 @@ def test_another_outcome_begins_anew_and_the_old_evidence_stays() -> None:
     evidence.count_units(batch([True, False] * 20, 0.5, [0.0, 1.0] * 20))
     before = evidence.log_e()[0]
     assert before > 0.0
-    evidence.change_limits(make_plan(Guard("max_outcome_drop", 0.02, False, 1.0, outcome="other", within=60.0)))
+    evidence.change_limits(make_plan(replace(POINTS, outcome="other")))
     assert evidence.units.live.units == 0
     assert evidence.units.settled == 40
     assert evidence.log_e()[0] == pytest.approx(before, abs=1.0)

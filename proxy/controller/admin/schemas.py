@@ -170,7 +170,10 @@ ROLLOUT = object_of(
         "protocol": nullable(TEXT) | {"description": "By which answers are read, once one could be."},
         "users": USERS_OR_NONE,
         "sample_ratio": nullable(SAMPLE_RATIO)
-        | {"description": "Whether the candidate has its share of users, or of pairs where nobody counts users."},
+        | {
+            "description": "Whether the candidate has its share of users, or of pairs where nobody counts users: "
+            "pairs of users that come again are no independent draws."
+        },
         "token_pairs": object_of({"usage": WHOLE, "events": WHOLE})
         | {
             "description": "Pairs by what the tokens of `time_per_token` were counted by, since the controller's start."

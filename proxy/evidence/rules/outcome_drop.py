@@ -184,28 +184,29 @@ def _bets(drop: float, side: float) -> Floats:
 def _guard(name: str, value: Mapping[str, Any]) -> Guard:
     drop, most = value["drop"], value["most"]
     bound = 1.0 if drop.in_points else (most or 0.0)
-    return Guard(name, drop.size, drop.relative, bound, outcome=value["name"], within=value["within"])
+    asked = {"outcome": value["name"], "within": value["within"], "in_points": drop.in_points}
+    return Guard(name, drop.size, drop.relative, bound, **asked)
 
 
 def _drop_of(guard: Guard) -> outcome_units.Drop:
-    return outcome_units.Drop(guard.limit, guard.relative, in_points=not guard.relative and guard.tolerance == 1.0)
+    return outcome_units.Drop(guard.limit, guard.relative, in_points=guard.in_points)
 
 
 def _written(guard: Guard) -> str:
-    most = f", most: {guard.tolerance:g}" if guard.tolerance and not _drop_of(guard).in_points else ""
+    most = f", most: {guard.tolerance:g}" if guard.tolerance and not guard.in_points else ""
     return f"{{name: {guard.outcome}, drop: {_drop_of(guard)}, within: {units.duration(guard.within)}{most}}}"
 
 
 def _number(guard: Guard, value: float) -> str:
     """A drop in a sentence.
 
-    >>> guards = Guard("max_outcome_drop", 0.01, False, 1.0), Guard("max_outcome_drop", 0.5, False, 40.0)
-    >>> [_number(guard, 0.0042) for guard in guards]
-    ['0.42 pp', '0.0042']
+    >>> points, unit = Guard("max_outcome_drop", 0.01, False, 1.0, in_points=True), Guard("", 0.5, False, 1.0)
+    >>> _number(points, 0.0042), _number(unit, 0.0042)
+    ('0.42 pp', '0.0042')
     """
     if guard.relative:
         return share_in_percent(guard, value)
-    return f"{significant(100 * value, 3)} pp" if guard.tolerance == 1.0 else significant(value, 3)
+    return f"{significant(100 * value, 3)} pp" if guard.in_points else significant(value, 3)
 
 
 OUTCOME_DROP = Unit(
@@ -213,7 +214,7 @@ OUTCOME_DROP = Unit(
     written=_written,
     said=lambda guard: f"{_drop_of(guard)} of {guard.outcome} within {units.duration(guard.within)}",
     number=_number,
-    chart=lambda guard: "percent" if guard.relative or guard.tolerance == 1.0 else "number",
+    chart=lambda guard: "percent" if guard.relative or guard.in_points else "number",
     about="How much less of an outcome the candidate's users may have than live's ([outcomes](outcomes.md)).",
     fields={
         "name": Value(
@@ -260,13 +261,13 @@ RARE, SPREAD = 0.05, 0.02
 def users_to_pass(guard: Guard, false_promotion_rate: float, weight: float = 0.5) -> float:
     """Users of both arms until a limit passes for a candidate that is like live, at this weight.
 
-    >>> round(users_to_pass(Guard("max_outcome_drop", 0.01, False, 1.0), 0.05), -2)
+    >>> round(users_to_pass(Guard("max_outcome_drop", 0.01, False, 1.0, in_points=True), 0.05), -2)
     20700.0
     """
     if guard.limit <= 0.0:
         return inf
     p, drop = weight * (1.0 - weight), guard.limit * RARE if guard.relative else guard.limit / (guard.tolerance or 1.0)
-    mean, square = p * drop, p * (RARE * (1.0 - RARE) if guard.tolerance == 1.0 else SPREAD)
+    mean, square = p * drop, p * (RARE * (1.0 - RARE) if guard.in_points else SPREAD)
     growth = max(bet * mean - 0.5 * bet**2 * square for bet in BETS.tolist())
     return (log(1 / false_promotion_rate) + GRID) / growth if growth > 0 else inf
 
