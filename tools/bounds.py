@@ -158,10 +158,16 @@ CONTROLLER = (
         "all are told again; told with their next request, counted",
     ),
     Bound(
-        "evidence.input.exposures:MOST,EARLY",
-        "Users of one rollout that are kept for `max_outcome_drop`, and outcomes that wait for their user",
-        "{}, {}",
-        "half of the users, by a hash, are kept from then on; such an outcome is unknown",
+        "evidence.input.exposures:MOST",
+        "Users of one rollout that are kept for `max_outcome_drop`",
+        "{}",
+        "half of the users, by a hash, are kept from then on",
+    ),
+    Bound(
+        "evidence.input.early_posts:MOST",
+        "Outcomes of one rollout that wait for their user",
+        "{}",
+        "such an outcome is unknown",
     ),
     Bound(
         "controller.fairness:PATIENCE",
