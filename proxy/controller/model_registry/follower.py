@@ -104,7 +104,9 @@ class RegistryFollower:
             if kind == "mlflow":
                 return await self._mlflow(registry, delivery, orjson.loads(body))
             lineage, at = read_plain(body, headers.get("content-type", ""))
-            return await self._plain(registry, delivery, sent_at if at is None else at, lineage)
+            if at is None:  # the headers say whole seconds: it was said within that one, not before
+                at = sent_at + 1.0
+            return await self._plain(registry, delivery, at, lineage)
         except orjson.JSONDecodeError as error:
             raise ActionRefusedError(400, f"the body is not JSON: {error}") from None
         except UnreadableError as error:

@@ -252,6 +252,14 @@ async def test_a_clock_that_is_ahead_keeps_nobody_out(said: dict[str, Any]) -> N
     assert await sender.posts("v41", "e41") == "begun"
 
 
+async def test_whole_seconds_of_headers_are_not_older_than_the_fraction_of_a_body() -> None:
+    sender = Sender()
+    sender.clock.now = NOW + 0.6
+    assert await sender.posts("v40", "e40", posted_at=moment(NOW + 0.5)) == "begun"
+    sender.clock.now = NOW + 0.9
+    assert await sender.posts("v41", "e41") == "begun"
+
+
 @pytest.mark.parametrize("said", [{"posted_at": "yesterday"}, {"posted_at": 7}, {"time": "2026-11-30T10:00:00"}])
 async def test_a_time_that_is_none_is_said(said: dict[str, Any]) -> None:
     with pytest.raises(ActionRefusedError, match="expected a time such as"):
