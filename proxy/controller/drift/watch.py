@@ -2,7 +2,7 @@
 
 Until the kinds of all predictions are known, observations wait here, at most `EARLY` of them: a prediction whose kind
 the file leaves open has that of most of the first `ENOUGH` answers, and is watched from the first of them on. One of
-which nothing could be read by then is left out, which is reported as a problem.
+which nothing could be read by then is a problem, and is watched once `ENOUGH` of its answers could be read.
 
 Invariant: an alarm is in `alarms` from the change that reports it until the change that ends it, and both are part of
 what is saved with them (`dump`), so each is reported once, over restarts too.
@@ -89,6 +89,8 @@ class DriftWatch:
         self.changed = False
         """Whether something came since it was saved."""
         self._waiting: list[Observed] = []
+        self._late: dict[str, Counter[Kind]] = {}
+        """Kinds of the answers of those that are open still."""
         if not self.open and not source.recording:
             self._begin()
 
@@ -108,10 +110,12 @@ class DriftWatch:
         self.last_at = max(self.last_at, observed.time)
         self.unreadable.update(observed.unreadable.items())
         self._waiting.append(observed)
-        if self.detector is None:
-            del self._waiting[:-EARLY]
-            if not self.source.recording:
-                self._settle_kinds()
+        if self.detector is not None:
+            self._settle_late(observed)
+            return
+        del self._waiting[:-EARLY]
+        if not self.source.recording:
+            self._settle_kinds()
 
     def _settle_kinds(self) -> None:
         """Begin once every kind is known, or has been waited for long enough."""
@@ -121,6 +125,16 @@ class DriftWatch:
                 self._settle(name, kinds.most_common(1)[0][0])
         if not self.open or len(self._waiting) >= EARLY:
             self._begin()
+
+    def _settle_late(self, observed: Observed) -> None:
+        """Watch a prediction whose answers can be read by now, beside what is watched already."""
+        for name in [name for name in self.open if name in observed.said]:
+            kinds = self._late.setdefault(name, Counter())
+            kinds[observed.said[name].kind] += 1
+            if kinds.total() >= ENOUGH:
+                self._settle(name, self._late.pop(name).most_common(1)[0][0])
+                assert self.detector is not None
+                self.detector = load_drift(self.source.plan(self.kinds, self.first), dump_drift(self.detector))
 
     def _settle(self, name: str, kind: Kind) -> None:
         self.kinds[name] = kind
@@ -220,7 +234,9 @@ class DriftWatch:
         """What keeps it from watching all that it is to watch, in words."""
         found = [self.problem] if self.problem else []
         if self.detector is not None:
-            found += [f"{name or 'prediction'}: no answer could be read, so it is not watched" for name in self.open]
+            found += [
+                f"{name or 'prediction'}: no answer could be read, so it is not watched yet" for name in self.open
+            ]
             found += [
                 f"{name}: has a value in {seen:,} of {count:,} observations, so what is normal cannot be learned"
                 for name, seen, count in self.detector.hardly_there(LONG)

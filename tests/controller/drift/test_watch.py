@@ -144,9 +144,25 @@ def test_a_prediction_that_cannot_be_read_is_a_problem_and_holds_nothing_up() ->
     for _ in range(EARLY):
         watch.take(Observed(days.now, days.one().inputs, {}, {"": Reason.NOT_JSON}))
     assert [one.name for one in watch.fields] == ["amount", "country"]
-    assert watch.problems == ["prediction: no answer could be read, so it is not watched"]
+    assert watch.problems == ["prediction: no answer could be read, so it is not watched yet"]
     assert watch.unreadable == {("", Reason.NOT_JSON): EARLY}
     assert restarted(watch).problems == watch.problems
+
+
+def test_a_prediction_is_watched_once_it_can_be_read() -> None:
+    """One bad minute at the start is no reason to leave it alone for good."""
+    days, watch = Days(), DriftWatch(source(kind="auto"), 0.0)
+    for _ in range(EARLY):
+        watch.take(Observed(days.now, days.one().inputs, {}, {"": Reason.NOT_JSON}))
+        watch.look(days.now)
+    watch = restarted(watch)
+    days.fill(watch, 150)
+    assert watch.problems == []
+    assert [one.name for one in watch.fields] == ["amount", "country", "prediction"]
+    assert "learning" not in {one.state for one in watch.findings() if one.field != "prediction"}  # they went on
+    days.fill(watch, 150)
+    assert {one.state for one in watch.findings()} == {"steady"}
+    assert "prediction" in {one.alarm.field for one in days.fill(restarted(watch), 400, mean=20.0)}
 
 
 def test_an_input_that_is_hardly_ever_there_is_a_problem() -> None:
