@@ -99,7 +99,8 @@ class DriftReference(Section):
     first: FirstRequests | None = None
     """So many observations, the first that come."""
     recording: FilePath | None = None
-    """A recording of the route (`record:`), read when the controller starts and when it changes."""
+    """A recording of the route (`record:`), read when the controller starts and when it changes; one that
+    could not be read, at every reload too."""
 
 
 class DriftConfig(Section):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from proxy.config.blaming import Blamer
 from proxy.config.drift import DriftConfig, DriftInput
+from proxy.config.files import unreadable
 from proxy.config.route import RouteConfig
 from proxy.config.text import Path
 from proxy.config.tree import Config
@@ -114,3 +115,11 @@ def drift_in_words(route: RouteConfig) -> Iterator[str]:
         f"drift of {' and '.join(watched)}: up to {rate} requests a second are compared {normal}{cycle}; "
         f"one false alarm in {duration(drift.alarms)}; no rollout depends on it"
     )
+
+
+def drift_warnings(config: Config) -> Iterator[str]:
+    """References that are not there (yet)."""
+    for route in config.routes:
+        recording = route.drift.reference.recording if route.drift is not None else None
+        if recording is not None and (problem := unreadable(recording)):
+            yield f"{route.name}: {problem}; drift is not watched until it is there and the configuration is reloaded"

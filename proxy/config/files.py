@@ -63,7 +63,7 @@ def _database(target: PostgresTarget, blame: _Blame) -> None:
     here: Path = ("store", "url")
     _authorities(here, target.sslrootcert if target.sslrootcert not in ("", SYSTEM) else None, blame)
     if target.sslcert:
-        problems = [_unreadable(file) for file in (target.sslcert, target.sslkey or target.sslcert)]
+        problems = [unreadable(file) for file in (target.sslcert, target.sslkey or target.sslcert)]
         for problem in filter(None, problems):
             blame(here, problem, "")
 
@@ -84,7 +84,7 @@ def _somebody_elses(store: File) -> bool:
 
 def _pair(path: Path, cert: str, key: str, blame: _Blame) -> None:
     """A certificate chain and its private key."""
-    problems = [((*path, name), _unreadable(file)) for name, file in (("cert", cert), ("key", key))]
+    problems = [((*path, name), unreadable(file)) for name, file in (("cert", cert), ("key", key))]
     if any(problem for _, problem in problems):
         for at, problem in problems:
             if problem:
@@ -114,7 +114,7 @@ def _which(error: ssl.SSLError, cert: str, key: str) -> tuple[str, str]:
 def _authorities(path: Path, file: str | None, blame: _Blame) -> None:
     if file is None:
         return
-    problem = _unreadable(file) or ("" if _is_certificate(file) else f"{file} contains no PEM certificate")
+    problem = unreadable(file) or ("" if _is_certificate(file) else f"{file} contains no PEM certificate")
     if problem:
         blame(path, problem, "")
 
@@ -132,7 +132,7 @@ def _no_password() -> str:
     return ""
 
 
-def _unreadable(file: str) -> str:
+def unreadable(file: str) -> str:
     """Why a file cannot be read, or nothing."""
     try:
         with open(file, "rb") as opened:

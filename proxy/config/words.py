@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from proxy.config.drift_checks import drift_in_words
+from proxy.config.drift_checks import drift_in_words, drift_warnings
 from proxy.config.effort import is_latency, seconds_to_pass
 from proxy.config.guards import IMPLIED
 from proxy.config.judge_checks import judge_warnings, judges_in_words
@@ -233,6 +233,7 @@ def warnings(config: Config) -> Iterator[str]:
     if any(True for _ in config.rollouts()) and not config.webhooks:
         yield "no webhook: a rollback is journaled and shown, but nobody is notified"
     yield from judge_warnings(config)
+    yield from drift_warnings(config)
     yield from registry_warnings(config)
     yield from _store(config)
     for name, upstream in config.upstreams.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from proxy.config import Config, parse
@@ -57,6 +59,16 @@ def test_a_mistake_is_named_where_it_is(drift: str, path: str, says: str) -> Non
     (mistake,) = caught.value.mistakes
     assert mistake.path == f"routes[0].{path}"
     assert says in f"{mistake.problem} ({mistake.hint})"
+
+
+def test_a_recording_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    recording = tmp_path / "pairs.jsonl"
+    config = written(f"{{predictions: true, reference: {{recording: '{recording}'}}}}")
+    assert f"! fraud: cannot read {recording}: No such file or directory; drift is not watched until" in describe(
+        config
+    )
+    recording.write_bytes(b"")
+    assert "cannot read" not in describe(config)
 
 
 def test_bodies_of_calls_are_not_looked_into() -> None:

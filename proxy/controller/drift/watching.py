@@ -110,6 +110,7 @@ class DriftWatching:
             if present is not None and present.source.identity == source.identity and not present.stopped:
                 for change in present.replan(source):
                     self._found(present, change)
+                self._refer_again(present)
             else:
                 self._begin(source, present)
 
@@ -125,6 +126,11 @@ class DriftWatching:
         self.watches[source.route] = watch
         if source.recording and watch.detector is None:
             self._references[source.route] = asyncio.create_task(self._refer(watch))
+
+    def _refer_again(self, watch: DriftWatch) -> None:
+        """A recording that could not be read may be in place by now."""
+        if watch.detector is None and watch.problem and self._references[watch.source.route].done():
+            self._references[watch.source.route] = asyncio.create_task(self._refer(watch))
 
     def _loaded(self, source: DriftSource, saved: SavedDrift) -> DriftWatch | None:
         try:

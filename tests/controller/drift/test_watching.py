@@ -304,3 +304,16 @@ async def test_a_recording_that_is_no_reference_is_a_problem_that_is_shown(
         (problem,) = shown["problems"]
         assert says in problem
         assert "pairs.jsonl" in problem
+
+
+async def test_a_recording_that_was_missing_is_read_at_the_next_reload(tmp_path: Path) -> None:
+    """As the runbook has it, with nothing else changed."""
+    text = TEXT.replace("{first: 200}", "{recording: pairs.jsonl}")
+    async with running(tmp_path, text) as controller:
+        watch = controller.drift.watches["r"]
+        await eventually(lambda: watch.problem)
+        recorded(tmp_path / "pairs.jsonl", 500)
+        assert await reload(controller, text, tmp_path) == ""
+        await eventually(lambda: watch.detector is not None)
+        assert watch.problems == []
+        assert controller.drift.watches["r"] is watch
