@@ -30,8 +30,9 @@ EARLIER = 64
 """Lists of users that wait until what the store knows of their trial has been read."""
 AT_ONCE = 5_000
 """Users of one rollout that settle in one turn of the loop."""
-BEST_FIRST = ("joined", "early", "late", "left_out", "unfit", "unknown")
-"""What can become of an outcome, the best first where several rollouts ask for it."""
+BEST_FIRST = ("joined", "late", "early", "left_out", "unfit", "unknown")
+"""What can become of an outcome, the best first where several rollouts ask for it: what is late for one is
+of a user whom that one knows."""
 
 IN_TURN = 200
 """Outcomes that are looked at before others have their turn of the loop: about 1 ms."""

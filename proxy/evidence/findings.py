@@ -293,7 +293,7 @@ def _sentence(
     failures = look.state.failures
     if verdict is Verdict.FAIL and 2 * failures.get(Reason.UNAUTHORIZED, 0) > sum(failures.values()):
         parts.append(f"mostly unauthorized: {NO_CREDENTIALS}")
-    if look.state.repeats > look.state.compared // 2:
+    if look.state.repeats > look.state.compared // 2 and not GUARDS[slot.guard.name].by_users:
         parts.append("more than half of the requests were repeats and gave no evidence to fail")
     return ", ".join(part for part in parts if part)
 

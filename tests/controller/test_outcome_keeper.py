@@ -251,3 +251,13 @@ async def test_workers_hear_that_something_else_is_asked_of_users(life: Life) ->
     life.run.plan = replace(PLAN, guards=())
     await life.keeper.follow({PLAN.name: life.run})
     assert life.run.told().asked == 0
+
+
+async def test_late_for_one_rollout_is_not_told_as_early_for_another_that_asks_for_the_same(life: Life) -> None:
+    other = replace(PLAN, name="other/v2", route="other")
+    runs = {PLAN.name: life.run, other.name: RolloutRun(other, life.run.rollout, fresh_evidence(other), PairLedger())}
+    assert other.trial != PLAN.trial
+    await life.keeper.follow(runs)
+    life.expose(KEYS[:1])
+    life.now = 61.0
+    assert await life.post(*KEYS[:2]) == {"late": 1, "early": 1}

@@ -112,7 +112,13 @@ def test_requests_without_a_key_are_users_by_the_number_of_their_id_and_forgotte
     one.expose(1, 500, [(user(3), 77), (user(700), 78)], 0.0)
     assert one.post(77, 1.0, 1.0) == "joined"
     assert one.settle(WITHIN, 1, serving=True).value.tolist() == [1.0, 0.0]
-    assert (one.known, one.post(78, 1.0, WITHIN)) == ({}, "early")
+    assert (one.known, one.post(78, 1.0, WITHIN), one.post(79, 1.0, WITHIN)) == ({}, "late", "early")
+    assert one.post(77, 1.0, WITHIN) == "late"
+    assert (one.live.late, one.candidate.late) == (1, 1)
+    many = [(user(9000, n), 1000 + n) for n in range(1, exposures.CLOSED + 1)]
+    one.expose(1, 500, many, WITHIN)
+    one.settle(3 * WITHIN, 1, serving=True)
+    assert [one.post(name, 1.0, 3 * WITHIN) for name in (78, 1001)] == ["early", "late"], "so many are known"
 
 
 def test_half_of_the_users_are_kept_where_there_are_too_many_whatever_their_arm(

@@ -24,6 +24,7 @@ Pure: time comes in as an argument. What a book holds follows from the events th
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,8 @@ from proxy.model import BUCKETS
 
 MOST = 1 << 18
 """Users of a trial that are kept: those under way, and those that are known from before."""
+CLOSED = 1 << 16
+"""Requests without a sticky key that are known as over, the last ones of this controller."""
 _SHARE_BITS = 40
 
 
@@ -93,6 +96,8 @@ class ExposureBook:
     known: dict[int, int] = field(default_factory=dict)
     """Users by their number: the weight of the last stage in which they were a unit."""
     _aliases: dict[int, int] = field(default_factory=dict)
+    _over: OrderedDict[int, bool] = field(default_factory=OrderedDict)
+    """Aliases of requests whose time has come, and whether they were the candidate's."""
     _early: EarlyPosts = field(default_factory=EarlyPosts)
 
     # --- exposures ---------------------------------------------------------------------------------------------------
@@ -160,8 +165,8 @@ class ExposureBook:
         if unit is not None and now < unit.since + self.within:
             self._add(unit, value)
             return "joined"
-        if unit is not None or user in self.known:
-            self._late(user, unit)
+        if unit is not None or user in self.known or name in self._over:
+            self._late(name, user, unit)
             return "late"
         if self.halvings and not self._is_kept(user):
             self.left_out += 1
@@ -176,8 +181,11 @@ class ExposureBook:
         self._arm(unit).outcomes += 1
         unit.value = max(unit.value, value) if self.points else unit.value + value
 
-    def _late(self, user: int, unit: ExposedUnit | None) -> None:
-        on_candidate = unit.candidate if unit is not None else user % BUCKETS < self.known[user]
+    def _late(self, name: int, user: int, unit: ExposedUnit | None) -> None:
+        if unit is not None:
+            on_candidate = unit.candidate
+        else:
+            on_candidate = user % BUCKETS < self.known[user] if user in self.known else self._over[name]
         (self.candidate if on_candidate else self.live).late += 1
 
     def _arm(self, unit: ExposedUnit) -> ArmCounts:
@@ -197,6 +205,10 @@ class ExposureBook:
             due.append(unit)
         for unit in due:
             self._close(unit)
+            if unit.alias:
+                self._over[unit.alias] = unit.candidate
+        while len(self._over) > CLOSED:
+            self._over.popitem(last=False)
         counted = [unit for unit in due if serving and unit.entry == entry and unit.weight == self.weight]
         for unit in due:
             if unit.entry != entry or not serving or unit.weight != self.weight:
@@ -233,6 +245,7 @@ class ExposureBook:
         for unit in self.open.values():
             self._arm(unit).switched += 1
         self.open, self.known, self._aliases = {}, {}, {}
+        self._over.clear()
         self._early.clear()
 
     # --- events ------------------------------------------------------------------------------------------------------
