@@ -189,3 +189,12 @@ def test_sums_beyond_64_bits_are_saved_exactly() -> None:
     again = Evidence.load(make_plan(Guard("max_outcome_drop", 0.1, True, outcome="c", within=60.0)), evidence.dump())
     assert again.units == evidence.units
     assert again.units.candidate.millionths == 3 * 10**18 * 950  # the bound is learned from the first hundred
+
+
+def test_repeated_requests_have_no_part_in_what_is_said_of_users() -> None:
+    evidence = Evidence.begin(make_plan(POINTS), 3)
+    evidence.count_units(batch([True, False] * 20, 0.5, [0.0, 1.0] * 20))
+    evidence._state.repeats = 1000
+    (finding,) = evidence.assess().findings
+    assert "max_outcome_drop" in finding.guard
+    assert "repeats" not in finding.reason
