@@ -12,6 +12,9 @@ from proxy.significant import significant
 SOON: Final = 100.0
 """Values at which the interval is narrowest for its level."""
 ALPHA: Final = 0.05
+NEAR: Final = {"level": 0.8, "spread": 1.3}
+"""Standard deviations, or their ratio, beyond which scores, of which none is more than three, only say the least that
+an effect can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +72,29 @@ def describe_drift(moved: Moved) -> DriftFinding:
     if moved.rate:
         low, high = max(low, -moved.expected), min(high, 1.0 - moved.expected)
     else:
-        before, after = (
-            (moved.first[0], moved.values / moved.n) if moved.first and moved.what == "level" else (None, None)
-        )
+        before, after = (moved.first[0], moved.values / moved.n) if moved.first else (None, None)
     unit = "share" if moved.rate else "sd"
     if moved.square:
         effect, low, high = (_ratio(moved, x) for x in (effect, low, high))
         unit = "ratio"
     drifts = moved.state is not DriftState.STEADY
+    bounds = (low, high) if moved.rate else _open(moved.what, effect, low, high)
     return DriftFinding(
-        moved.field, moved.state, moved.what, moved.detail, effect, low, high, unit,
+        moved.field, moved.state, moved.what, moved.detail, effect, *bounds, unit,
         before, after, moved.since if drifts else None, moved.evidence, round(moved.n), moved.bursts,
-        _words(moved, effect, (low, high)) if drifts else "as expected",
+        _words(moved, effect, bounds) if drifts else "as expected",
     )  # fmt: skip
+
+
+def _open(what: str, effect: float, low: float, high: float) -> tuple[float | None, float | None]:
+    """The interval without the bound that scores cannot give.
+
+    >>> _open("level", 2.5, 2.2, 2.8), _open("level", -2.5, -2.8, -2.2), _open("level", 0.5, 0.4, 0.6)
+    ((2.2, None), (None, -2.2), (0.4, 0.6))
+    """
+    if abs(effect) < NEAR[what]:
+        return low, high
+    return (low, None) if effect > 0.0 else (None, high)
 
 
 def _ratio(moved: Moved, effect: float) -> float:
@@ -89,10 +102,16 @@ def _ratio(moved: Moved, effect: float) -> float:
     return math.sqrt(max(0.0, moved.expected + effect) / max(moved.expected, 1e-9))
 
 
-def _words(moved: Moved, effect: float, interval: tuple[float, float]) -> str:
+def _words(moved: Moved, effect: float, interval: tuple[float | None, float | None]) -> str:
     name, (low, high) = f"{moved.what} {moved.detail}".strip(), interval
+    if moved.square and high is None:
+        return f"{name} × {significant(effect, 3)} or more ({significant(low or 0.0, 3)} at least)"
     if moved.square:
-        return f"{name} × {significant(effect, 3)} ({significant(low, 3)} to {significant(high, 3)})"
+        return f"{name} × {significant(effect, 3)} ({significant(low or 0.0, 3)} to {significant(high or 0.0, 3)})"
+    if not moved.rate and (low is None or high is None):
+        least = high if low is None else low
+        return f"{name} {effect:+.3g} sd or more ({significant(least or 0.0, 3)} at least){_mean(moved)}"
+    low, high = low or 0.0, high or 0.0
     if not moved.rate:
         return f"{name} {effect:+.3g} sd ({significant(low, 3)} to {significant(high, 3)}){_mean(moved)}"
     before, after = moved.expected, moved.expected + effect

@@ -34,6 +34,8 @@ ERRORS: Final = 2.0
 SPREAD: Final = 0.05
 """A mean square that differs by less, about 4 % of a standard deviation, is no drift: the reference's own deviations
 are from means that it knows."""
+LEVEL: Final = 2.5
+"""Standard errors by which a level differs that is named before the spread."""
 ROWS: Final = 4096
 """Observations that are scored at once."""
 
@@ -346,12 +348,21 @@ class DriftDetector:
         alone = here.sum(1) * one.share * STRICT * self.plan.alarms >= 1.0
         if (plain := alone & ~self.cyclic[one.columns]).any():  # "new label" says more than that another has less
             here = np.where(plain[:, None], here, 0.0)
+        for spread in np.flatnonzero(self.squares[one.columns] > 0.0).tolist():
+            if alone[spread - 1] and self._by_level(one.columns.start + spread):
+                here = np.where(np.arange(len(here))[:, None] == spread, 0.0, here)
         lead, one.bet = (int(i) for i in np.unravel_index(int(np.argmax(here)), here.shape))
         one.lead, one.back, one.state = one.columns.start + lead, 0.0, DriftState.DRIFTING
         one.since, n, apart, _ = self.restarts.since[:, one.lead, one.bet].tolist()
         one.told = apart / max(n, 1e-9)
         self._silence(one)
         self.reference.forget(one.columns, all_of_it=False)
+
+    def _by_level(self, spread: int) -> bool:
+        """Whether the level moved by what its spread by now does not explain: squares are about the old mean."""
+        sums = [self.restarts.since[1:3, i, int(np.argmax(self.restarts.wealth[i]))] for i in (spread - 1, spread)]
+        n, (moved, larger) = max(1e-9, float(sums[0][0])), (float(apart / max(1e-9, n)) for n, apart in sums)
+        return n * moved**2 >= LEVEL**2 * max(1.0, 1.0 + larger / float(self.squares[spread]) - moved**2)
 
     def finding(self, one: WatchedField) -> DriftFinding:
         """What is found of one field now."""

@@ -92,6 +92,18 @@ def test_what_moved_is_said(then: list[Any], what: str) -> None:
         assert "(× " in found.words
 
 
+@pytest.mark.parametrize("shift", [-5.0, -2.0, 1.0, 2.0, 3.0, 5.0])
+def test_a_large_shift_is_one_of_the_level_and_its_interval_is_true(shift: float) -> None:
+    detector, (found,) = after(AMOUNT, normal(1, 6000), normal(2, 400, mean=10.0 + 2.0 * shift))
+    for one in (found, *detector.findings()):
+        assert one.what == "level"
+        assert (-math.inf if one.low is None else one.low) < shift < (math.inf if one.high is None else one.high)
+        assert one.before == pytest.approx(10.0, abs=0.2)
+        assert one.after is not None  # a block of before may be in it
+        assert 0.4 < (one.after - 10.0) / (2.0 * shift) < 1.2
+    assert "or more" in found.words or abs(shift) < 1.5
+
+
 def test_a_new_label_and_a_share_that_moved() -> None:
     usual = labels(1, 6000, de=0.6, fr=0.4)
     _, (new,) = after(COUNTRY, usual, labels(2, 1500, de=0.59, fr=0.39, xx=0.02))

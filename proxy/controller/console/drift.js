@@ -54,6 +54,9 @@ function effect({ effect: found }) {
   const signed = (value, unit) => `${value > 0 ? "+" : ""}${f.number(value)} ${unit}`;
   const words = { share: (value) => signed(value * 100, "pp"), ratio: (value) => `× ${f.number(value)}`, sd: (value) => signed(value, "sd") };
   const said = words[found.unit];
+  const least = found.low ?? found.high;
+  if (least === null) return said(found.value);
+  if (found.low === null || found.high === null) return `${said(found.value)} or more (${said(least)} at least)`;
   return `${said(found.value)} (${said(found.low)} to ${said(found.high)})`;
 }
 
