@@ -38,7 +38,7 @@ async def test_what_drifts_is_seen_from_the_first_page(browser: Any) -> None:
         cards = page.locator(".card.field")
         await expect(cards).to_have_count(3)
         await expect(cards.first).to_contain_text(re.compile(r"mean 10[01]\.\d → 11[78]"))
-        await expect(cards.first).to_contain_text(re.compile(r"\+0\.[78]\d* sd \(\+0\.\d+ sd to \+\d\.?\d* sd\)"))
+        await expect(cards.first).to_contain_text(re.compile(r"\+0\.[78]\d* sd or more \(\+0\.\d+ sd at least\)"))
         await expect(cards.first.locator(".plot canvas")).to_be_visible()
         await expect(page.get_by_text("inputs: not json 10")).to_be_visible()
         await expect(page.locator(".journal li")).to_have_count(2)
