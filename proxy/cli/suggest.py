@@ -90,8 +90,8 @@ def of_rollout(rollout: dict[str, Any]) -> Found:
     """The same of a rollout as the admin API answers; what has no guard is not measured."""
     measured = []
     for finding in rollout["findings"]:
-        if finding.get("segment") is not None or finding["value"] is None:
-            continue
+        if finding.get("segment") is not None or finding["value"] is None or finding.get("of") == "users":
+            continue  # how much less its users may do is no matter of how much two equal models differ
         said = rollout["guards"].get(finding["key"], "").partition(" beyond ")[2]
         size = tolerance(float(said) if said and not said.endswith("iqr") else said) if said else Tolerance(0.0, False)
         relative = size.in_ranges or finding["unit"] == "times"

@@ -22,7 +22,7 @@ COLOURS = {
 NONE = "No rollout. Name a candidate under `routes: … rollouts:` in the configuration, then reload."
 MOST_ADDRESSES = 10
 """Addresses of one upstream that are told one by one."""
-_COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "pairs", "pass in", "verdict")
+_COLUMNS = ("guard", "value", "95% interval", "limit", "evidence", "over", "pass in", "verdict")
 
 
 def overview(rollouts: list[dict[str, Any]]) -> str:
@@ -298,7 +298,7 @@ def _row(finding: dict[str, Any]) -> tuple[str, ...]:
         interval,
         _amount(unit, finding["limit"]),
         f"{finding['evidence'] * 100:.0f}%",
-        f"{finding['pairs']:,}",
+        f"{finding['pairs']:,} {finding.get('of', 'pairs')}",
         "–" if eta is None or finding["verdict"] != "inconclusive" else rough(eta),
         finding["verdict"],
     )
@@ -309,12 +309,16 @@ def _amount(unit: str, value: float | None) -> str:
 
     >>> _amount("times", 1.2), _amount("seconds", 0.25), _amount("percent", 0.02), _amount("number", 0.0123)
     ('1.2x', '250ms', '2%', '0.0123')
+    >>> _amount("points", 0.0042), _amount("points", -0.25)
+    ('0.42pp', '-25pp')
     """
     if value is None:
         return "–"
     if unit == "seconds":
         return f"{significant(value, 3)}s" if value >= 1 else f"{significant(value * 1000, 3)}ms"
-    return f"{significant(value * 100, 3)}%" if unit == "percent" else significant(value, 3) + "x" * (unit == "times")
+    if unit in ("percent", "points"):
+        return significant(value * 100, 3) + ("%" if unit == "percent" else "pp")
+    return significant(value, 3) + "x" * (unit == "times")
 
 
 def printable(text: str) -> str:

@@ -37,7 +37,7 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
 def unit(guard: Guard) -> str:
-    """How a guard's value is written: `percent`, `times`, `seconds` or `number`.
+    """How a guard's value is written: `percent`, `points`, `times`, `seconds` or `number`.
 
     >>> unit(Guard("p99_latency", 1.2, relative=True)), unit(Guard("max_disagreement", 0.02))
     ('times', 'percent')

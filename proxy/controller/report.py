@@ -22,6 +22,7 @@ from proxy.controller.rollout_outcomes import users_json
 from proxy.controller.rollout_run import RolloutRun
 from proxy.controller.store.interface import Saved
 from proxy.evidence.input.costs import cost_figures
+from proxy.evidence.rules.registry import GUARDS
 from proxy.evidence.words import title
 from proxy.model import BUCKETS, Finding, Guard, Ledger, Plan, State, Verdict
 from proxy.money import MoneyBudget
@@ -32,9 +33,11 @@ from proxy.rollout.requirements import needs, stage_name, waiting_for
 
 
 def finding_json(finding: Finding, units: Mapping[str, str]) -> dict[str, Any]:
-    """A finding as JSON values, with its guard's title and unit; what is not a finite number is `null`."""
+    """A finding as JSON values, with its guard's title and unit; what is not a finite number is `null`. `of` is what
+    its `pairs` are."""
     titled = title(Guard(finding.guard, finding.limit, aspect=finding.aspect))
-    said = {"key": finding.key, "title": titled, "unit": units.get(finding.key, "number")}
+    counted = GUARDS[finding.guard].counts if finding.guard in GUARDS else "pairs"
+    said = {"key": finding.key, "title": titled, "unit": units.get(finding.key, "number"), "of": counted}
     value = asdict(finding) | {"verdict": finding.verdict.value} | said
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in value.items()}
 
@@ -90,8 +93,8 @@ def known_json(trial: RolloutRun) -> tuple[str, list[dict[str, Any]], dict[str, 
     """
     ended, ledger = trial.pair_ledger.ended if trial.rollout.over else None, ledger_json(trial.ledger)
     if ended is not None:
-        # those that an earlier version saved know of no aspects
-        findings = [{"aspect": "", "key": one["guard"], **one} for one in ended["findings"]]
+        # those that an earlier version saved know of no aspects and no users
+        findings = [{"aspect": "", "key": one["guard"], "of": "pairs", **one} for one in ended["findings"]]
         return ended["verdict"], findings, ledger
     return *_looked_json(trial), ledger
 

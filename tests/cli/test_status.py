@@ -20,7 +20,7 @@ def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
     assert result.exit_code == 0
     row = next(line for line in result.output.splitlines() if line.strip().startswith("max_disagreement  "))
     assert re.split(r" {2,}", row.strip()) == [
-        "max_disagreement", "1.3%", "0.9% … 1.8%", "2%", "14%", "2,310", "5.7 min", "inconclusive",
+        "max_disagreement", "1.3%", "0.9% … 1.8%", "2%", "14%", "2,310 pairs", "5.7 min", "inconclusive",
     ]  # fmt: skip
     for part in (
         "canary-5 (2 of 3), weight 5%",
@@ -34,6 +34,14 @@ def test_status_is_a_table_that_a_person_can_read(admin: FakeAdmin) -> None:
         "21ms   20.2ms … 1.5s   250ms",
     ):
         assert part in result.output
+
+
+def test_what_is_found_of_users_is_said_of_users_in_its_unit(admin: FakeAdmin) -> None:
+    of_users = {"of": "users", "guard": "max_outcome_drop", "pairs": 1200}
+    points = {"value": 0.0042, "low": -0.01, "high": 0.019, "limit": 0.01, "unit": "points"}
+    admin.rollouts = [ROLLOUT | {"findings": [ROLLOUT["findings"][0] | of_users | points]}]
+    row = next(line for line in run("status", admin=admin).output.splitlines() if "max_outcome_drop" in line)
+    assert re.split(r" {2,}", row.strip())[1:6] == ["0.42pp", "-1pp … 1.9pp", "1pp", "14%", "1,200 users"]
 
 
 def test_several_are_a_line_each_the_worst_first(admin: FakeAdmin) -> None:

@@ -103,6 +103,12 @@ def test_a_rollout_in_shadow_tells_limits_and_what_it_does_not_measure(capsys: p
     found = of_rollout(rollout_of(plan))
     missing = found.missing
     assert found.kinds == {"": Kind.SCORE}
+    shown = rollout_of(plan)
+    of_users = {"guard": "max_outcome_drop", "key": "max_outcome_drop", "of": "users"}
+    shown["findings"].append(shown["findings"][0] | of_users)
+    assert [one.guard for one in of_rollout(shown).measured] == [one.guard for one in found.measured], (
+        "no limit on users is learned from two models"
+    )
     assert print_proposals(found, (100.0,), as_json=False) == 0
     printed = capsys.readouterr().out
     guards = pasted(printed)

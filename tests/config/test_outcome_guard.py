@@ -30,7 +30,7 @@ def config_of(drop: str, sticky: str = STICKY) -> str:
 @pytest.mark.parametrize(
     ("drop", "in_points", "bound", "said", "chart"),
     [
-        ("10pp", True, 1.0, "10 pp", "percent"),
+        ("10pp", True, 1.0, "10 pp", "points"),
         ("0.1, most: 1", False, 1.0, "0.1", "number"),
         ("0.1, most: 2", False, 2.0, "0.1", "number"),
         ("10%, most: 1", False, 1.0, "10 %", "percent"),

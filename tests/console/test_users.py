@@ -27,9 +27,8 @@ class WithUsers(Scene):
 
 
 async def test_users_of_both_arms_are_a_table(browser: Any) -> None:
-    service = SceneSurface(
-        [WithUsers(plan(NAME, Guard("max_extra_errors", 0.002)), State.CANARY, Kind.LABEL, minutes=1)]
-    )
+    drop = Guard("max_outcome_drop", 0.01, False, 1.0, outcome="conversion", within=60.0, in_points=True)
+    service = SceneSurface([WithUsers(plan(NAME, drop), State.CANARY, Kind.LABEL, minutes=1)])
     async with opened(browser, service) as (page, origin, seen):
         await page.goto(f"{origin}#/{NAME}")
         table = page.get_by_role("group", name="users of both arms")
@@ -39,4 +38,8 @@ async def test_users_of_both_arms_are_a_table(browser: Any) -> None:
         await expect(
             page.get_by_text("<b>conversion, each user once; at most 1 of a user counts; 50 % of")
         ).to_be_visible()
+        guard = page.locator(".guards .guard .numbers")
+        await expect(guard.locator(".value")).to_have_text("0.55 pp")
+        await expect(guard.get_by_text("limit 1 pp")).to_be_visible()
+        await expect(page.get_by_role("img", name="0.55 pp, interval")).to_be_visible()
         assert seen.problems == []

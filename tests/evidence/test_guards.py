@@ -106,7 +106,9 @@ def test_each_is_whole(name: str) -> None:
     guard = Guard(name, limit, relative, 1.0 if known.unit.fields else 0.0)
     assert known.check(guard, Kind.SCORE if known.reads else Kind.AUTO) is None
     assert known.unit.written(guard)
-    assert known.unit.chart(guard) in {"percent", "times", "seconds", "number"}
+    sign = re.sub(r"^-?[0-9.]+", "", known.unit.number(guard, 0.25))
+    units = {" %": "percent", " pp": "points", " x": "times", " s": "seconds", " ms": "seconds", "": "number"}
+    assert known.unit.chart(guard) == units[sign], "a sentence and a table say it in one unit"
     assert known.effort.pairs(guard, 0.05) > 0
     assert known.gap(guard)
     rule = known.rule(guard, Context(Kind.SCORE, PredictionSpec(kind=Kind.SCORE)))

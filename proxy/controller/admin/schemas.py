@@ -37,9 +37,13 @@ FINDING = object_of(
         "low": NUMBER,
         "high": NUMBER,
         "limit": NUMBER,
-        "unit": {"enum": ["percent", "times", "seconds", "number"], "description": "Of value, low, high and limit."},
+        "unit": {
+            "enum": ["percent", "points", "times", "seconds", "number"],
+            "description": "Of value, low, high and limit; `points` are percentage points.",
+        },
         "evidence": {"type": "number", "description": "Share of what is needed to fail; 1 is decided."},
-        "pairs": WHOLE,
+        "pairs": WHOLE | {"description": "Pairs that it is over; users where `of` says so."},
+        "of": {"enum": ["pairs", "users"]},
         "eta_seconds": NUMBER,
         "reason": TEXT,
         "burst_size": {

@@ -44,6 +44,7 @@ export function money(value, currency) {
 export function inUnit(value, unit) {
   if (value === null || value === undefined) return "–";
   if (unit === "percent") return percent(value);
+  if (unit === "points") return `${plain.format(value * 100)} pp`;
   if (unit === "times") return `${plain.format(value)}×`;
   return unit === "seconds" ? seconds(value) : number(value);
 }

@@ -42,8 +42,8 @@ class Value:
 class Unit:
     """How limits are written and values shown. `guard` makes the guard of a name and a value read, or `None` for one
     that is off; where the limit is a mapping, of `fields` by key, it gets these as a mapping. `written` is the limit as
-    in the file, `said` as in a sentence, `number` a value in a sentence, `chart` one of `percent`, `times`, `seconds`,
-    `number`."""
+    in the file, `said` as in a sentence, `number` a value in a sentence, `chart` one of `percent`, `points` (percentage
+    points), `times`, `seconds`, `number`, which says the same."""
 
     guard: Callable[[str, Any], Guard | None]
     written: Callable[[Guard], str]

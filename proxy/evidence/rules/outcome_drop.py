@@ -214,7 +214,7 @@ OUTCOME_DROP = Unit(
     written=_written,
     said=lambda guard: f"{_drop_of(guard)} of {guard.outcome} within {units.duration(guard.within)}",
     number=_number,
-    chart=lambda guard: "percent" if guard.relative or guard.in_points else "number",
+    chart=lambda guard: "percent" if guard.relative else "points" if guard.in_points else "number",
     about="How much less of an outcome the candidate's users may have than live's ([outcomes](outcomes.md)).",
     fields={
         "name": Value(

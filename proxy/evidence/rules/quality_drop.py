@@ -14,7 +14,7 @@ from proxy.evidence.families.guard import EVERY, GuardType, Question, below_one
 from proxy.evidence.families.late import Late
 from proxy.evidence.families.mean import Mean
 from proxy.evidence.families.rule import Context, Rule
-from proxy.evidence.families.unit import NUMBER
+from proxy.evidence.families.unit import NUMBER, share_in_percent
 from proxy.evidence.process.means import BINS, bins
 from proxy.evidence.process.prf import uniforms
 from proxy.evidence.process.wealth import Floats, Ints
@@ -67,7 +67,7 @@ GUARDS = (
         title="quality drop",
         about="Mean loss of quality against delayed outcomes.",
         question=Question.ACCURATE,
-        unit=replace(NUMBER, chart=lambda _guard: "percent"),
+        unit=replace(NUMBER, number=share_in_percent, chart=lambda _guard: "percent"),
         rule=rule,
         effort=MEAN,
         kinds=EVERY - {Kind.VECTOR, Kind.CALLS, Kind.JSON},
