@@ -1,67 +1,95 @@
-"""The configuration's files as they were last read, and as the processes of the tree are told of them."""
+"""The configuration's files as they were last read: what the supervisor knows of them, and what it tells its children.
+
+It is read in a process of its own (`config_reader`), which needs pydantic, YAML and all that the guards import, and
+leaves with its memory. What comes back is plain values: they are sent on as they are.
+"""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from proxy.config import Config, build
-from proxy.config.fingerprint import fingerprint
-from proxy.config.for_workers import worker_config
-from proxy.config.including import ConfigTexts
-from proxy.config.text import Document
+import orjson
+
 from proxy.config_watch import WatchedFiles
+from proxy.errors import ConfigError, Mistake
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 
 
-@dataclass(frozen=True)
-class ConfigRead:
-    """A file and those that it includes as they were read, whether they mean anything or not."""
+@dataclass(frozen=True, slots=True)
+class TreeSettings:
+    """What the supervisor itself needs of a configuration; durations in seconds.
 
-    texts: ConfigTexts
-    document: Document
+    `store` is the file's path, `None` for one in PostgreSQL; `fixed` what cannot change while it runs, by key.
+    """
 
-    @classmethod
-    def load(cls, path: Path) -> ConfigRead:
-        """Read them; raises `OSError` and `UnicodeDecodeError` where the main file cannot be read."""
-        texts = ConfigTexts.load(path, os.environ)
-        return cls(texts, texts.document(os.environ))
-
-    @property
-    def watched(self) -> WatchedFiles:
-        """What to look at to see that it has changed."""
-        texts = self.texts
-        return WatchedFiles(Path(texts.source), texts.patterns, self.document.secret_files, texts.directory)
-
-    def meant(self) -> ConfigFile:
-        """What it means; raises `ConfigError`."""
-        texts, document = self.texts, self.document
-        config = build(document, texts.source, files=True)
-        owners = tuple((name or texts.source, document.owners.get(name)) for name in document.files)
-        return ConfigFile(texts, config, fingerprint(document), owners)
+    listen: str
+    grpc_listen: str | None
+    workers: int | str
+    admin_listen: str
+    store: str | None
+    drain: float
+    drain_delay: float
+    controller_lost: float
+    watch: float | None
+    log_format: str
+    log_level: str
+    fixed: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A file and those that it includes, what stood in them, and what that means. `hash` is its fingerprint, `owners`
-    each file with its owner (the main one has none)."""
+    """A file and those that it includes, and what that means to each process. `texts` is what stood in them, for the
+    controller; `workers` what follows from it for a worker (`model/worker_config.py`), `hash` its fingerprint,
+    `owners` each file with its owner (the main one has none)."""
 
-    texts: ConfigTexts
-    config: Config
+    texts: dict[str, Any]
+    workers: str
     hash: str
     owners: tuple[tuple[str, str | None], ...]
+    tree: TreeSettings
 
     def for_controller(self, generation: int) -> bytes:
         """CONFIG for the controller, which reads the texts itself."""
-        return link.note(Frame.CONFIG, {"generation": generation, "hash": self.hash, **self.texts.note()})
+        return link.note(Frame.CONFIG, {"generation": generation, "hash": self.hash, **self.texts})
 
     def for_worker(self, generation: int) -> bytes:
         """CONFIG for a worker: what it needs of the file, so that it need not know how to read one."""
-        return link.note(Frame.CONFIG, {"generation": generation, "config": self._of_workers})
+        return link.note(Frame.CONFIG, {"generation": generation, "config": self.workers})
 
-    @cached_property
-    def _of_workers(self) -> str:
-        return worker_config(self.config).encode()
+
+@dataclass(frozen=True, slots=True)
+class ConfigRead:
+    """What came of reading a file: what to look at to see that it has changed, and what it means or what is wrong."""
+
+    watched: WatchedFiles
+    meant: ConfigFile | ConfigError
+
+    def file(self) -> ConfigFile:
+        """What it means; raises `ConfigError`."""
+        if isinstance(self.meant, ConfigError):
+            raise self.meant
+        return self.meant
+
+    def dump(self) -> bytes:
+        """As JSON, for the process that asked."""
+        one, meant = self.watched, self.meant
+        told: dict[str, Any] = {"watched": [str(one.main), one.patterns, one.secrets, str(one.directory)]}
+        if isinstance(meant, ConfigError):
+            told |= {"source": meant.source, "mistakes": [asdict(mistake) for mistake in meant.mistakes]}
+        else:
+            told["file"] = asdict(meant)
+        return orjson.dumps(told)
+
+    @classmethod
+    def load(cls, data: bytes) -> ConfigRead:
+        """What `dump` gave."""
+        told = orjson.loads(data)
+        main, patterns, secrets, directory = told["watched"]
+        watched = WatchedFiles(Path(main), tuple(patterns), tuple(secrets), Path(directory))
+        if (file := told.get("file")) is None:
+            return cls(watched, ConfigError([Mistake(**one) for one in told["mistakes"]], told["source"]))
+        owners = tuple((name, owner) for name, owner in file["owners"])
+        return cls(watched, ConfigFile(**{**file, "owners": owners, "tree": TreeSettings(**file["tree"])}))

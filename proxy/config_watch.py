@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.config.including import matches
+from proxy.file_patterns import matches
 
 PAUSE = 1.0
 """Seconds between two looks at whether there is anything to be looked at."""

@@ -28,7 +28,6 @@ from typing import Any
 
 from proxy import logs
 from proxy.children import Child
-from proxy.config import Config
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
@@ -44,21 +43,8 @@ SIGNALS = {signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM, signal.SIGINT}
 """Held back until the new version has handlers for them: their default is to end the process."""
 
 
-def fixed(config: Config) -> dict[str, Any]:
-    """What cannot change while the sockets and the store are in use, by key."""
-    return {
-        "server.listen": config.server.listen,
-        "server.tls": config.server.tls is None,
-        "server.workers": config.server.workers,
-        "server.grpc_listen": config.server.grpc_listen,
-        "admin.listen": config.admin.listen,
-        "store": [config.store.path, config.store.url.template if config.store.url is not None else None],
-        "fleet": config.fleet.model_dump(mode="json") if config.fleet is not None else None,
-    }
-
-
 def needs_restart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Keys of `fixed` that differ.
+    """Keys of `TreeSettings.fixed` that differ.
 
     >>> needs_restart({"store": "a", "server.workers": 2}, {"store": "b", "server.workers": 2})
     ['store']

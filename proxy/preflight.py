@@ -1,5 +1,5 @@
 """`python -m proxy.preflight FILE`: whether this version can serve a file, asked by the one that runs before it hands
-over. Prints what cannot change without a restart (`handover.fixed`) as JSON, or the mistakes to standard error."""
+over. Prints what cannot change without a restart (`config_reader.fixed`) as JSON, or the mistakes to standard error."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from proxy import supervisor  # noqa: F401 - the whole program must import, or this version would not start
 from proxy.config import load
+from proxy.config_reader import fixed
 from proxy.errors import ConfigError
-from proxy.handover import fixed
 
 
 def main(path: Path) -> int:

@@ -5,42 +5,72 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from proxy import logs
-from proxy.children import Child
-from proxy.config_file import ConfigFile, ConfigRead
-from proxy.config_watch import Changes, WatchedFiles
-from proxy.errors import ConfigError
-from proxy.handover import fixed, needs_restart
+from proxy.children import ENVIRONMENT, Child
+from proxy.config_file import ConfigRead
+from proxy.config_watch import Changes
+from proxy.errors import ConfigError, UnderstudyError
+from proxy.handover import PACKAGE_PARENT, needs_restart
 
 log = logging.getLogger("understudy.supervisor")
 
 
-def _behind_others() -> None:
-    """On Linux priorities are those of threads: this one's reading is to take no core from the workers."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+READING = 60.0
+"""Seconds that the files may take to be read; hundreds of routes take a good half second."""
+BEHIND = 5
+"""How nice that is while there are clients, like the controller: it is to take no core from the workers."""
+Read = Callable[[Path], Awaitable[ConfigRead]]
+"""Read the files; raises `UnderstudyError` where there is nothing to be read."""
 
 
-_READER = ThreadPoolExecutor(1, "config", initializer=_behind_others)
-"""Reads files, for as long as it takes; hundreds of routes take a good half second."""
+def _command(path: Path, *nice: str) -> dict[str, Any]:
+    environment = {**ENVIRONMENT, **os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    return {"args": (sys.executable, "-P", "-m", "proxy.config_reader", str(path), *nice), "env": environment}
 
 
-def _read(path: Path) -> tuple[WatchedFiles, ConfigFile | ConfigError]:
-    """Which files there are to be looked at, and what they mean, or why they mean nothing."""
-    read = ConfigRead.load(path)
+def read_first(path: Path) -> ConfigRead:
+    """Read the files at a start, in a process of its own; raises `UnderstudyError` where nothing can be read."""
     try:
-        return read.watched, read.meant()
-    except ConfigError as error:
-        return read.watched, error
+        done = subprocess.run(**_command(path), stdin=subprocess.DEVNULL, capture_output=True, timeout=READING)
+    except subprocess.TimeoutExpired:
+        raise _too_slow() from None
+    return _answer(done.returncode, done.stdout, done.stderr)
+
+
+async def read_again(path: Path) -> ConfigRead:
+    """Read the files beside the workers, as `read_first` does."""
+    command = _command(path, str(BEHIND))
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command["args"], stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=command["env"]
+    )
+    try:
+        out, errors = await asyncio.wait_for(process.communicate(), READING)
+    except TimeoutError:
+        raise _too_slow() from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return _answer(await process.wait(), out, errors)
+
+
+def _too_slow() -> UnderstudyError:
+    return UnderstudyError(f"the configuration was not read within {READING:g} s")
+
+
+def _answer(code: int, out: bytes, errors: bytes) -> ConfigRead:
+    if code:
+        said = errors.decode("utf-8", "replace").strip()[-2000:]
+        raise UnderstudyError(said or f"the process that reads the configuration ended with {code}")
+    return ConfigRead.load(out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +88,11 @@ class ConfigInForce:
     `by` is `start`, `SIGHUP`, `watch`, or the actor who asked the admin port.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        read = ConfigRead.load(path)
-        self.file = read.meant()
-        self.watched = read.watched
+    def __init__(self, path: Path, first: ConfigRead, read: Read = read_again) -> None:
+        """`first` is what was read at the start; raises `ConfigError` where that has mistakes."""
+        self._path, self._read = path, read
+        self.file = first.file()
+        self.watched = first.watched
         """What to look at to see whether there is something to be read: the files of the last attempt, refused or not,
         since it is these in which somebody mends something."""
         self.changes = Changes(self.watched.signature())
@@ -109,14 +139,15 @@ class ConfigInForce:
     async def _try(self, children: Sequence[Child]) -> str:
         self.changes.read = self.watched.signature()
         try:
-            watched, file = await asyncio.get_running_loop().run_in_executor(_READER, _read, self._path)
-        except (OSError, UnicodeDecodeError) as error:
+            read = await self._read(self._path)
+        except (OSError, UnderstudyError) as error:
             return str(error)
-        if watched != self.watched:
-            self.watched, self.changes.read = watched, watched.signature()
-        if isinstance(file, ConfigError):
-            return str(file)
-        changed = needs_restart(fixed(self.file.config), fixed(file.config))
+        if read.watched != self.watched:
+            self.watched, self.changes.read = read.watched, read.watched.signature()
+        if isinstance(read.meant, ConfigError):
+            return str(read.meant)
+        file = read.meant
+        changed = needs_restart(self.file.tree.fixed, file.tree.fixed)
         if changed:
             return f"{' and '.join(changed)} needs a restart"
         before, self.file = self.file, file

@@ -5,7 +5,8 @@
 
 It owns what must outlive a child: the listening sockets (one per worker slot with SO_REUSEPORT, so a replacement takes
 over the connections that wait in its slot; the admin socket; no other process listens beside them), the configuration
-as it was last validated, and the runtime directory of the links. It handles no request and no pair.
+as it was last validated, and the runtime directory of the links. It handles no request and no pair, and loads nothing
+that does: the configuration is read in a process of its own (`reloading`), which leaves with its memory.
 
 Invariants
 - A child learns everything over its control channel, CONFIG first. When the supervisor dies the channel ends, and the
@@ -39,16 +40,15 @@ import setproctitle
 
 from proxy import __version__, handover, logs
 from proxy.children import CONTROLLER, ENVIRONMENT, Child, all_leave, all_set, longest_silence, start_deadline
-from proxy.config import Config
+from proxy.config_file import TreeSettings
 from proxy.config_watch import watch
-from proxy.controller.store.sqlite.database import PATIENCE
-from proxy.controller.store.sqlite.files import claim
+from proxy.controller.store.sqlite.files import PATIENCE, claim
 from proxy.cores import quota, worker_count
-from proxy.handover import PACKAGE_PARENT, Handover, Predecessors, fixed, predecessors
+from proxy.handover import PACKAGE_PARENT, Handover, Predecessors, predecessors
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.reloading import ConfigInForce
+from proxy.reloading import ConfigInForce, read_first
 from proxy.sockets import Listening, address_text, listen_alone
 
 log = logging.getLogger("understudy.supervisor")
@@ -66,7 +66,7 @@ class Supervisor:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._in_force = ConfigInForce(path)
+        self._in_force = ConfigInForce(path, read_first(path))
         self._before = handover.take()
         self._runtime = self._before.runtime if self._before else Path(tempfile.mkdtemp(prefix="understudy-"))
         self._draining = False
@@ -87,19 +87,18 @@ class Supervisor:
             raise
 
     @property
-    def _config(self) -> Config:
-        return self._in_force.file.config
+    def _settings(self) -> TreeSettings:
+        return self._in_force.file.tree
 
     @property
     def _children(self) -> list[Child]:
         return [self._controller, *self._workers]
 
     def _open(self) -> tuple[list[Child], Child]:
-        server = self._config.server
-        before = self._before
-        count = len(before.listening["data"].sockets) if before else worker_count(server.workers, cores=quota())
-        data, admin = self._listen("data", server.listen, count), self._listen("admin", self._config.admin.listen)
-        grpc = self._listen("grpc", server.grpc_listen, count) if server.grpc_listen is not None else None
+        tree, before = self._settings, self._before
+        count = len(before.listening["data"].sockets) if before else worker_count(tree.workers, cores=quota())
+        data, admin = self._listen("data", tree.listen, count), self._listen("admin", tree.admin_listen)
+        grpc = self._listen("grpc", tree.grpc_listen, count) if tree.grpc_listen is not None else None
         calls = grpc.sockets if grpc is not None else (None,) * count
         runtime = ["--runtime", str(self._runtime)]
         workers = [
@@ -117,8 +116,8 @@ class Supervisor:
 
     def _look_at_store(self) -> None:
         """Refuse to start beside another Understudy on the same file; the controller takes the lock."""
-        store = self._config.store
-        found = claim(Path(store.path), PATIENCE) if store.url is None else None
+        store = self._settings.store
+        found = claim(Path(store), PATIENCE) if store is not None else None
         if found is not None:
             found.close()
 
@@ -214,7 +213,7 @@ class Supervisor:
         """End children that hang: nothing else would ever replace them."""
         while not self._draining:
             await asyncio.sleep(WATCH)
-            longest = longest_silence(self._config.server.controller_lost)
+            longest = longest_silence(self._settings.controller_lost)
             try:
                 for child in self._children:
                     if child.hangs(WATCH, longest):
@@ -259,9 +258,7 @@ class Supervisor:
     def _watch_files(self) -> Coroutine[Any, Any, None]:
         """Read the files again when they change, while `server.watch` says so."""
         mine = self._in_force
-        return watch(
-            lambda: mine.watched, mine.changes, lambda: self._config.server.watch, lambda: self.reload("watch")
-        )
+        return watch(lambda: mine.watched, mine.changes, lambda: self._settings.watch, lambda: self.reload("watch"))
 
     # --- a new version ----------------------------------------------------------------------------------------------
 
@@ -270,7 +267,7 @@ class Supervisor:
         left = Handover(self._runtime, self._listening, predecessors(self._children))
         async with self._in_force.lock:
             busy = self._before is not None or self._draining
-            problem = "not now" if busy else await handover.become_next(self._path, fixed(self._config), left)
+            problem = "not now" if busy else await handover.become_next(self._path, self._settings.fixed, left)
         logs.event(log, "upgrade.refused", logging.ERROR, error=problem)
 
     async def _begin(self) -> None:
@@ -289,7 +286,7 @@ class Supervisor:
         if not self._stop.is_set():
             self._start_keeping(self._workers)
             await all_set([worker.ready for worker in self._workers], self._stop)
-        delay, drain = self._config.server.timeouts.drain_delay, self._config.server.timeouts.drain
+        delay, drain = self._settings.drain_delay, self._settings.drain
         self._leaving = self._spawn(old.leave("worker", delay, delay + drain + 5.0))
         self._leaving.add_done_callback(self._upgraded)
 
@@ -302,7 +299,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal; the exit code."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, lambda: self._on_stop(self._config.server.timeouts.drain_delay))
+        loop.add_signal_handler(signal.SIGTERM, lambda: self._on_stop(self._settings.drain_delay))
         loop.add_signal_handler(signal.SIGINT, lambda: self._on_stop(0.0))
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload("SIGHUP")))
         loop.add_signal_handler(signal.SIGUSR2, lambda: self._spawn(self._upgrade()))
@@ -332,7 +329,7 @@ class Supervisor:
     async def _drain(self) -> int:
         self._draining = True
         self._announce_tree()
-        delay, longest = self._drain_delay, self._config.server.timeouts.drain
+        delay, longest = self._drain_delay, self._settings.drain
         logs.event(log, "draining", delay=delay, longest=longest)
         clean = await all_leave(self._workers, self._drain_frame(), delay + longest + 5.0)
         if self._leaving is not None:
@@ -367,7 +364,7 @@ def run(path: Path) -> int:
 
     async def main() -> int:
         supervisor = Supervisor(path)
-        logs.setup(supervisor._config.log.format, supervisor._config.log.level, "supervisor")
+        logs.setup(supervisor._settings.log_format, supervisor._settings.log_level, "supervisor")
         return await supervisor.run()
 
     setproctitle.setproctitle("understudy: supervisor")

@@ -12,7 +12,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from proxy.cli import main as command_line
+from proxy import cli
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 INTRODUCTION = """\
@@ -48,7 +48,8 @@ def page() -> str:
 
 def every_command() -> Iterator[tuple[str, click.Command]]:
     """Each command by its name; those of a group by both words."""
-    for name, command in command_line.commands.items():
+    for name in cli.COMMANDS:
+        command = cli.command(name)
         if isinstance(command, click.Group):
             if command.invoke_without_command:
                 yield name, command

@@ -1,4 +1,4 @@
-"""What may stand on the command line for a recording or a store."""
+"""What stands on the command line for a configuration, a recording or a store, as what it means."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from proxy.cli.options import UnreadableFile
+from proxy.config import Config, load
 from proxy.config.postgres_url import StoreUrl, is_store_url
 
 
@@ -27,3 +29,11 @@ def tokens_in_out(ctx: click.Context, param: click.Parameter, value: str) -> tup
     if not (slash and into.strip().isdecimal() and out.strip().isdecimal()):
         raise click.BadParameter("tokens in and out, such as 800/150")
     return int(into), int(out)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a file; raises `UnreadableFile` and `ConfigError`."""
+    try:
+        return load(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableFile(path, error) from error

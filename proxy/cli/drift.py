@@ -11,8 +11,8 @@ import click
 from proxy.cli.admin import AdminClient, NotFoundError
 from proxy.cli.options import admin_options, guarded
 from proxy.cli.table import printable
-from proxy.config.names import nearest
 from proxy.errors import UnderstudyError
+from proxy.spelling import nearest
 
 _COLUMNS = ("field", "state", "since", "evidence", "values", "what moved")
 

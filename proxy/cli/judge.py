@@ -20,7 +20,7 @@ from proxy.cli.gate import Gate, gate, junit, report
 from proxy.cli.judging import audit, judge, judge_trials, summary_words
 from proxy.cli.table import cost_words, printable
 from proxy.config import Config
-from proxy.config.names import header, header_value, nearest, url
+from proxy.config.names import header, header_value, url
 from proxy.config.postgres_url import StoreUrl
 from proxy.config.text import filled
 from proxy.controller.recordings import is_store, journal_entries, recorded_pairs, recorded_rollout
@@ -30,6 +30,7 @@ from proxy.json_pointer import last_member
 from proxy.model import Plan, Verdict
 from proxy.pairs.recording import Recorded
 from proxy.rfc3339 import rfc3339
+from proxy.spelling import nearest
 from proxy.units import Unfit
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from proxy.cli.admin import DEFAULT_URL, AdminClient, NotFoundError
-from proxy.config import Config, load
-from proxy.config.names import nearest
 from proxy.errors import AddressError, ConfigError, UnderstudyError
+from proxy.spelling import nearest
 
 FAILED, BAD_USAGE = 1, 2
 """Exit codes."""
@@ -72,14 +71,6 @@ def admin_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):  # fmt: skip
         command = option(command)
     return command
-
-
-def read_config(path: Path) -> Config:
-    """The configuration in a file; raises `UnreadableFile` and `ConfigError`."""
-    try:
-        return load(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableFile(path, error) from error
 
 
 def rollout_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -96,14 +96,11 @@ def _hand_action(action: str, about: str, example: str) -> click.Command:
     return click.command(action)(whole)
 
 
-BY_HAND = (
-    _hand_action("promote", "Send a rollout to its next stage, or approve a pass.", "looks good in the console"),
-    _hand_action("abort", "Roll a rollout back.", "support tickets"),
-    _hand_action("pause", "Stop a rollout from advancing; it can still be rolled back.", "release freeze"),
-    _hand_action("resume", "Let a paused rollout advance again.", "the freeze is over"),
-    _hand_action("retry", "Try a rolled back version again; its evidence is kept.", "the database was down"),
-    _hand_action(
-        "restart", "Begin a new trial of a rolled back version, without its old evidence.", "the limit was too strict"
-    ),
+promote = _hand_action("promote", "Send a rollout to its next stage, or approve a pass.", "looks good in the console")
+abort = _hand_action("abort", "Roll a rollout back.", "support tickets")
+pause = _hand_action("pause", "Stop a rollout from advancing; it can still be rolled back.", "release freeze")
+resume = _hand_action("resume", "Let a paused rollout advance again.", "the freeze is over")
+retry = _hand_action("retry", "Try a rolled back version again; its evidence is kept.", "the database was down")
+restart = _hand_action(
+    "restart", "Begin a new trial of a rolled back version, without its old evidence.", "the limit was too strict"
 )
-"""What a person may do to a rollout."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import click
+
+from proxy.cli.options import guarded
 from proxy.config.postgres_url import StoreUrl, is_store_url
 from proxy.controller.store.copying import copy_parts, summed
 from proxy.controller.store.postgres.copying import PostgresCopied
@@ -48,3 +52,33 @@ async def look_at_store(url: StoreUrl) -> str:
     if session.synchronous:
         return f"{where} answers; a COMMIT waits for a standby: what is saved is on two machines, or it is not saved."
     return f"{where} answers; a COMMIT waits for no standby: a failover may lose the last decisions."
+
+
+@click.group()
+def store() -> None:
+    """Do something with a store while no replica uses it.
+
+    \b
+    Example:
+      understudy store copy state/understudy.db 'postgresql://understudy@db/understudy'
+    """
+
+
+@store.command()
+@click.argument("source")
+@click.argument("target")
+@guarded
+def copy(source: str, target: str) -> int:
+    """Copy a whole state into another store: a file or a URL of PostgreSQL each.
+
+    Rollouts, evidence, journal, deliveries, past trials, charts and the secret of the split; then all of it is read
+    again and compared. The source must not be in use, the target must be empty. ${NAME} and ${file:PATH} in a URL are
+    filled in, so that no password need be on the command line.
+
+    \b
+    Examples:
+      understudy store copy state/understudy.db 'postgresql://understudy:${PGPASSWORD}@db/understudy'
+      understudy store copy 'postgresql://understudy@db/understudy' state/understudy.db
+    """
+    click.echo(asyncio.run(copy_store(source, target)))
+    return 0

@@ -21,7 +21,7 @@ from proxy.config.guard_checks import check_aspects, check_guards, check_srm
 from proxy.config.identity import check_oidc, check_tokens, check_user_header
 from proxy.config.judge_checks import check_judges
 from proxy.config.match_checks import check_fork, check_reachable, check_reserved
-from proxy.config.names import collide, is_loopback, nearest
+from proxy.config.names import collide, is_loopback
 from proxy.config.price_checks import check_price, check_priced
 from proxy.config.registry_checks import check_registry
 from proxy.config.route import PredictionConfig, RolloutConfig, RouteConfig
@@ -39,6 +39,7 @@ from proxy.model.worker_config import DEFAULT_ROUTE
 from proxy.predictions.expressions import expression_problem
 from proxy.predictions.protocol import Protocol
 from proxy.predictions.registry import PROTOCOLS
+from proxy.spelling import nearest
 from proxy.units import duration
 
 _PROOFS = ("token", "tokens", "oidc", "trusted_user_header")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from proxy.config.names import nearest
 from proxy.config.text import Path
+from proxy.spelling import nearest
 
 if TYPE_CHECKING:
     from proxy.config.route import RouteConfig

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from proxy.config.names import nearest
 from proxy.config.text import Path
 from proxy.evidence.rules.registry import GUARDS
 from proxy.model import BUCKETS, Guard, Kind
+from proxy.spelling import nearest
 
 if TYPE_CHECKING:
     from proxy.config.route import PredictionConfig, RolloutConfig, RouteConfig

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr
 
 from proxy.config.blaming import Blamer
-from proxy.config.names import nearest
 from proxy.config.text import Path
 from proxy.config.types import Duration, FilePath, Header, Name, Network, Section, Url
+from proxy.spelling import nearest
 from proxy.units import duration
 
 LONGEST_SKEW, LONGEST_SESSION, SHORTEST_KEY = 300.0, 86400.0, 32

@@ -13,25 +13,23 @@ Invariants
 
 from __future__ import annotations
 
-import glob
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as Folder
 from typing import Any
 
-from proxy.config.names import nearest
 from proxy.config.text import Document, Path, filled, read, show
 from proxy.config.tree import Config
 from proxy.errors import Mistake
+from proxy.file_patterns import matches
+from proxy.spelling import nearest
 
 OWNER = "owner"
 SHARED = ("upstreams", "judges")
 """What included files hold by name."""
 KEYS = (OWNER, "upstreams", "routes", "judges")
 LONGEST_OWNER = 64
-_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,31 +114,6 @@ def _patterns(text: str, environ: Mapping[str, str], directory: Folder) -> list[
     unknown: list[str] = []  # a pattern with something that the environment does not give fits nothing
     texts = [(filled(one, environ, unknown.append, directory), len(unknown)) for one in written if isinstance(one, str)]
     return [text for (text, after), (_, before) in zip(texts, [("", 0), *texts], strict=False) if after == before]
-
-
-def matches(pattern: str, directory: Folder) -> list[str]:
-    """Names of what a pattern fits, from `directory`, in order; hidden ones are left out, as by a shell.
-
-    Links that lead nowhere are among them, and folders on the way that cannot be entered: what may hold a team's routes
-    and cannot be read is to be told, not passed over.
-    """
-    found = glob.glob(pattern, root_dir=directory, recursive=True)
-    files = (name for name in found if not os.path.isdir(directory / name))
-    return sorted({*files, *_closed(pattern, directory)})
-
-
-def _closed(pattern: str, directory: Folder) -> Iterator[str]:
-    """Folders on a pattern's way that cannot be entered, or listed where it asks for that."""
-    steps = pattern.split("/")
-    for n, step in enumerate(steps, 1):
-        if n == len(steps) and step != "**":
-            return
-        needed = os.X_OK | (os.R_OK if step == "**" or _MAGIC.search(steps[n]) else 0)
-        for name in glob.glob("/".join(steps[:n]), root_dir=directory, recursive=True):
-            path = directory / name
-            closed = os.path.isdir(path) and not os.access(path, needed)
-            if closed or (os.path.islink(path) and not os.path.exists(path)):
-                yield name
 
 
 def _read(name: str, directory: Folder) -> IncludedText:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from proxy.config.names import nearest
 from proxy.config.price_checks import check_price
 from proxy.config.text import Path
 from proxy.evidence.rules.registry import GUARDS
@@ -16,6 +15,7 @@ from proxy.judges.largest import LargestCosts
 from proxy.judges.question import Asking, with_fields
 from proxy.model import Kind
 from proxy.money import money_text
+from proxy.spelling import nearest
 
 if TYPE_CHECKING:
     from typing import Any

@@ -6,10 +6,8 @@ or changed there; what could not is refused. Readers return the name as it will 
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,35 +15,12 @@ from proxy import json_pointer
 from proxy.address import ANYWHERE, address
 from proxy.fields.hash_key import HashKey
 from proxy.http.placement import PathRule
+from proxy.spelling import nearest
 from proxy.units import Unfit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"([A-Za-z0-9_]([A-Za-z0-9._-]{0,253})?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint with the known word most like `word`, or nothing.
-
-    Words of a family (`max_…`) must be alike in what tells them apart: `max_cost` is no misspelt `max_ks`.
-
-    >>> nearest("max_disagrement", ["max_disagreement", "max_ks"])
-    'did you mean `max_disagreement`?'
-    >>> nearest("zzz", ["max_ks"]), nearest("max_cost", ["max_ks"])
-    ('', '')
-    """
-    folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), folded, 3, 0.6)
-    found = next((one for one in close if _alike(word.lower(), one)), None)
-    return f"did you mean `{folded[found]}`?" if found is not None else ""
-
-
-def _alike(word: str, known: str) -> bool:
-    """Whether two words are alike beyond the first part that they share."""
-    family, mark, rest = known.partition("_")
-    if not mark or not word.startswith(family + mark):
-        return True
-    return difflib.SequenceMatcher(None, word.removeprefix(family + mark), rest).ratio() >= 0.5
 
 
 def name(value: Any) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from proxy.config.guards import AspectGuards
-from proxy.config.names import nearest
 from proxy.config.text import Document, Path, show
 from proxy.config.tree import Config
+from proxy.spelling import nearest
 from proxy.units import Unfit
 
 STAND_IN = "stand-in"

@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from proxy.config.names import nearest, url
+from proxy.config.names import url
 from proxy.config.registry import PLACEHOLDERS, HttpRegistryConfig, MlflowConfig, RegistryConfig
 from proxy.config.server import UpstreamConfig
 from proxy.config.signing import signing_key
 from proxy.config.text import Path
 from proxy.config.tree import Config
 from proxy.model.lineage import VERSION
+from proxy.spelling import nearest
 from proxy.units import Unfit, duration
 
 _Blame = Callable[..., None]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from proxy import __version__, supervisor
 from proxy import demo as play
 from proxy.built import DATA_PATH
-from proxy.cli import main
+from proxy.cli import COMMANDS, command, main
 from proxy.errors import AddressError
 from tests.cli.admins import FakeAdmin, run
 
@@ -199,8 +199,9 @@ def test_a_misspelt_command_has_a_neighbour() -> None:
 # --- help and completion ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(main.commands))
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str) -> None:
+    assert COMMANDS[name][1].rstrip(".") in " ".join((command(name).help or "").split())
     text = run(name, "--help").output
     assert f"understudy {name}" in text or name == "serve"
     assert "Example" in text

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from proxy.config import Config, load, parse
 from proxy.config.postgres_url import REFUSED, PostgresTarget, read_target
 from proxy.config.words import describe
+from proxy.config_reader import fixed
 from proxy.controller.store.postgres.session import read_place
 from proxy.errors import ConfigError, StoreError
-from proxy.handover import fixed, needs_restart
+from proxy.handover import needs_restart
 from proxy.units import Unfit
 
 BASE = "upstreams: {m: {url: 'http://m:1'}}\nroutes: [{name: r, live: m}]\nfleet: {listen: 127.0.0.1:9091}\n"

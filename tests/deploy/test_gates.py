@@ -20,7 +20,7 @@ import pytest
 import yaml
 from aiohttp.test_utils import make_mocked_request
 
-from proxy.cli import main
+from proxy import cli
 from proxy.controller.admin import application
 from proxy.controller.admin.openapi import DOCUMENT
 from tests.controller.fake_service import FakeSender, FakeService
@@ -113,8 +113,8 @@ def test_the_commands_are_ours(name: str, jobs: str) -> None:
     lines = [step.get("run", "") for step in job["steps"]] if jobs else job["script"]
     found = [shlex.split(line)[1:] for line in lines if line.startswith("understudy")]
     assert [command for command, *_ in found] == ["check", "replay"]
-    for command, *arguments in found:
-        options = {one for param in main.commands[command].params for one in (*param.opts, *param.secondary_opts)}
+    for name, *arguments in found:
+        options = {one for param in cli.command(name).params for one in (*param.opts, *param.secondary_opts)}
         assert {one for one in arguments if one.startswith("-")} <= options
 
 

@@ -63,7 +63,7 @@ class Understudy:
                     await asyncio.sleep(0.02)
                 self.data_url, self.admin_url = f"http://{heard[0]['data']}", f"http://{heard[0]['admin']}"
                 self.grpc_address = heard[0].get("grpc", "")
-                self._admin = aiohttp.ClientSession(self.admin_url, timeout=aiohttp.ClientTimeout(total=5))
+                self._admin = aiohttp.ClientSession(self.admin_url, timeout=aiohttp.ClientTimeout(total=60))
                 while not await (self.takes_requests() if alone else self.is_ready()):
                     assert self.process.returncode is None, self.output
                     await asyncio.sleep(0.05)

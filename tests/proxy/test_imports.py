@@ -22,6 +22,7 @@ FLOORS = (
         "handover",
         "children",
         "config_file",
+        "config_reader",
         "config_watch",
         "reloading",
         "demo",
@@ -34,6 +35,7 @@ FLOORS = (
     {"fields"},
     {
         "errors",
+        "file_patterns",
         "logs",
         "private",
         "resolver",
@@ -42,6 +44,7 @@ FLOORS = (
         "json_pointer",
         "rfc3339",
         "significant",
+        "spelling",
         "units",
         "outcome_units",
         "money",
@@ -65,11 +68,10 @@ UP: set[tuple[str, str]] = set()
 """Imports that run up a floor."""
 
 SHELL = {
-    "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_watch", "reloading",
-    "demo", "cores", "worker", "controller",
-    "config",
-    "sockets", "logs", "private", "resolver", "aiohttp_resolver", "request", "__main__", "pairs.channel",
-    "http.framing",
+    "cli", "supervisor", "preflight", "handover", "children", "config_file", "config_reader", "config_watch",
+    "reloading", "demo", "cores", "worker", "controller", "config",
+    "sockets", "logs", "file_patterns", "private", "resolver", "aiohttp_resolver", "request", "__main__",
+    "pairs.channel", "http.framing",
 }  # fmt: skip
 """Rooms and files that may wait, look at a clock or speak; all others are pure, and so are those of `PURE_FILES`."""
 
@@ -81,9 +83,9 @@ PURE_FILES = {
 
 PURE = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "contextlib", "csv", "dataclasses",
-    "datetime", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "http", "importlib", "io",
-    "ipaddress", "itertools", "json", "math", "operator", "pkgutil", "re", "statistics", "string", "struct", "types",
-    "typing", "typing_extensions", "unicodedata", "urllib.parse", "warnings", "zlib",
+    "datetime", "difflib", "email.utils", "enum", "functools", "gzip", "hashlib", "heapq", "hmac", "http", "importlib",
+    "io", "ipaddress", "itertools", "json", "math", "operator", "pkgutil", "re", "statistics", "string", "struct",
+    "types", "typing", "typing_extensions", "unicodedata", "urllib.parse", "warnings", "zlib",
 }  # fmt: skip
 """What a pure file may take of the standard library: nothing that waits, draws lots, looks at a clock or speaks.
 `email.utils` reads dates of headers, `http` names statuses, `statistics` has the normal distribution; registries walk
@@ -230,20 +232,33 @@ def test_no_exception_is_left_that_nothing_needs() -> None:
 
 def test_the_rule_is_not_blind() -> None:
     """The eyes of these tests see an import wherever it stands."""
-    assert "proxy.supervisor" in imports("proxy.cli")
+    assert "proxy.supervisor" in imports("proxy.cli.serve")
     assert "proxy.request.rollouts" in imports("proxy.worker.process")  # for typing
     assert way_round({"a": {"b"}, "b": {"c"}, "c": {"b"}}, "b", "b") == ["b", "c", "b"]
     assert way_round({"a": {"b"}, "b": {"c"}, "c": {"b"}}, "a", "a") == []
 
 
-NOT_FOR_WORKERS = (
-    "aiohttp", "click", "google.protobuf", "hpack", "jmespath", "jsonschema_rs", "numpy", "proxy.config",
-    "proxy.controller", "proxy.evidence", "proxy.predictions", "pydantic", "yaml",
+EVIDENCE_AND_FILES = (
+    "aiohttp", "google.protobuf", "hpack", "jmespath", "jsonschema_rs", "numpy", "proxy.config", "proxy.evidence",
+    "proxy.predictions", "pydantic", "yaml",
 )  # fmt: skip
-"""What would make each worker larger and slower to start, and what it has no use for; `hpack` without gRPC."""
+"""What reads files, answers and evidence: most of the memory of a process that loads it, and of its start."""
+SERVERS = ("asyncio", "msgspec", "proxy.controller", "proxy.request", "proxy.worker", "sqlite3", "uvloop")
+NOT_LOADED = {
+    "proxy.worker.__main__": (*EVIDENCE_AND_FILES, "click", "proxy.controller"),  # `hpack` comes with gRPC
+    "proxy.cli.serve": (*EVIDENCE_AND_FILES, "msgspec", "proxy.controller.controller", "proxy.request", "proxy.worker",
+                        "sqlite3", "uvloop"),
+    "proxy.cli": (*EVIDENCE_AND_FILES, *SERVERS),
+    "proxy.cli.rollouts": (*EVIDENCE_AND_FILES, *SERVERS),
+    "proxy.cli.drift": (*EVIDENCE_AND_FILES, *SERVERS),
+    "proxy.cli.check": ("aiohttp", "asyncpg", *SERVERS[2:]),
+    "proxy.controller.process": ("asyncpg", "click", "opentelemetry", "proxy.worker", "scipy", "sklearn"),
+}  # fmt: skip
+"""What each process, and each quick command, has no use for: it would make it larger and slower to start."""
 
 
-def test_a_worker_loads_nothing_that_it_has_no_use_for() -> None:
-    code = f"import sys, proxy.worker.__main__; print([name for name in {NOT_FOR_WORKERS} if name in sys.modules])"
+@pytest.mark.parametrize(("process", "heavy"), NOT_LOADED.items())
+def test_a_process_loads_nothing_that_it_has_no_use_for(process: str, heavy: tuple[str, ...]) -> None:
+    code = f"import sys, {process}; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert found.stdout.strip() == "[]"

@@ -7,10 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from proxy.reloading import ConfigInForce
+from proxy.config_file import ConfigRead
+from proxy.config_reader import read_file
+from proxy.errors import ConfigError, UnderstudyError
+from proxy.reloading import ConfigInForce, read_again, read_first
 
 MAIN = "upstreams: {m: {url: 'http://127.0.0.1:1'}}\ndefault: {live: m}\n"
 TEAM = "owner: a\nupstreams: {a: {url: 'http://127.0.0.1:2'}}\n"
+
+
+async def here(path: Path) -> ConfigRead:
+    """Read in this process: in one of its own each attempt would take half a second."""
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise UnderstudyError(str(error)) from error
+
+
+def in_force(path: Path) -> ConfigInForce:
+    return ConfigInForce(path, read_file(path), here)
 
 
 async def attempts(config: ConfigInForce) -> list[str]:
@@ -46,7 +61,7 @@ async def test_a_repair_is_noticed_in_what_the_refused_file_names(
     main = tmp_path / "main.yaml"
     main.write_text(MAIN)
     (tmp_path / "teams").mkdir()
-    config = ConfigInForce(main)
+    config = in_force(main)
     assert await attempts(config) == []
     if text is not None:
         (tmp_path / broken).write_text(text)
@@ -66,7 +81,7 @@ async def test_what_needs_a_restart_is_tried_once(tmp_path: Path) -> None:
     main = tmp_path / "main.yaml"
     main.write_text(MAIN)
     (tmp_path / "a.yaml").write_text(TEAM)
-    config = ConfigInForce(main)
+    config = in_force(main)
     main.write_text("include: a.yaml\nstore: {path: other.db}\n" + MAIN)
     assert await attempts(config) == ["store needs a restart"]
     main.write_text(MAIN)
@@ -76,9 +91,53 @@ async def test_what_needs_a_restart_is_tried_once(tmp_path: Path) -> None:
 async def test_a_main_file_that_is_gone_is_read_when_it_is_back(tmp_path: Path) -> None:
     main = tmp_path / "main.yaml"
     main.write_text(MAIN)
-    config = ConfigInForce(main)
+    config = in_force(main)
     main.unlink()
     (error,) = await attempts(config)
     assert "No such file" in error
     main.write_text(MAIN)
     assert await attempts(config) == [""]
+
+
+# --- in a process of its own -----------------------------------------------------------------------------------------
+
+
+async def test_what_is_read_elsewhere_is_what_is_read_here(tmp_path: Path) -> None:
+    """Certificates, secrets and files of teams included: all of it comes back."""
+    main = tmp_path / "main.yaml"
+    main.write_text("include: teams/*.yaml\nadmin: {token: '${file:tok}'}\n" + MAIN)
+    (tmp_path / "teams").mkdir()
+    for name, text in MENDED.items():
+        (tmp_path / name).write_text(text)
+    mine = read_file(main)
+    assert mine.file().owners == ((str(main), None), ("teams/a.yaml", "a"))
+    assert mine.watched.secrets == ("tok",)
+    assert read_first(main) == await read_again(main) == mine == ConfigRead.load(mine.dump())
+
+
+async def test_every_mistake_comes_back_as_it_was_found(tmp_path: Path) -> None:
+    main = tmp_path / "main.yaml"
+    main.write_text("include: teams/*.yaml\n" + MAIN.replace("live: m", "live: n"))
+    (tmp_path / "teams").mkdir()
+    (tmp_path / "teams" / "a.yaml").write_text(TEAM.replace("owner", "ownr"))
+    mine = read_file(main)
+    assert isinstance(mine.meant, ConfigError)
+    for read in (read_first(main), await read_again(main)):
+        assert isinstance(read.meant, ConfigError)
+        assert (read.watched, str(read.meant)) == (mine.watched, str(mine.meant))
+        assert read.meant.mistakes == mine.meant.mistakes
+        with pytest.raises(ConfigError, match="3 mistakes"):
+            read.file()
+
+
+async def test_a_file_that_cannot_be_read_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnderstudyError, match="No such file or directory"):
+        await read_again(tmp_path / "nowhere.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"\xff")
+    with pytest.raises(UnderstudyError, match="can't decode"):
+        read_first(tmp_path / "latin.yaml")
+    monkeypatch.setattr("proxy.reloading.READING", 0.001)
+    with pytest.raises(UnderstudyError, match=r"not read within 0\.001 s"):
+        await read_again(tmp_path / "latin.yaml")
+    with pytest.raises(UnderstudyError, match=r"not read within 0\.001 s"):
+        read_first(tmp_path / "latin.yaml")

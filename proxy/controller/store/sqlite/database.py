@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy import logs, private
-from proxy.controller.store.sqlite.files import Claim, Files, claim, files_of, real, set_aside
+from proxy.controller.store.sqlite.files import PATIENCE, Claim, Files, claim, files_of, real, set_aside
 from proxy.controller.store.sqlite.schema import identity_of, is_fresh, open_database
 from proxy.errors import StoreError
 
@@ -42,8 +42,6 @@ T = TypeVar("T")
 MAX_WAITING = 64
 """Calls that may wait for the disk; one more is refused, so that a disk that hangs does not fill the memory."""
 
-PATIENCE = 15.0
-"""Seconds to wait for another process to release the file."""
 
 HANGS = 10.0
 """Seconds without an answer after which a disk is said to hang."""

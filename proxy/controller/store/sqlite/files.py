@@ -23,6 +23,8 @@ import orjson
 from proxy import private
 from proxy.errors import StoreError
 
+PATIENCE = 15.0
+"""Seconds to wait for another process to release the file."""
 _PARTS = ("", "-wal", "-shm")
 
 Files = tuple[tuple[int, int] | None, ...]
