@@ -27,6 +27,7 @@ COMMANDS = {
     "resume": ("rollouts", "Let a paused rollout advance again."),
     "retry": ("rollouts", "Try a rolled back version again; its evidence is kept."),
     "restart": ("rollouts", "Begin a new trial of a rolled back version, without its old evidence."),
+    "outcomes": ("outcomes", "Post outcomes of users and labels of requests from FILE; `-` is standard input."),
     "drift": ("drift", "Show what drifts in live's requests and answers: every field that is watched."),
     "judge": ("recorded", "Judge recorded pairs, or a store's journal, again."),
     "replay": ("recorded", "Send recorded requests to a candidate not deployed yet."),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +17,12 @@ DEFAULT_URL = "http://127.0.0.1:9090"
 
 
 class AdminError(UnderstudyError):
-    """The admin API could not be asked, or refused."""
+    """The admin API could not be asked, or refused; `problem` is what it said then (RFC 9457). `done`: what was asked
+    may have been carried out."""
+
+    def __init__(self, said: str, problem: dict[str, Any] | None = None, *, done: bool = False) -> None:
+        super().__init__(said)
+        self.problem, self.done = problem or {}, done
 
 
 class NotFoundError(AdminError):
@@ -72,14 +79,24 @@ class AdminClient:
         """Do something to a rollout by hand; the rollout afterwards. Whoever the token names is the actor."""
         return self._ask("ledger", "POST", f"{_path(name)}/{action}", {"reason": reason, "full": full})
 
-    def _ask(self, key: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What is answered: an object with `key`, by which the admin port is told from any other."""
+    def post_outcomes(self, lines: Sequence[bytes]) -> dict[str, Any]:
+        """Post labels and outcomes, each a JSON text; how many became what, and the lines that were refused."""
+        try:
+            return self._ask("joined", "POST", "/api/v1/outcomes", b"\n".join(lines))
+        except AdminError as error:
+            if "problems" not in error.problem:
+                raise
+            return {"refused": len(lines), "problems": error.problem["problems"]}
+
+    def _ask(self, key: str, method: str, path: str, body: dict[str, Any] | bytes | None = None) -> dict[str, Any]:
+        """What is answered: an object with `key`, by which the admin port is told from any other. `body` is JSON, or
+        NDJSON as it is."""
         headers = {"accept": "application/json"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
-        data = None
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         if body is not None:
-            data, headers["content-type"] = json.dumps(body).encode(), "application/json"
+            headers["content-type"] = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - scheme checked
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
@@ -89,9 +106,8 @@ class AdminClient:
                 raise _refusal(error, self._url, self._token) from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise AdminError(
-                f"cannot reach the admin port at {self._url}: {reason} (is `understudy serve` up?)"
-            ) from None
+            said = f"cannot reach the admin port at {self._url}: {reason} (is `understudy serve` up?)"
+            raise AdminError(said, done=not isinstance(reason, ConnectionRefusedError | socket.gaierror)) from None
 
 
 def _path(name: str) -> str:
@@ -128,7 +144,7 @@ def _refusal(error: urllib.error.HTTPError, url: str, token: str) -> AdminError:
         problem = json.loads(error.read())
         said = problem.get("detail") or problem.get("title")
     except (ValueError, AttributeError, OSError):
-        said = None
+        problem, said = {}, None
     if error.code == 404:
         return NotFoundError(said or "not found")
-    return AdminError(f"refused ({error.code}): {said or error.reason}")
+    return AdminError(f"refused ({error.code}): {said or error.reason}", problem, done=error.code >= 500)

@@ -30,9 +30,9 @@ EARLIER = 64
 """Lists of users that wait until what the store knows of their trial has been read."""
 AT_ONCE = 5_000
 """Users of one rollout that settle in one turn of the loop."""
-BEST_FIRST = ("joined", "late", "early", "left_out", "unfit", "unknown")
+BEST_FIRST = ("joined", "late", "early", "left_out", "unfit", "unknown", "ended", "unasked")
 """What can become of an outcome, the best first where several rollouts ask for it: what is late for one is
-of a user whom that one knows."""
+of a user whom that one knows. `ended`: all that asked for it have; `unasked`: none asks for one of this name."""
 
 IN_TURN = 200
 """Outcomes that are looked at before others have their turn of the loop: about 1 ms."""
@@ -128,7 +128,11 @@ class OutcomeKeeper:
         async with self._lock:
             for trial, exposures in list(self._logs.values()):
                 own = asked.get(exposures.book.outcome)
-                if own is None or trial.rollout.over or (routes is not None and trial.plan.route not in routes):
+                if own is None or (routes is not None and trial.plan.route not in routes):
+                    continue
+                if trial.rollout.over:
+                    for i in own:
+                        best[i] = min(best[i], BEST_FIRST.index("ended"))
                     continue
                 posted = [
                     (exposures.number_of(entries[i]), float(entries[i]["value"]), now) async for i in in_turns(own)

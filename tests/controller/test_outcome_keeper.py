@@ -137,7 +137,7 @@ async def test_an_ended_rollout_forgets_its_users_and_keeps_its_figures(life: Li
     life.expose(KEYS)
     await life.post(*KEYS)
     life.run.rollout = replace(life.run.rollout, state=State.ROLLED_BACK, weight=0)
-    assert await life.post(KEYS[0]) == {"unknown": 1}
+    assert await life.post(KEYS[0]) == {"ended": 1}, "told apart from a user that nobody knows"
     await life.keeper.save()
     exposures = life.run.exposures
     assert exposures is not None
@@ -196,7 +196,7 @@ async def test_an_outcome_that_was_renamed_while_nobody_was_there_begins_anew(li
     life.keeper = OutcomeKeeper(life.store, SECRET.hex, lambda: life.now)
     await life.keeper.follow({PLAN.name: life.run})
     assert (life.figures("exposed"), life.figures("switched"), life.figures("waiting")) == (40, 40, 0)
-    assert await life.post(KEYS[0]) == {"unknown": 1}
+    assert await life.post(KEYS[0]) == {"unasked": 1}, "no rollout asks for an outcome of this name"
     life.expose(KEYS)
     life.now = 61.0
     life.keeper.settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,6 +16,7 @@ from proxy.controller.admin.identity import caller_of
 from proxy.controller.admin.interface import ACTIONS, AdminService
 from proxy.controller.admin.metrics import Metrics
 from proxy.controller.admin.openapi import DOCUMENT
+from proxy.controller.admin.outcome_lines import OutcomeLines, is_lines
 from proxy.controller.admin.problems import Problem
 from proxy.controller.admin.traffic import by_route, by_upstream, of_fleet
 from proxy.controller.webhooks.outbox import Sender
@@ -206,9 +208,11 @@ async def act(request: web.Request) -> web.Response:
 @routes.post("/api/v1/outcomes")
 @needs_role(Role.OPERATE, About.FILTERED)
 async def outcomes(request: web.Request) -> web.Response:
-    """Take delayed labels by request id, for the rollouts that the caller may act on."""
-    routes = caller_of(request).routes(Role.OPERATE)
-    return answer(await request.app[SURFACE].outcomes(await inputs.outcomes(request), routes))
+    """Take delayed labels and outcomes of users, for the rollouts that the caller may act on."""
+    take = partial(request.app[SURFACE].outcomes, routes=caller_of(request).routes(Role.OPERATE))
+    if is_lines(request):
+        return answer(await OutcomeLines(take).read(request))
+    return answer(await take(await inputs.outcomes(request)))
 
 
 @routes.get("/api/v1/events")

@@ -96,26 +96,50 @@ def _check_reason(reason: Any) -> None:
 
 
 async def outcomes(request: web.Request) -> list[dict[str, Any]]:
-    """Delayed labels: one object or a list of them, each with `id` and one of `label`, `value`, `reward`."""
-    body = await json_body(request)
+    """Delayed labels: one object or a list of them, each with `id` and one of `label`, `value`, `reward`; outcomes of
+    users, each with `key` or `id`, `name` and `value`."""
+    text = await request.read()
+    try:
+        body = with_digits(orjson.loads(text), text)
+    except orjson.JSONDecodeError as error:
+        hint = "; one outcome a line is sent as content-type: application/x-ndjson" if _is_one_a_line(text) else ""
+        raise Problem(400, f"The body is not JSON: {error}{hint}") from None
     entries = body if isinstance(body, list) else [body]
-    if any(isinstance(entry, dict) and isinstance(entry.get("label"), float) for entry in entries):
-        exact = exact_json.loads(await request.read())
-        _keep_digits(entries, exact if isinstance(exact, list) else [exact])
     for position, entry in enumerate(entries):
-        if problem := _outcome_problem(entry):
+        if problem := outcome_problem(entry):
             raise Problem(400, f"Outcome {position}: {problem}.")
     return entries
 
 
-def _keep_digits(entries: list[Any], exact: list[Any]) -> None:
-    """Put labels beyond 64 bits back as their digits, as predictions have them (`predictions.shapes`)."""
-    for entry, same in zip(entries, exact, strict=True):
-        if isinstance(entry, dict) and isinstance(entry.get("label"), float) and isinstance(same["label"], int):
-            entry["label"] = str(same["label"])
+def _is_one_a_line(text: bytes) -> bool:
+    first, _, rest = text.lstrip().partition(b"\n")
+    try:
+        return bool(rest.strip()) and isinstance(orjson.loads(first), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
-def _outcome_problem(entry: Any) -> str:
+def with_digits(body: Any, text: bytes) -> Any:
+    """What `text` says, with labels beyond 64 bits as their digits, as predictions have them (`predictions.shapes`).
+
+    >>> with_digits({"id": "a", "label": 1e20}, b'{"id": "a", "label": 100000000000000000000}')["label"]
+    '100000000000000000000'
+    """
+    entries = body if isinstance(body, list) else [body]
+    if any(isinstance(entry, dict) and isinstance(entry.get("label"), float) for entry in entries):
+        exact = exact_json.loads(text)
+        for entry, same in zip(entries, exact if isinstance(exact, list) else [exact], strict=True):
+            if isinstance(entry, dict) and isinstance(entry.get("label"), float) and isinstance(same["label"], int):
+                entry["label"] = str(same["label"])
+    return body
+
+
+def outcome_problem(entry: Any) -> str:
+    """What is wrong with a label or an outcome, in words; empty when nothing is.
+
+    >>> outcome_problem({"id": "a", "label": 1}), outcome_problem({"id": "a", "value": "1"})
+    ('', 'value is a number')
+    """
     if not isinstance(entry, dict):
         return "not an object"
     if "name" in entry:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from proxy.controller.admin.event_schemas import BODIES
 from proxy.controller.admin.interface import ACTIONS
 from proxy.controller.admin.metrics import package_version
-from proxy.controller.admin.outcome_schemas import POSTED
+from proxy.controller.admin.outcome_schemas import LINES, POSTED
 from proxy.controller.admin.schema_words import NUMBER, TEXT, WHOLE, Schema, component, list_of, nullable, object_of
 from proxy.controller.admin.schemas import (
     ADDRESS,
@@ -197,7 +197,7 @@ def _paths() -> dict[str, Schema]:
             *_DATA,
             413,
             503,
-            body={"required": True} | _content(many),
+            body={"required": True, "content": _content(many)["content"] | LINES},
         ),
         "/api/v1/events": _get(
             "events", "Server-sent events, without end.", _content(TEXT, "text/event-stream"), *_DATA, 503

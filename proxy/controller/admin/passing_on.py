@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ from yarl import URL
 
 from proxy.controller.admin.handlers import SURFACE
 from proxy.controller.admin.identity import BELIEVED, is_proxy
+from proxy.controller.admin.outcome_lines import is_lines
 from proxy.controller.admin.problems import Handler, Problem
 
 REPLICA = "x-understudy-replica"
@@ -41,6 +42,8 @@ _HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
     "upgrade", "content-length", "date", "server", "expect",
 }  # fmt: skip
+_READ = {"content-encoding", BELIEVED}
+"""Not of what is passed on: bodies come out of the server decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class PassingOn:
         leader = self._leader()
         if leader is None:
             raise Problem(503, "No replica of the fleet leads now.", {"retry-after": "1"})
-        body = await request.read()
+        body = request.content.iter_any() if is_lines(request) else await request.read()
         response = None
         try:
             async with self._ask(leader, request, body) as answer:
@@ -92,14 +95,14 @@ class PassingOn:
         return response
 
     def _ask(
-        self, leader: LeaderAt, request: web.Request, body: bytes
+        self, leader: LeaderAt, request: web.Request, body: bytes | AsyncIterator[bytes]
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=MOST, force_close=True)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         context = self._context()
         scheme = "http" if context is None else "https"
-        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | {BELIEVED}]
+        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP | _READ]
         rule = request.app[SURFACE].config.admin.trusted_user_header
         if rule is not None and is_proxy(request.remote or "", rule):
             headers.append((BELIEVED, rule.header))

@@ -4,16 +4,20 @@ says in words when that cannot be had."""
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from proxy.controller.admin import PassingOn, Port, application
+from proxy.controller.admin.handlers import MAX_BODY
 from proxy.controller.admin.passing_on import REPLICA, LeaderAt
 from proxy.sockets import address_text
 from tests.controller.admin.clients import TOKEN, Client, problem
@@ -83,6 +87,24 @@ async def test_an_abort_through_a_standby_is_carried_out_by_the_leader(fleet: _F
     assert (await answer.json())["state"] == "rolled_back"
     assert fleet.leader.acts == [(NAME, "abort", "too slow", "anonymous", False)]
     assert fleet.standby.acts == []
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+async def test_a_body_in_a_coding_comes_to_the_leader_as_it_was_meant(fleet: _Fleet, kind: str) -> None:
+    one = {"key": "u", "name": "conversion", "value": 1}
+    headers = {"content-type": kind, "content-encoding": "gzip"}
+    answer = await fleet.client.post("/api/v1/outcomes", data=gzip.compress(orjson.dumps(one)), headers=headers)
+    assert (answer.status, fleet.leader.given) == (200, [one])
+
+
+async def test_outcomes_one_a_line_are_passed_on_whatever_their_length(fleet: _Fleet) -> None:
+    line = orjson.dumps({"key": "u" * 1000, "name": "conversion", "value": 1}) + b"\n"
+    body = line * (2 * MAX_BODY // len(line))
+    answer = await fleet.client.post(
+        "/api/v1/outcomes", data=io.BytesIO(body), headers={"content-type": "application/x-ndjson"}
+    )
+    assert (await answer.json())["joined"] == len(fleet.leader.given) == body.count(b"\n")
+    await problem(await fleet.client.post("/api/v1/outcomes", data=io.BytesIO(body)), 413)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/traffic", "/api/v1/upstreams", "/api/v1/fleet"])
