@@ -88,8 +88,6 @@ with warnings.catch_warnings():
     class WithSchema(BaseModel):
         """What may name a JSON Schema."""
 
-        model_config = ConfigDict(use_attribute_docstrings=True)
-
         schema: FilePath | None = None  # type: ignore[assignment] # pydantic's deprecated method
         """`kind: json`: file with the JSON Schema that answers must fit; any JSON is valid when absent."""
         _schema: str = PrivateAttr("")

@@ -194,7 +194,7 @@ FilePath = Annotated[str, Field(min_length=1), AfterValidator(_beside)]
 class Section(BaseModel):
     """What every part of the tree shares: frozen, and an unknown key is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def one_of(*keys: str) -> Callable[[dict[str, Any]], None]:

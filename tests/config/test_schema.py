@@ -11,7 +11,7 @@ import yaml
 
 from proxy.config import schema
 from proxy.config.guards import Guards
-from proxy.config.json_schema import sections
+from proxy.config.json_schema import describe_sections, sections
 from proxy.config.route import ProtocolName
 from proxy.evidence.rules.registry import GUARDS
 from proxy.predictions.registry import PROTOCOLS
@@ -39,6 +39,7 @@ def test_the_schema_refuses_what_the_reader_refuses() -> None:
 
 
 def test_every_key_is_explained() -> None:
+    describe_sections()
     for section in sections():
         assert section.__doc__
         assert [name for name, field in section.model_fields.items() if not field.description] == []

@@ -13,6 +13,7 @@ import proxy.pairs
 import proxy.request
 import proxy.worker
 from proxy.config.admin import AdminLimits, AdminTimeouts
+from proxy.config.json_schema import describe_sections
 from proxy.config.route import Mirror
 from proxy.config.server import LimitsConfig, Timeouts
 from proxy.config.types import Section
@@ -57,6 +58,7 @@ SECTIONS = (LimitsConfig, Timeouts, AdminLimits, AdminTimeouts, Mirror)
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda one: one.__name__)
 def test_every_limit_says_what_happens_beyond_it(section: type[Section]) -> None:
+    describe_sections()
     for name, field in section.model_fields.items():
         if (field.annotation in (int, float) and name != "noise_floor") or name.startswith("max_"):
             assert field.description

@@ -63,7 +63,7 @@ class Understudy:
                     await asyncio.sleep(0.02)
                 self.data_url, self.admin_url = f"http://{heard[0]['data']}", f"http://{heard[0]['admin']}"
                 self.grpc_address = heard[0].get("grpc", "")
-                self._admin = aiohttp.ClientSession(self.admin_url, timeout=aiohttp.ClientTimeout(total=60))
+                self._admin = aiohttp.ClientSession(self.admin_url, timeout=aiohttp.ClientTimeout(total=5))
                 while not await (self.takes_requests() if alone else self.is_ready()):
                     assert self.process.returncode is None, self.output
                     await asyncio.sleep(0.05)
@@ -90,7 +90,8 @@ class Understudy:
     async def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """JSON of an admin path: GET, or POST with `body`; raises `aiohttp.ClientError` when it is refused."""
         assert self._admin is not None
-        asked = self._admin.get(path) if body is None else self._admin.post(path, json=body)
+        longest = aiohttp.ClientTimeout(total=60)  # a reload starts a process, however busy the machine is
+        asked = self._admin.get(path) if body is None else self._admin.post(path, json=body, timeout=longest)
         async with asked as answer:
             answer.raise_for_status()
             return await answer.json(content_type=None)
