@@ -1,26 +1,36 @@
-"""What the controller costs per pair, all of it: `python -m loadtests.bench_controller [PAIRS_PER_SECOND ...]`.
+"""What the controller costs per pair, all of it.
 
-A real controller (event loop, links, store on a disk, looks, snapshots) runs in a process of its own; this process is a
-worker that writes frames of pairs to its socket, as fast as it takes them (0) or at a rate. Counted is the CPU time of
-the controller's process as the kernel counts it, user and system, divided by the pairs that entered the evidence. Pairs
-are V2 JSON answers of about 300 bytes, scores; the plan has the eight guards of the documented example. Reported is the
+    python -m loadtests.bench_controller [--chat] [--against FOLDER ...] [PAIRS_PER_SECOND ...]
+
+A real controller (event loop, links, store on a disk, looks, snapshots) runs in a process of its own; another one is a
+worker that writes frames of pairs to its socket, as fast as it takes them (0) or at a rate, each 10 ms as workers do.
+Counted is the CPU time of the controller's process as the kernel counts it, user and system, divided by the pairs that
+entered the evidence. Pairs are V2 JSON answers of about 300 bytes, scores, and the plan has the guards of the
+documented example; or with `--chat` whole answers of a chat model of about 700 bytes, read as text. Reported is the
 median of `ROUNDS` rounds of `SECONDS` each, after a warm-up.
+
+`--against` names working trees of other builds (`git worktree add --detach FOLDER COMMIT`). Their controllers take
+turns with this one's, round by round, and the table has the median of the ratios of neighbouring rounds with its
+quartiles: a busy machine then disturbs both alike.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import multiprocessing
 import os
 import socket
+import subprocess
 import sys
-import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
+
+import orjson
 
 from loadtests.bench_comparator import pairs_of
+from proxy.model import Arm, Outcome, Pair
 from proxy.pairs import link
 from proxy.pairs.link import Frame
 
@@ -36,7 +46,20 @@ routes:
         guards: {max_disagreement: 50%, max_mean_shift: 0.5, max_ks: 0.5, max_psi: 5, max_spread_change: 2,
                  max_big_change: {tolerance: 0.3, rate: 50%}, p99_latency: 5x, median_latency: 5x, max_extra_errors: 5%}
 """
-ROUNDS, SECONDS, POOL = 5, 3.0, 4096
+CHAT = """
+upstreams: {l: {url: "http://127.0.0.1:1"}, c: {url: "http://127.0.0.1:2", version: "1"}}
+routes:
+  - name: r
+    live: l
+    prediction: {protocol: openai, output: text, kind: text}
+    rollouts:
+      - candidate: c
+        stages: [{shadow: 100%, min_pairs: 100000000}, {canary: 5%}]
+        guards: {min_similarity: 0.05, max_extra_errors: 5%, p99_latency: 5x}
+"""
+ROUNDS, SECONDS, POOL = 7, 3.0, 4096
+PAUSE = 0.01
+"""Seconds between two writes at a rate; `worker.publisher.DELAY`."""
 
 
 def controller(folder: Path, ready: Connection) -> None:
@@ -75,7 +98,7 @@ class Worker:
 
     def __init__(self, folder: Path, trial: str) -> None:
         self.sent, self._pairs = 0, pairs_of(POOL)
-        hello = {"slot": 0, "pid": os.getpid(), "worker": "w0", "table": {"number": 0, "lanes": []}}
+        hello = {"slot": 0, "pid": os.getpid(), "worker": "w0", "table": {"number": 0, "lanes": [], "secret": ""}}
         self._links = []
         for name in ("tables.sock", "pairs.sock"):
             one = socket.socket(socket.AF_UNIX)
@@ -105,9 +128,32 @@ def compared(ready: Connection) -> int:
     return count
 
 
+def chat_pairs_of(count: int) -> list[Pair]:
+    """Pairs of a chat model's whole answers, in which every eighth of the candidate's has another ending."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 700\r\n\r\n"
+    request = b"POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n\r\n"
+    found = []
+    for i in range(count):
+        words = [f"word{(i * 7 + k * k) % 997}" for k in range(40)]
+        arms = (" ".join(words), " ".join(words[:-3] if i % 8 == 0 else words))
+        live, candidate = (
+            Outcome(200, head=head, body=_completion(text, i), seconds=0.01, first=0.009) for text in arms
+        )
+        found.append(Pair("t", 0, "w", i, f"r{i}", float(i), Arm.LIVE, request, b"{}", live, candidate))
+    return found
+
+
+def _completion(text: str, number: int) -> bytes:
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 57, "completion_tokens": 61, "total_tokens": 118}
+    body = {"id": f"chatcmpl-{number:024x}", "object": "chat.completion", "created": 1764500000 + number}
+    return orjson.dumps(body | {"model": "chat-large", "choices": [choice], "usage": usage})
+
+
 def one_round(pid: int, worker: Worker, ready: Connection, rate: int) -> tuple[float, float]:
     """CPU microseconds per pair, and pairs per second."""
-    step = 32 if not rate else max(1, rate // 500)
+    step = 32 if not rate else max(1, round(rate * PAUSE))
     chunks = [worker.frames(step) for _ in range(2000 if not rate else int(rate * SECONDS / step))]
     start, cpu, before = time.perf_counter(), cpu_of(pid), compared(ready)
     for number, chunk in enumerate(chunks):
@@ -121,25 +167,100 @@ def one_round(pid: int, worker: Worker, ready: Connection, rate: int) -> tuple[f
     return spent / (goal - before) * 1e6, (goal - before) / took
 
 
+class Build:
+    """A controller and a worker out of one working tree. The rounds are this file's, whatever the tree's own are."""
+
+    _SERVE = "import sys; sys.path.insert(0, sys.argv[1]); exec(sys.argv[2])"
+    _CODE = """
+import multiprocessing, tempfile
+from pathlib import Path
+import loadtests.bench_controller as bench
+{definitions}
+bench.CONFIG = {config!r} or bench.CONFIG
+if {chat!r}:
+    bench.pairs_of = chat_pairs_of
+for name in ("Worker", "cpu_of", "compared", "controller"):
+    globals()[name] = getattr(bench, name)
+with tempfile.TemporaryDirectory() as name:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=controller, args=(Path(name), theirs))
+    process.start()
+    try:
+        worker = Worker(Path(name), ours.recv())
+        for line in sys.stdin:
+            print(*one_round(process.pid, worker, ours, int(line)), flush=True)
+    finally:
+        process.terminate()
+        process.join(10)
+"""
+
+    def __init__(self, tree: Path, *, chat: bool) -> None:
+        own = Path(__file__).read_text()
+        imports = (
+            own[own.index("import argparse") : own.index("from loadtests")]
+            + "from proxy.model import Arm, Outcome, Pair\n"
+        )
+        functions = own[own.index("def chat_pairs_of") : own.index("class Build")]
+        constants = f"SECONDS, PAUSE, POOL = {SECONDS}, {PAUSE}, {POOL}\nConnection = Worker = object\n"
+        code = self._CODE.format(definitions=imports + constants + functions, config=CHAT if chat else "", chat=chat)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self._SERVE, str(tree), code],
+            cwd=tree,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def round(self, rate: int) -> tuple[float, float]:
+        """One round."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(rate, file=self._process.stdin, flush=True)
+        cost, taken = map(float, self._process.stdout.readline().split())
+        return cost, taken
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(20)
+
+
+def report(rate: int, trees: list[Path], rounds: list[list[tuple[float, float]]]) -> None:
+    """A row for each build; `rounds[i][k]` is round k of build i, of which build 0 is this one."""
+    offered = f"{rate:,}" if rate else "as fast as taken"
+    for tree, own in zip(trees, rounds, strict=True):
+        ratios = [ours[0] / theirs[0] for ours, theirs in zip(rounds[0], own, strict=True)]
+        low, middle, high = quantiles(ratios, n=4)
+        cost, taken = median(r[0] for r in own), median(r[1] for r in own)
+        against = "" if tree is trees[0] else f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        print(f"| {offered} | {tree.name} | {cost:.1f} µs | {taken:,.0f} | {against} |", flush=True)
+
+
 def main() -> None:
-    rates = [int(word) for word in sys.argv[1:]] or [0, 5000, 1000]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        ours, theirs = multiprocessing.Pipe()
-        process = multiprocessing.get_context("spawn").Process(target=controller, args=(folder, theirs))
-        process.start()
-        try:
-            worker = Worker(folder, ours.recv())
-            assert process.pid is not None
-            one_round(process.pid, worker, ours, 0)
-            print("| pairs/s offered | CPU per pair, whole controller | pairs/s taken |\n|---|---|---|")
-            for rate in rates:
-                rounds = [one_round(process.pid, worker, ours, rate) for _ in range(ROUNDS)]
-                offered = f"{rate:,}" if rate else "as fast as taken"
-                print(f"| {offered} | {median(r[0] for r in rounds):.1f} µs | {median(r[1] for r in rounds):,.0f} |")
-        finally:
-            process.terminate()
-            process.join(10)
+    parser = argparse.ArgumentParser(description="what the controller costs per pair")
+    parser.add_argument("rates", type=int, nargs="*", default=[0, 5000, 1000])
+    parser.add_argument("--against", type=Path, action="append", default=[], metavar="FOLDER")
+    parser.add_argument("--chat", action="store_true")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args()
+    trees = [Path(__file__).resolve().parents[1], *(folder.resolve() for folder in options.against)]
+    builds = [Build(tree, chat=options.chat) for tree in trees]
+    try:
+        for build in builds:
+            build.round(0)
+        print("| pairs/s offered | build | CPU per pair, whole controller | pairs/s taken | this build × (quartiles) |")
+        print("|---|---|---|---|---|")
+        for rate in options.rates:
+            rounds: list[list[tuple[float, float]]] = [[] for _ in builds]
+            for number in range(options.rounds):
+                order = list(enumerate(builds))
+                for i, build in order if number % 2 else order[::-1]:
+                    rounds[i].append(build.round(rate))
+            report(rate, trees, rounds)
+    finally:
+        for build in builds:
+            build.stop()
 
 
 if __name__ == "__main__":

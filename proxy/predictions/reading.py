@@ -29,11 +29,12 @@ from proxy.model.reasons import NO_CREDENTIALS, PREDICTION_WORDS, Reason
 from proxy.predictions.bounds import DEFAULT, MAX_BODY, Bounds, check_json
 from proxy.predictions.comparing import NO_COUNT, TOLD, TokenCount, fit_live, token_counts, told_difference
 from proxy.predictions.message import UNREAD, Message, is_plain, target_of
-from proxy.predictions.mismatch import answered, mismatch, told
+from proxy.predictions.mismatch import answered, mismatch, told, type_of
 from proxy.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.predictions.request import body_hash, request_facts
 from proxy.predictions.shapes import Tensor, one_row, predict
 from proxy.predictions.unreadable import MAX_DETAIL, Rounded, Unreadable
+from proxy.predictions.usual import UsualReader
 
 # Looking up a member of an enum costs 0.1 µs in Python 3.11; these are looked up a dozen times per pair.
 _FINE = Reason.NONE
@@ -136,6 +137,7 @@ class PairReader:
         "_segments",
         "_single",
         "_spec",
+        "_usual",
         "bounds",
     )
 
@@ -153,7 +155,10 @@ class PairReader:
         self._ignore = spec.ignore if spec is not None else ()
         self._segments, self._cluster_by = segments, cluster_by
         self._facts = bool(self._ignore or segments or cluster_by)
-        self._plain: set[bytes] = set()  # heads that keep no body from being read as it stands
+        self._plain: dict[bytes, str] = {}  # heads that keep no body from being read as it stands, and of which type
+        self._usual: UsualReader | None = None
+        if self._spec is not None and self._single is not None:
+            self._usual = UsualReader(self._spec, self._single, self.bounds, self._plain, self._of_request)
         self._by = self._protocol  # of the pair that is being read: `_protocol`, or once it has been recognised
         self._pair: Pair | None = None  # that pair
         self._ahead: dict[int, _Said] = {}  # of that pair what has been read in steps, by the outcome's identity
@@ -190,6 +195,12 @@ class PairReader:
 
     def read(self, pair: Pair) -> Reading:
         """The reading of a pair; never raises. Times are passed on as they are, in seconds."""
+        if self._usual is not None and not self._ahead and (reading := self._usual.read(pair)) is not None:
+            return reading
+        return self._any(pair)
+
+    def _any(self, pair: Pair) -> Reading:
+        """The reading of whatever pair."""
         # Taken apart at once: a look-up by name for each field would take longer than all of it.
         (
             _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, fell_back, slot,
@@ -220,12 +231,7 @@ class PairReader:
                 fault = _FINE
         if differs and not (live_detail or detail):
             detail = told(differs, ours, theirs)
-        segment = cluster = ""
-        if self._facts:
-            facts = request_facts(head, body, self._ignore, self._segments, self._cluster_by, self.bounds)
-            request_hash, segment, cluster = facts
-        else:
-            request_hash = body_hash(head, body, self.bounds)
+        request_hash, segment, cluster = self._of_request(head, body)
         if live is not None and candidate is not None and live.kind in TOLD and not detail:
             detail = told_difference(live, candidate)
         said = _sentence(live_detail, detail) if live_detail or detail else ""
@@ -235,6 +241,12 @@ class PairReader:
         tokens = token_counts(live_count, count) if live_count != NO_COUNT or count != NO_COUNT else (0, 0, False)
         rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2], (), nan, nan, False, 0.0)
         return make(Reading, (*asked, *answers, *times, *rest))
+
+    def _of_request(self, head: bytes, body: bytes) -> tuple[int, str, str]:
+        """The hash of a request, its segment and its cluster."""
+        if not self._facts:
+            return body_hash(head, body, self.bounds), "", ""
+        return request_facts(head, body, self._ignore, self._segments, self._cluster_by, self.bounds)
 
     def live_alone(self, pair: Pair) -> tuple[Prediction | None, Reason]:
         """What live said, whatever the candidate did; or the reason word why that cannot be told, `NONE` where live
@@ -320,7 +332,7 @@ class PairReader:
         if len(head) <= MOST_HEAD:
             if len(self._plain) >= MOST_HEADS:
                 self._plain.clear()
-            self._plain.add(head)
+            self._plain[head] = type_of(head)
         return True
 
     def _values(self, spec: PredictionSpec, message: Message) -> Tensor:
