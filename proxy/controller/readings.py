@@ -46,6 +46,9 @@ class Readings:
         order = self._orders.get(reading.worker)
         if order is None:
             order = self._order(reading.worker)
+        if order.follows(reading.sequence):  # in order already: the usual case
+            self._ready(reading)
+            return True
         late, ready = order.late, order.add(reading)
         if order.late > late:
             self.late += 1
@@ -90,15 +93,16 @@ class Readings:
         return found
 
     def _let_go(self, ready: list[Reading]) -> None:
-        self.ready += ready
         for reading in ready:
-            live = reading.live
-            if reading.aspects:
-                self._weight += weight_of(reading)
-            elif live is None or (type(live.rows[0]) is float and len(live.rows) == 1):  # the usual case
-                self._weight += EACH
-            else:
-                self._weight += weight_of(reading)
+            self._ready(reading)
+
+    def _ready(self, reading: Reading) -> None:
+        self.ready.append(reading)
+        live = reading.live
+        if not reading.aspects and (live is None or (len(live[1]) == 1 and type(live[1][0]) is float)):
+            self._weight += EACH  # the usual case
+        else:
+            self._weight += weight_of(reading)
 
 
 def weight_of(reading: Reading) -> int:

@@ -49,19 +49,19 @@ from proxy.rollout.sparing import enough_pairs
 
 log = logging.getLogger("understudy.trials")
 
-BATCH = 256
-"""Readings that make a micro-batch, which takes 2 ms; fewer wait at most the batch time of the controller."""
+BATCH = 512
+"""Readings that make a micro-batch, which takes 3 ms; fewer wait at most the batch time of the controller."""
 
-LOOK_SHARE = 0.02
+LOOK_SHARE = 0.01
 """Share of one core that looks at one rollout may take, and again that asking whether one is due may."""
 
 SLOWER = 0.9
 """Part of the rate at the last look at which forecasts are made anew though no pair has come."""
 
-LOOK_LATEST = 0.75
-"""Seconds after which a look is due: with nine guards it costs 20 ms, the price of a thousand pairs."""
+LOOK_LATEST = 1.0
+"""Seconds after which a look is due: with nine guards it costs 10 ms, the price of several hundred pairs."""
 
-ASK_LATEST = 0.1
+ASK_LATEST = 0.2
 """Seconds after which it is asked again whether the budget has crossed, whatever that costs."""
 
 _CANDIDATE = Arm.CANDIDATE  # looking up a member of an enum costs 0.1 µs in Python 3.11

@@ -2,7 +2,7 @@
 
 A person who reads "disagreement 5 %" wants to see five. There are at most `MOST` and `MAX_BYTES` of each sort, with at
 most `MAX_BODY` bytes of each body (`MAX_SPOKEN` of what a language model said) and the first values of each prediction,
-so the memory is bounded whatever the traffic (6 MiB a rollout); what is beyond is shown as cut.
+so the memory is bounded whatever the traffic (10 MiB a rollout); what is beyond is shown as cut.
 
 Invariant: what leaves here has `redact` applied. A body that is to be redacted and cannot be read as JSON is not shown.
 """
@@ -36,6 +36,8 @@ MAX_ROWS, MAX_VALUES, MAX_TEXT = 10, 64, 1000
 """Rows kept of a prediction, values of a row, characters of a text."""
 SMALL = 2048
 """A pair of so many bytes has nothing that is worth cutting."""
+TOGETHER = 4 * MOST
+"""Small pairs that are looked at together."""
 OWN, DECODED = 1024, 8
 """Bytes of an entry beside what was sent and answered, and bytes of decoded values per byte of an answer, at most."""
 ROW, CHARACTER, VALUE = 96, 4, 40
@@ -133,41 +135,74 @@ class SamplePairs:
         self._judged: deque[_Entry] = deque()
         self._worst_bytes = self._latest_bytes = self._judged_bytes = 0
         self._number = 0
+        self._new: list[tuple[Pair, Reading]] = []  # small ones that have not been looked at yet
 
     def add(self, pair: Pair, reading: Reading) -> None:
-        """Look at one more pair."""
-        entry = self._entry(pair, reading)
-        bad, size = entry.badness, entry.size
-        latest, worst = self._latest, self._worst
-        latest.append(entry)
-        self._latest_bytes += size
-        while len(latest) > MOST or self._latest_bytes > MAX_BYTES:
-            self._latest_bytes -= latest.popleft().size
+        """Take one more pair. Small ones wait until there are `TOGETHER`: most of them are neither among the latest
+        then nor among the worst, and nothing need be made of them."""
+        if _raw(pair) <= SMALL and pair.again is None and not reading.aspects:
+            self._new.append((pair, reading))
+            if len(self._new) >= TOGETHER:
+                self._look()
+            return
+        self._look()
+        bad = badness(reading)
+        entry = self._entry(pair, reading, bad)
+        self._keep_latest(entry)
+        if self._is_bad(bad, entry.size):
+            self._keep_worst(entry)
+
+    def _look(self) -> None:
+        """Look at those that wait, in their order."""
+        new, self._new = self._new, []
+        before = len(new) - MOST
+        for at, (pair, reading) in enumerate(new):
+            bad = badness(reading)
+            worst = self._worst
+            if at < before and (bad <= 0.0 or (len(worst) >= MOST and bad <= worst[0].badness)):
+                self._number += 1
+                continue
+            entry = self._entry(pair, reading, bad)
+            if at >= before:
+                self._keep_latest(entry)
+            if self._is_bad(bad, entry.size):
+                self._keep_worst(entry)
+
+    def _keep_latest(self, entry: _Entry) -> None:
+        self._latest.append(entry)
+        self._latest_bytes += entry.size
+        while len(self._latest) > MOST or self._latest_bytes > MAX_BYTES:
+            self._latest_bytes -= self._latest.popleft().size
+
+    def _is_bad(self, bad: float, size: int) -> bool:
+        """Whether it is among the worst. Of equal ones the earlier stay: who looks at one finds it again."""
+        worst = self._worst
         full = len(worst) >= MOST or self._worst_bytes + size > MAX_BYTES
-        if bad <= 0.0 or (full and worst and bad <= worst[0].badness):
-            return  # of equal ones the earlier stay: who looks at one finds it again
-        heapq.heappush(worst, entry)
-        self._worst_bytes += size
-        while len(worst) > MOST or self._worst_bytes > MAX_BYTES:
-            self._worst_bytes -= heapq.heappop(worst).size
+        return bad > 0.0 and not (full and worst and bad <= worst[0].badness)
+
+    def _keep_worst(self, entry: _Entry) -> None:
+        heapq.heappush(self._worst, entry)
+        self._worst_bytes += entry.size
+        while len(self._worst) > MOST or self._worst_bytes > MAX_BYTES:
+            self._worst_bytes -= heapq.heappop(self._worst).size
 
     def find(self, pair_id: str) -> Pair | None:
         """The kept pair of that id, `None` when it is not kept any more."""
+        self._look()
         return next(
             (entry.pair for entry in (*self._worst, *self._latest, *self._judged) if entry.pair.id == pair_id), None
         )
 
     def add_judged(self, pair: Pair, reading: Reading) -> None:
         """Keep a pair about which a judge has said something, which may be long after it came."""
-        entry = self._entry(pair, reading)
+        entry = self._entry(pair, reading, badness(reading))
         self._judged.append(entry)
         self._judged_bytes += entry.size
         while len(self._judged) > MOST or self._judged_bytes > MAX_BYTES:
             self._judged_bytes -= self._judged.popleft().size
 
-    def _entry(self, pair: Pair, reading: Reading) -> _Entry:
+    def _entry(self, pair: Pair, reading: Reading, bad: float) -> _Entry:
         self._number += 1
-        bad = badness(reading)
         size = OWN * (1 + len(reading.aspects)) + (1 + DECODED * max(1, len(reading.aspects))) * _raw(pair)
         if size > OWN + (1 + DECODED) * SMALL or pair.again is not None:
             pair, reading, size = _cut(pair, reading, self.most_body)
@@ -176,6 +211,7 @@ class SamplePairs:
     def shown(self, order: str, limit: int, redacted: Sequence[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
         """At most `limit` pairs as JSON values, `order` `worst`, `latest` or `judged`, `redacted` masked in bodies and
         query. `names` are those of several predictions."""
+        self._look()
         latest = self._judged if order == "judged" else self._latest
         found = sorted(self._worst, reverse=True) if order == "worst" else list(latest)[::-1]
         return [_shown(entry, redacted, names) for entry in found[:limit]]

@@ -42,8 +42,9 @@ class Outcomes:
         waiting, delay = self._waiting, spec.label_delay
         for reading in readings:
             live, candidate, time = reading.live, reading.candidate, reading.time
-            for entry in waiting.settle(time - delay):
-                self._count(entry)
+            if waiting.oldest <= time - delay or waiting.halvings:  # or nothing is settled, and nothing changes
+                for entry in waiting.settle(time - delay):
+                    self._count(entry)
             if live is not None and candidate is not None and live.kind is candidate.kind:
                 waiting.add(reading.id, live, candidate, _CODES[live.kind], 0, time)
 

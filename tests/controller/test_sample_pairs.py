@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import random
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.controller.sample_pairs import MAX_BODY, MAX_BYTES, MAX_SPOKEN, MOST, SamplePairs, difference
+from proxy.controller.sample_pairs import (
+    MAX_BODY,
+    MAX_BYTES,
+    MAX_SPOKEN,
+    MOST,
+    SMALL,
+    TOGETHER,
+    SamplePairs,
+    difference,
+)
 from proxy.model import Arm, Kind, Outcome, Pair, Prediction, PredictionSpec
 from proxy.model.reasons import Reason
 from proxy.predictions import read_pair
@@ -141,6 +152,24 @@ def test_of_what_language_models_said_more_is_kept_and_no_more_is_listed() -> No
     for number in range(2, 60):
         add(kept, number, answer(0)._replace(body=stream))
     assert deep_size([kept._worst, kept._latest]) <= 2 * MAX_BYTES + deep_size(HEAD)
+
+
+def test_small_pairs_wait_to_be_looked_at_and_come_to_the_same() -> None:
+    """Whoever asks sees them at once, few wait, and kept is what is kept by one that looks at each by itself."""
+    rng, together, singly = random.Random(4), SamplePairs(), SamplePairs()
+    for number in range(3 * TOGETHER + 70):
+        live, candidate = rng.choice([0, 1]), answer(rng.choice([0, 1, 2]))
+        body = b"x" * rng.choice([1, 1, 1, 5 * SMALL])
+        pair = Pair("t", 0, "w", number, f"i{number}", 1.0, Arm.LIVE, HEAD, body, answer(live), candidate)
+        for kept in (together, singly):
+            kept.add(pair, read_pair(SPEC, pair))
+        singly.shown("latest", 1, ())
+        assert len(together._new) < TOGETHER
+        if rng.random() < 0.01:
+            assert together.find(f"i{number}") == pair
+    for order in ("worst", "latest"):
+        assert together.shown(order, MOST, ()) == singly.shown(order, MOST, ())
+    assert [entry.number for entry in together._latest] == [entry.number for entry in singly._latest]
 
 
 def test_judged_pairs_are_kept_by_themselves_few_and_small() -> None:

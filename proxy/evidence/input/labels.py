@@ -83,16 +83,16 @@ class Waiting:
     """Requests that wait until they count, by request id and in request order.
 
     `labelled` and `unlabelled` are those whose time has come, with and without a label by then; `left_out` those that
-    gave way for memory or were not chosen. One in 2^`halvings` is chosen now.
+    gave way for memory or were not chosen. One in 2^`halvings` is chosen now. Before `oldest` none waits.
     """
 
-    __slots__ = ("_bytes", "_entries", "_oldest", "_salt", "halvings", "labelled", "left_out", "unlabelled")
+    __slots__ = ("_bytes", "_entries", "_salt", "halvings", "labelled", "left_out", "oldest", "unlabelled")
 
     def __init__(self, salt: int = 0, entries: Iterable[Sequence[Any]] = (), counted: Sequence[int] = (0, 0, 0, 0)):
         self._salt = salt
         self._entries: dict[str, Entry] = {}
         self._bytes = 0
-        self._oldest = inf  # the time of the first of them, or -inf where that is to be looked up
+        self.oldest = inf  # the time of the first of them, or -inf where that is to be looked up
         self.labelled, self.unlabelled, self.left_out, self.halvings = counted
         for name, live, candidate, *rest in entries:
             self._keep(name, Entry(_row(live), _row(candidate), *rest))
@@ -127,15 +127,18 @@ class Waiting:
 
     def add(self, name: str, live: Prediction, candidate: Prediction, key: int, stage: int, time: float) -> None:
         """Let a request wait if it is chosen; `time` is its own, in seconds."""
-        if not (small(live) and small(candidate)):
+        rows, others = live[1], candidate[1]
+        usual = len(rows) == len(others) == 1 and type(rows[0]) is type(others[0]) is float
+        if not usual and not (small(live) and small(candidate)):
             return
         if name in self._entries:
             self._drop(name)
         if self.halvings and not self._chosen(name):
             self.left_out += 1
             return
-        self._keep(name, make(Entry, (live.rows[0], candidate.rows[0], key, stage, time, False)))
-        self._make_room()
+        self._keep(name, make(Entry, (rows[0], others[0], key, stage, time, False)))
+        if len(self._entries) > WAITING or self._bytes > WAITING_BYTES:
+            self._make_room()
 
     def pair(self, name: str) -> tuple[Any, Any] | None:
         """Live's and the candidate's row for this request; `None` where it does not wait for a label."""
@@ -155,7 +158,7 @@ class Waiting:
 
     def settle(self, before: float) -> list[Entry]:
         """Let go of the requests of `before` and earlier; those that have a label by now, in request order."""
-        settled = [] if self._oldest > before else self._take(before)
+        settled = [] if self.oldest > before else self._take(before)
         if self.halvings and 8 * len(self._entries) < WAITING and 8 * self._bytes < WAITING_BYTES:
             self.halvings -= 1  # fewer come than did: twice as many of the next may wait
         return settled
@@ -165,7 +168,7 @@ class Waiting:
         while self._entries:
             name, entry = next(iter(self._entries.items()))
             if entry.time > before:
-                self._oldest = entry.time
+                self.oldest = entry.time
                 break
             self._drop(name)
             if entry.labelled:
@@ -189,7 +192,7 @@ class Waiting:
 
     def _keep(self, name: str, entry: Entry) -> None:
         if not self._entries:
-            self._oldest = entry.time
+            self.oldest = entry.time
         self._entries[name] = entry
         self._bytes += _size(name, entry)
 
@@ -198,9 +201,9 @@ class Waiting:
         if entry is not None:
             self._bytes -= _size(name, entry)
             if not self._entries:
-                self._oldest = inf
-            elif entry.time == self._oldest:  # it may have been the first
-                self._oldest = -inf
+                self.oldest = inf
+            elif entry.time == self.oldest:  # it may have been the first
+                self.oldest = -inf
 
     def _make_room(self) -> None:
         while len(self._entries) > WAITING or self._bytes > WAITING_BYTES:

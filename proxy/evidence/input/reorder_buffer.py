@@ -52,14 +52,25 @@ class ReorderBuffer:
         """How many readings wait."""
         return sum(reading is not None for reading in self._waiting.values())
 
+    def follows(self, sequence: int) -> bool:
+        """Whether this is the next one while none waits; if so, it has been taken: it is ready.
+
+        >>> order = ReorderBuffer()
+        >>> order.follows(1), order.follows(0), order.follows(0), order.follows(1)
+        (False, True, False, True)
+        """
+        if sequence != self._next or self._waiting:
+            return False
+        self._next = sequence + 1
+        return True
+
     def add(self, reading: Reading) -> list[Reading]:
         """Take a reading; returns what is ready, in order."""
         sequence = reading.sequence
         if sequence < self._next or sequence in self._waiting:
             self.late += 1
             return []
-        if sequence == self._next and not self._waiting:  # in order already: the usual case
-            self._next += 1
+        if self.follows(sequence):
             return [reading]
         self._waiting[sequence] = reading
         self._bytes += reading_size(reading)
