@@ -52,13 +52,18 @@ def reckoned(evidence: Evidence, plan: Plan) -> bool:
     return pool(evidence.log_e(), evidence._state.weights, plan.false_rollback_rate).crossed
 
 
-@pytest.mark.parametrize("block", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("block", "bad"),
+    [
+        *[(0.0, 0.0), (0.0, 0.3), (0.1, 0.1), (0.1, 1.0)],  # each share and each block once, all pairs in `test-all`
+        *[pytest.param(*both, marks=pytest.mark.slow) for both in [(0.0, 0.1), (0.0, 1.0), (0.1, 0.0), (0.1, 0.3)]],
+    ],
+)
 @pytest.mark.parametrize(
     ("kind", "guards"),
     [(Kind.SCORE, ALL_GUARDS), (Kind.VECTOR, VECTORS), (Kind.LABEL, LABELS)],
     ids=lambda x: str(x)[:6],
 )
-@pytest.mark.parametrize("bad", [0.0, 0.1, 0.3, 1.0])
 def test_evidence_is_below_its_ceiling_through_restarts(
     kind: Kind, guards: tuple[Guard, ...], block: float, bad: float
 ) -> None:

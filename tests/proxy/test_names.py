@@ -7,8 +7,11 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 import proxy
 
+Doubles = dict[str, list[str]]
 ROOT = Path(proxy.__file__).parent
 
 INTERFACES = {
@@ -62,7 +65,7 @@ def _shared(found: dict[str, list[str]]) -> dict[str, list[str]]:
     return {name: at for name, at in found.items() if len(at) > 1}
 
 
-def doubles(root: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+def doubles(root: Path) -> tuple[Doubles, Doubles]:
     """Public classes, and public functions, that two modules below `root` define, each with its modules."""
     classes: dict[str, list[str]] = defaultdict(list)
     functions: dict[str, list[str]] = defaultdict(list)
@@ -73,21 +76,25 @@ def doubles(root: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return _shared(classes), _shared(functions)
 
 
-CLASSES, FUNCTIONS = doubles(ROOT)
+@pytest.fixture(scope="module")
+def found() -> tuple[Doubles, Doubles]:
+    """Of the package; not when this file is imported, which every process of a run does."""
+    return doubles(ROOT)
 
 
-def test_a_class_has_a_name_of_its_own() -> None:
-    assert not CLASSES
+def test_a_class_has_a_name_of_its_own(found: tuple[Doubles, Doubles]) -> None:
+    assert not found[0]
 
 
-def test_a_function_has_a_name_of_its_own() -> None:
-    found = {name: at for name, at in FUNCTIONS.items() if name not in INTERFACES and name not in COMMANDS}
-    assert set(found) == DOUBLE_FUNCTIONS, found
+def test_a_function_has_a_name_of_its_own(found: tuple[Doubles, Doubles]) -> None:
+    twice = {name: at for name, at in found[1].items() if name not in INTERFACES and name not in COMMANDS}
+    assert set(twice) == DOUBLE_FUNCTIONS, twice
 
 
-def test_every_exception_is_still_one() -> None:
-    assert INTERFACES.keys() | COMMANDS <= FUNCTIONS.keys()
-    assert all(any(at.startswith("cli/") for at in FUNCTIONS[name]) for name in COMMANDS)
+def test_every_exception_is_still_one(found: tuple[Doubles, Doubles]) -> None:
+    functions = found[1]
+    assert INTERFACES.keys() | COMMANDS <= functions.keys()
+    assert all(any(at.startswith("cli/") for at in functions[name]) for name in COMMANDS)
 
 
 def test_a_double_is_found(tmp_path: Path) -> None:
