@@ -75,6 +75,9 @@ class Recorder:
         """Record a pair if it belongs to the share and there is room."""
         if not is_chosen(pair.id, self.rule.share):
             return
+        if pair.request_rest:  # it came from a worker that had not heard of the recording
+            self._drop()
+            return
         size = _size(pair)
         if self._waiting + size > MAX_WAITING:
             self._drop()

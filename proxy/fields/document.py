@@ -26,6 +26,7 @@ from proxy.json_pointer import NOWHERE, Pointer, child, index
 ABSENT: Final = 0
 PRESENT: Final = 1
 UNKNOWN: Final = -1
+_UNSET: Final = msgspec.UNSET
 _Wanted = tuple[Pointer, int, tuple[str | int, ...]]
 """A pointer, how many of its tokens were followed, and the steps that follow them."""
 
@@ -105,7 +106,7 @@ class JsonReader:
             return None
         for at in place[0]:
             top = getattr(top, at) if isinstance(at, str) else top[at]
-            if top is msgspec.UNSET:
+            if top is _UNSET:
                 raise LookupError(pointer)
         return bytes(top), place[1]
 
@@ -114,7 +115,7 @@ class JsonReader:
         field = self._top.get(name)
         if field is None:
             return UNKNOWN
-        return ABSENT if getattr(top, field) is msgspec.UNSET else PRESENT
+        return ABSENT if getattr(top, field) is _UNSET else PRESENT
 
 
 class JsonDocument:

@@ -38,6 +38,7 @@ _READER = JsonReader()
 _OPEN: Final = b"[{"
 _QUOTE: Final = ord('"')
 _OBJECT: Final = ord("{")
+_CLOSE: Final = ord("}")
 _ARRAY: Final = ord("[")
 _BLANK: Final = ord(" ")
 _COLON: Final = ord(":")
@@ -102,6 +103,9 @@ def set_values(document: JsonDocument, asked: Rules) -> bytes | None:
     >>> set_values(JsonReader().read(b'{ "a": [1E5, {}], "model" : null }'), rules({"/model": "x", "/a/1/n": 2}))
     b'{ "a": [1E5, {"n":2}], "model" : "x" }'
     """
+    if len(asked) == 1:
+        tokens, value = asked[0]
+        return _set(document.text, tokens, value, document.has_member(tokens[0]))
     changed: bytes | None = document.text
     touched: list[str] = []
     for tokens, value in asked:
@@ -143,11 +147,13 @@ def _set(text: bytes, tokens: Pointer, value: bytes, known: int) -> bytes | None
 
 def _added(text: bytes, name: str, value: bytes) -> bytes:
     """The object with one more member, at its end."""
-    end = text.rindex(b"}")
+    end = len(text) - 1
+    if text[end] != _CLOSE:
+        end = text.rindex(b"}")
     while text[end - 1] <= _BLANK:
         end -= 1
     comma = b"" if text[end - 1] == _OBJECT else b","
-    return b"".join((text[:end], comma, orjson.dumps(name), b":", value, text[end:]))
+    return b"".join((text[:end], comma, _quoted(name) or orjson.dumps(name), b":", value, text[end:]))
 
 
 def _only(text: bytes, name: str) -> int:

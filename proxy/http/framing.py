@@ -9,11 +9,15 @@ both passed on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
 from proxy.http.chunks import MANY, ChunkError, ChunkScanner
 from proxy.http.headers import CHUNKED, UNTIL_CLOSE
+
+_SHORT: Final = 8192
+"""Bytes up to which a copy costs less than a view."""
 
 
 class FramingError(ValueError):
@@ -95,7 +99,12 @@ class Framing:
 
     def _check(self, data: bytes, at: int, end: int) -> None:
         try:
-            self._parser.feed_data(data[at:end])
+            if at == 0 and end == len(data):  # compiled, a slice is a copy, though it be of the whole
+                self._parser.feed_data(data)
+            elif end - at < _SHORT:
+                self._parser.feed_data(data[at:end])
+            else:
+                self._parser.feed_data(memoryview(data)[at:end])
         except HttpParserUpgrade:
             self.checked = False
         except HttpParserError as error:

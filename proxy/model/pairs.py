@@ -41,7 +41,8 @@ class Pair(NamedTuple):
     `latency_slot` says that this request may give latency evidence, which was settled before any answer existed.
     `again` is live's second answer when the request was chosen for
     the noise floor. `id` is our own and names no other pair. `request_id` is the one that the caller gave, which it may
-    have given before; empty when it gave none, and then `id` is what it was told.
+    have given before; empty when it gave none, and then `id` is what it was told. Of a long body that nobody needs
+    whole `request_body` is the beginning, and `request_rest` stands for the rest (`pairs.link.cut_request`).
     """
 
     trial: str
@@ -60,6 +61,12 @@ class Pair(NamedTuple):
     fell_back: bool = False
     latency_slot: bool = True
     request_id: str = ""
+    request_rest: bytes = b""
+
+    @property
+    def request_size(self) -> int:
+        """Bytes of the whole request body."""
+        return int.from_bytes(self.request_rest[:8], "little") if self.request_rest else len(self.request_body)
 
     @property
     def known_as(self) -> str:

@@ -98,7 +98,8 @@ class UpstreamSpec(Spec, frozen=True):
 
 
 class RolloutSpec(Spec, frozen=True):
-    """A candidate, how it is copied to, and when live answers instead. `fallback_after` is `None` for `auto`."""
+    """A candidate, how it is copied to, and when live answers instead. `fallback_after` is `None` for `auto`.
+    `whole_requests` says that the controller needs all of a request's body, however long."""
 
     name: str
     trial: str
@@ -116,6 +117,7 @@ class RolloutSpec(Spec, frozen=True):
     noise_floor: float
     paced: bool
     counts_users: bool = False
+    whole_requests: bool = True
 
 
 class DualWriteSpec(Spec, frozen=True):

@@ -47,6 +47,9 @@ Payloads in JSON
 - EXPOSED, which is binary, says whom the draw of a trial has seen (`pairs.exposed`).
 - REPLICA, WELCOME, PING, PONG and GOODBYE are spoken between the replicas of a fleet only (`pairs.replicas`).
 
+Long request bodies that the controller does not need whole are cut by the worker (`CUT`, `cut_request`): a megabyte
+of a prompt would be copied five times to be hashed, shown to nobody and thrown away.
+
 Request order: `Pair.sequence` counts the sampled requests of one trial in one worker. MARK says "every sequence below
 this one is settled: sent or counted as dropped", so that the controller can enter pairs in request order without ever
 waiting for one that will not come.
@@ -59,6 +62,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
+from zlib import crc32
 
 import orjson
 
@@ -91,7 +95,12 @@ HEDGED: Final = 2
 FELL_BACK: Final = 4
 SLOT: Final = 8
 AGAIN: Final = 16
+CUT: Final = 32
 """Flags of a PAIR."""
+KEPT: Final = 16 * 1024
+"""Bytes of a request body that are sent of one that is cut: as many as are shown of a pair."""
+_REST: Final = struct.Struct("<QI")
+_REST_SIZE: Final = _REST.size
 
 
 class Frame(IntEnum):
@@ -210,6 +219,17 @@ def pack_outcome(status: int, code: int, seconds: float, first: float, head: byt
     return _OUTCOME.pack(status, code, seconds, first, len(head), len(body)) + head + body
 
 
+def cut_request(body: bytes) -> bytes:
+    """What PAIR carries of a request body that is cut: its first `KEPT` bytes, then what stands for the rest, by which
+    equal bodies are known: the length (8 bytes) and the CRC-32 (4) of all of it. Who makes two bodies that share these
+    could as well send one of them twice.
+
+    >>> len(cut_request(bytes(10**6))) - KEPT, cut_request(bytes(10**6)) == cut_request(bytes(10**6 + 1))
+    (12, False)
+    """
+    return body[:KEPT] + _REST.pack(len(body), crc32(body))
+
+
 def pack_pair(
     trial: int,
     stage: int,
@@ -273,6 +293,7 @@ def encode_pair(pair: Pair, trial: int) -> bytes:
         | (FELL_BACK if pair.fell_back else 0)
         | (SLOT if pair.latency_slot else 0)
         | (AGAIN if pair.again is not None else 0)
+        | (CUT if pair.request_rest else 0)
     )
     outcomes = _packed(pair.live) + _packed(pair.candidate)
     if pair.again is not None:
@@ -285,7 +306,7 @@ def encode_pair(pair: Pair, trial: int) -> bytes:
         flags,
         pair.id.encode("ascii"),
         pair.request_head,
-        pair.request_body,
+        pair.request_body + pair.request_rest,
         outcomes,
         pair.request_id.encode(),
     )
@@ -314,9 +335,10 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
         if flags & AGAIN:
             again, end = _read_outcome(payload, end)
         trial = trials[index]
+        rest = body_end - _REST_SIZE if flags & CUT else body_end
     except (struct.error, IndexError, KeyError) as error:
         raise LinkError(f"not a pair: {error!r}") from None
-    if end != len(payload):
+    if end != len(payload) or rest < head_end:
         raise LinkError(f"a pair of {end} bytes in a frame of {len(payload)}")
     return make(
         Pair,
@@ -329,7 +351,7 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
             time,
             _CANDIDATE if flags & CANDIDATE_SERVED else _LIVE,
             payload[id_end:head_end],
-            payload[head_end:body_end],
+            payload[head_end:rest],
             live,
             candidate,
             again,
@@ -337,6 +359,7 @@ def decode_pair(payload: bytes, trials: dict[int, str], worker: str) -> Pair:
             flags & FELL_BACK != 0,
             flags & SLOT != 0,
             payload[own_end:id_end].decode("utf-8", "replace"),
+            payload[rest:body_end],
         ),
     )
 

@@ -71,17 +71,17 @@ class PricedReader:
         by_tokens = [price is not None and price.by_tokens for price in (self._live, self._candidate)]
         outcomes = (pair.live, pair.candidate)
         live, candidate = (
-            usage_of(pair.request_body, outcome, self.bounds) if counts else NOTHING_USED
+            usage_of(pair.request_size, outcome, self.bounds) if counts else NOTHING_USED
             for outcome, counts in zip(outcomes, by_tokens, strict=True)
         )
         if all(by_tokens) and live.counted != candidate.counted and live.total and candidate.total:
-            live, candidate = (usage_of(pair.request_body, one, self.bounds, count=True) for one in outcomes)
+            live, candidate = (usage_of(pair.request_size, one, self.bounds, count=True) for one in outcomes)
         return live, candidate
 
     def _again(self, pair: Pair, outcome: Outcome) -> float:
         """What live's second answer cost."""
         by_tokens = self._live is not None and self._live.by_tokens
-        usage = usage_of(pair.request_body, outcome, self.bounds) if by_tokens else NOTHING_USED
+        usage = usage_of(pair.request_size, outcome, self.bounds) if by_tokens else NOTHING_USED
         return _cost(self._live, outcome, usage)
 
 

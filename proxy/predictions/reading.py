@@ -204,7 +204,7 @@ class PairReader:
         # Taken apart at once: a look-up by name for each field would take longer than all of it.
         (
             _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, fell_back, slot,
-            given,
+            given, rest_of_body,
         ) = pair  # fmt: skip
         live_fault, fault = failure(ours, theirs), failure(theirs, ours)
         live_detail = _broke(ours, live_fault) if live_fault else ""
@@ -231,7 +231,7 @@ class PairReader:
                 fault = _FINE
         if differs and not (live_detail or detail):
             detail = told(differs, ours, theirs)
-        request_hash, segment, cluster = self._of_request(head, body)
+        request_hash, segment, cluster = self._of_request(head, body, rest_of_body)
         if live is not None and candidate is not None and live.kind in TOLD and not detail:
             detail = told_difference(live, candidate)
         said = _sentence(live_detail, detail) if live_detail or detail else ""
@@ -242,11 +242,11 @@ class PairReader:
         rest = (request_hash, segment, cluster, said, *tokens[:2], differs, tokens[2], (), nan, nan, False, 0.0)
         return make(Reading, (*asked, *answers, *times, *rest))
 
-    def _of_request(self, head: bytes, body: bytes) -> tuple[int, str, str]:
+    def _of_request(self, head: bytes, body: bytes, rest: bytes) -> tuple[int, str, str]:
         """The hash of a request, its segment and its cluster."""
         if not self._facts:
-            return body_hash(head, body, self.bounds), "", ""
-        return request_facts(head, body, self._ignore, self._segments, self._cluster_by, self.bounds)
+            return body_hash(head, body, self.bounds, rest), "", ""
+        return request_facts(head, body, self._ignore, self._segments, self._cluster_by, self.bounds, rest)
 
     def live_alone(self, pair: Pair) -> tuple[Prediction | None, Reason]:
         """What live said, whatever the candidate did; or the reason word why that cannot be told, `NONE` where live

@@ -4,7 +4,8 @@ The hash is 64 bits of BLAKE2b over the body *without* content coding (gzip writ
 is the same in every process and nobody can craft two requests that share it on purpose. A request without a body is
 known by its target. With `ignore` the JSON is parsed, the fields are dropped and the rest is hashed with sorted keys;
 that costs a parse of the request, so nothing is parsed unless `ignore` or `segments.request_field` asks for it. A body
-that is no JSON is hashed as it is. Of a request with binary tensors only the JSON head is thinned out.
+that is no JSON is hashed as it is. Of a request with binary tensors only the JSON head is thinned out. A long body that
+was cut is hashed as it came, its beginning and what stands for the `rest` (`pairs.link.cut_request`).
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ class RequestFacts(NamedTuple):
     cluster: str = ""
 
 
-def body_hash(head: bytes, body: bytes, bounds: Bounds = DEFAULT) -> int:
+def body_hash(head: bytes, body: bytes, bounds: Bounds = DEFAULT, rest: bytes = b"") -> int:
     """The hash alone, where nothing is ignored; raises nothing.
 
     >>> body_hash(b"", b"{}") == request_facts(b"", b"{}").hash
     True
     """
+    if rest:
+        return _hash(body + rest)
     try:
         body = decoded(head, body, bounds.inflated)
     except Unreadable:
@@ -56,6 +59,7 @@ def request_facts(
     segments: Segments | None = None,
     cluster_by: str = "",
     bounds: Bounds = DEFAULT,
+    rest: bytes = b"",
 ) -> RequestFacts:
     """The facts of one request; raises nothing, whatever the bytes. One that is beyond the `bounds` is taken as it is.
 
@@ -63,7 +67,7 @@ def request_facts(
     True
     """
     try:
-        body = decoded(head, body, bounds.inflated)
+        body = decoded(head, body, bounds.inflated) if not rest else body + rest
     except Unreadable:
         ignore = ()  # the server will refuse it, or knows a coding that is not known here; its bytes still identify it
     cluster = _named(header_text(head_value(head, cluster_by))) if cluster_by else ""

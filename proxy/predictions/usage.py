@@ -44,7 +44,7 @@ def copies_of(pair: Pair) -> list[tuple[Arm, Outcome]]:
 
 def copies_cost(pair: Pair, bounds: Bounds = DEFAULT) -> int:
     """Tokens of the answers that served nobody. Never raises."""
-    return sum(usage_of(pair.request_body, outcome, bounds).total for _, outcome in copies_of(pair))
+    return sum(usage_of(pair.request_size, outcome, bounds).total for _, outcome in copies_of(pair))
 
 
 def was_asked(outcome: Outcome) -> bool:
@@ -56,11 +56,11 @@ def was_asked(outcome: Outcome) -> bool:
     return outcome.reason not in _NEVER_ASKED
 
 
-def usage_of(asked: bytes, outcome: Outcome, bounds: Bounds = DEFAULT, *, count: bool = False) -> TokenUsage:
-    """The tokens of a request with this body and of its answer; with `count` estimated, whatever the engine says. None
-    where no server was asked, or it refused. Never raises.
+def usage_of(asked: int, outcome: Outcome, bounds: Bounds = DEFAULT, *, count: bool = False) -> TokenUsage:
+    """The tokens of a request of so many bytes and of its answer; with `count` estimated, whatever the engine says.
+    None where no server was asked, or it refused. Never raises.
 
-    >>> usage_of(b"{}", Outcome(200, body=b'{"usage": {"prompt_tokens": 9, "completion_tokens": 12}}'))
+    >>> usage_of(2, Outcome(200, body=b'{"usage": {"prompt_tokens": 9, "completion_tokens": 12}}'))
     TokenUsage(input=9, output=12, cached=0, written=0, counted=False)
     """
     if not was_asked(outcome) or outcome.status >= 400:
@@ -70,7 +70,7 @@ def usage_of(asked: bytes, outcome: Outcome, bounds: Bounds = DEFAULT, *, count:
     except Unreadable:
         body = outcome.body
     said = None if count else _said(_usages(body))
-    into = len(asked) // BYTES_PER_TOKEN
+    into = asked // BYTES_PER_TOKEN
     return said or TokenUsage(into, _written(body) // BYTES_PER_TOKEN, counted=True)
 
 

@@ -23,7 +23,8 @@ _FINE, _ALIKE = Reason.NONE, Mismatch.NONE  # looking up a member of an enum cos
 
 class UsualReader:
     """Reads usual pairs of one plan. `single` is the protocol's, `types` the plain heads that are known, with the type
-    of body that each names, `of_request` gives hash, segment and cluster of a request."""
+    of body that each names, `of_request` gives hash, segment and cluster of a request: its head, its body, and what
+    stands for the rest of that."""
 
     __slots__ = ("_most", "_of_request", "_single", "_spec", "_types")
 
@@ -33,7 +34,7 @@ class UsualReader:
         single: Callable[[PredictionSpec, Any], Any],
         bounds: Bounds,
         types: Mapping[bytes, str],
-        of_request: Callable[[bytes, bytes], tuple[int, str, str]],
+        of_request: Callable[[bytes, bytes, bytes], tuple[int, str, str]],
     ) -> None:
         self._spec, self._single, self._most = spec, single, bounds.nodes
         self._types, self._of_request = types, of_request
@@ -43,7 +44,7 @@ class UsualReader:
         # Taken apart at once: a look-up by name for each field would take longer than all of it.
         (
             _, stage, worker, sequence, name, time, served, head, body, ours, theirs, second, hedged, fell_back, slot,
-            given,
+            given, rest,
         ) = pair  # fmt: skip
         status, fault, our_head, our_body, live_seconds, live_first = ours
         their_status, their_fault, their_head, their_body, seconds, first = theirs
@@ -58,7 +59,7 @@ class UsualReader:
         candidate = live if their_body == our_body else self._said(their_body)
         if candidate is None or type(candidate[1][0]) is not type(live[1][0]):
             return None
-        key, segment, cluster = self._of_request(head, body)
+        key, segment, cluster = self._of_request(head, body, rest)
         return make(Reading, (
             stage, worker, sequence, given or name, time, served, _FINE, _FINE, live, candidate, None,
             live_seconds, seconds, live_first, first, slot, hedged, fell_back, key, segment, cluster, "",

@@ -12,9 +12,9 @@ from mypy_extensions import mypyc_attr
 
 from proxy.http.chunks import joined_chunks
 from proxy.http.headers import CHUNKED, without
-from proxy.http.request_head import CREDENTIALS
+from proxy.http.request_head import CODED, CREDENTIALS
 from proxy.model.reasons import Reason
-from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, FELL_BACK, HEDGED, NO_OUTCOME, SLOT
+from proxy.pairs.link import AGAIN, CANDIDATE_SERVED, CUT, FELL_BACK, HEDGED, KEPT, NO_OUTCOME, SLOT, cut_request
 from proxy.request import memory, rewriting, samples
 from proxy.request.clock import monotonic
 from proxy.request.exchange import Captured, Exchange, Sample
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from proxy.request.rollouts import Trial
 
 _NOT_FOR_LIVE: Final = frozenset({b"expect"})
+_MUCH: Final = 2 * KEPT
+"""Bytes of a request above which the rest is not sent where nobody needs it."""
 _TOO_LONG: Final = Reason.TOO_LONG  # looking up a member of an enum costs 0.1 µs in Python 3.11
 
 
@@ -204,6 +206,9 @@ def _publish(exchange: Exchange, one: Sample, live: Captured, candidate: Capture
     flags = SLOT
     if exchange.trial is one.trial:
         flags |= CANDIDATE_SERVED | (HEDGED if exchange.hedged else 0) | (FELL_BACK if exchange.fell_back else 0)
+    if len(body) > _MUCH and not one.trial.settings.whole_requests and exchange.request.body_form() != CODED:
+        flags |= CUT
+        body = cut_request(body)
     outcomes = live.outcome() + candidate.outcome()
     if one.again is not None:
         flags |= AGAIN

@@ -94,6 +94,8 @@ class RolloutSettings:
     """Whether a guard counts users and what they do later: the controller is told whom the draw put on an arm."""
     paced: bool = False
     """Whether requests are spared when the link to the controller fills."""
+    whole_requests: bool = True
+    """Whether the controller needs all of a request's body, however long."""
 
 
 @dataclass(eq=False)

@@ -191,6 +191,7 @@ def settings(route: str, rollout: RolloutSpec, candidate: Upstream, place: tuple
         noise_floor=round(rollout.noise_floor * 10_000),
         counts_users=rollout.counts_users,
         paced=rollout.paced,
+        whole_requests=rollout.whole_requests,
     )
 
 

@@ -26,7 +26,9 @@ MUCH: Final = 64 * 1024
 UNIT: Final = 4096
 """Bytes that pass for one unit of work."""
 PIECE: Final = 16 * 1024
-"""Bytes that are looked at in one go when they have waited, so that little is copied again and again."""
+"""Bytes that are looked at in one go when they have waited, so that little is copied again and again. Of who has taken
+all of a piece twice as many come next, up to `LARGEST`: each piece of a body is a write of its own."""
+LARGEST: Final = 256 * 1024
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -50,6 +52,7 @@ class Reader(asyncio.Protocol):
     _kept = b""
     """Bytes that wait, from `_at` on."""
     _at = 0
+    _piece = PIECE
     _more = False
     """Behind the bytes that are being taken others wait."""
     _owes = 0
@@ -151,12 +154,13 @@ class Reader(asyncio.Protocol):
     def _go_on(self) -> None:
         while self._kept and self._reading and self.work > 0 and not self.rests:
             at, size = self._at, len(self._kept)
-            piece = self._kept[at : at + PIECE]
+            piece = self._kept if at == 0 and size <= self._piece else self._kept[at : at + self._piece]
             self._at = at + len(piece)
             self._more = self._at < size
             took = self.take(piece)
             self._more = False
             self._at -= len(piece) - took
+            self._piece = min(2 * self._piece, LARGEST) if took == len(piece) else PIECE
             if self._at >= len(self._kept):
                 self._kept, self._at = b"", 0
         if not self._kept:

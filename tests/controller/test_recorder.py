@@ -57,6 +57,15 @@ def test_a_caller_that_repeats_its_id_is_recorded_in_its_share(tmp_path: Path) -
     assert {recorded.pair.request_id for recorded in recorded_pairs(path)} == {"session-1"}
 
 
+def test_a_request_that_came_without_its_end_is_no_record(tmp_path: Path) -> None:
+    """A reload began to record; the worker had sent the pair before."""
+    recorder = Recorder(rule(tmp_path / "pairs.jsonl"), "r/c", "hash")
+    recorder.offer(pair(0, 100)._replace(request_rest=bytes(12)), 0)
+    recorder.offer(pair(1, 100), 1)
+    recorder.close()
+    assert (ids(tmp_path / "pairs.jsonl"), recorder.dropped) == (["id-1"], 1)
+
+
 async def eventually(true: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110  # a thread's progress has no event here

@@ -42,6 +42,7 @@ pairs = st.builds(
     fell_back=st.booleans(),
     latency_slot=st.booleans(),
     request_id=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=128),
+    request_rest=st.just(b"") | st.binary(min_size=12, max_size=12),
 )
 lanes = st.builds(
     Lane,
@@ -70,6 +71,17 @@ def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
 @given(pairs, st.integers(0, 2**16 - 1))
 def test_a_pair_comes_back_as_it_was(pair: Pair, index: int) -> None:
     assert link.decode_pair(payload(link.encode_pair(pair, index)), {index: pair.trial}, pair.worker) == pair
+
+
+def test_a_reader_that_does_not_know_of_bodies_that_are_cut_still_reads_the_pair() -> None:
+    """An older leader, in the middle of an upgrade: what stands for the rest is the end of the body to it."""
+    body = bytes(range(256)) * 1000
+    sent = payload(link.pack_pair(0, 1, 0, 0.0, link.CUT, b"id", b"", link.cut_request(body), 2 * link.NO_OUTCOME))
+    flags = struct.calcsize("<HHQd")
+    older = sent[:flags] + bytes([sent[flags] & ~link.CUT]) + sent[flags + 1 :]
+    new, old = (link.decode_pair(one, {0: "t"}, "w") for one in (sent, older))
+    assert (new.request_body, new.request_size) == (body[: link.KEPT], len(body))
+    assert (old.request_body, old.request_rest) == (new.request_body + new.request_rest, b"")
 
 
 def test_timings_that_were_never_taken_stay_unknown() -> None:

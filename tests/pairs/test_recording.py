@@ -27,6 +27,7 @@ outcomes = st.builds(
 )
 pairs = st.builds(
     Pair,
+    request_rest=st.just(b""),  # what is recorded is whole
     trial=st.text(max_size=5),
     stage=st.integers(0, 100),
     worker=st.text(max_size=5),

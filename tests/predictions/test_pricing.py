@@ -66,7 +66,7 @@ def test_tokens_that_the_engines_say_at_the_prices_of_each_arm() -> None:
     ],
 )  # fmt: skip
 def test_cached_tokens_are_told_apart_however_an_api_says_them(said: Any, expected: TokenUsage) -> None:
-    assert usage_of(b"{}", chat(usage=said)) == expected
+    assert usage_of(2, chat(usage=said)) == expected
 
 
 def test_busy_seconds_are_paid_for_whatever_was_said_even_of_a_failure() -> None:
@@ -101,7 +101,7 @@ def test_texts_are_counted_and_not_the_json_around_them(streamed: bool) -> None:
         pieces = [{"id": "x" * 80, "choices": [{"index": 0, "delta": {"content": "word " * 4}}]}] * (words // 4)
         return Outcome(200, head=EVENTS, body=examples.sse(pieces))
 
-    short, long = (usage_of(b"", outcome(words)) for words in (40, 80))
+    short, long = (usage_of(0, outcome(words)) for words in (40, 80))
     assert short == TokenUsage(0, 50, counted=True)
     assert long.output == 2 * short.output
 
@@ -113,7 +113,7 @@ def test_a_stream_of_the_responses_api_that_says_itself_again_is_counted_once() 
     for event in events:
         if isinstance(event, dict):
             event.get("response", {}).pop("usage", None)
-    found = usage_of(b"", Outcome(200, head=EVENTS, body=examples.sse(events)))
+    found = usage_of(0, Outcome(200, head=EVENTS, body=examples.sse(events)))
     assert found == TokenUsage(0, len(text) // 4, counted=True)
 
 

@@ -9,7 +9,12 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.worker.upstream.affinity import FACTOR, choose_node, identity, load_bound
+from proxy.fields.hash_key import HashKey
+from proxy.request.legs import Leg, Upstream
+from proxy.worker.upstream.affinity import FACTOR, choose_node, identity, load_bound, ranked
+from proxy.worker.upstream.balancing import Balancer
+from proxy.worker.upstream.dialling import Settings
+from proxy.worker.upstream.endpoint import Endpoint
 
 IDENTITIES = st.integers(0, 2**32 - 1)
 NODES = st.lists(IDENTITIES, min_size=1, max_size=20, unique=True)
@@ -71,3 +76,39 @@ def test_keys_are_shared_evenly() -> None:
 @given(st.integers(0, 10_000), st.integers(1, 300))
 def test_the_bound_is_the_mean_times_the_factor_rounded_up(under_way: int, nodes: int) -> None:
     assert load_bound(under_way, nodes) == math.ceil(FACTOR * (under_way + 1) / nodes)
+
+
+@given(IDENTITIES, NODES, st.data())
+def test_the_first_in_order_below_the_bound_is_the_keys(key: int, nodes: list[int], data: st.DataObject) -> None:
+    loads = data.draw(st.lists(st.integers(0, 20), min_size=len(nodes), max_size=len(nodes)))
+    most = load_bound(sum(loads), len(nodes))
+    assert next(at for at in ranked(key, nodes) if loads[at] < most) == choose_node(key, nodes, loads)
+
+
+class Asking(Leg):
+    """A leg of a client that names its session."""
+
+    def __init__(self, session: int) -> None:
+        super().__init__(Upstream(), 1.0)
+        self._head = b"GET / HTTP/1.1\r\nhost: a\r\nx-session: %d\r\n\r\n" % session
+
+    def client_head(self) -> bytes:
+        return self._head
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(2, 5), st.data()), max_size=20))
+def test_orders_that_are_remembered_change_no_choice(turns: list[tuple[int, int, st.DataObject]]) -> None:
+    """Whatever is loaded, left out, avoided or new by the time a key comes again."""
+    urls = tuple(f"http://10.0.0.{n}:80" for n in range(5))
+    balancer = Balancer(Settings("m", urls, 1.0, 1.0, 8, hash_key=HashKey("header", "x-session")))
+    every = [Endpoint(url) for url in urls]
+    sets = {n: tuple(every[-n:]) for n in range(2, 6)}
+    for session, n, data in turns:
+        endpoints = sets[n]
+        for endpoint in endpoints:
+            endpoint.busy, endpoint.healthy = data.draw(st.tuples(st.integers(0, 4), st.booleans()))
+        avoided = data.draw(st.sampled_from((None, *endpoints)))
+        others = [one for one in endpoints if one is not avoided]
+        usable = [one for one in others if one.healthy] or others
+        wanted = choose_node(identity(b"%d" % session), [one.identity for one in usable], [one.busy for one in usable])
+        assert balancer.pick(endpoints, Asking(session), avoided) is usable[wanted]

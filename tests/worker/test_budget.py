@@ -103,6 +103,24 @@ def test_a_connection_that_fills_its_reads_is_read_once_in_a_turn() -> None:
     assert bench.of_client.reading
 
 
+def test_a_long_body_goes_on_in_pieces_that_grow_and_small_requests_after_it_in_small_ones() -> None:
+    """Each piece of a body is a write; of what is not taken, little is copied again."""
+    bench, sizes = Http(), list[int]()
+    bench.of_client.hear(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 512000\r\n\r\n")
+    bench.loop.turn()
+    write = bench.of_model.write
+    bench.of_model.write = lambda data: [sizes.append(len(data)), write(data)]  # type: ignore[method-assign]
+    for _ in range(2):
+        bench.client._store(bytes(256_000), 0)  # as what comes while others wait
+        bench.loop.turn()
+    assert sizes == [PIECE, 2 * PIECE, 4 * PIECE, 8 * PIECE, 256_000 - 15 * PIECE, 256_000]
+    bench.of_model.hear(b"HTTP/1.1 204 No Content\r\n\r\n")
+    bench.loop.turn()
+    bench.of_client.hear(HEALTH * 10_000)
+    bench.loop.step()
+    assert bench.client._piece == PIECE
+
+
 def test_connections_of_one_owner_share_what_one_has() -> None:
     """A hundred connections that flood from one address get as much as one from another."""
     bench = Http()

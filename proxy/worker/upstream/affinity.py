@@ -59,3 +59,14 @@ def choose_node(key: int, nodes: Sequence[int], loads: Sequence[int]) -> int:
             if mine > best:
                 best, found = mine, at
     return found
+
+
+def ranked(key: int, nodes: Sequence[int]) -> list[int]:
+    """Indices of nodes by what they score for a key, the highest first: the first whose load is below the bound is what
+    `choose_node` gives.
+
+    >>> nodes = [identity(b"10.0.0.%d" % n) for n in range(4)]
+    >>> ranked(7, nodes)[0] == choose_node(7, nodes, [0] * 4)
+    True
+    """
+    return sorted(range(len(nodes)), key=lambda at: -score(key, nodes[at]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.http.known_heads import LONGEST
 from proxy.request.clock import monotonic
-from proxy.worker.upstream.affinity import choose_node, identity
+from proxy.worker.upstream.affinity import choose_node, identity, load_bound, ranked
 from proxy.worker.upstream.endpoint import EJECT_LONGEST, Endpoint
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NO_KEY: Final = -1
 MAX_KNOWN: Final = 1024
-"""Heads whose key is remembered."""
+"""Heads whose key is remembered, and keys whose endpoints are."""
 
 
 class Balancer:
@@ -38,6 +38,10 @@ class Balancer:
         """The choice depends on a request's body."""
         self._known: dict[bytes, int] = {}
         """Identities of the keys in heads that came before."""
+        self._orders: dict[int, list[Endpoint]] = {}
+        """Endpoints by what they score for a key,"""
+        self._ordered: Sequence[Endpoint] = ()
+        """of all these."""
         self.unhashed = 0
         """Requests that should be hashed and had nothing to hash."""
 
@@ -45,15 +49,40 @@ class Balancer:
         """One of several endpoints, and none of those to avoid where there is another."""
         now = monotonic()
         key = self._key(leg) if self._rule is not None and not leg.is_check else NO_KEY
-        if key != NO_KEY:
-            usable = _usable(endpoints, avoid, now)
-            loads = [endpoint.busy for endpoint in usable]
-            endpoint = usable[choose_node(key, [one.identity for one in usable], loads)]
-        else:
-            endpoint = self._less_busy(endpoints, avoid, now)
+        endpoint = self._of_key(endpoints, key, avoid, now) if key != NO_KEY else self._less_busy(endpoints, avoid, now)
         if endpoint.ejections:
             endpoint.tried(now + self._longest)
         return endpoint
+
+    def _of_key(
+        self, endpoints: Sequence[Endpoint], key: int, avoid: tuple[Endpoint | None, ...], now: float
+    ) -> Endpoint:
+        """The key's endpoint, as `choose_node` has it: keys come again, and most often all endpoints work."""
+        if endpoints is not self._ordered:  # other addresses
+            self._ordered = endpoints
+            self._orders.clear()
+        order = self._orders.get(key)
+        if order is None:
+            order = self._order(endpoints, key)
+        under_way, none = 0, len(avoid) == 1 and avoid[0] is None
+        for endpoint in order:
+            if not (none or endpoint not in avoid) or not endpoint.usable(now):
+                usable = _usable(endpoints, avoid, now)
+                loads = [one.busy for one in usable]
+                return usable[choose_node(key, [one.identity for one in usable], loads)]
+            under_way += endpoint.busy
+        most = load_bound(under_way, len(order))
+        for endpoint in order:
+            if endpoint.busy < most:
+                return endpoint
+        return order[0]
+
+    def _order(self, endpoints: Sequence[Endpoint], key: int) -> list[Endpoint]:
+        order = [endpoints[at] for at in ranked(key, [one.identity for one in endpoints])]
+        if len(self._orders) >= MAX_KNOWN:
+            self._orders.clear()
+        self._orders[key] = order
+        return order
 
     def _less_busy(self, endpoints: Sequence[Endpoint], avoid: tuple[Endpoint | None, ...], now: float) -> Endpoint:
         n = len(endpoints)

@@ -1,0 +1,85 @@
+"""Promise: of a long request that nobody needs whole, a pair carries the beginning and what tells it from others; what
+is recorded, judged, or read by a field is sent whole."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from dataclasses import replace
+
+import pytest
+
+from proxy.pairs.link import KEPT
+from proxy.predictions.request import body_hash
+from tests.worker.configs import for_worker
+from tests.worker.rig import Model, eventually, rig
+
+CONFIG = """
+server: {listen: '127.0.0.1:0'}
+upstreams: {v1: {url: '{0}', version: a}, v2: {url: '{1}', version: b}}
+routes:
+  - name: chat
+    live: v1
+    prediction: {protocol: openai, kind: text}
+    rollouts: [{candidate: v2, shadow: 100%}]
+"""
+WHOLE = {
+    "recorded": ("shadow: 100%", "shadow: 100%, record: {path: pairs.jsonl}"),
+    "by a field": ("live: v1", "live: v1\n    segments: {request_field: /model}"),
+    "fields are left out": ("kind: text", "kind: text, ignore: [/id]"),
+    "Triton's classes": ("protocol: openai, kind: text", "protocol: v2"),
+    "recognised": ("protocol: openai, kind: text", "kind: label"),
+}
+LONG = random.Random(1).randbytes(300_000)
+
+
+def needs_whole(config: str) -> bool:
+    file = config.replace("{0}", "http://a:1").replace("{1}", "http://b:1")
+    return for_worker(file).routes[0].rollouts[0].whole_requests
+
+
+@pytest.mark.parametrize("why", WHOLE)
+def test_what_looks_at_requests_gets_them_whole(why: str) -> None:
+    assert not needs_whole(CONFIG)
+    assert needs_whole(CONFIG.replace(*WHOLE[why]))
+
+
+def test_a_judge_reads_what_was_asked() -> None:
+    asked = "judges: {j: {url: 'http://j:1', model: m}}"
+    assert needs_whole(CONFIG.replace("kind: text", "kind: text, judge: j") + asked)
+
+
+async def test_a_pair_has_the_beginning_and_the_models_have_all_of_it() -> None:
+    models = [Model(), Model()]
+    other = LONG[:-1] + bytes([LONG[-1] ^ 1])
+    async with rig(CONFIG, models) as it:
+        await it.lane()
+        for body in (LONG, LONG, other, LONG[: 2 * KEPT]):
+            assert (await it.ask(body))[0] == 200
+        await eventually(lambda: len(it.controller.pairs) == 4)
+        first, again, third, short = it.controller.pairs
+        assert first.request_body == LONG[:KEPT]
+        assert first.request_size == len(LONG)
+        hashes = [body_hash(one.request_head, one.request_body, rest=one.request_rest) for one in (first, again, third)]
+        assert hashes[0] == hashes[1] != hashes[2]
+        assert (short.request_body, short.request_rest) == (LONG[: 2 * KEPT], b""), "what is not long is whole"
+        assert all([call.body for call in model.calls][:3] == [LONG, LONG, other] for model in models)
+        await it.settled()
+
+
+async def test_one_that_is_compressed_or_needed_is_whole_and_one_in_chunks_has_its_content() -> None:
+    packed = gzip.compress(LONG)
+    async with rig(CONFIG, [Model(), Model()]) as it:
+        await it.lane()
+        assert (await it.ask(packed, b"Content-Encoding: gzip"))[0] == 200
+        head = b"POST /infer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        middle = LONG[:50_000]
+        assert b" 200 " in await it.raw(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(middle), middle))
+        it.trial.configure(replace(it.trial.settings, whole_requests=True), it.trial.pool)
+        assert (await it.ask(LONG))[0] == 200
+        await eventually(lambda: len(it.controller.pairs) == 3)
+        coded, chunked, needed = it.controller.pairs
+        assert (coded.request_body, coded.request_rest) == (packed, b"")
+        assert (chunked.request_body, chunked.request_size) == (middle[:KEPT], len(middle))
+        assert (needed.request_body, needed.request_rest) == (LONG, b"")
+        await it.settled()
