@@ -9,10 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.http.request_head import Request
 from proxy.pairs.link import KEPT
 from proxy.predictions.request import body_hash
+from proxy.request.driver import RequestDriver, RequestFactory
+from proxy.request.ports import DownstreamStream, RequestContext
 from tests.worker.configs import for_worker
-from tests.worker.rig import Model, eventually, rig
+from tests.worker.rig import Model, eventually, read_answer, rig
 
 CONFIG = """
 server: {listen: '127.0.0.1:0'}
@@ -83,3 +86,28 @@ async def test_one_that_is_compressed_or_needed_is_whole_and_one_in_chunks_has_i
         assert (chunked.request_body, chunked.request_size) == (middle[:KEPT], len(middle))
         assert (needed.request_body, needed.request_rest) == (LONG, b"")
         await it.settled()
+
+
+class Watching(RequestFactory):
+    """Keeps what the heads of requests were read as."""
+
+    def __init__(self) -> None:
+        self.seen: list[Request] = []
+
+    def exchange(
+        self, client: DownstreamStream, context: RequestContext, request: Request, name: bytes, now: float
+    ) -> RequestDriver:
+        self.seen.append(request)
+        return super().exchange(client, context, request, name, now)
+
+
+async def test_a_head_that_is_known_is_not_read_again_before_a_long_body() -> None:
+    async with rig(CONFIG, [Model(), Model()]) as it:
+        it.worker.context.requests = watching = Watching()
+        reader, writer = await it.connect()
+        for body in (LONG, LONG[::-1]):
+            writer.write(b"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            assert (await read_answer(reader))[0] == 200
+        writer.close()
+        first, second = watching.seen
+        assert second is first

@@ -129,7 +129,7 @@ class DownstreamConnection(Http1Connection):
         requests = self._requests
         self.work -= HEAD_WORK + (end - begin) // HEAD_UNIT
         try:
-            request = requests.read_head(data[begin:end])
+            request = requests.read_head(data[begin:end], len(data) - end)
             at = end if requests.done else requests.read_body(data, end, max(1, self.work))
         except RefusedError as refused:
             self.refuse(refused.reason)
