@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from proxy.cli.judging import Judgement
@@ -11,16 +12,19 @@ from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Finding, Guard, Plan, Verdict
 from proxy.predictions.unparseable import sentence
 
+NO_TIMINGS = "no live timings"
+NO_USERS = "it counts users, and recorded pairs do not say who they are"
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The end of a judgement: `verdict`, a sentence, and what was left out:
-    guards by name, how many requests were `not_sent`, and why pairs were unparseable."""
+    """The end of a judgement: `verdict`, a sentence, and what was left out: guards by their key and why, how many
+    requests were `not_sent`, and why pairs were unparseable."""
 
     verdict: Verdict
     sentence: str
     judgement: Judgement
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     not_sent: int = 0
     why_unparseable: str = ""
 
@@ -28,8 +32,8 @@ class Gate:
 def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent: int = 0) -> Gate:
     """Whether a candidate may go on. Without live timings, what is relative to them is left out; requests that
     were `not_sent` because redaction had left out their bodies are told of."""
-    relative = {guard.key for guard in plan.guards if _asks_live_time(plan, guard)}
-    left_out = () if live_timed else tuple(sorted(relative))
+    left_out = {} if live_timed else {one.key: NO_TIMINGS for one in plan.guards if _asks_live_time(plan, one)}
+    left_out |= {guard.key: NO_USERS for guard in plan.guards if GUARDS[guard.name].by_users}
     findings = [f for f in judgement.assessment.findings if f.segment is None and f.key not in left_out]
     if judgement.verdict is Verdict.FAIL:
         verdict = Verdict.FAIL
@@ -40,7 +44,7 @@ def gate(plan: Plan, judgement: Judgement, *, live_timed: bool = True, not_sent:
     unparseable = sentence(
         judgement.unparseable, judgement.booked.get("compared", 0), plan.aspects[0], judgement.unread
     )
-    said = _sentence(verdict, findings, judgement) + _untold(not_sent)
+    said = _sentence(verdict, findings, judgement) + _left_out_words(left_out) + _untold(not_sent)
     return Gate(verdict, said, judgement, left_out, not_sent, unparseable)
 
 
@@ -49,6 +53,15 @@ def _asks_live_time(plan: Plan, guard: Guard) -> bool:
     kind = GUARDS[guard.name]
     paid_by_time = plan.live_price is not None and not plan.live_price.by_tokens
     return guard.relative and (kind.timed or (kind.priced and paid_by_time))
+
+
+def _left_out_words(left_out: Mapping[str, str]) -> str:
+    """Which guards were not judged, and why, in words.
+
+    >>> _left_out_words({"max_outcome_drop": "no users"}), _left_out_words({})
+    (' (max_outcome_drop not judged here: no users)', '')
+    """
+    return "".join(f" ({key} not judged here: {why})" for key, why in left_out.items())
 
 
 def _untold(not_sent: int) -> str:
@@ -114,7 +127,9 @@ def junit(name: str, result: Gate) -> str:
     A verdict that no guard's case carries (failures in a row, or too little evidence) is a case of its own.
     """
     findings = [f for f in result.judgement.assessment.findings if f.segment is None]
-    cases = [_case(name, f, left_out=f.key in result.left_out) for f in findings]
+    unfound = result.left_out.keys() - {finding.key for finding in findings}
+    cases = [_case(name, f, result.left_out.get(f.key, "")) for f in findings]
+    cases += [_element(name, key, _skipped(result.left_out[key])) for key in sorted(unfound)]
     failures = sum("<failure" in case for case in cases)
     if result.verdict is not Verdict.PASS and not failures:
         cases.append(_element(name, "verdict", f"<failure message={_quoted(result.sentence)}/>"))
@@ -125,14 +140,18 @@ def junit(name: str, result: Gate) -> str:
     return "\n".join([*lines, f"<system-out>{_escaped(result.sentence)}</system-out>", "</testsuite>", ""])
 
 
-def _case(name: str, finding: Finding, *, left_out: bool) -> str:
+def _skipped(why: str) -> str:
+    return f"<skipped message={_quoted(why)}/>"
+
+
+def _case(name: str, finding: Finding, left_out: str) -> str:
     inside = ""
     if left_out:
-        inside = '<skipped message="no live timings"/>'
+        inside = _skipped(left_out)
     elif finding.verdict is Verdict.FAIL or (finding.verdict is Verdict.INCONCLUSIVE and finding.evidence >= 1.0):
         inside = f"<failure message={_quoted(finding.reason)}/>"
     elif finding.verdict is Verdict.INCONCLUSIVE:
-        inside = f"<skipped message={_quoted(finding.reason)}/>"
+        inside = _skipped(finding.reason)
     return _element(name, finding.key, inside)
 
 

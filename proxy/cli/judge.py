@@ -253,8 +253,10 @@ def _show(name: str, result: Gate, said: Iterable[str] = ()) -> None:
     for line in said:
         click.echo(f"  {printable(line)}")
     for finding in result.judgement.assessment.findings:
-        left_out = "not judged: no live timings" if finding.key in result.left_out else printable(finding.reason)
-        click.echo(f"  {finding.verdict.value:<9} {left_out}")
+        if finding.key not in result.left_out:
+            click.echo(f"  {finding.verdict.value:<9} {printable(finding.reason)}")
+    for key, why in result.left_out.items():
+        click.echo(f"  {'–':<9} {key} not judged here: {why}")
     cost = result.judgement.cost
     if cost is not None and cost["pairs"]:
         click.echo(f"  {cost_words(dict(cost))}")

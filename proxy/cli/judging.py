@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from proxy.evidence import Evidence, EvidenceError, Tripwire
 from proxy.evidence.input.costs import cost_figures
+from proxy.evidence.rules.registry import GUARDS
 from proxy.model import Assessment, Plan, Reading, Verdict
 from proxy.model.judged import Judged
 from proxy.model.reasons import PREDICTION_WORDS
@@ -191,7 +192,7 @@ def audit(entry: Mapping[str, Any], evidence: bytes) -> Audit:
     try:
         kept = Evidence.load(plan_from(detail["plan"]), evidence)
         hashes = {"state_hash": kept.state_hash, "limits_hash": kept.limits_hash}
-        assessment = kept.assess()
+        assessment = kept.assess(serving=_judged_users(detail))
         now = assessment.verdict.value
         found = {"verdict": now, "causes": list(assessment.causes), **hashes}
         looked = bool(detail["findings"])  # nobody had looked when a trial began: there is no verdict to compare
@@ -201,6 +202,11 @@ def audit(entry: Mapping[str, Any], evidence: bytes) -> Audit:
         differences = [f"cannot be judged again: {error}"]
     head = (entry["number"], entry["rollout"], entry["time"], entry["kind"], entry["reason"])
     return Audit(*head, then=str(detail.get("verdict")), now=now, differences=tuple(differences))
+
+
+def _judged_users(detail: Mapping[str, Any]) -> bool:
+    """Whether guards that count users were judged too: in shadow, and after the promotion, they are not."""
+    return any(GUARDS[one["guard"]].by_users for one in detail["findings"] if one["guard"] in GUARDS)
 
 
 def summary_words(summary: Iterable[dict[str, Any]], currency: str) -> list[str]:

@@ -151,6 +151,8 @@ def _blame(document: Document, path: Path, error: Any) -> None:
         hint = nearest(
             error["input"], [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         )
+    elif expected == "a mapping" and isinstance(error["input"], list) and path and isinstance(path[-1], str):
+        hint = f"there is one `{path[-1]}`, not a list of them"
     document.blame(path, f"found {found}, expected {expected}", hint)
 
 

@@ -50,9 +50,9 @@ def test_one_that_is_not_passes_as_cheap_enough() -> None:
 
 def test_without_live_times_a_limit_on_what_lives_time_costs_is_left_out() -> None:
     hourly = replace(PLAN, live_price=Price(second=1e-3))
-    assert gate(PLAN, judged(PLAN, 2.0), live_timed=False).left_out == ()
-    assert gate(hourly, judged(hourly, 1.0), live_timed=True).left_out == ()
-    assert gate(hourly, judged(hourly, 1.0), live_timed=False).left_out == ("max_cost",)
+    assert gate(PLAN, judged(PLAN, 2.0), live_timed=False).left_out == {}
+    assert gate(hourly, judged(hourly, 1.0), live_timed=True).left_out == {}
+    assert gate(hourly, judged(hourly, 1.0), live_timed=False).left_out.keys() == {"max_cost"}
     assert (
         report("r/c", gate(replace(PLAN, live_price=None), judged(replace(PLAN, live_price=None), 1.0)))["cost"] is None
     )

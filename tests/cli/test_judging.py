@@ -13,11 +13,15 @@ import orjson
 import pytest
 
 from proxy.cli.gate import gate, junit, report
-from proxy.cli.judging import audit, judge
+from proxy.cli.judging import Bench, audit, judge
 from proxy.controller.recordings import journal_entries
+from proxy.controller.report import journal_detail
+from proxy.controller.rollout_run import RolloutRun, fresh_evidence
 from proxy.model import Arm, Guard, Kind, Outcome, Pair, Plan, PredictionSpec, Stage, State, Verdict
 from proxy.model.reasons import Reason
+from proxy.pairs.ledger import PairLedger
 from proxy.pairs.recording import Recorded
+from proxy.rollout.machine import begin
 from tests.controller.controllers import NAME, running, to_canary, trial_of
 from tests.controller.worker import HEAD, FakeWorker, answer
 
@@ -118,7 +122,7 @@ def test_without_live_timings_relative_latency_is_left_out_not_failed() -> None:
         for one in recorded(2000)
     ]
     result = gate(plan, judge(plan, untimed), live_timed=False)
-    assert (result.verdict, result.left_out) == (Verdict.PASS, ("p99_latency",))
+    assert (result.verdict, list(result.left_out)) == (Verdict.PASS, ["p99_latency"])
     assert gate(plan, judge(plan, untimed)).verdict is Verdict.INCONCLUSIVE
 
 
@@ -157,3 +161,37 @@ async def test_every_entry_of_a_journal_gives_its_verdict_back(tmp_path: Path) -
     assert not tampered.holds
     assert any("verdict was fail, is pass" in difference for difference in tampered.differences)
     assert audit(entries[2][0], b"garbage").differences[0].startswith("cannot be judged again")
+
+
+DROP = Guard("max_outcome_drop", 0.02, False, 1.0, outcome="conversion", within=60.0, in_points=True)
+
+
+def test_a_guard_on_users_is_said_to_be_not_judged_and_holds_no_pass_back() -> None:
+    plan = replace(PLAN, guards=(*PLAN.guards, DROP))
+    result = gate(plan, judge(plan, recorded(1000)))
+    assert result.verdict is Verdict.PASS
+    assert "(max_outcome_drop not judged here: it counts users" in result.sentence
+    assert report(NAME, result)["left_out"] == ["max_outcome_drop"]
+    found = ElementTree.fromstring(junit(NAME, result))
+    (case,) = [one for one in found.iter() if one.get("name") == "max_outcome_drop"]
+    assert "counts users" in case[0].attrib["message"]
+    assert found.get("skipped") == "1"
+
+
+def test_an_entry_of_a_canary_is_judged_with_its_users_and_one_of_the_shadow_without() -> None:
+    """What had passed on pairs alone waited for users: without these it would say pass."""
+    plan = replace(PLAN, guards=(*PLAN.guards, DROP), stages=(*PLAN.stages, Stage(State.CANARY, 50.0)))
+    run = RolloutRun(plan, begin(plan, 1000.0)[0], fresh_evidence(plan), PairLedger())
+    bench = Bench(plan)
+    run.evidence.enter_stage(0)
+    run.evidence.add([bench.read(one) for one in recorded(1000)])
+    found = {}
+    for state, weight in ((State.SHADOW, 0), (State.CANARY, 5000)):
+        run.rollout = replace(run.rollout, state=state, weight=weight)
+        run.entered()
+        run.look(2000.0, None)
+        detail = journal_detail(run, run.rollout, run.rollout, "")
+        entry = {"number": 1, "rollout": NAME, "time": 0.0, "kind": "paused", "reason": "", "detail": detail}
+        again = audit(orjson.loads(orjson.dumps(entry)), run.evidence.dump())
+        found[state] = again.now, again.differences
+    assert found == {State.SHADOW: ("pass", ()), State.CANARY: ("inconclusive", ())}
