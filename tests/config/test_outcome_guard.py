@@ -60,8 +60,9 @@ def test_pairs_of_users_that_come_again_hold_no_climb() -> None:
 def test_a_second_one_is_refused_in_words() -> None:
     """One rollout has one: users, what is posted of them and when they count are kept once."""
     one = "name: conversion, drop: 1pp"
+    text = config_of(one).replace(f"{{{one}}}", f"[{{{one}}}, {{name: revenue, drop: 2%}}]")
     with pytest.raises(ConfigError) as caught:
-        parse(config_of(one).replace(f"{{{one}}}", f"[{{{one}}}, {{name: revenue, drop: 2%}}]"))
+        parse(text.replace("on_srm: hold", "on_srm: report"))
     (mistake,) = caught.value.mistakes
     assert (mistake.path, mistake.hint) == (
         "routes[0].rollouts[0].guards.max_outcome_drop",
