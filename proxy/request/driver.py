@@ -82,7 +82,7 @@ class RequestDriver(Exchange):
             leg.repeatable = True
         head, body = self.rewritten or (self.base, piece)
         leg.is_of(request.bare() if self.rewritten else request.plain, self.document, False)
-        leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))
+        leg.gets(self.head_for_leg(head), body, self.rewritten is not None)
         leg.whole = done
         if done:
             self.body_done, self.ready = True, now
@@ -226,7 +226,7 @@ class RequestDriver(Exchange):
         leg.is_of(self.request.plain, None)
         leg.whole = self.body_done
         head, body = rewriting.for_live(self, self.base_without(EXPECT))
-        leg.opening = b"".join((self.head_for_leg(head), b"\r\n", body))
+        leg.gets(self.head_for_leg(head), body)
         live.submit(leg)
 
     def finish(self) -> None:

@@ -25,6 +25,10 @@ MAX_WAITING = 256 * 1024
 """Bytes of a request that may wait for a connection before its sender is held back."""
 
 
+APART: Final = 32 * 1024
+"""Bytes of a body above which a copy costs more than a write of its own."""
+
+
 class Inquiry:
     """Whether a leg that was refused or lost is anybody's fault: the model is being asked whether it is there."""
 
@@ -123,6 +127,8 @@ class Leg(Written):
     reason = _NONE
     opening = b""
     """Head and as much of the body as is at hand when a connection is there."""
+    behind = b""
+    """More of that, which is not joined to it: it is long, or the head is still to be placed."""
     document: JsonDocument | None = None
     """The JSON of its request, where that was read and is sent as it came."""
     plain = b""
@@ -170,6 +176,13 @@ class Leg(Written):
         """What is known of the request that it is about to carry."""
         self.plain, self.adds_lines = plain, adds_lines
         self.document = None if self.pool.set_json else document
+
+    def gets(self, head: bytes, body: bytes, apart: bool = False) -> None:
+        """What it opens with: a head without its blank line, and what is here of the body."""
+        if apart or len(body) > APART:
+            self.opening, self.behind = head + b"\r\n", body
+        else:
+            self.opening = b"".join((head, b"\r\n", body))
 
     def client_head(self) -> bytes:
         """The head of the client's request, if one asks."""
@@ -247,10 +260,14 @@ class Leg(Written):
 
     def gather(self) -> bytes:
         """Everything to write once a connection is there."""
-        if self._waiting is not None:
-            self.opening = b"".join((self.opening, *self._waiting))
-            self._waiting = None
+        if self._waiting is not None or self.behind:
+            self.opening = b"".join((self.opening, self.behind, *(self._waiting or ())))
+            self._waiting, self.behind = None, b""
         return self.opening
+
+    def opens(self) -> bytes:
+        """The same, but for what is `behind`."""
+        return self.gather() if self._waiting is not None else self.opening
 
     def leaves(self, now: float) -> None:
         """All of the request that is at hand is about to be written."""

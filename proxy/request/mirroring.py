@@ -124,7 +124,7 @@ def _copy(exchange: Exchange, payer: Trial, pool: Upstream, trial: Trial | None)
     if sent is None:
         leg.refused(Reason.NOT_REWRITTEN)
         return leg
-    leg.opening = b"".join((exchange.head_for_leg(sent[0]), b"\r\n", sent[1]))
+    leg.gets(exchange.head_for_leg(sent[0]), sent[1])
     pool.submit(leg)
     return leg
 

@@ -30,6 +30,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.request.clock import monotonic
+from proxy.request.legs import APART
 
 if TYPE_CHECKING:
     from proxy.request.legs import Written
@@ -86,9 +87,17 @@ class TurnScheduler:
         self._later: deque[Callable[[], None]] = deque()
         self._planned = False
 
-    def write(self, transport: asyncio.WriteTransport, data: bytes, whose: Written | None = None) -> None:
-        """Send `data` at the end of this turn, and tell `whose` it is."""
-        self._out.append((transport, data, whose))
+    def write(
+        self, transport: asyncio.WriteTransport, data: bytes, whose: Written | None = None, behind: bytes = b""
+    ) -> None:
+        """Send `data` at the end of this turn, and tell `whose` it is; what is `behind` it goes with it."""
+        if not behind:
+            self._out.append((transport, data, whose))
+        elif len(behind) <= APART:
+            self._out.append((transport, data + behind, whose))
+        else:
+            self._out.append((transport, data, whose))
+            self._out.append((transport, behind, None))
         if not self._planned:
             self._plan()
 

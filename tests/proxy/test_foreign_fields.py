@@ -96,7 +96,6 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
             "leg.held",
             "leg.held",
             "leg.kept",
-            "leg.opening",
             "leg.optional",
             "leg.repeatable",
             "leg.whole",

@@ -15,7 +15,7 @@ from proxy.predictions.request import body_hash
 from proxy.request.driver import RequestDriver, RequestFactory
 from proxy.request.ports import DownstreamStream, RequestContext
 from tests.worker.configs import for_worker
-from tests.worker.rig import Model, eventually, read_answer, rig
+from tests.worker.rig import Call, Model, eventually, ok, read_answer, rig
 
 CONFIG = """
 server: {listen: '127.0.0.1:0'}
@@ -111,3 +111,36 @@ async def test_a_head_that_is_known_is_not_read_again_before_a_long_body() -> No
         writer.close()
         first, second = watching.seen
         assert second is first
+
+
+PLACED = CONFIG.replace(
+    "{url: '{1}', version: b}", "{url: '{1}', version: b, host: other, path: {from: /infer, to: /b}, set_json: {/a: 2}}"
+)
+
+
+async def test_a_long_body_follows_its_head_wherever_that_is_placed() -> None:
+    live, candidate = Model(), Model()
+    text = b'{"a": 1, "b": "%b"}' % (b"x" * 100_000)
+    async with rig(PLACED, [live, candidate]) as it:
+        for weight in (0, 9_999):
+            await it.lane(weight)
+            assert (await it.ask(text))[0] == 200
+        await eventually(lambda: len(it.controller.pairs) == 2)
+        assert [call.body for call in live.calls] == [text, text]
+        assert [call.body for call in candidate.calls] == [text.replace(b"1", b"2", 1)] * 2
+        assert {(call.head.split()[1], call.headers["host"]) for call in candidate.calls} == {(b"/b", "other")}
+        await it.settled()
+
+
+async def test_one_whose_connection_was_stale_goes_again_with_all_of_its_body() -> None:
+    async def script(call: Call) -> None:
+        await call.read_body()
+        if len(model.calls) == 2:
+            raise ConnectionError
+        await call.send(ok())
+
+    model = Model(script)
+    async with rig(CONFIG.split("    rollouts")[0] + "    idempotent: true", [model, Model()]) as it:
+        for _ in range(2):
+            assert (await it.ask(LONG))[0] == 200
+        assert [call.body for call in model.calls] == [LONG] * 3

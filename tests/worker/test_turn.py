@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.request.legs import Written
+from proxy.request.legs import APART, Written
 from proxy.worker.reader import Reader
 from proxy.worker.turn import PER_TURN, SLICE, TurnScheduler
 from tests.worker.rig import ok
@@ -110,6 +110,17 @@ def test_nothing_leaves_before_everything_was_read(turn: TurnScheduler, loop: Lo
     assert len(loop.soon) == 1  # one call a turn, however much it says
     loop.run()
     assert log == ["a leaves", "a:1", "b:2"]
+
+
+def test_what_is_behind_goes_with_its_head_and_is_not_copied_where_it_is_long(
+    turn: TurnScheduler, loop: Loop, log: list[str]
+) -> None:
+    a, long = Wire("a", log), b"x" * (APART + 1)
+    turn.write(a, b"head,", a, b"body")  # type: ignore[arg-type]
+    turn.write(a, b"head", a, long)  # type: ignore[arg-type]
+    turn.write(a, b"next")  # type: ignore[arg-type]
+    loop.run()
+    assert log == ["a leaves", "a:head,body", "a leaves", "a:head", f"a:{long.decode()}", "a:next"]
 
 
 def test_answers_first_then_copies_then_pairs(turn: TurnScheduler, loop: Loop, log: list[str]) -> None:

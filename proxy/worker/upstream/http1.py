@@ -115,12 +115,12 @@ class UpstreamConnection(PooledConnection):
         """Carry this leg; the connection must be idle."""
         self.leg, leg.connection = leg, self
         self.endpoint.carries()
-        opening = leg.gather()
+        opening = leg.opens()
         if self.endpoint.placement is not None:
             opening = self.endpoint.placement.apply(opening, leg.plain, leg.adds_lines, leg.is_check)
-        self.pool.turn.write(self.transport, opening, leg)
+        self.pool.turn.write(self.transport, opening, leg, leg.behind)
         self._since = leg.sent = monotonic()
-        if not leg.whole and not opening.endswith(b"\r\n\r\n"):  # what waits for 100 waits for the model
+        if not leg.whole and (leg.behind or not opening.endswith(b"\r\n\r\n")):  # who waits for 100 waits for the model
             self.pool.stalled[self] = None
         if leg.held_back and not self._blocked_since:
             leg.held_back = False
