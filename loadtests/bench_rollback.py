@@ -1,7 +1,7 @@
 """How many requests does a bad canary answer before it is out?
 
     python -m loadtests.bench_rollback [--rate 500] [--case wrong]
-    python -m loadtests.bench_rollback --expensive
+    python -m loadtests.bench_rollback --dear
 
 A candidate that was good for `GOOD` seconds as a 5 % canary breaks in one of four ways. Counted at the client, from the
 moment of the break: requests that the candidate answered or live answered in its place, how many of its bad answers
