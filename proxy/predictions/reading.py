@@ -34,7 +34,7 @@ from proxy.predictions.registry import AUTO, NONE, PROTOCOLS, recognised
 from proxy.predictions.request import body_hash, request_facts
 from proxy.predictions.shapes import Tensor, one_row, predict
 from proxy.predictions.unreadable import MAX_DETAIL, Rounded, Unreadable
-from proxy.predictions.usual import UsualReader
+from proxy.predictions.usual import STREAM, UsualReader
 
 # Looking up a member of an enum costs 0.1 µs in Python 3.11; these are looked up a dozen times per pair.
 _FINE = Reason.NONE
@@ -271,7 +271,7 @@ class PairReader:
         try:
             document, count = UNREAD, NO_COUNT
             prediction = None
-            if self._single is not None and (outcome.head in self._plain or self._is_plain(outcome.head)):
+            if self._is_one_document(outcome.head):
                 document = self._parsed(outcome.body)
                 prediction = one_row(spec, self._single(spec, document))
             if prediction is None:
@@ -334,6 +334,12 @@ class PairReader:
                 self._plain.clear()
             self._plain[head] = type_of(head)
         return True
+
+    def _is_one_document(self, head: bytes) -> bool:
+        """Whether a body may be looked at as JSON that holds one value."""
+        if self._single is None or not (head in self._plain or self._is_plain(head)):
+            return False
+        return self._plain.get(head) != STREAM
 
     def _values(self, spec: PredictionSpec, message: Message) -> Tensor:
         protocol = self._by

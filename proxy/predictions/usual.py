@@ -18,6 +18,9 @@ from proxy.model.reasons import Reason
 from proxy.predictions.bounds import Bounds
 from proxy.predictions.shapes import one_row
 
+STREAM = "text/event-stream"
+"""A type of body that is never one JSON document."""
+
 _FINE, _ALIKE = Reason.NONE, Mismatch.NONE  # looking up a member of an enum costs 0.1 µs in Python 3.11
 
 
@@ -51,7 +54,7 @@ class UsualReader:
         if not (status == their_status == 200 and fault is their_fault is _FINE and second is None):
             return None
         of_type = self._types.get(our_head)
-        if of_type is None or of_type != self._types.get(their_head) or head[:5] == b"HEAD ":
+        if of_type is None or of_type != self._types.get(their_head) or of_type == STREAM or head[:5] == b"HEAD ":
             return None
         live = self._said(our_body)
         if live is None:

@@ -40,6 +40,29 @@ def extract(spec: PredictionSpec, answer: Message) -> Tensor:
     return answered_values(spec, _answered(document, pieces), answer.bounds)
 
 
+def single(spec: PredictionSpec, document: Any) -> Any:
+    """The text of a whole chat completion with one choice that says something and nothing else, else `None`.
+
+    >>> single(PredictionSpec(output="text"), {"choices": [{"index": 0, "message": {"content": "Hi"}}]})
+    'Hi'
+    """
+    if spec.output not in ("", "text") or type(document) is not dict or "data" in document:
+        return None
+    choices = document.get("choices")
+    choice = choices[0] if type(choices) is list and len(choices) == 1 else None
+    message = choice.get("message") if type(choice) is dict else None
+    if type(choice) is not dict or type(message) is not dict or choice.get("logprobs") is not None:
+        return None
+    said, refusal = message.get("content"), message.get("refusal")
+    if type(said) is not str or not said or not (refusal is None or type(refusal) is str):
+        return None
+    return None if any(message.get(part) is not None for part in _BESIDE) else said
+
+
+_BESIDE = ("tool_calls", "function_call", "audio", "annotations")
+"""What a message may have beside its text, and is read the long way."""
+
+
 def spoken(answer: Message) -> Answered:
     """The same in all its parts; raises `Unreadable`, for embeddings too."""
     return _answered(*_document(answer))
@@ -110,6 +133,7 @@ PROTOCOLS = (
         "vLLM, llama.cpp, Ollama, TGI: OpenAI-compatible servers",
         extract,
         recognise,
+        single,
         spoken=spoken,
         outputs=OUTPUTS,
     ),
