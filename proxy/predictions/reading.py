@@ -271,7 +271,7 @@ class PairReader:
         try:
             document, count = UNREAD, NO_COUNT
             prediction = None
-            if self._is_one_document(outcome.head):
+            if self._single is not None and self._is_one_document(outcome.head):
                 document = self._parsed(outcome.body)
                 prediction = one_row(spec, self._single(spec, document))
             if prediction is None:
@@ -337,9 +337,7 @@ class PairReader:
 
     def _is_one_document(self, head: bytes) -> bool:
         """Whether a body may be looked at as JSON that holds one value."""
-        if self._single is None or not (head in self._plain or self._is_plain(head)):
-            return False
-        return self._plain.get(head) != STREAM
+        return (head in self._plain or self._is_plain(head)) and self._plain.get(head) != STREAM
 
     def _values(self, spec: PredictionSpec, message: Message) -> Tensor:
         protocol = self._by

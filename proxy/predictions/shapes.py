@@ -15,7 +15,7 @@ from typing import Any
 
 from proxy.model import Kind, Prediction, PredictionSpec, make
 from proxy.model.reasons import Reason
-from proxy.predictions.bounds import DEFAULT, Bounds, too_many
+from proxy.predictions.bounds import DEFAULT, NODES, Bounds, too_many
 from proxy.predictions.exact_json import fits_64_bits
 from proxy.predictions.json_tools import word_for
 from proxy.predictions.json_validity import json_rows
@@ -118,7 +118,9 @@ def one_row(spec: PredictionSpec, value: Any) -> Prediction | None:
     if type(value) is float:
         known = spec.low <= value <= spec.high if kind is _SCORE else kind is _NUMBER and isfinite(value)
     else:
-        known = (kind is _LABEL and type(value) in _NAMES) or (kind is _TEXT and type(value) is str)
+        known = (kind is _LABEL and type(value) in _NAMES) or (
+            kind is _TEXT and type(value) is str and len(value) <= NODES
+        )
     return make(Prediction, (kind, (value,), ())) if known else None
 
 
