@@ -57,7 +57,7 @@ class ConfigFile:
 
     def for_worker(self, generation: int) -> bytes:
         """CONFIG for a worker: what it needs of the file, so that it need not know how to read one."""
-        return link.note(Frame.CONFIG, {"generation": generation, "config": self.workers})
+        return link.note(Frame.CONFIG, {"generation": generation, "config": orjson.Fragment(self.workers)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def read_file(path: Path) -> ConfigRead:
 def _meant(texts: ConfigTexts, document: Document) -> ConfigFile:
     config = build(document, texts.source, files=True)
     owners = tuple((name or texts.source, document.owners.get(name)) for name in document.files)
-    workers = worker_config(config).encode()
+    workers = worker_config(config).encode().decode()
     return ConfigFile(texts.note(), workers, fingerprint(document), owners, tree_settings(config))
 
 

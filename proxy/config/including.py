@@ -62,7 +62,7 @@ class ConfigTexts:
         found = {pattern: matches(pattern, directory) for pattern in _patterns(text, environ, directory)}
         names = dict.fromkeys(name for fitting in found.values() for name in fitting)
         names.pop(Folder(source).name, None)  # where a pattern fits the main file as well
-        included = tuple(_read(name, directory) for name in names)
+        included = tuple(_text(name, directory) for name in names)
         unmatched = tuple(pattern for pattern, fitting in found.items() if not fitting)
         return cls(text, source, directory, included, tuple(found), unmatched)
 
@@ -90,8 +90,11 @@ class ConfigTexts:
         """The main file and those it includes, in their order."""
         return (self.source, *(one.name for one in self.included))
 
-    def document(self, environ: Mapping[str, str] | None) -> Document:
-        """All of it as one document; without `environ` each `${…}` stays as it is written, and nothing is read."""
+    def document(self, environ: Mapping[str, str] | None, known: KnownParts | None = None) -> Document:
+        """All of it as one document; without `environ` each `${…}` stays as it is written, and nothing is read. What
+        stands in included files as it did when `known` was given last is not parsed again."""
+        known = KnownParts() if known is None else known
+        known.begins()
         main = read(self.text, environ, self.directory)
         main.name = Folder(self.source).name
         if isinstance(main.data, dict):
@@ -100,8 +103,37 @@ class ConfigTexts:
                 main.blame(path, f"no file fits {main.found(path, _at(main.data, path))}", hint)
             for one in self.included:
                 main.files.append(one.name)
-                _Part(main, one, read(one.text, environ, self.directory)).join()
+                _Part(main, one, known.read(one.text, environ, self.directory)).join()
         return main
+
+
+class KnownParts:
+    """Included files as they were parsed: YAML is half the work of reading hundreds of routes.
+
+    Kept are those in which nothing is to be filled in and nothing is wrong, as long as each reading needs them.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, Document] = {}
+        self._now: dict[str, Document] = {}
+
+    def begins(self) -> None:
+        """A reading: what the last one did not need is forgotten."""
+        self._last, self._now = self._now, {}
+
+    def read(self, text: str, environ: Mapping[str, str] | None, directory: Folder) -> Document:
+        """As `text.read`. Its data is that of the last time, and not to be changed.
+
+        >>> known, text = KnownParts(), "owner: a\\nroutes: []"
+        >>> known.begins(); one = known.read(text, {}, Folder())
+        >>> known.begins(); other = known.read(text, {}, Folder())
+        >>> one is other, one == other, one.data is other.data
+        (False, True, True)
+        """
+        found = self._last.get(text) or self._now.get(text) or read(text, environ, directory)
+        if not found.mistakes and not found.with_places and "${" not in text:
+            self._now[text] = replace(found, mistakes=[])
+        return replace(found, mistakes=list(found.mistakes), environ=environ or {}, directory=directory)
 
 
 def _patterns(text: str, environ: Mapping[str, str], directory: Folder) -> list[str]:
@@ -116,7 +148,7 @@ def _patterns(text: str, environ: Mapping[str, str], directory: Folder) -> list[
     return [text for (text, after), (_, before) in zip(texts, [("", 0), *texts], strict=False) if after == before]
 
 
-def _read(name: str, directory: Folder) -> IncludedText:
+def _text(name: str, directory: Folder) -> IncludedText:
     path = directory / name
     try:
         if os.path.exists(path) and not os.path.isfile(path):

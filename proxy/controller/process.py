@@ -23,7 +23,7 @@ import uvloop
 
 from proxy import logs
 from proxy.config import Config, build
-from proxy.config.including import ConfigTexts
+from proxy.config.including import ConfigTexts, KnownParts
 from proxy.controller.controller import Controller
 from proxy.controller.leading import Leading
 from proxy.controller.store.sqlite.store import SqliteStore
@@ -59,6 +59,7 @@ class Process:
         self._end = asyncio.Event()
         self._channel = Channel(self._heard, lambda _: self._end.set())
         self._supervisor = SupervisorLink(self._channel)
+        self._known = KnownParts()
         self._tree_told: Callable[[], object] = lambda: None
 
     async def run(self) -> int:
@@ -69,7 +70,7 @@ class Process:
             loop.add_signal_handler(number, lambda: None)  # the supervisor tells what is to be done
         await loop.create_connection(lambda: self._channel, sock=self._control)
         first = await asyncio.wait_for(self._configs.get(), CONFIG_DEADLINE)
-        config, config_hash = _told(first)
+        config, config_hash = _told(first, self._known)
         logs.setup(config.log.format, config.log.level, "controller")
         if config.fleet is not None:
             return await self._in_fleet(config, config_hash, int(first["generation"]))
@@ -128,7 +129,7 @@ class Process:
             new = await self._configs.get()
             generation = int(new["generation"])
             try:
-                error = await reload(*_told(new), generation)
+                error = await reload(*_told(new, self._known), generation)
             except ConfigError as mistakes:
                 error = str(mistakes)
             except Exception as bug:  # a bug in a reload must not end the judging of what runs
@@ -137,10 +138,10 @@ class Process:
             self._channel.send(link.note(Frame.RESULT, {"generation": generation, "ok": not error, "error": error}))
 
 
-def _told(note: dict[str, Any]) -> tuple[Config, str]:
+def _told(note: dict[str, Any], known: KnownParts) -> tuple[Config, str]:
     """The configuration in a CONFIG, and its hash; raises `ConfigError`."""
     texts = ConfigTexts.of(note)
-    return build(texts.document(os.environ), texts.source), str(note["hash"])
+    return build(texts.document(os.environ, known), texts.source), str(note["hash"])
 
 
 def main() -> None:

@@ -6,11 +6,7 @@ nor what reads it. Durations are seconds, sizes bytes; JSON is kept as the text 
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
-
-from proxy.model.lineage import VERSION
 
 OWN_PATHS = "/-/"
 """Paths that begin so are the proxy's own."""
@@ -18,7 +14,7 @@ DEFAULT_ROUTE = "default"
 """The name of the route that has what no other has."""
 
 
-class Spec(msgspec.Struct, frozen=True):
+class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One of them. Its `repr` holds no values: some are secrets."""
 
     def __repr__(self) -> str:
@@ -96,6 +92,15 @@ class UpstreamSpec(Spec, frozen=True):
         """
         return self.urls[0].startswith("grpc")
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether one of its URLs is asked by TLS.
+
+        >>> UpstreamSpec(("http://a:1", "https://b:1"), 1.0, 1.0, 1, 1.0).has_tls
+        True
+        """
+        return any(url.startswith(("https:", "grpcs:")) for url in self.urls)
+
 
 class RolloutSpec(Spec, frozen=True):
     """A candidate, how it is copied to, and when live answers instead. `fallback_after` is `None` for `auto`.
@@ -165,59 +170,11 @@ class WorkerConfig(Spec, frozen=True):
     trace_share: float | None = None
     keys: tuple[str, ...] = ()
 
-    def with_versions(self, versions: dict[str, str]) -> WorkerConfig:
-        """With `{version}` filled in. Of an upstream whose version is not known yet there is nothing, nor of rollouts
-        whose candidate it is: nobody can be asked.
-
-        >>> asked = UpstreamSpec(("http://a-{version}:1",), 1.0, 1.0, 1, 1.0, registered=True)
-        >>> file = WorkerConfig(DataPortSpec(*[1] * 12), {"m": asked})
-        >>> file.with_versions({"m": "7"}).upstreams["m"].urls, file.with_versions({}).upstreams
-        (('http://a-7:1',), {})
-        """
-        if not any(upstream.registered for upstream in self.upstreams.values()):
-            return self
-        upstreams = {
-            name: _filled(upstream, versions[name]) if upstream.registered else upstream
-            for name, upstream in self.upstreams.items()
-            if name in versions or not upstream.registered
-        }
-        routes = tuple(
-            msgspec.structs.replace(
-                route,
-                rollouts=tuple(
-                    _filled(one, versions[one.candidate]) if self.upstreams[one.candidate].registered else one
-                    for one in route.rollouts
-                    if one.candidate in upstreams
-                ),
-            )
-            for route in self.routes
-        )
-        return msgspec.structs.replace(self, upstreams=upstreams, routes=routes)
-
     @property
     def has_rollouts(self) -> bool:
         """Whether a controller has something to decide."""
         return any(route.rollouts for route in self.routes)
 
-    def encode(self) -> str:
-        """As text. `read_worker_config` reads it."""
-        return msgspec.json.encode(self).decode()
-
-
-_Spec = TypeVar("_Spec", bound=Spec)
-
-
-def _filled(spec: _Spec, version: str) -> _Spec:
-    """With a version in the place of `{version}`, in whichever text it stands. It is of letters that need no escape."""
-    text = msgspec.json.encode(spec).decode().replace(VERSION, version)
-    return msgspec.json.decode(text, type=type(spec))
-
-
-def read_worker_config(text: str) -> WorkerConfig:
-    """What `WorkerConfig.encode` gave; raises `ValueError` for anything else.
-
-    >>> it = WorkerConfig(DataPortSpec(*[1] * 12), {"m": UpstreamSpec(("http://a:1",), 1.0, 1.0, 1, 1.0)})
-    >>> read_worker_config(it.encode()) == it
-    True
-    """
-    return msgspec.json.decode(text, type=WorkerConfig)
+    def encode(self) -> bytes:
+        """As JSON, which `model.config_pieces` reads."""
+        return msgspec.json.encode(self)

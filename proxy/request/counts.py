@@ -54,7 +54,8 @@ class Histogram:
         >>> h = Histogram(); h.add(0.0005); h.add(0.0006); h.totals()[0][:3]
         [1, 1, 0]
         """
-        self._count()
+        if self._waiting:
+            self._count()
         return self._buckets, self._total
 
 
@@ -113,6 +114,7 @@ class Counts:
         self._fallbacks: dict[tuple[str, Reason], int] = {}
         self._early: dict[str, int] = {}
         self._not_rewritten: dict[tuple[str, str], int] = {}
+        self._named: tuple[set[str], set[str], set[str]] = set(), set(), set()
         self.offered = 0.0
         self.due = self.spared = 0
         """Requests of rollouts whose pairs are paced (`rollout.pair_budget.Strain`)."""
@@ -125,6 +127,9 @@ class Counts:
 
     def forget(self, routes: set[str], upstreams: set[str], rollouts: set[str]) -> None:
         """After a reload: keep what the file names, and the last `MOST_GONE` of each sort that it names no more."""
+        if (routes, upstreams, rollouts) == self._named:
+            return
+        self._named = routes, upstreams, rollouts
         gone = [key for key in self._meters if key[0] and not (key[0] in routes and key[1] in upstreams)]
         for key in gone[: -MOST_GONE * len(LegKind)]:
             del self._meters[key]

@@ -125,6 +125,7 @@ class Trial:
     last_dropped: int = -1
     exposures: Exposures | None = None
     pending: dict[int, None] = field(default_factory=dict)
+    _drawn: tuple[str, str, str, bytes] | None = None
 
     def __post_init__(self) -> None:
         self.draw_with(b"")  # nobody is drawn before the first table
@@ -133,6 +134,9 @@ class Trial:
     def draw_with(self, secret: bytes) -> None:
         """Salts of this trial, which no caller can compute."""
         names = (self.settings.route, self.pool.name, self.settings.version)
+        if self._drawn == (drawn := (*names, secret)):
+            return
+        self._drawn = drawn
         self.serve_salt = salt(*names, "serve", secret=secret)
         self.sample_salt = salt(*names, "sample", secret=secret)
         self.noise_salt = salt(*names, "noise", secret=secret)
@@ -142,6 +146,10 @@ class Trial:
         self.settings, self.pool = settings, pool
         if settings.counts_users != (self.exposures is not None):
             self.exposures = Exposures(self.stage, self.weight) if settings.counts_users else None
+
+    def counted_by(self, meters: Meters) -> None:
+        """Its legs count here from now on."""
+        self.meters = meters
 
     def apply(self, lane: Lane | None) -> None:
         """Take the numbers of a routing table; without a line, or a candidate that is ready, there is no weight and no

@@ -47,8 +47,8 @@ class TrialBooks:
         """What is observed of a route, `rate` requests a second by this worker; it counts on from where it stood."""
         found = self._observers.pop(route, None) or observer(route, pool)
         self._observers[route] = found  # what was named last stands last
-        for oldest in list(self._observers)[:-MOST_OVER]:
-            del self._observers[oldest]
+        while len(self._observers) > MOST_OVER:
+            del self._observers[next(iter(self._observers))]
         found.pace(rate)
         return found
 

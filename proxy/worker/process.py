@@ -28,24 +28,25 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Coroutine
-from dataclasses import replace
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 
 from proxy import logs
-from proxy.model import Lane, Table, trial_name
-from proxy.model.worker_config import WorkerConfig, read_worker_config
+from proxy.model import Lane, Table
+from proxy.model.config_pieces import StepsTo, finish, read_config_note
+from proxy.model.worker_config import WorkerConfig
 from proxy.pairs import link
 from proxy.pairs.channel import Channel
 from proxy.pairs.link import Frame
-from proxy.request.legs import Upstream
-from proxy.request.rollouts import Recent, RolloutSettings, Trial, tell_users_again
-from proxy.request.routes import compile_routes, is_unjudged
+from proxy.request.compiling import CompiledRoute
+from proxy.request.rollouts import Trial, tell_users_again
+from proxy.request.routes import is_unjudged
 from proxy.resolver import LookUp, system
 from proxy.worker.books import TrialBooks
 from proxy.worker.context import WorkerContext
 from proxy.worker.downstream.http1 import DownstreamConnection
 from proxy.worker.downstream.listener import Listener, for_calls
+from proxy.worker.in_force import InForce, in_slices
 from proxy.worker.limits import ClientLimits
 from proxy.worker.links import OnChannel, OnFrame, keep_connected
 from proxy.worker.report import of_upstreams
@@ -79,13 +80,11 @@ class Worker:
         self.slot, self.workers, self.runtime, self.loop = slot, workers, runtime, loop
         self.incarnation = uuid.uuid4().hex
         self.context = WorkerContext(loop)
-        self.pools: dict[str, Pool] = {}
-        self.trials: dict[str, Trial] = {}
         self._books = TrialBooks(self.context.publisher)
-        self._recents: dict[str, Recent] = {}
         self._maker = PoolMaker(self.context, (slot, workers), look_up)
+        self._in_force = InForce(self.context, self._books, self._maker, (slot, workers))
+        self._reloads = asyncio.Lock()
         self._table = Table(0)
-        self._again: dict[str, int] = {}
         self._told, self._linked = asyncio.Event(), asyncio.Event()
         self._tables: Channel | None = None
         self._deposed: Channel | None = None  # the link on which a table came that was too old
@@ -95,8 +94,6 @@ class Worker:
         self._lost = False
         self._contexts = _PLAIN
         self._listeners: list[Listener] = []
-        self._asked: WorkerConfig | None = None  # as the supervisor sent it
-        self._config: WorkerConfig | None = None  # the same with the versions of the routing table
         self._patience = 0.0
         self._drain_delay, self._replaced = 0.0, False
         self.stopped = asyncio.Event()
@@ -105,66 +102,63 @@ class Worker:
 
     # --- configuration ---
 
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """Of the configuration in force, by upstream."""
+        return self._in_force.pools
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """Of the configuration in force, by name."""
+        return self._in_force.trials
+
     def configure(self, config: WorkerConfig) -> None:
-        """Take a configuration; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
+        """Take a configuration at once; raises `OSError`, `ssl.SSLError` and leaves the old one in force."""
+        finish(self._take_up(config))
+
+    def _take_up(self, config: WorkerConfig) -> StepsTo[None]:
+        """Take a configuration, in steps; raises as `configure` does."""
         tls = config.data_port.tls
         contexts = _PLAIN if tls is None else (for_clients(tls), for_clients(tls, "h2"))
-        self._use(config)
+        while not self._in_force.holds(draft := (yield from self._in_force.draft(config, self._table)), self._table):
+            self._in_force.discard(draft)  # a routing table came that asks for another one
+        gone = self._in_force.switch(draft)
+        self._apply(draft.new)
         self._contexts = contexts
         logs.setup(config.log_format, config.log_level, f"worker {self.slot}")
         self._patience = config.data_port.controller_lost
         self.context.configure(config, ClientLimits.of(config.data_port, (self.slot, self.workers)))
+        yield
+        for pool in gone:
+            pool.close()
+            yield
 
-    def _use(self, asked: WorkerConfig) -> None:
-        """Put the pools and routes of a configuration into force, with the versions that the last routing table names.
-        Raises `OSError` and `ssl.SSLError`, and then nothing has changed."""
-        config = asked.with_versions(self._table.versions)
-        old, self.pools = self.pools, self._maker.make(config.upstreams, self.pools)
-        self._compile(config)
-        self._asked, self._config = asked, config
+    def _make_anew(self, asked: WorkerConfig) -> None:
+        """Make of the configuration what the last routing table asks for. Where that cannot be, trials that are new
+        with it get nothing."""
+        try:
+            gone = self._in_force.switch(finish(self._in_force.draft(asked, self._table)))
+        except (OSError, ssl.SSLError) as error:
+            logs.event(log, "versions.refused", logging.ERROR, error=str(error))
+            gone = []
         self._apply()
-        for name, pool in old.items():
-            if self.pools.get(name) is not pool:
-                pool.close()
-
-    def _compile(self, config: WorkerConfig) -> None:
-        """The routes of a configuration, with the trials of the last routing table: only that knows which of them were
-        begun anew."""
-        place = (self.slot, self.workers)
-        self._again = self._table.again
-        trials: dict[str, Trial] = {}
-
-        def trial_for(settings: RolloutSettings, pool: Upstream) -> Trial:
-            settings = replace(settings, trial=trial_name(settings.trial, self._again.get(settings.trial, 0)))
-            trials[settings.trial] = self._books.take(settings, pool, settings.trial in self.trials)
-            return trials[settings.trial]
-
-        recent_for, observer_for, context = self._recent, self._books.observer, self.context
-        routes = compile_routes(config, self.pools, trial_for, recent_for, observer_for, context.counts, place)
-        calls = compile_routes(config, self.pools, trial_for, recent_for, observer_for, context.counts, place, True)
-        context.route(routes, calls)
-        names = {route.name for route in (*routes.all, *calls.all)}
-        context.counts.forget(names, set(config.upstreams), {trial.settings.name for trial in trials.values()})
-        self.trials = trials
-
-    def _recent(self, name: str) -> Recent:
-        return self._recents.setdefault(name, Recent())
+        for pool in gone:
+            pool.close()
 
     # --- decisions ---
 
-    def _apply(self) -> None:
-        """Put the last routing table into force, but without unjudged candidates while the controller is lost."""
-        if self._again != self._table.again and self._config is not None:
-            self._compile(self._config)
+    def _apply(self, some: Iterable[CompiledRoute] | None = None) -> None:
+        """Put the last routing table into force, on all routes or on some, but without unjudged candidates while the
+        controller is lost."""
         lanes: dict[str, Lane] = {lane.trial: lane for lane in self._table.lanes}
         secret = bytes.fromhex(self._table.secret)
-        for key, trial in self.trials.items():
-            trial.draw_with(secret)
-            trial.apply(lanes.get(key))
-            if self._lost and is_unjudged(trial):
-                trial.weight = 0
-        for route in (*self.context.routes.all, *self.context.calls.all):
-            route.refresh()
+        for one in self._in_force.compiled if some is None else some:
+            for trial in one.route.trials:
+                trial.draw_with(secret)
+                trial.apply(lanes.get(trial.settings.trial))
+                if self._lost and is_unjudged(trial):
+                    trial.weight = 0
+            one.route.refresh()
 
     def _on_tables(self, channel: Channel, kind: Frame, payload: bytes) -> None:
         if kind is Frame.TABLE and not self._take(link.decode_table(payload)):
@@ -183,21 +177,13 @@ class Worker:
             logs.event(log, "table.refused", logging.WARNING, refused=refused, held=held)
             return False
         before, self._table, self._lost = self._table, table, False
-        if self._asked is None or before.versions == table.versions:
+        if self._in_force.asked is None or self._in_force.is_of(table, before):
             self._apply()
         else:
-            self._change_versions(self._asked)
+            self._make_anew(self._in_force.asked)
         self.context.told = True
         self._told.set()
         return True
-
-    def _change_versions(self, asked: WorkerConfig) -> None:
-        """Ask candidates for other versions from now on. Where that cannot be, their new trials get nothing."""
-        try:
-            self._use(asked)
-        except (OSError, ssl.SSLError) as error:
-            logs.event(log, "versions.refused", logging.ERROR, error=str(error))
-            self._apply()
 
     def _look_for_controller(self, now: float) -> None:
         """Take the weight of unjudged candidates away when nothing was heard of the controller for too long."""
@@ -257,7 +243,7 @@ class Worker:
 
     def _send_report(self) -> None:
         context = self.context
-        for recent in self._recents.values():
+        for recent in self._in_force.recents.values():
             recent.refresh()
         context.publisher.exposed(self.trials.values())
         context.publisher.flush()  # a report goes behind the pairs that it counts as sent, or they would seem lost
@@ -278,8 +264,7 @@ class Worker:
 
         def on_control(channel: Channel, kind: Frame, payload: bytes) -> None:
             if kind is Frame.CONFIG:
-                note = link.read_note(payload)
-                self._on_config(channel, note)
+                self._on_config(channel, payload)
                 started.set()
             elif kind is Frame.DRAIN:
                 note = link.read_note(payload)
@@ -290,7 +275,7 @@ class Worker:
         channel = self._control = Channel(on_control, lambda _: self.stopped.set())
         await self.loop.create_connection(lambda: channel, sock=control)
         await self._either(started, self.stopped)
-        if self._config is None:
+        if self._in_force.config is None:
             return
         self._listeners = [Listener(listener, lambda scheme: DownstreamConnection(self.context, scheme))]
         if grpc is not None:
@@ -317,13 +302,14 @@ class Worker:
     async def _become_ready(self, channel: Channel) -> None:
         """Ready means that the first routing table is in force, and that pairs have a way: only then does a request
         count for a rollout. The port is open before. Without a controller live is served all the same."""
-        assert self._asked is not None
+        asked = self._in_force.asked
+        assert asked is not None
         try:
-            async with asyncio.timeout(FIRST_TABLE if self._asked.has_rollouts else 0.0):
+            async with asyncio.timeout(FIRST_TABLE if asked.has_rollouts else 0.0):
                 await self._told.wait()
                 await self._linked.wait()
         except TimeoutError:
-            if self._asked.has_rollouts:
+            if asked.has_rollouts:
                 logs.event(log, "table.missing", logging.WARNING, seconds=FIRST_TABLE, serves="live alone")
         self.context.ready = True
         channel.send(link.note(Frame.READY, {"pid": os.getpid()}))
@@ -344,17 +330,31 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _on_config(self, channel: Channel, note: dict[str, object]) -> None:
-        error = ""
-        before, first = self._contexts, self._config is None
+    def _on_config(self, channel: Channel, payload: bytes) -> None:
+        """The first one is taken at once, for nobody is served yet, a later one between requests."""
+        if self._in_force.asked is not None:
+            self._spawn(self._reload(channel, payload))
+            return
         try:
-            self.configure(read_worker_config(str(note["config"])))
+            self.configure(finish(self._in_force.read(read_config_note(payload)[1])))
         except (OSError, ssl.SSLError, ValueError) as problem:
-            error = str(problem)
-            log.error("configuration refused: %s", error)
-        if not first:
-            result = {"generation": note.get("generation"), "ok": not error, "error": error}
-            self._spawn(self._changed(channel, result, self._contexts is not before))
+            log.error("configuration refused: %s", problem)
+
+    async def _reload(self, channel: Channel, payload: bytes) -> None:
+        """Take a configuration in the place of the one in force; one after the other, in the order in which they came.
+        RESULT says what became of it."""
+        async with self._reloads:
+            error, before, generation = "", self._contexts, -1
+            try:
+                generation, text = read_config_note(payload)
+                config = await in_slices(self._in_force.read(text))
+                await self._in_force.read_certificates(config, self._table)
+                await in_slices(self._take_up(config))
+            except (OSError, ssl.SSLError, ValueError) as problem:
+                error = str(problem)
+                log.error("configuration refused: %s", error)
+            result: dict[str, object] = {"generation": generation, "ok": not error, "error": error}
+            await self._changed(channel, result, self._contexts is not before)
 
     async def _changed(self, channel: Channel, result: dict[str, object], context: bool) -> None:
         """Say what became of a new configuration, when new connections are made with its TLS `context`."""
@@ -376,8 +376,9 @@ class Worker:
     async def _drain(self) -> None:
         """Readiness fails first; then every answer says `Connection: close`; leave when nobody is left. One whose place
         is taken takes in nobody, and stays as ready as its successor."""
-        assert self._config is not None
-        drain = self._config.data_port.drain
+        config = self._in_force.config
+        assert config is not None
+        drain = config.data_port.drain
         self.context.drains(replaced=self._replaced)
         for one in self._listeners if self._replaced else ():
             one.close()

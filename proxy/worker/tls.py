@@ -1,8 +1,11 @@
-"""TLS contexts: towards clients (made anew at every reload) and towards models (verified by default)."""
+"""TLS contexts: towards clients (made anew at every reload) and towards models (verified by default; made anew at a
+reload where their files are others)."""
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Iterable
 
 from proxy.model.worker_config import TlsSpec, UpstreamSpec
 
@@ -22,13 +25,6 @@ def for_clients(tls: TlsSpec, protocol: str = "http/1.1") -> ssl.SSLContext:
     return context
 
 
-def for_upstream(upstream: UpstreamSpec) -> ssl.SSLContext | None:
-    """A context for an upstream's https or grpcs URLs, `None` when it has none; raises like `for_clients`."""
-    if not any(url.startswith(("https:", "grpcs:")) for url in upstream.urls):
-        return None
-    return for_models(upstream.tls, "h2" if upstream.grpc else "http/1.1")
-
-
 def for_models(tls: TlsSpec | None, protocol: str = "http/1.1") -> ssl.SSLContext:
     """A context towards a model server; raises like `for_clients`."""
     context = ssl.create_default_context(cafile=tls.ca if tls is not None else None)
@@ -39,3 +35,41 @@ def for_models(tls: TlsSpec | None, protocol: str = "http/1.1") -> ssl.SSLContex
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+_Key = tuple[TlsSpec | None, str]
+_Look = tuple[tuple[int, ...], ...]
+
+
+class ModelContexts:
+    """The contexts of a worker's upstreams: one for all that ask for the same, until one of its files changes. To make
+    one takes milliseconds."""
+
+    def __init__(self) -> None:
+        self._made: dict[_Key, tuple[_Look, ssl.SSLContext]] = {}
+
+    def of(self, upstream: UpstreamSpec) -> ssl.SSLContext | None:
+        """The context for an upstream's https or grpcs URLs, by its files as they are now, `None` when it has none;
+        raises like `for_clients`."""
+        if not upstream.has_tls:
+            return None
+        key = upstream.tls, "h2" if upstream.grpc else "http/1.1"
+        look = _look_at(upstream.tls)
+        found = self._made.get(key)
+        if found is None or found[0] != look:
+            found = self._made[key] = look, for_models(*key)
+        return found[1]
+
+    def make(self, upstreams: Iterable[UpstreamSpec]) -> None:
+        """Make those that these ask for and that are not there, and forget the others; raises like `for_clients`. May
+        be called in a thread while nothing else asks."""
+        used = {(one.tls, "h2" if one.grpc else "http/1.1") for one in upstreams if self.of(one) is not None}
+        self._made = {key: made for key, made in self._made.items() if key in used}
+
+
+def _look_at(tls: TlsSpec | None) -> _Look:
+    """How the files of a context look; raises `OSError`. Without `ca` what this machine trusts counts too."""
+    trusted = ssl.get_default_verify_paths().cafile
+    named = (None, None, None) if tls is None else (tls.cert, tls.key, tls.ca)
+    files = [one for one in (*named, trusted if named[2] is None else None) if one is not None]
+    return tuple((at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns) for at in map(os.stat, files))

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config import build, load, parse
+from proxy.config import build, including, load, parse
 from proxy.config.fingerprint import fingerprint
-from proxy.config.including import ConfigTexts, IncludedText
+from proxy.config.including import ConfigTexts, IncludedText, KnownParts
+from proxy.config.text import read
 from proxy.errors import ConfigError
 
 MAIN = "include: teams/*.yaml\nupstreams: {shared: {url: 'http://127.0.0.1:9000'}}\ndefault: {live: shared}\n"
@@ -317,3 +318,37 @@ def test_whatever_stands_in_a_teams_file_is_a_mistake_or_a_configuration(data: s
 def test_a_text_alone_may_include_too(tmp_path: Path) -> None:
     put(tmp_path, a=team("a"))
     assert len(parse(MAIN, directory=tmp_path).routes) == 1
+
+
+PARTS = (
+    team("a"),
+    team("a").replace("9001", "${PORT}"),
+    team("b"),
+    team("b", owner="team a"),
+    "owner: c\nroutes: 7\n",
+    "owner: d\nowner: e\n",
+    "x: [",
+    "owner: f\nupstreams: {shared: {url: 'http://127.0.0.1:1'}}\n",
+)
+
+
+@given(st.lists(st.tuples(st.lists(st.sampled_from(PARTS), max_size=3), st.sampled_from("12")), max_size=5))
+def test_what_was_parsed_before_says_what_it_would_say_anew(every: list[tuple[list[str], str]]) -> None:
+    known = KnownParts()
+    for texts, port in every:
+        parts = tuple(IncludedText(f"{n}.yaml", one) for n, one in enumerate(texts))
+        whole, environ = ConfigTexts(MAIN, "main.yaml", Path(), parts), {"PORT": f"900{port}"}
+        document = whole.document(environ, known)
+        assert document == whole.document(environ)
+        with contextlib.suppress(ConfigError):
+            build(document, "main.yaml")
+
+
+def test_what_stands_as_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    monkeypatch.setattr(including, "read", lambda text, *rest: parsed.append(text) or read(text, *rest))
+    known = KnownParts()
+    for texts in ([team("a"), team("b")], [team("a"), team("b", "other")], [team("b", "other")], [team("a")]):
+        parts = tuple(IncludedText(f"{n}.yaml", one) for n, one in enumerate(texts))
+        ConfigTexts(MAIN, "main.yaml", Path(), parts).document({}, known)
+    assert [one for one in parsed if one != MAIN] == [team("a"), team("b"), team("b", "other"), team("a")]

@@ -7,6 +7,7 @@ import pytest
 from proxy.config import parse
 from proxy.config.for_workers import worker_config
 from proxy.config.words import describe
+from proxy.model.config_pieces import KnownPieces
 from proxy.model.lineage import VERSION, Lineage
 from tests.config.files import mistakes
 
@@ -33,7 +34,7 @@ def test_before_a_version_is_named_there_is_no_rollout_and_workers_ask_nobody() 
     waiting = config.with_versions({})
     assert list(waiting.plans) == ["r/other"]
     spec = worker_config(config)
-    unknown = spec.with_versions({})
+    unknown = KnownPieces().with_versions(spec, {})
     assert (sorted(unknown.upstreams), [one.name for one in unknown.routes[0].rollouts]) == (
         ["live", "other"],
         ["r/other"],
@@ -44,7 +45,7 @@ def test_workers_and_the_controller_name_a_trial_alike() -> None:
     lineage = Lineage("mlflow", "fraud", "7")
     config = parse(text(", set_json: {/model: 'fraud:{version}', /n: 1}"))
     named = config.with_versions({"next": lineage})
-    spec = worker_config(config).with_versions({"next": "7"})
+    spec = KnownPieces().with_versions(worker_config(config), {"next": "7"})
     plan, told = named.plans["r/next"], spec.routes[0].rollouts[0]
     assert (told.trial, told.version, plan.lineage) == (plan.trial, "7", lineage)
     assert spec.upstreams["next"].urls == ("http://next-7:80",)

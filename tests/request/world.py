@@ -17,7 +17,7 @@ from proxy.http.request_head import read_request, request_scanner
 from proxy.model import State
 from proxy.model.reasons import Reason
 from proxy.request import machine
-from proxy.request.counts import Counts
+from proxy.request.counts import Counts, Meters
 from proxy.request.driver import RequestDriver
 from proxy.request.dual_write import Write
 from proxy.request.legs import Upstream
@@ -28,8 +28,7 @@ from proxy.request.routes import DualWrite, Route
 from proxy.request.served import Served
 from proxy.worker.downstream.grpc_call import Call
 
-FULL = 10_000  # every bucket
-SCANNER = request_scanner(frozenset())
+FULL, SCANNER = 10_000, request_scanner(frozenset())  # every bucket
 
 
 def _answer(status: int, events: bool = False) -> Answer:
@@ -215,18 +214,19 @@ class World:
         for trial in self.trials:
             trial.share = trial.affords = FULL if setup.sampled else 0
             trial.state = State.CANARY
+            trial.counted_by(Meters(self.context.counts, "r", trial.pool.name))
         self.trial = self.trials[0]
         if setup.candidate:
             self.trial.weight = FULL if not setup.held else FULL - 1
-        self.route = Route("r", live, self.trials, self.context.counts, Recent())
+        self.route = Route("r", live, self.context.counts, Recent(), 100, setup.fallback)
+        self.route.take(self.trials)
         self.route.is_grpc = setup.grpc > 0
         self.observer = observer("r", live, max_body=100)
         if setup.observed:
             self.route.observe(self.observer)
         if setup.dual_write:
             self.route.dual_write = DualWrite(models[0], 0.1, 1.0, frozenset(), b"", self.trial.meters.copy)
-        self.route.settle()
-        self.route.refresh()
+        self.route.settle(models)
         self.client = Client(self)
         self.exchange = self.ask()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
+
 from proxy.config import parse
 from proxy.config.for_workers import worker_config
 from proxy.model.worker_config import WorkerConfig
@@ -18,5 +20,5 @@ def for_worker(text: str, directory: str | Path = ".") -> WorkerConfig:
 
 def config_frame(generation: int, text: str, directory: str | Path = ".") -> bytes:
     """A configuration file as the supervisor sends it to a worker."""
-    config = for_worker(text, directory).encode()
+    config = orjson.Fragment(for_worker(text, directory).encode())
     return link.note(Frame.CONFIG, {"generation": generation, "config": config})

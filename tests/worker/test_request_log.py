@@ -305,8 +305,8 @@ async def test_a_reload_begins_and_ends_it() -> None:
     async with followed(CONFIG, Model(), Model()) as (it, heard):
         await it.lane(share=0)
         worker = it.worker
-        assert worker._config is not None
-        config = worker._config
+        config = worker._in_force.config
+        assert config is not None
         worker.configure(msgspec.structs.replace(config, access_share=1.0))
         await it.ask(b"{}")
         await heard.one()
