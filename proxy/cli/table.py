@@ -174,14 +174,18 @@ def _rollout(one: dict[str, Any]) -> str:
 def users_words(users: dict[str, Any], arm: str) -> str:
     """What became of the users of an arm.
 
-    >>> arm = {"counted": 1200, "mean": 0.0512, "waiting": 80, "late": 3}
+    >>> arm = {"counted": 1200, "mean": 0.0512, "waiting": 80, "late": 3, "switched": 0}
     >>> users_words({"outcome": "conversion", "live": arm}, "live")
     'conversion of live: 1,200 users, mean 0.0512; 80 wait, 3 outcomes came too late'
+    >>> users_words({"outcome": "conversion", "live": arm | {"waiting": 0, "switched": 35}}, "live").partition("; ")[2]
+    '0 wait, 35 left out since their stage ended first, 3 outcomes came too late'
     """
     one = users[arm]
     mean = "" if one["mean"] is None else f", mean {significant(one['mean'], 3)}"
     counted, waiting, late = one["counted"], one["waiting"], one["late"]
-    return f"{users['outcome']} of {arm}: {counted:,} users{mean}; {waiting:,} wait, {late:,} outcomes came too late"
+    ended = f", {one['switched']:,} left out since their stage ended first" if one["switched"] else ""
+    came = f"{waiting:,} wait{ended}, {late:,} outcomes came too late"
+    return f"{users['outcome']} of {arm}: {counted:,} users{mean}; {came}"
 
 
 def judge_words(one: dict[str, Any]) -> str:

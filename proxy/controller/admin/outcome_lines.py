@@ -101,7 +101,7 @@ def _read(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
     try:
         entry = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return None, f"not JSON: {error}"
+        return None, f"not JSON: {error.msg}, column {error.colno}"
     if problem := outcome_problem(entry := with_digits(entry, line)):
         return None, problem
     return entry, ""
